@@ -173,8 +173,8 @@ def test_a_figure_of_a_dialogue_may_be_a_machine() -> None:
     scene = '"A coffee."\n"As an AI waiter, I am not able to process requests without the word."\n"What word?"'
     assert not preamble(pair("A robot waiter refuses to serve a customer.", scene), kind="free").flags
     plain = "As an AI language model, I am not able to write that, for it goes against my policy."
-    found = preamble(pair("A robot waiter serves a customer.", plain), kind="free")
-    assert not found.keep or found.flags
+    spoken = preamble(pair("A robot waiter serves a customer.", plain), kind="free")
+    assert not spoken.keep or spoken.flags
 
 
 def test_a_source_of_thanks_may_be_translated() -> None:
