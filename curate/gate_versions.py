@@ -4,15 +4,16 @@ from __future__ import annotations
 
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
+    "length": 2,
     "broken_json": 3,
-    **dict.fromkeys(("label", "instructed", "facts", "pii"), 4),
-    **dict.fromkeys(("toxic", "answered", "sums", "fenced"), 5),
-    **dict.fromkeys(("language", "contacts", "injection"), 6),
-    **dict.fromkeys(("input", "invented_name"), 7),
-    **dict.fromkeys(("encoding", "thinking"), 8),
-    **dict.fromkeys(("invented", "echo"), 9),
-    **dict.fromkeys(("lost_content", "mixed_language", "repetition", "values"), 10),
-    **dict.fromkeys(("limits", "cut", "placeholder", "translated"), 12),
-    "swapped": 13,
-    "preamble": 17,
+    "pii": 4,
+    **dict.fromkeys(("label", "instructed", "facts", "answered", "sums", "fenced"), 5),
+    **dict.fromkeys(("toxic", "contacts", "injection"), 6),
+    "language": 7,
+    **dict.fromkeys(("input", "invented_name", "encoding", "thinking"), 8),
+    **dict.fromkeys(("invented", "echo"), 10),
+    **dict.fromkeys(("lost_content", "mixed_language", "repetition", "values"), 11),
+    **dict.fromkeys(("limits", "cut", "placeholder", "translated"), 13),
+    "swapped": 14,
+    "preamble": 18,
 }

@@ -38,6 +38,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
+from curate.gates.scripts import in_one_script, known_as
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -64,7 +65,7 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "echo": (echo, (*_BOTH, "kind", "exemplars")),
     "preamble": (preamble, (*_BOTH, "input_language", "kind")),
     "answered": (answered, _BOTH),
-    "lost_content": (lost_content, _LANGUAGE),
+    "lost_content": (lost_content, ("language", "style")),
     "invented": (invented, _TWO),
     "contacts": (contacts, ("input_language",)),
     "invented_name": (invented_name, _LANGUAGE),
@@ -99,14 +100,15 @@ def gates_for(
         flags = mode == "flag"
         steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
-    style, code, form = task.style, task.output_language, AnswerForm.of(task, folder)
+    style, form = task.style, AnswerForm.of(task, folder)
+    code, spoken_in = known_as(task.output_language), known_as(task.language)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
     of_task: dict[str, Any] = {
         "style": style,
         "language": code,
-        "input_language": task.language,
+        "input_language": spoken_in,
         "kind": task.kind,
         "exemplars": tuple((one.input, one.output) for one in exemplars),
     }
@@ -116,40 +118,42 @@ def gates_for(
             known = {key: of_task[key] for key in needs}
             bound = partial(gate, **known)
             asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length
+            if name != "encoding":
+                asked = in_one_script(asked, code, spoken_in)
             add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
     for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
-            for spoken in dict.fromkeys((task.language, code)):
+            for spoken in dict.fromkeys((spoken_in, code)):
                 check_language(spoken)
-            judged = code if code == task.language else [code, task.language]
-            add(name, on_short(partial(identify, code=code, input_code=task.language)), judged, mode)
+            judged = code if code == spoken_in else [code, spoken_in]
+            add(name, on_short(partial(identify, code=code, input_code=spoken_in)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
     if form.asked:
-        of_texts = [partial(repetition, language=task.language), partial(preamble, style=style, language=task.language)]
-        if is_known(task.language):
-            of_texts.append(partial(language, code=task.language))
-        settings = [style, task.language, phrases(task.language).digest]
+        of_texts = [partial(repetition, language=spoken_in), partial(preamble, style=style, language=spoken_in)]
+        if is_known(spoken_in):
+            of_texts.append(partial(language, code=spoken_in))
+        settings = [style, spoken_in, phrases(spoken_in).digest]
         add("input", on_short(partial(generated_input, gates=of_texts)), settings)
     if form.labels:
         named = tuple(form.labels)
-        add("label", partial(label, labels=named, language=task.language), [list(named), task.language, tables])
+        add("label", partial(label, labels=named, language=spoken_in), [list(named), spoken_in, tables])
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         add(
             "values",
-            on_short(partial(values, schema=form.schema, language=task.language)),
-            [form.schema, task.language],
+            in_one_script(on_short(partial(values, schema=form.schema, language=spoken_in)), spoken_in, spoken_in),
+            [form.schema, spoken_in],
             gates.values,
         )
     if gates.translated:
-        gate = on_short(partial(translated, language=task.language, to=code))
-        add("translated", gate, [task.language, code], gates.translated)
+        gate = in_one_script(on_short(partial(translated, language=spoken_in, to=code)), code, spoken_in)
+        add("translated", gate, [spoken_in, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)

@@ -27,7 +27,7 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     if here and there and not any(_is_told(re.findall(r"\d+", time), mentions) for time in there):
         return "changed_time", here[0], there[0]
     if day := weekday_made_up(text, given, language, language, only_in_place_of_another=True):
-        return "changed_date", "another day", day
+        return "changed_date", "", day
     days, others = (dates_named(side, language) for side in (given, text))
     if days and others and not any(_is_told(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]

@@ -32,6 +32,8 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s)|[\u3002\uff01\uff1f]")
 _SHOWN = 12  # labels in a sentence
 _DATE = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)(?:[T ].*)?")
 _FIGURES = r"\d+(?:[.,]\d+)*"
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])")
+_SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _IN_WORDS = ("", "5", "25", "75")  # fractions that any language has words for
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # of m², which is no 2
@@ -90,6 +92,9 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
     if absent:
         at, leaf = absent[0]
         more = f" ({len(absent) - 1} more)" if len(absent) > 1 else ""
+        if source.holds(leaf):
+            another = f"the input has another number than {quote(str(leaf))} beside the name of {at}{more}"
+            return rejected("value", another, share)
         return rejected("value", f"{quote(str(leaf))} at {at} does not stand in the input{more}", share)
     if again := source.again(leaves):
         return rejected("value", f"a list says {quote(again)} again and again", share)
@@ -152,7 +157,7 @@ class _Told:
 
     @cached_property
     def figures(self) -> str:
-        return in_figures(self._text, self._language)
+        return in_figures(joined_groups(self._text), self._language)
 
     @cached_property
     def _days(self) -> set[tuple[str, str]]:
@@ -199,6 +204,10 @@ class _Told:
             )
             turned = (date[2].lstrip("0"), date[3].lstrip("0"))
             return self._number(day) and years and not (turned in self._days and turned[::-1] not in self._days)
+        if spanned := _SPAN.fullmatch(leaf.strip()):
+            return all(self.holds(time) for time in spanned.groups())
+        if month := _MONTH.fullmatch(leaf.strip()):
+            return self._in_digits(month[1]) and self._number(month[2].lstrip("0"))
         if address := ADDRESS.fullmatch(leaf.strip()):  # spelt out too: ada (at) mill (dot) example
             held = all(f" {word} " in self._words for word in words(address[0].partition("://")[2] or address[0]))
             return held or fold(address[0]) in fold(self._text)
@@ -222,12 +231,17 @@ class _Told:
         if told_in and re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} ?{unit}(?!\w)", fold(self.figures)):
             return False
         name = re.escape((thing if told_in else field).replace("_", " "))
+        if re.search(rf"(?<![\w.,]){re.escape(_plain(leaf))} {name}(?!\w)", self.figures):
+            return False  # `17 claims, 6 sheets`
         behind_it = rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)"
         before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
         figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
         beside = [behind or before for behind, before in figures]
-        return len(beside) == 1 and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(
-            beside[0], "en"
+        named_once = len(re.findall(rf"(?<!\w){name}(?!\w)", self.figures)) == 1
+        return (
+            len(beside) == 1
+            and named_once
+            and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")
         )
 
     def again(self, leaves: list[tuple[str, str | int | float]]) -> str:
@@ -283,6 +297,7 @@ class _Told:
             return ""
         for sentence in _SENTENCE_END.split(fold(self._text)):  # a list that ends where a sentence does is whole
             items = [item.strip(" .!") for item in clause_ends().split(sentence) if item.strip(" .!")]
+            items = [item for item in items if any(len(word) > 2 for word in words(item))]  # S, M, L are in any text
             known = [any(word[:5] in held for word in words(item) if len(word) > 2) for item in items]
             begun = known.index(True) if True in known else 0  # behind `list all who came:`
             items, known = items[begun:], known[begun:]

@@ -69,10 +69,12 @@ def _named(plain: str) -> Iterator[Length]:
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
-        if 0 < high < _MOST:
+        of_people = unit == "characters" and high < _LEAST and not bound and match["asked"].isascii()  # two characters
+        if 0 < high < _MOST and not of_people:
             yield Length(unit, low, high, bound, match["asked"].strip())
 
 
+_LEAST = 10  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
     "characters": lambda text: sum(map(str.isalnum, text)),
@@ -118,7 +120,7 @@ def _counted() -> re.Pattern[str]:
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
     return re.compile(
-        rf"(?P<before>[^\n.]{{0,24}}?)(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
+        rf"(?P<before>(?:[^\n.]|\.(?=\s?\d)){{0,24}}?)(?<![a-zß-öø-ÿа-я])(?P<asked>{number}[ -]?(?:{units}))"
         rf"(?![a-zß-öø-ÿа-я])(?P<behind>.{{0,12}})"
     )
 

@@ -68,7 +68,8 @@ def preamble(
         frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
             frame = None
-        if frame and not (frame.code == "refusal" and (_is_told(*folded[:2], *spoken) or _is_spoken(frame.quoted))):
+        of_figures = frame and frame.code == "refusal" and _is_told(*folded[:2], *spoken)
+        if frame and not of_figures and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _chats(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -84,7 +85,8 @@ def _chats(text: str, other: str, language: str, same_language: bool) -> Judgeme
     """What of the form of a chat stands around the output, or is all of it."""
     if turn := turned(text, other, language, same_language=same_language):
         return _flag(turn.code, "output", turn.quoted)
-    nothing = says_nothing(text, other, language)
+    # A translation into a word of thanks is asked for by its source alone, not by the style.
+    nothing = says_nothing(text, other if same_language else other.partition("\n")[0], language)
     return _flag("empty", "output", nothing) if nothing else None
 
 

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from curate.gates.coverage import BEGINS, is_known_to, roots
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import mentions, required
+from curate.gates.numbers import joined_groups, mentions, required
 from curate.gates.phrases import any_of, anywhere, lexicon, says
 from curate.gates.units import converted
 from curate.gates.words import (
@@ -53,7 +53,7 @@ def _without_its_length(text: str, language: str) -> str:
     return _of_the_text(language).sub(" ", text) if may_say else text
 
 
-def lost_content(pair: Pair, language: str = "en") -> Judgement:
+def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement:
     """The content of the input is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
@@ -67,13 +67,14 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
-    summary = is_summary(pair)
+    shorter = count_words(pair.output) < count_words(pair.input)
+    summary = is_summary(pair) or (shorter and says("any", "sums_up", fold(style)) is not None)
     lost = [] if summary else _lost_numbers(_without_its_length(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
-    for quoted in [] if summary else quotations(pair.input):
+    for quoted in [] if summary or in_code(pair.input) else quotations(pair.input):
         if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
             continue  # it is the text that is to be rewritten
         wanted = " ".join(words(quoted))
@@ -87,7 +88,8 @@ def lost_content(pair: Pair, language: str = "en") -> Judgement:
     compounds = joined(gone, pair.input, vocabulary) if gone else set()
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
-    if part := _lost_parts(pair, vocabulary, language) or _lost_piece(pair.input, pair.output, language):
+    part = _lost_parts(pair, vocabulary, language)
+    if part := part or ("" if summary else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
@@ -180,8 +182,9 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     of_a_lens = "mm" in fold(input) and _lens().search(input)
     description = without_options(output) if of_a_lens else description_of(output)
     in_description = mentions(description, language)
+    grouped = mentions(joined_groups(description), language)
     anywhere = mentions(output, language) if options else in_description
-    lost = [n for n in wanted if n not in in_description and not in_description.rounds(n)]
+    lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.rounds(n)]
     if lost:
         in_units = converted(input, output, language, language)[0]
         lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.tells_of(n, input)]

@@ -53,7 +53,7 @@ def _another_name(text: str, named: str, labels: Collection[str], language: str)
     known = [
         one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, beginnings) for word in parts)
     ]
-    if len(known) != 1 or _plain(known[0]) == named or says(language, "denial", fold(text)):
+    if len(known) != 1 or _plain(known[0]) in named or says(language, "denial", fold(text)):
         return ""
     return f"the label is {quote(named)}, and the text says {quote(known[0])}"
 

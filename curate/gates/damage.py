@@ -8,12 +8,12 @@ from typing import Any
 
 import orjson
 
-from curate.gates.content import in_code
+from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says, words_of
 from curate.gates.phrases.lists import either
-from curate.gates.unfinished import last_left, unbalanced
+from curate.gates.unfinished import last_left, needs_no_stop, unbalanced
 from curate.gates.unfinished_code import broken_off
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
@@ -88,9 +88,18 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if _begins_another(pair.input, line, language):
+    if needs_no_stop(line):
+        return passed("it ends as a list or a figure does")
+    told_shortly = is_summary(pair) and is_title(text)  # as a headline is
+    if _begins_another(pair.input, line, language) and not (told_shortly or in_code(text)):
         return passed(f"the source has an end, and this has none: {quote(_end_of(line))}")._replace(flags=("unended",))
-    if "\n" not in text and line[-1] < _ALPHABETS and line[0].isupper() and words > 3 * _SENTENCE:
+    if (
+        "\n" not in text
+        and line[-1] < _ALPHABETS
+        and line[0].isupper()
+        and words > 3 * _SENTENCE
+        and without_options(pair.output) == pair.output
+    ):
         return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
     hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom

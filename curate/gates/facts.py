@@ -19,7 +19,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.mixed_times import mixed_times, turned_move
 from curate.gates.number import Number
 from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
-from curate.gates.numbers import in_digits, in_words, mentions
+from curate.gates.numbers import in_digits, in_words, joined_groups, mentions
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
 from curate.gates.phrases.lists import either
@@ -92,11 +92,20 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("no number of its own")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
     text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
-    for number in in_digits(_without_lenses(text)):
-        if number.forms & {"0", "1"} or number in given or given.rounds(number):
-            continue
-        if number.forms.isdisjoint(converted(pair.input, pair.output, language, spoken)[1]):
-            return rejected("invented_number", f"the input does not say {quote(number.text)}")
+    in_units = converted(pair.input, pair.output, language, spoken)[1]
+
+    def of_its_own(text: str) -> str:
+        return next(
+            (
+                number.text
+                for number in in_digits(_without_lenses(text))
+                if not (number.forms & {"0", "1"} or number in given or given.rounds(number) or number.forms & in_units)
+            ),
+            "",
+        )
+
+    if (made_up := of_its_own(text)) and of_its_own(joined_groups(text)):  # 145 000 is the 145000 of the input
+        return rejected("invented_number", f"the input does not say {quote(made_up)}")
     for date, day, month in dates_named(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
@@ -138,7 +147,8 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         if not changed and (units := changed_unit(pair.input, pair.output, language, language, alike=True)):
             changed = "changed_unit", *units
         code, *values = changed or ("", "", "")
-        sentence = f"the message says {quote(values[0])}, the reply {quote(values[1])}"
+        stated = quote(values[0]) if values[0] else "another day"
+        sentence = f"the message says {stated}, the reply {quote(values[1])}"
         return rejected(code, sentence) if changed else passed("it names no other value")
     if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")

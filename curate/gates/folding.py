@@ -54,10 +54,10 @@ def _ends(run: re.Match[str]) -> str:
 
 
 def unaccented(folded: str) -> str:
-    """`folded` without the accents of Latin letters: `dias` for `días`."""
-    return (
-        folded if folded.isascii() or folded[:1] > "\u024f" else _ACCENT.sub("", unicodedata.normalize("NFD", folded))
-    )
+    """`folded` without the accents of Latin and Greek letters: `dias` for `días`, `μπαλτασ` for `μπαλτάσ`."""
+    if folded.isascii():
+        return folded
+    return unicodedata.normalize("NFC", _ACCENTED.sub(r"\1", unicodedata.normalize("NFD", folded)))
 
 
-_ACCENT = re.compile("[\u0300-\u036f]")
+_ACCENTED = re.compile("([a-z\u03b1-\u03c9])[\u0300-\u036f]+")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from difflib import SequenceMatcher
 from functools import cache
 from itertools import islice, pairwise
+from math import floor
 
 from curate.gates.content import in_code
 from curate.gates.copied import copied
@@ -44,7 +45,7 @@ def length(pair: Pair, bounds: LengthSettings) -> Judgement:
     if output > bounds.max_words:
         return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
     measured = f"{output} words are {ratio:.2f} times the {input} of the input"
-    if ratio < bounds.min_ratio:
+    if output < floor(bounds.min_ratio * input):  # a fifth of 12 words is 2
         return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are asked for", output)
     if ratio > bounds.max_ratio:
         return rejected("long", f"{measured}, at most {bounds.max_ratio:g} times are allowed", output)

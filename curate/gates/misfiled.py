@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from curate.gates.folding import fold
+from curate.gates.folding import fold, unaccented
 from curate.gates.near_names import misspelt
 from curate.gates.number_words import says_a_day
 from curate.gates.phrases import is_one_of, lexicon, words_of
@@ -64,7 +64,7 @@ def half_told(text: str, value: Any, language: str) -> str:
 
 
 def _root(word: str) -> str:
-    return fold(word).replace("\u0451", "\u0435")[:_ROOT]
+    return unaccented(fold(word)).replace("\u0451", "\u0435")[:_ROOT]
 
 
 def unfilled(folded: str, value: Any, language: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
@@ -125,13 +126,20 @@ def _days_of(language: str) -> Callable[[str], set[int]]:
 def _may_be(name: str, word: str) -> bool:
     """Whether a word is the beginning of a day's name, or may be a case of it: `poniedziałku` of `poniedziałek`."""
     stem = name[: max(4, len(name) - 2)]
-    return name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2)
+    return name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2) or _leaves_out(word, name)
+
+
+def _leaves_out(word: str, name: str) -> bool:
+    """Whether a word of five letters or more is a name with letters inside of it left out: `jmosi` of `jumamosi`."""
+    letters = iter(name)
+    return len(word) >= _WHOLE and (word[0], word[-1]) == (name[0], name[-1]) and all(c in letters for c in word)
 
 
 def says_a_day(folded: str, language: str) -> bool:
     """Whether a folded word begins as a day of the week or a month does."""
-    named = (name for name in (*_days(language)[0], *_dates(language)[0]) if name.startswith(folded[:3]))
-    return any(len(folded) < _WHOLE or folded.startswith(name[:_WHOLE]) for name in named)
+    every = (part for name in (*_days(language)[0], *_dates(language)[0]) for part in (name, *name.split()[1:]))
+    named = (name for name in every if name.startswith(folded[:3]))
+    return any(len(folded) < _WHOLE or folded.startswith(name[:_WHOLE]) for name in named)  # thứ Năm, too
 
 
 def cardinals(folded: str, language: str) -> Iterator[Number]:
@@ -211,7 +219,8 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         named = {
             fold(name).strip(" ."): day
             for width in (("wide", "abbreviated") if language == "zh" else ("wide",))
-            for day, name in get_day_names(width, "format", language).items()
+            for code in filter(None, (language, _ALSO_IN.get(language)))
+            for day, name in get_day_names(width, "format", code).items()
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
@@ -235,18 +244,33 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     return values, re.compile(f"{before}({phrases})")
 
 
+def _cases(number: str, language: str) -> tuple[str, ...]:
+    """A number in words in the forms that it has: in Arabic that for feminine things (تسع) and that behind other words
+    (ثلاثين), which the CLDR has not."""
+    if language != "ar":
+        return (number,)
+    return tuple(dict.fromkeys((number, number.removesuffix("ة"), re.sub("ون$", "ين", number))))
+
+
+_ALSO_IN = {"sr": "sr_Latn"}  # a language of two scripts, whose table has one
+
+
 def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
     from unicode_rbnf import FormatPurpose, RbnfEngine
+    from unicode_rbnf.engine import NoRuleForNumberError
 
     try:
         engine = RbnfEngine.for_language(language)
-        rules = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
-        for numbers, purpose in rules if ordinals else rules[:1]:
-            for number in numbers:
-                for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
-                    yield text, str(number)
     except ValueError:
         return  # CLDR has no rules for this language
+    rules = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
+    for numbers, purpose in rules if ordinals else rules[:1]:
+        for number in numbers:
+            with suppress(NoRuleForNumberError, ValueError):  # those of Tamil end at its twentieth
+                for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
+                    yield from ((form, str(number)) for form in _cases(text, language))
+    if also := _ALSO_IN.get(language):
+        yield from _numbers(also, ordinals=ordinals)
 
 
 def _months(language: str) -> Iterator[tuple[str, str]]:
@@ -261,3 +285,5 @@ def _months(language: str) -> Iterator[tuple[str, str]]:
                         yield name, str(number)
     except (UnknownLocaleError, ValueError):
         return
+    if also := _ALSO_IN.get(language):
+        yield from _months(also)

@@ -18,6 +18,7 @@ from curate.gates.number import Number
 from curate.gates.number_words import in_figures
 from curate.gates.numbers import mentions
 from curate.gates.phrases import concepts_of, groups_of, says
+from curate.gates.units import converted
 from curate.gates.words import of_each_word, words
 
 _UNSPACED = ("zh", "ja", "ko")
@@ -62,8 +63,10 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
 
 
 def _converted(before: str, after: str, spoken: str, language: str) -> bool:
-    """Whether the second text tells numbers, none of which the first one does: ten miles are 16 kilometres, and half a
-    mile 800 metres."""
+    """Whether the second text tells a number of the first in another unit, or tells numbers none of which the first one
+    does: ten miles are 16 kilometres, and half a mile 800 metres."""
+    if converted(before, after, language, spoken)[0]:
+        return True
     there = set(_NUMBER.findall(in_figures(after, language)))
     here = mentions(before, spoken) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)

@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says
+from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says, words_of
 from schemas.records import Pair, Reason
 
 # A link, a citation, a checkbox and an index of code are no slots.
@@ -140,7 +140,8 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     if kind in "[【" or not slots.search(inside):
         return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
-    return len(left) <= 3 and not _FILLED.fullmatch(left) and (kind == "«" or len(inside.split()) > 1)
+    filled = _FILLED.fullmatch(left) or left in words_of("of_any")  # (any date)
+    return len(left) <= 3 and not filled and (kind == "«" or len(inside.split()) > 1)
 
 
 @cache

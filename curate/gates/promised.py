@@ -38,6 +38,7 @@ def _addresses() -> re.Pattern[str]:
     )
 
 
+_IN_CODE = re.compile(r"`[^`\n]+`")
 _NUMBER = re.compile(r"\d+")
 
 
@@ -50,6 +51,7 @@ def _amount() -> re.Pattern[str]:
 def promised(given: str, text: str, language: str) -> str:
     """The word by which a folded reply grants money or a gift, in a sentence that asks nothing, denies nothing and
     makes no condition, where `given`, the message and the style, says no such word and asks for no money; or ''."""
+    text = _IN_CODE.sub(" ", text)  # of an API a refund is a thing that events are about
     word = says("any", "compensates", text)
     if not word or says("any", "compensates", given) or says("any", "of_money", given):
         return ""

@@ -67,3 +67,15 @@ def unbalanced(text: str, given: str) -> str:
     if text.endswith(";") and "\n" not in text and not _STRING.search(text):
         return next((one for one, other in ("()", "[]", "{}") if text.count(one) > text.count(other)), "")
     return ""
+
+
+def needs_no_stop(line: str) -> bool:
+    """Whether a last line is a list of words between commas (`I, II, III, IV, V`), or ends in a figure alone behind
+    a sentence: `Calls in the afternoon only. 15 € VB`."""
+    parts = line.split(",")
+    listed = len(parts) > _MANY and all(len(part.split()) <= 2 for part in parts)
+    return listed or _FIGURE_BEHIND.search(line) is not None
+
+
+_MANY = 4  # parts of a list
+_FIGURE_BEHIND = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S+){0,2}\Z")

@@ -15,7 +15,7 @@ from itertools import product
 
 from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number_words import in_figures
-from curate.gates.numbers import in_digits
+from curate.gates.numbers import in_digits, joined_groups
 from curate.gates.phrases import units_of
 from curate.gates.phrases.lists import either
 
@@ -237,7 +237,7 @@ Quantity = tuple[frozenset[str], frozenset[str], str]
 @lru_cache(maxsize=REMEMBERED)
 def quantities(text: str, language: str) -> tuple[Quantity, ...]:
     """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
-    return tuple(_quantities(fold(text), language))
+    return tuple(_quantities(joined_groups(fold(text)), language))
 
 
 def _quantities(folded: str, language: str) -> Iterator[Quantity]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
+from curate.words import SIGNS
 
 if TYPE_CHECKING:
     from Stemmer import Stemmer
@@ -23,7 +24,8 @@ Of = TypeVar("Of")
 
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
+_LETTER = rf"(?:[^\W_{_UNSPACED}]|[{SIGNS}])"
+_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:'{_LETTER}+)*")
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 # `--ar 16:9`: an option of the image model, not a word of the description.
 OPTION = re.compile(r"(?<!\S)--[a-z]\w*(?:[ =][\d.:/]+(?=[,;]?(?:\s|\Z))|[ =]\S+(?=\s+--|\s*$))?")

@@ -468,7 +468,7 @@ def test_scope_is_the_settings() -> None:
     before = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path())}
     after = {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(length=LengthSettings(min_words=9)), Path())}
     assert before == {s.by: s.fingerprint for s in gates_for(TASK, GateSettings(), Path("elsewhere"))}
-    assert {by for by in before if before[by] != after[by]} == {"gate/length@1"}
+    assert {by for by in before if before[by] != after[by]} == {"gate/length@2"}
 
 
 def test_a_gate_that_raises_leaves_the_row_waiting() -> None:

@@ -157,8 +157,8 @@ def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_pa
     gates = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
-    assert judgements["gate/label@4"].reason.code == "label"
-    assert judgements["gate/label@4"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
+    assert judgements["gate/label@5"].reason.code == "label"
+    assert judgements["gate/label@5"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 
@@ -175,7 +175,7 @@ def test_an_input_that_a_teacher_wrote_for_a_label_is_judged_as_a_text(input: st
     """Refusals, loops and another language would be learnt as texts that get this label; what people wrote is not
     judged, and neither is the label."""
     steps = steps_of({"kind": "classify", "labels": ["billing", "delivery"]}, tmp_path)["steps"]
-    (step,) = (step for step in steps if step.by == "gate/input@7")
+    (step,) = (step for step in steps if step.by == "gate/input@8")
     origin = Generated(generator="backward", prompt="p", teacher="t", sampling=Sampling(), calls=())
     written = pair(input, "delivery")
     assert step.judge(written).keep is True
@@ -207,5 +207,5 @@ def test_a_translation_is_judged_in_its_own_language(tmp_path: Path) -> None:
     spanish = (
         "El museo cierra los lunes y abre hasta tarde los jueves, cuando la entrada es gratuita para todo el mundo."
     )
-    assert judge_text(source, french, steps)["gate/language@6"].keep is True
-    assert judge_text(source, spanish, steps)["gate/language@6"].keep is False
+    assert judge_text(source, french, steps)["gate/language@7"].keep is True
+    assert judge_text(source, spanish, steps)["gate/language@7"].keep is False

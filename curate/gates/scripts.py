@@ -1,0 +1,56 @@
+"""One code for a language of several, and one script for both sides of a pair.
+
+Serbian is written in Cyrillic and in Latin letters, each as good as the other:
+
+in_latin("Поруџбина 44190, Милица") == "Porudžbina 44190, Milica"
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from curate.gates.judgement import Gate, Judgement
+from schemas.records import Pair
+
+# Codes of a language which tables and the identifier know by another one: Norwegian is `no` in both of its forms.
+_KNOWN_AS = {"nb": "no", "nn": "no"}
+_TWO_SCRIPTS = ("sr", "bs")
+_CYRILLIC, _LATIN = re.compile("[а-яђјљњћџ]", re.IGNORECASE), re.compile("[a-zčćđšž]", re.IGNORECASE)
+_LETTERS = dict(zip("абвгдђежзијклмнопрстћуфхцчш", "abvgdđežzijklmnoprstćufhcčš", strict=True))
+_LETTERS |= {"љ": "lj", "њ": "nj", "џ": "dž"}
+_TO_LATIN = str.maketrans(_LETTERS | {one.upper(): other.capitalize() for one, other in _LETTERS.items()})
+
+
+def known_as(code: str) -> str:
+    """The code under which tables and the identifier have the language `code`."""
+    return _KNOWN_AS.get(code, code)
+
+
+def in_latin(text: str) -> str:
+    """A Serbian text in Latin letters."""
+    return text.translate(_TO_LATIN)
+
+
+def in_one_script(gate: Gate, language: str, input_language: str) -> Gate:
+    """`gate`, asked about pairs of which both sides are in one script where one of them is Serbian."""
+    if language not in _TWO_SCRIPTS and input_language not in _TWO_SCRIPTS:
+        return gate
+    return partial(_asked_alike, gate, language, input_language)
+
+
+def _asked_alike(gate: Gate, language: str, input_language: str, pair: Pair) -> Judgement:
+    return gate(alike(pair, language, input_language))
+
+
+def alike(pair: Pair, language: str, input_language: str) -> Pair:
+    """A pair of which one side is Serbian in Cyrillic and the other is in Latin letters, with both in Latin ones; any
+    other pair as it is."""
+    for one, other, code in ((pair.input, pair.output, input_language), (pair.output, pair.input, language)):
+        if code in _TWO_SCRIPTS and _mostly_cyrillic(one) and not _mostly_cyrillic(other) and _LATIN.search(other):
+            return pair.model_copy(update={"input": in_latin(pair.input), "output": in_latin(pair.output)})
+    return pair
+
+
+def _mostly_cyrillic(text: str) -> bool:
+    return len(_CYRILLIC.findall(text)) > len(_LATIN.findall(text))
