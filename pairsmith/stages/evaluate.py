@@ -74,7 +74,8 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec)):
+        ahead = () if (folder / f"{measurement.id}.json").is_file() else (_ahead(measurement),)
+        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec), *ahead):
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
@@ -114,6 +115,16 @@ def _disputed(project: Project, store: Store) -> Iterator[str]:
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared with that of {sources} alone."
+
+
+def _ahead(measurement: EvaluationPlan) -> str:
+    """What is about to be asked, before it takes its time."""
+    systems = [" = ".join(system.names) for system in measurement.systems]
+    settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")
+    answers = counted(measurement.answers_per_system * len(systems), "answer", "answers")
+    limit = settings.sampling.max_tokens
+    room = f", each of at most {limit:,} tokens" if limit else ""
+    return f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{room}"
 
 
 def _void(measurement: EvaluationPlan) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, misused
 from schemas.records import Sampling
 
 
@@ -45,9 +45,7 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         if first["type"] == "extra_forbidden":
             legal = ", ".join(section.model_fields)
             raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
-        why = first["msg"].removeprefix("Value error, ")
-        which = f" {key} = {first.get('input')!r}:" if key else ""
-        raise UsageError(f"{where}:{which} {why}.") from None
+        raise misused([first], where=f"{where}: {key} = {first.get('input')!r}" if key else where) from None
 
 
 def _compiles(pattern: str) -> str:
