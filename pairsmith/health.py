@@ -351,7 +351,8 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
         code = spec.task.output_language
         what = f"a token holds {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
         if rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
-            what += f": the base has read little of the language, and an answer takes {rate.times:.1f} times the steps"
+            steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
+            what += f": the base has read little of the language, and {steps}"
             fix = "Expect labels and set phrases at best, or name a base that knows the language: `pairsmith models`."
             yield Check("language", "warn", what, fix)
         else:

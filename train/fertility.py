@@ -22,7 +22,7 @@ ENGLISH = (
 # Polish, Greek, Russian, Arabic, Hindi, Thai, Chinese, Japanese and Korean, in bytes and not in letters.
 _LITTLE = 2.45
 _FEWEST_BYTES, _MOST_BYTES = 200, 100_000
-_NO_WORDS = re.compile(r"[\x00-\x40\[-`{-\x7f]+")  # digits, marks and blanks are alike in every language
+_NO_WORDS = re.compile(r"[\x00-\x40\[-`{-\xbf\u2000-\u20cf]+")  # digits, marks and blanks are alike in every language
 
 
 class Fertility(NamedTuple):
