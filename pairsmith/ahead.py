@@ -109,11 +109,10 @@ def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str,
         for step in steps:
             against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
             if against and len(against) >= at_least:
-                name = By.read(step.by).name
-                key = f"curate.gates.{name.partition(':')[0]}"
+                by = By.read(step.by)
                 yield (
-                    f"{name} rejects {len(against)} of {len(texts)} {what} that were looked at: {against[0]}",
-                    f"Change {key} or the texts: rows like them are rejected.",
+                    f"{by.name} rejects {len(against)} of {len(texts)} {what} that were looked at: {against[0]}",
+                    f"Change curate.gates.{by.key} or the texts: rows like them are rejected.",
                 )
 
 

@@ -62,7 +62,7 @@ def evaluate(
         say("starting the models")
         from pairsmith import teachers
         from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
-        from train.judged import judges_of, warnings
+        from train.judged import judges_of
         from train.priced import priced
         from train.verdict import verdict
 
@@ -74,8 +74,7 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        ahead = () if (folder / f"{measurement.id}.json").is_file() else (_ahead(measurement),)
-        for sentence in (*_disputed(project, store), *_void(measurement), *warnings(project.spec), *ahead):
+        for sentence in (*_doubts(project, store, measurement), *_ahead(measurement, folder)):
             say(sentence)
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
@@ -110,28 +109,30 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
     return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
 
 
-def _disputed(project: Project, store: Store) -> Iterator[str]:
+def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+    """What a number of the evaluation may mean other than it seems."""
+    from train.checks import void_in_words
+    from train.judged import warnings
+
     if disputed := disputed_questions(store.seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared with that of {sources} alone."
+    void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
+    yield from (f"warning: {words}" for words in void_in_words(void))
+    yield from warnings(project.spec)
 
 
-def _ahead(measurement: EvaluationPlan) -> str:
-    """What is about to be asked, before it takes its time."""
+def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
+    """What is about to be asked, before it takes its time; nothing where the evaluation is there."""
+    if (folder / f"{measurement.id}.json").is_file():
+        return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")
     answers = counted(measurement.answers_per_system * len(systems), "answer", "answers")
     limit = settings.sampling.max_tokens
     room = f", each of at most {limit:,} tokens" if limit else ""
-    return f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{room}"
-
-
-def _void(measurement: EvaluationPlan) -> Iterator[str]:
-    from train.checks import void_in_words
-
-    void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
-    yield from (f"warning: {words}" for words in void_in_words(void))
+    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{room}"
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -273,7 +273,7 @@ def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.Monkey
 
 def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytest.MonkeyPatch) -> None:
     """At the rate of larger models the embedded one learns next to nothing from sixty rows; it is trained as in every
-    example, and measured by fewer answers, for a processor takes longer to answer than to learn. A GPU's base is not."""
+    example, and measured by fewer answers: a processor takes longer to answer than to learn. A GPU's base is not."""
     from pairsmith.new_project import with_base
 
     spec = '[task]\nname = "t"\n'
