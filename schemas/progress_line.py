@@ -79,7 +79,7 @@ class Pace:
         if "message" in n:
             shown.append(n["message"])
         if n.get("most_s"):
-            shown.append(f"at most {clock(n['most_s'])} left")
+            shown.append(f"at most {clock(n['most_s'])} left at this pace")
         elif self.left_s:
             shown.append(f"{clock(self.left_s)} left")
         return shown

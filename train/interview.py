@@ -26,7 +26,7 @@ from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
 
-_BEAT_S = 1.0
+_BEAT_S, _SETTLED_S = 1.0, 5.0  # prompts are read first, so the first seconds tell of no pace
 OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
@@ -155,16 +155,17 @@ class Interview:
                     async with session.get(f"{base_url.removesuffix('/v1')}/health") as answer:
                         tokens = int((await answer.json())["generated_tokens"])
                     before = tokens if before is None else before
-                    rate = (tokens - before) / (time.monotonic() - began)
+                    seconds = time.monotonic() - began
                     numbers = {"done": self._done, "total": self._total, "tokens": tokens}
-                    self._progress("evaluate", numbers | self._most(tokens, rate))
+                    self._progress("evaluate", numbers | self._most(tokens, (tokens - before) / seconds, seconds))
                 await asyncio.sleep(_BEAT_S)
 
-    def _most(self, tokens: int, rate: float) -> dict[str, float]:
+    def _most(self, tokens: int, rate: float, seconds: float) -> dict[str, float]:
         """The seconds to the end where every answer that is left takes all of its tokens; nothing where no limit is set
         or somebody else answers, too."""
         plan, limit = self._plan, decodings(self._plan.spec)[0].max_tokens
-        if not (rate and limit) or plan.judging or any(system.model.local is None for system in plan.systems):
+        alone = not plan.judging and all(system.model.local is not None for system in plan.systems)
+        if not (alone and limit and rate) or seconds < _SETTLED_S:
             return {}
         left = (self._total - self._done) * limit - max(0, tokens - self._written)
         return {"most_s": left / rate}

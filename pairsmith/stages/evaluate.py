@@ -132,7 +132,11 @@ def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
     answers = counted(measurement.answers_per_system * len(systems), "answer", "answers")
     limit = settings.sampling.max_tokens
     room = f", each of at most {limit:,} tokens" if limit else ""
-    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{room}"
+    watched = len(measurement.validation)
+    more = (
+        f", and {counted(watched, 'greedy answer', 'greedy answers')} of tuned to validation inputs" if watched else ""
+    )
+    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{more}{room}"
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

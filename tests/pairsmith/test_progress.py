@@ -46,7 +46,7 @@ def test_what_is_known_of_the_longest_time_is_said_as_such() -> None:
     """Where a stage knows what is left at most, before anything has ended, that is told and not a guess."""
     pace = Pace("evaluate", {"done": 0, "total": 216, "tokens": 0}, at_s=0.0)
     pace.update({"tokens": 800, "most_s": 730.0}, at_s=10.0)
-    assert pace.parts() == ["0 of 216", "80 tok/s", "at most 12m 10s left"]
+    assert pace.parts() == ["0 of 216", "80 tok/s", "at most 12m 10s left at this pace"]
 
 
 @pytest.mark.parametrize(
