@@ -58,7 +58,7 @@ def _training(folder: Path) -> str:
 
 
 def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
-    """How many answers of how many tokens, so that a person can ask for fewer; nothing where the evaluation is there."""
+    """How many answers of how many tokens, so that a person can ask for fewer; nothing where it is done already."""
     systems = [SimpleNamespace(names=names) for names in (("base", "few-shot"), ("tuned",))]
     evaluate = {"samples": 1, "sampling": {"max_tokens": 64}}
     spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": evaluate})
