@@ -353,7 +353,10 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
         if rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
             steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
             what += f": the base has read little of the language, and {steps}"
-            fix = "Expect labels and set phrases at best, or name a base that knows the language: `pairsmith models`."
+            fix = (
+                "Expect labels and set phrases at best, or take another base: `pairsmith models` lists some, and "
+                "`pairsmith doctor --set train.base=NAME` tells the same of one."
+            )
             yield Check("language", "warn", what, fix)
         else:
             yield Check("language", "ok", what)

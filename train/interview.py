@@ -26,7 +26,8 @@ from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
 
-_BEAT_S, _SETTLED_S = 1.0, 5.0  # prompts are read first, so the first seconds tell of no pace
+_BEAT_S = 1.0
+_PACE_TOKENS = 200  # prompts are read first, so the first tokens tell of no pace
 OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
@@ -70,6 +71,10 @@ class Interview:
         else:
             opened = self._served(model.local, concurrency)
         beats = model.local is not None and model.local.vllm is None
+        if model.local is not None:  # loading it takes up to a minute
+            self._progress(
+                "evaluate", {"done": self._done, "total": self._total, "system": f"starting {systems[0].name}"}
+            )
         async with opened as (endpoint, adapter_check), self._beating(endpoint.url if beats else None):
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
@@ -157,18 +162,18 @@ class Interview:
                     before = tokens if before is None else before
                     seconds = time.monotonic() - began
                     numbers = {"done": self._done, "total": self._total, "tokens": tokens}
-                    self._progress("evaluate", numbers | self._most(tokens, (tokens - before) / seconds, seconds))
+                    self._progress("evaluate", numbers | self._most(tokens, tokens - before, seconds))
                 await asyncio.sleep(_BEAT_S)
 
-    def _most(self, tokens: int, rate: float, seconds: float) -> dict[str, float]:
-        """The seconds to the end where every answer that is left takes all of its tokens; nothing where no limit is set
-        or somebody else answers, too."""
+    def _most(self, tokens: int, since: int, seconds: float) -> dict[str, float]:
+        """The seconds to the end where every answer that is left takes all of its tokens and they come as fast as the
+        `since` of the last `seconds`; nothing where no limit is set or somebody else answers, too."""
         plan, limit = self._plan, decodings(self._plan.spec)[0].max_tokens
         alone = not plan.judging and all(system.model.local is not None for system in plan.systems)
-        if not (alone and limit and rate) or seconds < _SETTLED_S:
+        if not (alone and limit) or since < _PACE_TOKENS:
             return {}
         left = (self._total - self._done) * limit - max(0, tokens - self._written)
-        return {"most_s": left / rate}
+        return {"most_s": left * seconds / since}
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
+from pairsmith.style.reasons import with_short_ids
 from schemas.records import Reason, Receipt
 from schemas.step_names import shown_step
 from schemas.store import Store
@@ -131,11 +132,11 @@ class ReportRows:
         seeds = {seed.id: seed.body for seed in self._store.seeds(active=False)} if failed else {}
         shown = []
         for row in rows:
-            pair = pairs.get(row.pair_id or "")
+            pair, detail = pairs.get(row.pair_id or ""), with_short_ids(row.detail)
             if pair:
-                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail, tuple(pair.columns.items())))
+                shown.append(RowExample(pair.id, pair.input, pair.output, detail, tuple(pair.columns.items())))
             else:
-                shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, row.detail))
+                shown.append(RowExample(row.seed_id, seeds.get(row.seed_id, ""), None, detail))
         return tuple(shown)
 
 

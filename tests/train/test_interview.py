@@ -58,7 +58,7 @@ def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str
 def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
     """The first answers of an evaluation end together, after minutes. Until then tokens are told, and how long it takes
     at most if every answer takes all of its tokens."""
-    tokens = itertools.count(100, 50)
+    tokens = itertools.count(100, 150)
 
     async def health(request: web.Request) -> web.Response:
         return web.json_response({"generated_tokens": next(tokens)})
