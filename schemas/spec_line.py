@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from schemas import toml
 
-_STRAIGHT = str.maketrans("“”„‟«»″‘’‚", '"' * 7 + "'" * 3)
-_NUMBER = re.compile(r"(=\s*[+-]?\d+)(?:[,.٫]\s?(\d+))?\s*(#.*)?$")
+_STRAIGHT = str.maketrans("“”„‟«»″\u2018\u2019\u201a", '"' * 7 + "'" * 3)
+_NUMBER = re.compile(r"(=\s*[+-]?\d+)(?:[,.\u066b]\s?(\d+))?\s*(#.*)?$")
 _BARE = re.compile(r"=\s*([^\s\"'\[{#][^\"'\[{#]*?)\s*(#.*)?$")
 
 

@@ -734,8 +734,8 @@ def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path:
         ("name = “haber”", 'name = "haber"'),
         ("name = «haber»", 'name = "haber"'),
         ("temperature = 0,25", "temperature = 0.25"),
-        ("temperature = ٠.٢٥", "temperature = 0.25"),
-        ("temperature = ٠٫٢٥  # little", "temperature = 0.25"),
+        ("temperature = ٠.٢٥", "temperature = 0.25"),  # noqa: RUF001  Arabic digits
+        ("temperature = ٠٫٢٥  # little", "temperature = 0.25"),  # noqa: RUF001
         ('path = "../lessons.txt', 'path = "../lessons.txt"'),
         ("language = tr", 'language = "tr"'),
         ("batch = True", "batch = true"),
