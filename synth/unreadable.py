@@ -15,7 +15,7 @@ def missing(source: SeedSource, path: Path) -> InputError:
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     if any(map(source.path.__contains__, "*?[")):
-        hint = "A pattern is met by files, and by no folder. "
+        hint = f"No file fits the pattern {path}; folders do not count. "
     hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
     return InputError(
         "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
