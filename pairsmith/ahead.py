@@ -6,12 +6,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import prompts
 from curate.split import asked_of, brings_output, seed_split
-from schemas.errors import PromptError, SpecError
+from prompts.answer_form import AnswerForm
+from schemas.errors import PairsmithError, PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Messages, Seed
 from schemas.spec import Spec
@@ -90,6 +92,20 @@ def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
                 f"train.trust_remote_code has '{entry}', a name without the hash of its code: none of it runs",
                 "Take it out; where the base needs code of its own, `doctor` tells what to set.",
             )
+
+
+def void_exemplars(project: Project) -> Iterator[tuple[str, str]]:
+    """Worked examples whose outputs the task's own schema refuses; one that cannot be read is told elsewhere."""
+    from train.checks import void_references
+
+    with suppress(PairsmithError):
+        form = AnswerForm.of(project.spec.task, project.folder)
+        for number, one in enumerate(project.spec.exemplars):
+            for why in void_references([form.canonical(one.output)], form).values():
+                yield (
+                    f"exemplars.{number}: its output is no answer to the task: {why}",
+                    "Correct it: the teacher is shown it with every request, and writes what it sees.",
+                )
 
 
 def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:

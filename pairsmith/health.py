@@ -45,7 +45,7 @@ class Check(NamedTuple):
 def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
     """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
     each teacher is sent one real request of at most 64 tokens."""
-    from pairsmith.ahead import doubtful
+    from pairsmith.ahead import doubtful, void_exemplars
     from pairsmith.teacher_health import judges, teachers
 
     yield _python()
@@ -55,6 +55,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield spec
     if project is None:
         return
+    yield from (Check("exemplars", "warn", *one) for one in void_exemplars(project))
     yield from (Check("train", "warn", *one) for one in doubtful(project.spec))
     yield from _seeds(project)
     yield from _prompts_and_gates(project)

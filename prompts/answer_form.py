@@ -173,7 +173,7 @@ def _schema(name: str, folder: Path) -> Json:
 
 def _model_schema(module: Any, name: str, path: Path) -> Json:
     called = OwnName.read(name).name
-    model = getattr(module, called, None)
+    model: Any = getattr(module, called, None)
     if not _is_model(model):
         models = [known for known, value in vars(module).items() if _is_model(value)]
         near = difflib.get_close_matches(called, models, n=1)

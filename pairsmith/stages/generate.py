@@ -18,7 +18,7 @@ from curate.gates.personal import counted
 from curate.redaction import held_in, redaction_of, texts_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import doubtful, refuse_ahead, refuse_base
+from pairsmith.ahead import doubtful, refuse_ahead, refuse_base, void_exemplars
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import Option, Stage
@@ -223,7 +223,7 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
 
 def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
     """Say what may be meant otherwise, before anything is sent."""
-    for what, fix in doubtful(project.spec):
+    for what, fix in (*void_exemplars(project), *doubtful(project.spec)):
         say(f"warning: {what}. {fix}")
     _say_personal(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]

@@ -77,7 +77,7 @@ def test_a_number_is_written_in_one_way() -> None:
 
 def test_what_is_foreseen_is_written_in_one_way(tmp_path: Path) -> None:
     """Forecast, preview and pages give both ends of a cost; ends that read alike once, and none below nothing."""
-    assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "free to $3.00"
+    assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "at most $3.00"
     assert numbers.between(None, dollars, "unknown") == "unknown"
     outcome = PreviewOutcome(left_candidates=2, left_seeds=1, left_usd={"low": 0.0, "high": 0.0})
     console = Console(width=100)
