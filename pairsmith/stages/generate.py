@@ -101,6 +101,7 @@ def generate(
                 failures=_most_frequent(result),
                 pairs_made=result.pairs_made,
                 pairs_kept=result.pairs_kept,
+                missed=result.missed,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
         record.add(artifact_id=_pool_id(project, store, record.outcome.fingerprints.values()))
@@ -202,6 +203,11 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
     lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
+    for way, accepted in outcome.missed.items():
+        key = "generate.accepted" if way == "forward" else f"generate.{way}.accepted"
+        more = "generate.forward.n" if way == "forward" else "generate.backward.levels"
+        reached = f"{accepted:,} rows passed the gates, fewer than {key} asks for, and nothing is left to ask"
+        lines.append(("warning", f"{reached}: add seeds or {more}, or raise generate.{way}.candidates if it is set"))
     for teacher, models in outcome.mixed.items():
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
         lines.append(("warning", f"answers of '{teacher}' came from {len(models)} models: {names}"))
