@@ -334,7 +334,13 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
-    return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
+    aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
+    sooner = " ".join(
+        f"{aims[way]} = {rows:,} may end {way} generation before all seeds are asked, which the intervals are for."
+        for way, rows in project.spec.generate.targets.items()
+        if any(line["direction"] == way for line in outcome.lines)
+    )
+    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, sooner, outcome.note)))]
 
 
 def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:

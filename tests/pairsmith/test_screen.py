@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,22 @@ def test_whole_numbers_have_no_columns_between_them() -> None:
     one = charts.histogram(charts.bins([1, 1], [1]), "words")
     assert re.findall(r">([\d.]+)</text>", one) == ["2", "1", "2"]
     assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3
+
+
+def test_two_texts_of_one_prompt_are_told_apart() -> None:
+    """A prompt of one's own and ours are both enhance/v1: two lines of `spent on` had one name and other figures."""
+    cost = {"usd_known": 0.5, "unpriced_requests": 0, "usd_reserved": 0, "lost_requests": 0, "stage": "generate"}
+    refs = ["enhance/v1@aaaa", "enhance/v1@bbbb", "simplify/v1@cccc"]
+    costs = [{**cost, "requests": n, "prompt": ref} for n, ref in enumerate(refs, 1)]
+    ledger = {**cost, "requests": 6, "costs": costs, "usd_per_accepted_row": None, "max_usd": None}
+    lines = [value.partition(":")[0] for _, value in screen.spending(ledger)[1:]]
+    assert lines == ["generate, enhance/v1@aaaa", "generate, enhance/v1@bbbb", "generate, simplify/v1"]
+
+
+def test_no_reason_is_left_out_of_the_status() -> None:
+    """Six reasons are named and the rest is counted, so that they add up to what was rejected."""
+    from pairsmith.commands.status import _in_short
+
+    reasons = Counter({f"reason{n}": n for n in range(1, 9)})
+    assert _in_short(reasons) == "reason8 8, reason7 7, reason6 6, reason5 5, reason4 4, reason3 3, others 3"
+    assert _in_short(Counter(a=1)) == "a 1"
