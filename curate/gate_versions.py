@@ -5,13 +5,14 @@ from __future__ import annotations
 # Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
 VERSIONS = {
     "broken_json": 3,
-    **dict.fromkeys(("label", "instructed", "facts", "pii"), 4),
-    **dict.fromkeys(("toxic", "answered", "sums", "fenced"), 5),
-    **dict.fromkeys(("language", "contacts", "injection"), 6),
+    **dict.fromkeys(("label", "facts", "pii"), 4),
+    **dict.fromkeys(("toxic", "instructed", "sums", "fenced"), 5),
+    **dict.fromkeys(("language", "contacts", "injection", "answered"), 6),
     **dict.fromkeys(("input", "invented_name"), 7),
     **dict.fromkeys(("encoding", "thinking"), 8),
     **dict.fromkeys(("invented", "echo"), 9),
-    **dict.fromkeys(("lost_content", "mixed_language", "repetition", "values"), 10),
+    **dict.fromkeys(("mixed_language", "repetition", "values"), 10),
+    "lost_content": 11,
     **dict.fromkeys(("limits", "cut", "placeholder", "translated"), 12),
     "swapped": 13,
     "preamble": 17,
