@@ -89,24 +89,27 @@ _PLACES = """() => {
     const range = document.createRange(); range.setStart(node, n); range.setEnd(node, n + 1);
     return range.getBoundingClientRect().left;
   };
-  const text = "الماء مالح.", row = document.querySelector(".examples li"), q = row.querySelector("q");
-  q.textContent = text;
-  const said = row.querySelector(".said");
+  const text = "الماء مالح.", row = document.querySelector(".examples li:has(.to)"), said = row.querySelector(".said");
+  const [q, output] = row.querySelectorAll("q");
+  q.textContent = output.textContent = text;
   said.innerHTML = `says “<bdi>بالتأكيد! إليك الأسئلة:</bdi>” <span class="hash">3f80248189f2</span>`;
-  const id = said.querySelector(".hash");
-  return { stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0), parts: id.getClientRects().length,
-           id: id.getBoundingClientRect().left, said: said.querySelector("bdi").getBoundingClientRect().right };
+  const id = said.querySelector(".hash"), box = one => one.getBoundingClientRect();
+  return {
+    input: box(q).left, output: box(output).right, stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0),
+    parts: id.getClientRects().length, id: box(id).left, said: box(said.querySelector("bdi")).right,
+  };
 }"""
 
 
 def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser: Any) -> None:
-    """The stop of an Arabic sentence stands at its left end, and the id behind an Arabic quotation is whole and to the
-    right of it: it was parted, and its first digit stood before the sentence."""
+    """The stop of an Arabic sentence stands at its left end, and its output to its left; the id behind an Arabic
+    quotation is whole and to the right of it: it was parted, and its first digit stood before the sentence."""
     page = browser.new_page(viewport={"width": 1280, "height": 844})
     page.goto(report.as_uri(), timeout=180_000)
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
     places = page.evaluate(_PLACES)
     assert places["stop"] < places["first"]
+    assert places["output"] < places["input"]
     assert places["parts"] == 1
     assert places["id"] > places["said"]
     page.close()
