@@ -36,7 +36,10 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
             return
     with session.store(project) as store:
         data = erased(project, store, source=source, person=person)
-    session.answer({"command": "erase", **data}, facts(_lines(data), width=10))
+    yours = "its file is yours: take it out there too, or the next `pairsmith generate` reads and asks it again"
+    session.answer(
+        {"command": "erase", **data}, facts([*_lines(data), *([("source", yours)] if source else [])], width=10)
+    )
 
 
 _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("answer", "answers")}

@@ -93,5 +93,7 @@ def _template() -> Template:
 
 
 def apart(sentence: str) -> Markup:
-    """A sentence with what it quotes set apart: an Arabic one would turn around what stands behind it."""
-    return Markup(re.sub("“([^”]*)”", r"“<bdi>\1</bdi>”", str(escape(sentence))))
+    """A sentence with what it quotes set apart, an Arabic text of which would turn around what stands behind it, and
+    commands as code."""
+    quoted = re.sub("“([^”]*)”", r"“<bdi>\1</bdi>”", str(escape(sentence)))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", quoted))

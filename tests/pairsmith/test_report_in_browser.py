@@ -95,21 +95,21 @@ _PLACES = """() => {
   said.innerHTML = `says “<bdi>بالتأكيد! إليك الأسئلة:</bdi>” <span class="hash">3f80248189f2</span>`;
   const id = said.querySelector(".hash"), box = one => one.getBoundingClientRect();
   return {
-    input: box(q).left, output: box(output).right, stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0),
+    input: box(q).bottom, output: box(output).top, stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0),
     parts: id.getClientRects().length, id: box(id).left, said: box(said.querySelector("bdi")).right,
   };
 }"""
 
 
 def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser: Any) -> None:
-    """The stop of an Arabic sentence stands at its left end, and its output to its left; the id behind an Arabic
+    """The stop of an Arabic sentence stands at its left end, and its output below it; the id behind an Arabic
     quotation is whole and to the right of it: it was parted, and its first digit stood before the sentence."""
     page = browser.new_page(viewport={"width": 1280, "height": 844})
     page.goto(report.as_uri(), timeout=180_000)
     page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
     places = page.evaluate(_PLACES)
     assert places["stop"] < places["first"]
-    assert places["output"] < places["input"]
+    assert places["output"] > places["input"]
     assert places["parts"] == 1
     assert places["id"] > places["said"]
     page.close()
@@ -118,3 +118,4 @@ def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser
 def test_what_a_reason_quotes_is_set_apart() -> None:
     """Only the quotation, with its own signs escaped."""
     assert apart("says “<b>” & more") == "says “<bdi>&lt;b&gt;</bdi>” &amp; more"
+    assert apart("run `pairsmith train`") == "run <code>pairsmith train</code>"
