@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prompts import compiled
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from synth.unreadable import column_named
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -258,21 +259,8 @@ def _place(
     raise InputError(
         f"there is no column '{wanted[0]}'; there is: {some_of(plain.values())}.",
         where=where,
-        fix=f"{hint}Name the column in its [[seeds]], as in {_named_so(ours, example, source)}.",
+        fix=f"{hint}Name the column in its [[seeds]], as in {column_named(ours, example, source, variables(source))}.",
     )
-
-
-def _named_so(ours: str, column: str, source: SeedSource) -> str:
-    """How the spec says that `column` of the file is what we call `ours`."""
-    if ours in variables(source) and ours not in source.columns:
-        if column.isidentifier():
-            return f'input = "... {{{{ {column} }}}} ..."'
-        return f'columns = {{ {ours} = "{column}" }} beside the {{{{ {ours} }}}} of its input'
-    if ours in (WORSE, "reference"):
-        return f'{"rejected" if ours == WORSE else ours} = "{column}"'
-    if source.imported and ours not in source.extra:
-        return 'columns = { input = "...", output = "..." }'
-    return f'columns = {{ {ours if ours in source.columns else "text"} = "{column}" }}'
 
 
 def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
