@@ -128,8 +128,9 @@ def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str,
         for step in steps:
             against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
             if against and len(against) >= at_least:
+                rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (
-                    f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what} that were looked at: {against[0]}",
+                    f"{rejects} that were looked at: {against[0]}",
                     f"Change {key_of(step.by)} or the texts: rows like them are rejected.",
                 )
 

@@ -15,8 +15,10 @@ _BARE = re.compile(r"=\s*([^\W_][^\"'\[{#;]*?)\s*(#.*)?$")
 _WORDS = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
 _NOTHING = re.compile(r"=\s*(none|null|nil)\s*(#.*)?$", re.IGNORECASE)
 _WINDOWS = re.compile(r"=\s*\"?([A-Za-z]:\\[^\"'#]*?)\"?\s*(#.*)?$")
-# A text under such a key, an address with a password, and what is as long and as mixed as keys are: none of it is shown.
-_SECRET = re.compile(r"(?i)env|key|secret|passw|token|auth|header|cookie|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{16,}")
+# A text under such a key, an address with a password, and what is as long and as mixed as keys are: never shown.
+_SECRET = re.compile(
+    r"(?i)env|key|secret|passw|token|auth|header|cookie|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{16,}"
+)
 _MOST_SHOWN = 200
 
 

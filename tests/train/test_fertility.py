@@ -53,7 +53,7 @@ def test_a_base_that_has_read_little_of_a_language_is_told(texts: tuple[str, ...
     assert fertility(tokenizer_that_read(*texts), ["Ναι."]) is None
 
 
-@pytest.mark.parametrize("text", ["CC(=O)Oc1ccccc1C(=O)O CN1C=NC2=C1C(=O)N(C)C2=O ", "KXQZ-19 BVJW-7 GHTR-204 MPDX-88 "])
+@pytest.mark.parametrize("text", ["CC(=O)Oc1ccccc1C(=O)O CN1C=NC2=C1C(=O)N(C) ", "KXQZ-19 BVJW-7 GHTR-204 MPDX-88 "])
 def test_ids_and_formulas_are_no_language_that_was_not_read(text: str) -> None:
     """They take many tokens of any base, and another base would read them no better; emoji tell nothing at all."""
     rate = fertility(tokenizer_that_read(ENGLISH), [text * 30])
