@@ -641,6 +641,9 @@ type = "object"
 nullable = true
 propertyOrdering = ["a"]
 x-order = 1
+propertyOrder = 2
+note = "of the support team"
+tsType = "Answer"
 example = { a = "b" }
 required = ["a"]
 additionalProperties = false
