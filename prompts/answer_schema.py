@@ -123,7 +123,7 @@ def check_answer_schema(schema: Json, path: Path) -> None:
         kind.check_schema(schema)
     except SchemaError as error:
         raise _wrong(".".join(map(str, error.absolute_path)), error.message, path) from None
-    _check_words(schema, path)
+    _check_words(schema, kind, path)
     _check_bounded(schema, path)
     _check_patterns(schema, path)
     _check_references(schema, path)
@@ -203,16 +203,28 @@ def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
             yield from _schemas(part, f"{key}.{name}")
 
 
-def _check_words(schema: Json, path: Path) -> None:
+def _check_words(schema: Json, kind: Any, path: Path) -> None:
     if is_example(schema):
         fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} write what stands under schema."
         raise _wrong("", "has none of JSON Schema's words, so any answer would keep it", path, fix)
+    judging = _words() - _BESIDE
     for key, node in _schemas(schema):
         for word in node.keys() - _words():
-            for near in difflib.get_close_matches(word, _words(), n=1, cutoff=0.8):
-                raise _wrong(
-                    f"{key}.{word}", "is no word of JSON Schema and would be passed over", path, f"Write {near}."
-                )
+            for near in difflib.get_close_matches(word, judging, n=1, cutoff=0.8):
+                if _may_say(kind, near, node[word]):
+                    what = "is no word of JSON Schema and would be passed over"
+                    raise _wrong(f"{key}.{word}", what, path, f"Write {near}.")
+
+
+def _may_say(kind: Any, word: str, value: Any) -> bool:
+    """Whether `word` could have this value; an annotation of another tool (a `note`, a `tsType`) mostly could not."""
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        kind.check_schema({word: value})
+    except SchemaError:
+        return False
+    return True
 
 
 def _check_possible(schema: Json, validator: Any, path: Path) -> None:

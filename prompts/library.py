@@ -107,8 +107,9 @@ def _refuse_beside(folder: Path, own: Path) -> None:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = _TEMPLATE.split(path.name)[0]
         if path.is_dir() and path.name != own.name and _NEARLY.search(path.name):
+            misspelt = path.name.lower() in ("prompt", "prompts")  # else what it holds may be another program's
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
-                if not (own / file.parent.name).is_dir():
+                if (misspelt or (_OURS / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
                     raise _misnamed(path, f"{'Move what it holds' if own.is_dir() else 'Rename it'} to {own}.")
         elif name != path.name and (_OURS / name).is_dir() and not (own / name).is_dir():
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")

@@ -48,8 +48,9 @@ _VISIBLE = re.compile(
     "[^\\s\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
-# No line of prose ends so; a list of tags may.
-_BREAKS_OFF = re.compile(r"[\w,;:(\[{-]\s*\Z")
+# A line of several sentences whose last one has no end: labels, tags, verse, names and many scripts never have one.
+_STOPPED_BEFORE = "(?:[^\\W\\d_]{4}[.!?\u2026][\"'\u2019\u201d\u00bb)\\]]* |[\u3002\uff01\uff1f])"
+_BREAKS_OFF = re.compile(rf"{_STOPPED_BEFORE}[^\n\u3002\uff01\uff1f]*[^\W\d_][,;:]?\s*\Z")
 # How they call the parts of a content that is a list.
 _TEXT_PARTS = ("text", "output_text")
 _CALLS = ("tool_calls", "function_call")
@@ -131,7 +132,7 @@ def judged(
         native = finish_meaning(choice["native_finish_reason"], {})
         meaning = native if native in ("truncated", "refused", "failed") else meaning
     if meaning == "complete" and tokens and (limit := limit_of(request)):
-        # Nobody said that it had ended; or who calls every end a stop, as gateways do, and it breaks off in a line.
+        # Nobody said that it had ended; or who calls every end a stop, as gateways do, and it breaks off in a sentence.
         broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
         if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
             meaning = "truncated"
@@ -149,10 +150,7 @@ def judged(
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
     if meaning != "complete":
-        reasons = {
-            "malformed": _TOOL,
-            "failed": f"{_WHY['failed']} ('{word}')",
-        }
+        reasons = {"malformed": _TOOL, "failed": f"{_WHY['failed']} ('{word}')"}
         return _bad(meaning, text, reasons.get(meaning, ""))
     if not _VISIBLE.search(text):
         return _bad("malformed", "", _TOOL) if any(map(message.get, _CALLS)) else _bad("empty", text)

@@ -415,7 +415,7 @@ def error_status(content: bytes) -> int | None:
         if len(str(word)) == 3 and str(word).isdecimal() and 400 <= int(str(word)) < 600:
             return int(str(word))
     by_word = {"rate.?limit|too.many|overload": 429, "authenti|unauthor|api.?key|login fail": 401}
-    by_word |= {"quota|credit|balance": 402, "sensitive": 400}
+    by_word |= {"quota|credit|balance": 402, "sensitive": 400, "unexpected endpoint": 405}  # LM Studio's
     status = next((s for word, s in by_word.items() if re.search(word, str(words), re.IGNORECASE)), 502)
     of_the_row = re.search("invalid_request|bad_?request|content_(filter|policy)", str(words[:3]).lower())
     return 400 if status == 502 and of_the_row else status

@@ -292,7 +292,7 @@ class Endpoint:
     ) -> Exception:
         """The exception that an HTTP status other than 200 amounts to, at the address `base`."""
         error, text, sentence = self._words(status, headers, content, base)
-        kind, setting = meaning(status, error, text, body, answered=self.answered)
+        kind, setting = meaning(status, error, text, body, answered=self.answered, url=base or self.url)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
             kind = "throttled"  # what is on its way uses the credit up (OpenRouter)

@@ -45,7 +45,10 @@ _NO_QUOTA = re.compile(
     r"|exceeded your (daily|weekly|monthly) quota",
     re.IGNORECASE,
 )
+# Alibaba says so of the tokens of a minute; an account that owes it money has other words.
+_OF_A_MINUTE = re.compile("exceeded your current quota", re.IGNORECASE)
 _WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # of one sentence, which no quoted row interrupts
+_NO_BALANCE = re.compile("insufficient balance", re.IGNORECASE)  # with 500, too: MiniMax
 # The same where no 429 says it, which may speak of a minute: Anthropic, Azure, Hugging Face, Cloudflare, Google.
 _USED_UP = re.compile(
     rf"\b(usage|billing|monthly|daily|weekly)( \w+)? (limits?|quota|allowance|allocation)"
@@ -91,8 +94,12 @@ _NOT_TAKEN = re.compile(
     r"|does ?n[o']t support|cannot (find field|both)|extra_forbidden|only the default",
     re.IGNORECASE,
 )
-# A value that cannot be, in words that anybody may write: TGI, Anthropic, DeepSeek.
-_NO_VALUE = re.compile(r"\b((must|should|may only|can only) be|invalid type)\b", re.IGNORECASE)
+# A value that cannot be, in words that anybody may write: TGI, Anthropic, DeepSeek, Kimi, StepFun, Zhipu.
+_NO_VALUE = re.compile(
+    r"\b((must|should|may only|can only) be|must between|invalid type)\b"
+    r"|\b(valid range|only [\d.-]+ is allowed|is illegal)\b",
+    re.I,
+)
 # How an error begins that no wait mends: 429 of OpenAI for more tokens than a minute has, 500 of llama.cpp.
 _TOO_LARGE = re.compile(
     r"request too large|the request exceeds the available context|context shift is disabled|context_length_exceeded",
@@ -111,13 +118,15 @@ _NOT_LOADED = re.compile(
 )
 
 
-def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool) -> Meaning:
+def meaning(status: int, error: Json, text: str, body: Json, *, answered: bool, url: str = "") -> Meaning:
     """What `status` says of the request `body`. `error` is the error's object, `text` the whole answer; `answered`: the
-    endpoint has answered a request of this run. A pure function: nothing is asked."""
+    endpoint, at `url`, has answered a request of this run. A pure function: nothing is asked."""
     message = str(error.get("message") or "")[:2000]
     words = text[:2000] if message in text else f"{message} {text[:2000]}"  # JSON may write any letter as an escape
     kind: Kind
-    if status == 402 or (400 <= status < 500 and _is_of_quota(status, words, body)):
+    if status == 429 and "aliyun" in f"{url} {words}" and _OF_A_MINUTE.search(message):
+        kind = "throttled"
+    elif status == 402 or (400 <= status < 500 and _is_of_quota(status, words, body)) or _NO_BALANCE.match(message):
         kind = "quota"
     elif status == 401 or _is_about_the_key(status, words, body, answered=answered):
         kind = "key"

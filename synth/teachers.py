@@ -133,12 +133,6 @@ def _key(teacher: TeacherSettings) -> str | None:
     return None if teacher.key_env is None else _secret(teacher.key_env, "teacher.key_env", teacher.url)
 
 
-def headers_of(teacher: TeacherSettings) -> dict[str, str]:
-    """Every header that a request to the teacher has, its key among them. Raises AuthError."""
-    key = _key(teacher)
-    return {**_headers(teacher), **({} if key is None else {"Authorization": f"Bearer {key}"})}
-
-
 def _headers(teacher: TeacherSettings) -> dict[str, str]:
     """Every header of the spec with its value. Raises AuthError."""
     named = {} if teacher.organization is None else {"OpenAI-Organization": teacher.organization}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlencode
 
@@ -30,6 +31,7 @@ class Wire:
         self.key, self.headers, self.params = "", dict[str, str](), dict[str, str]()
         self.suffix = self.shown_suffix = ""
         self._secrets: tuple[str, ...] = ()
+        self._in_query: re.Pattern[str] | None = None
         self.connections: dict[str, Connections] = {}
         self.proxies: dict[str, str | None] = {}
         self.waits_only = False
@@ -40,6 +42,8 @@ class Wire:
         self.key, self.headers, self.params = key, dict(headers), {**plain, **secret}
         self.suffix, self.shown_suffix = (f"?{urlencode(query)}" if query else "" for query in (self.params, plain))
         self._secrets = (key, *self.headers.values(), *secret.values())
+        names = "|".join(map(re.escape, secret))
+        self._in_query = re.compile(rf"(?<![\w-])((?:{names})=)[^&#\s\"'<>]+") if secret else None
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +128,8 @@ class Wire:
         return (NotConnectedError if unsent else BrokenError)(reason)
 
     def without_secrets(self, text: str) -> str:
-        """`text` without what is sent in secret."""
+        """`text` without what is sent in secret: of the query, also what is too short to be looked for alone."""
+        text = text if self._in_query is None else self._in_query.sub(r"\1***", text)
         return without_keys(text, *self._secrets, *secrets_of(*self.proxies.values()))
 
     def shown(self, text: str) -> str:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -37,8 +38,17 @@ REWARD = "score/reward@1"
 STAGE = "reward"
 _REWARD = re.compile(r"\s*reward\s*:\s*(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
 _TRIES, _PAUSE_S = 4, 0.5
-Start = Callable[[], Awaitable[tuple[str, dict[str, str]]]]
+Start = Callable[[], Awaitable["Reached"]]
 _SAME = 1e-3  # what 16-bit numbers may differ by
+
+
+class Reached(NamedTuple):
+    """A server that is asked: its address, the headers and the query of every request, and how its words are shown."""
+
+    url: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str] = MappingProxyType({})
+    shown: Callable[[str], str] = str
 
 
 @dataclass
@@ -72,7 +82,7 @@ class HostedReward:
 @dataclass
 class PoolingReward:
     """A reward model that a vLLM serves for pooling. `sent` counts requests; no money is reckoned for them. `start` is
-    awaited before the first request and gives the address and a key."""
+    awaited before the first request."""
 
     teacher: TeacherSettings
     rules: str
@@ -80,8 +90,8 @@ class PoolingReward:
     start: Start
     sent: int = 0
     _checked: bool = field(default=False, init=False)
+    _reached: Reached | None = field(default=None, init=False)
     _url: str = field(default="", init=False)
-    _headers: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def fingerprint(self) -> str:
@@ -90,9 +100,9 @@ class PoolingReward:
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """Raises TeacherError where the numbers are no raw logits, and Unreachable where nothing answers."""
-        if pairs and not self._url:
-            url, self._headers = await self.start()
-            self._url = base_url(url).removesuffix("/v1") + "/classify"
+        if pairs and self._reached is None:
+            self._reached = await self.start()
+            self._url = base_url(self._reached.url).removesuffix("/v1") + "/classify"
         if pairs and not self._checked:
             await self._check(pairs[0])
         limit = asyncio.Semaphore(self.teacher.concurrency)
@@ -127,7 +137,8 @@ class PoolingReward:
             status, text = await self._post(orjson.dumps(body))
             if status == 200:
                 return _read(text)
-            problem = f"/classify answered {status}: {text[:200].decode(errors='replace')}"
+            assert self._reached is not None
+            problem = f"/classify answered {status}: {self._reached.shown(text.decode(errors='replace'))[:200]}"
             if status in (401, 403, 404, 405):
                 raise TeacherError(
                     f"{problem}.",
@@ -141,10 +152,11 @@ class PoolingReward:
     async def _post(self, body: bytes) -> tuple[int, bytes]:
         import aiohttp
 
-        headers = {"Content-Type": "application/json", **self._headers}
+        assert self._reached is not None
+        headers, params = {"Content-Type": "application/json", **self._reached.headers}, self._reached.query
         self.sent += 1
         try:
-            async with self.session.post(self._url, data=body, headers=headers) as response:
+            async with self.session.post(self._url, data=body, headers=headers, params=params) as response:
                 return response.status, await response.read()
         except aiohttp.ClientConnectorError:
             raise Unreachable(
@@ -173,13 +185,16 @@ async def open_served(project: Project, store: Store, opened: AsyncExitStack, sa
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=teacher.timeout_s)
     session = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
 
-    async def start() -> tuple[str, dict[str, str]]:
+    async def start() -> Reached:
         if teacher.url != "vllm":
-            return teacher.url, teachers.headers_of(teacher)
+            endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
+            key, more, query = await endpoint.access()
+            headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more}
+            return Reached(endpoint.url, headers, query, endpoint.shown)
         from synth.local_vllm import key_header
 
         server = await opened.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
-        return server.base_url, key_header()
+        return Reached(server.base_url, key_header())
 
     return PoolingReward(teacher, rules, session, start)
 

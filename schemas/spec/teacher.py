@@ -31,15 +31,19 @@ _BATCH_HOSTS: dict[str, BatchForm] = {
     "generativelanguage.googleapis.com": "gemini",
 }
 
-_SECRET = re.compile(r"auth|key|token|secret|cookie|passw|pwd|credential|signature|^sig$", re.IGNORECASE)
+_SECRET_HEADER = re.compile("auth|key|token|secret|cookie|passw|pwd|credential|signature", re.IGNORECASE)
+# By its last word: what stands before others (key-version, token_type) tells how a secret is to be read.
+_SECRET_QUERY = re.compile(
+    r"(auth(orization)?|key|token|secret|cookie|passw(or)?d|pwd|credentials?|signature|^sig)$", re.IGNORECASE
+)
 
 
-def _without_secrets(what: str, instead: str) -> AfterValidator:
+def _without_secrets(what: str, secret: re.Pattern[str], instead: str) -> AfterValidator:
     """A table of names and values none of which may be a secret: the spec is copied beside what is exported."""
 
     def check(values: dict[str, str]) -> dict[str, str]:
         for name in values:
-            if _SECRET.search(name):
+            if secret.search(name):
                 raise ValueError(
                     f"the {what} '{name}' may hold a secret: name its variable in teacher.{instead} instead"
                 )
@@ -48,8 +52,8 @@ def _without_secrets(what: str, instead: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Headers = Annotated[dict[str, str], _without_secrets("header", "headers_env")]
-Query = Annotated[dict[str, str], _without_secrets("query", "query_env")]
+Headers = Annotated[dict[str, str], _without_secrets("header", _SECRET_HEADER, "headers_env")]
+Query = Annotated[dict[str, str], _without_secrets("query", _SECRET_QUERY, "query_env")]
 
 
 class TeacherSettings(Section):

@@ -36,7 +36,9 @@ def classify(answer: Answer) -> Iterator[str]:
 
     async def handle(request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
-        status, value = answer({**body, "authorization": request.headers.get("Authorization")})
+        status, value = answer(
+            {**body, "authorization": request.headers.get("Authorization"), "query": dict(request.query)}
+        )
         return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
 
     app = web.Application()
@@ -95,6 +97,24 @@ def test_a_pooling_server_is_asked_for_raw_logits_of_the_whole_question(tmp_path
         {"role": "user", "content": "Rewrite.\n\nSay it well.\n\na fox"},
         {"role": "assistant", "content": "one two"},
     ]
+
+
+def test_a_pooling_server_gets_the_query_and_repeats_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway wants behind every address it gets here, too; what it repeats of the secrets in an error is
+    neither shown nor kept."""
+    monkeypatch.setenv("RM_CODE", secret := "s3cret/of+a-gateway-1234")
+    queries: list[Any] = []
+
+    def answer(body: dict[str, Any]) -> tuple[int, Any]:
+        queries.append(body["query"])
+        return 400, {"error": f"no such code: {secret}"}
+
+    with classify(answer) as url:
+        sent = {"query": {"version": "2"}, "query_env": {"code": "RM_CODE"}}
+        (score,) = scores(project(tmp_path, url, "classify", **sent), PAIRS[:1])
+    assert queries[0] == {"version": "2", "code": secret}
+    assert "***" in score.reason.detail
+    assert secret not in score.reason.detail
 
 
 def test_a_server_that_squashes_its_logits_all_the_same_is_refused(tmp_path: Path) -> None:

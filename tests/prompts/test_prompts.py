@@ -598,6 +598,8 @@ def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).rename(tmp_path / "chat_template.jinja")
     (tmp_path / "templates" / "admin").mkdir(parents=True)
     (tmp_path / "templates" / "admin" / "index.jinja").write_text("x")
+    (tmp_path / "mail_templates" / "welcome").mkdir(parents=True)
+    (tmp_path / "mail_templates" / "welcome" / "v1.jinja").write_text("x")
     assert load("enhance", tmp_path).path.is_relative_to(OURS)
     wrote(tmp_path, ONE, "enhance")
     (tmp_path / "enhance.jinja").write_text(ONE)
@@ -641,6 +643,9 @@ type = "object"
 nullable = true
 propertyOrdering = ["a"]
 x-order = 1
+propertyOrder = 2
+note = "of the support team"
+tsType = "Answer"
 example = { a = "b" }
 required = ["a"]
 additionalProperties = false

@@ -15,7 +15,7 @@ import pytest
 from schemas.errors import TeacherError
 from schemas.records import Json, Sampling
 from schemas.store import Store
-from synth.answers import finish_meaning, judged, schema_violation
+from synth.answers import finish_meaning, judged
 from synth.batch_forms import FORMS
 from synth.chat_completions import read_answer
 from synth.http_status import meaning
@@ -500,28 +500,53 @@ def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
 @pytest.mark.parametrize(
     ("text", "tokens", "status"),
     [
-        ("A dog on", 9, "truncated"),
-        ("A dog, \n", 9, "truncated"),
-        ("A dog on a hill.", 9, "ok"),
-        ('"A dog on a hill."', 9, "ok"),
-        ("A dog on", 8, "ok"),
-        ("A dog on", 10, "ok"),
+        ("A dog runs. It is on", 9, "truncated"),
+        ("Look there! A dog, and then, \n", 9, "truncated"),
+        ("一只狗在跑。它在", 9, "truncated"),
+        ('{"text": "A dog runs. It is', 9, "truncated"),
+        ("A dog runs. It is on a hill.", 9, "ok"),
+        ('"A dog runs. It is on a hill."', 9, "ok"),
+        ("A dog runs. It is on", 8, "ok"),
+        ("A dog runs. It is on", 10, "ok"),
     ],
 )
-def test_a_stop_in_the_midst_of_a_line_at_the_limit_is_a_cut(text: str, tokens: int, status: str) -> None:
+def test_a_stop_in_the_midst_of_a_sentence_at_the_limit_is_a_cut(text: str, tokens: int, status: str) -> None:
     """Gateways before Ollama and Anthropic, and small servers, call every end a stop: an answer that took exactly what
-    it was given, and breaks off there, was cut. One that counts otherwise, or ends like a text, is believed."""
+    it was given, and breaks off in a sentence behind others, was cut. One that counts otherwise, or ends like a text,
+    is believed, and one that keeps its schema."""
     raw = {"finish_reason": "stop", "message": {"content": text}}
     assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
-    violation = schema_violation({"type": "string"})
-    whole = {"finish_reason": "stop", "message": {"content": "7"}}
-    assert judged(whole, schema_violation({"type": "integer"}), {}, {"max_tokens": 9}, 9).status == "ok"
-    assert judged(whole, violation, {}, {"max_tokens": 9}, 9).status == "truncated"
+    assert judged(raw, lambda _: None, {}, {"max_tokens": 9}, tokens).status == "ok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "positive",
+        "A dog on a hill",
+        "dog, hill, 4k, golden hour",
+        "一只狗在山上",
+        "สุนัขวิ่งบนเนินเขา",
+        "The old pond;\na frog jumps in.\nThe sound of water",
+        "Thank you for your letter.\n\nBest regards,\nAnna Smith",
+        "1. A dog\n2. A hill",
+        "# Dogs\n\nThey run.\n\n- on hills\n- at sea",
+        "def total(values):\n    return sum(values) or nothing",
+        "Sent to Mr. Smith",
+        "Runs from 9 a.m. to 5 p.m",
+        "Price on request. 15",
+    ],
+)
+def test_a_whole_answer_of_exactly_the_limit_is_believed(text: str) -> None:
+    """Where short answers are asked for with a tight limit, many take exactly what they may, and end without a full
+    stop as they should: none of them is taken for a cut one, today or when a store of yesterday is read again."""
+    raw = {"finish_reason": "stop", "message": {"content": text}}
+    assert judged(raw, None, {}, {"max_tokens": 9}, 9).status == "ok"
 
 
 def test_a_stop_at_the_limit_is_seen_where_several_choices_were_asked_for(tmp_path: Path) -> None:
     """Those that call every end a stop give one choice whatever n is, so what was counted is that one's."""
-    cut = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "A dog on a"}}]}
+    cut = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "A dog runs. It is on a"}}]}
     body = orjson.dumps({**cut, "usage": {"prompt_tokens": 9, "completion_tokens": 7}})
 
     async def ask(ledger: Ledger, store: Store) -> None:

@@ -232,6 +232,9 @@ def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status
         (529, {"message": "Overloaded", "type": "overloaded_error"}, "server"),
         (405, {"message": "Method Not Allowed"}, "address"),
         (400, {"message": "`top_k` is deprecated for this model."}, "setting"),
+        (400, {"message": "invalid top_k: only 1 is allowed for this model"}, "setting"),
+        (400, {"message": "Invalid top_k value, the valid range of top_k is [0, 2]"}, "setting"),
+        (500, {"message": "insufficient balance (1008)", "type": "api_error"}, "quota"),
         (429, {"message": "Request too large for m on tokens per min (TPM): Limit 10, Requested 20."}, "refused"),
         (429, {"message": 'Slow down. Your last prompt was "request too large".'}, "throttled"),
         (500, {"message": "context shift is disabled"}, "refused"),
@@ -247,6 +250,32 @@ def test_what_providers_say_is_understood(status: int, error: dict[str, Any], ki
     refusal = meaning(status, error, str(error), body, answered=False)
     assert refusal.kind == kind
     assert refusal.setting == ("top_k" if kind == "setting" else "")
+
+
+_CURRENT_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "kind"),
+    [
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "", "throttled"),
+        ("http://gateway:4000/v1", " Read the docs: https://help.aliyun.com/zh/model-studio", "throttled"),
+        ("https://api.openai.com/v1", "", "quota"),
+    ],
+)
+def test_the_tokens_of_a_minute_at_alibaba_are_waited_for(url: str, more: str, kind: str) -> None:
+    """It says of them, in OpenAI's very words and code, what elsewhere ends a run: they are back within a minute."""
+    error = {"message": _CURRENT_QUOTA + more, "code": "insufficient_quota", "type": "insufficient_quota"}
+    for answered in (False, True):
+        assert meaning(429, error, str(error), {}, answered=answered, url=url).kind == kind
+    overdue = {"message": "Access denied, your account is overdue.", "code": "Arrearage"}
+    assert meaning(400, overdue, str(overdue), {}, answered=True, url=url).kind == "quota"
+
+
+def test_a_path_that_lm_studio_does_not_know_is_an_address() -> None:
+    """It says so with status 200, and no wait would mend it."""
+    body = orjson.dumps({"error": "Unexpected endpoint or method. (POST /v1/v1/chat/completions)"})
+    assert meant(200, body)[0] == 405
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])
