@@ -17,6 +17,7 @@ from schemas import old_keys, toml
 from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.project import Project
+from schemas.spec.expected import expected
 from schemas.spec import Spec
 from schemas.spec.section import is_env
 
@@ -74,12 +75,31 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
             fix="Write a finite number of at most 18 digits.",
         )
     notices += old_keys.renamed(raw)
+    notices += _without_regions(raw)
     notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
         sentences = tuple(f"{path}: {notice}" for notice in notices)
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, written) from None
+
+
+_REGIONAL = re.compile(r"([A-Za-z]{2})([-_][A-Za-z0-9]+)*")
+
+
+def _without_regions(raw: dict[str, Any]) -> list[str]:
+    """Bring the languages of the task to two letters, in place; a sentence for each region or script that goes."""
+    task, sentences = raw.get("task"), []
+    for key in ("language", "to") if isinstance(task, dict) else ():
+        code = task.get(key)
+        if isinstance(code, str) and (parts := _REGIONAL.fullmatch(code)):
+            task[key] = short = parts[1].lower()
+            if parts[2]:
+                sentences.append(
+                    f"'task.{key}' = \"{code}\" is taken as \"{short}\": a language is its two letters here. "
+                    "Say in 'task.style' which of its kinds is wanted."
+                )
+    return sentences
 
 
 def _elsewhere(folder: Path) -> str:
@@ -311,23 +331,13 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     # What else it may be is no part of what is wrong with a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")) + words
+    message = (expected(first) or first["msg"].removeprefix("Value error, ")) + words
     subject = f"'{key}': " if key and not named else ""
     return SpecError(
         f"{subject}{message}{shown}.",
         where=where,
         fix="`pairsmith docs spec` describes every key and its values.",
     )
-
-
-_PLAIN = {
-    "model_type": "expected a table",
-    "dict_type": "expected a table",
-    "tuple_type": "expected a list",
-    "string_type": "expected a string",
-    "bool_type": "expected true or false",
-    "bool_parsing": "expected true or false",
-}
 
 
 def _shortened(text: str) -> str:
