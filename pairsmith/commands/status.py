@@ -72,10 +72,10 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     """Seeds and pairs as `generate` left them; counted anew where rows were erased since."""
-    from schemas.store.since import active_seeds
+    from pairsmith.plan import erased_since
 
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
-    if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
+    if store is None or not erased_since(store, generated):
         return as_generated
     slots = (slot for fingerprint in generated.fingerprints.values() for slot in store.skim_candidates(fingerprint))
     pairs = sum(1 for slot in slots if slot.get("pair_id"))

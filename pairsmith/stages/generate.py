@@ -19,7 +19,7 @@ from curate.gates.personal import counted
 from curate.redaction import held_in, redaction_of, texts_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import doubtful, refuse_ahead, refuse_base, untold
+from pairsmith.ahead import contradicted, doubtful, refuse_ahead, refuse_base, untold
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
@@ -256,10 +256,12 @@ def is_local(url: str) -> bool:
 
 
 def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
-    """Say what the seeds are too few for, before anything is paid for."""
+    """Say what the seeds are too few for, and which exemplars the gates reject, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:
         say(f"warning: {shortage.what}. {shortage.fix}")
+    for what, fix in contradicted(project, ()):
+        say(f"warning: {what}. {fix}")
     return tuple(shortage.what for shortage in short)
 
 

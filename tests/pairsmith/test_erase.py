@@ -13,6 +13,7 @@ import pairsmith
 from pairsmith.commands import start
 from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
+from pairsmith.plan import plan
 from schemas import spec_file
 from schemas.errors import UsageError
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
@@ -239,6 +240,22 @@ def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
     assert _erase(folder, source="theirs.jsonl:2")["seeds"] == 1
     with Store.open(Store.url_for(spec_file.load(folder)), write=False) as store:
         assert len(store.seeds(active=False)) == 7
+
+
+def test_what_was_erased_is_told_of_the_stage_that_read_it(folder: Path) -> None:
+    """`run` reads no erased row again by itself, so `generate` is done; status says why, and what reads it again."""
+
+    def generated() -> Any:
+        project = spec_file.load(folder)
+        with Store.open(Store.url_for(project), write=False) as store:
+            return plan(project, store)[0]
+
+    assert generated() == ("generate", True, "")
+    _erase(folder, source="theirs.jsonl:2")
+    assert generated().done
+    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads anew")
+    pairsmith.Project(folder).generate()
+    assert generated() == ("generate", True, "")
 
 
 def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> None:

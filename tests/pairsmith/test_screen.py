@@ -19,6 +19,7 @@ from pairsmith.stages.generate import failure_in_words
 from pairsmith.stages.preview import shown as preview_shown
 from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
+from pairsmith.style.reasons import with_short_ids
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.money import dollars
@@ -101,3 +102,9 @@ def test_whole_numbers_have_no_columns_between_them() -> None:
     one = charts.histogram(charts.bins([1, 1], [1]), "words")
     assert re.findall(r">([\d.]+)</text>", one) == ["2", "1", "2"]
     assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3
+
+
+def test_ids_in_sentences_are_as_lists_show_them() -> None:
+    """Rows, report and `explain` know a pair by the first twelve of its letters; other numbers stay whole."""
+    sentence = "71% like accepted pair 951c8c13eaf9173a2f44bb706a6da4e8, invoice 12345678901234567890"
+    assert with_short_ids(sentence) == "71% like accepted pair 951c8c13eaf9, invoice 12345678901234567890"
