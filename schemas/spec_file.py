@@ -17,8 +17,8 @@ from schemas import old_keys, toml
 from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.project import Project
-from schemas.spec.expected import expected
 from schemas.spec import Spec
+from schemas.spec.expected import expected
 from schemas.spec.section import is_env
 
 SPEC_NAME = "pairsmith.toml"
@@ -89,14 +89,15 @@ _REGIONAL = re.compile(r"([A-Za-z]{2})([-_][A-Za-z0-9]+)*")
 
 def _without_regions(raw: dict[str, Any]) -> list[str]:
     """Bring the languages of the task to two letters, in place; a sentence for each region or script that goes."""
-    task, sentences = raw.get("task"), []
-    for key in ("language", "to") if isinstance(task, dict) else ():
+    sentences, at = list[str](), raw.get("task")
+    task = at if isinstance(at, dict) else {}
+    for key in ("language", "to"):
         code = task.get(key)
         if isinstance(code, str) and (parts := _REGIONAL.fullmatch(code)):
             task[key] = short = parts[1].lower()
             if parts[2]:
                 sentences.append(
-                    f"'task.{key}' = \"{code}\" is taken as \"{short}\": a language is its two letters here. "
+                    f'\'task.{key}\' = "{code}" is taken as "{short}": a language is its two letters here. '
                     "Say in 'task.style' which of its kinds is wanted."
                 )
     return sentences

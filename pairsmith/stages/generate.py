@@ -266,7 +266,7 @@ def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[st
 
 
 class Asking(NamedTuple):
-    """What is asked of whom, the teachers by direction, and who follows it."""
+    """What is asked of whom, the teachers by direction, and who follows it; about `first` before the other seeds."""
 
     project: Project
     store: Store
@@ -274,6 +274,7 @@ class Asking(NamedTuple):
     audience: Audience
     retry_failed: bool = False
     live: bool = False
+    first: Sequence[Seed] = ()
 
 
 @asynccontextmanager
@@ -307,14 +308,9 @@ async def ledgers_of(
 
 
 async def ask(
-    asking: Asking,
-    seeds: Sequence[Seed],
-    record: Recording[GenerateOutcome],
-    result: GenerateResult,
-    *,
-    first: Sequence[Seed] = (),
+    asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
-    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C; about `first` before the others."""
+    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     progress, say, stopping = asking.audience
     opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
@@ -334,8 +330,8 @@ async def ask(
             )
             tally = GateTally(project) if asking.live else None
             try:
-                if first:
-                    await engine(first)
+                if asking.first:
+                    await engine(asking.first)
                 await engine(seeds, progress=progress, result=result, tally=tally)
             finally:
                 record.add(**_counted(distinct))
