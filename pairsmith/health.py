@@ -186,7 +186,8 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]
         unused = f"{len(reading.problems)} not used ({reasons})"
-        yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}")
+        lines = [f" {note.where}: {note.detail}" for note in reading.notes if note.code == "lines"]
+        yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}{''.join(lines[:1])}")
     else:
         yield Check("seeds", "ok", what)
     seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))

@@ -76,7 +76,7 @@ class Pace:
         for name, value in n.items():
             if name not in _KNOWN + _ON_PAGES:
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
-        if "message" in n:
+        if n.get("message"):
             shown.append(n["message"])
         if n.get("most_s"):
             shown.append(f"at most {clock(n['most_s'])} left at this pace")

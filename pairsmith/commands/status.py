@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
+_REASONS = 6  # that are named
 _APART = ("batch", "calibration", "certificate")
 
 
@@ -56,6 +57,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
+        "running": store.written_by if store else "",
         **_held(store, generated),
         "ledger": {
             **spent.as_json(),
@@ -82,6 +84,12 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 
+def _in_short(reasons: Counter[str]) -> str:
+    most, rest = reasons.most_common(_REASONS), reasons.most_common()[_REASONS:]
+    more = [f"others {sum(count for _, count in rest):,}"] if rest else []
+    return ", ".join([*(f"{reason} {count:,}" for reason, count in most), *more])
+
+
 def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from rich.markup import escape
     from rich.table import Table
@@ -92,6 +100,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
+    if data["running"]:
+        rows.append(("running", f"{data['running']}; its stage is told here when it has ended"))
     if data["seeds"]:
         rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
@@ -104,7 +114,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
-            lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
+            lines.append(_in_short(Counter(stage["reasons"])))
         lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]

@@ -367,3 +367,21 @@ def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureF
         captured = capsys.readouterr()
         assert "Add --yes" in captured.err + captured.out
         assert [path.name for path in tmp_path.iterdir()] == ["pairsmith.toml"]
+
+
+def test_what_was_erased_is_told_once_and_in_words() -> None:
+    """The screen said "0 answers" beside "1 reviews", and named an export's folder without the word that it is gone."""
+    from pairsmith.commands.erase import _lines
+
+    data = {"seeds": 1, "pairs": 4, "reviews": 1, "records": {"seeds": 1, "row_states": 8, "reviews": 1}, "models": []}
+    data |= {
+        "files": ["dataset/", "/data/out/"],
+        "argilla": "1 row deleted there",
+        "left_in_files": [],
+        "short_texts": [],
+    }
+    shown = dict(_lines({**data, "left_in_store": 0, "shared_texts": ["a text"]}))
+    assert shown["erased"] == "1 seed, 4 pairs, 1 answer"
+    assert shown["records"] == "seeds 1, row states 8, reviews 1"
+    assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
+    assert shown["proof"].endswith("1 text stands in rows of others as well, and stays there")
