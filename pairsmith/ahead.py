@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,14 +112,15 @@ def untold(project: Project) -> Iterator[tuple[str, str]]:
         )
 
 
-def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str, str]]:
+def contradicted(project: Project, seeds: Sequence[Seed], *, without: Container[str] = ()) -> Iterator[tuple[str, str]]:
     """Gates that reject what a spec itself shows as good, an exemplar or most outputs of its files, each with what to
-    do: rows like these would be paid for and rejected, every one."""
+    do: rows like these would be paid for and rejected, every one. Gates of the names `without` are not asked."""
     from curate.gates import gates_for, judge_text
     from curate.tallies import key_of
 
     spec = project.spec
     steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
+    steps = [step for step in steps if By.read(step.by).name not in without]
     exemplars = [(one.input, one.output) for one in spec.exemplars]
     outputs = [(seed.body, seed.reference or "") for seed in seeds if brings_output(seed)][:_JUDGED]
     shown = ((exemplars, 1, "exemplars"), (outputs, len(outputs) / 2, "outputs of the seed files"))

@@ -128,6 +128,15 @@ class Project:
 
             return pipeline.run(opened, store, do, self._say)
 
+    def report(self, out: Path | None = None) -> Path:
+        """Write the report of what is there now, and `evidence.json` beside it; where it is. Else it is `report.html`
+        in the project."""
+        from pairsmith.report import write_report
+        from pairsmith.stages.export import REPORT
+
+        opened = self.settings
+        return write_report(opened, self._made(opened), out or self.folder / REPORT)
+
     def status(self) -> tuple[plan.PlannedStage, ...]:
         """The stages, whether each is done, and why not."""
         opened = self.settings

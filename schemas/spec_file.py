@@ -18,6 +18,7 @@ from schemas.errors import SpecError
 from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
+from schemas.spec.expected import expected
 from schemas.spec.section import is_env
 from schemas.spec_line import mended
 
@@ -75,12 +76,32 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
             fix="Write a finite number of at most 18 digits.",
         )
     notices += old_keys.renamed(raw)
+    notices += _without_regions(raw)
     notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
         sentences = tuple(f"{path}: {notice}" for notice in notices)
         return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
     except ValidationError as error:
         raise _explained(error, written) from None
+
+
+_REGIONAL = re.compile(r"([A-Za-z]{2})([-_][A-Za-z0-9]+)*")
+
+
+def _without_regions(raw: dict[str, Any]) -> list[str]:
+    """Bring the languages of the task to two letters, in place; a sentence for each region or script that goes."""
+    sentences, at = list[str](), raw.get("task")
+    task = at if isinstance(at, dict) else {}
+    for key in ("language", "to"):
+        code = task.get(key)
+        if isinstance(code, str) and (parts := _REGIONAL.fullmatch(code)):
+            task[key] = short = parts[1].lower()
+            if parts[2]:
+                sentences.append(
+                    f'\'task.{key}\' = "{code}" is taken as "{short}": a language is its two letters here. '
+                    "Say in 'task.style' which of its kinds is wanted."
+                )
+    return sentences
 
 
 def _elsewhere(folder: Path) -> str:
@@ -307,8 +328,7 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     # What else it may be is no part of what is wrong with a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
-    plain = _SHAPES.get(first.get("ctx", {}).get("pattern", "")) or _PLAIN.get(first["type"])
-    message = (plain or first["msg"].removeprefix("Value error, ")) + words
+    message = (expected(first) or first["msg"].removeprefix("Value error, ")) + words
     one_of = re.findall(r"'([^']*)'", message) if words or first["type"] == "literal_error" else []
     near = difflib.get_close_matches(str(given), one_of, n=1)
     subject = f"'{key}': " if key and not named else ""
@@ -318,22 +338,6 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
         fix=(f"Did you mean '{near[0]}'? " if near else "")
         + "`pairsmith docs spec` describes every key and its values.",
     )
-
-
-_PLAIN = {
-    "model_type": "expected a table",
-    "dict_type": "expected a table",
-    "tuple_type": "expected a list",
-    "string_type": "expected a string",
-    "bool_type": "expected true or false",
-    "bool_parsing": "expected true or false",
-}
-_SHAPES = {
-    r"^[a-z]{2}$": "a language is two small letters, as 'en' for English and 'tr' for Turkish",
-    r"^[a-z0-9][a-z0-9-]*$": "expected small letters from a to z, digits and hyphens",
-    r"^[a-z0-9_]+$": "expected small letters from a to z, digits and underscores",
-    r"^https?://": "an address begins with http:// or https://",
-}
 
 
 def _shortened(text: str) -> str:

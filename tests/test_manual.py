@@ -335,3 +335,12 @@ def test_the_list_of_commands_fits_a_terminal() -> None:
     assert [line for _, section, line in COMMANDS if len(line) + widest[section] + 4 > 80] == []
     below = {name: command for name, command in every_command() if " " in name}
     assert [name for name, command in below.items() if command.get_short_help_str(60).endswith("...")] == []
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_name_in_a_help_is_broken_at_a_hyphen(width: int) -> None:
+    """`image-prompts` stands on one line of the help, to be copied as it is."""
+    parent = group.make_context("pairsmith", [], resilient_parsing=True)
+    for name, command in every_command():
+        context = command.context_class(command, info_name=name, parent=parent, terminal_width=width)
+        assert [line for line in command.get_help(context).splitlines() if re.search(r"\w-$", line)] == [], name

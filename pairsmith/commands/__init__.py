@@ -48,8 +48,38 @@ COMMANDS = (
 _STAGES = ("forecast", "preview", "generate", "train-reward", "certify", "train", "evaluate", "export")
 
 
+_WHOLE = "\u2011"  # a hyphen at which no line is broken
+
+
+class _Help(click.HelpFormatter):
+    """Help in which no line ends inside of a name: `image-prompts` in two lines reads as two."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, says.replace("-", _WHOLE)) for name, says in rows], col_max, col_spacing)
+
+    def write_text(self, text: str) -> None:
+        super().write_text(text.replace("-", _WHOLE))
+
+    def write(self, string: str) -> None:
+        super().write(string.replace(_WHOLE, "-"))
+
+
+class _Context(click.Context):
+    formatter_class = _Help
+
+
+def _helped(command: click.Command) -> click.Command:
+    """A command, and those that it leads to, with such a help."""
+    command.context_class = _Context
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _helped(inner)
+    return command
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one when it is asked for."""
+
+    context_class = _Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, _, _ in COMMANDS]
@@ -60,9 +90,9 @@ class LazyGroup(click.Group):
         if cmd_name in _STAGES:
             from pairsmith.commands.stage import command_of
 
-            return command_of(cmd_name)
+            return _helped(command_of(cmd_name))
         command: click.Command = import_module(f"pairsmith.commands.{cmd_name.replace('-', '_')}").command
-        return command
+        return _helped(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,22 +42,40 @@ def command(session: Session, page: str | None) -> None:
 
 
 def _laid_out(text: str) -> RenderableType:
-    """A page for a terminal: a cell that is too wide is broken, not cut, for a key that is cut is none; a link is its
-    words and the page that it leads to."""
+    """A page for a terminal. No cell of a table is cut, and a word of it is broken only where no other width of the
+    columns would spare it: half a key is none. A link is its words and the page that it leads to."""
     from rich.markdown import Markdown, TableElement
+    from rich.measure import measure_renderables
     from rich.table import Table
 
     class WholeTable(TableElement):
         def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
             for part in super().__rich_console__(console, options):
-                for column in part.columns if isinstance(part, Table) else ():
-                    column.overflow = "fold"
+                columns = part.columns if isinstance(part, Table) else []
+                cells = [[column.header, *column.cells] for column in columns]
+                spans = [measure_renderables(console, options, column) for column in cells]
+                widths = _widths([(span.minimum, span.maximum) for span in spans], options.max_width - 2 * len(columns))
+                for column, width in zip(columns, widths, strict=True):
+                    column.overflow, column.width = "fold", width
                 yield part
 
     class ManualPage(Markdown):
         elements = {**Markdown.elements, "table_open": WholeTable}  # noqa: RUF012 - as the library has it
 
     return ManualPage(text, hyperlinks=False)
+
+
+def _widths(columns: Sequence[tuple[int, int]], room: int) -> list[int]:
+    """How wide columns are in a room, of each of which the longest word and the longest cell is known: the words first,
+    of which the longest give way, then each its part of what is left."""
+    words = next(
+        short
+        for most in range(max((word for word, _ in columns), default=1), 0, -1)
+        if sum(short := [min(word, most) for word, _ in columns]) <= room or most == 1
+    )
+    wanted = [cell - word for word, (_, cell) in zip(words, columns, strict=True)]
+    share = min(1.0, max(0, room - sum(words)) / (sum(wanted) or 1))
+    return [word + int(more * share) for word, more in zip(words, wanted, strict=True)]
 
 
 def _pages() -> dict[str, Path]:

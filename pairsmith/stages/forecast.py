@@ -95,9 +95,9 @@ def forecast(
             raise nothing_asked("forecast")
         result, counted = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        asking = Asking(piloted, store, asked, audience)
+        asking = Asking(piloted, store, asked, audience, first=_alone(directions))
         try:
-            run(ask(asking, pilot, counted, result, first=_alone(directions)))
+            run(ask(asking, pilot, counted, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(

@@ -239,18 +239,21 @@ def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
         say(f"warning: prompts/{name} is not used, {used}. Name it in generate.forward.prompt.")
 
 
+_OF_LANGUAGES = ("language", "mixed_language")  # they load a model of 100 MB; `doctor` asks them, too
+
+
 def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
     """Say what the seeds are too few for, and which exemplars the gates reject, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:
         say(f"warning: {shortage.what}. {shortage.fix}")
-    for what, fix in contradicted(project, ()):
+    for what, fix in contradicted(project, (), without=_OF_LANGUAGES):
         say(f"warning: {what}. {fix}")
     return tuple(shortage.what for shortage in short)
 
 
 class Asking(NamedTuple):
-    """What is asked of whom, the teachers by direction, and who follows it."""
+    """What is asked of whom, the teachers by direction, and who follows it; about `first` before the other seeds."""
 
     project: Project
     store: Store
@@ -258,6 +261,7 @@ class Asking(NamedTuple):
     audience: Audience
     retry_failed: bool = False
     live: bool = False
+    first: Sequence[Seed] = ()
 
 
 @asynccontextmanager
@@ -291,14 +295,9 @@ async def ledgers_of(
 
 
 async def ask(
-    asking: Asking,
-    seeds: Sequence[Seed],
-    record: Recording[GenerateOutcome],
-    result: GenerateResult,
-    *,
-    first: Sequence[Seed] = (),
+    asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
-    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C; about `first` before the others."""
+    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     progress, say, stopping = asking.audience
     opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
@@ -318,8 +317,8 @@ async def ask(
             )
             tally = GateTally(project) if asking.live else None
             try:
-                if first:
-                    await engine(first)
+                if asking.first:
+                    await engine(asking.first)
                 await engine(seeds, progress=progress, result=result, tally=tally)
             finally:
                 record.add(**_counted(distinct))

@@ -33,14 +33,15 @@ model = "none"
 
 
 def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Typed outcomes, nothing printed; a pool that the door judges, and the rows of the last curation."""
+    """Typed outcomes, nothing printed; a pool that the door judges, the rows of the last curation, and the report."""
     with LoopbackTeacher(rich) as loopback:
         (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=loopback.url))
         (tmp_path / "seeds.txt").write_text("a red fox\na lighthouse\n")
         project = Project(tmp_path)
         assert [step.done for step in project.status()][:1] == [False]
-        with pytest.raises(NoWork):
-            project.rows()
+        for nothing in (project.rows, project.report):
+            with pytest.raises(NoWork):
+                nothing()
         generated = project.generate()
         assert (generated.pairs_made, generated.counts.rows_in) == (4, 4)
         assert project.generate().pairs_kept == 4
@@ -50,6 +51,10 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert len(list(project.rows())) == 4
         assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
         assert [step.stage for step in project.status() if step.done] == ["generate", "curate"]
+        page = project.report(tmp_path / "out" / "page.html")
+        assert project.report() == tmp_path / "report.html"
+        assert page.read_text(encoding="utf-8") == (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert (tmp_path / "evidence.json").is_file()
     assert capfd.readouterr() == ("", "")
 
 

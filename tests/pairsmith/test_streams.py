@@ -14,7 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pairsmith.commands.docs import _widths
 from tests.pairsmith.conftest import Project
 from tests.synth.loopback import LoopbackTeacher
 
@@ -110,10 +113,27 @@ def test_a_page_of_the_manual_is_laid_out_on_a_terminal(tmp_path: Path) -> None:
     assert "Commands (cli.md)" in shown
     assert "x1b" not in shown
     assert max(len(line) for line in shown.splitlines()) <= 100
-    keys = "".join(
-        line.partition("  ")[0].strip() for line in on_terminal(Project(tmp_path), 80, "docs", "spec").splitlines()
+    spec = on_terminal(Project(tmp_path), 80, "docs", "spec")
+    assert "teacher.usd_per_million_completion_tokens" in "".join(
+        line.partition("  ")[0].strip() for line in spec.splitlines()
     )
-    assert "teacher.usd_per_million_completion_tokens" in keys
+    assert {"repetition_penalty", "no_repeat_ngram_size"} <= {
+        line.strip().partition(" ")[0] for line in spec.splitlines()
+    }
+
+
+@given(
+    st.lists(st.integers(1, 40).flatmap(lambda word: st.tuples(st.just(word), st.integers(word, 300))), max_size=9),
+    st.integers(9, 200),
+)
+def test_a_table_fits_and_breaks_no_word_that_has_room(columns: list[tuple[int, int]], room: int) -> None:
+    """Columns fill no more than the room; where all longest words fit, none of them is broken, and no column is wider
+    than its widest cell."""
+    widths = _widths(columns, room)
+    assert sum(widths) <= room
+    assert all(1 <= width <= cell for width, (_, cell) in zip(widths, columns, strict=True))
+    if sum(word for word, _ in columns) <= room:
+        assert all(width >= word for width, (word, _) in zip(widths, columns, strict=True))
 
 
 def test_a_secret_that_was_typed_is_not_printed_again(tmp_path: Path) -> None:

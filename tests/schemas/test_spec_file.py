@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from schemas import toml
 from schemas.errors import SpecError
 from schemas.spec import Spec
+from schemas.spec.expected import PATTERNS
 from schemas.spec_file import key_line, load, parse, set_keys
 
 MANUAL = Path(__file__).parents[2] / "docs" / "spec.md"
@@ -228,6 +229,8 @@ def test_a_missing_key_is_named(tmp_path, old, new, key):
         ("epochs = 2", 'epochs = "two"', r"'train\.epochs': .*number.* \(got 'two'\)", 'epochs = "two"'),
         ("epochs = 2", "epochs = 0", r"'train\.epochs': Input should be greater than 0 \(got 0\)", "epochs = 0"),
         ('name = "demo"', "name = 7", r"'task\.name': expected a string \(got 7\)", "name = 7"),
+        ('name = "demo"', 'name = "My Demo"', r"^'task\.name': expected lowercase .* \(got 'My Demo'\)", "My Demo"),
+        ('name = "demo"', 'name = "demo"\nlanguage = "por"', r"^'task\.language': expected the two letters", '"por"'),
         ('kind = "output"', 'kind = "rich"', r"'seeds\.1\.kind': .*'input', .* \(got 'rich'\)", '"rich"'),
         ("length = { min_words = 3 }", "length = true", r"'curate\.gates\.length': expected a table", "length ="),
         ("{ min_words = 3 }", "{ min_words = -3 }", r"'curate\.gates\.length\.min_words': .*\(got -3\)", "length ="),
@@ -245,6 +248,33 @@ def test_a_wrong_value_is_named_with_its_line_and_what_was_given(tmp_path, old, 
     assert re.search(what, error.what)
     path = str(tmp_path / "pairsmith.toml")
     assert error.where == (f"{path}:{line_of(needle, text)}" if needle else path)
+
+
+def test_what_a_text_has_to_look_like_is_told_in_words() -> None:
+    """Nobody is shown a regular expression: each pattern of the spec has words."""
+
+    def patterns(node: object) -> set[str]:
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+        own = {node["pattern"]} if isinstance(node, dict) and isinstance(node.get("pattern"), str) else set()
+        return own.union(*map(patterns, inner))
+
+    schema = Spec.model_json_schema()
+    of_keys = {name for table in schema["$defs"].values() for one in table["properties"].values()
+               for name in one.get("patternProperties", ())}  # fmt: skip
+    assert patterns(schema) | of_keys == PATTERNS.keys()
+
+
+@pytest.mark.parametrize("code", ["pt-BR", "pt_BR", "pt-Latn-BR", "PT", "pt"])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_a_region_of_a_language_is_left_out_and_said(tmp_path: Path, code: str, in_file: bool) -> None:
+    """`pt-BR` is Portuguese, and who means that of Brazil is told where to say so; nobody waits for a refusal."""
+    more, overrides = (f'language = "{code}"', []) if in_file else ("", [f"task.language={code}"])
+    (tmp_path / "pairsmith.toml").write_text(FULL.replace('name = "demo"', f'name = "demo"\n{more}'))
+    project, same = load(tmp_path, overrides), load(tmp_path, ["task.language=pt"])
+    assert project.spec.task.language == "pt"
+    assert project.spec.model_dump_json() == same.spec.model_dump_json()
+    told_of = [notice for notice in project.notices if "task.language" in notice]
+    assert [f'"{code}" is taken as "pt"' in notice for notice in told_of] == [True] * (len(code) > 2)
 
 
 def test_a_table_in_place_of_a_value_is_said_in_plain_words(tmp_path):
@@ -840,7 +870,7 @@ def test_a_key_one_table_too_high_is_found(tmp_path: Path) -> None:
 
 def test_a_value_of_a_shape_is_told_in_words(tmp_path: Path) -> None:
     """No regular expression is shown for a language, and a word that is nearly right is named."""
-    with pytest.raises(SpecError, match=r"'task\.language': a language is two small letters.*got 'türkçe'"):
+    with pytest.raises(SpecError, match=r"'task\.language': expected the two letters of a language.*got 'türkçe'"):
         parse('[task]\nname = "t"\nstyle = "s"\nlanguage = "türkçe"\n', tmp_path)
     with pytest.raises(SpecError, match=r"Did you mean 'document'\?"):
         parse('[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a.txt"\nformat = "documents"\n', tmp_path)

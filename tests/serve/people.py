@@ -48,6 +48,8 @@ class Service:
             self.write_project(slug)
         self.app: FastAPI = create_app(self.workspace, settings)
         _hurry(self.app.state.engine)
+        # As a server does before its first request; first requests at once would each build one.
+        self.app.middleware_stack = self.app.build_middleware_stack()
         self.app.state.accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
         self.app.state.policy = Policy(self.app.state.engine, lookup=nowhere)
         self.app.state.jobs._environment = self.app.state.policy.environment
