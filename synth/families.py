@@ -62,8 +62,8 @@ def families(model: str) -> frozenset[str]:
 def is_another(asked: str, answered: str) -> bool:
     """Whether an endpoint says that it answered with another model than it was asked for, as servers do that answer
     with whichever is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is none."""
-    # Without a vendor before it and a tag behind it, in letters and digits.
-    names = [re.sub(r"^.*/|:.*|[^a-z0-9]", "", name.lower()) for name in (asked, answered)]
+    # Without a vendor before it and a tag or "latest" behind it, in letters and digits.
+    names = [re.sub(r"^.*/|:.*|-latest$|[^a-z0-9]", "", name.lower()) for name in (asked, answered)]
     return all(names) and names[0] not in names[1] and names[1] not in names[0]
 
 
