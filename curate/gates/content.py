@@ -68,7 +68,8 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
     shorter = count_words(pair.output) < count_words(pair.input)
-    summary = is_summary(pair) or (shorter and says("any", "sums_up", fold(style)) is not None)
+    asked = shorter and _asks_for_less(fold(style), language)
+    summary = asked or is_summary(pair)
     lost = [] if summary else _lost_numbers(_without_its_length(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -89,7 +90,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
     part = _lost_parts(pair, vocabulary, language)
-    if part := part or ("" if summary else _lost_piece(pair.input, pair.output, language)):
+    if part := part or ("" if asked else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
@@ -104,6 +105,16 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
+
+
+def _asks_for_less(style: str, language: str) -> bool:
+    """Whether a folded style asks for a summary, a headline or the like; `do not summarise` does not."""
+    asked = says("any", "sums_up", style)
+    before = style[max(0, asked.start() - _DENIED) : asked.start()] if asked else ""
+    return asked is not None and not any(says(code, "negation", before) for code in ("en", language))
+
+
+_DENIED = 16  # characters in front of a word that a denial there denies
 
 
 def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
