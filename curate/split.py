@@ -221,12 +221,17 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
     return [*_for_the_test(seeds, spec), *_for_training(seeds, spec)]
 
 
+def most_of_one(spec: Spec, candidates: int) -> int:
+    """How many candidates of one input curation keeps at most: without a scorer nothing is best, and all may stay."""
+    return candidates if spec.curate.score.model == "none" else min(candidates, spec.curate.select.best)
+
+
 def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most rows that the seeds of the training split can give: the best candidates of each input seed, one for
     each level of each output seed, and each pair."""
     generate = spec.generate
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
-    forward = here["input"] * min(generate.forward.n, spec.curate.select.best) if generate.forward.enabled else 0
+    forward = here["input"] * most_of_one(spec, generate.forward.n) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
     backward = min(backward, generate.targets.get("backward", backward))
     forward = min(forward, generate.targets.get("forward", forward))
@@ -277,5 +282,7 @@ def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     most = "one row" if rows == 1 else f"{rows} rows"
     what = f"at most {most} to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
     generated = any(seed.kind in ("input", "output") for seed in seeds)
-    more = ", or keep more candidates of each: curate.select.best" if generated else ""
+    keeps_all = most_of_one(spec, spec.generate.forward.n) == spec.generate.forward.n
+    more = f", or {'ask for' if keeps_all else 'keep'} more candidates of each: " if generated else ""
+    more += ("generate.forward.n" if keeps_all else "curate.select.best") if generated else ""
     return [Shortage(what, f"Add {'seeds' if generated else 'rows'}{more}.")]

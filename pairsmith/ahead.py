@@ -16,7 +16,9 @@ from schemas.project import Project
 from schemas.records import Messages, Seed
 from schemas.spec import Spec
 from schemas.spec.train import TrainSettings
+from schemas.step_names import By
 
+_JUDGED = 100  # outputs that gates are tried on
 _LOOKED_AT, _ALIKE = 1_000, 0.1  # seeds, and the share of them that may be asked about in the words of another
 _LEAST_RATE, _MOST_RATE = 1e-6, 1e-2
 _HASHED = re.compile(r".+@[0-9a-f]{32}")
@@ -108,6 +110,28 @@ def untold(project: Project) -> Iterator[tuple[str, str]]:
             f"{prompt.path.relative_to(project.folder)} leaves out what {key} says, so no teacher reads it",
             f"Use {name} in it, unless it says the same in words of its own.",
         )
+
+
+def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str, str]]:
+    """Gates that reject what a spec itself shows as good, an exemplar or most outputs of its files, each with what to
+    do: rows like these would be paid for and rejected, every one."""
+    from curate.gates import gates_for, judge_text
+
+    spec = project.spec
+    steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
+    exemplars = [(one.input, one.output) for one in spec.exemplars]
+    outputs = [(seed.body, seed.reference or "") for seed in seeds if brings_output(seed)][:_JUDGED]
+    shown = ((exemplars, 1, "exemplars"), (outputs, len(outputs) / 2, "outputs of the seed files"))
+    for texts, at_least, what in shown:
+        judged = [judge_text(*one, steps) for one in texts]
+        for step in steps:
+            against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
+            if against and len(against) >= at_least:
+                by = By.read(step.by)
+                yield (
+                    f"{by.name} rejects {len(against)} of {len(texts)} {what} that were looked at: {against[0]}",
+                    f"Change curate.gates.{by.key} or the texts: rows like them are rejected.",
+                )
 
 
 def _tell_seeds_apart(project: Project, seeds: Sequence[Seed]) -> None:

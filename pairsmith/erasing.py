@@ -42,7 +42,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     return {
         "seeds": len(traces.seeds),
         "pairs": len(traces.pairs),
-        "reviews": len(traces.reviews),
+        "reviews": records.get("reviews", 0),
         "records": records,
         "files": files,
         "argilla": argilla,

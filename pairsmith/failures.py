@@ -100,9 +100,8 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     if isinstance(error, OSError) and error.filename and (why := _why_not(error)):
         error = StoreError(f"it cannot be used ({os.strerror(error.errno or 0)}).", where=str(error.filename), fix=why)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        error = Interrupted(
-            "everything finished is in the store.", fix="Run the same command again: it goes on from there."
-        )
+        # What writes to a store says what it has kept (`Session.store`).
+        error = Interrupted("it had not come to its end.", fix="Run the same command again: it begins anew.")
     if isinstance(error, click.ClickException):
         error.show(sys.stderr)
         tell({"kind": "UsageError", "what": error.format_message(), "exit_code": 2})

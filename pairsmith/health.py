@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -30,6 +30,7 @@ from schemas.wording import counted
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
+_READ = 500  # texts from which a language is told
 OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
 
 
@@ -56,11 +57,12 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     if project is None:
         return
     yield from (Check("train", "warn", *one) for one in doubtful(project.spec))
-    yield from _seeds(project)
-    yield from _prompts_and_gates(project)
+    seeds = yield from _seeds(project)
+    yield from _prompts_and_gates(project, seeds)
     yield _store(project)
     yield _review(project, ask=True)
     yield from _base(project)
+    yield from _language(project, seeds)
     yield from teachers(project, ask=ask)
     yield from judges(project)
 
@@ -163,19 +165,20 @@ def failed(about: str, error: PairsmithError) -> Check:
     return Check(about, "fail", f"{where}{error.what}", " ".join(part for part in (error.why, error.fix) if part))
 
 
-def _seeds(project: Project) -> Iterator[Check]:
+def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
+    """What the seeds hold; they are handed on to the checks that come later."""
     from curate.split import with_splits
     from pairsmith.style import numbers
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
         yield Check("seeds", "ok", "come from standard input")
-        return
+        return ()
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
         yield failed("seeds", error)
-        return
+        return ()
     here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
     here |= Counter(seed.kind for seed in reading.seeds)
     what = f"{numbers.seeds(here)} of {counted(reading.rows_in, 'row', 'rows')}"
@@ -183,13 +186,15 @@ def _seeds(project: Project) -> Iterator[Check]:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]
         unused = f"{len(reading.problems)} not used ({reasons})"
-        yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}")
+        lines = [f" {note.where}: {note.detail}" for note in reading.notes if note.code == "lines"]
+        yield Check("seeds", "warn", f"{what}; {unused}", f"The first: {first.where}: {first.what}{''.join(lines[:1])}")
     else:
         yield Check("seeds", "ok", what)
     seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))
     yield from _ahead(project, seeds)
     yield from _enough(seeds, project)
     yield from _references(seeds, project)
+    return seeds
 
 
 def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
@@ -249,10 +254,10 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
             yield Check("proof", "warn", what, "Correct them in the file, or take them out.")
 
 
-def _prompts_and_gates(project: Project) -> Iterator[Check]:
+def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_of
-    from pairsmith.ahead import untold
+    from pairsmith.ahead import contradicted, untold
 
     try:
         named = [way.prompt for way in project.spec.generate.directions.values()]
@@ -266,6 +271,7 @@ def _prompts_and_gates(project: Project) -> Iterator[Check]:
     try:
         steps = gates_of(project)
         yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
+        yield from (Check("gates", "warn", *one) for one in contradicted(project, seeds))
     except PairsmithError as error:
         yield failed("gates", error)
 
@@ -331,3 +337,35 @@ def _base(project: Project) -> Iterator[Check]:
             yield Check(fact.about, fact.state, fact.what, fact.fix)
     except PairsmithError as error:
         yield Check("base", "warn", error.what, error.fix or "")
+
+
+def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
+    """Checks that the base has read the language of the texts, and that the evaluation leaves room for the longest
+    output; nothing is said where its tokenizer is not here yet."""
+    from train.fertility import fertility, longest, tokenizer_of
+
+    spec = project.spec
+    tokenizer = tokenizer_of(spec.train, project.folder)
+    if tokenizer is None:
+        return
+    outputs = [*(seed.reference or "" for seed in seeds), *(one.output for one in spec.exemplars)][:_READ]
+    texts = [*(seed.body for seed in seeds[:_READ]), *outputs, *(one.input for one in spec.exemplars)]
+    if rate := fertility(tokenizer, texts):
+        code = spec.task.output_language
+        what = f"a token holds {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
+        if rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
+            steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
+            what += f": the base has read little of the language, and {steps}"
+            fix = (
+                "Expect labels and set phrases at best, or take another base: `pairsmith models` lists some, and "
+                "`pairsmith doctor --set train.base=NAME` tells the same of one."
+            )
+            yield Check("language", "warn", what, fix)
+        else:
+            yield Check("language", "ok", what)
+    limit, most = spec.evaluate.sampling.max_tokens, longest(tokenizer, outputs)
+    if limit is not None and most > limit:
+        what = (
+            f"evaluate.sampling.max_tokens = {limit} cuts the longest output that is there, which takes {most} tokens"
+        )
+        yield Check("evaluate", "warn", what, f"Set it to {most} or more: an answer that is cut never passes.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ _EMBEDDED_NOTE = (
     "# The penalties keep a very small model from looping; only the embedded teacher counts them over generated tokens"
     " alone.\n"
 )
+
+# How every example trains it; on a processor its evaluation takes longer than its training.
+_EMBEDDED: dict[str, Any] = {"train.learning_rate": 1e-3, "train.batch": 4, "evaluate.samples": 1}
+_EMBEDDED_WHY = {
+    "train.learning_rate": [
+        "The embedded base learns from few rows at this rate; for a larger one leave both keys out."
+    ],
+    "evaluate.samples": [
+        "Of each system, beside a greedy answer. More make intervals narrower, and ask only what is new."
+    ],
+}
 
 
 def template_folder(example: str | None) -> Path:
@@ -123,12 +135,13 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
 
 
 def with_base(spec_text: str) -> str:
-    """The spec with the base model that suits this machine. An example keeps its own: its figures are that one's."""
+    """The spec with the base model that suits this machine, and, where it says nothing of training, with what the
+    embedded one learns and is measured by. An example keeps its own: its figures are that one's."""
     from train.models import default_base, machine
 
     here = machine()
     chosen = default_base(here)
     if chosen.name == "embedded":
-        return spec_text
+        return spec_text if "train" in tomllib.loads(spec_text) else set_keys(spec_text, _EMBEDDED, _EMBEDDED_WHY)
     why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})

@@ -115,8 +115,8 @@ class GenerateOutcome(StageOutcome):
     """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
     pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
     of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut,
-    addresses of several that failed at the end, each with its last failure, and teachers that answered with several
-    models, with the answers of each.
+    addresses of several that failed at the end, each with its last failure, teachers that answered with several
+    models, with the answers of each, and the directions whose number of accepted rows was not reached, with what was.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -133,6 +133,7 @@ class GenerateOutcome(StageOutcome):
     cut_prompts: int = 0
     left_alone: Mapping[str, str] = field(default_factory=dict)
     mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    missed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ from schemas.records import Receipt, content_id
 from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import last_good
+from schemas.store.since import active_seeds
 from schemas.wording import counted
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
@@ -39,6 +40,7 @@ _SECTIONS = {
     "train": ("train",),
     "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
 }
+_ERASED = "rows were erased since; `pairsmith generate` reads anew what their files still hold"
 UNCERTIFIED = "every row that is left waits for people or for a certificate"
 _HELD_OUT = "curate.contamination.files"
 _REDACTED = "what [personal] redacts in answers"  # an older version redacted seeds alone
@@ -83,9 +85,16 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
             why = older.by_older_rules(curated)
         if stage == "evaluate" and done and (evaluated := last_good(receipts, stage)) and evaluated.counts.failed:
             why = f"{_lacking(evaluated)}, though asked for twice (`pairsmith evaluate` asks again)"
+        if stage == "generate" and done and store and (generated := last_good(receipts, stage)):
+            why = _ERASED if erased_since(store, GenerateOutcome.of(generated)) else ""
         steps.append(PlannedStage(stage, done, why))
         waits_for = waits_for or ("" if done else stage)
     return steps
+
+
+def erased_since(store: Store, generated: GenerateOutcome) -> bool:
+    """Whether seeds that `generate` read were erased since."""
+    return active_seeds(store)[0] < sum(generated.seeds.values())
 
 
 def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:

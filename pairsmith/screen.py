@@ -103,12 +103,15 @@ def spending(ledger: Json) -> list[tuple[str, str]]:
         rows.append(("budget", f"{dollars(used) if used else 'nothing'} of {dollars(ledger['max_usd'])}"))
     costs = [Cost.read(line) for line in ledger["costs"]]
     if len(costs) > 1:
-        rows += [("" if nth else "spent on", f"{_asked_for(cost)}: {_asked(cost)}") for nth, cost in enumerate(costs)]
+        refs = {cost.prompt for cost in costs}
+        names = [name for name, _, _ in (ref.partition("@") for ref in refs)]
+        short = {ref: name for ref in refs if names.count(name := ref.partition("@")[0]) == 1}
+        lines = (f"{_asked_for(cost, short.get(cost.prompt, cost.prompt))}: {_asked(cost)}" for cost in costs)
+        rows += [("" if nth else "spent on", line) for nth, line in enumerate(lines)]
     return rows
 
 
-def _asked_for(cost: Cost) -> str:
-    prompt = cost.prompt.partition("@")[0]
+def _asked_for(cost: Cost, prompt: str) -> str:
     return ", ".join(part for part in (cost.stage or "before this version", cost.teacher, prompt) if part)
 
 

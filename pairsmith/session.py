@@ -21,6 +21,7 @@ import click
 from pairsmith.failures import WriteJson, harmless
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Watcher
+from schemas.errors import Interrupted
 from schemas.progress import Progress
 from schemas.progress_line import shown
 
@@ -53,16 +54,23 @@ class Session:
     @contextmanager
     def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Iterator[Store]:
         """The project's store; as a writer it holds the store's lock for the block, and what is spent through it is
-        under the project's cap and this command's, `max_usd`. Raises StoreError, also if the folder goes meanwhile."""
+        under the project's cap and this command's, `max_usd`. Raises StoreError, also if the folder goes meanwhile, and
+        Interrupted where a signal ends what writes to it."""
         from pairsmith.folder_watch import still_there
         from schemas.allocator import give_back_early
         from schemas.store import Store
 
         give_back_early()
         watched = still_there(project.folder, self.stopping) if write else nullcontext()
-        with watched, Store.open(Store.url_for(project), write=write) as store:
-            cap = project.spec.budget.max_usd
-            yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
+        try:
+            with watched, Store.open(Store.url_for(project), write=write) as store:
+                cap = project.spec.budget.max_usd
+                yield store.capped(project_usd=cap, command_usd=max_usd) if write else store
+        except KeyboardInterrupt:
+            if not write:
+                raise
+            again = "Run the same command again: it goes on from there."
+            raise Interrupted("everything finished is in the store.", fix=again) from None
 
     def command(self, words: str) -> str:
         """The command line that does `words` to this project, typed where this one was: same folder, same overrides,

@@ -33,6 +33,7 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
         yield _weights()
     for name, teacher in by_name.items():
         yield from _secrets(teacher)
+        yield from _capped(project, asked[name], teacher)
         if teacher.url == "embedded" or not all(map(os.environ.get, _variables(teacher))):
             continue
         about = name if name and len(by_name) > 1 else "teacher"
@@ -65,6 +66,19 @@ def judges(project: Project) -> Iterator[Check]:
     writers = [spec.teacher_for("forward")] if spec.asks_teacher else []
     for sentence in of_one_family(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
         yield Check("judge", "warn", sentence, "Name a judge of another family.")
+
+
+def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:
+    """Checks that a cap in the spec can be kept: else the first request is refused."""
+    from synth.meter import no_cap
+    from synth.prices import FREE, prices_of
+    from synth.question import limit_of
+
+    prices = prices_of(teacher)
+    if project.spec.budget.max_usd is None or teacher.url in ("embedded", "vllm"):
+        return
+    if prices is None or (prices.source != FREE and limit_of(_sampling(project, way).body()) is None):
+        yield failed("budget", no_cap("budget.max_usd", teacher, prices))
 
 
 def _variables(teacher: TeacherSettings) -> list[str]:

@@ -5,6 +5,7 @@ The teacher is asked for it (`asked`), its answers are read by it (`canonical`),
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
@@ -167,7 +168,7 @@ def _schema(name: str, folder: Path) -> Json:
     key = "task.schema"
     if _MODEL.fullmatch(name):
         path, _, module = module_beside(name, folder, key)
-        schema = _model_schema(getattr(module, OwnName.read(name).name, None), name, path)
+        schema = _model_schema(module, name, path)
     else:
         path = folder / name
         schema = load_schema(path, key)
@@ -175,15 +176,20 @@ def _schema(name: str, folder: Path) -> Json:
     return schema
 
 
-def _model_schema(model: Any, name: str, path: Path) -> Json:
-    if not isinstance(model, type) or not hasattr(model, "model_json_schema"):
-        raise SpecError(
-            f"'task.schema': {name} is no pydantic model.",
-            where=str(path),
-            fix=f"Write `class {OwnName.read(name).name}(pydantic.BaseModel): ...` there.",
-        )
+def _model_schema(module: Any, name: str, path: Path) -> Json:
+    called = OwnName.read(name).name
+    model: Any = getattr(module, called, None)
+    if not _is_model(model):
+        models = [known for known, value in vars(module).items() if _is_model(value)]
+        near = difflib.get_close_matches(called, models, n=1)
+        fix = f"Did you mean '{near[0]}'?" if near else f"Write `class {called}(pydantic.BaseModel): ...` there."
+        raise SpecError(f"'task.schema': {name} is no pydantic model.", where=str(path), fix=fix)
     try:
         # As servers send it back, with nothing in it that only Python knows.
         return orjson.loads(orjson.dumps(model.model_json_schema()))  # type: ignore[no-any-return]
     except Exception as error:  # whatever pydantic says of a model that has no JSON schema
         raise SpecError(f"'task.schema': {name} has no JSON schema: {error}.", where=str(path)) from None
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and hasattr(value, "model_json_schema") and value.__name__ != "BaseModel"

@@ -28,8 +28,9 @@ Nothing that a user's mistake causes leaks past this tree: the command line prin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class PairsmithError(Exception):
@@ -152,9 +153,16 @@ class NotLicensed(PairsmithError):
 
 
 class Interrupted(PairsmithError):
-    """Stopped by Ctrl-C after draining; everything finished is in the store."""
+    """Stopped by a signal; the sentence says whether anything was kept."""
 
     exit_code = 130
+
+
+def misused(errors: Sequence[Any], *, where: str | None = None, fix: str | None = None) -> UsageError:
+    """The first of pydantic's `errors` in what a person gave; its place is `where`, or else its own."""
+    first = errors[0]
+    place = ".".join(map(str, first["loc"])) if where is None else where
+    return UsageError(f"{first['msg'].removeprefix('Value error, ')}.", where=place or None, fix=fix)
 
 
 def first_line(error: Exception | None) -> str:

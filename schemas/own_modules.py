@@ -49,11 +49,11 @@ def module_beside(name: str, folder: Path, key: str) -> OwnModule:
     path = own.file(folder)
     if path is None:
         there = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
-        raise SpecError(
-            f"{key}: there is no module '{own.module}' beside the spec.",
-            where=str(folder),
-            fix=f"Write {'/'.join(own.module.split('.'))}.py there. Modules there now: {there}.",
-        )
+        fix = f"Write {'/'.join(own.module.split('.'))}.py there. Modules there now: {there}."
+        named = OwnName(own.module.removesuffix(".py"), own.name)  # a dot leads into a folder
+        if named != own and named.file(folder):
+            fix = f"Did you mean '{':'.join(named)}'? A file is named without its ending."
+        raise SpecError(f"{key}: there is no module '{own.module}' beside the spec.", where=str(folder), fix=fix)
     try:
         source = path.read_bytes()
     except OSError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in letters
-_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "message")
+_KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
 _ON_PAGES = ("reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
 
 
@@ -76,9 +76,11 @@ class Pace:
         for name, value in n.items():
             if name not in _KNOWN + _ON_PAGES:
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
-        if "message" in n:
+        if n.get("message"):
             shown.append(n["message"])
-        if self.left_s:
+        if n.get("most_s"):
+            shown.append(f"at most {clock(n['most_s'])} left at this pace")
+        elif self.left_s:
             shown.append(f"{clock(self.left_s)} left")
         return shown
 

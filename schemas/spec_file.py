@@ -19,6 +19,7 @@ from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec.section import is_env
+from schemas.spec_line import mended
 
 SPEC_NAME = "pairsmith.toml"
 _SHOWN = 9  # mistakes beside the first
@@ -57,7 +58,7 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
         line = text.split("\n")[int(at[1]) - 1] if at else ""
-        raise SpecError(f"is not valid TOML: {error}.", where=where, fix=_mended(line)) from None
+        raise SpecError(f"is not valid TOML: {error}.", where=where, fix=mended(line)) from None
     except RecursionError:
         raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
     notices = old_keys.renamed(raw)
@@ -132,14 +133,6 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
         if at is not None:
             lines[at - 1 : at - 1] = [f"# {line}" for line in above]
     return "\n".join(lines)
-
-
-def _mended(line: str) -> str:
-    """What to do about a line that is not TOML: labels are keys, and TOML takes letters of English alone bare."""
-    key = line.partition("=")[0].strip()
-    if "=" not in line or not re.fullmatch(r"[\w \-/&+.]+", key) or re.fullmatch(r"[A-Za-z0-9_.-]+", key):
-        return "Mend that line."
-    return f'A key with other letters than a to z, or with blanks, stands in quotation marks: "{key}" = ...'
 
 
 def _set_key(document: Any, key: str, value: Any) -> None:
@@ -257,10 +250,13 @@ def _explained(error: ValidationError, written: _Written) -> SpecError:
     details = error.errors()
     unknown = [d for d in details if d["type"] == "extra_forbidden"]
     others = [d for d in details if d not in unknown and not (unknown and d["type"] == "missing")]
-    # A value of several types is told once, and not by each of them; words that it may be are added.
+    # A value of several types is told once, and not by each of them; words that it may be are added. Where a key in a
+    # table is wrong, that the table might have been something else is no second mistake.
     once: dict[tuple[str, ...], dict[str, Any]] = {}
-    for detail in [*unknown, *others]:
-        loc = written.key(detail)
+    located = [(written.key(one), one) for one in [*unknown, *others]]
+    for loc, detail in located:
+        if any(loc == deeper[: len(loc)] and len(loc) < len(deeper) for deeper, _ in located):
+            continue
         if loc not in once:
             once[loc] = {**detail}
         elif detail["type"] == "literal_error":
@@ -287,7 +283,7 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
         legal = _legal_keys(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], legal, n=1)
+        near = difflib.get_close_matches(loc[-1], legal, n=1) or _one_deeper(loc)
         hint = f"Did you mean '{near[0]}'?" if near else ""
         return SpecError(
             "unknown key." if named else f"unknown key '{key}'.",
@@ -311,12 +307,16 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     # What else it may be is no part of what is wrong with a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
-    message = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, ")) + words
+    plain = _SHAPES.get(first.get("ctx", {}).get("pattern", "")) or _PLAIN.get(first["type"])
+    message = (plain or first["msg"].removeprefix("Value error, ")) + words
+    one_of = re.findall(r"'([^']*)'", message) if words or first["type"] == "literal_error" else []
+    near = difflib.get_close_matches(str(given), one_of, n=1)
     subject = f"'{key}': " if key and not named else ""
     return SpecError(
         f"{subject}{message}{shown}.",
         where=where,
-        fix="`pairsmith docs spec` describes every key and its values.",
+        fix=(f"Did you mean '{near[0]}'? " if near else "")
+        + "`pairsmith docs spec` describes every key and its values.",
     )
 
 
@@ -327,6 +327,12 @@ _PLAIN = {
     "string_type": "expected a string",
     "bool_type": "expected true or false",
     "bool_parsing": "expected true or false",
+}
+_SHAPES = {
+    r"^[a-z]{2}$": "a language is two small letters, as 'en' for English and 'tr' for Turkish",
+    r"^[a-z0-9][a-z0-9-]*$": "expected small letters from a to z, digits and hyphens",
+    r"^[a-z0-9_]+$": "expected small letters from a to z, digits and underscores",
+    r"^https?://": "an address begins with http:// or https://",
 }
 
 
@@ -343,6 +349,12 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
         if field is not None:
             model = _model_in(field.annotation) or model
     return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _one_deeper(loc: Sequence[str]) -> list[str]:
+    """The key as a table beside it has it, as `length.max_words` for a `max_words` that was set one table too high."""
+    tables = [name for name in _legal_keys(loc[:-1]) if _legal_keys([*loc[:-1], name]) != _legal_keys(loc[:-1])]
+    return [f"{name}.{loc[-1]}" for name in tables if loc[-1] in _legal_keys([*loc[:-1], name])]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prompts import compiled
 from schemas.errors import InputError
 from schemas.spec import SeedSource
+from synth.unreadable import column_named
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -31,7 +32,7 @@ _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show n
 class SeedProblem(NamedTuple):
     """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
     `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`,
-    `header`, `shape` for what was mended or recognised."""
+    `header`, `shape`, `lines` for what was mended or recognised."""
 
     where: str
     code: str
@@ -147,7 +148,9 @@ def layout(
         worse := source.rejected or worse_than(names.get("output", names.get("messages", ())), columns)
     ):
         names |= {WORSE: (worse,)}
-    places = {name: _place(called, alike, wanted, where, notes, source, objects) for name, wanted in names.items()}
+    places = {
+        name: _place(called, alike, wanted, where, notes, source, objects, name) for name, wanted in names.items()
+    }
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
@@ -231,6 +234,7 @@ def _place(
     notes: list[SeedProblem],
     source: SeedSource,
     objects: bool,
+    ours: str,
 ) -> int:
     for name in wanted:
         exact = called.get(name, ())
@@ -252,11 +256,10 @@ def _place(
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
-    named = 'input = "...", output = "..."' if source.imported else f'text = "{example}"'
     raise InputError(
         f"there is no column '{wanted[0]}'; there is: {some_of(plain.values())}.",
         where=where,
-        fix=f"{hint}Name the column in its [[seeds]], as in columns = {{ {named} }}.",
+        fix=f"{hint}Name the column in its [[seeds]], as in {column_named(ours, example, source, variables(source))}.",
     )
 
 

@@ -27,9 +27,8 @@ from synth.slots import Outcome
 Accept = Callable[[Pair], Awaitable[bool | None]]
 Tally = Callable[[Pair], Mapping[str, Any]]
 
-_PROGRESS_EVERY_S = 0.1
-_SENTENCES = 1_000
-_MOST_TALLIED = 20_000
+_PROGRESS_EVERY_S, _TELL_EVERY_S = 0.1, 1.0
+_SENTENCES, _MOST_TALLIED = 1_000, 20_000
 
 
 async def generate(
@@ -67,8 +66,7 @@ async def generate(
     `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
     of them is that one, with what people said of it: only a comment of the prompt file has changed.
 
-    `tally` is told every pair and gives numbers that are reported with the others; nothing is decided by it. Where more
-    than 20,000 pairs of earlier runs would have to be read for that, it is left out.
+    `tally` is told every pair and gives numbers that are reported with the others, up to 20,000 pairs of earlier runs.
     """
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
@@ -79,14 +77,15 @@ async def generate(
     run.tally = tally if run.pairs_before <= _MOST_TALLIED else None
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
-    watch = asyncio.create_task(run.stop_at(stop)) if stop is not None else None
+    beside = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
+    beside += [asyncio.create_task(run.tell())] if progress is not None else []
     began = time.perf_counter()
     try:
         with seldom_sought():
             await run.over(seeds)
     finally:
-        if watch is not None:
-            watch.cancel()
+        for task in beside:
+            task.cancel()
         result.seconds = time.perf_counter() - began
     return result
 
@@ -163,6 +162,8 @@ class _Run:
                 await self._change()
             for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
                 await ledger.settle_refusals()
+            aims = ((name, self._accepted[name]) for name in self._targets if name in self._names)
+            self._result.missed = {name: accepted for name, accepted in aims if accepted < self._targets[name]}
         except BaseException:
             self._cancel()
             await asyncio.gather(*(bulk.kept() for bulk in self._bulks.values()), return_exceptions=True)
@@ -178,11 +179,24 @@ class _Run:
         self._result.stopped = True
         self._drain()
 
+    async def tell(self) -> None:
+        """Report also while nothing comes: a rate limit, or an answer that takes minutes, is no silence."""
+        while True:
+            await asyncio.sleep(_TELL_EVERY_S)
+            self._report()
+
     def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
-        for seed in seeds:
-            for generator in self._generators:
-                if seed.kind in generator.takes:
-                    yield seed, generator
+        """What is to be asked. Where a number of accepted rows ends it, those come first that have a pair of an earlier
+        run or a forecast: it is paid for, and counts."""
+        paid_first = self._targets and self.pairs_before and isinstance(seeds, Sequence)
+        for has_pair in (True, False) if paid_first else (None,):
+            for seed in seeds:
+                for generator in self._generators:
+                    if seed.kind in generator.takes and has_pair in (None, self._has_pair(seed, generator)):
+                        yield seed, generator
+
+    def _has_pair(self, seed: Seed, generator: Generator) -> bool:
+        return any(self._pair_id(generator.fingerprint, seed.id, n) for n in range(generator.samples or 1))
 
     async def _may_begin(self, generator: Generator) -> bool:
         """Wait until one more seed may be begun by `generator`; False if none will be."""
@@ -361,10 +375,8 @@ class _Run:
             self._result.rejected += 1
 
     def _report(self, *, last: bool = False) -> None:
-        if self._progress is None:
-            return
         now_s = time.monotonic()
-        if not last and now_s - self._reported_s < _PROGRESS_EVERY_S:
+        if self._progress is None or (not last and now_s - self._reported_s < _PROGRESS_EVERY_S):
             return
         self._reported_s = now_s
         numbers: dict[str, Any] = {
@@ -374,6 +386,7 @@ class _Run:
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),
             "usd": total(cost for ledger in self._ledgers for cost in ledger.costs).total,
         }
+        numbers["message"] = next(filter(None, (ledger.flow.held for ledger in self._ledgers)), "")
         if self.total is not None:
             numbers["total"] = self.total
         if self._accept is not None:
@@ -385,10 +398,7 @@ class _Run:
 
 
 def _records(outcomes: Iterable[Outcome]) -> list[Record]:
-    records: list[Record] = []
-    for candidate, pair in outcomes:
-        records += (candidate,) if pair is None else (pair, candidate)
-    return records
+    return [record for candidate, pair in outcomes for record in (pair, candidate) if record is not None]
 
 
 class _Row:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress_line import clock
 from schemas.records import Json
 from synth.chat_completions import (
     Answer,
@@ -102,6 +103,7 @@ class Flow:
         self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
         self._number = 0
         self._waiting: deque[_Waiting] = deque()
+        self._pauses: dict[Tries, tuple[str, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._given_up_in_a_row = 0
         self._answered_at = -1.0
@@ -116,6 +118,17 @@ class Flow:
     def left_alone(self) -> dict[str, str]:
         """The addresses, of several, that have failed or refused whatever was asked of them last, and how."""
         return {host.url: host.failure for host in self.hosts if host.rests}
+
+    @property
+    def held(self) -> str:
+        """Why nothing is on the wire though something waits to be sent, and how long it will: for who watches."""
+        timer = self._timer if self._waiting else None
+        ends = [*self._pauses.values(), *([("throttled", timer.when())] if timer is not None else [])]
+        if self.in_flight or not ends:
+            return ""
+        word, at = min(ends, key=lambda end: end[1])
+        why = "held by the rate limit" if word == "throttled" else f"{word}: asked again"
+        return f"{why}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
@@ -163,7 +176,8 @@ class Flow:
                 tries.waits += 1
                 now = asyncio.get_running_loop().time()
                 others = self._others(sending.host, tokens)
-                await self._pause(min((host.free_at(tokens, now) for host in others), default=now) - now)
+                free_s = min((host.free_at(tokens, now) for host in others), default=now) - now
+                await self._pause(free_s, failure.word, tries)
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries)
@@ -339,17 +353,20 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        await self._pause(wait_s)
+        await self._pause(wait_s, failure.word, tries)
         self.retries_by_kind[failure.word] += 1
 
-    async def _pause(self, wait_s: float) -> None:
+    async def _pause(self, wait_s: float, word: str, tries: Tries) -> None:
         if wait_s <= 0:
             return
+        self._pauses[tries] = (word, asyncio.get_running_loop().time() + wait_s)
         try:
             async with asyncio.timeout(wait_s):
                 await self.draining.wait()
         except TimeoutError:
             return
+        finally:
+            del self._pauses[tries]
         raise StoppedError
 
 

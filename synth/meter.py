@@ -160,7 +160,7 @@ class Meter:
         budget, usd = self._store.budget, self.most(body, size_bytes)
         assert budget is not None
         if usd is None:
-            raise self._cannot_cap(budget.caps[0].name)
+            raise no_cap(budget.caps[0].name, self._teacher, self.prices)
         if not await budget.reserve(usd, stopped):
             raise StoppedError
         if stopped():
@@ -235,20 +235,24 @@ class Meter:
     def _hold(self, prompt: str, usd: float | None) -> Hold:
         return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)
 
-    def _cannot_cap(self, name: str) -> SpecError:
-        if self.prices is None:
-            return SpecError(
-                f"{name} cannot be kept: no price of model '{self._teacher.model}' is known.",
-                where="teacher",
-                why="Nobody could tell before a request what it may cost.",
-                fix="Set teacher.usd_per_million_prompt_tokens and teacher.usd_per_million_completion_tokens "
-                "(0 where it is free), or leave the cap out.",
-            )
+
+def no_cap(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
+    """Why the cap `name` cannot be kept: a price is not known, or else there is no limit to an answer."""
+    if prices is None:
+        keys = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
+        absent = [f"teacher.{key}" for key in keys if getattr(teacher, key) is None]
+        part = "no price" if len(absent) == len(keys) else "not every price"
         return SpecError(
-            f"{name} cannot be kept: the sampling has no max_tokens.",
-            why="An answer could be of any length, and cost any amount.",
-            fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
+            f"{name} cannot be kept: {part} of model '{teacher.model}' is known.",
+            where="teacher",
+            why="Nobody could tell before a request what it may cost.",
+            fix=f"Set {' and '.join(absent)} (0 where it is free), or leave the cap out.",
         )
+    return SpecError(
+        f"{name} cannot be kept: the sampling has no max_tokens.",
+        why="An answer could be of any length, and cost any amount.",
+        fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
+    )
 
 
 def _tier(body: Json) -> str:

@@ -72,7 +72,9 @@ def rows_of(
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix="Name the file in it.")
+        ending = next((path.suffix for path in path.iterdir() if path.suffix in _ENDINGS), ".txt")
+        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{ending}".'
+        raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
     else:
@@ -106,17 +108,20 @@ def rows_of(
 def names_of(path: Path, encoding: str | None = None) -> list[str]:
     """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
-    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file."
+    source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
+    other = (
+        f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]:"
+        ' a line is a seed, or with format = "document" a file is.'
+    )
     if not path.is_file():
-        raise InputError(f"there is no file '{path}'." if not path.exists() else f"'{path}' is a folder.", fix=fix)
+        there = path.is_dir()
+        fix = other.format(f"{path.resolve() / '*.txt' if there else path}") if there or "*" in path.name else f"{fix}."
+        raise InputError(f"'{path}' is a folder." if there else f"there is no file '{path}'.", fix=fix)
     kind = _told_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = (
-            f"{fix[:-1]}, or make a project with `pairsmith init` and name this one as the path of its [[seeds]]:"
-            ' a line is a seed, or with format = "document" the file is.'
-        )
+        fix = other.format("this one")
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:

@@ -160,11 +160,24 @@ def _read(
             if accepted == source.limit:
                 break
     reading.rows_in += rows
+    blank = sum(one.code == "blank" for one in unusable)
+    if (
+        Path(source.path).suffix in (".txt", ".text")
+        and source.format is None
+        and 3 < rows < 4 * blank
+        and not _as_lines(reading)
+    ):
+        kept = f"{blank:,} of its {rows:,} lines are blank, and each of the others is a seed"
+        reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed a file write format = "document".'))
     if not rows:
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates and not is_row:
         raise _unusable(unusable, "rows")
     return accepted
+
+
+def _as_lines(reading: SeedReading) -> bool:
+    return any(note.code == "lines" for note in reading.notes)
 
 
 def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:

@@ -47,7 +47,8 @@ class GenerateResult:
     failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
     seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
     `stopped`: it ended by the stop event, so slots may be left; `target_reached`: a direction ended
-    because enough of its rows were accepted, `limit_reached`: because so many candidates were asked for.
+    because enough of its rows were accepted, `limit_reached`: because so many candidates were asked for. `missed` has
+    the accepted rows of each direction that was asked for more, once all of its seeds are asked.
     """
 
     accepted: int = 0
@@ -62,6 +63,7 @@ class GenerateResult:
     stopped: bool = False
     target_reached: bool = False
     limit_reached: bool = False
+    missed: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property

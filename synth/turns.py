@@ -20,6 +20,10 @@ ROLES: Mapping[str, Role] = {
     **dict.fromkeys(("user", "human", "customer", "client", "prompter", "requester"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "bot", "chatbot", "model", "agent", "support"), "assistant"),
 }
+_TOOLS = frozenset(
+    ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
+)
+_SEEN_BY_NOBODY = "and a model that cannot see what a tool does would learn to make it up"
 _PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
@@ -173,12 +177,15 @@ def _message(turn: object, number: int) -> Message | Fault:
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
     role = role_of(named) if named else None
+    if role is None and named and named.strip().casefold() in _TOOLS:
+        what = f"turn {number} is a tool's ('{named[:40]}'), {_SEEN_BY_NOBODY}"
+        return Fault("tool", f"{what}. Write what it found into the question, or do without the chat.")
     if role is None:
         who = f"'{named[:40]}' is no role that is known" if named else "has no role"
         return Fault("role", f"turn {number}: {who}; there is: {', '.join(ROLES)}.")
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
-        return Fault("turns", f"turn {number} calls a tool, and calls of tools are not read.")
+        return Fault("tool", f"turn {number} calls a tool, {_SEEN_BY_NOBODY}.")
     if other := _other_than_text(content):
         return Fault("type", f"turn {number} holds {other}, and only text is read.")
     text = checked(_parts(content), f"turn {number}")

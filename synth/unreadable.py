@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections.abc import Collection
 from pathlib import Path
 
 from schemas.errors import InputError
@@ -15,7 +16,7 @@ def missing(source: SeedSource, path: Path) -> InputError:
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
     if any(map(source.path.__contains__, "*?[")):
-        hint = "A pattern is met by files, and by no folder. "
+        hint = f"No file fits the pattern {path}; folders do not count. "
     hub = "" if path.suffix else ' For a dataset of the hub add format = "hub".'
     return InputError(
         "these seeds do not exist.", where=source.path, fix=f"{hint}Paths are relative to pairsmith.toml.{hub}"
@@ -60,3 +61,16 @@ def no_csv(error: csv.Error, where: str) -> InputError:
         why="A quotation mark that is never closed swallows the rows behind it.",
         fix='Close it, or write a quotation mark inside a quoted cell twice ("").',
     )
+
+
+def column_named(ours: str, column: str, source: SeedSource, template: Collection[str]) -> str:
+    """How the spec says that `column` of the file is what we call `ours`, a name of the `template` or not."""
+    if ours in template and ours not in source.columns:
+        if column.isidentifier():
+            return f'input = "... {{{{ {column} }}}} ..."'
+        return f'columns = {{ {ours} = "{column}" }} beside the {{{{ {ours} }}}} of its input'
+    if ours in ("is worse", "reference"):
+        return f'{"reference" if ours == "reference" else "rejected"} = "{column}"'
+    if source.imported and ours not in source.extra:
+        return 'columns = { input = "...", output = "..." }'
+    return f'columns = {{ {ours if ours in source.columns else "text"} = "{column}" }}'

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
+
+import aiohttp
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
@@ -22,8 +25,10 @@ from train.failures import REFUSAL
 from train.local_model import serving
 from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
-from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
+from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
 
+_BEAT_S = 1.0
+_PACE_TOKENS = 200  # prompts are read first, so the first tokens tell of no pace
 OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
 
@@ -56,6 +61,7 @@ class Interview:
         self._base_scores: Scores | None = None
         self._has_merged = any(system.model.local and system.model.local.is_merged for system in plan.systems)
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
+        self._written = 0  # tokens of the answers that a server has given, as long as it runs
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
         """Open the server that `systems` share, and ask them."""
@@ -65,7 +71,12 @@ class Interview:
             opened = _remote(model.settings, open_teacher)
         else:
             opened = self._served(model.local, concurrency)
-        async with opened as (endpoint, adapter_check):
+        beats = model.local is not None and model.local.vllm is None
+        if model.local is not None:  # loading it takes up to a minute
+            self._progress(
+                "evaluate", {"done": self._done, "total": self._total, "system": f"starting {systems[0].name}"}
+            )
+        async with opened as (endpoint, adapter_check), self._beating(endpoint.url if beats else None):
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
             ledgers = [
@@ -117,6 +128,8 @@ class Interview:
     ) -> dict[Mode, Answers]:
         """The answers of a system under each decoding. One input is asked under all of them before the next, so that a
         server that keeps beginnings computes its prompt once."""
+        # From here a rate counts: the first answers end together, after minutes.
+        self._progress("evaluate", {"done": self._done, "total": self._total, "system": system.name})
         tasks = [
             (mode, asyncio.create_task(self._seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
         ]
@@ -127,6 +140,41 @@ class Interview:
                 task.cancel()
             await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
         return {mode: _together([task.result() for of, task in tasks if of == mode]) for mode in modes}
+
+    @asynccontextmanager
+    async def _beating(self, base_url: str | None) -> AsyncIterator[None]:
+        """Tell every second what the embedded server at `base_url` has written, as long as it is asked."""
+        beat = asyncio.create_task(self._beat(base_url)) if base_url else None
+        try:
+            yield
+        finally:
+            self._written = 0
+            if beat is not None:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
+
+    async def _beat(self, base_url: str) -> None:
+        began, before = time.monotonic(), None
+        async with aiohttp.ClientSession() as session:
+            while True:
+                with suppress(aiohttp.ClientError, TimeoutError):
+                    async with session.get(f"{base_url.removesuffix('/v1')}/health") as answer:
+                        tokens = int((await answer.json())["generated_tokens"])
+                    before = tokens if before is None else before
+                    seconds = time.monotonic() - began
+                    numbers = {"done": self._done, "total": self._total, "tokens": tokens}
+                    self._progress("evaluate", numbers | self._most(tokens, tokens - before, seconds))
+                await asyncio.sleep(_BEAT_S)
+
+    def _most(self, tokens: int, since: int, seconds: float) -> dict[str, float]:
+        """The seconds to the end where every answer that is left takes all of its tokens and they come as fast as the
+        `since` of the last `seconds`; nothing where no limit is set or somebody else answers, too."""
+        plan, limit = self._plan, decodings(self._plan.spec)[0].max_tokens
+        alone = not plan.judging and all(system.model.local is not None for system in plan.systems)
+        if not (alone and limit) or since < _PACE_TOKENS:
+            return {}
+        left = (self._total - self._done) * limit - max(0, tokens - self._written)
+        return {"most_s": left * seconds / since}
 
     async def _seed(self, system: System, ledger: Ledger, seed: Seed, mode: Mode) -> Answers:
         samples = self._samples[mode]
@@ -140,9 +188,12 @@ class Interview:
             )
             outputs.append(blank if call is None else _judged(blank, call, self._plan, seed))
         self._done += len(outputs)
-        numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
-        self._progress("evaluate", {**numbers, "tokens": ledger.usage.completion_tokens})
         taken = [_share_of(call, samples) for call in calls if call is not None]
+        self._written += sum(usage.completion_tokens for usage, _ in taken)
+        numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
+        if system.model.local is None or system.model.local.vllm is not None:
+            numbers["tokens"] = ledger.usage.completion_tokens
+        self._progress("evaluate", numbers)
         usd = None if any(share is None for _, share in taken) else sum(share or 0.0 for _, share in taken)
         return Answers(outputs, summed([usage for usage, _ in taken]), usd)
 

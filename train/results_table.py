@@ -42,12 +42,17 @@ def systems_table(evaluation: Evaluation) -> Table:
             _rate(system.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
             f"{sampled.seconds.p50:.1f}/{sampled.seconds.p95 or 0:.1f}" if sampled.seconds else "-",
-            f"{sampled.tokens_per_s:.0f}" if sampled.tokens_per_s else "-",
+            _speed(sampled.tokens_per_s),
             "-" if system.usd_per_1000 is None else dollars(system.usd_per_1000),
         )
         if system.priced_by:
             table.caption = f"$ of {system.label}: at the price of now ({system.priced_by}), bought without one"
     return table
+
+
+def _speed(tokens_per_s: float | None) -> str:
+    """Of a busy machine 0.4, which is not 0."""
+    return "-" if not tokens_per_s else f"{tokens_per_s:.1f}" if tokens_per_s < 10 else f"{tokens_per_s:.0f}"
 
 
 def checks_table(evaluation: Evaluation) -> Table:

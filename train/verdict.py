@@ -171,12 +171,18 @@ def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
-        "tie": f"{other.label} passes about as often without any training ({numbers})",
-        "unclear": f"tuned and {other.label} are not told apart, nor alike ({numbers})",
+        "tie": f"{other.label} passes {_how_often(evaluation, other)} without any training ({numbers})",
+        "unclear": f"tuned and {other.label} cannot be told apart, and may differ by more than a tie does ({numbers})",
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
     }
     return sentences[how]
+
+
+def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
+    """A tie in words: the test confirms no difference, but in these answers the other side may lead by far."""
+    leads = [gap.shown.estimate for gap in _gaps(evaluation, other) if gap.shown]
+    return "at least as often" if leads and max(leads) < -TIE else "about as often"
 
 
 def _compared(evaluation: Evaluation, other: SystemResult) -> int:

@@ -1,6 +1,6 @@
 """A number of words, characters, sentences or paragraphs that is asked for, and a text far from it.
 
-another_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "2 sentences"
+another_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
 another_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
 """
 
@@ -61,17 +61,24 @@ class Length(NamedTuple):
 @lru_cache(maxsize=REMEMBERED)
 def _lengths(asked: str, language: str) -> tuple[Length, ...]:
     """The lengths that a folded text names."""
-    return tuple(_named(_plain(asked, language))) if _units().search(asked) else ()
+    return tuple(_named(asked, _plain(asked, language))) if _units().search(asked) else ()
 
 
-def _named(plain: str) -> Iterator[Length]:
+def _named(asked: str, plain: str) -> Iterator[Length]:
     for match in _counted().finditer(plain):
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
         of_people = high < _LEAST and not bound and match["asked"].endswith("characters")  # two characters
         if 0 < high < _MOST and not of_people:
-            yield Length(unit, low, high, bound, match["asked"].strip())
+            yield Length(unit, low, high, bound, _as_asked(asked, match["asked"].strip()))
+
+
+def _as_asked(asked: str, in_figures: str) -> str:
+    """A length in the words of whoever asks, who may have written the number as one: `한 문장`, not `1 문장`."""
+    unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_figures)
+    own = re.search(rf"(?:[〇一二三四五六七八九两兩百十]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked)
+    return in_figures if in_figures in asked or own is None else own[0]
 
 
 _LEAST = 6  # characters of a text

@@ -36,7 +36,10 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
             return
     with session.store(project) as store:
         data = erased(project, store, source=source, person=person)
-    session.answer({"command": "erase", **data}, facts(_lines(data), width=10))
+    yours = "its file is yours: take it out there too, or the next `pairsmith generate` reads and asks it again"
+    session.answer(
+        {"command": "erase", **data}, facts([*_lines(data), *([("source", yours)] if source else [])], width=10)
+    )
 
 
 _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("answer", "answers")}
@@ -45,10 +48,12 @@ _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("a
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     from schemas.wording import counted
 
-    went = ", ".join(f"{count:,} {name}" for name, count in data["records"].items())
+    went = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data["records"].items())
+    files = f"deleted: {', '.join(data['files'])}; what stands there is made again by its stage"
     lines = [
-        ("erased", f"{', '.join(counted(data[key], *nouns) for key, nouns in _NOUNS.items())}: {went}"),
-        ("files", ", ".join(data["files"]) or "none held a text of it"),
+        ("erased", ", ".join(counted(data[key], *nouns) for key, nouns in _NOUNS.items())),
+        ("records", went),
+        ("files", files if data["files"] else "none held a text of it"),
         ("argilla", data["argilla"]),
     ]
     lines += [("model", f"{of['path']} ({of['kind']} {of['id'][:12]}) learned from it") for of in data["models"]]
@@ -59,6 +64,7 @@ def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     if data["short_texts"]:
         proof += f"; {counted(len(data['short_texts']), 'text is', 'texts are')} too short to look for"
     if data["shared_texts"]:
+        one = len(data["shared_texts"]) == 1
         stand = counted(len(data["shared_texts"]), "text stands", "texts stand")
-        proof += f"; {stand} in rows of others as well, and stay there"
+        proof += f"; {stand} in rows of others as well, and {'stays' if one else 'stay'} there"
     return [*lines, ("proof", proof)]

@@ -117,7 +117,9 @@ def _make(
         "shortages": [shortage.what for shortage in short],
         "next": go,
     }
-    change = "what a good output is" if own else "your own texts into seeds.jsonl and your style"
+    change = (
+        "what a good output is" if own else "your own texts into seeds.jsonl and your style, exemplars and patterns"
+    )
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
     lines = (
         f"Made a project in {folder.resolve()}: {', '.join(names)}\n",

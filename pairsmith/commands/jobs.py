@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pairsmith.failures import WriteJson, harmless
-from schemas.errors import UsageError, needing
+from schemas.errors import UsageError, misused, needing
 
 if TYPE_CHECKING:
     from pairsmith.serve.job import Job
@@ -124,8 +124,7 @@ def start(desk: Desk, project: str, what: str, **options: Any) -> None:
     try:
         asked = JobOptions(**options)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise UsageError(f"{problem['loc'][0]}: {problem['msg']}.", fix="See `pairsmith jobs start --help`.") from None
+        raise misused(error.errors(), fix="See `pairsmith jobs start --help`.") from None
     job = desk.jobs.start(project, what, asked, getpass.getuser())
     if not desk.write_json and not desk.jobs.is_served():
         click.echo("No server runs on this workspace: the job waits for one.", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +11,6 @@ from pairsmith.session import Session, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 SHOWN = 20  # rows, if nobody asks for more
 
 
@@ -44,6 +42,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.text import Text
 
     from pairsmith.screen import row_count_check
+    from pairsmith.style.reasons import with_short_ids
     from schemas.records import Counts
     from schemas.step_names import shown_step
 
@@ -59,8 +58,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         if row["step"]:
             why = f"{row['reason']} ({shown_step(row['step'])})"
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
-        why = _ID.sub(r"\1", why)  # as the first column has it, and `explain` takes it
-        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(why, 400))
+        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(with_short_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
     parts.append(table if data["rows"] else "No row is as was asked for.")

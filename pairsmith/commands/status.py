@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
+_REASONS = 6  # that are named
 _APART = ("batch", "calibration", "certificate")
 
 
@@ -56,6 +57,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
+        "running": store.written_by if store else "",
         **_held(store, generated),
         "ledger": {
             **spent.as_json(),
@@ -72,14 +74,20 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
 
 def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     """Seeds and pairs as `generate` left them; counted anew where rows were erased since."""
-    from schemas.store.since import active_seeds
+    from pairsmith.plan import erased_since
 
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
-    if store is None or not generated.seeds or active_seeds(store)[0] >= sum(generated.seeds.values()):
+    if store is None or not erased_since(store, generated):
         return as_generated
     slots = (slot for fingerprint in generated.fingerprints.values() for slot in store.skim_candidates(fingerprint))
     pairs = sum(1 for slot in slots if slot.get("pair_id"))
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
+
+
+def _in_short(reasons: Counter[str]) -> str:
+    most, rest = reasons.most_common(_REASONS), reasons.most_common()[_REASONS:]
+    more = [f"others {sum(count for _, count in rest):,}"] if rest else []
+    return ", ".join([*(f"{reason} {count:,}" for reason, count in most), *more])
 
 
 def _screen(data: dict[str, Any], run: str) -> list[Any]:
@@ -92,6 +100,8 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
+    if data["running"]:
+        rows.append(("running", f"{data['running']}; its stage is told here when it has ended"))
     if data["seeds"]:
         rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
@@ -104,7 +114,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
-            lines.append(", ".join(f"{reason} {count:,}" for reason, count in Counter(stage["reasons"]).most_common(6)))
+            lines.append(_in_short(Counter(stage["reasons"])))
         lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]

@@ -3,13 +3,14 @@ and beside it the evidence that it was drawn from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pairsmith.report import certified, judged, proof, sentences
 from pairsmith.stages.export import EVIDENCE
@@ -87,4 +88,12 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["apart"] = apart
     return environment.get_template("page.html.j2")
+
+
+def apart(sentence: str) -> Markup:
+    """A sentence with what it quotes set apart, an Arabic text of which would turn around what stands behind it, and
+    commands as code."""
+    quoted = re.sub("“([^”]*)”", r"“<bdi>\1</bdi>”", str(escape(sentence)))
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", quoted))

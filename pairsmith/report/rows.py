@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
+from pairsmith.style.reasons import with_short_ids
 from schemas.records import Reason, Receipt
 from schemas.step_names import shown_step
 from schemas.store import Store
@@ -130,12 +131,12 @@ class ReportRows:
         seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
         shown = []
         for row in rows:
-            pair = pairs.get(row.pair_id or "")
+            pair, detail = pairs.get(row.pair_id or ""), with_short_ids(row.detail)
             if pair:
-                shown.append(RowExample(pair.id, pair.input, pair.output, row.detail, tuple(pair.columns.items())))
+                shown.append(RowExample(pair.id, pair.input, pair.output, detail, tuple(pair.columns.items())))
             else:
                 text = seeds[row.seed_id].body if row.seed_id in seeds else ""
-                shown.append(RowExample(row.seed_id, text, None, row.detail))
+                shown.append(RowExample(row.seed_id, text, None, detail))
         return tuple(shown)
 
 

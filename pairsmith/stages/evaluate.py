@@ -69,7 +69,7 @@ def evaluate(
             from synth.local_vllm import has_gpu, python_of
 
             python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        _tell(say, _ahead(project, store, measurement))
+        _tell(say, (*_doubts(project, store, measurement), *_ahead(measurement, folder)))
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
         _tell(say, _turned_down(measured))
@@ -115,24 +115,35 @@ def _turned_down(measured: Evaluation) -> Iterator[str]:
     yield from (f"warning: {sentence}" for sentence in turned_down(measured))
 
 
-def _ahead(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+    """What a number of the evaluation may mean other than it seems."""
+    from train.checks import void_in_words
     from train.judged import warnings
 
-    yield from (*_disputed(project, store), *_void(measurement), *_unreferenced(measurement), *warnings(project.spec))
-
-
-def _disputed(project: Project, store: Store) -> Iterator[str]:
     if disputed := disputed_questions(store.seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared with that of {sources} alone."
-
-
-def _void(measurement: EvaluationPlan) -> Iterator[str]:
-    from train.checks import void_in_words
-
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
+    yield from _unreferenced(measurement)
+    yield from warnings(project.spec)
+
+
+def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
+    """What is about to be asked, before it takes its time; nothing where the evaluation is there."""
+    if (folder / f"{measurement.id}.json").is_file():
+        return
+    systems = [" = ".join(system.names) for system in measurement.systems]
+    settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")
+    answers = counted(measurement.answers_per_system * len(systems), "answer", "answers")
+    limit = settings.sampling.max_tokens
+    room = f", each of at most {limit:,} tokens" if limit else ""
+    watched = len(measurement.validation)
+    more = (
+        f", and {counted(watched, 'greedy answer', 'greedy answers')} of tuned to validation inputs" if watched else ""
+    )
+    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{more}{room}"
 
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:

@@ -13,7 +13,7 @@ from curate.forecast import Pilot, Range, accepted_rows, summed_up
 from curate.near_duplicates import repeated_rows
 from curate.pool import Pool
 from curate.rows import DUPLICATE, SPLIT
-from curate.split import most_test_inputs, seed_split
+from curate.split import most_of_one, most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
@@ -186,7 +186,7 @@ def _generation(
     others = len(direction.seeds) - len(took)
     measured = costs_of(direction.teacher, took, others, limit, n)
     pilot = run(_pilot(project, store, direction, all_seeds))
-    per_seed = min(n, _best(project, n))
+    per_seed = most_of_one(project.spec, n)
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
     return _line("generate", direction.way, measured, len(direction.seeds))
 
@@ -254,11 +254,6 @@ def costs_of(
     return measured
 
 
-def _best(project: Project, n: int) -> int:
-    """The candidates of one input that curation keeps at most: without a scorer all of them."""
-    return n if project.spec.curate.score.model == "none" else project.spec.curate.select.best
-
-
 async def _pilot(project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]) -> Pilot:
     """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates
     of one seed that are alike are one row: that a teacher says the same twice tells nothing of other seeds.
@@ -271,7 +266,7 @@ async def _pilot(project: Project, store: Store, direction: _Direction, all_seed
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
     steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _LATER]
-    pool = await curate(Pool.of(pairs), [*steps, best(_best(project, n))])
+    pool = await curate(Pool.of(pairs), [*steps, best(most_of_one(spec, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
@@ -346,7 +341,13 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
         "Time: at teacher.concurrency, if the server answers as fast as it did."
     )
-    return [table, "", screen.facts(spent), "", f"{note} {outcome.note}".strip()]
+    aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
+    sooner = " ".join(
+        f"{aims[way]} = {rows:,} may end {way} generation before all seeds are asked, which the intervals are for."
+        for way, rows in project.spec.generate.targets.items()
+        if any(line["direction"] == way for line in outcome.lines)
+    )
+    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, sooner, outcome.note)))]
 
 
 def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:

@@ -9,17 +9,16 @@ from dataclasses import replace
 from functools import partial
 from heapq import merge
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import pairsmith
 import prompts
 from curate.contamination import clear_of_the_test
 from curate.gates.judgement import Judgement
-from curate.gates.personal import counted
-from curate.redaction import held_in, redaction_of, texts_of, treated
+from curate.redaction import redaction_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import doubtful, refuse_ahead, refuse_base, untold
+from pairsmith.ahead import contradicted, doubtful, refuse_ahead, refuse_base, untold
+from pairsmith.leaving import say_personal
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
@@ -34,7 +33,7 @@ from schemas.identity import content_id_of_each
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
-from schemas.spec import Spec, TeacherSettings
+from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
 from schemas.streamed import Where
@@ -102,6 +101,7 @@ def generate(
                 failures=_most_frequent(result),
                 pairs_made=result.pairs_made,
                 pairs_kept=result.pairs_kept,
+                missed=result.missed,
                 unanswered=sum(count for word, count in result.reasons.items() if word in UNANSWERED),
             )
         record.add(artifact_id=_pool_id(project, store, record.outcome.fingerprints.values()))
@@ -203,6 +203,11 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
         cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
     lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
+    for way, accepted in outcome.missed.items():
+        key = "generate.accepted" if way == "forward" else f"generate.{way}.accepted"
+        more = "generate.forward.n" if way == "forward" else "generate.backward.levels"
+        reached = f"{accepted:,} rows passed the gates, fewer than {key} asks for, and nothing is left to ask"
+        lines.append(("warning", f"{reached}: add seeds or {more}, or raise generate.{way}.candidates if it is set"))
     for teacher, models in outcome.mixed.items():
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
         by = f"{len(models)} models" if len(models) > 1 else "another model"
@@ -227,39 +232,20 @@ def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettin
     """Say what may be meant otherwise, before anything is sent."""
     for what, fix in (*doubtful(project.spec), *untold(project)):
         say(f"warning: {what}. {fix}")
-    _say_personal(say, seeds, asked, project.spec)
+    say_personal(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"
         say(f"warning: prompts/{name} is not used, {used}. Name it in generate.forward.prompt.")
 
 
-def _say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
-    """Say what the seeds and the worked examples hold of people, secrets and insults, and where it goes. Of the
-    examples nothing is redacted, and each of them goes with every request."""
-    away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
-    asked_in, answered_in = spec.task.languages
-    of_seeds = (text for seed in seeds for text in texts_of(seed, asked_in, answered_in, sent=True))
-    of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))
-    for what, takes, sent in (
-        ("seeds hold", "requests take it", of_seeds),
-        ("[[exemplars]] hold", "every request takes it", of_exemplars),
-    ):
-        if away and (held := counted(one for text, language in sent for one in {*held_in(text, language)})):
-            say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
-
-
-def is_local(url: str) -> bool:
-    """Whether a teacher's address is on this machine."""
-    host = urlsplit(url).hostname
-    return url in ("embedded", "vllm") or host in ("localhost", "::1") or str(host).startswith("127.")
-
-
 def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
-    """Say what the seeds are too few for, before anything is paid for."""
+    """Say what the seeds are too few for, and which exemplars the gates reject, before anything is paid for."""
     short = shortages(seeds, project.spec)
     for shortage in short:
         say(f"warning: {shortage.what}. {shortage.fix}")
+    for what, fix in contradicted(project, ()):
+        say(f"warning: {what}. {fix}")
     return tuple(shortage.what for shortage in short)
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SEEDS = 5
+_LONG = 300  # letters of a seed that are shown
 
 
 def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, seeds: int = SEEDS) -> PreviewOutcome:
@@ -188,16 +189,23 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
         for nth in range(max(len(row["old"]), len(row["new"]))):
             old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
             second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
-            table.add_row(*map(Text, ("" if nth else row["seed"], *(old if ran else []), second)))
+            table.add_row(*map(Text, ("" if nth else _begun(row["seed"]), *(old if ran else []), second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
         left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
-        left += f", {between(outcome.left_usd, dollars, 'cost unknown')}"
+        few = "cost unknown" if outcome.usd is None else "more seeds tell what they cost: --seeds 5"
+        left += f", {between(outcome.left_usd, dollars, few)}"
     other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
     same = "prompt and settings are those of the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]
+
+
+def _begun(seed: str) -> str:
+    """A seed as its reader knows it again: of a long one the beginning, and how long it is."""
+    words = len(seed.split())
+    return seed if len(seed) <= _LONG else f"{seed[:_LONG].rsplit(maxsplit=1)[0]} … ({words:,} words)"
 
 
 STAGE = Stage[PreviewOutcome](

@@ -105,9 +105,12 @@ def duration(seconds: float | None) -> str:
 
 
 def between(ends: Mapping[str, float] | None, shown: Callable[[float], str], unknown: str) -> str:
-    """The ends of what is foreseen, as `$1.20 to $3`; one of them where both read alike."""
+    """The ends of what is foreseen, as `$1.20 to $3`; one of them where both read alike. What may cost nothing in the
+    best case is not told to be free."""
     if not ends:
         return unknown
+    if shown is dollars and ends["low"] <= 0 < ends["high"]:
+        return f"at most {dollars(ends['high'])}"
     low, high = shown(max(0.0, ends["low"])), shown(ends["high"])
     return low if low == high else f"{low} to {high}"
 

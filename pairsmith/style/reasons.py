@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from schemas.records import Reason
 
 SENTENCES = {
@@ -60,6 +62,14 @@ SENTENCES = {
     "unjudged": "No step has judged it.",
     "uncurated": "It is not curated yet.",
 }
+
+
+_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
+
+
+def with_short_ids(text: str) -> str:
+    """`text` with ids of rows and seeds as lists of rows show them, and as `explain` takes them."""
+    return _ID.sub(r"\1", text)
 
 
 def detail_of(reason: str) -> str:

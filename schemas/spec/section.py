@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, misused
 from schemas.records import Sampling
 
 
@@ -50,12 +50,10 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         if first["type"] == "extra_forbidden":
             legal = ", ".join(section.model_fields)
             raise UsageError(f"{where} has no setting '{key}'.", fix=f"It has: {legal}.") from None
-        why = first["msg"].removeprefix("Value error, ")
         # What stands in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
-        shown = f" = {first.get('input')!r}" if is_shown else ""
-        which = f" {key}{shown}:" if key else ""
-        raise UsageError(f"{where}:{which} {why}.") from None
+        place = f": {key} = {first.get('input')!r}" if is_shown else f": {key}"
+        raise misused([first], where=f"{where}{place}" if key else where) from None
 
 
 # A word of a variable's name is short, or has a number at its end; keys of letters and digits alone (Groq, Azure,

@@ -18,7 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from schemas.errors import StoreBusy
-from schemas.files import locked
+from schemas.files import is_locked, locked
 from schemas.store.failures import shown
 from schemas.store.opening import is_older
 
@@ -31,7 +31,7 @@ _UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for 
 
 def _me(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
-    command = shlex.join([Path(sys.argv[0]).name, *words])
+    command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", _PRODUCT), *words])
     return {
         "pid": str(os.getpid()),
         "host": socket.gethostname(),
@@ -76,6 +76,25 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: boo
         yield still_held
 
 
+def writer_of(path: Path | None, engine: sa.Engine) -> str:
+    """Who writes to the store at this moment, in words; empty where nobody does."""
+    if path is None:
+        with engine.connect() as connection:
+            label = sa.text(f"SELECT a.application_name {_OURS}")
+            return str(connection.scalar(label, {"key": _key(connection)}) or "")
+    with contextlib.suppress(OSError):
+        if is_locked(lock := Path(f"{path}.lock")):
+            return _in_words(lock.read_bytes())
+    return ""
+
+
+def _in_words(label: bytes) -> str:
+    try:
+        return "pid {pid} on {host}, `{command}`, since {since}".format(**json.loads(label))
+    except (ValueError, KeyError):
+        return "it has just started"
+
+
 @contextlib.contextmanager
 def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     """Hold `path` for this process. The kernel frees it when the process dies, however it dies.
@@ -85,12 +104,7 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if not locked(fd):
-            try:
-                holder = json.loads(os.pread(fd, 4096, 0))
-                who = "pid {pid} on {host}, `{command}`, since {since}".format(**holder)
-            except (ValueError, KeyError):
-                who = "it has just started"
-            raise _busy(url, who) from None
+            raise _busy(url, _in_words(os.pread(fd, 4096, 0))) from None
         with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(_me(upgrades)).encode(), 0)

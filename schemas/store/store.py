@@ -30,7 +30,7 @@ from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
 from schemas.store.judged import GATES, keep_judged, those_with
-from schemas.store.lock import writer_lock
+from schemas.store.lock import writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
@@ -148,6 +148,11 @@ class Store(Reading):
     def url(self) -> str:
         """Where it lies, as it was opened."""
         return self._url
+
+    @property
+    def written_by(self) -> str:
+        """Who writes to it at this moment, in words; empty where nobody does."""
+        return writer_of(sqlite_path(self._url), self._engine)
 
     def closing(self) -> Callable[[], None]:
         """What `close` does, without a reference to the store."""

@@ -10,6 +10,8 @@ import pytest
 
 from curate.gates.asked_form import more_than_code, several_for_one
 from curate.gates.asked_length import another_length
+from curate.gates.chat import answered
+from curate.gates.content import lost_content
 from curate.gates.damage import cut, encoding, fenced
 from curate.gates.facts import swapped
 from curate.gates.folding import fold
@@ -76,6 +78,22 @@ def test_a_familiar_style_is_not_answered_formally() -> None:
 def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None:
     """A number of words, characters, sentences or paragraphs that is asked for, in figures or words, is met."""
     assert another_length(fold(asked), text, language, at_least=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "language", "own"),
+    [
+        ("정확히 한 문장으로 쓰세요.", "ko", "한 문장"),
+        ("In two sentences.", "en", "two sentences"),
+        ("In 2 sentences.", "en", "2 sentences"),
+        ("Höchstens zwei Sätze.", "de", "zwei sätze"),
+        ("请用二句话回答。", "zh", "二句话"),
+    ],
+)
+def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: str) -> None:
+    """A style that says `한 문장` was quoted as `1 문장`, which stands nowhere in it."""
+    text = "비가 온다. 춥다. 늦었다. 우리는 간다. 끝이다." if language == "ko" else "One. Two. Three. Four. Five. Six."
+    assert another_length(fold(asked), text, language) == own
 
 
 @pytest.mark.parametrize(
@@ -188,3 +206,29 @@ def test_long_styles_and_texts_take_linear_time() -> None:
 
     seconds(10)
     assert min(seconds(2000) for _ in range(3)) < 40 * max(seconds(200), 0.005)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("tr", "Muhalefet temsilcileri ise daha fazla bilgi verilmesini talep etti."),
+        ("ko", "야당은 더 자세한 설명을 요구했다."),
+        ("hi", "विपक्ष ने और जानकारी की मांग की।"),
+    ],
+)
+def test_who_is_told_to_want_to_know_more_asks_nobody(language: str, text: str) -> None:
+    """In three languages "more information" was both halves of "please give more information", so that a report of
+    somebody who demands it was an answer in place of a rewriting."""
+    judged = answered(pair("x", text), language=language)
+    assert judged.keep
+    assert not judged.flags
+
+
+def test_the_headline_of_a_report_says_one_thing_of_many() -> None:
+    """One that repeats the lead had "lost" each sentence behind it, in a third of good rows; a short note's line still
+    has to keep what else is in it."""
+    lead = "The harbour of Trabzon was closed in the night."
+    report = f"{lead} " + "Ships wait outside. The governor spoke to the press. Schools stay open. Buses run late. " * 3
+    assert lost_content(pair(report, "The harbour of Trabzon was closed in the night")).keep
+    note = "Lift out of order, use the stairs, back on Monday"
+    assert not lost_content(pair(note, "Lift out of order, use the stairs")).keep

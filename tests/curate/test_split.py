@@ -284,3 +284,15 @@ def test_a_question_with_several_references_is_told() -> None:
     assert disputed_questions(seeds, _spec()) == [seed for seed in kept if seed.text.strip().lower() != "b"]
     train = [seed.model_copy(update={"meta": {"use": "train"}}) for seed in seeds]
     assert disputed_questions(train, _spec()) == []
+
+
+def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
+    """Nothing is best where nothing is scored, so the warning counts as many rows as curation will let through."""
+    seeds = _seeds(60)
+    (best,) = [one for one in shortages(seeds, _spec()) if "to train on" in one.what]
+    assert best.fix.endswith("keep more candidates of each: curate.select.best.")
+    unscored = _spec(curate={"score": {"model": "none"}}, generate={"forward": {"n": 2}})
+    assert most_train_rows(seeds, unscored) == 2 * most_train_rows(seeds, _spec())
+    few = _spec(curate={"score": {"model": "none"}}, generate={"forward": {"n": 1}})
+    (short,) = [one for one in shortages(seeds, few) if "to train on" in one.what]
+    assert short.fix.endswith("ask for more candidates of each: generate.forward.n.")

@@ -113,3 +113,13 @@ def test_what_only_a_hub_could_tell_is_let_through(folder: Path) -> None:
         for name in ("Skywork/Skywork-Reward-V2-Qwen3-8B", "deberta-reward"):
             asked = [f"teacher.url={teacher.url}", "teacher.model=loopback", f"curate.score.model={name}"]
             assert Project(folder, asked).generate().counts.failed == 0
+
+
+def test_an_exemplar_that_breaks_the_schema_is_told(folder: Path) -> None:
+    """It was shown to the teacher with every request and to few-shot in the proof, without a word."""
+    (folder / "bug.json").write_text('{"type": "object", "properties": {"level": {"enum": ["low", "high"]}}}')
+    task = ("task.kind=extract", "task.schema=bug.json", "task.labels={}", "curate.gates.must=[]")
+    for level, state in (("Low", "warn"), ("low", "")):
+        shown = f'exemplars=[{{input = "it crashes", output = \'{{"level": "{level}"}}\'}}]'
+        states = [check.state for check in findings(folder, (*task, shown)) if check.about == "exemplars"]
+        assert "".join(states) == state

@@ -161,6 +161,35 @@ def test_requirements_come_from_the_distribution() -> None:
     assert {"vllm", "review", "postgres"} <= set(needed)
 
 
+def test_a_gate_that_rejects_what_the_spec_shows_is_told(project: Project, teacher: LoopbackTeacher) -> None:
+    """A pattern that was left from an example rejects every row that is like the exemplars; doctor says so, and
+    generation before it asks. The spec as it was contradicts nothing."""
+
+    def warned() -> list[dict[str, str]]:
+        every = project.json("doctor")["findings"]
+        return [one for one in every if (one["about"], one["state"]) == ("gates", "warn")]
+
+    assert not warned()
+    spec = project.folder / "pairsmith.toml"
+    spec.write_text(spec.read_text().replace("must = [", 'must = [{ name = "greeting", pattern = "^Hello all," }, '))
+    (warning,) = warned()
+    assert warning["what"].startswith("must:greeting rejects 1 of 1 exemplars that were looked at: ")
+    assert "curate.gates.must" in warning["fix"]
+    assert "warning: must:greeting rejects 1 of 1 exemplars" in project.run("generate").stderr
+
+
+def test_a_gate_that_rejects_most_outputs_of_a_file_is_told(tmp_path: Path) -> None:
+    """Outputs that people wrote are what the task asks: one that a gate rejects is a bad row, most are a bad gate."""
+    rows = [{"input": f"where is parcel {n}?", "output": "On its way to you. " * (9 if n else 1)} for n in range(6)]
+    (tmp_path / "real.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = '[task]\nname = "t"\nkind = "reply"\nstyle = "s"\n[[seeds]]\npath = "real.jsonl"\nkind = "pair"\n'
+    for most, rejects in ((20, ["length rejects 5 of 6 outputs of the seed files"]), (60, [])):
+        bounds = f"length = {{ min_words = 1, max_words = {most}, min_ratio = 0.0, max_ratio = 1000.0 }}\n"
+        (tmp_path / "pairsmith.toml").write_text(f"{spec}[curate.gates]\nrepetition = false\n{bounds}")
+        warned = [check.what for check in findings(tmp_path, ()) if (check.about, check.state) == ("gates", "warn")]
+        assert [what.partition(" that were")[0] for what in warned] == rejects
+
+
 def test_a_reference_that_is_no_answer_is_told_by_its_row(tmp_path: Path) -> None:
     """Before anything is paid: the file's row, the key of the record, and what the schema asks of it."""
     (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')

@@ -303,3 +303,18 @@ teachers = ["near"]
     assert by_subject["judge"][0] == "warn"
     assert "OpenAI" in by_subject["judge"][1]
     assert "locked" not in by_subject
+
+
+def test_a_cap_that_cannot_be_kept_is_found_before_the_first_request(tmp_path: Path) -> None:
+    """Doctor said that this can run, and the first command refused the cap; which price is missing is named."""
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
+        capped = ["budget.max_usd=1", "teacher.usd_per_million_prompt_tokens=1"]
+        found_at = looked(project(tmp_path, teacher.url, *capped))["budget"]
+        assert found_at.state == "fail"
+        assert "Set teacher.usd_per_million_completion_tokens (0" in found_at.fix
+        priced = [*capped, "teacher.usd_per_million_completion_tokens=2"]
+        assert "budget" not in looked(project(tmp_path, teacher.url, *priced))
+        endless = looked(project(tmp_path, teacher.url, *priced, "generate.forward.sampling.max_tokens=unset"))
+        assert "no max_tokens" in endless["budget"].what
+        free = ["budget.max_usd=1", *(f"teacher.usd_per_million_{part}_tokens=0" for part in ("prompt", "completion"))]
+        assert "budget" not in looked(project(tmp_path, teacher.url, *free))

@@ -13,6 +13,7 @@ import pairsmith
 from pairsmith.commands import start
 from pairsmith.commands.status import status_of
 from pairsmith.erasing import erased
+from pairsmith.plan import plan
 from schemas import spec_file
 from schemas.errors import UsageError
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
@@ -241,6 +242,22 @@ def test_one_row_of_a_source_goes_and_the_others_stay(folder: Path) -> None:
         assert len(store.seeds(active=False)) == 7
 
 
+def test_what_was_erased_is_told_of_the_stage_that_read_it(folder: Path) -> None:
+    """`run` reads no erased row again by itself, so `generate` is done; status says why, and what reads it again."""
+
+    def generated() -> Any:
+        project = spec_file.load(folder)
+        with Store.open(Store.url_for(project), write=False) as store:
+            return plan(project, store)[0]
+
+    assert generated() == ("generate", True, "")
+    _erase(folder, source="theirs.jsonl:2")
+    assert generated().done
+    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads anew")
+    pairsmith.Project(folder).generate()
+    assert generated() == ("generate", True, "")
+
+
 def test_who_is_killed_while_it_erases_leaves_nothing_behind(folder: Path) -> None:
     """The files go first and the store's rows last, overwritten as they are deleted: after them nothing would know what
     to look for. The next command that opens the store puts its log in place."""
@@ -350,3 +367,21 @@ def test_nothing_is_erased_without_a_yes(tmp_path: Path, capsys: pytest.CaptureF
         captured = capsys.readouterr()
         assert "Add --yes" in captured.err + captured.out
         assert [path.name for path in tmp_path.iterdir()] == ["pairsmith.toml"]
+
+
+def test_what_was_erased_is_told_once_and_in_words() -> None:
+    """The screen said "0 answers" beside "1 reviews", and named an export's folder without the word that it is gone."""
+    from pairsmith.commands.erase import _lines
+
+    data = {"seeds": 1, "pairs": 4, "reviews": 1, "records": {"seeds": 1, "row_states": 8, "reviews": 1}, "models": []}
+    data |= {
+        "files": ["dataset/", "/data/out/"],
+        "argilla": "1 row deleted there",
+        "left_in_files": [],
+        "short_texts": [],
+    }
+    shown = dict(_lines({**data, "left_in_store": 0, "shared_texts": ["a text"]}))
+    assert shown["erased"] == "1 seed, 4 pairs, 1 answer"
+    assert shown["records"] == "seeds 1, row states 8, reviews 1"
+    assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
+    assert shown["proof"].endswith("1 text stands in rows of others as well, and stays there")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from pairsmith.outcome import EvaluateOutcome
-from pairsmith.stages.evaluate import counts_of, outcomes
+from pairsmith.stages.evaluate import _ahead, counts_of, outcomes
 from schemas.records import Receipt
+from schemas.spec import Spec
 from tests.pairsmith import report_project
 
 
@@ -52,3 +55,19 @@ def test_a_receipt_of_the_version_before_tells_its_pass_rates() -> None:
 
 def _training(folder: Path) -> str:
     return (folder / "adapters" / "one" / "training.json").read_text()
+
+
+def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
+    """How many answers of how many tokens, so that a person can ask for fewer; nothing where it is done already."""
+    systems = [SimpleNamespace(names=names) for names in (("base", "few-shot"), ("tuned",))]
+    evaluate = {"samples": 1, "sampling": {"max_tokens": 64}}
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": evaluate})
+    plan: Any = SimpleNamespace(
+        id="e", spec=spec, systems=systems, seeds=range(21), answers_per_system=42, validation=range(1)
+    )
+    assert [*_ahead(plan, tmp_path)] == [
+        "84 answers: 21 test inputs x (1 sampled + 1 greedy) x base = few-shot, tuned, and 1 greedy answer of tuned to "
+        "validation inputs, each of at most 64 tokens"
+    ]
+    (tmp_path / "e.json").write_text("{}")
+    assert not [*_ahead(plan, tmp_path)]

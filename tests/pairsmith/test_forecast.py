@@ -126,6 +126,19 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     shown = project.run("forecast", "--seeds", "5").stdout
     assert "too few seeds to say" in " ".join(shown.split())
     assert "$0" not in shown
+    assert "may end" not in shown
+
+
+def test_a_number_of_accepted_rows_that_ends_the_run_is_told_with_its_forecast(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """Sixty rows were asked for, and the forecast told of a hundred and their price without a word of the sixty."""
+    project = make_project(teacher.url, MANY)
+    shown = project.run("forecast", "--seeds", "5", "--set", "generate.accepted=6").stdout
+    sentence = (
+        "generate.accepted = 6 may end forward generation before all seeds are asked, which the intervals are for."
+    )
+    assert sentence in " ".join(shown.split())
 
 
 def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.store import Store
 from tests.pairsmith.conftest import SUBJECTS, Project, answer, subject_of
 from tests.synth.batch_loopback import BatchProvider
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -271,3 +273,13 @@ def test_a_batch_that_is_waited_for_survives_ctrl_c(make_project: Callable[..., 
         assert (done["rows_in"], done["failed"], done["usd"]) == (ROWS, 0, ROWS * 5 * 0.1 / 2)
         assert (len(provider.batches), provider.live) == (1, 0)
         assert project.json("status")["artifacts"] == []
+
+
+def test_status_names_the_run_that_goes_on(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
+    """Somebody looks while a run takes hours in another window: it is told, with what it was started as."""
+    project = make_project(teacher.url)
+    project.json("generate", "--set", "seeds.0.limit=2")
+    with Store.open(f"sqlite:///{project.folder / 'pairsmith.db'}"):
+        shown = project.run("status").stdout
+        assert f"running      pid {os.getpid()} on " in shown
+    assert "running" not in project.run("status").stdout

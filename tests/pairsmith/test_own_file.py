@@ -415,6 +415,8 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, named: str, message:
     done = Project(tmp_path).run("init", "mine", "--from", named)
     assert done.returncode == 4
     assert done.stderr.startswith(f"error: {message}")
+    # A folder of texts is as good a beginning; who has one is told how.
+    assert (named == ".") == ('[[seeds]]: a line is a seed, or with format = "document" a file is' in done.stderr)
 
 
 def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path) -> None:

@@ -119,3 +119,20 @@ def test_a_replay_names_what_has_changed(project: Project) -> None:
     assert "pair: output" in answer["differs"]
     unknown = project.run("replay", "ffffffffffff")
     assert (unknown.returncode, "no pair" in unknown.stderr) == (2, True)
+
+
+def test_a_long_seed_is_shown_by_its_beginning(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
+    """A preview of five agency texts was six hundred lines of the texts; the JSON holds them whole."""
+    project = make_project(teacher.url)
+    article = "The harbour of Trabzon was closed in the night. " * 100
+    (project.folder / "seeds.jsonl").write_text(json.dumps({"text": article}))
+    shown = project.run("preview", "--seeds", "1", *PRICES)
+    assert "… (900 words)" in shown.stdout
+    assert shown.stdout.count("Trabzon") < 210  # the teacher says it again in two samples
+    assert project.json("preview")["facts"]["rows"][0]["seed"] == article.strip()
+
+
+def test_one_seed_tells_no_cost_and_no_best_case_is_free(project: Project) -> None:
+    """With prices in the spec a cost is not unknown, and what may take nothing at best is not told to be free."""
+    shown = project.run("preview", "--seeds", "1", *PRICES)
+    assert "11 seeds, more seeds tell what they cost: --seeds 5" in " ".join(shown.stdout.split())

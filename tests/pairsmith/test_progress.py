@@ -42,6 +42,13 @@ def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
     assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
 
 
+def test_what_is_known_of_the_longest_time_is_said_as_such() -> None:
+    """Where a stage knows what is left at most, before anything has ended, that is told and not a guess."""
+    pace = Pace("evaluate", {"done": 0, "total": 216, "tokens": 0}, at_s=0.0)
+    pace.update({"tokens": 800, "most_s": 730.0}, at_s=10.0)
+    assert pace.parts() == ["0 of 216", "80 tok/s", "at most 12m 10s left at this pace"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.44, "0.4s"), (9.96, "10s"), (59.4, "59s"), (65, "1m 05s"), (7380, "2h 03m")]
 )

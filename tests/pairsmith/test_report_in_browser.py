@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pairsmith.report import write_report
+from pairsmith.report import apart, write_report
 from tests.pairsmith import report_project
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -82,3 +82,40 @@ def _luminance(colour: str) -> float:
     parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
     r, g, b = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+_PLACES = """() => {
+  const at = (node, n) => {
+    const range = document.createRange(); range.setStart(node, n); range.setEnd(node, n + 1);
+    return range.getBoundingClientRect().left;
+  };
+  const text = "الماء مالح.", row = document.querySelector(".examples li:has(.to)"), said = row.querySelector(".said");
+  const [q, output] = row.querySelectorAll("q");
+  q.textContent = output.textContent = text;
+  said.innerHTML = `says “<bdi>بالتأكيد! إليك الأسئلة:</bdi>” <span class="hash">3f80248189f2</span>`;
+  const id = said.querySelector(".hash"), box = one => one.getBoundingClientRect();
+  return {
+    input: box(q).bottom, output: box(output).top, stop: at(q.firstChild, text.length - 1), first: at(q.firstChild, 0),
+    parts: id.getClientRects().length, id: box(id).left, said: box(said.querySelector("bdi")).right,
+  };
+}"""
+
+
+def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser: Any) -> None:
+    """The stop of an Arabic sentence stands at its left end, and its output below it; the id behind an Arabic
+    quotation is whole and to the right of it: it was parted, and its first digit stood before the sentence."""
+    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page.goto(report.as_uri(), timeout=180_000)
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
+    places = page.evaluate(_PLACES)
+    assert places["stop"] < places["first"]
+    assert places["output"] > places["input"]
+    assert places["parts"] == 1
+    assert places["id"] > places["said"]
+    page.close()
+
+
+def test_what_a_reason_quotes_is_set_apart() -> None:
+    """Only the quotation, with its own signs escaped."""
+    assert apart("says “<b>” & more") == "says “<bdi>&lt;b&gt;</bdi>” &amp; more"
+    assert apart("run `pairsmith train`") == "run <code>pairsmith train</code>"

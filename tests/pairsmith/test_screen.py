@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from pairsmith.stages.generate import failure_in_words
 from pairsmith.stages.preview import shown as preview_shown
 from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
+from pairsmith.style.reasons import with_short_ids
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.money import dollars
@@ -77,7 +79,7 @@ def test_a_number_is_written_in_one_way() -> None:
 
 def test_what_is_foreseen_is_written_in_one_way(tmp_path: Path) -> None:
     """Forecast, preview and pages give both ends of a cost; ends that read alike once, and none below nothing."""
-    assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "free to $3.00"
+    assert numbers.between({"low": -0.2, "high": 3}, dollars, "unknown") == "at most $3.00"
     assert numbers.between(None, dollars, "unknown") == "unknown"
     outcome = PreviewOutcome(left_candidates=2, left_seeds=1, left_usd={"low": 0.0, "high": 0.0})
     console = Console(width=100)
@@ -101,3 +103,28 @@ def test_whole_numbers_have_no_columns_between_them() -> None:
     one = charts.histogram(charts.bins([1, 1], [1]), "words")
     assert re.findall(r">([\d.]+)</text>", one) == ["2", "1", "2"]
     assert len(charts.bins([0.1, 0.35, 0.4], [])) > 3
+
+
+def test_ids_in_sentences_are_as_lists_show_them() -> None:
+    """Rows, report and `explain` know a pair by the first twelve of its letters; other numbers stay whole."""
+    sentence = "71% like accepted pair 951c8c13eaf9173a2f44bb706a6da4e8, invoice 12345678901234567890"
+    assert with_short_ids(sentence) == "71% like accepted pair 951c8c13eaf9, invoice 12345678901234567890"
+
+
+def test_two_texts_of_one_prompt_are_told_apart() -> None:
+    """A prompt of one's own and ours are both enhance/v1: two lines of `spent on` had one name and other figures."""
+    cost = {"usd_known": 0.5, "unpriced_requests": 0, "usd_reserved": 0, "lost_requests": 0, "stage": "generate"}
+    refs = ["enhance/v1@aaaa", "enhance/v1@bbbb", "simplify/v1@cccc"]
+    costs = [{**cost, "requests": n, "prompt": ref} for n, ref in enumerate(refs, 1)]
+    ledger = {**cost, "requests": 6, "costs": costs, "usd_per_accepted_row": None, "max_usd": None}
+    lines = [value.partition(":")[0] for _, value in screen.spending(ledger)[1:]]
+    assert lines == ["generate, enhance/v1@aaaa", "generate, enhance/v1@bbbb", "generate, simplify/v1"]
+
+
+def test_no_reason_is_left_out_of_the_status() -> None:
+    """Six reasons are named and the rest is counted, so that they add up to what was rejected."""
+    from pairsmith.commands.status import _in_short
+
+    reasons = Counter({f"reason{n}": n for n in range(1, 9)})
+    assert _in_short(reasons) == "reason8 8, reason7 7, reason6 6, reason5 5, reason4 4, reason3 3, others 3"
+    assert _in_short(Counter(a=1)) == "a 1"

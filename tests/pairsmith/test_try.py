@@ -137,6 +137,21 @@ def test_an_input_that_is_empty_is_no_answer(folder: Path, given: list[str], lin
     assert not done.stdout
 
 
+def test_who_stops_what_keeps_nothing_is_not_told_of_a_store(folder: Path) -> None:
+    """`try` asks anew the next time; that everything was kept, and that it goes on from there, would be untrue."""
+    command = forked.training_command("pairsmith", "try", "--project", str(folder))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        while "starting the embedded server" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=250)[1]
+    assert process.returncode == 130
+    assert errors.splitlines()[-1].startswith("stopped: it had not come to its end. Run the same command again")
+    assert "store" not in errors
+
+
 @pytest.mark.parametrize("command", ["try", "serve-model"])
 def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, command: str) -> None:
     """Whoever changes train.base after training is told so, and gets no answers of a model that nobody trained."""

@@ -163,12 +163,16 @@ def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:
         ("records:Absent", "is no pydantic model"),
         ("records:function", "is no pydantic model"),
         ("nowhere:Model", "there is no module 'nowhere'"),
+        ("records.py:Bug", "Did you mean 'records:Bug'? A file is named without its ending."),
+        ("records:Bog", "Did you mean 'Bug'?"),
     ],
 )
 def test_a_schema_that_cannot_bind_answers_is_refused(name: str, message: str, tmp_path: Path) -> None:
     """Before a teacher is asked, with the file and what to do."""
     (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "records.py").write_text("def function(): ...\n")
+    (tmp_path / "records.py").write_text(
+        "from pydantic import BaseModel\ndef function(): ...\nclass Bug(BaseModel):\n    title: str\n"
+    )
     with pytest.raises(PairsmithError) as caught:
         form_of(name, tmp_path)
     assert message in str(caught.value)

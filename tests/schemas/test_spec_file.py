@@ -754,3 +754,50 @@ def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path:
             parse(spec, tmp_path)
     with pytest.raises(SpecError, match="Mend that line"):
         parse('[task]\nname = "a" style = "b"\n', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("name = “haber”", 'name = "haber"'),
+        ("name = «haber»", 'name = "haber"'),
+        ("temperature = 0,25", "temperature = 0.25"),
+        ("temperature = ٠.٢٥", "temperature = 0.25"),  # noqa: RUF001  Arabic digits
+        ("temperature = ٠٫٢٥  # little", "temperature = 0.25"),  # noqa: RUF001
+        ('path = "../lessons.txt', 'path = "../lessons.txt"'),
+        ("language = tr", 'language = "tr"'),
+        ("batch = True", "batch = true"),
+        ("{ name = “stop”, pattern = '[.]' },", "{ name = \"stop\", pattern = '[.]' },"),
+    ],
+)
+def test_a_line_that_is_no_toml_is_shown_as_it_was_meant(tmp_path: Path, written: str, meant: str) -> None:
+    """Word processors curl quotation marks, half of Europe writes 0,25 and Arabic has digits of its own: who is told
+    "Invalid value" looks for a mistake that they cannot see."""
+    with pytest.raises(SpecError) as refused:
+        parse(f'[task]\nstyle = "s"\n{written}\n', tmp_path)
+    assert f"Did you mean `{meant}`?" in str(refused.value)
+    assert str(refused.value.where).endswith(":3")
+
+
+def test_a_wrong_key_in_a_table_is_one_mistake(tmp_path: Path) -> None:
+    """A gate is a table or false; that a table with a typo is not false was told as a second mistake."""
+    text = '[task]\nname = "t"\nstyle = "s"\n[curate.gates]\nlength = {{ {} }}\n'
+    for gate in ("max_word = 10", 'max_words = "ten"'):
+        with pytest.raises(SpecError) as refused:
+            parse(text.format(gate), tmp_path)
+        assert "False" not in str(refused.value)
+        assert "Also wrong" not in str(refused.value)
+
+
+def test_a_key_one_table_too_high_is_found(tmp_path: Path) -> None:
+    """`max_words` is well known, and stands in `length`: a list of thirty gates did not say so."""
+    with pytest.raises(SpecError, match=r"Did you mean 'length\.max_words'\?"):
+        parse('[task]\nname = "t"\nstyle = "s"\n[curate.gates]\nmax_words = 10\n', tmp_path)
+
+
+def test_a_value_of_a_shape_is_told_in_words(tmp_path: Path) -> None:
+    """No regular expression is shown for a language, and a word that is nearly right is named."""
+    with pytest.raises(SpecError, match=r"'task\.language': a language is two small letters.*got 'türkçe'"):
+        parse('[task]\nname = "t"\nstyle = "s"\nlanguage = "türkçe"\n', tmp_path)
+    with pytest.raises(SpecError, match=r"Did you mean 'document'\?"):
+        parse('[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a.txt"\nformat = "documents"\n', tmp_path)

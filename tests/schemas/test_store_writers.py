@@ -314,3 +314,12 @@ def test_who_upgrades_a_store_to_read_it_is_waited_for(store_url: str) -> None:
     assert opened.is_set()
     with Store.open(store_url), pytest.raises(StoreBusy):
         Store.open(store_url)
+
+
+def test_a_reader_is_told_who_writes(tmp_path: Path) -> None:
+    """`status` during a run said "not run yet" and nothing of the run; once nobody writes it names nobody."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    with Store.open(url), Store.open(url, write=False) as reader:
+        assert f"pid {os.getpid()} on " in reader.written_by
+    with Store.open(url, write=False) as reader:
+        assert reader.written_by == ""

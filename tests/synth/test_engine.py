@@ -7,7 +7,7 @@ import resource
 import tempfile
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,54 @@ def test_progress_tells_the_numbers(tmp_path: Path) -> None:
         "in_flight": 0,
         "tokens": 50,
         "usd": None,
+        "message": "",
     }
+
+
+def test_what_was_paid_for_counts_before_more_is_bought(tmp_path: Path) -> None:
+    """A forecast had asked about twenty seeds; a run for so many accepted rows began at the first seed, bought others,
+    and left the pilot's rows to curation, which then had more than was asked for."""
+
+    async def accept(pair: Pair) -> bool:
+        return True
+
+    seeds = input(30)
+    with LoopbackTeacher() as teacher:
+        run(teacher, tmp_path, seeds[20:])
+        asked = len(teacher.asked)
+        result, _ = run(teacher, tmp_path, seeds, options={"accept": accept, "targets": {"forward": 24}})
+    assert (result.pairs_kept, result.accepted, result.missed) == (20, 24, {})
+    assert len(teacher.asked) == asked + 2
+
+
+def test_a_target_that_was_not_reached_is_told(tmp_path: Path) -> None:
+    """Every seed is asked and too few rows were accepted: the run ended well, and nobody was told."""
+
+    async def accept(pair: Pair) -> bool:
+        return pair.input == "dog 1"
+
+    with LoopbackTeacher() as teacher:
+        result, _ = run(teacher, tmp_path, input(3), options={"accept": accept, "targets": {"forward": 5}})
+    assert result.missed == {"forward": 2}
+
+
+def test_a_wait_for_the_rate_limit_is_told(tmp_path: Path) -> None:
+    """A server that asks to wait half a minute had a run say nothing for so long, and nobody knew why."""
+    heard: list[str] = []
+    waited = threading.Event()
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        heard.append(numbers["message"])
+        if numbers["message"]:
+            waited.set()
+
+    def reply(ask: Ask) -> Reply:
+        return says("a dog") if waited.is_set() else fails(429, headers={"Retry-After": "2"})
+
+    with LoopbackTeacher(reply) as teacher:
+        run(teacher, tmp_path, input(2), options={"progress": progress})
+    assert any(message.startswith("held by the rate limit, next request in ") for message in heard)
+    assert heard[-1] == ""
 
 
 def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:

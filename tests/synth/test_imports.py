@@ -391,8 +391,17 @@ def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
     assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
 
 
-def test_a_call_of_a_tool_is_named_as_one():
-    """It has no text, and a person who reads "blank" would look for one."""
-    turns = [{"role": "user", "content": "Where is it?"}, {"role": "assistant", "content": None, "tool_calls": [{}]}]
-    with pytest.raises(InputError, match="turn 2 calls a tool"):
+@pytest.mark.parametrize(
+    ("turn", "sentence"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [{}]}, "turn 2 calls a tool"),
+        ({"role": "tool", "content": "in transit"}, r"turn 2 is a tool's \('tool'\)"),
+        ({"from": "function_call", "value": "{}"}, r"turn 2 is a tool's \('function_call'\)"),
+        ({"from": "observation", "value": "in transit"}, r"turn 2 is a tool's \('observation'\)"),
+    ],
+)
+def test_a_turn_of_a_tool_is_named_as_one(turn, sentence):
+    """A person who reads "blank", or that a role is not known, would look for a mistake of the file's."""
+    turns = [{"role": "user", "content": "Where is it?"}, turn, {"role": "assistant", "content": "Nearly there."}]
+    with pytest.raises(InputError, match=f"{sentence}, and a model that cannot see what a tool does would learn"):
         pairs([{"messages": turns}])

@@ -446,7 +446,7 @@ def test_what_python_writes_beside_strict_json_costs_one_text_at_most(tmp_path, 
 def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):
     """Neither a plain folder nor an unreadable one ends in a traceback."""
     (tmp_path / "data").mkdir()
-    with pytest.raises(InputError, match="is a folder, not a jsonl file"):
+    with pytest.raises(InputError, match=r'is a folder, not a jsonl file.*path = "data/\*\.txt"'):
         read(tmp_path, "data", format="jsonl")
     with pytest.raises(InputError, match=r"is not a folder that `datasets` saved.*path = \"\w+/\*\.\w+\""):
         read(tmp_path, "data")
@@ -628,7 +628,8 @@ def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp
     with pytest.raises(InputError, match=r"logs/\*\.csv: these seeds do not exist"):
         read(tmp_path, "logs/*.csv")
     with pytest.raises(
-        InputError, match=r"logs/o\*: these seeds do not exist\. A pattern is met by files, and by no folder"
+        InputError,
+        match=r"logs/o\*: these seeds do not exist\. No file fits the pattern .*logs/o\*; folders do not count",
     ):
         read(tmp_path, "logs/o*")
 
@@ -755,3 +756,38 @@ def test_an_input_may_bring_what_a_person_answered(tmp_path: Path) -> None:
     for wrong in ({"kind": "pair", "reference": "label"}, {"columns": {"reference": "x"}, "reference": "label"}):
         with pytest.raises(ValueError, match="reference"):
             SeedSource.model_validate({"path": "tickets.csv", **wrong})
+
+
+def test_a_folder_of_texts_that_is_read_by_lines_is_noted(tmp_path: Path, write: Any) -> None:
+    """A folder of letters gave hundreds of seeds of a line each, and nothing but the count of blank lines told so."""
+    for name in "ab":
+        write(f"{name}.txt", f"Dear {name},\n\nthe roof leaks.\n\nYours, {name}\n")
+    notes = [note for note in read(tmp_path, "*.txt").notes if note.code == "lines"]
+    assert [note.where for note in notes] == ["a.txt"]  # once, however many files there are
+    assert 'for one seed a file write format = "document"' in notes[0].detail
+    assert not read(tmp_path, "*.txt", format="document").notes
+    write("c.txt", "a fox\nan owl\n\na hen\na cat\n")
+    assert not read(tmp_path, "c.txt").notes
+
+
+@pytest.mark.parametrize(
+    ("settings", "hint"),
+    [
+        (
+            {"input": "{{ Sumary }}"},
+            "Did you mean 'Summary'? Name the column in its [[seeds]], as in input = \"... {{ Summary }} ...\"",
+        ),
+        ({"input": "{{ part }}", "columns": {"part": "Componet/s"}}, 'as in columns = { part = "Component/s" }'),
+        ({"input": "{{ Component }}"}, 'as in columns = { Component = "Component/s" } beside the {{ Component }} of'),
+        ({"columns": {"text": "Sumary"}}, 'as in columns = { text = "Summary" }'),
+        ({"columns": {"text": "Summary"}, "reference": "Anser"}, 'as in reference = "Answer"'),
+    ],
+)
+def test_a_column_that_is_not_there_is_named_where_the_spec_has_it(
+    tmp_path: Path, write: Any, settings: Any, hint: str
+) -> None:
+    """Whatever was misspelt, `columns = { text = ... }` was suggested, which beside a template changes the input."""
+    write("bugs.csv", "Summary,Component/s,Answer\nit crashes,login,sorry\n")
+    with pytest.raises(InputError) as refused:
+        read(tmp_path, "bugs.csv", **settings)
+    assert hint in str(refused.value)

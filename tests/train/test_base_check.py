@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,19 @@ def test_a_new_project_names_the_base_of_this_machine(monkeypatch: pytest.Monkey
     assert 'base = "Qwen/Qwen3-4B-Instruct-2507"' in written
     assert "Fits on RTX 4090 (24 GiB)" in written
     assert "Qwen" not in (tmp_path / "example" / "pairsmith.toml").read_text()
+
+
+def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate of larger models the embedded one learns next to nothing from sixty rows; it is trained as in every
+    example, and measured by fewer answers: a processor takes longer to answer than to learn. A GPU's base is not."""
+    from pairsmith.new_project import with_base
+
+    spec = '[task]\nname = "t"\n'
+    for here, keys in ((SMALL, {"learning_rate": 1e-3, "batch": 4}), (CARD_4090, {})):
+        monkeypatch.setattr(models, "machine", lambda here=here: here)
+        written = tomllib.loads(with_base(spec))
+        assert {key: value for key, value in written["train"].items() if key != "base"} == keys
+        assert written.get("evaluate", {}) == ({"samples": 1} if keys else {})
 
 
 def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from prompts.answer_form import AnswerForm
 from schemas.records import Call, Seed
 from schemas.spec import Spec
 from train.checks import checks_for
-from train.interview import _judged
+from train.interview import Interview, _judged
 from train.metrics import Output
 
 
@@ -48,3 +53,39 @@ def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str
     blank = Output(system="few-shot", mode="greedy", seed_id=seed.id, sample=0, answered=False, key="k")
     output = _judged(blank, call, plan, seed)
     assert (output.text, output.all_pass) == (text, passes)
+
+
+def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
+    """The first answers of an evaluation end together, after minutes. Until then tokens are told, and how long it takes
+    at most if every answer takes all of its tokens."""
+    tokens = itertools.count(100, 150)
+
+    async def health(request: web.Request) -> web.Response:
+        return web.json_response({"generated_tokens": next(tokens)})
+
+    reports: list[dict[str, Any]] = []
+    known = asyncio.Event()
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        reports.append({"stage": stage, **numbers})
+        if "most_s" in numbers:
+            known.set()
+
+    local = SimpleNamespace(is_merged=False)
+    system: Any = SimpleNamespace(names=("base",), model=SimpleNamespace(local=local))
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}, "evaluate": {"sampling": {"max_tokens": 32}}})
+    plan: Any = SimpleNamespace(spec=spec, systems=(system,), answers_per_system=80, validation=(), judging="")
+    app = web.Application()
+    app.router.add_get("/key/health", health)
+
+    async def listen() -> None:
+        store: Any = None
+        interview = Interview(plan, store, progress)
+        async with TestServer(app) as server, interview._beating(str(server.make_url("/key/v1"))):
+            await asyncio.wait_for(known.wait(), timeout=60)
+
+    asyncio.run(listen())
+    first = next(report for report in reports if "most_s" in report)
+    assert (first["stage"], first["done"], first["total"]) == ("evaluate", 0, 80)
+    assert first["tokens"] > reports[0]["tokens"]
+    assert first["most_s"] > 0

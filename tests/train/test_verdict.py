@@ -103,6 +103,24 @@ def test_where_nothing_passes_the_verdict_says_so_first() -> None:
     assert verdict(evaluation(inputs=1)).because[0] == "there is 1 test input, and fewer than 20 prove nothing"
 
 
+def test_who_leads_by_far_is_not_said_to_be_alike() -> None:
+    """A tie is what the test does not confirm; 8 of 21 beside 2 of 21 is none to a reader, who sees both numbers."""
+    seen = verdict(evaluation(inputs=21, tuned=2 / 21, base=8 / 21))
+    assert seen.fine_tune == "do not fine-tune"
+    assert seen.because[0].startswith("base passes at least as often without any training (")
+
+
+def test_a_slow_machine_is_not_said_to_stand_still() -> None:
+    """Beside other work a request may get less than a token a second, and that is not 0."""
+    seen = evaluation(inputs=20)
+    sampled = seen.systems[-1].sampled.model_copy(update={"tokens_per_s": 0.4})
+    slow = seen.systems[-1].model_copy(update={"sampled": sampled})
+    (column,) = [
+        of for of in systems_table(seen.model_copy(update={"systems": (slow,)})).columns if of.header == "tokens/s"
+    ]
+    assert [*column.cells] == ["0.4"]
+
+
 def test_few_inputs_are_not_enough_evidence() -> None:
     """However clear it looks, and it says how many are lacking."""
     seen = verdict(evaluation(inputs=12, tuned=1.0))

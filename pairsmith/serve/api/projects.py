@@ -155,7 +155,8 @@ def _state(slug: str, caller: Caller, request: Request) -> ProjectState:
     try:
         readers = state.readers
         status = status_of(readers.project(slug), readers.store(slug))
-        del status["folder"]  # where things lie on the server is nobody's business
+        for where in ("folder", "running"):  # where things lie on the server, and its processes, are nobody's business
+            del status[where]
         return ProjectState(**short, status=status)
     except PairsmithError as error:
         return ProjectState(**short, status=None, problem=str(error))

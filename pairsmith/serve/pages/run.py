@@ -24,10 +24,10 @@ from pairsmith.serve.pages.figures import (
     stage_lines,
     stage_of,
 )
-from pairsmith.serve.pages.shell import Sent, gone_to, page_router, project_page, texts_of
+from pairsmith.serve.pages.shell import CORRECT, Sent, gone_to, page_router, project_page, texts_of
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
-from schemas.errors import UsageError
+from schemas.errors import UsageError, misused
 from schemas.money import dollars, told
 from schemas.store import tables
 from schemas.store.since import bodies, newest
@@ -198,8 +198,7 @@ def start(caller: Runner, project: str, request: Request, form: Sent) -> Respons
     try:
         options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
     except ValidationError as wrong:
-        first = wrong.errors()[0]
-        raise UsageError(f"{first['msg']}.", where=str(first["loc"][0]), fix="Correct it and send it again.") from None
+        raise misused(wrong.errors(), fix=CORRECT) from None
     job = start_job(request, caller, project, command, options)
     return gone_to(f"/p/{project}/run", job=job.id)
 

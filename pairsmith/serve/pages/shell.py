@@ -31,12 +31,13 @@ from pairsmith.serve.pages.figures import rows_line
 from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.style import charts, numbers
-from schemas.errors import PairsmithError, UsageError
+from schemas.errors import PairsmithError, misused
 from schemas.money import dollars
 from schemas.wording import capital
 
 _HERE = Path(__file__).parent.parent
 _STYLE = Path(charts.__file__).parent
+CORRECT = "Correct it and send it again."
 _FILES = {
     "page.css": (_STYLE / "page.css", "text/css; charset=utf-8"),
     "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
@@ -74,8 +75,8 @@ class PageRoute(APIRoute):
                 return failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
-                where = ".".join(str(part) for part in first["loc"][1:])
-                return failed(request, UsageError(f"{first['msg']}.", where=where, fix="Correct it and send it again."))
+                where = ".".join(map(str, first["loc"][1:]))
+                return failed(request, misused([first], where=where, fix=CORRECT))
 
         return with_failures
 

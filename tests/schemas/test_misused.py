@@ -1,0 +1,44 @@
+"""A value that a person gave wrong is told in the same words wherever it was given."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from schemas.errors import UsageError, misused
+from schemas.spec.generate import ForwardSettings
+from schemas.spec.section import given
+
+
+class Asked(BaseModel):
+    """What a form or a command line may hold."""
+
+    seeds: int = Field(ge=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _even(cls, seeds: int) -> int:
+        if seeds % 2:
+            raise ValueError("is odd")
+        return seeds
+
+
+@pytest.mark.parametrize(
+    ("seeds", "where", "sentence"),
+    [
+        (0, None, "seeds: Input should be greater than or equal to 1. Correct it."),
+        (3, None, "seeds: is odd. Correct it."),
+        (3, "how many", "how many: is odd. Correct it."),
+    ],
+)
+def test_the_first_mistake_is_a_sentence(seeds: int, where: str | None, sentence: str) -> None:
+    """What is wrong, where, and what to do, without the words of the library that found it."""
+    with pytest.raises(ValidationError) as refused:
+        Asked(seeds=seeds)
+    assert str(misused(refused.value.errors(), where=where, fix="Correct it.")) == sentence
+
+
+def test_a_setting_given_in_python_is_shown() -> None:
+    """In a program there is no page to look at, so the value stands in the sentence."""
+    with pytest.raises(UsageError, match=r"Forward: n = 0: Input should be greater than or equal to 1\."):
+        given(ForwardSettings, "Forward", n=0)
