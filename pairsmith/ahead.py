@@ -116,6 +116,7 @@ def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str,
     """Gates that reject what a spec itself shows as good, an exemplar or most outputs of its files, each with what to
     do: rows like these would be paid for and rejected, every one."""
     from curate.gates import gates_for, judge_text
+    from curate.tallies import key_of
 
     spec = project.spec
     steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
@@ -127,10 +128,10 @@ def contradicted(project: Project, seeds: Sequence[Seed]) -> Iterator[tuple[str,
         for step in steps:
             against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
             if against and len(against) >= at_least:
-                by = By.read(step.by)
+                rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (
-                    f"{by.name} rejects {len(against)} of {len(texts)} {what} that were looked at: {against[0]}",
-                    f"Change curate.gates.{by.key} or the texts: rows like them are rejected.",
+                    f"{rejects} that were looked at: {against[0]}",
+                    f"Change {key_of(step.by)} or the texts: rows like them are rejected.",
                 )
 
 

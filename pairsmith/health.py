@@ -348,13 +348,15 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     tokenizer = tokenizer_of(spec.train, project.folder)
     if tokenizer is None:
         return
-    outputs = [*(seed.reference or "" for seed in seeds), *(one.output for one in spec.exemplars)][:_READ]
-    texts = [*(seed.body for seed in seeds[:_READ]), *outputs, *(one.input for one in spec.exemplars)]
+    outputs = [*(one.output for one in spec.exemplars), *filter(None, (seed.reference for seed in seeds))]
+    texts = [*(seed.body for seed in seeds[:_READ]), *outputs[:_READ], *(one.input for one in spec.exemplars)]
     if rate := fertility(tokenizer, texts):
         code = spec.task.output_language
         what = f"a token holds {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
-        if rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
-            steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
+        steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
+        if code == "en" and rate.is_of_codes:
+            yield Check("language", "ok", f"{what}: codes or formulas rather than words, and {steps}")
+        elif rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
             what += f": the base has read little of the language, and {steps}"
             fix = (
                 "Expect labels and set phrases at best, or take another base: `pairsmith models` lists some, and "

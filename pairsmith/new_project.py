@@ -135,13 +135,18 @@ def _price_notes(teacher: FoundTeacher) -> list[str]:
 
 
 def with_base(spec_text: str) -> str:
-    """The spec with the base model that suits this machine, and, where it says nothing of training, with what the
-    embedded one learns and is measured by. An example keeps its own: its figures are that one's."""
+    """The spec with the base model that suits this machine; an example keeps its own: its figures are that one's."""
     from train.models import default_base, machine
 
     here = machine()
     chosen = default_base(here)
     if chosen.name == "embedded":
-        return spec_text if "train" in tomllib.loads(spec_text) else set_keys(spec_text, _EMBEDDED, _EMBEDDED_WHY)
+        return for_embedded(spec_text)
     why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})
+
+
+def for_embedded(spec_text: str) -> str:
+    """The spec with what the embedded base learns and is measured by, where it says nothing of how fast to learn."""
+    says = tomllib.loads(spec_text).get("train", {}).keys() & {"learning_rate", "batch"}
+    return spec_text if says else set_keys(spec_text, _EMBEDDED, _EMBEDDED_WHY)

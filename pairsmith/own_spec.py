@@ -12,7 +12,10 @@ from typing import Any
 from pairsmith.own_columns import language_of
 from pairsmith.own_file import Guess
 from schemas.kinds import KINDS, KindName
+from schemas.spec import TrainSettings
 from schemas.wording import capital
+
+_USUAL = 512  # tokens of an answer
 
 
 def task_name(folder: str) -> str:
@@ -82,11 +85,24 @@ def answer_tokens(outputs: Sequence[str]) -> int:
     """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
     without a file, at most: an untuned model that does not end costs all of them, again and again."""
     longest = max((len(output.encode()) for output in outputs), default=0)
-    return min(512, max(64, 32 * math.ceil(longest / 32)))
+    return min(_USUAL, _rounded(longest))
+
+
+def _rounded(tokens: float) -> int:
+    return max(64, 32 * math.ceil(tokens / 32))
 
 
 def _room(outputs: Sequence[str]) -> list[str]:
-    room = f"max_tokens = {answer_tokens(outputs)}  # room for the longest of the outputs"
+    """Half as much again as the longest takes of the base, whose tokenizer may not be here yet: then no token is taken
+    to be longer than a byte, about five times too many for English."""
+    from train.fertility import longest, tokenizer_of
+
+    most, why = answer_tokens(outputs), "room for the longest of the outputs"
+    if tokenizer := tokenizer_of(TrainSettings(), Path()):
+        takes = longest(tokenizer, outputs)
+        most = max(_rounded(takes), min(_USUAL, _rounded(1.5 * takes)))
+        why += f", which takes {takes:,} of the embedded base"
+    room = f"max_tokens = {most}  # {why}"
     return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
 
 

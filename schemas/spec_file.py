@@ -57,8 +57,8 @@ def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
-        line = text.split("\n")[int(at[1]) - 1] if at else ""
-        raise SpecError(f"is not valid TOML: {error}.", where=where, fix=mended(line)) from None
+        fix = mended(text.split("\n")[int(at[1]) - 1]) if at else "Close the text or the list that is open at its end."
+        raise SpecError(f"is not valid TOML: {error}.", where=where, fix=fix) from None
     except RecursionError:
         raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
     notices = old_keys.renamed(raw)

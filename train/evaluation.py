@@ -289,11 +289,21 @@ async def measured_once(
     """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked,
     but for what never came."""
     path = out_dir / f"{plan.id}.json"
-    if (evaluation := read_record(path, Evaluation)) and all(output.answered for output in evaluation.outputs):
+    if (evaluation := kept(plan, out_dir)) and not lacking(evaluation):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)
     return evaluation.model_copy(update={"path": str(path)})
+
+
+def kept(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
+    """The evaluation of `plan` that is there, whole or not."""
+    return read_record(out_dir / f"{plan.id}.json", Evaluation)
+
+
+def lacking(evaluation: Evaluation) -> int:
+    """How many of its answers never came, and are asked for again."""
+    return sum(not output.answered for output in evaluation.outputs)
 
 
 async def measured(

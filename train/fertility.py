@@ -4,6 +4,7 @@ whether the base has read the language. Read from the tokenizer's file alone: no
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,19 +22,27 @@ ENGLISH = (
 # SmolLM2 takes 4.8 bytes of English a token, 2.9 of French and Spanish, 2.5 of German and Romanian, and at most 2.4 of
 # Polish, Greek, Russian, Arabic, Hindi, Thai, Chinese, Japanese and Korean, in bytes and not in letters.
 _LITTLE = 2.45
-_FEWEST_BYTES, _MOST_BYTES = 200, 100_000
-_NO_WORDS = re.compile(r"[\x00-\x40\[-`{-\xbf\u2000-\u20cf]+")  # digits, marks and blanks are alike in every language
+_FEWEST_BYTES, _MOST_BYTES, _LONGEST = 200, 100_000, 100
+# Digits, marks, blanks, arrows and emoji are alike in every language.
+_NO_WORDS = re.compile(r"[\x00-\x40\[-`{-\xbf\u2000-\u20cf\u2100-\u2bff\ufe0f\U0001f000-\U0001faff]+")
+_ENGLISH_LETTERS = 0.9  # the share of them from which a text that is said to be English is in its script
 
 
 class Fertility(NamedTuple):
-    """Bytes that a token holds, of a project's texts and of English."""
+    """Bytes that a token holds, of a project's texts and of English, and whether the texts have English letters."""
 
     own: float
     english: float
+    in_english_letters: bool = False
 
     @property
     def has_read_little(self) -> bool:
         return self.own < _LITTLE
+
+    @property
+    def is_of_codes(self) -> bool:
+        """Whether texts that should be English take as many tokens as ids and formulas do."""
+        return self.has_read_little and self.in_english_letters and self.english >= _LITTLE
 
     @property
     def times(self) -> float:
@@ -71,12 +80,13 @@ def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> Fertility | None:
     sample = _NO_WORDS.sub(" ", " ".join(texts)[:_MOST_BYTES])
     if len(sample.encode()) < _FEWEST_BYTES:
         return None
-    return Fertility(*(len(text.encode()) / len(_ids(tokenizer, text)) for text in (sample, ENGLISH)))
+    own, english = (len(text.encode()) / len(_ids(tokenizer, text)) for text in (sample, ENGLISH))
+    return Fertility(own, english, sum(map(str.isascii, sample)) >= _ENGLISH_LETTERS * len(sample))
 
 
 def longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
-    """The tokens of the text that takes the most, with one for its end."""
-    return max((len(_ids(tokenizer, text)) + 1 for text in texts), default=0)
+    """The tokens of the text that takes the most, with one for its end; of many texts the longest are looked at."""
+    return max((len(_ids(tokenizer, text)) + 1 for text in heapq.nlargest(_LONGEST, texts, key=len)), default=0)
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -131,8 +131,12 @@ def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iter
 
 
 def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
-    """What is about to be asked, before it takes its time; nothing where the evaluation is there."""
-    if (folder / f"{measurement.id}.json").is_file():
+    """What is about to be asked, before it takes its time; nothing where the evaluation is there and whole."""
+    from train.evaluation import kept, lacking
+
+    if there := kept(measurement, folder):
+        if absent := lacking(there):
+            yield f"{counted(absent, 'answer', 'answers')} of this evaluation never came and will be asked for again"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")

@@ -11,6 +11,7 @@ from pairsmith.stages.evaluate import _ahead, counts_of, outcomes
 from schemas.records import Receipt
 from schemas.spec import Spec
 from tests.pairsmith import report_project
+from tests.train.test_verdict import evaluation
 
 
 def test_a_cut_answer_is_a_rejected_row_with_its_reason(tmp_path: Path) -> None:
@@ -69,5 +70,15 @@ def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
         "84 answers: 21 test inputs x (1 sampled + 1 greedy) x base = few-shot, tuned, and 1 greedy answer of tuned to "
         "validation inputs, each of at most 64 tokens"
     ]
-    (tmp_path / "e.json").write_text("{}")
+
+
+def test_an_evaluation_that_lacks_answers_says_how_many_it_asks_for(tmp_path: Path) -> None:
+    """They are asked for again, and so it is not silent; a whole one asks nothing, and says nothing."""
+    whole = evaluation(inputs=4)
+    plan: Any = SimpleNamespace(id=whole.id)
+    path = tmp_path / f"{whole.id}.json"
+    path.write_text(whole.model_dump_json())
     assert not [*_ahead(plan, tmp_path)]
+    lost = whole.outputs[0].model_copy(update={"answered": False})
+    path.write_text(whole.model_copy(update={"outputs": (lost, *whole.outputs[1:])}).model_dump_json())
+    assert [*_ahead(plan, tmp_path)] == ["1 answer of this evaluation never came and will be asked for again"]

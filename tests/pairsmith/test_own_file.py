@@ -721,13 +721,32 @@ def test_an_object_with_very_many_keys_is_a_table_of_its_own(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("words", "tokens"), [(2, 64), (30, 160), (300, 512)])
-def test_a_test_answer_has_room_for_the_longest_output(tmp_path: Path, words: int, tokens: int) -> None:
+def test_a_test_answer_has_room_for_the_longest_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int, tokens: int
+) -> None:
     """No token is shorter than a byte, so the bytes of the longest output are enough; an untuned model that does not
     end is not waited for longer than that, nor longer than where nothing is known."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "nothing"))
     rows = "".join(f"where do I find it,{'road ' * words}{n}\n" for n in range(4))
     spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
     assert spec.evaluate.sampling.max_tokens == tokens
     assert spec.evaluate.sampling.temperature == 0.7
+
+
+@pytest.mark.parametrize(("words", "tokens"), [(2, 64), (80, 128), (300, 480), (900, 928)])
+def test_where_the_tokenizer_is_here_the_room_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: int, tokens: int
+) -> None:
+    """Half as much again as the longest output takes, up to the usual limit, and never less than it takes."""
+    tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
+    read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
+    read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "smollm2-135m-instruct").mkdir(parents=True)
+    read.save(str(tmp_path / "cache" / "smollm2-135m-instruct" / "tokenizer.json"))
+    rows = "".join(f"where do I find it,{'road ' * words}{n}\n" for n in range(4))
+    spec = taken(tmp_path, "a.csv", f"question,answer\n{rows}")["spec"]
+    assert spec.evaluate.sampling.max_tokens == tokens
 
 
 def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:

@@ -768,6 +768,15 @@ def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path:
         ("language = tr", 'language = "tr"'),
         ("batch = True", "batch = true"),
         ("{ name = “stop”, pattern = '[.]' },", "{ name = \"stop\", pattern = '[.]' },"),
+        ("temperature = .7", "temperature = 0.7"),
+        ("n = 7.", "n = 7.0"),
+        ("candidates = 1,000", "candidates = 1000"),
+        ("candidates = 1 000;", "candidates = 1000"),
+        ("enabled = yes", "enabled = true"),
+        ('name: "t"', 'name = "t"'),
+        ('name = "t",', 'name = "t"'),
+        (r"path = C:\users\texts", r"path = 'C:\users\texts'"),
+        (r'path = "C:\users\texts"', r"path = 'C:\users\texts'"),
     ],
 )
 def test_a_line_that_is_no_toml_is_shown_as_it_was_meant(tmp_path: Path, written: str, meant: str) -> None:
@@ -777,6 +786,40 @@ def test_a_line_that_is_no_toml_is_shown_as_it_was_meant(tmp_path: Path, written
         parse(f'[task]\nstyle = "s"\n{written}\n', tmp_path)
     assert f"Did you mean `{meant}`?" in str(refused.value)
     assert str(refused.value.where).endswith(":3")
+
+
+@pytest.mark.parametrize(
+    ("written", "secret"),
+    [
+        ("key_env = sk-hush", "hush"),
+        ("key_env = “sk-hush”", "hush"),
+        ('api_key = "sk-hush', "hush"),
+        ("url = https://me:hush@teacher.example/v1", "hush"),
+        ("model = sk-proj-9f8a7b6c5d4e3f2a1b", "9f8a"),
+        ("style = “" + "long " * 99 + "”", "long long"),
+    ],
+)
+def test_a_line_that_may_hold_a_secret_is_not_shown(tmp_path: Path, written: str, secret: str) -> None:
+    """What a screen shows is soon in a log or a bug report; how to write such a line is told without its text."""
+    with pytest.raises(SpecError) as refused:
+        parse(f'[task]\nstyle = "s"\n{written}\n', tmp_path)
+    assert secret not in str(refused.value)
+    assert f'{written.partition(" ")[0]} = "..."' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ('[task]\nstyle = """\nShort.\n', "Close the text or the list that is open at its end."),
+        ("[train]\nepochs = 2\nepochs = 3\n", "Mend that line, or close what stands open above it."),
+        ("[train]\nbatch = None\n", "TOML has no such value: leave the key out."),
+    ],
+)
+def test_what_no_line_alone_shows_is_told_too(tmp_path: Path, text: str, fix: str) -> None:
+    """A line that reads well by itself, or none at all, is no place to look at."""
+    with pytest.raises(SpecError) as refused:
+        parse(text, tmp_path)
+    assert refused.value.fix == fix
 
 
 def test_a_wrong_key_in_a_table_is_one_mistake(tmp_path: Path) -> None:

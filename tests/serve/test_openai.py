@@ -206,6 +206,7 @@ def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -
         assert (project.folder / project.spec.seeds[0].path).read_bytes() == GOOD
         assert not project.spec.review.enabled
         assert project.spec.evaluate.sampling.max_tokens == 64
+        assert (project.spec.train.learning_rate, project.spec.train.batch) == (1e-3, 4)  # what that base learns by
         assert service.app.state.jobs.get(job.id).command == "run"
 
     spoken(service, scene)

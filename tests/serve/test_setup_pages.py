@@ -419,6 +419,16 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
 
 
+def test_a_new_project_trains_the_embedded_base_as_init_does(service: Service) -> None:
+    """At the rate of larger models it learns next to nothing from a first file; lines and tables alike."""
+    made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    made(service, "orders", "o.csv", "question,answer\nwhere is it,on its way\nand mine,here\n", kind="reply")
+    for name in ("ideas", "orders"):
+        spec = spec_of(service, name)
+        assert (spec.train.base, spec.train.learning_rate, spec.train.batch) == ("embedded", 1e-3, 4)
+        assert spec.evaluate.samples == 1
+
+
 def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
     """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
     longest; the number stands under Test and leaves the other settings of the sampling as they are."""

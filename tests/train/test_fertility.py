@@ -53,6 +53,18 @@ def test_a_base_that_has_read_little_of_a_language_is_told(texts: tuple[str, ...
     assert fertility(tokenizer_that_read(*texts), ["Ναι."]) is None
 
 
+@pytest.mark.parametrize("text", ["CC(=O)Oc1ccccc1C(=O)O CN1C=NC2=C1C(=O)N(C) ", "KXQZ-19 BVJW-7 GHTR-204 MPDX-88 "])
+def test_ids_and_formulas_are_no_language_that_was_not_read(text: str) -> None:
+    """They take many tokens of any base, and another base would read them no better; emoji tell nothing at all."""
+    rate = fertility(tokenizer_that_read(ENGLISH), [text * 30])
+    assert rate is not None
+    assert rate.is_of_codes
+    greek = fertility(tokenizer_that_read(ENGLISH), [GREEK * 9])
+    assert greek is not None
+    assert not greek.is_of_codes
+    assert fertility(tokenizer_that_read(ENGLISH), ["👍🎉 ❤️ → ✔ " * 99]) is None
+
+
 def test_doctor_tells_it_and_what_a_limit_cuts(tmp_path: Path) -> None:
     """Beside the other facts of the base: the language, and a limit that the outputs that are there do not fit in."""
     (tmp_path / "base").mkdir()

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pairsmith.new_project import for_embedded
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, no_project
@@ -244,6 +245,7 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
     slug = body.project or slug_of(body.suffix or "") or f"tune-{held['id'][-12:]}"
     content = bytes_of(request, held["id"])
     plain = _SPEC.format(name=slug, file=f"{held['id']}.jsonl", most=answer_tokens(answers_of(content)))
+    plain = for_embedded(plain) if body.model in ("embedded", "auto") else plain
     what, fix = f"there is a project '{slug}' already.", f"Train it as {_PROJECT}{slug}."
     with state_of(request).workspace.making(slug, Refusal(409, what, code="exists", fix=fix)) as folder:
         text = set_keys(plain, keys)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from pairsmith.new_project import write_project
+from pairsmith.new_project import for_embedded, write_project
 from pairsmith.own_encoding import as_utf8
 from pairsmith.own_file import SCHEMA, Guess, guess
 from pairsmith.own_records import schema_of
@@ -58,9 +58,6 @@ sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
 
 [curate.select]
 best = 1  # of the candidates of one seed, keep the best
-
-[train]
-method = "lora"
 
 [evaluate]
 sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
@@ -164,7 +161,7 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         what, fix = _MISSING[needs]
         raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
-    return set_keys(text, values)
+    return for_embedded(set_keys(text, values))
 
 
 def _as_kind(kind: KindName) -> dict[str, Any]:
