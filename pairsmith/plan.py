@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import prompts
 from pairsmith import fingerprints, older
-from pairsmith.outcome import CurateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
+from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
 from schemas.errors import NoWork, PairsmithError
@@ -83,6 +83,8 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
         if stage == "curate" and done and (curated := last_good(receipts, stage)):
             why = older.by_older_rules(curated)
+        if stage == "evaluate" and done and (evaluated := last_good(receipts, stage)) and evaluated.counts.failed:
+            why = f"{_lacking(evaluated)}, though asked for twice (`pairsmith evaluate` asks again)"
         if stage == "generate" and done and store and (generated := last_good(receipts, stage)):
             why = _ERASED if erased_since(store, GenerateOutcome.of(generated)) else ""
         steps.append(PlannedStage(stage, done, why))
@@ -162,14 +164,31 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
         return waits
     if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
-    if stage == "evaluate" and (lacking := receipt.counts.failed):
-        return f"{counted(lacking, 'answer', 'answers')} never came"
+    if stage == "evaluate" and receipt.counts.failed and not _came_no_more(receipts, receipt):
+        return _lacking(receipt)
     if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
         return "people have answered since"
     if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):
         return "somebody has certified since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
     return f"{gone[0]} is gone" if gone else ""
+
+
+def _lacking(evaluated: Receipt) -> str:
+    return f"{counted(evaluated.counts.failed, 'answer', 'answers')} never came"
+
+
+def _came_no_more(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
+    """Whether an evaluation lacks as many answers as the one before it, which it asked for again: a server may fail at
+    one input for ever."""
+    before = last_good(receipts[: next(at for at, one in enumerate(receipts) if one is evaluated)], "evaluate")
+    outcome = EvaluateOutcome.of(evaluated)
+    return (
+        before is not None
+        and not outcome.reused
+        and StageOutcome.of(before).artifact_id == outcome.artifact_id
+        and before.counts.failed == evaluated.counts.failed
+    )
 
 
 def _what_changed(

@@ -11,6 +11,7 @@ Not covered: the price of the machine that serves the tuned model, and what a pa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -18,8 +19,9 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
 from schemas.wording import counted
+from train.failures import REFUSAL
 from train.intervals import Interval, interval_in_words
-from train.metrics import MODES, TUNED, Comparison, Evaluation, Mode, SystemResult
+from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
 FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
@@ -33,7 +35,12 @@ _NOTHING = "not one answer of tuned passes: the checks are too hard for this bas
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
 _ASKED = "the model that serves tuned answers: run it again"
 _AGAIN = "these answers come: run `pairsmith evaluate` again, it asks for no other"
-_WHOLE = "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers"
+_WHOLE = {
+    "cut": "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers",
+    "empty": "{} gives whole answers: look at what it writes",
+    "refused": "the server takes what {} is asked",
+    "missing": "the model that serves {} answers: run it again",
+}
 
 
 class ModelVerdict(Record):
@@ -58,11 +65,11 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     flips = [_flip(evaluation, system, how) for system, how in relations if how in _DECIDES[fine_tune]]
     decision: Decision = "ship"
     if not _measured(evaluation.system(TUNED)):
-        came = evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered
-        decision, because = "do not ship", ["tuned gave no whole answer: all were cut, empty or missing"]
-        if not came:
+        ways, flip = _without_whole(evaluation, evaluation.system(TUNED))
+        decision, because, flips = "do not ship", [f"tuned gave no whole answer: {ways}"], [flip]
+        if not evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered:
             decision, because = "not enough evidence", ["not one answer of tuned came: it could not be asked"]
-        flips = [_WHOLE.format(TUNED) if came else _ASKED]
+            flips = [_ASKED]
     elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
         if fine_tune == "do not fine-tune" and _passes_nothing(evaluation):
@@ -85,6 +92,19 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
 
 def _measured(system: SystemResult) -> bool:
     return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
+
+
+def _without_whole(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
+    """What the answers of a system are of which none is whole, and what would bring one."""
+    outputs = [output for output in evaluation.outputs if output.system == system.name]
+    ways = Counter(
+        "missing" if not one.answered else "cut" if one.cut else one.reasons.get(NO_ANSWER, "empty") for one in outputs
+    )
+    most = next((way for way, _ in ways.most_common() if way != "missing"), "missing")
+    refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
+    words = f': it refused with "{refusals.most_common(1)[0][0]}"' if most == "refused" and refusals else ""
+    listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
+    return listed, _WHOLE.get(most, _WHOLE["empty"]).format(system.label) + words
 
 
 def _lacking(systems: Iterable[SystemResult]) -> Iterator[str]:
@@ -174,7 +194,7 @@ def _compared(evaluation: Evaluation, other: SystemResult) -> int:
 def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return _WHOLE.format(other.label)
+        return _without_whole(evaluation, other)[1]
     if how in ("few", "unclear"):
         more = [gap.more_inputs for gap in gaps if gap.more_inputs]
         lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), min(more, default=evaluation.seeds))

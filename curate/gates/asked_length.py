@@ -69,7 +69,7 @@ def _named(asked: str, plain: str) -> Iterator[Length]:
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
-        of_people = unit == "characters" and high < _LEAST and not bound and match["asked"].isascii()  # two characters
+        of_people = high < _LEAST and not bound and match["asked"].endswith("characters")  # two characters
         if 0 < high < _MOST and not of_people:
             yield Length(unit, low, high, bound, _as_asked(asked, match["asked"].strip()))
 
@@ -81,7 +81,7 @@ def _as_asked(asked: str, in_figures: str) -> str:
     return in_figures if in_figures in asked or own is None else own[0]
 
 
-_LEAST = 10  # characters of a text
+_LEAST = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
     "characters": lambda text: sum(map(str.isalnum, text)),

@@ -68,7 +68,8 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
     """
     shorter = count_words(pair.output) < count_words(pair.input)
-    summary = is_summary(pair) or (shorter and says("any", "sums_up", fold(style)) is not None)
+    asked = shorter and _asks_for_less(fold(style), language)
+    summary = asked or is_summary(pair)
     lost = [] if summary else _lost_numbers(_without_its_length(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -91,7 +92,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     title = summary and is_title(pair.output)
     leaves_out = title and count_words(pair.input) > _LONG  # the headline of a report says one thing of many
     part = "" if leaves_out else _lost_parts(pair, vocabulary, language)
-    if part := part or ("" if summary else _lost_piece(pair.input, pair.output, language)):
+    if part := part or ("" if asked or leaves_out else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
@@ -106,6 +107,16 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
+
+
+def _asks_for_less(style: str, language: str) -> bool:
+    """Whether a folded style asks for a summary, a headline or the like; `do not summarise` does not."""
+    asked = says("any", "sums_up", style)
+    before = style[max(0, asked.start() - _DENIED) : asked.start()] if asked else ""
+    return asked is not None and not any(says(code, "negation", before) for code in ("en", language))
+
+
+_DENIED = 16  # characters in front of a word that a denial there denies
 
 
 def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:

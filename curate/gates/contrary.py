@@ -53,8 +53,9 @@ def _another_name(text: str, named: str, labels: Collection[str], language: str)
     known = [
         one for one in labels if (parts := words(_plain(one))) and all(_is_told(word, beginnings) for word in parts)
     ]
-    if len(known) != 1 or _plain(known[0]) in named or says(language, "denial", fold(text)):
-        return ""
+    denials = ("denial", "negation", "negated") if known and f" {_plain(known[0])} " in f" {named} " else ("denial",)
+    if len(known) != 1 or _plain(known[0]) == named or any(says(language, name, fold(text)) for name in denials):
+        return ""  # of `allergic` and `not allergic` both are told by one word
     return f"the label is {quote(named)}, and the text says {quote(known[0])}"
 
 

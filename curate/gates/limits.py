@@ -75,15 +75,13 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
 
 
 def _not_asked(before: str, after: str, spoken: str, language: str) -> str:
-    """That a text asks, or is to ask, which the other one does not; or ''. Nothing is said of a language whose ways of
-    asking without a mark no list has."""
+    """That a text asks, or is to ask, which the other one does not; or ''."""
     if says_one(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return "is to ask something, the output does not"
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
     if not (asked or (spoken == language and _begins_to_ask(before))) or _ASKS.search(after):
         return ""
-    asks = lexicon(language).words("asks")
-    return "asks something, the output does not" if asks and not says(language, "asks", after) else ""
+    return "" if says(language, "asks", after) else "asks something, the output does not"
 
 
 def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:

@@ -22,7 +22,7 @@ from curate.gates.units import CURRENCIES, quantities
 
 _AMOUNT = re.compile(r"(?<![\w.,/-])\d+(?:[.,]\d{1,2})?(?!\d|[.,/-]\d| ?%)")
 _PERCENT = re.compile(r"(?<![\w.,])(\d+(?:[.,]\d+)?) ?%")
-_FEW = 12  # amounts of an input that are added
+_FEW, _MOST = 12, 10**15  # amounts of an input that are added, and a number beyond which nothing is a sum of them
 
 
 def _values(pattern: re.Pattern[str], text: str) -> list[float]:
@@ -31,7 +31,7 @@ def _values(pattern: re.Pattern[str], text: str) -> list[float]:
 
 def adds_up(text: str, leaf: Any) -> bool:
     """Whether a number is the sum of two amounts of the input or of all, or the product of two of them."""
-    if type(leaf) not in (int, float) or leaf < 10:
+    if type(leaf) not in (int, float) or not 10 <= leaf < _MOST:
         return False
     amounts = _values(_AMOUNT, text)[:_FEW]
     pairs = [reckoned for a, b in combinations(amounts, 2) for reckoned in (a + b, a * b)]

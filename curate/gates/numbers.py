@@ -260,15 +260,23 @@ def _afternoon() -> re.Pattern[str]:
 
 
 @cache
-def grouped_by(language: str) -> str:
-    """The mark between the thousands of a number in a language, a point or a comma (Unicode CLDR)."""
+def _symbols(language: str) -> dict[str, str]:
     from babel import Locale, UnknownLocaleError
 
     try:
-        symbols = Locale.parse(language).number_symbols["latn"]
+        return dict(Locale.parse(language).number_symbols["latn"])
     except (UnknownLocaleError, ValueError, KeyError):
-        return ","
-    return "." if symbols["decimal"] == "," else ","
+        return {}
+
+
+def grouped_by(language: str) -> str:
+    """The mark between the thousands of a number in a language, a point or a comma (Unicode CLDR)."""
+    return "." if _symbols(language).get("decimal") == "," else ","
+
+
+def is_grouped_by_blanks(language: str) -> bool:
+    """Whether a language writes a blank between the thousands of a number (Unicode CLDR)."""
+    return _symbols(language).get("group", ",").isspace()
 
 
 def _is_grouped(parts: list[str]) -> bool:

@@ -78,4 +78,4 @@ def needs_no_stop(line: str) -> bool:
 
 
 _MANY = 4  # parts of a list
-_FIGURE_BEHIND = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S+){0,2}\Z")
+_FIGURE_BEHIND = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S{1,4}){0,2}\Z")  # with a unit, if any

@@ -15,7 +15,7 @@ from itertools import product
 
 from curate.gates.folding import REMEMBERED, fold, unaccented
 from curate.gates.number_words import in_figures
-from curate.gates.numbers import in_digits, joined_groups
+from curate.gates.numbers import in_digits, is_grouped_by_blanks
 from curate.gates.phrases import units_of
 from curate.gates.phrases.lists import either
 
@@ -236,8 +236,9 @@ Quantity = tuple[frozenset[str], frozenset[str], str]
 
 @lru_cache(maxsize=REMEMBERED)
 def quantities(text: str, language: str) -> tuple[Quantity, ...]:
-    """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written."""
-    return tuple(_quantities(joined_groups(fold(text)), language))
+    """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written. `2 500 g` may
+    be 2500 g or two of 500, but where the language groups digits so."""
+    return tuple(_quantities(fold(text), language))
 
 
 def _quantities(folded: str, language: str) -> Iterator[Quantity]:
@@ -247,8 +248,32 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
             continue
         end = match.end()
         unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
-        for forms in _forms(match["number"] or match["signed"]):
-            yield forms, unit, match[0].strip()
+        number = match["number"] or match["signed"]
+        whole = _grouped(folded, match) if len(number) <= 3 else number
+        for forms in _forms(number):
+            if whole != number:
+                (grouped,) = _forms(re.sub(r"\D", "", whole))
+                forms = grouped if "'" in whole or is_grouped_by_blanks(language) else forms | grouped
+            yield forms, unit, match[0].strip().replace(number, whole, 1)
+
+
+def _grouped(folded: str, match: re.Match[str]) -> str:
+    """A number of a quantity with the groups of digits that stand in front of it, or of one behind a sign with those
+    behind it: of `1 500 m` the `1 500`."""
+    if number := match["number"]:
+        start = match.start("number")
+        head = (
+            len(number) == 3
+            and folded[start - 1 : start] in _MARKS
+            and _HEAD.search(folded, max(0, start - _FAR), start)
+        )
+        return head[0] + number if head else number
+    tail = _TAIL.match(folded, match.end("signed"))
+    return match["signed"] + (tail[0] if tail else "")
+
+
+_MARKS, _FAR = (" ", "'"), 12  # characters of groups
+_HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile(r"(?:[ ']\d{3})+(?!\d)")
 
 
 @lru_cache(maxsize=4096)  # the same few numbers are in many texts

@@ -24,8 +24,9 @@ Of = TypeVar("Of")
 
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_LETTER = rf"(?:[^\W_{_UNSPACED}]|[{SIGNS}])"
-_WORD = re.compile(rf"[{_UNSPACED}]|{_LETTER}+(?:'{_LETTER}+)*")
+_LETTER = rf"[^\W_{_UNSPACED}]"
+_RUN = rf"(?:{_LETTER}|[{SIGNS}]){_LETTER}*+(?:[{SIGNS}]++{_LETTER}*+)*+"  # of letters, and of signs of vowels
+_WORD = re.compile(rf"[{_UNSPACED}]|{_RUN}(?:'{_RUN})*")
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 # `--ar 16:9`: an option of the image model, not a word of the description.
 OPTION = re.compile(r"(?<!\S)--[a-z]\w*(?:[ =][\d.:/]+(?=[,;]?(?:\s|\Z))|[ =]\S+(?=\s+--|\s*$))?")

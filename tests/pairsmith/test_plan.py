@@ -59,12 +59,12 @@ def todo(folder: Path, *overrides: str) -> dict[str, str]:
         return {step.stage: step.why for step in plan(project, store) if not step.done}
 
 
-def finish(folder: Path, *, not_reviewed: bool = True, lacking: int = 0) -> None:
+def finish(folder: Path, *, not_reviewed: bool = True, lacking: int = 0, reused: bool = False) -> None:
     """Receipts of training, evaluation and of the run, as `run --no-review` leaves them."""
     project = load(folder, ["review.enabled=false"] if not_reviewed else [])
     rows = Counts(rows_in=1 + lacking, accepted=1, failed=lacking)
     with Store.open(Store.url_for(project)) as store:
-        for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome())):
+        for name, blank in (("train", TrainOutcome()), ("evaluate", EvaluateOutcome(reused=reused))):
             with recording(project, store, name, blank) as record:
                 inputs = inputs_of(name, project, store)._asdict()
                 record.outcome = replace(blank, **inputs, counts=rows, artifact_id=f"made by {name}")
@@ -168,6 +168,22 @@ def test_an_evaluation_of_what_happened_to_come_is_not_done(folder: Path) -> Non
     assert todo(folder) == {"evaluate": "2 answers never came"}
     finish(folder)
     assert todo(folder) == {}
+
+
+def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
+    """A server that fails at one input always leaves no project undone for ever; what lacks is told. An evaluation that
+    was only found again, as older versions did, has asked for nothing, and one that gained an answer goes on."""
+    finish(folder, lacking=2)
+    finish(folder, lacking=2, reused=True)
+    assert todo(folder) == {"evaluate": "2 answers never came"}
+    finish(folder, lacking=1)
+    assert todo(folder) == {"evaluate": "1 answer never came"}
+    finish(folder, lacking=1)
+    assert todo(folder) == {}
+    project = load(folder)
+    with Store.open(Store.url_for(project), write=False) as store:
+        (evaluated,) = (step for step in plan(project, store) if step.stage == "evaluate")
+    assert evaluated.why == "1 answer never came, though asked for twice (`pairsmith evaluate` asks again)"
 
 
 def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:
@@ -400,4 +416,4 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
     )
-    assert of("gate/length@1", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""
+    assert of("gate/schema@1", DUPLICATE, CONTAMINATION, JUDGE, "pool/split@1", "score/reward:m@abc") == ""

@@ -6,8 +6,19 @@ import pytest
 
 from schemas.records import Sampling, Usage
 from tests.train.test_metrics import output
+from train.failures import REFUSAL
 from train.intervals import Interval
-from train.metrics import MODES, AdapterCheck, Evaluation, Mode, Output, SystemResult, against_the_rest, summarise
+from train.metrics import (
+    MODES,
+    NO_ANSWER,
+    AdapterCheck,
+    Evaluation,
+    Mode,
+    Output,
+    SystemResult,
+    against_the_rest,
+    summarise,
+)
 from train.results_table import comparison_lines, systems_table
 from train.verdict import in_words, verdict
 
@@ -250,3 +261,35 @@ def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
 def nothing(difference: Interval | None) -> Interval:
     assert difference is not None
     return difference.model_copy(update={"estimate": -0.001, "low": -0.002, "high": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("how", "ways", "flip"),
+    [
+        ({"finish": "length"}, "120 cut", "raise evaluate.sampling.max_tokens"),
+        ({"text": " "}, "120 empty", "tuned gives whole answers: look at what it writes"),
+        (
+            {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "maximum context length is 2048 tokens"}},
+            "120 refused",
+            'the server takes what tuned is asked: it refused with "maximum context length is 2048 tokens"',
+        ),
+        ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server takes what tuned is asked"),
+        ({"answered": False}, "could not be asked", "the model that serves tuned answers: run it again"),
+    ],
+)
+def test_without_a_whole_answer_the_advice_fits_what_came(how: dict[str, object], ways: str, flip: str) -> None:
+    """More tokens help answers that were cut; of those that a server refused they change nothing."""
+    seen = evaluation(tuned=0.0, base=0.1)
+    outputs = tuple(
+        one.model_copy(update=how | {"all_pass": False}) if one.system == "tuned" else one for one in seen.outputs
+    )
+    of = [{mode: [o for o in outputs if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
+    systems = tuple(
+        system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
+        for system, given in zip(seen.systems, of, strict=True)
+    )
+    changed = {"outputs": outputs, "systems": systems, "comparisons": against_the_rest(of)}
+    conclusion = verdict(seen.model_copy(update=changed))
+    assert ways in conclusion.because[0]
+    assert flip in conclusion.flips_when[0]
+    assert ("max_tokens" in conclusion.flips_when[0]) == ("finish" in how)
