@@ -116,7 +116,6 @@ def contradicted(project: Project, seeds: Sequence[Seed], *, without: Container[
     """Gates that reject what a spec itself shows as good, an exemplar or most outputs of its files, each with what to
     do: rows like these would be paid for and rejected, every one. Gates of the names `without` are not asked."""
     from curate.gates import gates_for, judge_text
-    from curate.tallies import key_of
 
     spec = project.spec
     steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
@@ -129,6 +128,8 @@ def contradicted(project: Project, seeds: Sequence[Seed], *, without: Container[
         for step in steps:
             against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
             if against and len(against) >= at_least:
+                from curate.tallies import key_of  # numpy, which is not needed where there is nothing to say
+
                 rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (
                     f"{rejects} that were looked at: {against[0]}",
