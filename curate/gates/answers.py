@@ -83,10 +83,11 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
         return passed("it is not JSON, which another gate says")
     source = _Told(pair.input, language)
     leaves = list(_leaves(value, schema or {}, schema or {}, "$"))
+    fields = {at.rpartition(".")[2] for at, _ in leaves}
     absent = [
         (at, leaf)
         for at, leaf in leaves
-        if (not source.holds(leaf) and not adds_up(pair.input, leaf)) or source.gives_another(at, leaf)
+        if (not source.holds(leaf) and not adds_up(pair.input, leaf)) or source.gives_another(at, leaf, fields)
     ]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
@@ -220,9 +221,9 @@ class _Told:
             return False
         return re.search(rf"(?<!\S){' ?'.join(plain)}(?!\S)", self._words) is not None
 
-    def gives_another(self, at: str, leaf: str | int | float) -> bool:
+    def gives_another(self, at: str, leaf: str | int | float, fields: Collection[str]) -> bool:
         """Whether the name of a field, without its unit if it has one, stands in the input right before another number,
-        and nowhere else."""
+        and nowhere else but in the name of another of the `fields`: `room` in `room key`."""
         if isinstance(leaf, str) or at.endswith("]"):
             return False
         field = at.rpartition(".")[2]
@@ -237,7 +238,9 @@ class _Told:
         before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
         figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
         beside = [behind or before for behind, before in figures]
-        named_once = len(re.findall(rf"(?<!\w){name}(?!\w)", self.figures)) == 1
+        longer = "|".join(re.escape(one.replace("_", " ")) for one in fields if one.startswith(f"{field}_"))
+        not_of_it = f"(?!{longer})" if longer else ""
+        named_once = len(re.findall(rf"(?<!\w){not_of_it}{name}(?!\w)", self.figures)) == 1
         return (
             len(beside) == 1
             and named_once

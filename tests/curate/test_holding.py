@@ -193,6 +193,9 @@ def test_a_frame_finds_what_it_finds_without_a_look_at_the_whole_text(language: 
             assert framed(gate, text, given, language) == next(filled, None), (gate, text)
 
 
+_GROUPS = re.compile(r"^\d{1,3}(?:[ ']\d{3})*[ '](?=\d{3}(?!\d))")  # in front of the last one, which the pattern finds
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str) -> None:
     """Cardinals, and quantities with their units, in every text."""
@@ -203,7 +206,8 @@ def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str
         if cardinal and not values.keys().isdisjoint(words(text)):
             assert in_figures(text, language) == cardinal.sub(lambda n: values[n[0].replace("-", " ")], folded), text
         wanted = [match[0].strip() for match in units.finditer(folded)]
-        assert list(dict.fromkeys(q[2] for q in quantities(text, language))) == list(dict.fromkeys(wanted)), text
+        seen = [_GROUPS.sub("", quantity[2]) for quantity in quantities(text, language)]
+        assert list(dict.fromkeys(seen)) == list(dict.fromkeys(wanted)), text
 
 
 def test_sentences_of_a_text_are_those_between_its_stops() -> None:

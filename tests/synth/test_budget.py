@@ -162,7 +162,7 @@ def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp
         unknown = {"usd_per_million_prompt_tokens": None}
         (error,) = asyncio.run(spend(teacher.url, store, 1, **unknown))
         assert isinstance(error, SpecError)
-        assert "no price of model 'loopback' is known" in str(error)
+        assert "not every price of model 'loopback' is known" in str(error)
 
         async def unlimited() -> None:
             async with Endpoint(teacher.url, "loopback") as endpoint:
