@@ -319,7 +319,7 @@ def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
     if is_env(loc):
         # What stands there may be the secret itself, so it is not shown.
         return SpecError(
-            f"'{key}' is not the name of an environment variable.",
+            f"'{key}' does not hold the name of an environment variable.",
             where=where,
             why="A secret in a file is soon a secret in a repository.",
             fix="Put the secret into a variable and write the variable's name here, such as OPENAI_API_KEY.",

@@ -287,11 +287,11 @@ def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(tmp_path):
     """A key pasted into key_env stays out of the terminal and the logs."""
     error = refusal(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
     assert "abc123" not in str(error)
-    assert "'teacher.key_env' is not the name of an environment variable" in str(error)
+    assert "'teacher.key_env' does not hold the name of an environment variable" in str(error)
     for key, value in (("headers_env", '{ api-key = "sk-abc123-xyz" }'), ("key_env", '"gsk_Ab12Cd34Ef56Gh78Ij90"')):
         error = refusal(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
         assert not re.search("abc123|Ab12", str(error)), "also in a table, and where it would do for a name"
-        assert "is not the name of an environment variable" in str(error)
+        assert "does not hold the name of an environment variable" in str(error)
 
 
 def test_a_password_in_the_address_of_a_review_is_refused_and_not_shown(tmp_path):
