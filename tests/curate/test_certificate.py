@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
@@ -183,6 +184,12 @@ def test_the_words_of_a_certificate() -> None:
     assert words.startswith(f"auto-accept {len(looked.rows):,} rows at >= 90% precision (90% confidence, 250 labels)")
     assert f"; {2000 - len(looked.rows):,} to review; 380 rejected; " in words
     assert 1_400 < len(looked.rows) < 1_670
+    strict = dataclasses.replace(looked, precision=0.995, confidence=0.999)
+    assert ">= 99.5% precision (99.9% confidence, 250 labels); 70 to review; 30 decided by people; 380" in in_words(
+        strict, 100, 380, decided=30
+    )
+    bad = certify(_trial(thresholds=thresholds, precision=0.925), p, dict.fromkeys(labels, False), 1000, 0.9)
+    assert "more than 7.5%" in bad.why
 
 
 # Calibration
