@@ -44,6 +44,8 @@ _PARTS = {
     "pool/best": "selection",
     "pool/duplicate": "duplicates",
     "pool/semantic": "duplicates",
+    "nli/": "flags",  # what a gate flags is of "gates"
+    "pool/unlikely_label": "flags",
 }
 
 
@@ -55,6 +57,11 @@ def parts_of(generation: str, steps: Iterable[StepId]) -> dict[str, str]:
             if step.by.startswith(begins):
                 settings[name].append([step.by, step.settings])
     return {"generation": generation, **{name: content_id("part", own) for name, own in settings.items()}}
+
+
+def changed_parts(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of the parts that are others now; one that an earlier version did not know is taken to be as it was."""
+    return [name for name, part in now.items() if known.get(name, part) != part]
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def trials_for(
     `answered` are these answers (pair id -> accepted as it is), `rows` those that may be accepted.
     """
     usable = {id_: good for id_, good in answered.items() if id_ in features}
-    same = [trial for trial in earlier if trial.parts == parts and trial.precision == precision]
+    same = [trial for trial in earlier if not changed_parts(trial.parts, parts) and trial.precision == precision]
     if len(usable) < (_AGAIN * same[-1].calibrator.rows if same else LEAST):
         return same
     calibrator = calibrate(features, usable)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.calibration import Features, features_of
-from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
+from curate.certificate import Certificate, Trial, certify, changed_parts, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool
 from curate.review.acceptance import Drawn, estimation_sample, needs_whole_pool
 from curate.review.decision import labels_of
@@ -63,7 +63,7 @@ def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[st
     looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
     certificate_id = looks[-1].facts.get("made") if looks else None
     for artifact in store.artifacts("certificate")[::-1]:
-        if artifact.id == certificate_id and artifact.facts["bound_to"] == parts:
+        if artifact.id == certificate_id and not changed_parts(artifact.facts["bound_to"], parts):
             return frozenset(id_ for id_, _ in artifact.members), artifact.id
     return frozenset(), "none"
 

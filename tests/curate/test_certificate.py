@@ -18,13 +18,16 @@ from curate.calibration import LEAST, Calibrator, calibrate
 from curate.certificate import (
     Trial,
     certify,
+    changed_parts,
     in_words,
+    parts_of,
     sets_above,
     thresholds_of,
     too_few_to_calibrate,
     trials_for,
 )
 from curate.evidence import evidence, good_share, most_bad
+from curate.rows import StepId
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
 
@@ -93,6 +96,16 @@ def _calibrator(**more: Any) -> Calibrator:
         "good": LEAST // 2,
     }
     return Calibrator(**{**defaults, **more})
+
+
+def test_what_flags_is_bound_as_what_rejects_is() -> None:
+    """A flag has a part in P(good), so another model of inference, or none that doubts labels, is another trial. What a
+    trial of an earlier version did not know is as it was."""
+    with_nli, without = (parts_of("g", steps) for steps in ([StepId("nli/contradiction@1", "a")], []))
+    assert changed_parts(without, with_nli) == ["flags"]
+    assert changed_parts(without, parts_of("g", [StepId("pool/unlikely_label@1", "a")])) == ["flags"]
+    earlier = {name: part for name, part in with_nli.items() if name != "flags"}
+    assert changed_parts(earlier, with_nli) == []
 
 
 def _trial(number: int = 1, thresholds: tuple[float, ...] = (0.5,), precision: float = 0.9) -> Trial:
