@@ -48,6 +48,7 @@ _REDACTED = "what [personal] redacts in answers"  # an older version redacted se
 _LONGEST = 80  # characters of a value that is shown as it is
 
 Shapes = dict[str, Any]
+Keys = tuple[str, ...]
 
 
 class PlannedStage(NamedTuple):
@@ -146,23 +147,17 @@ def cause(stage: str, project: Project, store: Store) -> str:
     none."""
     receipts = store.receipts()
     last = last_good(receipts, stage)
-    return _what_changed(stage, project, store, receipts, last, stdin=False) if last else ""
+    return _what_changed(stage, project, store, receipts, last, stdin=False, apart=()) if last else ""
 
 
-def why_not(stage: str, project: Project, store: Store, apart: tuple[str, ...]) -> str:
+def why_not(stage: str, project: Project, store: Store, apart: Keys) -> str:
     """The reason why a stage is not done, whatever became of settings whose keys begin with one of `apart`; empty if it
     is."""
     return _why_not(stage, project, store, store.receipts(), stdin=False, apart=apart)
 
 
 def _why_not(
-    stage: str,
-    project: Project,
-    store: Store | None,
-    receipts: Sequence[Receipt],
-    *,
-    stdin: bool,
-    apart: tuple[str, ...] = (),
+    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, apart: Keys = ()
 ) -> str:
     """The reason why a stage is not done; empty if it is."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
@@ -207,18 +202,11 @@ def _came_no_more(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
 
 
 def _what_changed(
-    stage: str,
-    project: Project,
-    store: Store,
-    receipts: Sequence[Receipt],
-    receipt: Receipt,
-    *,
-    stdin: bool,
-    apart: tuple[str, ...] = (),
+    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], last: Receipt, *, stdin: bool, apart: Keys
 ) -> str:
-    outcome = StageOutcome.of(receipt)
+    outcome = StageOutcome.of(last)
     if outcome.shaped_by is None:
-        return older.why_not(stage, receipt, project, store)
+        return older.why_not(stage, last, project, store)
     now = _shapes(stage, project, receipts, stdin=stdin)
     then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
     changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(apart)]
