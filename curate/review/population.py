@@ -81,7 +81,7 @@ def read_population(
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
     doubted: set[str] = set()
-    judges, compares = _judging(judged_by or _of_last_curation(store))
+    judges, compares = _judging(_of_last_curation(store) if judged_by is None else judged_by)
     refused, doubtful = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
@@ -124,11 +124,11 @@ def _of_last_curation(store: Store) -> Steps | None:
 
 
 def _judging(steps: Steps | None) -> tuple[set[Judging], Judging | None]:
-    """Of the steps that judged single rows those beside gates and scorers, and the one whose scores compare: NOTHING
-    where nothing does, None where no receipt says so, as those of earlier versions."""
+    """Of the steps beside gates that judged single rows those that are no scorer, and the one whose scores compare:
+    NOTHING where nothing does, None where no receipt says so, as those of earlier versions."""
     if steps is None:
         return set(), None
-    judges = {(by, settings) for by, settings, _ in steps if not by.startswith(("gate/", "score/"))}
+    judges = {(by, settings) for by, settings, _ in steps if not by.startswith("score/")}
     return judges, next(((by, settings) for by, settings, compares in steps if compares), NOTHING)
 
 
