@@ -27,6 +27,7 @@ from curate.calibration import LEAST, Calibrator, Features, calibrate
 from curate.evidence import GoodShare, evidence, good_share
 from curate.rows import StepId
 from schemas.records import Artifact, content_id
+from schemas.wording import percent
 
 SETS = 20
 """About how many sets are tested. More would end the sequence by chance more often, fewer would lose rows."""
@@ -43,6 +44,8 @@ _PARTS = {
     "pool/best": "selection",
     "pool/duplicate": "duplicates",
     "pool/semantic": "duplicates",
+    "nli/": "flags",  # what a gate flags is of "gates"
+    "pool/unlikely_label": "flags",
 }
 
 
@@ -54,6 +57,11 @@ def parts_of(generation: str, steps: Iterable[StepId]) -> dict[str, str]:
             if step.by.startswith(begins):
                 settings[name].append([step.by, step.settings])
     return {"generation": generation, **{name: content_id("part", own) for name, own in settings.items()}}
+
+
+def changed_parts(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The names of the parts that are others now; one that an earlier version did not know is taken to be as it was."""
+    return [name for name, part in now.items() if known.get(name, part) != part]
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def trials_for(
     `answered` are these answers (pair id -> accepted as it is), `rows` those that may be accepted.
     """
     usable = {id_: good for id_, good in answered.items() if id_ in features}
-    same = [trial for trial in earlier if trial.parts == parts and trial.precision == precision]
+    same = [trial for trial in earlier if not changed_parts(trial.parts, parts) and trial.precision == precision]
     if len(usable) < (_AGAIN * same[-1].calibrator.rows if same else LEAST):
         return same
     calibrator = calibrate(features, usable)
@@ -249,12 +257,12 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
         return why, hopeless if too_bad else _labels(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
     if too_bad:
-        return f"{why}, more than {1 - precision:.0%}", hopeless
+        return f"{why}, more than {percent(1 - precision)}", hopeless
     for more in _AHEAD:
         seen = min(first.size, first.seen + round(more * share))
         if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= speaks:
             return f"{why}, which may be chance", _labels(more, left)
-    return f"{why}, which is too near {1 - precision:.0%} to tell", f"More labels hardly help: {_BETTER}"
+    return f"{why}, which is too near {percent(1 - precision)} to tell", f"More labels hardly help: {_BETTER}"
 
 
 def _labels(more: int, left: int) -> str:
@@ -286,13 +294,15 @@ def too_few_to_calibrate(
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 
-def in_words(certificate: Certificate, waiting: int, rejected: int) -> str:
-    """The certificate in a line; `waiting` rows are for people to look at, `rejected` ones are out."""
+def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int = 0) -> str:
+    """The certificate in a line; `waiting` rows are for people, who have `decided` about some of them already, and
+    `rejected` ones are out."""
     c = certificate
     if not c.rows:
         return f"no certificate: {c.why}. {c.more}".strip()
     more = f"; {c.more}" if c.more else ""
+    by_people = f"; {decided:,} decided by people" if decided else ""
     return (
-        f"auto-accept {len(c.rows):,} rows at >= {c.precision:.0%} precision ({c.confidence:.0%} confidence, "
-        f"{c.labels:,} labels); {waiting:,} to review; {rejected:,} rejected{more}"
+        f"auto-accept {len(c.rows):,} rows at >= {percent(c.precision)} precision ({percent(c.confidence)} confidence, "
+        f"{c.labels:,} labels); {waiting - decided:,} to review{by_people}; {rejected:,} rejected{more}"
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.calibration import Features, features_of
-from curate.certificate import Certificate, Trial, certify, parts_of, too_few_to_calibrate, trials_for
+from curate.certificate import Certificate, Trial, certify, changed_parts, parts_of, too_few_to_calibrate, trials_for
 from curate.pool import Pool
 from curate.review.acceptance import Drawn, estimation_sample, needs_whole_pool
 from curate.review.decision import labels_of
@@ -15,8 +15,8 @@ from curate.review.population import Population
 from curate.review.sampling import ESTIMATION, in_estimation_half, sampled_ids
 from curate.rows import StepId
 from curate.slots import skim_candidates_of
-from curate.steps import CertificateOf
-from schemas.project import Project
+from curate.steps import NO_CERTIFICATE, CertificateOf
+from schemas.project import CERTIFICATE, Project
 from schemas.records import content_id
 from schemas.store import Store
 
@@ -35,12 +35,13 @@ class CalibrationBin(NamedTuple):
 
 class Look(NamedTuple):
     """The certificate of a look, its trial (None: nothing to calibrate with), P(good) of every row that was compared,
-    and how well it fits the labels of the estimation half."""
+    how well it fits the labels of the estimation half, and the rows that people have decided about."""
 
     certificate: Certificate
     trial: Trial | None = None
     probabilities: Mapping[str, float] = {}
     reliability: Sequence[CalibrationBin] = ()
+    decided: Collection[str] = ()
 
 
 def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> str:
@@ -62,14 +63,21 @@ def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[st
     looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
     certificate_id = looks[-1].facts.get("made") if looks else None
     for artifact in store.artifacts("certificate")[::-1]:
-        if artifact.id == certificate_id and artifact.facts["bound_to"] == parts:
+        if artifact.id == certificate_id and not changed_parts(artifact.facts["bound_to"], parts):
             return frozenset(id_ for id_, _ in artifact.members), artifact.id
     return frozenset(), "none"
 
 
 def present_certificate(project: Project, store: Store, fingerprints: Sequence[str]) -> CertificateOf:
-    """What finds the certified rows once the steps before selection are known."""
-    return lambda steps: certified_rows(store, parts_now(project, store, fingerprints, steps))
+    """What finds the certified rows once the steps before selection are known. None where the certificate's file is
+    gone, as after an erasure of answers that it stood on."""
+
+    def of(steps: Sequence[StepId]) -> tuple[Collection[str], str]:
+        if not (project.folder / CERTIFICATE).is_file():
+            return NO_CERTIFICATE
+        return certified_rows(store, parts_now(project, store, fingerprints, steps))
+
+    return of
 
 
 def trials(store: Store) -> list[Trial]:
@@ -120,7 +128,7 @@ def look(
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}
-    return best_look(tried, features, rows, own, len(possible), confidence)
+    return best_look(tried, features, rows, own, len(possible), confidence)._replace(decided=labels.keys())
 
 
 def best_look(

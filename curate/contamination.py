@@ -25,7 +25,7 @@ from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
-from synth.csv_rows import LOOKED_AT, head_of
+from synth.csv_rows import LOOKED_AT, MAX_LINE_BYTES, head_of
 
 if TYPE_CHECKING:  # what is asked before a teacher is paid has no use for its arrays
     from curate.pool import Pool
@@ -151,9 +151,13 @@ def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
             why="Rows that repeat its texts would be trained on.",
             fix="Paths are relative to the spec.",
         ) from None
-    except (OSError, ValueError, csv.Error) as error:  # orjson's and the decoder's errors are ValueErrors
-        fix = "Save it as UTF-8." if isinstance(error, UnicodeError) else None
-        raise InputError(f"'{name}' cannot be read: {error}.", where="curate.contamination.files", fix=fix) from None
+    except (OSError, ValueError) as error:  # orjson's and the decoder's errors are ValueErrors
+        raise InputError(
+            f"'{name}' cannot be read: {error}.",
+            where="curate.contamination.files",
+            why="Rows that repeat its texts would be trained on.",
+            fix="Mend it, or save it as what is read: Parquet, or in UTF-8 JSON, JSONL, CSV, TSV or lines of text.",
+        ) from None
     if empty:
         raise InputError(
             f"there is no text in '{name}'.",
@@ -176,20 +180,55 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
                     yield number, row
         return
     content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    if ending == ".json":
-        value = orjson.loads(content)
-        yield from enumerate(value if isinstance(value, list) else [value], 1)
-        return
     text = content.decode()
+    if ending == ".json":
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            ending = ".jsonl"  # many call it so; a broken file is none of these either
+        else:
+            # An object may map texts to their answers; in a list the keys of its objects name columns.
+            alone = [value, [key for key in _keys(value) if len(words(key)) >= _CELL]]
+            yield from enumerate(value if isinstance(value, list) else [alone], 1)
+            return
     if ending in (".csv", ".tsv"):
         head = list(islice(io.StringIO(text, newline=""), LOOKED_AT)) or [""]
         # With another separator a row would be a single text, which no row of ours repeats.
         _, separator = head_of(head, SeedSource(path="-"), "\t" if ending == ".tsv" else None)
-        yield from enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator), 1)
+        yield from _csv_rows(io.StringIO(text, newline=""), separator)
         return
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if line.strip():
-            yield number, orjson.loads(line) if ending in (".jsonl", ".ndjson") else line.rstrip("\n")
+            yield number, _object(line, number) if ending in (".jsonl", ".ndjson") else line.rstrip("\n")
+
+
+def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Strictly: behind a quotation mark without its end all other rows would be one cell, which nothing repeats."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    reader, number = csv.reader(lines, delimiter=separator, strict=True), 0
+    while True:
+        number, begins = number + 1, reader.line_num + 1
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(f"the row that begins at line {begins}: {error}") from None
+        if row is None:
+            return
+        yield number, row
+
+
+def _object(line: str, number: int) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"line {number} is no JSON, at column {error.colno}: {error.msg}") from None
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inside in value.items():
+            yield key
+            yield from _keys(inside)
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -38,10 +38,14 @@ def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[D
     return counts
 
 
-def terms_of(project: Project) -> dict[str, str]:
-    """A teacher's name in call keys -> its terms as the spec declares them."""
-    every = [project.spec.teacher, *project.spec.teachers.values()]
-    return {teacher.identity or teacher.model: teacher.terms for teacher in every if teacher.terms}
+def terms_of(project: Project) -> dict[str, tuple[str, ...]]:
+    """A teacher's name in call keys -> the terms that the spec declares of it; all of those that two tables of one name
+    declare, for which of them an answer came from is not known."""
+    declared: dict[str, dict[str, None]] = {}
+    for teacher in (project.spec.teacher, *project.spec.teachers.values()):
+        if teacher.terms:
+            declared.setdefault(teacher.identity or teacher.model, {})[teacher.terms] = None
+    return {name: tuple(sorted(terms)) for name, terms in declared.items()}
 
 
 def refuse_unlicensed(
@@ -89,9 +93,9 @@ def _written(store: Store, pair: Pair) -> Pair:
     return pair
 
 
-def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, str]) -> Declared:
-    teacher = [terms.get(pair.origin.teacher, NOT_STATED)] if isinstance(pair.origin, Generated) else []
-    return Declared(_licenses(seed), tuple(teacher))
+def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> Declared:
+    teacher = terms.get(pair.origin.teacher, (NOT_STATED,)) if isinstance(pair.origin, Generated) else ()
+    return Declared(_licenses(seed), teacher)
 
 
 def _licenses(seed: Seed | None) -> tuple[str, ...]:

@@ -83,6 +83,7 @@ async def curate_project(
         "near_duplicate_seeds": _alike_apart(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
+        "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
         "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from pairsmith import plan
 from pairsmith.outcome import CertifyOutcome, CurateOutcome
-from schemas.project import Project
+from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
 
-FILE = "certificate.json"
-# Reasons for a stage to be done again that change no row and no score.
-_HARMLESS = ("people have answered since", "somebody has certified since", " is gone", plan.UNCERTIFIED)
+# Reasons for a stage to be done again that change no row and no score, and settings of what comes behind them.
+_HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "somebody has certified since", " is gone", plan.UNCERTIFIED)
+_BEHIND = ("split.", "task.name", *(f"curate.select.{name}" for name in ("certified", "rows", "spread")))
 
 
 def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
@@ -35,11 +35,13 @@ def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage]
 
 
 def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
-    if outcome.artifact_id and not (project.folder / FILE).is_file():
-        return f"{FILE} is gone"
+    if outcome.artifact_id and not (project.folder / CERTIFICATE).is_file():
+        return f"{CERTIFICATE} is gone"
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
-            return f"{step.stage}: {step.why}"
+            why = plan.why_not(step.stage, project, store, _BEHIND)
+            if why and not why.endswith(_HARMLESS):
+                return f"{step.stage}: {why}"
     curated = last_judged(store.receipts("curate"))
     shaped = CurateOutcome.of(curated).more.get("shaped_rows") if curated else None
     if shaped is None:
@@ -54,5 +56,6 @@ def in_lines(state: Json | None) -> list[tuple[str, str]]:
         return []
     if state["id"] and not state["holds"]:
         return [("certified", f"no longer: {state['why']}. `pairsmith certify` looks again")]
-    since = f" ({state['answers_since']:,} answers since)" if state["answers_since"] else ""
+    count = state["answers_since"]
+    since = f" ({count:,} answers since)" if count > 0 else f" ({-count:,} answers were erased since)" if count else ""
     return [("certified", f"{state['words']}{since}")]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.outcome import ExportOutcome
 from pairsmith.stages.export import EXPORT, MARK
 from schemas.errors import PairsmithError, UsageError
-from schemas.project import Project
+from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
 from schemas.store.erase import LEAST, Traces, erase, holds, left_in, of_person, of_source

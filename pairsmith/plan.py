@@ -42,11 +42,13 @@ _SECTIONS = {
 }
 _ERASED = "rows were erased since; `pairsmith generate` reads anew what their files still hold"
 UNCERTIFIED = "every row that is left waits for people or for a certificate"
+ANSWERED, ANSWERS_ERASED = "people have answered since", "answers of people were erased since"
 _HELD_OUT = "curate.contamination.files"
 _REDACTED = "what [personal] redacts in answers"  # an older version redacted seeds alone
 _LONGEST = 80  # characters of a value that is shown as it is
 
 Shapes = dict[str, Any]
+Keys = tuple[str, ...]
 
 
 class PlannedStage(NamedTuple):
@@ -145,17 +147,25 @@ def cause(stage: str, project: Project, store: Store) -> str:
     none."""
     receipts = store.receipts()
     last = last_good(receipts, stage)
-    return _what_changed(stage, project, store, receipts, last, stdin=False) if last else ""
+    return _what_changed(stage, project, store, receipts, last, stdin=False, apart=()) if last else ""
 
 
-def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool) -> str:
+def why_not(stage: str, project: Project, store: Store, apart: Keys) -> str:
+    """The reason why a stage is not done, whatever became of settings whose keys begin with one of `apart`; empty if it
+    is."""
+    return _why_not(stage, project, store, store.receipts(), stdin=False, apart=apart)
+
+
+def _why_not(
+    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, apart: Keys = ()
+) -> str:
     """The reason why a stage is not done; empty if it is."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
     if receipt is None or store is None:
         return "not run yet"
     if not receipt.ok:
         return UNCERTIFIED if receipt.reasons.get("uncertified") and not receipt.counts.accepted else "did not finish"
-    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin):
+    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, apart=apart):
         return changed
     outcome = StageOutcome.of(receipt)
     if outcome.source != _made_before(stage, receipts):
@@ -166,8 +176,8 @@ def _why_not(stage: str, project: Project, store: Store | None, receipts: Sequen
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
     if stage == "evaluate" and receipt.counts.failed and not _came_no_more(receipts, receipt):
         return _lacking(receipt)
-    if stage == "curate" and CurateOutcome.of(receipt).review_count != store.review_count():
-        return "people have answered since"
+    if stage == "curate" and (since := store.review_count() - CurateOutcome.of(receipt).review_count):
+        return ANSWERED if since > 0 else ANSWERS_ERASED
     if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):
         return "somebody has certified since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
@@ -192,14 +202,14 @@ def _came_no_more(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
 
 
 def _what_changed(
-    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], receipt: Receipt, *, stdin: bool
+    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], last: Receipt, *, stdin: bool, apart: Keys
 ) -> str:
-    outcome = StageOutcome.of(receipt)
+    outcome = StageOutcome.of(last)
     if outcome.shaped_by is None:
-        return older.why_not(stage, receipt, project, store)
+        return older.why_not(stage, last, project, store)
     now = _shapes(stage, project, receipts, stdin=stdin)
     then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
-    changed = [key for key in {**then, **now} if then.get(key) != now.get(key)]
+    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(apart)]
     if not changed:
         return ""
     for text in project.overrides:

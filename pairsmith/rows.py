@@ -20,8 +20,8 @@ def read_rows(
     that are `flagged` alone on request. Before the first curation these are the slots of the last generation: failed
     ones with their sentence, the others waiting.
 
-    `answered_since`: people have said something that the last curation does not know. `more`: the limit left rows out.
-    Raises NoWork before generation, and UsageError for a reason that no row has.
+    `answered_since`: people have said something that the last curation does not know, or what it knows was erased.
+    `more`: the limit left rows out. Raises NoWork before generation, and UsageError for a reason that no row has.
     """
     receipt, flags = last_curation(store), set[str]()
     if receipt:

@@ -75,9 +75,17 @@ class Session:
     def command(self, words: str) -> str:
         """The command line that does `words` to this project, typed where this one was: same folder, same overrides,
         `***` for a key or password in one."""
+        return f"{shlex.join(['pairsmith', *words.split()])}{self._place}"
+
+    def copied(self, sentence: str) -> str:
+        """A sentence of a stage whose commands can be copied from where this one was typed."""
+        return _SUGGESTED.sub(lambda of: f"`{of[1]}{self._place}`", sentence)
+
+    @property
+    def _place(self) -> str:
         more = [] if self.folder == Path() else ["--project", str(self.folder)]
         more += [word for override in self.overrides for word in ("--set", _without_secrets(override))]
-        return shlex.join(["pairsmith", *words.split(), *more])
+        return f" {shlex.join(more)}" if more else ""
 
     def progress(self) -> AbstractContextManager[Progress]:
         """The callback for long work; silent with --json, but for who watches."""
@@ -103,6 +111,7 @@ class Session:
             put(*screen)
 
 
+_SUGGESTED = re.compile(r"`(pairsmith (?!docs|init|jobs|models|serve )[a-z](?:(?! --project | --set )[^`])*)`")
 # What is copied from a screen: a command of ours with its options, as `shlex` quotes them, or a word.
 _COPIED = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from schemas.records import content_id
 from schemas.spec import Spec
 
+CERTIFICATE = "certificate.json"  # in the folder, while the last look at people's answers certified rows
+
 
 @dataclass(frozen=True)
 class Project:

@@ -18,7 +18,6 @@ from curate.selection import BEST
 from curate.semantic import SEMANTIC, SEMANTIC_TEST
 from curate.steps import CERTIFIED, SELECTED
 from pairsmith import Project
-from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.commands import COMMANDS, group
 from pairsmith.commands.replay import DIFFERS
 from pairsmith.commands.run import WAITS
@@ -33,6 +32,7 @@ from pairsmith.teacher_search import APIS
 from prompts import library
 from prompts.languages import language_code
 from schemas.errors import PairsmithError
+from schemas.project import CERTIFICATE
 from schemas.records import Receipt
 from schemas.spec.curate import GateSettings
 from schemas.spec.review import ReviewShares

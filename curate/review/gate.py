@@ -16,6 +16,7 @@ from curate.review.answers import current_answers
 from curate.review.estimate import acceptance_rate, rows_until
 from schemas.records import Pair
 from schemas.reviews import Review
+from schemas.wording import percent
 
 State = Literal["open", "rejected", "exhausted", "asking"]
 UNEXPLAINED = "no reason given"
@@ -46,7 +47,7 @@ class Gate:
         proven = math.floor(100 * self.reach + 1e-9)  # rounded up, the share named would not open it either
         return (
             f"even if people accept every row that can still be drawn, that proves a share of {proven}%, and"
-            f" review.accept_at_least asks for {self.at_least:.0%}: only more rows or a lower share open the gate"
+            f" review.accept_at_least asks for {percent(self.at_least)}: only more rows or a lower share open the gate"
         )
 
 

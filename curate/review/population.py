@@ -13,13 +13,17 @@ from curate.gates import gates_of
 from curate.pool import Pool
 from curate.review.sampling import SamplingRow
 from curate.rows import ROWS
-from curate.selection import ranked
+from curate.selection import LengthFit, ranked
 from curate.steps import each
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.store import Store
+from schemas.store.latest import last_judged
 
 Scores = Mapping[str, float]  # pair id -> score
+Judging = tuple[str, str]  # the name of a step and the hash of its settings
+Steps = Iterable[tuple[str, str, bool]]  # a name, a hash of settings, and whether its score compares candidates
+NOTHING: Judging = ("", "")
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,11 @@ class Population:
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
 
 
-def read_population(project: Project, store: Store, fingerprints: Sequence[str]) -> Population:
-    """The candidates of the generations `fingerprints` whose seeds are active, as gates and scorers judged them."""
+def read_population(
+    project: Project, store: Store, fingerprints: Sequence[str], judged_by: Steps | None = None
+) -> Population:
+    """The candidates of the generations `fingerprints` whose seeds are active, as gates, scorers and judges judged
+    them. `judged_by` are the steps of a curation that has no receipt yet."""
     pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
     for gate in gates_of(project):
         pool = pool.judged_by(each(gate).id, ())
@@ -74,19 +81,27 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
     doubted: set[str] = set()
+    judges, compares = _judging(_of_last_curation(store) if judged_by is None else judged_by)
+    refused, doubtful = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
+            if (verdict.by, verdict.fingerprint) in judges:
+                refused |= {pair_id} if verdict.keep is not True else set()
+                doubtful |= {pair_id} if verdict.flags else set()
         findings = _findings(pool, verdicts)
         doubted |= {pair_id} if findings else set()
         for finding in findings:
             if finding.keep is False:
                 rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
-    scorers = _most_used(by_settings)
+    scorers = _most_used(by_settings, compares)
     percentiles = [_percentiles(inputs, scores) for scores in scorers]
-    scores = scorers[0] if scorers else None
-    accepted, margins = _by_score(inputs, passed, scores, project.spec.curate.select.best, flagged)
+    scores = scorers[0] if scorers and compares is not NOTHING else None
+    select = project.spec.curate.select
+    left = {id_ for id_, keep in passed.items() if keep} - refused
+    compared = _without_length(pool, scores, left) if scores and select.length_control else scores
+    accepted, margins = _by_score(inputs, left, compared, select.best, doubtful)
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
@@ -101,6 +116,32 @@ def read_population(project: Project, store: Store, fingerprints: Sequence[str])
         )
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
     return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted)
+
+
+def _of_last_curation(store: Store) -> Steps | None:
+    curated = last_judged(store.receipts("curate"))
+    return curated.facts.get("judged_by") if curated else None
+
+
+def _judging(steps: Steps | None) -> tuple[set[Judging], Judging | None]:
+    """Of the steps beside gates that judged single rows those that are no scorer, and the one whose scores compare:
+    NOTHING where nothing does, None where no receipt says so, as those of earlier versions."""
+    if steps is None:
+        return set(), None
+    judges = {(by, settings) for by, settings, _ in steps if not by.startswith("score/")}
+    return judges, next(((by, settings) for by, settings, compares in steps if compares), NOTHING)
+
+
+def _without_length(pool: Pool, scores: Scores, left: Collection[str]) -> Scores:
+    """The scores without what length explains of those of the rows that are left, as `curate.steps.best` compares
+    them."""
+
+    def outputs() -> Iterator[list[tuple[str, str]]]:
+        for rows in pool.by_input():
+            yield [(row.pair.id, row.pair.output) for row in rows if row.pair and row.pair.id in scores]
+
+    fit = LengthFit.of([(output, scores[id_]) for id_, output in rows if id_ in left] for rows in outputs())
+    return {id_: fit.left_of(scores[id_], output) for rows in outputs() for id_, output in rows}
 
 
 def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
@@ -119,10 +160,12 @@ def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
 
 
-def _most_used(by_settings: Mapping[tuple[str, str], Scores]) -> list[Scores]:
-    """The scores of every scorer under its most used settings, the scorer that judged most rows first."""
+def _most_used(by_settings: Mapping[Judging, Scores], compares: Judging | None) -> list[Scores]:
+    """The scores of every scorer under its most used settings, what judged most rows first. Of equals what `compares`
+    now: one that came after people answered was not asked about the rows that they rejected, so its best would depend
+    on what people said."""
     chosen: dict[str, Scores] = {}
-    for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0])):
+    for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0] != compares, item[0])):
         chosen.setdefault(by, scores)
     return list(chosen.values())
 
@@ -141,18 +184,18 @@ def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, f
 
 def _by_score(
     inputs: Iterable[Collection[str]],
-    passed: Mapping[str, bool | None],
+    left: set[str],
     scores: Scores | None,
     best: int,
     flagged: Collection[str] = (),
 ) -> tuple[set[str], dict[str, float]]:
-    """The rows that passed and are among the best of their input, and every row's distance from that cut."""
+    """The rows of those `left` that are among the best of their input, and every row's distance from that cut."""
     if scores is None:
-        return {pair_id for pair_id, keep in passed.items() if keep}, {}
+        return left, {}
     accepted: set[str] = set()
     margins: dict[str, float] = {}
     for candidates in inputs:
-        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if passed[pair_id]}, (), flagged)
+        order = ranked({pair_id: scores.get(pair_id) for pair_id in candidates if pair_id in left}, (), flagged)
         accepted.update(order[:best])
         if len(order) > best:
             cut = statistics.fmean([scores[order[best - 1]], scores[order[best]]])

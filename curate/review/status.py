@@ -15,6 +15,7 @@ from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
+from schemas.wording import percent
 
 if TYPE_CHECKING:
     from curate.review.population import Population
@@ -58,7 +59,8 @@ class ReviewStatus:
         if self.gate.out_of_reach:
             return self.gate.out_of_reach
         if self.gate.state == "asking" and self.gate.missing:
-            return f"about {self.gate.missing:,} more answers tell whether people accept {self.gate.at_least:.0%} of it"
+            at_least = percent(self.gate.at_least)
+            return f"about {self.gate.missing:,} more answers tell whether people accept {at_least} of it"
         return str(self.advice) if self.advice else None
 
     @property
@@ -180,7 +182,9 @@ def in_words(facts: Json) -> list[str]:
     if rate := status["missed_acceptance_rate"]:
         lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
     if status.get("gate") == "rejected":
-        lines.append(f"People reject this set: fewer than the {status['accept_at_least']:.0%} asked for are accepted.")
+        lines.append(
+            f"People reject this set: fewer than the {percent(status['accept_at_least'])} asked for are accepted."
+        )
     elif not status["enough"]:
         lines.append("The review was not finished: people have said too little for what the spec asks.")
     return lines

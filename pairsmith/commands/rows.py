@@ -65,7 +65,7 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     if data["more"]:
         parts += ["", "There are more: --limit 0 lists all of them."]
     if data["answered_since"]:
-        parts += ["", "People have answered since; [bold]pairsmith curate[/] counts it."]
+        parts += ["", "Answers of people have come or gone since; [bold]pairsmith curate[/] counts them."]
     return parts
 
 

@@ -60,7 +60,7 @@ def command(
             options = {"batch": batch, "retry_failed": retry_failed} if name == "generate" else {}
             outcome = do(session, stage(name), project, store, **options)
             if session.write_json is None:
-                session.show(*screen_of(stage(name), outcome), "")
+                session.show(*screen_of(typed, stage(name), outcome), "")
             return outcome
 
         outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)

@@ -35,7 +35,7 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
     project = session.project()
     with session.store(project, max_usd=max_usd) as store:
         outcome = do(session, row, project, store, **options)
-    shown = [] if session.write_json else [*screen_of(row, outcome), *row.shown(project, outcome)]
+    shown = [] if session.write_json else [*screen_of(session, row, outcome), *row.shown(project, outcome)]
     session.answer({"command": row.name, **outcome.as_json()}, *shown)
     return row.code(outcome)
 
@@ -50,11 +50,12 @@ def do(session: Session, row: Stage[Any], project: Project, store: Store, **opti
     return outcome
 
 
-def screen_of(row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
+def screen_of(session: Session, row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
     """A stage's outcome for a person."""
     from pairsmith import screen
 
-    return [screen.stage(row.name, outcome, row.summary(outcome))] if row.summary else []
+    lines = [(word, session.copied(line)) for word, line in row.summary(outcome)] if row.summary else []
+    return [screen.stage(row.name, outcome, lines)] if row.summary else []
 
 
 def _option(option: Option) -> Any:

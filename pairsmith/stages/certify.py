@@ -14,16 +14,16 @@ from curate.pool import Pool
 from curate.review.population import read_population
 from curate.split import seed_split
 from pairsmith import teachers
-from pairsmith.certified import FILE
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.curate import with_asked
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from schemas.errors import NoWork
 from schemas.files import replaced
-from schemas.project import Project
+from schemas.project import CERTIFICATE, Project
 from schemas.records import Artifact, Counts, Json, content_id
 from schemas.store import Store
+from schemas.wording import percent
 
 
 def certify(
@@ -57,7 +57,7 @@ def certify(
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
         counts = _counts(pool, len(looked.certificate.rows))
         facts = _facts(looked)
-        words = in_words(looked.certificate, counts.waiting, counts.rejected)
+        words = in_words(looked.certificate, counts.waiting, counts.rejected, _decided(pool, looked))
         record.add(counts=counts, words=words, certificate=facts, parts=parts)
         record.add(artifact_id=_kept(project, store, looked, words, facts, parts))
     return record.outcome
@@ -77,6 +77,12 @@ def _counts(pool: Pool, accepted: int) -> Counts:
     return counts.model_copy(update={"accepted": accepted, "waiting": waiting})
 
 
+def _decided(pool: Pool, looked: Look) -> int:
+    """The rows beside the certified ones that nobody has to look at any more: people have decided."""
+    others = set(looked.decided) - set(looked.certificate.rows)
+    return sum(row.keep is not False for row in pool.rows(others, verdicts=False))
+
+
 def _facts(looked: Look) -> Json:
     """The certificate without its rows, and how P(good) was computed."""
     facts = asdict(looked.certificate)
@@ -90,7 +96,7 @@ def _facts(looked: Look) -> Json:
 
 def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json, parts: dict[str, str]) -> str:
     """Keep the certificate with the names of its rows; the id of it, or nothing."""
-    path, rows = project.folder / FILE, looked.certificate.rows
+    path, rows = project.folder / CERTIFICATE, looked.certificate.rows
     if not rows:
         path.unlink(missing_ok=True)
         return ""
@@ -104,7 +110,7 @@ def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json,
         Artifact(
             id=artifact_id,
             kind="certificate",
-            path=FILE,
+            path=CERTIFICATE,
             members=members,
             facts={**facts, "words": words, "bound_to": parts},
         )
@@ -125,7 +131,8 @@ def share_in_words(certificate: Json) -> str:
         return ""
     of = f"of the {share['rows']:,} rows that the programs accept are good"
     worth = f"{share['labels']:,} labels and P(good) say as much as {share['effective']:,.0f} labels alone"
-    return f"{share['value']:.1%} ({share['low']:.1%} to {share['high']:.1%}) {of}; {worth}"
+    interval = f"{share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence"
+    return f"{share['value']:.1%} ({interval}) {of}; {worth}"
 
 
 _SHARE = Numeric(0.9, 0.5, 1.0)

@@ -58,7 +58,8 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         scorer = facts.pop("scorer", None)
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
         if store.sampled():
-            review = as_json(review_status(project, store, read_population(project, store, fingerprints)))
+            population = read_population(project, store, fingerprints, facts["judged_by"])
+            review = as_json(review_status(project, store, population))
             record.add(review=review)
             result.facts["review"] = review
         dataset = export_dataset(project, store, result, project.folder / DATASET)

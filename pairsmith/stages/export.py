@@ -9,7 +9,6 @@ from pathlib import Path
 
 from curate import chat_files, licences
 from pairsmith import exported_model
-from pairsmith.certified import FILE as CERTIFICATE
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
@@ -20,7 +19,7 @@ from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.errors import InputError, NoWork, UsageError
 from schemas.files import copy_folder, replaced_folder
 from schemas.progress import Say
-from schemas.project import Project
+from schemas.project import CERTIFICATE, Project
 from schemas.records import Artifact, Counts
 from schemas.spec_file import SPEC_NAME, load
 from schemas.store import Store

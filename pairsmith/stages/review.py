@@ -29,7 +29,7 @@ from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
-from schemas.wording import counted
+from schemas.wording import counted, percent
 
 _CALLED_S = 60.0
 _SHOWN = 80  # characters of either side of an example
@@ -229,10 +229,10 @@ def waits(status: ReviewStatus) -> str:
     """What keeps the loop from going on, in a line."""
     gate, rate = status.gate, status.rates.accepted
     if gate.state == "rejected" and rate:
-        return f"people reject this set: they accept {rate} of what would be trained on, not {gate.at_least:.0%}"
+        return f"people reject this set: they accept {rate} of what would be trained on, not {percent(gate.at_least)}"
     if gate.state == "exhausted":
         of = f"people accept {rate} of what would be trained on" if rate else "too few of them are decided"
-        return f"every row that can be drawn was asked about, and {of}, so whether {gate.at_least:.0%} are is open"
+        return f"every row that can be drawn was asked about, and {of}, so whether {percent(gate.at_least)} are is open"
     missing = f"about {gate.missing:,} more labels are missing" if gate.missing else gate.out_of_reach
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
@@ -274,7 +274,7 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
 
 def rejection(status: Json) -> list[tuple[str, str]]:
     """Why people reject a set: each reason with its rows and the first of them, and what there is to do."""
-    lines = [("gate", f"people reject this set: review.accept_at_least asks for {status['accept_at_least']:.0%}")]
+    lines = [("gate", f"people reject this set: review.accept_at_least asks for {percent(status['accept_at_least'])}")]
     for objection in status["objections"]:
         row = objection["examples"][0]
         example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))

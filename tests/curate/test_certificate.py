@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
@@ -17,13 +18,16 @@ from curate.calibration import LEAST, Calibrator, calibrate
 from curate.certificate import (
     Trial,
     certify,
+    changed_parts,
     in_words,
+    parts_of,
     sets_above,
     thresholds_of,
     too_few_to_calibrate,
     trials_for,
 )
 from curate.evidence import evidence, good_share, most_bad
+from curate.rows import StepId
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
 
@@ -92,6 +96,16 @@ def _calibrator(**more: Any) -> Calibrator:
         "good": LEAST // 2,
     }
     return Calibrator(**{**defaults, **more})
+
+
+def test_what_flags_is_bound_as_what_rejects_is() -> None:
+    """A flag has a part in P(good), so another model of inference, or none that doubts labels, is another trial. What a
+    trial of an earlier version did not know is as it was."""
+    with_nli, without = (parts_of("g", steps) for steps in ([StepId("nli/contradiction@1", "a")], []))
+    assert changed_parts(without, with_nli) == ["flags"]
+    assert changed_parts(without, parts_of("g", [StepId("pool/unlikely_label@1", "a")])) == ["flags"]
+    earlier = {name: part for name, part in with_nli.items() if name != "flags"}
+    assert changed_parts(earlier, with_nli) == []
 
 
 def _trial(number: int = 1, thresholds: tuple[float, ...] = (0.5,), precision: float = 0.9) -> Trial:
@@ -183,6 +197,12 @@ def test_the_words_of_a_certificate() -> None:
     assert words.startswith(f"auto-accept {len(looked.rows):,} rows at >= 90% precision (90% confidence, 250 labels)")
     assert f"; {2000 - len(looked.rows):,} to review; 380 rejected; " in words
     assert 1_400 < len(looked.rows) < 1_670
+    strict = dataclasses.replace(looked, precision=0.995, confidence=0.999)
+    assert ">= 99.5% precision (99.9% confidence, 250 labels); 70 to review; 30 decided by people; 380" in in_words(
+        strict, 100, 380, decided=30
+    )
+    bad = certify(_trial(thresholds=thresholds, precision=0.925), p, dict.fromkeys(labels, False), 1000, 0.9)
+    assert "more than 7.5%" in bad.why
 
 
 # Calibration

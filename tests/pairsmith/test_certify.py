@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from curate.review.population import read_population
 from curate.review.sampling import in_estimation_half
 from pairsmith import certified, teachers
 from pairsmith.commands.stage import command_of
+from pairsmith.erasing import erased
+from pairsmith.plan import plan
 from pairsmith.stages.certify import certify
 from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
@@ -85,12 +88,19 @@ def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> Non
 
 def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder: Path) -> None:
     """Another gate or generation: status and export say that it no longer holds, before curation and after; another
-    learning rate, and more answers, undo nothing."""
+    learning rate, more answers, a split, and what is chosen of the certified rows undo nothing, as the page on method
+    says. Whoever put `certified` into the spec was told that the certificate holds no longer."""
     answer(folder, 3)
     outcome, _ = _certify(folder)
     assert outcome.artifact_id
     url = Store.url_for(_project(folder))
-    for overrides, holds in ((("train.learning_rate=1e-3",), True), (("curate.gates.length.max_words=50",), False)):
+    for *overrides, holds in (
+        ("train.learning_rate=1e-3", True),
+        ("curate.select.certified=true", True),
+        ("curate.select.rows=100", "split.test=0.3", "task.name=other", True),
+        ("curate.select.certified=true", "curate.gates.length.max_words=50", False),
+        ("curate.gates.length.max_words=50", False),
+    ):
         with Store.open(url) as store:
             state = certified.last_look(_project(folder, *overrides), store)
         assert state is not None
@@ -252,6 +262,37 @@ def test_what_if_knows_the_certificate(folder: Path) -> None:
     with Store.open(Store.url_for(_project(folder)), write=False) as store:
         compared = what_if(_project(folder), store, only_certified)
     assert compared.after == pairsmith.Project(folder, only_certified).curate().counts
+
+
+def test_what_was_erased_certifies_nothing(folder: Path) -> None:
+    """The answers of the only person are gone: curation lets no row pass by the certificate that stood on them, as
+    status says, and both say why in words of their own; a row that the person rejected comes back to nobody unseen."""
+    answer(folder, 3)
+    asked = "curate.select.certified=true"
+    (folder / "pairsmith.toml").write_text(f"{own_pairs.SPEC}\n[curate.select]\ncertified = true\n", encoding="utf-8")
+    outcome, _ = _certify(folder)
+    assert pairsmith.Project(folder).curate().reasons["uncertified"] > 0
+    nowhere = _project(folder, "review.url=http://127.0.0.1:9", "review.key_env=HOME")
+    with Store.open(Store.url_for(nowhere)) as store:
+        erased(nowhere, store, person="ann")
+        state = certified.last_look(nowhere, store)
+        why = plan(_project(folder), store)[1].why
+    assert (state and state["holds"], state and state["why"]) == (False, "certificate.json is gone")
+    assert why == "answers of people were erased since"
+    with pytest.raises(NoWork, match=f"uncertified {outcome.counts.rows_in - outcome.counts.rejected}"):
+        pairsmith.Project(folder, [asked]).curate()
+
+
+def test_rows_that_people_have_decided_are_not_to_review(folder: Path) -> None:
+    """Of 97 rows beside the certified ones people had looked at 61; the others are those that curation lets wait. A
+    promise of 92.5 % is not told as one of 92."""
+    answer(folder, 3)
+    outcome, _ = _certify(folder, precision=0.925)
+    words = re.search(r">= 92\.5% precision \(90% .*; (\d+) to review; (\d+) decided by people; ", outcome.words)
+    assert words, outcome.words
+    waiting, decided = map(int, words.groups())
+    assert waiting + decided == outcome.counts.waiting
+    assert pairsmith.Project(folder, ["curate.select.certified=true"]).curate().reasons["uncertified"] == waiting
 
 
 @pytest.mark.parametrize("option", ["--precision", "--confidence", "--max-usd"])

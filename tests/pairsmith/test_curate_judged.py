@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from curate.review.population import read_population
+from curate.states import read_states
+from pairsmith import teachers
 from pairsmith.stages.curate import curate, summary
 from pairsmith.stages.table import Audience
+from schemas.progress import unheard
 from schemas.project import Project
+from schemas.records import Reason, Verdict
 from schemas.store import Store
 from tests.curate import tiny
 from tests.curate.judging import checklist, part
-from tests.curate.test_judge import by_word, project
+from tests.curate.test_judge import QUESTIONS, by_word, project
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 
@@ -55,9 +64,53 @@ def test_a_judge_whose_answer_is_prose_makes_its_row_wait_and_what_helps_is_told
     )
 
 
-def _pool(store: Store, opened: Project) -> None:
-    """Two rows under the fingerprint of the spec's own generation."""
-    from pairsmith import teachers
+MUST = [*QUESTIONS[:1], {"name": "bright", "question": "Is it bright?", "must": True}]
+FLAG = [{"name": "bright", "question": "Is it bright?", "must": "flag"}, *QUESTIONS[:1]]
+LONG = "must be calm and bright, and this goes on for a good many words more"
 
-    fingerprint = teachers.fingerprints_of(opened, lambda sentence: None)[0]
-    tiny.pool(store, opened, {"a fox": ["must be calm", "must be bright"]}, fingerprint=fingerprint)
+
+@pytest.mark.parametrize(
+    ("questions", "select", "answers"),
+    [
+        (MUST, {}, ["must be calm", "must be bright"]),
+        (MUST, {"best": 2}, ["must be calm", "must be bright"]),
+        (FLAG, {}, ["must be calm", "must be bright"]),
+        (QUESTIONS, {"length_control": True}, ["must be", "must be calm", LONG]),
+    ],
+)
+def test_what_the_programs_accept_is_what_curation_accepts(
+    tmp_path: Path, questions: list[dict[str, Any]], select: dict[str, Any], answers: list[str]
+) -> None:
+    """The rate that opens the human gate was that of the best by raw score, those that the judge had rejected among
+    them, and others than length control had chosen; a certificate then had no labels of the audit."""
+    with LoopbackTeacher(checklist(by_word)) as judge:
+        project_ = project(tmp_path, {"a": judge.url}, questions, curate={"select": select})
+        opened = Project(project_.folder, project_.spec)
+        with Store.open(Store.url_for(opened)) as store:
+            _pool(store, opened, answers)
+            curated = curate(opened, store)
+            population = read_population(opened, store, teachers.fingerprints_of(opened, unheard))
+            (receipt,) = store.receipts("curate")
+            accepted = {state.pair_id for state in read_states(store, receipt) if state.state == "accepted"}
+    assert {id_ for id_, row in population.rows.items() if row.accepted} == accepted
+    assert len(accepted) == curated.counts.accepted
+
+
+def test_scores_of_before_choose_nothing_where_nothing_scores(tmp_path: Path) -> None:
+    """Without a scorer curation accepts every row that passes, and so do the programs of the human gate."""
+    opened = Project(tmp_path, tiny.spec())
+    with Store.open(Store.url_for(opened)) as store:
+        _pool(store, opened)
+        for number, pair in enumerate(store.find_pair("")):
+            before = {"by": "score/before@1", "fingerprint": "f" * 32, "keep": True, "score": number}
+            store.write(Verdict(pair_id=pair.id, reason=Reason("scored"), **before))
+        assert opened.spec.curate.score.model == "none"
+        assert curate(opened, store).counts.accepted == 2
+        population = read_population(opened, store, teachers.fingerprints_of(opened, unheard))
+    assert [row.accepted for row in population.rows.values()] == [True, True]
+
+
+def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:
+    """Rows under the fingerprint of the spec's own generation."""
+    fingerprint = teachers.fingerprints_of(opened, unheard)[0]
+    tiny.pool(store, opened, {"a fox": list(answers)}, fingerprint=fingerprint)

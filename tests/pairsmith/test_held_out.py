@@ -212,16 +212,42 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
         ("bench.csv", "id,level,question\n1,easy,{text}\n"),
         ("bench.tsv", "id\tquestion\n1\t{text}\n"),
         ("bench.ndjson", '{{"id": 1, "question": "{text}\u2028"}}\n'),
+        ("bench.csv", "question,page\n{text}," + "x" * 200_000 + "\n"),
+        ("bench.json", '{{"question": "what is the moon"}}\n{{"question": "{text}"}}\n'),
+        ("bench.json", '{{"answers": {{"{text}": "yes", "what is the capital of the moon": "no"}}}}'),
         ("bench.txt", "{text}\r\nwhat is the capital of the moon\r\n"),
     ],
 )
 def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, name: str, content: str) -> None:
-    """A file with semicolons, as Excel writes it in half of Europe, and NDJSON hold the same texts as any other: read
-    as whole lines they would be like no row, and what repeats the benchmark would be trained on."""
+    """A file with semicolons, as Excel writes it in half of Europe, and NDJSON, also where it is called .json, hold the
+    same texts as any other, and so do the keys of an object that maps texts to answers: read as whole lines or passed
+    over they would be like no row, and what repeats the benchmark would be trained on."""
     (tmp_path / name).write_bytes(content.format(text=TEST).encode())
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
     assert TEST in [text.strip() for text in held_out_of(spec, tmp_path, ()).texts]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("bench.jsonl", '{"question": "x"}\n\n{"question": y}\n', "line 3 is no JSON, at column 14"),
+        ("bench.json", '{"question": "x"}\n{"question": y}\n', "line 2 is no JSON"),
+        (
+            "bench.csv",
+            'question,label\n"what is it,a\nwhat is that,b\n',
+            "the row that begins at line 2: unexpected end",
+        ),
+    ],
+)
+def test_a_broken_row_of_a_benchmark_is_found_by_its_line(tmp_path: Path, name: str, content: str, where: str) -> None:
+    """A parser that is given a line alone says that it is the first. Behind a quotation mark without its end the other
+    rows of a table were one cell, like no row, and nothing said so."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
+    spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
+    with pytest.raises(InputError, match=where):
+        held_out_of(spec, tmp_path, ())
 
 
 PAIRS = """

@@ -102,7 +102,11 @@ def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Pat
     stated."""
     write(folder, export='[export]\nterms = ["fine"]').export()
     project = spec_file.load(folder)
-    assert terms_of(project) == {"big": "no rivals"}
+    assert terms_of(project) == {"big": ("no rivals",)}
+    other = '[teachers.other]\nurl = "http://127.0.0.1:9/v1"\nmodel = "big"\nterms = "fine"\n'
+    write(folder, export=other)
+    assert terms_of(spec_file.load(folder)) == {"big": ("fine", "no rivals")}, "which of both wrote a row, nobody knows"
+    write(folder)
     with Store.open(Store.url_for(project)) as store:
         seed = store.seeds()[0]
         for n, teacher in enumerate(("big", "other")):

@@ -128,3 +128,16 @@ def test_no_reason_is_left_out_of_the_status() -> None:
     reasons = Counter({f"reason{n}": n for n in range(1, 9)})
     assert _in_short(reasons) == "reason8 8, reason7 7, reason6 6, reason5 5, reason4 4, reason3 3, others 3"
     assert _in_short(Counter(a=1)) == "a 1"
+
+
+def test_a_command_in_a_summary_is_typed_for_the_project_that_it_speaks_of() -> None:
+    """Copied from the screen of `certify --project ...` it drew rows of the folder where one stands; commands of no
+    project stay as they are, and so do those that name it already."""
+    session = Session(Path("own data"), ("curate.score.model=none",), None, Stopping())
+    place = "--project 'own data' --set curate.score.model=none"
+    assert session.copied("About 5 more (`pairsmith review push` draws rows).") == (
+        f"About 5 more (`pairsmith review push {place}` draws rows)."
+    )
+    for sentence in ("`pairsmith docs spec`, `pairsmith models`", f"`{session.command('run')}`", "`review push`"):
+        assert session.copied(sentence) == sentence
+    assert Session(Path(), (), None, Stopping()).copied("`pairsmith run`") == "`pairsmith run`"
