@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 import operator
 import re
 import unicodedata
@@ -93,11 +94,7 @@ _ROWS = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
-_UNPAIRED = (
-    "prompt",
-    "completion",
-    "label",
-)  # TRL's unpaired preferences: a label that is false tells a bad completion
+_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: a label that is false tells a bad one
 LIKED = "is liked"  # our name for that label; none that a spec can give
 _JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
@@ -343,7 +340,7 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         text = plain_text(cell := cells.get(name))
         if isinstance(text, Fault):
             return text
-        values[name] = _JsonText.of(text, cell) if isinstance(cell, int | float) else text
+        values[name] = _JsonText.of(text, cell) if text and isinstance(cell, int | float) else text
     if not any(map(len, values.values())):
         return Fault("blank", f"there is no text in {', '.join(sorted(names))}.")
     try:
@@ -397,7 +394,7 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
 
 def plain_text(cell: object) -> str | Fault:
     """The text of a cell that may be empty or a number."""
-    if cell is None:
+    if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
@@ -410,6 +407,7 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if isinstance(cell, Fault):
         return cell
     part = f" in {of}" if of else ""
+    cell = None if _is_nan(cell) else cell
     if cell is not None and not isinstance(cell, str):
         value = repr(cell)
         value = value if len(value) <= 40 else f"{value[:40]}..."
@@ -424,3 +422,8 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if len(text) > MAX_CHARS:
         return Fault("long", f"{len(text):,} characters, and at most {MAX_CHARS:,} are read.")
     return text
+
+
+def _is_nan(cell: object) -> bool:
+    """Whether a cell is what data frames have for an empty one."""
+    return isinstance(cell, float) and math.isnan(cell)

@@ -391,6 +391,21 @@ def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
     assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
 
 
+def test_what_a_data_frame_has_for_an_empty_cell_is_no_answer(tmp_path: Path) -> None:
+    """NaN was learnt as the answer null, refused as a system prompt, and written as nan into columns and references."""
+    nan = float("nan")
+    reading = read(tmp_path, [{"input": "a", "output": nan}, {"input": "b", "output": 1, "system": nan, "team": nan}])
+    assert [problem.what for problem in reading.problems] == ["blank: there is no text in output."]
+    (seed,) = reading.seeds
+    assert (seed.body, seed.reference, seed.system) == ("b", "1", None)
+    with pytest.raises(InputError, match="expected text in output, found float inf"):
+        pairs([("a", float("inf"))])
+    rows = [{"text": "b", "team": nan, "best": nan, "n": nan}]
+    kept = {"columns": {"team": "team"}, "reference": "best", "input": "{{ text }}{% if n %}, {{ n }}{% endif %}"}
+    (seed,) = read(tmp_path, rows, kind="input", **kept).seeds
+    assert (seed.text, seed.columns, seed.reference) == ("b", {"team": ""}, None)
+
+
 @pytest.mark.parametrize(
     ("turn", "sentence"),
     [
