@@ -131,6 +131,9 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     elif kind == "json" and (key := _list_inside(content)):
         fix = f"Write that list alone into the file, as `jq .{key}` does."
         raise InputError(f"is one object, and its rows are the list '{key}'.", where=path.name, fix=fix)
+    elif kind == "json" and _is_table(content):
+        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` if each is one."
+        raise InputError("is one object, whose values are columns of a table, or its rows.", where=path.name, fix=fix)
     else:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
@@ -166,6 +169,18 @@ def _list_inside(content: bytes) -> str | None:
             ):
                 return str(key)
     return None
+
+
+def _is_table(content: bytes) -> bool:
+    """Whether a file is one object of columns, as data frames write a table, or of rows by their names: values that are
+    lists of one length, or objects with the same keys."""
+    with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
+        value = _value(content.decode("utf-8-sig"))
+        held = list(value.values()) if isinstance(value, dict) else []
+        lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in held)
+        objects = all(isinstance(one, dict) and len(one) > 1 for one in held) and len(set(map(frozenset, held))) == 1
+        return len(held) > 1 and ((lists and len(set(map(len, held))) == 1) or (objects and not _TURN & held[0].keys()))
+    return False
 
 
 def _told_by_name(source: SeedSource, path: Path) -> str:
