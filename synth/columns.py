@@ -9,6 +9,8 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,8 +26,6 @@ MAX_CHARS = 100_000
 """A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 MOST_COLUMNS = 16_384  # as a spreadsheet has
 _NAMED = 20  # columns, in a sentence
-
-
 _HALF = re.compile("[\ud800-\udfff]")
 _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show nothing: joiners, marks of direction
 
@@ -393,12 +393,12 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may be empty or a number."""
+    """The text of a cell that may be empty, a number or a date."""
     if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
-    text = checked(str(cell) if isinstance(cell, int | float) else cell)
+    text = checked(str(cell) if isinstance(cell, int | float | Decimal | date) else cell)
     return "" if isinstance(text, Fault) and text.code == "blank" else text
 
 

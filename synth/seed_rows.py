@@ -46,6 +46,7 @@ _AS_TEXT = {
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _ROWS_OF_NAMES = 100
+_SAVED = ("state.json", "dataset_dict.json")  # in a folder that `datasets` saved
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
 _TURN = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
@@ -72,8 +73,7 @@ def rows_of(
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        ending = next((path.suffix for path in path.iterdir() if path.suffix in _ENDINGS), ".txt")
-        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{ending}".'
+        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{_ending_in(path)}".'
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
@@ -109,19 +109,20 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
-    other = (
-        f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]:"
-        ' a line is a seed, or with format = "document" a file is.'
-    )
+    other = f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]"
+    lines = ': a line is a seed, or with format = "document" a file is.'
+    if path.is_dir():
+        saved = any((path / name).is_file() for name in _SAVED)
+        named = path.resolve() if saved else path.resolve() / f"*{_ending_in(path)}"
+        raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else lines))
     if not path.is_file():
-        there = path.is_dir()
-        fix = other.format(f"{path.resolve() / '*.txt' if there else path}") if there or "*" in path.name else f"{fix}."
-        raise InputError(f"'{path}' is a folder." if there else f"there is no file '{path}'.", fix=fix)
+        fix = f"{other.format(path)}{lines}" if "*" in path.name else f"{fix}."
+        raise InputError(f"there is no file '{path}'.", fix=fix)
     kind = _told_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = other.format("this one")
+        fix = f"{other.format('this one')}{lines}"
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
@@ -151,6 +152,10 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
     return list(row)
+
+
+def _ending_in(folder: Path) -> str:
+    return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _ENDINGS), ".txt")
 
 
 def _list_inside(content: bytes) -> str | None:

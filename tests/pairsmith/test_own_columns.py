@@ -128,3 +128,14 @@ def test_one_row_in_a_file_is_a_row(tmp_path: Path) -> None:
     assert lines(tmp_path, {"input": "is it open now", "output": "yes it is"}, name="a.json").kind == "pair"
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert lines(tmp_path, {"messages": chat, "chosen": chat}, name="a.json").settings == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "named"), [("state.json", "folder"), ("b.csv", r"folder/\*\.csv"), ("c", r"/\*\.txt")]
+)
+def test_a_folder_is_named_as_what_is_in_it(tmp_path: Path, file: str, named: str) -> None:
+    """What `datasets` saved is a source as it is, and was to be named as text files that it does not hold."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / file).write_text("{}")
+    with pytest.raises(InputError, match=rf"is a folder\..*name \S+{named} as the path of its \[\[seeds\]\]"):
+        guess(tmp_path / "folder")
