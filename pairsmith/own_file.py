@@ -40,6 +40,7 @@ _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished out
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
 _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
+_COPIED = 50  # one row in so many
 _PATHS = 8  # texts in objects, and columns, that are named
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"\S*\d\S*")
@@ -66,6 +67,14 @@ class Guess(NamedTuple):
     schema: Json | None = None
     asked: tuple[str, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """How many outputs are their inputs again, as sentences are in which nothing was to be mended; 0 where they are
+        so few that they may be mistakes, or the kind of task does not mind."""
+        same = sum(map(str.__eq__, self.outputs, self.asked)) if self.asked else 0
+        minds = KINDS[self.task["kind"]].defaults.get("curate.gates.echo", True)
+        return same if minds and same > 1 and same * _COPIED >= len(self.outputs) else 0
+
 
 def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     """Look at the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another; `kind` is the kind of
@@ -76,7 +85,11 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
-        return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
+        guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
+        if guessed.copies:
+            what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs are their inputs again"
+            guessed.why.append(f"{what}: the gate 'echo' is off, so they stay")
+        return guessed
     why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
     if choices and first_rows(path, names_of(path, encoding), encoding, behind=LOOKED_AT):

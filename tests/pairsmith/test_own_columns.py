@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pairsmith.own_file import Guess, guess
+from pairsmith.own_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName
+from schemas.spec_file import parse
 
 REPLY = "Sorry for that and we send you a new lamp today"
 
@@ -81,6 +83,17 @@ def test_texts_that_are_left_out_of_the_input_are_named_with_the_way_in(tmp_path
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
     guessed = table(tmp_path, "premise,hypothesis,label", rows)
     assert "if 'hypothesis' belongs to the input, join them there: `pairsmith docs seeds`, Other columns" in guessed.why
+
+
+@pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])
+def test_outputs_that_are_their_inputs_stay(tmp_path: Path, copied: int, of: int, off: bool) -> None:
+    """Of sentences to mend some are right as they are: each of them was rejected as an echo, half of the file. One in
+    very many is a mistake as before."""
+    rows = [f"he go home at {n},he {'go' if n < copied else 'goes'} home at {n}" for n in range(of)]
+    guessed = table(tmp_path, "original,corrected", rows)
+    spec = parse(spec_text(tmp_path / "a.csv", guessed, "mine"), tmp_path).spec
+    assert spec.curate.gates.echo is not off
+    assert any("the gate 'echo' is off" in sentence for sentence in guessed.why) is off
 
 
 def test_a_rows_own_system_prompt_is_not_said_to_be_unread(tmp_path: Path) -> None:
