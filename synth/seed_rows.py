@@ -110,19 +110,19 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
     other = f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]"
-    lines = ': a line is a seed, or with format = "document" a file is.'
+    of_text = ': a line is a seed, or with format = "document" a file is.'
     if path.is_dir():
         saved = any((path / name).is_file() for name in _SAVED)
         named = path.resolve() if saved else path.resolve() / f"*{_ending_in(path)}"
-        raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else lines))
+        raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else of_text))
     if not path.is_file():
-        fix = f"{other.format(path)}{lines}" if "*" in path.name else f"{fix}."
+        fix = f"{other.format(path)}{of_text}" if "*" in path.name else f"{fix}."
         raise InputError(f"there is no file '{path}'.", fix=fix)
     kind = _told_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = f"{other.format('this one')}{lines}"
+        fix = f"{other.format('this one')}{of_text}"
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
