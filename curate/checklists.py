@@ -128,8 +128,7 @@ def p_yes(logprobs: Any, name: str) -> float | None:
 
 def _answer(name: str) -> re.Pattern[str]:
     # A question may be called "true": before a comma or a line's end that is the answer to the one before.
-    between = r"[^\w,\n]" if name in _WORDS else r"\W"
+    # Marks and blanks of a table or of Markdown may be many.
+    between = r"[^\w,\n]{1,40}" if name in _WORDS else r"(?:\W{1,5}|[^\w,\n]{1,40})"
     word = "yes|no|true|false"
-    return re.compile(
-        rf"(?<!\w){re.escape(name)}{between}{{1,5}}({word})(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))", re.IGNORECASE
-    )
+    return re.compile(rf"(?<!\w){re.escape(name)}{between}({word})(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))", re.IGNORECASE)

@@ -125,11 +125,11 @@ def in_words(facts: Json) -> str:
     if not facts["left_out"]:
         return f"selection changed nothing: no input had more candidates left than {best}"
     share = f"{facts['length_r_squared']:.0%}"
-    side = "longer" if facts["length_slope"] > 0 else "shorter"
+    side = f" ({'longer' if facts['length_slope'] > 0 else 'shorter'} is better)" if share != "0%" else ""
     if facts["length_control"]:
         length = f"length explained {share} of the score within inputs, and was taken out"
     else:
-        length = f"length explains {share} of the score within inputs ({side} is better)"
+        length = f"length explains {share} of the score within inputs{side}"
     return (
         f"keeping {best} left {facts['left_out']:,} rows out, of {facts['inputs']:,} inputs with more; of"
         f" {facts['not_first']:,} others were kept than the first; {length}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
@@ -15,7 +16,7 @@ from typing import NamedTuple
 from curate.words import SIGNS, plain
 from pairsmith.own_records import is_record
 from schemas.errors import InputError
-from schemas.labels import different_labels
+from schemas.labels import different_labels, folded_label
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, check_columns, plain_text
 from synth.seed_rows import names_of, rows_of
@@ -25,6 +26,8 @@ LOOKED_AT = 10_000  # rows
 TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 CATEGORIES = 30  # most different values of a column that says something of many rows
 _OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
+_ONCE = 10  # one row in so many may have a label of its own, where most labels come once
+_BARE = re.compile(r"\S*\d\S*|[\d\s.,:/+-]*\d[\d\s.,:/+-]*")
 _BETWEEN = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # names in a header
 
 
@@ -74,13 +77,20 @@ class Column(NamedTuple):
         return not self.objects and 1 < different <= CATEGORIES and different <= len(self.filled) / 2
 
     @property
+    def is_bare(self) -> bool:
+        """It holds numbers, ids or times, which say nothing to who reads them alone."""
+        return all(map(_BARE.fullmatch, self.filled))
+
+    @property
     def is_category(self) -> bool:
         """It says a thing of many rows in a word or two: it may be what a classifier tells, of hundreds of labels too
-        where each comes back often."""
+        where each comes back often. A list to which many rows add a value that comes once has no end."""
         if self.objects or self.is_text:
             return False
         different, rows = len(different_labels(self.filled)), len(self.filled)
-        return 1 < different <= min(rows / 2, max(CATEGORIES, min(_LABELS, rows / _OFTEN)))
+        once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
+        is_open = 2 * once > different and once > rows / _ONCE
+        return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_LABELS, rows / _OFTEN)))
 
 
 def columns_of(path: Path, encoding: str | None = None) -> list[Column]:

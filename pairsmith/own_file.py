@@ -40,6 +40,7 @@ _LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished out
 _HEADER_WORDS = 7  # a longer header is a row of a file without headers
 _NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
 _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
+_COPIED = 50  # one row in so many
 _PATHS = 8  # texts in objects, and columns, that are named
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"\S*\d\S*")
@@ -66,6 +67,14 @@ class Guess(NamedTuple):
     schema: Json | None = None
     asked: tuple[str, ...] = ()
 
+    @property
+    def copies(self) -> int:
+        """How many outputs are their inputs again, as sentences are in which nothing was to be mended; 0 where they are
+        so few that they may be mistakes, or the kind of task does not mind."""
+        same = sum(map(str.__eq__, self.outputs, self.asked)) if self.asked else 0
+        minds = KINDS[self.task["kind"]].defaults.get("curate.gates.echo", True)
+        return same if minds and same > 1 and same * _COPIED >= len(self.outputs) else 0
+
 
 def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     """Look at the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another; `kind` is the kind of
@@ -76,7 +85,11 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
     schema = schema_of(guessed.outputs) if guessed.kind == "pair" and kind in ("", "extract") else None
     if schema is None:
-        return guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
+        guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
+        if guessed.copies:
+            what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs are their inputs again"
+            guessed.why.append(f"{what}: the gate 'echo' is off, so they stay")
+        return guessed
     why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
     if choices and first_rows(path, names_of(path, encoding), encoding, behind=LOOKED_AT):
@@ -194,24 +207,16 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         _refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
-    output = next((column for column in columns if column.filled and column.called(OUTPUT)), None)
+    output, shown_by = _output(columns, texts, wanted)
+    if not sides:  # as the hub has them: {"translation": {"en": ..., "de": ...}}
+        inner = [c for column in columns if column.nested for c in inner_columns(column)]
+        sides = {code: c for c in inner if c.is_text and (code := language_code(c.header.rpartition(".")[2]))}
     if len(sides) != 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
             sides.setdefault(language_of(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
-    shown_by = "it is called so"
-    if output is None and wanted == "extract":
-        output = next((column for column in columns if column.objects), None)
-        shown_by = "it holds JSON objects"
-    if output is None and wanted in ("", "classify"):
-        labels = [c for c in columns if c.is_category and (wanted or c.called(LABELS))]
-        output = min(labels, key=lambda column: len(set(column.filled)), default=None)
-        shown_by = "it is called so, and its values come back" if not wanted else "its values come back"
-    if output is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
-        output = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
-        shown_by = "it alone stands beside the input"
     inputs, columns = _inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
@@ -223,13 +228,14 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
     # A head is called "ticket subject" as well: of those that are called an input, the longest is the body.
-    body = max(inputs, key=lambda column: (column.called(INPUT), column.words, len("".join(column.filled))))
+    asks = _side(inputs, "user") if role_of(output.header) else None
+    body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
     heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
     kind, settings = settings_of([*heads, body], output, ())
     why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
-    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) else "free"}
+    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or role_of(output.header) else "free"}
     values = different_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
@@ -239,7 +245,53 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
+    why += _belongs([column for column in inputs if column not in (body, *heads) and not _is_system(column)])
     return _with_extra(guessed, [output, body, *heads], columns)
+
+
+def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> tuple[Column | None, str]:
+    """The column of what is answered, and what shows it. Of several that are called so, what a person wrote as a reply
+    goes before its label, and any of them before `answer_id` and numbers, which a named kind of task may want."""
+    label = unpaired(column.header for column in columns)
+    called = [c for c in columns if c.filled and c.called(OUTPUT) and (c.header != label or wanted == "classify")]
+
+    def fits(column: Column) -> bool:
+        if wanted == "classify":
+            return column.is_category or column.called(LABELS)
+        return column.objects if wanted == "extract" else column.is_text and column.called(REPLY)
+
+    best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
+    shown_by = "it is called so"
+    if best and (fits(best) or wanted not in ("classify", "extract")):
+        return best, shown_by
+    if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
+        return objects, "it holds JSON objects"
+    labels = [c for c in columns if c.is_category and (wanted or c.called(LABELS))]
+    if wanted in ("", "classify") and labels:
+        named = "it is called so, and its values come back" if not wanted else "its values come back"
+        return min(labels, key=lambda column: (column.is_bare, len(set(column.filled)))), named
+    if best is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
+        best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
+        shown_by = "it alone stands beside the input"
+    if best is None and _side(texts, "user"):
+        best, shown_by = _side(texts, "assistant"), "it is called as who answers"
+    return best, shown_by
+
+
+def _side(texts: Sequence[Column], role: str) -> Column | None:
+    """The one column of texts that is called as who speaks."""
+    spoken = [column for column in texts if role_of(column.header) == role]
+    return spoken[0] if len(spoken) == 1 else None
+
+
+def _is_system(column: Column) -> bool:
+    return " ".join(column.header.split()).casefold() == "system"
+
+
+def _belongs(others: Sequence[Column]) -> list[str]:
+    """How to have more columns of texts in the input."""
+    names = " or ".join(repr(column.header) for column in others[:_PATHS])
+    return [f"if {names} belongs to the input, join them there: `pairsmith docs seeds`, Other columns"] if names else []
 
 
 def _inputs(
@@ -315,10 +367,10 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     why = [f"'{text.header}' holds {what} ({_size(text)})"]
     others = [column for column in columns if column.is_text and column is not text][:_PATHS]
     if others:
-        side, names = "input" if finished else "output", " or ".join(repr(column.header) for column in others)
-        why.append(f'if {names} is its {side}, write kind = "pair" and name both as input and output')
+        names = " or ".join(repr(column.header) for column in others)
+        why.append(f'if {names} is its input or output, write kind = "pair" and name both as input and output')
         if not finished:
-            why.append(f"if {names} belongs to the input, join them there: `pairsmith docs seeds`, Other columns")
+            why += _belongs(others)
         if len(others) == 1 and language_of(others[0].filled) != language_of(text.filled):
             why.append("if one is the translation of the other, name that kind, as with --kind translate")
     settings = {"columns": {"text": text.header}}
@@ -330,6 +382,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
     label = unpaired(column.header for column in columns)
     rest = [column for column in columns if column not in used and column.header != label]
+    if guessed.kind == "pair":  # read as well: a row's own system prompt, and the objects that a side stands in
+        rest = [c for c in rest if not (_is_system(c) or any(one.header.startswith(f"{c.header}.") for one in used))]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]

@@ -48,6 +48,8 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             "",
             *(() if imported else _EXEMPLARS),
             *(_lengths(guessed.outputs) if guessed.outputs else ()),
+            *(("# An output may be its input again.", "echo = false") if guessed.copies else ()),
+            *(("",) if guessed.outputs else ()),
             *(_room(guessed.outputs) if guessed.outputs else ()),
         ]
     )
@@ -77,7 +79,6 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
         "[curate.gates]",
         f"# The outputs have {span} {'word' if span == '1' else 'words'}.",
         f"length = {{ {bounds} }}",
-        "",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _TABLE = """
 af=Afrikaans ar=Arabic az=Azerbaijani be=Belarusian bg=Bulgarian bn=Bengali bs=Bosnian ca=Catalan cs=Czech cy=Welsh
 da=Danish de=German el=Greek en=English eo=Esperanto es=Spanish et=Estonian eu=Basque fa=Persian fi=Finnish
@@ -13,6 +15,7 @@ si=Sinhala sk=Slovak sl=Slovenian sq=Albanian sr=Serbian sv=Swedish sw=Swahili t
 tr=Turkish uk=Ukrainian ur=Urdu uz=Uzbek vi=Vietnamese xh=Xhosa yo=Yoruba zh=Chinese zu=Zulu
 """
 _NAMES = dict(row.split("=") for row in _TABLE.split())
+_REGION = re.compile(r"(?<=\A[a-z]{2})[-_](?:[A-Z]{2}|[A-Z][a-z]{3})\Z")
 _CODES = {name.casefold(): code for code, name in _NAMES.items()} | {code: code for code in _NAMES}
 
 
@@ -22,5 +25,6 @@ def language_name(code: str) -> str:
 
 
 def language_code(name: str) -> str | None:
-    """The two letters of the language that is called so, by them or in English; None for what is no language."""
-    return _CODES.get(name.strip().casefold())
+    """The two letters of the language that is called so, by them, with a region or a script (`pt-BR`), or in English;
+    None for what is no language."""
+    return _CODES.get(_REGION.sub("", name.strip()).casefold())

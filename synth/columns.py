@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
 import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,8 +26,6 @@ MAX_CHARS = 100_000
 """A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
 MOST_COLUMNS = 16_384  # as a spreadsheet has
 _NAMED = 20  # columns, in a sentence
-
-
 _HALF = re.compile("[\ud800-\udfff]")
 _UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show nothing: joiners, marks of direction
 
@@ -93,11 +94,7 @@ _ROWS = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
-_UNPAIRED = (
-    "prompt",
-    "completion",
-    "label",
-)  # TRL's unpaired preferences: a label that is false tells a bad completion
+_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: a label that is false tells a bad one
 LIKED = "is liked"  # our name for that label; none that a spec can give
 _JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
@@ -343,7 +340,7 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         text = plain_text(cell := cells.get(name))
         if isinstance(text, Fault):
             return text
-        values[name] = _JsonText.of(text, cell) if isinstance(cell, int | float) else text
+        values[name] = _JsonText.of(text, cell) if text and isinstance(cell, int | float) else text
     if not any(map(len, values.values())):
         return Fault("blank", f"there is no text in {', '.join(sorted(names))}.")
     try:
@@ -396,12 +393,12 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may be empty or a number."""
-    if cell is None:
+    """The text of a cell that may be empty, a number or a date."""
+    if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
-    text = checked(str(cell) if isinstance(cell, int | float) else cell)
+    text = checked(str(cell) if isinstance(cell, int | float | Decimal | date) else cell)
     return "" if isinstance(text, Fault) and text.code == "blank" else text
 
 
@@ -410,6 +407,7 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if isinstance(cell, Fault):
         return cell
     part = f" in {of}" if of else ""
+    cell = None if _is_nan(cell) else cell
     if cell is not None and not isinstance(cell, str):
         value = repr(cell)
         value = value if len(value) <= 40 else f"{value[:40]}..."
@@ -424,3 +422,8 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if len(text) > MAX_CHARS:
         return Fault("long", f"{len(text):,} characters, and at most {MAX_CHARS:,} are read.")
     return text
+
+
+def _is_nan(cell: object) -> bool:
+    """Whether a cell is what data frames have for an empty one."""
+    return isinstance(cell, float) and math.isnan(cell)

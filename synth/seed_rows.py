@@ -46,6 +46,7 @@ _AS_TEXT = {
     "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
 }
 _ROWS_OF_NAMES = 100
+_SAVED = ("state.json", "dataset_dict.json")  # in a folder that `datasets` saved
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
 _TURN = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
@@ -72,8 +73,7 @@ def rows_of(
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        ending = next((path.suffix for path in path.iterdir() if path.suffix in _ENDINGS), ".txt")
-        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{ending}".'
+        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{_ending_in(path)}".'
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
@@ -109,19 +109,20 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
     quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
-    other = (
-        f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]:"
-        ' a line is a seed, or with format = "document" a file is.'
-    )
+    other = f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]"
+    of_text = ': a line is a seed, or with format = "document" a file is.'
+    if path.is_dir():
+        saved = any((path / name).is_file() for name in _SAVED)
+        named = path.resolve() if saved else path.resolve() / f"*{_ending_in(path)}"
+        raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else of_text))
     if not path.is_file():
-        there = path.is_dir()
-        fix = other.format(f"{path.resolve() / '*.txt' if there else path}") if there or "*" in path.name else f"{fix}."
-        raise InputError(f"'{path}' is a folder." if there else f"there is no file '{path}'.", fix=fix)
+        fix = f"{other.format(path)}{of_text}" if "*" in path.name else f"{fix}."
+        raise InputError(f"there is no file '{path}'.", fix=fix)
     kind = _told_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
-        fix = other.format("this one")
+        fix = f"{other.format('this one')}{of_text}"
         raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
@@ -131,6 +132,9 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     elif kind == "json" and (key := _list_inside(content)):
         fix = f"Write that list alone into the file, as `jq .{key}` does."
         raise InputError(f"is one object, and its rows are the list '{key}'.", where=path.name, fix=fix)
+    elif kind == "json" and _is_table(content):
+        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` if each is one."
+        raise InputError("is one object, whose values are columns of a table, or its rows.", where=path.name, fix=fix)
     else:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
@@ -150,6 +154,10 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
     return list(row)
 
 
+def _ending_in(folder: Path) -> str:
+    return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _ENDINGS), ".txt")
+
+
 def _list_inside(content: bytes) -> str | None:
     """The key of the first list of objects in a file that is one object; None where that is a row: it has texts of its
     own, or the objects are turns of a chat."""
@@ -166,6 +174,18 @@ def _list_inside(content: bytes) -> str | None:
             ):
                 return str(key)
     return None
+
+
+def _is_table(content: bytes) -> bool:
+    """Whether a file is one object of columns, as data frames write a table, or of rows by their names: values that are
+    lists of one length, or objects with the same keys."""
+    with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
+        value = _value(content.decode("utf-8-sig"))
+        held = list(value.values()) if isinstance(value, dict) else []
+        lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in held)
+        objects = all(isinstance(one, dict) and len(one) > 1 for one in held) and len(set(map(frozenset, held))) == 1
+        return len(held) > 1 and ((lists and len(set(map(len, held))) == 1) or (objects and not _TURN & held[0].keys()))
+    return False
 
 
 def _told_by_name(source: SeedSource, path: Path) -> str:

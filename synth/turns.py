@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
@@ -112,8 +113,10 @@ def _sides(cells: Cells) -> list[Message] | Fault:
 
 
 def written(cell: object) -> object:
-    """An output that is no text but a label's number or a record, as the JSON that it is."""
-    return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
+    """An output that is no text but a label's number or a record, as the JSON that it is. JSON has no NaN and no
+    infinity: orjson would write null."""
+    known = isinstance(cell, bool | int | dict) or (isinstance(cell, float) and math.isfinite(cell))
+    return orjson.dumps(cell).decode() if known else cell
 
 
 def turns_of(cell: object) -> list[Message] | Fault:

@@ -37,6 +37,7 @@ from schemas.project import Project
 from schemas.records import Artifact, Record, content_id
 from schemas.spec import TrainSettings
 from schemas.store import Store
+from schemas.wording import counted
 from train.base_model import Base, compute_dtype
 from train.intervals import Interval, difference, share
 
@@ -137,7 +138,7 @@ def train_reward(
     held_out = held_out_seeds([c.preference.chosen.seed_id for c in fitting])
     learned = [c for c in fitting if c.preference.chosen.seed_id not in held_out]
     tested = [c.preference for c in fitting if c.preference.chosen.seed_id in held_out]
-    refuse_few([c.preference for c in fitting])
+    refuse_few([c.preference for c in fitting], too_long=len(compared) - len(fitting))
     with replaced_folder(folder) as partial:
         _fit(learned, base, tokenizer, settings, partial, progress)
         accuracy, length, gain, rule = _tested(partial, tested, [c.preference for c in learned], rules, project)
@@ -167,17 +168,20 @@ def held_out_seeds(seed_ids: Sequence[str]) -> set[str]:
     return {id_ for id_ in seed_ids if int(content_id("reward-test", id_)[:8], 16) % _HELD_OUT == 0}
 
 
-def refuse_few(preferred: Sequence[Preference]) -> None:
-    """Raises NoWork for too few preferences, or preferences of too few inputs."""
+def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
+    """Raises NoWork for too few preferences, or preferences of too few inputs; `too_long` more do not fit."""
     inputs = len({preference.chosen.seed_id for preference in preferred})
     tested = len(held_out_seeds([preference.chosen.seed_id for preference in preferred]))
     if len(preferred) >= LEAST_PAIRS and inputs >= LEAST_INPUTS and 0 < tested < inputs:
         return
+    longer = f" ({too_long} more are longer than train.max_length)" if too_long else ""
     raise NoWork(
-        f"there are {len(preferred)} preferences of {inputs} inputs; a reward model takes {LEAST_PAIRS} of"
-        f" {LEAST_INPUTS}.",
+        f"there are {counted(len(preferred), 'preference', 'preferences')} of {counted(inputs, 'input', 'inputs')}"
+        f"{longer}; a reward model takes {LEAST_PAIRS} of {LEAST_INPUTS}.",
         why="With fewer it learns which answer is longer, and nobody could tell.",
-        fix="Let people review more candidates of the same inputs (edits, rejections, rankings), or score with"
+        fix="Raise train.max_length."
+        if too_long
+        else "Let people review more candidates of the same inputs (edits, rejections, rankings), or score with"
         " curate.score.model = 'auto'.",
     )
 

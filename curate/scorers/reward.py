@@ -50,6 +50,7 @@ class RewardModel:
         added = tokenizer.added_tokens_decoder.values()
         self._control = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
         self._own_pad = self._text_config.pad_token_id
+        self._limit, self._padding_was_tried = _most_tokens(model), False
         for head in (getattr(model, name, None) for name in ("score", "classifier")):
             if head is not None and next(head.parameters(), None) is not None:
                 # A 16-bit head rounds logits to two or three digits, which makes ties of close candidates.
@@ -86,9 +87,8 @@ class RewardModel:
             tokens = encoded(self._tokenizer, chat, output)
         except Exception as error:
             return Reason("crashed", f"the tokenizer raised {type(error).__name__}: {error}")
-        limit = getattr(self._text_config, "max_position_embeddings", None)
-        if limit is not None and len(tokens.ids) > limit:
-            return Reason("overlong", f"{len(tokens.ids)} tokens, the model reads {limit}")
+        if self._limit is not None and len(tokens.ids) > self._limit:
+            return Reason("overlong", f"{len(tokens.ids)} tokens, the model reads {self._limit}")
         return tokens
 
     def _safely(self, rows: list[Tokens]) -> list[Score]:
@@ -96,7 +96,10 @@ class RewardModel:
         problem = None
         if len(rows) == 1 or size <= self._fits:
             try:
-                return [_as_score(logit) for logit in self._logits(rows)]
+                logits = self._logits(rows)
+                if not self._reads_padding(rows, logits):
+                    return [_as_score(logit) for logit in logits]
+                self._fits, no_memory = 0, False
             except Exception as error:  # whatever a model's code raises
                 problem = f"the model raised {type(error).__name__}: {str(error)[:200]}"
                 if no_memory := _is_of_memory(error):
@@ -108,6 +111,18 @@ class RewardModel:
             return [Score(None, Reason("crashed", problem or ""))]
         half = len(rows) // 2
         return [*self._safely(rows[:half]), *self._safely(rows[half:])]
+
+    def _reads_padding(self, rows: list[Tokens], logits: list[float]) -> bool:
+        """Whether the shortest row of a first batch with padding comes out otherwise alone, as of models that look at
+        padding whatever the mask says (XLNet, FNet, YOSO): their rows are read one by one."""
+        if self._padding_was_tried or len(rows[0].ids) == len(rows[-1].ids):
+            return False
+        import torch
+
+        self._padding_was_tried = True
+        alone = self._logits(rows[-1:])[0]
+        noise = max(1e-3, 16 * torch.finfo(self._model.dtype).eps)  # of sums in another order
+        return abs(alone - logits[-1]) > noise * max(1.0, abs(alone))
 
     def _logits(self, rows: list[Tokens]) -> list[float]:
         """Raw logits of right-padded rows.
@@ -139,6 +154,16 @@ class RewardModel:
     def _read(self, logits: torch.Tensor) -> torch.Tensor:
         """[rows]: the number of each row in logits [rows, labels]."""
         return logits[:, 0]
+
+
+def _most_tokens(model: Any) -> int | None:
+    """The longest row that the model has positions for, None where it has one for each. RoBERTa and its kind count
+    them from behind that of padding; a row beyond them would end a CUDA process."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, part in model.named_modules():
+        if name.endswith(".position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            return int(part.num_embeddings - part.padding_idx - 1)
+    return limit if limit and limit > 0 else None  # XLNet's says -1
 
 
 def chat_tokens(tokenizer: Any, input: str, output: str) -> list[int]:

@@ -249,6 +249,11 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         ('{"not_calm": "yes", "bright": "no"}', None),
         ("**calm**: Yes, it is.\n**bright**: No\n", {"calm": 1.0, "bright": 0.0}),
         ("| calm | yes |\n| bright | no |", {"calm": 1.0, "bright": 0.0}),
+        ("- **calm**: **Yes**\n- **bright**: **No**", {"calm": 1.0, "bright": 0.0}),
+        ("| **calm**     | **yes** |\n| **bright**   | **no**  |", {"calm": 1.0, "bright": 0.0}),
+        ("calm:         yes\nbright:       no", {"calm": 1.0, "bright": 0.0}),
+        ("calm:\n\n\n\n\nyes\nbright: no", None),
+        ('{"calm": "", "": "", "x": "yes", "bright": "no"}', None),
         ("calm: yes/no\nbright: yes/no", None),
         ("calm: yes or no\nbright: no", None),
         ("yes", None),
@@ -266,6 +271,7 @@ def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, fl
         '{"follows_prompt": true, "true": false, "reads_well": true}',
         "follows_prompt: true\ntrue: false\nreads_well: true",
         '{"follows_prompt": "yes", "true": "no", "reads_well": "yes"}',
+        "**follows_prompt**: **yes**\n**true**:    **no**\n**reads_well**: **yes**",
     ],
 )
 def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -> None:

@@ -62,6 +62,10 @@ def test_selection_says_what_it_changed() -> None:
     words = in_words(selection.as_json)
     assert words.startswith("keeping the best left 120 rows out, of 40 inputs with more")
     assert "(longer is better)" in words
+    flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
+    unmoved = selected(flat, 1)
+    assert unmoved is not None
+    assert in_words(unmoved.as_json).endswith("; length explains 0% of the score within inputs")
 
 
 def test_selection_that_changed_nothing_says_so() -> None:

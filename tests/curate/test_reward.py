@@ -15,7 +15,7 @@ from curate.rules import asked_of
 from curate.scorers import Score
 from curate.scorers.reward import RewardModel, batches, chat_tokens, open_reward_model, reward_scorer
 from schemas.errors import MissingDependency, SpecError
-from schemas.records import Imported, Message, Pair
+from schemas.records import Imported, Message, Pair, Reason
 from tests.curate import tiny
 
 
@@ -100,7 +100,10 @@ class Poisoned:
     """A model that raises, or answers NaN, wherever one word stands."""
 
     def __init__(self, model: Any, word: int, how: str) -> None:
-        self._model, self._word, self._how, self.config, self.device = model, word, how, model.config, model.device
+        self._model, self._word, self._how = model, word, how
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def eval(self) -> Poisoned:
         return self
@@ -266,8 +269,11 @@ class Small:
     """A model with memory for so many tokens of a batch."""
 
     def __init__(self, model: Any, tokens: int) -> None:
-        self._model, self._tokens, self.config, self.device = model, tokens, model.config, model.device
+        self._model, self._tokens = model, tokens
         self.tried: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
     def eval(self) -> Small:
         return self
@@ -293,3 +299,39 @@ def test_a_batch_that_does_not_fit_is_halved_and_later_ones_begin_smaller(folder
     failed = [tokens for tokens in small.tried if tokens > 150]
     assert len(failed) <= 2, "later batches are no larger than what fitted"
     assert len(small.tried) < 96 / 3
+
+
+def random_model(folder: Path, kind: str, **more: Any) -> Path:
+    """An untrained model of another architecture, with words for its tokens and no template."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(kind, vocab_size=len(tiny.WORDS) + 10, num_labels=1, pad_token_id=5, **more)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for weights in model.parameters():
+        if weights.dim() > 1:
+            torch.nn.init.normal_(weights, std=0.3)
+    model.save_pretrained(folder)
+    tiny.tokenizer(template=False, adds_bos=False).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_that_reads_padding_gets_its_rows_one_by_one(tmp_path: Path) -> None:
+    """Whatever the mask says, XLNet looks at what stands at the end: a row had another score beside a longer one. Its
+    config says -1 of its positions, by which every row was too long."""
+    folder = random_model(tmp_path / "xlnet", "xlnet", d_model=32, n_layer=2, n_head=4, d_inner=48)
+    rows = [("ban", " ".join(tiny.WORDS[n : n + length])) for n, length in enumerate((30, 21, 12, 5, 3))]
+    alone = [values(open_reward_model(folder, batch_tokens=4096), [row])[0] for row in rows]
+    together = values(open_reward_model(folder, batch_tokens=4096), rows)
+    assert together == pytest.approx(alone, abs=1e-4)
+
+
+def test_a_model_that_counts_positions_behind_its_padding_reads_fewer_tokens(tmp_path: Path) -> None:
+    """RoBERTa's 512 positions are for 510 tokens, or 514 for 512: a longer row crashed, and on a GPU all after it."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    folder = random_model(tmp_path / "roberta", "roberta", max_position_embeddings=26, **sizes)
+    rows = [("ban", " ".join(tiny.WORDS[:words])) for words in (19, 20)]
+    whole, longer = scored(open_reward_model(folder, batch_tokens=4096), rows)
+    assert whole.value is not None
+    assert longer.reason == Reason("overlong", "21 tokens, the model reads 20")

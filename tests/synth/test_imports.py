@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -385,10 +387,34 @@ def test_a_line_added_above_makes_no_other_pair(tmp_path):
     assert first < second
 
 
+def test_a_date_is_a_text_in_a_column(tmp_path: Path) -> None:
+    """A moment in Parquet, which is a text in CSV, cost every row of the file."""
+    table = {"input": ["a"], "output": ["b"], "at": [datetime(2026, 1, 2, 3, 4)], "price": [Decimal("1.50")]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
+    source = SeedSource(path="a.parquet", kind="pair", columns={"at": "at", "price": "price"})
+    (seed,) = read_seeds([source], tmp_path).seeds
+    assert seed.columns == {"at": "2026-01-02 03:04:00", "price": "1.50"}
+
+
 def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
     """Datasets write labels as 0 and 1, and records as objects; each is the text that its JSON is."""
     rows = [("good", 1), ("bad", 0), ("so so", True), ("order 7", {"order": 7, "late": True})]
     assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
+
+
+def test_what_a_data_frame_has_for_an_empty_cell_is_no_answer(tmp_path: Path) -> None:
+    """NaN was learnt as the answer null, refused as a system prompt, and written as nan into columns and references."""
+    nan = float("nan")
+    reading = read(tmp_path, [{"input": "a", "output": nan}, {"input": "b", "output": 1, "system": nan, "team": nan}])
+    assert [problem.what for problem in reading.problems] == ["blank: there is no text in output."]
+    (seed,) = reading.seeds
+    assert (seed.body, seed.reference, seed.system) == ("b", "1", None)
+    with pytest.raises(InputError, match="expected text in output, found float inf"):
+        pairs([("a", float("inf"))])
+    rows = [{"text": "b", "team": nan, "best": nan, "n": nan}]
+    kept = {"columns": {"team": "team"}, "reference": "best", "input": "{{ text }}{% if n %}, {{ n }}{% endif %}"}
+    (seed,) = read(tmp_path, rows, kind="input", **kept).seeds
+    assert (seed.text, seed.columns, seed.reference) == ("b", {"team": ""}, None)
 
 
 @pytest.mark.parametrize(
