@@ -14,9 +14,10 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from pairsmith.serve.access import Role
+from pairsmith.serve.access import ALL, Role
 from schemas.errors import NoWork
-from schemas.spec import Spec
+from schemas.spec import Spec, TrainSettings
+from schemas.spec_file import set_keys
 from schemas.store import Store
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import answer
@@ -317,6 +318,27 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
     assert "'many' is not a number above 0" in unescape(model)
 
 
+def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
+    """At the rate that the embedded base learns by a larger one is ruined: the rate goes with that base and comes back
+    with it, which is said; one that a person has chosen stays."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    rate = TrainSettings().learning_rate
+
+    def takes(base: str) -> tuple[float, int, bool]:
+        answer = browser.post("/p/tickets/setup/model", data={"base": base}, follow_redirects=True)
+        train = spec_of(service, "tickets").train
+        assert train.base == base
+        return train.learning_rate, train.batch, "the learning rate and the batch that fit" in unescape(answer.text)
+
+    assert takes("Qwen/Qwen3-1.7B") == (rate, 8, True)
+    assert takes("Qwen/Qwen3-0.6B") == (rate, 8, False)
+    assert takes("embedded") == (1e-3, 4, True)
+    path = service.workspace.folder("tickets") / "pairsmith.toml"
+    path.write_text(set_keys(path.read_text(), {"train.learning_rate": 3e-4}))
+    assert takes("Qwen/Qwen3-0.6B") == (3e-4, 4, False)
+    assert takes("embedded") == (3e-4, 4, False)
+
+
 @pytest.mark.parametrize(
     ("step", "form", "says"),
     [
@@ -429,9 +451,77 @@ def test_a_new_project_trains_the_embedded_base_as_init_does(service: Service) -
         assert spec.evaluate.samples == 1
 
 
-def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
+def test_on_a_gpu_a_new_project_tunes_the_base_that_fits_there_as_init_does(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor gets it too: it is one of the known ones. It is not trained at the embedded one's rate."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho NVIDIA RTX 4090, 24564\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    service.person("maker", Role.editor, ALL)
+    made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    sent = service.browser("maker").post("/new", data={"name": "theirs", "pasted": "a kettle\na lamp"})
+    assert sent.status_code == 303, sent.text
+    for name in ("ideas", "theirs"):
+        train = spec_of(service, name).train
+        assert (train.base, train.learning_rate) == ("Qwen/Qwen3-4B-Instruct-2507", TrainSettings().learning_rate)
+
+
+GERMAN = "".join(f"{what} {where}\n" for what in ("ein rotes Boot", "eine nasse Gasse", "ein altes Schloss")
+                 for where in ("im Nebel", "am Hafen", "bei Nacht", "im Frühling"))  # fmt: skip
+
+
+def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> None:
+    """Else every answer in it would be paid for and kept out; what a person says comes first, and too few lines tell
+    nothing. The language stands under Style, where it is changed."""
+    browser = made(service, "scenes", "s.txt", GERMAN)
+    assert spec_of(service, "scenes").task.language == "de"
+    made(service, "few", "f.txt", "ein Boot\n")
+    assert spec_of(service, "few").task.language == "en"
+    made(service, "asked", "a.txt", GERMAN, language="nl")
+    assert spec_of(service, "asked").task.language == "nl"
+    made(service, "abroad", "b.txt", GERMAN, kind="translate", to="fr")
+    assert spec_of(service, "abroad").task.languages == ("de", "fr")
+    made(service, "back", "c.txt", GERMAN, kind="translate", to="de", lines="output")
+    assert spec_of(service, "back").task.languages == ("en", "de")
+    style = {"style": "In einem Satz."}
+    assert browser.post("/p/scenes/setup/style", data=style).status_code == 303
+    assert spec_of(service, "scenes").task.language == "de"
+    assert 'maxlength="2" pattern="[a-z]{2}" value="de"' in browser.get("/p/scenes/setup").text
+    assert browser.post("/p/scenes/setup/style", data={**style, "language": "it"}).status_code == 303
+    assert spec_of(service, "scenes").task.language == "it"
+    refused = browser.post("/p/scenes/setup/style", data={**style, "language": "Deutsch"})
+    assert refused.status_code in (400, 422)
+    assert 'value="Deutsch"' in refused.text
+
+
+def test_where_the_tokenizer_is_here_the_room_is_measured_as_init_does(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pasted outputs, of worked examples and of columns that a person names: half as much again as the longest
+    takes, where its bytes would be five times too many."""
+    tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
+    read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
+    read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    (tmp_path / "cache" / "smollm2-135m-instruct").mkdir(parents=True)
+    read.save(str(tmp_path / "cache" / "smollm2-135m-instruct" / "tokenizer.json"))
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    made(service, "whole", "o.txt", "road " * 200 + "\n", lines="output")
+    assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
+    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    example = {"style": "Say where it is.", "input": "Where?", "output": "road " * 100}
+    assert browser.post("/p/answers/setup/style", data=example).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 320
+
+
+def test_how_long_a_test_answer_may_be_is_set_on_the_page(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
     longest; the number stands under Test and leaves the other settings of the sampling as they are."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "nothing"))
     browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
     assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
     made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")

@@ -225,7 +225,8 @@ def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: Fo
     typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
     prices = {name: getattr(teacher, key) for name, key in PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
-    typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
+    typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": ""}
+    typed |= {"max_usd": spec.budget.max_usd or ""}
     typed |= checks.fields(project)
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
@@ -353,7 +354,8 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
         elif step in checks.STEPS:
-            save_keys(request, caller, project, checks.STEPS[step](held, texts))
+            save_keys(request, caller, project, keys := checks.STEPS[step](held, texts))
+            done = "rate" if "train.learning_rate" in keys else done
         elif step == "cap":
             cap_usd = positive(texts.get("max_usd", ""), float, "max_usd")
             save_keys(request, caller, project, {"budget.max_usd": cap_usd})
@@ -370,9 +372,10 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
 
 def _style_keys(items: Any, evaluate: EvaluateSettings) -> dict[str, Any]:
     """Examples show how long an answer of the test is, where nothing has said it."""
-    style = next((_plain(value) for name, value in items if name == "style"), "")
+    typed = {name: _plain(value) for name, value in items if name in ("style", "language")}
     examples = _whole(_examples(items))
-    keys: dict[str, Any] = {"task.style": style, "exemplars": examples or None}
+    keys: dict[str, Any] = {"task.style": typed.get("style", ""), "exemplars": examples or None}
+    keys |= {"task.language": typed["language"]} if typed.get("language") else {}
     if examples and "sampling" not in evaluate.model_fields_set:
         room = {"max_tokens": room_of([example["output"] for example in examples])}
         keys["evaluate.sampling"] = evaluate.sampling.model_dump(exclude_defaults=True) | room

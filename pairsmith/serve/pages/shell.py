@@ -211,6 +211,7 @@ DONE = {
     "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
     "records": "Saved. Every output is a JSON object, so the task is to extract now; schema.json has their keys.",
     "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
+    "rate": "Saved, with the learning rate and the batch that fit this model; those before were another one's.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",
