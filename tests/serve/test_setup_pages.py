@@ -545,6 +545,17 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(
     assert "is not a number above 0" in unescape(refused.text)
 
 
+def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None:
+    """It is what most people have: the form of a new project and that of other seeds say what the command line does."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    files = {"file": ("Anfragen März.xlsx", b"PK")}
+    for path, form in (("/new", {"name": "sheet"}), ("/p/tickets/setup/seeds", {})):
+        refused = browser.post(path, data=form, files=files)
+        assert refused.status_code in (400, 422)
+        assert "is a spreadsheet, and only text is read." in refused.text
+        assert "Save it as &#34;CSV UTF-8&#34;." in refused.text
+
+
 def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:
     """It is named among the teachers; that an owner has to allow its host first is said beside it until one has."""
     browser = made(service, "local", "i.txt", "a kettle\na lamp\n")

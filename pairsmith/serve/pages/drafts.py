@@ -33,6 +33,7 @@ from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from synth.seed_rows import refuse_other
 from synth.seeds import read_seeds
 
 PASTED = "seeds.txt"
@@ -211,9 +212,12 @@ def _labels(text: str) -> dict[str, str]:
 
 
 def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
-    """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
+    """Name and content of what was pasted or uploaded. Raises InputError where nothing was, and for
+    a spreadsheet."""
     if file is not None and file.filename:
-        return _plain_name(Path(file.filename.replace("\\", "/"))), file.file.read()
+        name = _plain_name(Path(file.filename.replace("\\", "/")))
+        refuse_other(name)
+        return name, file.file.read()
     lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")

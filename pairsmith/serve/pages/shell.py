@@ -72,7 +72,7 @@ class PageRoute(APIRoute):
                 return failed(request, error)
             except HTTPException as refused:
                 what = f"{str(refused.detail).rstrip('.')}."
-                return failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
+                return failed(request, Refusal(refused.status_code, what, fix="Send less, or choose it as a file."))
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(map(str, first["loc"][1:]))
