@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -543,6 +544,19 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
     refused = browser.post("/p/ideas/setup/test", data={"answer_tokens": "many"})
     assert "is not a number above 0" in unescape(refused.text)
+
+
+def test_a_file_that_has_not_changed_is_not_read_again_for_the_page(service: Service) -> None:
+    """Reading ten thousand rows took half a second of every view; one that was written anew is read anew."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    assert "late 0</span>" in browser.get("/p/tickets/setup").text
+    path = service.workspace.folder("tickets") / "seeds" / "t.csv"
+    at = path.stat()
+    path.write_text(TICKETS.replace("late 0", "gone 0"))
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+    assert "gone 0</span>" not in browser.get("/p/tickets/setup").text
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns + 1_000_000))
+    assert "gone 0</span>" in browser.get("/p/tickets/setup").text
 
 
 def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None:

@@ -181,7 +181,6 @@ def _setup(
         spec=spec,
         seeds=seeds,
         task=_task(now.project),
-        sources=sources(now.project),
         roles=ROLES,
         lines=LINES,
         job=job,
@@ -260,7 +259,7 @@ def _seeds(project: Project) -> dict[str, Any]:
     key = (project, there)
     kept = _read.get(project.folder)
     if kept is None or kept[0] != key:
-        _read[project.folder] = kept = (key, _seeds_now(project))
+        _read[project.folder] = kept = (key, {**_seeds_now(project), "sources": sources(project)})
         while len(_read) > _READ:
             _read.popitem(last=False)
     return kept[1]
