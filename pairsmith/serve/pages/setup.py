@@ -160,6 +160,7 @@ def _setup(
     seeds = _seeds(now.project)
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
+    shown = PreviewOutcome.of(preview) if preview else None
     spec, allowed = now.project.spec, state_of(request).policy.allowed()
     return project_page(
         request,
@@ -191,12 +192,14 @@ def _setup(
         hosts=[row for row in allowed if row["by"]],
         typed=_typed(now.project, seeds["of_the_test"], step, form),
         seen=meanwhile.marks(spec),
-        preview=PreviewOutcome.of(preview) if preview else None,
+        preview=shown,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        changed=_changed_since(preview, now) if preview else "",
+        changed=_changed_since(preview, shown.shaped_by and {"generate": shown.shaped_by}, now)
+        if preview and shown
+        else "",
         is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
-        forecast=_forecast(ForecastOutcome.of(forecast), spec.budget.max_usd) if forecast else None,
+        forecast=_forecast(forecast, now) if forecast else None,
     )
 
 
@@ -295,16 +298,17 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     }
 
 
-def _changed_since(preview: Receipt, now: Snapshot) -> str:
-    """The first setting of a generation that is not as it was in a preview; empty if all are."""
-    then = PreviewOutcome.of(preview).shaped_by
-    if then is None:  # of an older version
-        return "the spec" if preview.spec_hash != now.project.spec_hash else ""
-    return changed_since({"generate": then}, now.project, now.store)
+def _changed_since(receipt: Receipt, shaped_by: Mapping[str, Any] | None, now: Snapshot) -> str:
+    """The first setting that is not as it was in a preview or a forecast, of those that shape it; empty if all are."""
+    if shaped_by is None:  # of an older version
+        return "the spec" if receipt.spec_hash != now.project.spec_hash else ""
+    return changed_since(shaped_by, now.project, now.store)
 
 
-def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
-    """All of it, from a pilot: money, minutes and accepted rows with their intervals, and the project's cap."""
+def _forecast(receipt: Receipt, now: Snapshot) -> dict[str, Any]:
+    """All of it, from a pilot: money, minutes and accepted rows with their intervals, the project's cap, and what has
+    changed since."""
+    of = ForecastOutcome.of(receipt)
     whole = of.whole
     return {
         "seeds": of.seeds,
@@ -313,7 +317,8 @@ def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
         "minutes": between(whole.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
         "rows": between(whole.get("rows"), count, ""),
         "note": of.note,
-        "cap": of.beside_cap(cap),
+        "cap": of.beside_cap(now.cap_usd),
+        "changed": _changed_since(receipt, of.shaped_by, now),
     }
 
 
