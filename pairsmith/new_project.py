@@ -9,7 +9,7 @@ from typing import Any
 from pairsmith.teacher_search import FoundTeacher
 from schemas.errors import MissingDependency, UsageError
 from schemas.kinds import KindName
-from schemas.spec import TeacherSettings
+from schemas.spec import TeacherSettings, TrainSettings
 from schemas.spec_file import SPEC_NAME, set_keys
 from synth.prices import prices_of
 
@@ -144,6 +144,18 @@ def with_base(spec_text: str) -> str:
         return for_embedded(spec_text)
     why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})
+
+
+def keys_for_base(base: str, before: TrainSettings) -> dict[str, Any]:
+    """The keys of a spec that tunes another `base` from now on: what the embedded one learns by comes and goes with it.
+    A rate or a batch that somebody has chosen stays."""
+    keys: dict[str, Any] = {"train.base": base, "train.revision": None}
+    written = {key: value for key, value in _EMBEDDED.items() if key.startswith("train.")}
+    stands = {key: getattr(before, key.removeprefix("train.")) for key in written}
+    if before.base == "embedded" and stands == written:
+        return keys | dict.fromkeys(written)
+    chosen = {f"train.{name}" for name in before.model_fields_set} & written.keys()
+    return keys | written if base == "embedded" and not chosen else keys
 
 
 def for_embedded(spec_text: str) -> str:

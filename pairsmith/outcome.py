@@ -151,6 +151,8 @@ class ForecastOutcome(CommandOutcome):
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
+    shaped_by: Json | None = None
+    """What would shape a generation and a curation as well, by stage."""
 
     @property
     def note(self) -> str:

@@ -38,6 +38,7 @@ _LETTERS = {
     "cp1254": "çğıİöşüâî",
     "cp1257": "āčēģīķļņšūžąęėįųõäöüåæø",
 }
+_ALPHABETS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")  # none shares a word with Latin letters
 _SAMPLE = 200_000  # bytes
 _LINES, _AROUND = 3, 40  # signs on either side
 
@@ -133,10 +134,22 @@ def _likeliest(beyond: bytes, texts: dict[str, str]) -> str:
     if not texts:
         return ""
     best = from_bytes(beyond, cp_isolation=list(texts)).best()
-    if best is not None and best.encoding in texts and best.encoding not in _LETTERS:
-        return best.encoding
     latin = [known for known in texts if known in _LETTERS]
+    known = best.encoding if best is not None else ""
+    mixes = bool(latin) and known in _ALPHABETS and _mixes(texts.get(known, ""))
+    if known in texts and known not in _LETTERS and not mixes:
+        return known
     return max(latin or texts, key=lambda known: _usual(texts[known], known))
+
+
+def _mixes(text: str) -> bool:
+    """Whether most letters of another alphabet stand within words of Latin letters, as `д` in `nдchste` does."""
+    beyond, mixed = 0, 0
+    for before, letter, behind in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+        if letter.isalpha() and not letter.isascii():
+            beyond += 1
+            mixed += any(beside.isascii() and beside.isalpha() for beside in (before, behind))
+    return 2 * mixed > beyond
 
 
 def _usual(text: str, encoding: str) -> float:

@@ -83,10 +83,21 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
 
 
 def answer_tokens(outputs: Sequence[str]) -> int:
-    """So many tokens that each of these outputs is an answer: no token is shorter than a byte. What the setting is
-    without a file, at most: an untuned model that does not end costs all of them, again and again."""
-    longest = max((len(output.encode()) for output in outputs), default=0)
-    return min(_USUAL, _rounded(longest))
+    """So many tokens that each of these outputs is an answer: half as much again as the longest takes of the embedded
+    base. Where its tokenizer is not here yet no token is taken to be shorter than a byte, about five times too many for
+    English, and the most is what the setting is without a file: an untuned model that does not end costs all of them,
+    again and again."""
+    return _measured(outputs)[0]
+
+
+def _measured(outputs: Sequence[str]) -> tuple[int, int | None]:
+    """That, and the tokens of the longest where the tokenizer is here."""
+    from train.fertility import longest, tokenizer_of
+
+    if tokenizer := tokenizer_of(TrainSettings(), Path()):
+        takes = longest(tokenizer, outputs)
+        return max(_rounded(takes), min(_USUAL, _rounded(1.5 * takes))), takes
+    return min(_USUAL, _rounded(max((len(output.encode()) for output in outputs), default=0))), None
 
 
 def _rounded(tokens: float) -> int:
@@ -94,15 +105,8 @@ def _rounded(tokens: float) -> int:
 
 
 def _room(outputs: Sequence[str]) -> list[str]:
-    """Half as much again as the longest takes of the base, whose tokenizer may not be here yet: then no token is taken
-    to be longer than a byte, about five times too many for English."""
-    from train.fertility import longest, tokenizer_of
-
-    most, why = answer_tokens(outputs), "room for the longest of the outputs"
-    if tokenizer := tokenizer_of(TrainSettings(), Path()):
-        takes = longest(tokenizer, outputs)
-        most = max(_rounded(takes), min(_USUAL, _rounded(1.5 * takes)))
-        why += f", which takes {takes:,} of the embedded base"
+    most, takes = _measured(outputs)
+    why = "room for the longest of the outputs" + (f", which takes {takes:,} of the embedded base" if takes else "")
     room = f"max_tokens = {most}  # {why}"
     return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
 

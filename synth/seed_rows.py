@@ -188,6 +188,12 @@ def _is_table(content: bytes) -> bool:
     return False
 
 
+def refuse_other(name: str) -> None:
+    """Raises InputError for the name of a file that is no text: a spreadsheet, an archive."""
+    if other := _OTHER_ENDINGS.get(Path(name).suffix.lower()):
+        raise InputError(f"{other}, and only text is read.", where=name, fix=_AS_TEXT[other])
+
+
 def _told_by_name(source: SeedSource, path: Path) -> str:
     if source.path == "-":
         return "guess"
@@ -196,9 +202,8 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
     by_ending = _ENDINGS.get(path.suffix.lower())
     if by_ending:
         return by_ending
-    if other := _OTHER_ENDINGS.get(path.suffix.lower()) if path.exists() else None:
-        raise InputError(f"{other}, and only text is read.", where=source.path, fix=_AS_TEXT[other])
     if path.exists():
+        refuse_other(source.path)
         raise InputError(
             f"its format is not told by the ending '{path.suffix}'.",
             where=source.path,

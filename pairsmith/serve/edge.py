@@ -227,7 +227,8 @@ def _head_of(send: Send) -> Send:
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"more than {most:,} bytes are not taken here")
+    size = f"{most / 1e6:,.0f} MB" if most >= 1e6 else f"{most:,} bytes"
+    return HTTPException(413, f"more than {size} at once are not taken here")
 
 
 def _at_most(most: int, receive: Receive) -> Receive:

@@ -211,6 +211,12 @@ class Jobs:
         """What a job's processes leave."""
         return self.workspace.jobs_folder / job_id
 
+    def begun_usd(self, job_id: str) -> float | None:
+        """The dollars of the project that a job with a cap does not count: those spent before it, and before the jobs
+        that it continues. None before its first process."""
+        pins = self.folder(job_id) / "pins.json"
+        return float(json.loads(pins.read_bytes())["usd"]) if pins.is_file() else None
+
     def forget(self, slug: str, trash: Path) -> None:
         """The jobs of a project that is gone: what they left is moved into `trash`, and a later project of its name
         begins with none. None of them may wait or run."""

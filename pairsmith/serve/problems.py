@@ -225,13 +225,17 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     return response
 
 
+_PATHS = "The paths and their methods stand in /api/v1/openapi.json."
+_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send it in parts, each as a file of its own."}
+
+
 def of_http(error: HTTPException) -> Refusal:
     """A refusal of the framework as one of ours."""
     return Refusal(
         error.status_code,
         f"{str(error.detail).rstrip('.')}.",
         code=_TITLES.get(error.status_code, "refused").lower().replace(" ", "_"),
-        fix="The paths and their methods stand in /api/v1/openapi.json." if error.status_code in (404, 405) else None,
+        fix=_FIXES.get(error.status_code),
     )
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 import unicodedata
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from schemas.project import Project
 
 SPEC = "pairsmith.toml"
 _LOCK_TIMEOUT_S = 1.0
+_PARTIAL = ".making-"
 
 
 class NoSuchProject(UsageError):
@@ -72,27 +74,28 @@ class Workspace:
 
     @contextmanager
     def making(self, slug: str, taken: PairsmithError) -> Iterator[Path]:
-        """The folder of a new project, for who fills it; what fails meanwhile leaves nothing. Whoever makes the folder
-        has the name: `taken` is raised where a project is there, UsageError where its place is taken."""
+        """The folder of a new project, for who fills it, which gets its name when it is whole: what fails meanwhile
+        leaves nothing, and a killed server no folder that keeps the name. Whoever is first has it: `taken` is raised
+        where a project is there, UsageError where its place is taken by something else."""
         folder = self.new_folder(slug)
         if slug in self.projects():
             raise taken
+        partial = folder.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+        partial.mkdir(parents=True)
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if (folder / SPEC).is_file():
-                raise taken from None
-            raise UsageError(
-                f"what stands in the place of '{slug}' is no project: one is being made there, or its making was cut"
-                " short.",
-                where="name",
-                fix=f"Take another name, or take {folder.relative_to(self.root)} out of the workspace.",
-            ) from None
-        try:
-            yield folder
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+            yield partial
+            try:
+                partial.rename(folder)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                if (folder / SPEC).is_file():
+                    raise taken from None
+                fix = f"Take another name, or take {folder.relative_to(self.root)} out of the workspace."
+                what = f"what stands in the place of '{slug}' is no project."
+                raise UsageError(what, where="name", fix=fix) from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def project(self, slug: str) -> Project:
         """The project with its checked spec. Raises NoSuchProject and SpecError."""
@@ -125,6 +128,8 @@ class Workspace:
                 )
             os.ftruncate(held, 0)
             os.pwrite(held, str(os.getpid()).encode(), 0)
+            for left in self.new_folder("").glob(f"{_PARTIAL}*"):  # of a server that was killed
+                shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
             os.close(held)

@@ -18,6 +18,7 @@ from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
+from pairsmith.plan import pinned
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SEEDS = 20  # of each direction
 _LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
+_FORESEEN = ("generate", "curate")  # the stages whose settings shape the rows that are foretold
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
 
@@ -119,6 +121,7 @@ def forecast(
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, all_seeds),
             usd_elsewhere=_elsewhere(project, store, directions),
+            shaped_by={stage: shapes for stage, shapes in pinned(project, store).items() if stage in _FORESEEN},
         )
     return record.outcome
 

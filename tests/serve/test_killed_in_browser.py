@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ _WAIT_MS = 180_000
 
 def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
     """The server is killed in the midst of a run: the next one adopts the process, and the page, which nobody loads
-    again, says how it ended."""
+    again, says how it ended. Meanwhile it says that nobody answers, and since when; later no more."""
     answers, asked = [4.0], [0]
 
     def in_turns(ask: Ask) -> Reply:
@@ -42,16 +43,24 @@ def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
         with Served(root, "--port", port) as server:
             server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
             job = server.ask("/api/v1/projects/tiny/jobs", {"command": "generate"})["id"]
-            page = browser.new_page(base_url=server.url)
+            page = browser.new_page(base_url=server.url, locale="en-GB", timezone_id="UTC")
             page.set_default_timeout(_WAIT_MS)
             page.goto("/p/tiny/run")
             heading = page.locator("h1")
             playwright.expect(heading).to_contain_text("rows asked", timeout=_WAIT_MS)
+            page.clock.set_fixed_time(datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC))
+            page.evaluate("htmx.trigger('#live', 'live')")
+            playwright.expect(page.locator("[data-live]:not(.htmx-request)")).to_be_visible(timeout=_WAIT_MS)
             server.process.kill()
             server.process.wait()
+            page.evaluate("htmx.trigger('#live', 'live')")
+            stale = page.locator("#stale")
+            playwright.expect(stale).to_contain_text("The service does not answer. What stands here is of 03:02:01")
         with Served(root, "--port", port) as server:
             answers[0] = math.inf
             assert server.job(job, "done", "failed")["state"] == "done"
+            page.evaluate("htmx.trigger('#live', 'live')")
             playwright.expect(heading).to_contain_text("Generate is done", timeout=_WAIT_MS)
+            playwright.expect(stale).to_be_hidden()
         browser.close()
     assert len(teacher.asked) == 12, "the end of a server sends nothing twice"

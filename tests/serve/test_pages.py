@@ -19,9 +19,9 @@ from starlette.testclient import TestClient
 from pairsmith.serve.access import Role
 from pairsmith.serve.settings import Settings
 from pairsmith.serve.workspace import Workspace
-from schemas.records import Reason
+from schemas.records import Counts, Reason, Receipt, now
 from schemas.reviews import Sampled
-from schemas.spec_file import set_keys
+from schemas.spec_file import load, set_keys
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.pairsmith.conftest import SPEC
@@ -471,3 +471,15 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
     wrong: Any = client.post("/sign-in", data={"name": "ann", "password": "wrong"}, headers=own)
     assert wrong.status_code == 401
     assert "name or password are wrong" in wrong.text.lower()
+
+
+def test_who_lost_to_another_candidate_is_not_sent_to_the_checks(tmp_path: Path, browse: Browse) -> None:
+    """Of several candidates the best is taken, which no check under Setup changes; a gate is one."""
+    folder = write_project(Workspace(tmp_path), "tiny", "http://127.0.0.1:9")
+    of = {"command": "curate", "ok": True, "counts": Counts(rows_in=6, accepted=2, rejected=4), "seconds": 1}
+    for reasons in ({"outranked": 4}, {"outranked": 3, "too_short": 1}):
+        with Store.open(Store.url_for(load(folder))) as store:
+            store.write(Receipt(**of, reasons=reasons, started=now(), spec_hash=""))
+        page = browse(Workspace(tmp_path)).get("/p/tiny/run").text
+        assert "Another candidate of this input is better." in page
+        assert ("change the check under" in page) == ("too_short" in reasons)

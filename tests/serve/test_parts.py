@@ -15,6 +15,7 @@ from pairsmith.commands import group
 from pairsmith.exported_model import GGUF
 from pairsmith.serve import child
 from pairsmith.serve.job import COMMANDS, JobOptions
+from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.parts import Part, Request, needs_gpu, next_part
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stages.export import FORMATS
@@ -190,7 +191,7 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
         asked = request("generate", cap_usd=2.0)
         asked["continues"] = continues
         part: dict[str, Any] = dict(next_part(asked, folder, None) or {})
-        (job := workspace.root / name).mkdir(exist_ok=True)
+        (job := workspace.jobs_folder / name).mkdir(parents=True, exist_ok=True)
         (job / f"part-{nth}.json").write_text("{}")
         left.extend(child._left_of_the_cap(part, child._pin(job, part))[1:])
         with Store.open(url) as store:
@@ -205,6 +206,8 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
     run("third", "second", 0, says=False)
     run("fourth", "third", 0, says=True)
     assert left == ["2.000000000", "1.750000000", "1.500000000", "0.250000000"]
+    jobs = Jobs(workspace)
+    assert [jobs.begun_usd(name) for name in ("first", "second", "third", "none")] == [0.0, 1.0, 2.0, None]
 
 
 def test_a_job_whose_cap_is_spent_says_what_lets_it_go_on(workspace: Workspace, teacher: LoopbackTeacher) -> None:

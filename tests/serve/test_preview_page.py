@@ -62,3 +62,27 @@ def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
         assert "Intervals of 90 %" in page
         assert says in page
         assert ("it stops there in order" in page) == bool(says)
+
+
+def test_a_forecast_is_old_by_what_shapes_rows_too(
+    workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
+) -> None:
+    """A check that was switched off, and the language that rows are held to, change how many rows come of the same
+    answers; a cap, another base and a price do not."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    with Store.open(Store.url_for(project := load(folder))) as store:
+        forecast.forecast(project, store)
+    client, spec = browse(workspace), folder / SPEC_NAME
+    before = spec.read_text()
+    cases = {
+        "curate.gates.cut": (False, "curate.gates.cut"),
+        "task.language": ("de", "task.language"),
+        "budget.max_usd": (2, ""),
+        "train.epochs": (1, ""),
+    }
+    for key, (value, named) in cases.items():
+        spec.write_text(set_keys(before, {key: value}))
+        page = client.get("/p/tiny/setup").text
+        assert "Intervals of 90 %" in page
+        assert ("Since this forecast" in page) == bool(named)
+        assert f"Since this forecast {named} has changed" in page or not named

@@ -454,6 +454,8 @@ def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.M
     headers = {"Content-Type": "application/json", "If-Match": "*"}
     path = f"/api/v1/projects/{MINE}/spec"
     assert problem(browser.put(path, content=big, headers=headers))["status"] == 413
+    refused = problem(browser.put(path, content=big, headers=headers))
+    assert (refused["what"], bool(refused["fix"])) == ("more than 1 MB at once are not taken here.", True)
     assert problem(browser.put(path, content=iter([big]), headers=headers))["status"] == 413
     anonymous = service.anonymous()
     for content in (b"x" * 100_000, iter([b"x" * 50_000] * 2)):

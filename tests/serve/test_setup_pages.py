@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html import unescape
 from pathlib import Path
@@ -14,9 +15,10 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from starlette.testclient import TestClient
 
-from pairsmith.serve.access import Role
+from pairsmith.serve.access import ALL, Role
 from schemas.errors import NoWork
-from schemas.spec import Spec
+from schemas.spec import Spec, TrainSettings
+from schemas.spec_file import set_keys
 from schemas.store import Store
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import answer
@@ -317,6 +319,27 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
     assert "'many' is not a number above 0" in unescape(model)
 
 
+def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
+    """At the rate that the embedded base learns by a larger one is ruined: the rate goes with that base and comes back
+    with it, which is said; one that a person has chosen stays."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    rate = TrainSettings().learning_rate
+
+    def takes(base: str) -> tuple[float, int, bool]:
+        answer = browser.post("/p/tickets/setup/model", data={"base": base}, follow_redirects=True)
+        train = spec_of(service, "tickets").train
+        assert train.base == base
+        return train.learning_rate, train.batch, "the learning rate and the batch that fit" in unescape(answer.text)
+
+    assert takes("Qwen/Qwen3-1.7B") == (rate, 8, True)
+    assert takes("Qwen/Qwen3-0.6B") == (rate, 8, False)
+    assert takes("embedded") == (1e-3, 4, True)
+    path = service.workspace.folder("tickets") / "pairsmith.toml"
+    path.write_text(set_keys(path.read_text(), {"train.learning_rate": 3e-4}))
+    assert takes("Qwen/Qwen3-0.6B") == (3e-4, 4, False)
+    assert takes("embedded") == (3e-4, 4, False)
+
+
 @pytest.mark.parametrize(
     ("step", "form", "says"),
     [
@@ -429,9 +452,77 @@ def test_a_new_project_trains_the_embedded_base_as_init_does(service: Service) -
         assert spec.evaluate.samples == 1
 
 
-def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> None:
+def test_on_a_gpu_a_new_project_tunes_the_base_that_fits_there_as_init_does(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editor gets it too: it is one of the known ones. It is not trained at the embedded one's rate."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho NVIDIA RTX 4090, 24564\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    service.person("maker", Role.editor, ALL)
+    made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    sent = service.browser("maker").post("/new", data={"name": "theirs", "pasted": "a kettle\na lamp"})
+    assert sent.status_code == 303, sent.text
+    for name in ("ideas", "theirs"):
+        train = spec_of(service, name).train
+        assert (train.base, train.learning_rate) == ("Qwen/Qwen3-4B-Instruct-2507", TrainSettings().learning_rate)
+
+
+GERMAN = "".join(f"{what} {where}\n" for what in ("ein rotes Boot", "eine nasse Gasse", "ein altes Schloss")
+                 for where in ("im Nebel", "am Hafen", "bei Nacht", "im Frühling"))  # fmt: skip
+
+
+def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> None:
+    """Else every answer in it would be paid for and kept out; what a person says comes first, and too few lines tell
+    nothing. The language stands under Style, where it is changed."""
+    browser = made(service, "scenes", "s.txt", GERMAN)
+    assert spec_of(service, "scenes").task.language == "de"
+    made(service, "few", "f.txt", "ein Boot\n")
+    assert spec_of(service, "few").task.language == "en"
+    made(service, "asked", "a.txt", GERMAN, language="nl")
+    assert spec_of(service, "asked").task.language == "nl"
+    made(service, "abroad", "b.txt", GERMAN, kind="translate", to="fr")
+    assert spec_of(service, "abroad").task.languages == ("de", "fr")
+    made(service, "back", "c.txt", GERMAN, kind="translate", to="de", lines="output")
+    assert spec_of(service, "back").task.languages == ("en", "de")
+    style = {"style": "In einem Satz."}
+    assert browser.post("/p/scenes/setup/style", data=style).status_code == 303
+    assert spec_of(service, "scenes").task.language == "de"
+    assert 'maxlength="2" pattern="[a-z]{2}" value="de"' in browser.get("/p/scenes/setup").text
+    assert browser.post("/p/scenes/setup/style", data={**style, "language": "it"}).status_code == 303
+    assert spec_of(service, "scenes").task.language == "it"
+    refused = browser.post("/p/scenes/setup/style", data={**style, "language": "Deutsch"})
+    assert refused.status_code in (400, 422)
+    assert 'value="Deutsch"' in refused.text
+
+
+def test_where_the_tokenizer_is_here_the_room_is_measured_as_init_does(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of pasted outputs, of worked examples and of columns that a person names: half as much again as the longest
+    takes, where its bytes would be five times too many."""
+    tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
+    read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
+    read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    (tmp_path / "cache" / "smollm2-135m-instruct").mkdir(parents=True)
+    read.save(str(tmp_path / "cache" / "smollm2-135m-instruct" / "tokenizer.json"))
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
+    made(service, "whole", "o.txt", "road " * 200 + "\n", lines="output")
+    assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
+    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    example = {"style": "Say where it is.", "input": "Where?", "output": "road " * 100}
+    assert browser.post("/p/answers/setup/style", data=example).status_code == 303
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 320
+
+
+def test_how_long_a_test_answer_may_be_is_set_on_the_page(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
     longest; the number stands under Test and leaves the other settings of the sampling as they are."""
+    monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "nothing"))
     browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
     assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
     made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
@@ -453,6 +544,30 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(service: Service) -> N
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 200
     refused = browser.post("/p/ideas/setup/test", data={"answer_tokens": "many"})
     assert "is not a number above 0" in unescape(refused.text)
+
+
+def test_a_file_that_has_not_changed_is_not_read_again_for_the_page(service: Service) -> None:
+    """Reading ten thousand rows took half a second of every view; one that was written anew is read anew."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    assert "late 0</span>" in browser.get("/p/tickets/setup").text
+    path = service.workspace.folder("tickets") / "seeds" / "t.csv"
+    at = path.stat()
+    path.write_text(TICKETS.replace("late 0", "gone 0"))
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+    assert "gone 0</span>" not in browser.get("/p/tickets/setup").text
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns + 1_000_000))
+    assert "gone 0</span>" in browser.get("/p/tickets/setup").text
+
+
+def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None:
+    """It is what most people have: the form of a new project and that of other seeds say what the command line does."""
+    browser = made(service, "tickets", "t.csv", TICKETS)
+    files = {"file": ("Anfragen März.xlsx", b"PK")}
+    for path, form in (("/new", {"name": "sheet"}), ("/p/tickets/setup/seeds", {})):
+        refused = browser.post(path, data=form, files=files)
+        assert refused.status_code in (400, 422)
+        assert "is a spreadsheet, and only text is read." in refused.text
+        assert "Save it as &#34;CSV UTF-8&#34;." in refused.text
 
 
 def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:

@@ -11,7 +11,7 @@ from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving, planned_by, stage_lines
 from pairsmith.serve.pages.review import going_on
-from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move
+from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move, _spent_of
 from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
@@ -163,6 +163,27 @@ def test_what_costs_nothing_has_no_forecast_of_its_cost() -> None:
 
     assert told(usd=0.01) == "no cap; at this pace $0.0400 in the end"
     assert told() == "no cap"
+
+
+def test_what_is_spent_is_told_of_what_the_cap_is_of() -> None:
+    """Of a job with a cap of its own what it has spent, whatever stage it is in; of any other what the project has,
+    and not what one process of it has. A job that has spent nothing yet shows no sum of the project."""
+    spec = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"max_usd": 5.0})})
+    of = Snapshot("a", Project(Path(), spec), None, (), (), (Cost(usd=0.75, requests=8), Cost(usd=0.25, requests=2)))
+
+    def told(cap: float | None, begun: float | None, **numbers: object) -> tuple[str, str]:
+        job = Job(id="1", project="a", command="run", options=JobOptions(cap_usd=cap), by="ann", state="running",
+                  created=now(),
+                  progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
+        at = moving(job)
+        figures = _figures(of, at, *_spent_of(of, job, at, begun), rows_move=True)
+        return next((value, under) for name, value, under in figures if "cap" in name)
+
+    assert told(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; at this pace $1.30 in the end")
+    assert told(None, None) == ("$1.00", "cap $5.00")
+    assert told(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; at this pace $0.4000 in the end")
+    assert told(2.0, 0.9) == ("$0.1000", "cap $2.00")
+    assert told(2.0, 1.0) == told(2.0, None) == ("nothing", "cap $2.00")
 
 
 def test_going_on_continues_the_run_that_waits() -> None:

@@ -122,18 +122,31 @@ def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
 
 
 def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path: Path) -> None:
-    """What fails while its files are written takes its folder along; a folder that is there is nobody's to fill, and
-    one without a spec, as a server that was killed leaves it, is not called a project."""
+    """What fails while its files are written takes its folder along; of two who make one at once the first to be ready
+    has the name. What a killed server left of one keeps no name, and goes when the next one begins; what somebody else
+    has put there stays."""
     workspace, taken = Workspace(tmp_path), UsageError("there is a project 'captions' already.")
     with pytest.raises(StoreError), workspace.making("captions", taken) as folder:  # noqa: PT012
         (folder / "seeds.txt").write_text("a fox")
         raise StoreError("the disk is full.")
-    assert not folder.exists()
-    with workspace.making("captions", taken) as folder:
-        (folder / "seeds.txt").write_text("a fox")
-        with pytest.raises(UsageError, match="making was cut short"), workspace.making("captions", taken):
-            pytest.fail("somebody else makes it")
-        (folder / "pairsmith.toml").touch()
+    assert list((tmp_path / "projects").iterdir()) == []
+
+    killed = workspace.making("captions", taken)
+    (killed.__enter__() / "seeds.txt").write_text("of a server that is killed here")
+    assert workspace.projects() == workspace.hidden() == []
+    with pytest.raises(UsageError, match="already"), workspace.making("captions", taken) as later:  # noqa: PT012
+        (later / "pairsmith.toml").touch()
+        with workspace.making("captions", taken) as first:
+            (first / "seeds.txt").write_text("a fox")
+            (first / "pairsmith.toml").touch()
     with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
         pytest.fail("it is there")
-    assert (folder / "seeds.txt").read_text() == "a fox"
+    assert (workspace.folder("captions") / "seeds.txt").read_text() == "a fox"
+    with workspace.lock():
+        assert [path.name for path in (tmp_path / "projects").iterdir()] == ["captions"]
+
+    (strange := tmp_path / "projects" / "notes").mkdir()
+    (strange / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="'notes' is no project"), workspace.making("notes", taken) as folder:
+        (folder / "pairsmith.toml").touch()
+    assert [path.name for path in strange.iterdir()] == ["notes.txt"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from starlette.datastructures import ImmutableMultiDict
 
+from pairsmith.new_project import keys_for_base
 from pairsmith.serve.pages.figures import Snapshot
 from pairsmith.style.reasons import SENTENCES
 from schemas.errors import UsageError
@@ -150,7 +151,7 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
     train = project.spec.train
     base = texts.get("base", "").strip() or train.base
     epochs = _number(texts, "epochs", 1000)
-    keys: dict[str, Any] = {} if base == train.base else {"train.base": base, "train.revision": None}
+    keys: dict[str, Any] = {} if base == train.base else keys_for_base(base, train)
     if epochs is not None and epochs != train.epochs:
         keys["train.epochs"] = int(epochs) if epochs.is_integer() else epochs
     return keys

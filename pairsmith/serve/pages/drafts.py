@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from pairsmith.new_project import for_embedded, write_project
+from pairsmith.new_project import with_base, write_project
+from pairsmith.own_columns import language_of
 from pairsmith.own_encoding import as_utf8
 from pairsmith.own_file import SCHEMA, Guess, guess
 from pairsmith.own_records import schema_of
@@ -32,6 +33,7 @@ from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from synth.seed_rows import refuse_other
 from synth.seeds import read_seeds
 
 PASTED = "seeds.txt"
@@ -152,8 +154,12 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         values |= _as_kind(wish.kind)
         values |= {"task.style": values["task.system"]} if values["task.system"] else {}
     if table is None:
-        room = _room(wish, seeds)
+        is_text = seeds.suffix.lower() == ".txt"
+        lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_text else []
+        room = _room(wish, lines)
         values |= {"seeds.0.kind": wish.lines, "evaluate.sampling.max_tokens" if room else "evaluate": room}
+        if (wish.kind, wish.lines) != ("translate", "output"):  # those are in the language that is translated into
+            values["task.language"] = language_of(lines)
     needs = KINDS[wish.kind or held].needs
     given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and SCHEMA, "to": wish.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
@@ -161,7 +167,7 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         what, fix = _MISSING[needs]
         raise InputError(what, where="task", fix=fix)
     values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
-    return for_embedded(set_keys(text, values))
+    return with_base(set_keys(text, values))
 
 
 def _as_kind(kind: KindName) -> dict[str, Any]:
@@ -171,10 +177,10 @@ def _as_kind(kind: KindName) -> dict[str, Any]:
     return {**gone, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
 
 
-def _room(wish: Wish, seeds: Path) -> int | None:
+def _room(wish: Wish, lines: Sequence[str]) -> int | None:
     """Tokens that an answer of the test may have, from what shows how long it is; None, for what a setting left out
     stands for, where nothing does: a reply."""
-    lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if seeds.suffix == ".txt" else []
+    shown: Sequence[str]
     if wish.lines == "output":
         shown = lines
     elif wish.kind in ("", "rewrite"):
@@ -206,9 +212,12 @@ def _labels(text: str) -> dict[str, str]:
 
 
 def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
-    """Name and content of what was pasted or uploaded. Raises InputError where nothing was."""
+    """Name and content of what was pasted or uploaded. Raises InputError where nothing was, and for
+    a spreadsheet."""
     if file is not None and file.filename:
-        return _plain_name(Path(file.filename.replace("\\", "/"))), file.file.read()
+        name = _plain_name(Path(file.filename.replace("\\", "/")))
+        refuse_other(name)
+        return name, file.file.read()
     lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
     if not lines:
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")

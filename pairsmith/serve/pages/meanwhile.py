@@ -15,7 +15,7 @@ from schemas.spec import Spec
 _HELD: Mapping[str, Callable[[Spec], tuple[Any, ...]]] = {
     "columns": lambda spec: spec.seeds,
     "teacher": lambda spec: (spec.teacher,),
-    "style": lambda spec: (spec.task.style, *spec.exemplars),
+    "style": lambda spec: (spec.task.style, spec.task.language, *spec.exemplars),
     "checks": lambda spec: (spec.curate.gates, spec.curate.duplicates),
     "model": lambda spec: (spec.train,),
     "test": lambda spec: (spec.split, spec.evaluate),

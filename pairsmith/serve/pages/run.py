@@ -47,8 +47,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     now = snapshot(request, project).under(planned)
     at = moving(shown)
     live = shown is not None and not shown.has_ended
-    spent = at.usd if at and live and at.usd is not None else now.spent.total
-    cap = (shown.options.cap_usd if shown else None) or now.cap_usd
+    spent, cap = _spent_of(now, shown, at, state_of(request).jobs.begun_usd(shown.id) if shown else None)
     rows_move = live and _rows_move(now, shown, at)
     percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
     return project_page(
@@ -82,6 +81,19 @@ def _job(request: Request, project: str, job_id: str) -> Job:
     return job
 
 
+def _spent_of(
+    now: Snapshot, job: Job | None, at: Moving | None, begun: float | None
+) -> tuple[float | None, float | None]:
+    """Dollars that count against a cap, None where nobody knows, and that cap: the job's own, against which counts what
+    it and those that it continues have spent, all but `begun`; else the project's, against which everything counts."""
+    known = at is not None and at.usd is not None  # what is on its way has no cost yet, and gets one
+    spent = now.spent.usd if known else now.spent.total
+    if job is None or not job.options.cap_usd:
+        return spent, now.cap_usd
+    of_the_job = 0.0 if begun is None else None if spent is None else max(0.0, spent - begun)
+    return of_the_job, job.options.cap_usd
+
+
 def _figures(
     now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, *, rows_move: bool
 ) -> list[tuple[str, str, str]]:
@@ -89,13 +101,17 @@ def _figures(
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
     if spent and at and at.usd is not None and at.share:
-        cap_says += f"; at this pace {dollars(spent / at.share)} in the end"
+        cap_says += f"; at this pace {dollars(spent + at.usd * (1 / at.share - 1))} in the end"
     if not rows_move:
         first = _accepted(now)
     else:
         share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
-    sum_, *rest = (dollars(spent) if spent else told(now.spent) if now.spent.requests else "nothing").split(", ")
+    if spent:
+        costs = dollars(spent)
+    else:  # nothing yet of a job that has its own cap, else of the project, which says why
+        costs = "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else told(now.spent)
+    sum_, *rest = costs.split(", ")
     moves = bool(at and at.per_min and at.share != 1)  # the pace of a step that is done says nothing of the next one
     unit = {"train": "steps", "evaluate": "answers"}.get(at.stage, "rows") if at else ""
     pace = f"{count(at.per_min)} {unit}/min" if at and at.per_min and moves else "—"

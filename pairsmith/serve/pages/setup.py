@@ -160,6 +160,7 @@ def _setup(
     seeds = _seeds(now.project)
     job = live_job(request, slug)
     preview, forecast = now.last("preview"), now.last("forecast")
+    shown = PreviewOutcome.of(preview) if preview else None
     spec, allowed = now.project.spec, state_of(request).policy.allowed()
     return project_page(
         request,
@@ -181,7 +182,6 @@ def _setup(
         spec=spec,
         seeds=seeds,
         task=_task(now.project),
-        sources=sources(now.project),
         roles=ROLES,
         lines=LINES,
         job=job,
@@ -192,12 +192,14 @@ def _setup(
         hosts=[row for row in allowed if row["by"]],
         typed=_typed(now.project, seeds["of_the_test"], step, form),
         seen=meanwhile.marks(spec),
-        preview=PreviewOutcome.of(preview) if preview else None,
+        preview=shown,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        changed=_changed_since(preview, now) if preview else "",
+        changed=_changed_since(preview, shown.shaped_by and {"generate": shown.shaped_by}, now)
+        if preview and shown
+        else "",
         is_priced=None not in [getattr(spec.teacher, key) for key in PRICES.values()],
-        forecast=_forecast(ForecastOutcome.of(forecast), spec.budget.max_usd) if forecast else None,
+        forecast=_forecast(forecast, now) if forecast else None,
     )
 
 
@@ -225,7 +227,8 @@ def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: Fo
     typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
     prices = {name: getattr(teacher, key) for name, key in PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
-    typed |= {"style": spec.task.style, "max_usd": spec.budget.max_usd or "", "pasted": ""}
+    typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": ""}
+    typed |= {"max_usd": spec.budget.max_usd or ""}
     typed |= checks.fields(project)
     if form is not None:
         typed |= {name: value for name, value in form.items() if name in typed and isinstance(value, str)}
@@ -259,7 +262,7 @@ def _seeds(project: Project) -> dict[str, Any]:
     key = (project, there)
     kept = _read.get(project.folder)
     if kept is None or kept[0] != key:
-        _read[project.folder] = kept = (key, _seeds_now(project))
+        _read[project.folder] = kept = (key, {**_seeds_now(project), "sources": sources(project)})
         while len(_read) > _READ:
             _read.popitem(last=False)
     return kept[1]
@@ -295,16 +298,17 @@ def _seeds_now(project: Project) -> dict[str, Any]:
     }
 
 
-def _changed_since(preview: Receipt, now: Snapshot) -> str:
-    """The first setting of a generation that is not as it was in a preview; empty if all are."""
-    then = PreviewOutcome.of(preview).shaped_by
-    if then is None:  # of an older version
-        return "the spec" if preview.spec_hash != now.project.spec_hash else ""
-    return changed_since({"generate": then}, now.project, now.store)
+def _changed_since(receipt: Receipt, shaped_by: Mapping[str, Any] | None, now: Snapshot) -> str:
+    """The first setting that is not as it was in a preview or a forecast, of those that shape it; empty if all are."""
+    if shaped_by is None:  # of an older version
+        return "the spec" if receipt.spec_hash != now.project.spec_hash else ""
+    return changed_since(shaped_by, now.project, now.store)
 
 
-def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
-    """All of it, from a pilot: money, minutes and accepted rows with their intervals, and the project's cap."""
+def _forecast(receipt: Receipt, now: Snapshot) -> dict[str, Any]:
+    """All of it, from a pilot: money, minutes and accepted rows with their intervals, the project's cap, and what has
+    changed since."""
+    of = ForecastOutcome.of(receipt)
     whole = of.whole
     return {
         "seeds": of.seeds,
@@ -313,7 +317,8 @@ def _forecast(of: ForecastOutcome, cap: float | None) -> dict[str, Any]:
         "minutes": between(whole.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
         "rows": between(whole.get("rows"), count, ""),
         "note": of.note,
-        "cap": of.beside_cap(cap),
+        "cap": of.beside_cap(now.cap_usd),
+        "changed": _changed_since(receipt, of.shaped_by, now),
     }
 
 
@@ -353,7 +358,8 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
         elif step == "style":
             save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
         elif step in checks.STEPS:
-            save_keys(request, caller, project, checks.STEPS[step](held, texts))
+            save_keys(request, caller, project, keys := checks.STEPS[step](held, texts))
+            done = "rate" if "train.learning_rate" in keys else done
         elif step == "cap":
             cap_usd = positive(texts.get("max_usd", ""), float, "max_usd")
             save_keys(request, caller, project, {"budget.max_usd": cap_usd})
@@ -370,9 +376,10 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
 
 def _style_keys(items: Any, evaluate: EvaluateSettings) -> dict[str, Any]:
     """Examples show how long an answer of the test is, where nothing has said it."""
-    style = next((_plain(value) for name, value in items if name == "style"), "")
+    typed = {name: _plain(value) for name, value in items if name in ("style", "language")}
     examples = _whole(_examples(items))
-    keys: dict[str, Any] = {"task.style": style, "exemplars": examples or None}
+    keys: dict[str, Any] = {"task.style": typed.get("style", ""), "exemplars": examples or None}
+    keys |= {"task.language": typed["language"]} if typed.get("language") else {}
     if examples and "sampling" not in evaluate.model_fields_set:
         room = {"max_tokens": room_of([example["output"] for example in examples])}
         keys["evaluate.sampling"] = evaluate.sampling.model_dump(exclude_defaults=True) | room

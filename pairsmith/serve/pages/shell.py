@@ -72,7 +72,7 @@ class PageRoute(APIRoute):
                 return failed(request, error)
             except HTTPException as refused:
                 what = f"{str(refused.detail).rstrip('.')}."
-                return failed(request, Refusal(refused.status_code, what, fix="Send less, or another form of it."))
+                return failed(request, Refusal(refused.status_code, what, fix="Send less, or choose it as a file."))
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(map(str, first["loc"][1:]))
@@ -211,6 +211,7 @@ DONE = {
     "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
     "records": "Saved. Every output is a JSON object, so the task is to extract now; schema.json has their keys.",
     "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
+    "rate": "Saved, with the learning rate and the batch that fit this model; those before were another one's.",
     "answered": "Your answer is kept; the next curation counts it.",
     "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
     "signed-out": "You are signed out.",

@@ -44,12 +44,17 @@ document.addEventListener("htmx:afterSwap", () => {
 
 // A part that cannot be drawn anew says so: what still stands there would pass for the present.
 let fresh = new Date();
+// What was drawn anew stands in the place of the part that asked, which is then no more of the page.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.target.id !== "live") return;
+  fresh = new Date();
+  document.getElementById("stale").hidden = true;
+});
 const STALE = { 0: "The service does not answer. ", 401: "You are signed out. ", 403: "You may not see this any more. ", 404: "This is not there any more. " };
 document.addEventListener("htmx:afterRequest", (event) => {
-  if (!event.detail.elt.matches("[data-live]")) return;
+  if (event.detail.successful || !event.detail.elt.matches("[data-live]")) return;
   const note = document.getElementById("stale"), status = event.detail.xhr.status;
-  note.hidden = event.detail.successful;
-  if (note.hidden) { fresh = new Date(); return; }
+  note.hidden = false;
   const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Load it again" });
   note.replaceChildren(`${STALE[status] ?? "This page could not be drawn anew. "}What stands here is of ${fresh.toLocaleTimeString()}. `, link, ".");
 });
