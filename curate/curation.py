@@ -7,6 +7,7 @@ a killed one goes on where it stopped, and a step that crashed on a row is asked
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -25,7 +26,7 @@ from schemas.said import StepName, said_in
 from schemas.step_names import By
 from schemas.store import Store
 
-CHUNK = 256  # verdicts of a step that are made durable at once
+CHUNK, WAITS_S = 256, 1.0  # verdicts of a step that are made durable at once, sooner where they come slowly
 
 
 async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
@@ -145,6 +146,7 @@ async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
     the step. Raises UsageError for what is no verdict."""
     verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
     chunk: list[Verdict] = []
+    since = time.monotonic()
     async for verdict in verdicts:
         if not isinstance(verdict, Verdict):
             raise UsageError(
@@ -154,8 +156,8 @@ async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)
-        if len(chunk) >= CHUNK:
+        if len(chunk) >= CHUNK or time.monotonic() - since >= WAITS_S:
             yield chunk
-            chunk = []
+            chunk, since = [], time.monotonic()
     if chunk:
         yield chunk

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -206,8 +206,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         output = next((column for column in columns if column.objects), None)
         shown_by = "it holds JSON objects"
     if output is None and wanted in ("", "classify"):
-        labels = [c for c in columns if c.is_category and (wanted or c.called(LABELS))]
-        output = min(labels, key=lambda column: len(set(column.filled)), default=None)
+        output = _labels_of(column for column in columns if wanted or column.called(LABELS))
         shown_by = "it is called so, and its values come back" if not wanted else "its values come back"
     if output is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         output = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
@@ -240,6 +239,12 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
     return _with_extra(guessed, [output, body, *heads], columns)
+
+
+def _labels_of(columns: Iterable[Column]) -> Column | None:
+    """The column that a classifier would tell: of those whose values come back, the one with the fewest."""
+    labels = (column for column in columns if column.is_category)
+    return min(labels, key=lambda column: len(different_labels(column.filled)), default=None)
 
 
 def _inputs(
@@ -334,10 +339,9 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
-    if guessed.kind != "pair" and (label_like := next((c.header for c in extra if c.is_category), None)):
-        why.append(
-            f"if the model is to tell '{label_like}', the task is to classify: name that kind, as with --kind classify"
-        )
+    if guessed.kind != "pair" and (labels := _labels_of(extra)):
+        tells = f"if the model is to tell '{labels.header}', the task is to classify"
+        why.append(f"{tells}: name that kind, as with --kind classify")
     if label and label not in read:
         why.append(
             f"rows whose '{label}' is false are left out: in TRL's unpaired preferences their completion is a bad one"
