@@ -93,7 +93,11 @@ def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
         given = ask.n if takes_n else 1
         text = f"{subject_of(ask)} by a stone wall in dawn light, wet leaves {ask.number} END"
         usage = {"prompt_tokens": 1_000, "completion_tokens": 100 * given}
-        return Reply(body=orjson.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}] * given, "usage": usage}))
+        return Reply(
+            body=orjson.dumps(
+                {"choices": [{"message": {"content": text}, "finish_reason": "stop"}] * given, "usage": usage}
+            )
+        )
 
     prices = [*PRICES, "--set", "teacher.usd_per_million_completion_tokens=8000"]
     with LoopbackTeacher(reply) as teacher:

@@ -96,8 +96,8 @@ def test_the_lower_bound_is_enough_whatever_the_margin_of_error(tmp_path: Path) 
 
 
 def test_advice_is_about_the_interval_that_is_shown(tmp_path: Path) -> None:
-    """Where all that passed would be trained on, one interval is shown, which holds at every look: to be told that it is
-    as tight as ±9 points where it reaches 13 to a side is to be told to stop too soon."""
+    """Where all that passed would be trained on, one interval is shown, which holds at every look: to be told that it
+    is as tight as ±9 points where it reaches 13 to a side is to be told to stop too soon."""
     status, _ = answered(tmp_path, "accept", inputs=20, batches=1, margin_of_error=0.15, best=3)
     shown, advised = status.rates.accepted, status.advice
     assert shown
