@@ -166,8 +166,8 @@ def test_what_happened_to_come_ships_nothing(who: str, missing: int, decision: s
 
 
 def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
-    """It is no tie: ten points on 40 inputs may be a gain. How many more would decide it hangs on the decoding, which is
-    named, for the report tells the number of the other one."""
+    """It is no tie: ten points on 40 inputs may be a gain. How many more would decide it hangs on the decoding, which
+    is named, for the report tells the number of the other one."""
     measured = evaluation(inputs=40, tuned=0.7, **{"few-shot": 0.5})
     seen = verdict(measured)
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
