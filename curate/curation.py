@@ -122,7 +122,7 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
     """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(step(pool), id_):
+    async for chunk in _chunks(step(pool), id_, step.at_once if isinstance(step, Named) else 1):
         try:
             hearing.add(chunk, stored=sink is not None)
         except KeyError as stranger:
@@ -141,9 +141,9 @@ async def _one_by_one(given: object) -> AsyncIterator[Any]:
         yield one
 
 
-async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
-    """The verdicts that a step gives, as an async generator, a plain one or a list, in chunks, each under the name of
-    the step. Raises UsageError for what is no verdict."""
+async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[list[Verdict]]:
+    """The verdicts that a step gives, `at_once` together, as an async generator, a plain one or a list, in chunks, each
+    under the name of the step. Raises UsageError for what is no verdict."""
     verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
     chunk: list[Verdict] = []
     since = time.monotonic()
@@ -156,7 +156,7 @@ async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)
-        if len(chunk) >= CHUNK or time.monotonic() - since >= WAITS_S:
+        if len(chunk) >= CHUNK or (len(chunk) % at_once == 0 and time.monotonic() - since >= WAITS_S):
             yield chunk
             chunk, since = [], time.monotonic()
     if chunk:

@@ -55,11 +55,13 @@ _SCORED = 256  # rows in one call of a scorer
 @dataclass(frozen=True)
 class Named:
     """A step, a gate or a scorer that says what its verdicts are called and what shapes them. `gate` is set where all
-    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows."""
+    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows.
+    Verdicts come `at_once` together."""
 
     id: StepId
     look: Callable[..., Any]
     gate: GateStep | None = None
+    at_once: int = 1
 
     def __call__(self, judged: Any) -> Any:
         return self.look(judged)
@@ -173,7 +175,7 @@ def scored(
                 if verdict not in row.verdicts:
                     yield verdict
 
-    return Named(id_, look)
+    return Named(id_, look, at_once=at_once)
 
 
 async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:

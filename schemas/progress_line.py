@@ -55,8 +55,9 @@ class Pace:
         is half done on average: the first of twenty that are asked at once ends just before the others."""
         if "total" not in self.numbers or not (rate := self.rate("done")):
             return None
-        half = self.numbers.get("in_flight", 0) / 2
-        return max(0.0, self.numbers["total"] - self.numbers["done"] - half) / (rate + half / self.seconds)
+        half = float(self.numbers.get("in_flight", 0)) / 2
+        left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
+        return max(0.0, left) / (rate + half / self.seconds)
 
     def parts(self) -> list[str]:
         """The line's parts after the stage's name, most important first."""

@@ -98,8 +98,9 @@ def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
             asyncio.run(curate(Pool.of(PAIRS), steps, store, told))
         assert (shown, store.verdict_count()) == ([0, 1, 2, 3], 3)
     given.clear()
-    run(scored(batch, "score/mine@1", "mine", at_once=2))
-    assert given == [2, 2, 1]
+    shown.clear()
+    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=told))
+    assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
     mine = Chosen("score/mine@1", "mine", batch, "mine", {})
     assert mine.at_once < 256
 
