@@ -93,13 +93,13 @@ def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
 
     shown: list[int] = []
     with Store.open(Store.url_for(Project(tmp_path, tiny.spec()))) as store:
-        steps, told = [scored(length)], lambda _, numbers: shown.append(numbers["done"])
+        steps, hears = [scored(length)], lambda _, numbers: shown.append(numbers["done"])
         with pytest.raises(UsageError, match="licence"):
-            asyncio.run(curate(Pool.of(PAIRS), steps, store, told))
+            asyncio.run(curate(Pool.of(PAIRS), steps, store, hears))
         assert (shown, store.verdict_count()) == ([0, 1, 2, 3], 3)
     given.clear()
     shown.clear()
-    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=told))
+    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=hears))
     assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
     mine = Chosen("score/mine@1", "mine", batch, "mine", {})
     assert mine.at_once < 256
