@@ -15,6 +15,8 @@ from schemas.project import Project
 from schemas.store import Store
 from synth.ledger import Ledger
 
+_AT_ONCE = 256  # rows given to them, of which they ask as many at a time as their teacher takes
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -41,7 +43,7 @@ class Asked:
         names = ", ".join(ledger.identity for ledger in self.judge.ledgers)
         sentence = f"a checklist of {len(self.judge.questions)} questions, answered by {names}"
         facts = {"judges": self.judge.facts["judges"]}
-        return Chosen(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts)
+        return Chosen(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts, at_once=_AT_ONCE)
 
     @property
     def as_reward(self) -> Chosen | None:
@@ -50,7 +52,8 @@ class Asked:
             return None
         teacher = self.reward.ledger.teacher if isinstance(self.reward, HostedReward) else self.reward.teacher
         sentence = f"the reward model {teacher.model} at {teacher.url}"
-        return Chosen(REWARD, self.reward.fingerprint, self.reward.score, sentence, {"model": teacher.model})
+        facts = {"model": teacher.model}
+        return Chosen(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
 
 
 async def open_asked(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> Asked:

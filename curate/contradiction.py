@@ -59,7 +59,7 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
             for pair, score in zip(chunk, await asyncio.to_thread(work, chunk), strict=True):
                 yield step.verdict(pair.id, True, score.value, *_read(score))
 
-    step = Named(id_, look)
+    step = Named(id_, look, at_once=_ROWS)
     return step
 
 

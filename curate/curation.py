@@ -7,6 +7,7 @@ a killed one goes on where it stopped, and a step that crashed on a row is asked
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -25,7 +26,7 @@ from schemas.said import StepName, said_in
 from schemas.step_names import By
 from schemas.store import Store
 
-CHUNK = 256  # verdicts of a step that are made durable at once
+CHUNK, WAITS_S = 256, 1.0  # verdicts of a step that are made durable at once, sooner where they come slowly
 
 
 async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
@@ -121,7 +122,7 @@ async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None
     """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(step(pool), id_):
+    async for chunk in _chunks(step(pool), id_, step.at_once if isinstance(step, Named) else 1):
         try:
             hearing.add(chunk, stored=sink is not None)
         except KeyError as stranger:
@@ -140,11 +141,12 @@ async def _one_by_one(given: object) -> AsyncIterator[Any]:
         yield one
 
 
-async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
-    """The verdicts that a step gives, as an async generator, a plain one or a list, in chunks, each under the name of
-    the step. Raises UsageError for what is no verdict."""
+async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[list[Verdict]]:
+    """The verdicts that a step gives, `at_once` together, as an async generator, a plain one or a list, in chunks, each
+    under the name of the step. Raises UsageError for what is no verdict."""
     verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
     chunk: list[Verdict] = []
+    since = time.monotonic()
     async for verdict in verdicts:
         if not isinstance(verdict, Verdict):
             raise UsageError(
@@ -154,8 +156,8 @@ async def _chunks(given: object, step: StepId) -> AsyncIterator[list[Verdict]]:
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)
-        if len(chunk) >= CHUNK:
+        if len(chunk) >= CHUNK or (len(chunk) % at_once == 0 and time.monotonic() - since >= WAITS_S):
             yield chunk
-            chunk = []
+            chunk, since = [], time.monotonic()
     if chunk:
         yield chunk

@@ -55,11 +55,13 @@ _SCORED = 256  # rows in one call of a scorer
 @dataclass(frozen=True)
 class Named:
     """A step, a gate or a scorer that says what its verdicts are called and what shapes them. `gate` is set where all
-    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows."""
+    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows.
+    Verdicts come `at_once` together."""
 
     id: StepId
     look: Callable[..., Any]
     gate: GateStep | None = None
+    at_once: int = 1
 
     def __call__(self, judged: Any) -> Any:
         return self.look(judged)
@@ -147,10 +149,12 @@ def _identity(function: Callable[..., Any]) -> Identity:
     return Identity(*function.id[:2]) if isinstance(function, Named) else identity_of(function)
 
 
-def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True) -> Named:
-    """A scorer over the accepted rows that it has not scored yet; `compares`: its score is the row's. A row that it
-    crashes on waits, alone, and is asked again next time; an error that a person can mend (PairsmithError) ends the
-    step.
+def scored(
+    scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True, at_once: int = _SCORED
+) -> Named:
+    """A scorer over the accepted rows that it has not scored yet, `at_once` in a call; `compares`: its score is the
+    row's. A row that it crashes on waits, alone, and is asked again next time; an error that a person can mend
+    (PairsmithError) ends the step.
 
     A scorer of your own is a function of a pair, which may be async: a number, None, or one of these with a reason. One
     that scores a batch at once (`Scorer`) has a name `by` and a hash of its `settings`.
@@ -158,12 +162,12 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, comp
     batch: Scorer = scorer
     if not by:
         own = _identity(scorer)
-        batch, by, settings = own_scorer(scorer), f"score/{own.name}@1", own.source
+        batch, by, settings, at_once = own_scorer(scorer), f"score/{own.name}@1", own.source, 1
     id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = pool.unsettled(id_)
-        while chunk := list(islice(rows, _SCORED)):
+        while chunk := list(islice(rows, at_once)):
             for row, score in zip(chunk, await _scores(batch, [_pair(row) for row in chunk]), strict=True):
                 judgement = {"score": score.value, "reason": score.reason, "flags": score.flags}
                 keep = None if score.value is None else not score.rejects
@@ -171,7 +175,7 @@ def scored(scorer: Callable[..., Any], by: str = "", settings: str = "", *, comp
                 if verdict not in row.verdicts:
                     yield verdict
 
-    return Named(id_, look)
+    return Named(id_, look, at_once=at_once)
 
 
 async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
@@ -391,7 +395,7 @@ def steps_for(
     held_out = held_out_of(spec, project.folder, seeds)
     inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
-    compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen) for s in scorers]
+    compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen, at_once=s.at_once) for s in scorers]
     steps = [
         *(each(gate) for gate in gates_of(project)),
         decontaminate(held_out, curate.duplicates.jaccard),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -266,10 +266,10 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
         return best, shown_by
     if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
         return objects, "it holds JSON objects"
-    labels = [c for c in columns if c.is_category and (wanted or c.called(LABELS))]
+    labels = _labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
         named = "it is called so, and its values come back" if not wanted else "its values come back"
-        return min(labels, key=lambda column: (column.is_bare, len(set(column.filled)))), named
+        return labels, named
     if best is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         shown_by = "it alone stands beside the input"
@@ -292,6 +292,12 @@ def _belongs(others: Sequence[Column]) -> list[str]:
     """How to have more columns of texts in the input."""
     names = " or ".join(repr(column.header) for column in others[:_PATHS])
     return [f"if {names} belongs to the input, join them there: `pairsmith docs seeds`, Other columns"] if names else []
+
+
+def _labels_of(columns: Iterable[Column]) -> Column | None:
+    """The column that a classifier would tell: of those whose values come back, names before numbers, the fewest first."""
+    labels = (column for column in columns if column.is_category)
+    return min(labels, key=lambda column: (column.is_bare, len(different_labels(column.filled))), default=None)
 
 
 def _inputs(
@@ -388,10 +394,9 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
-    if guessed.kind != "pair" and (label_like := next((c.header for c in extra if c.is_category), None)):
-        why.append(
-            f"if the model is to tell '{label_like}', the task is to classify: name that kind, as with --kind classify"
-        )
+    if guessed.kind != "pair" and (labels := _labels_of(extra)):
+        tells = f"if the model is to tell '{labels.header}', the task is to classify"
+        why.append(f"{tells}: name that kind, as with --kind classify")
     if label and label not in read:
         why.append(
             f"rows whose '{label}' is false are left out: in TRL's unpaired preferences their completion is a bad one"

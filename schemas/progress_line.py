@@ -51,9 +51,13 @@ class Pace:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at the present rate; None where no total is known or nothing has moved."""
-        rate = self.rate("done")
-        return (self.numbers["total"] - self.numbers["done"]) / rate if rate and "total" in self.numbers else None
+        """Seconds to the end at the present rate; None where no total is known or nothing has moved. What is in flight
+        is half done on average: the first of twenty that are asked at once ends just before the others."""
+        if "total" not in self.numbers or not (rate := self.rate("done")):
+            return None
+        half = float(self.numbers.get("in_flight", 0)) / 2
+        left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
+        return max(0.0, left) / (rate + half / self.seconds)
 
     def parts(self) -> list[str]:
         """The line's parts after the stage's name, most important first."""

@@ -61,6 +61,7 @@ class Interview:
         self._base_scores: Scores | None = None
         self._has_merged = any(system.model.local and system.model.local.is_merged for system in plan.systems)
         self._done, self._total = 0, plan.answers_per_system * len(plan.systems) + len(plan.validation)
+        self._due = 0  # of `_done`, once those that are asked now are done
         self._written = 0  # tokens of the answers that a server has given, as long as it runs
 
     async def ask(self, systems: Sequence[System], open_teacher: OpenTeacher | None) -> Round:
@@ -73,9 +74,7 @@ class Interview:
             opened = self._served(model.local, concurrency)
         beats = model.local is not None and model.local.vllm is None
         if model.local is not None:  # loading it takes up to a minute
-            self._progress(
-                "evaluate", {"done": self._done, "total": self._total, "system": f"starting {systems[0].name}"}
-            )
+            self._progress("evaluate", {**self._numbers(), "system": f"starting {systems[0].name}"})
         async with opened as (endpoint, adapter_check), self._beating(endpoint.url if beats else None):
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
@@ -129,7 +128,8 @@ class Interview:
         """The answers of a system under each decoding. One input is asked under all of them before the next, so that a
         server that keeps beginnings computes its prompt once."""
         # From here a rate counts: the first answers end together, after minutes.
-        self._progress("evaluate", {"done": self._done, "total": self._total, "system": system.name})
+        self._due = self._done + len(seeds) * sum(self._samples[mode] for mode in modes)
+        self._progress("evaluate", {**self._numbers(), "system": system.name})
         tasks = [
             (mode, asyncio.create_task(self._seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
         ]
@@ -140,6 +140,10 @@ class Interview:
                 task.cancel()
             await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
         return {mode: _together([task.result() for of, task in tasks if of == mode]) for mode in modes}
+
+    def _numbers(self) -> dict[str, int]:
+        in_flight = min(self._plan.spec.evaluate.concurrency, self._due - self._done)
+        return {"done": self._done, "total": self._total, "in_flight": in_flight}
 
     @asynccontextmanager
     async def _beating(self, base_url: str | None) -> AsyncIterator[None]:
@@ -162,7 +166,7 @@ class Interview:
                         tokens = int((await answer.json())["generated_tokens"])
                     before = tokens if before is None else before
                     seconds = time.monotonic() - began
-                    numbers = {"done": self._done, "total": self._total, "tokens": tokens}
+                    numbers = {**self._numbers(), "tokens": tokens}
                     self._progress("evaluate", numbers | self._most(tokens, tokens - before, seconds))
                 await asyncio.sleep(_BEAT_S)
 
@@ -190,7 +194,7 @@ class Interview:
         self._done += len(outputs)
         taken = [_share_of(call, samples) for call in calls if call is not None]
         self._written += sum(usage.completion_tokens for usage, _ in taken)
-        numbers = {"done": self._done, "total": self._total, "system": system.name, "mode": mode}
+        numbers = {**self._numbers(), "system": system.name, "mode": mode}
         if system.model.local is None or system.model.local.vllm is not None:
             numbers["tokens"] = ledger.usage.completion_tokens
         self._progress("evaluate", numbers)

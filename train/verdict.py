@@ -196,12 +196,13 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     if how == "not measured":
         return _without_whole(evaluation, other)[1]
     if how in ("few", "unclear"):
-        more = [gap.more_inputs for gap in gaps if gap.more_inputs]
-        lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), min(more, default=evaluation.seeds))
+        more = [(gap.more_inputs, f"{gap.mode} ") for gap in gaps if gap.more_inputs]
+        least_more, mode = min(more, default=(evaluation.seeds, ""))
+        lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), least_more)
         inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
         if how == "few":
             return f"there {inputs}"
-        return f"there {inputs}, if the difference from {other.label} stays as it is"
+        return f"there {inputs}, if the {mode}difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
         least = max(interval.low for interval in shown)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class ReviewStatus:
     """Sampled rows of the present pool, by what people decided; `undecided` have answers that settle nothing,
     `incomplete` have fewer than `annotators_per_row`, `open` have none. `rates` are what people accept; `advice` is
-    what a tighter interval of all that passed the gates would cost (None without one). `gate` says whether people have
+    what a tighter interval than the one shown would cost (None without one). `gate` says whether people have
     said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
 
     accepted: int
@@ -88,9 +88,12 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
             import scipy  # noqa: F401
     records = (record for id_ in shown for record in sampled[id_])
     rates = acceptance_rates(drawn_of(list(population.rows.values()), records, spec), accepted, spec.confidence)
-    if passed := rates.passed:
-        per_row = len(answers) / max(passed.reviewed, 1)
-        tightness = advice(passed, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)
+    shown_rate, trained = rates.passed, rates.accepted
+    if shown_rate and trained and shown_rate.population == trained.population:
+        shown_rate = trained  # of two intervals of the same rows a person sees the one that the gate goes by
+    if shown_rate:
+        per_row = len(answers) / max(shown_rate.reviewed, 1)
+        tightness = advice(shown_rate, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)
     counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return ReviewStatus(
         accepted=counts["accept"],

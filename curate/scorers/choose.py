@@ -25,6 +25,7 @@ from schemas.errors import MissingDependency
 from schemas.progress import Progress
 from schemas.project import Project
 from schemas.records import Pair, Seed, content_id
+from schemas.wording import counted
 from synth.embedded.process import embedded
 from synth.embedded.weights import Weights, embedded_weights, folder_weights
 
@@ -53,7 +54,8 @@ OWN_MODEL = OwnModel()
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A scorer with the name and fingerprint of its verdicts. `sentence` says what was chosen and why."""
+    """A scorer with the name and fingerprint of its verdicts, which is given `at_once` rows in a call: a model on this
+    machine is slow, and what it has said is kept and shown call by call. `sentence` says what was chosen and why."""
 
     by: str
     fingerprint: str
@@ -61,6 +63,7 @@ class Chosen:
     sentence: str
     facts: dict[str, Any]
     fitted: Fitted | None = None
+    at_once: int = 32
 
 
 async def choose(
@@ -125,8 +128,8 @@ async def _auto(
     body = await asyncio.to_thread(own.weights)
     if len(examples) < LEAST_EXAMPLES:
         why = (
-            f"the PMI score, because {len(examples)} good texts (exemplars and excellent seeds outside the test split) "
-            f"are too few to fit a reward model; it takes {LEAST_EXAMPLES}"
+            f"the PMI score, because {counted(len(examples), 'good text is', 'good texts are')} too few to fit a "
+            f"reward model (exemplars and excellent seeds outside the test split); it takes {LEAST_EXAMPLES}"
         )
         return _pmi(body, own, opened, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task

@@ -51,16 +51,17 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             for sums, asked in ((without, ""), (with_input, None)):
-                chats: dict[tuple[str, str], list[int]] = defaultdict(list)
+                chats: dict[tuple[str, str], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
                 for row, pair in enumerate(pairs):
-                    chats[pair.system, pair.input if asked is None else asked].append(row)
-                for (system, input), rows in chats.items():
-                    for start in range(0, len(rows), _COMPLETIONS):
-                        part = rows[start : start + _COMPLETIONS]
-                        body = {"model": model, "messages": messages(system, input)}
-                        log_probs = await _sums(http, url, body, [pairs[row].output for row in part])
-                        for row, sum_ in zip(part, log_probs, strict=True):
-                            sums[row] = sum_
+                    chats[pair.system, pair.input if asked is None else asked][pair.output].append(row)
+                for (system, input), outputs in chats.items():
+                    body = {"model": model, "messages": messages(system, input)}
+                    texts = list(outputs)  # what two rows say is asked about once
+                    for start in range(0, len(texts), _COMPLETIONS):
+                        part = texts[start : start + _COMPLETIONS]
+                        for text, sum_ in zip(part, await _sums(http, url, body, part), strict=True):
+                            for row in outputs[text]:
+                                sums[row] = sum_
         return [_difference(a, b) for a, b in zip(with_input, without, strict=True)]
 
     return score

@@ -42,7 +42,7 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     )
 
 
-_NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("answer", "answers")}
+_NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("person's answer", "people's answers")}
 
 
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:

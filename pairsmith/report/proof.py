@@ -91,7 +91,7 @@ def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
             if inputs
             else ""
         )
-        return f"These answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
+        return f"These {comparison.mode} answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
     often, side = ("more", "above") if comparison.outcome == "better" else ("less", "below")
     together = comparison.shown or gap
     p = f"(p\u00a0{_p(comparison)})"

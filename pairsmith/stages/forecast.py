@@ -37,7 +37,7 @@ from schemas.wording import counted
 from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
-from synth.prices import prices_of
+from synth.prices import Prices, prices_of
 from synth.question import limit_of
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Took(NamedTuple):
     batch_usd: float | None
     seconds: float
     cached_tokens: float = 0
+    requests: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
         None if usd is None or share is None else usd * share,
         sum(call.seconds for call in first),
         usage.cached_tokens,
+        max(1, len(first)),
     )
 
 
@@ -206,17 +208,25 @@ def _evaluation(
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
     more = 1 + max(0, spec.evaluate.samples - n)
-    share = [_scaled(one, more / n) for one in took]
+    prices = prices_of(forward.teacher)
+    share = [_scaled(one, more / n, prices) for one in took]
     measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
-def _scaled(took: Took, share: float) -> Took:
-    """What a part of the answers to the same prompt takes: the prompt whole, the rest in proportion."""
-    tokens = took.prompt_tokens + (took.tokens - took.prompt_tokens) * share
-    ratio = tokens / took.tokens if took.tokens else share
+def _scaled(took: Took, share: float, prices: Prices | None) -> Took:
+    """What a part of the answers to the same prompt takes: the prompt of one request at least, of money what the tokens
+    of each kind cost, where the prices are known."""
+    of_prompt = max(share, 1 / took.requests)
+    prompt, answers = took.prompt_tokens * of_prompt, (took.tokens - took.prompt_tokens) * share
+    ratio = (prompt + answers) / took.tokens if took.tokens else share
+    if prices:
+        usage = Usage(prompt_tokens=round(took.prompt_tokens), cached_tokens=round(took.cached_tokens))
+        asking = prices.rate(usage, {})
+        whole = prices.rate(usage.model_copy(update={"completion_tokens": round(took.tokens - took.prompt_tokens)}), {})
+        ratio = (asking * of_prompt + (whole - asking) * share) / whole if whole else share
     usd, batch_usd = (None if money is None else money * ratio for money in (took.usd, took.batch_usd))
-    return took._replace(tokens=tokens, usd=usd, batch_usd=batch_usd)
+    return took._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
 
 
 def costs_of(

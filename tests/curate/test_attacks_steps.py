@@ -17,6 +17,7 @@ import pytest
 from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
+from curate.scorers.choose import Chosen
 from curate.steps import Step, named, scored
 from schemas.errors import UsageError
 from schemas.project import Project
@@ -70,6 +71,38 @@ def test_a_verdict_on_a_pair_of_another_pool_is_refused(tmp_path: Path, stranger
         with pytest.raises(UsageError, match="not in the pool"):
             asyncio.run(curate(Pool.of(PAIRS), [named(step, "pool/mine@1", per_row=True)], store))
         assert store.verdict_count() == 0
+
+
+def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model on this machine takes a second a row: what it has said is durable and told as it comes, not after 256
+    rows, so that minutes are neither silent nor lost. A scorer of batches is given as many rows as it is made for."""
+    monkeypatch.setattr("curate.curation.WAITS_S", 0.0)
+    given: list[int] = []
+
+    def length(pair: Pair) -> int:
+        given.append(1)
+        if len(given) == 4:
+            raise UsageError("the licence of this scorer has ended.")
+        return len(pair.output)
+
+    async def batch(pairs: Sequence[Pair]) -> list[Score]:
+        given.append(len(pairs))
+        return [Score(1.0, Reason("scored"))] * len(pairs)
+
+    shown: list[int] = []
+    with Store.open(Store.url_for(Project(tmp_path, tiny.spec()))) as store:
+        steps, hears = [scored(length)], lambda _, numbers: shown.append(numbers["done"])
+        with pytest.raises(UsageError, match="licence"):
+            asyncio.run(curate(Pool.of(PAIRS), steps, store, hears))
+        assert (shown, store.verdict_count()) == ([0, 1, 2, 3], 3)
+    given.clear()
+    shown.clear()
+    asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=hears))
+    assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
+    mine = Chosen("score/mine@1", "mine", batch, "mine", {})
+    assert mine.at_once < 256
 
 
 def test_a_step_without_a_name_says_how_to_name_it() -> None:

@@ -67,6 +67,14 @@ def test_what_is_asked() -> None:
     ]
 
 
+def test_what_two_rows_say_is_asked_about_once() -> None:
+    """A teacher that says the same four times is no work of four texts; each row has the score all the same."""
+    asked: list[Any] = []
+    pairs = [pair("fox", "a fox"), pair("fox", "a fox", 1), pair("fox", "b", 2)]
+    assert [s.value for s in scored(pairs, by_shared_words, asked)] == [2.0, 2.0, 0.0]
+    assert [body["completions"] for body in asked] == [["a fox", "b"]] * 2
+
+
 def test_a_row_that_crashes_the_server_costs_only_itself() -> None:
     """Its request is asked again row by row; the others have their scores, it has None and a reason."""
     pairs = [pair("fox", text, n) for n, text in enumerate(("a fox", "poison", "no animal"))]

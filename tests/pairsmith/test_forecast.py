@@ -82,6 +82,33 @@ def test_what_a_run_reads_from_a_cache_a_forecast_does_too(make_project: Callabl
     assert left["middle"] == pytest.approx(35 * others)
 
 
+@pytest.mark.parametrize("takes_n", [True, False])
+def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
+    make_project: Callable[..., Project], takes_n: bool
+) -> None:
+    """Four answers to one prompt are mostly answers, and one is mostly prompt, which is cheaper: the line of the
+    evaluation tells what one request with one answer costs, whether the server gives several at a time or not."""
+
+    def reply(ask: Ask) -> Reply:
+        given = ask.n if takes_n else 1
+        text = f"{subject_of(ask)} by a stone wall in dawn light, wet leaves {ask.number} END"
+        usage = {"prompt_tokens": 1_000, "completion_tokens": 100 * given}
+        return Reply(
+            body=orjson.dumps(
+                {"choices": [{"message": {"content": text}, "finish_reason": "stop"}] * given, "usage": usage}
+            )
+        )
+
+    prices = [*PRICES, "--set", "teacher.usd_per_million_completion_tokens=8000"]
+    with LoopbackTeacher(reply) as teacher:
+        project = make_project(teacher.url, MANY)
+        several = ["--set", "generate.forward.n=4", "--set", "evaluate.samples=4"]
+        lines = project.json("forecast", *prices, *several)["facts"]["lines"]
+    (line,) = (line for line in lines if line["stage"] == "evaluate")
+    assert line["tokens"]["middle"] == pytest.approx(line["seeds"] * 1_100)
+    assert line["usd"]["middle"] == pytest.approx(line["seeds"] * 1.8)
+
+
 def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(
     make_project: Callable[..., Project],
 ) -> None:

@@ -211,6 +211,18 @@ def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path)
     assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
 
 
+def test_of_several_columns_that_may_hold_labels_the_one_named_is_the_one_that_would_be_read(tmp_path: Path) -> None:
+    """The customer's name comes back, too, and stands first: who follows the hint gets the column that it names, in
+    whichever case its labels are written."""
+    names = ["Siti", "Agus", "Dewi", "Rudi", "Putri"]
+    spelt = ["broken", "BROKEN", "Broken", "late", "LATE", "Late"]
+    rows = "".join(f"{names[n % 5]},{spelt[n % 6]},parcel {n} did not come as it should\n" for n in range(30))
+    shown = taken(tmp_path, "a.csv", f"customer,why,message\n{rows}")
+    assert "if the model is to tell 'why', the task is to classify" in shown["why"]
+    labels = guess(tmp_path / "a.csv", "classify").task["labels"]
+    assert [label.casefold() for label in labels] == ["broken", "late"]
+
+
 def test_labels_without_a_text_are_not_told_from_themselves(tmp_path: Path) -> None:
     """Twenty labels beside a number are no texts: a column is never input and output at once."""
     rows = "".join(f"{n},kind{n % 20}\n" for n in range(100))

@@ -42,6 +42,16 @@ def test_parts_show_money_failures_and_numbers_of_a_stages_own() -> None:
     assert pace.parts() == ["3 of 9", "2 in flight", "$1.50 spent", "validation loss 1.235"]
 
 
+def test_the_first_of_many_that_are_asked_at_once_does_not_tell_of_hours() -> None:
+    """Twenty answers that take a minute together end within it, whichever is first: what is in flight is half done, so
+    the time left is wrong by half and not twentyfold, and right once there is a stream of them."""
+    pace = Pace("evaluate", {"done": 0, "total": 200, "in_flight": 20}, at_s=0.0)
+    pace.update({"done": 1}, at_s=55.0)
+    assert pace.left_s == pytest.approx(945)
+    pace.update({"done": 110, "in_flight": 20}, at_s=360.0)
+    assert pace.left_s == pytest.approx(240)
+
+
 def test_what_is_known_of_the_longest_time_is_said_as_such() -> None:
     """Where a stage knows what is left at most, before anything has ended, that is told and not a guess."""
     pace = Pace("evaluate", {"done": 0, "total": 216, "tokens": 0}, at_s=0.0)

@@ -18,10 +18,21 @@ from tests.curate.review.review_project import SCOPE, fill, project
 
 
 def answered(
-    folder: Path, verdict: str, *, inputs: int = 60, batches: int = 4, most: int | None = None, **spec: object
+    folder: Path,
+    verdict: str,
+    *,
+    inputs: int = 60,
+    batches: int = 4,
+    most: int | None = None,
+    best: int | None = None,
+    **spec: object,
 ) -> tuple[ReviewStatus, Project]:
     """The status of a review after one person gave the same verdict on every row of some batches."""
     project_ = project(folder)
+    if best:
+        select = project_.spec.curate.select.model_copy(update={"best": best})
+        curate = project_.spec.curate.model_copy(update={"select": select})
+        project_ = Project(project_.folder, project_.spec.model_copy(update={"curate": curate}))
     review = project_.spec.review.model_copy(update={"margin_of_error": 0.2, "gold": None, **spec})
     project_ = Project(project_.folder, project_.spec.model_copy(update={"review": review}))
     with Store.open(Store.url_for(project_)) as store:
@@ -82,6 +93,17 @@ def test_the_lower_bound_is_enough_whatever_the_margin_of_error(tmp_path: Path) 
     assert status.enough
     assert status.next_step
     assert "would buy ±" in status.next_step
+
+
+def test_advice_is_about_the_interval_that_is_shown(tmp_path: Path) -> None:
+    """Where all that passed would be trained on, one interval is shown, which holds at every look: to be told that it
+    is as tight as ±9 points where it reaches 13 to a side is to be told to stop too soon."""
+    status, _ = answered(tmp_path, "accept", inputs=20, batches=1, margin_of_error=0.15, best=3)
+    shown, advised = status.rates.accepted, status.advice
+    assert shown
+    assert advised
+    assert "people" not in dict(in_lines(as_json(status)))
+    assert (advised.rows == 0) == (shown.margin_of_error <= advised.margin_of_error), (shown, advised)
 
 
 def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) -> None:
