@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, TimedOutError
+from synth.chat_completions import Answer, StoppedError, TimedOutError
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import Left, RateLimit, left_by_headers, reset_s
@@ -196,6 +196,41 @@ def test_a_429_is_no_try_while_others_are_answered() -> None:
         answers, _ = ask_all(teacher.url, 600, retries=2, concurrency=4, backoff_s=0.003)
     assert all_answered(answers)
     assert teacher.counts()["dog 0"] == 10
+
+
+def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> None:
+    """Nobody is answered meanwhile, and no header says until when: more 429s than there are retries, for more questions
+    than end a run in a row, are waited out."""
+    with LoopbackTeacher(lambda ask: fails(429) if ask.nth < 6 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 20, retries=3, backoff_s=0.1)
+    assert all_answered(answers)
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}])
+def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(headers: dict[str, str]) -> None:
+    """A month's budget in words that nobody knows, with a promise of half a minute each time: after ten minutes in
+    which nothing was answered the run ends in the provider's words, where it went on for hours."""
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.1, concurrency=4) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            asked = [asyncio.create_task(endpoint.ask(chat(f"{i}"), Sampling())) for i in range(8)]
+            await asyncio.to_thread(teacher.wait_for, 12)
+            while not (waiting := list(endpoint.flow._pauses)):  # noqa: ASYNC110  no event tells of it
+                await asyncio.sleep(0.01)
+            waiting[0].first_at -= 600
+            endpoint.flow._answered_at -= 600
+            await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+            endpoint.drain()
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+            (error,) = (end for end in ends if not isinstance(end, StoppedError))
+            assert isinstance(error, Unreachable)
+            assert "all requests of 10m" in str(error)
+            assert "monthly recharge is used up" in str(error)
+
+    no_more = fails(429, "Your monthly recharge is used up", headers)
+    with LoopbackTeacher(lambda ask: says() if ask.prompt == "warm up" else no_more) as teacher:
+        asyncio.run(run())
 
 
 def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
