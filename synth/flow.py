@@ -30,7 +30,9 @@ from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
-_LIMIT_RENEWED = 240  # first waits, two minutes: what a limit of a minute takes, at the latest, to be full again
+# First waits, two minutes: what a limit of a minute takes, at the latest, to be full again, and a server to be restarted.
+_PASSES = 240
+_OUTAGE = 10  # questions that fail one after the other: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
 _UNKNOWN_COMPLETION_TOKENS = 256
 
@@ -81,7 +83,8 @@ class Flow:
     of Retry-After and up to a tenth more, if that is longer. `first` is `backoff_s`, or the time that an answer takes
     where others are answered and that is shorter. A request that waits takes no place from others, and one that was
     throttled has not been tried: it waits its turn, at most ten minutes where others are answered, and two where nobody
-    is. Where nothing that was sent in ten minutes is answered, there is no point in waiting, whatever is said.
+    is. So does one that meets an outage: whatever is sent fails, and costs nothing. Where nothing that was sent in ten
+    minutes is answered, there is no point in waiting, whatever is said.
 
     What one address refuses, for whatever reason, is asked at another before it is believed: a server with another
     model, context or key than the others costs no row, and ends no run, but is left alone like one that fails.
@@ -109,6 +112,7 @@ class Flow:
         self._pauses: dict[Tries, tuple[UnansweredError, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._given_up_in_a_row = 0
+        self._failing: set[Tries] = set()  # since something was answered
         self._answered_at = -1.0
         self._answer_s = backoff_s
         self._completion_tokens: float | None = None
@@ -268,6 +272,7 @@ class Flow:
         sending.host.sending.pop(sending.number, None)
         if answer is not None:
             self._given_up_in_a_row = 0
+            self._failing.clear()
             self._answered_at = now
             self._answer_s += (now - sending.sent_at - self._answer_s) / 8
             sending.host.succeeded(sending.number)
@@ -323,9 +328,10 @@ class Flow:
         others_answered, tries.looked_at = self._answered_at > tries.looked_at, now
         waited_s, silent_s = now - tries.first_at, now - max(tries.first_at, self._answered_at)
         tries.waits += 1
-        renewed_s = _LIMIT_RENEWED * self._backoff_s if self._retries else 0
-        in_silence = not others_answered and silent_s >= renewed_s
-        if not isinstance(failure, ThrottledError) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
+        self._failing.add(tries)
+        outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid
+        in_silence = not others_answered and silent_s >= (_PASSES * self._backoff_s if self._retries else 0)
+        if not (outage or isinstance(failure, ThrottledError)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
         is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES

@@ -206,6 +206,15 @@ def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> 
     assert all_answered(answers)
 
 
+def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
+    """After its first answer it turns down more requests than twenty questions have tries: they wait for it, where
+    seven seconds without an answer had ended a run that was left alone for a night."""
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 100 else says()) as teacher:
+        answers, endpoint = ask_all(teacher.url, 21, retries=3, backoff_s=0.2)
+    assert all_answered(answers)
+    assert endpoint.flow.retries_by_kind["server"] >= 99
+
+
 @pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}])
 def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(headers: dict[str, str]) -> None:
     """A month's budget in words that nobody knows, with a promise of half a minute each time: after ten minutes in
