@@ -30,7 +30,7 @@ from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
-# First waits, two minutes: what a limit of a minute takes, at the latest, to be full again, and a server to be restarted.
+# First waits, two minutes: what a limit of a minute takes at the latest to be full again, and a server to be restarted.
 _PASSES = 240
 _OUTAGE = 10  # questions that fail one after the other: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
