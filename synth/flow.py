@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress import Say, unheard
 from schemas.progress_line import clock
 from schemas.records import Json
 from synth.chat_completions import (
@@ -34,6 +35,7 @@ TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is give
 _PASSES = 240
 _OUTAGE = 10  # questions that fail one after the other: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
+_SPOKEN_OF = 40  # first waits, twenty seconds without an answer, before what a server says is told
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
@@ -100,6 +102,8 @@ class Flow:
         tokens_per_minute: float | None = None,
     ) -> None:
         self.draining = asyncio.Event()
+        self.say: Say = unheard
+        self._spoken_of: set[str] = set()
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
@@ -360,6 +364,9 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
+        if silent_s >= _SPOKEN_OF * self._backoff_s and str(failure) not in self._spoken_of:
+            self._spoken_of.add(str(failure))
+            self.say(f"{where} has answered nothing for {clock(silent_s)} ({failure}); it is asked again for a while.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
 

@@ -206,6 +206,22 @@ def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> 
     assert all_answered(answers)
 
 
+def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
+    """Whatever asks, a judge or an evaluation too, waits for minutes, and who watches knows why."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.01, retries=3) as endpoint:
+            endpoint.flow.say = lines.append
+            await asyncio.gather(*(endpoint.ask(chat(f"{i}"), Sampling()) for i in range(3)))
+
+    with LoopbackTeacher(lambda ask: says() if lines else fails(429, "Come back later")) as teacher:
+        asyncio.run(run())
+    (line,) = lines
+    assert "has answered nothing for" in line
+    assert "HTTP 429: Come back later" in line
+
+
 def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
     """After its first answer it turns down more requests than twenty questions have tries: they wait for it, where
     seven seconds without an answer had ended a run that was left alone for a night."""
