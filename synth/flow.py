@@ -333,8 +333,9 @@ class Flow:
         waited_s, silent_s = now - tries.first_at, now - max(tries.first_at, self._answered_at)
         tries.waits += 1
         self._failing.add(tries)
-        outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid
-        in_silence = not others_answered and silent_s >= (_PASSES * self._backoff_s if self._retries else 0)
+        passes_s = _PASSES * self._backoff_s if self._retries else 0
+        outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid and passes_s > 0
+        in_silence = not others_answered and silent_s >= passes_s
         if not (outage or isinstance(failure, ThrottledError)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)

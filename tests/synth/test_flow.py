@@ -206,6 +206,13 @@ def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> 
     assert all_answered(answers)
 
 
+def test_without_retries_nothing_is_sent_again_in_an_outage_either() -> None:
+    """Twelve of thirteen requests are turned down: each is its row's only one."""
+    with LoopbackTeacher(lambda ask: says() if ask.number % 13 == 1 else fails(503)) as teacher:
+        ask_all(teacher.url, 100, retries=0)
+    assert set(teacher.counts().values()) == {1}
+
+
 def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
     """Whatever asks, a judge or an evaluation too, waits for minutes, and who watches knows why."""
     lines: list[str] = []
