@@ -295,7 +295,7 @@ def _belongs(others: Sequence[Column]) -> list[str]:
 
 
 def _labels_of(columns: Iterable[Column]) -> Column | None:
-    """The column that a classifier would tell: of those whose values come back, names before numbers, the fewest first."""
+    """The column that a classifier would tell: of those whose values come back, names first, then the fewest."""
     labels = (column for column in columns if column.is_category)
     return min(labels, key=lambda column: (column.is_bare, len(different_labels(column.filled))), default=None)
 

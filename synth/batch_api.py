@@ -49,6 +49,7 @@ class BatchApi:
     async def opened(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
         """The one of `endpoint`, with its key and headers."""
         key, headers, params = await endpoint.access()
+        assert teacher.batches_like is not None
         form = FORMS[teacher.batches_like]
         every = {"User-Agent": "pairsmith", **dict(form.headers), **form.key(key), **headers}
         return cls(endpoint, form, teacher.model, every, params)

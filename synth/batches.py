@@ -70,8 +70,8 @@ class Batches:
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
-        if teacher.url == "embedded":
-            raise UsageError("the embedded teacher has no batch API.", fix="Run without --batch.")
+        if teacher.url == "embedded" or teacher.batches_like is None:
+            raise UsageError(f"'{teacher.url}' has no batch API in a form that is read.", fix="Run without --batch.")
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self._gather_s, self._poll_s = gather_s, poll_s
         self._queue: list[BatchLine] = []
@@ -210,7 +210,8 @@ class Batches:
         return TeacherError(
             f"The provider's batch API answers in another form than expected ({type(error).__name__}: {error}).",
             where=self._api.base,
-            fix="Everything answered is kept. teacher.batch_api names its form; without --batch it is asked as usual.",
+            why="What was handed over may be on its way there all the same, and be charged.",
+            fix="Cancel it there before you ask again; teacher.batch_api names its form. Everything answered is kept.",
         )
 
     async def _submit(self, lines: list[BatchLine]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from schemas.errors import TeacherError, Unreachable
+from schemas.progress import Say, unheard
 from schemas.progress_line import clock
 from schemas.records import Json
 from synth.chat_completions import (
@@ -30,6 +31,11 @@ from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
+# First waits, two minutes: what a limit of a minute takes at the latest to be full again, and a server to be restarted.
+_PASSES = 240
+_OUTAGE = 10  # questions that fail one after the other: it is not the rows
+_SHOWN = 100  # letters of what a server says while nothing is sent
+_SPOKEN_OF = 40  # first waits, twenty seconds without an answer, before what a server says is told
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
@@ -78,7 +84,9 @@ class Flow:
     backoff (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or
     of Retry-After and up to a tenth more, if that is longer. `first` is `backoff_s`, or the time that an answer takes
     where others are answered and that is shorter. A request that waits takes no place from others, and one that was
-    throttled while others were answered has not been tried: it waits its turn, at most ten minutes.
+    throttled has not been tried: it waits its turn, at most ten minutes where others are answered, and two where nobody
+    is. So does one that meets an outage: whatever is sent fails, and costs nothing. Where nothing that was sent in ten
+    minutes is answered, there is no point in waiting, whatever is said.
 
     What one address refuses, for whatever reason, is asked at another before it is believed: a server with another
     model, context or key than the others costs no row, and ends no run, but is left alone like one that fails.
@@ -94,6 +102,8 @@ class Flow:
         tokens_per_minute: float | None = None,
     ) -> None:
         self.draining = asyncio.Event()
+        self.say: Say = unheard
+        self._spoken_of: set[str] = set()
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0
         self.concurrency = concurrency
@@ -103,9 +113,10 @@ class Flow:
         self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
         self._number = 0
         self._waiting: deque[_Waiting] = deque()
-        self._pauses: dict[Tries, tuple[str, float]] = {}
+        self._pauses: dict[Tries, tuple[UnansweredError, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._given_up_in_a_row = 0
+        self._failing: set[Tries] = set()  # since something was answered
         self._answered_at = -1.0
         self._answer_s = backoff_s
         self._completion_tokens: float | None = None
@@ -123,12 +134,13 @@ class Flow:
     def held(self) -> str:
         """Why nothing is on the wire though something waits to be sent, and how long it will: for who watches."""
         timer = self._timer if self._waiting else None
-        ends = [*self._pauses.values(), *([("throttled", timer.when())] if timer is not None else [])]
+        ends = [*self._pauses.values(), *([(ThrottledError(""), timer.when())] if timer is not None else [])]
         if self.in_flight or not ends:
             return ""
-        word, at = min(ends, key=lambda end: end[1])
-        why = "held by the rate limit" if word == "throttled" else f"{word}: asked again"
-        return f"{why}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
+        failure, at = min(ends, key=lambda end: end[1])
+        why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: asked again"
+        words = f" ({failure.what[:_SHOWN]})" if failure.what else ""
+        return f"{why}{words}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
 
     def drain(self) -> None:
         """Send nothing more: what is on the wire may finish; one that waits raises StoppedError."""
@@ -177,7 +189,7 @@ class Flow:
                 now = asyncio.get_running_loop().time()
                 others = self._others(sending.host, tokens)
                 free_s = min((host.free_at(tokens, now) for host in others), default=now) - now
-                await self._pause(free_s, failure.word, tries)
+                await self._pause(free_s, failure, tries)
                 self.retries_by_kind[failure.word] += 1
             else:
                 await self._wait_or_give_up(failure, tries)
@@ -264,6 +276,7 @@ class Flow:
         sending.host.sending.pop(sending.number, None)
         if answer is not None:
             self._given_up_in_a_row = 0
+            self._failing.clear()
             self._answered_at = now
             self._answer_s += (now - sending.sent_at - self._answer_s) / 8
             sending.host.succeeded(sending.number)
@@ -317,9 +330,13 @@ class Flow:
         assert tries.host is not None
         where, now = tries.host.url, asyncio.get_running_loop().time()
         others_answered, tries.looked_at = self._answered_at > tries.looked_at, now
-        waited_s = now - tries.first_at
+        waited_s, silent_s = now - tries.first_at, now - max(tries.first_at, self._answered_at)
         tries.waits += 1
-        if not (isinstance(failure, ThrottledError) and others_answered and waited_s < MAX_RETRY_AFTER_S):
+        self._failing.add(tries)
+        passes_s = _PASSES * self._backoff_s if self._retries else 0
+        outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid and passes_s > 0
+        in_silence = not others_answered and silent_s >= passes_s
+        if not (outage or isinstance(failure, ThrottledError)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
         is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
@@ -334,17 +351,12 @@ class Flow:
             enough = min(enough, self._retries + 1)
         if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
             raise unreachable(failure, where)
+        in_vain = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
+        self._given_up_in_a_row += is_last
+        last = f"all requests of {clock(silent_s)}" if in_vain else f"the last {self._given_up_in_a_row} requests"
+        if in_vain or (is_last and self._given_up_in_a_row >= max(10, self.concurrency)):
+            raise failure.verdict if isinstance(failure, DoubtedError) else silent(failure, where, last)
         if is_last:
-            self._given_up_in_a_row += 1
-            if self._given_up_in_a_row >= max(10, self.concurrency):
-                if isinstance(failure, DoubtedError):
-                    raise failure.verdict
-                raise Unreachable(
-                    f"The teacher has left the last {self._given_up_in_a_row} requests unanswered ({failure}).",
-                    where=where,
-                    why="Going on would fail every row that is left.",
-                    fix="Everything answered is kept. See that the endpoint works, then run the same command again.",
-                )
             raise failure
         passing = others_answered and isinstance(failure, ThrottledError | ServerFaultError)
         first_s = min(self._backoff_s, self._answer_s) if passing else self._backoff_s
@@ -353,13 +365,16 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        await self._pause(wait_s, failure.word, tries)
+        if silent_s >= _SPOKEN_OF * self._backoff_s and str(failure) not in self._spoken_of:
+            self._spoken_of.add(str(failure))
+            self.say(f"{where} has answered nothing for {clock(silent_s)} ({failure}); it is asked again for a while.")
+        await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
 
-    async def _pause(self, wait_s: float, word: str, tries: Tries) -> None:
+    async def _pause(self, wait_s: float, failure: UnansweredError, tries: Tries) -> None:
         if wait_s <= 0:
             return
-        self._pauses[tries] = (word, asyncio.get_running_loop().time() + wait_s)
+        self._pauses[tries] = (failure, asyncio.get_running_loop().time() + wait_s)
         try:
             async with asyncio.timeout(wait_s):
                 await self.draining.wait()
@@ -368,6 +383,17 @@ class Flow:
         finally:
             del self._pauses[tries]
         raise StoppedError
+
+
+def silent(failure: UnansweredError, where: str, last: str) -> Unreachable:
+    """What was answered before is so no more."""
+    return Unreachable(
+        f"The teacher has left {last} unanswered ({failure}).",
+        where=where,
+        why="Going on would fail every row that is left.",
+        fix="Everything answered is kept. See to what it says, and that the endpoint works, then run the same command "
+        "again.",
+    )
 
 
 def unreachable(failure: UnansweredError, where: str) -> Unreachable:

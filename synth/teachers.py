@@ -116,6 +116,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             tokens_per_minute=teacher.tokens_per_minute,
             start=start,
         )
+        endpoint.flow.say = say
         async with endpoint:
             yield endpoint
 

@@ -318,7 +318,7 @@ async def ask(
             tally = GateTally(project) if asking.live else None
             try:
                 if asking.first:
-                    await engine(asking.first)
+                    await engine(iter(asking.first), progress=progress)  # of which no total is told: more follow
                 await engine(seeds, progress=progress, result=result, tally=tally)
             finally:
                 record.add(**_counted(distinct))

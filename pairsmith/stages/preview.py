@@ -19,7 +19,6 @@ from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
 from schemas.blocking import run
 from schemas.errors import Interrupted
-from schemas.progress import unheard
 from schemas.project import Project
 from schemas.records import Counts, Direction, Json, Seed, content_id
 from schemas.spec import TeacherSettings
@@ -74,7 +73,7 @@ async def _ask(
     rows, redaction = list[Json](), redaction_of(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     with (audience.stop or Stopping()).draining() as stopping:
-        async with ledgers_of(store, asked, unheard, stage="preview") as ledgers:
+        async with ledgers_of(store, asked, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drained(stopping, distinct))
             try:

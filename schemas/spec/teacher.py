@@ -23,12 +23,14 @@ FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if
 
 BatchForm = Literal["openai", "mistral", "together", "anthropic", "gemini"]
 """Whose batch API a provider's is like."""
-_BATCH_HOSTS: dict[str, BatchForm] = {
+_BATCH_HOSTS: dict[str, BatchForm | None] = {
     "api.mistral.ai": "mistral",
     "api.together.ai": "together",
     "api.together.xyz": "together",
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gemini",
+    "api.x.ai": None,  # it takes OpenAI's files, and answers in a form of its own
+    "api.fireworks.ai": None,
 }
 
 _SECRET_HEADER = re.compile("auth|key|token|secret|cookie|passw|pwd|credential|signature", re.IGNORECASE)
@@ -123,6 +125,7 @@ class TeacherSettings(Section):
         return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))
 
     @property
-    def batches_like(self) -> BatchForm:
-        """Whose batch API its own is like: what `batch_api` says or its address is known for, else OpenAI's."""
+    def batches_like(self) -> BatchForm | None:
+        """Whose batch API its own is like: what `batch_api` says or its address is known for, else OpenAI's; None if it
+        is like nobody's."""
         return self.batch_api or _BATCH_HOSTS.get(urlsplit(self.url).hostname or "", "openai")

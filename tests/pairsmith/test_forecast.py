@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from bench.forecast.run import coverage, hard_coverage
 from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
+from pairsmith.stages.forecast import forecast
+from pairsmith.stages.table import Audience
 from schemas.records import Sampling, content_id
+from schemas.spec_file import load
+from schemas.store import Store
 from synth.question import limit_of
 from tests.pairsmith.conftest import Project, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -107,6 +113,21 @@ def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
     (line,) = (line for line in lines if line["stage"] == "evaluate")
     assert line["tokens"]["middle"] == pytest.approx(line["seeds"] * 1_100)
     assert line["usd"]["middle"] == pytest.approx(line["seeds"] * 1.8)
+
+
+def test_the_seed_that_is_asked_alone_is_seen_on_its_way(make_project: Callable[..., Project]) -> None:
+    """A model that thinks for a minute had a pilot show nothing for so long."""
+    seen = threading.Event()
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        if numbers["in_flight"] == 1:
+            seen.set()
+
+    with LoopbackTeacher(lambda ask: Reply(when=seen.is_set)) as teacher:
+        project = load(make_project(teacher.url, MANY).folder)
+        with Store.open(Store.url_for(project)) as store:
+            forecast(project, store, Audience(progress))
+    assert len(teacher.asked) == 20
 
 
 def test_a_teacher_that_says_the_same_twice_tells_nothing_of_other_seeds(

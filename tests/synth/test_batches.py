@@ -391,11 +391,13 @@ def test_lines_that_nobody_can_read_cost_no_other_line(form: str, tmp_path: Path
 @EVERY_FORM
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]"])
 def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: bytes, tmp_path: Path) -> None:
-    """Not a traceback: where it was, and that everything is kept."""
+    """Not a traceback: where it was, that everything is kept, and that a batch may have been made, which is cancelled
+    before the same is asked in another way: it would be paid for twice."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match="in another form"):
+        with pytest.raises(TeacherError, match="in another form") as caught:
             await asyncio.wait_for(ask_dogs(ledger, 3), 60)
+        assert "be charged" in str(caught.value)
 
     with BatchProvider(form) as provider:
         provider.says_only = body
@@ -447,7 +449,8 @@ def test_many_lines_are_several_batches(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_form_is_told_by_the_address_or_named() -> None:
-    """A provider's own address needs no word, a gateway of it does; the embedded teacher has none."""
+    """A provider's own address needs no word, a gateway of it does. The embedded teacher has none. xAI makes a batch of
+    what OpenAI's form hands over, and would be paid for answers that nobody reads, so it is handed nothing."""
     hosts = {
         "https://api.anthropic.com/v1": "anthropic",
         "https://generativelanguage.googleapis.com/v1beta/openai": "gemini",
@@ -458,5 +461,7 @@ def test_the_form_is_told_by_the_address_or_named() -> None:
     }
     assert {url: TeacherSettings(url=url).batches_like for url in hosts} == hosts
     assert TeacherSettings(url="https://gateway/v1", batch_api="anthropic").batches_like == "anthropic"
-    with pytest.raises(UsageError, match="no batch API"):
-        Batches(None, None, TeacherSettings(batch=True), print)  # type: ignore[arg-type]
+    for url in ("embedded", "https://api.x.ai/v1", "https://api.fireworks.ai/inference/v1"):
+        with pytest.raises(UsageError, match="no batch API"):
+            Batches(None, None, TeacherSettings(url=url, batch=True), print)  # type: ignore[arg-type]
+    assert TeacherSettings(url="https://api.x.ai/v1", batch_api="openai").batches_like == "openai"

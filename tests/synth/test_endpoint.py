@@ -176,7 +176,8 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
     ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
-    """`retries` is how often it is sent again, and then the row has its reason in one word."""
+    """`retries` is how often it is sent again, and then the row has its reason in one word. A rate limit is given the
+    time to be renewed before that counts."""
 
     async def once() -> None:
         within_s = 2.0 if error is TimedOutError else 60.0
@@ -187,7 +188,7 @@ def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: ty
 
     with LoopbackTeacher(lambda ask: fault if ask.prompt == "a dog" else says()) as teacher:
         asyncio.run(once())
-    assert teacher.counts()["a dog"] == 3
+    assert teacher.counts()["a dog"] == 3 or (error is ThrottledError and teacher.counts()["a dog"] > 3)
 
 
 @pytest.mark.parametrize(

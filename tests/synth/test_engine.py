@@ -240,7 +240,7 @@ def test_a_wait_for_the_rate_limit_is_told(tmp_path: Path) -> None:
 
     with LoopbackTeacher(reply) as teacher:
         run(teacher, tmp_path, input(2), options={"progress": progress})
-    assert any(message.startswith("held by the rate limit, next request in ") for message in heard)
+    assert any(message.startswith("held by the rate limit (HTTP 429: no), next request in ") for message in heard)
     assert heard[-1] == ""
 
 

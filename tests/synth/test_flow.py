@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, TimedOutError
+from synth.chat_completions import Answer, StoppedError, TimedOutError
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import Left, RateLimit, left_by_headers, reset_s
@@ -196,6 +196,73 @@ def test_a_429_is_no_try_while_others_are_answered() -> None:
         answers, _ = ask_all(teacher.url, 600, retries=2, concurrency=4, backoff_s=0.003)
     assert all_answered(answers)
     assert teacher.counts()["dog 0"] == 10
+
+
+def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> None:
+    """Nobody is answered meanwhile, and no header says until when: more 429s than there are retries, for more questions
+    than end a run in a row, are waited out."""
+    with LoopbackTeacher(lambda ask: fails(429) if ask.nth < 6 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 20, retries=3, backoff_s=0.1)
+    assert all_answered(answers)
+
+
+def test_without_retries_nothing_is_sent_again_in_an_outage_either() -> None:
+    """Twelve of thirteen requests are turned down: each is its row's only one."""
+    with LoopbackTeacher(lambda ask: says() if ask.number % 13 == 1 else fails(503)) as teacher:
+        ask_all(teacher.url, 100, retries=0)
+    assert set(teacher.counts().values()) == {1}
+
+
+def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
+    """Whatever asks, a judge or an evaluation too, waits for minutes, and who watches knows why."""
+    lines: list[str] = []
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.01, retries=3) as endpoint:
+            endpoint.flow.say = lines.append
+            await asyncio.gather(*(endpoint.ask(chat(f"{i}"), Sampling()) for i in range(3)))
+
+    with LoopbackTeacher(lambda ask: says() if lines else fails(429, "Come back later")) as teacher:
+        asyncio.run(run())
+    (line,) = lines
+    assert "has answered nothing for" in line
+    assert "HTTP 429: Come back later" in line
+
+
+def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
+    """After its first answer it turns down more requests than twenty questions have tries: they wait for it, where
+    seven seconds without an answer had ended a run that was left alone for a night."""
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 100 else says()) as teacher:
+        answers, endpoint = ask_all(teacher.url, 21, retries=3, backoff_s=0.2)
+    assert all_answered(answers)
+    assert endpoint.flow.retries_by_kind["server"] >= 99
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}])
+def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(headers: dict[str, str]) -> None:
+    """A month's budget in words that nobody knows, with a promise of half a minute each time: after ten minutes in
+    which nothing was answered the run ends in the provider's words, where it went on for hours."""
+
+    async def run() -> None:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.1, concurrency=4) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            asked = [asyncio.create_task(endpoint.ask(chat(f"{i}"), Sampling())) for i in range(8)]
+            await asyncio.to_thread(teacher.wait_for, 12)
+            while not (waiting := list(endpoint.flow._pauses)):  # noqa: ASYNC110  no event tells of it
+                await asyncio.sleep(0.01)
+            waiting[0].first_at -= 600
+            endpoint.flow._answered_at -= 600
+            await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+            endpoint.drain()
+            ends = await asyncio.gather(*asked, return_exceptions=True)
+            (error,) = (end for end in ends if not isinstance(end, StoppedError))
+            assert isinstance(error, Unreachable)
+            assert "all requests of 10m" in str(error)
+            assert "monthly recharge is used up" in str(error)
+
+    no_more = fails(429, "Your monthly recharge is used up", headers)
+    with LoopbackTeacher(lambda ask: says() if ask.prompt == "warm up" else no_more) as teacher:
+        asyncio.run(run())
 
 
 def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
