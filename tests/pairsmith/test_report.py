@@ -29,7 +29,7 @@ from tests.pairsmith import report_project
 from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
-from train.results_table import comparison_lines
+from train.results_table import TOGETHER, comparison_lines
 
 
 @pytest.fixture
@@ -215,6 +215,9 @@ def test_a_difference_is_said_whichever_way_it_falls(
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in which_way(evaluation, comparison)
+    wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
+    lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
+    assert (TOGETHER in lines) == (words.get(sentence) in ("better", "worse"))
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
