@@ -18,6 +18,7 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
+from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.failures import REFUSAL
 from train.intervals import Interval, interval_in_words
@@ -33,6 +34,8 @@ UNANSWERED_AT_MOST = 0.02
 _MONTHLY_USD = 100.0
 _NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
+_FORM = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
+_RIGHT = "each test input has its reference, or a check of your own (evaluate.user) tells what is right"
 _ASKED = "the model that serves tuned answers: run it again"
 _AGAIN = "these answers come: run `pairsmith evaluate` again, it asks for no other"
 _WHOLE = {
@@ -77,6 +80,9 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
+    if fine_tune == "fine-tune" and _judged_by_form(evaluation):
+        decision = fine_tune = "not enough evidence"
+        because, flips = [_FORM, *because], [_RIGHT, *flips]
     if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
         decision, because, flips = "not enough evidence", [*lacking, *because], [_AGAIN, *flips]
     price, calls, money = _break_even(evaluation)
@@ -105,6 +111,14 @@ def _without_whole(evaluation: Evaluation, system: SystemResult) -> tuple[str, s
     words = f': it refused with "{refusals.most_common(1)[0][0]}"' if most == "refused" and refusals else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
     return listed, _WHOLE.get(most, _WHOLE["empty"]).format(system.label) + words
+
+
+def _judged_by_form(evaluation: Evaluation) -> bool:
+    """Whether one answer is right, and only built-in gates looked at the answers: a wrong label passes those."""
+    names = evaluation.check_names
+    return any(name in ("label", "schema") for name in names) and not any(
+        name.startswith((INDEPENDENT, "user:")) for name in names
+    )
 
 
 def _lacking(systems: Iterable[SystemResult]) -> Iterator[str]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.systems import EvaluationPlan
 
 EVALUATIONS = "evaluations"
-_SHOWN = 3  # test inputs with several references
+_SHOWN = 3  # test inputs with several references, labels without a test input
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
@@ -128,6 +128,7 @@ def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iter
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
     yield from _unreferenced(measurement)
+    yield from _untested(measurement)
     yield from warnings(project.spec)
 
 
@@ -153,12 +154,23 @@ def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
     seeds, known = len(measurement.seeds), len(measurement.references)
-    if measurement.form.has_one_right and 0 < known < seeds:
+    if measurement.form.has_one_right and known < seeds:
         have = counted(seeds - known, "test input has", "test inputs have")
+        without = ", or take those without out" if known else ""
         yield (
-            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates ask."
-            f" Give each of the {seeds} one, or take those without out."
+            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates"
+            f"{' and evaluate.checks' if measurement.spec.evaluate.check_names else ''} ask."
+            f" Give each of the {seeds} one{without}."
         )
+
+
+def _untested(measurement: EvaluationPlan) -> Iterator[str]:
+    """The labels of which nothing is measured."""
+    tested = {*measurement.references.values()}
+    if tested and (absent := [label for label in measurement.form.labels if label not in tested]):
+        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        labels = f"{'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent[:_SHOWN])}{more}"
+        yield f"warning: no test input has {labels}: macro F1 is the mean of the others, and says nothing of these."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pairsmith.report.proof import failed_checks, flaws
-from pairsmith.stages.evaluate import _unreferenced
+from pairsmith.stages.evaluate import _unreferenced, _untested
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -174,6 +174,11 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     assert not fewer.checks.exact
     warned = [line for line in _unreferenced(fewer) if line.startswith("warning: 1 test input has no reference, so")]
     assert len(warned) == is_check
+    none = plan_evaluation(evaluated, [fewer.seeds[-1]], trained, None)
+    assert ["Give each of the 1 one." in line for line in _unreferenced(none)] == [True] * is_check
+    absent = [line for line in _untested(plan) if line.startswith("warning: no test input has the label praise: macro")]
+    assert len(absent) == is_check
+    assert not list(_untested(none))
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(
