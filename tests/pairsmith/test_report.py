@@ -16,7 +16,7 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import render, write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.proof import limits, which_way
+from pairsmith.report.proof import limits, method, which_way
 from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve
 from pairsmith.style.numbers import count, percent, points
@@ -218,6 +218,13 @@ def test_a_difference_is_said_whichever_way_it_falls(
     wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
     lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
     assert (TOGETHER in lines) == (words.get(sentence) in ("better", "worse"))
+
+
+def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:
+    """Inputs that belong together carry less than they seem to, and nothing in the answers shows it."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    assert "of parts of one document or mails of one thread they are too narrow" in method(evaluation)
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
