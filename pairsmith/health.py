@@ -238,23 +238,15 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 
 
 def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
-    """Checks that the answers that people gave to test inputs are answers, and that there are any where one is right; a
-    schema that is none is told elsewhere."""
+    """Checks that the answers that people gave to test inputs are answers; a schema that is none is told elsewhere."""
     from curate.split import asked_of, seed_split
     from prompts.answer_form import AnswerForm
     from train.checks import void_in_words, void_references
 
     spec = project.spec
-    asked = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
-    tested = [seed for seed in asked if seed.reference]
+    tested = [seed for seed in seeds if asked_of(seed) and seed.reference and seed_split(seed, spec.split) == "test"]
     with suppress(PairsmithError):
         form = AnswerForm.of(spec.task, project.folder)
-        if form.has_one_right and len(tested) < len(asked) and not spec.evaluate.check_names:
-            number = f"{len(asked) - len(tested)} of {counted(len(asked), 'test input', 'test inputs')}"
-            what = f"{number} have no reference, so whether an answer is right is no check; its form is"
-            yield Check(
-                "proof", "warn", what, "Give each its right answer, or write a check: `pairsmith docs evaluation`."
-            )
         given = {seed.source: form.canonical(seed.reference or "") for seed in tested}
         void = void_references(given.values(), form)
         places = [f"{source}: {void[text]}" for source, text in given.items() if text in void]

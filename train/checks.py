@@ -109,6 +109,13 @@ class Checks:
         return Checked({name: passed[name] for name in self.names}, reasons)
 
 
+def form_alone(names: Sequence[str]) -> bool:
+    """Whether one answer is right, and only built-in gates look at the answers: a wrong label passes those. `names` as
+    `Checks.names` has them."""
+    of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
+    return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
+
+
 def is_reference(output: str, reference: str) -> bool:
     """Whether an answer in the form of its task is the reference; of a record, whether it says the same. `true` is
     not 1."""

@@ -18,8 +18,8 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
-from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
+from train.checks import form_alone
 from train.failures import REFUSAL
 from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
@@ -80,7 +80,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
-    if fine_tune == "fine-tune" and _judged_by_form(evaluation):
+    if fine_tune == "fine-tune" and form_alone(evaluation.check_names):
         decision = fine_tune = "not enough evidence"
         because, flips = [_FORM, *because], [_RIGHT, *flips]
     if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
@@ -111,14 +111,6 @@ def _without_whole(evaluation: Evaluation, system: SystemResult) -> tuple[str, s
     words = f': it refused with "{refusals.most_common(1)[0][0]}"' if most == "refused" and refusals else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
     return listed, _WHOLE.get(most, _WHOLE["empty"]).format(system.label) + words
-
-
-def _judged_by_form(evaluation: Evaluation) -> bool:
-    """Whether one answer is right, and only built-in gates looked at the answers: a wrong label passes those."""
-    names = evaluation.check_names
-    return any(name in ("label", "schema") for name in names) and not any(
-        name.startswith((INDEPENDENT, "user:")) for name in names
-    )
 
 
 def _lacking(systems: Iterable[SystemResult]) -> Iterator[str]:

@@ -218,7 +218,7 @@ def test_that_nothing_tells_what_is_right_is_known_before_anything_is_paid(
     task = f'[task]\nname = "t"\nkind = "{kind}"\nstyle = "s"\n{labels}'
     (tmp_path / "pairsmith.toml").write_text(f"{task}{seeds}{more}")
     (tmp_path / "rules.py").write_text("def right(pair):\n    return pair.output == 'bug'\n")
-    told_of = [check for check in findings(tmp_path, ()) if "have no reference" in check.what]
+    told_of = [check for check in findings(tmp_path, ()) if "without a reference" in check.what]
     assert [check.state for check in told_of] == ["warn"] * warned
     assert all(f"{3 - outputs} of 3 test inputs" in check.what for check in told_of)
 
