@@ -59,10 +59,10 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 
 ## Limits
 
-- It does one narrow task, in the style of the pairs it saw. The pairs were made by another model and chosen by rules
-  that see form, not sense: errors that no rule names are in them, and in this model.
+- It does one narrow task, in the style of the pairs it saw. They were chosen by rules that see form, not sense: errors
+  that no rule names are in them, and in this model.
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
-- The licence of the base model, and the terms of the model that made the pairs, hold for this model too.
+- The licence of the base model, and the terms of whoever made the pairs, a model or people, hold for this model too.
 """
 _METHODS = {
     "qlora": "QLoRA: NF4 with double quantisation in {} layers",
