@@ -26,6 +26,7 @@ from schemas.spec import TrainSettings
 from synth.embedded.weights import HUB_ID
 
 _POINTLESS = re.compile(r"(?<=^\d)e(?=-\d+$)")
+_BITS = {"qlora": 4, "lora-8bit": 8}
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
@@ -183,7 +184,7 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
         "lora_target": ",".join(settings.targets) or "all",
-        **({"quantization_bit": 4, "quantization_method": "bnb"} if settings.method == "qlora" else {}),
+        **({"quantization_bit": bits, "quantization_method": "bnb"} if (bits := _BITS.get(settings.method)) else {}),
         "dataset_dir": ".",
         "dataset": "pairsmith_train",
         **({"eval_dataset": "pairsmith_validation", "eval_strategy": "epoch"} if "validation" in counts else {}),
@@ -211,7 +212,7 @@ from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
 model, tokenizer = FastLanguageModel.from_pretrained(
-    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}{revision}
+    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}{eight_bit}{revision}
 )
 model = FastLanguageModel.get_peft_model(
     model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}{target_modules}{rslora}
@@ -250,6 +251,7 @@ def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "seed": settings.random_seed,
         "base": _base(settings),
         "four_bit": settings.method == "qlora",
+        "eight_bit": ", load_in_8bit=True" if settings.method == "lora-8bit" else "",
         "files": files,
         "target_modules": f",\n    target_modules={json.dumps(settings.targets)}" if settings.targets else "",
         "rslora": ", use_rslora=True" if settings.rslora else "",

@@ -214,11 +214,12 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
 
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """
+    uses = (_for_the_test, _for_what_is_right, _for_training)
     some = list(islice(seeds, _ENOUGH))  # nearly always as good as very many
-    if not _for_the_test(some, spec) and not _for_training(some, spec):
+    if not any(use(some, spec) for use in uses):
         return []
     seeds = list(seeds)
-    return [*_for_the_test(seeds, spec), *_for_training(seeds, spec)]
+    return [shortage for use in uses for shortage in use(seeds, spec)]
 
 
 def most_of_one(spec: Spec, candidates: int) -> int:
@@ -273,6 +274,18 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]
+
+
+def _for_what_is_right(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """A label or a record is right or wrong: a reference or a check of the user's own tells which, a gate does not."""
+    if not (spec.task.labels or spec.task.answer_schema) or spec.evaluate.check_names:
+        return []
+    asked = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
+    if all(seed.reference for seed in asked):
+        return []
+    number = f"{sum(not seed.reference for seed in asked)} of {counted(len(asked), 'test input', 'test inputs')}"
+    fix = "Give each its right answer, or write a check of your own: `pairsmith docs evaluation`."
+    return [Shortage(f"{number} without a reference: the form of an answer alone is judged, which proves nothing", fix)]
 
 
 def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:

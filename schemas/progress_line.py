@@ -78,7 +78,7 @@ class Pace:
 
             shown.append(f"{dollars(n['usd'])} spent")
         for name, value in n.items():
-            if name not in _KNOWN + _ON_PAGES:
+            if name not in _KNOWN + _ON_PAGES and value != "":
                 shown.append(str(value) if isinstance(value, str) else f"{name.replace('_', ' ')} {value:.4g}")
         if n.get("message"):
             shown.append(n["message"])

@@ -99,8 +99,14 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
 
 
 def refuse_together(settings: TrainSettings) -> None:
-    """Settings that do not go together, or not on this machine. Raises InputError for packed preferences and for DoRA
-    over 8 bits, MissingDependency where rows cannot be packed."""
+    """Settings that do not go together, or not on this machine. Raises InputError for packed preferences, for DoRA over
+    8 bits and for weights of rows that ORPO does not learn from, MissingDependency where rows cannot be packed."""
+    if settings.edited_weight > 1 and settings.objective == "orpo":
+        raise InputError(
+            "train.edited_weight does not go with train.objective = 'orpo'.",
+            why="It weighs rows of supervised fine-tuning, and ORPO learns from preferences alone.",
+            fix="Take train.edited_weight out, or set train.objective to 'dpo', whose supervised part heeds it.",
+        )
     if settings.dora and settings.method == "lora-8bit":
         raise InputError(
             "train.dora does not go with train.method = 'lora-8bit'.",

@@ -109,6 +109,13 @@ class Checks:
         return Checked({name: passed[name] for name in self.names}, reasons)
 
 
+def form_alone(names: Sequence[str]) -> bool:
+    """Whether one answer is right, and only built-in gates look at the answers: a wrong label passes those. `names` as
+    `Checks.names` has them."""
+    of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
+    return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
+
+
 def is_reference(output: str, reference: str) -> bool:
     """Whether an answer in the form of its task is the reference; of a record, whether it says the same. `true` is
     not 1."""
@@ -121,15 +128,15 @@ def is_reference(output: str, reference: str) -> bool:
 
 
 def values_of(record: str) -> Any:
-    """A JSON text by its values: 4.0 is the number 4, and a key with null says as little as one that is left out.
-    Raises ValueError or RecursionError for what is no such text."""
+    """A JSON text by its values: 4.0 is the number 4, and a key with null, or with an object in which nothing is known,
+    says as little as one that is left out. Raises ValueError or RecursionError for what is no such text."""
 
     def number(digits: str) -> int | float:
         value = float(digits)
         return int(value) if value.is_integer() else value
 
     def known(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        return {key: value for key, value in pairs if value is not None}
+        return {key: value for key, value in pairs if value is not None and value != {}}
 
     return json.loads(record, parse_float=number, object_pairs_hook=known)
 

@@ -35,7 +35,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, base_of
-from train.checks import Check, Checks, checks_for, checks_of, void_references
+from train.checks import Check, Checks, checks_for, checks_of, form_alone, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
@@ -368,10 +368,13 @@ async def measured(
 
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
-    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer.
+    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer, and where the
+    form of a label or a record is all that could be judged.
 
     Only the base is asked beside it, where the tuned model is a merged one that has to be compared with it first.
     """
+    if form_alone(plan.checks.names):
+        return None
     tuned = plan.systems[-1]
     first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
     alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import aiohttp
 
 from schemas.money import Cost, summed
 from schemas.progress import Progress
+from schemas.progress_line import clock
 from schemas.records import Call, Seed, Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -27,7 +28,7 @@ from train.measured_by_vllm import Scored, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
 
-_BEAT_S = 1.0
+_BEAT_S, _HEALTH_S = 1.0, 10.0
 _PACE_TOKENS = 200  # prompts are read first, so the first tokens tell of no pace
 OpenTeacher = Callable[[TeacherSettings], AbstractAsyncContextManager[Endpoint]]
 
@@ -73,9 +74,10 @@ class Interview:
         else:
             opened = self._served(model.local, concurrency)
         beats = model.local is not None and model.local.vllm is None
-        if model.local is not None:  # loading it takes up to a minute
-            self._progress("evaluate", {**self._numbers(), "system": f"starting {systems[0].name}"})
-        async with opened as (endpoint, adapter_check), self._beating(endpoint.url if beats else None):
+        async with AsyncExitStack() as held:
+            async with self._beating(starts=systems[0].name):  # loading it takes minutes on a busy machine
+                endpoint, adapter_check = await held.enter_async_context(opened)
+            await held.enter_async_context(self._beating(endpoint.url if beats else None))
             # A ledger each: the same model has other attempts as a teacher than as a base. A model that only thinks is
             # a result here, not a reason to stop.
             ledgers = [
@@ -146,28 +148,37 @@ class Interview:
         return {"done": self._done, "total": self._total, "in_flight": in_flight}
 
     @asynccontextmanager
-    async def _beating(self, base_url: str | None) -> AsyncIterator[None]:
-        """Tell every second what the embedded server at `base_url` has written, as long as it is asked."""
-        beat = asyncio.create_task(self._beat(base_url)) if base_url else None
+    async def _beating(self, base_url: str | None = None, starts: str = "") -> AsyncIterator[None]:
+        """Tell every second how far it is: that the server of the system `starts` is not up yet, or what the embedded
+        server at `base_url` has written. Who reads a pipe sees a line only where something is told."""
+        beat = asyncio.create_task(self._beat(base_url, starts))
         try:
             yield
         finally:
             self._written = 0
-            if beat is not None:
-                beat.cancel()
-                await asyncio.gather(beat, return_exceptions=True)
+            beat.cancel()
+            await asyncio.gather(beat, return_exceptions=True)
 
-    async def _beat(self, base_url: str) -> None:
+    async def _beat(self, base_url: str | None, starts: str) -> None:
         began, before = time.monotonic(), None
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_HEALTH_S)) as session:
             while True:
+                numbers: dict[str, Any] = {**self._numbers()}
+                if starts:
+                    numbers |= {
+                        "in_flight": 0,
+                        "system": f"starting {starts}, {clock(time.monotonic() - began)}",
+                        "mode": "",
+                    }
+                    numbers["most_s"] = None
                 with suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(f"{base_url.removesuffix('/v1')}/health") as answer:
-                        tokens = int((await answer.json())["generated_tokens"])
-                    before = tokens if before is None else before
-                    seconds = time.monotonic() - began
-                    numbers = {**self._numbers(), "tokens": tokens}
-                    self._progress("evaluate", numbers | self._most(tokens, tokens - before, seconds))
+                    if base_url:
+                        async with session.get(f"{base_url.removesuffix('/v1')}/health") as answer:
+                            tokens = int((await answer.json())["generated_tokens"])
+                        before = tokens if before is None else before
+                        numbers |= self._most(tokens, tokens - before, time.monotonic() - began)
+                        numbers["tokens"] = tokens
+                self._progress("evaluate", numbers)
                 await asyncio.sleep(_BEAT_S)
 
     def _most(self, tokens: int, since: int, seconds: float) -> dict[str, float]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from prompts.answer_form import AnswerForm
 from schemas.progress import Say, unheard
 from schemas.records import Sampling, Seed
 from synth.answers import clean
@@ -17,6 +18,7 @@ from synth.chat_completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
+from train.checks import Checked
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
 from train.remote_code import marked, runnable
@@ -66,8 +68,8 @@ async def serving(
 
 
 class SystemAnswer(NamedTuple):
-    """The answer of one system: `passes` is None where it could not be judged, `failed` names the checks it failed,
-    or says that the server refused the question."""
+    """The answer of one system: `passes` is None where it could not be judged, as where one answer is right and nobody
+    has said which; `failed` names the checks it failed, or says that the server refused the question."""
 
     system: str
     text: str
@@ -75,6 +77,12 @@ class SystemAnswer(NamedTuple):
     passes: bool | None
     failed: tuple[str, ...]
     seconds: float
+
+
+def without_reference(checked: Checked, form: AnswerForm) -> bool | None:
+    """Whether an answer passes that is compared with no reference; None also where one answer is right, for any label
+    of the task passes what can be asked of a label alone."""
+    return None if checked.all_pass and form.has_one_right else checked.all_pass
 
 
 REFUSED = "refused"
@@ -112,7 +120,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
-            passes = checked.all_pass if whole else False
+            passes = without_reference(checked, plan.form) if whole else False
             return SystemAnswer(system.name, text, whole, passes, failed, time.monotonic() - began)
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:

@@ -59,11 +59,16 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 
 ## Limits
 
-- It does one narrow task, in the style of the pairs it saw. The pairs were made by another model and chosen by rules
-  that see form, not sense: errors that no rule names are in them, and in this model.
+- It does one narrow task, in the style of the pairs it saw. They were chosen by rules that see form, not sense: errors
+  that no rule names are in them, and in this model.
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
-- The licence of the base model, and the terms of the model that made the pairs, hold for this model too.
+- The licence of the base model, and the terms of whoever made the pairs, a model or people, hold for this model too.
 """
+_METHODS = {
+    "qlora": "QLoRA: NF4 with double quantisation in {} layers",
+    "lora-8bit": "LoRA, the base in 8 bits while it was trained",
+    "lora": "LoRA",
+}
 _OBJECTIVES = {
     "sft": "supervised fine-tuning",
     "dpo": "direct preference optimisation, after supervised fine-tuning (`{}`),",
@@ -93,7 +98,7 @@ def model_card(
         "objective": _OBJECTIVES[settings.objective].format(result.began_with),
         "rows": "pairs" if settings.objective == "sft" else "preferences",
         "method": "QLoRA" if qlora else "LoRA",
-        "method_detail": f"QLoRA: NF4 with double quantisation in {result.four_bit_layers} layers" if qlora else "LoRA",
+        "method_detail": _METHODS[settings.method].format(result.four_bit_layers),
         "layers": ", ".join(settings.targets) or "all linear layers",
         "versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "first_loss": _mean(losses[:5]),

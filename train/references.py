@@ -139,7 +139,7 @@ def _leaves(text: str) -> Counter[tuple[str, str]]:
 
 
 def _fields(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """(path, value) of every leaf; an empty list or object is one."""
+    """(path, value) of every leaf; an empty list is one, and so is a record or an item in which nothing is known."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _fields(inner, f"{path}.{json.dumps(name)}")

@@ -115,18 +115,24 @@ def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = 
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
-    """Tuned against the others in words, whichever way it falls; how each was decoded; and whether no check was
-    independent of the gates."""
+    """Tuned against the others in words, whichever way it falls; why an interval may reach zero beside a "better"; how
+    each was decoded; and whether no check was independent of the gates."""
     order = [system.name for system in evaluation.systems]
     lines = [
         f"{TUNED} against {evaluation.system(gap.b).label}, {gap.mode}: {_in_words(gap)}"
         for gap in sorted(evaluation.comparisons, key=lambda gap: order.index(gap.b))
         if gap.a == TUNED
     ]
+    decided = [gap.shown for gap in evaluation.comparisons if gap.outcome in ("better", "worse")]
+    lines += [] if all(shown and shown.excludes_zero for shown in decided) else [TOGETHER]
     alone = [] if any(name.startswith(INDEPENDENT) for name in evaluation.check_names) else [GATES_ALONE]
     return [*lines, *decoding_lines(evaluation), *alone]
 
 
+TOGETHER = (
+    "the intervals hold for all comparisons at once, so one may still reach zero where the exact test, adjusted for"
+    " them too, decides"
+)
 GATES_ALONE = (
     "no independent check was used: the gates that chose the training rows judge alone (evaluate.checks is empty)"
 )

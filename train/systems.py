@@ -148,6 +148,8 @@ class EvaluationPlan:
         asked = [system.key(self.seeds) for system in self.systems]
         settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
         judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
+        if self.form.schema is not None and self.references:
+            judged.append("an object without a value as absent")
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 
     @property

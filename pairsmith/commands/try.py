@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from train.local_model import SystemAnswer
 
+UNJUDGED = "no check fails; whether it is right was not judged"
+
 
 @click.command()
 @click.argument("text", required=False)
@@ -79,7 +81,7 @@ def _screen(answers: list[SystemAnswer]) -> list[RenderableType]:
     for heading in ("system", "answer", "checks"):
         table.add_column(heading, overflow="fold")
     for answer in answers:
-        judged = {True: "pass", None: "not judged", False: ", ".join(answer.failed) or "fail"}[answer.passes]
+        judged = {True: "pass", None: UNJUDGED, False: ", ".join(answer.failed) or "fail"}[answer.passes]
         table.add_row(
             answer.system, Text(answer.text), judged if answer.whole or judged == REFUSED else f"cut; {judged}"
         )

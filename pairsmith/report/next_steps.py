@@ -90,6 +90,6 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         return [f"Use the untuned base with the prompt that does as well, or {more}"]
     flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
-        return [f"Measure on more test inputs before you decide.{flips}"]
+        return [f"Decide nothing yet: {verdict.because[0]}.{flips}"]
     why = "training helps, and most answers fail all the same"
     return [f"Do not ship it yet: {why if verdict.fine_tune == 'fine-tune' else verdict.because[0]}.{flips}"]

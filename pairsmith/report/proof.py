@@ -142,7 +142,8 @@ def method(evaluation: Evaluation) -> str:
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
         f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
-        " alike; those of the differences hold for all comparisons at once. “More” and “less” are said only where the"
+        " alike, and take inputs as drawn one by one: of parts of one document or mails of one thread they are too"
+        " narrow. Those of the differences hold for all comparisons at once. “More” and “less” are said only where the"
         " exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut never passes."
     )
 

@@ -178,8 +178,9 @@ def curve(training: TrainResult) -> str:
     steps = counted(training.steps, "step", "steps")
     sentence = f"Training loss {rounded(training.curve[0].loss, 2)} to {rounded(training.curve[-1].loss, 2)} in {steps}"
     if training.validation:
-        first, last = training.validation[0].loss, training.validation[-1].loss
-        return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(last, 2)}."
+        first, after, step = training.validation[0].loss, training.kept_loss, training.kept_step
+        kept = "" if step is None else f" at step {step}, whose weights the adapter has"
+        return f"{sentence}; validation loss {rounded(first, 2)} to {rounded(after, 2)}{kept}."
     return f"{sentence}. There were no validation rows, so there is no validation loss."
 
 

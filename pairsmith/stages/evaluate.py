@@ -17,7 +17,7 @@ from schemas.errors import InputError, NoWork
 from schemas.files import sha256
 from schemas.progress import Say
 from schemas.project import Project
-from schemas.records import Artifact, Counts, Json
+from schemas.records import Artifact, Counts, Json, Receipt
 from schemas.store import Store
 from schemas.store.latest import latest
 from schemas.wording import counted
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.systems import EvaluationPlan
 
 EVALUATIONS = "evaluations"
-_SHOWN = 3  # test inputs with several references
+_SHOWN = 3  # test inputs with several references, labels without a test input
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
@@ -65,6 +65,7 @@ def evaluate(
         watched = watched_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
+        drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
         if project.spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
             from synth.local_vllm import has_gpu, python_of
 
@@ -127,6 +128,7 @@ def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iter
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
     yield from _unreferenced(measurement)
+    yield from _untested(measurement)
     yield from warnings(project.spec)
 
 
@@ -152,25 +154,50 @@ def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
     seeds, known = len(measurement.seeds), len(measurement.references)
-    if measurement.form.has_one_right and 0 < known < seeds:
+    if measurement.form.has_one_right and known < seeds:
         have = counted(seeds - known, "test input has", "test inputs have")
+        without = ", or take those without out" if known else ""
         yield (
-            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates ask."
-            f" Give each of the {seeds} one, or take those without out."
+            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates"
+            f"{' and evaluate.checks' if measurement.spec.evaluate.check_names else ''} ask."
+            f" Give each of the {seeds} one{without}."
         )
+
+
+def _untested(measurement: EvaluationPlan) -> Iterator[str]:
+    """The labels of which nothing is measured."""
+    tested = {*measurement.references.values()}
+    if tested and (absent := [label for label in measurement.form.labels if label not in tested]):
+        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        labels = f"{'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent[:_SHOWN])}{more}"
+        yield f"warning: no test input has {labels}: macro F1 is the mean of the others, and says nothing of these."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:
     """Raises InputError if an evaluation that is found is not the file that was written: a verdict would rest on it."""
-    evaluations = (receipt.facts for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
-    known = next((facts.get("sha256") for facts in evaluations if facts.get("made") == evaluation_id), None)
+    last = _last_of(store, evaluation_id)
+    known = last and last.facts.get("sha256")
     if known and known != digest:
         raise InputError(
-            "this evaluation was changed after it was written.",
+            "this evaluation was changed after it was written, or the run that wrote it was killed.",
             where=path,
             why="A number in it may be none that was measured.",
             fix="Delete the file and run `pairsmith evaluate` again: answers that were bought are found.",
         )
+
+
+def drop_unfinished(store: Store, evaluation_id: str, file: Path) -> None:
+    """Remove the file of a run that asked for what an evaluation lacked, and was killed before its receipt: nobody
+    knows that it is as that run wrote it. It is concluded anew from the answers, which are in the store."""
+    last = _last_of(store, evaluation_id)
+    if last and last.counts.failed and file.is_file() and sha256(file) != last.facts.get("sha256"):
+        file.unlink()
+
+
+def _last_of(store: Store, evaluation_id: str) -> Receipt | None:
+    """The receipt of the run that measured or found an evaluation last, and went well."""
+    evaluations = (receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
+    return next((receipt for receipt in evaluations if receipt.facts.get("made") == evaluation_id), None)
 
 
 def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:

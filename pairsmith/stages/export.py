@@ -73,7 +73,7 @@ def export(
         with replaced_folder(out) as partial:
             copied = {name: artifact for name, artifact in artifacts.items() if name != "adapter"}
             written = {name: out / _copy(project, artifact, partial) for name, artifact in copied.items()}
-            _write_chat_files(project, partial, format, say)
+            _write_chat_files(project, partial, format, artifacts.get("adapter"), say)
             written |= {f"chat files, {name}": out / "chat" / name for name in format}
             checked: dict[str, str] = {}
             if "adapter" in artifacts:
@@ -94,8 +94,14 @@ def export(
     return record.outcome
 
 
-def _write_chat_files(project: Project, partial: Path, formats: Sequence[str], say: Say) -> None:
+def _write_chat_files(
+    project: Project, partial: Path, formats: Sequence[str], adapter: Artifact | None, say: Say
+) -> None:
     settings = project.spec.train
+    if "method" not in settings.model_fields_set:  # training chose by the size of the base, see `train.models.settled`
+        trained = adapter.facts.get("settings", {}).get("method") if adapter else None
+        method = trained or ("lora" if settings.base == "embedded" else settings.method)
+        settings = settings.model_copy(update={"method": method})
     if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
         settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:

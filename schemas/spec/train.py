@@ -84,7 +84,8 @@ class TrainSettings(Section):
     @property
     def asks_for_more(self) -> bool:
         """Whether it names what not every machine has, or what may not go with the rest."""
-        return self.backend != "trl" or self.packing or self.precision != "auto" or self.dora
+        asks = self.backend != "trl" or self.packing or self.precision != "auto" or self.dora
+        return asks or self.edited_weight > 1
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod

@@ -184,8 +184,8 @@ def test_what_trainers_are_told_is_what_they_know(dataset: Path, tmp_path: Path)
 
 
 def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(dataset: Path, tmp_path: Path) -> None:
-    """DoRA, rsLoRA, NEFTune, weight decay and a commit of the base do not become plain LoRA on whatever the hub has, in
-    silence; where nothing is asked for, no config speaks of it."""
+    """A base in 8 bits, DoRA, rsLoRA, NEFTune, weight decay and a commit of the base do not become plain LoRA on what
+    the hub has, in silence; where nothing is asked for, no config speaks of it."""
     asked = {
         "weight_decay": 0.05,
         "neftune": 5.0,
@@ -194,7 +194,7 @@ def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(da
         "revision": "abc",
         "precision": "float16",
     }
-    more = TrainSettings.model_validate({"method": "lora", **asked})
+    more = TrainSettings.model_validate({"method": "lora-8bit", **asked})
     texts = {}
     for settings in (TrainSettings(method="lora"), more):
         for name, file in (("axolotl", "config.yml"), ("llama-factory", "config.yaml"), ("unsloth", "train.py")):
@@ -203,10 +203,11 @@ def test_what_is_asked_for_beyond_the_defaults_is_asked_of_other_trainers_too(da
             texts[name, settings.dora] = (folder / file).read_text()
     words = {
         "axolotl": ("weight_decay: 0.05", "neftune_noise_alpha: 5.0", "peft_use_rslora: true", "peft_use_dora: true",
-                    'revision_of_model: "abc"', "fp16: true"),
+                    'revision_of_model: "abc"', "fp16: true", "load_in_8bit: true"),
         "llama-factory": ("weight_decay: 0.05", "neftune_noise_alpha: 5.0", "use_rslora: true", "use_dora: true",
-                          'model_revision: "abc"', "fp16: true"),
-        "unsloth": ("weight_decay=0.05,", "neftune_noise_alpha=5.0,", "use_rslora=True", 'revision="abc"'),
+                          'model_revision: "abc"', "fp16: true", "quantization_bit: 8"),
+        "unsloth": ("weight_decay=0.05,", "neftune_noise_alpha=5.0,", "use_rslora=True", 'revision="abc"',
+                    "load_in_8bit=True"),
     }  # fmt: skip
     for name, wanted in words.items():
         assert [word for word in wanted if word not in texts[name, True]] == []

@@ -190,6 +190,39 @@ def test_a_gate_that_rejects_most_outputs_of_a_file_is_told(tmp_path: Path) -> N
         assert [what.partition(" that were")[0] for what in warned] == rejects
 
 
+@pytest.mark.parametrize(
+    ("kind", "outputs", "more", "warned"),
+    [
+        ("classify", 0, "", True),
+        ("classify", 2, "", True),
+        ("classify", 3, "", False),
+        ("classify", 0, '[evaluate]\nuser = ["rules:right"]\n', False),
+        ("reply", 0, "", False),
+    ],
+)
+def test_that_nothing_tells_what_is_right_is_known_before_anything_is_paid(
+    tmp_path: Path, kind: str, outputs: int, more: str, warned: bool
+) -> None:
+    """Without a reference to each test input any label of the task would pass, and the evaluation could prove nothing;
+    a check of the user's own or a task with many right answers needs none."""
+    rows = [{"input": f"ticket {n}"} | ({"output": "bug"} if n < outputs else {}) for n in range(3)]
+    for name, own in (("pairs", [row for row in rows if "output" in row]), ("inputs", rows[outputs:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own or rows[:0]))
+    sources = {"pairs": "pair", "inputs": "input"}
+    seeds = "".join(
+        f'[[seeds]]\npath = "{name}.jsonl"\nkind = "{of}"\nuse = "test"\n'
+        for name, of in sources.items()
+        if (tmp_path / f"{name}.jsonl").stat().st_size
+    )
+    labels = 'labels = ["bug", "praise"]\n' if kind == "classify" else ""
+    task = f'[task]\nname = "t"\nkind = "{kind}"\nstyle = "s"\n{labels}'
+    (tmp_path / "pairsmith.toml").write_text(f"{task}{seeds}{more}")
+    (tmp_path / "rules.py").write_text("def right(pair):\n    return pair.output == 'bug'\n")
+    told_of = [check for check in findings(tmp_path, ()) if "without a reference" in check.what]
+    assert [check.state for check in told_of] == ["warn"] * warned
+    assert all(f"{3 - outputs} of 3 test inputs" in check.what for check in told_of)
+
+
 def test_a_reference_that_is_no_answer_is_told_by_its_row(tmp_path: Path) -> None:
     """Before anything is paid: the file's row, the key of the record, and what the schema asks of it."""
     (tmp_path / "ticket.json").write_text('{"type": "object", "properties": {"n": {"type": "integer"}}}')

@@ -15,7 +15,7 @@ from pairsmith.project import Project as Door
 from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
-from pairsmith.stages.evaluate import CODES, exit_code, refuse_retouched
+from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_retouched
 from pairsmith.stages.export import export
 from schemas.errors import InputError
 from schemas.files import sha256
@@ -125,6 +125,24 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
         refuse_retouched(store, "one", "2", "evaluations/one.json")
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
             refuse_retouched(store, "one", "1", "evaluations/one.json")
+
+
+def test_a_run_that_was_killed_before_its_receipt_is_not_taken_for_a_persons_change(tmp_path: Path) -> None:
+    """It had filled what an evaluation lacked, and its file is another than the receipt of the run before it speaks of.
+    It is concluded anew from the store; the file of then stays, and so does one of a whole evaluation, which only a
+    person changes."""
+    project, file = report_project.project_in(tmp_path), tmp_path / "one.json"
+    with Store.open(Store.url_for(project)) as store:
+        for whole in (False, True):
+            file.write_text("as it was written")
+            with recording(project, store, "evaluate", EvaluateOutcome()) as record:
+                counts = Counts(rows_in=2, accepted=1 + whole, failed=1 - whole)
+                record.outcome = EvaluateOutcome(counts=counts, artifact_id="one", sha256=sha256(file))
+            drop_unfinished(store, "one", file)
+            assert file.is_file()
+            file.write_text("otherwise")
+            drop_unfinished(store, "one", file)
+            assert file.is_file() == whole
 
 
 def test_no_report_is_drawn_of_a_retouched_evaluation(tmp_path: Path) -> None:

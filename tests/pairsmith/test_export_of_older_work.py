@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pairsmith.commands import start
 from pairsmith.project import Project
+from pairsmith.stages.export import _write_chat_files
 from schemas.errors import PairsmithError
+from schemas.progress import unheard
+from schemas.records import Artifact
+from schemas.spec_file import load
 from tests.synth.loopback import LoopbackTeacher, says
 
 SPEC = """
@@ -101,6 +106,26 @@ def test_a_folder_of_the_project_is_not_named_to_another_trainer(tmp_path: Path)
     files = [tmp_path / "export" / "chat" / name for name in ("axolotl/config.yml", "unsloth/train.py")]
     texts = [file.read_text() for file in (*files, files[0].parents[1] / "llama-factory" / "config.yaml")]
     assert all('"MODEL"' in text and "models/llama" not in text for text in texts)
+
+
+def test_other_trainers_are_asked_for_the_method_that_training_chose(tmp_path: Path) -> None:
+    """Where the spec names none, the size of the base decides. An adapter that was trained and measured over 16 bits is
+    not handed on as a config for 4 bits, and the embedded base never trains in 4 unless somebody asks for it."""
+    _curated(tmp_path)
+    assert start(["export", "--project", str(tmp_path), "--format", "axolotl"]) == 0
+
+    def methods(adapter: Artifact | None, *keys: str) -> str:
+        out = tmp_path / f"out-{len([*tmp_path.iterdir()])}"
+        shutil.copytree(tmp_path / "export" / "dataset", out / "dataset")
+        _write_chat_files(load(tmp_path, keys), out, ["axolotl"], adapter, unheard)
+        config = (out / "chat" / "axolotl" / "config.yml").read_text()
+        return config.partition("adapter: ")[2].partition("\n")[0]
+
+    lora = Artifact(id="a", kind="adapter", path="adapters/a", facts={"settings": {"method": "lora"}})
+    assert 'adapter: "lora"' in (tmp_path / "export" / "chat" / "axolotl" / "config.yml").read_text()
+    assert methods(lora, "train.base=some/model") == '"lora"'
+    assert methods(lora, "train.base=some/model", "train.method=qlora") == '"qlora"'
+    assert methods(None, "train.base=some/model") == '"qlora"'
 
 
 def test_a_file_with_fewer_rows_than_its_reader_takes_is_told(

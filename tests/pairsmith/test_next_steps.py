@@ -127,7 +127,7 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     works = max(rate.estimate for rate in rates) >= 0.5
     sentence = "Use the untuned base" if works else "Neither the tuned model nor a prompt"
     assert sentence in first("do not ship", "do not fine-tune")
-    assert "Measure on more test inputs" in first("not enough evidence", "not enough evidence")
+    assert f"Decide nothing yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
     assert "most answers fail" in first("do not ship", "fine-tune")
     # Tuned gave no whole answer: nobody knows whether training helps.
     unmeasured = first("do not ship", "not enough evidence")

@@ -14,9 +14,9 @@ import pytest
 
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
-from pairsmith.report import render, write_report
+from pairsmith.report import render, sentences, write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.proof import limits, which_way
+from pairsmith.report.proof import limits, method, which_way
 from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve
 from pairsmith.style.numbers import count, percent, points
@@ -29,7 +29,8 @@ from tests.pairsmith import report_project
 from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
-from train.results_table import comparison_lines
+from train.results import Validation
+from train.results_table import TOGETHER, comparison_lines
 
 
 @pytest.fixture
@@ -215,6 +216,26 @@ def test_a_difference_is_said_whichever_way_it_falls(
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in which_way(evaluation, comparison)
+    wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
+    lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
+    assert (TOGETHER in lines) == (words.get(sentence) in ("better", "worse"))
+
+
+def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done: Store) -> None:
+    """The lowest validation loss is kept: that of the last step, which rose again, is of other weights."""
+    training = gather(project, done).training
+    assert training is not None
+    losses = [Validation(step=at, epoch=at / 10, loss=loss) for at, loss in ((0, 5.0), (20, 0.25), (30, 0.75))]
+    risen = training.model_copy(update={"validation": tuple(losses), "kept_step": 20})
+    assert "validation loss 5.00 to 0.25 at step 20, whose weights the adapter has." in sentences.curve(risen)
+    assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
+
+
+def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:
+    """Inputs that belong together carry less than they seem to, and nothing in the answers shows it."""
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    assert "of parts of one document or mails of one thread they are too narrow" in method(evaluation)
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:

@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
+from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.ports import free_port, listening
 from schemas.spec_file import load
@@ -27,8 +28,9 @@ from tests.pairsmith import forked, forked_child
 from tests.pairsmith.conftest import Project
 from tests.train import tiny
 from tests.train.tiny import make_base
+from train.checks import Checked
 from train.dataset import Dataset
-from train.local_model import SystemAnswer
+from train.local_model import SystemAnswer, without_reference
 from train.sft import tune
 
 pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
@@ -99,6 +101,20 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
     shown = capsys.readouterr().out
     first = [line.split()[0] for line in shown.splitlines() if line.strip() and line[0] != " "]
     assert first == ["system", "base", "few-shot", "tuned"]
+
+
+def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without its reference only the form of a label or a record can be judged: one that fails it fails, any other is
+    not judged, and the screen says so. What a text must hold decides a text."""
+    fine, wrong = (Checked({"label": passes}, {}) for passes in (True, False))
+    of_labels, of_texts = AnswerForm(labels={"bug": "", "praise": ""}), AnswerForm()
+    assert without_reference(fine, of_labels) is None
+    assert without_reference(fine, AnswerForm(schema={"type": "object"})) is None
+    assert without_reference(wrong, of_labels) is False
+    assert without_reference(fine, of_texts) is True
+    command: Any = import_module("pairsmith.commands.try")
+    put(*command._screen([SystemAnswer("tuned", "bug", True, None, (), 0.1)]))
+    assert "whether it is right was not judged" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])

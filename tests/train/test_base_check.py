@@ -290,4 +290,7 @@ def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
         refuse_unfit(TrainSettings(base="base", packing=True, objective="dpo"), base.parent)
     with pytest.raises(PairsmithError, match=r"train\.dora does not go with train\.method = 'lora-8bit'"):
         refuse_unfit(TrainSettings(base="base", dora=True, method="lora-8bit"), base.parent)
+    with pytest.raises(PairsmithError, match=r"train\.edited_weight does not go with train\.objective = 'orpo'"):
+        refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="orpo"), base.parent)
+    refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="dpo"), base.parent)
     assert refused.value.where == "[train]"

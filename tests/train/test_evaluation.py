@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pairsmith.report.proof import failed_checks, flaws
-from pairsmith.stages.evaluate import _unreferenced
+from pairsmith.stages.evaluate import _unreferenced, _untested
+from schemas.blocking import run
 from schemas.errors import NoWork, PairsmithError
 from schemas.project import Project
 from schemas.records import Seed
@@ -25,9 +26,9 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
-from train.checks import REFERENCE, checks_for
+from train.checks import REFERENCE, checks_for, form_alone
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation, watched_seeds
+from train.evaluation import held_out_seeds, measured_once, plan_evaluation, validated, watched_seeds
 from train.failures import turned_down, why_not
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
@@ -165,7 +166,8 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     would say nothing; a label is one or is wrong. One input without a reference takes the check from all, and that is
     told."""
     task = {"name": "task", "kind": kind, "style": "As usual.", **more}
-    evaluated = project(tmp_path, task=task, exemplars=[], train={"base": str(tiny_base.folder)})
+    train = {"base": str(tiny_base.folder)}
+    evaluated = project(tmp_path, task=task, exemplars=[], train=train, evaluate={"samples": 1})
     seeds = [Seed(kind="pair", text=f"Ein Fehler {n}", reference="bug", source="t.jsonl") for n in range(3)]
     plan = plan_evaluation(evaluated, seeds, trained, None)
     assert plan.checks.exact == (REFERENCE in plan.checks.names) == is_check
@@ -174,6 +176,15 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     assert not fewer.checks.exact
     warned = [line for line in _unreferenced(fewer) if line.startswith("warning: 1 test input has no reference, so")]
     assert len(warned) == is_check
+    none = plan_evaluation(evaluated, [fewer.seeds[-1]], trained, None)
+    assert ["Give each of the 1 one." in line for line in _unreferenced(none)] == [True] * is_check
+    absent = [line for line in _untested(plan) if line.startswith("warning: no test input has the label praise: macro")]
+    assert len(absent) == is_check
+    assert not list(_untested(none))
+    assert form_alone(none.checks.names) == is_check
+    if is_check:  # a learning curve is drawn of the loss, and no model is asked for what every label would pass
+        unused: Any = None
+        assert run(validated(none, unused)) is None
 
 
 def test_a_reference_that_breaks_the_schema_is_known_by_its_row(

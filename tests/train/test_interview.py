@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from prompts.answer_form import AnswerForm
+from schemas.progress_line import Pace
 from schemas.records import Call, Seed
 from schemas.spec import Spec
 from train.checks import checks_for
@@ -89,3 +90,33 @@ def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
     assert (first["stage"], first["done"], first["total"]) == ("evaluate", 0, 80)
     assert first["tokens"] > reports[0]["tokens"]
     assert first["most_s"] > 0
+
+
+def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
+    """On a busy machine a model takes minutes to load and to be checked. Whoever reads a pipe sees that it goes on, and
+    no time left that was reckoned for the server before."""
+    reports: list[dict[str, Any]] = []
+    twice = asyncio.Event()
+
+    def progress(stage: str, numbers: Mapping[str, Any]) -> None:
+        reports.append(dict(numbers))
+        if len(reports) > 1:
+            twice.set()
+
+    spec = Spec.model_validate({"task": {"name": "t", "style": "s"}})
+    plan: Any = SimpleNamespace(spec=spec, systems=(), answers_per_system=80, validation=())
+
+    async def starting() -> None:
+        store: Any = None
+        async with Interview(plan, store, progress)._beating(starts="tuned"):
+            await asyncio.wait_for(twice.wait(), timeout=60)
+
+    asyncio.run(starting())
+    first, second, *_ = (report["system"] for report in reports)
+    assert first.startswith("starting tuned, ")
+    assert second.startswith("starting tuned, ")
+    assert second != first
+    assert all(report["most_s"] is None and report["mode"] == "" for report in reports)
+    pace = Pace("evaluate", {"done": 0, "total": 80, "most_s": 18.0, "system": "base", "mode": "greedy"}, 0.0)
+    pace.update(reports[0], 5.0)
+    assert pace.parts()[1:] == [first]

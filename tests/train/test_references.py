@@ -99,7 +99,10 @@ def test_a_reference_that_is_no_label_counts_too() -> None:
         ({"items": []}, {"items": []}, 1.0),
         ({"a": 1, "b": None}, "not JSON", 0.0),
         ({"a": 1, "b": None}, {"a": 1}, 1.0),
-        ({"a": 1}, {"a": 1, "b": None, "c": {"d": None}}, 2 / 3),
+        ({"a": 1}, {"a": 1, "b": None, "c": {"d": None, "e": {"f": None}}}, 1.0),
+        ({}, {"a": {"b": None}}, 1.0),
+        ({"a": [{"b": None}]}, {}, 0.0),
+        ({"a": []}, {}, 0.0),
         ({"a": 1, "b": None}, {"a": 2, "b": None}, 0.0),
         ({"a": None}, {"b": None}, 1.0),
         ({"a": None}, {"a": 1}, 0.0),
@@ -232,6 +235,8 @@ def test_a_number_of_a_record_is_its_value(output: str, same: bool) -> None:
     [
         ('{"n": 4}', True), ('{"n": 4, "at": null}', True), ('{"n": 4, "in": [{"x": 1, "y": null}]}', False),
         ('{"n": 4, "at": ""}', False), ('{"n": null}', False), ('{"n": [4, null]}', False),
+        ('{"n": 4, "at": {"x": null, "y": {"z": null}}}', True), ('{"n": 4, "at": {}}', True),
+        ('{"n": 4, "at": {"x": 0}}', False), ('{"n": 4, "at": []}', False), ('{"n": 4, "at": [null]}', False),
     ],
 )  # fmt: skip
 def test_an_optional_field_may_be_null_or_left_out(output: str, same: bool) -> None:
@@ -239,6 +244,22 @@ def test_an_optional_field_may_be_null_or_left_out(output: str, same: bool) -> N
     tell apart decides no comparison."""
     assert Checks(exact=True)("in", output, '{"n": 4, "at": null}').passed == {REFERENCE: same}
     assert Checks(exact=True)("in", '{"n": 4, "at": null}', output).passed == {REFERENCE: same}
+
+
+_RECORDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.floats(-1, 1, width=16) | st.sampled_from(["", "a", "b"]),
+    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(_RECORDS.filter(lambda held: isinstance(held, dict)), _RECORDS.filter(lambda held: isinstance(held, dict)))
+def test_exact_match_and_field_f1_agree(reference: object, answer: object) -> None:
+    """Of records without lists one is the other exactly where all of its fields are right: no table may show an F1 of 1
+    beside a record that is wrong, nor less beside one that is right."""
+    result = compared([(json.dumps(reference), json.dumps(answer))], is_json=True)
+    assert result.field_f1
+    assert (result.field_f1.value == 1.0) == (result.exact.estimate == 1.0)
 
 
 def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:

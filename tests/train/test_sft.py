@@ -234,7 +234,11 @@ def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Pa
             tuned(tiny_base, tmp_path, targets=["q_proj", target])
     with pytest.raises(MissingDependency, match="flash-attn"):
         tuned(tiny_base, tmp_path, packing=True)
-    assert tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1).steps == 3
+    in_8_bits = tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1)
+    card = Path(in_8_bits.folder, "README.md").read_text()
+    assert in_8_bits.steps == 3
+    assert "| method | LoRA, the base in 8 bits while it was trained |" in card
+    assert "another model" not in card, "who wrote the rows is not known here: they may be a person's own"
 
 
 _FULL = """

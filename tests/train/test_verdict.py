@@ -79,6 +79,30 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
     assert any("smaller: then they are not told apart" in line for line in seen.flips_when)
 
 
+@pytest.mark.parametrize(
+    ("names", "shipped"),
+    [
+        (("length", "label"), False),
+        (("schema", "values"), False),
+        (("length", "label", "check:reference"), True),
+        (("schema", "check:near"), True),
+        (("label", "user:rules:right"), True),
+        (("length", "answered"), True),
+    ],
+)
+def test_the_form_of_a_label_ships_nothing(names: tuple[str, ...], shipped: bool) -> None:
+    """Where one answer is right, any label of the task passes the gates: unless a reference or a check or gate of the
+    user's own says which, a model that is wrong each time would ship."""
+    clear = evaluation(tuned=0.9, base=0.1, retrieval=0.3, teacher=1.0, **{"few-shot": 0.3})
+    seen = verdict(clear.model_copy(update={"check_names": names}))
+    assert (seen.decision == "ship", seen.fine_tune == "fine-tune") == (shipped, shipped)
+    assert shipped or seen.decision == seen.fine_tune == "not enough evidence"
+    assert shipped or "nothing checks whether a label or a record is right" in seen.because[0]
+    assert shipped or "reference" in seen.flips_when[0]
+    beaten = evaluation(tuned=0.9, base=0.9).model_copy(update={"check_names": names})
+    assert verdict(beaten).decision == "do not ship"
+
+
 @pytest.mark.parametrize("who", ["few-shot", "retrieval", "base"])
 @pytest.mark.parametrize(("rate", "tuned"), [(0.9, 0.9), (0.88, 0.9), (1.0, 0.9), (0.4, 0.4)])
 def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float, tuned: float) -> None:
