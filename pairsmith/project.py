@@ -176,6 +176,8 @@ class Project:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
-        with shared(Store.url_for(opened)) as store, progress_line.shown(silent=not self._progress) as shown:
-            store.capped(project_usd=opened.spec.budget.max_usd, command_usd=max_usd)
+        with (
+            shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
+            progress_line.shown(silent=not self._progress) as shown,
+        ):
             yield opened, store, Audience(shown, self._say)

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas import progress_line
 from schemas.blocking import run
-from schemas.errors import UsageError
+from schemas.errors import UsageError, several
 from schemas.html_table import SHOWN, html_table
 from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
@@ -132,11 +132,9 @@ def _generator(given: Generator | Callable[[str], Any]) -> Generator:
 
 def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list[Seed]:
     """Each seed once. Raises UsageError for none, for a blank one, and for texts that could be of two kinds."""
-    if isinstance(seeds, str):
-        raise UsageError("seeds is one text, not a list of them.", fix="Write [text].")
     kinds = {kind for generator in generators for kind in generator.takes}
     records: dict[str, Seed] = {}
-    for number, seed in enumerate(seeds, 1):
+    for number, seed in enumerate(several(seeds, "seeds"), 1):
         if isinstance(seed, str):
             if len(kinds) != 1:
                 raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from ast import literal_eval
 from collections.abc import Iterable, Mapping
@@ -112,8 +113,16 @@ def _sides(cells: Cells) -> list[Message] | Fault:
 
 
 def written(cell: object) -> object:
-    """An output that is no text but a label's number or a record, as the JSON that it is."""
-    return orjson.dumps(cell).decode() if isinstance(cell, bool | int | float | dict) else cell
+    """An output that is no text but a label's number or a record, as the JSON that it is. NaN is how pandas writes that
+    there is none, not the answer `null`; what JSON cannot hold stays as it is."""
+    if not isinstance(cell, bool | int | float | dict):
+        return cell
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None
+    try:
+        return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError:
+        return str(cell) if isinstance(cell, int) else cell
 
 
 def turns_of(cell: object) -> list[Message] | Fault:

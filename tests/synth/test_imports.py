@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,17 @@ def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
     """Datasets write labels as 0 and 1, and records as objects; each is the text that its JSON is."""
     rows = [("good", 1), ("bad", 0), ("so so", True), ("order 7", {"order": 7, "late": True})]
     assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
+
+
+def test_a_missing_cell_of_pandas_is_blank(tmp_path):
+    """NaN, in a list and as Python's own JSON writes it, became the answer `null`; a number beyond 64 bits, a
+    traceback."""
+    rows = [("a", "x"), ("b", math.nan), ("c", math.inf), ("d", 10**30)]
+    assert [pair.output for pair in pairs(rows)] == ["x", str(10**30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"input": input, "output": output}) + "\n" for input, output in rows[:3]))
+    read = pairs(path)
+    assert ([pair.output for pair in read], [problem.code for problem in read.problems]) == (["x"], ["blank"] * 2)
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +108,21 @@ def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResu
         evaluate(trained, ["a fox"], checks=[])
     with pytest.raises(NoWork, match="no input"):
         evaluate(trained, [], checks=["x"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"inputs": "a fox"}, "inputs is one text"),
+        ({"inputs": {"a fox": 1}}, "inputs is of type dict"),
+        ({"checks": "sunset"}, "checks is one text"),
+        ({"references": [math.nan]}, "input 1 or its reference is no text"),
+    ],
+)
+def test_what_is_not_several_is_not_taken_apart(trained: TrainResult, wrong: Any, sentence: str) -> None:
+    """One text measured its letters, one pattern checked for each of its letters, a dict for its keys."""
+    with pytest.raises(UsageError, match=sentence):
+        evaluate(trained, **{"inputs": ["a fox"], "checks": ["sunset"], **wrong})
 
 
 def test_rows_come_in_several_shapes() -> None:
