@@ -145,7 +145,7 @@ def test_rows_come_in_several_shapes() -> None:
     for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}, *odd):
         with pytest.raises(InputError, match="not a row"):
             dataset_of([bad])
-    with pytest.raises(InputError, match="None holds no rows"):
+    with pytest.raises(UsageError, match="data is of type NoneType, not a list of rows"):
         dataset_of(None)  # type: ignore[arg-type]
 
 
