@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
+
+AT_ONCE = 8  # calls of a function, where no teacher says how many
 
 
 class Function:
@@ -35,6 +38,11 @@ class Function:
     def fingerprint(self) -> str:
         return content_id("scope", ["function", [*self.identity, self.system]])
 
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        """Of this function alone: one that calls `generate` itself would wait for threads that all wait for it."""
+        return ThreadPoolExecutor(AT_ONCE)
+
     async def __call__(self, seed: Seed) -> list[Outcome]:
         outputs = await self._outputs(seed.text or "")
         return [self._outcome(seed, sample, output) for sample, output in enumerate(outputs)]
@@ -53,7 +61,7 @@ class Function:
 
     async def _outputs(self, text: str) -> list[str | Reason]:
         try:
-            given = await asyncio.to_thread(self._called, text)
+            given = await asyncio.get_running_loop().run_in_executor(self._threads, self._called, text)
             if inspect.isawaitable(given):
                 given = await given
             if isinstance(given, AsyncIterable):

@@ -18,7 +18,7 @@ from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
 from synth import engine
-from synth.functions import Function
+from synth.functions import AT_ONCE, Function
 from synth.generators import Generator
 
 _SOURCE = "python"
@@ -97,7 +97,7 @@ def generate(
         kept = opened.enter_context(shared(used.pop() if used else DEFAULT))
         shown = opened.enter_context(progress_line.shown(silent=not progress))
         kept.write(*records)
-        concurrency = max((ledger.concurrency for ledger in ledgers), default=8)
+        concurrency = max((ledger.concurrency for ledger in ledgers), default=AT_ONCE)
         result = run(engine.generate(kept, records, ways, concurrency=concurrency, progress=shown))
     return Generation(
         kept.url,

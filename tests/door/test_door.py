@@ -130,6 +130,17 @@ def test_a_function_may_yield_its_outputs_or_hand_on_a_coroutine(
     assert not pairs.counts.failed
 
 
+def within(text: str) -> list[str]:
+    return [pair.output for pair in generate([f"{text} inside"], shout, progress=False).pairs()]
+
+
+def test_a_function_may_generate_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In more calls than there are threads: in the loop's own they all waited for each other."""
+    monkeypatch.chdir(tmp_path)
+    seeds = [f"a fox {number}" for number in range(40)]
+    assert generate(seeds, within, progress=False).pairs_made == 80
+
+
 @pytest.mark.parametrize("stop", [lambda text: next(iter([])), lambda text: sys.exit(3)], ids=["next", "exit"])
 def test_no_end_of_a_function_lets_others_wait_for_ever(
     stop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
