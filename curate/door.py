@@ -13,7 +13,7 @@ from curate.pool import Pool
 from curate.steps import Named, Step, each
 from schemas import progress_line
 from schemas.blocking import run
-from schemas.errors import UsageError
+from schemas.errors import UsageError, several
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import GateSettings, LengthSettings, Pattern, TaskSettings, given
 from schemas.store import Store
@@ -21,6 +21,7 @@ from schemas.store.shared import reader, shared
 from synth.generation import Generation
 
 _SOURCE = "python"
+_FILE = "What stands in a file is read by `pairs(FILE)`."
 
 
 def curate(
@@ -31,10 +32,6 @@ def curate(
     `rows` are what `synth.generate` returned, a pool, or pairs; (input, output) is a pair too. What steps say of single
     rows of a generation is kept in its store, and not asked again. Raises UsageError, StoreError.
     """
-    if not isinstance(rows, Generation | Pool | Iterable):
-        raise UsageError(
-            f"{rows!r:.80} is no pool, no generation and no list of pairs.", fix="Give (input, output) of each pair."
-        )
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is one step, {steps!r:.80}, not a list of them.", fix="Write [step].")
     with ExitStack() as opened:
@@ -47,7 +44,8 @@ def curate(
         elif isinstance(rows, Pool):
             pool = rows
         else:
-            pool = Pool.of(_pair(row, number) for number, row in enumerate(rows, 1))
+            listed = several(rows, "rows", "pairs, a pool or what generate gave", _FILE)
+            pool = Pool.of(_pair(row, number) for number, row in enumerate(listed, 1))
         return run(curation.curate(pool, list(steps), kept, shown))
 
 
@@ -91,8 +89,8 @@ def _pair(row: Pair | tuple[str, str], number: int) -> Pair:
     if isinstance(row, Pair):
         return row
     if not isinstance(row, tuple | list) or len(row) != 2 or not all(isinstance(text, str) for text in row):
-        fix = "What stands in a file is read by `pairs(FILE)`." if isinstance(row, str) else None
-        raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r}.", fix=fix)
+        fix = _FILE if isinstance(row, str) else "Objects are read by `pairs(ROWS)`." if isinstance(row, dict) else None
+        raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r:.200}.", fix=fix)
     input, output = row
     seed = Seed(kind="input", text=input, source=f"{_SOURCE}:{number}")
     return Pair(seed_id=seed.id, input=input, output=output, system="", origin=Imported(source=seed.source))

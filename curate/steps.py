@@ -31,7 +31,7 @@ from curate.scorers.choose import Chosen
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
-from schemas.errors import PairsmithError, UsageError
+from schemas.errors import PairsmithError, UsageError, several
 from schemas.functions import Identity, identity_of
 from schemas.identity import made
 from schemas.kinds import KINDS, KindName
@@ -199,12 +199,10 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     """Rejects rows that hold a held-out text, as `contaminated` compares them; no review outranks it. `held_out` are
     texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay, and
     what they ask is held out too, where a teacher wrote it."""
-    if isinstance(held_out, str):
-        raise UsageError("held_out is one text, not a list of them.", fix="Write [text].")
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
-        texts = tuple(held_out)
+        texts = tuple(several(held_out, "held_out"))
         held_out = HeldOut(texts, tuple(f"held-out text {n}" for n in range(1, len(texts) + 1)), frozenset())
     known = held_out
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any, get_args
 
 from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
@@ -31,17 +33,20 @@ from pairsmith.outcome import (
     TrainOutcome,
 )
 from pairsmith.stages import review
-from pairsmith.stages.table import Audience, stage
+from pairsmith.stages.table import Audience, Numeric, stage
 from schemas import progress_line, spec_file
-from schemas.errors import NoWork
+from schemas.errors import NoWork, UsageError, several
 from schemas.progress import Say, unheard
 from schemas.project import Project as OpenedProject
-from schemas.records import RowState
+from schemas.records import RowState, State
 from schemas.store import Store
 from schemas.store.shared import reader, shared
 
 if TYPE_CHECKING:
     from curate.pool import Pool
+
+
+_one_at_a_time = cache(lambda url: RLock())
 
 
 class Project:
@@ -60,7 +65,8 @@ class Project:
         progress: bool = False,
         say: Say = unheard,
     ) -> None:
-        self.folder, self.overrides = Path(folder), tuple(overrides)
+        self.folder = Path(folder)
+        self.overrides = tuple(several(overrides, "overrides", "them", 'Write ["KEY=VALUE"].'))
         self._progress, self._say = progress, say
 
     def __repr__(self) -> str:
@@ -114,9 +120,9 @@ class Project:
         """Measure the tuned model, base, few-shot, retrieval and teacher on the test split, for at most `max_usd`."""
         return self._stage(EvaluateOutcome, "evaluate", max_usd=max_usd)
 
-    def export(self, out: Path | None = None) -> ExportOutcome:
+    def export(self, out: str | Path | None = None) -> ExportOutcome:
         """Copy what the project made into one folder."""
-        return self._stage(ExportOutcome, "export", out=out)
+        return self._stage(ExportOutcome, "export", out=Path(out) if out else None)
 
     def run(self, *, max_usd: float | None = None) -> RunOutcome:
         """Every stage that is not done yet, as far as people let it, then the report, for at most `max_usd`."""
@@ -128,14 +134,14 @@ class Project:
 
             return pipeline.run(opened, store, do, self._say)
 
-    def report(self, out: Path | None = None) -> Path:
+    def report(self, out: str | Path | None = None) -> Path:
         """Write the report of what is there now, and `evidence.json` beside it; where it is. Else it is `report.html`
         in the project."""
         from pairsmith.report import write_report
         from pairsmith.stages.export import REPORT
 
         opened = self.settings
-        return write_report(opened, self._made(opened), out or self.folder / REPORT)
+        return write_report(opened, self._made(opened), Path(out or self.folder / REPORT))
 
     def status(self) -> tuple[plan.PlannedStage, ...]:
         """The stages, whether each is done, and why not."""
@@ -153,12 +159,18 @@ class Project:
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
-        `reason`, a code. Raises NoWork before curation."""
+        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none and a reason of no row."""
         from curate.states import read_states
         from pairsmith.rows import curated
 
         store = self._made(self.settings)
-        return read_states(store, curated(store), state=state, code=reason)
+        receipt = curated(store)
+        if state not in (None, *get_args(State)):
+            raise UsageError(f"no row is ever {state!r}.", fix=f"A row is {', '.join(get_args(State))}.")
+        if reason not in (None, *receipt.reasons):
+            there = ", ".join(sorted(receipt.reasons)) or "none"
+            raise UsageError(f"no row is kept out for {reason!r}.", fix=f"The reasons there are: {there}.")
+        return read_states(store, receipt, state=state, code=reason)
 
     def _made(self, opened: OpenedProject) -> Store:
         url = Store.url_for(opened)
@@ -167,8 +179,12 @@ class Project:
         return reader(url)
 
     def _stage(self, kind: type[Came], name: str, *, max_usd: float | None = None, **options: Any) -> Came:
+        row = stage(name)
+        for option in row.options:
+            if isinstance(option.takes, Numeric) and (known := option.flag.removeprefix("--")) in options:
+                option.takes.check(known, options[known])
         with self._open(max_usd) as (opened, store, audience):
-            outcome: Came = stage(name).do(opened, store, audience, **options)
+            outcome: Came = row.do(opened, store, audience, **options)
             return outcome
 
     @contextmanager
@@ -176,6 +192,10 @@ class Project:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
-        with shared(Store.url_for(opened)) as store, progress_line.shown(silent=not self._progress) as shown:
-            store.capped(project_usd=opened.spec.budget.max_usd, command_usd=max_usd)
+        # Two threads wait for each other, as commands do: what a stage writes into the folder is one stage's.
+        with (
+            _one_at_a_time(Store.url_for(opened)),
+            shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
+            progress_line.shown(silent=not self._progress) as shown,
+        ):
             yield opened, store, Audience(shown, self._say)

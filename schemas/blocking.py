@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable
+from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
+
+from schemas.errors import UsageError
 
 Result = TypeVar("Result")
 
@@ -15,9 +18,16 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Run `coroutine` to its end on a private event loop in a thread of its own, and return what it returns.
 
     Works whether or not a loop runs in the calling thread, which waits. Ctrl-C cancels the coroutine, waits until it
-    has cleaned up, and is raised. Must not be called from code that runs on the private loop itself.
+    has cleaned up, and is raised. Raises UsageError where the private loop itself would wait for its own next turn.
     """
     loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
+    if asyncio._get_running_loop() is loop:
+        coroutine.close()
+        raise UsageError(
+            "a function that pairsmith is calling called pairsmith and would wait for itself for ever.",
+            fix="Call generate, curate and the like before, or in a plain function from texts to outputs, which has a "
+            "thread of its own.",
+        )
 
     def begin() -> None:
         tasks.append(loop.create_task(coroutine))
@@ -50,8 +60,15 @@ def _loop() -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
     else:
         loop = uvloop.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="pairsmith-loop", daemon=True).start()
+    threading.Thread(target=_forever, args=(loop,), name="pairsmith-loop", daemon=True).start()
     return loop
+
+
+def _forever(loop: asyncio.AbstractEventLoop) -> None:
+    """Run `loop` whatever comes: SystemExit in a task ends a loop, and who waits for the task would wait for ever."""
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()
 
 
 async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:

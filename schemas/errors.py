@@ -28,7 +28,7 @@ Nothing that a user's mistake causes leaks past this tree: the command line prin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -163,6 +163,19 @@ def misused(errors: Sequence[Any], *, where: str | None = None, fix: str | None 
     first = errors[0]
     place = ".".join(map(str, first["loc"])) if where is None else where
     return UsageError(f"{first['msg'].removeprefix('Value error, ')}.", where=place or None, fix=fix)
+
+
+def several(given: Any, name: str, of: str = "texts", one: str = "Write [text].") -> Any:
+    """`given`, if it is a list or the like. Raises UsageError for one text, which is a list of its letters (`one` says
+    what to do), and for a dict or a table, which is one of its names: in silence the wrong thing would be asked about,
+    or nothing be found."""
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not hasattr(given, "columns"):
+        return given
+    fix = one if isinstance(given, str) else None
+    if hasattr(given, "columns"):
+        fix = 'Give a column of it, as list(table["input"]), or two: list(zip(table["input"], table["output"])).'
+    what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"
+    raise UsageError(f"{name} is {what}, not a list of {of}.", fix=fix)
 
 
 def first_line(error: Exception | None) -> str:

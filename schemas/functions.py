@@ -20,25 +20,26 @@ class Identity(NamedTuple):
     source: str
 
 
-def identity_of(function: Callable[..., Any]) -> Identity:
+def identity_of(function: Callable[..., Any], named: str = 'named(function, "a-name-1")') -> Identity:
     """Of a plain function of a module, a script or a notebook's cell.
 
     What a closure holds and the defaults of parameters are in the hash. Raises UsageError where two different functions
-    could not be told apart: a lambda, an object without source, a closure over what JSON cannot hold.
+    could not be told apart: a lambda, an object without source, a closure over what JSON cannot hold; `named` is how
+    one gets a name.
     Not covered: a change of a global, or of a function that this one calls, does not change the hash.
     """
     name = getattr(function, "__qualname__", "")
     if not inspect.isfunction(function) or "<lambda>" in name:
-        raise _nameless(function, "it is not a function with a name of its own")
+        raise _nameless(function, named, "it is not a function with a name of its own")
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):
-        raise _nameless(function, "its source cannot be read") from None
+        raise _nameless(function, named, "its source cannot be read") from None
     made_with = [dict(inspect.getclosurevars(function).nonlocals), function.__defaults__, function.__kwdefaults__]
     try:
         values = orjson.dumps(made_with, option=orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
-        raise _nameless(function, "it was made with values that cannot be written as JSON") from None
+        raise _nameless(function, named, "it was made with values that cannot be written as JSON") from None
     bare = made_with == [{}, None, None]
     digest = hashlib.sha256(source.encode()).hexdigest()[:32]
     return Identity(
@@ -46,9 +47,9 @@ def identity_of(function: Callable[..., Any]) -> Identity:
     )
 
 
-def _nameless(function: Callable[..., Any], because: str) -> UsageError:
+def _nameless(function: Callable[..., Any], named: str, because: str) -> UsageError:
     return UsageError(
         f"{getattr(function, '__qualname__', repr(function))} has no identity of its own: {because}.",
         why="What it says is kept under its name and a hash of its source, so that an edit is noticed.",
-        fix='Give it a name that you change when its meaning changes: named(function, "a-name-1").',
+        fix=f"Give it a name that you change when its meaning changes: {named}.",
     )

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 
 from schemas import toml
+from schemas.secret_names import ANYWHERE
 
 _STRAIGHT = str.maketrans("“”„‟«»″\u2018\u2019\u201a", '"' * 7 + "'" * 3)
 _NUMBER = re.compile(r"(=\s*[+-]?)(\d[\d ,.\u066b_]*|[.,]\d+)[;,]?\s*(#.*)?$")
@@ -16,9 +17,7 @@ _WORDS = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("fals
 _NOTHING = re.compile(r"=\s*(none|null|nil)\s*(#.*)?$", re.IGNORECASE)
 _WINDOWS = re.compile(r"=\s*\"?([A-Za-z]:\\[^\"'#]*?)\"?\s*(#.*)?$")
 # A text under such a key, an address with a password, and what is as long and as mixed as keys are: never shown.
-_SECRET = re.compile(
-    r"(?i)env|key|secret|passw|token|auth|header|cookie|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{16,}"
-)
+_SECRET = re.compile(rf"(?i)env|header|{ANYWHERE.pattern}|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{{16,}}")
 _MOST_SHOWN = 200
 
 

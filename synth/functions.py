@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,9 +14,11 @@ from schemas.functions import Identity, identity_of
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
+AT_ONCE = 8  # calls of a function, where no teacher says how many
+
 
 class Function:
-    """`function(text)` gives the outputs of an input seed: a text, or several of them; it may be async.
+    """`function(text)` gives the outputs of an input seed: a text, or several of them; it may be async or a generator.
 
     A plain function runs in a thread of its own, several at a time. What it raises, and what is no text, fails the slot
     with a reason and costs no other. `named` stands for its qualified name and source. What it gave for a seed once is
@@ -29,11 +32,16 @@ class Function:
 
     def __init__(self, function: Callable[[str], Any], system: str = "", named: str | None = None) -> None:
         self.function, self.system = function, system
-        self.identity = Identity(named, "") if named else identity_of(function)
+        self.identity = Identity(named, "") if named else identity_of(function, 'Function(function, named="a-name-1")')
 
     @cached_property
     def fingerprint(self) -> str:
         return content_id("scope", ["function", [*self.identity, self.system]])
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        """Of this function alone: one that calls `generate` itself would wait for threads that all wait for it."""
+        return ThreadPoolExecutor(AT_ONCE)
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         outputs = await self._outputs(seed.text or "")
@@ -53,18 +61,28 @@ class Function:
 
     async def _outputs(self, text: str) -> list[str | Reason]:
         try:
-            if inspect.iscoroutinefunction(self.function):
-                given = await self.function(text)
-            else:
-                given = await asyncio.to_thread(self.function, text)
-            outputs = [given] if isinstance(given, str) else list(given)
+            given = await asyncio.get_running_loop().run_in_executor(self._threads, self._called, text)
+            if inspect.isawaitable(given):
+                given = await given
+            if isinstance(given, AsyncIterable):
+                given = [output async for output in given]
         except PairsmithError:
             raise
-        except Exception as error:  # whatever it raises costs the seed it is raised for
+        except (Exception, SystemExit) as error:  # whatever it raises costs the seed it is raised for
             return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
-        if not outputs:
-            return [Reason("empty", "the function gave nothing")]
-        return [_checked(output) for output in outputs]
+        # What gives its keys or columns where texts are asked for is no list of outputs.
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+        outputs = list(given) if several and not hasattr(given, "columns") else [given]
+        return [_checked(output) for output in outputs] or [Reason("empty", "the function gave nothing")]
+
+    def _called(self, text: str) -> Any:
+        """What the function gives; the body of a generator runs here, in the thread. No future can hold a
+        StopIteration: whoever waits for it would wait for ever."""
+        try:
+            given = self.function(text)
+            return list(given) if isinstance(given, Iterator) else given
+        except StopIteration:
+            raise RuntimeError("the function raised StopIteration") from None
 
 
 def _checked(output: object) -> str | Reason:

@@ -11,14 +11,14 @@ from typing import Any
 
 from schemas import progress_line
 from schemas.blocking import run
-from schemas.errors import UsageError
+from schemas.errors import UsageError, several
 from schemas.html_table import SHOWN, html_table
 from schemas.money import Cost, total
 from schemas.records import Candidate, Counts, Pair, Seed, Usage
 from schemas.store import Store
 from schemas.store.shared import DEFAULT, is_open, reader, shared, url_of
 from synth import engine
-from synth.functions import Function
+from synth.functions import AT_ONCE, Function
 from synth.generators import Generator
 
 _SOURCE = "python"
@@ -97,7 +97,7 @@ def generate(
         kept = opened.enter_context(shared(used.pop() if used else DEFAULT))
         shown = opened.enter_context(progress_line.shown(silent=not progress))
         kept.write(*records)
-        concurrency = max((ledger.concurrency for ledger in ledgers), default=8)
+        concurrency = max((ledger.concurrency for ledger in ledgers), default=AT_ONCE)
         result = run(engine.generate(kept, records, ways, concurrency=concurrency, progress=shown))
     return Generation(
         kept.url,
@@ -132,11 +132,9 @@ def _generator(given: Generator | Callable[[str], Any]) -> Generator:
 
 def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list[Seed]:
     """Each seed once. Raises UsageError for none, for a blank one, and for texts that could be of two kinds."""
-    if isinstance(seeds, str):
-        raise UsageError("seeds is one text, not a list of them.", fix="Write [text].")
     kinds = {kind for generator in generators for kind in generator.takes}
     records: dict[str, Seed] = {}
-    for number, seed in enumerate(seeds, 1):
+    for number, seed in enumerate(several(seeds, "seeds"), 1):
         if isinstance(seed, str):
             if len(kinds) != 1:
                 raise UsageError(

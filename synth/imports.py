@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from prompts.answer_form import ANY_TEXT, AnswerForm
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError, UsageError, several
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from synth.columns import SeedProblem
@@ -98,7 +98,7 @@ def pairs(
         reading = read_seeds([given(SeedSource, "pairs", path=path.name, **settings)], path.parent)
     else:
         source = given(SeedSource, "pairs", path="python", **settings)
-        objects = [_as_object(number, row) for number, row in enumerate(rows, 1)]
+        objects = [_as_object(number, row) for number, row in enumerate(several(rows, "rows", "pairs"), 1)]
         if not objects:
             raise UsageError("there are no pairs.", fix="Give at least one (input, output).")
         reading = read_held(source, objects)

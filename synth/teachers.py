@@ -44,16 +44,14 @@ def teacher(
     `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
     of `[teacher]`: key_env, revision, concurrency, timeout_s, attempts, ... Every answer is kept in `store` (a file, or
     a store's URL), so that what was asked once is never bought again. `retry_failed` asks once more for what never got
-    a usable answer. `max_usd` caps what is spent in this block.
+    a usable answer. `max_usd` caps what is spent on this store while the block lasts, by other teachers too.
 
     Raises UsageError for settings that are not legal, StoreError, MissingDependency.
     """
     named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
     stack = AsyncExitStack()
-    with shared(store) as records:
+    with shared(store, max_usd=max_usd) as records:
         endpoint = run(stack.enter_async_context(opened(named, say)))
-        if max_usd is not None:
-            records.capped(command_usd=max_usd)
         try:
             yield Ledger(records, endpoint, named, retry_failed=retry_failed)
         finally:

@@ -114,9 +114,13 @@ def _sides(cells: Cells) -> list[Message] | Fault:
 
 def written(cell: object) -> object:
     """An output that is no text but a label's number or a record, as the JSON that it is. JSON has no NaN and no
-    infinity: orjson would write null."""
-    known = isinstance(cell, bool | int | dict) or (isinstance(cell, float) and math.isfinite(cell))
-    return orjson.dumps(cell).decode() if known else cell
+    infinity (orjson would write null): they stay as they are, and so does what it cannot hold."""
+    if not isinstance(cell, bool | int | float | dict) or (isinstance(cell, float) and not math.isfinite(cell)):
+        return cell
+    try:
+        return orjson.dumps(cell, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except TypeError:
+        return str(cell) if isinstance(cell, int) else cell
 
 
 def turns_of(cell: object) -> list[Message] | Fault:

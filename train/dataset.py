@@ -15,7 +15,7 @@ from curate.export import rows as exported_rows
 from curate.pool import Pool
 from curate.rows import SPLIT
 from curate.split import split_of
-from schemas.errors import InputError, NoWork
+from schemas.errors import InputError, NoWork, several
 from schemas.records import Message, Messages, Pair, Split, content_id
 from schemas.spec import SplitSettings
 from synth.chat_template import Chat
@@ -72,7 +72,7 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
     A row is a `Pair`, an (input, output), or a mapping with `input` and `output` and perhaps `system` and `split`.
     `system_prompt` is for rows that bring none. The accepted rows of a pool fall into the split that curation gave
     them, else, as pairs do, into that of their seed; other rows are trained on unless they name another split. Raises
-    InputError for what is none of these.
+    InputError for a row that is none of these, UsageError for what holds no rows.
     """
     if isinstance(data, str | Path):
         folder = Path(data)
@@ -82,12 +82,8 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
         return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
-    untyped: Any = data
-    if not isinstance(untyped, Pool | Iterable):
-        fix = "Give a folder that was exported, a pool, or rows."
-        raise InputError(f"{data!r} holds no rows to train on.", fix=fix)
     if not isinstance(data, Pool):
-        data = list(data)
+        data = list(several(data, "data", "rows, a pool or an exported folder"))
     splits: dict[Split, list[TrainingRow]] = {"train": [], "validation": [], "test": []}
     for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
         splits[split].append(row)

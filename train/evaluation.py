@@ -25,7 +25,7 @@ from curate.overlap import contaminated
 from curate.split import asked_of, distinct_questions, held_out_inputs, held_out_outputs, seed_split
 from prompts.answer_form import AnswerForm
 from schemas.blocking import run
-from schemas.errors import NoWork, UsageError
+from schemas.errors import NoWork, UsageError, several
 from schemas.files import replaced
 from schemas.money import total
 from schemas.progress import Progress, unseen
@@ -105,12 +105,13 @@ def evaluate(
         train=trained.settings,
         evaluate=given(EvaluateSettings, "evaluate", **settings),
     )
-    distinct = distinct_questions(_seeds_of(list(inputs), references))
+    distinct = distinct_questions(_seeds_of(list(several(inputs, "inputs")), references))
+    asked = checks_of(several(checks, "checks", "checks"))
     learned = dataset_of(rows)
     refuse_contaminated(replace(learned, held_out=[seed.asked for seed in distinct]))
     shown = [_exemplar(row) for row in learned.train]
     project = Project(Path(), spec)
-    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, checks_of(checks), shown)
+    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, asked, shown)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers:
@@ -134,6 +135,8 @@ def _seeds_of(
                 fix="Give one for each, None where there is none, or a dict of input to reference.",
             )
     for number, (entry, reference) in enumerate(zip(inputs, paired, strict=True), 1):
+        if not isinstance(entry, str | Seed) or not isinstance(reference, str | None):
+            raise UsageError(f"input {number} or its reference is no text: {entry!r:.80}, {reference!r:.80}.")
         seed = entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
         # Not a copy: the reference is part of what a seed is, and a copy would keep the id.
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})

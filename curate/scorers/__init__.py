@@ -43,7 +43,7 @@ def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
             return _score(await given if inspect.isawaitable(given) else given)
         except PairsmithError:
             raise
-        except Exception as error:  # whatever it raises costs the row it is raised for
+        except (Exception, SystemExit) as error:  # whatever it raises costs the row it is raised for
             return Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
 
     return score

@@ -76,6 +76,10 @@ def command(
     _make(session, folder_named or session.folder, example, kind, own, known, embedded=embedded)
 
 
+# Taken, so that a sentence can tell what to do instead.
+vars(next(option for option in command.params if option.name == "overrides"))["hidden"] = True
+
+
 def _make(
     session: Session,
     folder: Path,

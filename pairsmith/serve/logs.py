@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from schemas.secret_names import ANYWHERE
+
 BLANK = "***"
 within: ContextVar[dict[str, Any]] = ContextVar("within", default={})  # noqa: B039  it is replaced, never changed
 """What every line within a request says of it: its number, who sent it."""
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|HEADERS|DATABASE|COOKIE|DSN", re.IGNORECASE)
+# The shell's own PWD is a folder.
+_SECRET_NAME = re.compile(rf"(?!(OLD)?PWD$)(.*?({ANYWHERE.pattern}|HEADERS|DATABASE|DSN))", re.IGNORECASE)
 _SECRET_TEXT = (
     re.compile(r"\bps_\w{8}_[\w-]+"),
     re.compile(r"(?<=token=)[\w-]+"),
@@ -65,7 +68,7 @@ class Lines(logging.Formatter):
 def secret_values(names: Collection[str]) -> list[str]:
     """The values of the variables that are secret by their name, by `names`, or as the password of an address; the
     longest first, because one may hold another."""
-    named = {value for name, value in os.environ.items() if name in names or _SECRET_NAME.search(name)}
+    named = {value for name, value in os.environ.items() if name in names or _SECRET_NAME.match(name)}
     passwords = {password for value in named if "://" in value and (password := _password(value))}
     return sorted((value for value in named | passwords if len(value) >= _SHORTEST), key=len, reverse=True)
 

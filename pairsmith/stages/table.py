@@ -6,6 +6,7 @@ is made from that, and `pairsmith run` goes through them. A stage needs no comma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from pairsmith.outcome import Came
 from pairsmith.stopping import Stopping
+from schemas.errors import UsageError
 from schemas.progress import Progress, Say, unheard, unseen
 from schemas.project import Project
 
@@ -42,6 +44,14 @@ class Numeric(NamedTuple):
     default: float
     least: float
     end: float | None = None
+
+    def check(self, name: str, value: object) -> None:
+        """Raises UsageError for what a command line would not take."""
+        kind, end = type(self.default), math.inf if self.end is None else self.end
+        if not (type(value) in (kind, int) and self.least <= value < end):  # type: ignore[operator]
+            below = "" if self.end is None else f" and below {self.end}"
+            number = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{name} = {value!r}: it is {number} from {self.least} on{below}.")
 
 
 class Option(NamedTuple):

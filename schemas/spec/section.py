@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.errors import UsageError, misused
 from schemas.records import Sampling
+from schemas.secret_names import ALONE
 
 
 class Section(BaseModel):
@@ -97,16 +98,14 @@ class Pattern(Section):
     pattern: Regex = Field(min_length=1)
 
 
-# A request is kept as it was sent.
-_SECRET = re.compile(r"(x[-_])?(api[-_]?key|authorization|((access|auth|bearer|api)[-_]?)?token|secret|password)", re.I)
-
-
 def _leaves_the_question(sampling: Sampling) -> Sampling:
     if ours := sorted({"model", "messages", "stream", "n"} & sampling.extra.keys()):
         raise ValueError(
             f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
         )
-    if secret := next(filter(_SECRET.fullmatch, sampling.extra), None):
+    # A request is kept as it was sent, and `extra_headers` of a client's library is no header but a part of it.
+    headers = (name for part, table in sampling.extra.items() if part.endswith("headers") for name in table)
+    if secret := next(filter(ALONE.fullmatch, [*sampling.extra, *headers]), None):
         raise ValueError(
             f"extra may not hold '{secret}', for requests are kept: teacher.key_env or teacher.headers_env"
         )

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from schemas import secret_names
 from schemas.records import FinishMeaning
 from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
@@ -33,12 +34,6 @@ _BATCH_HOSTS: dict[str, BatchForm | None] = {
     "api.fireworks.ai": None,
 }
 
-_SECRET_HEADER = re.compile("auth|key|token|secret|cookie|passw|pwd|credential|signature", re.IGNORECASE)
-# By its last word: what stands before others (key-version, token_type) tells how a secret is to be read.
-_SECRET_QUERY = re.compile(
-    r"(auth(orization)?|key|token|secret|cookie|passw(or)?d|pwd|credentials?|signature|^sig)$", re.IGNORECASE
-)
-
 
 def _without_secrets(what: str, secret: re.Pattern[str], instead: str) -> AfterValidator:
     """A table of names and values none of which may be a secret: the spec is copied beside what is exported."""
@@ -54,8 +49,8 @@ def _without_secrets(what: str, secret: re.Pattern[str], instead: str) -> AfterV
     return AfterValidator(check)
 
 
-Headers = Annotated[dict[str, str], _without_secrets("header", _SECRET_HEADER, "headers_env")]
-Query = Annotated[dict[str, str], _without_secrets("query", _SECRET_QUERY, "query_env")]
+Headers = Annotated[dict[str, str], _without_secrets("header", secret_names.ANYWHERE, "headers_env")]
+Query = Annotated[dict[str, str], _without_secrets("query", secret_names.AT_END, "query_env")]
 
 
 class TeacherSettings(Section):

@@ -30,14 +30,18 @@ class Budget:
 
     def __init__(self, spent: Cost, *, project_usd: float | None = None, command_usd: float | None = None) -> None:
         self._settled = spent.usd + spent.reserved
-        caps = (
-            Cap(project_usd, 0.0, _PROJECT) if project_usd is not None else None,
-            Cap(command_usd, self._settled, "--max-usd") if command_usd is not None else None,
-        )
-        self.caps = tuple(cap for cap in caps if cap is not None)
+        self.caps: list[Cap] = []
+        self.cap(project_usd, command_usd)
         self._pending, self._requests = 0.0, 0
         self._dearest = 0.0  # what a request has cost at most, of those that cost more than was reserved for them
         self._waiting: list[asyncio.Future[None]] = []
+
+    def cap(self, project_usd: float | None, command_usd: float | None, name: str = "--max-usd") -> list[Cap]:
+        """Add caps to those that stand, and return them: the project's counts all, a command's what comes from now."""
+        more = [Cap(project_usd, 0.0, _PROJECT)] if project_usd is not None else []
+        more += [Cap(command_usd, self._settled, name)] if command_usd is not None else []
+        self.caps += more
+        return more
 
     async def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
         """Set `usd` aside, once what is in flight has left room for it; False if the run was stopped before.

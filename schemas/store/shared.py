@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from schemas.errors import UsageError
+from schemas.store.budget import Budget
 from schemas.store.opening import sqlite_url
 from schemas.store.store import Store
 
@@ -24,17 +27,24 @@ def url_of(store: str | Path) -> str:
 
 
 @contextmanager
-def shared(store: str | Path = DEFAULT) -> Iterator[Store]:
-    """The store for writing. Blocks that name the same one at the same time share it; the last to end closes it.
+def shared(
+    store: str | Path = DEFAULT, *, project_usd: float | None = None, max_usd: float | None = None
+) -> Iterator[Store]:
+    """The store for writing. Blocks that name the same one at the same time share it; the last to end closes it. What
+    is spent while a block lasts, whoever asks, stays under its caps: the project's in all, `max_usd` in the block.
 
-    Raises StoreBusy where another process writes to it, and what `Store.open` raises.
+    Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
+    raises.
     """
+    if max_usd is not None and not (type(max_usd) in (int, float) and 0 < max_usd < math.inf):
+        raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
         opened, users = _writers.get(url) or (Store.open(url), 0)
         _writers[url] = opened, users + 1
     try:
-        yield opened
+        with _under(opened, project_usd, max_usd):
+            yield opened
     finally:
         with _lock:
             opened, users = _writers.pop(url)
@@ -42,6 +52,23 @@ def shared(store: str | Path = DEFAULT) -> Iterator[Store]:
                 _writers[url] = opened, users - 1
             else:
                 opened.close()
+
+
+@contextmanager
+def _under(store: Store, project_usd: float | None, max_usd: float | None) -> Iterator[None]:
+    """Caps for the length of a block, beside those of other blocks."""
+    if project_usd is None and max_usd is None:
+        yield
+        return
+    budget = store.budget = store.budget or Budget(store.spent())
+    caps = budget.cap(project_usd, max_usd, "max_usd")
+    try:
+        yield
+    finally:
+        for cap in caps:
+            budget.caps.remove(cap)
+        if not budget.caps:
+            store.budget = None
 
 
 def is_open(store: Store) -> bool:

@@ -112,12 +112,81 @@ def test_a_function_of_a_text_is_a_generator(loopback: LoopbackTeacher) -> None:
     assert loopback.asked == []
 
 
-@pytest.mark.parametrize(("given", "code"), [([], "empty"), ([3], "malformed"), (None, "crashed"), (" ", "empty")])
+async def one_by_one(text: str) -> AsyncIterator[str]:
+    for word in ("first", "second"):
+        yield f"{text} {word}"
+
+
+@pytest.mark.parametrize(
+    "function", [one_by_one, lambda text: whisper(text), lambda text: (text + end for end in "!?")]
+)
+def test_a_function_may_yield_its_outputs_or_hand_on_a_coroutine(
+    function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is async is waited for, whatever it is wrapped in; what yields is read to its end, off the loop."""
+    monkeypatch.chdir(tmp_path)
+    pairs = generate(["a fox"], Function(function, named="odd"), progress=False)
+    assert pairs.pairs_made
+    assert not pairs.counts.failed
+
+
+def within(text: str) -> list[str]:
+    return [pair.output for pair in generate([f"{text} inside"], shout, progress=False).pairs()]
+
+
+def test_a_function_may_generate_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In more calls than there are threads: in the loop's own they all waited for each other."""
+    monkeypatch.chdir(tmp_path)
+    seeds = [f"a fox {number}" for number in range(40)]
+    assert generate(seeds, within, progress=False).pairs_made == 80
+
+
+@pytest.mark.parametrize("stop", [lambda text: next(iter([])), lambda text: sys.exit(3)], ids=["next", "exit"])
+def test_no_end_of_a_function_lets_others_wait_for_ever(
+    stop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """StopIteration, which no future can hold, and `sys.exit` cost their row; a step's `sys.exit` ends the script, and
+    the next call works."""
+    monkeypatch.chdir(tmp_path)
+    assert generate(["a fox"], Function(stop, named="stop"), progress=False).reasons == {"crashed": 1}
+    assert curate(ROWS[:1], [scored(named(stop, "stop"))], progress=False).reasons == {"crashed": 1}
+
+    def leave(pool: Pool) -> Any:
+        sys.exit(3)
+
+    with pytest.raises(SystemExit):
+        curate(ROWS[:1], [leave], progress=False)
+    assert curate(ROWS[:1], [best(1)], progress=False).counts.accepted == 1
+
+
+def test_a_function_that_calls_back_is_told_that_it_would_wait_for_itself() -> None:
+    """A step or scorer runs where `curate` does; in silence both stood still."""
+
+    def within(pair: Pair) -> float:
+        return float(len(curate(ROWS, [best(1)], progress=False).counts))
+
+    with pytest.raises(UsageError, match="wait for itself"):
+        curate(ROWS, [scored(within)], progress=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [([], "empty"), ([3], "malformed"), (None, "malformed"), (" ", "empty"), ({"output": "a fox"}, "malformed")],
+)
 def test_what_is_no_text_fails_its_slot(given: Any, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a reason; nothing is made up for it."""
+    """With a reason; nothing is made up for it, and the keys of a dict are no texts."""
     monkeypatch.chdir(tmp_path)
     pairs = generate(["a fox"], Function(lambda text: given, named="odd"), progress=False)
     assert (pairs.reasons, pairs.counts.failed) == ({code: 1}, 1)
+
+
+class Table:
+    """What iterates over the names of its columns, as a DataFrame does."""
+
+    columns = ("text", "source")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
 
 
 ROWS = [("a fox", "a red fox"), ("a cat", "a cat on a sofa"), ("a dog", "a dog"), ("a bomb", "a bomb")]
@@ -183,7 +252,7 @@ def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeach
     there, a teacher that was never opened and one that is closed: each is a sentence, and none speaks of a spec."""
     with pytest.raises(UsageError, match=r"steps is one step, .* not a list of them\. Write \[step\]"):
         curate(ROWS, best(1))  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="42 is no pool, no generation and no list of pairs"):
+    with pytest.raises(UsageError, match="rows is of type int, not a list of pairs, a pool or"):
         curate(42, [best(1)])  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"pair 2 is \('a',\), not \(input, output\)"):
         pairs_of([("a", "b"), ("a",)])  # type: ignore[list-item]
@@ -202,7 +271,9 @@ def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeach
 
 
 def test_held_out_texts_are_told_without_ids() -> None:
-    """A list of them is enough."""
+    """A list of them is enough; of a table nothing would be found but the names of its columns."""
+    with pytest.raises(UsageError, match=r"held_out is of type Table.* list\(table\[\"input\"\]\)"):
+        decontaminate(Table())
     pool = curate([*ROWS, ("x", "a cat on a sofa!")], [decontaminate(["a cat on a sofa"])], progress=False)
     assert [keep for keep, _ in outcomes(pool)] == [True, False, True, True, False]
 
@@ -253,6 +324,8 @@ def test_what_has_no_source_asks_for_a_name(function: Any) -> None:
     with pytest.raises(UsageError, match=r"named\(function"):
         each(function)
     assert each(named(function, "mine-1")).id.by == "gate/user:mine-1@1"
+    with pytest.raises(UsageError, match=r"Function\(function, named="):
+        Function(function)
 
 
 def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
@@ -262,7 +335,7 @@ def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
     rows = [("Missä on vanha kaivos?", answer)]
     for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
         assert curate(rows, gates(language=language, length=False), progress=False).counts.accepted == accepted
-    with pytest.raises(UsageError, match=r"row 1 is neither .* is read by `pairs\(FILE\)`"):
+    with pytest.raises(UsageError, match=r"rows is one text, .* is read by `pairs\(FILE\)`"):
         curate("npc.json", [])
 
 
@@ -278,7 +351,10 @@ def test_a_setting_that_is_none_is_named() -> None:
         curate(["a text"], [], progress=False)  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("seeds", ["a fox", [], [" "], [Seed(kind="output", text="x", source="y")]])
+@pytest.mark.parametrize(
+    "seeds",
+    ["a fox", [], [" "], [Seed(kind="output", text="x", source="y")], {"a fox": 1}, None, Path("seeds.txt"), Table()],
+)
 def test_seeds_that_cannot_be_asked_about_are_refused(
     seeds: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

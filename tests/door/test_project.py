@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from curate import best, curate, gates
 from pairsmith import Project
-from schemas.errors import InputError, NoWork, SpecError
+from schemas.errors import InputError, NoWork, SpecError, UsageError
 from schemas.spec import Spec, TaskSettings
 from tests.door.test_door import rich
 from tests.synth.loopback import LoopbackTeacher
@@ -49,12 +51,18 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert curated.counts.adds_up
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
+        assert {row.reason.code for row in project.rows(reason="duplicate") if row.reason} == {"duplicate"}
+        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "short"}, "are: duplicate")):
+            with pytest.raises(UsageError, match=there):
+                project.rows(**wrong)
         assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
         assert [step.stage for step in project.status() if step.done] == ["generate", "curate"]
-        page = project.report(tmp_path / "out" / "page.html")
+        page = project.report(str(tmp_path / "out" / "page.html"))
         assert project.report() == tmp_path / "report.html"
-        assert page.read_text(encoding="utf-8") == (tmp_path / "report.html").read_text(encoding="utf-8")
+        written = [re.sub(r"\d\d:\d\d UTC", "", path.read_text("utf-8")) for path in (page, tmp_path / "report.html")]
+        assert written[0] == written[1]  # but for the minute, which may be another
         assert (tmp_path / "evidence.json").is_file()
+        assert project.export(str(tmp_path / "out" / "rows")).counts.accepted == curated.counts.accepted
     assert capfd.readouterr() == ("", "")
 
 
@@ -65,6 +73,22 @@ def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> 
     assert settings.spec.train.epochs == 2
     with pytest.raises(SpecError, match="epoch"):
         Project(tmp_path, ["train.epoch=2"]).status()
+    with pytest.raises(UsageError, match=r"\[\"KEY=VALUE\"\]"):
+        Project(tmp_path, "train.epochs=2")
+    for wrong in (lambda: Project(tmp_path).certify(90), lambda: Project(tmp_path).forecast(1)):
+        with pytest.raises(UsageError, match=r"from (0\.5|2) on"):
+            wrong()
+
+
+def test_stages_in_two_threads_wait_for_each_other(tmp_path: Path) -> None:
+    """They share the writer of the store, which parts commands, and wrote one dataset at once: FileExistsError."""
+    pairs = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
+    (tmp_path / "pairsmith.toml").write_text(pairs)
+    (tmp_path / "own.csv").write_text("input,output\na kettle,A red kettle on a stove.\na boat,A boat of paper.\n")
+    Project(tmp_path).generate()
+    with ThreadPoolExecutor() as threads:
+        both = list(threads.map(lambda _: Project(tmp_path).curate().counts.rows_in, range(4)))
+    assert both == [2] * 4
 
 
 def test_only_the_task_is_compulsory(tmp_path: Path) -> None:

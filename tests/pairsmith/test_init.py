@@ -170,3 +170,10 @@ def test_the_split_of_the_demo_leaves_enough_to_test() -> None:
     counted = [seed.split for seed in seeds if seed.kind == "input"]
     assert 24 <= counted.count("test") <= 30
     assert 8 <= counted.count("validation") <= 14
+
+
+def test_the_help_of_init_lists_no_option_that_it_refuses(tmp_path: Path) -> None:
+    """Every command on a project has `--set`; there is no spec to override yet, and who tries is told what to do."""
+    project = Project(tmp_path)
+    assert "--set" not in project.run("init", "--help").stdout
+    assert "takes no --set" in project.run("init", "x", "--set", "a=b").stderr

@@ -10,7 +10,7 @@ import pytest
 from pairsmith.serve.logs import BLANK, Lines, within
 
 SAID = (
-    "canary-by-name and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
+    "canary-by-name, canary-by-mysql and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
     "/redeem?token=canary-link, postgresql://ann:canary-database@db/x and https://canary-user@host/; harbour stays"
 )
 
@@ -22,13 +22,16 @@ def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SOME_API_KEY", "canary-by-name")
     monkeypatch.setenv("TEACHER_OF_MINE", "canary-by-a-spec")
     monkeypatch.setenv("SHORT_KEY", "a")
+    monkeypatch.setenv("MYSQL_PWD", "canary-by-mysql")
+    for name in ("PWD", "OLDPWD", "GIT_AUTHOR_NAME"):
+        monkeypatch.setenv(name, "harbour stays")
     with pytest.raises(ValueError, match="harbour") as raised:
         raise ValueError(SAID)
     caught = (raised.type, raised.value, raised.tb)
     record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (SAID,), caught)
     line = Lines(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
     assert "canary" not in line
-    assert line.count(BLANK) >= 12
+    assert line.count(BLANK) >= 14
     assert "harbour stays" in line
     assert "ValueError" in line
 

@@ -205,13 +205,15 @@ def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyP
     assert "sk-abc" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["api_key", "Authorization", "access_token"])
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "access_token", "passwd", "client_secret", "x-api-key"])
 def test_extra_holds_no_secret(name: str) -> None:
-    """It is sent in the body of every request, and requests are kept; what only sounds so is taken."""
-    with pytest.raises(ValueError, match="requests are kept") as caught:
-        TypeAdapter(Drawing).validate_python({"extra": {name: "abc"}})
-    assert "abc" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
-    extra = {"min_tokens": 3, "prompt_cache_key": "a", "stop_token_ids": [1], "skip_special_tokens": True}
+    """It is sent in the body of every request, and requests are kept; what only sounds so is taken. A library's
+    `extra_headers` is no header here, but a part of the body as well."""
+    for extra in ({name: "abc"}, {"extra_headers": {name: "abc"}}):
+        with pytest.raises(ValueError, match="requests are kept") as caught:
+            TypeAdapter(Drawing).validate_python({"extra": extra})
+        assert "abc" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+    extra = {"min_tokens": 3, "prompt_cache_key": "a", "stop_token_ids": [1], "eos_token": "b", "metadata": {"key": 1}}
     assert TypeAdapter(Drawing).validate_python({"extra": extra}).extra == extra
 
 

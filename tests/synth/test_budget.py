@@ -14,15 +14,17 @@ from typing import Any
 import orjson
 import pytest
 
-from schemas.errors import BudgetReached, SpecError
+from schemas.errors import BudgetReached, SpecError, UsageError
 from schemas.money import Cost, dollars, told
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.budget import Budget
+from schemas.store.shared import shared
 from synth.chat_completions import StoppedError
 from synth.endpoint import Endpoint
 from synth.ledger import FailedSample, Ledger
+from synth.teachers import teacher as open_teacher
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, cuts, fails, says
 
 ROOT = Path(__file__).parents[2]
@@ -343,3 +345,27 @@ def test_a_provider_that_charges_more_than_its_price_is_capped_by_what_it_charge
         outcomes = asyncio.run(spend(teacher.url, store, 300, first=3, **prices))
         assert any(isinstance(outcome, BudgetReached) for outcome in outcomes)
         assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)
+
+
+def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
+    """Another block on the same store, of a second teacher or a project, replaced it by its own or took it away."""
+    path = tmp_path / "s.db"
+    with shared(path, max_usd=1.0) as store, shared(path, max_usd=50.0), shared(path):
+        assert store.budget is not None
+        assert [cap.usd for cap in store.budget.caps] == [1.0, 50.0]
+        with shared(path, project_usd=0.001):
+            (error,) = asyncio.run(spend("http://127.0.0.1:9", store, 1))
+        assert isinstance(error, BudgetReached)
+        assert [cap.usd for cap in store.budget.caps] == [1.0, 50.0]
+    with shared(path) as store:
+        assert store.budget is None
+
+
+@pytest.mark.parametrize("max_usd", [float("nan"), 0, -1.0, float("inf"), "5", True])
+def test_a_cap_that_caps_nothing_is_refused(max_usd: Any, tmp_path: Path) -> None:
+    """NaN compares with nothing, so every request passed it."""
+    with (
+        pytest.raises(UsageError, match="caps nothing"),
+        open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),
+    ):
+        pass

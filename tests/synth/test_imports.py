@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -415,6 +416,17 @@ def test_what_a_data_frame_has_for_an_empty_cell_is_no_answer(tmp_path: Path) ->
     kept = {"columns": {"team": "team"}, "reference": "best", "input": "{{ text }}{% if n %}, {{ n }}{% endif %}"}
     (seed,) = read(tmp_path, rows, kind="input", **kept).seeds
     assert (seed.text, seed.columns, seed.reference) == ("b", {"team": ""}, None)
+
+
+def test_a_missing_cell_of_pandas_is_blank(tmp_path):
+    """NaN, in a list and as Python's own JSON writes it, became the answer `null`; a number beyond 64 bits, a
+    traceback."""
+    rows = [("a", "x"), ("b", math.nan), ("d", 10**30)]
+    assert [pair.output for pair in pairs(rows)] == ["x", str(10**30)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"input": input, "output": output}) + "\n" for input, output in rows[:2]))
+    read = pairs(path)
+    assert ([pair.output for pair in read], [problem.code for problem in read.problems]) == (["x"], ["blank"])
 
 
 @pytest.mark.parametrize(

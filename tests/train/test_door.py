@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +110,21 @@ def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResu
         evaluate(trained, [], checks=["x"])
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"inputs": "a fox"}, "inputs is one text"),
+        ({"inputs": {"a fox": 1}}, "inputs is of type dict"),
+        ({"checks": "sunset"}, "checks is one text"),
+        ({"references": [math.nan]}, "input 1 or its reference is no text"),
+    ],
+)
+def test_what_is_not_several_is_not_taken_apart(trained: TrainResult, wrong: Any, sentence: str) -> None:
+    """One text measured its letters, one pattern checked for each of its letters, a dict for its keys."""
+    with pytest.raises(UsageError, match=sentence):
+        evaluate(trained, **{"inputs": ["a fox"], "checks": ["sunset"], **wrong})
+
+
 def test_rows_come_in_several_shapes() -> None:
     """Pairs of texts, mappings with a split of their own, and accepted rows of a pool; anything else is named."""
     listed = dataset_of([("a", "b"), {"input": "c", "output": "d", "split": "validation", "system": "s"}], "all")
@@ -128,7 +145,7 @@ def test_rows_come_in_several_shapes() -> None:
     for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}, *odd):
         with pytest.raises(InputError, match="not a row"):
             dataset_of([bad])
-    with pytest.raises(InputError, match="None holds no rows"):
+    with pytest.raises(UsageError, match="data is of type NoneType, not a list of rows"):
         dataset_of(None)  # type: ignore[arg-type]
 
 
