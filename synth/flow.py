@@ -371,8 +371,8 @@ class Flow:
         self.retries_by_kind[failure.word] += 1
 
     def _silence_s(self, failure: UnansweredError, tries: Tries, now: float) -> float:
-        """How long nothing was answered since this question failed. Between two failures no more counts than the longest
-        wait: in the rest a slow server was at work, or this machine asleep."""
+        """How long nothing was answered since this question failed. Of the time between two failures no more than the
+        longest wait counts: in the rest a slow server was at work, or this machine asleep."""
         self._silent_s += min(now - self._failed_at, MAX_BACKOFF_S + (failure.retry_after_s or 0))
         self._failed_at = now
         return self._silent_s - self._failing.setdefault(tries, self._silent_s)
