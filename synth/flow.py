@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -36,6 +37,7 @@ _PASSES = 240
 _OUTAGE = 10  # questions that fail one after the other: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
 _SPOKEN_OF = 40  # first waits, twenty seconds without an answer, before what a server says is told
+_NUMBERED = re.compile(r"\S*\d\S*")  # a moment, a request's id: other ones in every answer that says the same
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
@@ -364,8 +366,9 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        if silent_s >= _SPOKEN_OF * self._backoff_s and str(failure) not in self._spoken_of:
-            self._spoken_of.add(str(failure))
+        words = _NUMBERED.sub("", str(failure))
+        if silent_s >= _SPOKEN_OF * self._backoff_s and words not in self._spoken_of:
+            self._spoken_of.add(words)
             self.say(f"{where} has answered nothing for {clock(silent_s)} ({failure}); it is asked again for a while.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
