@@ -6,9 +6,9 @@ import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from numbers import Real
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from schemas.errors import UsageError
 from schemas.store.budget import Budget
@@ -37,8 +37,8 @@ def shared(
     Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
     raises.
     """
-    is_number = isinstance(max_usd, Real) and not isinstance(max_usd, bool)
-    if max_usd is not None and not (is_number and 0 < max_usd < math.inf):
+    cap: Any = max_usd  # whatever a caller gives
+    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 < cap < math.inf):
         raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
