@@ -12,5 +12,8 @@ _WHOLE = "(authorization|auth|key|token|secret|cookie|passw(or)?d|pwd|credential
 AT_END = re.compile(rf"({_WHOLE}|^sig)$", re.IGNORECASE)
 """Of a query: what stands before others (key-version, token_type) tells how a secret is to be read."""
 
-ALONE = re.compile(rf"(x[-_])?((access|api|auth|bearer|client|goog|private|secret)[-_]?)*{_WHOLE}", re.IGNORECASE)
+_OF_ACCESS = "access|api|auth|bearer|client|private|refresh|secret|session|subscription"
+ALONE = re.compile(
+    rf"(x[-_])?{_WHOLE}|([a-z\d]+[-_])*(({_OF_ACCESS})[-_]?{_WHOLE}|secret|passw(or)?d|credentials?)", re.IGNORECASE
+)
 """Of a request's body, as a whole: what else ends so (prompt_cache_key, eos_token) is a setting of a model."""

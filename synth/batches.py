@@ -71,7 +71,7 @@ class Batches:
         poll_s: float = 1.0,
     ) -> None:
         if teacher.url == "embedded" or teacher.batches_like is None:
-            raise UsageError(f"'{teacher.url}' has no batch API in a form that is read.", fix="Run without --batch.")
+            raise UsageError(f"'{teacher.url}' has no batch API that is read.", fix="Go without teacher.batch.")
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self._gather_s, self._poll_s = gather_s, poll_s
         self._queue: list[BatchLine] = []

@@ -9,7 +9,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, time
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -393,12 +393,12 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may be empty, a number or a date."""
+    """The text of a cell that may be empty, a number, a date or a time."""
     if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
-    text = checked(str(cell) if isinstance(cell, int | float | Decimal | date) else cell)
+    text = checked(str(cell) if isinstance(cell, int | float | Decimal | date | time) else cell)
     return "" if isinstance(text, Fault) and text.code == "blank" else text
 
 

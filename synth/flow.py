@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ from synth.chat_completions import (
 from synth.connections import Outcome
 from synth.places import Waiter
 from synth.rate_limits import RateLimit
-from synth.teacher_host import MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_backoff_s
+from synth.teacher_host import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, Sending, TeacherHost, longest_backoff_s
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
@@ -36,6 +37,7 @@ _PASSES = 240
 _OUTAGE = 10  # questions that fail one after the other: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
 _SPOKEN_OF = 40  # first waits, twenty seconds without an answer, before what a server says is told
+_NUMBERED = re.compile(r"\S*\d\S*")  # a moment, a request's id: other ones in every answer that says the same
 _UNKNOWN_COMPLETION_TOKENS = 256
 
 
@@ -52,7 +54,7 @@ class Tries:
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
-    first_at = looked_at = 0.0  # when it was first sent, and when its last failure was, or that
+    failed_at = looked_at = 0.0  # when its first failure was, and its last one, or else when it was first sent
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
@@ -116,7 +118,8 @@ class Flow:
         self._pauses: dict[Tries, tuple[UnansweredError, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._given_up_in_a_row = 0
-        self._failing: set[Tries] = set()  # since something was answered
+        self._failing: dict[Tries, float] = {}  # since something was answered, and how long nothing was then
+        self._silent_s = self._failed_at = 0.0
         self._answered_at = -1.0
         self._answer_s = backoff_s
         self._completion_tokens: float | None = None
@@ -263,8 +266,7 @@ class Flow:
         self.in_flight += 1
         sending = Sending(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
         tries.host = host
-        if not tries.first_at:
-            tries.first_at = tries.looked_at = now
+        tries.looked_at = tries.looked_at or now
         host.send(sending)
         return sending
 
@@ -277,7 +279,7 @@ class Flow:
         if answer is not None:
             self._given_up_in_a_row = 0
             self._failing.clear()
-            self._answered_at = now
+            self._silent_s, self._answered_at = 0.0, now
             self._answer_s += (now - sending.sent_at - self._answer_s) / 8
             sending.host.succeeded(sending.number)
             if answer.usage is not None:
@@ -330,9 +332,8 @@ class Flow:
         assert tries.host is not None
         where, now = tries.host.url, asyncio.get_running_loop().time()
         others_answered, tries.looked_at = self._answered_at > tries.looked_at, now
-        waited_s, silent_s = now - tries.first_at, now - max(tries.first_at, self._answered_at)
-        tries.waits += 1
-        self._failing.add(tries)
+        tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
+        waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
         passes_s = _PASSES * self._backoff_s if self._retries else 0
         outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid and passes_s > 0
         in_silence = not others_answered and silent_s >= passes_s
@@ -365,11 +366,19 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        if silent_s >= _SPOKEN_OF * self._backoff_s and str(failure) not in self._spoken_of:
-            self._spoken_of.add(str(failure))
+        words = _NUMBERED.sub("", str(failure))
+        if silent_s >= _SPOKEN_OF * self._backoff_s and words not in self._spoken_of:
+            self._spoken_of.add(words)
             self.say(f"{where} has answered nothing for {clock(silent_s)} ({failure}); it is asked again for a while.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1
+
+    def _silence_s(self, failure: UnansweredError, tries: Tries, now: float) -> float:
+        """How long nothing was answered since this question failed. Of the time between two failures no more than the
+        longest wait counts: in the rest a slow server was at work, or this machine asleep."""
+        self._silent_s += min(now - self._failed_at, MAX_BACKOFF_S + (failure.retry_after_s or 0))
+        self._failed_at = now
+        return self._silent_s - self._failing.setdefault(tries, self._silent_s)
 
     async def _pause(self, wait_s: float, failure: UnansweredError, tries: Tries) -> None:
         if wait_s <= 0:

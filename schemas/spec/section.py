@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from schemas.errors import UsageError, misused
 from schemas.records import Sampling
-from schemas.secret_names import ALONE
+from schemas.secret_names import ALONE, ANYWHERE
 
 
 class Section(BaseModel):
@@ -104,8 +104,9 @@ def _leaves_the_question(sampling: Sampling) -> Sampling:
             f"extra may not set '{ours[0]}': pairsmith sets it itself (teacher.model, the prompt, generate.forward.n)"
         )
     # A request is kept as it was sent, and `extra_headers` of a client's library is no header but a part of it.
-    headers = (name for part, table in sampling.extra.items() if part.endswith("headers") for name in table)
-    if secret := next(filter(ALONE.fullmatch, [*sampling.extra, *headers]), None):
+    tables = (table for part, table in sampling.extra.items() if part.endswith("headers") and isinstance(table, dict))
+    headers = filter(ANYWHERE.search, (name for table in tables for name in table))
+    if secret := next(iter([*filter(ALONE.fullmatch, sampling.extra), *headers]), None):
         raise ValueError(
             f"extra may not hold '{secret}', for requests are kept: teacher.key_env or teacher.headers_env"
         )

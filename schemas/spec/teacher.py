@@ -123,4 +123,6 @@ class TeacherSettings(Section):
     def batches_like(self) -> BatchForm | None:
         """Whose batch API its own is like: what `batch_api` says or its address is known for, else OpenAI's; None if it
         is like nobody's."""
-        return self.batch_api or _BATCH_HOSTS.get(urlsplit(self.url).hostname or "", "openai")
+        host = f".{urlsplit(self.url).hostname or ''}"  # that of a region has its name in front
+        known = (form for name, form in _BATCH_HOSTS.items() if host.endswith(f".{name}"))
+        return self.batch_api or next(known, "openai")

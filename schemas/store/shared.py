@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from schemas.errors import UsageError
 from schemas.store.budget import Budget
@@ -36,7 +37,8 @@ def shared(
     Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
     raises.
     """
-    if max_usd is not None and not (type(max_usd) in (int, float) and 0 < max_usd < math.inf):
+    cap: Any = max_usd  # whatever a caller gives
+    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 < cap < math.inf):
         raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
@@ -60,15 +62,17 @@ def _under(store: Store, project_usd: float | None, max_usd: float | None) -> It
     if project_usd is None and max_usd is None:
         yield
         return
-    budget = store.budget = store.budget or Budget(store.spent())
-    caps = budget.cap(project_usd, max_usd, "max_usd")
+    with _lock:  # two blocks of two threads that begin at once have one budget
+        budget = store.budget = store.budget or Budget(store.spent())
+        caps = budget.cap(project_usd, None if max_usd is None else float(max_usd), "max_usd")
     try:
         yield
     finally:
-        for cap in caps:
-            budget.caps.remove(cap)
-        if not budget.caps:
-            store.budget = None
+        with _lock:
+            for cap in caps:
+                budget.caps.remove(cap)
+            if not budget.caps:
+                store.budget = None
 
 
 def is_open(store: Store) -> bool:

@@ -205,7 +205,10 @@ def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyP
     assert "sk-abc" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["api_key", "Authorization", "access_token", "passwd", "client_secret", "x-api-key"])
+SECRETS = ["api_key", "Authorization", "access_token", "passwd", "client_secret", "x-api-key", "aws_secret_access_key"]
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "openai_api_key", "aws_session_token", "vertex_credentials"])
 def test_extra_holds_no_secret(name: str) -> None:
     """It is sent in the body of every request, and requests are kept; what only sounds so is taken. A library's
     `extra_headers` is no header here, but a part of the body as well."""
@@ -213,6 +216,10 @@ def test_extra_holds_no_secret(name: str) -> None:
         with pytest.raises(ValueError, match="requests are kept") as caught:
             TypeAdapter(Drawing).validate_python({"extra": extra})
         assert "abc" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="requests are kept"):
+        TypeAdapter(Drawing).validate_python({"extra": {"extra_headers": {"X-Team-Token": "abc"}}})
+    for headers in (5, None, [{"Authorization": "abc"}], {"X-Author": "me"}):
+        TypeAdapter(Drawing).validate_python({"extra": {"extra_headers": headers}})
     extra = {"min_tokens": 3, "prompt_cache_key": "a", "stop_token_ids": [1], "eos_token": "b", "metadata": {"key": 1}}
     assert TypeAdapter(Drawing).validate_python({"extra": extra}).extra == extra
 

@@ -7,10 +7,13 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -213,6 +216,7 @@ def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
 
 KILLED = """
 import asyncio, json, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from schemas.store import Store
 from tests.synth.test_budget import spend
@@ -359,6 +363,22 @@ def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
         assert [cap.usd for cap in store.budget.caps] == [1.0, 50.0]
     with shared(path) as store:
         assert store.budget is None
+
+
+def test_caps_of_threads_that_begin_at_once_all_hold(tmp_path: Path) -> None:
+    """Each made a budget of its own, and the last one's cap alone was kept."""
+    together, count = threading.Barrier(8, timeout=60), 8
+
+    def block(usd: int) -> int:
+        with shared(tmp_path / "s.db", max_usd=np.float64(usd)) as store:
+            together.wait()
+            caps = len(store.budget.caps) if store.budget else 0
+            together.wait()
+            return caps
+
+    with shared(tmp_path / "s.db"), ThreadPoolExecutor(count) as pool:
+        for _ in range(5):
+            assert list(pool.map(block, range(1, count + 1))) == [count] * count
 
 
 @pytest.mark.parametrize("max_usd", [float("nan"), 0, -1.0, float("inf"), "5", True])

@@ -222,11 +222,13 @@ def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
             endpoint.flow.say = lines.append
             await asyncio.gather(*(endpoint.ask(chat(f"{i}"), Sampling()) for i in range(3)))
 
-    with LoopbackTeacher(lambda ask: says() if lines else fails(429, "Come back later")) as teacher:
+    with LoopbackTeacher(
+        lambda ask: says() if lines and ask.nth > 8 else fails(429, f"Come back in {ask.number}.5s (req-{ask.number}a)")
+    ) as teacher:
         asyncio.run(run())
     (line,) = lines
     assert "has answered nothing for" in line
-    assert "HTTP 429: Come back later" in line
+    assert "HTTP 429: Come back in " in line
 
 
 def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
@@ -236,6 +238,39 @@ def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
         answers, endpoint = ask_all(teacher.url, 21, retries=3, backoff_s=0.2)
     assert all_answered(answers)
     assert endpoint.flow.retries_by_kind["server"] >= 99
+
+
+def test_neither_slow_work_nor_sleep_is_taken_for_silence() -> None:
+    """One question fails after eleven minutes of work, and later this machine sleeps for a night: the next failure
+    ended the run, as ten minutes in which nothing was answered."""
+    clock = [0.0]
+
+    def reply(ask: Ask) -> Reply:
+        if ask.prompt == "slow" and ask.nth == 1:
+            clock[0] += 660
+            return fails(500, "out of memory")
+        if ask.prompt.startswith("asleep") and ask.nth < 3:
+            return fails(503, "no network yet")
+        return says()
+
+    async def run() -> list[Answer | BaseException]:
+        loop = asyncio.get_running_loop()
+        began = loop.time
+        loop.time = lambda: began() + clock[0]  # type: ignore[method-assign]
+        async with Endpoint(
+            teacher.url, "loopback", backoff_s=0.2, retries=3, concurrency=12, timeout_s=3600
+        ) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            first = await endpoint.ask(chat("slow"), Sampling())
+            asked = asyncio.gather(*(endpoint.ask(chat(f"asleep {i}"), Sampling()) for i in range(4)))
+            while endpoint.flow.in_flight or not endpoint.flow._pauses:  # noqa: ASYNC110  no event tells of it
+                await asyncio.sleep(0)
+            clock[0] += 8 * 3600
+            return [first, *await asked]
+
+    with LoopbackTeacher(reply) as teacher:
+        answers = asyncio.run(run())
+    assert all_answered(answers), answers
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}])
@@ -248,15 +283,12 @@ def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(head
             await endpoint.ask(chat("warm up"), Sampling())
             asked = [asyncio.create_task(endpoint.ask(chat(f"{i}"), Sampling())) for i in range(8)]
             await asyncio.to_thread(teacher.wait_for, 12)
-            while not (waiting := list(endpoint.flow._pauses)):  # noqa: ASYNC110  no event tells of it
-                await asyncio.sleep(0.01)
-            waiting[0].first_at -= 600
-            endpoint.flow._answered_at -= 600
+            endpoint.flow._silent_s += 600
             await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
             endpoint.drain()
             ends = await asyncio.gather(*asked, return_exceptions=True)
-            (error,) = (end for end in ends if not isinstance(end, StoppedError))
-            assert isinstance(error, Unreachable)
+            error = next(end for end in ends if isinstance(end, Unreachable))
+            assert all(isinstance(end, Unreachable | StoppedError) for end in ends)
             assert "all requests of 10m" in str(error)
             assert "monthly recharge is used up" in str(error)
 

@@ -390,11 +390,12 @@ def test_a_line_added_above_makes_no_other_pair(tmp_path):
 
 def test_a_date_is_a_text_in_a_column(tmp_path: Path) -> None:
     """A moment in Parquet, which is a text in CSV, cost every row of the file."""
-    table = {"input": ["a"], "output": ["b"], "at": [datetime(2026, 1, 2, 3, 4)], "price": [Decimal("1.50")]}
+    at, price = datetime(2026, 1, 2, 3, 4), Decimal("1.50")
+    table = {"input": ["a"], "output": ["b"], "at": [at], "hour": [at.time()], "price": [price]}
     parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
-    source = SeedSource(path="a.parquet", kind="pair", columns={"at": "at", "price": "price"})
+    source = SeedSource(path="a.parquet", kind="pair", columns={"at": "at", "hour": "hour", "price": "price"})
     (seed,) = read_seeds([source], tmp_path).seeds
-    assert seed.columns == {"at": "2026-01-02 03:04:00", "price": "1.50"}
+    assert seed.columns == {"at": "2026-01-02 03:04:00", "hour": "03:04:00", "price": "1.50"}
 
 
 def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
