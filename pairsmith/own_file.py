@@ -43,7 +43,7 @@ _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
 _COPIED = 50  # one row in so many
 _PATHS = 8  # texts in objects, and columns, that are named
 _CHATS = ("messages", "conversations")
-_ID = re.compile(r"\S*\d\S*")
+_ID = re.compile(r"(?=\D*\d)[!-~]+")
 SCHEMA = "schema.json"
 _SHOWN_BY = {
     "labels": "column of labels, whose values come back",
@@ -208,9 +208,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
     output, shown_by = _output(columns, texts, wanted)
-    if not sides:  # as the hub has them: {"translation": {"en": ..., "de": ...}}
-        inner = [c for column in columns if column.nested for c in inner_columns(column)]
-        sides = {code: c for c in inner if c.is_text and (code := language_code(c.header.rpartition(".")[2]))}
+    if not sides and (output is None or output.nested or wanted == "translate"):
+        sides = _sides_inside(columns)
     if len(sides) != 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
@@ -258,7 +257,10 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
     def fits(column: Column) -> bool:
         if wanted == "classify":
             return column.is_category or column.called(LABELS)
-        return column.objects if wanted == "extract" else column.is_text and column.called(REPLY)
+        if wanted == "extract":
+            return column.objects
+        others = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
+        return column.is_text and column.called(REPLY) and any(others)  # to an input; alone it may be what has a label
 
     best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
     shown_by = "it is called so"
@@ -273,9 +275,19 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
     if best is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         shown_by = "it alone stands beside the input"
-    if best is None and _side(texts, "user"):
+    # Who is called a customer and an agent has a name, and beside a text of each row these columns hold such names.
+    others = (c for c in texts if role_of(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
+    if best is None and not any(others) and _side(texts, "user"):
         best, shown_by = _side(texts, "assistant"), "it is called as who answers"
     return best, shown_by
+
+
+def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
+    """Two texts in objects that are called as languages, as the hub has them: {"translation": {"en": ..., "de": ...}};
+    none where there are more, as in a question and its answer of which each stands in two languages."""
+    inner = [c for column in columns if column.nested for c in inner_columns(column) if c.is_text]
+    sides = [(code, c) for c in inner if (code := language_code(c.header.rpartition(".")[2]))]
+    return dict(sides) if len(sides) == 2 else {}
 
 
 def _side(texts: Sequence[Column], role: str) -> Column | None:

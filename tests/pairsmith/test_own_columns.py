@@ -42,6 +42,8 @@ def output(guessed: Guess) -> str:
         ("message,category,reply", f"lamp {{n}} is broken,{{word}},{REPLY}", "reply"),
         ("category,message,resolution_id", "{word},lamp {n} is broken,{n}", "category"),
         ("text,label", "lamp {n} is broken,{m}", "label"),  # numbers, where there is nothing else
+        ("category,response", "{word},lamp {n} is broken", "category"),  # the one text is what has the label
+        ("编号,类别,回答,问题", "{n},类{m},第{n}号灯今天已经修好了,第{n}号灯坏了", "回答"),
     ],
 )
 def test_of_columns_called_as_outputs_the_one_that_says_something(
@@ -108,6 +110,50 @@ def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
     guessed = lines(tmp_path, *rows)
     assert guessed.settings["columns"] == {"input": "user", "output": "bot"}
     assert guessed.task == {"kind": "reply"}
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "text"),
+    [
+        ("customer,agent,issue", "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper", "issue"),
+        ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
+    ],
+)
+def test_columns_called_as_who_speaks_beside_another_text_are_no_sides(
+    tmp_path: Path, header: str, row: str, text: str
+) -> None:
+    """Names of customers were inputs, and of agents their outputs; of two answers to a prompt one was asked with the
+    other."""
+    guessed = table(tmp_path, header, [row.format(n=n, m=n % 3) for n in range(30)])
+    assert guessed.settings["columns"]["text"] == text
+
+
+def test_a_column_called_as_labels_may_have_rare_ones(tmp_path: Path) -> None:
+    """Of a few rows many labels come once, and the column says what it is."""
+    rows = [f"report {n} is about it,{label}" for n, label in enumerate("aaaaaaaabbbbcccdefgh")]
+    assert table(tmp_path, "text,label", rows).task["kind"] == "classify"
+    assert table(tmp_path, "text,output", rows).task["kind"] == "free"
+
+
+def test_a_long_cell_of_figures_is_looked_at_once(tmp_path: Path) -> None:
+    """Each figure was tried as the one that makes a cell a number: a table of measurements took hours."""
+    cell = "12 5 " * 19_000
+    assert output(table(tmp_path, "question,answer", [f"what was measured on day {n},{cell}mm" for n in range(20)]))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": {"en": "is it open now", "de": "ist es jetzt offen"}, "answer": {"en": "it is so", "de": "so ist es"}},
+        {"question": "is it open now", "answer": "yes it is open", "shop": {"en": "at the bridge", "de": "an der Brücke"}},
+    ],
+)
+def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path: Path, row: object) -> None:
+    """The answers were translated and the questions left unread."""
+    try:
+        assert lines(tmp_path, row, row).task == {"kind": "reply"}
+    except InputError as told:
+        assert "question.en" in told.args[0]
 
 
 def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path) -> None:
