@@ -210,21 +210,15 @@ def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[
     """Strictly: behind a quotation mark without its end all other rows would be one cell, which nothing repeats. A
     cell that goes on behind its end, in one line, is read as spreadsheets do."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    line = ""
-
-    def watched() -> Iterator[str]:
-        nonlocal line
-        for line in lines:
-            yield line
-
-    reader, number = csv.reader(watched(), delimiter=separator, strict=True), 0
+    lines = list(lines)
+    reader, number = csv.reader(lines, delimiter=separator, strict=True), 0
     while True:
         number, begins = number + 1, reader.line_num + 1
         try:
             row = next(reader, None)
         except csv.Error as error:
-            alone = reader.line_num == begins and line.count('"') % 2 == 0
-            if not alone:
+            line = lines[begins - 1]
+            if reader.line_num > begins or line.count('"') % 2:
                 raise ValueError(f"the row that begins at line {begins}: {error}") from None
             row = next(csv.reader([line], delimiter=separator))
         if row is None:

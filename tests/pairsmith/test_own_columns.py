@@ -115,7 +115,11 @@ def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "row", "text"),
     [
-        ("customer,agent,issue", "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper", "issue"),
+        (
+            "customer,agent,issue",
+            "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper",
+            "issue",
+        ),
         ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
     ],
 )
@@ -141,19 +145,14 @@ def test_a_long_cell_of_figures_is_looked_at_once(tmp_path: Path) -> None:
     assert output(table(tmp_path, "question,answer", [f"what was measured on day {n},{cell}mm" for n in range(20)]))
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"question": {"en": "is it open now", "de": "ist es jetzt offen"}, "answer": {"en": "it is so", "de": "so ist es"}},
-        {"question": "is it open now", "answer": "yes it is open", "shop": {"en": "at the bridge", "de": "an der Brücke"}},
-    ],
-)
-def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path: Path, row: object) -> None:
-    """The answers were translated and the questions left unread."""
-    try:
-        assert lines(tmp_path, row, row).task == {"kind": "reply"}
-    except InputError as told:
-        assert "question.en" in told.args[0]
+def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path: Path) -> None:
+    """The answers, or the names of shops, were translated and the questions left unread."""
+    shop = {"en": "at the bridge", "de": "an der Brücke"}
+    row: dict[str, object] = {"question": "is it open now", "answer": "yes it is open", "shop": shop}
+    assert lines(tmp_path, row, row).task == {"kind": "reply"}
+    row |= {"question": {"en": "is it open now", "de": "ist es offen jetzt"}, "answer": shop}
+    with pytest.raises(InputError, match=r"question\.en"):
+        lines(tmp_path, row, row)
 
 
 def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path) -> None:
