@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from curate.words import plain
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.own_columns import (
     CATEGORIES,
@@ -255,12 +256,16 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
     called = [c for c in columns if c.filled and c.called(OUTPUT) and (c.header != label or wanted == "classify")]
 
     def fits(column: Column) -> bool:
+        alone = plain(column.header) in REPLY.split()  # not the time or the id of a reply
         if wanted == "classify":
-            return column.is_category or column.called(LABELS)
+            of_reply = column.called(REPLY) and column.is_bare and not alone
+            return column.called(LABELS) or (column.is_category and not of_reply)
         if wanted == "extract":
             return column.objects
-        others = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
-        return column.is_text and column.called(REPLY) and any(others)  # to an input; alone it may be what has a label
+        replies = column.called(REPLY) and (column.is_text or alone)
+        inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
+        # Without an input it may be what has the label, and where most rows have none the others may be to be labelled.
+        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
     best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
     shown_by = "it is called so"

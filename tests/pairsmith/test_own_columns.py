@@ -43,6 +43,7 @@ def output(guessed: Guess) -> str:
         ("category,message,resolution_id", "{word},lamp {n} is broken,{n}", "category"),
         ("text,label", "lamp {n} is broken,{m}", "label"),  # numbers, where there is nothing else
         ("category,response", "{word},lamp {n} is broken", "category"),  # the one text is what has the label
+        ("question,answer,answer_explanation", "is lamp {n} broken now,{word},it is lamp {n} after all", "answer"),
         ("编号,类别,回答,问题", "{n},类{m},第{n}号灯今天已经修好了,第{n}号灯坏了", "回答"),
     ],
 )
@@ -52,6 +53,20 @@ def test_of_columns_called_as_outputs_the_one_that_says_something(
     """The first in the file was taken: an id or a time for the answer, and a reply beside its category left unread."""
     rows = [row.format(n=n, m=n % 2, word=("power", "noise")[n % 2]) for n in range(30)]
     assert output(table(tmp_path, header, rows)) == expected
+
+
+def test_times_of_replies_are_no_labels(tmp_path: Path) -> None:
+    """Times come back, and their column is called as the replies are: they were the labels."""
+    rows = [f"lamp {n} is broken,{REPLY},{n % 3}:30,{('sad', 'glad')[n % 2]}" for n in range(40)]
+    assert output(table(tmp_path, "message,reply,reply_time,sentiment", rows, "classify")) == "sentiment"
+    rows = [f"what is lamp {n} like,{n % 3},{('easy', 'hard')[n % 2]}" for n in range(40)]
+    assert output(table(tmp_path, "question,answer,level", rows, "classify")) == "answer"
+
+
+def test_a_reply_that_few_rows_have_leaves_the_label_to_the_others(tmp_path: Path) -> None:
+    """Of forty messages four were answered, and all had a label: the other 36 were left out."""
+    rows = [f"lamp {n} is broken,{('power', 'noise')[n % 2]},{REPLY if n < 4 else ''}" for n in range(40)]
+    assert output(table(tmp_path, "message,label,reply", rows)) == "label"
 
 
 @pytest.mark.parametrize(
