@@ -406,7 +406,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     label = unpaired(column.header for column in columns)
     rest = [column for column in columns if column not in used and column.header != label]
     if guessed.kind == "pair":  # read as well: a row's own system prompt, and the objects that a side stands in
-        rest = [c for c in rest if not (_is_system(c) or any(one.header.startswith(f"{c.header}.") for one in used))]
+        held = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
+        rest = [c for c in rest if c not in held and not _is_system(c)]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]

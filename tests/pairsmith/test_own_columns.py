@@ -119,6 +119,13 @@ def test_a_rows_own_system_prompt_is_not_said_to_be_unread(tmp_path: Path) -> No
     assert not any("ystem" in sentence for sentence in guessed.why)
 
 
+def test_a_header_that_begins_as_another_is_told(tmp_path: Path) -> None:
+    """A table with dots in its headers has no objects: a column called as the beginning of one that is read was not
+    named as one that is not."""
+    rows = [f"U{n},is lamp {n} broken,it is lamp {n} after all" for n in range(9)]
+    assert "not read: user" in table(tmp_path, "user,user.question,answer", rows).why
+
+
 def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
     """The system prompt, the longest text of all, was taken for the inputs."""
     rows = ({"system": "You are a shop of lamps.", "user": f"is {n} there", "bot": f"yes {n} is"} for n in range(9))
