@@ -184,8 +184,12 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
     if ending == ".json":
         try:
             value = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            ending = ".jsonl"  # many call it so; a broken file is none of these either
+        except orjson.JSONDecodeError as broken:
+            ending = ".jsonl"  # many call it so: then the first line is a row
+            try:
+                orjson.loads(next(filter(str.strip, io.StringIO(text)), ""))
+            except orjson.JSONDecodeError:
+                raise broken from None
         else:
             # An object may map texts to their answers; in a list the keys of its objects name columns.
             alone = [value, [key for key in _keys(value) if len(words(key)) >= _CELL]]
@@ -203,15 +207,20 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Strictly: behind a quotation mark without its end all other rows would be one cell, which nothing repeats."""
+    """Strictly: behind a quotation mark without its end all other rows would be one cell, which nothing repeats. A
+    cell that goes on behind its end, in one line, is read as spreadsheets do."""
     csv.field_size_limit(MAX_LINE_BYTES)
+    lines = list(lines)
     reader, number = csv.reader(lines, delimiter=separator, strict=True), 0
     while True:
         number, begins = number + 1, reader.line_num + 1
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise ValueError(f"the row that begins at line {begins}: {error}") from None
+            line = lines[begins - 1]
+            if reader.line_num > begins or line.count('"') % 2:
+                raise ValueError(f"the row that begins at line {begins}: {error}") from None
+            row = next(csv.reader([line], delimiter=separator))
         if row is None:
             return
         yield number, row

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
+from pairsmith.header_words import LABELS
 from pairsmith.own_records import is_record
 from schemas.errors import InputError
 from schemas.labels import different_labels, folded_label
@@ -27,7 +28,7 @@ TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
 CATEGORIES = 30  # most different values of a column that says something of many rows
 _OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
 _ONCE = 10  # one row in so many may have a label of its own, where most labels come once
-_BARE = re.compile(r"\S*\d\S*|[\d\s.,:/+-]*\d[\d\s.,:/+-]*")
+_BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _BETWEEN = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # names in a header
 
 
@@ -84,12 +85,13 @@ class Column(NamedTuple):
     @property
     def is_category(self) -> bool:
         """It says a thing of many rows in a word or two: it may be what a classifier tells, of hundreds of labels too
-        where each comes back often. A list to which many rows add a value that comes once has no end."""
+        where each comes back often. A list to which many rows add a value that comes once has no end, unless it is
+        called as labels are."""
         if self.objects or self.is_text:
             return False
         different, rows = len(different_labels(self.filled)), len(self.filled)
         once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
-        is_open = 2 * once > different and once > rows / _ONCE
+        is_open = 2 * once > different and once > rows / _ONCE and not self.called(LABELS)
         return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_LABELS, rows / _OFTEN)))
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from curate.words import plain
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.own_columns import (
     CATEGORIES,
@@ -43,7 +44,7 @@ _NEEDING = [kind for kind, row in KINDS.items() if row.needs]
 _COPIED = 50  # one row in so many
 _PATHS = 8  # texts in objects, and columns, that are named
 _CHATS = ("messages", "conversations")
-_ID = re.compile(r"\S*\d\S*")
+_ID = re.compile(r"(?=\D*\d)[!-~]+")
 SCHEMA = "schema.json"
 _SHOWN_BY = {
     "labels": "column of labels, whose values come back",
@@ -208,9 +209,8 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
     output, shown_by = _output(columns, texts, wanted)
-    if not sides:  # as the hub has them: {"translation": {"en": ..., "de": ...}}
-        inner = [c for column in columns if column.nested for c in inner_columns(column)]
-        sides = {code: c for c in inner if c.is_text and (code := language_code(c.header.rpartition(".")[2]))}
+    if not sides and (output is None or output.nested or wanted == "translate"):
+        sides = _sides_inside(columns)
     if len(sides) != 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
@@ -256,9 +256,16 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
     called = [c for c in columns if c.filled and c.called(OUTPUT) and (c.header != label or wanted == "classify")]
 
     def fits(column: Column) -> bool:
+        alone = plain(column.header) in REPLY.split()  # not the time or the id of a reply
         if wanted == "classify":
-            return column.is_category or column.called(LABELS)
-        return column.objects if wanted == "extract" else column.is_text and column.called(REPLY)
+            of_reply = column.called(REPLY) and column.is_bare and not alone
+            return column.called(LABELS) or (column.is_category and not of_reply)
+        if wanted == "extract":
+            return column.objects
+        replies = column.called(REPLY) and (column.is_text or alone)
+        inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
+        # Without an input it may be what has the label, and where most rows have none the others may be to be labelled.
+        return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
     best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
     shown_by = "it is called so"
@@ -273,9 +280,19 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
     if best is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         shown_by = "it alone stands beside the input"
-    if best is None and _side(texts, "user"):
+    # Who is called a customer and an agent has a name, and beside a text of each row these columns hold such names.
+    others = (c for c in texts if role_of(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
+    if best is None and not any(others) and _side(texts, "user"):
         best, shown_by = _side(texts, "assistant"), "it is called as who answers"
     return best, shown_by
+
+
+def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
+    """Two texts in objects that are called as languages, as the hub has them: {"translation": {"en": ..., "de": ...}};
+    none where there are more, as in a question and its answer of which each stands in two languages."""
+    inner = [c for column in columns if column.nested for c in inner_columns(column) if c.is_text]
+    sides = [(code, c) for c in inner if (code := language_code(c.header.rpartition(".")[2]))]
+    return dict(sides) if len(sides) == 2 else {}
 
 
 def _side(texts: Sequence[Column], role: str) -> Column | None:
@@ -389,7 +406,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     label = unpaired(column.header for column in columns)
     rest = [column for column in columns if column not in used and column.header != label]
     if guessed.kind == "pair":  # read as well: a row's own system prompt, and the objects that a side stands in
-        rest = [c for c in rest if not (_is_system(c) or any(one.header.startswith(f"{c.header}.") for one in used))]
+        held = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
+        rest = [c for c in rest if c not in held and not _is_system(c)]
     extra = [column for column in rest if column.says_something and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]

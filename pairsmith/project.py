@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from threading import RLock
@@ -159,7 +160,8 @@ class Project:
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
-        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none and a reason of no row."""
+        `reason`, a code; none where no row is. Raises NoWork before curation, UsageError for a state that is none and
+        a reason that is nearly one of those there are."""
         from curate.states import read_states
         from pairsmith.rows import curated
 
@@ -167,8 +169,8 @@ class Project:
         receipt = curated(store)
         if state not in (None, *get_args(State)):
             raise UsageError(f"no row is ever {state!r}.", fix=f"A row is {', '.join(get_args(State))}.")
-        if reason not in (None, *receipt.reasons):
-            there = ", ".join(sorted(receipt.reasons)) or "none"
+        if reason and reason not in receipt.reasons and get_close_matches(reason, receipt.reasons):
+            there = ", ".join(sorted(receipt.reasons))
             raise UsageError(f"no row is kept out for {reason!r}.", fix=f"The reasons there are: {there}.")
         return read_states(store, receipt, state=state, code=reason)
 

@@ -31,8 +31,8 @@ class Population:
     """The candidates of the present spec: in memory a `SamplingRow` each; texts and verdicts are read when asked for.
 
     `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. `scores`
-    are those of the scorer that judged most rows. `rejected` names for every gate the row of the lowest id that it
-    rejected. `doubted` are the rows that have findings.
+    are those of the scorer that judged most rows, which is `compared_by` where another one scores by now. `rejected`
+    names for every gate the row of the lowest id that it rejected. `doubted` are the rows that have findings.
     """
 
     pool: Pool
@@ -41,6 +41,7 @@ class Population:
     scores: Scores
     rejected: Mapping[str, str]
     doubted: Collection[str]
+    compared_by: str = ""
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
         """The pairs of `pair_ids` that belong to the population, in the order given."""
@@ -96,8 +97,9 @@ def read_population(
             if finding.keep is False:
                 rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
     scorers = _most_used(by_settings, compares)
-    percentiles = [_percentiles(inputs, scores) for scores in scorers]
-    scores = scorers[0] if scorers and compares is not NOTHING else None
+    percentiles = [_percentiles(inputs, scores) for scores in scorers.values()]
+    scores = next(iter(scorers.values()), None) if compares is not NOTHING else None
+    older = next((by for by, _ in scorers), "") if scores and compares not in (None, next(iter(scorers))) else ""
     select = project.spec.curate.select
     left = {id_ for id_, keep in passed.items() if keep} - refused
     compared = _without_length(pool, scores, left) if scores and select.length_control else scores
@@ -115,7 +117,7 @@ def read_population(
             flagged=pair_id in flagged,
         )
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
-    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted)
+    return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older)
 
 
 def _of_last_curation(store: Store) -> Steps | None:
@@ -160,14 +162,14 @@ def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
 
 
-def _most_used(by_settings: Mapping[Judging, Scores], compares: Judging | None) -> list[Scores]:
+def _most_used(by_settings: Mapping[Judging, Scores], compares: Judging | None) -> dict[Judging, Scores]:
     """The scores of every scorer under its most used settings, what judged most rows first. Of equals what `compares`
     now: one that came after people answered was not asked about the rows that they rejected, so its best would depend
     on what people said."""
-    chosen: dict[str, Scores] = {}
-    for (by, _), scores in sorted(by_settings.items(), key=lambda item: (-len(item[1]), item[0] != compares, item[0])):
-        chosen.setdefault(by, scores)
-    return list(chosen.values())
+    chosen: dict[str, Judging] = {}
+    for judging in sorted(by_settings, key=lambda judging: (-len(by_settings[judging]), judging != compares, judging)):
+        chosen.setdefault(judging[0], judging)
+    return {judging: by_settings[judging] for judging in chosen.values()}
 
 
 def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, float]:

@@ -15,7 +15,7 @@ from schemas.errors import needing
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
-from schemas.wording import percent
+from schemas.wording import capital, percent
 
 if TYPE_CHECKING:
     from curate.review.population import Population
@@ -26,7 +26,8 @@ class ReviewStatus:
     """Sampled rows of the present pool, by what people decided; `undecided` have answers that settle nothing,
     `incomplete` have fewer than `annotators_per_row`, `open` have none. `rates` are what people accept; `advice` is
     what a tighter interval than the one shown would cost (None without one). `gate` says whether people have
-    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer."""
+    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer.
+    `compared_by` is the scorer of before whose choice the rates are of, empty where that is the present one's."""
 
     accepted: int
     edited: int
@@ -39,6 +40,7 @@ class ReviewStatus:
     gate: Gate
     objections: list[Objection]
     seconds: float | None
+    compared_by: str
 
     @property
     def decided(self) -> int:
@@ -107,6 +109,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         gate=gate_of(rates, spec.accept_at_least, len(answers), spec.confidence),
         objections=objections(pairs, reviews),
         seconds=seconds,
+        compared_by=population.compared_by,
     )
 
 
@@ -125,6 +128,7 @@ def as_json(status: ReviewStatus) -> Json:
         "trained_acceptance_rate": _rate(status.rates.accepted),
         "missed_acceptance_rate": _rate(status.rates.missed),
         "set_aside": status.rates.set_aside,
+        "compared_by": status.compared_by,
         "enough": status.enough,
         "gate": gate.state,
         "accept_at_least": gate.at_least,
@@ -178,6 +182,8 @@ def in_words(facts: Json) -> list[str]:
             f"Of what the programs accept, people accept {_with_interval(rate)} as it is. That is about the rows before"
             " review: those that people rejected are not in the dataset."
         )
+    if older := older_choice(status):
+        lines.append(f"{capital(older)}.")
     if (rate := status["acceptance_rate"]) and not same_rows(status):
         lines.append(f"Of what passed the gates, people accept {_with_interval(rate)} as it is.")
     elif not rate:
@@ -191,6 +197,16 @@ def in_words(facts: Json) -> list[str]:
     elif not status["enough"]:
         lines.append("The review was not finished: people have said too little for what the spec asks.")
     return lines
+
+
+def older_choice(status: Json) -> str:
+    """That the rates are not of what the present scorer chooses; empty where they are."""
+    if not (by := status.get("compared_by")):
+        return ""
+    return (
+        f"the choice that people judge is that of {by} before the scorer was changed: the present one is not asked"
+        " about rows that people rejected or edited, so what it would choose of them is not known"
+    )
 
 
 def same_rows(status: Json) -> bool:

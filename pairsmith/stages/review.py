@@ -19,7 +19,7 @@ from curate.argilla.pull import pull
 from curate.argilla.push import PushResult, draw_batch, own_id, project_id, push, workspace_of
 from curate.argilla.webhook import answers_heard
 from curate.review.population import Population, read_population
-from curate.review.status import ReviewStatus, as_json, from_facts, review_status, same_rows
+from curate.review.status import ReviewStatus, as_json, from_facts, older_choice, review_status, same_rows
 from pairsmith import plan, teachers
 from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
@@ -261,6 +261,8 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
             rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
             lines.append((name, f"{rate['value']:.1%} ({interval}) {of}, {rows}"))
+    if older := older_choice(status):
+        lines.append(("", older))
     if aside := status.get("set_aside"):
         lines.append(("", f"{aside:,} decided rows count again once the rows that joined since are drawn"))
     if status.get("gate") == "rejected":

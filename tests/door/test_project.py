@@ -52,9 +52,13 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
         assert {row.reason.code for row in project.rows(reason="duplicate") if row.reason} == {"duplicate"}
-        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "short"}, "are: duplicate")):
+        for wrong, there in (
+            ({"state": "acepted"}, "accepted, rejected"),
+            ({"reason": "duplicates"}, "are: duplicate"),
+        ):
             with pytest.raises(UsageError, match=there):
                 project.rows(**wrong)
+        assert list(project.rows(reason="contamination")) == []
         assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
         assert [step.stage for step in project.status() if step.done] == ["generate", "curate"]
         page = project.report(str(tmp_path / "out" / "page.html"))

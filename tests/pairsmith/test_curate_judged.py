@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from curate.review.population import read_population
+from curate.review.status import as_json, in_words, review_status
 from curate.states import read_states
 from pairsmith import teachers
 from pairsmith.stages.curate import curate, summary
+from pairsmith.stages.review import in_lines
 from pairsmith.stages.table import Audience
 from schemas.progress import unheard
 from schemas.project import Project
@@ -108,6 +110,26 @@ def test_scores_of_before_choose_nothing_where_nothing_scores(tmp_path: Path) ->
         assert curate(opened, store).counts.accepted == 2
         population = read_population(opened, store, teachers.fingerprints_of(opened, unheard))
     assert [row.accepted for row in population.rows.values()] == [True, True]
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path, asked: int) -> None:
+    """A new scorer is not asked about rows that people rejected, so the rates go on being those of the one before, and
+    no screen said so. Where the new one has scored as many rows they are its own."""
+    opened = Project(tmp_path, tiny.spec())
+    with Store.open(Store.url_for(opened)) as store:
+        _pool(store, opened)
+        pairs = [pair.id for pair in store.find_pair("")]
+        for by, known in (("score/before@1", pairs), ("score/now@1", pairs[:asked])):
+            for id_ in known:
+                scored = {"by": by, "fingerprint": "f" * 32, "keep": True, "score": 1.0}
+                store.write(Verdict(pair_id=id_, reason=Reason("scored"), **scored))
+        now = [("score/now@1", "f" * 32, True)]
+        population = read_population(opened, store, teachers.fingerprints_of(opened, unheard), now)
+        status = as_json(review_status(opened, store, population))
+    assert population.compared_by == ("score/before@1" if asked == 1 else "")
+    lines = [sentence for _, sentence in in_lines(status)] + in_words(status)
+    assert sum("score/before@1 before the scorer was changed" in line for line in lines) == (2 if asked == 1 else 0)
 
 
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:

@@ -213,6 +213,7 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
         ("bench.tsv", "id\tquestion\n1\t{text}\n"),
         ("bench.ndjson", '{{"id": 1, "question": "{text}\u2028"}}\n'),
         ("bench.csv", "question,page\n{text}," + "x" * 200_000 + "\n"),
+        ("bench.csv", 'question,page\n"{text}" ,7\n"What" is the moon,8\n'),
         ("bench.json", '{{"question": "what is the moon"}}\n{{"question": "{text}"}}\n'),
         ("bench.json", '{{"answers": {{"{text}": "yes", "what is the capital of the moon": "no"}}}}'),
         ("bench.txt", "{text}\r\nwhat is the capital of the moon\r\n"),
@@ -233,11 +234,13 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
     [
         ("bench.jsonl", '{"question": "x"}\n\n{"question": y}\n', "line 3 is no JSON, at column 14"),
         ("bench.json", '{"question": "x"}\n{"question": y}\n', "line 2 is no JSON"),
+        ("bench.json", '[\n  {"question": "x"},\n  {"question": y}\n]\n', "line 3 column 16"),
         (
             "bench.csv",
             'question,label\n"what is it,a\nwhat is that,b\n',
             "the row that begins at line 2: unexpected end",
         ),
+        ("bench.csv", 'question,label\n"what" is it,"a\nwhat is that,b\n', "the row that begins at line 2"),
     ],
 )
 def test_a_broken_row_of_a_benchmark_is_found_by_its_line(tmp_path: Path, name: str, content: str, where: str) -> None:

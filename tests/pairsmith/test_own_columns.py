@@ -42,6 +42,9 @@ def output(guessed: Guess) -> str:
         ("message,category,reply", f"lamp {{n}} is broken,{{word}},{REPLY}", "reply"),
         ("category,message,resolution_id", "{word},lamp {n} is broken,{n}", "category"),
         ("text,label", "lamp {n} is broken,{m}", "label"),  # numbers, where there is nothing else
+        ("category,response", "{word},lamp {n} is broken", "category"),  # the one text is what has the label
+        ("question,answer,answer_explanation", "is lamp {n} broken now,{word},it is lamp {n} after all", "answer"),
+        ("编号,类别,回答,问题", "{n},类{m},第{n}号灯今天已经修好了,第{n}号灯坏了", "回答"),
     ],
 )
 def test_of_columns_called_as_outputs_the_one_that_says_something(
@@ -50,6 +53,20 @@ def test_of_columns_called_as_outputs_the_one_that_says_something(
     """The first in the file was taken: an id or a time for the answer, and a reply beside its category left unread."""
     rows = [row.format(n=n, m=n % 2, word=("power", "noise")[n % 2]) for n in range(30)]
     assert output(table(tmp_path, header, rows)) == expected
+
+
+def test_times_of_replies_are_no_labels(tmp_path: Path) -> None:
+    """Times come back, and their column is called as the replies are: they were the labels."""
+    rows = [f"lamp {n} is broken,{REPLY},{n % 3}:30,{('sad', 'glad')[n % 2]}" for n in range(40)]
+    assert output(table(tmp_path, "message,reply,reply_time,sentiment", rows, "classify")) == "sentiment"
+    rows = [f"what is lamp {n} like,{n % 3},{('easy', 'hard')[n % 2]}" for n in range(40)]
+    assert output(table(tmp_path, "question,answer,level", rows, "classify")) == "answer"
+
+
+def test_a_reply_that_few_rows_have_leaves_the_label_to_the_others(tmp_path: Path) -> None:
+    """Of forty messages four were answered, and all had a label: the other 36 were left out."""
+    rows = [f"lamp {n} is broken,{('power', 'noise')[n % 2]},{REPLY if n < 4 else ''}" for n in range(40)]
+    assert output(table(tmp_path, "message,label,reply", rows)) == "label"
 
 
 @pytest.mark.parametrize(
@@ -102,12 +119,62 @@ def test_a_rows_own_system_prompt_is_not_said_to_be_unread(tmp_path: Path) -> No
     assert not any("ystem" in sentence for sentence in guessed.why)
 
 
+def test_a_header_that_begins_as_another_is_told(tmp_path: Path) -> None:
+    """A table with dots in its headers has no objects: a column called as the beginning of one that is read was not
+    named as one that is not."""
+    rows = [f"U{n},is lamp {n} broken,it is lamp {n} after all" for n in range(9)]
+    assert "not read: user" in table(tmp_path, "user,user.question,answer", rows).why
+
+
 def test_columns_called_as_who_speaks_are_the_two_sides(tmp_path: Path) -> None:
     """The system prompt, the longest text of all, was taken for the inputs."""
     rows = ({"system": "You are a shop of lamps.", "user": f"is {n} there", "bot": f"yes {n} is"} for n in range(9))
     guessed = lines(tmp_path, *rows)
     assert guessed.settings["columns"] == {"input": "user", "output": "bot"}
     assert guessed.task == {"kind": "reply"}
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "text"),
+    [
+        (
+            "customer,agent,issue",
+            "Ann of Green Lane {n},Bo von Berg {m},the printer of room {n} is out of paper",
+            "issue",
+        ),
+        ("prompt,gpt,human", "tell me of town {n} please,town {n} lies on a big river,town {n} is old and dear", "gpt"),
+    ],
+)
+def test_columns_called_as_who_speaks_beside_another_text_are_no_sides(
+    tmp_path: Path, header: str, row: str, text: str
+) -> None:
+    """Names of customers were inputs, and of agents their outputs; of two answers to a prompt one was asked with the
+    other."""
+    guessed = table(tmp_path, header, [row.format(n=n, m=n % 3) for n in range(30)])
+    assert guessed.settings["columns"]["text"] == text
+
+
+def test_a_column_called_as_labels_may_have_rare_ones(tmp_path: Path) -> None:
+    """Of a few rows many labels come once, and the column says what it is."""
+    rows = [f"report {n} is about it,{label}" for n, label in enumerate("aaaaaaaabbbbcccdefgh")]
+    assert table(tmp_path, "text,label", rows).task["kind"] == "classify"
+    assert table(tmp_path, "text,output", rows).task["kind"] == "free"
+
+
+def test_a_long_cell_of_figures_is_looked_at_once(tmp_path: Path) -> None:
+    """Each figure was tried as the one that makes a cell a number: a table of measurements took hours."""
+    cell = "12 5 " * 19_000
+    assert output(table(tmp_path, "question,answer", [f"what was measured on day {n},{cell}mm" for n in range(20)]))
+
+
+def test_languages_within_a_question_and_its_answer_are_no_translation(tmp_path: Path) -> None:
+    """The answers, or the names of shops, were translated and the questions left unread."""
+    shop = {"en": "at the bridge", "de": "an der Brücke"}
+    row: dict[str, object] = {"question": "is it open now", "answer": "yes it is open", "shop": shop}
+    assert lines(tmp_path, row, row).task == {"kind": "reply"}
+    row |= {"question": {"en": "is it open now", "de": "ist es offen jetzt"}, "answer": shop}
+    with pytest.raises(InputError, match=r"question\.en"):
+        lines(tmp_path, row, row)
 
 
 def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path) -> None:
