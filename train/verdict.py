@@ -80,9 +80,13 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
-    if fine_tune == "fine-tune" and form_alone(evaluation.check_names):
-        decision = fine_tune = "not enough evidence"
-        because, flips = [_FORM, *because], [_RIGHT, *flips]
+    is_worse = any(how == "worse" for _, how in relations)
+    if form_alone(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
+        # No more answers are right than have the form; who has the form as often may be right far less often.
+        bar, why, _ = _reaches(evaluation, ship_at)
+        fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
+        because = [*([why] if decision == "do not ship" else []), _FORM, *because]
+        flips = [_RIGHT, *flips]
     if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
         decision, because, flips = "not enough evidence", [*lacking, *because], [_AGAIN, *flips]
     price, calls, money = _break_even(evaluation)
