@@ -232,7 +232,7 @@ def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done
 
 
 def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Store) -> None:
-    """Neither by the report nor by the page of the service, which shows no verdict: any label of the task has passed."""
+    """Neither by the report nor by the page of the service, which shows no verdict: any label of the task passed."""
     words = pytest.importorskip("pairsmith.serve.pages.words", reason="the service needs the serve extra")
     evaluation = gather(project, done).evaluation
     assert evaluation is not None
