@@ -277,10 +277,12 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
 
 
 def _for_what_is_right(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    """A label or a record is right or wrong: a reference or a check of the user's own tells which, a gate does not."""
-    if not (spec.task.labels or spec.task.answer_schema) or spec.evaluate.check_names:
+    """A label or a record is right or wrong: a reference or a check or gate of the user's own tells which, a built-in
+    gate does not."""
+    own = spec.evaluate.check_names or spec.curate.gates.user
+    if own or not (spec.task.labels or spec.task.answer_schema):
         return []
-    asked = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
+    asked = held_out_inputs(seeds, spec)
     if all(seed.reference for seed in asked):
         return []
     number = f"{sum(not seed.reference for seed in asked)} of {counted(len(asked), 'test input', 'test inputs')}"

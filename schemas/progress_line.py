@@ -51,9 +51,10 @@ class Pace:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at the present rate; None where no total is known or nothing has moved. What is in flight
-        is half done on average: the first of twenty that are asked at once ends just before the others."""
-        if "total" not in self.numbers or not (rate := self.rate("done")):
+        """Seconds to the end at the present rate; None where no total is known, nothing has moved or nobody knows. What
+        is in flight is half done on average: the first of twenty that are asked at once ends just before the others."""
+        unknown = "total" not in self.numbers or self.numbers.get("most_s", 0) is None
+        if unknown or not (rate := self.rate("done")):
             return None
         half = float(self.numbers.get("in_flight", 0)) / 2
         left = float(self.numbers["total"]) - float(self.numbers["done"]) - half

@@ -38,6 +38,7 @@ Check = Pattern | str | Callable[..., bool | None]
 reference) -> pass; the reference is None where the input has none. A function may answer None: not scored."""
 
 REFERENCE = f"{INDEPENDENT}reference"
+FORM_ALONE = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
 _SHOWN = 3
 
 

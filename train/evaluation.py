@@ -319,8 +319,8 @@ async def measured(
     """Ask every system of `plan`, judge the answers, and draw the conclusions.
 
     `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
-    Reports progress("evaluate", {done, total, system, mode, tokens}), in answers. Raises NoWork when no system gave any
-    answer, and PairsmithError when the adapter is not really on and off.
+    Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), in answers. Raises NoWork when no
+    system gave any answer, and PairsmithError when the adapter is not really on and off.
     """
     started, known = time.monotonic(), store.call_index().keys()
     interview = Interview(plan, store, progress)

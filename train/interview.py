@@ -131,7 +131,7 @@ class Interview:
         server that keeps beginnings computes its prompt once."""
         # From here a rate counts: the first answers end together, after minutes.
         self._due = self._done + len(seeds) * sum(self._samples[mode] for mode in modes)
-        self._progress("evaluate", {**self._numbers(), "system": system.name})
+        self._progress("evaluate", {**self._numbers(), "system": system.name, "most_s": 0})
         tasks = [
             (mode, asyncio.create_task(self._seed(system, ledger, seed, mode))) for seed in seeds for mode in modes
         ]
@@ -165,12 +165,8 @@ class Interview:
             while True:
                 numbers: dict[str, Any] = {**self._numbers()}
                 if starts:
-                    numbers |= {
-                        "in_flight": 0,
-                        "system": f"starting {starts}, {clock(time.monotonic() - began)}",
-                        "mode": "",
-                    }
-                    numbers["most_s"] = None
+                    system = f"starting {starts}, {clock(time.monotonic() - began)}"
+                    numbers |= {"in_flight": 0, "system": system, "mode": "", "most_s": None}
                 with suppress(aiohttp.ClientError, TimeoutError):
                     if base_url:
                         async with session.get(f"{base_url.removesuffix('/v1')}/health") as answer:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prompts.answer_form import AnswerForm
 from schemas.progress import Say, unheard
 from schemas.records import Sampling, Seed
 from synth.answers import clean
@@ -18,7 +17,7 @@ from synth.chat_completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
-from train.checks import Checked
+from train.checks import Checked, form_alone
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
 from train.remote_code import marked, runnable
@@ -79,10 +78,10 @@ class SystemAnswer(NamedTuple):
     seconds: float
 
 
-def without_reference(checked: Checked, form: AnswerForm) -> bool | None:
-    """Whether an answer passes that is compared with no reference; None also where one answer is right, for any label
-    of the task passes what can be asked of a label alone."""
-    return None if checked.all_pass and form.has_one_right else checked.all_pass
+def without_reference(checked: Checked) -> bool | None:
+    """Whether an answer passes that is compared with no reference; None also where its form alone was judged, for any
+    label of the task has that."""
+    return None if checked.all_pass and form_alone([*checked.passed]) else checked.all_pass
 
 
 REFUSED = "refused"
@@ -120,7 +119,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
-            passes = without_reference(checked, plan.form) if whole else False
+            passes = without_reference(checked) if whole else False
             return SystemAnswer(system.name, text, whole, passes, failed, time.monotonic() - began)
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:

@@ -180,7 +180,7 @@ def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
         f"{longer}; a reward model takes {LEAST_PAIRS} of {LEAST_INPUTS}.",
         why="With fewer it learns which answer is longer, and nobody could tell.",
         fix="Raise train.max_length."
-        if too_long
+        if too_long and len(preferred) + too_long >= LEAST_PAIRS
         else "Let people review more candidates of the same inputs (edits, rejections, rankings), or score with"
         " curate.score.model = 'auto'.",
     )

@@ -19,7 +19,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
 from schemas.wording import counted
-from train.checks import form_alone
+from train.checks import FORM_ALONE, form_alone
 from train.failures import REFUSAL
 from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
@@ -34,7 +34,6 @@ UNANSWERED_AT_MOST = 0.02
 _MONTHLY_USD = 100.0
 _NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
-_FORM = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
 _RIGHT = "each test input has its reference, or a check of your own (evaluate.user) tells what is right"
 _ASKED = "the model that serves tuned answers: run it again"
 _AGAIN = "these answers come: run `pairsmith evaluate` again, it asks for no other"
@@ -80,9 +79,13 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     else:
         decision, why, flip = _reaches(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
-    if fine_tune == "fine-tune" and form_alone(evaluation.check_names):
-        decision = fine_tune = "not enough evidence"
-        because, flips = [_FORM, *because], [_RIGHT, *flips]
+    is_worse = any(how == "worse" for _, how in relations)
+    if form_alone(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
+        # No more answers are right than have the form; who has the form as often may be right far less often.
+        bar, why, _ = _reaches(evaluation, ship_at)
+        fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
+        because = [*([why] if decision == "do not ship" else []), FORM_ALONE, *because]
+        flips = [_RIGHT, *flips]
     if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
         decision, because, flips = "not enough evidence", [*lacking, *because], [_AGAIN, *flips]
     price, calls, money = _break_even(evaluation)

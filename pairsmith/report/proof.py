@@ -8,6 +8,7 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
+from train.checks import FORM_ALONE, form_alone
 from train.failures import REFUSAL
 from train.metrics import (
     MODES,
@@ -117,8 +118,9 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """A sentence for each sampled difference, with its numbers where the headline does not have them."""
-    sentences = []
+    """A sentence for each sampled difference, with its numbers where the headline does not have them; before them that
+    nothing but the form of answers was judged, where that is so."""
+    sentences = [f"{capital(FORM_ALONE)}."] if form_alone(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
         first, stop, rest = which_way(evaluation, gap).partition(". ")

@@ -169,8 +169,9 @@ def _untested(measurement: EvaluationPlan) -> Iterator[str]:
     tested = {*measurement.references.values()}
     if tested and (absent := [label for label in measurement.form.labels if label not in tested]):
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        labels = f"{'the label' if len(absent) == 1 else 'the labels'} {', '.join(absent[:_SHOWN])}{more}"
-        yield f"warning: no test input has {labels}: macro F1 is the mean of the others, and says nothing of these."
+        labels = f"{'the label' if len(absent) == 1 else 'one of the labels'} {', '.join(absent[:_SHOWN])}{more}"
+        lacking = f"no reference of a test input is {labels}"
+        yield f"warning: {lacking}: macro F1 is the mean of the others, and says nothing of these."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -197,6 +197,7 @@ def test_a_gate_that_rejects_most_outputs_of_a_file_is_told(tmp_path: Path) -> N
         ("classify", 2, "", True),
         ("classify", 3, "", False),
         ("classify", 0, '[evaluate]\nuser = ["rules:right"]\n', False),
+        ("classify", 0, '[curate.gates]\nuser = ["rules:right"]\n', False),
         ("reply", 0, "", False),
     ],
 )
@@ -204,7 +205,7 @@ def test_that_nothing_tells_what_is_right_is_known_before_anything_is_paid(
     tmp_path: Path, kind: str, outputs: int, more: str, warned: bool
 ) -> None:
     """Without a reference to each test input any label of the task would pass, and the evaluation could prove nothing;
-    a check of the user's own or a task with many right answers needs none."""
+    a check or gate of the user's own or a task with many right answers needs none."""
     rows = [{"input": f"ticket {n}"} | ({"output": "bug"} if n < outputs else {}) for n in range(3)]
     for name, own in (("pairs", [row for row in rows if "output" in row]), ("inputs", rows[outputs:])):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own or rows[:0]))

@@ -14,7 +14,7 @@ import pytest
 
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
-from pairsmith.report import render, sentences, write_report
+from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
 from pairsmith.report.proof import limits, method, which_way
 from pairsmith.report.sentences import row_count_check
@@ -229,6 +229,17 @@ def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done
     risen = training.model_copy(update={"validation": tuple(losses), "kept_step": 20})
     assert "validation loss 5.00 to 0.25 at step 20, whose weights the adapter has." in sentences.curve(risen)
     assert "validation loss 5.00 to 0.75." in sentences.curve(risen.model_copy(update={"kept_step": None}))
+
+
+def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Store) -> None:
+    """Neither by the report nor by the page of the service, which shows no verdict: any label of the task passed."""
+    words = pytest.importorskip("pairsmith.serve.pages.words", reason="the service needs the serve extra")
+    evaluation = gather(project, done).evaluation
+    assert evaluation is not None
+    for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
+        judged = evaluation.model_copy(update={"check_names": names})
+        assert proof.in_words(judged)[0].startswith("Whatever has the form of the task passes") == of_form
+        assert ("that is their form alone" in words.evaluation(judged)) == of_form
 
 
 def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:

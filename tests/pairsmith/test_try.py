@@ -19,7 +19,6 @@ import pytest
 pytest.importorskip("trl", reason="training needs the train extra")
 
 from pairsmith.session import put
-from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
 from schemas.ports import free_port, listening
 from schemas.spec_file import load
@@ -105,13 +104,14 @@ def test_a_person_sees_the_three_answers(tried: list[dict[str, Any]], capsys: py
 
 def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     """Without its reference only the form of a label or a record can be judged: one that fails it fails, any other is
-    not judged, and the screen says so. What a text must hold decides a text."""
-    fine, wrong = (Checked({"label": passes}, {}) for passes in (True, False))
-    of_labels, of_texts = AnswerForm(labels={"bug": "", "praise": ""}), AnswerForm()
-    assert without_reference(fine, of_labels) is None
-    assert without_reference(fine, AnswerForm(schema={"type": "object"})) is None
-    assert without_reference(wrong, of_labels) is False
-    assert without_reference(fine, of_texts) is True
+    not judged, and the screen says so. What a text must hold decides a text, and a check of the user's own a label, as
+    in the evaluation."""
+    assert without_reference(Checked({"length": True, "label": True}, {})) is None
+    assert without_reference(Checked({"schema": True}, {})) is None
+    assert without_reference(Checked({"label": False}, {})) is False
+    assert without_reference(Checked({"length": True}, {})) is True
+    assert without_reference(Checked({"label": True, "check:near": True}, {})) is True
+    assert without_reference(Checked({"label": True, "user:rules:right": None}, {})) is None
     command: Any = import_module("pairsmith.commands.try")
     put(*command._screen([SystemAnswer("tuned", "bug", True, None, (), 0.1)]))
     assert "whether it is right was not judged" in " ".join(capsys.readouterr().out.split())

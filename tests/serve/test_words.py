@@ -12,18 +12,29 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, moving, planned_by, stage_lines
 from pairsmith.serve.pages.review import going_on
 from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move, _spent_of
+from pairsmith.serve.pages.training import _heading
 from pairsmith.stages import table
 from schemas.money import Cost
 from schemas.project import Project
-from schemas.records import Counts, Receipt, now
+from schemas.records import Artifact, Counts, Receipt, now
 from schemas.spec import Spec
 from schemas.spec_file import load
 from schemas.store import Store
 from tests.pairsmith.conftest import SPEC as TINY
+from train.results import TrainResult, Validation
 
 SPEC = Spec.model_validate(
     {"task": {"name": "a", "style": "Write it well."}, "seeds": [{"path": "s.jsonl"}], "evaluate": {"checks": []}}
 )
+
+
+def test_a_training_is_told_by_the_loss_of_its_adapter() -> None:
+    """Not by the lowest of all, which is that of the untrained base where training made it worse."""
+    losses = tuple(Validation(step=at, epoch=at, loss=loss) for at, loss in ((0, 0.5), (1, 0.75), (2, 0.875)))
+    result = TrainResult.model_construct(train_rows=8, seconds=60.0, validation=losses, kept_step=1)
+    snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
+    heading = _heading(snapshot, result, [Artifact(id="a", kind="adapter", path="adapters/a")])
+    assert heading.endswith("validation loss went from 0.50 to 0.75.")
 
 
 def test_what_was_spent_is_told_by_its_value() -> None:

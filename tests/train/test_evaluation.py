@@ -178,7 +178,8 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     assert len(warned) == is_check
     none = plan_evaluation(evaluated, [fewer.seeds[-1]], trained, None)
     assert ["Give each of the 1 one." in line for line in _unreferenced(none)] == [True] * is_check
-    absent = [line for line in _untested(plan) if line.startswith("warning: no test input has the label praise: macro")]
+    lacking = "warning: no reference of a test input is the label praise: macro"
+    absent = [line for line in _untested(plan) if line.startswith(lacking)]
     assert len(absent) == is_check
     assert not list(_untested(none))
     assert form_alone(none.checks.names) == is_check

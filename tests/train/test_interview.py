@@ -120,3 +120,7 @@ def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
     pace = Pace("evaluate", {"done": 0, "total": 80, "most_s": 18.0, "system": "base", "mode": "greedy"}, 0.0)
     pace.update(reports[0], 5.0)
     assert pace.parts()[1:] == [first]
+    pace.update(reports[0] | {"done": 40, "total": 80}, 10.0)  # it is the second server
+    assert pace.parts()[1:] == [first]
+    pace.update({"system": "tuned", "most_s": 0}, 20.0)
+    assert pace.parts()[1:] == ["tuned", "20s left"]

@@ -22,7 +22,7 @@ from schemas.spec import Spec
 from schemas.store import Store
 from tests.curate import tiny
 from train.base_model import Base, hash_model
-from train.reward_training import RewardResult, held_out_seeds, own_preferences, train_reward
+from train.reward_training import RewardResult, held_out_seeds, own_preferences, refuse_few, train_reward
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,8 @@ def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Pat
         train_reward(one_input, base, project(tmp_path), tmp_path / "out")
     with pytest.raises(NoWork, match=r"0 inputs \(80 more are longer than train\.max_length\).* Raise train\.max_l"):
         train_reward(preferred(80), base, project(tmp_path, max_length=16), tmp_path / "out")
+    with pytest.raises(NoWork, match=r"\(3 more are longer than train\.max_length\).* Let people review more"):
+        refuse_few(preferred(40), too_long=3)  # which would be too few with them, too
 
 
 def test_what_certificates_stand_on_teaches_nothing(tmp_path: Path) -> None:

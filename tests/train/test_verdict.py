@@ -99,8 +99,28 @@ def test_the_form_of_a_label_ships_nothing(names: tuple[str, ...], shipped: bool
     assert shipped or seen.decision == seen.fine_tune == "not enough evidence"
     assert shipped or "nothing checks whether a label or a record is right" in seen.because[0]
     assert shipped or "reference" in seen.flips_when[0]
-    beaten = evaluation(tuned=0.9, base=0.9).model_copy(update={"check_names": names})
+    beaten = evaluation(tuned=0.5, base=0.9).model_copy(update={"check_names": names})
     assert verdict(beaten).decision == "do not ship"
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.9])
+def test_a_tie_in_form_does_not_say_that_a_prompt_does_as_well(rate: float) -> None:
+    """Base and tuned both write a label of the task each time, and one of them may be wrong each time: nobody is told
+    to take the base, nor that more test inputs would decide it."""
+    seen = verdict(evaluation(tuned=1.0, base=rate).model_copy(update={"check_names": ("label",)}))
+    assert seen.decision == seen.fine_tune == "not enough evidence"
+    assert "nothing checks whether a label or a record is right" in seen.because[0]
+    assert "reference" in seen.flips_when[0]
+
+
+@pytest.mark.parametrize("base", [0.1, 0.3])
+def test_what_mostly_lacks_the_form_does_not_ship(base: float) -> None:
+    """No answer is right that is not even a label, so a tuned model below the bar in form is below it in truth."""
+    seen = verdict(evaluation(inputs=200, tuned=0.3, base=base).model_copy(update={"check_names": ("label",)}))
+    assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
+    assert "which lies below evaluate.ship_at" in seen.because[0]
+    nothing = verdict(evaluation(tuned=0.0, base=0.0).model_copy(update={"check_names": ("label",)}))
+    assert nothing.decision == "do not ship"
 
 
 @pytest.mark.parametrize("who", ["few-shot", "retrieval", "base"])

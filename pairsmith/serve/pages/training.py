@@ -95,8 +95,8 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
     sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
     if result.validation:
-        first, last = result.validation[0].loss, min(v.loss for v in result.validation)
-        return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(last, 2)}."
+        first, after = result.validation[0].loss, result.kept_loss
+        return f"{sentence}; validation loss went from {rounded(first, 2)} to {rounded(after, 2)}."
     return f"{sentence}."
 
 

@@ -150,6 +150,8 @@ def overview(of: Snapshot, job: Job | None, at: Moving | None) -> str:
 
 def evaluation(of: Evaluation) -> str:
     """The evaluation in one sentence: the tuned model beside its base, and whether that is a difference."""
+    from train.checks import form_alone
+
     by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
     tuned, base = by_name.get("tuned"), by_name.get("base")
     if tuned is None:
@@ -160,6 +162,7 @@ def evaluation(of: Evaluation) -> str:
     gap = next((c for c in of.comparisons if c.mode == "sampled" and c.b in of.system("base").names), None)
     means = {"better": "it is better", "worse": "it is worse", "inconclusive": "that may be chance"}
     says = means.get(gap.outcome, "that is not enough evidence") if gap else ""
+    says = "that is their form alone" if form_alone(of.check_names) else says
     return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
 
 
