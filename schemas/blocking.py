@@ -71,6 +71,12 @@ def _forever(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
 
 
+def is_cancelled() -> bool:
+    """Whether the present task is asked to end: if not, a CancelledError in it is one of the code that it called."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
     """The results of all of `work`, in its order; where one raises, the others are cancelled and waited for."""
     tasks = [asyncio.ensure_future(one) for one in work]
