@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
@@ -35,6 +34,7 @@ from pairsmith.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
 from schemas import progress_line, spec_file
+from schemas.blocking import refuse_within
 from schemas.errors import NoWork, UsageError, several
 from schemas.progress import Say, unheard
 from schemas.project import Project as OpenedProject
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from curate.pool import Pool
 
 
-_one_at_a_time = cache(lambda url: RLock())
+_turns: dict[str, Any] = {}  # a lock for each store
 
 
 class Project:
@@ -182,7 +182,7 @@ class Project:
         row = stage(name)
         for option in row.options:
             if isinstance(option.takes, Numeric) and (known := option.flag.removeprefix("--")) in options:
-                option.takes.check(known, options[known])
+                options[known] = option.takes.check(known, options[known])
         with self._open(max_usd) as (opened, store, audience):
             outcome: Came = row.do(opened, store, audience, **options)
             return outcome
@@ -192,9 +192,10 @@ class Project:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
+        refuse_within()
         # Two threads wait for each other, as commands do: what a stage writes into the folder is one stage's.
         with (
-            _one_at_a_time(Store.url_for(opened)),
+            _turns.setdefault(Store.url_for(opened), RLock()),
             shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
             progress_line.shown(silent=not self._progress) as shown,
         ):

@@ -6,8 +6,10 @@ import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from schemas.errors import UsageError
 from schemas.store.budget import Budget
@@ -36,14 +38,15 @@ def shared(
     Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
     raises.
     """
-    if max_usd is not None and not (type(max_usd) in (int, float) and 0 < max_usd < math.inf):
+    number: Any = max_usd  # of numpy, perhaps
+    if number is not None and (type(number) is bool or not isinstance(number, Real) or not 0 < number < math.inf):
         raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
         opened, users = _writers.get(url) or (Store.open(url), 0)
         _writers[url] = opened, users + 1
     try:
-        with _under(opened, project_usd, max_usd):
+        with _under(opened, project_usd, None if max_usd is None else float(max_usd)):
             yield opened
     finally:
         with _lock:

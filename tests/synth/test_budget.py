@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy
 import orjson
 import pytest
 
+from pairsmith.stages.table import Numeric
 from schemas.errors import BudgetReached, SpecError, UsageError
 from schemas.money import Cost, dollars, told
 from schemas.records import Message, Sampling
@@ -359,6 +361,18 @@ def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
         assert [cap.usd for cap in store.budget.caps] == [1.0, 50.0]
     with shared(path) as store:
         assert store.budget is None
+
+
+def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
+    """It was refused as none, and as the precision of a certificate too."""
+    with shared(tmp_path / "s.db", max_usd=numpy.float64(1.5)) as store:
+        assert store.budget is not None
+        assert [type(cap.usd) for cap in store.budget.caps] == [float]
+    assert type(Numeric(0.9, 0.5, 1.0).check("precision", numpy.float64(0.9))) is float
+    assert type(Numeric(20, 2).check("seeds", numpy.int64(5))) is int
+    for number in (True, 2.5, 1, "5"):
+        with pytest.raises(UsageError):
+            Numeric(20, 2).check("seeds", number)
 
 
 @pytest.mark.parametrize("max_usd", [float("nan"), 0, -1.0, float("inf"), "5", True])
