@@ -128,7 +128,7 @@ class Workspace:
                 )
             os.ftruncate(held, 0)
             os.pwrite(held, str(os.getpid()).encode(), 0)
-            for left in self.new_folder("").glob(f"{_PARTIAL}*"):  # of a server that was killed
+            for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # of a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
         finally:

@@ -39,7 +39,8 @@ def shared(
     raises.
     """
     number: Any = max_usd  # of numpy, perhaps
-    if number is not None and (type(number) is bool or not isinstance(number, Real) or not 0 < number < math.inf):
+    is_number = isinstance(number, Real) and not isinstance(number, bool)
+    if number is not None and not (is_number and 0 < float(number) < math.inf):
         raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
