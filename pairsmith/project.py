@@ -159,15 +159,17 @@ class Project:
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
-        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none and a reason of no row."""
+        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none, and for a reason of no row
+        that is none of ours."""
         from curate.states import read_states
         from pairsmith.rows import curated
+        from pairsmith.style.reasons import SENTENCES
 
         store = self._made(self.settings)
         receipt = curated(store)
         if state not in (None, *get_args(State)):
             raise UsageError(f"no row is ever {state!r}.", fix=f"A row is {', '.join(get_args(State))}.")
-        if reason not in (None, *receipt.reasons):
+        if reason not in (None, *SENTENCES, *receipt.reasons):
             there = ", ".join(sorted(receipt.reasons)) or "none"
             raise UsageError(f"no row is kept out for {reason!r}.", fix=f"The reasons there are: {there}.")
         return read_states(store, receipt, state=state, code=reason)

@@ -52,7 +52,7 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
         assert {row.reason.code for row in project.rows(reason="duplicate") if row.reason} == {"duplicate"}
-        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "short"}, "are: duplicate")):
+        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "shrt"}, "are: duplicate")):
             with pytest.raises(UsageError, match=there):
                 project.rows(**wrong)
         assert curate(project.pool(), [*gates(), best(1)], progress=False).counts.accepted == 2
@@ -106,6 +106,7 @@ def test_a_gate_that_asks_for_a_stage_is_told_that_it_would_wait_for_itself(tmp_
     with pytest.raises(NoWork):
         project.curate()
     assert ["wait for itself" in str(row.reason) for row in project.rows("waiting")] == [True, True]
+    assert list(project.rows(reason="contamination")) == [], "a script that makes sure of it is told so"
 
 
 def test_only_the_task_is_compulsory(tmp_path: Path) -> None:
