@@ -64,15 +64,17 @@ def _under(store: Store, project_usd: float | None, max_usd: float | None) -> It
     if project_usd is None and max_usd is None:
         yield
         return
-    budget = store.budget = store.budget or Budget(store.spent())
-    caps = budget.cap(project_usd, max_usd, "max_usd")
+    with _lock:  # of two threads, one would cap a budget that nothing is counted in
+        budget = store.budget = store.budget or Budget(store.spent())
+        caps = budget.cap(project_usd, max_usd, "max_usd")
     try:
         yield
     finally:
-        for cap in caps:
-            budget.caps.remove(cap)
-        if not budget.caps:
-            store.budget = None
+        with _lock:
+            for cap in caps:
+                budget.caps.remove(cap)
+            if not budget.caps:
+                store.budget = None
 
 
 def is_open(store: Store) -> bool:

@@ -7,7 +7,9 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +217,7 @@ def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
 
 KILLED = """
 import asyncio, json, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from schemas.store import Store
 from tests.synth.test_budget import spend
@@ -361,6 +364,23 @@ def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
         assert [cap.usd for cap in store.budget.caps] == [1.0, 50.0]
     with shared(path) as store:
         assert store.budget is None
+
+
+def test_caps_of_threads_that_begin_together_all_count(tmp_path: Path) -> None:
+    """Each counted in a budget of its own, of which the store kept one: the others capped nothing."""
+    path, together = tmp_path / "s.db", threading.Barrier(8)
+
+    def capped(usd: float) -> int:
+        together.wait()
+        with shared(path, max_usd=usd) as store:
+            together.wait()
+            caps = len(store.budget.caps) if store.budget else 0
+            together.wait()
+        return caps
+
+    with shared(path), ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            assert list(threads.map(capped, range(1, 9))) == [8] * 8
 
 
 def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
