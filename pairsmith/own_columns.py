@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from curate.gates.language import relatives
 from curate.words import SIGNS, plain
 from pairsmith.header_words import LABELS
 from pairsmith.own_records import is_record
@@ -176,12 +177,15 @@ def paths_in(value: object, path: str) -> Iterator[str]:
 
 
 def language_of(texts: Sequence[str]) -> str:
-    """The two letters of the language that these texts are in together; en where they are too few to tell."""
+    """The two letters of the language that these texts are in together; en where they are too few to tell, or no
+    language is likelier than all others together, as of lists of names and of products."""
     sample = " ".join(texts)[:20_000]
     if len(sample.encode()) < 200:
         return "en"
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
-    code = str(LanguageIdentifier.from_model_file(MODEL_FILE).classify(sample)[0])
-    return code if len(code) == 2 else "en"  # "zxx" are texts in no language
+    ranked = dict(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank(sample))
+    code = str(next(iter(ranked)))
+    is_sure = sum(ranked.get(other, 0.0) for other in relatives(code)) > 0.5
+    return code if is_sure and len(code) == 2 else "en"  # "zxx" are texts in no language

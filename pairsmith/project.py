@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
@@ -36,6 +34,7 @@ from pairsmith.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
 from schemas import progress_line, spec_file
+from schemas.blocking import refuse_within
 from schemas.errors import NoWork, UsageError, several
 from schemas.progress import Say, unheard
 from schemas.project import Project as OpenedProject
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from curate.pool import Pool
 
 
-_one_at_a_time = cache(lambda url: RLock())
+_turns: dict[str, Any] = {}  # a lock for each store
 
 
 class Project:
@@ -160,17 +159,18 @@ class Project:
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
         """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
-        `reason`, a code; none where no row is. Raises NoWork before curation, UsageError for a state that is none and
-        a reason that is nearly one of those there are."""
+        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none, and for a reason of no row
+        that is none of ours."""
         from curate.states import read_states
         from pairsmith.rows import curated
+        from pairsmith.style.reasons import SENTENCES
 
         store = self._made(self.settings)
         receipt = curated(store)
         if state not in (None, *get_args(State)):
             raise UsageError(f"no row is ever {state!r}.", fix=f"A row is {', '.join(get_args(State))}.")
-        if reason and reason not in receipt.reasons and get_close_matches(reason, receipt.reasons):
-            there = ", ".join(sorted(receipt.reasons))
+        if reason not in (None, *SENTENCES, *receipt.reasons):
+            there = ", ".join(sorted(receipt.reasons)) or "none"
             raise UsageError(f"no row is kept out for {reason!r}.", fix=f"The reasons there are: {there}.")
         return read_states(store, receipt, state=state, code=reason)
 
@@ -184,7 +184,7 @@ class Project:
         row = stage(name)
         for option in row.options:
             if isinstance(option.takes, Numeric) and (known := option.flag.removeprefix("--")) in options:
-                option.takes.check(known, options[known])
+                options[known] = option.takes.check(known, options[known])
         with self._open(max_usd) as (opened, store, audience):
             outcome: Came = row.do(opened, store, audience, **options)
             return outcome
@@ -194,9 +194,10 @@ class Project:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
+        refuse_within()
         # Two threads wait for each other, as commands do: what a stage writes into the folder is one stage's.
         with (
-            _one_at_a_time(Store.url_for(opened)),
+            _turns.setdefault(Store.url_for(opened), RLock()),
             shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
             progress_line.shown(silent=not self._progress) as shown,
         ):

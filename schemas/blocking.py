@@ -21,13 +21,11 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     has cleaned up, and is raised. Raises UsageError where the private loop itself would wait for its own next turn.
     """
     loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
-    if asyncio._get_running_loop() is loop:
+    try:
+        refuse_within()
+    except UsageError:
         coroutine.close()
-        raise UsageError(
-            "a function that pairsmith is calling called pairsmith and would wait for itself for ever.",
-            fix="Call generate, curate and the like before, or in a plain function from texts to outputs, which has a "
-            "thread of its own.",
-        )
+        raise
 
     def begin() -> None:
         tasks.append(loop.create_task(coroutine))
@@ -69,6 +67,22 @@ def _forever(loop: asyncio.AbstractEventLoop) -> None:
     while True:
         with suppress(SystemExit, KeyboardInterrupt):
             loop.run_forever()
+
+
+def refuse_within() -> None:
+    """Raises UsageError on the private loop: who waits there for what it does would wait for ever."""
+    if asyncio._get_running_loop() is _loop():
+        raise UsageError(
+            "a function that pairsmith is calling called pairsmith and would wait for itself for ever.",
+            fix="Call generate, curate and the like before, or in a plain function from texts to outputs, which has a "
+            "thread of its own.",
+        )
+
+
+def is_cancelled() -> bool:
+    """Whether the present task is asked to end: if not, a CancelledError in it is one of the code that it called."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:

@@ -1,8 +1,9 @@
 """Progress of long work: every layer reports the same way, and takes a callback that shows it.
 
-`progress(stage, numbers)`: numbers known by name are `done` and `total` (rows or steps), `failed`, `in_flight`,
-`tokens`, `usd` (None: nobody knows the cost), `eta_s` and `most_s` (seconds left, about and at most; None: nobody
-knows); any other number is shown after them under its own name, a text (such as `message`) as it is.
+`progress(stage, numbers)`: numbers known by name are `done` and `total` (rows or steps), `kept` (of the done,
+those there before), `failed`, `in_flight`, `tokens`, `usd` (None: nobody knows the cost), `eta_s` and `most_s` (seconds
+left, about and at most; None: nobody knows); any other number is shown after them under its own name, a text (such as
+`message`) as it is.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
 _WIDTH = 20  # of a bar, in letters
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
-_ON_PAGES = ("reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
+_ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
 
 
 class Pace:

@@ -381,6 +381,7 @@ class _Run:
         self._reported_s = now_s
         numbers: dict[str, Any] = {
             "done": self._result.rows_in,
+            "kept": self._result.pairs_kept,
             "failed": self._result.failed,
             "in_flight": sum(ledger.in_flight for ledger in self._ledgers),
             "tokens": sum(ledger.usage.completion_tokens for ledger in self._ledgers),

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property
+from itertools import islice
 from typing import Any, ClassVar
 
+from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError
 from schemas.functions import Identity, identity_of
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
 AT_ONCE = 8  # calls of a function, where no teacher says how many
+MOST = 100_000  # outputs of a seed
 
 
 class Function:
@@ -60,29 +64,52 @@ class Function:
         return Outcome(slot.filled(pair), pair)
 
     async def _outputs(self, text: str) -> list[str | Reason]:
+        loop, context = asyncio.get_running_loop(), copy_context()  # of who called: spans, loggers, decimals
         try:
-            given = await asyncio.get_running_loop().run_in_executor(self._threads, self._called, text)
+            given = await loop.run_in_executor(self._threads, context.run, self._called, text)
             if inspect.isawaitable(given):
                 given = await given
             if isinstance(given, AsyncIterable):
-                given = [output async for output in given]
+                given = await _drained(given)
+            outputs = _listed(given)
         except PairsmithError:
             raise
-        except (Exception, SystemExit) as error:  # whatever it raises costs the seed it is raised for
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # costs the seed it is raised for
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
-        # What gives its keys or columns where texts are asked for is no list of outputs.
-        several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-        outputs = list(given) if several and not hasattr(given, "columns") else [given]
         return [_checked(output) for output in outputs] or [Reason("empty", "the function gave nothing")]
 
     def _called(self, text: str) -> Any:
-        """What the function gives; the body of a generator runs here, in the thread. No future can hold a
+        """What the function gives; what that is made of as it is read is read here, in the thread. No future can hold a
         StopIteration: whoever waits for it would wait for ever."""
         try:
             given = self.function(text)
-            return list(given) if isinstance(given, Iterator) else given
+            return given if inspect.isawaitable(given) or isinstance(given, AsyncIterable) else _listed(given)
         except StopIteration:
             raise RuntimeError("the function raised StopIteration") from None
+
+
+def _listed(given: Any) -> list[Any]:
+    """Several outputs, or one. What gives its keys or columns where texts are asked for is no list of outputs."""
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
+    if not several or hasattr(given, "columns"):
+        return [given]
+    return _ended(list(islice(given, MOST + 1)))
+
+
+async def _drained(given: AsyncIterable[Any]) -> list[Any]:
+    outputs: list[Any] = []
+    async for output in given:
+        outputs.append(output)
+        _ended(outputs)
+    return outputs
+
+
+def _ended(outputs: list[Any]) -> list[Any]:
+    if len(outputs) > MOST:
+        raise ValueError(f"it gave more than {MOST:,} outputs, and does not seem to end")
+    return outputs
 
 
 def _checked(output: object) -> str | Reason:

@@ -233,7 +233,7 @@ def _spoken_alone(text: str, code: str) -> str:
         return ""
     spoken = Counter(known[word][0] for word in distinct if len(word) > 2 and len(known.get(word, ())) == 1)
     best = max(spoken, key=lambda other: spoken[other], default="")
-    return best if spoken[best] > 1 and best not in _relatives(code) else ""
+    return best if spoken[best] > 1 and best not in relatives(code) else ""
 
 
 def _stray(text: str, code: str, given: str, given_in: str) -> str:
@@ -379,7 +379,7 @@ def is_known(code: str) -> bool:
 def _identifier(code: str) -> Any:
     """The identifier restricted to the candidates for a task in `code`: probabilities over them sum to one."""
     identifier = copy(_model())  # its tables are shared
-    identifier.set_languages({*_WRITTEN.split(), *_relatives(code)} & {*identifier.labels, code})
+    identifier.set_languages({*_WRITTEN.split(), *relatives(code)} & {*identifier.labels, code})
     return identifier
 
 
@@ -402,7 +402,7 @@ def _model() -> Any:
 
 
 @cache
-def _relatives(code: str) -> frozenset[str]:
+def relatives(code: str) -> frozenset[str]:
     return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
 
 
@@ -410,9 +410,9 @@ def _relatives(code: str) -> frozenset[str]:
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
     left = dict(_identifier(code).rank(text))
-    expected = math.fsum(left.pop(lang, 0.0) for lang in _relatives(code))
+    expected = math.fsum(left.pop(lang, 0.0) for lang in relatives(code))
     best = max(left, key=lambda lang: left[lang])
-    return expected, math.fsum(left.get(lang, 0.0) for lang in _relatives(best)), best
+    return expected, math.fsum(left.get(lang, 0.0) for lang in relatives(best)), best
 
 
 @cache

@@ -7,11 +7,13 @@ corrupted texts, `pmi` needs no training, and `choose` decides which of them a p
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
+from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError
 from schemas.records import Pair, Reason
 
@@ -43,7 +45,9 @@ def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
             return _score(await given if inspect.isawaitable(given) else given)
         except PairsmithError:
             raise
-        except (Exception, SystemExit) as error:  # whatever it raises costs the row it is raised for
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # costs the row it is raised for
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             return Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
 
     return score

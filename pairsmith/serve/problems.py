@@ -226,7 +226,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 _PATHS = "The paths and their methods stand in /api/v1/openapi.json."
-_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send it in parts, each as a file of its own."}
+_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send less at once, a large file in parts."}
 
 
 def of_http(error: HTTPException) -> Refusal:

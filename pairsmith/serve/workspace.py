@@ -128,7 +128,7 @@ class Workspace:
                 )
             os.ftruncate(held, 0)
             os.pwrite(held, str(os.getpid()).encode(), 0)
-            for left in self.new_folder("").glob(f"{_PARTIAL}*"):  # of a server that was killed
+            for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # of a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
@@ -180,4 +180,5 @@ def slug_of(name: str) -> str:
 
 def within(text: str, root: Path) -> str:
     """The text with paths as they are within the workspace `root`: where that lies is no business of its people."""
-    return text.replace(f"{root}/projects/", "").replace(f"{root}/", "").replace(str(root), "the workspace")
+    text = re.sub(rf"{re.escape(str(root))}/(projects/)?({re.escape(_PARTIAL)}[0-9a-f]{{32}}/)?", "", text)
+    return text.replace(str(root), "the workspace")

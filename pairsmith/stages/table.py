@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
@@ -45,13 +46,15 @@ class Numeric(NamedTuple):
     least: float
     end: float | None = None
 
-    def check(self, name: str, value: object) -> None:
-        """Raises UsageError for what a command line would not take."""
+    def check(self, name: str, value: Any) -> float:
+        """The number, numpy's as Python's own. Raises UsageError for what a command line would not take."""
         kind, end = type(self.default), math.inf if self.end is None else self.end
-        if not (type(value) in (kind, int) and self.least <= value < end):  # type: ignore[operator]
+        is_one = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        if not (is_one and self.least <= value < end):
             below = "" if self.end is None else f" and below {self.end}"
             number = "a whole number" if kind is int else "a number"
             raise UsageError(f"{name} = {value!r}: it is {number} from {self.least} on{below}.")
+        return kind(value)
 
 
 class Option(NamedTuple):

@@ -6,6 +6,7 @@ import math
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -37,15 +38,16 @@ def shared(
     Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
     raises.
     """
-    cap: Any = max_usd  # whatever a caller gives
-    if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 < cap < math.inf):
+    number: Any = max_usd  # of numpy, perhaps
+    is_number = isinstance(number, Real) and not isinstance(number, bool)
+    if number is not None and not (is_number and 0 < float(number) < math.inf):
         raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
         opened, users = _writers.get(url) or (Store.open(url), 0)
         _writers[url] = opened, users + 1
     try:
-        with _under(opened, project_usd, max_usd):
+        with _under(opened, project_usd, None if max_usd is None else float(max_usd)):
             yield opened
     finally:
         with _lock:
@@ -62,9 +64,9 @@ def _under(store: Store, project_usd: float | None, max_usd: float | None) -> It
     if project_usd is None and max_usd is None:
         yield
         return
-    with _lock:  # two blocks of two threads that begin at once have one budget
+    with _lock:  # of two threads, one would cap a budget that nothing is counted in
         budget = store.budget = store.budget or Budget(store.spent())
-        caps = budget.cap(project_usd, None if max_usd is None else float(max_usd), "max_usd")
+        caps = budget.cap(project_usd, max_usd, "max_usd")
     try:
         yield
     finally:

@@ -6,7 +6,9 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,9 @@ async def whisper(text: str) -> str:
     return text.lower()
 
 
+within_context = ContextVar("within_context", default="nobody's")
+
+
 def test_a_function_of_a_text_is_a_generator(loopback: LoopbackTeacher) -> None:
     """Plain or async; what it raises costs its seed alone, and what it gave is kept."""
     pairs = generate(["a Fox", "bomb"], shout, whisper, progress=False)
@@ -130,6 +135,35 @@ def test_a_function_may_yield_its_outputs_or_hand_on_a_coroutine(
     assert not pairs.counts.failed
 
 
+class Lazy:
+    """Outputs that are made as they are read, as those of a stream of a library."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield "a fox"
+        raise RuntimeError("cut off")
+
+
+async def for_ever(text: str) -> AsyncIterator[str]:
+    while True:
+        yield text
+
+
+@pytest.mark.parametrize("given", [lambda text: Lazy(), for_ever, lambda text: repeat(text)])
+def test_what_comes_of_reading_outputs_costs_one_seed(given: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """An error in it was a traceback that ended the run, and what has no end took all memory."""
+    monkeypatch.chdir(tmp_path)
+    pairs = generate(["a fox"], shout, Function(given, named="odd"), progress=False)
+    assert (pairs.pairs_made, pairs.reasons) == (2, {"crashed": 1})
+
+
+def test_a_function_sees_the_context_of_who_calls(tmp_path: Path, monkeypatch: Any) -> None:
+    """Its spans, its logger's fields and its decimals are those of the script, in a thread too."""
+    monkeypatch.chdir(tmp_path)
+    within_context.set("mine")
+    pairs = generate(["a fox"], Function(lambda text: within_context.get(), named="context"), progress=False)
+    assert [pair.output for pair in pairs.pairs()] == ["mine"]
+
+
 def within(text: str) -> list[str]:
     return [pair.output for pair in generate([f"{text} inside"], shout, progress=False).pairs()]
 
@@ -141,12 +175,20 @@ def test_a_function_may_generate_itself(tmp_path: Path, monkeypatch: pytest.Monk
     assert generate(seeds, within, progress=False).pairs_made == 80
 
 
-@pytest.mark.parametrize("stop", [lambda text: next(iter([])), lambda text: sys.exit(3)], ids=["next", "exit"])
+def cancels(text: str) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [lambda text: next(iter([])), lambda text: sys.exit(3), cancels],
+    ids=["next", "exit", "cancels"],
+)
 def test_no_end_of_a_function_lets_others_wait_for_ever(
     stop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """StopIteration, which no future can hold, and `sys.exit` cost their row; a step's `sys.exit` ends the script, and
-    the next call works."""
+    """StopIteration, which no future can hold, a task of its own that was cancelled, which was counted nowhere, and
+    `sys.exit` cost their row; a step's `sys.exit` ends the script, and the next call works."""
     monkeypatch.chdir(tmp_path)
     assert generate(["a fox"], Function(stop, named="stop"), progress=False).reasons == {"crashed": 1}
     assert curate(ROWS[:1], [scored(named(stop, "stop"))], progress=False).reasons == {"crashed": 1}

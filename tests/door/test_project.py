@@ -52,10 +52,7 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
         assert {row.reason.code for row in project.rows(reason="duplicate") if row.reason} == {"duplicate"}
-        for wrong, there in (
-            ({"state": "acepted"}, "accepted, rejected"),
-            ({"reason": "duplicates"}, "are: duplicate"),
-        ):
+        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "shrt"}, "are: duplicate")):
             with pytest.raises(UsageError, match=there):
                 project.rows(**wrong)
         assert list(project.rows(reason="contamination")) == []
@@ -84,15 +81,33 @@ def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> 
             wrong()
 
 
+OWN_PAIRS = "input,output\na kettle,A red kettle on a stove.\na boat,A boat of paper.\n"
+
+
 def test_stages_in_two_threads_wait_for_each_other(tmp_path: Path) -> None:
     """They share the writer of the store, which parts commands, and wrote one dataset at once: FileExistsError."""
     pairs = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
     (tmp_path / "pairsmith.toml").write_text(pairs)
-    (tmp_path / "own.csv").write_text("input,output\na kettle,A red kettle on a stove.\na boat,A boat of paper.\n")
+    (tmp_path / "own.csv").write_text(OWN_PAIRS)
     Project(tmp_path).generate()
     with ThreadPoolExecutor() as threads:
         both = list(threads.map(lambda _: Project(tmp_path).curate().counts.rows_in, range(4)))
     assert both == [2] * 4
+
+
+def test_a_gate_that_asks_for_a_stage_is_told_that_it_would_wait_for_itself(tmp_path: Path) -> None:
+    """It waited for the turn of the stage that had called it, and both stood still."""
+    spec = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "own.csv"\nkind = "pair"\n'
+    (tmp_path / "pairsmith.toml").write_text(f'{spec}[curate.gates]\nuser = ["asks_back:gate"]\n')
+    (tmp_path / "own.csv").write_text(OWN_PAIRS)
+    gate = f"def gate(pair):\n    Project({str(tmp_path)!r}).curate()\n"
+    (tmp_path / "asks_back.py").write_text(f"from pairsmith import Project\n{gate}")
+    project = Project(tmp_path)
+    project.generate()
+    with pytest.raises(NoWork):
+        project.curate()
+    assert ["wait for itself" in str(row.reason) for row in project.rows("waiting")] == [True, True]
+    assert list(project.rows(reason="contamination")) == [], "a script that makes sure of it is told so"
 
 
 def test_only_the_task_is_compulsory(tmp_path: Path) -> None:

@@ -320,3 +320,13 @@ def test_what_the_first_page_calls_enough_is_enough() -> None:
     page = (Path(pairsmith.__file__).parent / "serve/templates/projects.html.j2").read_text()
     assert "Eighty make a proof possible" in page
     assert round(80 * spec["split"]["test"]) == LEAST_TEST_INPUTS
+
+
+def test_what_is_wrong_with_a_new_project_is_said_without_the_machines_paths(service: Service) -> None:
+    """A schema that is none was shown at the place where the project is being made, of which nothing is left."""
+    form = {"name": "bills", "kind": "extract", "schema": "{not json", "pasted": "Total: 3"}
+    page = service.browser("owner").post("/new", data=form)
+    assert page.status_code == 422
+    assert "schema.json is not JSON" in page.text
+    assert ".making-" not in page.text
+    assert str(service.workspace.root) not in page.text

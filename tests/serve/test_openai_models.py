@@ -14,6 +14,8 @@ from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.openai.tuning import NewTuning
 from schemas.records import Artifact, Receipt, content_id
+from schemas.spec import TrainSettings
+from schemas.spec_file import set_keys
 from schemas.store import Store
 from tests.pairsmith import report_project
 from tests.serve.people import MINE, Service, problem, unlimited
@@ -102,3 +104,17 @@ def test_a_suffix_names_the_model_or_is_refused(service: Service) -> None:
     refused = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": f"project:{MINE}"})
     assert refused.status_code == 400
     assert "called after the project" in problem(refused)["what"]
+
+
+def test_another_base_of_a_project_goes_with_its_own_rate(service: Service) -> None:
+    """As on the page: a model of billions was trained at the rate of the embedded one, at the revision of another."""
+    spec = service.workspace.folder(MINE) / "pairsmith.toml"
+    embedded = {"train.base": "embedded", "train.revision": "main", "train.learning_rate": 1e-3, "train.batch": 4}
+    spec.write_text(set_keys(spec.read_text(), embedded))
+    wish = {"model": "Qwen/Qwen3-4B-Instruct-2507", "training_file": f"project:{MINE}"}
+    asked = {**wish, "method": {"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 6}}}}
+    response = service.program("owner").post("/v1/fine_tuning/jobs", json=asked)
+    assert response.status_code == 200, response.text
+    train = service.workspace.project(MINE).spec.train
+    assert (train.base, train.revision, train.batch) == (wish["model"], None, 6)
+    assert train.learning_rate == TrainSettings().learning_rate

@@ -473,6 +473,11 @@ def test_on_a_gpu_a_new_project_tunes_the_base_that_fits_there_as_init_does(
 GERMAN = "".join(f"{what} {where}\n" for what in ("ein rotes Boot", "eine nasse Gasse", "ein altes Schloss")
                  for where in ("im Nebel", "am Hafen", "bei Nacht", "im Frühling"))  # fmt: skip
 
+THINGS = (
+    "iPhone 15 Pro Max 256GB\nSamsung Galaxy S24 Ultra\nSony WH-1000XM5\nLogitech MX Master 3S\nDyson V15 Detect\n"
+    "Nintendo Switch OLED\nKindle Paperwhite\nGoPro Hero 12\nBose QC Ultra\nGarmin Fenix 7\nLenovo ThinkPad X1\n"
+)
+
 
 def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> None:
     """Else every answer in it would be paid for and kept out; what a person says comes first, and too few lines tell
@@ -481,6 +486,10 @@ def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> 
     assert spec_of(service, "scenes").task.language == "de"
     made(service, "few", "f.txt", "ein Boot\n")
     assert spec_of(service, "few").task.language == "en"
+    names = "Anna Müller\nJosé García\nLi Wei\nOlga Petrova\nYuki Tanaka\n" * 5
+    for project, guessed in (("names", names), ("things", THINGS)):  # Hungarian and Luxembourgish, to an identifier
+        made(service, project, "n.txt", guessed)
+        assert spec_of(service, project).task.language == "en"
     made(service, "asked", "a.txt", GERMAN, language="nl")
     assert spec_of(service, "asked").task.language == "nl"
     made(service, "abroad", "b.txt", GERMAN, kind="translate", to="fr")

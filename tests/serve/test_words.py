@@ -193,6 +193,9 @@ def test_what_is_spent_is_told_of_what_the_cap_is_of() -> None:
     assert told(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; at this pace $1.30 in the end")
     assert told(None, None) == ("$1.00", "cap $5.00")
     assert told(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; at this pace $0.4000 in the end")
+    kept = told(None, 0.9, usd=0.1, kept=10)
+    assert kept == ("$1.00", "cap $5.00; at this pace $1.90 in the end"), "a preview's rows cost the job nothing"
+    assert told(None, 0.9, usd=0.0, kept=15) == ("$1.00", "cap $5.00")
     assert told(2.0, 0.9) == ("$0.1000", "cap $2.00")
     assert told(2.0, 1.0) == told(2.0, None) == ("nothing", "cap $2.00")
 

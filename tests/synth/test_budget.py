@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import numpy
 import orjson
 import pytest
 
+from pairsmith.stages.table import Numeric
 from schemas.errors import BudgetReached, SpecError, UsageError
 from schemas.money import Cost, dollars, told
 from schemas.records import Message, Sampling
@@ -365,20 +366,33 @@ def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
         assert store.budget is None
 
 
-def test_caps_of_threads_that_begin_at_once_all_hold(tmp_path: Path) -> None:
-    """Each made a budget of its own, and the last one's cap alone was kept."""
-    together, count = threading.Barrier(8, timeout=60), 8
+def test_caps_of_threads_that_begin_together_all_count(tmp_path: Path) -> None:
+    """Each counted in a budget of its own, of which the store kept one: the others capped nothing."""
+    path, together = tmp_path / "s.db", threading.Barrier(8)
 
-    def block(usd: int) -> int:
-        with shared(tmp_path / "s.db", max_usd=np.float64(usd)) as store:
+    def capped(usd: float) -> int:
+        together.wait()
+        with shared(path, max_usd=usd) as store:
             together.wait()
             caps = len(store.budget.caps) if store.budget else 0
             together.wait()
-            return caps
+        return caps
 
-    with shared(tmp_path / "s.db"), ThreadPoolExecutor(count) as pool:
+    with shared(path), ThreadPoolExecutor(8) as threads:
         for _ in range(5):
-            assert list(pool.map(block, range(1, count + 1))) == [count] * count
+            assert list(threads.map(capped, range(1, 9))) == [8] * 8
+
+
+def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
+    """It was refused as none, and as the precision of a certificate too."""
+    with shared(tmp_path / "s.db", max_usd=numpy.float64(1.5)) as store:
+        assert store.budget is not None
+        assert [type(cap.usd) for cap in store.budget.caps] == [float]
+    assert type(Numeric(0.9, 0.5, 1.0).check("precision", numpy.float64(0.9))) is float
+    assert type(Numeric(20, 2).check("seeds", numpy.int64(5))) is int
+    for number in (True, 2.5, 1, "5"):
+        with pytest.raises(UsageError):
+            Numeric(20, 2).check("seeds", number)
 
 
 @pytest.mark.parametrize("max_usd", [float("nan"), 0, -1.0, float("inf"), "5", True])

@@ -191,6 +191,7 @@ def test_progress_tells_the_numbers(tmp_path: Path) -> None:
         "done": 10,
         "total": 10,
         "failed": 0,
+        "kept": 0,
         "in_flight": 0,
         "tokens": 50,
         "usd": None,

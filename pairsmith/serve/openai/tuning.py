@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.new_project import for_embedded
+from pairsmith.new_project import for_embedded, keys_for_base
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, no_project
@@ -238,6 +238,9 @@ def _prepare(request: Request, caller: Caller, body: NewTuning) -> tuple[str, st
         if slug not in state_of(request).workspace.projects():
             raise no_project(slug)
         caller.require(Right.run, slug)
+        train = state_of(request).workspace.project(slug).spec.train
+        if (base := keys.get("train.base", train.base)) != train.base:
+            keys = keys_for_base(base, train) | keys
         save_keys(request, caller, slug, keys)
         return slug, "train"
     caller.require(Right.edit)

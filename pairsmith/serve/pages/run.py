@@ -100,8 +100,9 @@ def _figures(
     done = (at.done or 0) if at else 0
     passed = at.passed if at else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    if spent and at and at.usd is not None and at.share:
-        cap_says += f"; at this pace {dollars(spent + at.usd * (1 / at.share - 1))} in the end"
+    asked = done - at.numbers.get("kept", 0) if at else 0  # what a preview has paid for tells nothing of the rest
+    if spent and at and at.usd is not None and at.total and asked > 0:
+        cap_says += f"; at this pace {dollars(spent + at.usd / asked * max(0, at.total - done))} in the end"
     if not rows_move:
         first = _accepted(now)
     else:

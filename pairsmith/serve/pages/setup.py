@@ -172,7 +172,7 @@ def _setup(
         done=None,
         outcome={
             "step": "seeds" if step == "columns" else step or request.query_params.get("step", ""),
-            "problem": shown_problem(error) if error else None,
+            "problem": shown_problem(error, state_of(request).workspace.root) if error else None,
             "readings": readings_of(error),
             "chosen_before": chosen.kept_name(request, caller) if error and step == "seeds" else "",
             "to_allow": to_allow(texts_of(form), error) if form and caller.may(Right.administer) else "",
@@ -278,7 +278,7 @@ def _seeds_now(project: Project) -> dict[str, Any]:
         reading = read_seeds([s for s in project.spec.seeds if s.path != "-" and s.format != "hub"], project.folder)
     except PairsmithError as error:
         none: dict[str, Any] = {name: [] for name in ("first", "problems", "short", "kinds", "left_out")}
-        says = {"says": "There are no seeds that can be read", "error": shown_problem(error)}
+        says = {"says": "There are no seeds that can be read", "error": shown_problem(error, project.folder)}
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
     few = reading.seeds if len(reading.seeds) <= _COMPARED else []
     _, left_out, shown = clear_of_the_test(few, project.spec, project.folder)

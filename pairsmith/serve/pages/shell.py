@@ -30,6 +30,7 @@ from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import rows_line
 from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
+from pairsmith.serve.workspace import within
 from pairsmith.style import charts, numbers
 from schemas.errors import PairsmithError, misused
 from schemas.money import dollars
@@ -180,7 +181,7 @@ def render(
             **{
                 "title": " · ".join(filter(None, (place, named, "pairsmith"))),
                 "place": place,
-                "problem": shown_problem(error) if error else None,
+                "problem": shown_problem(error, state_of(request).workspace.root) if error else None,
                 "refresh_s": None,
                 "rows_line": None,
                 "done": DONE.get(request.query_params.get("done", "")),
@@ -242,7 +243,7 @@ def failed(request: Request, error: PairsmithError) -> Response:
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
     status = status_of(error)
     heading = _FAILED.get(status, "This did not work.")
-    failure, typed = shown_problem(error), getattr(request.state, "typed", [])
+    failure, typed = shown_problem(error, state_of(request).workspace.root), getattr(request.state, "typed", [])
     return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure, typed=typed)
 
 
@@ -287,13 +288,14 @@ _FAILED = {
 _OF_A_PLACE = re.compile(r"(?:is|has|holds|cannot|does) ")  # a sentence whose subject is where it happened
 
 
-def shown_problem(error: PairsmithError) -> dict[str, str | None]:
-    """The parts of an error for a page; absent ones are None. Of a path on the machine only the file is anyone's
-    business."""
+def shown_problem(error: PairsmithError, root: Path) -> dict[str, str | None]:
+    """The parts of an error for a page; absent ones are None. Of a path on the machine only the file, or where it is
+    within `root`, is anyone's business."""
     parts = as_json(error)
     if str(parts.get("where") or "").startswith(("/", "sqlite:")):
         parts["where"] = Path(str(parts["where"])).name
-    what, where = error.what, parts.get("where")
+    parts = {name: within(part, root) if isinstance(part, str) else part for name, part in parts.items()}
+    what, where = str(parts["what"]), parts.get("where")
     if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it
         what, parts["where"] = f"{where} {what}", None
     else:
