@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from curate.gates.language import relatives
 from curate.words import SIGNS, plain
 from pairsmith.header_words import LABELS
 from pairsmith.own_records import is_record
@@ -183,6 +182,8 @@ def language_of(texts: Sequence[str]) -> str:
     if len(sample.encode()) < 200:
         return "en"
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    from curate.gates.language import relatives
 
     # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
     ranked = dict(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank(sample))

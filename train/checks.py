@@ -38,7 +38,6 @@ Check = Pattern | str | Callable[..., bool | None]
 reference) -> pass; the reference is None where the input has none. A function may answer None: not scored."""
 
 REFERENCE = f"{INDEPENDENT}reference"
-FORM_ALONE = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
 _SHOWN = 3
 
 
@@ -108,13 +107,6 @@ class Checks:
                 wrong = "missing: no reference" if reference is None else f"wrong: it is {quote(reference)}"
                 reasons[REFERENCE] = f"void: no answer matches a reference like this, {void}" if void else wrong
         return Checked({name: passed[name] for name in self.names}, reasons)
-
-
-def form_alone(names: Sequence[str]) -> bool:
-    """Whether one answer is right, and only built-in gates look at the answers: a wrong label passes those. `names` as
-    `Checks.names` has them."""
-    of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
-    return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
 
 
 def is_reference(output: str, reference: str) -> bool:

@@ -35,7 +35,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from schemas.store.latest import latest
 from train.base_model import Base, base_of
-from train.checks import Check, Checks, checks_for, checks_of, form_alone, void_references
+from train.checks import Check, Checks, checks_for, checks_of, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
 from train.interview import Answers, Interview, OpenTeacher
@@ -68,6 +68,7 @@ from train.systems import (
     systems_of,
     test_set_hash,
 )
+from train.verdict import form_alone
 
 _SIDE_BY_SIDE, _WATCHED, _RETRIEVABLE = 10, 50, 20_000
 

@@ -17,12 +17,13 @@ from synth.chat_completions import RefusedError
 from synth.embedded.process import EmbeddedServer, embedded
 from synth.endpoint import Endpoint
 from train.base_model import Base, hash_model
-from train.checks import Checked, form_alone
+from train.checks import Checked
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
 from train.remote_code import marked, runnable
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
+from train.verdict import form_alone
 
 
 def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple[LocalModel, str]:

@@ -18,8 +18,8 @@ from typing import Literal
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import dollars
 from schemas.records import Record
+from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
-from train.checks import FORM_ALONE, form_alone
 from train.failures import REFUSAL
 from train.intervals import Interval, interval_in_words
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
@@ -31,6 +31,7 @@ Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
 TIE, AT_MOST = 0.05, 0.10
 UNANSWERED_AT_MOST = 0.02
+FORM_ALONE = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
 _MONTHLY_USD = 100.0
 _NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
 _LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
@@ -56,6 +57,13 @@ class ModelVerdict(Record):
     flips_when: tuple[str, ...]
     break_even: int | None = None
     teacher_usd_per_1000: float | None = None
+
+
+def form_alone(names: Sequence[str]) -> bool:
+    """Whether one answer is right, and only built-in gates look at the answers: a wrong label passes those. `names` as
+    `Checks.names` has them."""
+    of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
+    return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:

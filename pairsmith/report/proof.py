@@ -8,7 +8,6 @@ from pairsmith.style.numbers import MISSING, bounds, count, percent, points, rou
 from pairsmith.style.reasons import detail_of
 from schemas.step_names import INDEPENDENT
 from schemas.wording import capital, counted
-from train.checks import FORM_ALONE, form_alone
 from train.failures import REFUSAL
 from train.metrics import (
     MODES,
@@ -22,6 +21,7 @@ from train.metrics import (
     SystemResult,
 )
 from train.results_table import MEASURES, brief, reference_cells
+from train.verdict import FORM_ALONE, form_alone
 
 BASE = "base"
 _NO_ANSWER = {

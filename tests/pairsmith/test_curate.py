@@ -137,7 +137,8 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     here.json("generate")
     off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
     shown = here.run("curate", *off).stdout
-    sentence = "accepted, and worth a look: value 1 row; `pairsmith rows --state accepted --flagged` lists them"
+    listing = " ".join(("pairsmith rows --state accepted --flagged", *off))
+    sentence = f"accepted, and worth a look: value 1 row; `{listing}` lists them"
     assert sentence in " ".join(shown.split())
     assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
     (row,) = here.json("rows", "--flagged")["rows"]

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from curate.split import seed_split
+from pairsmith.own_spec import answer_tokens
 from synth.seeds import read_seeds
 from tests.serve.people import Service
 from tests.serve.test_setup_pages import made, spec_of
@@ -19,13 +20,15 @@ def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> Non
     """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
     a file has said it."""
     browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
-    form = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 6]}
+    form = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 40]}
+    twice = answer_tokens(["It is on its way. " * 80])
+    assert twice > 128
     assert browser.post("/p/answers/setup/style", data=form).status_code == 303
     sampling = spec_of(service, "answers").evaluate.sampling
-    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (224, 0.7, 0.95)
-    form["output"] = ["It is on its way. " * 20]
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p) == (twice, 0.7, 0.95)
+    form["output"] = ["It is on its way. " * 90]
     assert browser.post("/p/answers/setup/style", data=form).status_code == 303
-    assert spec_of(service, "answers").evaluate.sampling.max_tokens == 224
+    assert spec_of(service, "answers").evaluate.sampling.max_tokens == twice
 
 
 def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:

@@ -26,7 +26,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails, says
 from tests.train import tiny
 from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
-from train.checks import REFERENCE, checks_for, form_alone
+from train.checks import REFERENCE, checks_for
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation, validated, watched_seeds
 from train.failures import turned_down, why_not
@@ -37,6 +37,7 @@ from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
 from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
+from train.verdict import form_alone
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,7 @@ def overview(of: Snapshot, job: Job | None, at: Moving | None) -> str:
 
 def evaluation(of: Evaluation) -> str:
     """The evaluation in one sentence: the tuned model beside its base, and whether that is a difference."""
-    from train.checks import form_alone
+    from train.verdict import form_alone
 
     by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
     tuned, base = by_name.get("tuned"), by_name.get("base")
