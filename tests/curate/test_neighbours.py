@@ -36,6 +36,7 @@ def of_all_pairs(vectors: np.ndarray, cosine: float) -> dict[int, int]:
     return {int(row): int(near[row].argmax()) for row in np.flatnonzero(near.any(axis=1))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cosine", [0.85, 0.9])
 def test_hardly_a_near_row_is_missed(cosine: float) -> None:
     """Of 8,000 rows, a fifth of them just as near to another as is asked: at least 99 % are found, and what is found

@@ -210,6 +210,7 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
     assert [jobs.begun_usd(name) for name in ("first", "second", "third", "none")] == [0.0, 1.0, 2.0, None]
 
 
+@pytest.mark.slow
 def test_a_job_whose_cap_is_spent_says_what_lets_it_go_on(workspace: Workspace, teacher: LoopbackTeacher) -> None:
     """One that continues a job at its cap has a part of nothing for its command: what it tells speaks of the job's cap,
     of what a request may cost, and of the cap that a new job needs."""

@@ -50,6 +50,7 @@ def _hold(root: Path, ready: object, end: object) -> None:
         end.wait(600)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path) -> None:
     """The second is refused with the first one's pid; once that is gone, however, it may."""
     context = multiprocessing.get_context("spawn")

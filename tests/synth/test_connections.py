@@ -193,6 +193,7 @@ async def test_half_an_answer_is_none(written: bytes) -> None:
         assert server.connections == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 @in_a_loop
 async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:

@@ -99,6 +99,7 @@ def test_a_page_colours_no_terminal(status: int, tmp_path: Path) -> None:
             assert words.isprintable()
 
 
+@pytest.mark.slow
 def test_a_page_of_opened_tags_takes_no_time() -> None:
     """A page is anybody's text: the time to read it does not grow with its square."""
     for text in ("<script>" * 100_000, "<title>" * 100_000, "<!--" * 100_000, "<" * 500_000):

@@ -100,6 +100,7 @@ def test_what_is_compressed_and_cut_is_no_answer() -> None:
     assert not read(b"\x1f\x8b").choices
 
 
+@pytest.mark.slow
 def test_what_unpacks_beyond_any_answer_stays_as_it_came() -> None:
     """A few kilobytes that are a gigabyte of blanks, and layer upon layer, fill no memory and hold up nothing."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
