@@ -219,7 +219,8 @@ def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[
         except csv.Error as error:
             line = lines[begins - 1]
             if reader.line_num > begins or line.count('"') % 2:
-                raise ValueError(f"the row that begins at line {begins}: {error}") from None
+                what = "a quotation mark that is never closed, or not doubled within its cell"
+                raise ValueError(f"the row that begins at line {begins} has {what} ({error})") from None
             row = next(csv.reader([line], delimiter=separator))
         if row is None:
             return

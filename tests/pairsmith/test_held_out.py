@@ -238,7 +238,7 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
         (
             "bench.csv",
             'question,label\n"what is it,a\nwhat is that,b\n',
-            "the row that begins at line 2: unexpected end",
+            "the row that begins at line 2 has a quotation mark that is never closed",
         ),
         ("bench.csv", 'question,label\n"what" is it,"a\nwhat is that,b\n', "the row that begins at line 2"),
     ],
