@@ -37,33 +37,7 @@ from synth.seed_rows import refuse_other
 from synth.seeds import read_seeds
 
 PASTED = "seeds.txt"
-_SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
-
-[task]
-name = "my-task"
-# What the tuned model will be told, in production too: short, because training teaches the rest.
-system = "Rewrite the input in the house style."
-# The whole house style, told to the teacher. Write what a stranger could check in the output.
-style = "Rewrite the input."
-
-# What your users would type.
-[[seeds]]
-path = "seeds/seeds.txt"
-
-[teacher]
-url = "embedded"
-model = "smollm2-135m-instruct"
-
-[generate.forward]
-n = 4  # candidates for every seed
-sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
-
-[curate.select]
-best = 1  # of the candidates of one seed, keep the best
-
-[evaluate]
-sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
-"""
+_SPEC = Path(__file__).with_name("starter.toml").read_text(encoding="utf-8")
 
 
 class Wish(NamedTuple):
