@@ -8,8 +8,8 @@ from pathlib import Path
 
 from schemas.records import Reason
 
-_TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-SENTENCES, OF_GATES = _TOLD["rows"], _TOLD["gates"]
+_LISTED: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+SENTENCES, OF_GATES = _LISTED["rows"], _LISTED["gates"]
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 
 
