@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from curate.words import SIGNS, plain
+from pairsmith.header_words import LABELS
 from pairsmith.own_records import is_record
 from schemas.errors import InputError
 from schemas.labels import different_labels, folded_label
@@ -30,9 +30,6 @@ _OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average
 _ONCE = 10  # one row in so many may have a label of its own, where most labels come once
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
 _BETWEEN = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # names in a header
-_LISTED = tomllib.loads(Path(__file__).with_name("header_words.toml").read_text(encoding="utf-8"))
-REPLY, INPUT, LABELS, HEAD = (_LISTED[name] for name in ("reply", "input", "labels", "head"))
-OUTPUT = f"{_LISTED['output']} {REPLY}"
 
 
 @cache

@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from curate.words import plain
+from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
 from pairsmith.own_columns import (
     CATEGORIES,
-    HEAD,
-    INPUT,
-    LABELS,
     LOOKED_AT,
-    OUTPUT,
-    REPLY,
     TEXT_WORDS,
     Column,
     columns_in,

@@ -27,7 +27,7 @@ def rewrite(
     name: str, change: Callable[[dict[str, Any]], None], where: sa.ColumnElement[bool] | None = None, **columns: str
 ) -> None:
     """Change the JSON of the rows of a table that `where` names, and their `columns`, a chunk at a time."""
-    connection, position, body = op.get_bind(), sa.column("position"), sa.column("body")
+    connection, position, body = op.get_bind(), sa.column("position", sa.BigInteger()), sa.column("body", sa.Text())
     table = sa.table(name, position, body, *map(sa.column, columns))
     update = sa.update(table).where(position == sa.bindparam("row")).values(body=sa.bindparam("changed"), **columns)
     query = sa.select(position, body).select_from(table).order_by(position).limit(_CHUNK)

@@ -18,7 +18,7 @@ _CODE = ("leak", "contamination")
 
 
 def upgrade() -> None:
-    by, code, body, command = map(sa.column, ("by", "code", "body", "command"))
+    by, code, body, command = (sa.column(name, sa.Text()) for name in ("by", "code", "body", "command"))
     rewrite("verdicts", lambda body: _renamed(body, "by"), by == _STEP[0], by=_STEP[1])
     here = (code == _CODE[0]) & body.contains(f'"{_STEP[0]}"')
     rewrite("row_states", lambda body: _renamed(body, "step"), here, code=_CODE[1])

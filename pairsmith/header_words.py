@@ -1,0 +1,10 @@
+"""Names of columns in exports of help desks, forms and datasets, in the languages that we know them in."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+_LISTS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+REPLY, INPUT, LABELS, HEAD = (_LISTS[name] for name in ("reply", "input", "labels", "head"))
+OUTPUT = f"{_LISTS['output']} {REPLY}"
