@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
-from curate.argilla.push import ADJUDICATION, PushResult, Delivery, base_name, queue_name, reasons_of, send
+from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, reasons_of, send
 from curate.argilla.task import record
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
