@@ -9,8 +9,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,42 @@ def child(*command: str, together: bool = False) -> tuple[dict[str, float], str]
 def figures_of(*command: str) -> Any:
     """The JSON in the last line that a child prints."""
     return json.loads(child(*command)[1].strip().splitlines()[-1])
+
+
+def ask(url: str, body: Any = None) -> bytes:
+    """What a server answers; a `body` is posted as JSON."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return bytes(answer.read())
+
+
+def answers(url: str) -> bool:
+    with suppress(OSError):
+        ask(url)
+        return True
+    return False
+
+
+def until(holds: Callable[[], Any], what: str, within_s: float = 120.0) -> None:
+    """Wait for it."""
+    last = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > last:
+            raise TimeoutError(f"Waited {within_s:.0f} s for {what}.")
+        time.sleep(0.2)
+
+
+@contextmanager
+def served(*command: str) -> Iterator[str]:
+    """The address of a server of ours, a Python with these arguments that prints its port first."""
+    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    assert server.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def fill(folder: Path, spec: str, inputs: Sequence[str], outputs: Iterable[tuple[int, str]]) -> None:

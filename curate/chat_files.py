@@ -206,41 +206,7 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
     return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
 
 
-_UNSLOTH = """from unsloth import FastLanguageModel  # isort: skip - it has to be the first
-
-from datasets import load_dataset
-from trl import SFTConfig, SFTTrainer
-
-model, tokenizer = FastLanguageModel.from_pretrained(
-    "{base}", max_seq_length={max_length}, load_in_4bit={four_bit}{eight_bit}{revision}
-)
-model = FastLanguageModel.get_peft_model(
-    model, r={r}, lora_alpha={alpha}, lora_dropout={dropout}, random_state={seed}{target_modules}{rslora}
-)
-data = load_dataset("json", data_files={files})
-trainer = SFTTrainer(
-    model=model,
-    processing_class=tokenizer,
-    train_dataset=data["train"],
-    eval_dataset=data.get("validation"),
-    args=SFTConfig(
-        output_dir="out",
-        max_length={max_length},
-        per_device_train_batch_size={batch},
-        gradient_accumulation_steps={accumulation},
-        num_train_epochs={epochs:g},
-        learning_rate={learning_rate:g},
-        lr_scheduler_type="{schedule}",
-        warmup_steps={warmup_steps},
-        eval_strategy="{eval_strategy}",
-        seed={seed},
-        report_to="none",{more}
-    ),
-)
-trainer.train()
-model.save_pretrained("out/adapter")
-tokenizer.save_pretrained("out/adapter")
-"""
+_UNSLOTH = Path(__file__).with_name("unsloth_script.txt").read_text(encoding="utf-8")
 
 
 def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:

@@ -3,67 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from train.results import TrainResult
 from train.ways_to_run import snippet, vllm_command
 
-_CARD = """---
-base_model: {base}
-library_name: {library}
-pipeline_tag: text-generation
-tags: [lora, {tag}, trl, pairsmith]
----
-
-# {title} {adapter_id}
-
-A {method} adapter for **{base}**, made by pairsmith in {steps} steps of {objective} on {train_rows} {rows}.
-The loss was taken on the answers only ({learned_tokens} tokens an epoch).
-
-{artefact}
-
-| | |
-|---|---|
-| base model, hash over its files | `{base_hash}` |
-| dataset | `{dataset_id}` |
-| method | {method_detail} |
-| trainable parameters | {trainable_parameters:,} on {layers} |
-| r / alpha / dropout | {r} / {alpha} / {dropout} |
-| learning rate | {learning_rate:g}, {schedule} after {warmup:.0%} warm-up |
-| batch / accumulation / epochs / seed | {batch} / {accumulation} / {epochs:g} / {seed} |
-| computed in | {compute_dtype} |
-| time | {seconds:.0f} s, {seconds_per_step:.2f} s a step |
-| highest memory (of the GPU, where there is one) | {peak_gib:.2f} GiB |
-| versions | {versions} |
-
-## Loss
-
-Training, mean of the first and of the last five steps: {first_loss:.3f} and {last_loss:.3f}.
-
-{validation}
-{measured}
-## Use
-
-With transformers, from this folder:
-
-```python
-{snippet}
-```
-
-With vLLM, as the model `tuned`:
-
-```console
-$ {vllm}
-```
-
-Ask it with the system prompt that it was trained with; `training.json` shows the exact text of a few rows.
-
-## Limits
-
-- It does one narrow task, in the style of the pairs it saw. They were chosen by rules that see form, not sense: errors
-  that no rule names are in them, and in this model.
-- Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
-- The licence of the base model, and the terms of whoever made the pairs, a model or people, hold for this model too.
-"""
+_CARD = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
 _METHODS = {
     "qlora": "QLoRA: NF4 with double quantisation in {} layers",
     "lora-8bit": "LoRA, the base in 8 bits while it was trained",

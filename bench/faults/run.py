@@ -14,29 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from bench.generation.run import IN_FLIGHT, LATENCY_S, stats, write_project
-from bench.harness import ENVIRONMENT, keep
+from bench.harness import ENVIRONMENT, keep, served
 
 STRAY = {"429": 0.02, "500": 0.02}
 STORM = {"429": 0.05, "500": 0.05, "cut": 0.03, "empty": 0.02, "sticky": 0.01}
 HANGS_S = 300
 
 
-@contextmanager
-def teacher(shares: dict[str, float]) -> Iterator[str]:
-    command = [sys.executable, "-m", "bench.faults.server", str(LATENCY_S), json.dumps(shares)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    assert server.stdout is not None
-    try:
-        yield f"http://127.0.0.1:{int(server.stdout.readline())}"
-    finally:
-        server.terminate()
-        server.wait()
+def teacher(shares: dict[str, float]) -> AbstractContextManager[str]:
+    return served("-m", "bench.faults.server", str(LATENCY_S), json.dumps(shares))
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:

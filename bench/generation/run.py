@@ -9,15 +9,13 @@ import argparse
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from bench.harness import child, keep
+from bench.harness import child, keep, served
 
 IN_FLIGHT = 64
 WIDE = 256
@@ -213,14 +211,11 @@ def main() -> None:
             f"than one of {SHORT} prompts."
         )
     server_file = Path(__file__).with_name("mock_teacher.py")
-    server = subprocess.Popen([sys.executable, str(server_file), str(LATENCY_S)], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    base = f"http://127.0.0.1:{int(server.stdout.readline())}"
     names = ["bare aiohttp", "pairsmith", "openai"]
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     wide: dict[str, list[float]] = {name: [] for name in names[:2]}
     large: dict[str, float] = {}
-    try:
+    with served(str(server_file), str(LATENCY_S)) as base:
         for _ in range(asked.rounds):
             for name in names:
                 short, full = measured(base, name, SHORT), measured(base, name, asked.prompts)
@@ -230,9 +225,6 @@ def main() -> None:
                 windows.append(measured(base, name, 4 * asked.prompts, WIDE)["window_s"])
         if asked.large:
             large = measured(base, "pairsmith", asked.large)
-    finally:
-        server.terminate()
-        server.wait()
     # The least of the rounds: other programs only ever add.
     least = {name: {key: min(row[key] for row in rows[name]) for key in rows[name][0]} for name in names}
     for name, m in least.items():

@@ -35,11 +35,12 @@ from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
-from curate.argilla.push import _Page, draw_batch, project_id, push
+from curate.argilla.push import Delivery, _Page, draw_batch, project_id, push
 from curate.argilla.task import record, settings
 from curate.argilla.venv import ensure_environment
 from curate.gates import gates_for, judge
 from curate.review.population import Population, read_population
+from schemas.progress import unseen
 from schemas.project import Project
 from schemas.records import Candidate, Generated, Pair, Sampling, Seed
 from schemas.spec_file import load
@@ -184,7 +185,8 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         population = read_population(project, store, ["flow"])
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows
-        page = _Page(project, store, population, argilla, project_id(store.sampled()) or "", conversation=False)
+        delivery = Delivery(project, store, population, argilla, unseen)
+        page = _Page(delivery, project_id(store.sampled()) or "", conversation=False)
         log = official(project, store, population, argilla, page)
         argilla.workspace_id(make=True)
         page.make(project.spec.task.name)

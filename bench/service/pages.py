@@ -29,7 +29,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.harness import keep
+import psutil
+
+from bench.harness import answers, ask, keep, until
 from bench.service.kills import SPEC, WORDS
 from bench.service.make_store import make
 from tests.synth.loopback import LoopbackTeacher, says
@@ -68,10 +70,10 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         beside = _beside_runs(Path(apart), url, pid)
     with _served(root) as (url, pid):
         began_s = time.monotonic()
-        _get(f"{url}/p/many/rows")
+        ask(f"{url}/p/many/rows")
         built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(pid)
         for path in MIX:
-            _get(url + path)
+            ask(url + path)
         before_s = _cpu_s(pid)
         took = _load(url, [MIX[number % len(MIX)] for number in range(pages)])
         cpu_ms = 1000 * (_cpu_s(pid) - before_s) / pages
@@ -104,7 +106,7 @@ def _served(root: Path) -> Iterator[tuple[str, int]]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{PORT}"
     try:
-        _until_it_answers(url)
+        until(lambda: answers(f"{url}/healthz"), "the server to answer")
         yield url, process.pid
     finally:
         process.terminate()
@@ -118,7 +120,7 @@ def _load(url: str, paths: list[str]) -> dict[str, list[float]]:
 
     def one(path: str) -> None:
         began_s = time.perf_counter()
-        _get(url + path)
+        ask(url + path)
         with lock:
             took[path].append(1000 * (time.perf_counter() - began_s))
 
@@ -132,10 +134,10 @@ def _start_page(root: Path, url: str, pages: int) -> tuple[float, float]:
     enough to be believed unchanged and stores are read again, and when they lie still."""
     for nth in range(1, PROJECTS):
         make(root / "projects" / f"small-{nth}", 40)
-    _get(url)
+    ask(url)
     (new,) = _load(url, ["/"] * pages).values()
     time.sleep(SETTLED_S)
-    _get(url)
+    ask(url)
     (still,) = _load(url, ["/"] * pages).values()
     return _quantile(sorted(new), 0.95), _quantile(sorted(still), 0.95)
 
@@ -170,9 +172,12 @@ def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
             (folder / "pairsmith.toml").write_text(spec)
             seeds = (json.dumps({"text": f"{word} {n} in run {nth}"}) for n in range(40) for word in WORDS)
             (folder / "seeds.jsonl").write_text("\n".join(seeds))
-        _post(f"{url}/api/v1/teachers/allowed", {"url": teacher.url})
-        jobs = [_post(f"{url}/api/v1/projects/run-{nth}/jobs", {"command": "generate"})["id"] for nth in range(RUNS)]
-        while not all(json.loads(_get(f"{url}/api/v1/jobs/{job}"))["progress"] for job in jobs):
+        ask(f"{url}/api/v1/teachers/allowed", {"url": teacher.url})
+        jobs = [
+            json.loads(ask(f"{url}/api/v1/projects/run-{nth}/jobs", {"command": "generate"}))["id"]
+            for nth in range(RUNS)
+        ]
+        while not all(json.loads(ask(f"{url}/api/v1/jobs/{job}"))["progress"] for job in jobs):
             time.sleep(0.2)  # until each has imported what it needs, and asks
         opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
         for stream in opened:
@@ -185,11 +190,11 @@ def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
         share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
         with lock:
             heard = sorted(ages)
-        running = [json.loads(_get(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs]
+        running = [json.loads(ask(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs]
         assert running == ["running"] * RUNS, running
         for job in jobs:
-            _post(f"{url}/api/v1/jobs/{job}/cancel", {})
-        while {json.loads(_get(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs} != {"stopped"}:
+            ask(f"{url}/api/v1/jobs/{job}/cancel", {})
+        while {json.loads(ask(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs} != {"stopped"}:
             time.sleep(0.2)
     return {
         "streams_50_runs_3_cpu": round(share, 3),
@@ -199,39 +204,16 @@ def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
     }
 
 
-def _post(url: str, body: Any) -> Any:
-    headers = {"Content-Type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), headers), timeout=60) as answer:
-        return json.load(answer)
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=120) as answer:
-        return bytes(answer.read())
-
-
-def _until_it_answers(url: str) -> None:
-    for _ in range(600):
-        try:
-            _get(f"{url}/healthz")
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise SystemExit("the server does not answer")
-
-
 def _quantile(values: list[float], share: float) -> float:
     return round(values[min(len(values) - 1, int(share * len(values)))], 1)
 
 
 def _rss_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return float(sum(psutil.Process(pid).cpu_times()[:2]))
 
 
 if __name__ == "__main__":

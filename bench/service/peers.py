@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 import tomllib
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from typing import Any
 
 from playwright.sync_api import BrowserContext, Error, Page, Playwright, sync_playwright
 
-from bench.harness import ENVIRONMENT
+from bench.harness import ENVIRONMENT, answers, ask, until
 from bench.service.kills import SPEC
 from schemas.ports import free_port
 from synth.embedded.weights import embedded_weights
@@ -76,21 +75,7 @@ class Job:
                 self.command, cwd=self.folder, env={**os.environ, "OMP_NUM_THREADS": "1", **self.environment},
                 stdout=log, stderr=log, start_new_session=True,
             )]  # fmt: skip
-        _until(partial(_answers, self.url), f"{self.tool} to answer")
-
-
-def _answers(url: str) -> bool:
-    with suppress(OSError), urllib.request.urlopen(url, timeout=30):
-        return True
-    return False
-
-
-def _until(holds: Callable[[], Any], what: str, within_s: float = WITHIN_S) -> None:
-    last = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > last:
-            raise TimeoutError(f"Waited {within_s:.0f} s for {what}.")
-        time.sleep(0.25)
+        until(partial(answers, self.url), f"{self.tool} to answer", WITHIN_S)
 
 
 def _followed(job: Job) -> int:
@@ -106,7 +91,7 @@ def _followed(job: Job) -> int:
 def _ends(job: Job, page: Page) -> bool:
     """Whether the result is there, some moments after the last unit of work."""
     with suppress(TimeoutError):
-        _until(lambda: job.kept(page) >= job.size, "the result", STILL_S)
+        until(lambda: job.kept(page) >= job.size, "the result", STILL_S)
     return job.kept(page) >= job.size
 
 
@@ -116,7 +101,7 @@ def killed(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[s
     try:
         job.serve()
         job.begin(context.pages[0])
-        _until(lambda: job.done() >= job.at * job.size, "work to be done")
+        until(lambda: job.done() >= job.at * job.size, "work to be done", WITHIN_S)
         at_kill = job.done()
         if kill == "page":
             context.close()
@@ -134,9 +119,9 @@ def killed(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[s
         kept = job.kept(page)
         pressed = "nothing"
         if not ended:
-            until = job.done() + job.size - kept
+            units = job.done() + job.size - kept
             pressed = job.again(page)
-            _until(lambda: job.done() >= until, "the job to end")
+            until(lambda: job.done() >= units, "the job to end", WITHIN_S)
             ended = _ends(job, page)
         return {
             "tool, job": f"{job.tool}, {job.size} {job.unit}s", "killed": kill, "done at the kill": at_kill,
@@ -152,11 +137,8 @@ def killed(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[s
                 os.killpg(server.pid, signal.SIGKILL)
 
 
-def _ask(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return json.load(answer)
+def _jobs(base: str) -> list[dict[str, Any]]:
+    return list(json.loads(ask(f"{base}api/v1/jobs"))["items"])
 
 
 def _inputs() -> list[str]:
@@ -169,7 +151,7 @@ def _pairsmith(folder: Path, command: str, unit: str, size: int, done: Callable[
     base = f"http://127.0.0.1:{port}"
 
     def state() -> dict[str, Any]:
-        return dict(next(job for job in _ask(f"{base}/api/v1/jobs")["items"] if job["command"] == command))
+        return next(job for job in _jobs(f"{base}/") if job["command"] == command)
 
     def begin(page: Page) -> None:
         page.goto(f"{base}/p/peer/run")
@@ -212,7 +194,7 @@ def pairsmith(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
         start, job.kept, job.at = job.begin, stored, 0.4
 
         def begin(page: Page) -> None:
-            _ask(job.url.replace("readyz", "api/v1/teachers/allowed"), {"url": teacher.url})
+            ask(job.url.replace("readyz", "api/v1/teachers/allowed"), {"url": teacher.url})
             start(page)
 
         job.begin = begin
@@ -239,10 +221,10 @@ def pairsmith_training(folder: Path, asked: argparse.Namespace) -> Iterator[Job]
 
     def begin(page: Page) -> None:
         for command in ("generate", "curate"):
-            _ask(f"{base}api/v1/projects/peer/jobs", {"command": command})
-            _until(lambda: all(job["state"] == "done" for job in _ask(f"{base}api/v1/jobs")["items"]), command)
+            ask(f"{base}api/v1/projects/peer/jobs", {"command": command})
+            until(lambda: all(job["state"] == "done" for job in _jobs(base)), command, WITHIN_S)
         start(page)
-        _until(numbers, "the first step")
+        until(numbers, "the first step", WITHIN_S)
         job.size = numbers()[0]["total"]
 
     job.begin = begin
@@ -354,11 +336,13 @@ def kiln(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
     def begin(page: Page) -> None:
         """The provider, a project and a task, as its first pages ask for them, over its API; then by its buttons."""
         nonlocal path
-        _ask(f"{base}/api/settings", {"user_type": "personal", "personal_use_contact": "nobody@example.org"})
+        ask(f"{base}/api/settings", {"user_type": "personal", "personal_use_contact": "nobody@example.org"})
         loop = {"name": "loop", "base_url": f"{teacher.url}/v1", "api_key": "none"}
-        _ask(f"{base}/api/provider/openai_compatible", loop)
-        project = _ask(f"{base}/api/projects", {"name": "peer"})["id"]
-        task = _ask(f"{base}/api/projects/{project}/tasks", {"name": "rewrite", "instruction": "Rewrite it."})["id"]
+        ask(f"{base}/api/provider/openai_compatible", loop)
+        project = json.loads(ask(f"{base}/api/projects", {"name": "peer"}))["id"]
+        task = json.loads(
+            ask(f"{base}/api/projects/{project}/tasks", {"name": "rewrite", "instruction": "Rewrite it."})
+        )["id"]
         state = {"current_project_id": project, "current_task_id": task, "selected_model": MODEL}
         page.goto(f"{base}/ping")
         page.evaluate("state => localStorage.setItem('ui_state', state)", json.dumps(state))

@@ -1,4 +1,4 @@
-"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+"""Delivery rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
 
 Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
 A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never
@@ -14,6 +14,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, fields_of, question_names
@@ -145,7 +146,7 @@ def push(
         why, as_gold = reasons_of(sampled[pair.id]), as_calibration.get(pair.id)
         return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
 
-    return replace(send(project, store, population, argilla, by_queue, row, progress), decided=decided)
+    return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
 
 
 def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldForm]:
@@ -222,25 +223,31 @@ def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> s
     return {base + suffix for base in bases for suffix in ("", SHARED, ADJUDICATION)}
 
 
+class Delivery(NamedTuple):
+    """A project's rows, where they are answered, and who follows how they get there."""
+
+    project: Project
+    store: Store
+    population: Population
+    argilla: Argilla
+    progress: Progress
+
+
+MakeRow = Callable[[Pair, Sequence[Message]], Json]
+
+
 def send(
-    project: Project,
-    store: Store,
-    population: Population,
-    argilla: Argilla,
-    by_queue: Mapping[str, Sequence[Pair]],
-    row: Callable[[Pair, Sequence[Message]], Json],
-    progress: Progress,
-    *,
-    adjudication: bool = False,
+    delivery: Delivery, by_queue: Mapping[str, Sequence[Pair]], row: MakeRow, *, adjudication: bool = False
 ) -> PushResult:
     """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet, and withdraw from the queues
     of annotators, or of `adjudication`, what is in none of them any more and unanswered."""
+    project, store, argilla = delivery.project, delivery.store, delivery.argilla
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
     drawn = store.sampled()
     own = project_id(drawn)
     if own is None:
         return PushResult(0, 0, 0, ())
-    page = _Page(project, store, population, argilla, own, conversation=bool(conversations))
+    page = _Page(delivery, own, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
     for queue in argilla.queues(own, queue_names(project, drawn)):
@@ -263,28 +270,22 @@ def send(
     for name, current in sorted(current_of.items()):
         pairs, absent = by_queue.get(name, ()), absent_of[name]
         if current and absent:
-            _add(argilla, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row, progress)
+            _add(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
         used += [current] if current and pairs else []
     return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
 
 
-def _add(
-    argilla: Argilla,
-    queue: Queue,
-    absent: Sequence[tuple[Pair, Sequence[Message]]],
-    row: Callable[[Pair, Sequence[Message]], Json],
-    progress: Progress,
-) -> None:
+def _add(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow) -> None:
     there = 0
 
     def done(sent: int) -> None:
         nonlocal there
         there += sent
         failpoint("mid_push")
-        progress("push", {"done": there, "total": len(absent)})
+        delivery.progress("push", {"done": there, "total": len(absent)})
 
-    argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
+    delivery.argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
 def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
@@ -317,14 +318,12 @@ def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
 class _Page:
     """What the queues of a project should look like now."""
 
-    def __init__(
-        self, project: Project, store: Store, population: Population, argilla: Argilla, own: str, *, conversation: bool
-    ) -> None:
-        self.project, self.argilla, self.own, self.conversation = project, argilla, own, conversation
-        self.store = content_id("store", [socket.gethostname(), store.url])
-        self.guidelines = guidelines(project, bad_examples(population))
-        self.form = AnswerForm.of(project.spec.task, project.folder)
-        self.other_candidates = max(map(len, population.inputs.values()), default=1) - 1
+    def __init__(self, delivery: Delivery, own: str, *, conversation: bool) -> None:
+        self.project, self.argilla, self.own, self.conversation = delivery.project, delivery.argilla, own, conversation
+        self.store = content_id("store", [socket.gethostname(), delivery.store.url])
+        self.guidelines = guidelines(delivery.project, bad_examples(delivery.population))
+        self.form = AnswerForm.of(delivery.project.spec.task, delivery.project.folder)
+        self.other_candidates = max(map(len, delivery.population.inputs.values()), default=1) - 1
 
     def is_ours(self, queue: Queue, sampled: set[str]) -> bool:
         """Whether this project made a queue; one without a mark, if it holds a row of ours or none at all. Raises

@@ -11,6 +11,7 @@ from functools import cache
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.words import words
 
 _ROOT = 5  # letters by which a name is known again in another case
@@ -46,10 +47,8 @@ def _titles() -> frozenset[str]:
     return frozenset(word[:_ROOT] for word in known)
 
 
-@cache
-def _to() -> re.Pattern[str]:
-    """An instruction that begins with whom the text is for."""
-    return re.compile(rf"\W*(?:{either(words_of('to_whom'))})\s+((?:[^\n:.,;]|(?<=\w[rsf]|ra)\.){{2,40}})[:,\n]")
+# An instruction that begins with whom the text is for.
+_to = worded(r"\W*{to_whom}\s+((?:[^\n:.,;]|(?<=\w[rsf]|ra)\.){2,40})[:,\n]")
 
 
 @cache
@@ -58,7 +57,5 @@ def _greeted(language: str) -> re.Pattern[str]:
     return re.compile(rf"\A\W*(?:{greetings}),? ([^\n,!:]{{2,40}})[,!:\n]" if greetings else "(?!)")
 
 
-@cache
-def _writers() -> re.Pattern[str]:
-    """Who says of a message that it is theirs: `it's Daniel`, `this is Ada`."""
-    return re.compile(rf"(?<!\w)(?i:{either(words_of('it_is_i'))})\s+([A-ZÀ-ÞА-Я][^\W\d_]+)")
+# Who says of a message that it is theirs: `it's Daniel`, `this is Ada`.
+_writers = worded(r"(?<!\w)(?i:{it_is_i})\s+([A-ZÀ-ÞА-Я][^\W\d_]+)")

@@ -7,11 +7,9 @@ another_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fün
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from curate.gates.number_words import in_figures
-from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.words import count_words
 
 _ITEM = re.compile(r"(?m)^(?:[-*\u2022]|\(?\d{1,2}[.)])\s+\S")
@@ -40,24 +38,7 @@ def _items(text: str) -> int:
     return len(parts) if whole and all(count_words(part) <= _WORDS for part in parts) else 0
 
 
-@cache
-def _begins() -> re.Pattern[str]:
-    return re.compile(rf"\W*(?:{either(words_of('count_verbs'))})(?!\w)")
-
-
-@cache
-def _joined() -> re.Pattern[str]:
-    return re.compile(rf"\s+(?:{either(words_of('listing'))})\s+")
-
-
-@cache
-def _counted() -> re.Pattern[str]:
-    verbs, small, units = (either(words_of(name)) for name in ("count_verbs", "form_small", "of_a_text"))
-    return re.compile(
-        rf"\W*(?:(?:{verbs})\s+)(?:(?:{small})\s+)?(?P<number>\d{{1,2}})\s+(?!(?:{units})(?!\w))[^\W\d_]{{2,}}"
-    )
-
-
-@cache
-def _bounds() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{either(words_of('at_most') | words_of('at_least'))})(?!\w)")
+_begins = worded(r"\W*{count_verbs}(?!\w)")
+_joined = worded(r"\s+{listing}\s+")
+_counted = worded(r"\W*(?:{count_verbs}\s+)(?:{form_small}\s+)?(?P<number>\d{1,2})\s+(?!{of_a_text}(?!\w))[^\W\d_]{2,}")
+_bounds = worded(r"(?<!\w){at_most|at_least}(?!\w)")

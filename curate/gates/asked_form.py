@@ -17,6 +17,7 @@ from curate.gates.folding import fold
 from curate.gates.number_words import in_figures
 from curate.gates.phrases import any_of, says, words_of
 from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
@@ -100,26 +101,13 @@ def other_lines(asked: str, text: str, language: str) -> str:
 
 
 _LEAST, _MOST = 3, 20  # lines
-
-
-@cache
-def _of_lines() -> re.Pattern[str]:
-    """A number of lines at the start of a clause or behind a word such as `exactly`, which is no bound."""
-    exactly, lines = either(words_of("exactly")), either(words_of("lines_of_verse"))
-    bounds = either((*words_of("at_least"), *words_of("at_most")))
-    return re.compile(
-        rf"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w)(?:{exactly})\s?)((\d{{1,2}}) ?(?:{lines}))"
-        rf"(?![^\W\u3040-\u9fff])(?!\W*(?:{bounds}))"
-    )
-
-
+# A number of lines at the start of a clause or behind a word such as `exactly`, which is no bound.
+_of_lines = worded(
+    r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w){exactly}\s?)((\d{1,2}) ?{lines_of_verse})"
+    r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})"
+)
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")
-
-
-@cache
-def _one_asked() -> re.Pattern[str]:
-    ones, things = (either(words_of(name)) for name in ("only_one", "one_things"))
-    return re.compile(rf"(?<!\w)(?:{ones})\s(?:{things})(?!\w)")
+_one_asked = worded(r"(?<!\w){only_one}\s{one_things}(?!\w)")
 
 
 @cache

@@ -17,6 +17,7 @@ from curate.gates.frames import sentences
 from curate.gates.number_words import in_figures
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.words import count_words
 
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
@@ -132,6 +133,4 @@ def _counted() -> re.Pattern[str]:
     )
 
 
-@cache
-def _most() -> re.Pattern[str]:
-    return re.compile(rf"\W*(?:{either(words_of('at_most'))})(?![a-zß-öø-ÿа-я])")
+_most = worded(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")

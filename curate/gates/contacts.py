@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from curate.gates.content import in_code
 from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
@@ -14,7 +13,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import titled_behind
 from curate.gates.personal import SECRET, entropy, personal
 from curate.gates.phrases import says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
@@ -79,13 +78,10 @@ def _keys(text: str, given: str) -> Iterator[str]:
     yield from (word for word in _behind_a_word_for_one().findall(text) if word not in given and not _is_sample(word))
 
 
-@cache
-def _behind_a_word_for_one() -> re.Pattern[str]:
-    """A word of letters and digits right behind one for a secret: `password Autumn2021!`."""
-    return re.compile(
-        rf"(?<!\w)(?i:{either(words_of('secrets'))}) [\"'`\u201c\u00ab]?"
-        r"((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
-    )
+# A word of letters and digits right behind one for a secret: `password Autumn2021!`.
+_behind_a_word_for_one = worded(
+    r"(?<!\w)(?i:{secrets}) [\"'`\u201c\u00ab]?((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
+)
 
 
 def _is_mixed(key: str) -> bool:
@@ -98,10 +94,8 @@ def _is_sample(key: str) -> bool:
     return any(word in folded for word in words_of("sample_keys")) or len(set(folded[-16:])) < 6
 
 
-@cache
-def _of_providers() -> re.Pattern[str]:
-    """How keys of services begin, and as many letters as they have at least."""
-    return re.compile(rf"(?<![\w-])(?i:{either(words_of('key_prefixes'))})[\w.-]{{16,}}")
+# How keys of services begin, and as many letters as they have at least.
+_of_providers = worded(r"(?<![\w-])(?i:{key_prefixes})[\w.-]{16,}")
 
 
 def _kept(given: str, text: str, language: str) -> str:

@@ -11,8 +11,8 @@ import orjson
 from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import lexicon, says
+from curate.gates.phrases.worded import worded
 from curate.gates.unfinished import last_left, needs_no_stop, unbalanced
 from curate.gates.unfinished_code import broken_off
 from curate.gates.words import count_words, without_options
@@ -135,13 +135,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
 
 
 _SIGNS = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
-
-
-@cache
-def _begun_block() -> re.Pattern[str]:
-    """A last line of code behind which its block has to follow, or that breaks off in a word."""
-    blocks, halves = (either(words_of(name)) for name in ("code_blocks", "code_halves"))
-    return re.compile(rf"(?m)^[ \t]*(?:(?:{blocks})\b[^\n:]*:|(?:{halves}))\Z")
+# A last line of code behind which its block has to follow, or that breaks off in a word.
+_begun_block = worded(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
 
 
 def _code_end(given: str, text: str) -> str:

@@ -22,7 +22,7 @@ from curate.gates.number_words import cardinals, dates_named, in_figures, weekda
 from curate.gates.numbers import in_digits, in_words, joined_groups, mentions
 from curate.gates.opposites import opposed
 from curate.gates.phrases import any_of, lexicon, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.quoted import made_up_quote
 from curate.gates.units import changed_quantity, changed_unit, converted
 from curate.gates.words import count_words, of_each_word, stem_of
@@ -124,11 +124,7 @@ def _counted(text: str, given: str, language: str) -> str:
 
 
 _NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
-
-
-@cache
-def _counted_by() -> re.Pattern[str]:
-    return re.compile(rf"{_NUMERAL.pattern}+(?:[多余数个個]*)(?:{either(words_of('measures'))})")
+_counted_by = worded(_NUMERAL.pattern + "+(?:[多余数个個]*){measures}")
 
 
 def is_date(text: str) -> bool:
@@ -233,11 +229,8 @@ def _at_another_time(before: str, after: str) -> tuple[str, str] | None:
     return next(((here[number][0], there[number][0]) for number in moved), None) if len(both) > 1 else None
 
 
-@cache
-def _at_a_time() -> re.Pattern[str]:
-    """A number and, behind a word such as `at`, a time."""
-    noon = either((*words_of("noon"), *words_of("midnight")))
-    return re.compile(rf"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?(?:{either(words_of('at_time'))}) (\d+|(?:{noon})(?!\w))")
+# A number and, behind a word such as `at`, a time.
+_at_a_time = worded(r"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?{at_time} (\d+|{noon|midnight}(?!\w))")
 
 
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
@@ -275,13 +268,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
 
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
-
-
-@cache
-def clause_ends() -> re.Pattern[str]:
-    """What parts the clauses and the items of a text."""
-    marks = r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+"
-    return re.compile(rf"{marks}|(?<!\w)(?:{either(words_of('listing'))})(?!\w)")
+# What parts the clauses and the items of a text.
+clause_ends = worded(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
 
 
 def _numbers(text: str) -> frozenset[str]:

@@ -10,7 +10,6 @@ facts_of("Write a line. Facts: open since May", "free") == "open since May"
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from curate.gates.coverage import is_known_to, roots
 from curate.gates.facts import invented, numbers_beside_others
@@ -19,8 +18,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
 from curate.gates.numbers import NumberMentions, in_digits
-from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.promised import addressed, priced, promised
 from curate.gates.words import count_words
 from schemas.records import Pair
@@ -112,13 +110,11 @@ def _first_of(folded: str) -> tuple[str, str] | None:
     return (begun.lastgroup or "", begun[0].strip(" ,.!:;\"'")) if begun else None
 
 
-@cache
-def _begins() -> re.Pattern[str]:
-    """A yes or a no at the start, where a clause ends behind it."""
-    yes, no = (either(words_of(name)) for name in ("yes_first", "no_first"))
-    return re.compile(
-        rf"\W*(?:(?P<yes>{yes})|(?P<no>{no}))(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
-    )
+# A yes or a no at the start, where a clause ends behind it.
+_begins = worded(
+    r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
+    r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
+)
 
 
 def facts_of(message: str, kind: str) -> str:
@@ -130,9 +126,4 @@ def facts_of(message: str, kind: str) -> str:
     return labelled[1].strip() if labelled else ""
 
 
-@cache
-def _labelled() -> re.Pattern[str]:
-    labels = either(words_of("facts_named"))
-    return re.compile(
-        rf"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?(?:{labels})\s*[:\uff1a]\s*(\S[\s\S]{{7,}})\Z", re.IGNORECASE
-    )
+_labelled = worded(r"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE)

@@ -7,10 +7,8 @@ other_half("午後2時から", "from 2 am") == ("午後2", "2 am")
 from __future__ import annotations
 
 import re
-from functools import cache
 
-from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 
 _HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
 
@@ -33,7 +31,4 @@ def _halves(folded: str) -> dict[str, dict[str, str]]:
     return hours
 
 
-@cache
-def _half_before() -> re.Pattern[str]:
-    morning, later = (either(words_of(name)) for name in ("hour_before_noon", "hour_after_noon"))
-    return re.compile(rf"(?:(?P<a>{morning})|(?P<p>{later})) ?(?P<hour>\d{{1,2}})(?=[:时時点點시])")
+_half_before = worded(r"(?:(?P<a>{hour_before_noon})|(?P<p>{hour_after_noon})) ?(?P<hour>\d{1,2})(?=[:时時点點시])")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import any_of, lexicon, says, says_one, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import any_of, lexicon, says, says_one
+from curate.gates.phrases.worded import worded
 from curate.gates.words import content_words, count_words, stem_of, words
 from schemas.records import Pair
 
@@ -267,11 +266,7 @@ def _begins_to_ask(folded: str) -> bool:
     return bool(says("any", "question_starts", folded[:_STARTS]) and _starts().match(folded))
 
 
-@cache
-def _starts() -> re.Pattern[str]:
-    return re.compile(rf"\W*(?:{either(words_of('question_starts'))})(?!\w)")
-
-
+_starts = worded(r"\W*{question_starts}(?!\w)")
 _STARTS = 40  # characters in which a question begins
 _MORE = 4  # words by which a text may be longer than 1.6 times another
 _LONG = 30  # words of an input that a shorter output may sum up

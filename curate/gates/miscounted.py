@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
 from itertools import combinations
 from typing import Any
 
 from curate.gates.folding import fold
 from curate.gates.number_words import in_figures
-from curate.gates.phrases import is_one_of, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import is_one_of
+from curate.gates.phrases.worded import worded
 from curate.gates.units import CURRENCIES, quantities
 
 _AMOUNT = re.compile(r"(?<![\w.,/-])\d+(?:[.,]\d{1,2})?(?!\d|[.,/-]\d| ?%)")
@@ -86,8 +85,5 @@ def _stands(figures: str, number: float) -> bool:
     return re.search(rf"(?<![\d.,]){re.escape(_plain(number))}(?:[.,]0+)?(?![\d]|[.,]\d)", figures) is not None
 
 
-@cache
-def _numbering() -> re.Pattern[str]:
-    """The number of a room or a table, with no word behind it: `table 4 persons` counts them."""
-    places, number = either(words_of("numbered_places")), either(words_of("word_for_number"))
-    return re.compile(rf"(?<!\w)(?:{places})(?: ?(?:{number}))? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)")
+# The number of a room or a table, with no word behind it: `table 4 persons` counts them.
+_numbering = worded(r"(?<!\w){numbered_places}(?: ?{word_for_number})? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)")

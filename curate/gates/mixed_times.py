@@ -7,12 +7,11 @@ turned_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en"
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.number_words import dates_named
-from curate.gates.phrases import says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import says
+from curate.gates.phrases.worded import worded
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
 _MAY_BE_TIME = re.compile(r"\d[.:]\d\d")
@@ -54,14 +53,8 @@ def turned_move(before: str, after: str, language: str) -> tuple[str, str] | Non
     return (days[0][0], other[0][0]) if turned else None
 
 
-@cache
-def _from() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_from'))})\s*\Z")
-
-
-@cache
-def _to() -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)(?:{either(words_of('moved_to'))})\s*\Z")
+_from = worded(r"(?<!\w){moved_from}\s*\Z")
+_to = worded(r"(?<!\w){moved_to}\s*\Z")
 
 
 def _becomes(note: str) -> bool:

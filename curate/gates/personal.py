@@ -18,7 +18,7 @@ from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import anywhere, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.words import SPACED
 from schemas.records import Pair
 
@@ -58,18 +58,12 @@ _COUNTED = {**WORDS, "toxic": "insult"}
 ONE = {kind: f"{'an' if words[0] in 'eIi' else 'a'} {words}" for kind, words in _COUNTED.items()}
 REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
 _REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
-
-
-@cache
-def _named_secret() -> re.Pattern[str]:
-    """A word for a secret, what joins it to one, the secret, and whether anything of the sentence follows."""
-    names, verbs = (either(words_of(name)) for name in ("secrets", "is"))
-    joined = rf"(?P<sign>[\"']?\s*[:=：]\s*)|\s?(?:{verbs})\s*:?\s*"
-    return re.compile(
-        rf"(?:(?<![^\W_])|(?<=[\u3040-\u9fff]))(?:{names})(?:{joined})(?P<quote>[\"'«“]?)(?P<secret>[^\s\0\"'»”,;。、]+)"
-        rf"(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
-        re.IGNORECASE,
-    )
+# A word for a secret, what joins it to one, the secret, and whether anything of the sentence follows.
+_named_secret = worded(
+    r"(?:(?<![^\W_])|(?<=[\u3040-\u9fff])){secrets}(?:(?P<sign>[\"']?\s*[:=：]\s*)|\s?{is}\s*:?\s*)"
+    r"(?P<quote>[\"'«“]?)(?P<secret>[^\s\0\"'»”,;。、]+)(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
+    re.IGNORECASE,
+)
 
 
 @cache

@@ -6,11 +6,10 @@ promised("the lamp flickers", "We will refund the full price.", "en") == "refund
 from __future__ import annotations
 
 import re
-from functools import cache
 
 from curate.gates.frames import sentences
-from curate.gates.phrases import says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import says
+from curate.gates.phrases.worded import worded
 
 
 def priced(given: str, text: str) -> str:
@@ -27,25 +26,18 @@ def addressed(given: str, text: str) -> str:
     return ""
 
 
-@cache
-def _addresses() -> re.Pattern[str]:
-    first, last, joined = (either(words_of(name)) for name in ("streets_first", "streets_last", "streets_joined"))
-    return re.compile(
-        rf"(?<!\w)\d{{1,4}},? (?:{first}) [^\W\d]{{2,}}"
-        rf"|(?<!\w)\d{{1,4}}[a-z]? (?:[^\W\d]+ ){{1,2}}(?:{last})(?!\w)"
-        rf"|(?<!\w)(?:{first}) [^\d\n,.;:!?]{{2,30}},? (?:n[.\u00ba\u00b0]* ?)?\d{{1,4}}(?![\d.,:%]|\s?[\u20ac$])"
-        rf"|[^\W\d]{{3,}}(?:{joined}) \d{{1,4}}(?![\d.:%])"
-    )
-
-
+_addresses = worded(
+    r"(?<!\w)\d{1,4},? {streets_first} [^\W\d]{2,}"
+    r"|(?<!\w)\d{1,4}[a-z]? (?:[^\W\d]+ ){1,2}{streets_last}(?!\w)"
+    r"|(?<!\w){streets_first} [^\d\n,.;:!?]{2,30},? (?:n[.\u00ba\u00b0]* ?)?\d{1,4}(?![\d.,:%]|\s?[\u20ac$])"
+    r"|[^\W\d]{3,}{streets_joined} \d{1,4}(?![\d.:%])"
+)
 _IN_CODE = re.compile(r"`[^`\n]+`")
 _NUMBER = re.compile(r"\d+")
 
 
-@cache
-def _amount() -> re.Pattern[str]:
-    sign, name = r"[$\u20ac\u00a3\u00a5\u20b9\u5186\u5143\uc6d0]", either(words_of("currencies"))
-    return re.compile(rf"{sign}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{sign}|(?:{name})(?!\w))")
+_SIGN = r"[$\u20ac\u00a3\u00a5\u20b9\u5186\u5143\uc6d0]"
+_amount = worded(rf"{_SIGN}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{_SIGN}|{{currencies}}(?!\w))")
 
 
 def promised(given: str, text: str, language: str) -> str:

@@ -22,6 +22,7 @@ from curate.gates.folding import fold
 from curate.gates.number_words import in_figures
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.units import Quantity, in_base, quantities
 
 _HALF = re.compile(r"(?<!\w)半(?=[^\W\d])")
@@ -87,10 +88,7 @@ def wrong_end(given: str, text: str, language: str) -> str:
     return "" if fits or minutes != int(minutes) else wrong
 
 
-@cache
-def _asks_for_end() -> re.Pattern[str]:
-    no_letter, asked = r"(?<![^\W\u0e00-\u9fff\uac00-\ud7a3])", "[?\u061f\uff1fか]"
-    return re.compile(rf"{no_letter}(?:{either(words_of('asks_end'))})[^.?!\u061f\uff1f]{{0,20}}{asked}")
+_asks_for_end = worded(r"(?<![^\W\u0e00-\u9fff\uac00-\ud7a3]){asks_end}[^.?!\u061f\uff1f]{0,20}[?\u061f\uff1fか]")
 
 
 def _seconds(quantity: Quantity) -> float:

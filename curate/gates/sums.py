@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from itertools import product
 from operator import add, mul, sub, truediv
 
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
 from schemas.records import Pair
 
@@ -36,14 +34,11 @@ _SIGNS: Mapping[str, Callable[[float, float], float]] = {
 }  # fmt: skip
 
 
-@cache
-def _before() -> re.Pattern[str]:
-    """What makes an equation a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number
-    before a fraction, a command of LaTeX, a sign in words."""
-    return re.compile(
-        rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+"
-        rf"|\d\s+(?:{either(words_of('operators'))})\s+)\Z"
-    )
+# What makes an equation a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number before
+# a fraction, a command of LaTeX, a sign in words.
+_before = worded(
+    rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+|\d\s+{{operators}}\s+)\Z"
+)
 
 
 def sums(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
@@ -99,17 +94,12 @@ def _wrong_in_words(text: str, given: str) -> str:
 
 
 _WORDS_FOR = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
-
-
-@cache
-def _told_in_words() -> re.Pattern[str]:
-    words = "|".join(rf"(?P<{name}>{either(words_of(name))})" for name in _WORDS_FOR)
-    return re.compile(
-        rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+(?:{words})\s+(?P<second>{_DIGITS})"
-        rf"\s+(?:{either(words_of('equals'))})\s+(?P<result>{_DIGITS})"
-        rf"(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
-        re.IGNORECASE,
-    )
+_told_in_words = worded(
+    rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+"
+    r"(?:(?P<sum_plus>{sum_plus})|(?P<sum_minus>{sum_minus})|(?P<sum_times>{sum_times})|(?P<sum_divided>{sum_divided}))"
+    rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
+    re.IGNORECASE,
+)
 
 
 def _wrong_share(text: str, given: str) -> str:
@@ -129,13 +119,10 @@ def _wrong_share(text: str, given: str) -> str:
     return ""
 
 
-@cache
-def _share_of() -> re.Pattern[str]:
-    of, equals = (either(words_of(name)) for name in ("share_of", "equals"))
-    return re.compile(
-        rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+(?:{of})\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
-        rf"\s*(?:=|(?:{equals})(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
-    )
+_share_of = worded(
+    rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+{{share_of}}\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
+    rf"\s*(?:=|{{equals}}(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
+)
 
 
 def _holds(left: str, right: str) -> bool:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.worded import worded
 
 _WHOLE_WORD = re.compile(r"\w+")
 _QUOTES = "'\"\u2018\u201c\u00ab\u300c"
@@ -45,10 +43,7 @@ def last_left(given: str, text: str) -> str:
     return next((words[-1] for words in lists if _all_but_the_last(words, there)), "")
 
 
-@cache
-def _names_listed() -> re.Pattern[str]:
-    name = r"[^\W\d_a-z]\w{3,}"
-    return re.compile(rf"{name}(?:, {name})+,? (?:{either(words_of('listing'))}) {name}(?!\w)")
+_names_listed = worded(r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? {listing} [^\W\d_a-z]\w{3,}(?!\w)")
 
 
 def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:

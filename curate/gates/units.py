@@ -35,43 +35,8 @@ _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[0-9]+|[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
 # Letters that are a unit behind a number in every text; others of two letters or less may be a word.
-SHORT = frozenset(
-    [
-        "g",
-        "kg",
-        "mg",
-        "km",
-        "cm",
-        "mm",
-        "ml",
-        "cl",
-        "dl",
-        "ft",
-        "lb",
-        "oz",
-        "h",
-        "l",
-        "kw",
-        "gb",
-        "mb",
-        "tb",
-        "kb",
-        "w",
-        "ha",
-        "zł",
-        "kč",
-        "кг",
-        "г",
-        "км",
-        "см",
-        "мм",
-        "ч",
-        "л",
-        "м",
-        "т",
-        "र",
-    ]
-)
+_SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र"
+SHORT = frozenset(_SHORT.split())
 _ORDINAL = "°"  # 2° giorno: without a letter behind it, it may be no degree
 _BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 

@@ -33,13 +33,7 @@ _STAGE = click.Choice(("generate", "curate", "review", "train", "evaluate"))
 @max_usd_option
 @on_project
 def command(
-    session: Session,
-    no_review: bool,
-    retry_failed: bool,
-    first: str,
-    until: str | None,
-    batch: bool,
-    max_usd: float | None,
+    session: Session, *, no_review: bool, first: str, until: str | None, max_usd: float | None, **generating: bool
 ) -> int:
     """Do every stage that is not done yet, in order, then write report.html.
 
@@ -57,8 +51,7 @@ def command(
     with session.store(project, max_usd=max_usd) as store:
 
         def do_and_show(name: str) -> CommandOutcome:
-            options = {"batch": batch, "retry_failed": retry_failed} if name == "generate" else {}
-            outcome = do(session, stage(name), project, store, **options)
+            outcome = do(session, stage(name), project, store, **(generating if name == "generate" else {}))
             if session.write_json is None:
                 session.show(*screen_of(typed, stage(name), outcome), "")
             return outcome

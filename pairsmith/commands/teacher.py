@@ -27,18 +27,7 @@ def command() -> None:
 @click.option("--check", is_flag=True, help="Stop it again as soon as it has answered one request.")
 @click.argument("more", nargs=-1, metavar="[-- VLLM-ARGUMENT...]")
 @on_project
-def up(
-    session: Session,
-    model: str | None,
-    port: int,
-    host: str,
-    lora: tuple[str, ...],
-    structured_output: str | None,
-    python: str | None,
-    gpu: bool | None,
-    check: bool,
-    more: tuple[str, ...],
-) -> None:
+def up(session: Session, *, model: str | None, check: bool, **options: Any) -> None:
     """Start a vLLM with a model, wait until it has answered a request, and keep it until Ctrl-C.
 
     The first time, a Python for it is made (CPU build 3 GB, GPU build 12 GB). A spec that says `[teacher] vllm =
@@ -52,15 +41,14 @@ def up(
 
     if model is None:
         settings = session.project().spec.teacher
-        model, python, more = settings.vllm, python or settings.vllm_python, (*settings.vllm_args, *more)
+        model, options["python"] = settings.vllm, options["python"] or settings.vllm_python
+        options["more"] = (*settings.vllm_args, *options["more"])
     if model is None:
         raise UsageError("no model is named.", fix="Write pairsmith teacher up --model Qwen/Qwen3-8B, for example.")
 
-    options: dict[str, Any] = {"python": python, "port": port, "host": host, "lora": lora, "gpu": gpu, "more": more}
-
     async def serve() -> None:
         with session.stopping.draining() as stop:
-            starting = vllm(model, structured_output=structured_output, say=session.say, **options)
+            starting = vllm(model, say=session.say, **options)
             entering, stopped = asyncio.ensure_future(starting.__aenter__()), asyncio.ensure_future(stop.wait())
             try:
                 await asyncio.wait((entering, stopped), return_when=asyncio.FIRST_COMPLETED)

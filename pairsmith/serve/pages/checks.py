@@ -12,7 +12,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from pairsmith.new_project import keys_for_base
 from pairsmith.serve.pages.figures import Snapshot
-from pairsmith.style.reasons import SENTENCES
+from pairsmith.style.reasons import OF_GATES, SENTENCES
 from schemas.errors import UsageError
 from schemas.project import Project
 from schemas.spec.curate import GateSettings
@@ -20,28 +20,12 @@ from schemas.spec.train import SplitSettings
 from schemas.step_names import By
 
 MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
-_OF_GATES = {
-    "repetition": "It repeats itself.",
-    "preamble": "It begins or ends with talk around the answer.",
-    "encoding": "Its characters are damaged.",
-    "fenced": "The whole text stands in a code fence.",
-    "broken_json": "It begins like JSON and is none.",
-    "lost_content": "A number, a quotation or the subject of the input is gone.",
-    "invented": "It holds a number or a date that the input does not have.",
-    "contacts": "It holds an address, a link or a phone number that the input does not have.",
-    "limits": "What the input denies, limits or asks is not in it.",
-    "sums": "A sum in it is wrong.",
-    "instructed": "It has not the form, the register or the addressee that was asked for.",
-    "facts": "It does not keep to what its message notes down for it.",
-    "values": "A value of the record does not stand in the text.",
-    "translated": "A part of it is not translated.",
-}
 _NAMES = """
     repetition echo preamble thinking placeholder encoding cut fenced broken_json answered lost_content language
     mixed_language invented contacts invented_name swapped limits sums instructed facts injection toxic pii values
     translated"""
 # A gate that is called as its reason is says the same of a check as of a row.
-ABOUT = {name: _OF_GATES.get(name) or SENTENCES[name] for name in _NAMES.split()}
+ABOUT = {name: OF_GATES.get(name) or SENTENCES[name] for name in _NAMES.split()}
 _REPEATS = "duplicates"
 _WORDS = {"least_words": "min_words", "most_words": "max_words"}
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Request
+from pydantic import Field
 from starlette.datastructures import UploadFile
 
 from pairsmith.new_project import with_base, write_project
@@ -37,64 +38,44 @@ from synth.seed_rows import refuse_other
 from synth.seeds import read_seeds
 
 PASTED = "seeds.txt"
-_SPEC = """# A pairsmith project. `pairsmith docs spec` describes every key.
+_SPEC = Path(__file__).with_name("starter.toml").read_text(encoding="utf-8")
 
-[task]
-name = "my-task"
-# What the tuned model will be told, in production too: short, because training teaches the rest.
-system = "Rewrite the input in the house style."
-# The whole house style, told to the teacher. Write what a stranger could check in the output.
-style = "Rewrite the input."
 
-# What your users would type.
-[[seeds]]
-path = "seeds/seeds.txt"
-
-[teacher]
-url = "embedded"
-model = "smollm2-135m-instruct"
-
-[generate.forward]
-n = 4  # candidates for every seed
-sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
-
-[curate.select]
-best = 1  # of the candidates of one seed, keep the best
-
-[evaluate]
-sampling = { temperature = 0.7, top_p = 0.95, max_tokens = 128 }
-"""
+Lines = Annotated[str, Field(max_length=20_000)]
+Short = Annotated[str, Field(max_length=10)]
 
 
 class Wish(NamedTuple):
-    """The task as the form of a new project has it. An empty `kind` leaves it to the columns of a file; `labels` are
-    lines, each with its definition after a colon; `schema` is JSON. `lines` is what a line of text is, `encoding` that
-    of a file that does not show its own."""
+    """What the form of a new project has, beside a file; `chosen_before` names the file of one that was sent before. An
+    empty `kind` leaves it to the columns of the file; `labels` are lines, each with its definition after a colon;
+    `schema` is JSON. `lines` is what a line of text is, `encoding` that of a file that does not show its own."""
 
+    name: Annotated[str, Field(max_length=100)] = ""
+    pasted: Annotated[str, Field(max_length=900_000)] = ""
+    example: Annotated[str, Field(max_length=100)] = ""
+    chosen_before: Annotated[str, Field(max_length=200)] = ""
     kind: KindName | Literal[""] = ""
-    style: str = ""
-    language: str = ""
-    labels: str = ""
-    schema: str = ""
-    to: str = ""
+    style: Lines = ""
+    language: Short = ""
+    labels: Lines = ""
+    schema: Annotated[str, Field(max_length=100_000)] = ""
+    to: Short = ""
     lines: Literal["input", "output"] = "input"
-    encoding: str = ""
+    encoding: Annotated[str, Field(max_length=40)] = ""
 
 
-def new_project(
-    request: Request, caller: Caller, *, name: str, wish: Wish, seeds: tuple[str, bytes] | None, example: str
-) -> str:
-    """Make the project and give its slug. Its title is `name`, of which nothing may stand in an address. Raises
+def new_project(request: Request, caller: Caller, wish: Wish, seeds: tuple[str, bytes] | None) -> str:
+    """Make the project and give its slug. Its title is its name, of which nothing may stand in an address. Raises
     UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    title = name.strip()
+    title = wish.name.strip()
     if not title or not title.isprintable():
         what = "it has a character that cannot be printed" if title else "the name of the project is missing"
         raise UsageError(f"{what}.", where="name", fix="Write one, such as my-prompts.")
     there = set(state_of(request).workspace.projects())
     free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
     slug = slug_of(title) or next(free)
-    if example:
-        new_project_in(request, caller, NewProject(name=slug, example=example))
+    if wish.example:
+        new_project_in(request, caller, NewProject(name=slug, example=wish.example))
     else:
         _made_of(request, caller, slug, wish, seeds)
     if title != slug:

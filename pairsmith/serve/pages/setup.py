@@ -6,11 +6,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import File, Form, Request, Response, UploadFile
-from starlette import datastructures
-from starlette.datastructures import FormData
+from fastapi import Request, Response
+from starlette.datastructures import FormData, UploadFile
 
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
@@ -27,7 +26,18 @@ from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import Wish, given_seeds, keep_columns, keep_seeds, new_project, room_of
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
 from pairsmith.serve.pages.run import positive
-from pairsmith.serve.pages.shell import DONE, Sent, gone_to, page_router, project_page, render, shown_problem, texts_of
+from pairsmith.serve.pages.shell import (
+    DONE,
+    Sent,
+    gone_to,
+    page_router,
+    project_page,
+    render,
+    shown_problem,
+    texts_of,
+    typed_as,
+    upload_in,
+)
 from pairsmith.serve.pages.teacher_form import (
     PRICES,
     lost_a_price,
@@ -42,7 +52,7 @@ from pairsmith.serve.problems import status_of
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import between, count
 from schemas.errors import InputError, PairsmithError, UsageError
-from schemas.kinds import KINDS, KindName
+from schemas.kinds import KINDS
 from schemas.money import dollars
 from schemas.project import Project
 from schemas.records import Receipt
@@ -54,6 +64,7 @@ _SHOWN = 20
 _FIRST = 8
 _EXAMPLES = 8
 _COMPARED = 5_000  # seeds that are compared with those of the test while a page waits
+_BLANK = Wish()
 
 
 @router.get("/new", name="page_new")
@@ -62,8 +73,7 @@ def new(caller: Editor, request: Request) -> Response:
     return _new(request, caller)
 
 
-def _new(request: Request, caller: Caller, error: PairsmithError | None = None, **given: str) -> Response:
-    blank = {"name": "", "pasted": "", **Wish()._asdict()}
+def _new(request: Request, caller: Caller, wish: Wish = _BLANK, error: PairsmithError | None = None) -> Response:
     return render(
         request,
         "new",
@@ -73,7 +83,7 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
         heading="A new project begins with what you have: inputs, finished outputs, or pairs of both.",
         error=error,
         readings=readings_of(error),
-        given={**blank, **given},
+        given=wish,
         kinds=KINDS,
         lines=LINES,
         examples=EXAMPLES,
@@ -83,42 +93,26 @@ def _new(request: Request, caller: Caller, error: PairsmithError | None = None, 
 
 
 @router.post("/new", name="page_make", max_body_size=UPLOAD_BYTES + 100_000)
-def make(
-    caller: Editor,
-    request: Request,
-    name: Annotated[str, Form(max_length=100)] = "",
-    style: Annotated[str, Form(max_length=20_000)] = "",
-    kind: Annotated[KindName | Literal[""], Form()] = "",
-    language: Annotated[str, Form(max_length=10)] = "",
-    labels: Annotated[str, Form(max_length=20_000)] = "",
-    answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
-    to: Annotated[str, Form(max_length=10)] = "",
-    lines: Annotated[Literal["input", "output"], Form()] = "input",
-    encoding: Annotated[str, Form(max_length=40)] = "",
-    pasted: Annotated[str, Form(max_length=900_000)] = "",
-    example: Annotated[str, Form(max_length=100)] = "",
-    file: Annotated[UploadFile | None, File()] = None,
-    chosen_before: Annotated[str, Form(max_length=200)] = "",
-) -> Response:
+def make(caller: Editor, request: Request, form: Sent) -> Response:
     """Make it and go on with its setup; what was written or chosen stays in the form if it cannot be made."""
-    of_another_file = file is not None and bool(file.filename)  # the choice was made for the one before
-    wish = Wish(kind, style, language, labels, answer_schema, to, lines, "" if of_another_file else encoding)
+    upload = upload_in(form)
+    wish = typed_as(Wish, texts_of(form))
+    wish = wish._replace(encoding="") if upload else wish  # the choice was made for the file before
     try:
-        seeds = None if example else _given(request, caller, pasted, file, chosen_before)
-        slug = new_project(request, caller, name=name, wish=wish, seeds=seeds, example=example)
+        seeds = None if wish.example else _given(request, caller, wish.pasted, upload, wish.chosen_before)
+        slug = new_project(request, caller, wish, seeds)
     except PairsmithError as error:
-        return _new(request, caller, error, name=name, pasted=pasted, **wish._asdict())
+        return _new(request, caller, wish, error)
     chosen.forget(request, caller)
     request.state.changed = {"project": slug}
     return gone_to(f"/p/{slug}/setup")
 
 
 def _given(
-    request: Request, caller: Caller, pasted: str, file: datastructures.UploadFile | None, chosen_before: str
+    request: Request, caller: Caller, pasted: str, upload: UploadFile | None, chosen_before: str
 ) -> tuple[str, bytes]:
     """Name and content of the seeds: a file is kept, for a form that is sent again. Raises InputError where there are
     none, or two."""
-    upload = file if file and file.filename else None
     if upload:
         seeds = given_seeds("", upload)
         chosen.keep(request, caller, *seeds)
@@ -330,10 +324,9 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
         held = state_of(request).workspace.project(project)
         meanwhile.check(held.spec, step, texts.get("seen"))
         if step == "seeds":
-            file = form.get("file")
-            upload = None if file is None or isinstance(file, str) else file
+            upload = upload_in(form)
             given = _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
-            encoding = "" if upload and upload.filename else texts.get("encoding", "")  # chosen for the one before
+            encoding = "" if upload else texts.get("encoding", "")  # chosen for the one before
             keep_seeds(request, caller, project, *given, encoding)
             chosen.forget(request, caller)
         elif step == "columns":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -17,8 +17,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.datastructures import FormData, ImmutableMultiDict
+from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -39,6 +40,7 @@ from schemas.wording import capital
 _HERE = Path(__file__).parent.parent
 _STYLE = Path(charts.__file__).parent
 CORRECT = "Correct it and send it again."
+Typed = TypeVar("Typed", bound=tuple[object, ...])
 _FILES = {
     "page.css": (_STYLE / "page.css", "text/css; charset=utf-8"),
     "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
@@ -94,6 +96,21 @@ Sent = Annotated[FormData, Depends(_sent)]
 def texts_of(form: FormData) -> ImmutableMultiDict[str, str]:
     """What was typed into a form, without its files."""
     return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+
+
+def typed_as(fields: type[Typed], texts: Mapping[str, str]) -> Typed:
+    """What was typed into the fields of a form; an empty one has its default. Raises UsageError."""
+    filled = {name: texts[name] for name in fields.__annotations__ if texts.get(name)}
+    try:
+        return TypeAdapter(fields).validate_python(filled)
+    except ValidationError as wrong:
+        raise misused(wrong.errors(), fix=CORRECT) from None
+
+
+def upload_in(form: FormData) -> UploadFile | None:
+    """The file that was chosen in a form."""
+    file = form.get("file")
+    return file if isinstance(file, UploadFile) and file.filename else None
 
 
 def page_router() -> APIRouter:

@@ -4,31 +4,25 @@ A gate of a user's own may have a reason called `leak` too: it is renamed only w
 said it, and in the sums of a curation that had this step (`run` sums up such a curation).
 """
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
+
+from schemas.store.migrations.steps import rewrite
 
 revision = "0006"
 down_revision = "0005"
-branch_labels = None
-depends_on = None
 
 _STEP = ("pool/leak@1", "pool/contamination@1")
 _CODE = ("leak", "contamination")
-_CHUNK = 2_000
 
 
 def upgrade() -> None:
-    verdicts = sa.table("verdicts", sa.column("by"), sa.column("position"), sa.column("body"))
-    _rewrite(verdicts, verdicts.c.by == _STEP[0], lambda body: _renamed(body, "by"), by=_STEP[1])
-    states = sa.table("row_states", sa.column("code"), sa.column("position"), sa.column("body"))
-    here = (states.c.code == _CODE[0]) & states.c.body.contains(f'"{_STEP[0]}"')
-    _rewrite(states, here, lambda body: _renamed(body, "step"), code=_CODE[1])
-    receipts = sa.table("receipts", sa.column("command"), sa.column("position"), sa.column("body"))
-    _rewrite(receipts, receipts.c.command.in_(("curate", "run")), _receipt)
+    by, code, body, command = (sa.column(name, sa.Text()) for name in ("by", "code", "body", "command"))
+    rewrite("verdicts", lambda body: _renamed(body, "by"), by == _STEP[0], by=_STEP[1])
+    here = (code == _CODE[0]) & body.contains(f'"{_STEP[0]}"')
+    rewrite("row_states", lambda body: _renamed(body, "step"), here, code=_CODE[1])
+    rewrite("receipts", _receipt, command.in_(("curate", "run")))
 
 
 def _renamed(body: dict[str, Any], step: str) -> None:
@@ -51,21 +45,3 @@ def _receipt(body: dict[str, Any]) -> None:
         name = _CODE[1] if code == _CODE[0] else code
         reasons[name] = reasons.get(name, 0) + count
     body["reasons"] = reasons
-
-
-def _rewrite(
-    table: sa.TableClause, where: sa.ColumnElement[bool], change: Callable[[dict[str, Any]], None], **columns: str
-) -> None:
-    """Change the JSON of the rows that `where` names, and their `columns`, a chunk at a time."""
-    connection, c = op.get_bind(), table.c
-    values = {"body": sa.bindparam("changed"), **columns}
-    update = sa.update(table).where(c.position == sa.bindparam("row")).values(values)
-    query, last = sa.select(c.position, c.body).where(where).order_by(c.position).limit(_CHUNK), -1
-    while rows := connection.execute(query.where(c.position > last)).all():
-        changed = []
-        for position, text in rows:
-            body = json.loads(text)
-            change(body)
-            changed.append({"row": position, "changed": json.dumps(body, ensure_ascii=False, separators=(",", ":"))})
-        connection.execute(update, changed)
-        last = rows[-1].position

@@ -11,8 +11,6 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
-branch_labels = None
-depends_on = None
 
 _CHUNK = 2_000
 _HERE = ("http://127.0.0.1", "http://localhost", "http://[::1]")

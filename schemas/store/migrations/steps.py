@@ -1,0 +1,44 @@
+"""Steps that several migrations take. They stay as they are, like the migrations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+_CHUNK = 2_000  # rows
+
+
+def make_records(name: str) -> None:
+    """A table of records that are found by their id."""
+    op.create_table(
+        name,
+        sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("id", sa.Text, nullable=False),
+        sa.Column("body", sa.Text, nullable=False),
+        sa.UniqueConstraint("id", name=f"uq_{name}"),
+    )
+
+
+def rewrite(
+    name: str, change: Callable[[dict[str, Any]], None], where: sa.ColumnElement[bool] | None = None, **columns: str
+) -> None:
+    """Change the JSON of the rows of a table that `where` names, and their `columns`, a chunk at a time."""
+    connection, position, body = op.get_bind(), sa.column("position", sa.BigInteger()), sa.column("body", sa.Text())
+    table = sa.table(name, position, body, *map(sa.column, columns))
+    update = sa.update(table).where(position == sa.bindparam("row")).values(body=sa.bindparam("changed"), **columns)
+    query = sa.select(position, body).select_from(table).order_by(position).limit(_CHUNK)
+    query = query if where is None else query.where(where)
+    last = -1
+    while rows := connection.execute(query.where(position > last)).all():
+        changed = []
+        for at, text in rows:
+            record = json.loads(text)
+            change(record)
+            text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+            changed.append({"row": at, "changed": text})
+        connection.execute(update, changed)
+        last = rows[-1].position
