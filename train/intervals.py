@@ -21,9 +21,8 @@ and at least `n`. Everything below reckons with that *effective* number:
 
 `bench/proof` simulates how often these hold what they promise, beside the percentile bootstrap and the t interval.
 
-Not covered: seeds that are no random sample of the inputs the model will meet; seeds that belong together without a word
-of it (parts of one document: in fours that share their difficulty the intervals hold in some 80 % of cases); a second
-training run.
+Not covered: seeds that are no random sample of the inputs the model will meet; seeds that belong together where no
+group says so (in fours that share their difficulty the intervals hold in some 80 % of cases); a second training run.
 """
 
 from __future__ import annotations
@@ -37,6 +36,10 @@ from schemas.records import Record
 
 if TYPE_CHECKING:
     from train.limits import Bounds
+
+
+ALONE: Mapping[str, str] = {}
+"""The groups of seeds that belong to none."""
 
 
 class Interval(Record):

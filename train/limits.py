@@ -22,9 +22,7 @@ class Bounds(NamedTuple):
     high: Floats
 
 
-def share_limits(
-    hits: Floats, totals: Floats, level: float = 0.95, *, groups: Sequence[str] | None = None
-) -> Bounds:
+def share_limits(hits: Floats, totals: Floats, level: float = 0.95, *, groups: Sequence[str] | None = None) -> Bounds:
     """`share` for many sets of seeds at once: counts are (..., seeds)."""
     effective = _effective(together(hits, groups), together(totals, groups), level, grouped=groups is not None)
     return score_limits(hits.sum(-1) / totals.sum(-1), effective, level)
