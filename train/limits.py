@@ -135,6 +135,11 @@ def _effective(hits: Floats, totals: Floats, level: float, *, grouped: bool = Fa
     return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
 
 
+def few_groups(groups: int, level: float = 0.95) -> float:
+    """By how much fewer answers they are worth for their spread having been estimated: squared normal by Student's."""
+    return 1.0 if groups < 2 else (_normal_quantile(level) / student_quantile(groups - 1, level)) ** 2
+
+
 def _correlation(a: Floats, b: Floats) -> Floats:
     """The correlation over seeds of what is left beside the shares, shrunk; 0 where one side does not vary."""
     seeds = a.shape[-1]

@@ -311,9 +311,9 @@ class Evaluation(Record):
         return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
 
     @property
-    def apart(self) -> int:
-        """How many inputs, or groups of them, stand by themselves."""
-        return self.seeds - len(self.groups) + len({*self.groups.values()})
+    def of_groups(self) -> str:
+        """` of 16 groups` where inputs belong together, one that stands alone being a group; else nothing."""
+        return f" of {self.seeds - len(self.groups) + len({*self.groups.values()})} groups" if self.groups else ""
 
     def system(self, name: str) -> SystemResult:
         """The system of that name, merged or not."""

@@ -25,7 +25,7 @@ from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.checks import is_reference, values_of
 from train.intervals import ALONE, grouped, share
-from train.limits import score_limits, share_limits, together
+from train.limits import few_groups, score_limits, share_limits, together
 from train.reference_result import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
@@ -64,7 +64,7 @@ def against_references(
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
         counts = np.moveaxis(together(np.moveaxis(counts, 0, -1), of_ids), -1, 0)
-        return result.model_copy(update={"macro_f1": _mean_of_labels(counts), "confusion": table})
+        return result.model_copy(update={"macro_f1": _mean_of_labels(counts, of_ids is not None), "confusion": table})
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
         return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given, of_ids)})
@@ -82,7 +82,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) ->
     return MeanEstimate(value=value, low=low, high=high)
 
 
-def _mean_of_labels(of_inputs: np.ndarray) -> MeanEstimate:
+def _mean_of_labels(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     """Macro F1 of counts by input, or by group of them. What leaving one out changes says how many answers it is worth
     (jackknife).
 
@@ -95,6 +95,7 @@ def _mean_of_labels(of_inputs: np.ndarray) -> MeanEstimate:
     value, left = float(scores.mean()), np.array([_f1_of_labels(whole - one).mean() for one in of_inputs])
     variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
     worth = value * (1 - value) / variance if variance else float(inputs)
+    worth *= few_groups(inputs) if are_groups else 1.0
     _, low, high = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
     asked = (of_inputs.sum(axis=2) > 0).sum(axis=0)
     _, lows, highs = score_limits(scores, asked[asked > 0].astype(np.float64))

@@ -183,6 +183,7 @@ def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
 def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _numbers(_gaps(evaluation, other))
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
+    there += evaluation.of_groups
     if (both := _compared(evaluation, other)) < evaluation.seeds:
         there = f"tuned and {other.label} both answered {both} of {evaluation.seeds} test inputs"
     sentences = {
@@ -217,6 +218,7 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
         least_more, mode = min(more, default=(evaluation.seeds, ""))
         lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), least_more)
         inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
+        inputs += " of other groups" if evaluation.groups else ""
         if how == "few":
             return f"there {inputs}"
         return f"there {inputs}, if the {mode}difference from {other.label} stays as it is"
