@@ -146,6 +146,22 @@ def seeds_for(gap: Interval) -> int | None:
     return math.ceil(gap.seeds * (margin / gap.estimate) ** 2)
 
 
+def errors_long(p_value: float) -> float:
+    """How many standard errors from zero a two-sided p is."""
+    return -NormalDist().inv_cdf(max(p_value, 1e-300) / 2)
+
+
+def confirmed_at(p_value: float | None, p_holm: float | None) -> float:
+    """How many standard errors long a difference has to be, so that its p, adjusted as this one is, is at most 0.05."""
+    return errors_long(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
+
+
+def shortfall(p_value: float | None, p_holm: float | None) -> float:
+    """How many times as many seeds would let the adjusted test confirm a difference that stays as it is."""
+    here = errors_long(p_value or 1.0)
+    return (confirmed_at(p_value, p_holm) / here) ** 2 if here > 0 else 1.0
+
+
 def student_quantile(freedom: int, level: float) -> float:
     """Student's quantile: exact for one and two degrees of freedom, beyond them the series of Abramowitz and Stegun
     (26.7.5), which errs by less than 0.3 % at a level of 0.95."""
