@@ -116,10 +116,12 @@ def _effective(hits: Floats, totals: Floats, level: float, *, grouped: bool = Fa
     """The number of independent answers with the same information: at least the seeds (Kish), at most the answers.
 
     Groups of seeds may differ in size, and few of them may hold all that passed: how alike their answers are is then
-    known from as many groups as the sum of squares has terms of weight, (sum e^2)^2 / sum e^4 (Satterthwaite)."""
+    known from as many as have weight in the sum of squares, (sum e^2)^2 / sum e^4 (Satterthwaite), less what unequal
+    sizes take of that. `least` is that of the sizes alone."""
     estimate, z = hits.sum(-1) / totals.sum(-1), _normal_quantile(level)
     seeds, answers = hits.shape[-1], totals.sum(-1)
-    least: Floats = answers**2 / (totals**2).sum(-1)
+    squares = (totals**2).sum(-1)
+    least: Floats = squares**2 / (totals**4).sum(-1) if grouped else answers**2 / squares
     if seeds == 1:
         return least
     spread = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
@@ -129,7 +131,7 @@ def _effective(hits: Floats, totals: Floats, level: float, *, grouped: bool = Fa
     if grouped:
         apart = (hits - estimate[..., None] * totals) ** 2
         terms = apart.sum(-1) ** 2 / np.where(known, (apart**2).sum(-1), 1.0)
-        freedom = np.clip(np.floor(terms + 1e-9).astype(int) - 1, 1, seeds - 1)
+        freedom = np.clip(np.floor(terms * least / seeds + 1e-9).astype(int) - 1, 1, seeds - 1)
     quantiles = {int(of): student_quantile(int(of), level) for of in np.unique(freedom)}
     few = (z / np.vectorize(quantiles.__getitem__, otypes=[np.float64])(freedom)) ** 2
     return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
