@@ -199,7 +199,7 @@ def test_inputs_that_belong_together_prove_less() -> None:
     base = [output("base", f"s{i:02}", 0, i >= 10) for i in range(30)]
     of_threads = {f"s{i:02}": f"thread {i // 4}" for i in range(30)}
     alone, grouped = compare(tuned, base), compare(tuned, base, groups=of_threads)
-    assert (alone.p_value, grouped.p_value) == (2 / 2**10, 2 / 2**3)
+    assert (alone.p_value, grouped.p_value) == (pytest.approx(2 / 2**10), pytest.approx(2 / 2**3))
     assert adjusted([alone])[0].outcome == "better"
     assert adjusted([grouped])[0].outcome == "inconclusive"
     assert grouped.difference is not None
