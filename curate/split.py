@@ -4,7 +4,7 @@ Seeds are put in the order of a hash of id and salt, and the splits are filled i
 seeds of a kind, so a test split of the size asked for exists. It is recorded with the seed when it is first read, and a
 seed never moves: of seeds added later, those fill what is missing to the shares. A source may name the split of its
 seeds instead (`[[seeds]] use = "test"`). Every pair of a seed goes with it: candidates of one input, or terse versions
-of one output, are never separated.
+of one output, are never separated. Seeds of one group (`[[seeds]] group`) are drawn together, as if they were one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple, get_args
 
 from schemas.identity import changed_copy, lot
 from schemas.numbered import Numbered
-from schemas.records import Seed, Split, content_id
+from schemas.records import GROUP, Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
 from schemas.wording import counted
@@ -27,6 +27,8 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 # With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.
 LEAST_TEST_INPUTS = 20
+# With fewer groups the exact test confirms no difference at 5 %: eight comparisons are adjusted for.
+LEAST_TEST_GROUPS = 9
 # With fewer rows a tuned model has hardly more to learn from than examples in its prompt would show it.
 LEAST_TRAIN_ROWS = 50
 _ENOUGH = 2_000
@@ -67,20 +69,25 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
     """`with_splits`, of which only the splits are in memory: for very many, which are read wherever `seeds` are."""
     known = Numbered()
     for seed in earlier:
-        known[_drawn_by(seed)] = SPLITS.index(seed_split(seed, settings))
+        known[_alone(seed)] = SPLITS.index(seed_split(seed, settings))
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
-    exchanges = Numbered()  # those that conversations begin with; every other seed is drawn by itself
+    shared = Numbered()  # groups, and what conversations begin with; every other seed is drawn by itself
     number_of, uniforms, splits = array("i"), array("d"), array("b")  # -1: named by the source; not given yet
     for seed in seeds:
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        id_, number = _drawn_by(seed), len(splits)
-        if seed.kind == "conversation":
-            number = exchanges.setdefault(id_, number)
+        own, number = _alone(seed), len(splits)
+        id_, recorded = seed.meta.get(GROUP, own), known.get(own)
+        if GROUP in seed.meta or seed.kind == "conversation":
+            number = shared.setdefault(id_, number)
+        if number < len(splits) and recorded is not None:
+            if splits[number] < 0:
+                splits[number] = recorded
+            elif splits[number] != recorded:  # it was there before its group was named, and a seed never moves
+                number = shared.setdefault(own, len(splits))
         number_of.append(number)
         if number == len(splits):
-            recorded = known.get(id_)
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
             by_kind[seed.kind].append(number)
@@ -126,13 +133,25 @@ def _told(body: str, split: Split) -> str:
 
 
 def _drawn_by(seed: Seed) -> str:
-    """What a seed's hash is taken of: its id, but of a conversation its first exchange, so that one that was recorded
-    twice, once with more turns, is never parted."""
+    """What a seed's hash is taken of: its group, else itself."""
+    return seed.meta[GROUP] if GROUP in seed.meta else _alone(seed)
+
+
+def _alone(seed: Seed) -> str:
+    """A seed without its group: its id, but of a conversation its first exchange, so that one that was recorded twice,
+    once with more turns, is never parted."""
     if seed.kind != "conversation":
         return seed.id
     spoken = [*seed.turns, *(seed.messages or ())[-1:]]
     first = [turn.content for turn in spoken[:2]]
     return content_id("conversation", first if len(spoken) > 1 else [*first, seed.reference])
+
+
+def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
+    """Seed id -> group, of the seeds that share one with another of them: answers to those are no independent ones."""
+    group = {seed.id: _drawn_by(seed) for seed in seeds}
+    members = Counter(group.values())
+    return {id_: of for id_, of in group.items() if members[of] > 1}
 
 
 def asked_of(seed: Seed) -> bool:
@@ -214,7 +233,7 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
 
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """
-    uses = (_for_the_test, _for_what_is_right, _for_training)
+    uses = (_for_the_test, _for_groups, _for_what_is_right, _for_training)
     some = list(islice(seeds, _ENOUGH))  # nearly always as good as very many
     if not any(use(some, spec) for use in uses):
         return []
@@ -274,6 +293,27 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]
+
+
+def _for_groups(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """Groups that lie on both sides, and too few of them in the test."""
+    sides: dict[str, set[Split]] = {}
+    for seed in seeds:
+        if GROUP in seed.meta:
+            sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
+    parted = sum({"train", "test"} <= of for of in sides.values())
+    asked = held_out_inputs(seeds, spec)
+    apart = len({_drawn_by(seed) for seed in asked})
+    short = []
+    if parted:
+        what = f"{counted(parted, 'group has', 'groups have')} seeds in training and in the test: the test is easier"
+        fix = "A seed that was read before it had a group, or whose source names its split, never moves: begin a new"
+        short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
+    if apart < LEAST_TEST_GROUPS and len(asked) >= LEAST_TEST_INPUTS:
+        what = f"{len(asked)} test inputs, but of {counted(apart, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
+        fix = "Add seeds of other groups, or raise split.test."
+        short.append(Shortage(f"{what} confirm no difference, however many inputs they have", fix))
+    return short
 
 
 def _for_what_is_right(seeds: list[Seed], spec: Spec) -> list[Shortage]:

@@ -110,6 +110,10 @@ class Sampling(Record):
 _STORED_KINDS = {"input": "simple", "output": "enhanced"}
 
 
+# The key of a seed's meta that names what it belongs to, by a hash (`[[seeds]] group`).
+GROUP = "group"
+
+
 def file_of(source: str) -> str:
     """The file of a seed's source, without the number of the row."""
     return source.rpartition(":")[0] or source

@@ -95,6 +95,7 @@ _ROWS = (
     ),
 )
 _UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: a label that is false tells a bad one
+TOGETHER = "is of"  # our name for the column of what rows belong to; none that a spec can give
 LIKED = "is liked"  # our name for that label; none that a spec can give
 _JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
@@ -139,6 +140,7 @@ def layout(
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
+    names |= {TOGETHER: (source.group,)} if source.group else {}
     label = unpaired(columns) if source.imported else None
     names |= {LIKED: (label,)} if label and label != source.columns.get("output") else {}
     if source.imported and (
@@ -153,7 +155,7 @@ def layout(
     if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
         ways = 'reference = "output" has answers compared with it, kind = "pair" has it trained on'
         notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
-    needed = frozenset(shape.columns) & places.keys() - {WORSE, *variables(source), *source.extra}
+    needed = frozenset(shape.columns) & places.keys() - {WORSE, TOGETHER, *variables(source), *source.extra}
     return Layout(shape.name, places, needed)
 
 
@@ -266,7 +268,7 @@ def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
 
 def known_headers(cells: Iterable[str], source: SeedSource) -> int:
     """How many cells are called like columns that the source or a shape of rows asks for."""
-    wanted = {*source.columns.values(), *variables(source), *filter(None, [source.reference])}
+    wanted = {*source.columns.values(), *variables(source), *filter(None, [source.reference, source.group])}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_plain(name) for name in wanted}
     return sum(_plain(cell) in known for cell in cells)
@@ -363,7 +365,7 @@ def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
 
 
 def _named(source: SeedSource) -> dict[str, str]:
-    others = {"reference": source.reference, WORSE: source.rejected}
+    others = {"reference": source.reference, WORSE: source.rejected, TOGETHER: source.group}
     return dict(source.columns) | {name: column for name, column in others.items() if column}
 
 

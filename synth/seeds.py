@@ -16,11 +16,12 @@ from typing import BinaryIO
 from schemas.errors import InputError
 from schemas.identity import made
 from schemas.numbered import Numbered
-from schemas.records import Json, Seed
+from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import (
     MAX_CHARS,
+    TOGETHER,
     WORSE,
     Cells,
     Fault,
@@ -222,7 +223,11 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             columns[name] = text
         if source.input is not None:
             cells = {**cells, "input" if imported else "text": joined(source, cells)}
-        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": meta}
+        of = plain_text(cells.get(TOGETHER))
+        if isinstance(of, Fault):
+            return Fault(of.code, f"{of.detail} It stands in '{source.group}'.")
+        own = {**meta, GROUP: content_id("group", of)} if of else meta
+        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
         shared["columns"] = columns
         if not imported:
             text, cell = checked(cells.get("text")), cells.get("reference") if source.reference else None
@@ -239,7 +244,7 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             return turns
         if cells.get(WORSE):
             if worse := other_answer(cells, turns, several=several):
-                shared["meta"] = {**meta, "rejected": [worse]}
+                shared["meta"] = {**own, "rejected": [worse]}
             else:
                 notes.append(
                     SeedProblem(

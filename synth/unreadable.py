@@ -69,8 +69,8 @@ def column_named(ours: str, column: str, source: SeedSource, template: Collectio
         if column.isidentifier():
             return f'input = "... {{{{ {column} }}}} ..."'
         return f'columns = {{ {ours} = "{column}" }} beside the {{{{ {ours} }}}} of its input'
-    if ours in ("is worse", "reference"):
-        return f'{"reference" if ours == "reference" else "rejected"} = "{column}"'
+    if key := {"is worse": "rejected", "reference": "reference", "is of": "group"}.get(ours):
+        return f'{key} = "{column}"'
     if source.imported and ours not in source.extra:
         return 'columns = { input = "...", output = "..." }'
     return f'columns = {{ {ours if ours in source.columns else "text"} = "{column}" }}'

@@ -231,8 +231,8 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
         if place not in near:
             chosen.setdefault(pair.seed_id, pair)
     return [
-        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=held[seed_id].source)
-        for seed_id, pair in chosen.items()
+        Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
+        for of, pair in ((held[seed_id], pair) for seed_id, pair in chosen.items())
     ]
 
 
@@ -344,6 +344,7 @@ async def measured(
         adapter_id=plan.trained.adapter_id,
         test_set=test_set_hash(plan.seeds),
         inputs={seed.id: seed.body for seed in plan.seeds},
+        groups=plan.groups,
         checks_fingerprint=plan.checks.fingerprint,
         check_names=plan.checks.names,
         seeds=len(plan.seeds),
@@ -352,7 +353,7 @@ async def measured(
         greedy=greedy,
         concurrency=plan.spec.evaluate.concurrency,
         systems=tuple(_result(plan, system, given) for system, given in zip(plan.systems, answers, strict=True)),
-        comparisons=against_the_rest([{mode: given[mode].outputs for mode in MODES} for given in answers]),
+        comparisons=against_the_rest([{mode: given[mode].outputs for mode in MODES} for given in answers], plan.groups),
         adapter_check=next(asked.adapter_check for asked in rounds if asked.adapter_check),
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
@@ -390,14 +391,17 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
     def summary(mode: Mode) -> ModeResult:
         outputs = answers[mode].outputs
-        result = summarise(outputs, answers[mode].usage, plan.checks.names, answers[mode].usd)
+        usage, usd = answers[mode].usage, answers[mode].usd
+        result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups)
         given = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        compared = result.pass_rate and against_references(given, plan.references, labels, is_json=is_json)
-        invented = invented_rate(outputs, asked, plan.references, plan.detail_gates)
+        compared = result.pass_rate and against_references(
+            given, plan.references, labels, is_json=is_json, groups=plan.groups
+        )
+        invented = invented_rate(outputs, asked, plan.references, plan.detail_gates, plan.groups)
         return result.model_copy(update={"by_reference": compared, "invented": invented})
 
     asked, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void

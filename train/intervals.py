@@ -11,20 +11,24 @@ and at least `n`. Everything below reckons with that *effective* number:
   (n - 2) / (n + 2), because few seeds overstate it, and half a step of the effective number is added on both sides
   (continuity correction). A share of 0 or 1 keeps its uncertainty in the difference. Zero stays inside for as long as
   the test below does not reject it at the interval's level, so the two never contradict each other.
+- **Seeds that belong together** (`groups`: parts of one document, tickets of one customer) are reckoned with in the
+  same way, a group in place of a seed: its answers are summed up, and it is tossed as a whole. How alike they are is
+  known from few groups, so the effective number is reduced by the groups that it was seen in. Where every group is one
+  seed, figures are those without groups.
 - **A test**: the sign-flip (permutation) test on the seeds' differences, McNemar's test for clusters. If both systems
   are equally good, which of the two gave which answers to a seed is a coin toss. All 2^n tosses are counted.
 - **Several tests**: Holm's adjustment (1979), valid whatever the dependence between them.
 
 `bench/proof` simulates how often these hold what they promise, beside the percentile bootstrap and the t interval.
 
-Not covered: seeds that are no random sample of the inputs the model will meet, also because some belong together (parts
-of one document: in fours that share their difficulty the intervals hold in some 80 % of cases); a second training run.
+Not covered: seeds that are no random sample of the inputs the model will meet; seeds that belong together where no
+group says so (in fours that share their difficulty the intervals hold in some 80 % of cases); a second training run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
@@ -32,6 +36,10 @@ from schemas.records import Record
 
 if TYPE_CHECKING:
     from train.limits import Bounds
+
+
+ALONE: Mapping[str, str] = {}
+"""The groups of seeds that belong to none."""
 
 
 class Interval(Record):
@@ -68,11 +76,20 @@ def p_in_words(p: float) -> str:
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
-def share(passed: Sequence[int], asked: Sequence[int], *, level: float = 0.95) -> Interval:
-    """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0."""
+def grouped(ids: Sequence[str], groups: Mapping[str, str]) -> list[str] | None:
+    """What each seed belongs to, by `groups` (id -> group); None where each of them stands alone."""
+    each = [groups.get(id_, id_) for id_ in ids]
+    return each if len({*each}) < len(each) else None
+
+
+def share(
+    passed: Sequence[int], asked: Sequence[int], *, level: float = 0.95, groups: Sequence[str] | None = None
+) -> Interval:
+    """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0.
+    `groups[i]` is what seed i belongs to (`grouped`)."""
     from train.limits import counts, share_limits
 
-    return _interval(share_limits(*counts(passed, asked), level), level, len(passed))
+    return _interval(share_limits(*counts(passed, asked), level, groups=groups), level, len(passed))
 
 
 def difference(
@@ -82,25 +99,31 @@ def difference(
     asked_b: Sequence[int],
     *,
     level: float = 0.95,
+    groups: Sequence[str] | None = None,
 ) -> Interval:
-    """Share of a minus share of b, paired: entry i of all four sequences belongs to the same seed."""
+    """Share of a minus share of b, paired: entry i of all four sequences, and of `groups`, is of the same seed."""
     from train.limits import difference_limits, paired
 
     sides = paired(passed_a, asked_a, passed_b, asked_b)
-    return _interval(difference_limits(*sides, level), level, len(passed_a))
+    return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a))
 
 
 def sign_flip_p(
-    passed_a: Sequence[int], asked_a: Sequence[int], passed_b: Sequence[int], asked_b: Sequence[int]
+    passed_a: Sequence[int],
+    asked_a: Sequence[int],
+    passed_b: Sequence[int],
+    asked_b: Sequence[int],
+    *,
+    groups: Sequence[str] | None = None,
 ) -> float:
-    """Two-sided p of "a and b are equally good", exact for any number of seeds (to 15 digits).
+    """Two-sided p of "a and b are equally good", exact for any number of seeds or groups of them (to 15 digits).
 
     The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: whole numbers, proportional to the difference
     of shares where every seed was asked equally often.
     """
     from train.limits import paired, sign_flips, tosses
 
-    return float(sign_flips(tosses(*paired(passed_a, asked_a, passed_b, asked_b))))
+    return float(sign_flips(tosses(*paired(passed_a, asked_a, passed_b, asked_b), groups)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -121,6 +144,22 @@ def seeds_for(gap: Interval) -> int | None:
         return None
     margin = gap.estimate - gap.low if gap.estimate > 0 else gap.high - gap.estimate
     return math.ceil(gap.seeds * (margin / gap.estimate) ** 2)
+
+
+def errors_long(p_value: float) -> float:
+    """How many standard errors from zero a two-sided p is."""
+    return -NormalDist().inv_cdf(max(p_value, 1e-300) / 2)
+
+
+def confirmed_at(p_value: float | None, p_holm: float | None) -> float:
+    """How many standard errors long a difference has to be, so that its p, adjusted as this one is, is at most 0.05."""
+    return errors_long(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
+
+
+def shortfall(p_value: float | None, p_holm: float | None) -> float:
+    """How many times as many seeds would let the adjusted test confirm a difference that stays as it is."""
+    here = errors_long(p_value or 1.0)
+    return (confirmed_at(p_value, p_holm) / here) ** 2 if here > 0 else 1.0
 
 
 def student_quantile(freedom: int, level: float) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from curate.gates import GateStep, gates_for, judge_text
 from schemas.spec import Spec
 from schemas.step_names import By
-from train.intervals import Interval, share
+from train.intervals import ALONE, Interval, grouped, share
 from train.metrics import Output
 
 DETAILS = ("invented", "contacts", "invented_name", "values")
@@ -27,7 +27,11 @@ def detail_gates(spec: Spec, folder: Path) -> tuple[GateStep, ...]:
 
 
 def invented_rate(
-    outputs: Sequence[Output], inputs: Mapping[str, str], references: Mapping[str, str], gates: Sequence[GateStep]
+    outputs: Sequence[Output],
+    inputs: Mapping[str, str],
+    references: Mapping[str, str],
+    gates: Sequence[GateStep],
+    groups: Mapping[str, str] = ALONE,
 ) -> Interval | None:
     """The share of whole answers in which a gate finds an invented detail; None without a gate or an answer. `inputs`
     and `references` are by seed. What a gate could not judge, and what a person's answer holds too, is not counted as
@@ -41,8 +45,7 @@ def invented_rate(
             judged = judge_text(given, output.text, gates).values()
             invents = any(judgement.keep is False or judgement.flags for judgement in judged)
             invents_by_seed.setdefault(output.seed_id, []).append(bool(invents))
-    return (
-        share([sum(one) for one in invents_by_seed.values()], [len(one) for one in invents_by_seed.values()])
-        if invents_by_seed
-        else None
-    )
+    if not invents_by_seed:
+        return None
+    each, of_seeds = invents_by_seed.values(), grouped([*invents_by_seed], groups)
+    return share([sum(one) for one in each], [len(one) for one in each], groups=of_seeds)

@@ -90,17 +90,17 @@ class _Judging:
         self._total = len(self._first) + len(pairs)
         answers = await together(self._checklist(output) for output in self._first.values())
         choices = await together(self._choice(*pair) for pair in pairs)
-        judge = self._judge
+        judge, groups = self._judge, self._plan.groups
         return JudgedEvaluation(
             judges=tuple(ledger.identity for ledger in judge.ledgers),
             questions={question.name: question.question for question in judge.questions},
             warnings=tuple(warnings(self._plan.spec)),
             checklists=tuple(
-                checklist_result(name, [a for a in answers if a.system == name and name in self._measured])
+                checklist_result(name, [a for a in answers if a.system == name and name in self._measured], groups)
                 for name in names
             ),
-            win_rates=win_rates(choices),
-            first=first_wins(choices),
+            win_rates=win_rates(choices, groups),
+            first=first_wins(choices, groups),
             answers=tuple(answers),
             choices=tuple(choices),
         )

@@ -6,12 +6,12 @@ It stands beside the pass rate and decides nothing of it: a judge is another mod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from curate.split import LEAST_TEST_INPUTS
 from schemas.records import Record
-from train.intervals import Interval, holm, share, sign_flip_p
+from train.intervals import ALONE, Interval, grouped, holm, share, sign_flip_p
 from train.length_control import LengthControlled, length_controlled
 
 Preferred = Literal["preferred", "not preferred", "inconclusive", "not enough evidence", "not measured"]
@@ -100,36 +100,38 @@ class JudgedEvaluation(Record):
     choices: tuple[PairwiseChoice, ...]
 
 
-def checklist_result(system: str, answers: Sequence[Checklist]) -> ChecklistResult:
-    """The numbers of one system."""
+def checklist_result(system: str, answers: Sequence[Checklist], groups: Mapping[str, str] = ALONE) -> ChecklistResult:
+    """The numbers of one system. `groups`: seed -> group, here and below."""
     judged = [answer for answer in answers if answer.answers]
+    of_seeds = grouped([answer.seed_id for answer in judged], groups)
     names = judged[0].answers if judged else {}
     return ChecklistResult(
         system=system,
-        pass_rate=share([answer.passes for answer in judged], [1] * len(judged)) if judged else None,
+        pass_rate=share([answer.passes for answer in judged], [1] * len(judged), groups=of_seeds) if judged else None,
         questions={name: sum(answer.answers[name] for answer in judged) / len(judged) for name in names},
         not_scored=len(answers) - len(judged),
     )
 
 
-def win_rates(choices: Sequence[PairwiseChoice]) -> tuple[WinRate, ...]:
+def win_rates(choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> tuple[WinRate, ...]:
     """A win rate for every system that the tuned one was set against; their p-values adjusted for one another."""
-    rates = [_win_rate(name, [c for c in choices if c.against == name]) for name in _names(choices)]
+    rates = [_win_rate(name, [c for c in choices if c.against == name], groups) for name in _names(choices)]
     p_holm = iter(holm([rate.p_value for rate in rates if rate.p_value is not None]))
     return tuple(rate if rate.p_value is None else rate.model_copy(update={"p_holm": next(p_holm)}) for rate in rates)
 
 
-def first_wins(choices: Sequence[PairwiseChoice]) -> Interval | None:
+def first_wins(choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> Interval | None:
     """How often what stands first is chosen, by input over all comparisons; None where nobody was asked."""
     firsts: dict[str, list[bool]] = {}
     for choice in choices:
         if choice.asked:
             for as_first, as_second in choice.wins:
                 firsts.setdefault(choice.seed_id, []).extend((as_first, not as_second))
-    return share([sum(won) for won in firsts.values()], [len(won) for won in firsts.values()]) if firsts else None
+    each, of_seeds = firsts.values(), grouped([*firsts], groups)
+    return share([sum(won) for won in each], [len(won) for won in each], groups=of_seeds) if firsts else None
 
 
-def _win_rate(against: str, choices: Sequence[PairwiseChoice]) -> WinRate:
+def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> WinRate:
     judged = [choice for choice in choices if choice.wins]
     not_scored = len(choices) - len(judged)
     if not judged:
@@ -139,13 +141,18 @@ def _win_rate(against: str, choices: Sequence[PairwiseChoice]) -> WinRate:
     losses = [all_ - won for all_, won in zip(decisions, wins, strict=True)]
     # An answer that is none has no length to speak of.
     compared = [at for at, choice in enumerate(judged) if choice.asked]
+    ids = [choice.seed_id for choice in judged]
+    of_seeds = grouped(ids, groups)
     return WinRate(
         against=against,
-        rate=share(wins, decisions),
-        p_value=sign_flip_p(wins, decisions, losses, decisions),
+        rate=share(wins, decisions, groups=of_seeds),
+        p_value=sign_flip_p(wins, decisions, losses, decisions, groups=of_seeds),
         longer=sum(choice.longer > 0 for choice in judged) / len(judged),
         length_controlled=length_controlled(
-            [wins[at] for at in compared], [decisions[at] for at in compared], [judged[at].longer for at in compared]
+            [wins[at] for at in compared],
+            [decisions[at] for at in compared],
+            [judged[at].longer for at in compared],
+            grouped([ids[at] for at in compared], groups),
         ),
         not_scored=not_scored,
     )

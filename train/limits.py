@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +22,19 @@ class Bounds(NamedTuple):
     high: Floats
 
 
-def share_limits(hits: Floats, totals: Floats, level: float = 0.95) -> Bounds:
+def share_limits(hits: Floats, totals: Floats, level: float = 0.95, *, groups: Sequence[str] | None = None) -> Bounds:
     """`share` for many sets of seeds at once: counts are (..., seeds)."""
-    return score_limits(hits.sum(-1) / totals.sum(-1), _effective(hits, totals, level), level)
+    effective = _effective(together(hits, groups), together(totals, groups), level, grouped=groups is not None)
+    return score_limits(hits.sum(-1) / totals.sum(-1), effective, level)
+
+
+def together(values: NDArray[Any], groups: Sequence[str] | None) -> NDArray[Any]:
+    """(..., seeds) summed up to (..., groups); entry i of `groups` names what seed i belongs to."""
+    if groups is None:
+        return values
+    _, number = np.unique(np.array(groups), return_inverse=True)
+    order = np.argsort(number, kind="stable")
+    return np.add.reduceat(values[..., order], np.flatnonzero(np.diff(number[order], prepend=-1)), axis=-1)
 
 
 def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bounds:
@@ -36,23 +47,36 @@ def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bo
     middle, width = 2 * effective * estimate + z2, 2 * (effective + z2)
     low = (middle - 1 - z * np.sqrt(np.maximum(below, 0))) / width
     high = (middle + 1 + z * np.sqrt(np.maximum(above, 0))) / width
-    low = np.where(estimate <= 0, 0.0, np.minimum(np.maximum(low, 0.0), estimate))
-    high = np.where(estimate >= 1, 1.0, np.maximum(np.minimum(high, 1.0), estimate))
+    # Within half a step of 0 or 1 nothing lies between: the continuity correction takes it all.
+    low = np.where(effective * estimate <= 0.5, 0.0, np.minimum(np.maximum(low, 0.0), estimate))
+    high = np.where(effective * other <= 0.5, 1.0, np.maximum(np.minimum(high, 1.0), estimate))
     return Bounds(estimate, low, high)
 
 
 def difference_limits(
-    hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats, level: float = 0.95
+    hits_a: Floats,
+    totals_a: Floats,
+    hits_b: Floats,
+    totals_b: Floats,
+    level: float = 0.95,
+    *,
+    groups: Sequence[str] | None = None,
 ) -> Bounds:
     """`difference` for many sets of seeds at once: counts are (..., seeds)."""
-    a, b = share_limits(hits_a, totals_a, level), share_limits(hits_b, totals_b, level)
+    zero_stands = sign_flips(tosses(hits_a, totals_a, hits_b, totals_b, groups)) > 1 - level + 1e-12
+    hits_a, totals_a, hits_b, totals_b = (together(of, groups) for of in (hits_a, totals_a, hits_b, totals_b))
+    worth_a, worth_b = (
+        _effective(hits, totals, level, grouped=groups is not None)
+        for hits, totals in ((hits_a, totals_a), (hits_b, totals_b))
+    )
+    a = score_limits(hits_a.sum(-1) / totals_a.sum(-1), worth_a, level)
+    b = score_limits(hits_b.sum(-1) / totals_b.sum(-1), worth_b, level)
     r = _correlation(hits_a - a.estimate[..., None] * totals_a, hits_b - b.estimate[..., None] * totals_b)
     gap = a.estimate - b.estimate
-    half_a_step = 0.25 * (1 / _effective(hits_a, totals_a, level) + 1 / _effective(hits_b, totals_b, level))
+    half_a_step = 0.25 * (1 / worth_a + 1 / worth_b)
     low = gap - _joined(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
     high = gap + _joined(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
     # Five inputs that all say the same have p = .06: without this their interval left zero out at 95 %.
-    zero_stands = sign_flips(tosses(hits_a, totals_a, hits_b, totals_b)) > 1 - level + 1e-12
     low, high = np.where(zero_stands, np.minimum(low, 0.0), low), np.where(zero_stands, np.maximum(high, 0.0), high)
     return Bounds(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
 
@@ -88,18 +112,34 @@ def _normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def _effective(hits: Floats, totals: Floats, level: float) -> Floats:
-    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers."""
+def _effective(hits: Floats, totals: Floats, level: float, *, grouped: bool = False) -> Floats:
+    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers.
+
+    Groups of seeds may differ in size, and few of them may hold all that passed: how alike their answers are is then
+    known from as many as have weight in the sum of squares, (sum e^2)^2 / sum e^4 (Satterthwaite), less what unequal
+    sizes take of that. `least` is that of the sizes alone."""
     estimate, z = hits.sum(-1) / totals.sum(-1), _normal_quantile(level)
     seeds, answers = hits.shape[-1], totals.sum(-1)
-    least: Floats = answers**2 / (totals**2).sum(-1)
+    squares = (totals**2).sum(-1)
+    least: Floats = squares**2 / (totals**4).sum(-1) if grouped else answers**2 / squares
     if seeds == 1:
         return least
     spread = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
     known = spread > 0
     effective = np.where(known, estimate * (1 - estimate) / np.where(known, spread, 1.0), least)
-    few = (z / student_quantile(seeds - 1, level)) ** 2
+    freedom = np.full(estimate.shape, seeds - 1)
+    if grouped:
+        apart = (hits - estimate[..., None] * totals) ** 2
+        terms = apart.sum(-1) ** 2 / np.where(known, (apart**2).sum(-1), 1.0)
+        freedom = np.clip(np.floor(terms * least / seeds + 1e-9).astype(int) - 1, 1, seeds - 1)
+    quantiles = {int(of): student_quantile(int(of), level) for of in np.unique(freedom)}
+    few = (z / np.vectorize(quantiles.__getitem__, otypes=[np.float64])(freedom)) ** 2
     return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
+
+
+def few_groups(groups: int, level: float = 0.95) -> float:
+    """By how much fewer answers they are worth for their spread having been estimated: squared normal by Student's."""
+    return 1.0 if groups < 2 else (_normal_quantile(level) / student_quantile(groups - 1, level)) ** 2
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:
@@ -110,9 +150,12 @@ def _correlation(a: Floats, b: Floats) -> Floats:
     return np.asarray(np.clip(r, -1.0, 1.0) * max(0, seeds - 2) / (seeds + 2))
 
 
-def tosses(hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats) -> NDArray[np.int64]:
-    """What a toss of each seed turns round: whole numbers in proportion to the seeds' differences of shares."""
-    return np.asarray(hits_a * totals_b - hits_b * totals_a).astype(np.int64)
+def tosses(
+    hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats, groups: Sequence[str] | None = None
+) -> NDArray[np.int64]:
+    """What a toss of each seed, or of each group of them, turns round: whole numbers in proportion to the seeds'
+    differences of shares."""
+    return together(np.asarray(hits_a * totals_b - hits_b * totals_a).astype(np.int64), groups)
 
 
 def _joined(a: Floats, b: Floats, r: Floats) -> Floats:

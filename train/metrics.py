@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal, Self
 
@@ -13,9 +13,10 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_val
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
-from train.intervals import Interval, difference, holm, seeds_for, share, sign_flip_p
+from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_for, share, shortfall, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
+from train.results import renamed
 
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
@@ -204,8 +205,8 @@ class Comparison(Record):
         if wanted is None:
             return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
-            # The interval may exclude zero already where the adjusted test does not: then a little more at least.
-            wanted = max(wanted, math.ceil(1.1 * gap.seeds))
+            # The interval may exclude zero already where the adjusted test does not: then it says how many more.
+            wanted = max(wanted, math.ceil(gap.seeds * max(1.1, shortfall(self.p_value, self.p_holm))))
         return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
 
 
@@ -231,7 +232,8 @@ class Example(Record):
 
 
 class Evaluation(Record):
-    """Everything an evaluation measured, ready for JSON. `test_set` is a hash of the seeds' ids, `inputs` their texts.
+    """Everything an evaluation measured, ready for JSON. `test_set` is a hash of the seeds' ids, `inputs` their texts,
+    `groups` what those of them belong to that are not alone in it (`curate.split.groups_of`).
 
     `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
     wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
@@ -243,6 +245,7 @@ class Evaluation(Record):
     adapter_id: str
     test_set: str
     inputs: dict[str, str] = Field(default_factory=dict)
+    groups: dict[str, str] = Field(default_factory=dict)
     checks_fingerprint: str
     check_names: tuple[str, ...]
     seeds: int
@@ -274,7 +277,7 @@ class Evaluation(Record):
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        evaluation = handler(_renamed(data))
+        evaluation = handler(renamed(data))
         gaps = [gap for gap in evaluation.comparisons if gap.difference is not None]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
         return evaluation._concluded_anew() if untested else evaluation
@@ -283,7 +286,7 @@ class Evaluation(Record):
         """The same outputs with the present intervals and tests."""
 
         def anew(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
-            again = summarise(outputs, result.usage, self.check_names, result.usd)
+            again = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
             return again.model_copy(update={"by_reference": result.by_reference})
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
@@ -296,7 +299,8 @@ class Evaluation(Record):
             )
             for system in self.systems
         )
-        return self.model_copy(update={"systems": systems, "comparisons": against_the_rest(list(outputs.values()))})
+        gaps = against_the_rest(list(outputs.values()), self.groups)
+        return self.model_copy(update={"systems": systems, "comparisons": gaps})
 
     @property
     def artifact(self) -> Artifact:
@@ -305,6 +309,11 @@ class Evaluation(Record):
         shares = {name: rate.estimate for name, rate in rates.items() if rate}
         facts = {"test_set": self.test_set, "seeds": self.seeds, "samples": self.samples, "pass_rate": shares}
         return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
+
+    @property
+    def of_groups(self) -> str:
+        """` of 16 groups` where inputs belong together, one that stands alone being a group; else nothing."""
+        return f" of {self.seeds - len(self.groups) + len({*self.groups.values()})} groups" if self.groups else ""
 
     def system(self, name: str) -> SystemResult:
         """The system of that name, merged or not."""
@@ -324,36 +333,21 @@ class Evaluation(Record):
         return system.sampling or self.sampling
 
 
-_EARLIER_RESULT = {"strict": "pass_rate"}
-# The key under which tables stand -> the names that their keys had in earlier versions, and have now.
-_EARLIER_NAMES: dict[str, dict[str, str]] = {
-    "": {"rungs": "systems", "checks_scope": "checks_fingerprint"},
-    "systems": {"system": "system_prompt"},
-    "sampled": _EARLIER_RESULT,
-    "greedy": _EARLIER_RESULT,
-    "outputs": {"rung": "system", "strict": "all_pass"},
-    "side_by_side": {"simple": "input"},
-}
-
-
-def _renamed(node: Any, under: str = "") -> Any:
-    """An evaluation as parsed JSON with the keys of earlier versions under their present names."""
-    if isinstance(node, list):
-        return [_renamed(entry, under) for entry in node]
-    if not isinstance(node, dict):
-        return node
-    names = _EARLIER_NAMES.get(under, {})
-    named = {names.get(str(key), str(key)): value for key, value in node.items()}
-    return {name: _renamed(value, name) for name, value in named.items()}
-
-
-def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd: float | None = None) -> ModeResult:
+def summarise(
+    outputs: Sequence[Output],
+    usage: Usage,
+    names: Sequence[str],
+    usd: float | None = None,
+    *,
+    groups: Mapping[str, str] = ALONE,
+) -> ModeResult:
     """The numbers of one system under one decoding; `usage` and `usd` are those of all its answers."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
+    seeds = sorted(counts)
     measured = any(output.whole for output in answers)
     return ModeResult(
-        pass_rate=share(*_columns(counts, sorted(counts))) if measured else None,
+        pass_rate=share(*_columns(counts, seeds), groups=grouped(seeds, groups)) if measured else None,
         asked=len(outputs),
         answered=len(answers),
         passed=sum(output.passes for output in answers),
@@ -369,11 +363,13 @@ def summarise(outputs: Sequence[Output], usage: Usage, names: Sequence[str], usd
     )
 
 
-def against_the_rest(systems: Sequence[dict[Mode, list[Output]]]) -> tuple[Comparison, ...]:
+def against_the_rest(
+    systems: Sequence[dict[Mode, list[Output]]], groups: Mapping[str, str] = ALONE
+) -> tuple[Comparison, ...]:
     """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
     *rest, tuned = systems
     number = len(MODES) * len(rest)
-    return adjusted([compare(tuned[mode], other[mode], of=number) for mode in MODES for other in rest])
+    return adjusted([compare(tuned[mode], other[mode], of=number, groups=groups) for mode in MODES for other in rest])
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -382,7 +378,7 @@ def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
 
 
-def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1) -> Comparison:
+def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Mapping[str, str] = ALONE) -> Comparison:
     """System a minus system b, one of `of` comparisons. Both must be of one system each and the same mode; seeds that
     lack an answer on either side are left out."""
     counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
@@ -390,11 +386,15 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1) -> Compari
     unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
     if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
         return unmeasured
-    columns = (*_columns(counts_a, seeds), *_columns(counts_b, seeds))
-    alone = difference(*columns)
-    together = difference(*columns, level=1 - (1 - alone.level) / of)
+    columns, of_seeds = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
+    alone = difference(*columns, groups=of_seeds)
+    together = difference(*columns, level=1 - (1 - alone.level) / of, groups=of_seeds)
     return unmeasured.model_copy(
-        update={"difference": alone, "simultaneous": together, "p_value": sign_flip_p(*columns)}
+        update={
+            "difference": alone,
+            "simultaneous": together,
+            "p_value": sign_flip_p(*columns, groups=of_seeds),
+        }
     )
 
 

@@ -24,8 +24,8 @@ from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.checks import is_reference, values_of
-from train.intervals import share
-from train.limits import score_limits, share_limits
+from train.intervals import ALONE, grouped, share
+from train.limits import few_groups, score_limits, share_limits, together
 from train.reference_result import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
@@ -39,9 +39,14 @@ class GivenAnswer(Record):
 
 
 def against_references(
-    answers: Sequence[GivenAnswer], references: Mapping[str, str], labels: Sequence[str], *, is_json: bool
+    answers: Sequence[GivenAnswer],
+    references: Mapping[str, str],
+    labels: Sequence[str],
+    *,
+    is_json: bool,
+    groups: Mapping[str, str] = ALONE,
 ) -> ReferenceResult | None:
-    """The comparison of the answers whose seeds have references; None if none has."""
+    """The comparison of the answers whose seeds have references; None if none has. `groups`: seed -> group."""
     compared: dict[str, list[str]] = {}
     for answer in answers:
         if answer.seed_id in references:
@@ -49,43 +54,48 @@ def against_references(
     if not compared:
         return None
     ids = sorted(compared)
+    of_ids = grouped(ids, groups)
     exact = [sum(is_reference(text, references[id_]) for text in compared[id_]) for id_ in ids]
-    result = ReferenceResult(inputs=len(ids), exact=share(exact, [len(compared[id_]) for id_ in ids]))
+    matched = share(exact, [len(compared[id_]) for id_ in ids], groups=of_ids)
+    result = ReferenceResult(inputs=len(ids), exact=matched)
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
     if labels:
         labels = list(dict.fromkeys([*labels, *(references[id_] for id_ in ids)]))
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
-        return result.model_copy(update={"macro_f1": _mean_of_labels(counts), "confusion": table})
+        counts = np.moveaxis(together(np.moveaxis(counts, 0, -1), of_ids), -1, 0)
+        return result.model_copy(update={"macro_f1": _mean_of_labels(counts, of_ids is not None), "confusion": table})
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
-        return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given)})
+        return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given, of_ids)})
     of_texts = {"chrf": _chrf, "rouge_l": _rouge_l} | ({"similarity": _similarity} if is_packaged() else {})
     columns = {
         name: np.array([of(of_input) for of_input in pairs], dtype=np.float64).T for name, of in of_texts.items()
     }
-    return result.model_copy(update={name: _ratio(*column) for name, column in columns.items()})
+    return result.model_copy(update={name: _ratio(sums, of, of_ids) for name, (sums, of) in columns.items()})
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> MeanEstimate:
+def _ratio(part: np.ndarray, whole: np.ndarray, groups: Sequence[str] | None) -> MeanEstimate:
     """Part of whole over inputs; an input without a whole (nothing wanted, nothing given) is right, and one."""
     part, whole = np.where(whole > 0, np.minimum(part, whole), 1.0), np.where(whole > 0, whole, 1.0)
-    value, low, high = (float(number) for number in share_limits(part, whole))
+    value, low, high = (float(number) for number in share_limits(part, whole, groups=groups))
     return MeanEstimate(value=value, low=low, high=high)
 
 
-def _mean_of_labels(of_inputs: np.ndarray) -> MeanEstimate:
-    """Macro F1 of counts by input. What leaving one input out changes says how many answers it is worth (jackknife).
+def _mean_of_labels(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
+    """Macro F1 of counts by input, or by group of them. What leaving one out changes says how many answers it is worth
+    (jackknife).
 
     Two inputs of a rare label that agree change nothing when one is left out, and prove little; so each label has a
-    score interval of its own, at as many answers as it has inputs, and where the mean of those (MOVER) reaches further,
-    that counts.
+    score interval of its own, at as many answers as it has inputs (or groups), and where the mean of those (MOVER)
+    reaches further, that counts.
     """
     whole, inputs = of_inputs.sum(axis=0), len(of_inputs)
     scores = _f1_of_labels(whole)
     value, left = float(scores.mean()), np.array([_f1_of_labels(whole - one).mean() for one in of_inputs])
     variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
     worth = value * (1 - value) / variance if variance else float(inputs)
+    worth *= few_groups(inputs) if are_groups else 1.0
     _, low, high = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
     asked = (of_inputs.sum(axis=2) > 0).sum(axis=0)
     _, lows, highs = score_limits(scores, asked[asked > 0].astype(np.float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import orjson
 from pydantic import Field, ValidationError
@@ -154,6 +154,29 @@ def read_record(path: Path, kind: type[R]) -> R | None:
             why="What was trained or measured is not known without it.",
             fix="Delete the file; `pairsmith run` makes it again from the store without asking a teacher twice.",
         ) from None
+
+
+_EARLIER_RESULT = {"strict": "pass_rate"}
+# The key under which tables stand -> the names that their keys had in earlier versions, and have now.
+_EARLIER_NAMES: dict[str, dict[str, str]] = {
+    "": {"rungs": "systems", "checks_scope": "checks_fingerprint"},
+    "systems": {"system": "system_prompt"},
+    "sampled": _EARLIER_RESULT,
+    "greedy": _EARLIER_RESULT,
+    "outputs": {"rung": "system", "strict": "all_pass"},
+    "side_by_side": {"simple": "input"},
+}
+
+
+def renamed(node: Any, under: str = "") -> Any:
+    """An evaluation as parsed JSON with the keys of earlier versions under their present names."""
+    if isinstance(node, list):
+        return [renamed(entry, under) for entry in node]
+    if not isinstance(node, dict):
+        return node
+    names = _EARLIER_NAMES.get(under, {})
+    named = {names.get(str(key), str(key)): value for key, value in node.items()}
+    return {name: renamed(value, name) for name, value in named.items()}
 
 
 def no_gain(before: float | None, after: float | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import prompts
 from curate.gates import GateStep
+from curate.split import groups_of
 from prompts import Prompt
 from prompts.answer_form import ANY_TEXT, AnswerForm
 from schemas.project import Project
@@ -133,6 +134,11 @@ class EvaluationPlan:
         given = ((seed.id, self.reference_of(seed)) for seed in self.seeds)
         return {id_: reference for id_, reference in given if reference is not None}
 
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Seed id -> what it belongs to, of the inputs that are not alone in that."""
+        return groups_of(self.seeds)
+
     @property
     def void(self) -> dict[str, str]:
         """Seed id -> why nothing matches its reference, of those that are no answer to the task."""
@@ -150,6 +156,8 @@ class EvaluationPlan:
         judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         if self.form.schema is not None and self.references:
             judged.append("an object without a value as absent")
+        if self.groups:
+            judged.append(content_id("groups", sorted(self.groups.items())))
         return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
 
     @property

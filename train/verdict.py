@@ -11,6 +11,7 @@ Not covered: the price of the machine that serves the tuned model, and what a pa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
@@ -21,7 +22,7 @@ from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.failures import REFUSAL
-from train.intervals import Interval, interval_in_words
+from train.intervals import Interval, confirmed_at, errors_long, interval_in_words
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -183,6 +184,7 @@ def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
 def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _numbers(_gaps(evaluation, other))
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
+    there += evaluation.of_groups
     if (both := _compared(evaluation, other)) < evaluation.seeds:
         there = f"tuned and {other.label} both answered {both} of {evaluation.seeds} test inputs"
     sentences = {
@@ -217,19 +219,35 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
         least_more, mode = min(more, default=(evaluation.seeds, ""))
         lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), least_more)
         inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
+        inputs += " of other groups" if evaluation.groups else ""
         if how == "few":
             return f"there {inputs}"
         return f"there {inputs}, if the {mode}difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
-        least = max(interval.low for interval in shown)
-        return f"tuned's lead over {other.label} is {_points(max(least, 0.01))} smaller: then they are not told apart"
+        least = max(gap.difference.estimate - _least_lead(gap, other) for gap in gaps if gap.difference)
+        return f"tuned's lead over {other.label} is about {_points(least)} smaller: then they are not told apart"
     # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
     reach = max(min(interval.high - interval.estimate for interval in shown), TIE)
     rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
     if (least := min(rates, default=0.0)) + reach > 1:
         return f"harder checks or inputs leave room for a lead: {other.label} passes {_percent(least)} of these"
     return f"tuned leads {other.label} by about {_points(reach)} on as many inputs"
+
+
+def _least_lead(gap: Comparison, other: SystemResult) -> float:
+    """About the least lead that the adjusted test would confirm, were tuned to lose passes anywhere: a lead d of n
+    inputs is d / sqrt(v) standard errors long, and of what it loses the part that the other fails makes v smaller by
+    1 / n each, the rest makes it larger."""
+    here = errors_long(gap.p_value or 1.0)
+    if gap.difference is None or here <= 0:
+        return 0.0
+    lead, n = gap.difference.estimate, gap.difference.seeds
+    rate = getattr(other, gap.mode).pass_rate
+    falls = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
+    needed = confirmed_at(gap.p_value, gap.p_holm) ** 2
+    rest = max(0.0, (lead / here) ** 2 - falls * lead)
+    return (needed * falls + math.sqrt((needed * falls) ** 2 + 4 * needed * rest)) / 2
 
 
 def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:

@@ -190,8 +190,8 @@ def _clopper_pearson(share: float, n: float, confidence: float) -> tuple[float, 
     return low, high
 
 
-def binomial(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact (Clopper-Pearson) interval of a share of `k` in `n` independent trials."""
+def binomial(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact (Clopper-Pearson) interval of a share of `k` in `n` independent trials, whole numbers or not."""
     return _clopper_pearson(k / n, n, confidence)
 
 

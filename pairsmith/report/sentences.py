@@ -97,7 +97,9 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "held-out inputs",
             count(evaluation.seeds if evaluation else None),
-            f"{counted(evaluation.samples, 'sample', 'samples')} each" if evaluation else "not evaluated yet",
+            f"{counted(evaluation.samples, 'sample', 'samples')} each{evaluation.of_groups}"
+            if evaluation
+            else "not evaluated yet",
         ),
         (
             "spent on teachers",

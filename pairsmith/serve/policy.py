@@ -65,8 +65,8 @@ _BY_KIND: dict[Kind, str] = {
     Kind.key_name: "teacher.key_env teacher.headers_env teacher.query_env review.key_env review.headers_env",
     Kind.free: """
         task.kind task.name task.system task.style task.language task.labels task.to
-        seeds.kind seeds.format seeds.columns seeds.reference seeds.rejected seeds.split seeds.use seeds.license
-        seeds.limit seeds.config seeds.revision seeds.encoding
+        seeds.kind seeds.format seeds.columns seeds.reference seeds.rejected seeds.group seeds.split seeds.use
+        seeds.license seeds.limit seeds.config seeds.revision seeds.encoding
         exemplars.input exemplars.output
         teacher.model teacher.revision teacher.identity teacher.organization teacher.query teacher.concurrency
         teacher.timeout_s teacher.first_byte_s teacher.token_s teacher.requests_per_minute teacher.tokens_per_minute

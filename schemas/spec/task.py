@@ -124,6 +124,8 @@ class SeedSource(Section):
     which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
     `reference` is the column, of inputs, that holds the output of a person: evaluated against, shown to no teacher.
     `rejected` is the column, of pairs and conversations, of an answer that the output is better than.
+    `group` is the column that says which rows belong together: they are drawn into one split, and the evaluation
+    reckons with them as one.
     `path` may be a pattern of files (`logs/*.jsonl`, `**/*.csv`), read in the order of their names. `format` is told by
     the file's ending if absent, and a text is UTF-8 unless `encoding` names another. `config`, `revision` and `split`
     are of a dataset of the hub. `use` puts all seeds of the source into one part, whatever their
@@ -138,6 +140,7 @@ class SeedSource(Section):
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
     reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     rejected: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
+    group: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     split: str | None = None
     config: str | None = Field(default=None, min_length=1, exclude_if=lambda config: config is None)
     revision: str | None = Field(default=None, min_length=1, exclude_if=lambda revision: revision is None)

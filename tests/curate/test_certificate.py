@@ -283,6 +283,21 @@ def test_predictions_help_and_never_by_much_mislead(seed: int) -> None:
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "labels"), [(0.5, 20), (0.8, 20), (0.8, 30), (0.9, 30), (0.95, 60), (0.95, 120)])
+def test_the_share_of_good_rows_is_held_with_few_labels(share: float, labels: int) -> None:
+    """At 90 % confidence the interval holds the share of 3,000 rows in at least 88 % of 400 draws, with predictions
+    that help little; a normal one held in 81 to 87 %."""
+    rng, held = np.random.default_rng(3), list[bool]()
+    for _ in range(400):
+        good = rng.random(3_000) < share
+        p = np.clip(share + 0.2 * (good - share) + rng.normal(0, 0.1, 3_000), 0.01, 0.99)
+        estimate = good_share(good[:labels].tolist(), p[:labels].tolist(), p[labels:].tolist(), 0.9)
+        if estimate is not None:
+            held.append(estimate.low <= good.mean() <= estimate.high)
+    assert np.mean(held) >= 0.88
+
+
 def test_too_few_or_equal_labels_have_no_interval() -> None:
     """A normal interval would be nothing wide there."""
     assert good_share([True] * 50, [0.9] * 50, [0.9] * 100, 0.9) is None

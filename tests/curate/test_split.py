@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from curate.split import (
     SPLITS,
     disputed_questions,
+    groups_of,
     held_out_inputs,
     most_test_inputs,
     most_train_rows,
@@ -296,3 +297,68 @@ def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
     few = _spec(curate={"score": {"model": "none"}}, generate={"forward": {"n": 1}})
     (short,) = [one for one in shortages(seeds, few) if "to train on" in one.what]
     assert short.fix.endswith("ask for more candidates of each: generate.forward.n.")
+
+
+def _of_groups(sizes: list[int], start: int = 0) -> list[Seed]:
+    return [
+        Seed(kind="input", text=f"{start + of}: {n}", source="s", meta={"group": f"{start + of:032x}"})
+        for of, size in enumerate(sizes)
+        for n in range(size)
+    ]
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_a_group_is_on_one_side_and_new_rows_of_it_follow(sizes: list[int], rng: random.Random) -> None:
+    """Parts of one document in training and in the test would make the test easier: groups are drawn as one, to their
+    share of the groups, and a row that comes later goes where its group is."""
+    settings, seeds = SplitSettings(), _of_groups(sizes)
+    some = rng.sample(seeds, max(1, len(seeds) // 2))
+    first = with_splits(some, settings)
+    again = with_splits(rng.sample(seeds, len(seeds)), settings, first)
+    assert {seed.id: seed.split for seed in again}.items() >= {seed.id: seed.split for seed in first}.items()
+    for read in (first, again):
+        sides = {(seed.meta["group"], seed.split) for seed in read}
+        groups = Counter(group for group, _ in sides)
+        assert set(groups.values()) == {1}
+    assert sum(split == "test" for _, split in {(s.meta["group"], s.split) for s in first}) == round(
+        0.2 * len({seed.meta["group"] for seed in first})
+    )
+    assert not any("in the test" in short.what for short in shortages(again, _spec()))
+
+
+def test_a_group_named_later_moves_no_seed_and_is_told() -> None:
+    """What was drawn row by row stays where it is, for a model may have seen it; that groups lie on both sides is said,
+    and so it is where a file of tests holds rows of a training group."""
+    grouped = _of_groups([5] * 20)
+    before = with_splits([seed.model_copy(update={"meta": {}}) for seed in grouped], SplitSettings())
+    seeds = with_splits(grouped, SplitSettings(), before)
+    assert [seed.split for seed in seeds] == [seed.split for seed in before]
+    (short,) = [short for short in shortages(seeds, _spec()) if "in the test" in short.what]
+    assert short.what.split(" groups have")[0].isdecimal()
+    mixed = [Seed(kind="input", text=use, source="s", meta={"group": "a", "use": use}) for use in ("train", "test")]
+    (short,) = [short for short in shortages(mixed, _spec()) if "in the test" in short.what]
+    assert short.what.startswith("1 group has")
+
+
+@pytest.mark.parametrize(("groups", "told"), [(8, True), (9, False)])
+def test_inputs_of_a_few_groups_are_told_before_they_cost_anything(groups: int, told: bool) -> None:
+    """Of eight comparisons none can be confirmed with 8 groups, however many inputs each has: 8 / 2^7 is above 5 %."""
+    seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _of_groups([5] * groups)]
+    short = [short.what for short in shortages(seeds, _spec()) if "groups" in short.what]
+    assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 confirm no difference, however"
+                      " many inputs they have"] if told else [])  # fmt: skip
+    assert (8 / 2 ** (groups - 1) > 0.05) == told
+
+
+def test_what_belongs_together_is_known_by_group_or_first_exchange() -> None:
+    """Two chats that begin alike are one lineage without a word of the spec; who stands alone has no group."""
+
+    def chat(*more: str) -> Seed:
+        said = [Message(role=role, content=text) for role, text in zip(("user", "assistant", "user"), ("hi", "yes", *more), strict=False)]  # fmt: skip  # noqa: E501
+        return Seed(kind="conversation", messages=tuple(said), reference="ok", source="s")
+
+    chats, alone = [chat("a"), chat("b")], Seed(kind="input", text="x", source="s")
+    group = groups_of([*chats, alone, *_of_groups([1, 2])])
+    assert len(group) == 4
+    assert group[chats[0].id] == group[chats[1].id]
+    assert alone.id not in group

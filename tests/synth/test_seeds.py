@@ -791,3 +791,19 @@ def test_a_column_that_is_not_there_is_named_where_the_spec_has_it(
     with pytest.raises(InputError) as refused:
         read(tmp_path, "bugs.csv", **settings)
     assert hint in str(refused.value)
+
+
+def test_rows_that_belong_together_share_a_group_and_nothing_else_changes(tmp_path: Path) -> None:
+    """A group is known by a hash of its cell, across files and however deep it lies; it changes no id, an empty cell is
+    no group, and a column that is not there is told with what may be meant."""
+    Path(tmp_path, "a.csv").write_text("text,thread\nfox,T 1\nowl,T 1\nlynx,\nhare,7\n")
+    Path(tmp_path, "b.jsonl").write_text('{"text": "crane", "of": {"thread": 7}}\n')
+    sources = [SeedSource(path="a.csv", group="thread"), SeedSource(path="b.jsonl", group="of.thread")]
+    fox, owl, lynx, hare, crane = read_seeds(sources, tmp_path).seeds
+    assert fox.meta == owl.meta != hare.meta == crane.meta
+    assert lynx.meta == {}
+    assert "T 1" not in fox.model_dump_json()
+    plain = read_seeds([SeedSource(path="a.csv")], tmp_path).seeds
+    assert [seed.id for seed in plain] == [seed.id for seed in (fox, owl, lynx, hare)]
+    with pytest.raises(InputError, match=r"no column 'thred'.*group = \"thread\""):
+        read_seeds([SeedSource(path="a.csv", group="thred")], tmp_path)

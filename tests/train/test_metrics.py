@@ -190,3 +190,22 @@ def test_examples_are_drawn_without_looking() -> None:
     assert chosen != pick_examples(seeds, 10, 18)
     assert len({one.seed_id for one in chosen}) == 10
     assert len(pick_examples(seeds[:3], 10, 17)) == 3
+
+
+def test_inputs_that_belong_together_prove_less() -> None:
+    """Thirty inputs of which ten are won in three threads are no ten proofs: as they stand alone the difference is
+    confirmed, in groups it is not; and where each group is one input nothing changes."""
+    tuned = [output("tuned", f"s{i:02}", 0, True) for i in range(30)]
+    base = [output("base", f"s{i:02}", 0, i >= 10) for i in range(30)]
+    of_threads = {f"s{i:02}": f"thread {i // 4}" for i in range(30)}
+    alone, grouped = compare(tuned, base), compare(tuned, base, groups=of_threads)
+    assert (alone.p_value, grouped.p_value) == (pytest.approx(2 / 2**10), pytest.approx(2 / 2**3))
+    assert adjusted([alone])[0].outcome == "better"
+    assert adjusted([grouped])[0].outcome == "inconclusive"
+    assert grouped.difference is not None
+    assert grouped.difference.seeds == 30
+    assert compare(tuned, base, groups={f"s{i:02}": f"{i}" for i in range(30)}) == alone
+    narrow, wide = (summarise(base, Usage(), ("a",), groups=of).pass_rate for of in ({}, of_threads))
+    assert narrow is not None
+    assert wide is not None
+    assert wide.low < narrow.low

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from schemas.records import Sampling, Usage
@@ -20,7 +22,7 @@ from train.metrics import (
     summarise,
 )
 from train.results_table import comparison_lines, systems_table
-from train.verdict import in_words, verdict
+from train.verdict import in_words, relation, verdict
 
 NAMES = ("base", "few-shot", "retrieval", "teacher", "tuned")
 
@@ -77,6 +79,23 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
     seen = verdict(evaluation(tuned=0.9, base=0.1, retrieval=0.3, teacher=1.0, **{"few-shot": 0.3}))
     assert (seen.decision, seen.fine_tune) == ("ship", "fine-tune")
     assert any("smaller: then they are not told apart" in line for line in seen.flips_when)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "base", "tuned"), [(30, 0.05, 0.6), (60, 0.05, 0.3), (60, 0.2, 0.6), (60, 0.4, 0.8), (120, 0.2, 0.45)]
+)
+def test_a_lead_that_is_so_much_smaller_is_not_told_apart(inputs: int, base: float, tuned: float) -> None:
+    """Tried out: with a lead that is as much smaller as the verdict says, "better" is gone, and with one that loses 8
+    points less it is not. The end of the shown interval, which stood there before, is too near: there it is better."""
+
+    def better(rate: float) -> bool:
+        one = evaluation(inputs=inputs, base=base, tuned=rate, teacher=1.0)
+        return relation(one, one.system("base")) == "better"
+
+    words = " ".join(verdict(evaluation(inputs=inputs, base=base, tuned=tuned, teacher=1.0)).flips_when)
+    (points,) = re.findall(r"lead over base is about (\d+) points? smaller", words)
+    assert not better(tuned - int(points) / 100)
+    assert better(tuned - max(0.0, int(points) / 100 - 0.08))
 
 
 @pytest.mark.parametrize(
