@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import aiohttp
@@ -71,7 +72,8 @@ class BatchApi:
 
     async def state(self, batch: str) -> State:
         """How far it is. Raises NotThereError."""
-        return await self.form.state(self._call, self.base, batch)
+        state = await self.form.state(self._call, self.base, batch)
+        return state if state.failure is None else replace(state, failure=self._endpoint.shown(state.failure))
 
     async def results(self, state: State) -> Iterator[Result]:
         """What came of its lines. Raises NotThereError."""

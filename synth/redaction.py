@@ -6,6 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from schemas.errors import AuthError
@@ -14,6 +15,20 @@ from schemas.errors import AuthError
 LONG_KEY_CHARS = 16
 _NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
+
+
+def secrets_in(header: str) -> list[str]:
+    """The value of a header, and what of it is a secret by itself, which a server may repeat alone: the key of `Bearer
+    KEY`, each of several cookies, user and password as basic authentication encodes them, and that password."""
+    secrets = [header]
+    for word in re.split(r"[\s;,]+", header):
+        _, _, value = word.partition("=")
+        secrets += [part.strip("\"'") for part in (word, value.strip("="))]
+        with suppress(ValueError):
+            user, colon, password = base64.b64decode(word, validate=True).decode().partition(":")
+            secrets += [f"{user}:{password}", password] if colon and password else []
+    is_word = re.compile(f"[A-Za-z-]{{0,{LONG_KEY_CHARS - 1}}}").fullmatch  # of a scheme, or a name
+    return [header, *(secret for secret in dict.fromkeys(secrets[1:]) if not is_word(secret))]
 
 
 def without_keys(text: str, *keys: str) -> str:
@@ -37,7 +52,7 @@ def without_key(text: str, key: str) -> str:
     return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
-@lru_cache(maxsize=16)  # a key, what headers and proxies hold
+@lru_cache(maxsize=64)  # a key, what headers and proxies hold
 def _every_spelling(key: str) -> re.Pattern[str]:
     """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
     return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
