@@ -178,7 +178,8 @@ class Writer:
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = _insert(connection, records, self._rows, self._url)
-                    committing = True
+                    # What it may have written all the same: a row that is there is not written twice.
+                    committing = any(map(callable, group)) or any(map(tables.may_be_doubled, records))
                     transaction.commit()
                 self._rows.committed(shared)
                 return None
