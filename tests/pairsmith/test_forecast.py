@@ -52,6 +52,25 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert again["calls_sent"] == 0
 
 
+def test_a_price_that_is_set_after_the_pilot_is_that_of_the_whole_run(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """The pilot's answers are reckoned at the prices of today: whoever learns that the cost is unknown and sets a price,
+    or another one, or goes on in batches, is told what the run will cost then, without buying anything again."""
+    project = make_project(teacher.url, MANY)
+
+    def middle(*prices: str) -> Any:
+        usd = project.json("forecast", *prices)["facts"]["lines"][0]["usd"]
+        return usd and usd["middle"]
+
+    assert middle() is None
+    at_a_thousand, dearer = middle(*PRICES), middle(*(price.replace("=1000", "=3000") for price in PRICES))
+    assert at_a_thousand > 0
+    assert dearer == pytest.approx(3 * at_a_thousand)
+    assert middle(*PRICES, "--set", "teacher.batch=true") == pytest.approx(at_a_thousand / 2)
+    assert len(teacher.asked) == 20
+
+
 class Caching(LoopbackTeacher):
     """Reads 2,000 tokens of each prompt from a cache, at a tenth of the price, once it has answered a request."""
 
