@@ -23,13 +23,12 @@ class TeacherHost:
     `window` is how many requests it is given at once. It shrinks by half the share of throttled answers, once a round,
     and grows by a sixteenth of the concurrency a round (DCTCP; Alizadeh et al., SIGCOMM 2010): a stray 429 costs
     next to nothing, a server that throttles everything is asked half as much each time. One that `may_rest`, because
-    there are others, is left alone for a while after failures in a row, and then asked once. One that refuses the key
+    another does not, is left alone for a while after failures in a row, and then asked once. One that refuses the key
     again, with no answer to what was sent after the first refusal, is asked one request at a time, after a wait each.
     """
 
-    def __init__(self, url: str, concurrency: int, *, may_rest: bool) -> None:
+    def __init__(self, url: str, concurrency: int) -> None:
         self.url = url
-        self._may_rest = may_rest
         self.connected = False
         self.failure = ""  # the last one
         self.sending: dict[int, Sending] = {}
@@ -111,13 +110,13 @@ class TeacherHost:
         if self.window < self._most:
             self.window = min(self._most, self.window + self._step / self.window)
 
-    def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float) -> None:
+    def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
         if isinstance(failure, DoubtedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
-        if self._may_rest and not isinstance(failure, ThrottledError):
+        if may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1
             self.failure = str(failure)
             if self.rests and now >= self.opens_at:
