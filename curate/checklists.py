@@ -129,7 +129,7 @@ def p_yes(logprobs: Any, name: str) -> float | None:
 
 def _answer(name: str) -> re.Pattern[str]:
     # A question may be called "true": before a comma or a line's end that is the answer to the one before, and in
-    # `{"name": ..., "answer": ...}` what stands behind "name" alone is a name; nothing of the next object is its answer.
+    # `{"name": ..., "answer": ...}` what stands behind "name" alone is a name; nothing of the next object answers it.
     # Marks and blanks of a table or of Markdown may be many.
     name, is_word = re.escape(name), name in _WORDS
     between = r"[^\w,\n]{1,40}" if is_word else r"(?:\W{1,5}|[^\w,\n]{1,40})"

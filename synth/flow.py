@@ -86,7 +86,7 @@ class Flow:
     backoff (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or
     of Retry-After and up to a tenth more, if that is longer. `first` is `backoff_s`, or the time that an answer takes
     where others are answered and that is shorter. A request that waits takes no place from others, and one that was
-    throttled has not been tried: it waits its turn, at most ten minutes where others are answered, or all are throttled,
+    throttled has not been tried: it waits its turn, at most ten minutes where others are answered or all are throttled,
     and two where it is alone. So does one that meets an outage: whatever is sent fails, and costs nothing. Where
     nothing that was sent in ten minutes is answered, there is no point in waiting, whatever is said.
 

@@ -186,8 +186,8 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
 
 
 def _price(call: Call, prices: Prices | None) -> float | None:
-    """What an answer costs today, asked for now, whatever it was bought at and in which way; what the provider says that
-    it has charged stands."""
+    """What an answer costs today, asked for now, whatever it was bought at and in which way; what the provider says
+    that it has charged stands."""
     if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
         return call.usd
     tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")

@@ -55,8 +55,8 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
 def test_a_price_that_is_set_after_the_pilot_is_that_of_the_whole_run(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:
-    """The pilot's answers are reckoned at the prices of today: whoever learns that the cost is unknown and sets a price,
-    or another one, or goes on in batches, is told what the run will cost then, without buying anything again."""
+    """The pilot's answers are reckoned at the prices of today: whoever learns that the cost is unknown and sets a
+    price, or another one, or goes on in batches, is told what the run will cost then, and buys nothing again."""
     project = make_project(teacher.url, MANY)
 
     def middle(*prices: str) -> Any:

@@ -86,8 +86,8 @@ def test_what_is_secret_in_a_header_is_taken_out_where_it_is_repeated_alone(head
         async with Endpoint(teacher.url, "m", headers={"X-Auth": header}) as endpoint:
             await endpoint.ask([Message(role="user", content="a dog")], Sampling())
 
-    with LoopbackTeacher(lambda ask: fails(401, f"wrong key {repeated}")) as teacher:
-        with pytest.raises(AuthError) as caught:
-            asyncio.run(asked())
+    wrong = fails(401, f"wrong key {repeated}")
+    with LoopbackTeacher(lambda ask: wrong) as teacher, pytest.raises(AuthError) as caught:
+        asyncio.run(asked())
     assert repeated.rpartition(" ")[2].removeprefix("token=") not in str(caught.value)
     assert "***" in str(caught.value)
