@@ -222,16 +222,18 @@ def _evaluation(
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
     more = 1 + max(0, spec.evaluate.samples - n)
+    requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
-    share = [_scaled(one, more / n, prices) for one in took]
+    share = [_scaled(one, more / n, requests, prices) for one in took]
     measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
-def _scaled(took: Took, share: float, prices: Prices | None) -> Took:
-    """What a part of the answers to the same prompt takes: the prompt of one request at least, of money what the tokens
-    of each kind cost, where the prices are known."""
-    of_prompt = max(share, 1 / took.requests)
+def _scaled(took: Took, share: float, requests: int, prices: Prices | None) -> Took:
+    """What a share of the answers to the same prompt takes, in so many `requests` at least: that often its prompt,
+    and of money what the tokens of each kind cost, where the prices are known. A server that was asked for one answer
+    alone may give several at once; it is taken to give none, which is dearer."""
+    of_prompt = max(share, requests / took.requests)
     prompt, answers = took.prompt_tokens * of_prompt, (took.tokens - took.prompt_tokens) * share
     ratio = (prompt + answers) / took.tokens if took.tokens else share
     if prices:
