@@ -314,10 +314,10 @@ class Flow:
                 turn.set_result(self._sent(host, tokens, tries, now))
         if not self._waiting:
             return
-        at = max(self._paced_until(), min(host.free_at(tokens, now) for host in self.hosts))
-        if at - now > MAX_RETRY_AFTER_S and not self.in_flight:
-            self._let_go(_too_long(at - now, self.hosts[0].url))
-        elif at > now:
+        free_at = min(host.free_at(tokens, now) for host in self.hosts)
+        if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
+            self._let_go(_too_long(free_at - now, self.hosts[0].url))
+        elif (at := max(self._paced_until(), free_at)) > now:
             self._timer = loop.call_at(at, self._dispatch)
 
     def _let_go(self, error: Exception) -> None:

@@ -161,6 +161,24 @@ def test_tokens_per_minute_are_reckoned_before_and_settled_after() -> None:
         assert asyncio.run(run()) >= 1.0
 
 
+def test_a_pace_of_the_spec_is_kept_however_slow_it_is() -> None:
+    """One request in twenty minutes was called a wait that the teacher asks for, and ended the run."""
+
+    async def run() -> str:
+        async with Endpoint(teacher.url, "loopback", requests_per_minute=0.05) as endpoint:
+            await endpoint.ask(chat("first"), Sampling())
+            second = asyncio.create_task(endpoint.ask(chat("second"), Sampling()))
+            await asyncio.wait((second,), timeout=0.1)
+            held = endpoint.flow.held
+            endpoint.drain()
+            with pytest.raises(StoppedError):
+                await second
+            return held
+
+    with LoopbackTeacher() as teacher:
+        assert "held by the rate limit, next request in 20m" in asyncio.run(run())
+
+
 def test_nothing_is_sent_while_the_headers_leave_nothing() -> None:
     """The answer that says that no request is left is followed by the next one when the limit is reset."""
     empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
