@@ -116,7 +116,7 @@ class Flow:
         self._number = 0
         self._waiting: deque[_Waiting] = deque()
         self._pauses: dict[Tries, tuple[UnansweredError, float]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[Tries, float] = {}  # since something was answered, and how long nothing was then
         self._silent_s = self._failed_at = 0.0
@@ -137,7 +137,7 @@ class Flow:
     def held(self) -> str:
         """Why nothing is on the wire though something waits to be sent, and how long it will: for who watches."""
         timer = self._timer if self._waiting else None
-        ends = [*self._pauses.values(), *([(ThrottledError(""), timer.when())] if timer is not None else [])]
+        ends = [*self._pauses.values(), *([(ThrottledError(""), timer[0])] if timer is not None else [])]
         if self.in_flight or not ends:
             return ""
         failure, at = min(ends, key=lambda end: end[1])
@@ -300,7 +300,7 @@ class Flow:
         if self.in_flight >= self.concurrency:
             return  # whoever is done looks again
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer[1].cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -318,7 +318,7 @@ class Flow:
         if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
             self._let_go(_too_long(free_at - now, self.hosts[0].url))
         elif (at := max(self._paced_until(), free_at)) > now:
-            self._timer = loop.call_at(at, self._dispatch)
+            self._timer = at, loop.call_at(at, self._dispatch)
 
     def _let_go(self, error: Exception) -> None:
         while self._waiting:

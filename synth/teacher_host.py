@@ -35,7 +35,7 @@ class TeacherHost:
         self.sent = 0
         self.window = float(concurrency)
         self.opens_at = 0.0
-        self._look: asyncio.TimerHandle | None = None
+        self._look: tuple[float, asyncio.Handle] | None = None  # uvloop's does not know when, if that is at once
         self._most, self._step = float(concurrency), max(1.0, concurrency / 16)
         self._throttled = 0.0
         self._cut_at = 0
@@ -90,10 +90,10 @@ class TeacherHost:
 
     def watch(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
         """Look at the clocks of all that is on the wire there, `at` the latest: one timer for all of them."""
-        if self._look is None or self._look.when() > at:
+        if self._look is None or self._look[0] > at:
             if self._look is not None:
-                self._look.cancel()
-            self._look = loop.call_at(at, self._look_at_clocks, loop)
+                self._look[1].cancel()
+            self._look = at, loop.call_at(at, self._look_at_clocks, loop)
 
     def _look_at_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
         self._look, now = None, loop.time()

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, ServerFaultError, StoppedError, TimedOutError
+from synth.chat_completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import Left, RateLimit, left_by_headers, reset_s
@@ -391,6 +392,19 @@ def test_a_queue_at_the_server_eats_no_timeout() -> None:
         answers, _ = ask_all(teacher.url, 40, timeout_s=15, concurrency=40)
     assert all_answered(answers)
     assert len(teacher.asked) == 40
+
+
+def test_a_limit_that_is_over_at_once_is_one_on_the_loop_of_commands_too() -> None:
+    """uvloop's timer for less than half a millisecond is none that tells its time, and to ask it ended the run."""
+
+    async def asked() -> list[Answer | BaseException]:
+        async with Endpoint(teacher.url, "loopback", timeout_s=0.001, retries=0) as endpoint:
+            every = (endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(4))
+            return list(await asyncio.gather(*every, return_exceptions=True))
+
+    with LoopbackTeacher(latency_s=0.1) as teacher:
+        answers = blocking.run(asked())
+    assert all(isinstance(answer, UnansweredError | TeacherError) for answer in answers), answers
 
 
 def test_waiting_for_a_place_is_not_waiting_for_an_answer() -> None:
