@@ -13,6 +13,8 @@ from schemas.errors import AuthError
 
 # A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header: RFC 9110, 5.1
+_FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")  # said by who sends the body
 _NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
@@ -93,6 +95,12 @@ def without_user_info(text: str) -> str:
 def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str]) -> None:
     """Raise AuthError for a key or a header that no request can hold."""
     for name, value in headers.items():
+        if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+            raise AuthError(
+                f"The header '{name}' is none that can be added to a request.",
+                why="A server could not tell where the request ends, and would refuse every row.",
+                fix="Take it out of teacher.headers and teacher.headers_env, or correct its name.",
+            )
         if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
             raise AuthError(
                 f"The header '{name}' holds a line break or another control character.",
