@@ -192,8 +192,8 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -
 
 
 def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
-    """In a failover the address may lead to a server that only reads, for some seconds: nothing confirmed is lost, and
-    what is asked meanwhile is kept once it writes again."""
+    """In a failover the address may lead to a server that only reads, for a dozen seconds: nothing confirmed is lost,
+    and what is asked meanwhile is kept once it writes again."""
 
     def read_only(setting: str) -> None:
         engine = engine_of(postgres_url)
@@ -206,7 +206,7 @@ def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
     with Store.open(postgres_url) as store:
         store.write(seed("before"))
         read_only("SET default_transaction_read_only = on")
-        promoted = threading.Timer(1.0, read_only, ["RESET default_transaction_read_only"])
+        promoted = threading.Timer(12.0, read_only, ["RESET default_transaction_read_only"])
         promoted.start()
         try:
             store.write(seed("after"))
