@@ -27,8 +27,8 @@ def secrets_in(header: str) -> list[str]:
         _, _, value = word.partition("=")
         secrets += [part.strip("\"'") for part in (word, value.strip("="))]
         with suppress(ValueError):
-            user, colon, password = base64.b64decode(word, validate=True).decode().partition(":")
-            secrets += [f"{user}:{password}", password] if colon and password else []
+            if encoded := re.fullmatch("[^:]*:(.+)", base64.b64decode(word, validate=True).decode()):
+                secrets += [encoded[0], encoded[1]]
     is_word = re.compile(f"[A-Za-z-]{{0,{LONG_KEY_CHARS - 1}}}").fullmatch  # of a scheme, or a name
     return [header, *(secret for secret in dict.fromkeys(secrets[1:]) if not is_word(secret))]
 
