@@ -88,7 +88,8 @@ def checklist_schema(questions: Sequence[JudgeQuestion]) -> Json:
 
 
 def read_checklist(text: str, logprobs: Any, names: Sequence[str]) -> dict[str, float] | None:
-    """Name -> P(yes); None for an answer that does not say yes or no to each, once. JSON, or lines `NAME: yes`."""
+    """Name -> P(yes); None for an answer that does not say yes or no to each, once. JSON, an object
+    for each among it, or lines `NAME: yes`."""
     answers = {}
     for name in names:
         votes = {_WORDS[match[1].lower()] for match in _answer(name).finditer(text)}
@@ -127,8 +128,13 @@ def p_yes(logprobs: Any, name: str) -> float | None:
 
 
 def _answer(name: str) -> re.Pattern[str]:
-    # A question may be called "true": before a comma or a line's end that is the answer to the one before.
+    # A question may be called "true": before a comma or a line's end that is the answer to the one before, and in
+    # `{"name": ..., "answer": ...}` what stands behind "name" alone is a name; nothing of the next object answers it.
     # Marks and blanks of a table or of Markdown may be many.
-    between = r"[^\w,\n]{1,40}" if name in _WORDS else r"(?:\W{1,5}|[^\w,\n]{1,40})"
+    name, is_word = re.escape(name), name in _WORDS
+    between = r"[^\w,\n]{1,40}" if is_word else r"(?:\W{1,5}|[^\w,\n]{1,40})"
+    labelled = r"(?:name|question|id)\W{1,6}" if is_word else ""
+    apart = rf"{labelled}{name}[^\w}}]{{1,20}}(?:answer|verdict|value|result)\W{{1,5}}"
     word = "yes|no|true|false"
-    return re.compile(rf"(?<!\w){re.escape(name)}{between}({word})(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))", re.IGNORECASE)
+    end = rf"(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))"
+    return re.compile(rf"(?<!\w)(?:{name}{between}|{apart})({word}){end}", re.IGNORECASE)

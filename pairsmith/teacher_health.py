@@ -69,13 +69,18 @@ def judges(project: Project) -> Iterator[Check]:
 
 
 def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:
-    """Checks that a cap in the spec can be kept: else the first request is refused."""
+    """Checks that a cap in the spec can be kept, and batches made and read: else the first request is refused."""
+    from synth.batch_api import not_in_batches
     from synth.meter import no_cap
     from synth.prices import FREE, prices_of
     from synth.question import limit_of
 
+    cap = project.spec.budget.max_usd
+    in_batches = way != "evaluate" and teacher.batch
+    if in_batches and (refusal := not_in_batches(teacher, "" if cap is None else "budget.max_usd")):
+        yield failed("batch", refusal)
     prices = prices_of(teacher)
-    if project.spec.budget.max_usd is None or teacher.url in ("embedded", "vllm"):
+    if cap is None or teacher.url in ("embedded", "vllm"):
         return
     if prices is None or (prices.source != FREE and limit_of(_sampling(project, way).body()) is None):
         yield failed("budget", no_cap("budget.max_usd", teacher, prices))

@@ -52,11 +52,12 @@ class Pace:
     @property
     def left_s(self) -> float | None:
         """Seconds to the end at the present rate; None where no total is known, nothing has moved or nobody knows. What
-        is in flight is half done on average: the first of twenty that are asked at once ends just before the others."""
+        is in flight is half done on average, but for what has just taken the place of the last one: the first of twenty
+        that are asked at once ends just before the others."""
         unknown = "total" not in self.numbers or self.numbers.get("most_s", 0) is None
         if unknown or not (rate := self.rate("done")):
             return None
-        half = float(self.numbers.get("in_flight", 0)) / 2
+        half = max(0.0, float(self.numbers.get("in_flight", 0)) - 1) / 2
         left = float(self.numbers["total"]) - float(self.numbers["done"]) - half
         return max(0.0, left) / (rate + half / self.seconds)
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import aiohttp
 import orjson
 
-from schemas.errors import TeacherError, Unreachable
+from schemas.errors import TeacherError, Unreachable, UsageError
 from schemas.spec import TeacherSettings
 from synth.batch_forms import FORMS, Form
 from synth.batch_lines import Announced, BatchLine, Result, State
@@ -24,6 +25,19 @@ from synth.teacher_host import MAX_RETRY_AFTER_S
 _FAULTS_IN_A_ROW = 20
 _SLIPS_IN_A_ROW = 3  # of a key that was taken before: seven seconds
 _NOT_THERE = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
+
+
+def not_in_batches(teacher: TeacherSettings, cap: str = "") -> UsageError | None:
+    """Why a teacher is not asked in batches: nobody reads its form, or `cap`, if there is one, could not be kept."""
+    if teacher.url in ("embedded", "vllm") or teacher.batches_like is None:
+        return UsageError(f"'{teacher.url}' has no batch API that is read.", fix="Go without teacher.batch.")
+    if not cap:
+        return None
+    return UsageError(
+        f"{cap} cannot be kept in a batch.",
+        why="Its requests are paid for together, within a day, whatever is spent meanwhile.",
+        fix="Go without --batch and teacher.batch, or take the cap away after a look at `pairsmith forecast`.",
+    )
 
 
 class NotThereError(TeacherError):
@@ -71,7 +85,8 @@ class BatchApi:
 
     async def state(self, batch: str) -> State:
         """How far it is. Raises NotThereError."""
-        return await self.form.state(self._call, self.base, batch)
+        state = await self.form.state(self._call, self.base, batch)
+        return state if state.failure is None else replace(state, failure=self._endpoint.shown(state.failure))
 
     async def results(self, state: State) -> Iterator[Result]:
         """What came of its lines. Raises NotThereError."""

@@ -15,7 +15,7 @@ from typing import Self
 
 import orjson
 
-from schemas.errors import TeacherError, UsageError
+from schemas.errors import TeacherError
 from schemas.failpoints import failpoint
 from schemas.money import dollars
 from schemas.progress import Say
@@ -23,7 +23,7 @@ from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError
+from synth.batch_api import BatchApi, NotThereError, not_in_batches
 from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
@@ -70,8 +70,8 @@ class Batches:
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
-        if teacher.url == "embedded" or teacher.batches_like is None:
-            raise UsageError(f"'{teacher.url}' has no batch API that is read.", fix="Go without teacher.batch.")
+        if refusal := not_in_batches(teacher):
+            raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self._gather_s, self._poll_s = gather_s, poll_s
         self._queue: list[BatchLine] = []

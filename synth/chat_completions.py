@@ -197,7 +197,7 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
     choices, model, counted = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
-    usage, usd = _usage(counted), _charged(counted)
+    usage, usd = _usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     paid = {"usd": usd, "reserved": reserved}
     nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
@@ -328,7 +328,7 @@ def _detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
     return next((_count(each.get(name)) for each in details if isinstance(each, dict)), None)
 
 
-def _charged(usage: Any) -> float | None:
+def charged(usage: Any) -> float | None:
     """US dollars that the endpoint says it has charged, None if it does not say: `cost` (OpenRouter, with what the
     owner of the key pays upstream; of Perplexity, fees included, an object) or xAI's `cost_in_usd_ticks`."""
     if not isinstance(usage, dict):

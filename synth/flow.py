@@ -34,7 +34,7 @@ FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # each of them may have been paid for, and the next is given twice the time
 # First waits, two minutes: what a limit of a minute takes at the latest to be full again, and a server to be restarted.
 _PASSES = 240
-_OUTAGE = 10  # questions that fail one after the other: it is not the rows
+_OUTAGE = 10  # questions that fail one after the other, or all that may be open: it is not the rows
 _SHOWN = 100  # letters of what a server says while nothing is sent
 _SPOKEN_OF = 40  # first waits, twenty seconds without an answer, before what a server says is told
 _NUMBERED = re.compile(r"\S*\d\S*")  # a moment, a request's id: other ones in every answer that says the same
@@ -86,9 +86,9 @@ class Flow:
     backoff (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture Blog, 2015) or
     of Retry-After and up to a tenth more, if that is longer. `first` is `backoff_s`, or the time that an answer takes
     where others are answered and that is shorter. A request that waits takes no place from others, and one that was
-    throttled has not been tried: it waits its turn, at most ten minutes where others are answered, and two where nobody
-    is. So does one that meets an outage: whatever is sent fails, and costs nothing. Where nothing that was sent in ten
-    minutes is answered, there is no point in waiting, whatever is said.
+    throttled has not been tried: it waits its turn, at most ten minutes where others are answered or all are throttled,
+    and two where it is alone. So does one that meets an outage: whatever is sent fails, and costs nothing. Where
+    nothing that was sent in ten minutes is answered, there is no point in waiting, whatever is said.
 
     What one address refuses, for whatever reason, is asked at another before it is believed: a server with another
     model, context or key than the others costs no row, and ends no run, but is left alone like one that fails.
@@ -116,7 +116,7 @@ class Flow:
         self._number = 0
         self._waiting: deque[_Waiting] = deque()
         self._pauses: dict[Tries, tuple[UnansweredError, float]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: tuple[float, asyncio.Handle] | None = None
         self._given_up_in_a_row = 0
         self._failing: dict[Tries, float] = {}  # since something was answered, and how long nothing was then
         self._silent_s = self._failed_at = 0.0
@@ -126,7 +126,7 @@ class Flow:
 
     def to(self, urls: Sequence[str]) -> None:
         """Send to these addresses."""
-        self.hosts = tuple(TeacherHost(url, self.concurrency, may_rest=len(urls) > 1) for url in urls)
+        self.hosts = tuple(TeacherHost(url, self.concurrency) for url in urls)
 
     @property
     def left_alone(self) -> dict[str, str]:
@@ -137,7 +137,7 @@ class Flow:
     def held(self) -> str:
         """Why nothing is on the wire though something waits to be sent, and how long it will: for who watches."""
         timer = self._timer if self._waiting else None
-        ends = [*self._pauses.values(), *([(ThrottledError(""), timer.when())] if timer is not None else [])]
+        ends = [*self._pauses.values(), *([(ThrottledError(""), timer[0])] if timer is not None else [])]
         if self.in_flight or not ends:
             return ""
         failure, at = min(ends, key=lambda end: end[1])
@@ -288,7 +288,8 @@ class Flow:
                 self._completion_tokens = each if self._completion_tokens is None else self._completion_tokens
                 self._completion_tokens += (each - self._completion_tokens) / 8
         elif failure is not None:
-            sending.host.failed(sending, failure, self._number, now)
+            may_rest = any(host is not sending.host and not host.rests for host in self.hosts)
+            sending.host.failed(sending, failure, self._number, now, may_rest=may_rest)
         if self._tokens is not None:
             self._tokens.settle(used - sending.tokens)
         if self._waiting:
@@ -299,7 +300,7 @@ class Flow:
         if self.in_flight >= self.concurrency:
             return  # whoever is done looks again
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer[1].cancel()
             self._timer = None
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -313,11 +314,11 @@ class Flow:
                 turn.set_result(self._sent(host, tokens, tries, now))
         if not self._waiting:
             return
-        at = max(self._paced_until(), min(host.free_at(tokens, now) for host in self.hosts))
-        if at - now > MAX_RETRY_AFTER_S and not self.in_flight:
-            self._let_go(_too_long(at - now, self.hosts[0].url))
-        elif at > now:
-            self._timer = loop.call_at(at, self._dispatch)
+        free_at = min(host.free_at(tokens, now) for host in self.hosts)
+        if free_at - now > MAX_RETRY_AFTER_S and not self.in_flight:
+            self._let_go(_too_long(free_at - now, self.hosts[0].url))
+        elif (at := max(self._paced_until(), free_at)) > now:
+            self._timer = at, loop.call_at(at, self._dispatch)
 
     def _let_go(self, error: Exception) -> None:
         while self._waiting:
@@ -335,9 +336,10 @@ class Flow:
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
         passes_s = _PASSES * self._backoff_s if self._retries else 0
-        outage = len(self._failing) >= _OUTAGE and self._answered_at > 0 and not failure.may_be_paid and passes_s > 0
-        in_silence = not others_answered and silent_s >= passes_s
-        if not (outage or isinstance(failure, ThrottledError)) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
+        all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and passes_s > 0
+        outage, throttled = all_fail and not failure.may_be_paid, isinstance(failure, ThrottledError)
+        in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else passes_s)
+        if not (outage or throttled) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
             tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
         is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES

@@ -6,14 +6,31 @@ import base64
 import html
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from schemas.errors import AuthError
 
 # A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header: RFC 9110, 5.1
+_FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")  # said by who sends the body
 _NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
+
+
+def secrets_in(header: str) -> list[str]:
+    """The value of a header, and what of it is a secret by itself, which a server may repeat alone: the key of `Bearer
+    KEY`, each of several cookies, user and password as basic authentication encodes them, and that password."""
+    secrets = [header]
+    for word in re.split(r"[\s;,]+", header):
+        _, _, value = word.partition("=")
+        secrets += [part.strip("\"'") for part in (word, value.strip("="))]
+        with suppress(ValueError):
+            if encoded := re.fullmatch("[^:]*:(.+)", base64.b64decode(word, validate=True).decode()):
+                secrets += [encoded[0], encoded[1]]
+    is_word = re.compile(f"[A-Za-z-]{{0,{LONG_KEY_CHARS - 1}}}").fullmatch  # of a scheme, or a name
+    return [header, *(secret for secret in dict.fromkeys(secrets[1:]) if not is_word(secret))]
 
 
 def without_keys(text: str, *keys: str) -> str:
@@ -37,7 +54,7 @@ def without_key(text: str, key: str) -> str:
     return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
-@lru_cache(maxsize=16)  # a key, what headers and proxies hold
+@lru_cache(maxsize=64)  # a key, what headers and proxies hold
 def _every_spelling(key: str) -> re.Pattern[str]:
     """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
     return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
@@ -78,6 +95,12 @@ def without_user_info(text: str) -> str:
 def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str]) -> None:
     """Raise AuthError for a key or a header that no request can hold."""
     for name, value in headers.items():
+        if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+            raise AuthError(
+                f"The header '{name}' is none that can be added to a request.",
+                why="A server could not tell where the request ends, and would refuse every row.",
+                fix="Take it out of teacher.headers and teacher.headers_env, or correct its name.",
+            )
         if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
             raise AuthError(
                 f"The header '{name}' holds a line break or another control character.",

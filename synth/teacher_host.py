@@ -23,20 +23,19 @@ class TeacherHost:
     `window` is how many requests it is given at once. It shrinks by half the share of throttled answers, once a round,
     and grows by a sixteenth of the concurrency a round (DCTCP; Alizadeh et al., SIGCOMM 2010): a stray 429 costs
     next to nothing, a server that throttles everything is asked half as much each time. One that `may_rest`, because
-    there are others, is left alone for a while after failures in a row, and then asked once. One that refuses the key
+    another does not, is left alone for a while after failures in a row, and then asked once. One that refuses the key
     again, with no answer to what was sent after the first refusal, is asked one request at a time, after a wait each.
     """
 
-    def __init__(self, url: str, concurrency: int, *, may_rest: bool) -> None:
+    def __init__(self, url: str, concurrency: int) -> None:
         self.url = url
-        self._may_rest = may_rest
         self.connected = False
         self.failure = ""  # the last one
         self.sending: dict[int, Sending] = {}
         self.sent = 0
         self.window = float(concurrency)
         self.opens_at = 0.0
-        self._look: asyncio.TimerHandle | None = None
+        self._look: tuple[float, asyncio.Handle] | None = None  # uvloop's does not know when, if that is at once
         self._most, self._step = float(concurrency), max(1.0, concurrency / 16)
         self._throttled = 0.0
         self._cut_at = 0
@@ -91,10 +90,10 @@ class TeacherHost:
 
     def watch(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
         """Look at the clocks of all that is on the wire there, `at` the latest: one timer for all of them."""
-        if self._look is None or self._look.when() > at:
+        if self._look is None or self._look[0] > at:
             if self._look is not None:
-                self._look.cancel()
-            self._look = loop.call_at(at, self._look_at_clocks, loop)
+                self._look[1].cancel()
+            self._look = at, loop.call_at(at, self._look_at_clocks, loop)
 
     def _look_at_clocks(self, loop: asyncio.AbstractEventLoop) -> None:
         self._look, now = None, loop.time()
@@ -111,13 +110,13 @@ class TeacherHost:
         if self.window < self._most:
             self.window = min(self._most, self.window + self._step / self.window)
 
-    def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float) -> None:
+    def failed(self, sending: Sending, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
         if isinstance(failure, DoubtedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
         throttled = isinstance(failure, ThrottledError | TimedOutError) or failure.retry_after_s is not None
-        if self._may_rest and not isinstance(failure, ThrottledError):
+        if may_rest and not isinstance(failure, ThrottledError):
             self._failures += 1
             self.failure = str(failure)
             if self.rests and now >= self.opens_at:

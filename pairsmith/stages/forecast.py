@@ -30,10 +30,11 @@ from schemas.kinds import KINDS
 from schemas.money import dollars, summed
 from schemas.progress import unheard
 from schemas.project import Project
-from schemas.records import Direction, Json, Seed, Usage, content_id
+from schemas.records import Call, Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
+from synth.chat_completions import charged
 from synth.engine import GenerateResult
 from synth.generators import WAYS, Backward, Forward, fingerprints
 from synth.ledger import Ledger
@@ -168,9 +169,11 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)
-    money = [call.usd for call in calls]
+    money = [_price(call, prices) for call in calls]
     usd = None if None in money else sum(usd or 0.0 for usd in money)
     share = prices.batch_share if prices else None
+    if prices and share is None and ledger.teacher.batch:
+        share = prices.usual_share
     return Took(
         usage.prompt_tokens,
         usage.prompt_tokens + usage.completion_tokens,
@@ -182,6 +185,15 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
     )
 
 
+def _price(call: Call, prices: Prices | None) -> float | None:
+    """What an answer costs today, asked for now, whatever it was bought at and in which way; what the provider says
+    that it has charged stands."""
+    if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
+        return call.usd
+    tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
+    return prices.usd(call.usage, tier=tier)
+
+
 def _generation(
     project: Project, store: Store, direction: _Direction, took: Sequence[Took], all_seeds: Sequence[Seed]
 ) -> Json:
@@ -190,6 +202,8 @@ def _generation(
     n, limit = settings.samples, limit_of(settings.sampling.body())
     others = len(direction.seeds) - len(took)
     measured = costs_of(direction.teacher, took, others, limit, n)
+    if direction.teacher.batch:
+        measured["usd"] = measured["batch_usd"]
     pilot = run(_pilot(project, store, direction, all_seeds))
     per_seed = most_of_one(project.spec, n)
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
@@ -208,16 +222,18 @@ def _evaluation(
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
     more = 1 + max(0, spec.evaluate.samples - n)
+    requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
-    share = [_scaled(one, more / n, prices) for one in took]
+    share = [_scaled(one, more / n, requests, prices) for one in took]
     measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
-def _scaled(took: Took, share: float, prices: Prices | None) -> Took:
-    """What a part of the answers to the same prompt takes: the prompt of one request at least, of money what the tokens
-    of each kind cost, where the prices are known."""
-    of_prompt = max(share, 1 / took.requests)
+def _scaled(took: Took, share: float, requests: int, prices: Prices | None) -> Took:
+    """What a share of the answers to the same prompt takes, in so many `requests` at least: that often its prompt,
+    and of money what the tokens of each kind cost, where the prices are known. A server that was asked for one answer
+    alone may give several at once; it is taken to give none, which is dearer."""
+    of_prompt = max(share, requests / took.requests)
     prompt, answers = took.prompt_tokens * of_prompt, (took.tokens - took.prompt_tokens) * share
     ratio = (prompt + answers) / took.tokens if took.tokens else share
     if prices:

@@ -38,6 +38,7 @@ from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
 from schemas.streamed import Where
 from synth import generators
+from synth.batch_api import not_in_batches
 from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
@@ -282,12 +283,9 @@ async def ledgers_of(
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
                 batches = None
                 if teacher.batch:
-                    if store.budget is not None and store.budget.caps:
-                        raise UsageError(
-                            f"{store.budget.caps[0].name} cannot be kept in a batch.",
-                            why="Its requests are paid for together, within a day, whatever is spent meanwhile.",
-                            fix="Leave --batch out, or take the cap away after a look at `pairsmith forecast`.",
-                        )
+                    caps = store.budget.caps if store.budget is not None else ()
+                    if caps and (refusal := not_in_batches(teacher, caps[0].name)):
+                        raise refusal
                     batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say))
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
             ledgers[way] = shared

@@ -165,7 +165,8 @@ def _still(
     """What the seeds that are left will cost, from those that were shown."""
     took = [taken(store, ledger, generator, seed) for seed in chosen]
     limit = limit_of(generator.sampling.body())
-    return costs_of(teacher, took, others, limit, generator.samples, without_pilot=True)["usd"]
+    costs = costs_of(teacher, took, others, limit, generator.samples, without_pilot=True)
+    return costs["batch_usd" if teacher.batch else "usd"]
 
 
 def _together(parts: Sequence[Range]) -> Json:

@@ -26,8 +26,9 @@ def shown(url: str) -> str:
 
 def passes(error: Exception, *, committing: bool) -> bool:
     """Whether what failed may be tried again: another process held the file for long, or the server was away before
-    anything was committed, or still a standby, as after a failover (25006)."""
-    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == "25006":
+    anything was committed, or still a standby, as after a failover (25006), or tired of a process that stood still in a
+    transaction, as a laptop does (25P03). `committing`: what was asked may be done, and would be done twice."""
+    if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("25006", "25P03"):
         return not committing
     if not isinstance(error, OperationalError | InterfaceError):
         return False

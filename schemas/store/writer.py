@@ -50,7 +50,8 @@ Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
 Mark = Callable[[], Hold]
 """What is on the wire now, in one hold: it is written beside each commit, which costs nothing a request."""
 _Waiter = Future[None] | asyncio.Future[None]
-_WAITS_S = (0.5, 2.0, 8.0)  # before a passing failure is tried again
+# Before a passing failure is tried again: a server that was killed may read its log for ten seconds and more.
+_WAITS_S = (0.5, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0)
 _GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
 # Between two commits that coroutines wait for: a commit costs as much as some thirty rows, and who asks many questions
 # at once does not feel it. What a thread waits for is committed at once.
@@ -178,7 +179,8 @@ class Writer:
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = _insert(connection, records, self._rows, self._url)
-                    committing = True
+                    # What it may have written all the same: a row that is there is not written twice.
+                    committing = any(map(callable, group)) or any(map(tables.may_be_doubled, records))
                     transaction.commit()
                 self._rows.committed(shared)
                 return None

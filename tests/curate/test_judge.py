@@ -253,6 +253,12 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
         ("| **calm**     | **yes** |\n| **bright**   | **no**  |", {"calm": 1.0, "bright": 0.0}),
         ("calm:         yes\nbright:       no", {"calm": 1.0, "bright": 0.0}),
         ("calm:\n\n\n\n\nyes\nbright: no", None),
+        ('[{"name": "calm", "answer": "yes"}, {"name": "bright", "answer": "no"}]', {"calm": 1.0, "bright": 0.0}),
+        (
+            '[\n {\n  "question": "calm",\n  "answer": true\n },\n {"bright": {"answer": "no"}}]',
+            {"calm": 1.0, "bright": 0.0},
+        ),
+        ('[{"answer": "yes", "name": "calm"}, {"answer": "no", "name": "bright"}]', None),
         ('{"calm": "", "": "", "x": "yes", "bright": "no"}', None),
         ("calm: yes/no\nbright: yes/no", None),
         ("calm: yes or no\nbright: no", None),
@@ -272,6 +278,8 @@ def test_an_answer_is_read_whole_or_not_at_all(text: str, expected: dict[str, fl
         "follows_prompt: true\ntrue: false\nreads_well: true",
         '{"follows_prompt": "yes", "true": "no", "reads_well": "yes"}',
         "**follows_prompt**: **yes**\n**true**:    **no**\n**reads_well**: **yes**",
+        '[{"name": "follows_prompt", "answer": "true"}, {"name": "true", "answer": false},'
+        ' {"name": "reads_well", "answer": "true"}]',
     ],
 )
 def test_a_question_called_true_is_not_the_answer_of_the_one_before(text: str) -> None:

@@ -318,3 +318,17 @@ def test_a_cap_that_cannot_be_kept_is_found_before_the_first_request(tmp_path: P
         assert "no max_tokens" in endless["budget"].what
         free = ["budget.max_usd=1", *(f"teacher.usd_per_million_{part}_tokens=0" for part in ("prompt", "completion"))]
         assert "budget" not in looked(project(tmp_path, teacher.url, *free))
+
+
+def test_batches_that_are_refused_are_found_before_the_first_request(tmp_path: Path) -> None:
+    """Doctor said that this can run, and the first command refused teacher.batch: at a provider whose batches nobody
+    reads, for a server of one's own, and beside a cap."""
+    with LoopbackTeacher(lambda ask: says("a tall white lighthouse")) as teacher:
+        batch = "teacher.batch=true"
+        assert "batch" not in looked(project(tmp_path, teacher.url, batch))
+        key = "teacher.key_env=NO_SUCH_KEY"
+        for url in ("https://api.x.ai/v1", "embedded"):
+            refused = looked(project(tmp_path, url, batch, key))["batch"]
+            assert (refused.state, url in refused.what) == ("fail", True)
+        capped = looked(project(tmp_path, teacher.url, batch, "budget.max_usd=1"))["batch"]
+        assert "budget.max_usd cannot be kept in a batch" in capped.what

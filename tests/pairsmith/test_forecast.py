@@ -52,6 +52,25 @@ def test_the_whole_run_lies_in_the_forecast_and_buys_nothing_twice(
     assert again["calls_sent"] == 0
 
 
+def test_a_price_that_is_set_after_the_pilot_is_that_of_the_whole_run(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """The pilot's answers are reckoned at the prices of today: whoever learns that the cost is unknown and sets a
+    price, or another one, or goes on in batches, is told what the run will cost then, and buys nothing again."""
+    project = make_project(teacher.url, MANY)
+
+    def middle(*prices: str) -> Any:
+        usd = project.json("forecast", *prices)["facts"]["lines"][0]["usd"]
+        return usd and usd["middle"]
+
+    assert middle() is None
+    at_a_thousand, dearer = middle(*PRICES), middle(*(price.replace("=1000", "=3000") for price in PRICES))
+    assert at_a_thousand > 0
+    assert dearer == pytest.approx(3 * at_a_thousand)
+    assert middle(*PRICES, "--set", "teacher.batch=true") == pytest.approx(at_a_thousand / 2)
+    assert len(teacher.asked) == 20
+
+
 class Caching(LoopbackTeacher):
     """Reads 2,000 tokens of each prompt from a cache, at a tenth of the price, once it has answered a request."""
 
@@ -88,12 +107,16 @@ def test_what_a_run_reads_from_a_cache_a_forecast_does_too(make_project: Callabl
     assert left["middle"] == pytest.approx(35 * others)
 
 
-@pytest.mark.parametrize("takes_n", [True, False])
+@pytest.mark.parametrize(
+    ("takes_n", "n", "tokens", "usd"),
+    [(True, 4, 1_100, 1.8), (False, 4, 1_100, 1.8), (True, 2, 2_300, 4.4), (False, 2, 3_300, 5.4)],
+)
 def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
-    make_project: Callable[..., Project], takes_n: bool
+    make_project: Callable[..., Project], takes_n: bool, n: int, tokens: int, usd: float
 ) -> None:
     """Four answers to one prompt are mostly answers, and one is mostly prompt, which is cheaper: the line of the
-    evaluation tells what one request with one answer costs, whether the server gives several at a time or not."""
+    evaluation tells what its requests cost, whether the server gives several answers at a time or not: one request, and
+    another one where it wants more samples than generation."""
 
     def reply(ask: Ask) -> Reply:
         given = ask.n if takes_n else 1
@@ -108,11 +131,11 @@ def test_an_answer_of_the_evaluation_costs_its_own_tokens_at_their_price(
     prices = [*PRICES, "--set", "teacher.usd_per_million_completion_tokens=8000"]
     with LoopbackTeacher(reply) as teacher:
         project = make_project(teacher.url, MANY)
-        several = ["--set", "generate.forward.n=4", "--set", "evaluate.samples=4"]
+        several = ["--set", f"generate.forward.n={n}", "--set", "evaluate.samples=4"]
         lines = project.json("forecast", *prices, *several)["facts"]["lines"]
     (line,) = (line for line in lines if line["stage"] == "evaluate")
-    assert line["tokens"]["middle"] == pytest.approx(line["seeds"] * 1_100)
-    assert line["usd"]["middle"] == pytest.approx(line["seeds"] * 1.8)
+    assert line["tokens"]["middle"] == pytest.approx(line["seeds"] * tokens)
+    assert line["usd"]["middle"] == pytest.approx(line["seeds"] * usd)
 
 
 def test_the_seed_that_is_asked_alone_is_seen_on_its_way(make_project: Callable[..., Project]) -> None:

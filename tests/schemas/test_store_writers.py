@@ -16,11 +16,12 @@ import pytest
 import sqlalchemy as sa
 
 from schemas.errors import StoreBusy, StoreError, StoreFull
-from schemas.records import Call, Seed
-from schemas.store import Store
+from schemas.records import Call, Receipt, Seed
+from schemas.store import Store, tables
 from schemas.store.failures import explained, passes
 from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path
+from schemas.store.writer import Writer
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,8 +192,8 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -
 
 
 def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
-    """In a failover the address may lead to a server that only reads, for some seconds: nothing confirmed is lost, and
-    what is asked meanwhile is kept once it writes again."""
+    """In a failover the address may lead to a server that only reads, for a dozen seconds: nothing confirmed is lost,
+    and what is asked meanwhile is kept once it writes again."""
 
     def read_only(setting: str) -> None:
         engine = engine_of(postgres_url)
@@ -205,7 +206,7 @@ def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
     with Store.open(postgres_url) as store:
         store.write(seed("before"))
         read_only("SET default_transaction_read_only = on")
-        promoted = threading.Timer(1.0, read_only, ["RESET default_transaction_read_only"])
+        promoted = threading.Timer(12.0, read_only, ["RESET default_transaction_read_only"])
         promoted.start()
         try:
             store.write(seed("after"))
@@ -224,6 +225,53 @@ def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> No
             with pytest.raises(StoreBusy):
                 store.write(seed("lost"))
             assert [s.text for s in other.seeds(active=False)] == ["first", "other"]
+
+
+DIES_AT_ITS_FIRST_COMMIT = """
+CREATE SEQUENCE writers.commits;
+CREATE FUNCTION writers.dies() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF nextval('writers.commits') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+  RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON writers.seeds
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION writers.dies()
+"""
+
+
+def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str) -> None:
+    """Whether it was committed nobody knows; a row that is there is not written twice, so it is asked once more. A
+    receipt would be there twice, so its commit is not repeated."""
+    with Store.open(postgres_url) as store:
+        engine = engine_of(postgres_url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(DIES_AT_ITS_FIRST_COMMIT)
+        engine.dispose()
+        store.write(seed("a dog"), call())
+        assert ([s.text for s in store.seeds(active=False)], len(store.calls("k"))) == (["a dog"], 1)
+        with pytest.raises(StoreBusy):
+            Store.open(postgres_url)
+    assert not tables.may_be_doubled(call())
+    assert tables.may_be_doubled(Receipt.model_construct())
+
+
+def test_a_process_that_stood_still_in_a_transaction_goes_on(postgres_url: str) -> None:
+    """The server ends the session of one that was asleep meanwhile; what it was about to write is written then."""
+    asleep = iter([1.5, 0.0])
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SELECT pg_backend_pid()"))
+        time.sleep(next(asleep))
+        connection.execute(sa.text("SELECT pg_backend_pid()"))
+
+    url = f"{postgres_url}%20-cidle_in_transaction_session_timeout%3D500"
+    engine = engine_of(url)
+    writer = Writer(engine, url, lambda connection: None)
+    try:
+        writer.submit(work).result()
+    finally:
+        writer.close()
+        engine.dispose()
+    assert next(asleep, None) is None
 
 
 def test_a_file_that_is_held_for_long_is_waited_for(tmp_path: Path) -> None:

@@ -97,6 +97,13 @@ def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
         assert "s3cr3t" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "X Title", "X-Title:", ""])
+def test_a_header_that_would_break_a_request_is_named(name: str) -> None:
+    """Sent beside ours it made every row a refused one."""
+    with pytest.raises(AuthError, match=f"The header '{name}' is none that can be added"):
+        Endpoint("http://h", "m", headers={name: "3"})
+
+
 def test_a_header_with_a_line_break_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pasted line break is found before the first request, and neither sent nor shown."""
     monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t\nX-Evil: 1")

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from multidict import CIMultiDict
 
+from schemas import blocking
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
-from synth.chat_completions import Answer, StoppedError, TimedOutError
+from synth.chat_completions import Answer, ServerFaultError, StoppedError, TimedOutError, UnansweredError
 from synth.endpoint import Endpoint
 from synth.engine import generate
 from synth.rate_limits import Left, RateLimit, left_by_headers, reset_s
@@ -161,6 +162,24 @@ def test_tokens_per_minute_are_reckoned_before_and_settled_after() -> None:
         assert asyncio.run(run()) >= 1.0
 
 
+def test_a_pace_of_the_spec_is_kept_however_slow_it_is() -> None:
+    """One request in twenty minutes was called a wait that the teacher asks for, and ended the run."""
+
+    async def run() -> str:
+        async with Endpoint(teacher.url, "loopback", requests_per_minute=0.05) as endpoint:
+            await endpoint.ask(chat("first"), Sampling())
+            second = asyncio.create_task(endpoint.ask(chat("second"), Sampling()))
+            await asyncio.wait((second,), timeout=0.1)
+            held = endpoint.flow.held
+            endpoint.drain()
+            with pytest.raises(StoppedError):
+                await second
+            return held
+
+    with LoopbackTeacher() as teacher:
+        assert "held by the rate limit, next request in 20m" in asyncio.run(run())
+
+
 def test_nothing_is_sent_while_the_headers_leave_nothing() -> None:
     """The answer that says that no request is left is followed by the next one when the limit is reset."""
     empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
@@ -238,6 +257,29 @@ def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
         answers, endpoint = ask_all(teacher.url, 21, retries=3, backoff_s=0.2)
     assert all_answered(answers)
     assert endpoint.flow.retries_by_kind["server"] >= 99
+
+
+def test_an_outage_costs_no_row_where_few_are_asked_at_once() -> None:
+    """At a concurrency of two no more than four questions are open, fewer than make an outage elsewhere."""
+    with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 16 else says()) as teacher:
+        answers, _ = ask_all(teacher.url, 5, retries=1, concurrency=2, backoff_s=0.05)
+    assert all_answered(answers)
+
+
+def test_a_limit_of_some_minutes_that_no_header_tells_of_costs_no_row() -> None:
+    """All questions are throttled for five minutes: these are no tries. One that is throttled alone is tried sooner."""
+
+    async def run() -> list[Answer | BaseException]:
+        async with Endpoint(teacher.url, "loopback", backoff_s=0.02, concurrency=4, retries=2) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            asked = [asyncio.create_task(endpoint.ask(chat(f"{i}"), Sampling())) for i in range(8)]
+            await asyncio.to_thread(teacher.wait_for, 12)
+            endpoint.flow._silent_s += 300
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    with LoopbackTeacher(lambda ask: fails(429, "slowly") if 2 <= ask.number <= 50 else says()) as teacher:
+        answers = asyncio.run(run())
+    assert all_answered(answers), answers
 
 
 def test_neither_slow_work_nor_sleep_is_taken_for_silence() -> None:
@@ -352,6 +394,19 @@ def test_a_queue_at_the_server_eats_no_timeout() -> None:
     assert len(teacher.asked) == 40
 
 
+def test_a_limit_that_is_over_at_once_is_one_on_the_loop_of_commands_too() -> None:
+    """uvloop's timer for less than half a millisecond is none that tells its time, and to ask it ended the run."""
+
+    async def asked() -> list[Answer | BaseException]:
+        async with Endpoint(teacher.url, "loopback", timeout_s=0.001, retries=0) as endpoint:
+            every = (endpoint.ask(chat(f"dog {i}"), Sampling()) for i in range(4))
+            return list(await asyncio.gather(*every, return_exceptions=True))
+
+    with LoopbackTeacher(latency_s=0.1) as teacher:
+        answers = blocking.run(asked())
+    assert all(isinstance(answer, UnansweredError | TeacherError) for answer in answers), answers
+
+
 def test_waiting_for_a_place_is_not_waiting_for_an_answer() -> None:
     """Forty rows through one place at 0.5 s each, with a limit of 15 s for each of them: none times out."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=0.5)) as teacher:
@@ -438,6 +493,23 @@ def test_a_server_that_comes_back_is_used_again() -> None:
         answers, _ = ask_all([back.url, whole.url], 2500, concurrency=16)
     assert all_answered(answers)
     assert len(back.asked) > 200
+
+
+def test_where_all_servers_fail_one_is_asked_all_the_while() -> None:
+    """Rows that every server fails at end their run as with one server: each were left alone for up to half a minute
+    between two requests, so ten of them had no answer for ten minutes, which ended every run."""
+
+    async def run() -> tuple[list[Answer | BaseException], int]:
+        async with Endpoint([a.url, b.url], "loopback", backoff_s=0.005, retries=1) as endpoint:
+            await endpoint.ask(chat("warm up"), Sampling())
+            asked = (endpoint.ask(chat(f"poison {i}"), Sampling()) for i in range(12))
+            return await asyncio.gather(*asked, return_exceptions=True), len(endpoint.flow.left_alone)
+
+    reply = lambda ask: says() if ask.prompt == "warm up" else fails(500, "boom")  # noqa: E731
+    with LoopbackTeacher(reply) as a, LoopbackTeacher(reply) as b:
+        answers, left_alone = asyncio.run(run())
+    assert all(isinstance(answer, ServerFaultError) for answer in answers), answers
+    assert left_alone == 1
 
 
 def test_where_no_server_answers_the_run_ends() -> None:

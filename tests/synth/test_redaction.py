@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import pytest
 
+from schemas.errors import AuthError
 from schemas.records import Message, Sampling
 from synth.endpoint import Endpoint
 from synth.redaction import without_key, without_user_info
+from tests.synth.loopback import LoopbackTeacher, fails
 
 LONG = "sk-very-secret-0123456789"
 
@@ -64,3 +67,27 @@ def test_a_malformed_response_that_repeats_the_key_does_not_spread_it(line: byte
         return str(caught.value)
 
     assert key not in asyncio.run(asked())
+
+
+@pytest.mark.parametrize(
+    ("header", "repeated"),
+    [
+        (f"Bearer {LONG}", LONG),
+        ("Bearer abc-1", "provided: abc-1"),
+        (f"theme=dark; session={LONG}; cf=x", LONG),
+        (f"Basic {base64.b64encode(f'me:{LONG}'.encode()).decode()}", LONG),
+        (f'Token token="{LONG}"', f"token={LONG}"),
+    ],
+)
+def test_what_is_secret_in_a_header_is_taken_out_where_it_is_repeated_alone(header: str, repeated: str) -> None:
+    """A server repeats the key without the scheme before it, one cookie of several, or the password that it decoded."""
+
+    async def asked() -> None:
+        async with Endpoint(teacher.url, "m", headers={"X-Auth": header}) as endpoint:
+            await endpoint.ask([Message(role="user", content="a dog")], Sampling())
+
+    wrong = fails(401, f"wrong key {repeated}")
+    with LoopbackTeacher(lambda ask: wrong) as teacher, pytest.raises(AuthError) as caught:
+        asyncio.run(asked())
+    assert repeated.rpartition(" ")[2].removeprefix("token=") not in str(caught.value)
+    assert "***" in str(caught.value)
