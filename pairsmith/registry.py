@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import KeysView
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder
+from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder, sha256
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -37,6 +38,7 @@ class _Mark(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     adapter: str = ""
+    gguf: dict[str, str] = Field(default_factory=dict, exclude_if=lambda gguf: not gguf)
 
 
 class Registry:
@@ -180,7 +182,7 @@ def _contents(export: Path) -> tuple[bytes, KeysView[str]]:
 
 def refuse_other_weights(export: Path) -> None:
     """Raises InputError if a file of the adapter or the merged model of an export is gone, or is not what its record of
-    training says."""
+    training says, and for a GGUF that is not the one that was exported."""
     from train.results import read_result, refuse_changed
 
     trained = read_result(export / "adapter")
@@ -191,6 +193,10 @@ def refuse_other_weights(export: Path) -> None:
             fix="Export again: `pairsmith export`.",
         )
     refuse_changed(trained, export / "model")
+    for name, digest in _Mark.model_validate_json((export / "export.json").read_bytes()).gguf.items():
+        if not (file := export / "gguf" / name).is_file() or sha256(file) != digest:
+            fix = "Export again: `pairsmith export --gguf KIND`."
+            raise InputError("it is gone, or is not the one that was exported.", where=str(file), fix=fix)
 
 
 def may_leave(project: Project, store: Store, folder: Path) -> None:
@@ -227,8 +233,11 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
         fix = "A name is OWNER/NAME of letters, digits, `-`, `_` and `.`."
         raise UsageError(f"'{repository}' is no repository: {first_line(error)}", fix=fix) from None
     except Exception as error:  # the client raises the errors of its HTTP library, too
-        raise NoWork(
-            f"the hub at {hub.endpoint} does not take it: {first_line(error)}",
-            fix="Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached.",
-        ) from None
+        fix = "Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached."
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            fix = "It is busy or down: run the same command again later."
+        # What it minds comes last, behind an empty line.
+        reason = " ".join(str(error).split())[:500].removesuffix(".") or type(error).__name__
+        raise NoWork(f"the hub at {hub.endpoint} does not take it: {reason}.", fix=fix) from None
     return f"{hub.endpoint}/{repository}"

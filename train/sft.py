@@ -97,12 +97,15 @@ def tune(
     learned yet. Raises InputError for rows that cannot be used and a row that is in the test, NoWork when nothing was
     learned: no rows, no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = settled(settings, base.folder, base.hash, out_dir)
+    asked_for = settled(settings, base.folder, base.hash, out_dir)
+    settings = asked_for.heeded
     unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
-    if finished := read_result(folder):
-        return finished.model_copy(update={"reused": True})
+    # In the ids of earlier versions stood what is not heeded, too.
+    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, asked_for, base.hash)):
+        finished = finished.model_copy(update={"reused": True})
+        return _merged_too(base, dataset, finished, progress) if merge and finished.is_step else finished
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
@@ -134,6 +137,17 @@ def tune(
             return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _merged_too(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress) -> TrainResult:
+    """The adapter that DPO went on from, now that it is asked for by itself: its merged model has to be chosen too."""
+    refuse_changed(finished)
+    folder, settings = Path(finished.folder), finished.settings
+    chat = load_chat(base, settings.template_arguments)
+    validation, _ = usable(dataset.validation, chat, settings.max_length, "validation")
+    with _room(folder):
+        merged = chosen(base, settings, folder, validation, progress)
+    return _described(folder, finished.model_copy(update={"merged": merged}))
 
 
 @contextmanager

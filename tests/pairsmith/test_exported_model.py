@@ -149,7 +149,7 @@ def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
         gguf.GGUFReader(exported.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
     )
     text = (exported.out / "gguf" / "Modelfile").read_text()
-    assert ('TEMPLATE """{{ if .System }}<|im_start|>system\n' in text) == (not is_added)
+    assert ('if $.System }}<|im_start|>system\n' in text) == (not is_added)
 
 
 def test_a_kind_that_cannot_be_written_leaves_the_last_export(

@@ -186,16 +186,19 @@ def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> N
 
 
 class Hub(OnThreads):
-    """A hub on this machine: it takes commits as the real one does, or refuses every repository."""
+    """A hub on this machine: it takes commits as the real one does, or refuses a request with `status` and words."""
 
-    def __init__(self, *, takes: bool) -> None:
+    def __init__(self, *, takes: bool, refused: str = "/create", status: int = 403) -> None:
         asked: list[tuple[str, str]] = []
 
         class Asked(Handler):
             def do_POST(self) -> None:
                 body = self.body().decode()
                 asked.append((self.path, body))
-                self.reply(json.dumps(self._said(body) if takes else {}).encode(), 200 if takes else 403)
+                if takes or refused not in self.path:
+                    self.reply(json.dumps(self._said(body)).encode(), 200)
+                else:
+                    self.reply(json.dumps({"errors": [{"message": "its own words"}]}).encode(), status)
 
             def _said(self, body: str) -> dict[str, Any]:
                 where = f"http://{self.headers['Host']}/me/images"
@@ -252,6 +255,47 @@ def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Pa
     assert refused.stderr.startswith("error: the hub at http://127.0.0.1")
     assert gone.stderr.startswith("error: the hub at http://127.0.0.1")
     assert [one.returncode for one in odd] == [2, 2, 2], [one.stderr for one in odd]
+
+
+@pytest.mark.parametrize(("refused", "status"), [("/validate-yaml", 400), ("/commit/", 429)])
+def test_what_the_hub_minds_is_told(registry: Registry, tmp_path: Path, refused: str, status: int) -> None:
+    """Its own words, which its client puts behind an empty line; a hub that is busy is asked again later, and nobody is
+    sent to look at a key that it takes."""
+    pytest.importorskip("huggingface_hub")
+    for folder in ("adapter", "gguf"):
+        (registry.found("v2") / folder).mkdir(exist_ok=True)
+        (registry.found("v2") / folder / "README.md").write_text("---\nbase_model: x y\n---\n")
+    with Hub(takes=False, refused=refused, status=status) as hub:
+        done = pushed(tmp_path, "me/images", hub.url)
+    assert done.returncode == 8
+    assert "its own words." in done.stderr
+    assert ("run the same command again later" in done.stderr) == (status == 429)
+    assert ("HF_TOKEN" in done.stderr) == (status != 429)
+
+
+def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry, tmp_path: Path) -> None:
+    """What was said of it, how it answers, was said of the file of then; one of another content is another version."""
+    exported = export(tmp_path / "three", "a3")
+    (exported / "gguf").mkdir()
+    (file := exported / "gguf" / "images-q8_0.gguf").write_text("of then")
+
+    def marked() -> None:
+        body = {"adapter": "a3", "gguf": {file.name: sha256(file)}}
+        (exported / "export.json").write_text(json.dumps(body))
+
+    marked()
+    assert registry.add(exported) == registry.add(exported) == "v3"
+    file.write_text("another")
+    with pytest.raises(InputError, match="images-q8_0.gguf: it is gone, or is not the one"):
+        registry.add(exported)
+    marked()
+    assert registry.add(exported) == "v4"
+    file.unlink()
+    with pytest.raises(InputError, match="images-q8_0.gguf: it is gone, or is not the one"):
+        registry.add(exported)
+    (registry.found("v3") / "gguf" / file.name).write_text("edited")
+    with pytest.raises(InputError, match="is not the one that was exported"):
+        push(registry.found("v3"), "me/images")
 
 
 def test_the_merged_model_is_uploaded_where_there_is_one(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
