@@ -30,6 +30,8 @@ LATEST = "latest"
 _ALIASES = "aliases.json"
 _VERSION = re.compile(r"v([1-9]\d*)")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]*")
+# Files of a hub's repository by which a model of another version would be loaded, or told of.
+_OF_A_VERSION = re.compile(r"adapter_.*|(config|training)\.json|model[^/]*\.safetensors(\.index\.json)?|gguf/.*")
 _NAMED = TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]])
 
 
@@ -215,9 +217,11 @@ def may_leave(project: Project, store: Store, folder: Path) -> None:
 
 def push(folder: Path, repository: str, *, private: bool = True) -> str:
     """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
-    (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs."""
+    (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs, all in
+    one commit. It takes away what another version left there: an adapter beside a merged model would be loaded in place
+    of it, and a GGUF would be of another model. Other files of the repository stay."""
     try:
-        from huggingface_hub import HfApi, errors
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
     except ImportError:
         fix = "Run: pip install 'pairsmith[train]'"
         raise MissingDependency("a hub is reached through the package huggingface_hub.", fix=fix) from None
@@ -225,10 +229,21 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
-        source = folder / "model" if (folder / "model").is_dir() else folder / "adapter"
-        hub.upload_folder(repo_id=repository, folder_path=source, commit_message=f"{folder.name}")
-        if (folder / "gguf").is_dir():
-            hub.upload_folder(repo_id=repository, folder_path=folder / "gguf", path_in_repo="gguf")
+        model = files_in(folder / "model") or files_in(folder / "adapter")
+        files = model | {f"gguf/{name}": path for name, path in files_in(folder / "gguf").items()}
+        there = hub.model_info(repository)
+        if private and there.private is False:
+            raise UsageError(
+                f"'{repository}' is there already, and everybody can read it.",
+                why="The model would be public, which you have not asked for.",
+                fix="Name another repository, make this one private on its page, or add --public.",
+            )
+        names = {file.rfilename for file in there.siblings or ()} - files.keys()
+        stale = sorted(filter(_OF_A_VERSION.fullmatch, names))
+        changes = [*(CommitOperationAdd(*each) for each in files.items()), *map(CommitOperationDelete, stale)]
+        hub.create_commit(repository, changes, commit_message=folder.name)
+    except UsageError:
+        raise
     except errors.HFValidationError as error:
         fix = "A name is OWNER/NAME of letters, digits, `-`, `_` and `.`."
         raise UsageError(f"'{repository}' is no repository: {first_line(error)}", fix=fix) from None

@@ -48,11 +48,7 @@ With transformers, from this folder:
 {snippet}
 ```
 
-With vLLM, as the model `tuned`:
-
-```console
-$ {vllm}
-```
+{vllm}
 
 Ask it with the system prompt that it was trained with; `training.json` shows the exact text of a few rows.
 
@@ -63,6 +59,10 @@ Ask it with the system prompt that it was trained with; `training.json` shows th
 - Validation loss says how well it predicts such pairs, not how good its answers are; see the evaluation of the project.
 - The licence of the base model, and the terms of whoever made the pairs, a model or people, hold for this model too.
 """
+_VLLM = "With vLLM, as the model `tuned`:\n\n```console\n$ {}\n```"
+_NO_DORA = (
+    "vLLM loads no DoRA adapter. Merged into its base (`merge_and_unload()` on `model`) it is a model like any other."
+)
 _METHODS = {
     "qlora": "QLoRA: NF4 with double quantisation in {} layers",
     "lora-8bit": "LoRA, the base in 8 bits while it was trained",
@@ -108,7 +108,7 @@ def model_card(
         "validation": _validation(result, rows),
         "measured": _measured(systems or {}, notes),
         "snippet": snippet(result, place),
-        "vllm": vllm_command(result, place),
+        "vllm": _NO_DORA if settings.dora and not qlora else _VLLM.format(vllm_command(result, place)),
     }
     return _CARD.format(**fields)
 

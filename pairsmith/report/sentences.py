@@ -207,7 +207,10 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
             f"{objective}learning rate {s.learning_rate:g}, batch {s.batch},"
             f" {s.epochs:g} {'epoch' if s.epochs == 1 else 'epochs'}, seed {s.seed}",
         ),
-        ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
+        (
+            "rows" if s.objective == "sft" else "preferences",
+            f"{count(training.train_rows)} train, {count(training.validation_rows)} validation",
+        ),
         (
             "tokens",
             f"{count(training.learned_tokens)} with loss in an epoch,"

@@ -96,6 +96,14 @@ def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) ->
         assert "--chat-template FOLDER/chat_template.jinja" in command
 
 
+def test_a_command_that_vllm_cannot_follow_is_not_told(tuned: TrainResult) -> None:
+    """It loads no DoRA adapter; what is merged it serves."""
+    settings = tuned.settings.model_copy(update={"dora": True})
+    card = model_card(tuned.model_copy(update={"settings": settings}), place="THIS_FOLDER")
+    assert ("$ vllm serve" in card) == (tuned.settings.method == "qlora")
+    assert ("vLLM loads no DoRA adapter" in card) == (tuned.settings.method == "lora")
+
+
 @pytest.mark.parametrize("adds_begin", [True, False], ids=["adds", "bare"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> None:
