@@ -240,7 +240,8 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
             )
         names = {file.rfilename for file in there.siblings or ()} - files.keys()
         stale = sorted(filter(_OF_A_VERSION.fullmatch, names))
-        changes = [*(CommitOperationAdd(*each) for each in files.items()), *map(CommitOperationDelete, stale)]
+        changes: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationAdd(*one) for one in files.items()]
+        changes += map(CommitOperationDelete, stale)
         hub.create_commit(repository, changes, commit_message=folder.name)
     except UsageError:
         raise

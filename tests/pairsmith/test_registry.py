@@ -324,10 +324,10 @@ def test_a_repository_that_everybody_reads_gets_nothing_unasked(registry: Regist
         refused = pushed(tmp_path, "me/images", hub.url)
         assert hub.committed() == {}
         asked_for = pushed(tmp_path, "me/images", hub.url, "--public")
+        assert asked_for.returncode == 0, asked_for.stderr
         assert "weights" in hub.committed()
-    assert refused.returncode == 2
+    assert refused.returncode == 2, refused.stderr
     assert "everybody can read it" in refused.stderr
-    assert asked_for.returncode == 0, asked_for.stderr
 
 
 def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> None:
