@@ -102,10 +102,8 @@ def tune(
     unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
-    # In the ids of earlier versions stood what is not heeded, too.
     if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, asked_for, base.hash)):
-        finished = finished.model_copy(update={"reused": True})
-        return _merged_too(base, dataset, finished, progress) if merge and finished.is_step else finished
+        return _reused(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
@@ -139,8 +137,11 @@ def tune(
     return result.model_copy(update={"folder": str(folder)})
 
 
-def _merged_too(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress) -> TrainResult:
-    """The adapter that DPO went on from, now that it is asked for by itself: its merged model has to be chosen too."""
+def _reused(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
+    """The adapter that is there. One that DPO went on from gets its merged model now that it is asked for by itself."""
+    finished = finished.model_copy(update={"reused": True})
+    if not (merge and finished.is_step):
+        return finished
     refuse_changed(finished)
     folder, settings = Path(finished.folder), finished.settings
     chat = load_chat(base, settings.template_arguments)
@@ -187,7 +188,8 @@ def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
 
 
 def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str:
-    """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
+    """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs. In ids
+    of earlier versions stood settings that are not heeded, too."""
     recipe = {name: value for name, value in identity(settings).items() if name != "base"}
     preferred = [] if settings.objective == "sft" else [dataset.preferences, dataset.preferred]
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
