@@ -97,8 +97,7 @@ def tune(
     learned yet. Raises InputError for rows that cannot be used and a row that is in the test, NoWork when nothing was
     learned: no rows, no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    asked_for = settled(settings, base.folder, base.hash, out_dir)
-    settings = asked_for.heeded
+    settings = (asked_for := settled(settings, base.folder, base.hash, out_dir)).heeded
     unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
