@@ -113,8 +113,8 @@ def ollama_template(chat: Chat) -> str:
     """The prompt of a conversation, with and without a system message, in the template language of Go: the template's
     own texts around the first, the last and every other question. Without the loop Ollama would fill in a template of
     one question for each, and a model's own system message or a second begin of text would stand before every other."""
-    told, untold = _around(chat, "{{ $.System }}"), _around(chat, "")
-    texts = [_either("$.System", *both) for both in zip(told, untold, strict=True)]
+    spoken, silent = _around(chat, "{{ $.System }}"), _around(chat, "")
+    texts = [_either("$.System", *both) for both in zip(spoken, silent, strict=True)]
     only, only_after, first, first_after, next_, next_after, last, last_after = texts
     before = _either("$first", _either("$last", only, first), _either("$last", last, next_))
     after = _either("$first", _either("$last", only_after, first_after), _either("$last", last_after, next_after))

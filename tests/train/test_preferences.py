@@ -85,9 +85,9 @@ def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base,
     assert "/ 1.5 / 17 |" in card, "the epochs of DPO"
     assert "(epoch 0 is the supervised adapter)" in card
     assert "base_model:" not in card, "a folder is no model of a hub"
-    told = dict(training_facts(tuned))
-    assert told["schedule"] == "dpo (beta 0.1), learning rate 0.009, batch 4, 1.5 epochs, seed 17"
-    assert told["preferences"] == "8 train, 2 validation"
+    facts = dict(training_facts(tuned))
+    assert facts["schedule"] == "dpo (beta 0.1), learning rate 0.009, batch 4, 1.5 epochs, seed 17"
+    assert facts["preferences"] == "8 train, 2 validation"
     assert tune(tiny_base, dataset, given("dpo"), out).reused
 
 

@@ -118,10 +118,10 @@ def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> No
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{family.bos} $A", None, [begin])
     chat = Chat(tokenizer)
     template = ollama_template(chat)
-    said = [("user", "two boats"), ("assistant", "an answer"), ("user", "a fox"), ("assistant", "b"), ("user", "c")]
+    turns = [("user", "two boats"), ("assistant", "an answer"), ("user", "a fox"), ("assistant", "b"), ("user", "c")]
     for system, length in product(("Rewrite it.", ""), (1, 3, 5)):
         first = [{"role": "system", "content": system}] if system else []
-        asked = [{"role": role, "content": text} for role, text in said[:length]]
+        asked = [{"role": role, "content": text} for role, text in turns[:length]]
         prompt = chat.prompt([*first, *asked]) + chat.turn.lead
         expected = prompt.removeprefix(family.bos or "" if adds_begin else "")
         assert filled(template, [*first, *asked]) == expected
@@ -189,11 +189,11 @@ def filled(template: str, messages: list[dict[str, str]]) -> str:
     )
     assert opened is not None
     parts, text = re.split(r"\{\{ (.*?) \}\}", opened[1]), ""
-    told = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
     first = True
     for at, message in enumerate(messages):
         role, branches = message["role"], [True]
-        holds = {"$first": first, "$last": at == len(messages) - 1, "$.System": bool(told)}
+        holds = {"$first": first, "$last": at == len(messages) - 1, "$.System": bool(system)}
         holds |= {'eq .Role "user"': role == "user", 'and (eq .Role "assistant") (not $first)': not first}
         taken = [False]
         for number, part in enumerate(parts):
@@ -209,6 +209,6 @@ def filled(template: str, messages: list[dict[str, str]]) -> str:
             elif part == "end":
                 branches.pop(), taken.pop()
             elif is_live:
-                text += {".Content": message["content"], "$.System": told, "$first = false": ""}[part]
+                text += {".Content": message["content"], "$.System": system, "$first = false": ""}[part]
                 first = first and part != "$first = false"
     return text
