@@ -81,8 +81,9 @@ def _openai(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str
 
 def _together(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     lines = [f"together files upload {split}.jsonl --purpose fine-tune" for split in counts]
-    validation = " --validation-file VALIDATION_FILE_ID" if "validation" in counts else ""
     number = round(settings.epochs) or 1
+    # Without a number of evaluations Together passes over the file.
+    validation = f" --validation-file VALIDATION_FILE_ID --n-evals {number}" if "validation" in counts else ""
     lines.append(
         f"together fine-tuning create --training-file TRAIN_FILE_ID{validation} --model MODEL --lora"
         f" --n-epochs {number} --learning-rate {settings.learning_rate:g}"

@@ -67,6 +67,7 @@ def looks(project: Project, seeds: Sequence[Seed]) -> Iterator[Lookahead]:
         yield Lookahead("nli", lambda: _named_model(folder, spec.curate.nli or "", "curate.nli"))
     yield Lookahead("training", lambda: _preferences(spec, seeds))
     yield Lookahead("training", lambda: _patience(spec, seeds))
+    yield Lookahead("training", lambda: _vllm(spec))
 
 
 def doubtful(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -228,6 +229,18 @@ def _patience(spec: Spec, seeds: Sequence[Seed]) -> None:
         why="Training would stop there, after the answers were paid for.",
         fix="Raise split.validation, or take train.patience out.",
     )
+
+
+def _vllm(spec: Spec) -> None:
+    """Refuse to measure an adapter in vLLM that it cannot load; of qlora the merged model is measured."""
+    is_merged = "method" in spec.train.model_fields_set and spec.train.method == "qlora"
+    if spec.evaluate.vllm and spec.train.dora and not is_merged:
+        raise SpecError(
+            "vLLM loads no DoRA adapter (train.dora).",
+            where="evaluate.vllm",
+            why="The evaluation would stop there, after everything before it was paid for.",
+            fix="Take evaluate.vllm or train.dora out, or set train.method = 'qlora', whose model is merged.",
+        )
 
 
 def _named_model(folder: Path, name: str, key: str, words: Sequence[str] = ()) -> None:

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import KeysView
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder
+from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder, sha256
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -29,6 +30,8 @@ LATEST = "latest"
 _ALIASES = "aliases.json"
 _VERSION = re.compile(r"v([1-9]\d*)")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]*")
+# Files of a hub's repository by which a model of another version would be loaded, or told of.
+_OF_A_VERSION = re.compile(r"adapter_.*|(config|training)\.json|model[^/]*\.safetensors(\.index\.json)?|gguf/.*")
 _NAMED = TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]])
 
 
@@ -37,6 +40,7 @@ class _Mark(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     adapter: str = ""
+    gguf: dict[str, str] = Field(default_factory=dict, exclude_if=lambda gguf: not gguf)
 
 
 class Registry:
@@ -180,7 +184,7 @@ def _contents(export: Path) -> tuple[bytes, KeysView[str]]:
 
 def refuse_other_weights(export: Path) -> None:
     """Raises InputError if a file of the adapter or the merged model of an export is gone, or is not what its record of
-    training says."""
+    training says, and for a GGUF that is not the one that was exported."""
     from train.results import read_result, refuse_changed
 
     trained = read_result(export / "adapter")
@@ -191,6 +195,10 @@ def refuse_other_weights(export: Path) -> None:
             fix="Export again: `pairsmith export`.",
         )
     refuse_changed(trained, export / "model")
+    for name, digest in _Mark.model_validate_json((export / "export.json").read_bytes()).gguf.items():
+        if not (file := export / "gguf" / name).is_file() or sha256(file) != digest:
+            fix = "Export again: `pairsmith export --gguf KIND`."
+            raise InputError("it is gone, or is not the one that was exported.", where=str(file), fix=fix)
 
 
 def may_leave(project: Project, store: Store, folder: Path) -> None:
@@ -209,9 +217,11 @@ def may_leave(project: Project, store: Store, folder: Path) -> None:
 
 def push(folder: Path, repository: str, *, private: bool = True) -> str:
     """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
-    (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs."""
+    (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs, all in
+    one commit. It takes away what another version left there: an adapter beside a merged model would be loaded in place
+    of it, and a GGUF would be of another model. Other files of the repository stay."""
     try:
-        from huggingface_hub import HfApi, errors
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
     except ImportError:
         fix = "Run: pip install 'pairsmith[train]'"
         raise MissingDependency("a hub is reached through the package huggingface_hub.", fix=fix) from None
@@ -219,16 +229,31 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     hub = HfApi()
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
-        source = folder / "model" if (folder / "model").is_dir() else folder / "adapter"
-        hub.upload_folder(repo_id=repository, folder_path=source, commit_message=f"{folder.name}")
-        if (folder / "gguf").is_dir():
-            hub.upload_folder(repo_id=repository, folder_path=folder / "gguf", path_in_repo="gguf")
+        model = files_in(folder / "model") or files_in(folder / "adapter")
+        files = model | {f"gguf/{name}": path for name, path in files_in(folder / "gguf").items()}
+        there = hub.model_info(repository)
+        if private and there.private is False:
+            raise UsageError(
+                f"'{repository}' is there already, and everybody can read it.",
+                why="The model would be public, which you have not asked for.",
+                fix="Name another repository, make this one private on its page, or add --public.",
+            )
+        names = {file.rfilename for file in there.siblings or ()} - files.keys()
+        stale = sorted(filter(_OF_A_VERSION.fullmatch, names))
+        changes: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationAdd(*one) for one in files.items()]
+        changes += map(CommitOperationDelete, stale)
+        hub.create_commit(repository, changes, commit_message=folder.name)
+    except UsageError:
+        raise
     except errors.HFValidationError as error:
         fix = "A name is OWNER/NAME of letters, digits, `-`, `_` and `.`."
         raise UsageError(f"'{repository}' is no repository: {first_line(error)}", fix=fix) from None
     except Exception as error:  # the client raises the errors of its HTTP library, too
-        raise NoWork(
-            f"the hub at {hub.endpoint} does not take it: {first_line(error)}",
-            fix="Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached.",
-        ) from None
+        fix = "Look at the repository's name, at HF_TOKEN, and at whether the hub can be reached."
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            fix = "It is busy or down: run the same command again later."
+        # What it minds comes last, behind an empty line.
+        reason = " ".join(str(error).split())[:500].removesuffix(".") or type(error).__name__
+        raise NoWork(f"the hub at {hub.endpoint} does not take it: {reason}.", fix=fix) from None
     return f"{hub.endpoint}/{repository}"

@@ -77,12 +77,8 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
         raise MissingDependency(
             "the base model was not looked at.", fix="Install the packages: pip install 'pairsmith[train]'"
         ) from None
-    for refuse in (unsloth_backend.refuse_unfit, refuse_together, lambda asked: compute_dtype(asked.precision)):
-        try:
-            if settings.asks_for_more:
-                refuse(settings)
-        except PairsmithError as error:
-            yield Fact("training", "fail", error.what, error.fix or "")
+    for error in refusals(settings):
+        yield Fact("training", "fail", error.what, error.fix or "")
     if settings.base == "embedded":
         yield Fact("base", "ok", "SmolLM2-135M-Instruct, 0.135 billion parameters: for small, narrow tasks")
         return
@@ -96,6 +92,16 @@ def check_base(settings: TrainSettings, project_folder: Path) -> Iterator[Fact]:
     yield from _context(settings, _config(looked.folder))
     yield _memory(settings, looked.billions, machine())
     yield _licence(looked.licence)
+
+
+def refusals(settings: TrainSettings) -> Iterator[PairsmithError]:
+    """What cannot be asked of training on this machine, whatever the base and the rows are."""
+    for refuse in (unsloth_backend.refuse_unfit, refuse_together, lambda asked: compute_dtype(asked.precision)):
+        try:
+            if settings.asks_for_more:
+                refuse(settings)
+        except PairsmithError as error:
+            yield error
 
 
 def refuse_together(settings: TrainSettings) -> None:

@@ -9,6 +9,10 @@ from train.results import TrainResult
 from train.ways_to_run import snippet, vllm_command
 
 _CARD = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+_VLLM = "With vLLM, as the model `tuned`:\n\n```console\n$ {}\n```"
+_NO_DORA = (
+    "vLLM loads no DoRA adapter. Merged into its base (`merge_and_unload()` on `model`) it is a model like any other."
+)
 _METHODS = {
     "qlora": "QLoRA: NF4 with double quantisation in {} layers",
     "lora-8bit": "LoRA, the base in 8 bits while it was trained",
@@ -16,8 +20,8 @@ _METHODS = {
 }
 _OBJECTIVES = {
     "sft": "supervised fine-tuning",
-    "dpo": "direct preference optimisation, after supervised fine-tuning (`{}`),",
-    "orpo": "odds ratio preference optimisation",
+    "dpo": "direct preference optimisation (beta {beta:g}), after supervised fine-tuning (`{began_with}`),",
+    "orpo": "odds ratio preference optimisation (beta {beta:g})",
 }
 Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 
@@ -28,30 +32,33 @@ def model_card(
     """The card as Markdown with the front matter that hubs read. `systems` are pass rates as a receipt of `evaluate`
     has them: system -> decoding -> share, low, high; `notes` are lines about them. `place` is the folder of the model,
     seen from the card's reader."""
-    settings = result.settings
+    settings = result.settings.last_stage
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
     place = place or ("THIS_FOLDER/merged" if qlora else "THIS_FOLDER")
     is_merged = qlora and place == "THIS_FOLDER"
+    rows = "pairs" if settings.objective == "sft" else "preferences"
     fields = {
         **result.model_dump(),
         **settings.model_dump(exclude={"base"}),
+        # A hub takes only a model of a hub for a base, and a folder may be called as one of somebody else.
+        "base_model": f"base_model: {result.base}\n" if "/" in result.base else "",
         "library": "transformers" if is_merged else "peft",
         "title": "Merged model" if is_merged else "Adapter",
         "artefact": result.artefact,
         "tag": settings.objective,
-        "objective": _OBJECTIVES[settings.objective].format(result.began_with),
-        "rows": "pairs" if settings.objective == "sft" else "preferences",
+        "objective": _OBJECTIVES[settings.objective].format(beta=settings.beta, began_with=result.began_with),
+        "rows": rows,
         "method": "QLoRA" if qlora else "LoRA",
         "method_detail": _METHODS[settings.method].format(result.four_bit_layers),
         "layers": ", ".join(settings.targets) or "all linear layers",
         "versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
-        "validation": _validation(result),
+        "validation": _validation(result, rows),
         "measured": _measured(systems or {}, notes),
         "snippet": snippet(result, place),
-        "vllm": vllm_command(result, place),
+        "vllm": _NO_DORA if settings.dora and not qlora else _VLLM.format(vllm_command(result, place)),
     }
     return _CARD.format(**fields)
 
@@ -75,11 +82,12 @@ def _mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _validation(result: TrainResult) -> str:
+def _validation(result: TrainResult, rows: str) -> str:
     if not result.validation:
         return "There were no validation rows, so no validation loss was measured." + _ended(result)
     lines = [f"| {validation.epoch:.3g} | {validation.loss:.3f} |" for validation in result.validation]
-    head = f"Validation on {result.validation_rows} rows of other seeds (epoch 0 is the base model):"
+    first = "base model" if result.began_with is None else "supervised adapter"
+    head = f"Validation on {result.validation_rows} {rows} of other seeds (epoch 0 is the {first}):"
     kept = (
         "" if result.kept_step is None else f"\n\nThe adapter has the weights of step {result.kept_step}, its lowest."
     )

@@ -94,7 +94,7 @@ def trainer_of_preferences(
             f" {settings.max_length} tokens.",
             fix="Raise train.max_length, or take train.patience out.",
         )
-    given = arguments(_in_its_own(settings), folder, model.dtype, validate=bool(measured))
+    given = arguments(settings.last_stage, folder, model.dtype, validate=bool(measured))
     if start is None:
         adapted = new_adapter(model, settings)
     else:
@@ -118,13 +118,6 @@ def trainer_of_preferences(
     }
     ready(trainer)
     return trainer, (sum(len(one["chosen_ids"]) for one in kept), masks, facts)
-
-
-def _in_its_own(settings: TrainSettings) -> TrainSettings:
-    """The settings with the learning rate and the epochs of DPO, whose supervised part has the others."""
-    if settings.objective == "orpo":
-        return settings
-    return settings.model_copy(update={"learning_rate": settings.dpo_learning_rate, "epochs": settings.dpo_epochs})
 
 
 def preference_trainer(

@@ -113,6 +113,11 @@ class TrainResult(Record):
         return next(kept, self.validation[-1].loss if self.validation else None)
 
     @property
+    def is_step(self) -> bool:
+        """Whether it was only the way to another adapter: of QLoRA, whole, by this version, and not merged."""
+        return self.settings.method == "qlora" and bool(self.weights) and not self.merged and self.planned_steps is None
+
+    @property
     def artefact(self) -> str:
         """What is evaluated and exported, in a sentence."""
         if self.settings.method != "qlora":

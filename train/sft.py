@@ -97,12 +97,12 @@ def tune(
     learned yet. Raises InputError for rows that cannot be used and a row that is in the test, NoWork when nothing was
     learned: no rows, no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = settled(settings, base.folder, base.hash, out_dir)
+    settings = (asked_for := settled(settings, base.folder, base.hash, out_dir)).heeded
     unsloth_backend.begin(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
-    if finished := read_result(folder):
-        return finished.model_copy(update={"reused": True})
+    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, asked_for, base.hash)):
+        return _reused(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
@@ -134,6 +134,20 @@ def tune(
             return _kept(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
+
+
+def _reused(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
+    """The adapter that is there. One that DPO went on from gets its merged model now that it is asked for by itself."""
+    finished = finished.model_copy(update={"reused": True})
+    if not (merge and finished.is_step):
+        return finished
+    refuse_changed(finished)
+    folder, settings = Path(finished.folder), finished.settings
+    chat = load_chat(base, settings.template_arguments)
+    validation, _ = usable(dataset.validation, chat, settings.max_length, "validation")
+    with _room(folder):
+        merged = chosen(base, settings, folder, validation, progress)
+    return _described(folder, finished.model_copy(update={"merged": merged}))
 
 
 @contextmanager
@@ -173,7 +187,8 @@ def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
 
 
 def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str:
-    """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs."""
+    """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs. In ids
+    of earlier versions stood settings that are not heeded, too."""
     recipe = {name: value for name, value in identity(settings).items() if name != "base"}
     preferred = [] if settings.objective == "sft" else [dataset.preferences, dataset.preferred]
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])

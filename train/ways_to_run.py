@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ messages = {messages}
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
 answer = model.generate(**inputs, generation_config=GenerationConfig.from_pretrained(FOLDER))
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))"""
+# A message that no template writes by itself.
+_SAID = "pairsmith-said"
 _MODEL = 'AutoModelForCausalLM.from_pretrained({place}, dtype="auto"{own_code})'
 
 
@@ -81,11 +82,10 @@ def _drawn(sampling: Sampling) -> dict[str, float]:
 
 
 def modelfile(chat: Chat, gguf: str, system: str | None, sampling: Sampling, max_length: int) -> str:
-    """An Ollama Modelfile. Its template gives a conversation of one question the bytes that were trained on; Ollama
-    would otherwise guess one. So it would of the decoding: 40 tokens, nine tenths of them, and 1.1 on what was said.
-    A row of `max_length` tokens, the longest that was trained on, and its answer fit into the context, whose beginning
-    it would else cut off in silence. Not covered: earlier turns, which it puts together in its own way, and n-grams
-    that may not repeat."""
+    """An Ollama Modelfile. Its template gives a conversation the bytes that were trained on; Ollama would otherwise
+    guess one. So it would of the decoding: 40 tokens, nine tenths of them, and 1.1 on what was said. A row of
+    `max_length` tokens, the longest that was trained on, and its answer fit into the context, whose beginning it would
+    else cut off in silence. Not covered: n-grams that may not repeat."""
     parameters = [
         *_drawn(sampling).items(),
         ("repeat_penalty", sampling.repetition_penalty or 1.0),
@@ -110,14 +110,36 @@ def _system(text: str) -> list[str]:
 
 
 def ollama_template(chat: Chat) -> str:
-    """The prompt of one question, with and without a system message, in the template language of Go."""
-    question = {"role": "user", "content": "{{ .Prompt }}"}
-    with_system = _start(chat, [{"role": "system", "content": "{{ .System }}"}, question])
-    untold = _start(chat, [question])
-    return f"{{{{ if .System }}}}{with_system}{{{{ else }}}}{untold}{{{{ end }}}}{{{{ .Response }}}}{chat.turn.end}"
+    """The prompt of a conversation, with and without a system message, in the template language of Go: the template's
+    own texts around the first, the last and every other question. Without the loop Ollama would fill in a template of
+    one question for each, and a model's own system message or a second begin of text would stand before every other."""
+    spoken, silent = _around(chat, "{{ $.System }}"), _around(chat, "")
+    texts = [_either("$.System", *both) for both in zip(spoken, silent, strict=True)]
+    only, only_after, first, first_after, next_, next_after, last, last_after = texts
+    before = _either("$first", _either("$last", only, first), _either("$last", last, next_))
+    after = _either("$first", _either("$last", only_after, first_after), _either("$last", last_after, next_after))
+    question = f"{before}{{{{ .Content }}}}{after}{{{{ $first = false }}}}"
+    answer = '{{ else if and (eq .Role "assistant") (not $first) }}{{ .Content }}'
+    each = "{{ range $at, $_ := .Messages }}{{ $last := eq (len (slice $.Messages $at)) 1 }}"
+    return f'{{{{ $first := true }}}}{each}{{{{ if eq .Role "user" }}}}{question}{answer}{{{{ end }}}}{{{{ end }}}}'
 
 
-def _start(chat: Chat, messages: list[Mapping[str, str]] | list[dict[str, str]]) -> str:
+def _either(when: str, then: str, otherwise: str) -> str:
+    return then if then == otherwise else f"{{{{ if {when} }}}}{then}{{{{ else }}}}{otherwise}{{{{ end }}}}"
+
+
+def _around(chat: Chat, system: str) -> list[str]:
+    """What stands before and behind a question that is the only one, and before and behind each of three."""
+    first = [{"role": "system", "content": system}] if system else []
+
+    def texts(questions: int) -> list[str]:
+        turns = [{"role": role, "content": _SAID} for _ in range(questions) for role in ("user", "assistant")]
+        return _start(chat, [*first, *turns[:-1]]).split(_SAID)
+
+    return [*texts(1), *texts(3)]
+
+
+def _start(chat: Chat, messages: list[dict[str, str]]) -> str:
     """The prompt, without the begin-of-text token where llama.cpp puts it before every prompt itself, as the tokenizer
     does. SmolLM2's opens every turn and is added by nobody."""
     prompt, first = chat.prompt(messages), chat.tokenizer.bos_token

@@ -193,7 +193,8 @@ def learning_curve(curve: LearningCurve) -> list[str]:
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
     """The training of the adapter."""
-    s, layers = training.settings, training.four_bit_layers
+    s, layers = training.settings.last_stage, training.four_bit_layers
+    objective = "" if s.objective == "sft" else f"{s.objective} (beta {s.beta:g}), "
     four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""
     return [
         ("base", f"{training.base}, {training.compute_dtype}{four_bit}"),
@@ -205,10 +206,13 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
         ("exported", training.artefact),
         (
             "schedule",
-            f"learning rate {s.learning_rate:g}, batch {s.batch},"
+            f"{objective}learning rate {s.learning_rate:g}, batch {s.batch},"
             f" {s.epochs:g} {'epoch' if s.epochs == 1 else 'epochs'}, seed {s.seed}",
         ),
-        ("rows", f"{count(training.train_rows)} train, {count(training.validation_rows)} validation"),
+        (
+            "rows" if s.objective == "sft" else "preferences",
+            f"{count(training.train_rows)} train, {count(training.validation_rows)} validation",
+        ),
         (
             "tokens",
             f"{count(training.learned_tokens)} with loss in an epoch,"

@@ -17,7 +17,7 @@ from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from schemas.errors import InputError, NoWork, UsageError
-from schemas.files import copy_folder, replaced_folder
+from schemas.files import copy_folder, replaced_folder, sha256
 from schemas.progress import Say
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Artifact, Counts
@@ -86,7 +86,8 @@ def export(
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
             written |= {name: out / name for name in _papers(project, partial, holds, say)}
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}
-            mark = {**ids, "spec_hash": project.spec_hash, **terms}
+            files = {file.name: sha256(file) for file in sorted(partial.glob("gguf/*.gguf"))}
+            mark = {**ids, "spec_hash": project.spec_hash, **terms, **({"gguf": files} if files else {})}
             (partial / MARK).write_text(json.dumps(mark, indent=2) + "\n")
         rows = len(artifacts["dataset"].members)
         record.add(counts=Counts(rows_in=rows, accepted=rows), ids=ids, gguf=checked, certificate=certificate)

@@ -44,14 +44,19 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
     progress, say, stop = audience
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
-        exported = latest(store, "dataset")
+        settings, exported = project.spec.train, latest(store, "dataset")
+        if settings.asks_for_more:
+            from train.base_check import refusals
+
+            for refused in refusals(settings):
+                raise refused
         if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         plan.refuse_unchecked(project, store)
         plan.say_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
         from train.dataset import dataset_of
 
-        settings, dataset = project.spec.train, dataset_of(project.folder / exported.path)
+        dataset = dataset_of(project.folder / exported.path)
         tested = [seed.text for seed in held_out_inputs(store.seeds(), project.spec) if seed.text]
         dataset = replace(dataset, held_out=[*dataset.held_out, *tested])
         from train.sft import refuse_untrainable, tune

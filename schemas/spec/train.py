@@ -82,6 +82,20 @@ class TrainSettings(Section):
         return self.seed % 2**32
 
     @property
+    def heeded(self) -> TrainSettings:
+        """The settings without those of another objective, which change nothing."""
+        of_dpo = ("dpo_learning_rate", "dpo_epochs")
+        unheeded = {"sft": ("beta", *of_dpo), "dpo": (), "orpo": of_dpo}[self.objective]
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in unheeded})
+
+    @property
+    def last_stage(self) -> TrainSettings:
+        """The settings with the learning rate and the epochs of what is trained last: DPO has its own, behind those of
+        the supervised part."""
+        own = {"learning_rate": self.dpo_learning_rate, "epochs": self.dpo_epochs}
+        return self.model_copy(update=own) if self.objective == "dpo" else self
+
+    @property
     def asks_for_more(self) -> bool:
         """Whether it names what not every machine has, or what may not go with the rest."""
         asks = self.backend != "trl" or self.packing or self.precision != "auto" or self.dora

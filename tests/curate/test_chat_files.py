@@ -140,6 +140,8 @@ def test_what_stands_beside_can_be_read(written: tuple[str, Path]) -> None:
         elif path.name == "dataset_info.json":
             described = json.loads(text)
             assert [one["file_name"] for one in described.values()] == ["train.jsonl", "validation.jsonl"]
+        elif path.suffix == ".sh":
+            assert "--n-evals 3" in text, "Together measures a validation file as often as it is told, by default never"
 
 
 def _fields(package: str, file: str) -> set[str]:
@@ -227,3 +229,4 @@ def test_without_validation_rows_nothing_names_them(tmp_path: Path, dataset: Pat
         text = "".join(path.read_text() for path in folder.iterdir() if path.suffix != ".jsonl")
         assert "validation.jsonl" not in text
         assert "pairsmith_validation" not in text
+        assert "--n-evals" not in text

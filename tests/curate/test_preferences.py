@@ -37,6 +37,7 @@ from schemas.records import Pair, Seed
 from schemas.reviews import Review
 from schemas.spec import SeedSource
 from schemas.spec.curate import ContaminationSettings
+from schemas.spec.personal import PersonalSettings
 from schemas.store import Store
 from synth.imports import pair_of
 from tests.curate import tiny
@@ -167,6 +168,27 @@ def test_what_a_file_rejects_is_redacted_too(tmp_path: Path) -> None:
     row = {"prompt": "Whom do I ask?", "chosen": "Ask the office, please.", "rejected": "Ask ann@example.org."}
     (line,) = own(tmp_path, [row], '[personal]\nemail = "redact"\n')
     assert line["rejected"][0]["content"] == "Ask (e-mail address removed)."
+
+
+@pytest.mark.parametrize("setting", ["personal", "gate", None])
+def test_personal_data_that_is_rejected_is_in_no_preference(tmp_path: Path, setting: str | None) -> None:
+    """A gate rejected the row for it, or a person took it out, and the dataset is what is handed on; kinds that are not
+    rejected stay."""
+    asked = spec()
+    if setting == "personal":
+        asked = asked.model_copy(update={"personal": PersonalSettings(email="reject")})
+    elif setting == "gate":
+        gates = asked.curate.gates.model_copy(update={"pii": True})
+        asked = asked.model_copy(update={"curate": asked.curate.model_copy(update={"gates": gates})})
+    seed, pairs = pairs_of(
+        ["must ask the office", "write to ann@example.org", "must call ann@example.org", "they lack"]
+    )
+    edit = said(pairs[2], "edit", edited="must call the office")
+    pool = asyncio.run(curate(Pool.of(pairs, [edit]), [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]))
+    worse = {p.rejected.output for p in preferences(Project(tmp_path, asked), pool, [seed])}
+    assert ("must call ann@example.org" in worse) == (setting is None)
+    assert ("write to ann@example.org" in worse) <= (setting is None)
+    assert setting is None or not any("@" in text for text in worse)
 
 
 def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ WRONG = {
     "train.patience=2 split.validation=0": (3, "no seed falls into the validation split"),
     "train.packing=true": (3, "needs a CUDA GPU and the package flash-attn"),
     "train.precision=float16": (3, "needs a GPU"),
+    "train.dora=true evaluate.vllm=true": (3, "vLLM loads no DoRA adapter"),
 }
 
 
@@ -46,6 +47,15 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "pairsmith.toml").write_text(SPEC)
     (tmp_path / "seeds.txt").write_text("".join(f"a boat with {n} sails\n" for n in range(30)))
     return tmp_path
+
+
+def test_settings_that_cannot_be_trained_are_refused_before_a_dataset_is_missed(folder: Path) -> None:
+    """`train` says first what no dataset would mend, as `doctor` does."""
+    project = Project(folder, ["train.objective=orpo", "train.edited_weight=3"])
+    with pytest.raises(PairsmithError, match=r"edited_weight does not go with train\.objective = 'orpo'"):
+        project.train()
+    with pytest.raises(PairsmithError, match="there is no dataset to train on"):
+        Project(folder, ["train.edited_weight=3"]).train()
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -18,6 +18,7 @@ from pairsmith.report import render_evidence, write_report
 from pairsmith.stages.evaluate import latest_adapter
 from pairsmith.stages.export import export, summary
 from schemas.errors import InputError, MissingDependency, PairsmithError
+from schemas.files import sha256
 from schemas.project import Project
 from schemas.records import Artifact
 from schemas.store import Store
@@ -139,6 +140,7 @@ def test_a_gguf_is_compared_with_the_measured_model(exported: Made) -> None:
     assert ("f16 answers", exported.outcome.gguf["f16"]) in summary(exported.outcome)
     assert (exported.out / "gguf" / "Modelfile").read_text().startswith("FROM ./images-f16.gguf\n")
     assert "f16" not in {system.name for system in exported.evaluation.systems}
+    assert json.loads((exported.out / "export.json").read_text())["gguf"] == {file.name: sha256(file)}
 
 
 def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
@@ -149,7 +151,7 @@ def test_ollamas_prompt_begins_as_the_gguf_is_read(exported: Made) -> None:
         gguf.GGUFReader(exported.out / "gguf" / "images-f16.gguf").fields["tokenizer.ggml.add_bos_token"].contents()
     )
     text = (exported.out / "gguf" / "Modelfile").read_text()
-    assert ('TEMPLATE """{{ if .System }}<|im_start|>system\n' in text) == (not is_added)
+    assert ("if $.System }}<|im_start|>system\n" in text) == (not is_added)
 
 
 def test_a_kind_that_cannot_be_written_leaves_the_last_export(

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -186,16 +187,31 @@ def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> N
 
 
 class Hub(OnThreads):
-    """A hub on this machine: it takes commits as the real one does, or refuses every repository."""
+    """A hub on this machine: it takes commits as the real one does, or refuses a request with `status` and words."""
 
-    def __init__(self, *, takes: bool) -> None:
+    def __init__(
+        self,
+        *,
+        takes: bool,
+        refused: str = "/create",
+        status: int = 403,
+        holds: Sequence[str] = (),
+        public: bool = False,
+    ) -> None:
         asked: list[tuple[str, str]] = []
 
         class Asked(Handler):
             def do_POST(self) -> None:
                 body = self.body().decode()
                 asked.append((self.path, body))
-                self.reply(json.dumps(self._said(body) if takes else {}).encode(), 200 if takes else 403)
+                if takes or refused not in self.path:
+                    self.reply(json.dumps(self._said(body)).encode(), 200)
+                else:
+                    self.reply(json.dumps({"errors": [{"message": "its own words"}]}).encode(), status)
+
+            def do_GET(self) -> None:
+                held = [{"rfilename": path} for path in holds]
+                self.reply(json.dumps({"id": "me/images", "private": not public, "siblings": held}).encode(), 200)
 
             def _said(self, body: str) -> dict[str, Any]:
                 where = f"http://{self.headers['Host']}/me/images"
@@ -213,15 +229,21 @@ class Hub(OnThreads):
 
     def committed(self) -> dict[str, str]:
         """path -> text of every file that was committed."""
+        return {file["path"]: base64.b64decode(file["content"]).decode() for file in self._lines("file")}
+
+    def deleted(self) -> list[str]:
+        """The files that were taken away."""
+        return [file["path"] for file in self._lines("deletedFile")]
+
+    def _lines(self, key: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for path, body in self.asked if "/commit/" in path for line in body.splitlines()]
-        files = [line["value"] for line in lines if line["key"] == "file"]
-        return {file["path"]: base64.b64decode(file["content"]).decode() for file in files}
+        return [line["value"] for line in lines if line["key"] == key]
 
 
-def pushed(folder: Path, repository: str, hub: str) -> subprocess.CompletedProcess[str]:
+def pushed(folder: Path, repository: str, hub: str, *more: str) -> subprocess.CompletedProcess[str]:
     """`registry push` as a process of its own, for the hub's client reads its address once."""
     (folder / "pairsmith.toml").write_text('[task]\nname = "images"\nstyle = "s"\n')
-    words = [sys.executable, "-m", "pairsmith", "registry", "push", repository, "--project", str(folder)]
+    words = [sys.executable, "-m", "pairsmith", "registry", "push", repository, "--project", str(folder), *more]
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_TOKEN": "hf_x", "HF_HUB_DISABLE_XET": "1"}
     return subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
 
@@ -254,25 +276,74 @@ def test_what_a_hub_does_not_take_is_a_sentence(registry: Registry, tmp_path: Pa
     assert [one.returncode for one in odd] == [2, 2, 2], [one.stderr for one in odd]
 
 
-def test_the_merged_model_is_uploaded_where_there_is_one(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was measured, and its GGUFs in a folder of their own."""
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    uploads: list[dict[str, Any]] = []
+@pytest.mark.parametrize(("refused", "status"), [("/validate-yaml", 400), ("/commit/", 429)])
+def test_what_the_hub_minds_is_told(registry: Registry, tmp_path: Path, refused: str, status: int) -> None:
+    """Its own words, which its client puts behind an empty line; a hub that is busy is asked again later, and nobody is
+    sent to look at a key that it takes."""
+    pytest.importorskip("huggingface_hub")
+    for folder in ("adapter", "gguf"):
+        (registry.found("v2") / folder).mkdir(exist_ok=True)
+        (registry.found("v2") / folder / "README.md").write_text("---\nbase_model: x y\n---\n")
+    with Hub(takes=False, refused=refused, status=status) as hub:
+        done = pushed(tmp_path, "me/images", hub.url)
+    assert done.returncode == 8
+    assert "its own words." in done.stderr
+    assert ("run the same command again later" in done.stderr) == (status == 429)
+    assert ("HF_TOKEN" in done.stderr) == (status != 429)
 
-    class Hub:
-        endpoint = "https://hub"
 
-        def create_repo(self, repository: str, **_: Any) -> None:
-            assert repository == "me/images"
+def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry, tmp_path: Path) -> None:
+    """What was said of it, how it answers, was said of the file of then; one of another content is another version."""
+    exported = export(tmp_path / "three", "a3")
+    (exported / "gguf").mkdir()
+    (file := exported / "gguf" / "images-q8_0.gguf").write_text("of then")
 
-        def upload_folder(self, **given: Any) -> None:
-            uploads.append(given)
+    def marked() -> None:
+        body = {"adapter": "a3", "gguf": {file.name: sha256(file)}}
+        (exported / "export.json").write_text(json.dumps(body))
 
-    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    version = registry.found("v1")
-    assert push(version, "me/images") == "https://hub/me/images"
-    assert [given["folder_path"].name for given in uploads] == ["adapter"]
-    for name in ("model", "gguf"):
-        (version / name).mkdir()
-    push(version, "me/images")
-    assert [given["folder_path"].name for given in uploads[1:]] == ["model", "gguf"]
+    marked()
+    assert registry.add(exported) == registry.add(exported) == "v3"
+    file.write_text("another")
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+        registry.add(exported)
+    marked()
+    assert registry.add(exported) == "v4"
+    file.unlink()
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+        registry.add(exported)
+    (registry.found("v3") / "gguf" / file.name).write_text("edited")
+    with pytest.raises(InputError, match="is not the one that was exported"):
+        push(registry.found("v3"), "me/images")
+
+
+def test_a_repository_that_everybody_reads_gets_nothing_unasked(registry: Registry, tmp_path: Path) -> None:
+    """One that is there already keeps its visibility, whatever is asked for while it is made."""
+    pytest.importorskip("huggingface_hub")
+    with Hub(takes=True, public=True) as hub:
+        refused = pushed(tmp_path, "me/images", hub.url)
+        assert hub.committed() == {}
+        asked_for = pushed(tmp_path, "me/images", hub.url, "--public")
+        assert asked_for.returncode == 0, asked_for.stderr
+        assert "weights" in hub.committed()
+    assert refused.returncode == 2, refused.stderr
+    assert "everybody can read it" in refused.stderr
+
+
+def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> None:
+    """The merged model is uploaded where there is one, its GGUFs in a folder of their own, in one commit, which takes
+    away the adapter, the shards and the GGUF of the version before: with `adapter_config.json` beside it another model
+    than the merged one would be loaded. A person's own files stay."""
+    pytest.importorskip("huggingface_hub")
+    (version := registry.found("v2")).joinpath("model").mkdir()
+    (version / "model" / "config.json").write_text("{}")
+    (version / "gguf").mkdir()
+    (version / "gguf" / "images-f16.gguf").write_text("weights")
+    own = ["LICENSE", "README.md", "examples/config.json"]
+    stale = ["adapter_config.json", "gguf/images-q8_0.gguf", "model-00001-of-00002.safetensors", "training.json"]
+    with Hub(takes=True, holds=[*own, *stale, "config.json"]) as hub:
+        done = pushed(tmp_path, "me/images", hub.url)
+    assert done.returncode == 0, done.stderr
+    assert hub.committed() == {"config.json": "{}", "gguf/images-f16.gguf": "weights"}
+    assert hub.deleted() == stale
+    assert sum("/commit/" in path for path, _ in hub.asked) == 1

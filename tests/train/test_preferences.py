@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from curate.export import FORMAT
+from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import Base
 from train.dataset import Dataset, PreferenceRow, preferences_of
-from train.results import TrainResult
-from train.sft import tune
+from train.results import TrainResult, read_result
+from train.sft import adapter_id, tune
 
 WORSE = [{"role": "assistant", "content": "no no no"}]
 
@@ -62,7 +63,7 @@ def dataset() -> Dataset:
 
 
 def given(objective: str, **more: Any) -> Any:
-    return settings(objective=objective, dpo_learning_rate=1e-2, dpo_epochs=2, **more)
+    return settings(objective=objective, dpo_learning_rate=9e-3, dpo_epochs=1.5, **more)
 
 
 def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base, dataset: Dataset, out: Path) -> None:
@@ -80,6 +81,13 @@ def test_dpo_goes_on_from_the_adapter_of_supervised_fine_tuning(tiny_base: Base,
     card = (Path(tuned.folder) / "README.md").read_text()
     assert "direct preference optimisation" in card
     assert supervised.adapter_id in card
+    assert "| learning rate | 0.009," in card
+    assert "/ 1.5 / 17 |" in card, "the epochs of DPO"
+    assert "(epoch 0 is the supervised adapter)" in card
+    assert "base_model:" not in card, "a folder is no model of a hub"
+    facts = dict(training_facts(tuned))
+    assert facts["schedule"] == "dpo (beta 0.1), learning rate 0.009, batch 4, 1.5 epochs, seed 17"
+    assert facts["preferences"] == "8 train, 2 validation"
     assert tune(tiny_base, dataset, given("dpo"), out).reused
 
 
@@ -169,3 +177,33 @@ def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> Non
     path.write_text(path.read_text() + "\n")
     with pytest.raises(InputError, match="SHA-256 differs"):
         preferences_of(tmp_path, "train")
+
+
+def test_what_another_objective_heeds_changes_nothing(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:
+    """Keys of DPO that stay in a spec of supervised fine-tuning train nothing anew, ORPO has no rate of DPO's, and the
+    adapter that an earlier version made under another id is found."""
+    tuned = tune(tiny_base, dataset, settings(), tmp_path)
+    kept = settings(beta=0.3, dpo_learning_rate=1e-3, dpo_epochs=2)
+    again = tune(tiny_base, dataset, kept, tmp_path)
+    assert (again.adapter_id, again.reused) == (tuned.adapter_id, True)
+    assert settings(objective="orpo", dpo_epochs=2).heeded == settings(objective="orpo")
+    assert given("dpo", beta=0.3).heeded == given("dpo", beta=0.3)
+    earlier = tmp_path / adapter_id(dataset, kept, tiny_base.hash)
+    Path(tuned.folder).rename(earlier)
+    assert tune(tiny_base, dataset, kept, tmp_path).folder == str(earlier)
+
+
+def test_the_adapter_that_dpo_began_with_is_merged_when_it_is_asked_for(
+    tiny_base: Base, dataset: Dataset, tmp_path: Path
+) -> None:
+    """On the way to DPO it was not merged; by itself it is what is measured, and both merges are tried, as ever."""
+    supervised = tune(tiny_base, dataset, settings(method="qlora"), tmp_path, merge=False)
+    asked = tune(tiny_base, dataset, settings(method="qlora"), tmp_path)
+    assert asked.reused
+    assert asked.adapter_id == supervised.adapter_id
+    assert asked.merged is not None
+    assert [build.into for build in asked.merged.builds] == ["rounded", "stock"]
+    assert "merged/model.safetensors" in asked.weights
+    assert asked.artefact in (Path(asked.folder) / "README.md").read_text()
+    assert read_result(Path(asked.folder)) == asked.model_copy(update={"reused": False})
+    assert tune(tiny_base, dataset, settings(method="qlora"), tmp_path).merged == asked.merged

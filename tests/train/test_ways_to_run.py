@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -95,11 +96,20 @@ def test_vllm_is_given_the_template_that_was_trained_with(tuned: TrainResult) ->
         assert "--chat-template FOLDER/chat_template.jinja" in command
 
 
+def test_a_command_that_vllm_cannot_follow_is_not_told(tuned: TrainResult) -> None:
+    """It loads no DoRA adapter; what is merged it serves."""
+    settings = tuned.settings.model_copy(update={"dora": True})
+    card = model_card(tuned.model_copy(update={"settings": settings}), place="THIS_FOLDER")
+    assert ("$ vllm serve" in card) == (tuned.settings.method == "qlora")
+    assert ("vLLM loads no DoRA adapter" in card) == (tuned.settings.method == "lora")
+
+
 @pytest.mark.parametrize("adds_begin", [True, False], ids=["adds", "bare"])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> None:
-    """Filled in as Ollama does, with and without a system message, it is the prompt that was trained on, but for the
-    begin-of-text token where llama.cpp adds one, which it does for a tokenizer that does."""
+    """Filled in as Ollama does, with and without a system message, of one question and of several, it is the prompt
+    that was trained on, but for the begin-of-text token where llama.cpp adds one, which it does for a tokenizer that
+    does. An answer without its question, which Ollama leaves where a context is full, is left out."""
     if family.text is None:
         pytest.skip("the installed trl does not ship this template")
     tokenizer = tokenizer_of(family)
@@ -108,17 +118,20 @@ def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> No
         tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{family.bos} $A", None, [begin])
     chat = Chat(tokenizer)
     template = ollama_template(chat)
-    for system in ("Rewrite it.", ""):
-        system_turn = [{"role": "system", "content": system}] if system else []
-        asked = [*system_turn, {"role": "user", "content": "two boats"}]
-        expected = chat.prompt(asked).removeprefix(family.bos or "" if adds_begin else "") + chat.turn.lead
-        assert filled(template, system, "two boats", "an answer") == f"{expected}an answer{chat.turn.end}"
+    turns = [("user", "two boats"), ("assistant", "an answer"), ("user", "a fox"), ("assistant", "b"), ("user", "c")]
+    for system, length in product(("Rewrite it.", ""), (1, 3, 5)):
+        first = [{"role": "system", "content": system}] if system else []
+        asked = [{"role": role, "content": text} for role, text in turns[:length]]
+        prompt = chat.prompt([*first, *asked]) + chat.turn.lead
+        expected = prompt.removeprefix(family.bos or "" if adds_begin else "")
+        assert filled(template, [*first, *asked]) == expected
+        assert filled(template, [*first, {"role": "assistant", "content": "lost"}, *asked]) == expected
 
 
 def test_a_begin_token_that_nobody_adds_stays_in_ollamas_template() -> None:
     """SmolLM2's is that of every turn: without it the first turn of a prompt has no beginning."""
     chat = Chat(AutoTokenizer.from_pretrained(embedded_weights().folder))
-    assert ollama_template(chat).startswith("{{ if .System }}<|im_start|>system\n{{ .System }}<|im_end|>\n")
+    assert ollama_template(chat).count("<|im_start|>system") == 2
 
 
 def test_ollama_decodes_as_it_was_measured() -> None:
@@ -166,11 +179,36 @@ def test_what_ollamas_reader_makes_of_a_system_message_is_said(system: str | Non
     assert text.split('"""', 2)[2].partition("PARAMETER")[0].strip("\n").split("\n") == (lines or [""])
 
 
-def filled(template: str, system: str, prompt: str, response: str) -> str:
-    """Go's text/template, as far as this one goes."""
-    branch = re.fullmatch(r"\{\{ if \.System \}\}(.*?)\{\{ else \}\}(.*?)\{\{ end \}\}(.*)", template, re.S)
-    assert branch is not None
-    text = (branch[1] if system else branch[2]) + branch[3]
-    for name, value in (("System", system), ("Prompt", prompt), ("Response", response)):
-        text = text.replace("{{ ." + name + " }}", value)
+def filled(template: str, messages: list[dict[str, str]]) -> str:
+    """Go's text/template, as far as this one goes, on a conversation as Ollama hands it over."""
+    opened = re.fullmatch(
+        r"\{\{ \$first := true \}\}\{\{ range \$at, \$_ := \.Messages \}\}"
+        r"\{\{ \$last := eq \(len \(slice \$\.Messages \$at\)\) 1 \}\}(.*)\{\{ end \}\}",
+        template,
+        re.S,
+    )
+    assert opened is not None
+    parts, text = re.split(r"\{\{ (.*?) \}\}", opened[1]), ""
+    system = "\n\n".join(message["content"] for message in messages if message["role"] == "system")
+    first = True
+    for at, message in enumerate(messages):
+        role, branches = message["role"], [True]
+        holds = {"$first": first, "$last": at == len(messages) - 1, "$.System": bool(system)}
+        holds |= {'eq .Role "user"': role == "user", 'and (eq .Role "assistant") (not $first)': not first}
+        taken = [False]
+        for number, part in enumerate(parts):
+            is_live = all(branches)
+            if number % 2 == 0:
+                text += part if is_live else ""
+            elif part.startswith("if "):
+                branches.append(holds[part.removeprefix("if ")])
+                taken.append(branches[-1])
+            elif part.startswith("else"):
+                branches[-1] = not taken[-1] and (part == "else" or (role == "assistant" and not first))
+                taken[-1] |= branches[-1]
+            elif part == "end":
+                branches.pop(), taken.pop()
+            elif is_live:
+                text += {".Content": message["content"], "$.System": system, "$first = false": ""}[part]
+                first = first and part != "$first = false"
     return text
