@@ -166,7 +166,9 @@ def _import_commands() -> None:
     for name, _, _ in COMMANDS:
         group.get_command(click.Context(group), name)
     steps = gates_for(TaskSettings(name="first", style="Say more of it."), GateSettings(), ROOT)
-    judge_text("two boats on 3 May", "Two boats lie in the harbour of Hull on 3 May, and Ann waits for them.", steps)
+    judge_text(
+        "two boats on 3 May", "two boats, 3 May, worn edges under fine dust, candle light from left, calm END", steps
+    )
 
 
 def _import_models() -> None:
