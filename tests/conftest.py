@@ -248,18 +248,16 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def _what_a_file_shares_is_given_back() -> Iterator[list[int]]:
-    """A model of many megabytes, for example; and what it has left open is found here, not in the next file. What was
-    there before the file is not looked at, half a second each time, but where a test of it has put more beside that."""
-    gc.collect()  # what the last test of the file before still held at its end
+    """A model of many megabytes, for example; and what it has left open is found here, or as the next file begins where
+    the last test still held it. What was there before the file is not looked at, which takes half a second, unless a
+    test of the file has put more beside that."""
+    gc.collect()
     gc.freeze()
     put_beside: list[int] = []
     yield put_beside
     if put_beside:
         gc.unfreeze()
-        gc.collect()
-        gc.freeze()
-    else:
-        gc.collect()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
