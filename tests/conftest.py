@@ -41,6 +41,7 @@ ABSENT = {
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
     *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
+FEW = 5_000  # objects that are looked at again at the end of each test: 2 ms
 QUICK_CPU_S = 5.0  # of one test; the slowest one takes 2.5 on a busy machine, and nearly all a hundredth of that
 
 TESTS = Path(__file__).parent
@@ -245,24 +246,29 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def _what_a_test_leaves_open_is_its_own() -> Iterator[None]:
-    """It is found at the end of that test, and fails no later one: what is garbage by then is collected, and what is
-    still used is not looked at again while its file runs."""
-    yield
+@pytest.fixture(autouse=True, scope="module")
+def _what_a_file_shares_is_given_back() -> Iterator[list[int]]:
+    """A model of many megabytes, for example; and what it has left open is found here, or as the next file begins where
+    the last test still held it. What was there before the file is not looked at, which takes half a second, unless a
+    test of the file has put more beside that."""
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _what_a_file_shares_is_given_back(pytestconfig: pytest.Config) -> Iterator[None]:
-    """A model of many megabytes, for example; and what it has left open is found here, not in the next file. A quick
-    run has no models, and half of its time would go by here."""
-    yield
-    if not pytestconfig.getoption("--quick"):
+    put_beside: list[int] = []
+    yield put_beside
+    if put_beside:
         gc.unfreeze()
-        gc.collect()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_leaves_open_is_its_own(_what_a_file_shares_is_given_back: list[int]) -> Iterator[None]:
+    """It is found at the end of that test, and fails no later one: what is garbage by then is collected. Where much is
+    still used, it is not looked at again while the file runs."""
+    yield
+    gc.collect()
+    if (used := len(gc.get_objects())) > FEW:
         gc.freeze()
+        _what_a_file_shares_is_given_back.append(used)
 
 
 class _Quick(PathFinder):
@@ -305,6 +311,17 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     if (spent_s := sum(os.times()[:4]) - before_s) > QUICK_CPU_S:
         pytest.fail(f"It took {spent_s:.1f} s of the processor, more than {QUICK_CPU_S:g}. {NOT_QUICK}", pytrace=False)
     return outcome
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Hundreds of thousands of objects are made, and all of them are used until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -149,15 +149,26 @@ def _named(owner: str, kind: str, number: str) -> str:
 
 
 def _import_commands() -> None:
-    """What most commands import, and no model."""
+    """What most commands import, and no model; and what takes a curation its first second: the patterns of English and
+    the identifier of languages."""
     import click
 
-    for name in ("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "synth.endpoint"):
+    for name in (
+        *("datasets", "pyarrow.parquet", "sqlalchemy.dialects.sqlite", "curate.card", "synth.endpoint", "uvloop"),
+        *("prompts.sandbox", "pairsmith.screen", "pairsmith.folder_watch", "pairsmith.report", "rich.progress"),
+        *("curate.review.gold", "curate.semantic", "curate.unlikely_labels"),
+    ):
         import_module(name)
+    from curate.gates import gates_for, judge_text
     from pairsmith.commands import COMMANDS, group
+    from schemas.spec import GateSettings, TaskSettings
 
     for name, _, _ in COMMANDS:
         group.get_command(click.Context(group), name)
+    steps = gates_for(TaskSettings(name="first", style="Say more of it."), GateSettings(), ROOT)
+    judge_text(
+        "two boats on 3 May", "two boats, 3 May, worn edges under fine dust, candle light from left, calm END", steps
+    )
 
 
 def _import_models() -> None:
