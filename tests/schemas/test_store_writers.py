@@ -271,9 +271,9 @@ def test_a_store_of_somebody_else_is_a_matter_of_rights(tmp_path: Path) -> None:
     """Of a file that this user may not write nobody is told to check that a server runs."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     Store.open(url).close()
-    with closing(sqlite3.connect(f"file:{tmp_path / 'p.db'}?mode=ro", uri=True)) as shut:
-        with pytest.raises(sqlite3.OperationalError) as refused:
-            shut.execute("CREATE TABLE more (id TEXT)")
+    shut = sqlite3.connect(f"file:{tmp_path / 'p.db'}?mode=ro", uri=True)
+    with closing(shut), pytest.raises(sqlite3.OperationalError) as refused:
+        shut.execute("CREATE TABLE more (id TEXT)")
     locked = PermissionError(errno.EACCES, "Permission denied", "p.db.lock")
     for error in (sa.exc.OperationalError("x", None, refused.value), locked):
         assert "this user may not write to it" in str(explained(error, url))
