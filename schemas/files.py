@@ -15,8 +15,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from schemas.errors import InputError
+
 # Between making a folder and locking it a process needs far less.
 _LEFT_BEHIND_S = 1.0
+
+
+def refuse_no_text(path: Path) -> None:
+    """Raises InputError for a path with bytes that are no text: neither a store nor a receipt could name it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            "its name is not UTF-8, as of a file from an old archive.",
+            where=os.fsencode(path).decode(errors="backslashreplace"),
+            fix="Rename it; if `ls` shows it as it should be, set LC_ALL=C.UTF-8 instead.",
+        ) from None
 
 
 def sha256(path: Path) -> str:

@@ -190,7 +190,7 @@ def _used(**fields: Any) -> list[Json]:
 
 
 Direction = Literal["forward", "backward"]
-GeneratorName = Literal["forward", "backward", "imported"]
+GeneratorName = Literal[Direction, "imported"]
 
 
 class Generated(Record):

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import old_keys, toml
 from schemas.errors import SpecError
+from schemas.files import refuse_no_text
 from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
@@ -32,6 +33,7 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
     Raises SpecError naming the file, the line and the key of the first mistake.
     """
     path = folder / SPEC_NAME
+    refuse_no_text(folder.resolve())
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

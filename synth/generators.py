@@ -131,8 +131,8 @@ class _Teaching:
         if isinstance(answer, FailedSample):
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
         written, asked = clean(answer.text), seed.text or ""
-        written, kinds = self.redaction.of(self.form.canonical(written) if self.name == "forward" else written)
-        input, output = (asked, written) if self.name == "forward" else (written, self.form.canonical(asked))
+        written, kinds = self.redaction.of(self.form.canonical(written) if "input" in self.takes else written)
+        input, output = (asked, written) if "input" in self.takes else (written, self.form.canonical(asked))
         meta |= {"redacted": kinds} if kinds else {}
         origin, named = self._origin
         calls = {"calls": ((answer.key, answer.attempt),)}
@@ -201,7 +201,7 @@ class Forward(_Teaching):
     @classmethod
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Forward:
         """The one that the spec means."""
-        settings = project.spec.generate.forward
+        settings: ForwardSettings = getattr(project.spec.generate, cls.name)
         return cls(**cls._shared(project, ledger, settings, redaction), n=settings.n)
 
     @property

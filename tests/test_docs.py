@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import tomllib
 from pathlib import Path
 from runpy import run_path
@@ -16,7 +17,8 @@ import pytest
 from pairsmith.commands import group
 from schemas.spec import Spec
 from tests.door.test_door import rich
-from tests.synth.loopback import LoopbackTeacher
+from tests.pairsmith.conftest import Project
+from tests.synth.loopback import LoopbackTeacher, says
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -128,13 +130,60 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("block", _of("diff"))
-def test_diffs_in_the_manual_apply(block: Block) -> None:
-    """The lines around what a diff adds stand in the file, one after another, and the file stays valid Python."""
+HOW_TO_ADD = """
+[task]
+name = "added"
+style = "Rewrite the prompt richly."
+[[seeds]]
+path = "seeds.toml"
+[teacher]
+url = "@URL@/v1"
+model = "loopback"
+[generate.forward]
+n = 2
+[generate.children]
+enabled = true
+n = 1
+[curate]
+gates = { length = false, shouting = true }
+score = { model = "length" }
+"""
+
+
+@pytest.mark.slow
+def test_what_the_diffs_of_contributing_add_works(tmp_path: Path) -> None:
+    """All diffs applied as they are written give a gate that rejects, a scorer that ranks, a generator that asks and a
+    seed format that is read: nothing is left for the reader to guess."""
+    code = tmp_path / "code"
+    for layer in ("pairsmith", "train", "curate", "synth", "prompts", "schemas"):
+        shutil.copytree(ROOT / layer, code / layer, ignore=shutil.ignore_patterns("__pycache__"))
+    for block in _blocks():
+        for name, before, after in _changes(block) if block.language == "diff" else ():
+            text = (code / name).read_text(encoding="utf-8")
+            assert text.count(before) == 1, f"{block.where}: {name}"
+            (code / name).write_text(text.replace(before, after), encoding="utf-8")
+    project = Project(tmp_path / "added", {"PYTHONPATH": str(code)})
+    project.folder.mkdir()
+    (project.folder / "seeds.toml").write_text('[[rows]]\ntext = "a red kite"\n[[rows]]\ntext = "a paper boat"\n')
+    with LoopbackTeacher(lambda ask: says(*(_ANSWERS[: ask.n] if ask.n > 1 else ["A BOAT"]))) as teacher:
+        (project.folder / "pairsmith.toml").write_text(HOW_TO_ADD.replace("@URL@", teacher.url))
+        project.json("generate")
+    assert sum("for children" in ask.prompt for ask in teacher.asked) == 2
+    project.json("curate")
+    rows = project.json("rows")
+    assert rows["reasons"] == {"shouting": 2, "outranked": 2}
+    assert {row["output"] for row in rows["rows"] if row["state"] == "accepted"} == {max(_ANSWERS, key=len)}
+
+
+_ANSWERS = ("a kite above the old harbour at noon", "a kite above the old harbour at noon, seen from a wet stone wall")
+
+
+def _changes(block: Block) -> list[tuple[str, str, str]]:
+    """The file of each part of a diff, the lines that stand there, and those that take their place."""
+    changes = []
     for part in re.split(r"^--- a/", block.text, flags=re.MULTILINE)[1:]:
         name, _, lines = part.partition("\n")
-        text = (ROOT / name).read_text(encoding="utf-8")
         before = "".join(f"{line[1:]}\n" for line in lines.splitlines() if not line.startswith("+"))
         after = "".join(f"{line[1:]}\n" for line in lines.splitlines() if not line.startswith("-"))
-        assert text.count(before) == 1, name
-        compile(text.replace(before, after), name, "exec")
+        changes.append((name, before, after))
+    return changes

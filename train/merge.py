@@ -126,7 +126,8 @@ def write_merged(base: Base, settings: TrainSettings, adapter: Path, folder: Pat
             )
         # It would be written into the config and say where this machine keeps its files.
         model.config._name_or_path = ""
-        model.generation_config = GenerationConfig.from_pretrained(adapter)
+        named = model.generation_config.eos_token_id
+        model.generation_config = GenerationConfig(eos_token_id=chat.end_tokens(named))
         model.save_pretrained(partial)
         chat.tokenizer.save_pretrained(partial)
         if base.runs_code:

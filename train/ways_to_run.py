@@ -61,10 +61,17 @@ def vllm_command(trained: TrainResult, folder: str = "THIS_FOLDER") -> str:
 
 
 def write_generation_config(folder: Path, sampling: Sampling) -> None:
-    """Add a decoding to the end tokens that stand in the folder's `generation_config.json`. What the evaluation left
-    off is written as off: transformers would take the 50 likeliest tokens."""
+    """Add a decoding to the end tokens that stand in the folder's `generation_config.json`; pairsmith 0.1 wrote none,
+    so there they are those of its chat template. What the evaluation left off is written as off: transformers would
+    take the 50 likeliest tokens."""
     path = folder / "generation_config.json"
-    config: dict[str, Any] = json.loads(path.read_bytes())
+    config: dict[str, Any]
+    if path.is_file():
+        config = json.loads(path.read_bytes())
+    else:
+        from transformers import AutoTokenizer
+
+        config = {"eos_token_id": Chat(AutoTokenizer.from_pretrained(folder)).end_tokens()}
     is_greedy = sampling.temperature == 0
     # vLLM does not know do_sample. The one likeliest token would not do: it draws among those that are equally likely.
     config |= {"do_sample": not is_greedy} | ({"temperature": 0.0} if is_greedy else _drawn(sampling))

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.kinds import with_defaults
 from schemas.labels import label_in
+from schemas.records import Direction
 from schemas.spec.budget import BudgetSettings
 from schemas.spec.curate import (
     CurateSettings,
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 
-Purpose = Literal["forward", "backward", "evaluate"]
+Purpose = Literal[Direction, "evaluate"]
 
 
 class StoreSettings(Section):
@@ -113,8 +114,10 @@ class Spec(Section):
 
     def teacher_name(self, purpose: Purpose) -> str | None:
         """The name under `[teachers]` of who is asked for `purpose`; None is `[teacher]`."""
-        forward, backward = self.generate.forward.teacher, self.generate.backward.teacher
-        return {"forward": forward, "backward": backward, "evaluate": self.evaluate.teacher or forward}[purpose]
+        if purpose == "evaluate":
+            return self.evaluate.teacher or self.generate.forward.teacher
+        settings: ForwardSettings | BackwardSettings = getattr(self.generate, purpose)
+        return settings.teacher
 
     def teacher_for(self, purpose: Purpose) -> TeacherSettings:
         """Who is asked to write outputs, to write inputs, or is measured beside the tuned model."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from pydantic import Field, field_validator
 
 from schemas.records import Direction, Sampling
@@ -68,8 +70,8 @@ class GenerateSettings(Section):
     @property
     def directions(self) -> dict[Direction, ForwardSettings | BackwardSettings]:
         """The settings of each direction that is enabled."""
-        both: dict[Direction, ForwardSettings | BackwardSettings] = {"forward": self.forward, "backward": self.backward}
-        return {name: way for name, way in both.items() if way.enabled}
+        ways = {name: getattr(self, name) for name in get_args(Direction)}
+        return {name: way for name, way in ways.items() if way.enabled}
 
     @property
     def targets(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from schemas.files import refuse_no_text
 from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
 from schemas.spec.section import Section
@@ -157,6 +158,7 @@ class SeedSource(Section):
         met, files = map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)), dict[Path, Path]()
         for path in sorted(met, key=lambda path: (len(path.parts), path)):
             if path.is_file():
+                refuse_no_text(path)
                 files.setdefault(path.resolve(), path)  # a link to a folder above shows one file many times
         paths = sorted(files.values())
         names = [os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path) for path in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import resource
 import shutil
@@ -53,6 +54,14 @@ def explained(error: Exception, url: str) -> StoreError:
             where=shown(url),
             why="Everything confirmed before this moment is kept.",
             fix="Free some space and run the same command again; it goes on where it stopped.",
+        )
+    may_not = getattr(original, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if may_not or "readonly database" in text:
+        return StoreError(
+            f"this user may not write to it ({text}).",
+            where=shown(url),
+            why="Whatever changes a project writes to its store.",
+            fix="Give this user the right to the file and its folder, or copy the project to where it may write.",
         )
     if "not a database" in text or "malformed" in text:
         return StoreError(

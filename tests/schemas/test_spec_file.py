@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas import toml
-from schemas.errors import SpecError
-from schemas.spec import Spec
+from schemas.errors import InputError, SpecError
+from schemas.spec import SeedSource, Spec
 from schemas.spec.expected import PATTERNS
 from schemas.spec_file import key_line, load, parse, set_keys
 
@@ -874,3 +876,17 @@ def test_a_value_of_a_shape_is_told_in_words(tmp_path: Path) -> None:
         parse('[task]\nname = "t"\nstyle = "s"\nlanguage = "türkçe"\n', tmp_path)
     with pytest.raises(SpecError, match=r"Did you mean 'document'\?"):
         parse('[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a.txt"\nformat = "documents"\n', tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes for a name")
+def test_a_name_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    """Neither a store's URL nor a receipt can hold it, so the folder and a file that a pattern meets are refused by
+    name, before anything of them is read or paid for."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "pairsmith.toml").write_text(FULL)
+    with pytest.raises(InputError, match=r"caf\\xe9: its name is not UTF-8.*Rename it"):
+        load(folder)
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("a seed\n")
+    with pytest.raises(InputError, match=r"caf\\xe9\.txt: its name is not UTF-8.*Rename it"):
+        SeedSource(path="*.txt").each(tmp_path)

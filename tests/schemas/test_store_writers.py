@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -312,6 +313,19 @@ def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
     assert "fails to read or write" in str(failing)
     full = explained(sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full")), url)
     assert isinstance(full, StoreFull)
+
+
+def test_a_store_of_somebody_else_is_a_matter_of_rights(tmp_path: Path) -> None:
+    """Of a file that this user may not write nobody is told to check that a server runs."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    Store.open(url).close()
+    shut = sqlite3.connect(f"file:{tmp_path / 'p.db'}?mode=ro", uri=True)
+    with closing(shut), pytest.raises(sqlite3.OperationalError) as refused:
+        shut.execute("CREATE TABLE more (id TEXT)")
+    locked = PermissionError(errno.EACCES, "Permission denied", "p.db.lock")
+    for error in (sa.exc.OperationalError("x", None, refused.value), locked):
+        assert "this user may not write to it" in str(explained(error, url))
+    assert "the database refuses" in str(explained(ConnectionRefusedError("refused"), url))
 
 
 def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -100,7 +101,11 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     folder = Path(tuned.folder)
     before = tuned.model_copy(update={"merged": None})
     write_result(folder, before)
+    ends = folder / "generation_config.json"
+    kept = ends.rename(folder.parent / ends.name)  # 0.1 wrote none
     merged = merged_folder(tiny_base, before)
+    assert json.loads((merged / ends.name).read_text())["eos_token_id"] == json.loads(kept.read_text())["eos_token_id"]
+    kept.rename(ends)
     assert merged == folder / "merged"
     again = read_result(folder)
     assert again is not None

@@ -76,6 +76,11 @@ def test_the_generation_config_is_how_it_was_measured(tuned: TrainResult) -> Non
     assert config["eos_token_id"]
     # As every reader takes it: transformers' default of 50 does not come back.
     assert GenerationConfig.from_pretrained(folder).top_k == 0
+    (folder / "generation_config.json").unlink()  # as 0.1 left an adapter, which `export` could not describe
+    write_generation_config(folder, DRAWN)
+    again = json.loads((folder / "generation_config.json").read_text())
+    assert again == {name: value for name, value in config.items() if name in again}
+    assert (again["top_p"], bool(again["eos_token_id"])) == (0.9, True)
     (folder / "generation_config.json").write_text('{"eos_token_id": [2]}')
     write_generation_config(folder, Sampling(temperature=0))
     greedy = json.loads((folder / "generation_config.json").read_text())
