@@ -93,7 +93,7 @@ def make(
     labels: Annotated[str, Form(max_length=20_000)] = "",
     answer_schema: Annotated[str, Form(alias="schema", max_length=100_000)] = "",
     to: Annotated[str, Form(max_length=10)] = "",
-    lines: Annotated[Literal["input", "output"], Form()] = "input",
+    lines: Annotated[Literal["", "input", "output"], Form()] = "",
     encoding: Annotated[str, Form(max_length=40)] = "",
     pasted: Annotated[str, Form(max_length=900_000)] = "",
     example: Annotated[str, Form(max_length=100)] = "",
