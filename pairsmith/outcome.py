@@ -148,6 +148,8 @@ class ForecastOutcome(CommandOutcome):
     """The uses that the seeds are too few for, told before anything was asked."""
     unlimited: tuple[str, ...] = ()
     """The directions whose answers no `max_tokens` limits."""
+    judges: tuple[str, ...] = ()
+    """The keys of the spec that name judges: the pilot asks none, so they are in no line."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
@@ -156,14 +158,21 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What an answer that nothing limits may be, and which key would; empty where all have a limit."""
-        if not self.unlimited:
-            return ""
-        which = " and ".join(f"generate.{way}" for way in self.unlimited)
-        return (
-            f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
-            f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
-        )
+        """What these figures leave out, the judges, and what an answer that nothing limits may be; empty where all is
+        in them."""
+        of_judges = unlimited = ""
+        if self.judges:
+            of_judges = (
+                f"What {' and '.join(self.judges)} will ask is in none of these figures: a judge is sent style, input "
+                "and output of every row that the gates leave, or every test answer, which may cost more than all else. "
+            )
+        if self.unlimited:
+            which = " and ".join(f"generate.{way}" for way in self.unlimited)
+            unlimited = (
+                f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
+                f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
+            )
+        return (of_judges + unlimited).strip()
 
     def beside_cap(self, cap: float | None) -> str:
         """What `budget.max_usd`, of which other work may have taken a part, means for a run that may cost more; empty
