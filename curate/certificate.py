@@ -280,7 +280,9 @@ def too_few_to_calibrate(
     `half_proves` enough)."""
     why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
-    more = f"{LEAST - answered:,} more of them (`pairsmith review push --more` draws rows; [review.shares] calibration)."
+    more = (
+        f"{LEAST - answered:,} more of them (`pairsmith review push --more` draws rows; [review.shares] calibration)."
+    )
     if left is None:
         why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
         more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."

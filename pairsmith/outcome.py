@@ -164,7 +164,7 @@ class ForecastOutcome(CommandOutcome):
         if self.judges:
             of_judges = (
                 f"What {' and '.join(self.judges)} will ask is in none of these figures: a judge is sent style, input "
-                "and output of every row that the gates leave, or every test answer, which may cost more than all else. "
+                "and output of every row that the gates leave, or of a test answer, which may cost more than all else. "
             )
         if self.unlimited:
             which = " and ".join(f"generate.{way}" for way in self.unlimited)

@@ -83,7 +83,9 @@ def _as_asked(asked: str, in_figures: str) -> str:
     """A length in the words of whoever asks, who may have written the number as one: `한 문장`, not `1 문장`."""
     unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_figures)
     first = rf"(?:{_NUMERAL}(?:{_UNIT}[话話落]?)?{_TO})?"
-    own = re.search(rf"{first}(?:[〇一二三四五六七八九两兩百十\d]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked)
+    own = re.search(
+        rf"{first}(?:[〇一二三四五六七八九两兩百十\d]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked
+    )
     return in_figures if in_figures in asked or own is None else own[0]
 
 

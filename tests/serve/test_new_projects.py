@@ -336,7 +336,7 @@ def test_a_table_that_is_pasted_is_a_table(service: Service, separator: str) -> 
 
 
 def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
-    """What Excel saves so is UTF-16 with tabs and called `.txt`; of a project that is there the columns are told too."""
+    """What Excel saves so is UTF-16 with tabs and called `.txt`; so it is for a project that is there."""
     content = "\r\n".join("\t".join(row) for row in _CELLS).encode("utf-16")
     browser = service.browser("owner")
     sent: dict[str, Any] = {"files": {"file": ("arenden.txt", content)}}
@@ -354,6 +354,25 @@ def test_json_that_is_pasted_is_read_as_json(service: Service) -> None:
     for name, pasted in (("objects", "\n".join(map(json.dumps, rows))), ("list", json.dumps(rows, indent=1))):
         assert service.browser("owner").post("/new", data={"name": name, "pasted": pasted}).status_code == 303
         assert service.workspace.project(name).spec.seeds[0].kind == "pair"
+
+
+def test_a_project_is_deleted_on_its_page_by_an_owner_who_writes_its_name(service: Service) -> None:
+    """It goes to the trash and leaves the list; another name, or another role, deletes nothing."""
+    service.person("maker", Role.editor, ALL)
+    owner = service.browser("owner")
+    for name in ("wrong", "kept"):
+        assert owner.post("/new", data={"name": name, "pasted": "a kite"}).status_code == 303
+    assert "/p/wrong/delete" in owner.get("/p/wrong").text
+    assert "/p/wrong/delete" not in service.browser("maker").get("/p/wrong").text
+    assert service.browser("maker").post("/p/wrong/delete", data={"name": "wrong"}).status_code == 403
+    assert "nothing was deleted" in owner.post("/p/wrong/delete", data={"name": "kept"}).text
+    assert service.workspace.folder("wrong").is_dir()
+    gone = owner.post("/p/wrong/delete", data={"name": " wrong "})
+    assert "in the trash" in owner.get(gone.headers["location"]).text
+    assert [*(service.workspace.serve / "trash").glob("wrong-*")]
+    there = service.workspace.projects()
+    assert "wrong" not in there
+    assert "kept" in there
 
 
 def test_what_the_first_page_calls_enough_is_enough() -> None:

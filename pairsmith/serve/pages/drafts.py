@@ -240,7 +240,7 @@ def _as_it_shows(name: str, content: bytes, lines: str = "") -> tuple[str, bytes
 
 
 def _ending_of(text: str, rows: Sequence[str]) -> str:
-    """`.jsonl` of objects, one a line, `.json` of a list of them, `.csv` of a table; empty where the lines are texts."""
+    """`.jsonl` of objects, one a line, `.json` of a list of them, `.csv` of a table; empty for lines of text."""
     with suppress(ValueError):
         if rows and all(isinstance(json.loads(row), dict) for row in rows):
             return ".jsonl"
