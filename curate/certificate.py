@@ -252,7 +252,7 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
     too_bad = first.bad > (1 - precision) * first.seen
     hopeless = f"More labels change nothing at this share: {_BETTER}"
     if needed and first.seen < needed:
-        bad = f", and {first.bad:,} of them are bad" if first.bad else ""
+        bad = f", and {first.bad:,} of them {'is' if first.bad == 1 else 'are'} bad" if first.bad else ""
         why = f"{of} only {first.seen:,} are labelled{bad}; it takes {needed:,}, if all of them are good"
         return why, hopeless if too_bad else _labels(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
