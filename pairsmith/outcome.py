@@ -189,7 +189,8 @@ class ForecastOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewOutcome(CommandOutcome):
-    """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
+    """Seeds (`rows`: direction, seed, `old` of the last pool, `new` of the present spec, and why a gate rejected each
+    of these, which no older preview has), whether
     the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
     left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known). `shaped_by` is what would shape
     a generation as well."""
