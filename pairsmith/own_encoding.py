@@ -34,7 +34,16 @@ _SIGNS = "„“”‚‘’«»–—…€°•·£§©®½¼¾²³×±ªº¿�
 # What a text in a Latin script mostly has, by language: charset-normalizer tells scripts apart, and takes one of these
 # encodings for another. Their letters together come first, since a file may be in several languages; where two
 # encodings have all of it, a language alone does: no one has õ with ö and á, as Hungarian in a wrong one would.
-_WEST = ("àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúü", "áâãàçéêíóôõú", "àèéìíîòóùú", "áéëïóöüèêà", "åäöé", "æøåé")
+_WEST: tuple[str, ...] = (
+    "àâæçéèêëîïôœùûüÿ",
+    "äöüß",
+    "áéíñóúü",
+    "áâãàçéêíóôõú",
+    "àèéìíîòóùú",
+    "áéëïóöüèêà",
+    "åäöé",
+    "æøåé",
+)
 _WEST += ("áðéíóúýþæö", "äõöü")
 _LETTERS = {
     "cp1252": _WEST,
