@@ -252,7 +252,7 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
     too_bad = first.bad > (1 - precision) * first.seen
     hopeless = f"More labels change nothing at this share: {_BETTER}"
     if needed and first.seen < needed:
-        bad = f", and {first.bad:,} of them are bad" if first.bad else ""
+        bad = f", and {first.bad:,} of them {'is' if first.bad == 1 else 'are'} bad" if first.bad else ""
         why = f"{of} only {first.seen:,} are labelled{bad}; it takes {needed:,}, if all of them are good"
         return why, hopeless if too_bad else _labels(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
@@ -267,7 +267,7 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
 
 def _labels(more: int, left: int) -> str:
     if more <= left:
-        return f"About {more:,} more labels would tell, at this share (`pairsmith review push` draws rows)."
+        return f"About {more:,} more labels would tell, at this share (`pairsmith review push --more` draws rows)."
     rest = f"only {left:,} rows are" if left else "no row of the estimation half is"
     return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
 
@@ -280,7 +280,9 @@ def too_few_to_calibrate(
     `half_proves` enough)."""
     why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
-    more = f"{LEAST - answered:,} more of them (`pairsmith review push` draws rows; [review.shares] calibration)."
+    more = (
+        f"{LEAST - answered:,} more of them (`pairsmith review push --more` draws rows; [review.shares] calibration)."
+    )
     if left is None:
         why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
         more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."

@@ -148,6 +148,8 @@ class ForecastOutcome(CommandOutcome):
     """The uses that the seeds are too few for, told before anything was asked."""
     unlimited: tuple[str, ...] = ()
     """The directions whose answers no `max_tokens` limits."""
+    judges: tuple[str, ...] = ()
+    """The keys of the spec that name judges: the pilot asks none, so they are in no line."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
@@ -156,14 +158,21 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What an answer that nothing limits may be, and which key would; empty where all have a limit."""
-        if not self.unlimited:
-            return ""
-        which = " and ".join(f"generate.{way}" for way in self.unlimited)
-        return (
-            f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
-            f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
-        )
+        """What these figures leave out, the judges, and what an answer that nothing limits may be; empty where all is
+        in them."""
+        of_judges = unlimited = ""
+        if self.judges:
+            of_judges = (
+                f"What {' and '.join(self.judges)} will ask is in none of these figures: a judge is sent style, input "
+                "and output of every row that the gates leave, or of a test answer, which may cost more than all else. "
+            )
+        if self.unlimited:
+            which = " and ".join(f"generate.{way}" for way in self.unlimited)
+            unlimited = (
+                f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
+                f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
+            )
+        return (of_judges + unlimited).strip()
 
     def beside_cap(self, cap: float | None) -> str:
         """What `budget.max_usd`, of which other work may have taken a part, means for a run that may cost more; empty
@@ -180,7 +189,8 @@ class ForecastOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewOutcome(CommandOutcome):
-    """Seeds (`rows`: direction, seed, `old` of the last pool and `new` of the present spec), whether
+    """Seeds (`rows`: direction, seed, `old` of the last pool, `new` of the present spec, and why a gate rejected each
+    of these, which no older preview has), whether
     the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
     left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known). `shaped_by` is what would shape
     a generation as well."""

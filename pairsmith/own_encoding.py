@@ -4,6 +4,7 @@ asked for, with what it makes of the file beside it, because a wrong one garbles
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -30,13 +31,34 @@ ENCODINGS = {
     "big5hkscs": "Chinese, traditional",
 }
 _SIGNS = "„“”‚‘’«»–—…€°•·£§©®½¼¾²³×±ªº¿¡"  # noqa: RUF001  these signs, and no others
-# What a text in a Latin script mostly has: charset-normalizer tells scripts apart, and takes one of these for another.
+# What a text in a Latin script mostly has, by language: charset-normalizer tells scripts apart, and takes one of these
+# encodings for another. Their letters together come first, since a file may be in several languages; where two
+# encodings have all of it, a language alone does: no one has õ with ö and á, as Hungarian in a wrong one would.
+_WEST: tuple[str, ...] = (
+    "àâæçéèêëîïôœùûüÿ",
+    "äöüß",
+    "áéíñóúü",
+    "áâãàçéêíóôõú",
+    "àèéìíîòóùú",
+    "áéëïóöüèêà",
+    "åäöé",
+    "æøåé",
+)
+_WEST += ("áðéíóúýþæö", "äõöü")
 _LETTERS = {
-    "cp1252": "àâäáãåæçèéêëìíîïñòóôöõøœùúûüßÿð",
-    "mac_roman": "àâäáãåæçèéêëìíîïñòóôöõøœùúûüßÿ",
-    "cp1250": "áčďéěíňóřšťúůýžąćęłńśźżäöüßőűăâîşţë",
-    "cp1254": "çğıİöşüâî",
-    "cp1257": "āčēģīķļņšūžąęėįųõäöüåæø",
+    "cp1252": _WEST,
+    "mac_roman": tuple(re.sub("[õðýþ]", "", letters) for letters in _WEST),
+    "cp1250": ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíňóôšťúýž", "áéíóöőúüű", "ăâîşţ", "čćđšž", "äöüß"),
+    "cp1254": ("çğıİöşüâî",),
+    "cp1257": ("āčēģīķļņšūž", "ąčęėįšųūž", "äõöüšž", "åäö", "æøå"),
+}
+# The letters of a language that two bytes write, most of them by far: where two read so, the first does.
+_COMMON = {
+    "cp949": ("euc_kr", range(0xB0, 0xC9)),
+    "cp932": ("euc_jp", range(0xB0, 0xD0)),
+    "euc_jp": ("euc_jp", range(0xB0, 0xD0)),
+    "gb18030": ("gb2312", range(0xB0, 0xD8)),
+    "big5hkscs": ("big5", range(0xA4, 0xC7)),
 }
 _ALPHABETS = ("cp1251", "koi8_r", "cp1253", "cp1255", "cp1256", "cp874")  # none shares a word with Latin letters
 _SAMPLE = 200_000  # bytes
@@ -136,10 +158,12 @@ def _likeliest(beyond: bytes, texts: dict[str, str]) -> str:
     best = from_bytes(beyond, cp_isolation=list(texts)).best()
     latin = [known for known in texts if known in _LETTERS]
     known = best.encoding if best is not None else ""
+    if known in _COMMON:
+        return max((one for one in _COMMON if one in texts), key=lambda one: _common(texts[one], one))
     mixes = bool(latin) and known in _ALPHABETS and _mixes(texts.get(known, ""))
     if known in texts and known not in _LETTERS and not mixes:
         return known
-    return max(latin or texts, key=lambda known: _usual(texts[known], known))
+    return max(latin or texts, key=lambda known: _of_latin(texts[known], _LETTERS.get(known, ())))
 
 
 def _mixes(text: str) -> bool:
@@ -152,11 +176,32 @@ def _mixes(text: str) -> bool:
     return 2 * mixed > beyond
 
 
-def _usual(text: str, encoding: str) -> float:
-    """The share of its signs beyond ASCII that texts in this encoding mostly have."""
-    beyond = [sign for sign in text if not sign.isascii()]
-    usual = set(_LETTERS.get(encoding, "") + _LETTERS.get(encoding, "").upper() + _SIGNS)
-    return sum(sign in usual for sign in beyond) / len(beyond) if beyond else 0.0
+def _of_latin(text: str, languages: Sequence[str]) -> tuple[float, float]:
+    """The share of its signs beyond ASCII that texts in these languages mostly have, then those in one of them."""
+    return _usual(text, "".join(languages)), max((_usual(text, letters) for letters in languages), default=0.0)
+
+
+def _usual(text: str, letters: str) -> float:
+    usual, signs, capitals = 0, set(letters + _SIGNS), set(letters.upper())
+    beyond = [(before, sign) for before, sign in zip(f" {text}", text, strict=False) if not sign.isascii()]
+    for before, sign in beyond:
+        usual += sign in signs or (sign in capitals and not before.islower())  # no `Ë` in `veË`
+    return usual / len(beyond) if beyond else 0.0
+
+
+def _common(text: str, encoding: str) -> float:
+    """The share of its letters beyond ASCII that are among the usual ones of the encoding's language, to one in twenty;
+    Japanese without kana has none."""
+    codec, leads = _COMMON[encoding]
+    letters = [sign for sign in text if not sign.isascii() and sign.isalpha()]
+    kana = sum("\u3040" <= sign <= "\u30ff" for sign in letters)
+    if not letters or (codec == "euc_jp" and 5 * kana < len(letters)):
+        return 0.0
+    usual = kana if codec == "euc_jp" else 0
+    for sign in letters:
+        with suppress(UnicodeEncodeError):
+            usual += sign.encode(codec)[0] in leads
+    return round(20 * usual / len(letters)) / 20
 
 
 def _excerpts(readings: list[list[str]]) -> list[list[str]]:

@@ -73,6 +73,23 @@ def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -
     return len(headers) > 1 and (alike or known_headers(headers, source) > 1)
 
 
+def is_table(text: str) -> bool:
+    """Whether a text that nobody has called a table is one: tabs make as many cells of nine lines in ten as of the
+    first, or another separator does below headers. No header has a figure in it, or begins with a blank as behind a
+    comma of prose.
+
+    is_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery")
+    """
+    lines = text.splitlines(keepends=True)[:1000]
+    for separator in "\t;,|":
+        headers, *rows = [cells for _, cells in _records(lines, separator) if any(cells)] or [[]]
+        alike = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
+        named = len(set(headers)) == len(headers) and not any(re.search(r"^\s|^$|\d|[.?!]$", cell) for cell in headers)
+        if alike and (separator == "\t" or named):
+            return True
+    return False
+
+
 def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
     """The rows that lines hold, each with the number of lines above it; none where they are no CSV: whoever reads the
     rows says where."""

@@ -10,13 +10,16 @@ from __future__ import annotations
 import difflib
 import html
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from curate.argilla import edits, rules
 from curate.review.population import Population
+from curate.words import ALONE, SIGNS, SPACED
 from prompts.answer_form import AnswerForm
 from schemas.kinds import KINDS
 from schemas.project import Project
@@ -28,7 +31,9 @@ VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
 _EXAMPLES = 4  # of either kind
-_WORD, _SPLIT = re.compile(r"\w+"), re.compile(r"(\w+)")
+_SPLIT = re.compile(  # where a script has no blanks, each letter and sign of a vowel
+    rf"(\d{{1,3}}(?:[,\uff0c]\d{{3}})+(?!\d)|(?:{SPACED}|[{SIGNS}])+|[\w{ALONE}])"
+)
 _MOST_GUIDELINES = 9_500  # signs; Argilla takes 10,000, and a queue's mark is a part of them
 _CUT = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # signs of a text; of the house style more
 _MOST_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
@@ -220,27 +225,54 @@ def marked(before: str, after: str) -> tuple[str, str]:
     struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold).
 
     Taken over are words that stand in the same order in both, and of the others each that is long or holds a digit,
-    once for each time that `before` has it: a number that moved is the same number, a second `the` another word.
+    once for each time that `before` has it: a number that moved is the same number, a second `the` another word. Of a
+    script without blanks a letter is taken over together with one beside it: alone it says as little as one of `fox`.
     """
-    words = {word.casefold() for word in _WORD.findall(after)}
-    gone = "".join(
-        _tagged("del", part, at % 2 == 1 and part.casefold() not in words)
-        for at, part in enumerate(_SPLIT.split(before))
-    )
-    old, parts = [word.casefold() for word in _WORD.findall(before)], _SPLIT.split(after)
-    new = [part.casefold() for part in parts[1::2]]
+    old, new = _SPLIT.split(before), _SPLIT.split(after)
+    was, now = _compared(old), _compared(new)
+    gone = [escaped(part) for part in old]
+    for at, there in enumerate(_there(old, was, new, now)):
+        gone[2 * at + 1] = _tagged("del", old[2 * at + 1], not there)
     # A long text that goes round and round could be compared for minutes: there order says nothing.
-    counts = Counter(old)
-    compared = sum(counts[word] for word in new) <= _MOST_COMPARED
-    blocks = difflib.SequenceMatcher(None, old, new, autojunk=False).get_matching_blocks() if compared else []
-    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(new))]
-    left = Counter(old) - Counter(word for word, is_kept in zip(new, kept, strict=True) if is_kept)
-    for at, word in enumerate(new):
-        if not kept[at] and left[word] and (len(word) > _SHORT or any(sign.isdigit() for sign in word)):
-            kept[at], left[word] = True, left[word] - 1
-    taken = sum(len(word) for word, is_kept in zip(new, kept, strict=True) if is_kept)
-    tag, mark = ("b", True) if 2 * taken < sum(map(len, new)) else ("ins", False)
-    return gone, "".join(_runs(parts, [is_kept is mark for is_kept in kept], tag))
+    counts = Counter(was)
+    compared = sum(counts[word] for word in now) <= _MOST_COMPARED
+    blocks = difflib.SequenceMatcher(None, was, now, autojunk=False).get_matching_blocks() if compared else []
+    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(now))]
+    left = Counter(was) - Counter(word for word, is_kept in zip(now, kept, strict=True) if is_kept)
+    for at, there in enumerate(_there(new, now, old, was)):
+        if _is_letter(now[at]):
+            kept[at] = there
+        elif not kept[at] and left[now[at]] and (len(now[at]) > _SHORT or any(sign.isdigit() for sign in now[at])):
+            kept[at], left[now[at]] = True, left[now[at]] - 1
+    taken = sum(len(word) for word, is_kept in zip(now, kept, strict=True) if is_kept)
+    tag, mark = ("b", True) if 2 * taken < sum(map(len, now)) else ("ins", False)
+    return "".join(gone).replace("</del><del>", ""), "".join(_runs(new, [is_kept is mark for is_kept in kept], tag))
+
+
+def _compared(parts: Sequence[str]) -> list[str]:
+    """The words among what `_SPLIT` parts, with 2,480 and its wide form as 2480."""
+    words = (unicodedata.normalize("NFKC", part).casefold() for part in parts[1::2])
+    return [word.replace(",", "") if word[0].isdigit() else word for word in words]
+
+
+def _is_letter(word: str) -> bool:
+    return len(word) == 1 and re.match(SPACED, word) is None
+
+
+def _there(parts: Sequence[str], words: Sequence[str], others: Sequence[str], other_words: Sequence[str]) -> list[bool]:
+    """Which of the words the other text has; a letter that has neighbours, if it has one of them beside it, too."""
+    single, pairs = set(other_words), set(_side_by_side(others, other_words))
+    mine = [None, *_side_by_side(parts, words), None]
+    around = [[pair for pair in mine[at : at + 2] if pair] for at in range(len(words))]
+    return [
+        any(pair in pairs for pair in near) if near and _is_letter(word) else word in single
+        for word, near in zip(words, around, strict=True)
+    ]
+
+
+def _side_by_side(parts: Sequence[str], words: Sequence[str]) -> list[tuple[str, str] | None]:
+    """Each word with the next one, if nothing stands between them."""
+    return [None if parts[2 * at + 2] else pair for at, pair in enumerate(pairwise(words))]
 
 
 def _runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
@@ -249,7 +281,7 @@ def _runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str
     while at < len(parts):
         end = at
         if at % 2 and marks[at // 2]:
-            while end + 2 < len(parts) and marks[end // 2 + 1] and parts[end + 1].isspace():
+            while end + 2 < len(parts) and marks[end // 2 + 1] and not parts[end + 1].strip():
                 end += 2
             yield _tagged(tag, "".join(parts[at : end + 1]), True)
         else:

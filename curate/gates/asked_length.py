@@ -26,6 +26,11 @@ _CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四�
 _CJK = re.compile(
     r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
 )
+_NUMERAL, _UNIT = r"(?:\d+|[〇一二三四五六七八九两兩百十]+)", "個?个?(?:字|文|句|段)"
+_TO = r"\s?(?:[~\u301c\u2013-]|から|到|至|、)\s?"
+# 一〜三文, 30字から50字; and 两三句, which is two or three.
+_RANGE = re.compile(rf"({_NUMERAL})(?:{_UNIT}[话話落]?)?{_TO}({_NUMERAL})(?={_UNIT})")
+_ABOUT = re.compile(rf"(?<![〇一二三四五六七八九十百\d])([一二两兩三四五六七八])([二两兩三四五六七八九])(?={_UNIT})")
 _KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
 
 
@@ -78,7 +83,10 @@ def _named(asked: str, plain: str) -> Iterator[Length]:
 def _as_asked(asked: str, in_figures: str) -> str:
     """A length in the words of whoever asks, who may have written the number as one: `한 문장`, not `1 문장`."""
     unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_figures)
-    own = re.search(rf"(?:[〇一二三四五六七八九两兩百十]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked)
+    first = rf"(?:{_NUMERAL}(?:{_UNIT}[话話落]?)?{_TO})?"
+    own = re.search(
+        rf"{first}(?:[〇一二三四五六七八九两兩百十\d]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked
+    )
     return in_figures if in_figures in asked or own is None else own[0]
 
 
@@ -96,16 +104,19 @@ def _plain(asked: str, language: str) -> str:
     figures = in_figures(asked, language)
     figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
     if language in ("zh", "ja"):
+        figures = _ABOUT.sub(r"\1~\2", figures)
+        figures = _RANGE.sub(lambda match: f"{_figure(match[1])}~{_figure(match[2])}", figures)
         return _CJK.sub(lambda match: _figure(match[1]), figures)
-    return (
-        re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
-        if language == "ko"
-        else figures
-    )
+    if language == "ko":
+        figures = re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
+        return re.sub(r"(\d+) ?(문장|단락|문단|자|글자)에서 (\d+)(?= ?\2)", r"\1~\3", figures)
+    return figures
 
 
 def _figure(numeral: str) -> str:
     """A number below a thousand in Chinese characters, in figures."""
+    if numeral.isdigit():
+        return numeral
     total, digit = 0, 0
     for sign in numeral:
         if sign in "百十":

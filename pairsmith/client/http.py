@@ -9,6 +9,7 @@ import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -57,7 +58,18 @@ class Http:
             return urllib.request.urlopen(request, timeout=self._timeout_s)
         except urllib.error.HTTPError as error:
             with error:
-                raise ProblemError(json.loads(error.read())) from None
+                raise ProblemError(_problem(error.read(), error.code, self.url)) from None
+
+
+def _problem(body: bytes, status: int, url: str) -> Mapping[str, Any]:
+    """The problem that the service tells, or that something else answers in its place."""
+    with suppress(ValueError):
+        problem = json.loads(body)
+        if isinstance(problem, dict) and {"what", "where", "why", "fix", "status"} <= problem.keys():
+            return problem
+    why = f"It is no answer of pairsmith's; it begins {body[:80].decode(errors='replace')!r}."
+    fix = "Look whether the address is that of `pairsmith serve`, and whether a proxy stands before it that finds none."
+    return {"what": f"{url} answers HTTP {status}.", "where": None, "why": why, "fix": fix, "status": status}
 
 
 def asks(method: str, path: str) -> Callable[[Callable[Sent, Given]], Callable[Sent, Given]]:

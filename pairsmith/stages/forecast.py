@@ -120,6 +120,7 @@ def forecast(
             pilot_seeds=len(pilot),
             shortages=short,
             unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
+            judges=_judges(project),
             lines=tuple(lines),
             whole=_chosen(_added(lines), project, all_seeds),
             usd_elsewhere=_elsewhere(project, store, directions),
@@ -313,6 +314,12 @@ def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -
         "seeds": seeds,
         **{name: None if (interval := measured[name]) is None else interval._asdict() for name in _MEASURES},
     }
+
+
+def _judges(project: Project) -> tuple[str, ...]:
+    spec = project.spec
+    named = {"curate.judge.teachers": spec.curate.judge.teachers, "evaluate.judges": spec.evaluate.judges}
+    return tuple(key for key, names in named.items() if names)
 
 
 def _chosen(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:

@@ -364,7 +364,7 @@ class GateTally:
     """The numbers of pairs that the gates pass and reject, with the codes of the reasons, for who watches."""
 
     def __init__(self, project: Project) -> None:
-        self._judge = _judge(project)
+        self._judge = gates_say(project)
         self._passed, self._rejected, self._reasons = 0, 0, Counter[str]()
 
     def __call__(self, pair: Pair) -> Json:
@@ -382,7 +382,7 @@ def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
     from curate.rows import fold
 
-    judge = _judge(project)
+    judge = gates_say(project)
 
     async def accept(pair: Pair) -> bool | None:
         return fold(judgement.keep for judgement in judge(pair))
@@ -390,7 +390,7 @@ def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     return accept
 
 
-def _judge(project: Project) -> Callable[[Pair], list[Judgement]]:
+def gates_say(project: Project) -> Callable[[Pair], list[Judgement]]:
     """What each gate of the spec says of a pair."""
     from curate.gates import gates_of
 

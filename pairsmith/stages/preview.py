@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curate.forecast import Range
+from curate.gates.judgement import Judgement
 from curate.redaction import redaction_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import costs_of, nothing_asked, taken
-from pairsmith.stages.generate import clear, ledgers_of, seeds_of
+from pairsmith.stages.generate import clear, gates_say, ledgers_of, seeds_of
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
 from schemas.blocking import run
 from schemas.errors import Interrupted
 from schemas.project import Project
-from schemas.records import Counts, Direction, Json, Seed, content_id
+from schemas.records import Counts, Direction, Json, Pair, Reason, Seed, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
@@ -72,6 +73,7 @@ async def _ask(
 ) -> PreviewOutcome:
     rows, redaction = list[Json](), redaction_of(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
+    judge = gates_say(project)
     with (audience.stop or Stopping()).draining() as stopping:
         async with ledgers_of(store, asked, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
@@ -86,7 +88,9 @@ async def _ask(
                     answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
-                        rows.append({"direction": way, "seed": seed.text, "old": old.get(seed.id, []), "new": new})
+                        rejected = [_rejected(judge, outcome) for outcome in outcomes]
+                        texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
+                        rows.append({"direction": way, "seed": seed.text, **texts})
                         audience.progress("preview", {"done": len(rows)})
                     left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in there]
                     left_samples += sum(left)
@@ -143,6 +147,13 @@ def _shown(way: str, outcome: Outcome) -> str | Json:
     return outcome.pair.output if way == "forward" else outcome.pair.input
 
 
+def _rejected(judge: Callable[[Pair], list[Judgement]], outcome: Outcome) -> Json | None:
+    """Why the first gate that rejects what was generated would keep it out; None where all let it through."""
+    judgements = judge(outcome.pair) if outcome.pair else []
+    reason = next((judgement.reason for judgement in judgements if judgement.keep is False), None)
+    return None if reason is None else {"code": reason.code, "reason": reason.detail}
+
+
 def _outputs(store: Store, fingerprint: str | None, generator: Forward | Backward) -> dict[str, list[str]]:
     """What the pool of the last run holds for each seed, sample by sample."""
     slots = [] if fingerprint is None else [slot for slot in store.candidates(fingerprint) if slot.pair_id]
@@ -189,6 +200,8 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
         for nth in range(max(len(row["old"]), len(row["new"]))):
             old, new = (list(row[name])[nth : nth + 1] or [""] for name in ("old", "new"))
             second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
+            if why := dict(enumerate(row.get("rejected", ()))).get(nth):
+                second += f"\n✗ rejected: {Reason(why['code'], why['reason'])}"
             table.add_row(*map(Text, ("" if nth else _begun(row["seed"]), *(old if ran else []), second)))
     left = "nothing: every answer is there"
     if outcome.left_candidates:

@@ -88,12 +88,35 @@ def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None
         ("In 2 sentences.", "en", "2 sentences"),
         ("Höchstens zwei Sätze.", "de", "zwei sätze"),
         ("请用二句话回答。", "zh", "二句话"),
+        ("用一到三句话写。", "zh", "一到三句话"),
+        ("一〜三文で書く。", "ja", "一〜三文"),
     ],
 )
 def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: str) -> None:
     """A style that says `한 문장` was quoted as `1 문장`, which stands nowhere in it."""
     text = "비가 온다. 춥다. 늦었다. 우리는 간다. 끝이다." if language == "ko" else "One. Two. Three. Four. Five. Six."
     assert another_length(fold(asked), text, language) == own
+
+
+@pytest.mark.parametrize(
+    ("asked", "language", "low", "high"),
+    [
+        ("一〜三文で。", "ja", 1, 3),  # U+301C, which Japanese has between two numbers
+        ("1〜3文で。", "ja", 1, 3),
+        ("二、三文で。", "ja", 2, 3),
+        ("一文から三文で。", "ja", 1, 3),
+        ("用两三句话写。", "zh", 2, 3),
+        ("用一到三句话写。", "zh", 1, 3),
+        ("한 문장에서 세 문장으로.", "ko", 1, 3),
+    ],
+)
+def test_a_range_is_met_by_either_end(asked: str, language: str, low: int, high: int) -> None:
+    """Of two numbers the last alone counted, or the first: one sentence was no `一〜三文`. More than either are too
+    many."""
+    dot = ". " if language == "ko" else "。"
+    texts = {n: "비가 온다. " * n if language == "ko" else f"雨{dot}" * n for n in (low, high, high + 3)}
+    has = {n: another_length(fold(asked), text.strip(), language, at_least=True) for n, text in texts.items()}
+    assert [bool(has[n]) for n in (low, high, high + 3)] == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,11 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
 @pytest.mark.parametrize(
     ("answered", "left", "more"),
     [
-        (5, 30, "15 more of them"),
+        (
+            5,
+            30,
+            "15 more of them (`pairsmith review push --more` draws rows",
+        ),  # a plain push: once the gate is open, none
         (1, 1, "Rows of it that are left to ask about: 1. Generate more."),
         (0, 0, "left to ask about: 0. Generate more."),
     ],

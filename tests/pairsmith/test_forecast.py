@@ -212,6 +212,18 @@ def test_a_number_of_accepted_rows_that_ends_the_run_is_told_with_its_forecast(
     assert sentence in " ".join(shown.split())
 
 
+def test_what_judges_will_cost_is_said_to_be_in_no_figure(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """Of a project whose judge read each row the forecast told a quarter of the bill as that of the whole run."""
+    project = make_project(teacher.url, MANY)
+    assert "judge" not in project.run("forecast", "--seeds", "5").stdout
+    judge = ["--set", f"teachers.careful={{url='{teacher.url}', model='careful'}}"]
+    named = ["--set", "curate.judge.teachers=['careful']", "--set", "evaluate.judges=['careful']"]
+    shown = " ".join(project.run("forecast", "--seeds", "5", *judge, *named).stdout.split())
+    assert "What curate.judge.teachers and evaluate.judges will ask is in none of these figures" in shown
+
+
 def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
     teacher: LoopbackTeacher, make_project: Callable[..., Project]
 ) -> None:

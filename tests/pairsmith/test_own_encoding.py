@@ -60,6 +60,28 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
     assert as_utf8(content, "t.csv", first.name).decode() == content.decode(encoding)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1250", "Szeretném visszaküldeni a cipőt.\nKérem, segítsenek, a fiók zárolva van.\n"),
+        ("cp1250", "Gdje je moj paket? Želim povrat, čekam već dugo.\n"),
+        ("cp949", "질문,답변\n결제가 안 돼요,카드사에 문의해 주세요\n"),
+        ("cp949", "가방\n"),
+        ("cp932", "荷物はいつ届きますか?\n返金をお願いします。\n"),
+        ("euc_jp", "荷物はいつ届きますか?\n返金をお願いします。\n"),
+        ("gb18030", "我的包裹在哪里?\n我要退款。\n请更改地址。\n"),
+        ("big5hkscs", "我的包裹在哪裡?\n我要退款。\n"),
+        ("cp1252", "Não recebi a encomenda. A informação está errada, põe aí também.\n"),
+        ("cp1252", "Õige tee. Täna läheb külmaks, öö tuleb.\n"),
+    ],
+)
+def test_two_lines_are_enough_for_the_likeliest_encoding(encoding: str, text: str) -> None:
+    """Hungarian was western Europe's with `õ`, Croatian a Mac's, Japanese Korean, and a Korean word Chinese."""
+    with pytest.raises(EncodingAsked) as asked:
+        as_utf8(text.encode(encoding), "t.csv")
+    assert text.encode(encoding).decode(asked.value.readings[0].name) == text
+
+
 @pytest.mark.parametrize("rows", [100, 120, 300])
 def test_letters_of_another_alphabet_within_latin_words_are_not_likely(rows: int) -> None:
     """Sentences that come back beside a column of sums in euros are taken for Russian by their bytes; a word that is

@@ -50,6 +50,17 @@ def test_a_preview_works_before_the_first_run(project: Project, teacher: Loopbac
     assert len(teacher.asked) == 2
 
 
+def test_a_preview_says_which_answers_a_gate_would_keep_out(project: Project) -> None:
+    """Five answers that no run would keep looked as good as any, and all of them were paid for before anybody knew."""
+    good = project.json("preview", "--seeds", "1")["facts"]["rows"][0]
+    assert good["rejected"] == [None, None]
+    must = ["--set", "curate.gates.must=[{name='ar_flag', pattern='--never'}]"]
+    row = project.json("preview", "--seeds", "1", *must)["facts"]["rows"][0]
+    assert [why["code"] for why in row["rejected"]] == ["missing:ar_flag"] * 2
+    shown = " ".join(project.run("preview", "--seeds", "1", *must).stdout.split())
+    assert "✗ rejected: missing:ar_flag: nothing matches" in shown
+
+
 def test_a_row_is_replayed_offline_byte_by_byte(teacher: LoopbackTeacher, make_project: Callable[..., Project]) -> None:
     """Request, answer and pair are the same; nobody is asked, and the teacher may be gone."""
     project = make_project(teacher.url)

@@ -113,6 +113,18 @@ def test_seeds_are_checked_as_a_whole_named_in_the_spec_and_taken_out_again(serv
     assert editor.delete(f"{path}/more.jsonl").status_code == 404
 
 
+def test_the_seeds_that_a_kind_begins_with_are_taken_out_as_they_are_listed(service: Service) -> None:
+    """They are an example's, beside the spec; the list named them, and the call that takes them out did not know
+    them, so whoever sent their own trained on both."""
+    owner, path = service.browser("owner"), "/api/v1/projects/orders/seeds"
+    assert owner.post("/api/v1/projects", json={"name": "orders", "kind": "extract"}).status_code == 201
+    assert owner.post(path, files={"file": ("own.txt", b"2 boxes\n3 lamps\n")}).status_code == 201
+    assert [item["path"] for item in owner.get(path).json()["items"]] == ["seeds.jsonl", "seeds/own.txt"]
+    assert owner.delete(f"{path}/seeds.jsonl").status_code == 204
+    assert [item["path"] for item in owner.get(path).json()["items"]] == ["seeds/own.txt"]
+    assert owner.delete(f"{path}/seeds.jsonl").status_code == 404
+
+
 def test_prompts_are_new_versions_and_never_changed(service: Service) -> None:
     """Saving asks nothing anew and overwrites nothing; what is no prompt is refused with its line."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/prompts"

@@ -314,6 +314,67 @@ def test_of_lines_and_a_file_none_wins_unseen(service: Service, path: str) -> No
     assert "a crane" in browser.get(written.headers["location"]).text
 
 
+_ABOUT = {"Gator": "Potthål, ca {} cm djupt", "Avfall": "Soptunnan tömdes inte vecka {}", "Bygglov": "Altan, {} m2?"}
+_CELLS = [("Meddelande", "Avdelning"), *((text.format(n), to) for n in range(1, 10) for to, text in _ABOUT.items())]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", ","])
+def test_a_table_that_is_pasted_is_a_table(service: Service, separator: str) -> None:
+    """Cells of a spreadsheet bring their labels. By lines each input would have held its own label, and the headers
+    would have been an input."""
+    quoted = [[f'"{cell}"' if separator in cell else cell for cell in row] for row in _CELLS]
+    pasted = "\r\n".join(separator.join(row) for row in quoted) + "\r\n"
+    form = {"name": f"cells-{ord(separator)}", "kind": "classify", "pasted": pasted}
+    assert service.browser("owner").post("/new", data=form).status_code == 303
+    task, sources = (getattr(service.workspace.project(form["name"]).spec, key) for key in ("task", "seeds"))
+    assert set(task.labels) == {"Avfall", "Bygglov", "Gator"}
+    assert sources[0].columns == {"input": "Meddelande", "output": "Avdelning"}
+    lines = service.browser("owner").post("/new", data={**form, "name": "as-lines", "lines": "input", "labels": "a\nb"})
+    assert lines.status_code == 303
+    assert service.workspace.project("as-lines").spec.seeds[0].path == "seeds/seeds.txt"
+    service.workspace.project("as-lines").folder.rename(service.workspace.root / f"gone-{ord(separator)}")
+
+
+def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
+    """What Excel saves so is UTF-16 with tabs and called `.txt`; so it is for a project that is there."""
+    content = "\r\n".join("\t".join(row) for row in _CELLS).encode("utf-16")
+    browser = service.browser("owner")
+    sent: dict[str, Any] = {"files": {"file": ("arenden.txt", content)}}
+    assert browser.post("/new", data={"name": "excel", "kind": "classify"}, **sent).status_code == 303
+    assert set(service.workspace.project("excel").spec.task.labels) == {"Avfall", "Bygglov", "Gator"}
+    again = browser.post("/p/excel/setup/seeds", files={"file": ("andra.txt", content)})
+    assert again.status_code == 303
+    (source,) = service.workspace.project("excel").spec.seeds
+    assert (source.path, source.kind) == ("seeds/andra.csv", "pair")
+
+
+def test_json_that_is_pasted_is_read_as_json(service: Service) -> None:
+    """Objects, one a line or in a list, are rows with columns and no texts."""
+    rows = [{"question": f"Where is parcel {n}?", "answer": f"Parcel {n} is on its way."} for n in range(3)]
+    for name, pasted in (("objects", "\n".join(map(json.dumps, rows))), ("list", json.dumps(rows, indent=1))):
+        assert service.browser("owner").post("/new", data={"name": name, "pasted": pasted}).status_code == 303
+        assert service.workspace.project(name).spec.seeds[0].kind == "pair"
+
+
+def test_a_project_is_deleted_on_its_page_by_an_owner_who_writes_its_name(service: Service) -> None:
+    """It goes to the trash and leaves the list; another name, or another role, deletes nothing."""
+    service.person("maker", Role.editor, ALL)
+    owner = service.browser("owner")
+    for name in ("wrong", "kept"):
+        assert owner.post("/new", data={"name": name, "pasted": "a kite"}).status_code == 303
+    assert "/p/wrong/delete" in owner.get("/p/wrong").text
+    assert "/p/wrong/delete" not in service.browser("maker").get("/p/wrong").text
+    assert service.browser("maker").post("/p/wrong/delete", data={"name": "wrong"}).status_code == 403
+    assert "nothing was deleted" in owner.post("/p/wrong/delete", data={"name": "kept"}).text
+    assert service.workspace.folder("wrong").is_dir()
+    gone = owner.post("/p/wrong/delete", data={"name": " wrong "})
+    assert "in the trash" in owner.get(gone.headers["location"]).text
+    assert [*(service.workspace.serve / "trash").glob("wrong-*")]
+    there = service.workspace.projects()
+    assert "wrong" not in there
+    assert "kept" in there
+
+
 def test_what_the_first_page_calls_enough_is_enough() -> None:
     """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
     spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())

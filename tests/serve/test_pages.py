@@ -406,6 +406,7 @@ def test_differences_are_by_words() -> None:
     assert "<del>red</del>" in diff
     assert "&lt;" in diff
     assert "<b>" not in diff
+    assert word_diff("茶の毛布です", "黒の毛布です") == "<del>茶</del><ins>黒</ins>の毛布です"
     kept = re.sub(r"<del>.*?</del>|</?ins>", "", str(word_diff("one two three", "one 2 three four")))
     assert kept == "one 2 three four"
 

@@ -103,7 +103,8 @@ def test_a_file_is_dropped_on_the_field(page: Any) -> None:
 
 
 def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> None:
-    """Search narrows while one types and stays in the address; keys walk, open, compare and answer."""
+    """Search narrows while one types and stays in the address; keys walk, open, compare and answer, and who tabs is at
+    the row that was opened."""
     page.goto("/p/whole/rows?state=accepted")
     page.keyboard.press("/")
     page.keyboard.type("harbour", delay=20)
@@ -117,6 +118,8 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     drawer = page.locator("#drawer")
     playwright.expect(drawer).to_contain_text("enhance/v1")
     opened = page.url
+    page.keyboard.press("Tab")  # what was opened goes on from there, and not behind fifty rows
+    playwright.expect(drawer.get_by_role("link", name="Close")).to_be_focused()
     page.keyboard.press("c")
     playwright.expect(page.locator("#drawer .side > li").first).to_be_visible()
     assert page.locator("#drawer ins").count() > 0

@@ -33,6 +33,7 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
 
     first = page()
     assert "at a cost that nobody knows" in first
+    assert "✗ rejected" not in first
     assert "Say under Teacher what its tokens cost" in first
     priced = page(**PRICES, budget__max_usd=2, train__epochs=1)
     assert mended in priced
@@ -43,6 +44,10 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
         preview.preview(project, store)
     assert len(teacher.asked) == asked
     assert mended not in page()
+    page(curate__gates={"must": [{"name": "never", "pattern": "--never"}]})
+    with Store.open(Store.url_for(project := load(folder))) as store:
+        preview.preview(project, store)
+    assert "✗ rejected" in page()
     assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from contextlib import closing, contextmanager
 from itertools import product
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 from unittest import SkipTest
 
 import pytest
@@ -28,6 +29,7 @@ from pairsmith.client import Client, ProblemError
 from pairsmith.serve.app import OPENAPI, schema_of
 from pairsmith.serve.write_client import files_of
 from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
+from tests.servers import Handler, handled
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {"owner": 3}  # who may do everything; of the others one of a kind
@@ -148,6 +150,36 @@ def test_the_client_asks_and_is_told(service: Service, monkeypatch: pytest.Monke
         with pytest.raises(ProblemError) as unsigned:
             Client(url).me()
         assert unsigned.value.status == 401
+
+
+def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
+    """Its jobs survive it, and what waited for one ended with the first connection that was refused. What answers in
+    its place, as a proxy does, is no problem of its own; what the service itself refuses ends the waiting."""
+    told: list[Any] = [
+        {"state": "running"},
+        None,
+        (502, "<h1>Bad gateway</h1>"),
+        {"state": "done"},
+        (404, "<h1>no</h1>"),
+    ]
+
+    class Restarted(Handler):
+        def do_GET(self) -> None:
+            if (answer := told.pop(0)) is None:
+                return  # the connection ends without an answer
+            status, body = answer if isinstance(answer, tuple) else (200, json.dumps({"id": "one", **answer}))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json" if status == 200 else "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+    with handled(Restarted) as url:
+        client, job = Client(url), cast(Any, {"id": "one", "state": "queued"})
+        assert client.wait(job, every_s=0)["state"] == "done"
+        with pytest.raises(ProblemError, match="answers HTTP 404") as stranger:
+            client.wait(job, every_s=0)
+    assert "no answer of pairsmith's" in str(stranger.value)
 
 
 @pytest.mark.parametrize("nth", [0, 1], ids=["client", "openai"])

@@ -202,6 +202,19 @@ def test_a_teacher_that_is_none_is_a_sentence(service: Service, typed: dict[str,
     assert "sk-live" not in refused.text
 
 
+def test_another_teacher_than_the_embedded_one_has_its_own_attempts(service: Service) -> None:
+    """An example begins with one attempt, since the embedded teacher's next candidate is as good; that stood there for
+    whoever was chosen next, whose answer that broke a schema was never asked for again."""
+    owner = service.browser("owner")
+    assert owner.post("/api/v1/projects", json={"name": "lamps", "kind": "extract"}).status_code == 201
+    assert service.workspace.project("lamps").spec.teacher.attempts == 1
+    chosen = {"teacher": "http://localhost:8000/v1", "model": "qwen3"}
+    assert owner.post("/settings/hosts", data={"url": chosen["teacher"], "key_env": ""}).status_code == 303
+    assert owner.post("/p/lamps/setup/teacher", data=chosen).status_code == 303
+    teacher = service.workspace.project("lamps").spec.teacher
+    assert (teacher.model, teacher.attempts) == ("qwen3", 2)
+
+
 def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
     """What an editor is refused and led to: an owner of the service names host and key under Settings, an owner of the
     project says what its tokens cost."""

@@ -97,11 +97,14 @@ def add_seeds(
 @router.delete("/seeds/{file}", name="delete_seeds", status_code=204)
 def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> None:
     """Take a file out of the spec and delete it. What was generated from it stays."""
-    _, path = _file(request, project, file)
+    folder, path = _file(request, project, file)
+    sources = state_of(request).readers.project(project).spec.seeds
+    if not path.is_file() and file in [source.path for source in sources]:
+        path = folder / file  # of an example, beside the spec
     if not path.is_file():
         raise not_there(f"there is no file '{file}' of seeds.", fix="GET .../seeds lists them.")
-    sources = state_of(request).readers.project(project).spec.seeds
-    gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == f"seeds/{file}"}
+    named = path.relative_to(folder).as_posix()
+    gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == named}
     if gone:
         save_keys(request, caller, project, gone)
     path.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -34,6 +35,7 @@ from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
+from synth.csv_rows import is_table
 from synth.seed_rows import refuse_other
 from synth.seeds import read_seeds
 
@@ -48,7 +50,8 @@ Short = Annotated[str, Field(max_length=10)]
 class Wish(NamedTuple):
     """What the form of a new project has, beside a file; `chosen_before` names the file of one that was sent before. An
     empty `kind` leaves it to the columns of the file; `labels` are lines, each with its definition after a colon;
-    `schema` is JSON. `lines` is what a line of text is, `encoding` that of a file that does not show its own."""
+    `schema` is JSON. `lines` is what a line of text is; empty, an input where the text is no table. `encoding` is that
+    of a file that does not show its own."""
 
     name: Annotated[str, Field(max_length=100)] = ""
     pasted: Annotated[str, Field(max_length=900_000)] = ""
@@ -60,7 +63,7 @@ class Wish(NamedTuple):
     labels: Lines = ""
     schema: Annotated[str, Field(max_length=100_000)] = ""
     to: Short = ""
-    lines: Literal["input", "output"] = "input"
+    lines: Literal["", "input", "output"] = ""
     encoding: Annotated[str, Field(max_length=40)] = ""
 
 
@@ -88,10 +91,10 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
         raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
-    content = as_utf8(seeds[1], seeds[0], wish.encoding)
+    name, content = _as_it_shows(seeds[0], as_utf8(seeds[1], seeds[0], wish.encoding), wish.lines)
     taken = UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
     with state_of(request).workspace.making(slug, taken) as folder:
-        path = folder / "seeds" / seeds[0]
+        path = folder / "seeds" / name
         path.parent.mkdir()
         path.write_bytes(content)
         check_size_inside(path)
@@ -138,7 +141,7 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
         is_text = seeds.suffix.lower() == ".txt"
         lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_text else []
         room = _room(wish, lines)
-        values |= {"seeds.0.kind": wish.lines, "evaluate.sampling.max_tokens" if room else "evaluate": room}
+        values |= {"seeds.0.kind": wish.lines or "input", "evaluate.sampling.max_tokens" if room else "evaluate": room}
         if (wish.kind, wish.lines) != ("translate", "output"):  # those are in the language that is translated into
             values["task.language"] = language_of(lines)
     needs = KINDS[wish.kind or held].needs
@@ -199,10 +202,34 @@ def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
         name = _plain_name(Path(file.filename.replace("\\", "/")))
         refuse_other(name)
         return name, file.file.read()
-    lines = [line for line in pasted.replace("\r\n", "\n").split("\n") if line.strip()]
-    if not lines:
+    if not pasted.strip():
         raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
-    return PASTED, ("\n".join(lines) + "\n").encode()
+    return PASTED, pasted.replace("\r\n", "\n").encode()
+
+
+def _as_it_shows(name: str, content: bytes, lines: str = "") -> tuple[str, bytes]:
+    """A file with the ending of what it holds: cells of a spreadsheet and JSON are pasted, and saved as `.txt` by
+    Excel; by lines each would be an input with its own output in it. Of `lines` that somebody says it has, blank ones
+    are left out."""
+    if Path(name).suffix.lower() not in (".txt", ".text"):
+        return name, content
+    text = content.decode("utf-8-sig", "replace")
+    rows = [line for line in text.split("\n") if line.strip()]
+    ending = "" if lines else _ending_of(text, rows)
+    if ending:
+        return str(Path(name).with_suffix(ending)), content
+    return name, ("\n".join(rows) + "\n").encode() if name == PASTED else content
+
+
+def _ending_of(text: str, rows: Sequence[str]) -> str:
+    """`.jsonl` of objects, one a line, `.json` of a list of them, `.csv` of a table; empty for lines of text."""
+    with suppress(ValueError):
+        if rows and all(isinstance(json.loads(row), dict) for row in rows):
+            return ".jsonl"
+    with suppress(ValueError):
+        if isinstance(whole := json.loads(text), list) and whole and all(isinstance(row, dict) for row in whole):
+            return ".json"
+    return ".csv" if is_table(text) else ""
 
 
 def _plain_name(given: Path) -> str:
@@ -215,7 +242,7 @@ def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: by
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
     lines as what they were before. Raises InputError, Refusal."""
     workspace = state_of(request).workspace
-    content = as_utf8(given, name, encoding)
+    name, content = _as_it_shows(name, as_utf8(given, name, encoding))
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:

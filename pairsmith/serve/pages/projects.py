@@ -5,16 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import Request, Response
+from fastapi import Form, Request, Response
 
-from pairsmith.serve.access import Caller, Right, SignedIn, needs
+from pairsmith.serve.access import Caller, ProjectOwner, Right, SignedIn, needs
+from pairsmith.serve.api.projects import delete
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, snapshot, stage_lines
-from pairsmith.serve.pages.shell import page_router, project_page, render
+from pairsmith.serve.pages.shell import gone_to, page_router, project_page, render
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
-from schemas.errors import PairsmithError
+from schemas.errors import PairsmithError, UsageError
 from schemas.money import dollars, per_row
 from schemas.wording import capital, counted
 
@@ -100,3 +101,16 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         stages=stage_lines(now, job),
         receipts=now.receipts[::-1][:12],
     )
+
+
+@router.post("/p/{project}/delete", name="page_delete")
+def deleted(
+    caller: ProjectOwner, project: str, request: Request, name: Annotated[str, Form(max_length=100)] = ""
+) -> Response:
+    """Move it to the trash, once its name was written. Raises UsageError, and Refusal while a job of it runs."""
+    if name.strip() != project:
+        raise UsageError(
+            f"'{name[:80]}' is not {project}, so nothing was deleted.", where="name", fix="Go back and write it."
+        )
+    delete(caller, project, request)
+    return gone_to("/?done=deleted")

@@ -237,6 +237,7 @@ DONE = {
     "host": "Projects may ask that host now.",
     "role": "The role is changed; that person signs in again.",
     "ended": "That browser is signed out.",
+    "deleted": "The project is in the trash; whoever runs the service can bring it back.",
 }
 
 

@@ -57,11 +57,14 @@ def with_model(form: FormData, models: Sequence[str]) -> FormData:
 
 def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str, Any]:
     """The keys of the spec that the form sets. Prices that stood there for the teacher `before` are not those of
-    another one, and a server on this machine costs nothing unless somebody says so. Raises UsageError."""
+    another one, nor is the one attempt that the embedded one has, and a server on this machine costs nothing unless
+    somebody says so. Raises UsageError."""
     url, model, key_env = teacher_of(texts)
     if not model:
         raise UsageError("the model is missing.", fix="Write its name; Test lists those that are there.")
     keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
+    if before.url == EMBEDDED.url != url and before.attempts == 1:
+        keys["teacher.attempts"] = None
     same, free = (url, model) == (before.url, before.model), url in dict(LOCAL).values()
     for name, key in PRICES.items():
         if name in texts:

@@ -7,7 +7,9 @@ from difflib import SequenceMatcher
 
 from markupsafe import Markup, escape
 
-_WORDS = re.compile(r"\s+|[^\W_]+|.", re.DOTALL)
+from curate.words import SPACED
+
+_WORDS = re.compile(rf"\s+|{SPACED}+|.", re.DOTALL)  # a letter, where a script has no blanks
 _MOST = 4_000  # pieces; comparing takes their square
 
 

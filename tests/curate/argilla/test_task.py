@@ -101,6 +101,34 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
     assert after == ("The box is <b>late</b>, the seal broke, and the <b>order 48213</b>, it says, is gone, sorry")
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "lost", "new"),
+    [
+        (
+            "ペット用ベッド/茶/15,400円",
+            "茶のペット用ベッドです。１５４００円。",
+            "",
+            "<ins>茶の</ins>ペット用ベッド<ins>です</ins>。",
+        ),
+        (
+            "真空保温杯 黑色 包邮",
+            "这款黑色的保温杯采用真空",
+            "包邮",
+            "<ins>这款</ins>黑色<ins>的</ins>保温杯<ins>采用</ins>真空",
+        ),
+        ("กาต้มน้ำสีแดง ส่งฟรี", "กาต้มน้ำใบนี้สีแดง", "ส่งฟรี", "กาต้มน้ำ<ins>ใบนี้</ins>สีแดง"),
+        ("검은 가방 당일발송", "당일발송되는 검은 가방은", "", "당일발송<ins>되는</ins> 검은 가방<ins>은</ins>"),
+    ],
+    ids=["ja", "zh", "th", "ko"],
+)
+def test_a_script_without_blanks_is_marked_by_what_it_says(before: str, after: str, lost: str, new: str) -> None:
+    """What the output has between other letters is not struck through, as every word of a Japanese input was; nor is
+    a number with its thousands or in wide digits."""
+    shown = marked(before, after)
+    assert Tags(shown[0]).within.get("del", "") == lost
+    assert shown[1].startswith(new)
+
+
 def test_a_long_text_that_goes_round_in_circles_is_marked_at_once() -> None:
     """Ten thousand times the same words on both sides are shown whole, without comparing each with each for minutes;
     what is long or a number is still known again."""
