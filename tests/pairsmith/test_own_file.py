@@ -869,3 +869,14 @@ def test_a_text_file_has_a_way_into_a_project(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a lighthouse\n")
     with pytest.raises(InputError, match=r"make a project with `pairsmith init` and name this one as the path"):
         guess(tmp_path / "prompts.txt")
+
+
+def test_the_context_of_dolly_stays_with_its_question(tmp_path: Path) -> None:
+    """A question about a text is none without it: what Dolly calls context stands below the instruction, and its
+    category is named as not read."""
+    other = {"response": "A king.", "category": "qa"}
+    rows = [{"instruction": f"Who is {n}?", "context": f"{n} is king.", **other} for n in "ABCDEF"]
+    settings = taken(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (first, *_) = read_seeds(settings["spec"].seeds, tmp_path).seeds
+    assert (first.text, first.reference) == ("Who is A?\n\nA is king.", "A king.")
+    assert "as Dolly has" in settings["why"] and "not read: category" in settings["why"]
