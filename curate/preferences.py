@@ -11,8 +11,8 @@ Two answers are compared only where somebody or something has looked at both (`P
 
 Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
 the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer, and
-what files say, stays whole. No row of the test split is in it, and no answer that repeats what may not be trained on, or
-that holds personal data which the spec keeps out.
+what files say, stays whole. No row of the test split is in it, no answer that repeats what may not be trained on, and
+none that holds personal data which the spec keeps out.
 """
 
 from __future__ import annotations

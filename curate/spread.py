@@ -39,9 +39,7 @@ def at_random(ids: Iterable[str], salt: str) -> list[str]:
     return sorted(ids, key=lambda id_: lot(f"{salt}/{id_}"))
 
 
-def by_quota(
-    ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()
-) -> list[str]:
+def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()) -> list[str]:
     """`wanted` of the ids, so that with the `fixed` ones, which are chosen already, there are as many of each group as
     of the others; what a small group cannot give, the others do. Within a group the earlier ids come first."""
     held = Counter(map(group_of, fixed))

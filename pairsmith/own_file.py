@@ -414,7 +414,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
-    if guessed.kind != "pair" and (labels := _labels_of(extra)):
+    labels = _labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
+    if labels and guessed.task["kind"] != "classify":
         tells = f"if the model is to tell '{labels.header}', the task is to classify"
         why.append(f"{tells}: name that kind, as with --kind classify")
     if label and label not in read:
