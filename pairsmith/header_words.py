@@ -13,7 +13,7 @@ vastaus vastus răspuns válasz odpoveď odgovor одговор отговор a
 jibu sagot jawapan উত্তর பதில் సమాధానం جواب
 """
 OUTPUT = f"""
-output completion target label category summary solution rewritten corrected translation chosen kategorie klasse
+output completion target targets label category summary solution rewritten corrected translation chosen kategorie klasse
 ergebnis ausgabe zusammenfassung übersetzung catégorie categoria categoría etiqueta étiquette traduction traducción
 traduzione tradução sortie salida saída метка категория перевод результат 标签 类别 译文 翻译 输出 ラベル 分類 翻訳 出力
 라벨 분류 번역 출력 تصنيف فئة ترجمة
@@ -24,7 +24,7 @@ luokka tunniste etichetă categorie rezumat címke kategória összefoglaló ozn
 етикет резюме nhãn bản_dịch tóm_tắt lebo tafsiri muhtasari লেবেল অনুবাদ வகை மொழிபெயர்ப்பு
 """
 INPUT = """
-input prompt question query body message request text ticket instruction source frage nachricht anfrage
+input inputs prompt question query body message request text ticket instruction source frage nachricht anfrage
 pregunta mensaje texte texto testo domanda messaggio pergunta mensagem вопрос сообщение текст 问题 消息 文本
 输入 質問 本文 入力 질문 메시지 본문 입력 سؤال السؤال رسالة نص
 soru mesaj metin girdi pytanie wiadomość tekst vraag bericht fråga meddelande spørgsmål spørsmål питання повідомлення

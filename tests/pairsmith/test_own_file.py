@@ -57,6 +57,7 @@ def german_row(number: int) -> str:
 GERMAN_TICKETS = "id;Betreff;Nachricht;Produkt;Antwort\n" + "".join(map(german_row, range(8)))
 JOINED = "{{ betreff }}\n\n{{ nachricht }}"
 QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
+FLAN = '{"inputs": "Say it in French: good day", "targets": "Bonjour à vous tous."}\n'
 LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
 
 
@@ -79,6 +80,7 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
             {"kind": "pair", "task": "reply", "template": JOINED, "output": "Antwort", "produkt": "Produkt"},
         ),
         ("a.jsonl", QUESTION, {"kind": "pair", "input": "question", "output": "answer"}),
+        ("a.jsonl", FLAN, {"kind": "pair", "task": "free", "input": "inputs", "output": "targets"}),
         ("a.csv", LABELS, {"kind": "pair", "task": "classify", "input": "text", "output": "label"}),
         (
             "a.json",
@@ -96,6 +98,7 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
     ids=[
         "German tickets",
         "questions",
+        "Flan",
         "labels",
         "alpaca",
         "openai",
