@@ -62,10 +62,10 @@ def test_quotas_are_as_even_as_the_groups_allow(groups: list[str], wanted: int) 
 def test_quotas_make_up_for_what_people_accepted() -> None:
     """Rows that people accepted are in the choice whatever their group, and the others of that group stand back for
     it: the whole choice is even, not what programs add to it."""
-    pool, seeds = pool_of(texts(9, 30), [(0, "accept"), (3, "accept"), (6, "accept")])  # all of column 0
-    judged = asyncio.run(curate(pool, [choose_rows(9, "a column", seeds, lambda seed_id: "train")]))
-    groups = [row.pair.columns["a column"] for row in judged.accepted() if row.pair]
-    assert {group: groups.count(group) for group in groups} == {"0": 3, "1": 3, "2": 3}
+    accepted, others = ["1a", "2a", "3a"], ["4a", "5a", "6b", "7b", "8b", "9b", "0c"]
+    chosen = by_quota(others, lambda id_: id_[-1], 4, accepted)
+    assert sorted(chosen) == ["0c", "6b", "7b", "8b"]
+    assert by_quota(others, lambda id_: id_[-1], 4) == ["4a", "6b", "0c", "5a"]
 
 
 def test_rows_far_apart_stand_for_more_of_them_than_random_ones() -> None:
