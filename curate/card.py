@@ -82,7 +82,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "",
             "The split is by a hash of the seed, so all rows of a seed are in one split. The test split is only for",
             "the evaluation. Every row has `messages` (the whole chat), `prompt` with `completion` (the same chat,",
-            "split for loss on the completion only), and `score`, which compares rows of one input and no others.",
+            f"split for loss on the completion only), and `score`, {_SCORE if result.facts['scorer'] else _NO_SCORE}.",
             "",
             "```python",
             "from datasets import load_dataset, load_from_disk",
@@ -107,7 +107,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "## What the numbers do not show",
             "",
             "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
-            "- The scorer was not checked against people's judgement of these rows.",
+            *([_UNCHECKED] if result.facts["scorer"] else []),
             "- Near-duplicates are found by shared word pairs; a paraphrase in other words is not seen.",
             *_near_seeds(result),
             "",
@@ -118,6 +118,9 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
     )
 
 
+_SCORE = "which compares rows of one input and no others"
+_NO_SCORE = "which is empty here: nothing was scored"
+_UNCHECKED = "- The scorer was not checked against people's judgement of these rows."
 _UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
 _BEFORE = "\n\n## What is in it\n"

@@ -12,7 +12,7 @@ Two answers are compared only where somebody or something has looked at both (`P
 Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
 the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer, and
 what files say, stays whole. No row of the test split is in it, no answer that repeats what may not be trained on, and
-none with personal data that the spec rejects: what was rejected lies in the dataset, too.
+none that holds personal data which the spec keeps out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from itertools import compress
 from typing import Literal, NamedTuple, get_args
 
 from curate.contamination import held_out_of, with_inputs_of
-from curate.gates.personal import WORDS, pieces
+from curate.gates import personal_kept_out
+from curate.gates.personal import pii
 from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.review.answers import current_answers
@@ -189,15 +190,12 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
                 every.add(one)
     held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
-    losers = (("", p.rejected.output) for p in Preferences(pool, files, every, range(len(every))))
-    touched = contaminated(losers, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
-    unwanted = {*project.spec.personal.kinds("reject"), *(WORDS if project.spec.curate.gates.pii is True else ())}
-    private = {
-        number
-        for number, one in enumerate(Preferences(pool, files, every, range(len(every))) if unwanted else ())
-        if any(kind in unwanted for kind, _ in pieces(one.rejected.output))
-    }
-    return Preferences(pool, files, every, matched(every, touched.keys() | private))
+    losers = Preferences(pool, files, every, range(len(every)))
+    texts = (("", p.rejected.output) for p in losers)
+    touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
+    kinds = personal_kept_out(project.spec)
+    personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
+    return Preferences(pool, files, every, matched(every, {*touched, *personal}))
 
 
 def matched(every: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:

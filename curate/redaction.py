@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from curate.gates import personal_kept_out
 from curate.gates.chat import insult_in
 from curate.gates.folding import fold
 from curate.gates.personal import ONE, REMOVED, WORDS, narrowed, personal, pieces, record_in
 from curate.words import SPACED
 from schemas.numbered import Numbered
 from schemas.records import Seed
+from schemas.spec import Spec
 from schemas.spec.personal import PersonalSettings, Treatment
 from schemas.spooled_seeds import SpooledSeeds
 from synth.generators import AS_WRITTEN, Redaction
@@ -69,6 +71,13 @@ def redaction_of(settings: PersonalSettings) -> Redaction:
 
     kinds = settings.kinds("redact")
     return Redaction(kinds, redact) if kinds else AS_WRITTEN
+
+
+def hidden_by(spec: Spec) -> Callable[[str], str]:
+    """What shows a text without the personal data that rows are rejected for: a rejected row is shown with the rest."""
+    kinds = personal_kept_out(spec)
+    treatment: dict[str, Treatment] = {kind: "redact" if kind in kinds else "flag" for kind in ONE}
+    return lambda text: redacted(text, treatment) if kinds else text
 
 
 def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:

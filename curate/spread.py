@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -38,18 +39,16 @@ def at_random(ids: Iterable[str], salt: str) -> list[str]:
     return sorted(ids, key=lambda id_: lot(f"{salt}/{id_}"))
 
 
-def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int) -> list[str]:
-    """`wanted` of the ids, as many of each group as there are, one of each in turn; what a small group cannot give,
-    the others do. Within a group the earlier ids come first."""
-    groups: dict[str, list[str]] = {}
+def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()) -> list[str]:
+    """`wanted` of the ids, so that with the `fixed` ones, which are chosen already, there are as many of each group as
+    of the others; what a small group cannot give, the others do. Within a group the earlier ids come first."""
+    held = Counter(map(group_of, fixed))
+    turns: list[tuple[int, str, str]] = []
     for id_ in ids:
-        groups.setdefault(group_of(id_), []).append(id_)
-    order, chosen = sorted(groups), list[str]()
-    for turn in range(max(map(len, groups.values()), default=0)):
-        chosen += [groups[group][turn] for group in order if turn < len(groups[group])]
-        if len(chosen) >= wanted:
-            break
-    return chosen[:wanted]
+        group = group_of(id_)
+        turns.append((held[group], group, id_))
+        held[group] += 1
+    return [id_ for *_, id_ in sorted(turns)[:wanted]]
 
 
 def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int]:

@@ -44,7 +44,7 @@ Step = Callable[[Pool], AsyncIterator[Verdict]]
 """Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
 and waits. `pool.accepted()` are the rows that the steps before it keep."""
 
-CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@1"
+CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@2"
 CHOSEN, NOT_CHOSEN, UNCERTIFIED = "chosen", "not_chosen", "uncertified"
 NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
 CertificateOf = Callable[[Sequence[StepId]], tuple[Collection[str], str]]
@@ -370,7 +370,7 @@ def _chosen(
             spread, pair.columns.get(spread, "")
         )
 
-    return [*order[:first], *by_quota(order[first:], group, rows - first)]
+    return [*order[:first], *by_quota(order[first:], group, rows - first, order[:first])]
 
 
 def steps_for(

@@ -19,7 +19,8 @@ from pairsmith.own_records import is_record
 from schemas.errors import InputError
 from schemas.labels import different_labels, folded_label
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, check_columns, plain_text
+from synth.columns import Cells, Fault, check_columns, inside, plain_text
+from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import names_of, rows_of
 from synth.turns import turns_in, turns_of
 
@@ -124,7 +125,9 @@ def first_rows(
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
         looked_at = list(islice(rows_of(source, path.parent, None, [], stack), behind, behind + LOOKED_AT))
-    rows = [row for _, row in looked_at if not isinstance(row, Fault)]
+    paths = paths_in_source(source)  # of a header with a dot, as numbers of labels have for their names
+    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in looked_at)
+    rows = [row for row in parts if not isinstance(row, Fault)]
     faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
     if not rows and not behind and (fault := next(faults, None)):
         number, (code, detail) = fault

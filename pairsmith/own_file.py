@@ -51,7 +51,7 @@ _SHOWN_BY = {
     "schema": "column of outputs that are all JSON objects",
     "to": "two columns in different languages (called by them, such as en and de)",
 }
-_ALPACA = ("instruction", "input", "output", "system")
+_ALPACA, _DOLLY = ("instruction", "output", "input", "system"), ("instruction", "response", "context", "system")
 
 
 class Guess(NamedTuple):
@@ -124,9 +124,11 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
     columns = columns_in(names, rows)
-    if {"instruction", "output"} <= set(names):
-        outputs = next(column.filled for column in columns if column.header == "output")
-        why = ["it has the columns instruction and output, as Alpaca has", *_not_read(names, _ALPACA)]
+    alpaca = {"instruction", "output"} <= set(names)
+    if alpaca or (set(_DOLLY[:3]) <= set(names) and kind != "classify"):
+        read, whose = (_ALPACA, "Alpaca") if alpaca else (_DOLLY, "Dolly")
+        outputs = next(column.filled for column in columns if column.header == read[1])
+        why = [f"it has the columns instruction and {read[1]}, as {whose} has", *_not_read(names, read)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
@@ -412,7 +414,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
     why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
-    if guessed.kind != "pair" and (labels := _labels_of(extra)):
+    labels = _labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
+    if labels and guessed.task["kind"] != "classify":
         tells = f"if the model is to tell '{labels.header}', the task is to classify"
         why.append(f"{tells}: name that kind, as with --kind classify")
     if label and label not in read:

@@ -376,14 +376,13 @@ def paths_in(source: SeedSource) -> dict[str, list[str]]:
 
 def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
     """The row with what is named by a path in it. What would stand in a `null` is empty, as an issue without a
-    milestone has none of its titles."""
+    milestone has none of its titles; a list of one text, or of the same text several times, is that text."""
     if not paths:
         return cells
     values = dict(cells)
     for name, (outer, *keys) in paths.items():
         for at, key in enumerate(keys if isinstance(values.get(name), dict) else ()):
-            value = values[name]
-            if value is None:
+            if (value := values[name]) is None:
                 break
             if not isinstance(value, dict) or key not in value:
                 keys_there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
@@ -391,6 +390,8 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                     "column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {keys_there or 'none'}."
                 )
             values[name] = value[key]
+        if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
+            values[name] = held[0]  # as SQuAD's answers.text
     return values
 
 

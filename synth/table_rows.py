@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
@@ -22,28 +25,45 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
     with table:
         names = table.schema_arrow.names
         columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        objects, number = of_objects(source, columns), 0
+        objects, labels, number = of_objects(source, columns), _labels(table.schema_arrow), 0
         try:
             for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
                 for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
                     number += 1
-                    yield number, _cells(objects, columns, cells, f"{source.path}:{number}")
+                    yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
 def parquet_names(path: Path) -> list[str]:
-    """The columns of a Parquet file. Raises InputError."""
+    """The columns of a Parquet file, numbers of labels by the path to their names. Raises InputError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_schema(path).names)
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"is not a Parquet file: {error}.", where=path.name) from None
+    labels = _labels(schema)
+    return [f"{name}.name" if name in labels else name for name in schema.names]
 
 
-def _cells(objects: Mapping[str, str], columns: Mapping[str, str], cells: Iterable[Any], where: str) -> Cells | Fault:
+def _labels(schema: Any) -> dict[str, list[str]]:
+    """The names of the numbers in columns of labels (`ClassLabel`), as `datasets` writes them into a schema."""
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        features = orjson.loads((schema.metadata or {})[b"huggingface"])["info"]["features"].items()
+        return {name: of["names"] for name, of in features if of.get("_type") == "ClassLabel"}
+    return {}
+
+
+def _cells(
+    objects: Mapping[str, str],
+    labels: Mapping[str, Sequence[str]],
+    columns: Mapping[str, str],
+    cells: Iterable[Any],
+    where: str,
+) -> Cells | Fault:
+    """A row; where the spec names something in a column of labels, its number is an object with the `name`."""
     try:
         row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
     except UnicodeDecodeError as error:
@@ -52,6 +72,9 @@ def _cells(objects: Mapping[str, str], columns: Mapping[str, str], cells: Iterab
             where=where,
             fix="Write the file again with UTF-8 text.",
         ) from None
+    for name in objects if labels else ():
+        if (names := labels.get(columns[name])) and isinstance(row[name], int):
+            row[name] = {"name": names[row[name]] if 0 <= row[name] < len(names) else None}
     return flat(objects, row) or row
 
 
@@ -79,9 +102,9 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         data = data[split]
     names = data.column_names
     columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    objects, number = of_objects(source, columns), 0
+    objects, labels, number = of_objects(source, columns), _labels(data.features.arrow_schema), 0
     wanted = list(dict.fromkeys(columns.values()))
     for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
             number += 1
-            yield number, _cells(objects, columns, cells, f"{source.path}:{number}")
+            yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")

@@ -47,7 +47,7 @@ from prompts.answer_schema import load_schema
 from schemas.errors import SpecError
 from schemas.project import Project
 from schemas.records import Imported, Pair, Verdict, content_id, identity
-from schemas.spec import Exemplar, GateSettings, Mode, Pattern, TaskSettings
+from schemas.spec import Exemplar, GateSettings, Mode, Pattern, Spec, TaskSettings
 
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
@@ -174,6 +174,12 @@ def gates_of(project: Project) -> list[GateStep]:
         gate = on_short(partial(pii, kinds=kinds))
         steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
+
+
+def personal_kept_out(spec: Spec) -> list[str]:
+    """The kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
+    every = spec.curate.gates.pii is True
+    return [kind for kind in WORDS if every or kind in spec.personal.kinds("reject")]
 
 
 def _check_names(kind: str, patterns: Sequence[Pattern]) -> None:

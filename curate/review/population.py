@@ -14,6 +14,7 @@ from curate.pool import Pool
 from curate.review.sampling import SamplingRow
 from curate.rows import ROWS
 from curate.selection import LengthFit, ranked
+from curate.states import last_curation, skim_states
 from curate.steps import each
 from schemas.project import Project
 from schemas.records import Pair, Verdict
@@ -78,6 +79,7 @@ def read_population(
         passed |= keeps
         flagged |= {row.pair.id for row in candidates if row.pair and row.flags}
         inputs.append(tuple(keeps))
+    looked_at = flagged | _flagged_by_curation(store)
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
@@ -114,10 +116,17 @@ def read_population(
             percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
-            flagged=pair_id in flagged,
+            flagged=pair_id in looked_at,
         )
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
     return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older)
+
+
+def _flagged_by_curation(store: Store) -> set[str]:
+    """The rows that any step of the last curation flagged: a judge, what reads the whole pool, as well as gates."""
+    curated = last_curation(store)
+    states = skim_states(store, curated) if curated else ()
+    return {state["pair_id"] for state in states if state.get("flags") and state.get("pair_id")}
 
 
 def _of_last_curation(store: Store) -> Steps | None:

@@ -53,12 +53,13 @@ _DIGITS = 2**53
 
 @dataclass(frozen=True, slots=True)
 class SamplingRow:
-    """What sampling needs to know of a candidate. Nothing in it may depend on what people said.
+    """What sampling needs to know of a candidate. Nothing in it may depend on what people said, but for `flagged`,
+    which no estimate reads.
 
     `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the
     best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
     the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
-    the cut of its input; both None where there is nothing to compare. `flagged`: a gate says that it is worth a look.
+    the cut of its input; both None where there is nothing to compare. `flagged`: curation says that it is worth a look.
     """
 
     pair_id: str
@@ -79,7 +80,7 @@ def targets(rows: Sequence[SamplingRow]) -> Frames:
 
     certify and fit (estimation and calibration): what passed the gates. audit_accepted: what the programs accept.
     audit_rejected: what they judged and do not accept. disagree: the tenth of the passed rows on which scorers differ
-    most. border: the tenth that a gate flagged, or whose score is nearest the cut.
+    most. border: the tenth that curation flagged, or whose score is nearest the cut.
     """
     passed = [row for row in rows if row.passed]
     at_most = max(1, round(_ACTIVE * len(passed)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.redaction import hidden_by
 from curate.tallies import key_of
 from pairsmith.certified import last_look
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
@@ -29,7 +30,7 @@ def gather(project: Project, store: Store) -> Evidence:
     """The evidence as the store has it now. What a stage has not made yet is None or empty."""
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
-    rows = ReportRows(store, finished.get("generate"), finished.get("curate"))
+    rows = ReportRows(store, finished.get("generate"), finished.get("curate"), hidden_by(project.spec))
     artifacts, of_it = present(store), receipts
     dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
     if evaluated is None:  # or it is of another adapter

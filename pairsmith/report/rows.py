@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -37,8 +37,10 @@ class ReportRows:
     In memory are two numbers a row and a few rows for every reason.
     """
 
-    def __init__(self, store: Store, generated: Receipt | None, curated: Receipt | None) -> None:
-        self._store, self._curated = store, curated
+    def __init__(
+        self, store: Store, generated: Receipt | None, curated: Receipt | None, hide: Callable[[str], str] = str
+    ) -> None:
+        self._store, self._curated, self._hide = store, curated, hide
         self.prompts, self.teachers = Counter[str](), Counter[str]()
         self._words: _Numbers = ([], [])
         self._scores: _Numbers = ([], [])
@@ -129,13 +131,14 @@ class ReportRows:
     def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
-        shown = []
+        shown, hide = [], self._hide
         for row in rows:
-            pair, detail = pairs.get(row.pair_id or ""), with_short_ids(row.detail)
+            pair, detail = pairs.get(row.pair_id or ""), hide(with_short_ids(row.detail))
             if pair:
-                shown.append(RowExample(pair.id, pair.input, pair.output, detail, tuple(pair.columns.items())))
+                columns = tuple((name, hide(text)) for name, text in pair.columns.items())
+                shown.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))
             else:
-                text = seeds[row.seed_id].body if row.seed_id in seeds else ""
+                text = hide(seeds[row.seed_id].body) if row.seed_id in seeds else ""
                 shown.append(RowExample(row.seed_id, text, None, detail))
         return tuple(shown)
 

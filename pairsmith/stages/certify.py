@@ -42,7 +42,9 @@ def certify(
     with recording(project, store, "certify", CertifyOutcome(review_count=store.review_count())) as record:
         fingerprints = teachers.fingerprints_of(project, audience.say)
         if not store.review_count():
-            raise NoWork("nobody has answered a row yet.", fix="`pairsmith review push` sends rows to people.")
+            fix = "Rows wait in Argilla: `pairsmith review pull` brings what people have answered there."
+            fix = fix if store.sampled() else "`pairsmith review push` sends rows to people."
+            raise NoWork("nobody has answered a row yet.", fix=fix)
 
         async def work(asked: Asked) -> Pool:
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)

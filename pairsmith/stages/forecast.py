@@ -28,7 +28,7 @@ from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
 from schemas.money import dollars, summed
-from schemas.progress import unheard
+from schemas.progress import Say, unheard
 from schemas.project import Project
 from schemas.records import Call, Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SEEDS = 20  # of each direction
+_CODES = 5  # reasons that are named
 _LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
 _FORESEEN = ("generate", "curate")  # the stages whose settings shape the rows that are foretold
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
@@ -112,7 +113,7 @@ def forecast(
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it goes on, and asks nothing twice.")
         took = run(_all_taken(project, store, asked, directions))
-        lines = [_generation(project, store, direction, took[direction.way], all_seeds) for direction in directions]
+        lines = [_generation(project, store, one, took[one.way], all_seeds, audience.say) for one in directions]
         if evaluation := _evaluation(project, directions, took.get("forward", []), all_seeds):
             lines.append(evaluation)
         record.add(
@@ -196,7 +197,7 @@ def _price(call: Call, prices: Prices | None) -> float | None:
 
 
 def _generation(
-    project: Project, store: Store, direction: _Direction, took: Sequence[Took], all_seeds: Sequence[Seed]
+    project: Project, store: Store, direction: _Direction, took: Sequence[Took], all_seeds: Sequence[Seed], say: Say
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
@@ -205,7 +206,11 @@ def _generation(
     measured = costs_of(direction.teacher, took, others, limit, n)
     if direction.teacher.batch:
         measured["usd"] = measured["batch_usd"]
-    pilot = run(_pilot(project, store, direction, all_seeds))
+    pilot, reasons = run(_pilot(project, store, direction, all_seeds))
+    if reasons and not any(pilot.rows):
+        why = ", ".join(f"{code} {rows:,}" for code, rows in list(reasons.items())[:_CODES])
+        say(f"warning: of the pilot's {direction.way} rows curation accepts none ({why}). `pairsmith docs gates` names")
+        say("         the key behind each of these words, and `pairsmith preview` shows such answers.")
     per_seed = most_of_one(project.spec, n)
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
     return _line("generate", direction.way, measured, len(direction.seeds))
@@ -284,9 +289,12 @@ def costs_of(
     return measured
 
 
-async def _pilot(project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]) -> Pilot:
-    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other. Candidates
-    of one seed that are alike are one row: that a teacher says the same twice tells nothing of other seeds.
+async def _pilot(
+    project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]
+) -> tuple[Pilot, Mapping[str, int]]:
+    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other; and why the
+    others are out. Candidates of one seed that are alike are one row: that a teacher says the same twice tells nothing
+    of other seeds.
 
     Of the candidates that pass, the first ones stand for the best: no scorer is run. People are not asked.
     """
@@ -304,7 +312,7 @@ async def _pilot(project: Project, store: Store, direction: _Direction, all_seed
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
     groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)
-    return Pilot([rows_by_seed[seed.id] for seed in direction.pilot], list(groups.values()))
+    return Pilot([rows_by_seed[seed.id] for seed in direction.pilot], list(groups.values())), pool.reasons
 
 
 def _line(stage: str, way: str, measured: dict[str, Range | None], seeds: int) -> Json:

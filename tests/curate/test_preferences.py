@@ -56,7 +56,13 @@ def pairs_of(texts: list[str], asked: str = "a fox") -> tuple[Seed, list[Pair]]:
 
 
 def preferred(
-    folder: Path, texts: list[str], answers: Any = lambda pairs: (), *, score: bool = False, seeds: Any = ()
+    folder: Path,
+    texts: list[str],
+    answers: Any = lambda pairs: (),
+    *,
+    score: bool = False,
+    seeds: Any = (),
+    settings: Any = None,
 ) -> list[tuple[str, str, str]]:
     """(by, better text, worse text) of answers to one input."""
     seed, pairs = pairs_of(texts)
@@ -64,7 +70,7 @@ def preferred(
     if score:
         steps.append(scored(named(lambda pair: SCORES[pair.output.split()[1]], "score/word@1")))
     pool = asyncio.run(curate(Pool.of(pairs, answers(pairs)), steps))
-    comparisons = preferences(Project(folder, spec()), pool, [seed, *seeds])
+    comparisons = preferences(Project(folder, settings or spec()), pool, [seed, *seeds])
     return [(p.by, p.chosen.output, p.rejected.output) for p in comparisons]
 
 
@@ -109,6 +115,25 @@ def test_a_gate_and_a_score_prefer_what_they_let_through(tmp_path: Path) -> None
     comparisons = preferred(tmp_path, ["must good", "must fair", "must poor", "must poorer"], score=True)
     assert ("score", "must good", "must fair") in comparisons
     assert not any({"must poor", "must poorer"} == {better, worse} for _, better, worse in comparisons)
+
+
+def test_what_is_kept_out_for_personal_data_is_no_worse_answer_either(tmp_path: Path) -> None:
+    """What [personal] or the gate `pii` rejects leaves in no file, whoever put it below another: an answer that a gate
+    rejects, one that people reject, the text that an edit took an address out of."""
+    texts = ["must be asked by the form of ours", "must be asked by ann@example.org"]
+    rejects = {"personal": PersonalSettings(email="reject")}
+    gates = spec().curate.gates.model_copy(update={"pii": True})
+    pii = {"curate": spec().curate.model_copy(update={"gates": gates})}
+    answers = (
+        lambda p: [said(p[0], "accept"), said(p[1], "reject")],
+        lambda p: [said(p[1], "edit", edited="must be asked by the form"), said(p[0], "reject")],
+    )
+    for number, people in enumerate(answers):
+        assert len(preferred(tmp_path, texts, people)) == 1 + number
+        for settings in (rejects, pii):
+            kept = preferred(tmp_path, texts, people, settings=spec().model_copy(update=settings))
+            assert not any("@" in worse for _, _, worse in kept)
+            assert len(kept) == number
 
 
 def own(folder: Path, rows: list[dict[str, Any]], more: str = "") -> list[dict[str, Any]]:
@@ -168,27 +193,6 @@ def test_what_a_file_rejects_is_redacted_too(tmp_path: Path) -> None:
     row = {"prompt": "Whom do I ask?", "chosen": "Ask the office, please.", "rejected": "Ask ann@example.org."}
     (line,) = own(tmp_path, [row], '[personal]\nemail = "redact"\n')
     assert line["rejected"][0]["content"] == "Ask (e-mail address removed)."
-
-
-@pytest.mark.parametrize("setting", ["personal", "gate", None])
-def test_personal_data_that_is_rejected_is_in_no_preference(tmp_path: Path, setting: str | None) -> None:
-    """A gate rejected the row for it, or a person took it out, and the dataset is what is handed on; kinds that are not
-    rejected stay."""
-    asked = spec()
-    if setting == "personal":
-        asked = asked.model_copy(update={"personal": PersonalSettings(email="reject")})
-    elif setting == "gate":
-        gates = asked.curate.gates.model_copy(update={"pii": True})
-        asked = asked.model_copy(update={"curate": asked.curate.model_copy(update={"gates": gates})})
-    seed, pairs = pairs_of(
-        ["must ask the office", "write to ann@example.org", "must call ann@example.org", "they lack"]
-    )
-    edit = said(pairs[2], "edit", edited="must call the office")
-    pool = asyncio.run(curate(Pool.of(pairs, [edit]), [each(named(lambda pair: "must" in pair.output, "gate/must@1"))]))
-    worse = {p.rejected.output for p in preferences(Project(tmp_path, asked), pool, [seed])}
-    assert ("must call ann@example.org" in worse) == (setting is None)
-    assert ("write to ann@example.org" in worse) <= (setting is None)
-    assert setting is None or not any("@" in text for text in worse)
 
 
 def test_what_waits_or_has_the_same_text_is_in_no_preference(tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def test_quotas_are_as_even_as_the_groups_allow(groups: list[str], wanted: int) 
             assert count_a >= count_b - 1 or count_a == groups.count(a)
 
 
+def test_quotas_make_up_for_what_people_accepted() -> None:
+    """Rows that people accepted are in the choice whatever their group, and the others of that group stand back for
+    it: the whole choice is even, not what programs add to it."""
+    accepted, others = ["1a", "2a", "3a"], ["4a", "5a", "6b", "7b", "8b", "9b", "0c"]
+    chosen = by_quota(others, lambda id_: id_[-1], 4, accepted)
+    assert sorted(chosen) == ["0c", "6b", "7b", "8b"]
+    assert by_quota(others, lambda id_: id_[-1], 4) == ["4a", "6b", "0c", "5a"]
+
+
 def test_rows_far_apart_stand_for_more_of_them_than_random_ones() -> None:
     """Of one large clump and many small ones, the choice takes each clump once before any twice."""
     every = texts(9, 60)

@@ -59,8 +59,9 @@ def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
 def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
     """From no certificate, with what would change it, to one whose rows are named and good; its numbers add up; status
     and export tell it."""
-    with pytest.raises(NoWork, match="nobody has answered"):
+    with pytest.raises(NoWork, match="nobody has answered") as before:
         _certify(folder)
+    assert before.value.fix == "`pairsmith review push` sends rows to people."
     answer(folder)
     early, state = _certify(folder)
     assert early.words.startswith("no certificate: ")
@@ -114,6 +115,17 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
     exported = pairsmith.Project(folder, ["curate.gates.length.max_words=50"]).export()
     assert not exported.certificate["holds"]
     assert not (folder / "export" / "certificate.json").exists()
+
+
+def test_rows_that_wait_for_people_are_not_sent_again_but_pulled(folder: Path) -> None:
+    """Before the first answer, but after a push, what is missing are answers, and they come by a pull."""
+    project = _project(folder)
+    with Store.open(Store.url_for(project)) as store:
+        (first, *_) = store.pairs()
+        store.write(Sampled(pair_id=first.id, reason="fit", sampling_probability=1, dataset="queue"))
+    with pytest.raises(NoWork, match="nobody has answered") as waiting:
+        _certify(folder)
+    assert "`pairsmith review pull`" in (waiting.value.fix or "")
 
 
 def test_calibration_and_certificate_stand_on_answers_of_different_rows(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -198,6 +199,17 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     assert "too few seeds to say" in " ".join(shown.split())
     assert "$0" not in shown
     assert "may end" not in shown
+
+
+def test_a_forecast_of_no_rows_names_what_keeps_them_out(
+    teacher: LoopbackTeacher, make_project: Callable[..., Project]
+) -> None:
+    """A gate that nothing passes is found out by the pilot, and not after all seeds are paid for; where rows pass,
+    nothing is said."""
+    project = make_project(teacher.url, MANY)
+    warned = project.run("forecast", "--seeds", "5", "--set", "curate.gates.length.min_words=59").stderr
+    assert re.search(r"of the pilot's forward rows curation accepts none \(short \d+[,)]", " ".join(warned.split()))
+    assert "accepts none" not in project.run("forecast", "--seeds", "5").stderr
 
 
 def test_a_number_of_accepted_rows_that_ends_the_run_is_told_with_its_forecast(

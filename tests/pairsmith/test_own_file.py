@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import jsonschema
 import pyarrow
 import pyarrow.parquet as parquet
@@ -22,6 +23,7 @@ from pairsmith.own_spec import spec_text
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.kinds import KindName
+from schemas.spec import SeedSource
 from schemas.spec_file import SPEC_NAME, load
 from synth.seeds import read_seeds
 from tests.pairsmith.conftest import ROOT, Project
@@ -55,6 +57,7 @@ def german_row(number: int) -> str:
 GERMAN_TICKETS = "id;Betreff;Nachricht;Produkt;Antwort\n" + "".join(map(german_row, range(8)))
 JOINED = "{{ betreff }}\n\n{{ nachricht }}"
 QUESTION = '{"question": "How do I reset it?", "answer": "Press it."}\n'
+FLAN = '{"inputs": "Say it in French: good day", "targets": "Bonjour à vous tous."}\n'
 LABELS = "text,label\n" + "".join(f"number {n} does not work,{'power' if n % 2 else 'noise'}\n" for n in range(8))
 
 
@@ -77,6 +80,7 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
             {"kind": "pair", "task": "reply", "template": JOINED, "output": "Antwort", "produkt": "Produkt"},
         ),
         ("a.jsonl", QUESTION, {"kind": "pair", "input": "question", "output": "answer"}),
+        ("a.jsonl", FLAN, {"kind": "pair", "task": "free", "input": "inputs", "output": "targets"}),
         ("a.csv", LABELS, {"kind": "pair", "task": "classify", "input": "text", "output": "label"}),
         (
             "a.json",
@@ -94,6 +98,7 @@ IMPLICIT = json.dumps({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}) + "\n"
     ids=[
         "German tickets",
         "questions",
+        "Flan",
         "labels",
         "alpaca",
         "openai",
@@ -869,3 +874,45 @@ def test_a_text_file_has_a_way_into_a_project(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a lighthouse\n")
     with pytest.raises(InputError, match=r"make a project with `pairsmith init` and name this one as the path"):
         guess(tmp_path / "prompts.txt")
+
+
+def test_the_context_of_dolly_stays_with_its_question(tmp_path: Path) -> None:
+    """A question about a text is none without it: what Dolly calls context stands below the instruction, and its
+    category is named as not read."""
+    other = {"response": "A king.", "category": "qa"}
+    rows = [{"instruction": f"Who is {n}?", "context": f"{n} is king.", **other} for n in "ABCDEF"]
+    settings = taken(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (first, *_) = read_seeds(settings["spec"].seeds, tmp_path).seeds
+    assert (first.text, first.reference) == ("Who is A?\n\nA is king.", "A king.")
+    assert "as Dolly has" in settings["why"]
+    assert "not read: category" in settings["why"]
+
+
+def test_labels_that_datasets_keeps_as_numbers_are_told_by_their_names(tmp_path: Path) -> None:
+    """A number says nothing to a model: a column of ClassLabel is read by `label.name`, of Parquet and of a folder, and
+    as numbers where a spec of before names the column alone. A number without a name is no label."""
+    names, numbers = ["lost_card", "top_up"], [0, 1, -1] * 8
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=names)})
+    held = {"text": [f"my card number {n} is not here" for n in range(24)], "label": numbers}
+    data = datasets.Dataset.from_dict(held, features=features)
+    data.to_parquet(tmp_path / "own.parquet")
+    data.save_to_disk(tmp_path / "own")
+    guessed = guess(tmp_path / "own.parquet")
+    assert guessed.task == {"kind": "classify", "labels": names}
+    for path, output, expected in (
+        ("own.parquet", "label.name", ["lost_card", "top_up"] * 8),
+        ("own", "label.name", ["lost_card", "top_up"] * 8),
+        ("own.parquet", "label", ["0", "1", "-1"] * 8),
+    ):
+        source = SeedSource(path=path, kind="pair", columns={"input": "text", "output": output})
+        reading = read_seeds([source], tmp_path)
+        assert [seed.reference for seed in reading.seeds] == expected
+        assert {problem.code for problem in reading.problems} <= {"blank"}
+
+
+def test_a_label_beside_a_reply_is_said_to_be_perhaps_the_task(tmp_path: Path) -> None:
+    """Answers of students with their marks are read as replies to learn from; that the mark may be what is wanted is
+    said, as docs/seeds.md promises."""
+    rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
+    settings = taken(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
+    assert "if the model is to tell 'label', the task is to classify" in settings["why"]

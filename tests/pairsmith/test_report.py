@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import pairsmith
 from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
@@ -481,3 +482,22 @@ def test_without_an_independent_check_the_report_says_so(project: Project, done:
     alone = evaluation.model_copy(update={"check_names": gates})
     assert limits(alone)[0].startswith("No independent check was used: the only")
     assert "no independent check was used" in comparison_lines(alone)[-1]
+
+
+def test_the_report_does_not_tell_what_rows_were_rejected_for(tmp_path: Path) -> None:
+    """A report leaves with the export: the address for which the gate `pii` keeps a row out stands neither in the text
+    of the row nor in the sentence that quotes it, and what else the row says does."""
+    rows = [("Where is it?", "Ask ann.onymous@example.org about the van."), ("Is it red?", "It is red and fast.")]
+    lines = [json.dumps({"input": asked, "output": answer}) + "\n" for asked, answer in rows]
+    (tmp_path / "own.jsonl").write_text("".join(lines), encoding="utf-8")
+    spec = '[task]\nkind = "free"\nname = "own"\nstyle = "Kind."\n[[seeds]]\npath = "own.jsonl"\nkind = "pair"\n'
+    spec += "[split]\ntest = 0.0\nvalidation = 0.0\n[curate.gates]\npii = true\n"
+    (tmp_path / "pairsmith.toml").write_text(spec, encoding="utf-8")
+    project = pairsmith.Project(tmp_path)
+    project.generate()
+    assert project.curate().reasons == {"pii_email": 1}
+    project.report()
+    for name in ("report.html", "evidence.json"):
+        page = (tmp_path / name).read_text(encoding="utf-8")
+        assert "ann.onymous" not in page
+        assert "(e-mail address removed) about the van." in page

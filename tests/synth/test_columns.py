@@ -193,3 +193,14 @@ def test_a_reference_may_be_a_record(tmp_path):
     assert [seed.reference for seed in reading.seeds] == ['{"a":3,"b":null}']
     (problem,) = reading.problems
     assert problem.detail == "expected text, found list ['x']. It stands in 'output'."
+
+
+def test_one_answer_in_a_list_is_read_by_its_path(tmp_path):
+    """SQuAD keeps the answer to a question in a list, several annotators' too: where they are one text, it is the
+    answer; where they differ, nobody says which, and the row is a problem."""
+    rows = ["[]", '["a blue van"]', '["a van", "a van"]', '["a van", "vans"]', '[{"a": 1}]']
+    lines = "".join(f'{{"question": "What {n}?", "answers": {{"text": {text}}}}}\n' for n, text in enumerate(rows))
+    columns = {"input": "question", "output": "answers.text"}
+    reading = read(tmp_path, lines, name="squad.jsonl", kind="pair", columns=columns)
+    assert [seed.reference for seed in reading.seeds] == ["a blue van", "a van"]
+    assert [problem.code for problem in reading.problems] == ["type"] * 3

@@ -9,9 +9,11 @@ import pytest
 from curate.argilla.push import draw_batch
 from curate.review.gate import UNEXPLAINED, Gate
 from curate.review.population import Population, read_population
+from curate.review.sampling import targets
 from curate.review.status import ReviewStatus, as_json, from_facts, in_words, review_status
 from pairsmith.stages.review import in_lines, rejection, waits
 from schemas.project import Project
+from schemas.records import Counts, Receipt, RowState, now
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.curate.review.review_project import SCOPE, fill, project
@@ -64,6 +66,34 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
     for part in ("invented: ", " rows, such as ", example["pair_id"][:12], example["input"], example["output"]):
         assert part in screen
     assert any("People reject this set" in line for line in in_words(facts))
+
+
+def test_what_any_step_of_curation_flags_is_drawn_as_near_the_cut(tmp_path: Path) -> None:
+    """A label that is unlikely, a row that another one says in other words, what a judge doubts: such rows go to people
+    by the share `margin`, as those do that a gate flags."""
+    project_ = project(tmp_path)
+    with Store.open(Store.url_for(project_)) as store:
+        fill(project_, store, 30)
+        before = read_population(project_, store, [SCOPE])
+        pair_id = next(id_ for id_, row in before.rows.items() if row.passed and not row.accepted)
+        slot = {"generation": SCOPE, "seed_id": "0" * 32, "generator": "forward", "sample": 0, "pair_id": pair_id}
+        store.write(
+            RowState(curation="c", state="accepted", flags=("unlikely_label",), **slot),  # type: ignore[arg-type]
+            Receipt(
+                command="curate",
+                ok=True,
+                counts=Counts(rows_in=0, accepted=0, rejected=0, waiting=0, failed=0),
+                seconds=0,
+                started=now(),
+                spec_hash="",
+                facts={"steps": [], "curation": "c"},
+            ),
+        )
+        after = read_population(project_, store, [SCOPE])
+    assert {id_ for id_, row in after.rows.items() if row.flagged != before.rows[id_].flagged} == {pair_id}
+    unflagged = [row for id_, row in after.rows.items() if id_ == pair_id or not row.flagged]
+    assert pair_id in targets(unflagged)["border"]
+    assert after.rows[pair_id].accepted == before.rows[pair_id].accepted
 
 
 @pytest.mark.slow
