@@ -108,10 +108,7 @@ class Sampling(Record):
 
 # Seeds were first stored as simple and enhanced; their ids keep these words.
 _STORED_KINDS = {"input": "simple", "output": "enhanced"}
-
-
-# The key of a seed's meta that names what it belongs to, by a hash (`[[seeds]] group`).
-GROUP = "group"
+GROUP = "group"  # the key of a seed's meta that names what it belongs to, by a hash (`[[seeds]] group`)
 
 
 def file_of(source: str) -> str:
@@ -226,8 +223,7 @@ class Pair(Record):
     """An input and its output, with the system prompt the tuned model will see.
 
     `turns` are the earlier turns of a conversation, which `input` answers; `reference` is an output that a person gave
-    for this input; `columns` are other fields of the seed, which stay with the row.
-    """
+    for this input; `columns` are other fields of the seed, which stay with the row."""
 
     seed_id: str
     input: str

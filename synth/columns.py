@@ -268,7 +268,7 @@ def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
 
 def known_headers(cells: Iterable[str], source: SeedSource) -> int:
     """How many cells are called like columns that the source or a shape of rows asks for."""
-    wanted = {*source.columns.values(), *variables(source), *filter(None, [source.reference, source.group])}
+    wanted = {*_named(source).values(), *variables(source)}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_plain(name) for name in wanted}
     return sum(_plain(cell) in known for cell in cells)
@@ -385,10 +385,8 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
             if (value := values[name]) is None:
                 break
             if not isinstance(value, dict) or key not in value:
-                keys_there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
-                return Fault(
-                    "column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {keys_there or 'none'}."
-                )
+                there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
+                return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there or 'none'}.")
             values[name] = value[key]
         if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
             values[name] = held[0]  # as SQuAD's answers.text

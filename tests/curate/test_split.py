@@ -340,22 +340,23 @@ def test_a_group_named_later_moves_no_seed_and_is_told() -> None:
     assert short.what.startswith("1 group has")
 
 
-@pytest.mark.parametrize(("groups", "told"), [(8, True), (9, False)])
-def test_inputs_of_a_few_groups_are_told_before_they_cost_anything(groups: int, told: bool) -> None:
+@pytest.mark.parametrize(("groups", "is_short"), [(8, True), (9, False)])
+def test_inputs_of_a_few_groups_are_told_before_they_cost_anything(groups: int, is_short: bool) -> None:
     """Of eight comparisons none can be confirmed with 8 groups, however many inputs each has: 8 / 2^7 is above 5 %."""
     seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _of_groups([5] * groups)]
     short = [short.what for short in shortages(seeds, _spec()) if "groups" in short.what]
     assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 confirm no difference, however"
-                      " many inputs they have"] if told else [])  # fmt: skip
-    assert (8 / 2 ** (groups - 1) > 0.05) == told
+                      " many inputs they have"] if is_short else [])  # fmt: skip
+    assert (8 / 2 ** (groups - 1) > 0.05) == is_short
 
 
 def test_what_belongs_together_is_known_by_group_or_first_exchange() -> None:
     """Two chats that begin alike are one lineage without a word of the spec; who stands alone has no group."""
 
     def chat(*more: str) -> Seed:
-        said = [Message(role=role, content=text) for role, text in zip(("user", "assistant", "user"), ("hi", "yes", *more), strict=False)]  # fmt: skip  # noqa: E501
-        return Seed(kind="conversation", messages=tuple(said), reference="ok", source="s")
+        turns = zip(("user", "assistant", "user"), ("hi", "yes", *more), strict=False)
+        messages = tuple(Message(role=role, content=text) for role, text in turns)
+        return Seed(kind="conversation", messages=messages, reference="ok", source="s")
 
     chats, alone = [chat("a"), chat("b")], Seed(kind="input", text="x", source="s")
     group = groups_of([*chats, alone, *_of_groups([1, 2])])

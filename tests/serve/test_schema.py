@@ -155,7 +155,7 @@ def test_the_client_asks_and_is_told(service: Service, monkeypatch: pytest.Monke
 def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
     """Its jobs survive it, and what waited for one ended with the first connection that was refused. What answers in
     its place, as a proxy does, is no problem of its own; what the service itself refuses ends the waiting."""
-    told: list[Any] = [
+    answers: list[Any] = [
         {"state": "running"},
         None,
         (502, "<h1>Bad gateway</h1>"),
@@ -165,7 +165,7 @@ def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
 
     class Restarted(Handler):
         def do_GET(self) -> None:
-            if (answer := told.pop(0)) is None:
+            if (answer := answers.pop(0)) is None:
                 return  # the connection ends without an answer
             status, body = answer if isinstance(answer, tuple) else (200, json.dumps({"id": "one", **answer}))
             self.send_response(status)
