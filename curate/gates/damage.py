@@ -11,7 +11,7 @@ import orjson
 from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import lexicon, says
+from curate.gates.phrases import fragment, lexicon, says
 from curate.gates.phrases.worded import worded
 from curate.gates.unfinished import last_left, needs_no_stop, unbalanced
 from curate.gates.unfinished_code import broken_off
@@ -283,7 +283,7 @@ def encoding(pair: Pair) -> Judgement:
     """No garbled characters: no U+FFFD, no control character (NUL, the colours of a terminal), and no UTF-8 that was
     read as another encoding (`Ã¼` for ü), as ftfy knows it.
 
-    What the other side writes in the same way is no damage.
+    What the other side writes in the same way is no damage, nor is what shows it where the input asks about encodings.
     """
     from ftfy.badness import badness
 
@@ -302,7 +302,7 @@ def encoding(pair: Pair) -> Judgement:
             and not _LOST_LETTER.search(given)
         ):
             return rejected("mojibake", f"the {side} text has question marks for letters: {quote(lost[0])}")
-        if text.isascii():
+        if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
             return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")

@@ -8,10 +8,10 @@ import pytest
 
 from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
-from curate.gates.chat import preamble
+from curate.gates.chat import preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.contrary import contrary
-from curate.gates.damage import cut
+from curate.gates.damage import cut, encoding
 from curate.gates.facts import invented, swapped
 from curate.gates.folding import unaccented
 from curate.gates.form import length
@@ -225,3 +225,16 @@ def test_a_quotation_of_code_is_none() -> None:
     kept = lost_content(pair(query, "The names of orders since 1 January 2024 that were not cancelled."))
     assert kept.reason.code != "lost_quote"
     assert lost_content(pair('a sign that says "open late"', "A sign at a door.")).reason.code == "lost_quote"
+
+
+def test_what_the_input_asks_to_be_shown_is_shown() -> None:
+    """Garbled letters, a stub and tags of reasoning are right where the input asks about them, and nowhere else."""
+    shown = "The letter is then shown as Ã©, for its two bytes are read as two characters."
+    assert encoding(pair("Show é in UTF-8, read as Latin-1.", shown)).keep
+    assert encoding(pair("What does the letter stand for?", shown)).reason.code == "mojibake"
+    stub = "def parse(text: str) -> int:\n    # TODO: implement\n    pass"
+    assert placeholder(pair("a stub of parse, I write the body", stub)).keep
+    assert not placeholder(pair("tell me what to do to parse a number", stub)).keep
+    tags = "Some write it between tags: <think>2 and 2 are 4</think> It is 4."
+    assert thinking(pair("Show the tags that mark a model's reasoning.", tags)).keep
+    assert not thinking(pair("What are 2 and 2?", tags)).keep
