@@ -31,7 +31,11 @@ _ALIASES = "aliases.json"
 _VERSION = re.compile(r"v([1-9]\d*)")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]*")
 # Files of a hub's repository by which a model of another version would be loaded, or told of.
-_OF_A_VERSION = re.compile(r"adapter_.*|(config|training)\.json|model[^/]*\.safetensors(\.index\.json)?|gguf/.*")
+_OF_A_VERSION = re.compile(
+    r"adapter_(config\.json|model\.safetensors)|(config|training)\.json"
+    r"|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|gguf/[^/]+\.(gguf|check\.json)|gguf/Modelfile"
+)
+_TAG = "pairsmith"  # of every card (`train.model_card`)
 _NAMED = TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]])
 
 
@@ -159,12 +163,7 @@ class Registry:
         ]
 
     def _told(self, version: str) -> Json:
-        mark = self.folder / version / "export.json"
-        try:
-            return _Mark.model_validate_json(mark.read_bytes()).model_dump()
-        except ValueError:
-            fix = f"Delete the folder {version}, or put the file back from a copy."
-            raise UsageError("it is damaged, so nobody knows what was released.", where=str(mark), fix=fix) from None
+        return _mark_of(self.folder / version).model_dump()
 
     def _write(self, named: dict[str, list[str]]) -> None:
         with replaced(self.folder / _ALIASES) as partial:
@@ -175,6 +174,16 @@ class Registry:
         new.unlink(missing_ok=True)
         new.symlink_to(version, target_is_directory=True)
         os.replace(new, self.folder / alias)
+
+
+def _mark_of(folder: Path) -> _Mark:
+    """What the `export.json` of a folder tells. Raises UsageError for one that is damaged."""
+    mark = folder / "export.json"
+    try:
+        return _Mark.model_validate_json(mark.read_bytes())
+    except ValueError:
+        fix = f"Delete the folder {folder.name}, or put the file back from a copy."
+        raise UsageError("it is damaged, so nobody knows what was released.", where=str(mark), fix=fix) from None
 
 
 def _contents(export: Path) -> tuple[bytes, KeysView[str]]:
@@ -195,7 +204,7 @@ def refuse_other_weights(export: Path) -> None:
             fix="Export again: `pairsmith export`.",
         )
     refuse_changed(trained, export / "model")
-    for name, digest in _Mark.model_validate_json((export / "export.json").read_bytes()).gguf.items():
+    for name, digest in _mark_of(export).gguf.items():
         if not (file := export / "gguf" / name).is_file() or sha256(file) != digest:
             fix = "Export again: `pairsmith export --gguf KIND`."
             raise InputError("it is gone, or is not the one that was exported.", where=str(file), fix=fix)
@@ -204,7 +213,7 @@ def refuse_other_weights(export: Path) -> None:
 def may_leave(project: Project, store: Store, folder: Path) -> None:
     """Raises NotLicensed where `[export]` keeps in a row that the model in `folder` learnt, or the store of the project
     does not know that model."""
-    adapter = _Mark.model_validate_json((folder / "export.json").read_bytes()).adapter
+    adapter = _mark_of(folder).adapter
     known = [each for each in store.artifacts("adapter") if each.id == adapter]
     if not known and project.spec.export != ExportSettings():
         raise NotLicensed(
@@ -219,7 +228,8 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
     """Upload the model in `folder` (a version) to a hub as `repository`; returns its address. The key is the hub's own
     (`HF_TOKEN`, `hf auth login`). The merged model is uploaded where there is one, else the adapter, and GGUFs, all in
     one commit. It takes away what another version left there: an adapter beside a merged model would be loaded in place
-    of it, and a GGUF would be of another model. Other files of the repository stay."""
+    of it, and a GGUF would be of another model. Other files of the repository stay. Raises UsageError for a repository
+    that everybody reads, unless that is asked for, and for one that holds a model of somebody else."""
     try:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors
     except ImportError:
@@ -238,8 +248,14 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
                 why="The model would be public, which you have not asked for.",
                 fix="Name another repository, make this one private on its page, or add --public.",
             )
-        names = {file.rfilename for file in there.siblings or ()} - files.keys()
-        stale = sorted(filter(_OF_A_VERSION.fullmatch, names))
+        held = sorted(file.rfilename for file in there.siblings or () if _OF_A_VERSION.fullmatch(file.rfilename))
+        if held and _TAG not in (there.tags or ()):
+            raise UsageError(
+                f"'{repository}' holds a model that pairsmith did not push ({held[0]}).",
+                why="Its card and its files would be replaced or taken away.",
+                fix=f"Name another repository, or delete that model's files, or add the tag {_TAG} to its card.",
+            )
+        stale = [name for name in held if name not in files]
         changes: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationAdd(*one) for one in files.items()]
         changes += map(CommitOperationDelete, stale)
         hub.create_commit(repository, changes, commit_message=folder.name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import InputError
 from schemas.records import Sampling
 from synth.chat_template import Chat
 from train.remote_code import is_named
@@ -136,14 +138,19 @@ def _either(when: str, then: str, otherwise: str) -> str:
 
 
 def _around(chat: Chat, system: str) -> list[str]:
-    """What stands before and behind a question that is the only one, and before and behind each of three."""
+    """What stands before and behind a question that is the only one, and before and behind each of three. A template
+    for one question only, which refuses more or leaves them out, is filled in for each."""
     first = [{"role": "system", "content": system}] if system else []
 
     def texts(questions: int) -> list[str]:
         turns = [{"role": role, "content": _SAID} for _ in range(questions) for role in ("user", "assistant")]
         return _start(chat, [*first, *turns[:-1]]).split(_SAID)
 
-    return [*texts(1), *texts(3)]
+    before, after = texts(1)
+    with suppress(InputError):
+        if len(of_three := texts(3)) == 6:
+            return [before, after, *of_three]
+    return [before, after, before, after, *(chat.turn.end + before, after) * 2]
 
 
 def _start(chat: Chat, messages: list[dict[str, str]]) -> str:

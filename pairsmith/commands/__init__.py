@@ -13,6 +13,7 @@ from pairsmith.failures import exit_code_of, json_on_stdout, nothing_closed
 from pairsmith.stopping import listening
 from pairsmith.watching import NOBODY, Watcher
 from schemas.cores import wait_shortly
+from schemas.errors import UsageError
 
 # Name, section of the help, and the line that `pairsmith --help` shows, so that help imports no command.
 COMMANDS = (
@@ -129,7 +130,20 @@ def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> 
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
         process = (write_json, stopping, watcher)
         try:
+            _refuse_no_text(args)
             done = group.main(args=args, prog_name="pairsmith", standalone_mode=False, obj=process)
         except BaseException as error:
             return exit_code_of(error, write_json, watcher.answer)
     return done if isinstance(done, int) else 0
+
+
+def _refuse_no_text(arguments: Iterable[str]) -> None:
+    """Raises UsageError for an argument with bytes that are no text: no spec, receipt or prompt could hold it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the argument {argument!a} is not UTF-8.",
+                fix="Rename the file that it names; if your terminal shows it as it should be, set LC_ALL=C.UTF-8.",
+            ) from None

@@ -45,7 +45,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         settings, exported = project.spec.train, latest(store, "dataset")
-        if settings.asks_for_more:
+        if settings.asks_for_more and plan.why_not("train", project, store, ()):
             from train.base_check import refusals
 
             for refused in refusals(settings):

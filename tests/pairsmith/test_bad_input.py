@@ -162,6 +162,14 @@ def test_an_error_is_also_json_where_json_was_asked_for(project: Project) -> Non
     assert error["fix"]
 
 
+@pytest.mark.parametrize("words", [["init", "b", "--from"], ["init"], ["try"], ["export", "--out"]], ids=" ".join)
+def test_an_argument_that_is_no_text_is_refused(project: Project, words: list[str]) -> None:
+    """A file of an old archive, or a word typed in another encoding: nothing is made that nobody could name."""
+    done = project.run(*words, os.fsdecode(b"caf\xe9.csv"))
+    assert done.returncode == 2
+    assert r"'caf\udce9.csv' is not UTF-8" in sentence(done)
+
+
 def test_a_wrong_override_is_told_by_its_key(project: Project) -> None:
     """--set names the key that is wrong, not a line of the file."""
     message = sentence(project.run("generate", "--set", "generate.forward.promt=mine"))

@@ -25,7 +25,7 @@ from pairsmith.plan import STAGES, inputs_of, plan
 from pairsmith.receipt import recording
 from pairsmith.stages.table import stage
 from pairsmith.standard_input import piped
-from schemas.errors import NoWork
+from schemas.errors import InputError, MissingDependency, NoWork
 from schemas.records import Counts
 from schemas.spec_file import load
 from schemas.store import Store
@@ -83,6 +83,20 @@ def test_a_stage_runs_without_a_command_line(folder: Path) -> None:
     assert CurateOutcome.of(receipt) == outcome
     assert "gates" in seen
     assert outcome.files == ("dataset",)
+
+
+def test_what_is_trained_is_not_refused_where_it_could_not_be_trained(folder: Path) -> None:
+    """A project that was trained on a machine with a GPU finds its adapter on one without: `train` looks for it."""
+    pytest.importorskip("trl", reason="training needs the train extra")
+    project = load(folder, ["review.enabled=false", "train.packing=true", "train.base=dataset"])
+    with Store.open(Store.url_for(project)) as store:
+        with recording(project, store, "train", TrainOutcome()) as record:
+            inputs = inputs_of("train", project, store)._asdict()
+            record.outcome = replace(TrainOutcome(), **inputs, counts=Counts(rows_in=1, accepted=1))
+        with pytest.raises(InputError, match="there is no model here"):  # in its base: it got there
+            stage("train").run(project, store)
+        with pytest.raises(MissingDependency, match="needs a CUDA GPU"):  # now it has not finished
+            stage("train").run(project, store)
 
 
 @pytest.mark.parametrize("way", ["cp", "mv", "clone"])

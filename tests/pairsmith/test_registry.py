@@ -197,6 +197,7 @@ class Hub(OnThreads):
         status: int = 403,
         holds: Sequence[str] = (),
         public: bool = False,
+        tags: Sequence[str] = ("pairsmith",),
     ) -> None:
         asked: list[tuple[str, str]] = []
 
@@ -210,8 +211,9 @@ class Hub(OnThreads):
                     self.reply(json.dumps({"errors": [{"message": "its own words"}]}).encode(), status)
 
             def do_GET(self) -> None:
-                held = [{"rfilename": path} for path in holds]
-                self.reply(json.dumps({"id": "me/images", "private": not public, "siblings": held}).encode(), 200)
+                body = {"private": not public, "siblings": [{"rfilename": path} for path in holds], "tags": list(tags)}
+                is_there = takes or refused != "/create"
+                self.reply(json.dumps({"id": "me/images", **body}).encode(), 200 if is_there else 404)
 
             def _said(self, body: str) -> dict[str, Any]:
                 where = f"http://{self.headers['Host']}/me/images"
@@ -339,7 +341,8 @@ def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> N
     (version / "model" / "config.json").write_text("{}")
     (version / "gguf").mkdir()
     (version / "gguf" / "images-f16.gguf").write_text("weights")
-    own = ["LICENSE", "README.md", "examples/config.json"]
+    own = ["LICENSE", "README.md", "adapter_notes/2025.md", "examples/config.json", "gguf/README.md"]
+    own += ["model_of_a_friend.safetensors", "mymodel.safetensors"]
     stale = ["adapter_config.json", "gguf/images-q8_0.gguf", "model-00001-of-00002.safetensors", "training.json"]
     with Hub(takes=True, holds=[*own, *stale, "config.json"]) as hub:
         done = pushed(tmp_path, "me/images", hub.url)
@@ -347,3 +350,24 @@ def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> N
     assert hub.committed() == {"config.json": "{}", "gguf/images-f16.gguf": "weights"}
     assert hub.deleted() == stale
     assert sum("/commit/" in path for path, _ in hub.asked) == 1
+
+
+def test_a_model_of_somebody_else_is_not_taken_away(registry: Registry, tmp_path: Path) -> None:
+    """A repository that was named by mistake keeps its card and its weights; one without a model takes the first."""
+    pytest.importorskip("huggingface_hub")
+    with Hub(takes=True, holds=["README.md", "model-00001-of-00002.safetensors"], tags=["llama"]) as hub:
+        done = pushed(tmp_path, "me/images", hub.url)
+        assert hub.committed() == {}
+    assert done.returncode == 2, done.stderr
+    assert "holds a model that pairsmith did not push (model-00001-of-00002.safetensors)" in done.stderr
+    with Hub(takes=True, holds=["README.md", ".gitattributes"], tags=[]) as hub:
+        assert pushed(tmp_path, "me/images", hub.url).returncode == 0
+        assert hub.committed()
+        assert hub.deleted() == []
+
+
+def test_a_damaged_mark_of_an_export_is_a_sentence(registry: Registry, tmp_path: Path) -> None:
+    """Neither released nor pushed; it is read for the hashes of GGUFs."""
+    (exported := export(tmp_path / "three", "a3")).joinpath("export.json").write_text('{"adapter": ')
+    with pytest.raises(UsageError, match=r"export\.json: it is damaged"):
+        registry.add(exported)

@@ -133,6 +133,20 @@ def test_ollamas_template_is_the_familys(family: Family, adds_begin: bool) -> No
         assert filled(template, [*first, {"role": "assistant", "content": "lost"}, *asked]) == expected
 
 
+@pytest.mark.parametrize("taken", ["(messages if messages | length < 4 else raise_exception(''))", "messages[-2:]"])
+def test_a_template_for_one_question_is_filled_in_for_each(taken: str) -> None:
+    """One that refuses a conversation or passes over its beginning can be exported; every question is asked with the
+    prompt that was trained on, behind the end of the turn before."""
+    tokenizer = AutoTokenizer.from_pretrained(embedded_weights().folder)
+    turn = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    lead = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    tokenizer.chat_template = f"{{% for m in {taken} %}}{turn}{{% endfor %}}{lead}"
+    chat = Chat(tokenizer)
+    asked = [{"role": role, "content": text} for role, text in (("user", "a"), ("assistant", "b"), ("user", "c"))]
+    each = [chat.prompt([question]) for question in asked[::2]]
+    assert filled(ollama_template(chat), asked) == f"{each[0]}b{chat.turn.end}{each[1]}"
+
+
 def test_a_begin_token_that_nobody_adds_stays_in_ollamas_template() -> None:
     """SmolLM2's is that of every turn: without it the first turn of a prompt has no beginning."""
     chat = Chat(AutoTokenizer.from_pretrained(embedded_weights().folder))
