@@ -134,7 +134,8 @@ def _answer(name: str) -> re.Pattern[str]:
     name, is_word = re.escape(name), name in _WORDS
     between = r"[^\w,\n]{1,40}" if is_word else r"(?:\W{1,5}|[^\w,\n]{1,40})"
     labelled = r"(?:name|question|id)\W{1,6}" if is_word else ""
-    apart = rf"{labelled}{name}[^\w}}]{{1,20}}(?:answer|verdict|value|result)\W{{1,5}}"
+    json = r"[\s:,{\"']{0,20}"  # prose has other marks: `It is calm. Verdict: no`
+    apart = rf"{labelled}{name}[\"']{json}(?:answer|verdict|value|result)\W{{1,5}}"
     word = "yes|no|true|false"
     end = rf"(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))"
     return re.compile(rf"(?<!\w)(?:{name}{between}|{apart})({word}){end}", re.IGNORECASE)

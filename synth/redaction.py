@@ -14,7 +14,7 @@ from schemas.errors import AuthError
 # A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header: RFC 9110, 5.1
-_FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")  # said by who sends the body
+_FRAMING = ("content-length", "transfer-encoding")  # said by who sends the body
 _NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
@@ -23,14 +23,13 @@ def secrets_in(header: str) -> list[str]:
     """The value of a header, and what of it is a secret by itself, which a server may repeat alone: the key of `Bearer
     KEY`, each of several cookies, user and password as basic authentication encodes them, and that password."""
     secrets = [header]
-    for word in re.split(r"[\s;,]+", header):
+    for word in re.split(r"[\s;,{}\"']+", header):
         _, _, value = word.partition("=")
-        secrets += [part.strip("\"'") for part in (word, value.strip("="))]
+        secrets += [word, value.strip("=")]
         with suppress(ValueError):
             if encoded := re.fullmatch("[^:]*:(.+)", base64.b64decode(word, validate=True).decode()):
                 secrets += [encoded[0], encoded[1]]
-    is_word = re.compile(f"[A-Za-z-]{{0,{LONG_KEY_CHARS - 1}}}").fullmatch  # of a scheme, or a name
-    return [header, *(secret for secret in dict.fromkeys(secrets[1:]) if not is_word(secret))]
+    return list(dict.fromkeys(filter(None, secrets)))
 
 
 def without_keys(text: str, *keys: str) -> str:
@@ -54,7 +53,7 @@ def without_key(text: str, key: str) -> str:
     return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
-@lru_cache(maxsize=64)  # a key, what headers and proxies hold
+@lru_cache(maxsize=256)  # a key, what headers and proxies hold: a browser's cookies are dozens
 def _every_spelling(key: str) -> re.Pattern[str]:
     """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
     return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))

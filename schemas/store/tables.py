@@ -107,12 +107,6 @@ artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 UPSERT = {candidates, holds, row_states, seeds}
 
 
-def may_be_doubled(record: Record) -> bool:
-    """Whether writing a record a second time would keep it twice."""
-    table, _ = _SAID[type(record)]
-    return not any(isinstance(constraint, sa.UniqueConstraint) for constraint in table.constraints)
-
-
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     """The table of a record, its columns and its body. Raises TypeError for a record that is not kept."""
     table, values = columns(record)
@@ -160,3 +154,8 @@ _SAID: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
     Receipt: (receipts, ("command",)),
     Artifact: (artifacts, ("id", "kind")),
 }
+
+# Writing one of these a second time would keep it twice.
+MAY_BE_DOUBLED = frozenset(
+    kind for kind, (table, _) in _SAID.items() if not any(isinstance(c, sa.UniqueConstraint) for c in table.constraints)
+)

@@ -180,7 +180,7 @@ class Writer:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = _insert(connection, records, self._rows, self._url)
                     # What it may have written all the same: a row that is there is not written twice.
-                    committing = any(map(callable, group)) or any(map(tables.may_be_doubled, records))
+                    committing = any(map(callable, group)) or not tables.MAY_BE_DOUBLED.isdisjoint(map(type, records))
                     transaction.commit()
                 self._rows.committed(shared)
                 return None

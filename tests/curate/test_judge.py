@@ -259,6 +259,8 @@ def test_two_outputs_are_shown_in_both_orders(tmp_path: Path) -> None:
             {"calm": 1.0, "bright": 0.0},
         ),
         ('[{"answer": "yes", "name": "calm"}, {"answer": "no", "name": "bright"}]', None),
+        ("bright: yes. It is calm.\nVerdict: yes", None),
+        ('Is it "calm"? Answer: no\nbright: yes\ncalm: yes', {"calm": 1.0, "bright": 1.0}),
         ('{"calm": "", "": "", "x": "yes", "bright": "no"}', None),
         ("calm: yes/no\nbright: yes/no", None),
         ("calm: yes or no\nbright: no", None),

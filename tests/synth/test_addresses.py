@@ -102,6 +102,7 @@ def test_a_header_that_would_break_a_request_is_named(name: str) -> None:
     """Sent beside ours it made every row a refused one."""
     with pytest.raises(AuthError, match=f"The header '{name}' is none that can be added"):
         Endpoint("http://h", "m", headers={name: "3"})
+    assert Endpoint("http://h", "m", headers={"Connection": "close"})  # it breaks nothing
 
 
 def test_a_header_with_a_line_break_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

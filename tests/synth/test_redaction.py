@@ -74,6 +74,8 @@ def test_a_malformed_response_that_repeats_the_key_does_not_spread_it(line: byte
     [
         (f"Bearer {LONG}", LONG),
         ("Bearer abc-1", "provided: abc-1"),
+        ("Bearer letmein", "provided: letmein"),
+        (f'{{"token":"{LONG}"}}', LONG),
         (f"theme=dark; session={LONG}; cf=x", LONG),
         (f"Basic {base64.b64encode(f'me:{LONG}'.encode()).decode()}", LONG),
         (f'Token token="{LONG}"', f"token={LONG}"),
