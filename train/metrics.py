@@ -13,6 +13,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_val
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
+from schemas.wording import counted
 from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_for, share, shortfall, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
@@ -313,7 +314,16 @@ class Evaluation(Record):
     @property
     def of_groups(self) -> str:
         """` of 16 groups` where inputs belong together, one that stands alone being a group; else nothing."""
-        return f" of {self.seeds - len(self.groups) + len({*self.groups.values()})} groups" if self.groups else ""
+        return f" of {self.apart} groups" if self.groups else ""
+
+    @property
+    def apart(self) -> int:
+        """The number of inputs that belong together with no other, and of groups of those that do."""
+        return self.seeds - len(self.groups) + len({*self.groups.values()})
+
+    def more_inputs(self, number: int) -> str:
+        """`12 more test inputs`, which have to be of other groups where inputs belong together."""
+        return counted(number, "more test input", "more test inputs") + (" of other groups" if self.groups else "")
 
     def system(self, name: str) -> SystemResult:
         """The system of that name, merged or not."""
