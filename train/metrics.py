@@ -292,12 +292,7 @@ class Evaluation(Record):
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
-            system.model_copy(
-                update={
-                    "sampled": anew(system.sampled, outputs[system.name]["sampled"]),
-                    "greedy": anew(system.greedy, outputs[system.name]["greedy"]),
-                }
-            )
+            system.model_copy(update={mode: anew(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
             for system in self.systems
         )
         gaps = against_the_rest(list(outputs.values()), self.groups)
@@ -313,12 +308,12 @@ class Evaluation(Record):
 
     @property
     def of_groups(self) -> str:
-        """` of 16 groups` where inputs belong together, one that stands alone being a group; else nothing."""
+        """` of 16 groups` where inputs belong together; else nothing."""
         return f" of {self.apart} groups" if self.groups else ""
 
     @property
     def apart(self) -> int:
-        """The number of inputs that belong together with no other, and of groups of those that do."""
+        """The number of groups of inputs, one that stands alone being a group."""
         return self.seeds - len(self.groups) + len({*self.groups.values()})
 
     def more_inputs(self, number: int) -> str:
@@ -399,13 +394,8 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
     columns, of_seeds = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
     alone = difference(*columns, groups=of_seeds)
     together = difference(*columns, level=1 - (1 - alone.level) / of, groups=of_seeds)
-    return unmeasured.model_copy(
-        update={
-            "difference": alone,
-            "simultaneous": together,
-            "p_value": sign_flip_p(*columns, groups=of_seeds),
-        }
-    )
+    p_value = sign_flip_p(*columns, groups=of_seeds)
+    return unmeasured.model_copy(update={"difference": alone, "simultaneous": together, "p_value": p_value})
 
 
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
