@@ -67,9 +67,12 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
 
 def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
     """`with_splits`, of which only the splits are in memory: for very many, which are read wherever `seeds` are."""
-    known = Numbered()
+    known = Numbered()  # the split of each seed, and of what else new ones are drawn with
     for seed in earlier:
-        known[_alone(seed)] = SPLITS.index(seed_split(seed, settings))
+        split = SPLITS.index(seed_split(seed, settings))
+        known[seed.id] = known[_alone(seed)] = split
+        if GROUP in seed.meta and "use" not in seed.meta:
+            known[seed.meta[GROUP]] = split
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
     shared = Numbered()  # groups, and what conversations begin with; every other seed is drawn by itself
     number_of, uniforms, splits = array("i"), array("d"), array("b")  # -1: named by the source; not given yet
@@ -77,17 +80,18 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        own, number = _alone(seed), len(splits)
-        id_, recorded = seed.meta.get(GROUP, own), known.get(own)
+        id_, number, recorded = _drawn_by(seed), len(splits), known.get(seed.id)
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
         if number < len(splits) and recorded is not None:
             if splits[number] < 0:
                 splits[number] = recorded
             elif splits[number] != recorded:  # it was there before its group was named, and a seed never moves
-                number = shared.setdefault(own, len(splits))
+                number = len(splits)
         number_of.append(number)
         if number == len(splits):
+            others = (known.get(of) for of in (id_, _alone(seed)))
+            recorded = next((one for one in others if one is not None), None) if recorded is None else recorded
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
             by_kind[seed.kind].append(number)
@@ -234,7 +238,8 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
     Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
     """
     uses = (_for_the_test, _for_groups, _for_what_is_right, _for_training)
-    some = list(islice(seeds, _ENOUGH))  # nearly always as good as very many
+    # Some are nearly always as good as very many, but not to see which groups have rows elsewhere.
+    some = list(islice(seeds, None if any(source.group for source in spec.seeds) else _ENOUGH))
     if not any(use(some, spec) for use in uses):
         return []
     seeds = list(seeds)
@@ -302,7 +307,7 @@ def _for_groups(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         if GROUP in seed.meta:
             sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
     parted = sum({"train", "test"} <= of for of in sides.values())
-    asked = held_out_inputs(seeds, spec)
+    asked = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
     apart = len({_drawn_by(seed) for seed in asked})
     short = []
     if parted:

@@ -193,8 +193,10 @@ def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
 
 
 def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
-    """The first of two rows of one text, with the second row's licence beside its own if that is another one, and with
-    the answers that the second rejects; and how the first is told."""
+    """The first of two rows of one text, with the second row's licence beside its own if that is another one, the
+    answers that the second rejects, and its group if the first has none; and how the first is told."""
+    if GROUP in seed.meta and GROUP not in first.meta:
+        first = first.model_copy(update={"meta": {**first.meta, GROUP: seed.meta[GROUP]}})
     worse = first.meta.get("rejected", [])
     if others := [text for text in seed.meta.get("rejected", ()) if text not in worse]:
         first = first.model_copy(update={"meta": {**first.meta, "rejected": [*worse, *others]}})
@@ -223,15 +225,16 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             columns[name] = text
         if source.input is not None:
             cells = {**cells, "input" if imported else "text": joined(source, cells)}
-        of = plain_text(cells.get(TOGETHER))
+        cell = cells.get(TOGETHER)  # 12 is 12.0 where pandas wrote a column that has empty cells
+        of = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
         if isinstance(of, Fault):
             return Fault(of.code, f"{of.detail} It stands in '{source.group}'.")
         own = {**meta, GROUP: content_id("group", of)} if of else meta
         shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
         shared["columns"] = columns
         if not imported:
-            text, cell = checked(cells.get("text")), cells.get("reference") if source.reference else None
-            reference = plain_text(written(cell) if isinstance(cell, dict) else cell)
+            text, given = checked(cells.get("text")), cells.get("reference") if source.reference else None
+            reference = plain_text(written(given) if isinstance(given, dict) else given)
             if isinstance(text, Fault):
                 return text
             if isinstance(reference, Fault):

@@ -13,6 +13,7 @@ from pydantic import Field, ModelWrapValidatorHandler, ValidationInfo, field_val
 from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
+from schemas.wording import counted
 from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_for, share, shortfall, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
@@ -291,12 +292,7 @@ class Evaluation(Record):
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
-            system.model_copy(
-                update={
-                    "sampled": anew(system.sampled, outputs[system.name]["sampled"]),
-                    "greedy": anew(system.greedy, outputs[system.name]["greedy"]),
-                }
-            )
+            system.model_copy(update={mode: anew(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
             for system in self.systems
         )
         gaps = against_the_rest(list(outputs.values()), self.groups)
@@ -312,8 +308,17 @@ class Evaluation(Record):
 
     @property
     def of_groups(self) -> str:
-        """` of 16 groups` where inputs belong together, one that stands alone being a group; else nothing."""
-        return f" of {self.seeds - len(self.groups) + len({*self.groups.values()})} groups" if self.groups else ""
+        """` of 16 groups` where inputs belong together; else nothing."""
+        return f" of {self.apart} groups" if self.groups else ""
+
+    @property
+    def apart(self) -> int:
+        """The number of groups of inputs, one that stands alone being a group."""
+        return self.seeds - len(self.groups) + len({*self.groups.values()})
+
+    def more_inputs(self, number: int) -> str:
+        """`12 more test inputs`, which have to be of other groups where inputs belong together."""
+        return counted(number, "more test input", "more test inputs") + (" of other groups" if self.groups else "")
 
     def system(self, name: str) -> SystemResult:
         """The system of that name, merged or not."""
@@ -389,13 +394,8 @@ def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Ma
     columns, of_seeds = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
     alone = difference(*columns, groups=of_seeds)
     together = difference(*columns, level=1 - (1 - alone.level) / of, groups=of_seeds)
-    return unmeasured.model_copy(
-        update={
-            "difference": alone,
-            "simultaneous": together,
-            "p_value": sign_flip_p(*columns, groups=of_seeds),
-        }
-    )
+    p_value = sign_flip_p(*columns, groups=of_seeds)
+    return unmeasured.model_copy(update={"difference": alone, "simultaneous": together, "p_value": p_value})
 
 
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:

@@ -119,7 +119,7 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
     each was decoded; and whether no check was independent of the gates."""
     order = [system.name for system in evaluation.systems]
     lines = [
-        f"{TUNED} against {evaluation.system(gap.b).label}, {gap.mode}: {_in_words(gap)}"
+        f"{TUNED} against {evaluation.system(gap.b).label}, {gap.mode}: {_in_words(gap, evaluation)}"
         for gap in sorted(evaluation.comparisons, key=lambda gap: order.index(gap.b))
         if gap.a == TUNED
     ]
@@ -158,7 +158,7 @@ def brief(sampling: Sampling) -> str:
     return ", ".join(named) or "as the server likes"
 
 
-def _in_words(comparison: Comparison) -> str:
+def _in_words(comparison: Comparison, evaluation: Evaluation) -> str:
     """The difference, the adjusted p and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
@@ -167,7 +167,7 @@ def _in_words(comparison: Comparison) -> str:
         numbers += f", {p_in_words(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
         inputs = comparison.more_inputs
-        more = f"; it needs about {counted(inputs, 'more test input', 'more test inputs')}" if inputs else ""
+        more = f"; it needs about {evaluation.more_inputs(inputs)}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
     return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
 

@@ -225,7 +225,7 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
         return f"there {inputs}, if the {mode}difference from {other.label} stays as it is"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
-        least = max(gap.difference.estimate - _least_lead(gap, other) for gap in gaps if gap.difference)
+        least = max(gap.difference.estimate - _least_lead(evaluation, gap, other) for gap in gaps if gap.difference)
         return f"tuned's lead over {other.label} is about {_points(least)} smaller: then they are not told apart"
     # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
     reach = max(min(interval.high - interval.estimate for interval in shown), TIE)
@@ -235,14 +235,14 @@ def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     return f"tuned leads {other.label} by about {_points(reach)} on as many inputs"
 
 
-def _least_lead(gap: Comparison, other: SystemResult) -> float:
+def _least_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:
     """About the least lead that the adjusted test would confirm, were tuned to lose passes anywhere: a lead d of n
-    inputs is d / sqrt(v) standard errors long, and of what it loses the part that the other fails makes v smaller by
-    1 / n each, the rest makes it larger."""
+    inputs (or groups of them) is d / sqrt(v) standard errors long, and of what it loses the part that the other fails
+    makes v smaller by 1 / n each, the rest makes it larger."""
     here = errors_long(gap.p_value or 1.0)
     if gap.difference is None or here <= 0:
         return 0.0
-    lead, n = gap.difference.estimate, gap.difference.seeds
+    lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.apart / evaluation.seeds
     rate = getattr(other, gap.mode).pass_rate
     falls = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
     needed = confirmed_at(gap.p_value, gap.p_holm) ** 2

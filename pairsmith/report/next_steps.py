@@ -78,8 +78,7 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         return ["Ship it: `pairsmith export` copies adapter, dataset, report and evidence into one folder."]
     if evaluation.seeds < LEAST_TEST_INPUTS:
         lacking = LEAST_TEST_INPUTS - evaluation.seeds
-        return [f"Have {counted(lacking, 'more test input', 'more test inputs')}: fewer than {LEAST_TEST_INPUTS} decide"
-                " nothing."]  # fmt: skip
+        return [f"Have {evaluation.more_inputs(lacking)}: fewer than {LEAST_TEST_INPUTS} decide nothing."]
     more = "give training more to learn from: more rows, better targets, a larger base."
     if verdict.fine_tune == "do not fine-tune":
         prompted = [system for system in evaluation.systems if PROMPTED & {*system.names}]

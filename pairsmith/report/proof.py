@@ -80,15 +80,14 @@ def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
         return f"Tuned against {than} was not measured: one of them gave no whole answer."
     level = percent(gap.level)
     if comparison.outcome == "not enough evidence":
-        more = f" About {counted(inputs, 'more test input', 'more test inputs')} would be needed." if inputs else ""
+        more = f" About {evaluation.more_inputs(inputs)} would be needed." if inputs else ""
         return (
             f"There is not enough evidence about tuned and {than}: {counted(gap.seeds, 'input', 'inputs')} cannot prove"
             f" a difference.{more}"
         )
     if comparison.outcome == "inconclusive":
         more = (
-            f" About {counted(inputs, 'more test input', 'more test inputs')} would decide it if the difference stayed"
-            " as it is."
+            f" About {evaluation.more_inputs(inputs)} would decide it if the difference stayed as it is."
             if inputs
             else ""
         )
@@ -140,13 +139,16 @@ def greedy_differences(evaluation: Evaluation) -> str:
 
 def method(evaluation: Evaluation) -> str:
     """The measurement in a paragraph."""
+    together = "take inputs as drawn one by one: of parts of one document or mails of one thread they are too narrow"
+    if evaluation.groups:
+        together = f"with the inputs of one group, of {evaluation.apart} groups, as with one"
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
         f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
-        " alike, and take inputs as drawn one by one: of parts of one document or mails of one thread they are too"
-        " narrow. Those of the differences hold for all comparisons at once. “More” and “less” are said only where the"
-        " exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut never passes."
+        f" alike, and {together}. Those of the differences hold for all comparisons at once. “More” and “less” are said"
+        " only where the exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut"
+        " never passes."
     )
 
 

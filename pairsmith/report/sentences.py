@@ -83,6 +83,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     asked += counted(spent.requests, "request", "requests")
     if each := per_row(spent, rows.accepted if rows else 0):
         asked += f", {dollars(each)} for each accepted row"
+    measured = [evaluation.of_groups, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [
         (
             "rows accepted",
@@ -97,9 +98,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "held-out inputs",
             count(evaluation.seeds if evaluation else None),
-            f"{counted(evaluation.samples, 'sample', 'samples')} each{evaluation.of_groups}"
-            if evaluation
-            else "not evaluated yet",
+            ", ".join(filter(None, measured)).strip() or "not evaluated yet",
         ),
         (
             "spent on teachers",

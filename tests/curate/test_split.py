@@ -22,7 +22,7 @@ from curate.split import (
     split_of,
     with_splits,
 )
-from schemas.records import Message, Seed
+from schemas.records import Message, Seed, content_id
 from schemas.spec import Spec, SplitSettings
 
 
@@ -337,6 +337,41 @@ def test_a_group_named_later_moves_no_seed_and_is_told() -> None:
     assert short.what.split(" groups have")[0].isdecimal()
     mixed = [Seed(kind="input", text=use, source="s", meta={"group": "a", "use": use}) for use in ("train", "test")]
     (short,) = [short for short in shortages(mixed, _spec()) if "in the test" in short.what]
+    assert short.what.startswith("1 group has")
+
+
+def _chat(number: int, group: str = "") -> Seed:
+    turns = (("user", "hi"), ("assistant", "How can I help?"), ("user", f"question {number}"))
+    messages = tuple(Message(role=role, content=text) for role, text in turns)  # type: ignore[arg-type]
+    meta = {"group": content_id("group", group)} if group else {}
+    return Seed(kind="conversation", messages=messages, reference="ok", source="s", meta=meta)
+
+
+def test_chats_of_several_groups_that_begin_alike_stay_where_they_are() -> None:
+    """A greeting that every chat begins with is no reason to move one: read again, each chat of a group is where it
+    was, whether its group is still named or not."""
+    settings, chats = SplitSettings(), [_chat(number, f"customer {number // 2}") for number in range(60)]
+    first = with_splits(chats, settings)
+    assert {seed.split for seed in first} == set(SPLITS)
+    for again in (chats, [_chat(number) for number in range(60)]):
+        assert [seed.split for seed in with_splits(again, settings, first)] == [seed.split for seed in first]
+
+
+def test_a_new_row_goes_where_rows_of_its_group_once_were() -> None:
+    """The export of this week holds none of last week's rows, but the same customers: those of the test stay in it."""
+    settings, seeds = SplitSettings(), _of_groups([1] * 10)
+    first = with_splits(seeds, settings)
+    later = [seed.model_copy(update={"text": f"again {seed.text}"}) for seed in seeds[:5]] + _of_groups([1] * 40, 10)
+    again = with_splits(later, settings, first)
+    assert [seed.split for seed in again[:5]] == [seed.split for seed in first[:5]]
+
+
+def test_groups_on_both_sides_are_told_behind_thousands_of_rows() -> None:
+    """A file of tests behind a long one of training is looked into where groups are named."""
+    alone = [Seed(kind="input", text=f"{n}", source="s") for n in range(2_100)]
+    mixed = [Seed(kind="input", text=use, source="s", meta={"group": "a", "use": use}) for use in ("train", "test")]
+    spec = _spec(seeds=[{"path": "s.jsonl", "group": "customer"}])
+    (short,) = shortages([*with_splits(alone, spec.split), *mixed], spec)
     assert short.what.startswith("1 group has")
 
 

@@ -244,10 +244,24 @@ def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Sto
 
 
 def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:
-    """Inputs that belong together carry less than they seem to, and nothing in the answers shows it."""
-    evaluation = gather(project, done).evaluation
+    """Inputs that belong together carry less than they seem to, and nothing in the answers shows it; where it is known
+    what belongs together, the page says of how many groups they are, and that what is lacking are other groups."""
+    evidence = gather(project, done)
+    evaluation = evidence.evaluation
     assert evaluation is not None
     assert "of parts of one document or mails of one thread they are too narrow" in method(evaluation)
+    groups = {output.seed_id: "a thread" for output in evaluation.outputs}
+    of_one = evaluation.model_copy(update={"groups": groups, "seeds": len(groups) + 2})
+    assert "with the inputs of one group, of 3 groups, as with one" in method(of_one)
+    assert "too narrow" not in method(of_one)
+    figures = {name: detail for name, _, detail in sentences.key_figures(replace(evidence, evaluation=of_one))}
+    assert figures["held-out inputs"] == f"of 3 groups, {evaluation.samples} samples each"
+    gap = evaluation.comparisons[0]
+    assert gap.difference is not None
+    few = gap.model_copy(update={"difference": gap.difference.model_copy(update={"seeds": 4})})
+    assert few.more_inputs
+    assert " of other groups would" in which_way(of_one, few)
+    assert " of other groups" not in which_way(evaluation, few)
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:

@@ -796,6 +796,9 @@ def test_a_column_that_is_not_there_is_named_where_the_spec_has_it(
 def test_rows_that_belong_together_share_a_group_and_nothing_else_changes(tmp_path: Path) -> None:
     """A group is known by a hash of its cell, across files and however deep it lies; it changes no id, an empty cell is
     no group, and a column that is not there is told with what may be meant."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     Path(tmp_path, "a.csv").write_text("text,thread\nfox,T 1\nowl,T 1\nlynx,\nhare,7\n")
     Path(tmp_path, "b.jsonl").write_text('{"text": "crane", "of": {"thread": 7}}\n')
     sources = [SeedSource(path="a.csv", group="thread"), SeedSource(path="b.jsonl", group="of.thread")]
@@ -807,3 +810,16 @@ def test_rows_that_belong_together_share_a_group_and_nothing_else_changes(tmp_pa
     assert [seed.id for seed in plain] == [seed.id for seed in (fox, owl, lynx, hare)]
     with pytest.raises(InputError, match=r"no column 'thred'.*group = \"thread\""):
         read_seeds([SeedSource(path="a.csv", group="thred")], tmp_path)
+    pq.write_table(pa.table({"text": ["wren", "stork"], "thread": [7.0, float("nan")]}), tmp_path / "c.parquet")
+    wren, stork = read_seeds([SeedSource(path="c.parquet", group="thread")], tmp_path).seeds
+    assert wren.meta == hare.meta, "a number is a float where some rows have none"
+    assert stork.meta == {}
+
+
+def test_a_text_that_stands_alone_first_belongs_where_another_row_of_it_says(tmp_path: Path) -> None:
+    """Drawn alone, it might come into the test beside rows of its group in training."""
+    Path(tmp_path, "a.csv").write_text("text\nfox\n")
+    Path(tmp_path, "b.csv").write_text("text,thread\nfox,1\nowl,1\nfox,2\n")
+    fox, owl = read_seeds([SeedSource(path="a.csv"), SeedSource(path="b.csv", group="thread")], tmp_path).seeds
+    assert (fox.source, fox.meta) == ("a.csv:2", owl.meta)
+    assert "group" in owl.meta

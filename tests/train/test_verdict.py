@@ -98,6 +98,17 @@ def test_a_lead_that_is_so_much_smaller_is_not_told_apart(inputs: int, base: flo
     assert better(tuned - max(0.0, int(points) / 100 - 0.08))
 
 
+def test_a_lead_that_is_of_groups_is_lost_by_groups() -> None:
+    """Tuned passes all of twenty groups of five inputs, and the others none: eight groups are confirmed by no test of
+    eight comparisons, so 60 points less are not told apart, and not 45, as single inputs would have it."""
+    alone = evaluation(inputs=100, tuned=1.0)
+    groups = {output.seed_id: f"{int(output.seed_id[1:]) // 5}" for output in alone.outputs}
+    given = [alone.outputs_of(name) for name in NAMES]
+    of_groups = alone.model_copy(update={"groups": groups, "comparisons": against_the_rest(given, groups)})
+    (points,) = re.findall(r"lead over base is about (\d+) points smaller", " ".join(verdict(of_groups).flips_when))
+    assert 55 <= int(points) <= 65
+
+
 @pytest.mark.parametrize(
     ("names", "shipped"),
     [
