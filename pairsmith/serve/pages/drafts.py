@@ -214,7 +214,7 @@ def _as_it_shows(name: str, content: bytes, lines: str) -> tuple[str, bytes]:
     """A file with the ending of what it holds: cells of a spreadsheet and JSON are pasted, and saved as `.txt` by
     Excel; by lines each would be an input with its own output in it. Of `lines` that somebody says it has, blank ones
     are left out."""
-    if Path(name).suffix.lower() not in (".txt", ".text"):
+    if Path(name).suffix.lower() != ".txt":
         return name, content
     text = content.decode("utf-8-sig", "replace")
     rows = [line for line in text.split("\n") if line.strip()]
