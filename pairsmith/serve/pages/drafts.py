@@ -247,7 +247,8 @@ def _or_lines(sent: str, name: str) -> Iterator[None]:
     except InputError as error:
         if sent == name:
             raise
-        fix = "If each line is an input, or an output, say so under Lines of text; else change the columns or headers."
+        own = "If each line is an input, or an output, say so under Lines of text."
+        fix = " ".join(filter(None, (own, error.fix)))
         raise InputError(error.what, where=error.where, why=error.why, fix=fix) from None
 
 
