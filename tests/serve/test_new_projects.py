@@ -371,8 +371,8 @@ def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
 def test_lines_that_only_look_like_a_table_are_lines(service: Service, pasted: str) -> None:
     """A list from a word processor has tabs, places and tags have commas: each line is an input, the first one too."""
     name = f"looks-{hashlib.sha256(pasted.encode()).hexdigest()[:8]}"
-    made = service.browser("owner").post("/new", data={"name": name, "pasted": pasted})
-    assert made.status_code == 303, made.text
+    answer = service.browser("owner").post("/new", data={"name": name, "pasted": pasted})
+    assert answer.status_code == 303, answer.text
     (source,) = service.workspace.project(name).spec.seeds
     assert (source.path, source.kind) == ("seeds/seeds.txt", "input")
     kept = (service.workspace.folder(name) / source.path).read_text()
