@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from schemas.spec import SeedSource
@@ -18,6 +18,8 @@ MAX_LINE_BYTES = 16 * 2**20
 LOOKED_AT = 10  # lines below the first one, among which the headers may be
 BLANK = Fault("blank", "there is no text.")
 _SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_MARK = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # of a list
+_NO_HEADER = re.compile(r"^\s|^$|[\d=<>{}]|\w\(|[.?!]$")
 
 Rows = Iterator[tuple[int, Cells | Fault]]
 Lines = Iterator[tuple[int, str | Fault]]
@@ -73,19 +75,24 @@ def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -
     return len(headers) > 1 and (alike or known_headers(headers, source) > 1)
 
 
-def is_table(text: str) -> bool:
+def is_table(text: str, called: Callable[[str], bool]) -> bool:
     """Whether a text that nobody has called a table is one: tabs make as many cells of nine lines in ten as of the
-    first, or another separator does below headers. No header has a figure in it, or begins with a blank as behind a
-    comma of prose.
+    first, in which two hold more than the mark of a list, or another separator does below headers of which one is
+    `called` as columns are: `Berlin,Paris` may be headers or not. No such header has a figure or a sign of code in it,
+    or begins with a blank as behind a comma of prose.
 
-    is_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery")
+    is_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery", {"label"}.__contains__)
     """
     lines = text.splitlines(keepends=True)[:1000]
     for separator in "\t;,|":
         headers, *rows = [cells for _, cells in _records(lines, separator) if any(cells)] or [[]]
         alike = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
-        named = len(set(headers)) == len(headers) and not any(re.search(r"^\s|^$|\d|[.?!]$", cell) for cell in headers)
-        if alike and (separator == "\t" or named):
+        if separator == "\t":
+            named = sum(not _MARK.fullmatch(cell) for cell in headers) > 1
+        else:
+            named = len(set(headers)) == len(headers) and not any(map(_NO_HEADER.search, headers))
+            named = named and any(map(called, headers))
+        if alike and named:
             return True
     return False
 

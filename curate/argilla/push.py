@@ -1,4 +1,4 @@
-"""Delivery rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
 
 Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
 A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never

@@ -26,10 +26,12 @@ _CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四�
 _CJK = re.compile(
     r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
 )
-_NUMERAL, _UNIT = r"(?:\d+|[〇一二三四五六七八九两兩百十]+)", "個?个?(?:字|文|句|段)"
+_NUMERAL, _UNIT = r"(?:\d+|[〇一二三四五六七八九两兩百十]+)", "個?个?(?:文?字|文|句|段)"
 _TO = r"\s?(?:[~\u301c\u2013-]|から|到|至|、)\s?"
 # 一〜三文, 30字から50字; and 两三句, which is two or three.
-_RANGE = re.compile(rf"({_NUMERAL})(?:{_UNIT}[话話落]?)?{_TO}({_NUMERAL})(?={_UNIT})")
+_RANGE = re.compile(
+    rf"(?P<low>{_NUMERAL})(?:(?P<unit>{_UNIT})[话話落]?)?(?P<to>{_TO})(?P<high>{_NUMERAL})(?=(?(unit)(?P=unit)|{_UNIT}))"
+)
 _ABOUT = re.compile(rf"(?<![〇一二三四五六七八九十百\d])([一二两兩三四五六七八])([二两兩三四五六七八九])(?={_UNIT})")
 _KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
 
@@ -105,12 +107,19 @@ def _plain(asked: str, language: str) -> str:
     figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
     if language in ("zh", "ja"):
         figures = _ABOUT.sub(r"\1~\2", figures)
-        figures = _RANGE.sub(lambda match: f"{_figure(match[1])}~{_figure(match[2])}", figures)
+        figures = _RANGE.sub(_range, figures)
         return _CJK.sub(lambda match: _figure(match[1]), figures)
     if language == "ko":
         figures = re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
         return re.sub(r"(\d+) ?(문장|단락|문단|자|글자)에서 (\d+)(?= ?\2)", r"\1~\3", figures)
     return figures
+
+
+def _range(match: re.Match[str]) -> str:
+    """A range in figures. What `、` joins is one if the second comes next: `2、100字` is the second of a list."""
+    low, high = int(_figure(match["low"])), int(_figure(match["high"]))
+    joined = low < high and ("、" not in match["to"] or high == low + 1)
+    return f"{low}~{high}" if joined else match[0]
 
 
 def _figure(numeral: str) -> str:

@@ -99,6 +99,23 @@ def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: 
 
 
 @pytest.mark.parametrize(
+    ("asked", "language", "text", "own"),
+    [
+        ("3文、500字以内で。", "ja", "雨。" * 7, "3文"),
+        ("三段、五百字。", "zh", "\n\n".join(["雨。"] * 8), "三段"),
+        ("2、100字。", "zh", "雨" * 170, "100字"),
+        ("100文字から150文字で。", "ja", "雨" * 145, ""),
+        ("100文字から150文字で。", "ja", "雨" * 240, "100文字から150文字"),
+    ],
+)
+def test_two_numbers_are_a_range_of_one_unit(asked: str, language: str, text: str, own: str) -> None:
+    """What `、` joins may be two lengths, or the number of an item and one: three sentences in 500 signs were a range
+    of 3 to 500 signs, so seven sentences kept to it."""
+    has = another_length(fold(asked), text, language)
+    assert (own in has) if own else not has
+
+
+@pytest.mark.parametrize(
     ("asked", "language", "low", "high"),
     [
         ("一〜三文で。", "ja", 1, 3),  # U+301C, which Japanese has between two numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tomllib
@@ -346,6 +347,56 @@ def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
     assert again.status_code == 303
     (source,) = service.workspace.project("excel").spec.seeds
     assert (source.path, source.kind) == ("seeds/andra.csv", "pair")
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "Berlin,Germany\nParis,France\nRome,Italy",
+        "castle,sunset,oil painting\nforest,night,photo",
+        "I came;I saw\nHe came;he saw",
+        "import os,sys\nprint(text,label)",
+        "print(text,label)\nprint(a,b)",
+        "1.\tWrite a poem\n2.\tDraw a cat\n3.\tSing",
+        "\u2022\tWrite a poem\n\u2022\tDraw a cat",
+        "a)\tWrite a poem\nb)\tDraw a cat",
+        "\tif it rains:\n\tstay at home\n\tand read",
+        "Ada:\tWhere is it?\nBob:\tHere it is.",
+        "Roses are red,\nViolets are blue,\nand so on.",
+        "[" * 5000,
+        '["a", "b"]',
+        '{"a": 1,\n"b": 2}',
+    ],
+)
+def test_lines_that_only_look_like_a_table_are_lines(service: Service, pasted: str) -> None:
+    """A list from a word processor has tabs, places and tags have commas: each line is an input, the first one too."""
+    name = f"looks-{hashlib.sha256(pasted.encode()).hexdigest()[:8]}"
+    answer = service.browser("owner").post("/new", data={"name": name, "pasted": pasted})
+    assert answer.status_code == 303, answer.text
+    (source,) = service.workspace.project(name).spec.seeds
+    assert (source.path, source.kind) == ("seeds/seeds.txt", "input")
+    kept = (service.workspace.folder(name) / source.path).read_text()
+    assert kept == pasted + "\n"
+    service.workspace.folder(name).rename(service.workspace.root / f"gone-{name}")
+
+
+def test_records_may_be_inputs_line_by_line(service: Service) -> None:
+    """Where the columns of a text taken for a table cannot be read, it says how it is none, in a new project and in one
+    that is there; said so, each line is an input."""
+    browser, pasted = service.browser("owner"), '{"part": "lid", "eur": 3}\n{"part": "jug", "eur": 9}\n'
+    form = {"name": "records", "pasted": pasted}
+    refused = browser.post("/new", data=form)
+    assert refused.status_code == 422
+    assert "say so under Lines of text" in refused.text
+    assert browser.post("/new", data={**form, "lines": "input"}).status_code == 303
+    path = "/p/records/setup/seeds"
+    again = browser.post(path, data={"pasted": pasted})
+    assert again.status_code == 422
+    assert "say so under Lines of text" in again.text
+    assert "legend>Lines of text are" in again.text
+    assert browser.post(path, data={"pasted": pasted.upper(), "lines": "output"}).status_code == 303
+    (source,) = service.workspace.project("records").spec.seeds
+    assert (source.path, source.kind) == ("seeds/seeds.txt", "output")
 
 
 def test_json_that_is_pasted_is_read_as_json(service: Service) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
@@ -49,6 +52,21 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
         preview.preview(project, store)
     assert "✗ rejected" in page()
     assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
+
+
+def test_a_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: LoopbackTeacher, browse: Browse) -> None:
+    """It says of no candidate whether a gate rejects it."""
+    folder = write_project(workspace, "tiny", teacher.url)
+    with Store.open(url := Store.url_for(project := load(folder))) as store:
+        preview.preview(project, store)
+        receipt = store.receipts()[-1]
+    for row in receipt.facts["rows"]:
+        row.pop("rejected")
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as held, held:
+        held.execute("UPDATE receipts SET body = ?", [receipt.model_dump_json()])
+    page = browse(workspace).get("/p/tiny/setup")
+    assert page.status_code == 200, page.text
+    assert "at a cost that nobody knows" in page.text
 
 
 def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(

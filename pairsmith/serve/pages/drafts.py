@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import orjson
 from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import UploadFile
 
+from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.new_project import with_base, write_project
-from pairsmith.own_columns import language_of
+from pairsmith.own_columns import Column, language_of
 from pairsmith.own_encoding import as_utf8
 from pairsmith.own_file import SCHEMA, Guess, guess
 from pairsmith.own_records import schema_of
@@ -98,7 +100,8 @@ def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tup
         path.parent.mkdir()
         path.write_bytes(content)
         check_size_inside(path)
-        table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
+        with _or_lines(seeds[0], name):
+            table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
         if schema := _schema_of(table, wish):
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
         project = parse(text := _spec_of(path, table, slug, wish), folder)
@@ -207,11 +210,11 @@ def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     return PASTED, pasted.replace("\r\n", "\n").encode()
 
 
-def _as_it_shows(name: str, content: bytes, lines: str = "") -> tuple[str, bytes]:
+def _as_it_shows(name: str, content: bytes, lines: str) -> tuple[str, bytes]:
     """A file with the ending of what it holds: cells of a spreadsheet and JSON are pasted, and saved as `.txt` by
     Excel; by lines each would be an input with its own output in it. Of `lines` that somebody says it has, blank ones
     are left out."""
-    if Path(name).suffix.lower() not in (".txt", ".text"):
+    if Path(name).suffix.lower() != ".txt":
         return name, content
     text = content.decode("utf-8-sig", "replace")
     rows = [line for line in text.split("\n") if line.strip()]
@@ -224,12 +227,29 @@ def _as_it_shows(name: str, content: bytes, lines: str = "") -> tuple[str, bytes
 def _ending_of(text: str, rows: Sequence[str]) -> str:
     """`.jsonl` of objects, one a line, `.json` of a list of them, `.csv` of a table; empty for lines of text."""
     with suppress(ValueError):
-        if rows and all(isinstance(json.loads(row), dict) for row in rows):
+        if rows and all(isinstance(orjson.loads(row), dict) for row in rows):
             return ".jsonl"
     with suppress(ValueError):
-        if isinstance(whole := json.loads(text), list) and whole and all(isinstance(row, dict) for row in whole):
+        if isinstance(whole := orjson.loads(text), list) and whole and all(isinstance(row, dict) for row in whole):
             return ".json"
-    return ".csv" if is_table(text) else ""
+    return ".csv" if is_table(text, _names_a_column) else ""
+
+
+def _names_a_column(header: str) -> bool:
+    return any(Column("", header, (), 0).called(words) for words in (INPUT, OUTPUT, LABELS, HEAD))
+
+
+@contextmanager
+def _or_lines(sent: str, name: str) -> Iterator[None]:
+    """What is wrong with the table as which a text was taken, and that it may be said to be none."""
+    try:
+        yield
+    except InputError as error:
+        if sent == name:
+            raise
+        own = "If each line is an input, or an output, say so under Lines of text."
+        fix = " ".join(filter(None, (own, error.fix)))
+        raise InputError(error.what, where=error.where, why=error.why, fix=fix) from None
 
 
 def _plain_name(given: Path) -> str:
@@ -238,20 +258,23 @@ def _plain_name(given: Path) -> str:
     return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
-def keep_seeds(request: Request, caller: Caller, slug: str, name: str, given: bytes, encoding: str) -> None:
+def keep_seeds(
+    request: Request, caller: Caller, slug: str, sent: str, given: bytes, encoding: str, says: str = ""
+) -> None:
     """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
-    lines as what they were before. Raises InputError, Refusal."""
+    lines as what somebody `says` they are, else as what they were before. Raises InputError, Refusal."""
     workspace = state_of(request).workspace
-    name, content = _as_it_shows(name, as_utf8(given, name, encoding))
+    name, content = _as_it_shows(sent, as_utf8(given, sent, encoding), says)
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:
-        reads = guessed(content, name, spec.task.kind)
+        with _or_lines(sent, name):
+            reads = guessed(content, name, spec.task.kind)
     else:
         lines = any(
             source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
         )
-        reads = {"kind": "output" if lines else "input"}
+        reads = {"kind": says or ("output" if lines else "input")}
     add(request, caller, slug, content, name, reads["kind"], reads)
     now = workspace.project(slug).spec.seeds
     at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")

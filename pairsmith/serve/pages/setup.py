@@ -221,7 +221,7 @@ def _typed(project: Project, of_the_test: Mapping[int, str], step: str, form: Fo
     typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
     prices = {name: getattr(teacher, key) for name, key in PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
-    typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": ""}
+    typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": "", "lines": ""}
     typed |= {"max_usd": spec.budget.max_usd or ""}
     typed |= checks.fields(project)
     if form is not None:
@@ -327,7 +327,8 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Sent) 
             upload = upload_in(form)
             given = _given(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
             encoding = "" if upload else texts.get("encoding", "")  # chosen for the one before
-            keep_seeds(request, caller, project, *given, encoding)
+            says = texts["lines"] if texts.get("lines") in LINES else ""
+            keep_seeds(request, caller, project, *given, encoding, says)
             chosen.forget(request, caller)
         elif step == "columns":
             given_at, kind = texts.get("source", ""), texts.get("kind", "")

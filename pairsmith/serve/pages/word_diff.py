@@ -7,9 +7,9 @@ from difflib import SequenceMatcher
 
 from markupsafe import Markup, escape
 
-from curate.words import SPACED
+from curate.words import SIGNS, SPACED
 
-_WORDS = re.compile(rf"\s+|{SPACED}+|.", re.DOTALL)  # a letter, where a script has no blanks
+_WORDS = re.compile(rf"\s+|(?:{SPACED}|[{SIGNS}])+|.", re.DOTALL)  # a letter, where a script has no blanks
 _MOST = 4_000  # pieces; comparing takes their square
 
 
