@@ -34,7 +34,7 @@ _SIGNS = "„“”‚‘’«»–—…€°•·£§©®½¼¾²³×±ªº¿�
 # What a text in a Latin script mostly has, by language: charset-normalizer tells scripts apart, and takes one of these
 # encodings for another. Their letters together come first, since a file may be in several languages; where two
 # encodings have all of it, a language alone does: no one has õ with ö and á, as Hungarian in a wrong one would.
-_WEST: tuple[str, ...] = (
+_WEST = (
     "àâæçéèêëîïôœùûüÿ",
     "äöüß",
     "áéíñóúü",
@@ -43,8 +43,9 @@ _WEST: tuple[str, ...] = (
     "áéëïóöüèêà",
     "åäöé",
     "æøåé",
+    "áðéíóúýþæö",
+    "äõöü",
 )
-_WEST += ("áðéíóúýþæö", "äõöü")
 _LETTERS = {
     "cp1252": _WEST,
     "mac_roman": tuple(re.sub("[õðýþ]", "", letters) for letters in _WEST),
