@@ -159,7 +159,7 @@ def literals(*folders: str, calls: str) -> set[str]:
 
 def test_what_becomes_of_a_row_that_is_no_seed() -> None:
     """docs/seeds.md tells every word under which a row is not used, and every format and role."""
-    words = [named(cells[0])[0] for cells in table("seeds", "| word |")]
+    words = [named(cells[0])[0] for cells in table("seeds", "| reason |")]
     problems = literals("synth", calls="Fault") | {"duplicate", "personal"}
     assert sorted(words) == sorted(problems)
     formats = get_args(get_args(SeedSource.model_fields["format"].annotation)[0])
