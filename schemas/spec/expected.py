@@ -1,4 +1,4 @@
-"""What a value of the spec has to be, in words."""
+"""Descriptions of what a spec value must be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATTERNS = {
 }
 
 
-def expected(mistake: Mapping[str, Any]) -> str:
-    """`expected a table`, of an error of pydantic's; nothing where its own words will do."""
-    words = TYPES.get(mistake["type"]) or PATTERNS.get(mistake.get("ctx", {}).get("pattern", ""))
+def expected(error: Mapping[str, Any]) -> str:
+    """`expected a table`, for a pydantic error; empty where pydantic's own message is good enough."""
+    words = TYPES.get(error["type"]) or PATTERNS.get(error.get("ctx", {}).get("pattern", ""))
     return f"expected {words}" if words else ""

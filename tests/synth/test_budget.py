@@ -399,7 +399,7 @@ def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
 def test_a_cap_that_caps_nothing_is_refused(max_usd: Any, tmp_path: Path) -> None:
     """NaN compares with nothing, so every request passed it."""
     with (
-        pytest.raises(UsageError, match="caps nothing"),
+        pytest.raises(UsageError, match="is not a valid cap"),
         open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),
     ):
         pass
