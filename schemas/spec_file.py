@@ -155,7 +155,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
             raise SpecError(
                 f"'{key}' cannot be set to this.",
                 where=SPEC_NAME,
-                fix="A number names an entry that its list has; null stands alone, and takes a key out.",
+                fix="A number must name an existing list entry. null removes a key and must be the whole value.",
             ) from None
     lines = text.split("\n")
     for key, above in (notes or {}).items():
@@ -181,7 +181,7 @@ def _set_key(document: Any, key: str, value: Any) -> None:
     place: Any = int(last) if isinstance(table, list) else last
     if isinstance(table, list) and isinstance(table[place], dict) and value is not None:
         if not isinstance(value, dict):
-            raise ValueError("a table stays one")
+            raise ValueError("a table can only be replaced by a table")
         table[place].clear()
         table[place].update(value)
     elif value is not None:
@@ -205,7 +205,7 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
         if isinstance(table, list):
             name, last = ".".join(keys[:at]), len(table) - 1
             if not part.isdecimal() or int(part) > last:
-                there = f"entries 0 to {last}" if last >= 0 else "no entry"
+                there = f"entries 0 to {last}" if last >= 0 else "no entries"
                 raise SpecError(
                     f"--set {item}: '{name}' is a list with {there}.",
                     fix=f"Name one by its number, as in {name}.0, or set the whole list: {name}=[...].",

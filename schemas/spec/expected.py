@@ -17,10 +17,10 @@ PATTERNS = {
     r"^[a-z]{2}$": "the two letters of a language, such as pt",
     r"^[a-z0-9][a-z0-9-]*$": "lowercase letters, digits and hyphens, as in shop-replies",
     r"^[a-z0-9][a-z0-9_]*$": "lowercase letters, digits and underscores, as in wrong_tone",
-    r"^[a-z][a-z0-9_]{0,39}$": "at most 40 lowercase letters, digits and underscores, a letter first",
+    r"^[a-z][a-z0-9_]{0,39}$": "at most 40 lowercase letters, digits and underscores, starting with a letter",
     r"^[a-z0-9_]+$": "lowercase letters, digits and underscores, as in ends_well",
     r"^[A-Za-z0-9][A-Za-z0-9_-]*$": "letters, digits, underscores and hyphens, as in Shop-replies",
-    r"^\S(.*\S)?$": "a text on one line, without spaces around it",
+    r"^\S(.*\S)?$": "a single line of text without leading or trailing spaces",
     r"^https?://": "an address that begins with http:// or https://",
     r"^[\w.]+:\w+$": "module:function, as in checks:is_polite",
 }

@@ -109,8 +109,7 @@ class Store(Reading):
 
     @classmethod
     def open(cls, url: str, *, write: bool = True) -> Store:
-        """Open the store; with `write`, create it if it is missing. An older schema is upgraded, which takes the writer
-        lock.
+        """Open the store; with `write`, create it if missing. An older schema is upgraded, which takes the writer lock.
 
         A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. A store
         that cannot be written in its place is read from a copy in a temporary folder.
@@ -172,9 +171,8 @@ class Store(Reading):
     def append(self, *records: Record) -> Future[None]:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
-        A record that exists already is left unchanged, with these exceptions: a Candidate and a RowState replace the
-        earlier one of their slot, and a Seed its earlier reading, with its source and license. For Verdicts the latest
-        counts.
+        An existing record stays unchanged, except that a Candidate and a RowState replace the earlier one of their
+        slot, and a Seed its earlier reading, with its source and license. For Verdicts the latest counts.
         """
         return self._write().submit(records)
 
@@ -220,8 +218,7 @@ class Store(Reading):
         return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
     def active_seeds(self, but: Iterable[str] = ()) -> Sequence[Seed]:
-        """`seeds()` except those with the ids in `but`, read a page at a time on each iteration, for very many
-        seeds."""
+        """`seeds()` without the ids in `but`, read a page at a time on each iteration, for very many seeds."""
         return ActiveSeeds(self, but)
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
@@ -269,8 +266,7 @@ class Store(Reading):
         return restored_call(call, self._last_prefix[1])
 
     def costs(self) -> list[Cost]:
-        """The cost of the ledger by stage, teacher and prompt, including what is reserved for requests without an
-        answer."""
+        """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
         calls, held = queries()
         return costs_of(list(self._rows(calls)), list(self._rows(held)))
 
@@ -325,8 +321,7 @@ class Store(Reading):
         await self._write().submit_here(partial(store_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
-        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order in which the steps first judged
-        it."""
+        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order of each step's first."""
         c = tables.verdicts.c
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
         rows = self._rows(query) if pair_ids is None else self._in(query, c.pair_id, pair_ids)
@@ -367,8 +362,7 @@ class Store(Reading):
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
-        """The decisions of a curation in the order of the pool, with one page in memory at a time; `code` is the
-        reason's."""
+        """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
         wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
         return self._pages(RowState, tables.row_states, **wanted)
 

@@ -347,7 +347,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
         with reader._engine.begin() as connection:
             connection.execute(sa.delete(tables.origins))
-    with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is gone.*backup"):
+    with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is missing.*backup"):
         reader.pairs()
 
 
