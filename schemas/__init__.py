@@ -1,1 +1,1 @@
-"""The words every layer speaks: records, the spec file, errors, and the store that keeps records."""
+"""What all layers share: records, the spec file, errors, and the store that keeps records."""

@@ -1,4 +1,4 @@
-"""Async code from plain Python: scripts, notebooks and their cells, where a loop may run already."""
+"""Runs async code from plain Python: from scripts and notebooks, where an event loop may already be running."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run `coroutine` to its end on a private event loop in a thread of its own, and return what it returns.
+    """Run `coroutine` to completion on a private event loop in its own thread, and return its result.
 
-    Works whether or not a loop runs in the calling thread, which waits. Ctrl-C cancels the coroutine, waits until it
-    has cleaned up, and is raised. Raises UsageError where the private loop itself would wait for its own next turn.
+    It blocks the calling thread and works whether or not a loop is running there. Ctrl-C cancels the coroutine, waits
+    for its cleanup, and is raised. Raises UsageError if called from the private loop, which would wait for itself.
     """
     loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
     try:
@@ -34,13 +34,13 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     def give_up() -> None:
         for task in tasks:
             task.cancel()
-        if not tasks:  # Ctrl-C came before it had begun
+        if not tasks:  # Ctrl-C came before it started
             coroutine.close()
             ended.set()
 
     try:
         loop.call_soon_threadsafe(begin)
-        # In steps, because a signal that reaches another thread does not wake this one.
+        # In steps, because a signal delivered to another thread does not wake this one.
         while not ended.wait(0.2):
             pass
     except KeyboardInterrupt:
@@ -54,39 +54,39 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
 def _loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
-    except ImportError:  # it is not made for Windows
+    except ImportError:  # not available for Windows
         loop = asyncio.new_event_loop()
     else:
         loop = uvloop.new_event_loop()
-    threading.Thread(target=_forever, args=(loop,), name="pairsmith-loop", daemon=True).start()
+    threading.Thread(target=_run_forever, args=(loop,), name="pairsmith-loop", daemon=True).start()
     return loop
 
 
-def _forever(loop: asyncio.AbstractEventLoop) -> None:
-    """Run `loop` whatever comes: SystemExit in a task ends a loop, and who waits for the task would wait for ever."""
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    """Keep `loop` running: a SystemExit in a task stops the loop, and the caller waiting for that task would hang."""
     while True:
         with suppress(SystemExit, KeyboardInterrupt):
             loop.run_forever()
 
 
 def refuse_within() -> None:
-    """Raises UsageError on the private loop: who waits there for what it does would wait for ever."""
+    """Raise UsageError when called on the private loop, where waiting for its own result would block forever."""
     if asyncio._get_running_loop() is _loop():
         raise UsageError(
-            "a function that pairsmith is calling called pairsmith and would wait for itself for ever.",
-            fix="Call generate, curate and the like before, or in a plain function from texts to outputs, which has a "
-            "thread of its own.",
+            "a function called by pairsmith called pairsmith again and would wait for itself forever.",
+            fix="Call generate, curate and the like beforehand, or from a plain (not async) function from texts to "
+            "outputs, which runs in its own thread.",
         )
 
 
 def is_cancelled() -> bool:
-    """Whether the present task is asked to end: if not, a CancelledError in it is one of the code that it called."""
+    """Whether the current task is being cancelled. If not, a CancelledError in it comes from the code it called."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 async def together(work: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
-    """The results of all of `work`, in its order; where one raises, the others are cancelled and waited for."""
+    """The results of all of `work`, in order. If one raises, the others are cancelled and awaited."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))

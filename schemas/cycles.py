@@ -1,4 +1,4 @@
-"""Python's search for objects that hold each other, put off where very many are made and none of them do."""
+"""Makes Python's garbage collector run less often where many objects are created and none of them form cycles."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from threading import Lock
 
 _YOUNG = 50_000
 _lock = Lock()
-_before: list[tuple[int, int, int]] = []  # the thresholds when each block began that has not ended
+_before: list[tuple[int, int, int]] = []  # for each open block, the thresholds when it began
 
 
 @contextmanager
 def seldom_sought() -> Iterator[None]:
-    """A block, or the call of a function, in which the collector waits for 50,000 new objects, not for 700. Of blocks
-    that overlap, in whatever order they end, the last one puts back what was before the first.
+    """Raise the collector's threshold from 700 to 50,000 new objects for a block or a decorated function.
 
-    A row on its way is a hundred objects or more, which end without a cycle: at 700 all that are on their way are
-    looked through every few rows, which took a fifth of the CPU of a generated row.
+    Blocks may overlap and end in any order; the last one to end restores the original thresholds.
+
+    A row in flight is a hundred objects or more, none of them in a cycle. At a threshold of 700 all rows in flight are
+    scanned every few rows, which took a fifth of the CPU time of a generated row.
     """
     with _lock:
         young, *older = held = gc.get_threshold()
         _before.append(held)
-        gc.set_threshold(max(young, _YOUNG) if young else 0, *older)  # 0: somebody has switched it off
+        gc.set_threshold(max(young, _YOUNG) if young else 0, *older)  # 0: collection is disabled
     try:
         yield
     finally:

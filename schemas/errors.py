@@ -1,29 +1,29 @@
-"""The exceptions a person may see, each with its exit code.
+"""The exceptions shown to users, each with its exit code.
 
 The tree::
 
-    PairsmithError            1   anything below; never raised itself for a user's mistake
+    PairsmithError            1   base class; never raised itself for a user's mistake
      +-- UsageError           2   the command line asks for something impossible
-     +-- SpecError            3   pairsmith.toml is wrong: key, value or file
+     +-- SpecError            3   pairsmith.toml is wrong: a key, a value or a file
      +-- InputError           4   a seed file, a column or a row cannot be read
      |    +-- PromptError     4   a prompt template is wrong or is missing a variable
      +-- TeacherError         5   an endpoint cannot be used
-     |    +-- AuthError       5   it refuses the key
-     |    +-- Unreachable     5   nothing answers there
+     |    +-- AuthError       5   it rejects the key
+     |    +-- Unreachable     5   nothing answers at its address
      +-- StoreError           6   the project's store cannot be used
-     |    +-- StoreBusy       6   another process writes to it
-     |    +-- StoreFull       6   no space is left where it lies
-     +-- MissingDependency    7   an optional package or the weights cannot be had
+     |    +-- StoreBusy       6   another process is writing to it
+     |    +-- StoreFull       6   its disk is full
+     +-- MissingDependency    7   an optional package or the weights cannot be obtained
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
-     |    +-- Uncertified     8   every row that is left waits for people or for a certificate
+     |    +-- Uncertified     8   every remaining row waits for review or a certificate
      +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
-     +-- ReviewError         10   the review server cannot be made, started, reached or used
-     +-- BudgetReached       12   the cap on money is reached; what was answered is kept
-     +-- NotLicensed         16   rows have a license or terms that the spec does not let out
-     +-- Interrupted        130   Ctrl-C; what was finished is kept
+     +-- ReviewError         10   the review server cannot be created, started, reached or used
+     +-- BudgetReached       12   the spending cap is reached; received answers are kept
+     +-- NotLicensed         16   rows have a license or terms that the spec does not allow to be exported
+     +-- Interrupted        130   Ctrl-C; finished work is kept
 
-A message is built of up to four parts, in this order: what is wrong, where, why it would hurt, what to do.
-Nothing that a user's mistake causes leaks past this tree: the command line prints it and exits with its code.
+A message has up to four parts, in this order: what is wrong, where, why it matters, what to do. No exception caused by
+a user's mistake is outside this tree: the command line prints it and exits with its code.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from typing import Any
 
 
 class PairsmithError(Exception):
-    """An error a person can act on.
+    """An error that a user can act on.
 
-    `what` is a sentence that begins small, behind `error:` or `where`. `where` names the file, line, key or row. `why`
-    says what would go wrong if it were ignored. `fix` says what to do. Every part but `what` may be absent, but `fix`
-    rarely should be.
+    `what` starts in lower case, because it follows `error:` or `where`. `where` names the file, line, key or row. `why`
+    explains what would go wrong if the error were ignored. `fix` says what to do. Every part but `what` is optional,
+    but `fix` should rarely be omitted.
     """
 
     exit_code = 1
@@ -56,19 +56,19 @@ class UsageError(PairsmithError):
 
 
 class SpecError(PairsmithError):
-    """`pairsmith.toml` cannot be used: an unknown key, a wrong value, a file it names."""
+    """`pairsmith.toml` cannot be used: an unknown key, a wrong value, or a problem with a file it names."""
 
     exit_code = 3
 
 
 class InputError(PairsmithError):
-    """A file of seeds, exemplars or rows cannot be read as asked."""
+    """A file of seeds, exemplars or rows cannot be read as requested."""
 
     exit_code = 4
 
 
 class PromptError(InputError):
-    """A prompt template is malformed, or the variables do not match what it declares."""
+    """A prompt template is malformed, or the variables do not match those it declares."""
 
 
 class TeacherError(PairsmithError):
@@ -78,7 +78,7 @@ class TeacherError(PairsmithError):
 
 
 class AuthError(TeacherError):
-    """The endpoint refuses the key (HTTP 401 or 403), or the variable that should hold it is not set."""
+    """The endpoint rejects the key (HTTP 401 or 403), or the environment variable for the key is not set."""
 
 
 class Unreachable(TeacherError):
@@ -100,15 +100,15 @@ class StoreFull(StoreError):
 
 
 class MissingDependency(PairsmithError):
-    """A package of an extra is not installed, or weights cannot be fetched."""
+    """A package of an optional extra is not installed, or weights cannot be fetched."""
 
     exit_code = 7
 
 
 @contextmanager
 def needing(extra: str, who: str) -> Iterator[None]:
-    """Around imports of packages of an extra: MissingDependency where one is not installed, which `who` needs, as in
-    "the service needs"."""
+    """Wrap imports of packages from an optional extra. Raises MissingDependency if one is not installed; `who` begins
+    the message, as in "the service needs"."""
     try:
         yield
     except ModuleNotFoundError as missing:
@@ -117,29 +117,30 @@ def needing(extra: str, who: str) -> Iterator[None]:
 
 
 class NoWork(PairsmithError):
-    """A step that had work did none, so calling it a success would be a lie."""
+    """A step that had work did none, so it must not be reported as a success."""
 
     exit_code = 8
 
 
 class Uncertified(NoWork):
-    """Every row that is left waits for people or for a certificate, which the spec asks for."""
+    """Every remaining row waits for review or for the certificate that the spec requires."""
 
 
 class RowCountMismatch(PairsmithError):
-    """Rows in are not accepted + rejected + waiting + failed: a defect of pairsmith, never hidden."""
+    """The rows in are not accepted + rejected + waiting + failed. This is a defect of pairsmith and is always
+    reported."""
 
     exit_code = 9
 
 
 class ReviewError(PairsmithError):
-    """The Argilla server for human review cannot be made, started, reached or used."""
+    """The Argilla server for human review cannot be created, started, reached or used."""
 
     exit_code = 10
 
 
 class BudgetReached(PairsmithError):
-    """The next request, of at most `request_usd`, could cost more than the budget leaves. The run has ended in order:
+    """The next request, of at most `request_usd`, could cost more than the budget leaves. The run ended cleanly and
     every answer is kept."""
 
     exit_code = 12
@@ -147,37 +148,40 @@ class BudgetReached(PairsmithError):
 
 
 class NotLicensed(PairsmithError):
-    """Rows have a license or terms of a teacher that `[export]` does not let out."""
+    """Rows have a license or teacher terms that `[export]` does not allow to be exported."""
 
     exit_code = 16
 
 
 class Interrupted(PairsmithError):
-    """Stopped by a signal; the sentence says whether anything was kept."""
+    """Stopped by a signal; the message says whether anything was kept."""
 
     exit_code = 130
 
 
 def misused(errors: Sequence[Any], *, where: str | None = None, fix: str | None = None) -> UsageError:
-    """The first of pydantic's `errors` in what a person gave; its place is `where`, or else its own."""
+    """A UsageError for the first of pydantic's `errors`. `where` replaces the error's own location."""
     first = errors[0]
     place = ".".join(map(str, first["loc"])) if where is None else where
     return UsageError(f"{first['msg'].removeprefix('Value error, ')}.", where=place or None, fix=fix)
 
 
 def several(given: Any, name: str, of: str = "texts", one: str = "Write [text].") -> Any:
-    """`given`, if it is a list or the like. Raises UsageError for one text, which is a list of its letters (`one` says
-    what to do), and for a dict or a table, which is one of its names: in silence the wrong thing would be asked about,
-    or nothing be found."""
+    """Return `given` if it is a list or another iterable of `of`.
+
+    Raises UsageError for a single text, which would be iterated character by character (`one` says what to do), and for
+    a dict or a table, which would yield its keys or column names. Either would silently give wrong results or none.
+    """
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) and not hasattr(given, "columns"):
         return given
     fix = one if isinstance(given, str) else None
     if hasattr(given, "columns"):
-        fix = 'Give a column of it, as list(table["input"]), or two: list(zip(table["input"], table["output"])).'
+        fix = 'Pass one column, list(table["input"]), or two: list(zip(table["input"], table["output"])).'
     what = "one text" if isinstance(given, str) else f"of type {type(given).__name__}"
     raise UsageError(f"{name} is {what}, not a list of {of}.", fix=fix)
 
 
 def first_line(error: Exception | None) -> str:
-    """What a library says, for the inside of a sentence; the name of an error that says nothing."""
+    """The first line of a library's error message, to quote inside a message; the class name if the message is
+    empty."""
     return str(error).strip().partition("\n")[0][:200] or type(error).__name__

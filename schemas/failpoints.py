@@ -1,7 +1,7 @@
-"""Named moments at which a process may be killed, so that recovery is tested at the real places.
+"""Named points at which a process can be killed, so that recovery is tested at the places where it matters.
 
-`PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL as it passes `failpoint("received")` for the third time.
-Without the variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate,
+`PAIRSMITH_FAILPOINT=received:3` kills the process with SIGKILL when it passes `failpoint("received")` for the third
+time. Without the variable a call costs one comparison. The names: sent, received, committed, pair_written, mid_curate,
 mid_train, mid_push, mid_pull, mid_erase.
 """
 
@@ -15,12 +15,12 @@ _left = int(_nth or 1)
 
 
 def armed(name: str) -> bool:
-    """Whether the process is to end at the failpoint `name`, for who would have to arrange passing it."""
+    """Whether the failpoint `name` is set, for code that has to arrange that it is passed."""
     return name == _name
 
 
 def failpoint(name: str) -> None:
-    """Pass the failpoint `name`; the process ends here if the environment asked for it."""
+    """Pass the failpoint `name`; the process is killed here if the environment says so."""
     global _left
     if name == _name:
         _left -= 1

@@ -1,5 +1,5 @@
-"""Files and folders that are either the old ones or the new ones, whole, whenever a process or a machine stops; and
-what tells one file from another."""
+"""Atomic replacement of files and folders: after a crash of the process or the machine, either the old or the new
+version is there, complete. Also hashes and locks of files."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ from typing import IO, Any
 
 from schemas.errors import InputError
 
-# Between making a folder and locking it a process needs far less.
-_LEFT_BEHIND_S = 1.0
+# A process needs far less time between creating a folder and locking it.
+_ABANDONED_S = 1.0
 
 
-def refuse_no_text(path: Path) -> None:
-    """Raises InputError for a path with bytes that are no text: neither a store nor a receipt could name it."""
+def refuse_non_utf8_name(path: Path) -> None:
+    """Raise InputError for a path that is not valid UTF-8, because neither a store nor a receipt could hold it."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise InputError(
-            "its name is not UTF-8, as of a file from an old archive.",
+            "its name is not UTF-8, which happens with files from old archives.",
             where=os.fsencode(path).decode(errors="backslashreplace"),
-            fix="Rename it; if `ls` shows it as it should be, set LC_ALL=C.UTF-8 instead.",
+            fix="Rename it; or if `ls` shows its name correctly, set LC_ALL=C.UTF-8 instead.",
         ) from None
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """The SHA-256 of a file in hexadecimal."""
     with path.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def files_in(folder: Path) -> dict[str, Path]:
-    """Every file below a folder by its path there, in order."""
+    """Every file below a folder by its relative path, sorted."""
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a file, or of all files below a folder; 0 where there is nothing."""
+    """The size in bytes of a file, or of all files below a folder; 0 if it does not exist."""
     return sum(file.stat().st_size for file in ([path] if path.is_file() else files_in(path).values()))
 
 
 @contextmanager
 def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
-    """Give a path beside `path` to write a file to; at the end it is on the disk and stands in the place of `path`.
+    """Yield a temporary path beside `path` to write to; at the end the file is synced to disk and replaces `path`
+    atomically.
 
-    An error in the block, or a crash anywhere, leaves what was there. `mode` is the file's permissions from the start
-    (else those of any new file). Raises OSError.
+    An exception in the block, or a crash at any point, leaves the previous file. `mode` sets the file's permissions
+    from the start (default: those of any new file). Raises OSError.
     """
     partial = _beside(path, "partial")
     partial.unlink(missing_ok=True)
@@ -71,10 +72,10 @@ def replaced(path: Path, *, mode: int | None = None) -> Iterator[Path]:
 
 
 def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> None:
-    """Copy a folder, but for what lies directly in it under a name of `without`.
+    """Copy a folder, except for its direct children named in `without`.
 
-    The first file that cannot be written raises its own OSError, such as that the disk is full. `shutil.copytree` would
-    go on, and raise one without a number that nobody recognises.
+    The first file that cannot be written raises its own OSError, for example that the disk is full. `shutil.copytree`
+    would continue and then raise an error without an errno, which callers could not recognise.
     """
     target.mkdir(parents=True, exist_ok=True)
     for place in source.iterdir():
@@ -88,20 +89,20 @@ def copy_folder(source: Path, target: Path, *, without: Container[str] = ()) -> 
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder: give an empty one beside `path` to fill. A block that deletes it changes nothing.
+    """The same for a folder: yield an empty folder beside `path` to fill. If the block deletes it, nothing changes.
 
-    Linux and macOS exchange the two folders in one step. Elsewhere it takes two: a crash between them leaves the old
-    one aside as `.NAME.PID.old` and nothing under `path`; the next `replaced_folder` puts it back first.
+    Linux and macOS exchange the two folders in one step. Elsewhere it takes two steps: a crash between them leaves the
+    old folder as `.NAME.PID.old` and nothing under `path`, and the next `replaced_folder` first restores it.
 
     Raises OSError.
     """
     partial = _beside(path, "partial")
-    _tidy(path)
+    _clean_up(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     held = os.open(partial, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system has no locks
             fcntl.flock(held, fcntl.LOCK_EX)
         yield partial
         if not partial.exists():
@@ -111,20 +112,20 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         _sync(partial)
         if not path.exists():
             os.rename(partial, path)
-        elif not _exchanged(partial, path):
+        elif not _exchange(partial, path):
             os.rename(path, _beside(path, "old"))
             os.rename(partial, path)
         _sync(path.parent)
     finally:
-        # What is left there is what could not be finished, or the old folder.
+        # What remains there is an unfinished folder or the old one.
         shutil.rmtree(partial, ignore_errors=True)
         os.close(held)
-        _tidy(path)
+        _clean_up(path)
 
 
 @contextmanager
 def one_at_a_time(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold the file `lock`, which no two processes do at once. `waits` is called first where another one holds it."""
+    """Hold an exclusive lock on the file `lock`. `waits` is called first if another process holds it."""
     with lock.open("a") as held:
         if not locked(held):
             waits()
@@ -133,8 +134,11 @@ def one_at_a_time(lock: Path, waits: Callable[[], None] = lambda: None) -> Itera
 
 
 def locked(opened: IO[Any] | int, *, shared: bool = False) -> bool:
-    """Take the kernel's lock of an open file, with `shared` beside others that do; False if another process has it.
-    The kernel frees it when the process dies, however it dies. Raises OSError where the file system has no locks."""
+    """Take the kernel's lock on an open file without waiting; with `shared`, together with other shared holders. False
+    if another process has it.
+
+    The kernel frees the lock when the process dies, however it dies. Raises OSError if the file system has no locks.
+    """
     try:
         fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -143,8 +147,10 @@ def locked(opened: IO[Any] | int, *, shared: bool = False) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock of a file or a folder; nobody does where there is none. Of two who look
-    at once neither is taken for a holder. Raises OSError."""
+    """Whether a living process holds the lock of a file or a folder; False if the file does not exist.
+
+    Two processes that check at the same time do not see each other as holders. Raises OSError.
+    """
     try:
         opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -159,8 +165,8 @@ def _beside(path: Path, what: str) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.{what}")
 
 
-def _tidy(path: Path) -> None:
-    """Put back an old folder that has no successor, and delete those that have one and what a crash has left."""
+def _clean_up(path: Path) -> None:
+    """Restore an old folder without a successor, and delete old folders that have one and the leftovers of crashes."""
     for old in sorted(path.parent.glob(f".{path.name}.*.old")):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -168,12 +174,12 @@ def _tidy(path: Path) -> None:
             os.rename(old, path)
     for partial in path.parent.glob(f".{path.name}.*.partial"):
         with suppress(OSError):
-            if time.time() - partial.stat().st_mtime > _LEFT_BEHIND_S and not is_locked(partial):
+            if time.time() - partial.stat().st_mtime > _ABANDONED_S and not is_locked(partial):
                 shutil.rmtree(partial, ignore_errors=True)
 
 
-def _exchanged(first: Path, second: Path) -> bool:
-    """True if the two paths changed places, in one step; False where the system or the file system cannot do it."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap the two paths in one step; False if the system or the file system cannot do it."""
     names = os.fsencode(first), os.fsencode(second)
     libc = ctypes.CDLL(None)
     if sys.platform == "linux" and hasattr(libc, "renameat2"):

@@ -1,4 +1,4 @@
-"""A small table for notebooks: everything in it is escaped."""
+"""A small HTML table for notebooks; all content is escaped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CELL = 300  # characters
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """`title` above a table of `rows`; long texts are cut."""
+    """`title` above a table of `rows`; long texts are truncated."""
     lines = [f"<p>{escape(title)}</p>", "<table><thead><tr>"]
     lines += [f"<th>{escape(name)}</th>" for name in head]
     lines.append("</tr></thead><tbody>")

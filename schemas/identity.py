@@ -1,7 +1,6 @@
-"""Ids by content: what a record, a setting or a set of them is called, from what it holds.
+"""Content ids: names for records, settings and sets of them that are derived from their content.
 
-Two machines that make the same thing give it the same id. Every id has a frozen recipe, held by golden ids in the
-tests.
+The same content has the same id on every machine. Every id has a frozen recipe, which golden ids in the tests pin down.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def content_id(kind: str, parts: Any) -> str:
-    """32 hex digits naming `parts` (anything JSON can hold), separate for every `kind` of record.
+    """32 hex digits that identify `parts` (anything JSON can hold), distinct for every `kind` of record.
 
     Keys are sorted and floats written in their shortest form, so the id does not depend on the order of a dict.
     """
@@ -30,38 +29,38 @@ def content_id(kind: str, parts: Any) -> str:
 
 
 def lot(text: str) -> bytes:
-    """The lot of `text`, the same on every machine: in the order of their lots texts stand at random, and a further one
-    moves none of them."""
+    """A pseudo-random sort key for `text`, the same on every machine. Sorting by it gives a random order, and adding a
+    text does not change the order of the others."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def content_id_of_each(kind: str, parts: Iterable[Any]) -> str:
-    """`content_id(kind, list(parts))`, of a list that is too long for memory."""
-    return _streamed(orjson.dumps([kind])[:-1] + b",[", parts, b"]]")
+    """`content_id(kind, list(parts))` for a list that is too long for memory."""
+    return _streamed_id(orjson.dumps([kind])[:-1] + b",[", parts, b"]]")
 
 
 def content_id_of(kind: str, parts: Sequence[Any], last: Iterable[Any]) -> str:
-    """`content_id(kind, [*parts, list(last)])`, of a list that is too long for memory."""
-    return _streamed(orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)[:-2] + b",[", last, b"]]]")
+    """`content_id(kind, [*parts, list(last)])` for a list that is too long for memory."""
+    return _streamed_id(orjson.dumps([kind, parts], option=orjson.OPT_SORT_KEYS)[:-2] + b",[", last, b"]]]")
 
 
-def _streamed(before: bytes, parts: Iterable[Any], behind: bytes) -> str:
+def _streamed_id(before: bytes, parts: Iterable[Any], after: bytes) -> str:
     digest = hashlib.sha256(before)
     for number, part in enumerate(parts):
         digest.update((b"," if number else b"") + orjson.dumps(part, option=orjson.OPT_SORT_KEYS))
-    digest.update(behind)
+    digest.update(after)
     return digest.hexdigest()[:32]
 
 
 def added(default: Any = None, *, default_factory: Any = None, **limits: Any) -> Any:
-    """A field that joined its model after rows of it were stored: at its default it is left out of ids."""
+    """A field that was added after rows of its model had been stored; it is omitted from ids while it has its
+    default."""
     marked: Json = {"json_schema_extra": {"added": True}, **limits}
     return Field(default_factory=default_factory, **marked) if default_factory else Field(default=default, **marked)
 
 
 def identity(model: BaseModel) -> Json:
-    """The part of `model` that enters an id: its fields as JSON, without those that were added later and are not
-    used."""
+    """The part of `model` that enters an id: its fields as JSON, without added fields that have their default."""
     values, fields = model.__dict__, type(model).__pydantic_fields__
     unused = {name for name, default in _added(type(model)) if values[name] == default}
     nested = {name for name in fields if isinstance(values[name], BaseModel)} - unused
@@ -69,8 +68,8 @@ def identity(model: BaseModel) -> Json:
 
 
 def part(model: BaseModel) -> Json:
-    """`identity` of a part, which many models share, as the sampling of all pairs: worked out once, or given to `made`
-    as `_identity` by who knows it."""
+    """`identity` of a nested model that many models share, such as the sampling of all pairs. It is computed once and
+    cached, or passed to `made` as `_identity`."""
     kept = model.__dict__
     if (known := kept.get("_identity")) is None:
         known = kept["_identity"] = identity(model)
@@ -92,40 +91,42 @@ _FIELDS_SET: dict[frozenset[str], set[str]] = {}
 
 
 def changed_copy(model: M, changed: Json, *, deep: bool = False, **cached: Any) -> M:
-    """What pydantic's `model_copy` gives, without what was cached: it takes five times as long, and every answer needs
-    several. `cached` is what is known of the copy, as its id where nothing that enters it has changed."""
-    own, fields = deepcopy(model.__dict__) if deep else model.__dict__, model.__pydantic_fields__
-    if len(own) > len(fields):  # something was cached
-        own = {name: own[name] for name in fields}
+    """pydantic's `model_copy` without the cached properties, five times as fast; every answer needs several copies.
+
+    `cached` are known cached properties of the copy, for example the id if nothing that enters it has changed.
+    """
+    values, fields = deepcopy(model.__dict__) if deep else model.__dict__, model.__pydantic_fields__
+    if len(values) > len(fields):  # something was cached
+        values = {name: values[name] for name in fields}
     known = model.__pydantic_fields_set__
-    if not changed.keys() <= known:  # one set for all that have these fields: a set takes more than all the rest
+    if not changed.keys() <= known:  # share one set per combination: a set takes more memory than all the rest
         every = known | changed.keys()
         known = _FIELDS_SET.setdefault(frozenset(every), every)
-    return assembled(type(model), {**own, **changed, **cached}, known)
+    return assembled(type(model), {**values, **changed, **cached}, known)
 
 
 def made(kind: type[M], values: Json, **cached: Any) -> M:
-    """A model of values that we have made ourselves and that are right: nothing looks at them again, which takes twice
-    as long. What came from elsewhere is validated. `cached` is what is known of it, as its id."""
+    """A model built from trusted values without validation, which would take twice as long; external values must be
+    validated. `cached` are known cached properties, such as the id."""
     names = tuple(values)
-    if (known := _MADE.get((kind, names))) is None:
-        known = _MADE.setdefault((kind, names), _making(kind, names))
-    defaults, fresh, given = known
-    held = {**defaults, **values}  # in the order of the fields, in which they are written
-    for name, default in fresh:
+    if (known := _PLANS.get((kind, names))) is None:
+        known = _PLANS.setdefault((kind, names), _plan_construction(kind, names))
+    defaults, factories, given = known
+    held = {**defaults, **values}  # in field order, which is the order of serialisation
+    for name, default in factories:
         held[name] = default()
     if cached:
         held |= cached
     return assembled(kind, held, given)
 
 
-# What pydantic's own `model_construct` sets by name, at a third of the time.
+# The slots that pydantic's `model_construct` sets by name; setting them directly takes a third of the time.
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 _set_values, _set_given, _set_extra, _set_private = (vars(BaseModel)[name].__set__ for name in _SLOTS)
 
 
 def assembled(kind: type[M], values: Json, given: set[str]) -> M:
-    """A model of all its values in the order of its fields, and what is cached, as they are; `given` are the fields
+    """A model with the given values, in field order and including cached properties, unchanged; `given` are the fields
     that count as set."""
     model = object.__new__(kind)
     _set_values(model, values)
@@ -135,16 +136,16 @@ def assembled(kind: type[M], values: Json, given: set[str]) -> M:
     return model
 
 
-Making = tuple[Json, Sequence[tuple[str, Callable[[], Any]]], set[str]]
-_MADE: dict[tuple[type[BaseModel], tuple[str, ...]], Making] = {}
+ConstructionPlan = tuple[Json, Sequence[tuple[str, Callable[[], Any]]], set[str]]
+_PLANS: dict[tuple[type[BaseModel], tuple[str, ...]], ConstructionPlan] = {}
 
 
-def _making(kind: type[BaseModel], names: tuple[str, ...]) -> Making:
-    """What `made` needs for values of these names: each field in its order, with its default where that is a value;
-    what makes the others' that are not given; and one set for all that are given."""
+def _plan_construction(kind: type[BaseModel], names: tuple[str, ...]) -> ConstructionPlan:
+    """What `made` needs for values with these names: each field in order with its plain default, the default factories
+    of the fields not given, and one shared set of the given names."""
     fields = kind.model_fields.items()
-    fresh = [(name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory]
-    return {name: f.default for name, f in fields}, [one for one in fresh if one[0] not in names], set(names)
+    factories = [(name, cast("Callable[[], Any]", f.default_factory)) for name, f in fields if f.default_factory]
+    return {name: f.default for name, f in fields}, [one for one in factories if one[0] not in names], set(names)
 
 
 def now() -> datetime:

@@ -1,7 +1,7 @@
-"""The kinds of task, a row each: what a model may learn, and the defaults that fit it.
+"""The kinds of task: what a model can learn, and the spec defaults that suit each kind.
 
-A spec names its kind (`[task] kind`). What it does not set itself is taken from the kind's row, and what that row does
-not name is as `schemas.spec` says, which is written for rewriting. docs/tasks.md shows this table.
+A spec names its kind (`[task] kind`). A key that the spec does not set is taken from the kind's `defaults`; otherwise
+the defaults of `schemas.spec` apply, which are written for rewriting. docs/tasks.md shows this table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ DuplicateRule = Literal["input and output near", "input near", "both exact"]
 class TaskKind:
     """A kind of task.
 
-    `needs` is the key of `[task]` that says what its outputs are; no other kind takes it. `duplicate` says which rows
-    are one, and `flag` which rows that stay are worth a look all the same. `outputs_recur`: different inputs have one
-    output by nature (a label, a stock reply), so a test reference in training is no contamination. `input` and
-    `output` are what a report calls the two sides. `defaults` maps dotted keys of the spec to values.
+    `needs` is the key of `[task]` that defines its outputs; no other kind accepts it. `duplicate` is the rule for which
+    rows are duplicates; `flag` is the flag for rows that are kept but worth a look. `outputs_recur`: different inputs
+    naturally share an output (a label, a stock reply), so a test reference in the training data is not contamination.
+    `input` and `output` are what a report calls the two sides. `defaults` maps dotted spec keys to values.
     """
 
     about: str
@@ -48,19 +48,19 @@ _OF_STYLE = ("off_style", "too_long", "too_short", "bad_language")
 
 
 def _reasons(*names: str) -> dict[str, list[str]]:
-    """What a reviewer may say is wrong with an output of the kind."""
+    """The reasons that a reviewer can give for a bad output of this kind."""
     return {"review.reasons": list(names)}
 
 
-# One answer, and no chance in it: there is nothing to choose among equals.
+# A single answer without random sampling: there is nothing to choose from.
 _ONE_ANSWER = {
     "generate.forward.n": 1,
     "generate.forward.sampling": {"temperature": 0.0, "max_tokens": 1024},
     "curate.score.model": "none",
 }
-# What a rewrite says and another kind does not: what is lost, turned round or added is another thing there.
+# Gates that compare output and input as for a rewrite; what is lost, reversed or added differs for other kinds.
 _COMPARED = ("answered", "lost_content", "invented", "invented_name", "swapped", "limits")
-# A label and a record have gates of their own for what they may hold.
+# Gates for free text; labels and records have their own gates for their content.
 _OF_TEXTS = (*_COMPARED, "repetition", "echo", "preamble", "cut", "fenced", "language", "mixed_language", "contacts")
 _INVERTED = {
     "generate.backward.prompt": "invert",
@@ -163,10 +163,10 @@ KINDS: Mapping[KindName, TaskKind] = {
 
 
 def with_defaults(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A parsed spec with the defaults of its kind wherever it sets nothing itself; `raw` stays as it is.
+    """A parsed spec with the defaults of its kind wherever it sets nothing itself; `raw` is not modified.
 
-    What the spec set to a value (`length = false`) or to a section is left alone, and so is a `sampling`, which stands
-    for a whole.
+    Where the spec sets a value (`length = false`) in place of a section, it is left alone. So is a `sampling`, which is
+    only used as a whole.
     """
     filled = dict(raw)
     task = filled.get("task")

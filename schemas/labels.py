@@ -1,4 +1,4 @@
-"""Reading a label as people and models write it: in any case, in quotation marks, with a dot behind it."""
+"""Recognises a label as people and models write it: in any case, in quotation marks, with a full stop at the end."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ _AROUND = " \t\r\n.,;:!?*_`'\"()[]\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u30
 
 
 def folded_label(text: str) -> str:
-    """What of a label tells it from another: its words, without case, runs of blanks, and what stands around them.
+    """The part of a label that distinguishes it from others: its words, without case, repeated spaces, and surrounding
+    punctuation.
 
-    A label of nothing but such marks stays as it is.
+    A label of nothing but punctuation is unchanged.
     """
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return folded.strip(_AROUND) or folded
 
 
 def label_in(labels: Iterable[str], text: str) -> str | None:
-    """The label that `text` spells, or None; exactly as it is written in the list. In Turkish and in Azerbaijani I is
-    the capital of a dotless i, and most programs take it for that of the other: both are read."""
+    """The label that `text` spells, exactly as it is written in the list, or None.
+
+    In Turkish and Azerbaijani, I is the capital of a dotless i, but most programs treat it as that of a dotted one;
+    both readings are tried.
+    """
     known = _known(tuple(labels))
     return next((known[spelling] for spelling in _spellings(text) if spelling in known), None)
 
 
 def different_labels(texts: Iterable[str]) -> list[str]:
-    """The labels that texts spell, sorted; of those that differ in case or punctuation alone, the most frequent."""
+    """The labels that the texts spell, sorted; of spellings that differ only in case or punctuation, the most
+    frequent."""
     known, times = dict[str, str](), Counter(texts)
     for text in sorted(times, key=lambda text: (-times[text], text)):
         spellings = _spellings(text)
@@ -43,6 +48,7 @@ def _known(labels: tuple[str, ...]) -> dict[str, str]:
 
 
 def _spellings(text: str) -> tuple[str, str]:
-    """Without case as other languages and as Turkish have it; what Python makes of a dotted capital is an i."""
+    """The folded label under the usual case rules and under the Turkish ones. Python lower-cases a dotted capital I to
+    an i with a combining dot, which is reduced to i."""
     turkish = text.replace("I", "\u0131").replace("\u0130", "i")
     return folded_label(text).replace("i\u0307", "i"), folded_label(turkish).replace("i\u0307", "i")

@@ -1,6 +1,6 @@
-"""Money: what requests cost, what is held for requests whose outcome nobody knows, and how a sum is told.
+"""Money: what requests cost, what is reserved for requests with an unknown outcome, and how an amount is shown.
 
-An unknown cost is None and is shown as "unknown", never as nothing: only what a price of 0 was given for is free.
+An unknown cost is None and is shown as "unknown", never as zero; only a request with a stated price of 0 is free.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from schemas.wording import counted
 
 
 class Hold(Record):
-    """Money set aside for one request before it is sent: the most that it can cost in US dollars, None if no price is
-    known. It stays `open` until the cost is known, so also where the answer was lost after it may have been paid for.
-    Without a cap one stands for all `requests` that are on the wire: a process that is killed leaves it open.
+    """Money reserved for one request before it is sent: the most that it can cost in US dollars, None if no price is
+    known. It stays `open` until the cost is known, including when the answer was lost after it may have been charged.
+
+    Without a cap, one hold covers all `requests` in flight; a process that is killed leaves it open.
     """
 
     id: str
@@ -32,10 +33,10 @@ class Hold(Record):
 
 
 class Cost(Record):
-    """What the requests of one stage to one teacher with one prompt cost; of a sum, the three names are empty.
+    """What the requests of one stage to one teacher with one prompt cost; in a sum, these three names are empty.
 
-    `usd` is the known part in US dollars, `unpriced` how many requests have no known cost beside it. `reserved` is
-    held for requests whose outcome is unknown, `lost` how many those are. `prices` says where the prices are from.
+    `usd` is the known part in US dollars, `unpriced` the number of requests without a known cost. `reserved` is held
+    for requests whose outcome is unknown, and `lost` is their number. `prices` is the source of the prices.
     """
 
     stage: str = ""
@@ -51,12 +52,12 @@ class Cost(Record):
 
     @property
     def total(self) -> float | None:
-        """US dollars, None where any part is unknown."""
+        """US dollars; None where any part is unknown."""
         return None if self.unpriced or self.lost else self.usd
 
     @classmethod
     def read(cls, fields: Json) -> Cost:
-        """The cost in what `as_json` gave."""
+        """The inverse of `as_json`."""
         usage = Usage(**{name: fields.get(name, 0) for name in Usage.model_fields})
         names = {name: fields.get(name, "") for name in ("stage", "teacher", "prompt", "prices")}
         return cls(
@@ -70,8 +71,10 @@ class Cost(Record):
         )
 
     def as_json(self) -> Json:
-        """For a program: `usd` is null where any part of it is unknown, `usd_known` is what is known. Thinking tokens
-        are told where they were counted: the ledger's sums, which a store keeps, do not hold them apart."""
+        """For programs: `usd` is null where any part of it is unknown, `usd_known` is the known part.
+
+        Thinking tokens are included only where they were counted; the ledger's sums in a store do not separate them.
+        """
         named = {name: value for name in ("stage", "teacher", "prompt", "prices") if (value := getattr(self, name))}
         uncounted = {"reasoning_tokens"} if not self.usage.reasoning_tokens else None
         return {
@@ -87,13 +90,13 @@ class Cost(Record):
 
 
 def summed(usages: Iterable[Usage]) -> Usage:
-    """The tokens of all of them."""
+    """The sum of token usages."""
     listed = list(usages)
     return Usage(**{name: sum(getattr(usage, name) for usage in listed) for name in Usage.model_fields})
 
 
 def total(costs: Iterable[Cost]) -> Cost:
-    """All of them in one."""
+    """The sum of costs."""
     listed = list(costs)
     numbers = ("requests", "usd", "unpriced", "reserved", "lost")
     sums = {name: sum(getattr(cost, name) for cost in listed) for name in numbers}
@@ -101,12 +104,12 @@ def total(costs: Iterable[Cost]) -> Cost:
 
 
 def per_row(cost: Cost, rows: int) -> float | None:
-    """US dollars for each of `rows`; None without a row, and where any part of the cost is unknown."""
+    """US dollars per row; None if there are no rows or if any part of the cost is unknown."""
     return None if cost.total is None or not rows else cost.total / rows
 
 
 def dollars(usd: float | None) -> str:
-    """An amount for a person: small ones with the digits that say something, nothing as "free", None as "unknown"."""
+    """An amount for users: small amounts with their significant digits, zero as "free", None as "cost unknown"."""
     if usd is None:
         return "cost unknown"
     if usd == 0:
@@ -117,13 +120,13 @@ def dollars(usd: float | None) -> str:
 
 
 def rounded_up(usd: float) -> str:
-    """An amount that is enough, for a cap: `dollars` may show less than it is."""
+    """An amount rounded up, for use as a cap; `dollars` may round down."""
     digits = 2 if usd >= 1 else max(4, 1 - math.floor(math.log10(usd)))
     return f"${math.ceil(usd * 10**digits - 1e-9) / 10**digits:,.{digits}f}"
 
 
 def told(cost: Cost) -> str:
-    """The cost in words: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
+    """A cost for users: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
     words = []
     if cost.unpriced:
         words.append(f"{counted(cost.unpriced, 'request', 'requests')} of unknown cost")

@@ -1,25 +1,24 @@
-"""Ids with a small number each, for tables that hold a row of every one of very many."""
+"""Compact maps and lists of ids, for tables with an entry for each of very many rows."""
 
 from __future__ import annotations
 
 import hashlib
 from array import array
 
-_FIRST = 1 << 10  # places that a table begins with
+_FIRST = 1 << 10  # initial number of table slots
 _ID = 16  # bytes
 
 
 class Numbered:
-    """id -> a whole number below 2**32, as a dict of them: 23 to 35 bytes a row, where a dict takes 200.
+    """A map from id to an integer below 2**32, like a dict but with 23 to 35 bytes per row, where a dict takes 200.
 
-    Ids are hashes of 32 hex digits and lie one behind the other, in the order in which they came. Their own bits say
-    where in a table it stands which of them it is, and the next free place is taken where that is another's. Any other
-    text is hashed first.
+    Ids are hashes of 32 hex digits, stored one after the other in order of insertion. An open-addressing hash table
+    with linear probing, indexed by the ids' own bits, holds each id's ordinal. Any other text is hashed first.
     """
 
     def __init__(self) -> None:
-        self._ids, self._numbers = bytearray(), array("B")  # a byte each, as long as that holds all of them
-        self._table = _zeros(_FIRST)  # the place of an id among them, and one: 0 is nobody's
+        self._ids, self._numbers = bytearray(), array("B")  # one byte each until a number exceeds 255
+        self._table = _zeros(_FIRST)  # slot -> the id's ordinal + 1; 0 is empty
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -28,10 +27,10 @@ class Numbered:
         return isinstance(id_, str) and self.get(id_) is not None
 
     def get(self, id_: str) -> int | None:
-        """The number of an id, None without one."""
+        """The number of an id, None if it is not in the map."""
         if not self._numbers:
             return None
-        nth = self._table[self._place(_bytes(id_))]
+        nth = self._table[self._find_slot(_bytes(id_))]
         return self._numbers[nth - 1] if nth else None
 
     def __getitem__(self, id_: str) -> int:
@@ -41,7 +40,7 @@ class Numbered:
 
     def __setitem__(self, id_: str, number: int) -> None:
         held = _bytes(id_)
-        place = self._place(held)
+        place = self._find_slot(held)
         if not (nth := self._table[place]):
             self._append(place, held, number)
         else:
@@ -49,9 +48,9 @@ class Numbered:
             self._numbers[nth - 1] = number
 
     def setdefault(self, id_: str, number: int) -> int:
-        """The number of an id, which is this one if it had none."""
+        """The number of an id, which is set to `number` if it had none."""
         held = _bytes(id_)
-        place = self._place(held)
+        place = self._find_slot(held)
         if nth := self._table[place]:
             return self._numbers[nth - 1]
         self._append(place, held, number)
@@ -69,8 +68,8 @@ class Numbered:
         if number > 255 and self._numbers.typecode == "B":
             self._numbers = array("I", self._numbers)
 
-    def _place(self, id_: bytes) -> int:
-        """Where in the table an id stands, or would."""
+    def _find_slot(self, id_: bytes) -> int:
+        """The table slot of an id, or the one where it would be inserted."""
         ids, table, last = self._ids, self._table, len(self._table) - 1
         place = int.from_bytes(id_[:8]) & last
         while (nth := table[place]) and ids[_ID * (nth - 1) : _ID * nth] != id_:
@@ -79,7 +78,7 @@ class Numbered:
 
     def _grow(self) -> None:
         ids, places = self._ids, 2 * len(self._table)
-        self._table = _zeros(0)  # the old one goes before the new one comes
+        self._table = _zeros(0)  # free the old table before allocating the new one
         self._table = table = _zeros(places)
         for nth in range(len(self)):
             place = int.from_bytes(ids[_ID * nth : _ID * nth + 8]) & (places - 1)
@@ -102,13 +101,13 @@ def _bytes(id_: str) -> bytes:
 
 
 class Ids:
-    """A list of ids, and of None where there is none: 16 bytes each, as long as they are hashes."""
+    """A list of ids or None; 16 bytes per entry, as long as the ids are hashes."""
 
     def __init__(self) -> None:
         self._held, self._others = bytearray(), dict[int, str | None]()
 
     def append(self, id_: str | None) -> None:
-        """Put one more behind the others."""
+        """Add one at the end."""
         held = _bytes(id_ or "")
         if held.hex() != id_:
             self._others[len(self)] = id_

@@ -1,7 +1,6 @@
-"""Keys and values of the spec that were renamed: they load as before, and a sentence names the new one.
+"""Spec keys and values that were renamed. The old names still load, and a notice gives the new name.
 
-A path names tables and keys from the top; `*` stands for every entry of a list. A new row is all that another rename
-needs.
+A path names tables and keys from the top; `*` stands for every entry of a list. Another rename only needs a new row.
 """
 
 from __future__ import annotations
@@ -26,56 +25,58 @@ VALUES: tuple[tuple[str, str, str], ...] = (
 
 
 def renamed(raw: dict[str, Any]) -> list[str]:
-    """Bring `raw`, a parsed spec, up to date in place; a sentence for each renamed key or value that it holds.
+    """Bring `raw`, a parsed spec, up to date in place; return a notice for each renamed key or value in it.
 
-    Where old and new name both stand, the old one is left, so that it is refused as an unknown key.
+    Where both the old and the new name are set, the old one is left, so that it is rejected as an unknown key.
     """
-    sentences: dict[str, None] = {}
+    notices: dict[str, None] = {}
     for path, new in KEYS:
-        *above, old = path.split(".")
-        for table in _tables(raw, above):
+        *parents, old = path.split(".")
+        for table in _tables(raw, parents):
             if old in table and new not in table:
                 table[new] = table.pop(old)
-                sentences[_sentence(path, new)] = None
+                notices[_rename_notice(path, new)] = None
     for path, old, new in VALUES:
-        *above, key = path.split(".")
-        for table in _tables(raw, above):
+        *parents, key = path.split(".")
+        for table in _tables(raw, parents):
             if table.get(key) == old:
                 table[key] = new
-                sentences[f'\'{_shown(path)} = "{old}"\' is written "{new}" now; the old word still works.'] = None
-    return list(sentences)
+                notices[f'\'{_display_path(path)} = "{old}"\' is now written "{new}"; the old value still works.'] = (
+                    None
+                )
+    return list(notices)
 
 
 def renamed_path(keys: Sequence[str]) -> tuple[str, ...]:
-    """The dotted path of a key, with old names in it as they are called now."""
-    now = list(keys)
+    """The parts of a dotted key, with old names replaced by current ones."""
+    current_keys = list(keys)
     for path, new in KEYS:
         parts = path.split(".")
         if len(keys) >= len(parts) and all(part in ("*", own) for part, own in zip(parts, keys, strict=False)):
-            now[len(parts) - 1] = new
-    return tuple(now)
+            current_keys[len(parts) - 1] = new
+    return tuple(current_keys)
 
 
 def current(key: str) -> str:
-    """`renamed_path` of a dotted key. Receipts and `--set` may hold the old name."""
+    """`renamed_path` for a dotted key. Receipts and `--set` may hold the old name."""
     return ".".join(renamed_path(key.split(".")))
 
 
-def set_by_old_name(keys: Collection[str]) -> list[str]:
-    """A sentence for each of the dotted `keys` that has another name now."""
-    return [_sentence(path, new) for path, new in KEYS if path in keys]
+def old_name_notices(keys: Collection[str]) -> list[str]:
+    """A notice for each of the dotted `keys` that has been renamed."""
+    return [_rename_notice(path, new) for path, new in KEYS if path in keys]
 
 
-def _sentence(path: str, new: str) -> str:
-    return f"'{_shown(path)}' is called '{new}' now; the old name still works."
+def _rename_notice(path: str, new: str) -> str:
+    return f"'{_display_path(path)}' is now called '{new}'; the old name still works."
 
 
-def _shown(path: str) -> str:
+def _display_path(path: str) -> str:
     return path.replace(".*", "")
 
 
 def _tables(node: Any, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Every table that `parts` lead to."""
+    """Every table that `parts` leads to."""
     if not parts:
         if isinstance(node, dict):
             yield node

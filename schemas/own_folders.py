@@ -1,9 +1,10 @@
-"""Makes `schemas`, `prompts`, `synth`, `curate` and `train` mean our folders, whatever lies in the folder of the user.
+"""Makes the names `schemas`, `prompts`, `synth`, `curate` and `train` refer to our packages, whatever the user's folder
+contains.
 
-`python -m` puts the working directory first on the path, so a `train.py` or a `click.py` in it would be taken for ours.
-So does a notebook. What runs first, the command line or the first of our packages that is imported, runs this file by
-its place, so that no other `schemas` can stand in for it. Only a file of the name that is imported first is beyond
-help: Python has taken it before any line of ours runs.
+`python -m` puts the working directory first on the path, so a `train.py` or a `click.py` there would shadow ours. A
+notebook does the same. The first code to run (the command line, or whichever of our packages is imported first) runs
+this file by path, so that no other `schemas` can take its place. One case cannot be handled: a user's file with the
+name of the package that is imported first, because Python has already loaded it before any of our code runs.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ LAYERS = ("schemas", "prompts", "synth", "curate", "train")
 
 
 def ours_first() -> None:
-    """For the command line: `bind_ours`, after the working directory was dropped from the import path.
+    """For the command line: remove the working directory from the import path, then call `bind_ours`.
 
-    It stays on the path if it is where pairsmith itself lies.
+    The directory stays on the path if pairsmith itself is installed there.
     """
     try:
         here = os.path.realpath(os.getcwd())
-    except FileNotFoundError:  # the working directory was removed under us
+    except FileNotFoundError:  # the working directory has been deleted
         here = _ROOT
     if here != os.path.realpath(_ROOT):
         sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != here]
@@ -34,9 +35,9 @@ def ours_first() -> None:
 
 
 def bind_ours() -> None:
-    """Bind our five packages to the folders beside this one, whatever the path says.
+    """Bind our five packages to the folders beside this one, regardless of the import path.
 
-    They are bound lazily: nothing in them runs before it is used, and everything in them is then found through the
+    They are bound lazily: nothing in them runs before its first use, and their submodules are then found through the
     package, not through the path.
     """
     for name in LAYERS:
@@ -48,15 +49,17 @@ def bind_ours() -> None:
         spec.loader.exec_module(module)
 
 
-def door(package: str, rooms: Mapping[str, str]) -> Callable[[str], object]:
-    """`bind_ours`, and the `__getattr__` of a package whose names are imported from their `rooms` when they are first
-    used. A room that is called as the package and the name is itself what is meant."""
+def door(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+    """Call `bind_ours`, and return a `__getattr__` for `package` that imports each name from its module on first use.
+
+    `modules` maps names to modules. A module whose full name is the package and the name is itself the attribute.
+    """
     bind_ours()
 
-    def opened(name: str) -> object:
-        if name not in rooms:
+    def get_attribute(name: str) -> object:
+        if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        room = import_module(rooms[name])
-        return room if rooms[name] == f"{package}.{name}" else getattr(room, name)
+        loaded = import_module(modules[name])
+        return loaded if modules[name] == f"{package}.{name}" else getattr(loaded, name)
 
-    return opened
+    return get_attribute

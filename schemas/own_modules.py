@@ -1,4 +1,4 @@
-"""Loads a Python file beside the spec, which `module:name` names: gates, checks and pydantic models of a user's own."""
+"""Loads a Python file beside the spec, named as `module:name`: a user's own gates, checks and pydantic models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.own_output import own_output
 
 
 class OwnName(NamedTuple):
-    """`module:name`: a Python file beside the spec, and what in it is meant."""
+    """`module:name`: a Python file beside the spec, and a name defined in it."""
 
     module: str
     name: str
@@ -25,44 +25,44 @@ class OwnName(NamedTuple):
         return cls(module, name)
 
     def file(self, folder: Path) -> Path | None:
-        """Where the module's source is; None where it is not."""
+        """The path of the module's source; None if there is no such file."""
         stem = folder.joinpath(*self.module.split("."))
         return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
 
-class OwnModule(NamedTuple):
-    """A file of the user, its content, and what it defines."""
+class UserModule(NamedTuple):
+    """A user's Python file: its path, its source, and the loaded module."""
 
     path: Path
     source: bytes
     module: ModuleType
 
 
-def module_beside(name: str, folder: Path, key: str) -> OwnModule:
-    """The module of `module:name` in `folder`; `key` is the key of the spec that names it.
+def module_beside(name: str, folder: Path, key: str) -> UserModule:
+    """Load the module of `module:name` from `folder`; `key` is the spec key that names it.
 
-    The file is loaded from its place under a name of its own: a `train.py` there never stands in for ours, nor for a
-    file of the same name in another project. For what it imports itself, the folder is appended to `sys.path`, never
-    prepended. Raises SpecError if there is no such file or it cannot be run.
+    The file is loaded by its path under a unique module name, so a user's `train.py` never shadows ours, or a file of
+    the same name in another project. For the file's own imports the folder is appended to `sys.path`, never prepended.
+    Raises SpecError if the file does not exist or cannot be run.
     """
-    own, key = OwnName.read(name), f"'{key}': {name}"
-    path = own.file(folder)
+    reference, key = OwnName.read(name), f"'{key}': {name}"
+    path = reference.file(folder)
     if path is None:
-        there = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
-        fix = f"Write {'/'.join(own.module.split('.'))}.py there. Modules there now: {there}."
-        named = OwnName(own.module.removesuffix(".py"), own.name)  # a dot leads into a folder
-        if named != own and named.file(folder):
-            fix = f"Did you mean '{':'.join(named)}'? A file is named without its ending."
-        raise SpecError(f"{key}: there is no module '{own.module}' beside the spec.", where=str(folder), fix=fix)
+        available = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
+        fix = f"Write {'/'.join(reference.module.split('.'))}.py there. Modules there now: {available}."
+        named = OwnName(reference.module.removesuffix(".py"), reference.name)  # a dot means a subfolder
+        if named != reference and named.file(folder):
+            fix = f"Did you mean '{':'.join(named)}'? Write the file's name without .py."
+        raise SpecError(f"{key}: there is no module '{reference.module}' beside the spec.", where=str(folder), fix=fix)
     try:
         source = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{key}: the file cannot be read: {error.strerror}.", where=str(path)) from None
-    return OwnModule(path, source, _loaded(path, source, folder, key))
+    return UserModule(path, source, _load(path, source, folder, key))
 
 
-def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
-    """The module made of `source`, once for each place and content."""
+def _load(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
+    """The module built from `source`, cached by path and content."""
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.append(place)
@@ -75,13 +75,13 @@ def _loaded(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
-        # Not through the loader: it would write a cache beside the spec, which goes by whole seconds.
+        # Not through the loader: it would write a bytecode cache beside the spec, which is checked by whole seconds.
         with own_output():
             exec(compile(source, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise SpecError(
-            f"{key}: the file cannot be run: {type(error).__name__}: {error}.", where=f"{path}{line}", fix="Mend it."
+            f"{key}: the file cannot be run: {type(error).__name__}: {error}.", where=f"{path}{line}", fix="Fix it."
         ) from None
     return module

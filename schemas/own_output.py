@@ -1,4 +1,4 @@
-"""What code of the user's own prints goes to standard error: what programs read on standard output is ours."""
+"""Sends what user code prints to standard error, because programs parse our standard output."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TextIO, cast
 
-_is_own: ContextVar[bool] = ContextVar("is_own", default=False)
+_in_user_code: ContextVar[bool] = ContextVar("is_own", default=False)
 _lock = threading.Lock()
-_left: list[TextIO] = []
-"""What own code has put in the place of standard output: going, it would close the stream that it stands on."""
+_replacements: list[TextIO] = []
+"""Replacements of standard output left behind by user code. They are kept alive because destroying one would close the
+underlying stream."""
 
 
-class _Sorted:
-    """Standard output, which for the user's own code is standard error."""
+class _OutputRouter:
+    """Standard output for our code, standard error for user code."""
 
     def __init__(self, ours: TextIO) -> None:
         self.ours = ours
         self.blocks = 0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr if _is_own.get() else self.ours, name)
+        return getattr(sys.stderr if _in_user_code.get() else self.ours, name)
 
 
 @contextmanager
 def own_output() -> Iterator[None]:
-    """For this thread and task only: `contextlib.redirect_stdout` is the process's, and of two that overlap the second
-    leaves standard output turned away for good."""
+    """Redirect the output of user code, for this thread and task only.
+
+    `contextlib.redirect_stdout` affects the whole process, and if two of its blocks overlap, the second leaves standard
+    output redirected for good.
+    """
     with _lock:
         before: object = sys.stdout
-        held = before if isinstance(before, _Sorted) else _Sorted(sys.stdout)
-        held.blocks += 1
-        sys.stdout = cast(TextIO, held)
-    own = _is_own.set(True)
+        router = before if isinstance(before, _OutputRouter) else _OutputRouter(sys.stdout)
+        router.blocks += 1
+        sys.stdout = cast(TextIO, router)
+    token = _in_user_code.set(True)
     try:
         yield
     finally:
-        _is_own.reset(own)
+        _in_user_code.reset(token)
         with _lock:
-            held.blocks -= 1
-            if sys.stdout is not cast(TextIO, held):
-                _left.append(sys.stdout)
-            sys.stdout = cast(TextIO, held) if held.blocks else held.ours
+            router.blocks -= 1
+            if sys.stdout is not cast(TextIO, router):
+                _replacements.append(sys.stdout)
+            sys.stdout = cast(TextIO, router) if router.blocks else router.ours

@@ -1,4 +1,5 @@
-"""Virtual environments for programs whose pins are not ours: made on first use, whole or not at all."""
+"""Virtual environments for programs whose dependencies conflict with ours: created on first use, completely or not at
+all."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ from schemas.progress import Progress, unseen
 
 
 class OwnPython(NamedTuple):
-    """What a program needs. `name` is what a person calls it (`the review server`), `wanted` changes whenever an
-    environment that was made before is no longer right, `elsewhere` says how to put it on another disk, `failure` is
-    raised for what is wrong with the disk. `packages` are pip's arguments, `removed` what must not stay of them.
-    `made_by` names the Python that makes it."""
+    """The requirements of a program. `name` is how messages refer to it (`the review server`). `wanted` changes
+    whenever an existing environment is outdated. `elsewhere` says how to put it on another disk. `failure` is raised
+    for problems with the disk. `packages` are pip's arguments, `removed` the packages to uninstall afterwards.
+    `made_by` returns the Python that creates it."""
 
     name: str
     stage: str
@@ -36,42 +37,42 @@ class OwnPython(NamedTuple):
 def ensure(
     own: OwnPython, folder: Path, progress: Progress = unseen, running: list[subprocess.Popen[str]] | None = None
 ) -> Path:
-    """The Python of the environment in `folder`, made there if it is absent, half-made or not what is wanted.
+    """The Python of the environment in `folder`, which is created if it is missing, incomplete or outdated.
 
-    Several processes may ask at once: one makes it, the others wait. The program that is at work is put into `running`,
-    so that another thread can end it. Raises `MissingDependency` when packages cannot be
-    had, and `own.failure` when the disk is full.
+    Several processes may call this at once: one creates it, the others wait. The running subprocess is put into
+    `running`, so that another thread can end it. Raises `MissingDependency` if packages cannot be installed, and
+    `own.failure` if the disk is full.
     """
     wanted = f"{own.wanted} python{sys.version_info[0]}.{sys.version_info[1]}"
     python, mark = folder / "bin" / "python", folder / "complete"
-    if _is(mark, wanted) and python.exists():
+    if _is_complete(mark, wanted) and python.exists():
         return python
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        waits = {"step": "another process makes its environment, and this one waits for it"}
+        waits = {"step": "waiting for another process to create its environment"}
         with one_at_a_time(folder.with_name(folder.name + ".lock"), lambda: progress(own.stage, waits)):
-            if _is(mark, wanted) and python.exists():
+            if _is_complete(mark, wanted) and python.exists():
                 return python
-            _room(own, folder.parent)
+            _check_disk_space(own, folder.parent)
             if folder.exists():
-                progress(own.stage, {"step": "removing an old or half-made one"})
+                progress(own.stage, {"step": "removing an outdated or incomplete environment"})
                 shutil.rmtree(folder)
-            _make(own, folder, python, progress, [] if running is None else running)
+            _create(own, folder, python, progress, [] if running is None else running)
             mark.write_text(wanted)
     except OSError as error:
         raise own.failure(
-            f"The environment of {own.name} cannot be made: {error.strerror}.",
+            f"The environment of {own.name} cannot be created: {error.strerror}.",
             where=str(folder),
             fix=f"Free space there, or {own.elsewhere}",
         ) from error
     return python
 
 
-def _is(mark: Path, wanted: str) -> bool:
+def _is_complete(mark: Path, wanted: str) -> bool:
     return mark.exists() and mark.read_text() == wanted
 
 
-def _room(own: OwnPython, folder: Path) -> None:
+def _check_disk_space(own: OwnPython, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < own.needed_bytes:
         raise own.failure(
@@ -81,15 +82,17 @@ def _room(own: OwnPython, folder: Path) -> None:
         )
 
 
-def _step_of_pip(line: str) -> str:
-    """What pip does now, for a person; empty where a line says nothing of that."""
+def _parse_pip_step(line: str) -> str:
+    """What pip is doing, as progress text; empty if the line does not say."""
     if fetched := re.match(r"Collecting ([\w.-]+)", line):
         return f"fetching {fetched[1]}"
     packages = line.partition("Installing collected packages: ")[2]
     return f"installing {packages.count(',') + 1} packages" if packages else ""
 
 
-def _make(own: OwnPython, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]) -> None:
+def _create(
+    own: OwnPython, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]
+) -> None:
     def run(argv: Sequence[str], step: str, *, must: bool = True) -> None:
         progress(own.stage, {"step": step})
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -101,29 +104,29 @@ def _make(own: OwnPython, folder: Path, python: Path, progress: Progress, runnin
             running.append(process)
             for line in process.stdout:
                 lines.append(line.strip())
-                if says := _step_of_pip(line):
-                    progress(own.stage, {"step": says})
+                if step_text := _parse_pip_step(line):
+                    progress(own.stage, {"step": step_text})
         if must and process.returncode != 0:
             output = " / ".join([line for line in lines if line][-3:])[:600]
             if "No space left" in output:
                 raise own.failure(
-                    f"The disk filled up while the environment of {own.name} was made.",
+                    f"The disk filled up while the environment of {own.name} was being created.",
                     where=str(folder),
-                    fix=f"Free about {own.needed_bytes / 1e9:.0f} GB and run the command again; what is half-made is "
-                    "thrown away first.",
+                    fix=f"Free about {own.needed_bytes / 1e9:.0f} GB and run the command again; the incomplete "
+                    "environment is deleted first.",
                 )
             raise MissingDependency(
-                f"The environment of {own.name} could not be made ({step}): {output}",
+                f"The environment of {own.name} could not be created ({step}): {output}",
                 where=str(folder),
-                fix="Check that packages can be installed here with pip, then run the command again.",
+                fix="Check that pip can install packages on this machine, then run the command again.",
             )
 
-    run([own.made_by(), "-m", "venv", str(folder)], "making a virtual environment")
+    run([own.made_by(), "-m", "venv", str(folder)], "creating a virtual environment")
     pip = [str(python), "-m", "pip"]
     quiet = ["--disable-pip-version-check", "--no-input"]
     run([*pip, "install", *quiet, "--progress-bar", "off", *own.packages], f"installing {own.packages[-1]}")
     if own.removed:
-        run([*pip, "uninstall", *quiet, "--yes", *own.removed], "removing what it does not need")
-    # It only saves time later; some packages ship files in the syntax of a Python that is newer than this one.
+        run([*pip, "uninstall", *quiet, "--yes", *own.removed], "removing unneeded packages")
+    # Failure is harmless: compiling only saves time later, and some packages ship files for a newer Python.
     run([str(python), "-m", "compileall", "-q", "-j", "0", str(folder / "lib")], "compiling", must=False)
     progress(own.stage, {"step": "ready"})

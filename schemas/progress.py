@@ -1,8 +1,8 @@
-"""Progress of long work: every layer reports the same way, and takes a callback that shows it.
+"""Progress of long work. Every layer takes a callback and reports to it in the same way.
 
-`progress(stage, numbers)`: numbers known by name are `done` and `total` (rows or steps), `kept` (of the done,
-those there before), `failed`, `in_flight`, `tokens`, `usd` (None: nobody knows the cost), `eta_s` and `most_s` (seconds
-left, about and at most; None: nobody knows); any other number is shown after them under its own name, a text (such as
+`progress(stage, numbers)`: the known numbers are `done` and `total` (rows or steps), `kept` (those of `done` that
+existed before), `failed`, `in_flight`, `tokens`, `usd` (None: the cost is unknown), and `eta_s` and `most_s` (expected
+and maximum seconds left; None: unknown). Any other number is shown after them under its own name, and a text (such as
 `message`) as it is.
 """
 
@@ -12,23 +12,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 Progress = Callable[[str, Mapping[str, Any]], None]
-"""Called from the thread that works, up to ten times a second; it must not block."""
+"""Called from the worker thread up to ten times a second; it must not block."""
 
 Say = Callable[[str], None]
-"""Called with a line for a person."""
+"""Called with a line for the user."""
 
 Asked = Callable[[], bool]
-"""Whether somebody has asked the work to end; looked at between two steps of it."""
+"""Returns whether the work has been asked to stop; it is checked between steps."""
 
 
 def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
-    """Progress that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 def unheard(line: str) -> None:
-    """A line that nobody reads."""
+    """A `Say` that discards the line."""
 
 
 def unasked() -> bool:
-    """Work that nobody ends."""
+    """A stop check that is always False."""
     return False

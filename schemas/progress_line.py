@@ -1,7 +1,7 @@
-"""How a long stage is shown: a live line on a terminal, lines that are rewritten under a notebook's cell, a plain line
+"""Shows the progress of a long stage: a live line on a terminal, updated lines under a notebook cell, a plain line
 every few seconds in a pipe.
 
-What the numbers mean is told in `schemas.progress`.
+`schemas.progress` explains the numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 PLAIN_EVERY_S = 5.0
 CELL_EVERY_S = 0.25
-_WIDTH = 20  # of a bar, in letters
+_WIDTH = 20  # of a bar, in characters
 _KNOWN = ("done", "total", "failed", "in_flight", "tokens", "usd", "eta_s", "most_s", "message")
-_ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers that a line has no room for
+_ON_PAGES = ("kept", "reasons", "memory_gib", "peak_gib")  # numbers shown on pages only; a line has no room for them
 
 
 class Pace:
-    """The reports of a stage, and what follows from them: rates since its first report, so reused rows do not flatter
-    it."""
+    """The reports of a stage and derived values. Rates are measured since its first report, so that reused rows do not
+    inflate them."""
 
     def __init__(self, stage: str, numbers: Mapping[str, Any], at_s: float) -> None:
         self.stage, self.first, self.numbers = stage, dict(numbers), dict(numbers)
@@ -45,15 +45,18 @@ class Pace:
         return self.latest_s - self.started_s
 
     def rate(self, name: str) -> float:
-        """Units of `name` a second since the first report; 0 if nothing moved."""
+        """Units of `name` per second since the first report; 0 if nothing changed."""
         moved = float(self.numbers.get(name, 0)) - float(self.first.get(name, 0))
         return moved / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to the end at the present rate; None where no total is known, nothing has moved or nobody knows. What
-        is in flight is half done on average, but for what has just taken the place of the last one: the first of twenty
-        that are asked at once ends just before the others."""
+        """Seconds to the end at the current rate; None if there is no total or no progress yet, or if the time is
+        unknown.
+
+        What is in flight is half done on average, except for the request that just replaced the last one: the first of
+        twenty requests sent at the same time ends just before the others.
+        """
         unknown = "total" not in self.numbers or self.numbers.get("most_s", 0) is None
         if unknown or not (rate := self.rate("done")):
             return None
@@ -62,7 +65,7 @@ class Pace:
         return max(0.0, left) / (rate + half / self.seconds)
 
     def parts(self) -> list[str]:
-        """The line's parts after the stage's name, most important first."""
+        """The parts of the line after the stage's name, most important first."""
         n = self.numbers
         shown = []
         if "done" in n:
@@ -97,8 +100,8 @@ class Pace:
 
 
 def reported(paces: dict[str, Pace], stage: str, numbers: Mapping[str, Any], at_s: float) -> Pace:
-    """The pace of a stage with its newest report. One that counts from the beginning again after its end, as the
-    trainings of a learning curve do, has a new pace."""
+    """The pace of a stage updated with its latest report. A stage that starts counting again after its end, such as the
+    trainings of a learning curve, gets a new pace."""
     pace = paces.get(stage)
     if pace is None or (pace.share == 1.0 and numbers.get("done", math.inf) < pace.numbers["done"]):
         pace = paces[stage] = Pace(stage, numbers, at_s)
@@ -120,9 +123,9 @@ def clock(seconds: float) -> str:
 
 @contextmanager
 def shown(*, silent: bool, stream: TextIO | None = None, watcher: Progress = unseen) -> Iterator[Progress]:
-    """Give the callback that every layer takes, and show what it is told: on `stream`, or on stderr, which in a
-    notebook is the output of the cell. `watcher` hears all of it, silent or not."""
-    with _shown(silent, stream) as progress:
+    """Yield the progress callback that every layer takes, and display its reports on `stream`, or on stderr, which in a
+    notebook is the output of the cell. `watcher` receives all reports, silent or not."""
+    with _display(silent, stream) as progress:
         if watcher is unseen:
             yield progress
             return
@@ -135,18 +138,18 @@ def shown(*, silent: bool, stream: TextIO | None = None, watcher: Progress = uns
 
 
 @contextmanager
-def _shown(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
+def _display(silent: bool, stream: TextIO | None) -> Iterator[Progress]:
     notebook = stream is None and _in_notebook()
     stream = stream or sys.stderr
     if silent:
         yield unseen
     elif notebook:
-        yield _cell()
+        yield _notebook_progress()
     elif stream.isatty():
-        with _live(stream) as progress:
+        with _live_progress(stream) as progress:
             yield progress
     else:
-        yield _plain(stream)
+        yield _plain_progress(stream)
 
 
 def _in_notebook() -> bool:
@@ -154,8 +157,8 @@ def _in_notebook() -> bool:
     return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
 
 
-def _cell() -> Progress:
-    """A line for each stage under the cell that runs."""
+def _notebook_progress() -> Progress:
+    """One line per stage under the running cell."""
     from IPython.display import display
 
     paces: dict[str, Pace] = {}
@@ -178,7 +181,7 @@ def _cell() -> Progress:
     return progress
 
 
-def _plain(stream: TextIO) -> Progress:
+def _plain_progress(stream: TextIO) -> Progress:
     paces: dict[str, Pace] = {}
     written_s: dict[Pace, float] = {}
 
@@ -196,7 +199,7 @@ def _plain(stream: TextIO) -> Progress:
 
 
 @contextmanager
-def _live(stream: TextIO) -> Iterator[Progress]:
+def _live_progress(stream: TextIO) -> Iterator[Progress]:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.spinner import Spinner

@@ -8,15 +8,15 @@ from pathlib import Path
 from schemas.records import content_id
 from schemas.spec import Spec
 
-CERTIFICATE = "certificate.json"  # in the folder, while the last look at people's answers certified rows
+CERTIFICATE = "certificate.json"  # in the folder while the latest reviews certify rows
 
 
 @dataclass(frozen=True)
 class Project:
     """A folder with a spec file in it. Paths in the spec are relative to `folder`.
 
-    `overrides` are the `KEY=VALUE` that were given for one command; `spec` has them applied already. They are kept so
-    that what they change can be told apart from a change of the file.
+    `overrides` are the `KEY=VALUE` settings of one command, which `spec` already includes. They are kept so that their
+    effect can be distinguished from a change of the file.
     """
 
     folder: Path
@@ -26,9 +26,9 @@ class Project:
 
     @property
     def spec_hash(self) -> str:
-        """A hash of the whole spec as it holds now, overrides included."""
+        """A hash of the whole effective spec, overrides included."""
         return content_id("spec", self.spec.model_dump(mode="json"))
 
     def inside(self, path: Path) -> str:
-        """`path` relative to the project, so that the project can be moved. Raises ValueError if it is not in it."""
+        """`path` relative to the project, so that the project can be moved. Raises ValueError if it is outside."""
         return path.resolve().relative_to(self.folder.resolve()).as_posix()

@@ -1,9 +1,9 @@
-"""The records every layer speaks: frozen, unknown keys refused, identified by what they contain.
+"""The records that all layers exchange. They are frozen, reject unknown keys, and are identified by their content.
 
-Two machines that make the same record give it the same id: inserted twice, it is there once. No record imports a store.
+The same record made on two machines has the same id, so inserting it twice stores it once. No record imports the store.
 
-Every id has a frozen recipe, held by golden ids in the tests: a field that joined a record later is declared with
-`added` and enters an id only where it is used; a renamed value enters in the spelling it was first stored with.
+Every id has a frozen recipe, which golden ids in the tests pin down. A field added later is declared with `added` and
+enters an id only where it is used. A renamed value enters the id in its original spelling.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas.identity import now as now
 
 
 class Record(BaseModel):
-    """Frozen, and an unknown key is an error. Its schema is built when it is first met: a command meets few of them."""
+    """Frozen; unknown keys are errors. The schema is built on first use, because a command needs only a few models."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", ser_json_inf_nan="constants", defer_build=True, cache_strings="keys"
@@ -37,7 +37,7 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class Reason:
-    """Why: a code that is counted and tested (`short`, `missing:ar_flag`), and a sentence for people."""
+    """A reason for a decision: a code that is counted and tested (`short`, `missing:ar_flag`), and a text for users."""
 
     code: str
     detail: str = ""
@@ -47,10 +47,10 @@ class Reason:
 
     @classmethod
     def read(cls, text: str) -> Reason:
-        """The reason in a line that somebody else wrote: its first word, without a colon at its end, is the code.
+        """Parse a line that came from elsewhere; its first word, without a trailing colon, is the code.
 
-        That is how stores up to schema 0002 spell reasons, and how gates of a user and errors of a teacher do. Inside
-        pairsmith a reason is never a line.
+        Stores up to schema 0002, user gates and teacher errors spell reasons this way. Pairsmith itself passes no plain
+        lines.
         """
         code, *detail = text.split(maxsplit=1) or [""]
         return cls(code.rstrip(":") or "unknown", "".join(detail).strip())
@@ -68,7 +68,7 @@ class Message(Record):
 
     @cached_property
     def sent(self) -> Json:
-        """As requests hold it. Nearly all messages of a prompt are in every request: they are one there, too."""
+        """The message as requests hold it. Most messages of a prompt are in every request, so the dict is shared."""
         return {"role": self.role, "content": self.content}
 
 
@@ -76,15 +76,15 @@ Messages = tuple[Message, ...]
 
 
 def spoken(turns: Messages, last: str) -> str:
-    """What was said in `turns` and in the `last` one, a paragraph each."""
+    """The text of `turns` and of the `last` turn, one paragraph each."""
     return "\n".join([*(turn.content for turn in turns), last])
 
 
 class Sampling(Record):
-    """The sampling of a completion; part of a call's identity. `None` leaves a setting to the endpoint and is not sent.
+    """The sampling settings of a completion, part of a call's identity. `None` sends nothing: the endpoint decides.
 
-    `repetition_penalty` and `no_repeat_ngram_size` are understood by the embedded teacher (generated tokens only);
-    vLLM knows the first. `extra` is sent as it is, for settings that only one server has.
+    The embedded teacher understands `repetition_penalty` and `no_repeat_ngram_size` (generated tokens only); vLLM knows
+    the first. `extra` is sent unchanged, for settings that only one server has.
     """
 
     temperature: float | None = Field(default=None, ge=0)
@@ -106,24 +106,24 @@ class Sampling(Record):
         return self.model_dump(mode="json", exclude_none=True, exclude={"extra"})
 
 
-# Seeds were first stored as simple and enhanced; their ids keep these words.
+# Seed kinds were originally stored as simple and enhanced; ids keep those words.
 _STORED_KINDS = {"input": "simple", "output": "enhanced"}
-GROUP = "group"  # the key of a seed's meta that names what it belongs to, by a hash (`[[seeds]] group`)
+GROUP = "group"  # the key in a seed's meta that holds a hash of its group (`[[seeds]] group`)
 
 
 def file_of(source: str) -> str:
-    """The file of a seed's source, without the number of the row."""
+    """The file of a seed's source, without the row number."""
     return source.rpartition(":")[0] or source
 
 
 class Seed(Record):
-    """A person's starting point: an input, an excellent output, a pair of both, or a conversation.
+    """What a user provides to start from: an input, an excellent output, a pair of both, or a conversation.
 
-    `source` says where it was read (`seeds.jsonl:14`); it does not enter the id, so the same text in two files is one
-    seed, whose `meta["also"]` names the other places that give it another license. Exactly one of `text` and `messages`
-    is set; messages are an optional system prompt, earlier turns, and the one that is answered. `split` is what was
-    recorded when the seed was first read. `columns` are other fields of the row it was read from, which prompts may
-    use; `reference` is the output that a person gave (of a pair or a conversation, its output).
+    `source` records where it was read (`seeds.jsonl:14`). It does not enter the id, so the same text in two files is
+    one seed; `meta["also"]` names the other places if they give it another license. Exactly one of `text` and
+    `messages` is set; messages are an optional system prompt, earlier turns, and the turn to be answered. `split` was
+    recorded when the seed was first read. `columns` are other fields of its source row, which prompts may use.
+    `reference` is an output that the user provided; for a pair or a conversation it is the output itself.
     """
 
     kind: Literal["input", "output", "pair", "conversation"]
@@ -144,12 +144,12 @@ class Seed(Record):
 
     @property
     def body(self) -> str:
-        """Its text, or the last turn of its messages: what is answered, or of an output the output."""
+        """Its text, or the last turn of its messages: the input to be answered or, for an output seed, the output."""
         return self.text if self.text is not None else self.messages[-1].content if self.messages else ""
 
     @property
     def file(self) -> str:
-        """The file of its source, without the number of the row."""
+        """The file of its source, without the row number."""
         return file_of(self.source)
 
     @property
@@ -165,23 +165,23 @@ class Seed(Record):
 
     @property
     def asked(self) -> str:
-        """All that is asked: every turn, for a last one such as "Yes, please." is in many conversations."""
+        """The question with all turns, because a last turn such as "Yes, please." is in many conversations."""
         return spoken(self.turns, self.body)
 
     @property
     def licenses(self) -> tuple[str | None, ...]:
-        """Every license that it was read under, None for a place that states none: which binds is not ours to say."""
+        """Every license under which it was read, None for a place without one. We do not decide which applies."""
         return (self.license, *(place["license"] for place in self.meta.get("also", ())))
 
     @cached_property
     def id(self) -> str:
         kind = _STORED_KINDS.get(self.kind, self.kind)
         turns = [m.model_dump() for m in self.messages] if self.messages else []
-        return content_id("seed", [kind, self.text, turns, *_used(columns=self.columns, reference=self.reference)])
+        return content_id("seed", [kind, self.text, turns, *_non_empty(columns=self.columns, reference=self.reference)])
 
 
-def _used(**fields: Any) -> list[Json]:
-    """The fields that hold something, as the last part of an id; nothing if none does."""
+def _non_empty(**fields: Any) -> list[Json]:
+    """The non-empty fields as the last part of an id; an empty list if there are none."""
     used = {name: value for name, value in fields.items() if value}
     return [used] if used else []
 
@@ -191,7 +191,7 @@ GeneratorName = Literal[Direction, "imported"]
 
 
 class Generated(Record):
-    """A pair that a teacher made. `prompt` is `name/version@hash`; `calls` are `(key, attempt)` of its ledger rows."""
+    """A pair made by a teacher. `prompt` is `name/version@hash`; `calls` are its ledger rows, `(key, attempt)`."""
 
     by: Literal["generated"] = "generated"
     generator: Direction
@@ -209,7 +209,7 @@ class Imported(Record):
 
 
 class Edited(Record):
-    """A pair that a reviewer corrected."""
+    """A pair corrected by a reviewer."""
 
     by: Literal["edited"] = "edited"
     parent_id: str
@@ -220,10 +220,10 @@ Origin = Annotated[Generated | Imported | Edited, Field(discriminator="by")]
 
 
 class Pair(Record):
-    """An input and its output, with the system prompt the tuned model will see.
+    """An input and its output, with the system prompt for the tuned model.
 
-    `turns` are the earlier turns of a conversation, which `input` answers; `reference` is an output that a person gave
-    for this input; `columns` are other fields of the seed, which stay with the row."""
+    `turns` are the earlier turns, which `input` continues; `reference` is an output that a person wrote for it;
+    `columns` are other fields of the seed, which stay with the row."""
 
     seed_id: str
     input: str
@@ -237,27 +237,27 @@ class Pair(Record):
 
     @cached_property
     def id(self) -> str:
-        more = _used(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
+        more = _non_empty(turns=[m.model_dump() for m in self.turns], reference=self.reference, columns=self.columns)
         return content_id("pair", [self.seed_id, self.system, self.input, self.output, part(self.origin), *more])
 
     @property
     def asked(self) -> str:
-        """All that is asked, as of a seed."""
+        """The question with all turns, as for a seed."""
         return spoken(self.turns, self.input)
 
     @property
     def simple(self) -> str:
-        """The input, in the words of the rewriting task; gates of a user's own may say so."""
+        """The input under its name in the rewriting task; user gates may use it."""
         return self.input
 
     @property
     def enhanced(self) -> str:
-        """The output, in the words of the rewriting task."""
+        """The output under its name in the rewriting task."""
         return self.output
 
 
 class Usage(Record):
-    """Tokens of one request by the endpoint's count; cached ones are part of the prompt, reasoning ones of the rest."""
+    """Tokens of one request as the endpoint counts them; cached ones are prompt, reasoning ones completion tokens."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -284,18 +284,18 @@ State = Literal["accepted", "rejected", "waiting", "failed"]
 
 
 class Call(Record):
-    """One answer of a teacher, as a paid fact: `(key, attempt)` is unique, and only status `ok` is a hit. `declined` is
-    what the endpoint turned down by its HTTP status, `unsettled` the same while it may be everybody's: no attempt.
+    """One paid answer of a teacher. `(key, attempt)` is unique, and only status `ok` is a cache hit. `declined`: the
+    endpoint rejected the request by HTTP status. `unsettled`: the same while it may affect all requests; no attempt.
 
-    It is written as `received` before anything looks into it; `status`, `text` (the answer without reasoning) and
-    `reason` (why it is bad, beginning with the status) are what judging then says of `raw`.
+    It is written as `received` before anything examines it. Judging `raw` then sets `status`, `text` (the answer
+    without reasoning) and `reason` (why it is bad, beginning with the status).
 
-    `key` names everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
-    `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key.
-    A request with n > 1 yields n rows sharing `request_id`; its usage and cost stand on the first of them, and so does
-    the request itself: the others name that row, `(key, attempt)`, in `request_of`. `facts` is what else the endpoint
-    said and will not say again: the model that answered, its fingerprint and provider, and, on the first row, the whole
-    usage. `usd` is None where nobody knows the cost; `stage` and `prompt` say what it was asked for.
+    `key` covers everything that changes the answer: teacher, model revision, messages, sampling, schema, sample number.
+    `raw` is the choice as the endpoint sent it; `endpoint` and `transport` are facts that do not enter the key. A
+    request with n > 1 yields n rows sharing one `request_id`. The first holds the usage, the cost and the request
+    itself; the others refer to it by `(key, attempt)` in `request_of`. `facts` is what else the endpoint reported and
+    will not report again: the model that answered, its fingerprint and provider, and, on the first row, the full usage.
+    `usd` is None where the cost is unknown; `stage` and `prompt` record what the call was for.
     """
 
     key: str
@@ -321,11 +321,11 @@ class Call(Record):
 
 
 class Verdict(Record):
-    """The verdict of one step on one pair. `keep=None` means it could not judge: the row waits, it is not rejected.
+    """The verdict of one step on one pair. `keep=None`: it could not judge, so the row waits and is not rejected.
 
-    `by` is `kind/name@version`, for example `gate/length@1`. `fingerprint` is the hash of the step's settings. What a
-    step says that sees the whole pool is not stored: only its outcome is, in RowState. `flags` say what is worth a
-    look; they decide nothing.
+    `by` is `kind/name@version`, for example `gate/length@1`. `fingerprint` is the hash of the step's settings. Steps
+    that look at the whole pool only store their outcome, in RowState. `flags` mark what is worth a look and decide
+    nothing.
     """
 
     pair_id: str
@@ -338,11 +338,11 @@ class Verdict(Record):
 
 
 class Candidate(Record):
-    """One slot of the pool: the outcome of asking for sample `sample` of a seed.
+    """One slot of the pool: the outcome of requesting sample `sample` of a seed.
 
-    Exactly one of `pair_id` and `failure` is set. `fingerprint` is the hash of everything
-    that shapes the generation (prompt, sampling, teacher, style, exemplars), so the pool of the present spec
-    is a query, and an older prompt's pairs stay as history.
+    Exactly one of `pair_id` and `failure` is set. `fingerprint` is the hash of everything that shapes the generation
+    (prompt, sampling, teacher, style, exemplars). The pool of the current spec is therefore a query, and the pairs of
+    older prompts remain as history.
     """
 
     fingerprint: str
@@ -363,9 +363,9 @@ class RowState(Record):
     """The decision of one curation about one slot.
 
     `generation`, `seed_id`, `generator` and `sample` name the slot (`generation` is `Candidate.fingerprint`). `pair_id`
-    is the pair that stands there now, after an edit; None where generation failed. `step` is the `by` of the step that
-    decided (`review` for people, `generate` for a failure) and `reason` its reason; both are None for an accepted row.
-    Rows of one `curation` count once a receipt of `curate` names it.
+    is the pair now in the slot, after any edit; None where generation failed. `step` is the `by` of the step that
+    decided (`review` for reviewers, `generate` for a failure) and `reason` its reason; both are None for an accepted
+    row. The rows of a `curation` count once a `curate` receipt names it.
     """
 
     curation: str
@@ -385,8 +385,8 @@ class RowState(Record):
 class Artifact(Record):
     """Something made of pairs and kept as files: a dataset, an adapter, an evaluation.
 
-    `parents` are the artifacts it was made of, `members` the pairs in it with their split (empty if parents tell). A
-    batch lies at a provider: the names of its requests, and in a second record its id there, as `path`.
+    `parents` are the artifacts it was made from, `members` its pairs with their split (empty if the parents imply
+    them). A provider holds a batch: one record has the names of its requests, a second one its provider id as `path`.
     """
 
     id: str
@@ -399,7 +399,7 @@ class Artifact(Record):
 
 
 class Counts(Record):
-    """The rows of a command by outcome. `adds_up` is the row count check: nothing vanished, nothing counted twice."""
+    """The rows of a command by outcome. `adds_up` is the row count check: no row was lost or counted twice."""
 
     rows_in: int = 0
     accepted: int = 0
@@ -413,7 +413,7 @@ class Counts(Record):
 
 
 class Receipt(Record):
-    """The record of a command: rows, tokens, money, time, versions, hashes. Written even when the command failed."""
+    """The record of a command: rows, tokens, money, time, versions, hashes. A failed command writes one too."""
 
     command: str
     ok: bool

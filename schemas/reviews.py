@@ -1,4 +1,4 @@
-"""The records of human review: what was sent to people, by which draw, and what they said."""
+"""The records of human review: what was sent to reviewers, by which draw, and what they decided."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Role = Literal["annotator", "adjudicator"]
 
 
 class Review(Record):
-    """The decision of a person about a pair. `sampling_probability` is how likely the row was to be shown
-    when it was drawn, if known; later batches raise it (`pairsmith review status --json` has the present one).
+    """A reviewer's decision about a pair. `sampling_probability` is how likely the row was to be shown when it was
+    drawn, if known; later batches raise it (`pairsmith review status --json` has the current one).
 
-    A changed answer is another review, and `withdrawn` says that an earlier one was taken back; nothing is replaced.
-    `seconds` is None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one
-    input, ties allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` names the person for
-    good: `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time; `name` is what the
-    person is called, which may change and is no part of the id.
+    A changed answer is another review, and `withdrawn` retracts an earlier one; nothing is overwritten. `seconds` is
+    None where it could not be measured. `ranking` holds (pair id, rank from 1) of the candidates of one input, ties
+    allowed. An `adjudicator` settles rows on which annotators disagree. `reviewer` is the permanent id of the reviewer:
+    `argilla:<server>/<user id>`, or in stores of earlier versions the name at that time. `name` is the display name,
+    which may change and is not part of the id.
     """
 
     pair_id: str
@@ -41,17 +41,17 @@ class Review(Record):
     @cached_property
     def id(self) -> str:
         parts = identity(self)
-        del parts["name"]  # what a person is called may change
+        del parts["name"]  # a display name may change
         return content_id("review", parts)
 
     @property
     def who(self) -> str:
-        """The person as people read it."""
+        """The reviewer's display name."""
         return self.name or self.reviewer
 
 
 class Alias(Record):
-    """The person (`reviewer`) whom reviews of an earlier version call by a name. Recorded once, never changed."""
+    """Maps a name in reviews of an earlier version to the `reviewer` it belongs to. Recorded once, never changed."""
 
     name: str
     reviewer: str
@@ -62,16 +62,16 @@ class Alias(Record):
         return content_id("alias", [self.name])
 
 
-# As records hold them and as they seed draws; some have another name in [review.shares] (`curate.review.sampling`).
+# The names in records and in the seeds of draws; some have another name in [review.shares] (`curate.review.sampling`).
 SamplingReason = Literal["certify", "fit", "audit_accepted", "audit_rejected", "disagree", "border", "gold"]
 
 
 class Draw(Record):
-    """A simple random sample without replacement, logged so that anyone can draw it again.
+    """A simple random sample without replacement, logged so that anyone can reproduce it.
 
-    The rows of the frame (`population` rows, whose sorted ids hash to `frame`) are put in the order of a permanent
-    random number made of `seed`, the reason and the row's id; the first `size` of them are the sample, so each row of
-    the frame was in it with probability size / population.
+    The rows of the frame (`population` rows, whose sorted ids hash to `frame`) are ordered by a permanent random number
+    derived from `seed`, the reason and the row's id. The first `size` of them are the sample, so each row of the frame
+    had probability size / population.
     """
 
     seed: int
@@ -81,7 +81,7 @@ class Draw(Record):
 
 
 class Sampled(Record):
-    """A row sampled for review, once for every reason that chose it.
+    """A row sampled for review, with one record for every reason that chose it.
 
     `sampling_probability` is how likely the row was to be chosen by any reason when it was sampled. `draw` is the draw
     that chose it (None: gold, which is always shown). `dataset` is the queue it is in.
@@ -100,17 +100,17 @@ class Sampled(Record):
 
 
 def first_drawn(sampled: Iterable[Sampled]) -> Sampled | None:
-    """The record of a project's first draw, which tells it from every other; None before that."""
+    """The record of a project's first draw, which identifies the project; None before the first draw."""
     records = list(sampled)
     earliest = min((record.at for record in records), default=None)
     return min((record for record in records if record.at == earliest), key=lambda record: record.id, default=None)
 
 
 def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
-    """The review under the person whom an alias names, with the id that it is kept under."""
+    """The review with its alias resolved to the reviewer; it keeps its stored id."""
     person = aliases.get(review.reviewer)
     if person is None:
         return review
     attributed = review.model_copy(update={"reviewer": person, "name": review.name or review.reviewer})
-    attributed.__dict__["id"] = review.id  # where the cached id lies; an edit names the review by it
+    attributed.__dict__["id"] = review.id  # the cached property; an edit refers to the review by it
     return attributed

@@ -1,6 +1,5 @@
-"""What gates say of a pair in one go, as one body: `[keep, code, detail, score, flags]` of each, what is empty at the
-end left out. Some twenty verdicts in a tenth of the bytes.
-"""
+"""The verdicts of several gates on one pair, encoded as one body: a list of `[keep, code, detail, score, flags]` per
+gate, with empty trailing values omitted. It holds some twenty verdicts in a tenth of the bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +13,11 @@ from schemas.identity import made
 from schemas.records import Reason, Verdict
 
 StepName = tuple[str, str]
-"""`by` and `fingerprint` of a step's verdicts."""
+"""The `by` and `fingerprint` of a step's verdicts."""
 
 
 class Said(NamedTuple):
-    """A verdict that is only counted: not checked, and no record."""
+    """A verdict for counting only: not validated, and not a record."""
 
     pair_id: str
     step: StepName
@@ -35,22 +34,22 @@ class Said(NamedTuple):
 
 
 def body_of(judgements: Sequence[Any]) -> str:
-    """The body of a row, of what each gate said (`curate.gates.Judgement`), in order."""
+    """Encode the judgements of all gates on one pair (`curate.gates.Judgement`), in order, as one body."""
     bodies, finite = [], True
     for keep, score, reason, flags in judgements:
-        one: list[Any] = [keep, reason.code, reason.detail]
+        entry: list[Any] = [keep, reason.code, reason.detail]
         if score is not None or flags:
-            one.append(score)
+            entry.append(score)
             finite = finite and (score is None or abs(score) < float("inf"))
-        bodies.append([*one, flags] if flags else one)
+        bodies.append([*entry, flags] if flags else entry)
     try:
         return orjson.dumps(bodies).decode() if finite else json.dumps(bodies)
-    except TypeError:  # half a character, which JSON can escape
+    except TypeError:  # a lone surrogate, which json can escape
         return json.dumps(bodies)
 
 
 def said_in(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[Said]:
-    """What the steps said of a pair, of the body of a row."""
+    """Decode the verdicts of `steps` on a pair from a row's body."""
     try:
         judgements = orjson.loads(body)
     except ValueError:
@@ -59,8 +58,8 @@ def said_in(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[Said
         yield Said(pair_id, step, keep, code, detail, more[0] if more else None, tuple(more[1]) if more[1:] else ())
 
 
-def said_once(pair_id: str, step: StepName, body: str) -> Said:
-    """What one step said, of the body of a verdict."""
+def decode_verdict(pair_id: str, step: StepName, body: str) -> Said:
+    """Decode one step's verdict from its own body."""
     verdict = orjson.loads(body)
     reason = verdict["reason"]
     reason = Reason.read(reason) if isinstance(reason, str) else Reason(**reason)

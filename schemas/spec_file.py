@@ -1,4 +1,4 @@
-"""Reading `pairsmith.toml`: types, overrides, and mistakes named by key, line and nearest legal key."""
+"""Reading `pairsmith.toml`: types, overrides, and errors that name the key, its line and the closest valid key."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from pydantic import BaseModel, ValidationError
 
 from schemas import old_keys, toml
 from schemas.errors import SpecError
-from schemas.files import refuse_no_text
+from schemas.files import refuse_non_utf8_name
 from schemas.kinds import with_defaults
 from schemas.project import Project
 from schemas.spec import Spec
 from schemas.spec.expected import expected
 from schemas.spec.section import is_env
-from schemas.spec_line import mended
+from schemas.spec_line import suggest_fix
 
 SPEC_NAME = "pairsmith.toml"
-_SHOWN = 9  # mistakes beside the first
+_MAX_LISTED = 9  # errors listed after the first
 
 
 def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
-    """Read `folder/pairsmith.toml`, apply `a.b=value` overrides (TOML values; a bare word is a string), check it.
+    """Read `folder/pairsmith.toml`, apply `a.b=value` overrides (TOML values; a bare word is a string), and validate
+    it.
 
-    Raises SpecError naming the file, the line and the key of the first mistake.
+    Raises SpecError with the file, the line and the key of the first error.
     """
     path = folder / SPEC_NAME
-    refuse_no_text(folder.resolve())
+    refuse_non_utf8_name(folder.resolve())
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise SpecError(
             f"there is no {SPEC_NAME} here.",
             where=str(folder),
-            fix=f"{_elsewhere(folder)}Run `pairsmith init DIR` to make a project, or name its folder with --project"
-            " DIR.",
+            fix=f"{_suggest_project(folder)}Run `pairsmith init DIR` to create a project, or name an existing one "
+            "with --project DIR.",
         ) from None
     except NotADirectoryError:
         raise SpecError(
-            "is a file.", where=str(folder), fix="Name the folder that it lies in: --project DIR."
+            "is a file.", where=str(folder), fix="Give the folder that contains it: --project DIR."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"cannot be read: {error}.", where=str(path), fix="Save it as a UTF-8 text file.") from None
@@ -53,85 +54,91 @@ def load(folder: Path, overrides: Sequence[str] = ()) -> Project:
 
 
 def parse(text: str, folder: Path, overrides: Sequence[str] = ()) -> Project:
-    """The project that a spec file with `text` makes of `folder`; nothing is read or written. Raises as `load` does."""
+    """The project for `folder` with a spec file of this `text`; nothing is read or written. Raises like `load`."""
     path = folder / SPEC_NAME
     try:
         raw = toml.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = re.search(r"at line (\d+)", str(error))
         where = f"{path}:{at[1]}" if at else str(path)
-        fix = mended(text.split("\n")[int(at[1]) - 1]) if at else "Close the text or the list that is open at its end."
+        fix = (
+            suggest_fix(text.split("\n")[int(at[1]) - 1]) if at else "Close the string or list that is open at its end."
+        )
         raise SpecError(f"is not valid TOML: {error}.", where=where, fix=fix) from None
     except RecursionError:
-        raise SpecError("its values are nested too deeply.", where=str(path), fix="No key has such a value.") from None
-    notices = old_keys.renamed(raw)
-    # The kind of task first: which defaults another key is set beside hangs on it.
-    overridden = [_override(raw, item) for item in overrides if _sets_the_kind(item)]
-    raw = with_defaults(raw)
-    overridden += [_override(raw, item) for item in overrides if not _sets_the_kind(item)]
-    written = _Written(path, text, raw, overridden)
-    if (odd := _no_number(raw)) is not None:
         raise SpecError(
-            f"'{'.'.join(odd)}' is a number that nothing can be set to.",
-            where=written.place(odd),
-            why="It is infinite, no number, or beyond 64 bits, and could be neither sent nor stored.",
+            "its values are nested too deeply.", where=str(path), fix="Remove that value; no key needs it."
+        ) from None
+    notices = old_keys.renamed(raw)
+    # The task kind comes first, because it determines the defaults around the other keys.
+    overridden = [_override(raw, item) for item in overrides if _sets_task_kind(item)]
+    raw = with_defaults(raw)
+    overridden += [_override(raw, item) for item in overrides if not _sets_task_kind(item)]
+    written = _WrittenSpec(path, text, raw, overridden)
+    if (bad_key := _find_bad_number(raw)) is not None:
+        raise SpecError(
+            f"'{'.'.join(bad_key)}' is not a usable number.",
+            where=written.place(bad_key),
+            why="It is infinite, NaN, or beyond 64 bits, and could be neither sent nor stored.",
             fix="Write a finite number of at most 18 digits.",
         )
     notices += old_keys.renamed(raw)
-    notices += _without_regions(raw)
-    notices += old_keys.set_by_old_name([item.partition("=")[0].replace(" ", "") for item in overrides])
+    notices += _strip_regions(raw)
+    notices += old_keys.old_name_notices([item.partition("=")[0].replace(" ", "") for item in overrides])
     try:
-        sentences = tuple(f"{path}: {notice}" for notice in notices)
-        return Project(folder, Spec.model_validate(raw), tuple(overrides), sentences)
+        notes = tuple(f"{path}: {notice}" for notice in notices)
+        return Project(folder, Spec.model_validate(raw), tuple(overrides), notes)
     except ValidationError as error:
-        raise _explained(error, written) from None
+        raise _combine_errors(error, written) from None
 
 
 _REGIONAL = re.compile(r"([A-Za-z]{2})([-_][A-Za-z0-9]+)*")
 
 
-def _without_regions(raw: dict[str, Any]) -> list[str]:
-    """Bring the languages of the task to two letters, in place; a sentence for each region or script that goes."""
-    sentences, at = list[str](), raw.get("task")
+def _strip_regions(raw: dict[str, Any]) -> list[str]:
+    """Reduce the task's language codes to two letters, in place; return a notice for each region or script that was
+    removed."""
+    notes, at = list[str](), raw.get("task")
     task = at if isinstance(at, dict) else {}
     for key in ("language", "to"):
         code = task.get(key)
         if isinstance(code, str) and (parts := _REGIONAL.fullmatch(code)):
             task[key] = short = parts[1].lower()
             if parts[2]:
-                sentences.append(
-                    f'\'task.{key}\' = "{code}" is taken as "{short}": a language is its two letters here. '
-                    "Say in 'task.style' which of its kinds is wanted."
+                notes.append(
+                    f'\'task.{key}\' = "{code}" is taken as "{short}", because languages have two letters here. '
+                    "State the regional variant in 'task.style' instead."
                 )
-    return sentences
+    return notes
 
 
-def _elsewhere(folder: Path) -> str:
-    """The projects in a folder that is none, or the one that is called almost as a folder that is not there."""
+def _suggest_project(folder: Path) -> str:
+    """A `Did you mean` for projects inside a folder without a spec, or for one with a name close to that of a missing
+    folder."""
     is_there = folder.is_dir()
     projects = {at.parent.name: at.parent for at in (folder if is_there else folder.parent).glob(f"*/{SPEC_NAME}")}
     near = sorted(projects) if is_there else difflib.get_close_matches(folder.name, projects, n=1)
     named = " or ".join(shlex.quote(str(projects[name])) for name in near)
-    return f"Did you mean --project {named}? " if 0 < len(near) <= _SHOWN else ""
+    return f"Did you mean --project {named}? " if 0 < len(near) <= _MAX_LISTED else ""
 
 
-def _no_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """The first key under `value` that holds a number which JSON or a database cannot."""
+def _find_bad_number(value: Any, key: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """The key of the first number under `value` that JSON or a database cannot hold."""
     if isinstance(value, dict | list):
         parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return next((odd for name, part in parts if (odd := _no_number(part, (*key, str(name))))), None)
+        return next((bad_key for name, part in parts if (bad_key := _find_bad_number(part, (*key, str(name))))), None)
     if isinstance(value, float):
         return None if math.isfinite(value) else key
     return key if isinstance(value, int) and not -(2**63) <= value < 2**63 else None
 
 
 def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[str]] | None = None) -> str:
-    """`text` with the dotted keys of `values` set, or taken out where the value is None; all else, comments and order
-    included, stays as it is.
+    """`text` with the dotted keys of `values` set, or removed where the value is None. Everything else, comments and
+    order included, stays unchanged.
 
-    A part of a key that is a number names an entry of a list. A table that is missing is added at the end. `notes` are
-    lines of comment to put above a key. The result is not checked: `parse` does that. Raises SpecError where `text` is
-    not TOML or a key leads through a value that is no table.
+    A numeric part of a key names a list entry. A missing table is added at the end. `notes` are comment lines to insert
+    above a key. The result is not validated; `parse` does that. Raises SpecError if `text` is not TOML or a key leads
+    through a value that is not a table.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -139,7 +146,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
     try:
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError) as error:
-        raise SpecError(f"is not valid TOML: {error}.", where=SPEC_NAME, fix="Mend that line.") from None
+        raise SpecError(f"is not valid TOML: {error}.", where=SPEC_NAME, fix="Fix that line.") from None
     for key, value in values.items():
         try:
             _set_key(document, key, value)
@@ -148,7 +155,7 @@ def set_keys(text: str, values: Mapping[str, Any], notes: Mapping[str, Sequence[
             raise SpecError(
                 f"'{key}' cannot be set to this.",
                 where=SPEC_NAME,
-                fix="A number names an entry that its list has; null stands alone, and takes a key out.",
+                fix="A number must name an existing list entry. null removes a key and must be the whole value.",
             ) from None
     lines = text.split("\n")
     for key, above in (notes or {}).items():
@@ -174,7 +181,7 @@ def _set_key(document: Any, key: str, value: Any) -> None:
     place: Any = int(last) if isinstance(table, list) else last
     if isinstance(table, list) and isinstance(table[place], dict) and value is not None:
         if not isinstance(value, dict):
-            raise ValueError("a table stays one")
+            raise ValueError("a table can only be replaced by a table")
         table[place].clear()
         table[place].update(value)
     elif value is not None:
@@ -183,7 +190,7 @@ def _set_key(document: Any, key: str, value: Any) -> None:
         del table[place]
 
 
-def _sets_the_kind(override: str) -> bool:
+def _sets_task_kind(override: str) -> bool:
     return override.partition("=")[0].strip() == "task.kind"
 
 
@@ -198,7 +205,7 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
         if isinstance(table, list):
             name, last = ".".join(keys[:at]), len(table) - 1
             if not part.isdecimal() or int(part) > last:
-                there = f"entries 0 to {last}" if last >= 0 else "no entry"
+                there = f"entries 0 to {last}" if last >= 0 else "no entries"
                 raise SpecError(
                     f"--set {item}: '{name}' is a list with {there}.",
                     fix=f"Name one by its number, as in {name}.0, or set the whole list: {name}=[...].",
@@ -214,8 +221,8 @@ def _override(raw: dict[str, Any], item: str) -> tuple[str, ...]:
 
 
 def _defaults(keys: Sequence[str]) -> dict[str, Any]:
-    """What an absent table stands for beyond the defaults of its keys, so that setting one of them leaves the others as
-    they were, and counts alone as set."""
+    """The content that an absent table stands for beyond the defaults of its keys, so that setting one key keeps the
+    others and counts only that key as set."""
     model: type[BaseModel] | None = Spec
     value: Any = None
     for part in keys:
@@ -234,12 +241,13 @@ def _toml_value(text: str) -> Any:
         parsed = toml.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
-    # More keys than ours: the text held a line end, so it is a string that happens to look like TOML.
+    # More keys than ours: the text contained a newline, so it is a string that happens to look like TOML.
     return parsed["value"] if len(parsed) == 1 else text
 
 
-class _Written(NamedTuple):
-    """A spec as a person has written it: the file with its text, what it says with all overrides, and their keys."""
+class _WrittenSpec(NamedTuple):
+    """A spec as the user wrote it: the file and its text, the parsed values with all overrides, and the overridden
+    keys."""
 
     path: Path
     text: str
@@ -247,15 +255,16 @@ class _Written(NamedTuple):
     overridden: list[tuple[str, ...]]
 
     def place(self, key: tuple[str, ...]) -> str:
-        """Where a person has written a key: with --set, or on a line of the file."""
+        """Where the user wrote a key: in --set, or on a line of the file."""
         if key and any(keys[: len(key)] == key or key[: len(keys)] == keys for keys in self.overridden):
             return f"--set {'.'.join(key)}"
         line = key_line(self.text, key)
         return f"{self.path}:{line}" if line else str(self.path)
 
-    def key(self, mistake: Mapping[str, Any]) -> tuple[str, ...]:
-        """The parts of pydantic's location that stand in the file: it also names the members of a union it tried."""
-        loc, is_missing = mistake["loc"], mistake["type"] == "missing"
+    def key(self, error: Mapping[str, Any]) -> tuple[str, ...]:
+        """The parts of pydantic's error location that exist in the file; pydantic also includes the union members it
+        tried."""
+        loc, is_missing = error["loc"], error["type"] == "missing"
         parts: list[str] = []
         node: Any = self.raw
         for at, part in enumerate(loc):
@@ -267,68 +276,68 @@ class _Written(NamedTuple):
         return tuple(parts)
 
 
-def _explained(error: ValidationError, written: _Written) -> SpecError:
-    """All mistakes as one error: the first in full, the others behind it. Unknown keys come first: what is missing is
-    often their consequence."""
+def _combine_errors(error: ValidationError, written: _WrittenSpec) -> SpecError:
+    """Combine all errors into one: the first in full, the others appended. Unknown keys come first, because a missing
+    key is often their consequence."""
     details = error.errors()
     unknown = [d for d in details if d["type"] == "extra_forbidden"]
     others = [d for d in details if d not in unknown and not (unknown and d["type"] == "missing")]
-    # A value of several types is told once, and not by each of them; words that it may be are added. Where a key in a
-    # table is wrong, that the table might have been something else is no second mistake.
-    once: dict[tuple[str, ...], dict[str, Any]] = {}
+    # A value with several allowed types is reported once rather than per type, with the allowed words added. Where a
+    # key in a table is wrong, the other types that the table might have had are not reported.
+    by_key: dict[tuple[str, ...], dict[str, Any]] = {}
     located = [(written.key(one), one) for one in [*unknown, *others]]
     for loc, detail in located:
         if any(loc == deeper[: len(loc)] and len(loc) < len(deeper) for deeper, _ in located):
             continue
-        if loc not in once:
-            once[loc] = {**detail}
+        if loc not in by_key:
+            by_key[loc] = {**detail}
         elif detail["type"] == "literal_error":
-            once[loc]["words"] = f"{once[loc].get('words', '')}, or {detail['ctx']['expected']}"
-    first, *more = [_mistake(detail, written) for detail in once.values()]
+            by_key[loc]["words"] = f"{by_key[loc].get('words', '')}, or {detail['ctx']['expected']}"
+    first, *more = [_to_spec_error(detail, written) for detail in by_key.values()]
     if not more:
         return first
-    also = "; ".join(_in_short(one, written.path) for one in more[:_SHOWN])
-    left = f"; and {len(more) - _SHOWN} more" if len(more) > _SHOWN else ""
+    also = "; ".join(_summarize(one, written.path) for one in more[:_MAX_LISTED])
+    left = f"; and {len(more) - _MAX_LISTED} more" if len(more) > _MAX_LISTED else ""
     return SpecError(first.what, where=first.where, why=first.why, fix=f"{first.fix} Also wrong: {also}{left}.")
 
 
-def _in_short(mistake: SpecError, path: Path) -> str:
+def _summarize(error: SpecError, path: Path) -> str:
     """`line 7: unknown key 'train.epohcs' (did you mean 'epochs'?)`"""
-    place = str(mistake.where).replace(f"{path}:", "line ")
-    near = re.match(r"Did you mean ('.*?')", mistake.fix or "")
-    return f"{place}: {mistake.what.rstrip('.')}" + (f" (did you mean {near[1]}?)" if near else "")
+    place = str(error.where).replace(f"{path}:", "line ")
+    near = re.match(r"Did you mean ('.*?')", error.fix or "")
+    return f"{place}: {error.what.rstrip('.')}" + (f" (did you mean {near[1]}?)" if near else "")
 
 
-def _mistake(first: Mapping[str, Any], written: _Written) -> SpecError:
-    """One mistake as a sentence."""
+def _to_spec_error(first: Mapping[str, Any], written: _WrittenSpec) -> SpecError:
+    """One pydantic error as a SpecError."""
     loc = written.key(first)
     key, where = ".".join(loc), written.place(loc)
     named = where == f"--set {key}"
     if first["type"] == "extra_forbidden":
-        legal = _legal_keys(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], legal, n=1) or _one_deeper(loc)
+        valid_keys = _valid_keys(loc[:-1])
+        near = difflib.get_close_matches(loc[-1], valid_keys, n=1) or _keys_one_level_deeper(loc)
         hint = f"Did you mean '{near[0]}'?" if near else ""
         return SpecError(
             "unknown key." if named else f"unknown key '{key}'.",
             where=where,
-            why="It would be ignored silently, so it is refused.",
-            fix=f"{hint} Legal here: {', '.join(legal)}.".strip(),
+            why="It would be silently ignored, so it is rejected.",
+            fix=f"{hint} Valid here: {', '.join(valid_keys)}.".strip(),
         )
     if first["type"] == "missing":
         return SpecError(
             f"the key '{key}' is missing.", where=where, fix="Add it; `pairsmith docs spec` describes every key."
         )
     if is_env(loc):
-        # What stands there may be the secret itself, so it is not shown.
+        # The value may be the secret itself, so it is not shown.
         return SpecError(
             f"'{key}' does not hold the name of an environment variable.",
             where=where,
-            why="A secret in a file is soon a secret in a repository.",
-            fix="Put the secret into a variable and write the variable's name here, such as OPENAI_API_KEY.",
+            why="A secret in this file would soon end up in a repository.",
+            fix="Put the secret into an environment variable and write its name here, such as OPENAI_API_KEY.",
         )
     given = first.get("input")
     shown = f" (got {_shortened(repr(given))})" if isinstance(given, str | int | float | bool) else ""
-    # What else it may be is no part of what is wrong with a value of the right type.
+    # Alternatives are irrelevant for a value of the right type.
     words = "" if first["type"] == "value_error" else first.get("words", "")
     message = (expected(first) or first["msg"].removeprefix("Value error, ")) + words
     one_of = re.findall(r"'([^']*)'", message) if words or first["type"] == "literal_error" else []
@@ -346,7 +355,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _legal_keys(loc: Sequence[str]) -> list[str]:
+def _valid_keys(loc: Sequence[str]) -> list[str]:
     model: Any = Spec
     for part in loc:
         if part.isdigit():
@@ -357,10 +366,10 @@ def _legal_keys(loc: Sequence[str]) -> list[str]:
     return sorted(field.alias or name for name, field in model.model_fields.items())
 
 
-def _one_deeper(loc: Sequence[str]) -> list[str]:
-    """The key as a table beside it has it, as `length.max_words` for a `max_words` that was set one table too high."""
-    tables = [name for name in _legal_keys(loc[:-1]) if _legal_keys([*loc[:-1], name]) != _legal_keys(loc[:-1])]
-    return [f"{name}.{loc[-1]}" for name in tables if loc[-1] in _legal_keys([*loc[:-1], name])]
+def _keys_one_level_deeper(loc: Sequence[str]) -> list[str]:
+    """The same key in a sibling table, such as `length.max_words` for a `max_words` that was set one table too high."""
+    tables = [name for name in _valid_keys(loc[:-1]) if _valid_keys([*loc[:-1], name]) != _valid_keys(loc[:-1])]
+    return [f"{name}.{loc[-1]}" for name in tables if loc[-1] in _valid_keys([*loc[:-1], name])]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
@@ -374,15 +383,16 @@ _KEY = re.compile(r"^\s*([\w\-.\"']+)\s*=")
 
 
 def key_line(text: str, loc: Sequence[str]) -> int | None:
-    """The 1-based line of the spec that sets `loc`, or of the deepest table on the way to it; None if no line does.
+    """The 1-based line of the spec that sets `loc`, or of the deepest table on the way to it; None if there is no such
+    line.
 
-    It reads tables, arrays of tables and plain keys line by line and skips multi-line strings; a key inside an inline
+    It scans tables, arrays of tables and plain keys line by line and skips multi-line strings. A key inside an inline
     table is reported at the line of that table.
     """
     here: tuple[str, ...] = ()
     counts: dict[tuple[str, ...], int] = {}
     best, best_depth, quote = None, 0, ""
-    # Not splitlines(): it also cuts at characters that neither TOML nor an editor counts as a line end.
+    # Not splitlines(): it also splits at characters that neither TOML nor editors treat as a newline.
     for number, line in enumerate(text.split("\n"), 1):
         if quote:
             quote = "" if quote in line else quote
@@ -400,7 +410,7 @@ def key_line(text: str, loc: Sequence[str]) -> int | None:
             path = here
         elif assign := _KEY.match(line):
             path = (*here, *(part.strip().strip("\"'") for part in assign[1].split(".")))
-        # A line also opens the tables on the way to its key, if none above it has.
+        # A line also opens the tables on the way to its key, unless an earlier line has.
         while len(path) > best_depth:
             if tuple(loc[: len(path)]) == path:
                 best, best_depth = number, len(path)

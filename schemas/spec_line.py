@@ -1,4 +1,4 @@
-"""What a line of the spec was meant to be that is not TOML."""
+"""Guesses what a spec line that is not TOML was meant to be."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ _BARE = re.compile(r"=\s*([^\W_][^\"'\[{#;]*?)\s*(#.*)?$")
 _WORDS = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
 _NOTHING = re.compile(r"=\s*(none|null|nil)\s*(#.*)?$", re.IGNORECASE)
 _WINDOWS = re.compile(r"=\s*\"?([A-Za-z]:\\[^\"'#]*?)\"?\s*(#.*)?$")
-# A text under such a key, an address with a password, and what is as long and as mixed as keys are: never shown.
+# Never shown: a string under such a key, a URL with a password, and anything as long and mixed as an API key.
 _SECRET = re.compile(rf"(?i)env|header|{ANYWHERE.pattern}|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{{16,}}")
 _MOST_SHOWN = 200
 
 
-def mended(line: str) -> str:
-    """What to do about it: the line as it was most likely meant, if it is TOML then and holds nothing secret."""
+def suggest_fix(line: str) -> str:
+    """A suggested fix: the line as it was most likely meant, if that is valid TOML and contains no secret."""
     line = line.strip()
     if _NOTHING.search(line):
-        return "TOML has no such value: leave the key out."
-    if _reads(line):
-        return "Mend that line, or close what stands open above it."
-    for meant in _likely(line):
-        if meant != line and _reads(meant):
+        return "TOML has no such value: remove the key."
+    if _is_toml(line):
+        return "Fix that line, or close the string or list that is open above it."
+    for meant in _corrections(line):
+        if meant != line and _is_toml(meant):
             is_text = '"' in meant or "'" in meant
             if not is_text or (len(meant) <= _MOST_SHOWN and not _SECRET.search(meant)):
                 return f"Did you mean `{meant}`?"
-            return f'A text stands in straight quotation marks, both of them: `{_key(meant)} = "..."`.'
+            return f'Put the text between two straight quotation marks: `{_key(meant)} = "..."`.'
     key = _key(line)
     if "=" not in line or not re.fullmatch(r"[\w \-/&+.]+", key) or re.fullmatch(r"[A-Za-z0-9_.-]+", key):
-        return "Mend that line."
-    return f'A key with other letters than a to z, or with blanks, stands in quotation marks: "{key}" = ...'
+        return "Fix that line."
+    return f'Put a key with spaces or with letters other than a to z in quotation marks: "{key}" = ...'
 
 
-def _likely(line: str) -> Iterator[str]:
-    """Straight quotation marks, digits from 0 to 9 with a point, a path of Windows, `true` for `True`, a word or a text
-    that wants its quotation marks, one that is not closed, a mark of another language at the end."""
+def _corrections(line: str) -> Iterator[str]:
+    """The line with straight quotation marks, with a plain decimal number, with a Windows path in a literal string,
+    with `true` for `True`, with missing quotation marks around a word or text, with an unclosed string closed, without
+    a trailing mark from another language."""
     yield line.translate(_STRAIGHT)
     if number := _NUMBER.search(line):
         yield line[: number.start()] + number[1] + _number(number[2])
@@ -67,7 +68,7 @@ def _number(written: str) -> str:
     return f"{whole or 0}{point}{rest or '0'}" if point else whole
 
 
-def _reads(line: str) -> bool:
+def _is_toml(line: str) -> bool:
     """Whether it is TOML, alone or as an entry of a list."""
     for text in (line, f"list = [{line}]"):
         try:

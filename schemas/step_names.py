@@ -1,18 +1,18 @@
-"""The names of steps, as verdicts bear them: `kind/name@version`."""
+"""The names of steps as they appear in verdicts: `kind/name@version`."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Steps whose stored name is that of an earlier version, so that what they said still counts.
-_STEPS_SHOWN = {"score/relevance@1": "score/pmi@1"}
+# Steps stored under the name from an earlier version, so that their old verdicts still count.
+_DISPLAY_NAMES = {"score/relevance@1": "score/pmi@1"}
 INDEPENDENT = "check:"
-"""The names of checks that no gate uses begin with it."""
+"""The prefix of the names of checks that no gate uses."""
 
 
 class By(NamedTuple):
-    """A verdict's `by` taken apart: `gate/user:rules:polite@1` is a gate by its key `user`, the one for
-    `rules:polite`, in version 1; `gate/length@2` is for nothing in particular."""
+    """The parts of a verdict's `by`. `gate/user:rules:polite@1` is version 1 of the gate `user`, for `rules:polite`;
+    `gate/length@2` has no such qualifier."""
 
     kind: str
     key: str
@@ -28,10 +28,10 @@ class By(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Without its kind and version."""
+        """The name without kind and version."""
         return f"{self.key}:{self.of}" if self.of else self.key
 
 
 def shown_step(by: str) -> str:
-    """The name of a step as people read it."""
-    return _STEPS_SHOWN.get(by, by)
+    """The name of a step as it is shown to users."""
+    return _DISPLAY_NAMES.get(by, by)

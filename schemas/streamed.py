@@ -1,4 +1,4 @@
-"""Lists that are gone through as often as anybody asks and never stand in memory as a whole."""
+"""Sequences that can be iterated any number of times and are never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ R = TypeVar("R")
 
 
 class Streamed(Sequence[R]):
-    """A list whose rows are read a chunk at a time from where they are kept. A row by its number reads those before
-    it: who wants many goes through them."""
+    """A sequence whose rows are read from storage a chunk at a time. Accessing a row by index reads all rows before it,
+    so iterate to access many rows."""
 
     @overload
     def __getitem__(self, place: int) -> R: ...
@@ -32,16 +32,16 @@ class Streamed(Sequence[R]):
     def __eq__(self, other: Any) -> bool:
         if not isinstance(other, Sequence) or len(self) != len(other):
             return False
-        return all(one == its for one, its in zip(self, other, strict=True))
+        return all(one == other for one, other in zip(self, other, strict=True))
 
-    __hash__ = None  # type: ignore[assignment]  # it is as long as a table
+    __hash__ = None  # type: ignore[assignment]  # too long to hash
 
 
 class Where(Streamed[R]):
-    """Those rows of a list that are wanted."""
+    """The rows of a sequence that satisfy a predicate."""
 
-    def __init__(self, rows: Sequence[R], wanted: Callable[[R], bool]) -> None:
-        self._rows, self._wanted = rows, wanted
+    def __init__(self, rows: Sequence[R], predicate: Callable[[R], bool]) -> None:
+        self._rows, self._predicate = rows, predicate
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -50,4 +50,4 @@ class Where(Streamed[R]):
         return any(True for _ in self)
 
     def __iter__(self) -> Iterator[R]:
-        return filter(self._wanted, self._rows)
+        return filter(self._predicate, self._rows)

@@ -1,4 +1,4 @@
-"""A limit of time for what a person's own regular expression searches: one as `(a+)+b` can take exponential time."""
+"""A time limit for a user's regular expressions, because a pattern such as `(a+)+b` can take exponential time."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from functools import lru_cache
 from types import FrameType
 from typing import Any
 
-LIMIT_S = 1.0  # of the processor's time for one text; an ordinary pattern takes a thousandth of a thousandth
-_TEXTS = 3  # that may take so long
-_WHY = (
-    "A pattern that repeats what repeats itself, as (a+)+b does, can take exponential time: write it with one repeat."
-)
-_slow: Counter[tuple[str, str]] = Counter()  # texts by check and pattern
+LIMIT_S = 1.0  # CPU time for one text; an ordinary pattern takes about a microsecond
+_MAX_SLOW_TEXTS = 3  # slow texts after which a check is given up
+_WHY = "A pattern with nested repeats such as (a+)+b can take exponential time: write it with a single repeat."
+_slow: Counter[tuple[str, str]] = Counter()  # number of slow texts by check and pattern
 
 
 class TookTooLong(Exception):
-    """A check was given up. The message is a sentence that names the check and the row."""
+    """A check was given up. The message names the check and the row."""
 
 
 class _Expired(BaseException):
-    """Raised by the timer, inside the search."""
+    """Raised by the timer inside the search."""
 
 
 def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Match[str] | None:
-    """`pattern.search(text)`. Raises TookTooLong, for the check and the row as a person knows them, as `limited`."""
+    """`pattern.search(text)` under `limited`. Raises TookTooLong; `check` and `row` are the names shown to the user."""
     if not _may_take_long(pattern.pattern):
         return pattern.search(text)
     with limited(check, pattern.pattern, row):
@@ -39,20 +37,20 @@ def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Matc
 
 @contextmanager
 def limited(check: str, settings: str, row: str) -> Iterator[None]:
-    """What is done within may take LIMIT_S of this thread's processor time. Raises TookTooLong where it takes more,
-    and at once where the check with these settings has done so on _TEXTS rows.
+    """Limit the block to LIMIT_S of this thread's CPU time. Raises TookTooLong if it takes longer, and immediately if
+    the check with these settings has already done so on _MAX_SLOW_TEXTS rows.
 
-    `re` looks for signals as it searches, in the main thread of a process alone: in another thread, and on a system
-    without interval timers (Windows), nothing ends a search.
+    `re` checks for signals during a search, but Python handles signals only in the main thread. In another thread, and
+    on a system without interval timers (Windows), nothing ends a search.
     """
-    known = (check, settings)
-    if _slow[known] >= _TEXTS:
-        raise TookTooLong(f"{check} is not asked about row {row}: {_TEXTS} rows took it too long. {_WHY}")
+    key = (check, settings)
+    if _slow[key] >= _MAX_SLOW_TEXTS:
+        raise TookTooLong(f"{check} is skipped for row {row}: it took too long on {_MAX_SLOW_TEXTS} rows. {_WHY}")
     try:
         with _timer():
             yield
     except _Expired:
-        _slow[known] += 1
+        _slow[key] += 1
         raise TookTooLong(f"{check} took more than {LIMIT_S:g} s on row {row}. {_WHY}") from None
 
 
@@ -61,24 +59,24 @@ def _timer() -> Iterator[None]:
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    ends = time.thread_time() + LIMIT_S
+    deadline_s = time.thread_time() + LIMIT_S
 
     def expire(number: int, frame: FrameType | None) -> None:
-        if (left := ends - time.thread_time()) > 0:  # the timer counts what other threads of the process take, too
+        if (left := deadline_s - time.thread_time()) > 0:  # the timer also counts other threads of the process
             signal.setitimer(signal.ITIMER_VIRTUAL, left)
         else:
             raise _Expired
 
-    before: Any = signal.signal(signal.SIGVTALRM, expire)
+    previous: Any = signal.signal(signal.SIGVTALRM, expire)
     try:
         signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        signal.signal(signal.SIGVTALRM, previous)
 
 
 @lru_cache(1024)
 def _may_take_long(pattern: str) -> bool:
-    """False for most patterns: with one repeat at most and no alternatives, a search takes quadratic time at worst."""
+    """False for most patterns: with at most one repeat and no alternatives, a search takes quadratic time at worst."""
     return "|" in pattern or len(re.findall(r"[*+?{]", pattern)) > 1

@@ -1,4 +1,5 @@
-"""TOML that others have written: a key of thousands of parts, for which Python's reader needs minutes, is refused."""
+"""Parses TOML from untrusted sources. A key with thousands of parts, which takes Python's parser minutes, is
+rejected."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ import tomllib
 from typing import Any
 
 MOST_PARTS = 32
-# A string in one line, a part of a key, a dot, blanks, anything else; each character is in one of them.
+# A single-line string, a key part, a dot, spaces, or any other character; every character matches one of them.
 _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\w-]+|\.|[ \t]+|.", re.DOTALL)
 
 
 def loads(text: str) -> dict[str, Any]:
-    """`tomllib.loads`. Raises TOMLDecodeError for such a key too, and for a number of thousands of digits."""
+    """`tomllib.loads`. Raises TOMLDecodeError also for a key with too many parts and for a number with thousands of
+    digits."""
     if text.count(".") > MOST_PARTS:
         dots, is_part = 0, False
         for match in _TOKEN.finditer(text):
@@ -23,12 +25,12 @@ def loads(text: str) -> dict[str, Any]:
                     line = text.count("\n", 0, match.start()) + 1
                     raise tomllib.TOMLDecodeError(f"a key has more than {MOST_PARTS} parts (at line {line})")
             elif not token.isspace():
-                # A part goes on after a dot; behind a blank or any other sign something new begins.
+                # Only a dot continues a key; after a space or any other character something new begins.
                 dots = dots if not is_part and (token[0] in "\"'" or token[0].isalnum() or token[0] in "_-") else 0
                 is_part = token[0] in "\"'_-" or token[0].isalnum()
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         raise
-    except ValueError:  # Python reads no such number
+    except ValueError:  # Python cannot parse such a number
         raise tomllib.TOMLDecodeError("a number has too many digits") from None

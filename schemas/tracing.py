@@ -1,7 +1,6 @@
-"""Spans for OpenTelemetry, where the environment names an endpoint for them; without one nothing is imported or sent.
+"""OpenTelemetry spans. They are sent only if the environment names an endpoint; otherwise nothing is imported or sent.
 
-A span has names and figures, never what somebody wrote: no prompt, no answer, no message of an error, no query of an
-address.
+A span carries names and numbers but never user content: no prompt, no answer, no error message, no query string.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ VARIABLES = (
     *("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED"),
     *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
 )
-"""What decides where spans go, and which; the standard's own names."""
+"""The standard OpenTelemetry variables that decide whether and where spans are sent."""
 PARENT = "TRACEPARENT"
-"""The variable in which a process is told the span that its own belong to, as W3C's `traceparent` header."""
+"""The variable that gives a child process its parent span, in the format of the W3C `traceparent` header."""
 
 Facts = Mapping[str, Any]
 Tell = Callable[[Facts], None]
@@ -37,19 +36,20 @@ _ids: ContextVar[tuple[int, int] | None] = ContextVar("ids", default=None)
 
 
 def endpoint() -> str | None:
-    """Where spans go; None if nobody wants them."""
+    """The OTLP endpoint that receives spans; None if tracing is not configured or is switched off."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return None
     return next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), None)
 
 
 def why_not() -> str | None:
-    """What keeps spans from being sent although an endpoint is named, in a sentence; None if nothing does."""
+    """Why spans are not sent although an endpoint is configured, as a message for the user; None if nothing prevents
+    it."""
     if endpoint() is None:
         return None
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOL)
     if protocol != _PROTOCOL:
-        return f"no traces are sent: they go by {_PROTOCOL}, not by {protocol}."
+        return f"no traces are sent: pairsmith exports them over {_PROTOCOL}, not over {protocol}."
     return None if is_on() else "no traces are sent: packages are missing; pip install 'pairsmith[otel]'."
 
 
@@ -60,8 +60,10 @@ def is_on() -> bool:
 
 @contextmanager
 def span(name: str, facts: Facts, kind: Kind = "internal") -> Iterator[Tell]:
-    """A span for the length of the block, within the one that is open. An exception ends it as an error, of which it
-    has the class."""
+    """Open a span for the duration of the block, as a child of the current span.
+
+    An exception marks the span as failed and records only the exception's class.
+    """
     tracer = _tracer()
     if tracer is None:
         yield lambda facts: None
@@ -90,28 +92,31 @@ def told(
     kind: Kind = "internal",
     ids: tuple[int, int] | None = None,
 ) -> None:
-    """A span that is over, between two times since 1970. `ids` are the numbers of its trace and of itself where they
-    were settled before, so that others could belong to it meanwhile."""
+    """Record a span that has already ended; both times are seconds since the Unix epoch.
+
+    `ids` are the trace id and span id if they were chosen beforehand, so that child spans could refer to them in the
+    meantime.
+    """
     tracer = _tracer()
     if tracer is None:
         return
     from opentelemetry import trace
     from opentelemetry.context import Context
 
-    given = _ids.set(ids)
+    preset = _ids.set(ids)
     try:
         opened = tracer.start_span(
             name, Context(), _kinds()[kind], attributes=_known(facts), start_time=int(began_s * 1e9)
         )
     finally:
-        _ids.reset(given)
+        _ids.reset(preset)
     if failed:
         opened.set_status(trace.StatusCode.ERROR)
     opened.end(int(ended_s * 1e9))
 
 
 def traceparent(ids: tuple[int, int]) -> str:
-    """A trace and span as a header of W3C."""
+    """A trace id and span id in the format of the W3C `traceparent` header."""
     return f"00-{ids[0]:032x}-{ids[1]:016x}-01"
 
 
@@ -132,7 +137,7 @@ def _parent() -> Any:
 
 
 def close() -> None:
-    """Send what is left, and look at the environment again before the next span."""
+    """Send the remaining spans, and read the environment again before the next one."""
     if (tracer := _tracer()) is not None:
         tracer.span_processor.shutdown()  # type: ignore[attr-defined]  # of the SDK's
     _tracer.cache_clear()
@@ -148,20 +153,20 @@ def _tracer() -> Tracer | None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-    except ModuleNotFoundError:  # the server says so as it starts, by `why_not`
+    except ModuleNotFoundError:  # the server reports this when it starts, through `why_not`
         return None
 
-    class Settled(RandomIdGenerator):
+    class PresetIdGenerator(RandomIdGenerator):
         def generate_trace_id(self) -> int:
-            given = _ids.get()
-            return given[0] if given else super().generate_trace_id()
+            preset = _ids.get()
+            return preset[0] if preset else super().generate_trace_id()
 
         def generate_span_id(self) -> int:
-            given = _ids.get()
-            return given[1] if given else super().generate_span_id()
+            preset = _ids.get()
+            return preset[1] if preset else super().generate_span_id()
 
     named = {} if "OTEL_SERVICE_NAME" in os.environ else {"service.name": "pairsmith"}
-    # It is not the global one: what libraries would tell of themselves, addresses with tokens say, is nobody's.
-    provider = TracerProvider(resource=Resource.create(named), id_generator=Settled())
+    # Not the global provider: instrumented libraries would export their own spans, with tokens in URLs for example.
+    provider = TracerProvider(resource=Resource.create(named), id_generator=PresetIdGenerator())
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider.get_tracer("pairsmith")

@@ -1,4 +1,4 @@
-"""How a sentence counts and begins, in every layer."""
+"""Helpers for the wording of messages in every layer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ def counted(number: int, singular: str, plural: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share that was asked for, with all its digits: `90%`, `99.5%`. A bound that is rounded is another bound."""
+    """A share from the settings with all its digits: `90%`, `99.5%`. Rounding a bound would make it another bound."""
     return f"{round(100 * share, 9):.10g}%"
 
 
 def capital(sentence: str) -> str:
-    """The same with a capital at its beginning."""
+    """The sentence with a capital first letter."""
     return sentence[:1].upper() + sentence[1:]

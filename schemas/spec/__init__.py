@@ -1,6 +1,6 @@
-"""The typed shape of `pairsmith.toml`. Every key has a default or is required; an unknown key is an error.
+"""The typed model of `pairsmith.toml`. Every key has a default or is required; an unknown key is an error.
 
-Reading the file, overriding keys and saying where a mistake stands is `schemas.spec_file`.
+`schemas.spec_file` reads the file, applies overrides and locates mistakes.
 """
 
 from __future__ import annotations
@@ -77,15 +77,15 @@ Purpose = Literal[Direction, "evaluate"]
 
 
 class StoreSettings(Section):
-    """The place of the records: a SQLAlchemy URL. Absent: `pairsmith.db` beside the spec file. `url_env` names a
-    variable."""
+    """Where the records are stored: a SQLAlchemy URL, or `url_env`, the variable that holds it. Default: `pairsmith.db`
+    beside the spec file."""
 
     url: str | None = None
     url_env: EnvNameIfAny = None
 
 
 class Spec(Section):
-    """The whole file. Only `[task]` is compulsory; what a stage needs beside it, that stage asks for."""
+    """The whole file. Only `[task]` is required; a stage that needs another table reports it."""
 
     task: TaskSettings
     seeds: tuple[SeedSource, ...] = ()
@@ -107,25 +107,25 @@ class Spec(Section):
 
     @property
     def asks_teacher(self) -> bool:
-        """False if every source brings outputs to its inputs, or is a test set beside such sources: then nothing is
-        generated, and there is no teacher to measure."""
+        """Whether a teacher generates anything. False if every source has outputs for its inputs, or is a test set
+        beside such sources; then there is no teacher to measure either."""
         generated = (not source.imported and source.use != "test" for source in self.seeds)
         return any(generated) or not any(source.imported for source in self.seeds)
 
     def teacher_name(self, purpose: Purpose) -> str | None:
-        """The name under `[teachers]` of who is asked for `purpose`; None is `[teacher]`."""
+        """The name under `[teachers]` of the teacher for `purpose`; None means `[teacher]`."""
         if purpose == "evaluate":
             return self.evaluate.teacher or self.generate.forward.teacher
         settings: ForwardSettings | BackwardSettings = getattr(self.generate, purpose)
         return settings.teacher
 
     def teacher_for(self, purpose: Purpose) -> TeacherSettings:
-        """Who is asked to write outputs, to write inputs, or is measured beside the tuned model."""
+        """The settings of the teacher that writes outputs, writes inputs, or is measured beside the tuned model."""
         name = self.teacher_name(purpose)
         return self.teachers[name] if name else self.teacher
 
     @model_validator(mode="after")
-    def _teachers_are_there(self) -> Spec:
+    def _check_teacher_names(self) -> Spec:
         named = {
             "generate.forward.teacher": self.generate.forward.teacher,
             "generate.backward.teacher": self.generate.backward.teacher,
@@ -136,24 +136,24 @@ class Spec(Section):
         pairs = [*named.items(), *((key, name) for key, names in judges.items() for name in names)]
         for key, name in pairs:
             if name is not None and name not in self.teachers:
-                there = ", ".join(self.teachers) or "none"
-                raise ValueError(f"{key} names '{name}', but there is no [teachers.{name}] (there are: {there})")
+                defined = ", ".join(self.teachers) or "none"
+                raise ValueError(f"{key} names '{name}', but there is no [teachers.{name}] (defined: {defined})")
         return self
 
     @model_validator(mode="before")
     @classmethod
-    def _as_the_kind_has_it(cls, raw: Any) -> Any:
+    def _apply_kind_defaults(cls, raw: Any) -> Any:
         return with_defaults(raw) if isinstance(raw, Mapping) else raw
 
     @model_validator(mode="after")
-    def _exemplars_are_labelled(self) -> Spec:
+    def _check_exemplar_labels(self) -> Spec:
         for number, exemplar in enumerate(self.exemplars if self.task.labels else ()):
             if label_in(self.task.labels, exemplar.output) is None:
-                raise ValueError(f"exemplars.{number}: '{exemplar.output}' is none of task.labels")
+                raise ValueError(f"exemplars.{number}: '{exemplar.output}' is not in task.labels")
         return self
 
     @model_validator(mode="after")
-    def _checks_are_not_gates(self) -> Spec:
+    def _check_independent_checks(self) -> Spec:
         gates = {p.pattern for p in (*self.curate.gates.must, *self.curate.gates.must_not)}
         for check in self.evaluate.checks:
             if check.pattern in gates:

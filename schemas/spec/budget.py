@@ -8,7 +8,7 @@ from schemas.spec.section import Section
 
 
 class BudgetSettings(Section):
-    """`max_usd` caps what is spent on teachers through the store, in all and for all purposes. The most that a request
-    can cost is reserved before it is sent, so a cap needs a price and a `max_tokens`."""
+    """`max_usd` caps the total spending on teachers through the store, for all purposes. The maximum cost of a request
+    is reserved before it is sent, so a cap needs a price and a `max_tokens`."""
 
     max_usd: float | None = Field(default=None, gt=0, allow_inf_nan=False)

@@ -11,7 +11,7 @@ from schemas.spec.section import Drawing, Pattern, Section, UserFunction
 
 
 class LengthSettings(Section):
-    """Bounds in words of the output, and on output words / input words."""
+    """Bounds on the words of the output, and on the ratio of output words to input words."""
 
     min_words: int = Field(default=1, ge=0)
     max_words: int = Field(default=4000, ge=1)
@@ -19,7 +19,7 @@ class LengthSettings(Section):
     max_ratio: float = Field(default=1000.0, gt=0)
 
     @model_validator(mode="after")
-    def _let_something_through(self) -> LengthSettings:
+    def _check_bounds(self) -> LengthSettings:
         for unit in ("words", "ratio"):
             least, most = getattr(self, f"min_{unit}"), getattr(self, f"max_{unit}")
             if least > most:
@@ -28,12 +28,12 @@ class LengthSettings(Section):
 
 
 Mode = bool | Literal["flag"]
-"""True: the gate rejects. "flag": what it would reject is kept, and somebody should look. False: it is not asked."""
+"""True: the gate rejects rows. "flag": rows it would reject are kept and flagged for a look. False: the gate is off."""
 
 
 class GateSettings(Section):
-    """Code gates. Those that were measured to reject at most one good row in a hundred reject by default, the others
-    flag (docs/gates.md); two are switched on by a kind of task. `user` names functions `module:function` beside the
+    """Code gates. By default, gates that were measured to reject at most one good row in a hundred reject, and the
+    others flag (docs/gates.md); a task kind switches on two more. `user` names functions `module:function` beside the
     spec file."""
 
     length: LengthSettings | Literal[False] = LengthSettings()
@@ -61,7 +61,7 @@ class GateSettings(Section):
     must: tuple[Pattern, ...] = ()
     must_not: tuple[Pattern, ...] = ()
     json_schema: str | None = None
-    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    # Omitted from the dump at their defaults, so that the hash of a spec without them does not change.
     sums: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
     facts: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
     instructed: Mode = Field(default="flag", exclude_if=lambda mode: mode == "flag")
@@ -71,8 +71,9 @@ class GateSettings(Section):
 
 
 class DuplicateSettings(Section):
-    """Exact and near-duplicate removal: Jaccard similarity of word bigrams at or above `jaccard`. From a cosine of
-    `semantic` on, rows that are about the same in other words are flagged."""
+    """Exact and near-duplicate removal: rows whose word bigrams have a Jaccard similarity of `jaccard` or more are
+    duplicates. Rows with a cosine similarity of `semantic` or more, which say about the same in different words, are
+    flagged."""
 
     enabled: bool = True
     jaccard: float = Field(default=0.7, gt=0, le=1)
@@ -80,9 +81,9 @@ class DuplicateSettings(Section):
 
 
 class ContaminationSettings(Section):
-    """`files`: what else no training row may repeat, such as a public benchmark; every text of a text, JSON, JSONL,
-    CSV, TSV or Parquet file beside the spec. With `semantic` on, rows that are about the same as a held-out text in
-    other words are flagged."""
+    """`files`: further texts that no training row may repeat, such as a public benchmark; every text of a text, JSON,
+    JSONL, CSV, TSV or Parquet file beside the spec counts. Rows with a similarity of `semantic` or more to a held-out
+    text, which say about the same in different words, are flagged."""
 
     files: tuple[str, ...] = Field(default=(), exclude_if=lambda files: not files)
     semantic: float | None = Field(default=None, gt=0, le=1, exclude_if=lambda least: least is None)
@@ -92,13 +93,13 @@ class ScoreSettings(Section):
     """The scorer that compares candidates of one input.
 
     `auto`: a Bradley-Terry reward model fitted on good against corrupted outputs if it beats length on unseen
-    corruptions, else the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none` keeps
-    every row that passes. `similarity`: how alike output and reference are. `judge`: the weighted share of the
-    checklist's questions that are answered with yes. Any other value is a folder or hub id of a sequence-classification
-    reward model, whose commit `revision` may name.
+    corruptions, otherwise the PMI score. `pmi`: log p(output | input) - log p(output) under the embedded model. `none`
+    keeps every row that passes the gates. `similarity`: the similarity of output and reference. `judge`: the weighted
+    share of checklist questions that are answered with yes. Any other value is a folder or hub id of a
+    sequence-classification reward model, whose commit `revision` may name.
 
     `teacher` is the name under `[teachers]` of a reward model behind an endpoint: a vLLM that serves it for pooling
-    (`classify`), or a hosted one that answers a chat with `reward:` and a number (`chat`).
+    (`classify`), or a hosted model that answers a chat with `reward:` and a number (`chat`).
     """
 
     model: str = "auto"
@@ -108,15 +109,17 @@ class ScoreSettings(Section):
     batch_tokens: int = Field(default=4096, ge=128)
 
     @model_validator(mode="after")
-    def _one_scorer(self) -> ScoreSettings:
-        # Some kinds of task have "none" as their default.
+    def _check_single_scorer(self) -> ScoreSettings:
+        # "none" is the default of some task kinds.
         if self.teacher is not None and self.model not in ("auto", "none"):
-            raise ValueError(f"model = '{self.model}' and teacher = '{self.teacher}' are two scorers")
+            raise ValueError(
+                f"model = '{self.model}' and teacher = '{self.teacher}' name two scorers; remove one of them"
+            )
         return self
 
 
 class JudgeQuestion(Section):
-    """A yes-or-no question about a row, asked so that yes is good. `must`: a "no" rejects the row, or flags it."""
+    """A yes-or-no question about a row, phrased so that yes is good. With `must`, a "no" rejects or flags the row."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
     question: str = Field(min_length=1)
@@ -125,46 +128,46 @@ class JudgeQuestion(Section):
 
 
 class JudgeSettings(Section):
-    """A checklist that language models answer of every row. `teachers` are the names of those under `[teachers]`;
-    without one nobody judges. Without `questions` those of the kind of task are asked (curate/judge.py)."""
+    """A checklist that language models answer for every row. `teachers` are names under `[teachers]`; without any,
+    there is no judging. Without `questions`, those of the task kind are asked (curate/judge.py)."""
 
     teachers: tuple[str, ...] = ()
     questions: tuple[JudgeQuestion, ...] = Field(default=(), max_length=24)
     sampling: Drawing = Sampling(temperature=0.0, max_tokens=512)
 
     @model_validator(mode="after")
-    def _names_differ(self) -> JudgeSettings:
+    def _check_question_names(self) -> JudgeSettings:
         names = [question.name for question in self.questions]
         if word := next((name for name in names if name in ("yes", "no", "true", "false")), None):
-            raise ValueError(f"a question may not be called '{word}': its answer could not be told from its name")
+            raise ValueError(f"a question may not be called '{word}': its name would be confused with its answer")
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"two questions are called '{twice}'")
         return self
 
 
 class SelectSettings(Section):
-    """Keep the best `best` candidates of every input, with `length_control` by what length does not explain of their
-    scores.
+    """Keep the best `best` candidates of every input. With `length_control`, the part of the scores that length
+    explains is removed first.
 
-    `certified` keeps what the certificate names and what people accepted; the others wait. `rows`: so many rows to
-    train on at most, chosen by `spread`: `diverse` (far from each other), `random`, or evenly over `length`, `kind` (of
-    the seed) or the values of a seed's column. What people accepted comes first.
+    `certified` keeps the rows in the certificate and those that reviewers accepted; the others wait. `rows` is the
+    maximum number of rows to train on, chosen by `spread`: `diverse` (far from each other), `random`, or evenly over
+    `length`, `kind` (of the seed) or the values of a seed column. Rows accepted by reviewers come first.
     """
 
     best: int = Field(default=1, ge=1)
     length_control: bool = False
-    # Left out of the dump at their defaults, so that no hash of a spec without them changes.
+    # Omitted from the dump at their defaults, so that the hash of a spec without them does not change.
     certified: bool = Field(default=False, exclude_if=lambda on: not on)
     rows: int | None = Field(default=None, ge=1, exclude_if=lambda rows: rows is None)
     spread: str = Field(default="diverse", min_length=1, exclude_if=lambda spread: spread == "diverse")
 
 
 class CurateSettings(Section):
-    """The way from pairs to an accepted set. `nli` is a folder or hub id of a model of natural language inference: it
-    flags outputs that contradict their input. `unlikely_labels` flags labels that the other rows speak against."""
+    """From pairs to an accepted set. `nli` is a folder or hub id of a natural-language-inference model, which flags
+    outputs that contradict their input. `unlikely_labels` flags labels that the other rows contradict."""
 
     gates: GateSettings = GateSettings()
-    # Left out of the dump where nothing is named, so that no hash of a spec without it changes.
+    # Omitted from the dump when empty, so that the hash of a spec without it does not change.
     contamination: ContaminationSettings = Field(
         default=ContaminationSettings(), exclude_if=lambda section: section == ContaminationSettings()
     )
@@ -173,11 +176,11 @@ class CurateSettings(Section):
     select: SelectSettings = SelectSettings()
     judge: JudgeSettings = JudgeSettings()
     nli: str | None = None
-    # Left out of the dump at its default, so that no hash of a spec without it changes.
+    # Omitted from the dump at its default, so that the hash of a spec without it does not change.
     unlikely_labels: bool = Field(default=True, exclude_if=lambda on: on)
 
     @model_validator(mode="after")
-    def _somebody_judges(self) -> CurateSettings:
+    def _check_judges(self) -> CurateSettings:
         if self.score.model == "judge" and not self.judge.teachers:
-            raise ValueError("score.model = 'judge' needs judge.teachers, the names of who judges")
+            raise ValueError("score.model = 'judge' needs judge.teachers, the names of the judges")
         return self

@@ -13,8 +13,8 @@ NOT_STATED = "not stated"
 
 
 class ExportSettings(Section):
-    """The licenses of seeds and the terms of teachers that an exported row may have, as they are declared; capitals do
-    not count, and `not stated` lets through what nobody declared. An empty list lets everything through."""
+    """The licenses of seeds and the terms of teachers that an exported row may have, as they were declared. Case is
+    ignored, and `not stated` allows rows without a declaration. An empty list allows everything."""
 
     licenses: tuple[Named, ...] = ()
     terms: tuple[Named, ...] = ()

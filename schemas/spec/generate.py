@@ -11,7 +11,7 @@ from schemas.spec.section import Drawing, Section
 
 
 class ForwardSettings(Section):
-    """Input seed to `n` candidates. `teacher` names one of `[teachers.NAME]`; without it `[teacher]` is asked."""
+    """From an input seed to `n` candidates. `teacher` names one of `[teachers.NAME]`; the default is `[teacher]`."""
 
     enabled: bool = True
     n: int = Field(default=4, ge=1, le=64)
@@ -22,12 +22,13 @@ class ForwardSettings(Section):
 
     @property
     def samples(self) -> int:
-        """The candidates of one seed."""
+        """The number of candidates per seed."""
         return self.n
 
 
 class BackwardSettings(Section):
-    """Excellent output to one simple version at each abstraction level (Prompt Expansion, Datta et al. 2023)."""
+    """From an excellent output to one simple version at each abstraction level (Prompt Expansion, Datta et al.
+    2023)."""
 
     enabled: bool = True
     levels: tuple[str, ...] = (
@@ -43,24 +44,24 @@ class BackwardSettings(Section):
 
     @field_validator("levels")
     @classmethod
-    def _are_questions_of_their_own(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
-        questions = [" ".join(level.split()) for level in levels]
-        if not all(questions) or not questions:
-            raise ValueError("name a level in words; enabled = false asks for none")
-        if twice := next((level for level in questions if questions.count(level) > 1), None):
-            raise ValueError(f"'{twice}' stands twice: both would be one question, and one answer two rows")
+    def _check_levels(cls, levels: tuple[str, ...]) -> tuple[str, ...]:
+        normalized = [" ".join(level.split()) for level in levels]
+        if not all(normalized) or not normalized:
+            raise ValueError("describe every level in words; to generate none, set enabled = false")
+        if twice := next((level for level in normalized if normalized.count(level) > 1), None):
+            raise ValueError(f"'{twice}' appears twice: both would be the same request, and its answer two rows")
         return levels
 
     @property
     def samples(self) -> int:
-        """The candidates of one seed."""
+        """The number of candidates per seed."""
         return len(self.levels)
 
 
 class GenerateSettings(Section):
-    """The generation of pairs. `accepted` stops forward generation once so many of its rows have passed the gates, and
-    `backward.accepted` the other direction; `candidates` of a direction stops it once so many were asked for.
-    `run` goes on to curation only if at most the share `unanswered_at_most` of the rows got no answer."""
+    """The generation of pairs. `accepted` stops forward generation once that many of its rows have passed the gates,
+    and `backward.accepted` does so for backward generation. `candidates` of a direction stops it once that many were
+    requested. `run` continues to curation only if at most the share `unanswered_at_most` of the rows got no answer."""
 
     forward: ForwardSettings = ForwardSettings()
     backward: BackwardSettings = BackwardSettings()
@@ -69,18 +70,18 @@ class GenerateSettings(Section):
 
     @property
     def directions(self) -> dict[Direction, ForwardSettings | BackwardSettings]:
-        """The settings of each direction that is enabled."""
-        ways = {name: getattr(self, name) for name in get_args(Direction)}
-        return {name: way for name, way in ways.items() if way.enabled}
+        """The settings of each enabled direction."""
+        settings = {name: getattr(self, name) for name in get_args(Direction)}
+        return {name: direction for name, direction in settings.items() if direction.enabled}
 
     @property
     def targets(self) -> dict[str, int]:
-        """Rows to be accepted, by direction, where there is a number."""
-        wanted = {"forward": self.accepted, "backward": self.backward.accepted}
-        return {way: rows for way, rows in wanted.items() if rows is not None}
+        """The number of rows to be accepted, for each direction that has one."""
+        targets = {"forward": self.accepted, "backward": self.backward.accepted}
+        return {direction: rows for direction, rows in targets.items() if rows is not None}
 
     @property
     def limits(self) -> dict[str, int]:
-        """Candidates to be asked for at most, by direction, where there is a number."""
-        most = {"forward": self.forward.candidates, "backward": self.backward.candidates}
-        return {way: candidates for way, candidates in most.items() if candidates is not None}
+        """The maximum number of candidates to request, for each direction that has one."""
+        limits = {"forward": self.forward.candidates, "backward": self.backward.candidates}
+        return {direction: candidates for direction, candidates in limits.items() if candidates is not None}

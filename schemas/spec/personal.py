@@ -1,4 +1,4 @@
-"""`[personal]`: what is done about personal data, secrets and insults in seeds, and in what a teacher writes."""
+"""`[personal]`: how personal data, secrets and insults are handled in seeds and in what a teacher writes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pydantic import Field
 from schemas.spec.section import Section
 
 Treatment = Literal["flag", "redact", "reject"]
-# Left out of the dump where it only flags, so that no hash of a spec without it changes.
+# Omitted from the dump at its default, so that the hash of a spec without it does not change.
 _ONLY_FLAGS = Field(exclude_if=lambda treatment: treatment == "flag")
 _Treatment = Annotated[Treatment, _ONLY_FLAGS]
 
 
 class PersonalSettings(Section):
-    """For each kind what happens to a seed that holds it, before anything of it is kept or sent: `flag` says so,
-    `redact` puts words in its place, which makes another seed, and `reject` leaves the seed out. What a teacher writes
-    is redacted before it is a row, and a row that holds what is rejected is rejected. An insult has no words that could
-    stand in its place."""
+    """For each kind of data, what happens to a seed that contains it, before anything of the seed is stored or sent:
+    `flag` marks it, `redact` replaces the data with a placeholder, which makes it another seed, and `reject` leaves the
+    seed out.
+
+    What a teacher writes is redacted before it becomes a row; a row that contains rejected data is rejected. Insults
+    cannot be redacted.
+    """
 
     email: _Treatment = "flag"
     phone: _Treatment = "flag"
@@ -29,5 +32,5 @@ class PersonalSettings(Section):
     toxic: Annotated[Literal["flag", "reject"], _ONLY_FLAGS] = "flag"
 
     def kinds(self, treatment: Treatment) -> tuple[str, ...]:
-        """The kinds that are treated so."""
+        """The kinds with this treatment."""
         return tuple(kind for kind in type(self).model_fields if getattr(self, kind) == treatment)

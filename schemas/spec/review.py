@@ -1,4 +1,4 @@
-"""`[review]`: what people are asked."""
+"""`[review]`: human review."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
 
 class ReviewShares(Section):
-    """The shares of a batch among the reasons to look at a row; docs/review-method.md tells what each is for."""
+    """How a batch is divided among the reasons to review a row; docs/review-method.md explains each."""
 
     estimation: float = Field(default=0.5, gt=0, le=1)
     calibration: float = Field(default=0.1, ge=0, lt=1)
@@ -21,10 +21,10 @@ class ReviewShares(Section):
     margin: float = Field(default=0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _make_a_whole(self) -> ReviewShares:
-        whole = sum(self.model_dump().values())
-        if abs(whole - 1) > 1e-6:
-            raise ValueError(f"the shares add up to {whole:g}, not to 1")
+    def _check_sum(self) -> ReviewShares:
+        total = sum(self.model_dump().values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares add up to {total:g}, not to 1")
         return self
 
 
@@ -32,18 +32,19 @@ Reason = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
 
 
 class ReviewSettings(Section):
-    """Human review in Argilla. `enabled` false, or `run --no-review`: the pipeline goes on without people and says so.
+    """Human review in Argilla. With `enabled` false or `run --no-review`, the pipeline continues without reviewers and
+    reports that.
 
-    `url` absent: the server that `pairsmith review up` starts; else an existing Argilla, with `key_env` naming the
-    variable that holds its API key, and `headers_env` for each further header the variable that holds its value, such
-    as `Authorization` for a private Space. `workspace` absent: one for this project alone.
+    Without `url`, reviews use the server that `pairsmith review up` starts. With it, an existing Argilla is used:
+    `key_env` names the variable with its API key, and `headers_env` gives for each further header the variable with its
+    value, such as `Authorization` for a private Space. Without `workspace`, the project gets its own.
 
-    `batch` rows wait for people at a time. `annotators_per_row` people answer every row, and one more answers a random
-    share `overlap` of the rows, so that agreement can be measured. `run` goes on if the `confidence` interval of the
-    acceptance rate of what the programs accept lies at `accept_at_least` or above, and stops where it lies below;
-    advice aims at a margin of error of `margin_of_error`. `adjudicators` are the users who may settle disagreements
-    (default: anybody who is no party to one). `gold` is a JSON Lines file of rows with known verdicts. `dataset` names
-    the queue (default: the task's name); `seed` fixes which rows are drawn.
+    `batch` rows are open for review at a time. `annotators_per_row` annotators answer every row, and one more answers a
+    random share `overlap` of the rows, so that agreement can be measured. `run` continues if the whole `confidence`
+    interval of the acceptance rate of automatically accepted rows is at or above `accept_at_least`, and stops if it is
+    below. `margin_of_error` is the margin of error that the advice aims at. `adjudicators` are the users who may settle
+    disagreements (default: anyone not involved in one). `gold` is a JSON Lines file of rows with known verdicts.
+    `dataset` names the queue (default: the task's name); `seed` fixes which rows are drawn.
     """
 
     enabled: bool = True
@@ -68,14 +69,14 @@ class ReviewSettings(Section):
     seed: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _key_with_url(self) -> ReviewSettings:
+    def _check_url(self) -> ReviewSettings:
         if self.url and not self.key_env:
-            raise ValueError("a url needs key_env, the name of the variable that holds the API key")
+            raise ValueError("'url' needs 'key_env', the name of the variable that holds the API key")
         if self.url and "@" in urlsplit(self.url).netloc:
             raise ValueError(
-                "the url holds a user or a password, and would be written to receipts: give the bare address, and the "
-                "variable of an Authorization header in headers_env"
+                "'url' contains a user name or a password, which would be written to receipts: give the bare address, "
+                "and the variable of an Authorization header in headers_env"
             )
         if len(set(self.reasons)) < len(self.reasons):
-            raise ValueError("a reason stands twice in 'reasons'")
+            raise ValueError("a reason appears twice in 'reasons'")
         return self

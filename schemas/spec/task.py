@@ -10,20 +10,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from schemas.files import refuse_no_text
+from schemas.files import refuse_non_utf8_name
 from schemas.kinds import KINDS, KindName
 from schemas.labels import folded_label
 from schemas.spec.section import Section
 
 
 def _with_definitions(value: Any) -> Any:
-    """A plain list of labels: none of them has a definition."""
+    """Accept a plain list of labels, none of which has a definition."""
     if not isinstance(value, list | tuple):
         return value
     if not all(isinstance(label, str) for label in value):
-        raise ValueError('a list of labels holds texts only; with definitions they are { light = "it is bright" }')
+        raise ValueError('a list of labels holds only texts; to define labels write { light = "it is bright" }')
     if twice := next((label for label in value if value.count(label) > 1), None):
-        raise ValueError(f"the label '{twice}' stands twice")
+        raise ValueError(f"the label '{twice}' appears twice")
     return dict.fromkeys(value, "")
 
 
@@ -33,14 +33,14 @@ Labels = Annotated[
 
 
 class TaskSettings(Section):
-    """The task that the model learns. `kind` says what an output is, and which defaults fit (schemas/kinds.py).
+    """The task that the model learns. `kind` determines what an output is and which defaults apply (schemas/kinds.py).
 
-    `system` is what the tuned model is told; `style` is the full house style in words, told to the teacher and to the
-    untuned systems of the evaluation.
+    `system` is the system prompt of the tuned model. `style` is the full house style in words, given to the teacher and
+    to the untuned systems of the evaluation.
 
-    `labels` are the outputs of `classify`, each with its definition, which may be empty. `answer_schema`, in the file
-    `schema`, is what outputs of `extract` keep: a file with a JSON schema, or `module:Model`, a pydantic model beside
-    the spec. `to` is the language that `translate` translates into, from `language`.
+    `labels` are the outputs of `classify`, each with an optional definition. `answer_schema`, in the file `schema`, is
+    what outputs of `extract` must match: a file with a JSON schema, or `module:Model`, a pydantic model beside the
+    spec. `to` is the target language of `translate`, `language` its source language.
     """
 
     model_config = ConfigDict(serialize_by_alias=True)
@@ -50,7 +50,7 @@ class TaskSettings(Section):
     system: str = "Rewrite the input in the house style."
     style: str = Field(min_length=1)
     language: str = Field(default="en", pattern=r"^[a-z]{2}$")
-    # Left out of the dump where they are absent, so that no hash of a spec without them changes.
+    # Omitted from the dump when unset, so that the hash of a spec without them does not change.
     labels: Labels = Field(default_factory=dict, exclude_if=lambda labels: not labels)
     answer_schema: str | None = Field(default=None, min_length=1, alias="schema", exclude_if=lambda name: name is None)
     to: str | None = Field(default=None, pattern=r"^[a-z]{2}$", exclude_if=lambda code: code is None)
@@ -62,23 +62,23 @@ class TaskSettings(Section):
 
     @property
     def languages(self) -> tuple[str, str]:
-        """That of the inputs and that of the outputs."""
+        """The languages of the inputs and of the outputs."""
         return self.language, self.output_language
 
     @model_validator(mode="after")
-    def _what_the_kind_needs(self) -> TaskSettings:
+    def _check_kind_keys(self) -> TaskSettings:
         given = {"labels": self.labels, "schema": self.answer_schema, "to": self.to}
         for name, kind in ((row.needs, name) for name, row in KINDS.items() if row.needs):
             if given[name] and kind != self.kind:
-                raise ValueError(f'\'{name}\' belongs to kind = "{kind}", and this task is of kind "{self.kind}"')
+                raise ValueError(f'\'{name}\' is only for kind = "{kind}", and this task has kind = "{self.kind}"')
             if kind == self.kind and not given[name]:
                 raise ValueError(f"a task of kind \"{kind}\" needs '{name}'")
         if len(self.labels) == 1:
-            raise ValueError("'labels' has one label: there is nothing to choose")
+            raise ValueError("'labels' has only one label, so there is nothing to choose from")
         forms = {folded_label(label): label for label in reversed(self.labels)}
         if alike := [label for label in self.labels if forms[folded_label(label)] != label]:
             first = forms[folded_label(alike[0])]
-            raise ValueError(f"the labels '{first}' and '{alike[0]}' differ in case or punctuation alone")
+            raise ValueError(f"the labels '{first}' and '{alike[0]}' differ only in case or punctuation")
         if self.to == self.language:
             raise ValueError(f"'to' and 'language' are both '{self.to}'")
         return self
@@ -92,17 +92,17 @@ class Exemplar(Section):
 
     @property
     def simple(self) -> str:
-        """The input, as prompts that were released with this name ask for it."""
+        """The input under the name that earlier released prompts use."""
         return self.input
 
     @property
     def enhanced(self) -> str:
-        """The output, as prompts that were released with this name ask for it."""
+        """The output under the name that earlier released prompts use."""
         return self.output
 
 
 _PATTERN = re.compile(r"[*?\[]")
-# What columns of each kind of source may be called beside extra ones, and what prompts call something else.
+# The column names with a meaning for each kind of source; any other name is an extra column.
 _PARTS = {
     "input": ("text",),
     "output": ("text",),
@@ -114,30 +114,31 @@ style exemplars exemplar system language level labels schema input_language outp
 simple enhanced
 """
 RESERVED = frozenset(_RESERVED.split())
-"""What prompts and sources call something of their own, so that no extra column may."""
+"""Names that prompts and sources use themselves, so no extra column may have them."""
 
 
 class SeedSource(Section):
     """A source of seeds: a file beside the spec (`-` is standard input), a `datasets` folder, or a hub id.
 
     `kind` says what a row is: an input, an output, a `pair` of both, or a `conversation` of several turns. `columns`
-    maps our names (`text`; of a pair `input`, `output` and `system`) to the file's; any other name is an extra column,
+    maps our names (`text`; for a pair `input`, `output` and `system`) to the file's. Any other name is an extra column,
     which prompts may use and which stays with the row. `input` is a template that joins columns into the input.
-    `reference` is the column, of inputs, that holds the output of a person: evaluated against, shown to no teacher.
-    `rejected` is the column, of pairs and conversations, of an answer that the output is better than.
-    `group` is the column that says which rows belong together: they are drawn into one split, and the evaluation
-    reckons with them as one.
-    `path` may be a pattern of files (`logs/*.jsonl`, `**/*.csv`), read in the order of their names. `format` is told by
-    the file's ending if absent, and a text is UTF-8 unless `encoding` names another. `config`, `revision` and `split`
-    are of a dataset of the hub. `use` puts all seeds of the source into one part, whatever their
-    hash says; nothing is generated for `use = "test"`.
+    `reference` is the column, for inputs, with an output written by a person: the evaluation compares with it, and no
+    teacher sees it. `rejected` is the column, for pairs and conversations, with an answer that is worse than the
+    output. `group` is the column that says which rows belong together: they go into the same split, and the evaluation
+    counts them as one.
+
+    `path` may be a glob pattern (`logs/*.jsonl`, `**/*.csv`); the files are read in the order of their names. Without
+    `format` it is inferred from the file's extension. A text is UTF-8 unless `encoding` says otherwise. `config`,
+    `revision` and `split` are for hub datasets. `use` puts all seeds of the source into one split, whatever their hash;
+    nothing is generated for `use = "test"`.
     """
 
     path: str = Field(min_length=1)
     kind: Literal["input", "output", "pair", "conversation"] = "input"
     format: Literal["jsonl", "json", "csv", "parquet", "text", "document", "datasets", "hub"] | None = None
     columns: dict[str, str] = Field(default_factory=dict)
-    # Left out of the dump where it is absent, so that no hash of a spec without it changes.
+    # Omitted from the dump when unset, so that the hash of a spec without it does not change.
     input: str | None = Field(default=None, min_length=1, exclude_if=lambda template: template is None)
     reference: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
     rejected: str | None = Field(default=None, min_length=1, exclude_if=lambda column: column is None)
@@ -151,22 +152,25 @@ class SeedSource(Section):
     limit: int | None = Field(default=None, ge=1)
 
     def each(self, folder: Path) -> list[SeedSource]:
-        """A source for each file that `path` is a pattern of, under `folder`; itself where it is none, or none is
-        there."""
+        """One source for each file under `folder` that matches the pattern in `path`; itself if `path` is not a pattern
+        or nothing matches."""
         if self.path == "-" or self.format == "hub" or not _PATTERN.search(self.path) or (folder / self.path).exists():
             return [self]
-        met, files = map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)), dict[Path, Path]()
-        for path in sorted(met, key=lambda path: (len(path.parts), path)):
+        matches, files = (
+            map(Path, glob(os.path.join(escape(str(folder)), self.path), recursive=True)),
+            dict[Path, Path](),
+        )
+        for path in sorted(matches, key=lambda path: (len(path.parts), path)):
             if path.is_file():
-                refuse_no_text(path)
-                files.setdefault(path.resolve(), path)  # a link to a folder above shows one file many times
+                refuse_non_utf8_name(path)
+                files.setdefault(path.resolve(), path)  # a link to a parent folder yields one file many times
         paths = sorted(files.values())
         names = [os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path) for path in paths]
         return [self.model_copy(update={"path": name}) for name in names] or [self]
 
     @property
     def imported(self) -> bool:
-        """Its rows are outputs to their inputs, so no teacher is asked about them."""
+        """Whether its rows already have outputs, so that no teacher is asked about them."""
         return self.kind in ("pair", "conversation")
 
     @property
@@ -175,34 +179,36 @@ class SeedSource(Section):
         return tuple(name for name in self.columns if name not in _PARTS[self.kind])
 
     @model_validator(mode="after")
-    def _fits_its_format(self) -> SeedSource:
+    def _check_format_keys(self) -> SeedSource:
         for key in ("config", "revision"):
             if getattr(self, key) is not None and self.format != "hub":
-                raise ValueError(f"'{key}' is of a dataset of the hub, and this source has no format = \"hub\"")
+                raise ValueError(f"'{key}' is only for hub datasets, and this source does not have format = \"hub\"")
         if self.encoding is None:
             return self
         if self.format in ("parquet", "datasets", "hub") or self.path.lower().endswith(".parquet"):
-            raise ValueError("'encoding' is for text, and this source is none")
+            raise ValueError("'encoding' is only for text files, and this source is not one")
         try:
             "".encode(self.encoding)
         except LookupError:
-            raise ValueError(f"'{self.encoding}' is no encoding of text; cp1252, shift_jis and utf-16 are") from None
+            raise ValueError(
+                f"'{self.encoding}' is not a text encoding; examples are cp1252, shift_jis and utf-16"
+            ) from None
         return self
 
     @model_validator(mode="after")
-    def _names_fit(self) -> SeedSource:
+    def _check_columns(self) -> SeedSource:
         for name in self.extra:
             if name in RESERVED:
                 legal = " and ".join(_PARTS[self.kind])
-                raise ValueError(f"columns.{name} means nothing for kind = '{self.kind}', which has {legal}")
+                raise ValueError(f"columns.{name} has no meaning for kind = '{self.kind}', which has {legal}")
             if not name.isidentifier():
-                raise ValueError(f"columns: '{name}' cannot be used in a prompt; take letters, digits and underscores")
+                raise ValueError(f"columns: '{name}' cannot be used in a prompt; use letters, digits and underscores")
         if self.input is not None and self.kind in ("output", "conversation"):
             raise ValueError(f"'input' joins columns into an input, and kind = '{self.kind}' has none")
         if self.input is not None and (name := "text" if self.kind == "input" else "input") in self.columns:
-            raise ValueError(f"both 'input' and columns.{name} say what the input is")
+            raise ValueError(f"both 'input' and columns.{name} define the input")
         if self.reference is not None and self.kind != "input":
-            raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' is an output or brings one")
+            raise ValueError(f"'reference' is for kind = 'input', and kind = '{self.kind}' already has its output")
         if self.rejected is not None and not self.imported:
             raise ValueError(
                 f"'rejected' is for kind = 'pair' or 'conversation', and kind = '{self.kind}' has no answers"
@@ -211,5 +217,5 @@ class SeedSource(Section):
             raise ValueError("both 'reference' and columns.reference name a column")
         output = self.columns.get("output") if self.imported else self.reference
         if output is not None and output in (self.columns.get("input"), self.columns.get("text")):
-            raise ValueError(f"the column '{output}' is named as the input and as its output, so all would be copies")
+            raise ValueError(f"the column '{output}' is both the input and the output, so every row would be a copy")
         return self

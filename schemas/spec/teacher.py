@@ -1,4 +1,4 @@
-"""`[teacher]`: who answers."""
+"""`[teacher]`: the model that generates the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.spec.section import EnvName, EnvNameIfAny, Section
 
 
 def _complete_if_listed(value: Any) -> Any:
-    """A plain list of finish reasons says that each of them means a complete answer."""
+    """Accept a plain list of finish reasons, each of which means a complete answer."""
     is_listed = isinstance(value, list | tuple) and all(isinstance(reason, str) for reason in value)
     return dict.fromkeys(value, "complete") if is_listed else value
 
@@ -23,26 +23,27 @@ FinishReasons = Annotated[dict[str, FinishMeaning], BeforeValidator(_complete_if
 
 
 BatchForm = Literal["openai", "mistral", "together", "anthropic", "gemini"]
-"""Whose batch API a provider's is like."""
+"""The provider whose batch API format is used."""
 _BATCH_HOSTS: dict[str, BatchForm | None] = {
     "api.mistral.ai": "mistral",
     "api.together.ai": "together",
     "api.together.xyz": "together",
     "api.anthropic.com": "anthropic",
     "generativelanguage.googleapis.com": "gemini",
-    "api.x.ai": None,  # it takes OpenAI's files, and answers in a form of its own
+    "api.x.ai": None,  # accepts OpenAI's files but answers in its own format
     "api.fireworks.ai": None,
 }
 
 
 def _without_secrets(what: str, secret: re.Pattern[str], instead: str) -> AfterValidator:
-    """A table of names and values none of which may be a secret: the spec is copied beside what is exported."""
+    """Validate a table whose names must not denote secrets, because the spec is copied into exports."""
 
     def check(values: dict[str, str]) -> dict[str, str]:
         for name in values:
             if secret.search(name):
                 raise ValueError(
-                    f"the {what} '{name}' may hold a secret: name its variable in teacher.{instead} instead"
+                    f"the {what} '{name}' may hold a secret: put the name of an environment variable into "
+                    f"teacher.{instead} instead"
                 )
         return values
 
@@ -56,18 +57,19 @@ Query = Annotated[dict[str, str], _without_secrets("query", secret_names.AT_END,
 class TeacherSettings(Section):
     """An OpenAI-compatible endpoint, or `embedded`. `key_env` is the name of an environment variable, never a key.
 
-    `headers` are sent with every request, those of `headers_env` with the value of a variable; `query` is added to
-    every address, and so is `query_env`, with the values of variables. `timeout_s` is for a whole answer, and grows by
-    `token_s` for every token that it may hold; `first_byte_s` is until the server sends anything.
+    `headers` are sent with every request, as are those of `headers_env`, whose values come from environment variables.
+    `query` is added to every URL, and so is `query_env`, again with values from variables. `timeout_s` is for a whole
+    answer; it grows by `token_s` for every token that the answer may have. `first_byte_s` limits the wait for the first
+    byte.
 
-    `identity` names the teacher in call keys; by default it is the model's name, so that another port or replica of the
-    same model is still a hit. `attempts` is how many answers are asked for one sample before it is given up;
-    `retries` is how often a request that brought no answer (429, 5xx, broken connection) is sent again.
-    `finish_reasons` says what words of this server mean that pairsmith does not know: `["done"]` or
-    `{ done = "complete", cut = "truncated" }`. `urls` are the addresses of several servers of the same model. `batch`
-    asks through the provider's batch API, whose form is told by the address or by
-    `batch_api`. `terms` names the terms of use of what it writes, as you read them. `vllm` names a model that a vLLM of
-    pairsmith's own serves while it is asked (`url = "vllm"`).
+    `identity` names the teacher in call keys; the default is the model's name, so that another port or replica of the
+    same model is still a hit. `attempts` is how many answers are requested for one sample before it is given up.
+    `retries` is how often a request without an answer (429, 5xx, broken connection) is sent again. `finish_reasons`
+    explains finish reasons of this server that pairsmith does not know: `["done"]` or `{ done = "complete", cut =
+    "truncated" }`. `urls` are the addresses of several servers of the same model. `batch` uses the provider's batch
+    API, whose format follows from the address or `batch_api`. `terms` names the terms of use that apply to the
+    teacher's outputs, as declared by the user. `vllm` names a model to be served by a vLLM that pairsmith starts while
+    it is needed (`url = "vllm"`).
     """
 
     url: str = "embedded"
@@ -102,7 +104,7 @@ class TeacherSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _where_and_which(cls, values: Any) -> Any:
+    def _fill_url_and_model(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         urls = values.get("urls")
@@ -110,19 +112,19 @@ class TeacherSettings(Section):
             values = {"url": urls[0], **values}
         if values.get("vllm"):
             if values.get("url", "vllm") != "vllm":
-                raise ValueError("vllm starts a server of its own, and url names another; take one of them out")
+                raise ValueError("'vllm' starts a server and 'url' names another one; remove one of them")
             values = {"url": "vllm", "model": values["vllm"], **values}
         return values
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it is asked: `url`, and the others of `urls`."""
+        """The addresses of its servers: `url` and the others in `urls`."""
         return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))
 
     @property
     def batches_like(self) -> BatchForm | None:
-        """Whose batch API its own is like: what `batch_api` says or its address is known for, else OpenAI's; None if it
-        is like nobody's."""
-        host = f".{urlsplit(self.url).hostname or ''}"  # that of a region has its name in front
+        """The format of its batch API: `batch_api`, or the one known for its host, otherwise OpenAI's; None if its host
+        is known to have an unsupported format."""
+        host = f".{urlsplit(self.url).hostname or ''}"  # a regional host has the region as a prefix
         known = (form for name, form in _BATCH_HOSTS.items() if host.endswith(f".{name}"))
         return self.batch_api or next(known, "openai")

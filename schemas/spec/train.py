@@ -15,20 +15,20 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SplitSettings(Section):
-    """Shares of seeds, by a hash of the seed: adding seeds never moves another. A share is one number, or a table with
-    one for each kind of seed; a kind that the table leaves out has the default."""
+    """Shares of seeds, assigned by a hash of the seed, so that adding seeds never moves another. A share is a number,
+    or a table with one number per kind of seed; a kind missing from the table has the default."""
 
     test: Share | dict[SeedKind, Share] = 0.2
     validation: Share | dict[SeedKind, Share] = 0.1
     salt: str = "pairsmith"
 
     def share(self, part: Literal["test", "validation"], kind: SeedKind) -> float:
-        """The share of the seeds of a kind that the part gets."""
+        """The share of the seeds of this kind that goes into the split `part`."""
         shares: float | dict[SeedKind, float] = getattr(self, part)
         return shares.get(kind, type(self).model_fields[part].default) if isinstance(shares, dict) else shares
 
     @model_validator(mode="after")
-    def _leaves_train(self) -> SplitSettings:
+    def _check_train_share(self) -> SplitSettings:
         for kind in get_args(SeedKind):
             if self.share("test", kind) + self.share("validation", kind) >= 1:
                 of = f" of kind '{kind}'" if isinstance(self.test, dict) or isinstance(self.validation, dict) else ""
@@ -37,12 +37,14 @@ class SplitSettings(Section):
 
 
 class TrainSettings(Section):
-    """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name. `method`: LoRA on a base in 16 bits
-    (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation (`qlora`); where the spec names none, the
-    size of the base decides (`train.base_model.settled`). `objective`: supervised fine-tuning (`sft`), DPO from the
-    adapter that it makes (`dpo`), or ORPO from the base (`orpo`); the latter two learn from the dataset's
-    preferences. `backend`: TRL alone, or TRL as unsloth changes it. `trust_remote_code`: models whose own code runs, by
-    name and hash (`train.remote_code`)."""
+    """`base`: `embedded`, a folder, or a hub id, whose commit `revision` may name.
+
+    `method`: LoRA on a base in 16 bits (`lora`) or in 8 (`lora-8bit`), or QLoRA on NF4 with double quantisation
+    (`qlora`); if the spec names none, the size of the base decides (`train.base_model.settled`). `objective`:
+    supervised fine-tuning (`sft`), DPO starting from the resulting adapter (`dpo`), or ORPO from the base (`orpo`); the
+    latter two learn from the dataset's preferences. `backend`: TRL alone, or TRL patched by unsloth.
+    `trust_remote_code`: models whose own code may run, by name and hash (`train.remote_code`).
+    """
 
     base: str = "embedded"
     method: Literal["qlora", "lora", "lora-8bit"] = "qlora"
@@ -78,52 +80,55 @@ class TrainSettings(Section):
 
     @property
     def random_seed(self) -> int:
-        """`seed` as random number generators take it, 32 bits without a sign; one that fits stays as it is."""
+        """`seed` as an unsigned 32-bit number for random number generators; a seed in that range is unchanged."""
         return self.seed % 2**32
 
     @property
     def heeded(self) -> TrainSettings:
-        """The settings without those of another objective, which change nothing."""
+        """The settings with those that the objective ignores reset to their defaults."""
         of_dpo = ("dpo_learning_rate", "dpo_epochs")
-        unheeded = {"sft": ("beta", *of_dpo), "dpo": (), "orpo": of_dpo}[self.objective]
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in unheeded})
+        ignored = {"sft": ("beta", *of_dpo), "dpo": (), "orpo": of_dpo}[self.objective]
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in ignored})
 
     @property
     def last_stage(self) -> TrainSettings:
-        """The settings with the learning rate and the epochs of what is trained last: DPO has its own, behind those of
-        the supervised part."""
+        """The settings with the learning rate and the epochs of the last training phase: DPO has its own, after the
+        supervised phase."""
         own = {"learning_rate": self.dpo_learning_rate, "epochs": self.dpo_epochs}
         return self.model_copy(update=own) if self.objective == "dpo" else self
 
     @property
     def asks_for_more(self) -> bool:
-        """Whether it names what not every machine has, or what may not go with the rest."""
-        asks = self.backend != "trl" or self.packing or self.precision != "auto" or self.dora
-        return asks or self.edited_weight > 1
+        """Whether it uses a feature that not every machine has, or that may conflict with other settings."""
+        special = self.backend != "trl" or self.packing or self.precision != "auto" or self.dora
+        return special or self.edited_weight > 1
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod
-    def _by_name(cls, models: Any) -> Any:
+    def _check_is_list(cls, models: Any) -> Any:
         if isinstance(models, bool | str):
-            raise ValueError('it is a list of models and no switch: ["NAME@HASH"], which `pairsmith doctor` shows')
+            raise ValueError('must be a list of models, ["NAME@HASH"]; `pairsmith doctor` shows name and hash')
         return models
 
     @field_validator("template_arguments")
     @classmethod
-    def _are_names(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+    def _check_variable_names(cls, arguments: dict[str, Any]) -> dict[str, Any]:
         if wrong := [name for name in arguments if not name.isidentifier()]:
-            raise ValueError(f"'{wrong[0]}' is no name of a template's variable")
+            raise ValueError(f"'{wrong[0]}' cannot be the name of a template variable")
         return arguments
 
 
 class EvaluateSettings(Section):
-    """The proof on the locked test split. `checks` are patterns and `user` functions `module:function` beside the spec
-    that no gate uses; without any the gates alone judge. `teacher` names the one that is measured, by default that of
-    `generate.forward`. `judges` are names under `[teachers]`: they answer the checklist of `[curate.judge]` about every
-    system's answers, and choose between the tuned model's and each other system's. `ship_at` is the pass rate that the
-    verdict asks for. With `vllm`, base and tuned model are served by a vLLM of pairsmith's own, with the Python and the
-    arguments that are named, in place of the embedded server. `resamples` is read and no longer used: the intervals of
-    earlier versions were bootstrapped."""
+    """The proof on the locked test split.
+
+    `checks` are patterns and `user` functions `module:function` beside the spec that no gate uses; without any, the
+    gates alone judge. `teacher` names the teacher to be measured, by default that of `generate.forward`. `judges` are
+    names under `[teachers]`: they answer the checklist of `[curate.judge]` for every system's outputs, and compare the
+    tuned model's outputs with those of each other system. `ship_at` is the pass rate that the final verdict requires.
+    With `vllm`, base and tuned model are served by a vLLM that pairsmith starts, with the given Python and arguments,
+    instead of the embedded server. `resamples` is accepted but no longer used: the intervals of earlier versions were
+    bootstrapped.
+    """
 
     teacher: str | None = added()
     samples: int = Field(default=3, ge=1)
@@ -141,17 +146,17 @@ class EvaluateSettings(Section):
 
     @property
     def check_names(self) -> tuple[str, ...]:
-        """The names of the checks in a report: a pattern by its name, a function by its own."""
+        """The names of the checks in a report: a pattern's `name`, a function's own name."""
         return (*(check.name for check in self.checks), *(OwnName.read(name).name for name in self.user))
 
     @model_validator(mode="after")
-    def _distinct_names(self) -> EvaluateSettings:
+    def _check_distinct_names(self) -> EvaluateSettings:
         if len(set(self.check_names)) < len(self.check_names):
-            raise ValueError("two checks have one name, so a report could not tell them apart")
+            raise ValueError("two checks have the same name, so a report could not distinguish them")
         return self
 
     @model_validator(mode="after")
-    def _decoded_as_said(self) -> EvaluateSettings:
+    def _check_vllm_sampling(self) -> EvaluateSettings:
         if self.vllm and self.sampling.no_repeat_ngram_size is not None:
-            raise ValueError("vLLM knows no no_repeat_ngram_size and would pass over it; leave it or evaluate.vllm out")
+            raise ValueError("vLLM would ignore no_repeat_ngram_size; remove it or evaluate.vllm")
         return self

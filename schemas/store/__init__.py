@@ -1,4 +1,4 @@
-"""The one place where records live: SQLite in the project by default, PostgreSQL by URL."""
+"""The only place where records are stored: SQLite in the project by default, PostgreSQL by URL."""
 
 from schemas.store.store import Store
 

@@ -1,4 +1,4 @@
-"""The seeds that a project has now, among all that were ever read: in the order of their last reading."""
+"""The seeds that a project has now, among all that were ever read, in the order of their latest reading."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import sqlalchemy as sa
 
 from schemas.numbered import Numbered
 from schemas.records import Json, Seed
-from schemas.spooled_seeds import seed_bodies, seed_of_body
+from schemas.spooled_seeds import seed_bodies, seed_from_body
 from schemas.store import tables
 from schemas.store.reading import Reading
-from schemas.store.rows import INTO_SEEDS, SAID, kept
+from schemas.store.rows import COLUMN_FIELDS, INTO_SEEDS, body_columns
 from schemas.store.writer import Work, insert
 from schemas.streamed import Streamed
 
-_PAGE = 2_000  # seeds that are compared or written at once
+_PAGE = 2_000  # seeds compared or written at a time
 
 
 def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], None]) -> None:
-    """`Store.set_active_seeds`: `write` makes something durable."""
+    """The implementation of `Store.set_active_seeds`; `write` makes a piece of work durable."""
     if _are_active(store, seeds):
-        return  # as it was: to write it again takes longer than all the rest of going on
+        return  # unchanged: writing it again would take longer than everything else in a resumed run
     ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
     rest, ids = seed_bodies(seeds), bytearray()
     while page := list(islice(rest, _PAGE)):
-        write(partial(_keep, page))
+        write(partial(_insert_page, page))
         ids += bytes.fromhex("".join(id_ for id_, _ in page))
-    write(partial(_mark, ids, last or 0))
+    write(partial(_mark_active, ids, last or 0))
 
 
 def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
-    """Whether these, as they were read, and in this order, are the seeds of the project."""
+    """Whether exactly these seeds, with this content and in this order, are the seeds of the project."""
     c, rest = tables.seeds.c, seed_bodies(seeds)
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
     if len(places) != len(seeds):
@@ -48,30 +48,30 @@ def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
 
 
 def each_seed(store: Reading) -> Iterator[Seed]:
-    """Every seed that was ever read, with the id that it is kept under."""
+    """Every seed that was ever read, with its stored id."""
     c, last = tables.seeds.c, -1
     query = sa.select(c.position, c.id, c.body).order_by(c.position).limit(_PAGE)
     while page := store._rows(query.where(c.position > last)):
-        yield from (_kept(store, id_, body) for _, id_, body in page)
+        yield from (_seed_of_row(store, id_, body) for _, id_, body in page)
         last = page[-1][0]
 
 
-def _kept(store: Reading, id_: str, body: str) -> Seed:
-    return seed_of_body(id_, body) or store._read(Seed, body)
+def _seed_of_row(store: Reading, id_: str, body: str) -> Seed:
+    return seed_from_body(id_, body) or store._read(Seed, body)
 
 
-def _keep(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
+def _insert_page(rows: Sequence[tuple[str, str]], connection: sa.Connection) -> None:
     insert(connection, INTO_SEEDS, rows)
 
 
-def _mark(ids: bytearray, before: int, connection: sa.Connection) -> None:
-    """Make exactly these, which are in the store, the seeds of the project; an id is 16 bytes. `before` is the last
-    place that there was before they were kept."""
+def _mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None:
+    """Make exactly these stored seeds the seeds of the project; `ids` has 16 bytes per id. `before` is the last
+    position before they were written."""
     c, seeds = tables.seeds.c, sa.update(tables.seeds)
     connection.execute(seeds.where(c.active >= 0).values(active=-1))
     behind = sa.select(sa.func.count(), sa.func.max(c.position)).where(c.position > before)
     count, last = connection.execute(behind).one()
-    if 16 * count == len(ids) and last == before + count:  # all are new, so they lie in their order
+    if 16 * count == len(ids) and last == before + count:  # all are new and stored in order
         connection.execute(seeds.where(c.position > before).values(active=c.position - (before + 1)))
         return
     by_id = seeds.where(c.id == sa.bindparam("id_")).values(active=sa.bindparam("place"))
@@ -89,32 +89,33 @@ def active_ids(store: Reading) -> Numbered:
 
 
 def slots_by_seed(store: Reading, fingerprint: str) -> Iterator[Json]:
-    """The outcomes of a generation as JSON, by seed and sample, of the seeds that the project has now."""
+    """The outcomes of a generation as JSON, for the seeds that the project has now, ordered by seed and sample."""
     c, seeds = tables.candidates.c, tables.seeds.c
-    # Looked up for each, for a list of all active seeds would be held by SQLite while this lasts.
+    # A lookup per row, because SQLite would hold a list of all active seeds in memory during the query.
     active = sa.exists().where(seeds.id == c.seed_id, seeds.active >= 0)
     seed_id = c.seed_id if store._engine.dialect.name == "sqlite" else c.seed_id.collate("C")
-    query = sa.select(*kept(tables.candidates)).where(c.fingerprint == fingerprint, active)
-    names = SAID[tables.candidates]
+    query = sa.select(*body_columns(tables.candidates)).where(c.fingerprint == fingerprint, active)
+    names = COLUMN_FIELDS[tables.candidates]
     for *values, outcome in store._each(query.order_by(seed_id, c.sample)):
         yield dict(zip(names, values, strict=True)) | orjson.loads(outcome)
 
 
 class ActiveSeeds(Streamed[Seed]):
-    """The seeds of a project in their order but for some, not checked again; 8 bytes of each are in memory."""
+    """The seeds of a project in order, without the excluded ones, not validated again; it keeps 8 bytes per seed in
+    memory."""
 
     def __init__(self, store: Reading, but: Iterable[str] = ()) -> None:
         c = tables.seeds.c
         self._store, self._places = store, store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
-        self._but = frozenset(but)
+        self._excluded = frozenset(but)
 
     def __len__(self) -> int:
-        return len(self._places) - len(self._but)
+        return len(self._places) - len(self._excluded)
 
     def __iter__(self) -> Iterator[Seed]:
         c = tables.seeds.c
         for start in range(0, len(self._places), _PAGE):
             page = self._places[start : start + _PAGE]
             rows = self._store._at(sa.select(c.position, c.id, c.body), c.position, page)
-            at = {place: (id_, body) for place, id_, body in rows if id_ not in self._but}
-            yield from (_kept(self._store, *at[place]) for place in page if place in at)
+            at = {place: (id_, body) for place, id_, body in rows if id_ not in self._excluded}
+            yield from (_seed_of_row(self._store, *at[place]) for place in page if place in at)

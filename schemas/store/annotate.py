@@ -1,7 +1,7 @@
-"""The second door of a store: what people say is written without the writer's lock.
+"""A second way to write to a store: review answers are written without the writer lock.
 
-That lock guards paying, and an answer costs nothing; it has a content id, so given twice it is kept once. A job that
-writes meanwhile neither waits nor is waited for beyond one commit.
+The lock prevents paying twice, and a review answer costs nothing. It has a content id, so writing it twice stores it
+once. A job that is writing at the same time neither waits nor is waited for beyond one commit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from schemas.store.writer import _insert
 
 
 def annotate(store: Store, *records: Review | Alias) -> None:
-    """Keep answers of people, or who somebody is; durable when it returns. Raises StoreError. It never migrates: a
-    store that is open for reading is of the present schema."""
+    """Store reviews or aliases; they are durable when this returns. Raises StoreError.
+
+    It never migrates: a store that is open for reading already has the current schema.
+    """
     try:
         with store._engine.begin() as connection:
             _insert(connection, records, StoredRows(), store.url)

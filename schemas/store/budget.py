@@ -1,8 +1,8 @@
-"""The cap on what a project may spend: money is reserved before a request is sent, and settled when its cost is known.
+"""The cap on a project's spending: money is reserved before a request is sent and settled when its cost is known.
 
-What is reserved is the most that a request can cost, so whatever is in flight cannot go beyond the cap. The sums begin
-with what the ledger says, so they survive restarts. Answers whose cost is unknown, from before there was a cap, are not
-in them. Where a provider charges more than the prices known, the dearest request counts for each that is in flight.
+The maximum cost of a request is reserved, so requests in flight cannot exceed the cap together. The totals start from
+the ledger, so they survive restarts. Answers of unknown cost, from before there was a cap, are not included. If a
+provider charges more than the known prices, every request in flight counts as much as the most expensive one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PROJECT = "budget.max_usd"
 
 
 class Cap(NamedTuple):
-    """At most `usd` in all, `before` of which does not count; `name` is where it was set."""
+    """At most `usd` in total, of which the first `before` do not count; `name` is where the cap was set."""
 
     usd: float
     before: float
@@ -26,25 +26,26 @@ class Cap(NamedTuple):
 
 
 class Budget:
-    """The caps of one store: the project's and this command's, for whatever is asked through its ledger."""
+    """The caps of one store, the project's and this command's, for everything requested through its ledger."""
 
     def __init__(self, spent: Cost, *, project_usd: float | None = None, command_usd: float | None = None) -> None:
         self._settled = spent.usd + spent.reserved
         self.caps: list[Cap] = []
         self.cap(project_usd, command_usd)
         self._pending, self._requests = 0.0, 0
-        self._dearest = 0.0  # what a request has cost at most, of those that cost more than was reserved for them
+        self._highest_cost = 0.0  # the highest cost among requests that cost more than was reserved for them
         self._waiting: list[asyncio.Future[None]] = []
 
     def cap(self, project_usd: float | None, command_usd: float | None, name: str = "--max-usd") -> list[Cap]:
-        """Add caps to those that stand, and return them: the project's counts all, a command's what comes from now."""
+        """Add caps and return them: the project's cap counts all spending, a command's cap only spending from now
+        on."""
         more = [Cap(project_usd, 0.0, _PROJECT)] if project_usd is not None else []
         more += [Cap(command_usd, self._settled, name)] if command_usd is not None else []
         self.caps += more
         return more
 
     async def reserve(self, usd: float, stopped: Callable[[], bool]) -> bool:
-        """Set `usd` aside, once what is in flight has left room for it; False if the run was stopped before.
+        """Reserve `usd`, waiting until requests in flight leave room for it; False if the run was stopped first.
 
         Raises BudgetReached if it does not fit although nothing is in flight.
         """
@@ -52,7 +53,7 @@ class Budget:
             if stopped():
                 return False
             if not self._requests:
-                raise self._reached(cap, max(usd, self._dearest))
+                raise self._reached(cap, max(usd, self._highest_cost))
             settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(settled)
             await settled
@@ -61,39 +62,39 @@ class Budget:
         return True
 
     def charge(self, usd: float) -> None:
-        """Something that was taken to be free was charged for."""
+        """Count the cost of something that was assumed to be free."""
         self._settled += usd
-        self._dearest = max(self._dearest, usd)
+        self._highest_cost = max(self._highest_cost, usd)
 
     def settle(self, reserved: float, usd: float | None) -> None:
-        """A request has cost `usd` (None: nobody knows, so what was reserved stays)."""
+        """Replace a reservation by the actual cost `usd`; if it is None (unknown), the reserved amount stays."""
         self._requests -= 1
-        self._pending = self._pending - reserved if self._requests else 0.0  # no rounding is left over
+        self._pending = self._pending - reserved if self._requests else 0.0  # drop rounding errors
         self._settled += reserved if usd is None else usd
         if usd is not None and usd > reserved:
-            self._dearest = max(self._dearest, usd)
+            self._highest_cost = max(self._highest_cost, usd)
         waiting, self._waiting = self._waiting, []
         for settled in waiting:
             if not settled.done():
                 settled.set_result(None)
 
     def _short_of(self, usd: float) -> Cap | None:
-        used = self._settled + max(self._pending + usd, (self._requests + 1) * self._dearest)
+        used = self._settled + max(self._pending + usd, (self._requests + 1) * self._highest_cost)
         return next((cap for cap in self.caps if used - cap.before > cap.usd), None)
 
     def _reached(self, cap: Cap, usd: float) -> BudgetReached:
         used = self._settled - cap.before
-        # A command that runs again begins to count anew.
+        # The command's cap starts from zero when the command runs again.
         needs = {one: usd + (self._settled if one.name == _PROJECT else 0.0) for one in self.caps}
-        short = [f"{one.name} to {rounded_up(least)} or more" for one, least in needs.items() if least > one.usd]
-        raised = f"raise {' and '.join(short)}, or lower max_tokens, and run the same command again"
-        again = f"run the same command again, which may spend {dollars(cap.usd)} once more"
-        state = f"is reached: {dollars(used)} is spent or held for requests without an answer, and the next request"
+        too_low = [f"{one.name} to {rounded_up(needed)} or more" for one, needed in needs.items() if needed > one.usd]
+        raise_caps = f"raise {' and '.join(too_low)}, or lower max_tokens, and run the same command again"
+        rerun = f"run the same command again, which may spend {dollars(cap.usd)} once more"
+        state = f"is reached: {dollars(used)} is spent or reserved for requests without an answer; the next request"
         reached = BudgetReached(
-            f"the budget of {dollars(cap.usd)} {state if used else 'does not hold a single request, which'} may cost "
+            f"the budget of {dollars(cap.usd)} {state if used else 'does not cover a single request, which'} may cost "
             f"{dollars(usd)}.",
             where=cap.name,
-            fix=f"Every answer is in the store. To go on from here {raised if short else again}.",
+            fix=f"Every answer is in the store. To continue, {raise_caps if too_low else rerun}.",
         )
         reached.request_usd = usd
         return reached

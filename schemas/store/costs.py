@@ -1,4 +1,4 @@
-"""What the ledger has cost, read from its rows: so it survives whatever ends a process."""
+"""The cost of the ledger, computed from its rows, so that it survives the end of a process."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NAMES = ("stage", "teacher", "prompt")
 
 
 def queries() -> tuple[Any, Any]:
-    """The sums of calls and of open holds by stage, teacher and prompt."""
+    """The queries for the sums of calls and of open holds by stage, teacher and prompt."""
     c, h = tables.calls.c, tables.holds.c
-    sums = (sa.func.sum(x) for x in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
+    sums = (sa.func.sum(col) for col in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
     calls = sa.select(*(c[name] for name in _NAMES), sa.func.count(sa.distinct(c.request_id)), *sums)
     held = sa.select(*(h[name] for name in _NAMES), sa.func.sum(h.open), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
     return (
@@ -26,7 +26,7 @@ def queries() -> tuple[Any, Any]:
 
 
 def costs_of(calls: list[Any], held: list[Any]) -> list[Cost]:
-    """The rows of `queries`, one line for each stage, teacher and prompt, the dearest first."""
+    """Combine the results of `queries` into one cost for each stage, teacher and prompt, the most expensive first."""
     lines: dict[tuple[str, ...], Cost] = {}
     for *names, requests, prompt, completion, cached, usd, unpriced in calls:
         usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))

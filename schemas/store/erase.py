@@ -1,7 +1,9 @@
-"""Taking a source or a person out of a store for good: every record that holds their texts, and the file's free pages.
+"""Permanently erases a source or a reviewer from a store: every record that holds their texts, and the file's free
+pages.
 
-Records are only ever added elsewhere. Here they are deleted, but for what a call has cost, what else quotes a text says
-`[erased]` instead, and a SQLite file is written anew, so that no free page and no write-ahead log holds what was there.
+Everywhere else records are only added. Here they are deleted, except for the cost of calls. Where other records quote a
+text, it is replaced by `[erased]`. A SQLite file is rewritten, so that no free page and no write-ahead log holds the
+old content.
 """
 
 from __future__ import annotations
@@ -22,18 +24,18 @@ from schemas.store import tables
 from schemas.store.latest import key_again
 from schemas.store.opening import sqlite_path
 from schemas.store.reading import IN
-from schemas.store.rows import BEFORE, origins_named
+from schemas.store.rows import PREFIX_KEY, origins_named
 from schemas.store.store import Store
 
 ERASED = "[erased]"
-LEAST = 8  # characters of a text that is looked for elsewhere: a shorter one stands in texts of others, too
+LEAST = 8  # minimum length of a text to search for elsewhere: shorter texts also occur in unrelated rows
 _QUOTING = (tables.receipts, tables.artifacts, tables.verdicts, tables.row_states, tables.candidates)
 
 
 @dataclass
 class Traces:
-    """What belongs to a source or a person: seeds and pairs by id, reviews by id, and their texts and names. `shared`
-    are those of the texts that rows of others hold as well."""
+    """Everything that belongs to a source or a reviewer: seeds, pairs and reviews by id, and their texts and names.
+    `shared` are the texts that other people's rows contain as well."""
 
     seeds: set[str] = field(default_factory=set)
     pairs: set[str] = field(default_factory=set)
@@ -45,55 +47,55 @@ class Traces:
 
     @property
     def searched(self) -> list[str]:
-        """The texts and names that are looked for, the longest first."""
+        """The texts and names to search for, longest first."""
         return [text for text in self.quoted if text not in self.shared - self.names]
 
     @property
     def quoted(self) -> list[str]:
-        """The same with those that are `shared`: a file that holds one may hold a row of it."""
+        """The same including the `shared` texts: a file that contains one may contain an erased row."""
         return sorted({text for text in self.texts | self.names if len(text) >= LEAST}, key=len, reverse=True)
 
 
 def of_source(store: Store, source: str) -> Traces:
-    """What was read from `source` (`seeds.jsonl`, one row of it, `seeds.jsonl:14`, or a folder of files, `notes`), and
-    all that was made of it."""
+    """Everything read from `source` (`seeds.jsonl`, a single row `seeds.jsonl:14`, or a folder of files, `notes`), and
+    everything derived from it."""
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
     traces = Traces(seeds={seed.id for seed in own})
     traces.texts.update(text for seed in own for text in _texts_of(seed))
-    _with_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
-    return _with_shared(store, traces)
+    _add_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
+    return _mark_shared(store, traces)
 
 
 def of_person(store: Store, person: str) -> Traces:
-    """What a reviewer said, by id or by name, and the texts that it made."""
-    every = [review for reviews in store.reviews().values() for review in reviews]
-    ids = {person} | {review.reviewer for review in every if review.name == person}
+    """The reviews by a reviewer, given by id or name, and the texts they produced."""
+    all_reviews = [review for reviews in store.reviews().values() for review in reviews]
+    ids = {person} | {review.reviewer for review in all_reviews if review.name == person}
     ids |= {name for name, reviewer in store.aliases().items() if reviewer in ids}
-    own = [review for review in every if review.reviewer in ids or review.name == person]
+    own = [review for review in all_reviews if review.reviewer in ids or review.name == person]
     traces = Traces(reviews={review.id for review in own}, names=ids | {review.who for review in own} if own else set())
     traces.texts.update(review.edited for review in own if review.edited)
     edited = [pair for pair in store.find_pair("") if pair.origin.by == "edited"]
-    mine = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
-    while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in mine} - mine:
-        mine |= more
-    _with_pairs(traces, [pair for pair in edited if pair.id in mine], inputs=False)
-    return _with_shared(store, traces)
+    own_edits = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
+    while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in own_edits} - own_edits:
+        own_edits |= more
+    _add_pairs(traces, [pair for pair in edited if pair.id in own_edits], inputs=False)
+    return _mark_shared(store, traces)
 
 
 def _texts_of(seed: Seed) -> Iterator[str]:
     yield from (seed.body, seed.reference or "", *(turn.content for turn in seed.turns), *seed.columns.values())
 
 
-def _with_shared(store: Store, traces: Traces) -> Traces:
-    """A text that is all of an input, an output or a column of somebody else's row, or of what another has made of a
-    row, is theirs as well: looking for a label or a product's name would take the answers of all who have it."""
+def _mark_shared(store: Store, traces: Traces) -> Traces:
+    """Mark the texts that are an entire input, output, column or edit of other rows. They belong to those rows as well:
+    searching for a label or a product name would erase the answers of every row that has it."""
     seeds = (seed for seed in store.seeds(active=False) if seed.id not in traces.seeds)
     pairs = (store._read(Pair, body) for body in store._body_pages(tables.pairs))
     texts = (text for seed in seeds for text in _texts_of(seed))
     answers = (text for pair in pairs if pair.id not in traces.pairs for text in (pair.input, pair.output))
     reviews = (review for reviews in store.reviews().values() for review in reviews if review.edited)
-    theirs = (review for review in reviews if review.id not in traces.reviews and review.pair_id not in traces.pairs)
-    edits = (review.edited for review in theirs)
+    others = (review for review in reviews if review.id not in traces.reviews and review.pair_id not in traces.pairs)
+    edits = (review.edited for review in others)
     traces.shared.update(text for text in chain(texts, answers, edits) if text in traces.texts)
     return traces
 
@@ -107,7 +109,7 @@ def _is_from(place: str, source: str) -> bool:
     return source in (place, file_of(place)) or (folder != "" and place.startswith(f"{folder}/"))
 
 
-def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -> None:
+def _add_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -> None:
     for pair in pairs:
         traces.pairs.add(pair.id)
         traces.texts.add(pair.output)
@@ -118,15 +120,16 @@ def _with_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) -
 
 
 def erase(store: Store, traces: Traces) -> dict[str, int]:
-    """Delete all that `traces` names, and what quotes it; how many records of each table went or were changed."""
+    """Delete everything in `traces` and replace quotes of it; returns how many records of each table were deleted or
+    changed."""
     spellings = _spellings(traces.searched)
     calls, requests = _quoting_calls(store, traces, spellings)
-    # Queues and people's answers are found by it, and it holds no text.
+    # Queues and reviews are located by it, and it contains no text.
     first = first_drawn(record for records in store.sampled().values() for record in records)
     deleted: dict[str, int] = {}
 
     def work(connection: sa.Connection) -> None:
-        if sqlite_path(store.url) is not None:  # what is deleted is gone with the commit, whatever ends us after it
+        if sqlite_path(store.url) is not None:  # deleted data is overwritten at the commit, whatever happens next
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         for table, column, values in (
             (tables.seeds, tables.seeds.c.id, traces.seeds),
@@ -143,49 +146,50 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
         ):
             wanted = sorted(values)
             for at in range(0, len(wanted), IN):
-                rows = _paid() if table is tables.calls else sa.delete(table)
+                rows = _reduce_to_cost() if table is tables.calls else sa.delete(table)
                 rows = rows.where(column.in_(wanted[at : at + IN]))
                 if table is tables.sampled and first:
                     rows = rows.where(table.c.id != first.id)
-                gone = connection.execute(rows).rowcount
-                deleted[table.name] = deleted.get(table.name, 0) + gone
+                removed = connection.execute(rows).rowcount
+                deleted[table.name] = deleted.get(table.name, 0) + removed
         connection.execute(sa.delete(tables.origins).where(tables.origins.c.id.not_in(origins_named())))
         for name in traces.names:
             named = tables.aliases.c.body.contains(json.dumps(name, ensure_ascii=False), autoescape=True)
-            gone = connection.execute(sa.delete(tables.aliases).where(named)).rowcount
-            deleted["aliases"] = deleted.get("aliases", 0) + gone
+            removed = connection.execute(sa.delete(tables.aliases).where(named)).rowcount
+            deleted["aliases"] = deleted.get("aliases", 0) + removed
         for table in _QUOTING:
             deleted[f"{table.name} changed"] = _replace(connection, table, spellings)
 
     store._write().submit(work).result()
     failpoint("mid_erase")
-    _write_anew(store)
+    _rewrite_file(store)
     return {name: count for name, count in deleted.items() if count}
 
 
-def _paid() -> sa.Update:
-    """A call becomes what was paid for it: a cap counts that, and nothing is an answer under its key any more."""
+def _reduce_to_cost() -> sa.Update:
+    """The update that reduces a call to its cost: the budget cap counts it, and its key no longer leads to an
+    answer."""
     c = tables.calls.c
     key = sa.literal("erased ") + sa.cast(c.position, sa.Text)
     return sa.update(tables.calls).values(key=key, status="declined", body="{}")
 
 
 def _quoting_calls(store: Store, traces: Traces, spellings: Sequence[str]) -> tuple[set[str], set[str]]:
-    """The requests whose question or answer holds one of the texts, all answers to which go; and what stood before the
-    last message of such alone."""
+    """The requests whose question or answer contains one of the texts, all of whose answers are erased, and the ids of
+    the shared request prefixes that only they use."""
     c, r = tables.calls.c, tables.requests.c
     before = [str(id_) for (id_,) in store._rows(sa.select(r.id))]
     quoting = {id_ for id_ in before if _quotes(store._rows(sa.select(r.body).where(r.id == id_))[0][0], spellings)}
-    holding: set[str] = set()
+    affected: set[str] = set()
     left: dict[str, str] = {}
     for (position,) in store._rows(sa.select(c.position).order_by(c.position)):
         ((key, request_id, body),) = store._rows(sa.select(c.key, c.request_id, c.body).where(c.position == position))
-        id_ = json.loads(body).get("request", {}).get(BEFORE, "")
+        id_ = json.loads(body).get("request", {}).get(PREFIX_KEY, "")
         if key in traces.calls or id_ in quoting or _quotes(body, spellings):
-            holding.add(request_id)
+            affected.add(request_id)
         left[request_id] = id_ or left.get(request_id, "")
-    kept = {id_ for request_id, id_ in left.items() if request_id not in holding}
-    return holding, set(before) - kept
+    kept = {id_ for request_id, id_ in left.items() if request_id not in affected}
+    return affected, set(before) - kept
 
 
 def _quotes(body: str, spellings: Sequence[str]) -> bool:
@@ -205,7 +209,8 @@ def _replace(connection: sa.Connection, table: sa.Table, spellings: Sequence[str
 
 
 def _spellings(texts: Iterable[str]) -> list[str]:
-    """Texts as JSON holds them: once, in a string in a string, and with other letters escaped; the longest first."""
+    """The texts as JSON spells them: in a string, in a string within a string, and with escaped characters; longest
+    first."""
     spelt: set[str] = set()
     for text in texts:
         for escaped in (False, True):
@@ -214,9 +219,9 @@ def _spellings(texts: Iterable[str]) -> list[str]:
     return sorted(spelt, key=len, reverse=True)
 
 
-def _write_anew(store: Store) -> None:
-    """Give back the pages that were deleted from, and empty the write-ahead log. On a disk without room for a second
-    copy the pages stay, overwritten; `left_in` looks at the bytes."""
+def _rewrite_file(store: Store) -> None:
+    """Release the pages with deleted data and truncate the write-ahead log. On a disk without room for a second copy
+    the pages stay, overwritten; `left_in` checks the bytes."""
     if sqlite_path(store.url) is None:
         return
     with store._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -226,7 +231,8 @@ def _write_anew(store: Store) -> None:
 
 
 def left_in(store: Store, texts: Sequence[str]) -> int:
-    """In how many records, or anywhere in the bytes of a SQLite store, one of the texts still stands."""
+    """The number of records that still contain one of the texts, plus the number of files of a SQLite store whose bytes
+    do."""
     spellings = _spellings(texts)
     count = sum(
         any(text in body for text in spellings)
@@ -242,9 +248,9 @@ def left_in(store: Store, texts: Sequence[str]) -> int:
 
 
 def holds(path: Path, texts: Sequence[str]) -> bool:
-    """Whether one of the texts stands in a file, as it is or as JSON spells it."""
+    """Whether a file contains one of the texts, as it is or as JSON spells it."""
     if not path.is_file() or not texts:
         return False
     content = path.read_bytes()
-    every = {text.encode("utf-8", "surrogatepass") for text in [*texts, *_spellings(texts)]}
-    return any(text in content for text in every)
+    encoded = {text.encode("utf-8", "surrogatepass") for text in [*texts, *_spellings(texts)]}
+    return any(text in content for text in encoded)

@@ -1,4 +1,4 @@
-"""The database's errors in words a person can act on."""
+"""Converts database errors into messages that users can act on."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from schemas.errors import StoreError, StoreFull, first_line
 
-# What libpq takes in a query as well; what is a file's name is none.
+# Also matches libpq's URL query parameters, but not those that name a file.
 _SECRET = re.compile("password|secret")
 
 
 def shown(url: str) -> str:
-    """The URL without its password, wherever it stands in it."""
+    """The URL with every password in it hidden."""
     parsed = sa.make_url(url)
     hidden = {name: "***" for name in parsed.query if _SECRET.search(name)}
     text = parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     return text.replace("%2A%2A%2A", "***")
 
 
-def passes(error: Exception, *, committing: bool) -> bool:
-    """Whether what failed may be tried again: another process held the file for long, or the server was away before
-    anything was committed, or still a standby, as after a failover (25006), or tired of a process that stood still in a
-    transaction, as a laptop does (25P03). `committing`: what was asked may be done, and would be done twice."""
+def is_transient(error: Exception, *, committing: bool) -> bool:
+    """Whether a failed operation may be retried.
+
+    It may if another process held the file for a long time, or if before the commit the server was unreachable, was
+    still a standby, as after a failover (25006), or ended a transaction that was idle for too long, as when a laptop
+    sleeps (25P03). `committing`: the work may already be done and must not be done twice.
+    """
     if isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in ("25006", "25P03"):
         return not committing
     if not isinstance(error, OperationalError | InterfaceError):
@@ -40,47 +43,52 @@ def passes(error: Exception, *, committing: bool) -> bool:
 
 
 def explained(error: Exception, url: str) -> StoreError:
-    """A StoreError for anything the database or the disk raised. Nothing confirmed is lost by any of these."""
+    """A StoreError for any error of the database or the disk. None of these errors loses anything that was
+    confirmed."""
     if isinstance(error, StoreError):
         return error
     original = error.orig if isinstance(error, DBAPIError) else error
     text = first_line(original)
     full = ("disk is full", "No space left", "File too large")
-    # SQLite says "disk I/O error" of a full disk as well, where it cannot grow the file that is shared by its readers.
-    no_room = "disk I/O error" in text and _is_full(url)
-    if no_room or any(mark in text for mark in full) or getattr(original, "sqlstate", None) == "53100":
+    # SQLite also reports "disk I/O error" for a full disk, if it cannot grow the shared-memory file of its readers.
+    disk_full = "disk I/O error" in text and _is_full(url)
+    if disk_full or any(mark in text for mark in full) or getattr(original, "sqlstate", None) == "53100":
         return StoreFull(
             f"no space is left to write ({text}).",
             where=shown(url),
             why="Everything confirmed before this moment is kept.",
-            fix="Free some space and run the same command again; it goes on where it stopped.",
+            fix="Free some space and run the same command again; it continues where it stopped.",
         )
-    may_not = getattr(original, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
-    if may_not or "readonly database" in text:
+    not_permitted = getattr(original, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if not_permitted or "readonly database" in text:
         return StoreError(
             f"this user may not write to it ({text}).",
             where=shown(url),
-            why="Whatever changes a project writes to its store.",
-            fix="Give this user the right to the file and its folder, or copy the project to where it may write.",
+            why="Every command that changes a project writes to its store.",
+            fix="Give this user write access to the file and its folder, or copy the project to a writable place.",
         )
     if "not a database" in text or "malformed" in text:
         return StoreError(
             f"the file is not a pairsmith store, or it is damaged ({text}).",
             where=shown(url),
-            fix="Restore it from a backup, or move it away to begin anew.",
+            fix="Restore it from a backup, or move it away to start over.",
         )
     if "disk I/O error" in text:
         return StoreError(
             f"the disk fails to read or write ({text}).",
             where=shown(url),
             why="Everything confirmed before this moment is kept.",
-            fix="Check the disk, its mount and its rights, then run the same command again.",
+            fix="Check the disk, its mount and its permissions, then run the same command again.",
         )
-    return StoreError(f"the database refuses: {text}.", where=shown(url), fix="Check that it runs, its URL and rights.")
+    return StoreError(
+        f"the database reports an error: {text}.",
+        where=shown(url),
+        fix="Check that it is running, its URL and your permissions.",
+    )
 
 
 def _is_full(url: str) -> bool:
-    """Whether the disk of a SQLite file has no room left, or this process may make no larger file."""
+    """Whether the disk of a SQLite file is full, or this process may not create a larger file."""
     file = Path(sa.make_url(url).database or "")
     try:
         free, size = shutil.disk_usage(file.parent).free, file.stat().st_size

@@ -1,7 +1,7 @@
-"""What gates say of a pair in one go, kept as one row.
+"""The verdicts of all gates on one pair, stored as one row.
 
-The row stands among the verdicts under the name GATES, its body as in `schemas.said`; which steps spoke, and in what
-order, is kept once in `step_lists`.
+The row is in the verdicts table under the name GATES, with a body as in `schemas.said`. The list of steps, in order, is
+stored once in `step_lists`.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import sqlalchemy as sa
 from schemas.records import content_id
 from schemas.said import StepName
 from schemas.store import tables
-from schemas.store.rows import into
+from schemas.store.rows import insert_target
 from schemas.store.writer import insert
 
 GATES = "gates"
 
 
 def list_id(steps: Sequence[StepName]) -> str:
-    """The name of a list of steps."""
+    """The id of a list of steps."""
     return content_id("steps", [list(step) for step in steps])
 
 
-def keep_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
-    """Write what the steps said of pairs: the id of each, and the body."""
+def store_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
+    """Write the verdicts of the steps: for each pair its id and the body."""
     name = list_id(steps)
-    insert(connection, into(tables.step_lists, "id", "body"), [(name, orjson.dumps(steps).decode())])
+    insert(connection, insert_target(tables.step_lists, "id", "body"), [(name, orjson.dumps(steps).decode())])
     judged = [(id_, GATES, name, body) for id_, body in rows]
-    insert(connection, into(tables.verdicts, "pair_id", "by", "fingerprint", "body"), judged)
+    insert(connection, insert_target(tables.verdicts, "pair_id", "by", "fingerprint", "body"), judged)
 
 
-def those_with(lists: Mapping[str, Sequence[StepName]], steps: Sequence[StepName]) -> sa.ColumnElement[bool]:
-    """The rows in which any of `steps` speaks."""
+def has_any_step(lists: Mapping[str, Sequence[StepName]], steps: Sequence[StepName]) -> sa.ColumnElement[bool]:
+    """A condition for the rows that contain a verdict of any of `steps`."""
     c, wanted = tables.verdicts.c, set(steps)
-    of_lists = [(GATES, name) for name, spoken in lists.items() if not wanted.isdisjoint(spoken)]
+    of_lists = [(GATES, name) for name, listed in lists.items() if not wanted.isdisjoint(listed)]
     return sa.or_(*(sa.and_(c.by == by, c.fingerprint == name) for by, name in (*steps, *of_lists)))

@@ -1,5 +1,5 @@
-"""What is the present one of its kind: the last good receipt of a command; the artifact that its stage made or found
-last, which need not be the youngest; the answers that tell whether a teacher still answers."""
+"""The current item of each kind: the last successful receipt of a command, the artifact that its stage last made or
+found (which need not be the newest), and recent answers with which to test whether a teacher still responds."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ _LATEST = 100
 
 
 def last_good(receipts: Sequence[Receipt], command: str) -> Receipt | None:
-    """The newest receipt of a command that went well."""
+    """The newest receipt of a command that succeeded."""
     return next((receipt for receipt in reversed(receipts) if receipt.command == command and receipt.ok), None)
 
 
 def last_judged(receipts: Sequence[Receipt]) -> Receipt | None:
-    """The receipt of the newest curation that judged every row, whether or not it left one to accept."""
+    """The receipt of the newest curation that judged every row, whether or not it accepted any."""
     curated = (receipt for receipt in reversed(receipts) if receipt.command == "curate")
     return next((receipt for receipt in curated if receipt.ok or receipt.counts.rows_in), None)
 
 
 def latest(store: Store, kind: Kind) -> Artifact | None:
-    """The artifact of `kind` that the last run of its stage named, a stopped one too; the youngest where no receipt
-    names one. Going back to earlier settings finds an earlier artifact, and what comes after has to go on from that."""
+    """The artifact of `kind` that the last run of its stage named, including a stopped run; the newest one if no
+    receipt names any. A run with earlier settings finds an earlier artifact, and later stages must continue from that
+    one."""
     youngest_first = store.artifacts(kind)[::-1]
     by_id = {artifact.id: artifact for artifact in youngest_first}
     named = (receipt.facts.get("made") for receipt in reversed(store.receipts(_MAKERS[kind])))
@@ -39,8 +40,8 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
 
 
 def present(store: Store) -> dict[str, Artifact]:
-    """Dataset and adapter that were made or found last, as far as there are any, and the evaluation, if it is of that
-    adapter: one of another would pass for its proof."""
+    """The dataset and the adapter that were last made or found, if any, and the evaluation if it is of that adapter;
+    evaluation of another adapter would look like its proof."""
     artifacts: dict[str, Artifact] = {kind: artifact for kind in _MAKERS if (artifact := latest(store, kind))}
     evaluation, adapter = artifacts.get("evaluation"), artifacts.get("adapter")
     if evaluation and adapter and adapter.id not in evaluation.parents:
@@ -49,18 +50,21 @@ def present(store: Store) -> dict[str, Artifact]:
 
 
 def key_again(key: str) -> str:
-    """The key of what comes when the question of `key` is asked once more only to see whether the teacher answers."""
+    """The key of the answer when the request of `key` is repeated only to test whether the teacher responds."""
     return content_id("again", key)
 
 
 def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
-    """Good answers of a teacher to different questions, with their requests: the latest, the shortest of them first. To
-    the prompt, if there are any: settings that suit it, as JSON that its words ask for, may suit no other."""
+    """The latest good answers of a teacher to different requests, with their requests, the shortest first.
+
+    Answers to the given prompt are preferred, because settings that suit one prompt, such as JSON output, may not suit
+    another.
+    """
     c = tables.calls.c
     good = sa.select(c.key, c.completion_tokens).where(c.teacher == teacher, c.status == "ok")
     good = good.order_by(c.position.desc()).limit(_LATEST)
     rows = store._rows(good.where(c.prompt == prompt)) or store._rows(good)
-    # Only the first of the samples of a request has its tokens.
+    # Only the first sample of a request records its tokens.
     known: list[Json] = []
     for row in sorted(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens)):
         call = next((call for call in store.calls(row.key) if call.status == "ok"), None)

@@ -1,4 +1,4 @@
-"""One writer a store: who holds it is readable by whoever comes second."""
+"""The writer lock of a store: one writer at a time, and others can see who holds it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from schemas.store.failures import shown
 from schemas.store.opening import is_older
 
 _PRODUCT = "pairsmith"
-_UPGRADE_S, _TICK_S = 120.0, 0.2  # how long an upgrade by another process is waited for, and how often it is looked
+_UPGRADE_S, _TICK_S = 120.0, 0.2  # how long to wait for an upgrade by another process, and how often to check
 
 
-_UPGRADES = "upgrade of the store by"  # in the label of who holds the lock for no longer than that
+_UPGRADES = "upgrade of the store by"  # in the holder's label if the lock is held only for an upgrade
 
 
-def _me(upgrades: bool) -> dict[str, str]:
+def _own_label(upgrades: bool) -> dict[str, str]:
     words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:3])
     command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", _PRODUCT), *words])
     return {
@@ -40,12 +40,12 @@ def _me(upgrades: bool) -> dict[str, str]:
     }
 
 
-def _busy(url: str, who: str) -> StoreBusy:
+def _busy_error(url: str, who: str) -> StoreBusy:
     return StoreBusy(
         f"another process is writing to this store: {who}.",
         where=shown(url),
-        why="Two writers would ask and pay for the same answers twice.",
-        fix="Wait for it to end, or stop it with Ctrl-C and run this again.",
+        why="Two writers would request and pay for the same answers twice.",
+        fix="Wait for it to finish, or stop it with Ctrl-C and run this again.",
     )
 
 
@@ -55,13 +55,13 @@ StillHeld = Callable[[sa.Connection], None]
 
 @contextlib.contextmanager
 def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: bool = False) -> Iterator[StillHeld]:
-    """Hold the writer's lock; with `upgrades` for no longer than an upgrade of the store takes.
+    """Hold the writer lock; with `upgrades`, only for the duration of a store upgrade.
 
-    One that upgrades the store, if only to read it, is waited for: it needs seconds, and who began both did not ask
-    for it. Raises StoreBusy.
+    If another process holds it for an upgrade, even one on behalf of a reader, this waits: the upgrade takes seconds,
+    and the user of either process did not ask for it. Raises StoreBusy.
     """
     with contextlib.ExitStack() as held:
-        until, waits = time.monotonic() + _UPGRADE_S, True
+        deadline, may_wait = time.monotonic() + _UPGRADE_S, True
         while True:
             try:
                 still_held: StillHeld = held.enter_context(
@@ -69,26 +69,26 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: boo
                 )
                 break
             except StoreBusy as busy:
-                if not (waits or _UPGRADES in str(busy)) or time.monotonic() > until:
+                if not (may_wait or _UPGRADES in str(busy)) or time.monotonic() > deadline:
                     raise
-            waits = is_older(engine)  # once more after the upgrade: its lock is freed a little later
+            may_wait = is_older(engine)  # try once more after the upgrade, because its lock is freed slightly later
             time.sleep(_TICK_S)
         yield still_held
 
 
 def writer_of(path: Path | None, engine: sa.Engine) -> str:
-    """Who writes to the store at this moment, in words; empty where nobody does."""
+    """A description of the process that is writing to the store; empty if there is none."""
     if path is None:
         with engine.connect() as connection:
-            label = sa.text(f"SELECT a.application_name {_OURS}")
+            label = sa.text(f"SELECT a.application_name {_LOCK_ROW}")
             return str(connection.scalar(label, {"key": _key(connection)}) or "")
     with contextlib.suppress(OSError):
         if is_locked(lock := Path(f"{path}.lock")):
-            return _in_words(lock.read_bytes())
+            return _describe(lock.read_bytes())
     return ""
 
 
-def _in_words(label: bytes) -> str:
+def _describe(label: bytes) -> str:
     try:
         return "pid {pid} on {host}, `{command}`, since {since}".format(**json.loads(label))
     except (ValueError, KeyError):
@@ -97,18 +97,18 @@ def _in_words(label: bytes) -> str:
 
 @contextlib.contextmanager
 def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
-    """Hold `path` for this process. The kernel frees it when the process dies, however it dies.
+    """Hold `path` for this process. The kernel frees the lock when the process dies, however it dies.
 
-    Raises StoreBusy naming the holder's pid, command and start. Not covered: network file systems without flock.
+    Raises StoreBusy with the holder's pid, command and start time. Not covered: network file systems without flock.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if not locked(fd):
-            raise _busy(url, _in_words(os.pread(fd, 4096, 0))) from None
-        with contextlib.suppress(OSError):  # on a full disk the lock holds without its label
+            raise _busy_error(url, _describe(os.pread(fd, 4096, 0))) from None
+        with contextlib.suppress(OSError):  # on a full disk the lock works without its label
             os.ftruncate(fd, 0)
-            os.pwrite(fd, json.dumps(_me(upgrades)).encode(), 0)
-        yield lambda connection: None  # the kernel does not lose it
+            os.pwrite(fd, json.dumps(_own_label(upgrades)).encode(), 0)
+        yield lambda connection: None  # a kernel lock cannot be lost
     finally:
         os.close(fd)
 
@@ -117,10 +117,10 @@ def file_lock(path: Path, url: str, upgrades: bool) -> Iterator[StillHeld]:
 def advisory_lock(engine: sa.Engine, url: str, upgrades: bool) -> Iterator[StillHeld]:
     """The same for PostgreSQL: a session-level advisory lock, freed when the connection ends. Raises StoreBusy.
 
-    The lock is that of the schema that our tables are in, so two projects in two schemas of a database do not wait for
-    each other. A connection that is cut loses it without a word, so the writer looks at it in every transaction, and
-    takes it again if nobody else has. Not covered: a pairsmith of version 0.1 in the same database, which had one lock
-    for all schemas.
+    The lock belongs to the schema with our tables, so two projects in two schemas of a database do not block each
+    other. If the connection is cut, the lock is lost without notice. The writer therefore checks it in every
+    transaction, and takes it again if nobody else has it. Not covered: a pairsmith of version 0.1 in the same database,
+    which used one lock for all schemas.
     """
     lock = _AdvisoryLock(engine, url, upgrades)
     try:
@@ -129,7 +129,7 @@ def advisory_lock(engine: sa.Engine, url: str, upgrades: bool) -> Iterator[Still
         lock.release()
 
 
-_OURS = (
+_LOCK_ROW = (
     "FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.granted AND l.locktype = 'advisory'"
     " AND ((l.classid::bigint << 32) | l.objid::bigint) = :key"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -139,35 +139,37 @@ _OURS = (
 class _AdvisoryLock:
     def __init__(self, engine: sa.Engine, url: str, upgrades: bool) -> None:
         self._engine, self._url, self._upgrades = engine, url, upgrades
-        self._take()
+        self._acquire()
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         self._connection = self._engine.connect()
         try:
-            self._key, me = _key(self._connection), _me(self._upgrades)
+            self._key, label_parts = _key(self._connection), _own_label(self._upgrades)
             who = _UPGRADES if self._upgrades else "pairsmith"
-            label = f"{who} pid {me['pid']} on {me['host']} since {me['since']}"[:63]
+            label = f"{who} pid {label_parts['pid']} on {label_parts['host']} since {label_parts['since']}"[:63]
             named = sa.text("SELECT set_config('application_name', :label, false), pg_backend_pid()")
             self._pid = self._connection.execute(named, {"label": label}).one()[1]
             key = {"key": self._key}
             if not self._connection.scalar(sa.text("SELECT pg_try_advisory_lock(:key)"), key):
-                raise _busy(self._url, str(self._connection.scalar(sa.text(f"SELECT a.application_name {_OURS}"), key)))
+                raise _busy_error(
+                    self._url, str(self._connection.scalar(sa.text(f"SELECT a.application_name {_LOCK_ROW}"), key))
+                )
             self._connection.commit()
         except BaseException:
             self._connection.close()
             raise
 
     def still_held(self, writing: sa.Connection) -> None:
-        """Look from the writer's own transaction."""
-        ours = sa.text(f"SELECT count(*) {_OURS} AND l.pid = :pid")
+        """Check from within the writer's own transaction."""
+        ours = sa.text(f"SELECT count(*) {_LOCK_ROW} AND l.pid = :pid")
         if not writing.scalar(ours, {"key": self._key, "pid": self._pid}):
             self.release()
-            self._take()
+            self._acquire()
 
     def release(self) -> None:
-        if self._connection.closed:  # it was lost, and another process has the lock
+        if self._connection.closed:  # the lock was lost and another process has it
             return
-        with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has freed it already
+        with contextlib.suppress(sa.exc.DBAPIError):  # a lost connection has already freed it
             self._connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": self._key})
             self._connection.commit()
         with contextlib.suppress(sa.exc.DBAPIError):
@@ -175,7 +177,8 @@ class _AdvisoryLock:
 
 
 def _key(connection: sa.Connection) -> int:
-    """A number for the schema that our tables are in, or will be made in: a search path may name several."""
+    """A lock number for the schema that contains our tables, or in which they will be created; a search path may name
+    several."""
     schema = connection.scalar(
         sa.text(
             "SELECT coalesce((SELECT relnamespace::regnamespace::text FROM pg_class"

@@ -1,4 +1,4 @@
-"""Runs the Alembic migrations that lie beside this file. Imported only when a store is upgraded."""
+"""Runs the Alembic migrations beside this file. Imported only when a store is upgraded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def config() -> Config:
 
 def upgrade_to(engine: sa.Engine, version: str) -> None:
     """Bring the database to a schema version (`head`: the newest) in one transaction: whatever ends the process, the
-    store has the old schema or the new one."""
+    store has either the old schema or the new one."""
     with one_transaction(engine) as connection:
         settings = config()
         settings.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""The things that a store's URL names: the engine behind it, its schema, and the copy before an upgrade."""
+"""What opening a store needs: its URL, the engine, the schema version, and the copy made before an upgrade."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ _SQLITE = re.compile(r"sqlite(\+\w+)?:///")
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters are in its name: `?` and `%` mean something in a URL."""
+    """The URL of a SQLite file with any file name; `?` and `%` are escaped because they have a meaning in URLs."""
     return f"sqlite:///{quote(str(path))}"
 
 
 def sqlite_file(url: str) -> str | None:
-    """The file in a SQLite URL as it is written there; None for another database, memory, and what is no URL."""
+    """The file in a SQLite URL as it is written there; None for another database, an in-memory one, or an invalid
+    URL."""
     if not _SQLITE.match(url):
         return None
     file = _parsed(url).database
@@ -36,24 +37,25 @@ def sqlite_file(url: str) -> str | None:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of a SQLite store; None for PostgreSQL. Raises StoreError for a store in memory and a URL of neither."""
+    """The file of a SQLite store; None for PostgreSQL. Raises StoreError for an in-memory store and for any other
+    URL."""
     parsed = _parsed(url)
     if parsed.get_backend_name() != "sqlite":
         return None
     if not parsed.database or parsed.database == ":memory:":
         raise StoreError(
-            "a store in memory loses everything.",
+            "an in-memory store would lose everything when the process ends.",
             where="store.url",
             fix="Name a file: sqlite:///pairsmith.db",
         )
-    return Path(parsed.database).resolve()  # a link and what it points to are one store, with one lock
+    return Path(parsed.database).resolve()  # a symlink and its target are one store with one lock
 
 
 def _parsed(url: str) -> sa.URL:
     try:
-        # `postgres` is how platforms write it that give an address away (DATABASE_URL).
+        # Hosting platforms write `postgres` in the URL they provide (DATABASE_URL).
         parsed = sa.make_url(re.sub(r"\Apostgres(?=:)", "postgresql", url))
-    except (sa.exc.ArgumentError, ValueError):  # the latter for a port that is none
+    except (sa.exc.ArgumentError, ValueError):  # ValueError for an invalid port
         parsed = None
     if parsed is None or parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
@@ -61,26 +63,26 @@ def _parsed(url: str) -> sa.URL:
             where="store.url",
             fix="Correct it, or leave it out to use pairsmith.db beside the spec file.",
         )
-    if _SQLITE.match(url):  # SQLAlchemy reads the escapes in a file's name from 2.1 on only
+    if _SQLITE.match(url):  # SQLAlchemy decodes escapes in file names only from 2.1 on
         parsed = parsed.set(database=unquote(url.partition(":///")[2].partition("?")[0]))
-    # Whichever driver an address names that another application uses too (asyncpg, psycopg2, aiosqlite).
+    # Replace any driver in a URL that another application uses too (asyncpg, psycopg2, aiosqlite).
     return parsed.set(drivername={"postgresql": "postgresql+psycopg"}.get(parsed.get_backend_name(), "sqlite"))
 
 
 def engine_of(url: str) -> sa.Engine:
-    """The engine behind a URL. Raises MissingDependency without a driver."""
+    """The engine for a URL. Raises MissingDependency if the driver is missing."""
     parsed = _parsed(url)
     with needing("postgres", "PostgreSQL needs"):
-        # An idle connection may have been cut since, by a server that restarted or a proxy that was tired of it.
+        # An idle connection may have been cut by a server restart or a proxy timeout.
         engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() == "postgresql", pool_use_lifo=True)
     if parsed.get_backend_name() == "sqlite":
 
         @sa.event.listens_for(engine, "connect")
         def _durable(connection: Any, _record: Any) -> None:
             connection.execute("PRAGMA busy_timeout=10000")
-            # For a store that is made now: of the usual 4096 bytes a call of 2 KB leaves half a page empty.
+            # Only affects a new store. With the default of 4096 bytes, a call of 2 KB leaves half a page empty.
             connection.execute("PRAGMA page_size=8192")
-            # Half of SQLite's own: each connection that waits keeps as much, and so does each sorting.
+            # Half of SQLite's default, because each idle connection and each sort keeps that much.
             connection.execute("PRAGMA cache_size=-1000")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -89,7 +91,7 @@ def engine_of(url: str) -> sa.Engine:
 
 
 def _version(engine: sa.Engine) -> str | None:
-    """The schema of a store; None before it has one."""
+    """The schema version of a store; None if it has no schema yet."""
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
@@ -97,40 +99,42 @@ def _version(engine: sa.Engine) -> str | None:
 
 
 def is_older(engine: sa.Engine) -> bool:
-    """True if the store has a schema, and an older one than this version of pairsmith."""
+    """Whether the store has a schema that is older than this version of pairsmith."""
     version = _version(engine)
-    return version is not None and version < tables.SCHEMA_VERSION  # one of another application is refused elsewhere
+    return version is not None and version < tables.SCHEMA_VERSION  # another application's is rejected elsewhere
 
 
-def empty(url: str) -> StoreError:
-    """The refusal to read where nothing has been written."""
-    return StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`; it is made then.")
+def empty_store(url: str) -> StoreError:
+    """The error for reading a store to which nothing has been written."""
+    return StoreError("the store is empty.", where=shown(url), fix="Run `pairsmith generate`, which creates it.")
 
 
 def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
-    """Bring the store to the present schema. Raises StoreError for a newer one, or, unless `upgrade`, an empty one."""
+    """Bring the store to the current schema. Raises StoreError for a newer schema and, unless `upgrade`, for an empty
+    store."""
     version = _version(engine)
     if version == tables.SCHEMA_VERSION:
         return
     with engine.connect() as connection:
-        same = set() if version else tables.metadata.tables.keys() & set(sa.inspect(connection).get_table_names())
-    if same or (version is not None and not re.fullmatch(r"\d{4}", version)):
-        theirs = f"'{min(same)}' is one of them" if same else f"their schema is '{version}'"
+        shared = set() if version else tables.metadata.tables.keys() & set(sa.inspect(connection).get_table_names())
+    if shared or (version is not None and not re.fullmatch(r"\d{4}", version)):
+        reason = f"'{min(shared)}' is one of them" if shared else f"their schema is '{version}'"
         raise StoreError(
-            f"the tables there belong to another application ({theirs}).",
+            f"the tables in this database belong to another application ({reason}).",
             where=shown(url),
-            fix="Name a database of its own, or on PostgreSQL a schema: ...?options=-csearch_path%3Dmine",
+            fix="Use a separate database, or on PostgreSQL a separate schema: ...?options=-csearch_path%3Dmine",
         )
     if version is not None and version > tables.SCHEMA_VERSION:
         raise StoreError(
-            f"the store was made by a newer pairsmith (schema {version}, this one knows {tables.SCHEMA_VERSION}).",
+            f"the store was created by a newer pairsmith (schema {version}; this one supports up to "
+            f"{tables.SCHEMA_VERSION}).",
             where=shown(url),
             fix="Upgrade pairsmith.",
         )
     if not upgrade:
-        raise empty(url)
+        raise empty_store(url)
     if version is None:
-        _make(engine)
+        _create_tables(engine)
         return
     from schemas.store.migrate import upgrade_to
 
@@ -141,21 +145,21 @@ def check_version(engine: sa.Engine, url: str, *, upgrade: bool) -> None:
 
 @contextlib.contextmanager
 def one_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Changes of tables, all or none of them, whatever ends the process."""
+    """Change tables in one transaction: all changes or none, whatever ends the process."""
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
-            # Python's driver begins a transaction before a change of rows only, so each change of a table would be
-            # committed alone, and a process that was killed would leave a schema that no version knows.
+            # Python's driver begins a transaction only before changes of rows, so each schema change would be committed
+            # separately, and a killed process would leave a schema that no version knows.
             connection.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            # Not for the next user of this connection.
+            # These settings must not leak to the next user of this connection.
             connection.detach()
         yield connection
 
 
-def _make(engine: sa.Engine) -> None:
-    """The tables of the present schema, as all migrations would leave them; a test holds that. Without Alembic, which
-    takes longer to import than most commands to run."""
+def _create_tables(engine: sa.Engine) -> None:
+    """Create the tables of the current schema, as all migrations would leave them; a test verifies this. It avoids
+    Alembic, which takes longer to import than most commands take to run."""
     version = sa.Table("alembic_version", sa.MetaData(), sa.Column("version_num", sa.String(32), primary_key=True))
     with one_transaction(engine) as connection:
         tables.metadata.create_all(connection, checkfirst=False)
@@ -164,26 +168,28 @@ def _make(engine: sa.Engine) -> None:
 
 
 def check_place(path: Path | None) -> None:
-    """Raise StoreError for a SQLite file whose folder is not there, or that has a second name: what SQLite and the
-    writer's lock keep beside it goes by the name, so that each name would have a log and a writer of its own. A folder
-    may have as many as it likes."""
-    alone, why = "cp {0} {0}.own && mv {0}.own {0}", "Under each name there would be another writer and another log."
+    """Raise StoreError for a SQLite file whose folder does not exist, or that has a second name.
+
+    The files that SQLite and the writer lock keep beside it are named after it, so each name would have its own log and
+    its own writer. A folder may have any number of names.
+    """
+    copy_command, why = "cp {0} {0}.own && mv {0}.own {0}", "Each name would have its own writer and its own log."
     if path is None:
         return
     try:
         is_folder, file = path.parent.is_dir(), path.stat() if path.is_file() else None
     except OSError as error:
-        fix = "Give this user the right to its folder and to it."
+        fix = "Give this user access to the file and its folder."
         raise StoreError(f"the store cannot be opened: {error.strerror}.", where=str(path), fix=fix) from None
     if not is_folder:
-        raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Make it first.")
+        raise StoreError("the folder of the store does not exist.", where=str(path.parent), fix="Create it first.")
     if file is None:
         return
     if file.st_nlink > 1:
-        what, fix = "the store is a file with a second name (a hard link).", f"Give it one of its own: {alone}"
+        what, fix = "the store is a file with a second name (a hard link).", f"Make it a separate file: {copy_command}"
     elif str(path) in _mount_points():
-        what, fix = "the store is a file that is mounted by itself.", "Mount the folder that it lies in."
-        why = f"Answers that are confirmed stay in {path.name}-wal beside it, which is not mounted. {why}"
+        what, fix = "the store is a file that is mounted on its own.", "Mount the folder that contains it."
+        why = f"Confirmed answers stay in {path.name}-wal beside it, which is not mounted. {why}"
     else:
         return
     raise StoreError(what, where=str(path), why=why, fix=fix.format(shlex.quote(str(path))))
@@ -192,18 +198,19 @@ def check_place(path: Path | None) -> None:
 def _mount_points() -> set[str]:
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    except OSError:  # another system than Linux
+    except OSError:  # not Linux
         return set()
     return {re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4]) for line in lines}
 
 
 def is_writable(path: Path) -> bool:
-    """Whether this process may write a SQLite file, and the files that SQLite makes beside it even to read."""
+    """Whether this process may write a SQLite file and the files beside it that SQLite needs even for reading."""
     return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
 
 
 def has_tables(path: Path) -> bool:
-    """Whether a SQLite file holds a store; True also for what cannot be looked at, which opening it explains."""
+    """Whether a SQLite file holds a store; also True if it cannot be inspected, because opening it then gives the
+    error."""
     if not path.exists() or path.stat().st_size == 0:
         return False
     look = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
@@ -215,13 +222,13 @@ def has_tables(path: Path) -> bool:
 
 
 def copy_for_reading(path: Path, folder: Path) -> Path:
-    """A copy in `folder` of a SQLite file that cannot be written where it is, as it is now."""
+    """A copy in `folder` of a SQLite file in its current state, for a file that cannot be written where it is."""
     copy = folder / path.name
     try:
         there = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         with contextlib.closing(there), contextlib.closing(sqlite3.connect(copy)) as new:
             there.backup(new)
-    except sqlite3.OperationalError:  # nobody has it open, so that SQLite misses its files beside it
+    except sqlite3.OperationalError:  # no process has it open, so SQLite's files beside it are missing
         for end in ("", "-wal"):
             if (part := path.with_name(path.name + end)).exists():
                 shutil.copyfile(part, folder / part.name)
@@ -229,9 +236,10 @@ def copy_for_reading(path: Path, folder: Path) -> Path:
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A whole copy of a SQLite file, whatever of it is still in its write-ahead log; there whole or not at all."""
-    half = to.with_name(f"{to.name}.partial")
-    half.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(path)) as old, contextlib.closing(sqlite3.connect(half)) as new:
+    """A complete copy of a SQLite file, including what is still in its write-ahead log; it appears complete or not at
+    all."""
+    partial = to.with_name(f"{to.name}.partial")
+    partial.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as old, contextlib.closing(sqlite3.connect(partial)) as new:
         old.backup(new)
-    half.replace(to)
+    partial.replace(to)

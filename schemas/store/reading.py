@@ -1,4 +1,4 @@
-"""Queries of a store: its rows, or the records in them, a page in memory at a time."""
+"""Queries of a store: its rows or the records in them, with one page in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas.errors import StoreError
 from schemas.records import Json, Record
 from schemas.store import tables
 from schemas.store.failures import explained, shown
-from schemas.store.rows import body_of, kept, origin_parts
+from schemas.store.rows import body_columns, body_of, origin_parts
 
 R = TypeVar("R", bound=Record)
 IN = 500  # ids in one IN (...) list
-# A list that is a part of its statement stays in memory as long as that: until cycles are sought.
+# A bound parameter, because a list inside a statement would stay in memory until the garbage collector runs.
 SOME: sa.BindParameter[Any] = sa.bindparam("some", expanding=True)
 _FIRST: sa.BindParameter[Any] = sa.bindparam("first")
 _LAST: sa.BindParameter[Any] = sa.bindparam("last")
@@ -26,7 +26,7 @@ PAGE = 2_000  # records read at once where a table is streamed
 
 
 class Reading:
-    """What a `Store` reads by. Every failure of the database is a sentence that names the store."""
+    """The query methods of a `Store`. Every database failure becomes an error that names the store."""
 
     def __init__(self, engine: sa.Engine, url: str) -> None:
         self._engine, self._url = engine, url
@@ -44,8 +44,8 @@ class Reading:
             raise explained(error, self._url) from None
 
     def _pages(self, record: type[R], table: sa.Table, **wanted: str | None) -> Iterator[R]:
-        """The records whose columns are as `wanted` (None: whatever), read page by page: what is appended meanwhile is
-        read too."""
+        """The records whose columns equal `wanted` (None: any value), read page by page; rows appended meanwhile are
+        included."""
         return (self._read(record, body) for body in self._body_pages(table, **wanted))
 
     def _json_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[Json]:
@@ -53,10 +53,10 @@ class Reading:
 
     def _body_pages(self, table: sa.Table, **wanted: str | None) -> Iterator[str]:
         same = (table.c[name] == value for name, value in wanted.items() if value is not None)
-        return (self._body(table, row) for row in self._row_pages(kept(table), sa.true(), *same))
+        return (self._body(table, row) for row in self._row_pages(body_columns(table), sa.true(), *same))
 
     def _body(self, table: sa.Table, row: Sequence[Any]) -> str:
-        """The whole JSON of a record, from the values of `kept(table)`."""
+        """The full JSON of a record from the values of `body_columns(table)`."""
         return body_of(table, row, self._origin)
 
     def _origin(self, id_: str) -> tuple[str, str]:
@@ -65,15 +65,15 @@ class Reading:
             self._origins |= {name: origin_parts(body) for name, body in self._rows(sa.select(c.id, c.body))}
         if id_ not in self._origins:
             raise StoreError(
-                f"the origin {id_} of pairs in it is gone.",
+                f"the origin {id_}, which pairs in it refer to, is missing.",
                 where=shown(self._url),
                 fix="Restore the store from a backup.",
             )
         return self._origins[id_]
 
     def _with_ids(self, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(id, whole JSON) of the rows with these ids, in any order."""
-        for id_, *row in self._in(sa.select(table.c.id, *kept(table)), table.c.id, ids):
+        """(id, full JSON) of the rows with these ids, in any order."""
+        for id_, *row in self._in(sa.select(table.c.id, *body_columns(table)), table.c.id, ids):
             yield str(id_), self._body(table, row)
 
     def _in(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
@@ -83,7 +83,7 @@ class Reading:
             yield from self._rows(query.where(column.in_(SOME)), some=wanted[start : start + IN])
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
-        # First the places, 8 bytes each: where no index ends in the place, every page would sort all that is wanted.
+        # First the positions, 8 bytes each: without an index that ends in the position, every page would sort all rows.
         c, last = columns[0].table.c, -1
         query = sa.select(c.position).where(*wanted).order_by(c.position)
         page = sa.select(*columns).order_by(c.position)
@@ -93,19 +93,19 @@ class Reading:
             last = places[-1]
 
     def _at(self, query: Any, position: sa.Column[Any], places: Sequence[int]) -> Sequence[Any]:
-        """The rows of a query at these places. Nearly always they follow each other: a list of them would cost more
-        than the rows."""
+        """The rows of a query at these positions. They are nearly always consecutive, and a list of them would cost
+        more than the rows."""
         first, last = min(places), max(places)
         if last - first + 1 == len(places):
             return self._rows(query.where(position.between(_FIRST, _LAST)), first=first, last=last)
         return self._rows(query.where(position.in_(SOME)), some=places)
 
     def _places(self, query: Any) -> array[int]:
-        """Numbers, without an object for each."""
+        """Integers as an array, without an object for each."""
         return array("q", (place for (place,) in self._each(query)))
 
     def _each(self, query: Any) -> Iterator[Any]:
-        """The rows of a query, a page in memory at a time, as they are when the first is read."""
+        """The rows of a query with one page in memory at a time, in the state when the first is read."""
         try:
             with self._engine.connect() as connection:
                 for part in connection.execution_options(yield_per=PAGE).execute(query).partitions():
@@ -114,7 +114,11 @@ class Reading:
             raise explained(error, self._url) from None
 
     def _records(self, record: type[R], table: sa.Table, *where: sa.ColumnElement[bool], order: Any = None) -> list[R]:
-        query = sa.select(*kept(table)).where(sa.true(), *where).order_by(table.c.position if order is None else order)
+        query = (
+            sa.select(*body_columns(table))
+            .where(sa.true(), *where)
+            .order_by(table.c.position if order is None else order)
+        )
         return [self._read(record, self._body(table, row)) for row in self._rows(query)]
 
     def _read(self, record: type[R], body: str) -> R:
@@ -126,7 +130,7 @@ class Reading:
             raise StoreError(
                 f"a {record.__name__} in it cannot be read: {'.'.join(map(str, first['loc']))}: {first['msg']}.",
                 where=shown(self._url),
-                fix="A newer pairsmith has written it: upgrade." if newer else "Restore the store from a backup.",
+                fix="A newer pairsmith wrote it: upgrade pairsmith." if newer else "Restore the store from a backup.",
             ) from None
 
     def _by_id(
@@ -135,10 +139,10 @@ class Reading:
         if ids is None:
             yield from self._records(record, table)
             return
-        rows = self._in(sa.select(table.c.position, table.c.id, *kept(table)), column, ids)
+        rows = self._in(sa.select(table.c.position, table.c.id, *body_columns(table)), column, ids)
         for _, id_, *row in sorted(rows, key=lambda row: int(row[0])):
             read = self._read(record, self._body(table, row))
-            read.__dict__["id"] = str(id_)  # where the cached id lies: working it out takes as long as reading
+            read.__dict__["id"] = str(id_)  # the cached property; computing it takes as long as reading
             yield read
 
 

@@ -1,10 +1,14 @@
-"""The rows that a record is kept in: what is said elsewhere is left out, and put back by who reads it.
+"""The stored form of records. Content that is stored elsewhere is left out of a row and put back on reading.
 
-Of a request that is all but its last message (the prompt, its worked examples, earlier turns, the sampling): a row of
-`requests`, once for all that share it. Of an answer it is what its columns say, what is at its default, and its text,
-where that is the content as it came. Of a pair it is what is empty, and who made it and by which system prompt, but for
-the answers that it was made of: a row of `origins`, once for all that share it. Of a candidate it is what its columns
-say, of a seed what is at its default. Rows of earlier versions hold all of it, and are read as they are.
+- Request: everything but its last message (the prompt, its worked examples, earlier turns, the sampling) is a row of
+  `requests`, stored once for all requests that share it.
+- Answer: its columns and fields at their default are left out, and so is its text if it equals the raw content.
+- Pair: empty fields are left out. Its origin and system prompt are a row of `origins`, stored once for all pairs that
+  share it; only the answers it was made from stay in the pair's row.
+- Candidate: its columns are left out.
+- Seed: fields at their default are left out.
+
+Rows of earlier versions contain everything and are still readable.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from schemas.records import Call, Candidate, Generated, Json, Pair, Record, Seed
 from schemas.spooled_seeds import seed_body
 from schemas.store import tables
 
-SAID: dict[sa.Table, tuple[str, ...]] = {
+COLUMN_FIELDS: dict[sa.Table, tuple[str, ...]] = {
     tables.calls: (
         *("key", "attempt", "status", "request_id", "stage", "prompt", "teacher"),
         *("prompt_tokens", "completion_tokens", "usd", "unpriced"),
@@ -32,51 +36,51 @@ SAID: dict[sa.Table, tuple[str, ...]] = {
     tables.candidates: ("fingerprint", "seed_id", "generator", "sample"),
     tables.pairs: ("seed_id",),
 }
-"""What columns say and a body leaves out."""
-BEFORE = "$before"  # in a request: the id of what stands before its last message
-_MADE = '{"$made":"'  # so begins a pair whose origin stands elsewhere, under the 32 digits that follow
-_CALLS = ',"calls":'  # at its end: the answers that it was made of
+"""The fields that are stored as columns and left out of the body."""
+PREFIX_KEY = "$before"  # in a request: the id of the shared request without its last message
+_MADE = '{"$made":"'  # the beginning of a pair whose origin is stored separately, under the 32 digits that follow
+_CALLS = ',"calls":'  # at its end: the answers it was made from
 _EMPTY = ("meta", "turns", "reference", "columns")
-_MOST = 10_000  # ids that are remembered
+_MOST = 10_000  # maximum number of remembered ids
 
 Row = tuple[Any, ...]
 
 
-class Into:
-    """A table, and the columns that rows of it are given for, in that order."""
+class InsertTarget:
+    """A table, and the columns to insert, in order."""
 
     def __init__(self, table: sa.Table, *names: str) -> None:
         self.table, self.names = table, names
 
 
-into = cache(Into)  # one for each, for rows are gathered by it
+insert_target = cache(InsertTarget)  # one instance per target, because rows are grouped by it
 _FIELDS = ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt")
 _CALL = itemgetter(*_FIELDS)
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
-INTO_CALLS = into(tables.calls, *_FIELDS, *_TOKENS, "usd", "unpriced", "body")
-_INTO_REQUESTS = into(tables.requests, "id", "body")
-INTO_SEEDS = into(tables.seeds, "id", "body")
-_INTO_ORIGINS = into(tables.origins, "id", "body")
-_INTO_PAIRS = into(tables.pairs, "id", "seed_id", "body")
-_INTO_CANDIDATES = into(tables.candidates, "fingerprint", "seed_id", "generator", "sample", "body")
+INTO_CALLS = insert_target(tables.calls, *_FIELDS, *_TOKENS, "usd", "unpriced", "body")
+_INTO_REQUESTS = insert_target(tables.requests, "id", "body")
+INTO_SEEDS = insert_target(tables.seeds, "id", "body")
+_INTO_ORIGINS = insert_target(tables.origins, "id", "body")
+_INTO_PAIRS = insert_target(tables.pairs, "id", "seed_id", "body")
+_INTO_CANDIDATES = insert_target(tables.candidates, "fingerprint", "seed_id", "generator", "sample", "body")
 
 
 class StoredRows:
-    """Makes rows of records, and remembers which requests and origins a writer has committed."""
+    """Builds rows from records, and remembers which requests and origins the writer has committed."""
 
     def __init__(self) -> None:
-        self._there: set[str] = set()
+        self._stored_ids: set[str] = set()
         self._last: tuple[Json, str] = ({}, "")
-        self._origins: dict[str, tuple[tuple[Any, ...], str, str]] = {}  # the last of each generator, its id and body
-        self._system = ""  # that of the last pair
+        self._origins: dict[str, tuple[tuple[Any, ...], str, str]] = {}  # the latest per generator
+        self._system = ""  # the system prompt of the last pair
 
-    def of(self, records: Iterable[Record]) -> tuple[dict[Into, list[Row]], set[str]]:
-        """The rows of records, and the ids of those among them that others refer to. Raises TypeError for a record that
-        is not kept."""
-        rows: dict[Into, list[Row]] = defaultdict(list)
+    def of(self, records: Iterable[Record]) -> tuple[dict[InsertTarget, list[Row]], set[str]]:
+        """The rows of the records, and the ids of the shared requests and origins among them. Raises TypeError for a
+        record type that is not stored."""
+        rows: dict[InsertTarget, list[Row]] = defaultdict(list)
         requests, origins = dict[str, str](), dict[str, str]()
         for record in records:
-            kind: Any = type(record)  # to ask a model whether something is one of it takes longer than its row
+            kind: Any = type(record)  # isinstance() on a pydantic model takes longer than building the row
             one: Any = record
             if kind is Call:
                 rows[INTO_CALLS].append(self._call(one, requests))
@@ -88,7 +92,7 @@ class StoredRows:
                 rows[INTO_SEEDS].append((one.id, seed_body(one)))
             else:
                 table, values = tables.row(record)
-                rows[into(table, *values)].append(tuple(values.values()))
+                rows[insert_target(table, *values)].append(tuple(values.values()))
         for shared, where in ((requests, _INTO_REQUESTS), (origins, _INTO_ORIGINS)):
             if shared:
                 rows[where] = list(shared.items())
@@ -96,16 +100,16 @@ class StoredRows:
 
     def _call(self, call: Call, requests: dict[str, str]) -> Row:
         request = call.request
-        messages = None if call.request_of is not None or BEFORE in request else request.get("messages")
+        messages = None if call.request_of is not None or PREFIX_KEY in request else request.get("messages")
         if isinstance(messages, list) and len(messages) > 1:
             before = {**request, "messages": messages[:-1]}
             if before != self._last[0]:
                 self._last = before, content_id("request", before)
             id_, last = self._last[1], messages[-1]
-            if id_ not in self._there and id_ not in requests:
+            if id_ not in self._stored_ids and id_ not in requests:
                 requests[id_] = orjson.dumps(before).decode()
             plain = isinstance(last, dict) and last.keys() == {"role", "content"} and last["role"] == "user"
-            request = {BEFORE: id_, "user": last["content"]} if plain else {BEFORE: id_, "messages": [last]}
+            request = {PREFIX_KEY: id_, "user": last["content"]} if plain else {PREFIX_KEY: id_, "messages": [last]}
         usage, usd = call.usage, call.usd
         tokens = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
         return (*_CALL(call.__dict__), *tokens, usd or 0.0, int(usd is None), _answer(call, request))
@@ -115,18 +119,18 @@ class StoredRows:
         more = {name: fields[name] for name in _EMPTY if fields[name]}
         held: Json = {"input": pair.input, "output": pair.output}
         if isinstance(origin, Generated):
-            recurs, self._system = pair.system == self._system, pair.system  # that of a conversation is its own
+            recurs, self._system = pair.system == self._system, pair.system  # a conversation has its own system prompt
             id_, body = self._origin(origin, pair.system if recurs else None)
-            if id_ not in self._there:
+            if id_ not in self._stored_ids:
                 origins[id_] = body
-            beside = {} if recurs else {"system": pair.system}
-            held = {_MADE[2:-3]: id_, **held, **beside, **more, "calls": origin.calls}
+            extra = {} if recurs else {"system": pair.system}
+            held = {_MADE[2:-3]: id_, **held, **extra, **more, "calls": origin.calls}
         else:
             held = {**held, "system": pair.system, "origin": origin, **more}
         return pair.id, pair.seed_id, _written(held, pair.meta.values())
 
     def _origin(self, origin: Generated, system: str | None) -> tuple[str, str]:
-        """The id and the body of what this pair shares with others."""
+        """The id and the body of the part of a pair's origin that other pairs share."""
         parts = origin.prompt, origin.teacher, origin.sampling, system
         last, id_, body = self._origins.get(origin.generator, ((), "", ""))
         if last != parts:
@@ -139,12 +143,12 @@ class StoredRows:
         return id_, body
 
     def committed(self, ids: set[str]) -> None:
-        """These requests and origins are durable; none need be written again."""
-        self._there = ids if len(self._there) > _MOST else self._there | ids
+        """Remember that these requests and origins are durable and need not be written again."""
+        self._stored_ids = ids if len(self._stored_ids) > _MOST else self._stored_ids | ids
 
     def forget(self) -> None:
-        """Requests and origins may have been deleted."""
-        self._there = set()
+        """Forget all requests and origins, because they may have been deleted."""
+        self._stored_ids = set()
 
 
 def _slot(candidate: Candidate) -> Row:
@@ -156,8 +160,8 @@ def _slot(candidate: Candidate) -> Row:
 
 
 def _answer(call: Call, request: Json) -> str:
-    """The body of an answer's row, as pydantic writes it, without what is at its default; made without a copy of the
-    record, of which it is a part."""
+    """The body of an answer's row as pydantic would write it, without fields at their default. It is built without
+    copying the record."""
     first = call.request_of is None
     body: Json = {"request": request} if first else {"request_of": call.request_of}
     body["raw"] = call.raw
@@ -177,50 +181,57 @@ def _answer(call: Call, request: Json) -> str:
         body["transport"] = call.transport
     body |= {"seconds": call.seconds, "at": call.at}
     message = call.raw.get("message")
-    others = message.values() if isinstance(message, dict) else ()
-    return _written(body, [*call.raw.values(), *others, *call.facts.values()])
+    foreign = message.values() if isinstance(message, dict) else ()
+    return _written(body, [*call.raw.values(), *foreign, *call.facts.values()])
 
 
-def _written(held: Json, others: Collection[Any] = ()) -> str:
-    """JSON as pydantic writes it, and five times as fast: by what writes null for NaN, so where it says null oftener
-    than there is None among `others` (the values in it that are not ours), pydantic writes it."""
+def _written(held: Json, foreign: Collection[Any] = ()) -> str:
+    """JSON as pydantic writes it, five times as fast.
+
+    orjson writes null for NaN. If the output has more nulls than there are None values in `others` (the values in
+    `held` that are not ours), pydantic writes it instead.
+    """
     try:
         body = orjson.dumps(held, option=orjson.OPT_UTC_Z)
-    except TypeError:  # a number of more than 64 bits, or a record in it
+    except TypeError:  # it contains a number of more than 64 bits or a record
         return _as_pydantic(held)
-    return body.decode() if body.count(b"null") == list(others).count(None) else _as_pydantic(held)
+    return body.decode() if body.count(b"null") == list(foreign).count(None) else _as_pydantic(held)
 
 
 def _as_pydantic(held: Json) -> str:
     return to_json(held, inf_nan_mode="constants").decode()
 
 
-def kept(table: sa.Table) -> tuple[sa.Column[Any], ...]:
-    """The columns that `body_of` makes a record of."""
-    return *(table.c[name] for name in SAID.get(table, ())), table.c.body
+def body_columns(table: sa.Table) -> tuple[sa.Column[Any], ...]:
+    """The columns from which `body_of` rebuilds a record."""
+    return *(table.c[name] for name in COLUMN_FIELDS.get(table, ())), table.c.body
 
 
 def body_of(table: sa.Table, row: Sequence[Any], origin: Callable[[str], tuple[str, str]]) -> str:
-    """The whole JSON of a record, from the values of `kept(table)`; what the body says itself counts. `origin` tells
-    what an origin says beside the origin of its pairs, and that, each as the beginning of JSON."""
+    """The full JSON of a record from the values of `body_columns(table)`; fields in the body override columns.
+
+    `origin` maps an origin id to two JSON fragments: the fields beside the origin, and the origin itself without its
+    closing brace.
+    """
     *values, body = row
-    if table is tables.seeds or table not in SAID:
+    if table is tables.seeds or table not in COLUMN_FIELDS:
         return str(body)
-    fields = dict(zip(SAID[table], values, strict=True))
+    fields = dict(zip(COLUMN_FIELDS[table], values, strict=True))
     if table is tables.calls:
         tokens = {name: fields.pop(name) for name in ("prompt_tokens", "completion_tokens")}
         fields["usd"] = None if fields.pop("unpriced") else fields["usd"]
         fields |= {"usage": tokens, "sample": 0}
     if table is tables.pairs and body.startswith(_MADE):
-        beside, origin_part = origin(body[len(_MADE) : (end := len(_MADE) + 32)])
+        extra, origin_part = origin(body[len(_MADE) : (end := len(_MADE) + 32)])
         rest = body[end + 2 : -1]
-        at = rest.rindex(_CALLS)
-        return f'{orjson.dumps(fields).decode()[:-1]},{beside}{rest[:at]},"origin":{origin_part}{rest[at:]}}}}}'
+        cut = rest.rindex(_CALLS)
+        return f'{orjson.dumps(fields).decode()[:-1]},{extra}{rest[:cut]},"origin":{origin_part}{rest[cut:]}}}}}'
     return f"{orjson.dumps(fields).decode()[:-1]},{body[1:]}"
 
 
 class Texts(NamedTuple):
-    """What is asked and answered in a pair: all turns with the input, which alone tells the candidates of one input."""
+    """The question and the answer of a pair. `asked` has all turns; `input` alone distinguishes the candidates of one
+    input."""
 
     seed_id: str
     input: str
@@ -229,7 +240,7 @@ class Texts(NamedTuple):
 
 
 def texts_in(seed_id: str, body: str) -> Texts:
-    """The texts in the body of a pair, which is not checked again."""
+    """The texts in the body of a pair, without validation."""
     held = orjson.loads(body)
     turns = [turn["content"] for turn in held.get("turns") or ()]
     return Texts(seed_id, held["input"], "\n".join([*turns, held["input"]]), held["output"])
@@ -240,24 +251,24 @@ def texts_of(pair: Pair) -> Texts:
 
 
 def origins_named() -> sa.Select[tuple[str]]:
-    """The ids of the origins that pairs have."""
+    """A query for the origin ids that pairs refer to."""
     body = tables.pairs.c.body
     return sa.select(sa.func.substr(body, len(_MADE) + 1, 32)).where(sa.func.substr(body, 1, len(_MADE)) == _MADE)
 
 
 def origin_parts(body: str) -> tuple[str, str]:
-    """What an origin says, as `body_of` asks for it."""
-    held = json.loads(body)  # which reads, and writes, every number that a spec may hold
+    """The two JSON fragments of an origin that `body_of` needs."""
+    held = json.loads(body)  # unlike orjson, json reads and writes every number that a spec may hold
     system = f'"system":{json.dumps(held["system"])},' if "system" in held else ""
     return system, json.dumps(held["origin"])[:-1]
 
 
-def whole(call: Call, request: Json | None) -> Call:
-    """An answer as it was before it was kept; `request` is what stands before its last message."""
+def restored_call(call: Call, request: Json | None) -> Call:
+    """A stored answer with the omitted parts restored; `request` is the shared request without its last message."""
     update: Json = {} if "text" in call.model_fields_set else {"text": _content(call)}
     if request is not None:
-        kept_part = call.request
-        last = [{"role": "user", "content": kept_part["user"]}] if "user" in kept_part else kept_part["messages"]
+        own_part = call.request
+        last = [{"role": "user", "content": own_part["user"]}] if "user" in own_part else own_part["messages"]
         update["request"] = {**request, "messages": [*request["messages"], *last]}
     return call.model_copy(update=update) if update else call
 

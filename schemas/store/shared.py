@@ -1,4 +1,4 @@
-"""A store by its file, opened once a process however often it is asked for, as notebooks do."""
+"""A store by its file, opened at most once per process however often it is requested, as notebooks do."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from schemas.store.opening import sqlite_url
 from schemas.store.store import Store
 
 DEFAULT = "pairsmith.db"
-"""The file in the working folder that is written where no other is named."""
+"""The file in the working folder that is written if no other is given."""
 
 _lock = Lock()
 _writers: dict[str, tuple[Store, int]] = {}
 
 
 def url_of(store: str | Path) -> str:
-    """The URL of a store's file; a URL as it is."""
+    """The URL of a store's file; a URL is returned unchanged."""
     return store if isinstance(store, str) and "://" in store else sqlite_url(Path(store).resolve())
 
 
@@ -32,22 +32,23 @@ def url_of(store: str | Path) -> str:
 def shared(
     store: str | Path = DEFAULT, *, project_usd: float | None = None, max_usd: float | None = None
 ) -> Iterator[Store]:
-    """The store for writing. Blocks that name the same one at the same time share it; the last to end closes it. What
-    is spent while a block lasts, whoever asks, stays under its caps: the project's in all, `max_usd` in the block.
+    """The store, open for writing. Overlapping blocks for the same store share it, and the last one to end closes it.
 
-    Raises StoreBusy where another process writes to it, UsageError for a cap that is none, and what `Store.open`
-    raises.
+    Spending during a block, by whatever code, stays under its caps: `project_usd` in total, `max_usd` within the block.
+
+    Raises StoreBusy if another process is writing to the store, UsageError for an invalid cap, and the errors of
+    `Store.open`.
     """
-    number: Any = max_usd  # of numpy, perhaps
+    number: Any = max_usd  # perhaps a numpy number
     is_number = isinstance(number, Real) and not isinstance(number, bool)
     if number is not None and not (is_number and 0 < float(number) < math.inf):
-        raise UsageError(f"max_usd = {max_usd!r} caps nothing.", fix="Give a number of US dollars above 0.")
+        raise UsageError(f"max_usd = {max_usd!r} is not a valid cap.", fix="Give a number of US dollars above 0.")
     url = url_of(store)
     with _lock:
         opened, users = _writers.get(url) or (Store.open(url), 0)
         _writers[url] = opened, users + 1
     try:
-        with _under(opened, project_usd, None if max_usd is None else float(max_usd)):
+        with _capped(opened, project_usd, None if max_usd is None else float(max_usd)):
             yield opened
     finally:
         with _lock:
@@ -59,12 +60,12 @@ def shared(
 
 
 @contextmanager
-def _under(store: Store, project_usd: float | None, max_usd: float | None) -> Iterator[None]:
-    """Caps for the length of a block, beside those of other blocks."""
+def _capped(store: Store, project_usd: float | None, max_usd: float | None) -> Iterator[None]:
+    """Apply caps for the duration of a block, in addition to those of other blocks."""
     if project_usd is None and max_usd is None:
         yield
         return
-    with _lock:  # of two threads, one would cap a budget that nothing is counted in
+    with _lock:  # otherwise one of two threads could cap a budget object that is not in use
         budget = store.budget = store.budget or Budget(store.spent())
         caps = budget.cap(project_usd, max_usd, "max_usd")
     try:
@@ -78,12 +79,12 @@ def _under(store: Store, project_usd: float | None, max_usd: float | None) -> It
 
 
 def is_open(store: Store) -> bool:
-    """Whether a block of `shared` holds this store."""
+    """Whether a `shared` block holds this store."""
     return _writers.get(store.url, (None, 0))[0] is store
 
 
 def reader(store: str | Path = DEFAULT) -> Store:
-    """The store for reading, closed when nothing refers to it any more."""
+    """The store, open for reading; it is closed when nothing refers to it any more."""
     opened = Store.open(url_of(store), write=False)
     weakref.finalize(opened, opened.closing())
     return opened

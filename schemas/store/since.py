@@ -1,4 +1,4 @@
-"""What joined a store since a place in it: for a projection that follows it without reading it again."""
+"""What was added to a store after a position: for a projection that follows the store without rereading it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from schemas.store import tables
-from schemas.store.rows import kept
+from schemas.store.rows import body_columns
 from schemas.store.store import Store
 
 _PAGE = 2_000
@@ -17,7 +17,7 @@ _IN = 500
 
 
 class Ends(NamedTuple):
-    """The last place of each table that rows are told from; -1 for an empty one. Reading it takes no time."""
+    """The last position of each table that is followed; -1 for an empty table. Reading it is practically free."""
 
     seeds: int
     candidates: int
@@ -30,14 +30,14 @@ class Ends(NamedTuple):
 
 @cache
 def _ends() -> sa.Select[Any]:
-    """Made once: it is asked with every page, and to make it takes longer than to answer it."""
+    """Built once: it is used for every page, and building the query takes longer than running it."""
     of = (getattr(tables, name) for name in Ends._fields)
     last = (sa.select(sa.func.coalesce(sa.func.max(table.c.position), -1)).scalar_subquery() for table in of)
     return sa.select(*last)
 
 
 def ends(store: Store) -> Ends:
-    """The places up to which the store has been written."""
+    """The positions up to which the store has been written."""
     ((*places,),) = store._rows(_ends())
     return Ends(*map(int, places))
 
@@ -45,8 +45,8 @@ def ends(store: Store) -> Ends:
 def since(
     store: Store, table: sa.Table, position: int, columns: Sequence[str], *, until: int, **wanted: str
 ) -> Iterator[list[Any]]:
-    """The `columns` (the position first) of rows behind `position` up to `until`, in their order, a page in memory at a
-    time."""
+    """The `columns` (the position first) of the rows after `position` up to `until`, in order, with one page in memory
+    at a time."""
     c = table.c
     query = sa.select(c.position, *(c[name] for name in columns)).order_by(c.position).limit(_PAGE)
     query = query.where(c.position <= until)
@@ -58,8 +58,8 @@ def since(
 
 
 def newest(store: Store, table: sa.Table, count: int) -> list[str]:
-    """The last `count` records as JSON, the newest first."""
-    query = sa.select(*kept(table)).order_by(table.c.position.desc()).limit(count)
+    """The last `count` records as JSON, newest first."""
+    query = sa.select(*body_columns(table)).order_by(table.c.position.desc()).limit(count)
     return [store._body(table, row) for row in store._rows(query)]
 
 
@@ -69,7 +69,7 @@ def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[
 
 
 def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
-    """Those of these seeds that the project has now."""
+    """The given seeds that the project has now."""
     wanted, active, c = sorted(set(seed_ids)), set[str](), tables.seeds.c
     for start in range(0, len(wanted), _IN):
         query = sa.select(c.id).where(c.id.in_(wanted[start : start + _IN]), c.active >= 0)
@@ -78,7 +78,7 @@ def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
 
 
 def active_seeds(store: Store) -> tuple[int, int]:
-    """How many seeds the project has now, and a sum of their places that is another one when they are others."""
+    """The number of seeds that the project has now, and the sum of their positions, which changes when the seeds do."""
     c = tables.seeds.c
     ((count, places),) = store._rows(
         sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(c.position), 0)).where(c.active >= 0)
@@ -87,7 +87,7 @@ def active_seeds(store: Store) -> tuple[int, int]:
 
 
 def newest_fingerprints(store: Store) -> dict[str, str]:
-    """generator -> the fingerprint that its last candidate was made under."""
+    """generator -> the fingerprint of its latest candidate."""
     c = tables.candidates.c
     last = sa.select(c.generator, c.fingerprint, sa.func.max(c.position).label("last")).group_by(
         c.generator, c.fingerprint

@@ -1,7 +1,7 @@
 """Opening, writing and reading the store.
 
-SQLite runs in WAL mode with `synchronous=FULL`, so a row that was confirmed survives a power cut. Every read returns
-records in the order in which they were first written.
+SQLite runs in WAL mode with `synchronous=FULL`, so a confirmed row survives a power cut. Every read returns records in
+the order in which they were first written.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
 from schemas.reviews import Alias, Review, Sampled, under_alias
-from schemas.said import Said, StepName, said_in, said_once
+from schemas.said import Said, StepName, decode_verdict, said_in
 from schemas.store import tables
 from schemas.store.active_seeds import ActiveSeeds, active_ids, each_seed, set_active
 from schemas.store.budget import Budget
 from schemas.store.costs import costs_of, queries
 from schemas.store.failures import explained
-from schemas.store.judged import GATES, keep_judged, those_with
+from schemas.store.judged import GATES, has_any_step, store_judged
 from schemas.store.lock import writer_lock, writer_of
 from schemas.store.opening import (
     check_place,
     check_version,
     copy_for_reading,
-    empty,
+    empty_store,
     engine_of,
     has_tables,
     is_older,
@@ -45,12 +45,12 @@ from schemas.store.opening import (
     sqlite_url,
 )
 from schemas.store.reading import Reading, id_and_body
-from schemas.store.rows import BEFORE, Texts, texts_in, texts_of, whole
+from schemas.store.rows import PREFIX_KEY, Texts, restored_call, texts_in, texts_of
 from schemas.store.writer import Mark, Revisable, Writer, mark_judged
 
 
 def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
-    """Upgrade the store, because a reader needs the new tables too, unless a writer does it first."""
+    """Upgrade the store, because a reader needs the new tables too, unless a writer does so first."""
     try:
         with writer_lock(sqlite_path(url), engine, url, upgrades=True):
             check_version(engine, url, upgrade=True)
@@ -60,18 +60,18 @@ def _upgrade_for_reader(engine: sa.Engine, url: str) -> None:
 
 
 class Store(Reading):
-    """A project's records. Open it with `Store.open` in a `with`, so that the last group is committed."""
+    """A project's records. Open it with `Store.open` in a `with` statement, so that the last group is committed."""
 
     def __init__(self, engine: sa.Engine, url: str, writer: Writer | None, closing: contextlib.ExitStack) -> None:
         super().__init__(engine, url)
         self._writer, self._closing = writer, closing
         self.budget: Budget | None = None
-        self._before: tuple[str, Json] = ("", {})  # the request that was last read
+        self._last_prefix: tuple[str, Json] = ("", {})  # the shared request that was read last
         self._step_lists: dict[str, list[StepName]] = {}
 
     def capped(self, *, project_usd: float | None = None, command_usd: float | None = None) -> Store:
-        """The store, with caps on what may be spent through its ledger from now on: the project's in all, the command's
-        beside what was spent before. Whatever asks a teacher asks under them."""
+        """The store with caps on further spending through its ledger: the project's in total, the command's in addition
+        to earlier spending. They apply to all code that sends requests."""
         self.budget = None
         if project_usd is not None or command_usd is not None:
             self.budget = Budget(self.spent(), project_usd=project_usd, command_usd=command_usd)
@@ -79,8 +79,8 @@ class Store(Reading):
 
     @staticmethod
     def url_for(project: Project) -> str:
-        """The store's URL: `store.url`, the variable that `store.url_env` names, or `pairsmith.db` beside the spec. The
-        path of a SQLite file is relative to the project's folder, as every path of the spec."""
+        """The store's URL: `store.url`, the value of the variable named by `store.url_env`, or `pairsmith.db` beside
+        the spec. The path of a SQLite file is relative to the project's folder, like every path of the spec."""
         url = (store := project.spec.store).url
         if store.url_env:
             url = os.environ.get(store.url_env)
@@ -95,7 +95,7 @@ class Store(Reading):
 
     @classmethod
     def exists(cls, url: str) -> bool:
-        """True if its tables exist: a process that is killed early leaves a file without any."""
+        """Whether its tables exist: a process that is killed early leaves a file without tables."""
         path = sqlite_path(url)
         if path is not None:
             return has_tables(path)
@@ -109,18 +109,18 @@ class Store(Reading):
 
     @classmethod
     def open(cls, url: str, *, write: bool = True) -> Store:
-        """Open the store, making it if `write`; one of an older schema is upgraded, which takes the writer's lock.
+        """Open the store; with `write`, create it if missing. An older schema is upgraded, which takes the writer lock.
 
-        A SQLite store of an older schema is copied first, to `FILE.before-` and the number of the schema that it gets.
-        One that cannot be written where it is, is read from a copy in a folder for temporary files.
+        A SQLite store with an older schema is copied first, to `FILE.before-` and the number of the new schema. A store
+        that cannot be written in its place is read from a copy in a temporary folder.
 
-        Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, made by a newer pairsmith),
+        Raises StoreBusy (another writer), StoreFull, StoreError (unreachable, damaged, created by a newer pairsmith),
         MissingDependency (no PostgreSQL driver).
         """
         path = sqlite_path(url)
         check_place(path)
         if not write and path is not None and not path.exists():
-            raise empty(url)  # connecting would make the file
+            raise empty_store(url)  # connecting would create the file
         closing = contextlib.ExitStack()
         try:
             if path is not None and not write and path.is_file() and not is_writable(path):
@@ -146,20 +146,20 @@ class Store(Reading):
 
     @property
     def url(self) -> str:
-        """Where it lies, as it was opened."""
+        """Its URL, as it was opened."""
         return self._url
 
     @property
     def written_by(self) -> str:
-        """Who writes to it at this moment, in words; empty where nobody does."""
+        """A description of the process that is writing to it; empty if there is none."""
         return writer_of(sqlite_path(self._url), self._engine)
 
     def closing(self) -> Callable[[], None]:
-        """What `close` does, without a reference to the store."""
+        """A function that does what `close` does, without a reference to the store."""
         return self._closing.close
 
     def close(self) -> None:
-        """Commit what is queued and free the writer lock."""
+        """Commit what is queued and release the writer lock."""
         self._closing.close()
 
     def __enter__(self) -> Store:
@@ -171,8 +171,8 @@ class Store(Reading):
     def append(self, *records: Record) -> Future[None]:
         """Queue records as one atomic group; the future resolves when they are durable, or with a StoreError.
 
-        A record that is there already is left as it is, except that a Candidate and a RowState replace the earlier one
-        of their slot, and a Seed its earlier reading, with its source and license. Of Verdicts the latest counts.
+        An existing record stays unchanged, except that a Candidate and a RowState replace the earlier one of their
+        slot, and a Seed its earlier reading, with its source and license. For Verdicts the latest counts.
         """
         return self._write().submit(records)
 
@@ -181,7 +181,7 @@ class Store(Reading):
         await self._write().submit_here(records)
 
     def put_revisable(self, records: Sequence[Record]) -> tuple[Revisable, asyncio.Future[None]]:
-        """`put` of records that may be replaced until the writer takes them; await the future."""
+        """`put` for records that may be replaced until the writer takes them; await the future."""
         work = Revisable(records)
         return work, self._write().submit_here(work)
 
@@ -190,15 +190,15 @@ class Store(Reading):
         self.append(*records).result()
 
     def mark(self, mark: Mark) -> None:
-        """`Writer.mark`: what is on the wire, so that a process that is killed has told it."""
+        """`Writer.mark`: record what is in flight, so that it is known even if the process is killed."""
         self._write().mark(mark)
 
     async def judge(self, *calls: Call) -> None:
-        """Write what judging says of answers that are in the store: their status, text and reason, durable."""
+        """Update the status, text and reason of stored answers after they were judged; durable on return."""
         await self._write().submit_here(partial(mark_judged, calls))
 
     def set_active_seeds(self, seeds: Sequence[Seed]) -> None:
-        """Keep `seeds` as they were read now, and make exactly these, in this order, the seeds of the project."""
+        """Store `seeds` as they were just read, and make exactly these, in this order, the seeds of the project."""
         set_active(self, seeds, lambda work: self._write().submit(work).result())
 
     @property
@@ -211,26 +211,26 @@ class Store(Reading):
         return self._writer
 
     def seeds(self, *, active: bool = True) -> list[Seed]:
-        """The seeds of the last reading in their order, or every seed ever read."""
+        """The seeds of the latest reading in order, or every seed ever read."""
         c = tables.seeds.c
         if not active:
             return self._records(Seed, tables.seeds)
         return self._records(Seed, tables.seeds, c.active >= 0, order=c.active)
 
     def active_seeds(self, but: Iterable[str] = ()) -> Sequence[Seed]:
-        """`seeds()` without those of these ids, read a page at a time whenever one goes through them: for very many."""
+        """`seeds()` without the ids in `but`, read a page at a time on each iteration, for very many seeds."""
         return ActiveSeeds(self, but)
 
     def seeds_by_id(self, ids: Iterable[str]) -> dict[str, Seed]:
-        """id -> the seed, of those that were ever read."""
+        """id -> the seed, among all that were ever read."""
         return {id_: self._read(Seed, body) for id_, body in self._with_ids(tables.seeds, ids)}
 
     def each_seed(self) -> Iterator[Seed]:
-        """Every seed ever read, a page in memory at a time, not checked again: for going on with very many."""
+        """Every seed ever read, one page in memory at a time, not validated again; for processing very many."""
         return each_seed(self)
 
     def each_answer(self) -> Iterator[tuple[str, int, str]]:
-        """(key, attempt, status) of every call, by attempt, a page in memory at a time."""
+        """(key, attempt, status) of every call, by attempt, with one page in memory at a time."""
         c = tables.calls.c
         yield from map(tuple, self._each(sa.select(c.key, c.attempt, c.status).order_by(c.attempt)))
 
@@ -244,29 +244,29 @@ class Store(Reading):
     def calls(self, key: str) -> list[Call]:
         """The answers of one key by attempt, each with its request."""
         c = tables.calls.c
-        calls = map(self._whole, self._records(Call, tables.calls, c.key == key, order=c.attempt))
+        calls = map(self._restore, self._records(Call, tables.calls, c.key == key, order=c.attempt))
         return [call if call.request_of is None else self._with_request(call, *call.request_of) for call in calls]
 
     def call(self, key: str, attempt: int) -> Call | None:
-        """One answer, with its request."""
+        """One answer with its request."""
         return next((call for call in self.calls(key) if call.attempt == attempt), None)
 
     def _with_request(self, call: Call, key: str, attempt: int) -> Call:
         first = self.call(key, attempt)
-        assert first is not None, "a request is written with the first of its answers"
+        assert first is not None, "a request is written with its first answer"
         return call.model_copy(update={"request": first.request})
 
-    def _whole(self, call: Call) -> Call:
-        """An answer with what its row leaves out."""
-        if (id_ := call.request.get(BEFORE)) is None:
-            return whole(call, None)
-        if id_ != self._before[0]:
+    def _restore(self, call: Call) -> Call:
+        """An answer with the parts that its row leaves out."""
+        if (id_ := call.request.get(PREFIX_KEY)) is None:
+            return restored_call(call, None)
+        if id_ != self._last_prefix[0]:
             ((body,),) = self._rows(sa.select(tables.requests.c.body).where(tables.requests.c.id == id_))
-            self._before = id_, orjson.loads(body)
-        return whole(call, self._before[1])
+            self._last_prefix = id_, orjson.loads(body)
+        return restored_call(call, self._last_prefix[1])
 
     def costs(self) -> list[Cost]:
-        """What the ledger has cost by stage, teacher and prompt, with what is held for requests without an answer."""
+        """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
         calls, held = queries()
         return costs_of(list(self._rows(calls)), list(self._rows(held)))
 
@@ -279,11 +279,11 @@ class Store(Reading):
         return list(self.each_candidate(fingerprint))
 
     def each_candidate(self, fingerprint: str | None = None) -> Iterator[Candidate]:
-        """`candidates`, a page in memory at a time."""
+        """`candidates`, with one page in memory at a time."""
         return self._pages(Candidate, tables.candidates, fingerprint=fingerprint)
 
     def skim_candidates(self, fingerprint: str) -> Iterator[Json]:
-        """`each_candidate` as JSON, not checked again: for going on with very many."""
+        """`each_candidate` as JSON, not validated again; for processing very many."""
         return self._json_pages(tables.candidates, fingerprint=fingerprint)
 
     def active_seed_ids(self) -> Container[str]:
@@ -291,7 +291,7 @@ class Store(Reading):
         return active_ids(self)
 
     def count_candidates(self, fingerprints: Iterable[str]) -> int:
-        """How many slots these generations have."""
+        """The number of slots in these generations."""
         return self._count(tables.candidates, tables.candidates.c.fingerprint.in_(list(fingerprints)))
 
     def pairs(self, ids: Iterable[str] | None = None) -> list[Pair]:
@@ -299,16 +299,16 @@ class Store(Reading):
         return list(self._by_id(Pair, tables.pairs, tables.pairs.c.id, ids))
 
     def pair_bodies(self, ids: Iterable[str]) -> dict[str, str]:
-        """id -> the pair as JSON: for who checks it elsewhere."""
+        """id -> the pair as JSON, for validation elsewhere."""
         return dict(self._with_ids(tables.pairs, ids))
 
     def pair_texts(self, ids: Iterable[str]) -> dict[str, Texts]:
-        """id -> what is asked and answered in the pair; the rest of it is not looked at."""
+        """id -> the question and answer of the pair; the rest is not read."""
         c, texts, others = tables.pairs.c, dict[str, Texts](), list[str]()
         for id_, seed_id, body in self._in(sa.select(c.id, c.seed_id, c.body), c.id, ids):
             try:
                 texts[id_] = texts_in(seed_id, body)
-            except (ValueError, KeyError):  # damaged, or with a number that only pydantic reads
+            except (ValueError, KeyError):  # damaged, or with a number that only pydantic can read
                 others.append(id_)
         return texts | {pair.id: texts_of(pair) for pair in self.pairs(others)}
 
@@ -317,11 +317,11 @@ class Store(Reading):
         return self._records(Pair, tables.pairs, tables.pairs.c.id.startswith(prefix, autoescape=True))
 
     async def put_judged(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
-        """Keep what gates said of pairs, a row each: its id, and the body (`schemas.said.body_of`)."""
-        await self._write().submit_here(partial(keep_judged, steps=steps, rows=rows))
+        """Store gate verdicts, one row per pair: its id and the body (`schemas.said.body_of`)."""
+        await self._write().submit_here(partial(store_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
-        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order in which steps first spoke."""
+        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order of each step's first."""
         c = tables.verdicts.c
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
         rows = self._rows(query) if pair_ids is None else self._in(query, c.pair_id, pair_ids)
@@ -329,30 +329,30 @@ class Store(Reading):
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             by_step = latest.setdefault(pair_id, {})
             if by == GATES:
-                spoken = said_in(pair_id, self._step_list(name), body)
-                by_step.update((one.step, one.verdict()) for one in spoken)
+                decoded = said_in(pair_id, self._step_list(name), body)
+                by_step.update((one.step, one.verdict()) for one in decoded)
             else:
                 by_step[by, name] = self._read(Verdict, body)
         return {pair_id: list(by_step.values()) for pair_id, by_step in latest.items()}
 
     def verdict_count(self) -> int:
-        """The number of verdicts that have been kept; they are only ever added."""
+        """The number of verdicts ever stored; they are only ever added."""
         c = tables.verdicts.c
         groups = sa.select(c.fingerprint, sa.func.count()).where(c.by == GATES).group_by(c.fingerprint)
         more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
         return self._count(tables.verdicts) + int(more)
 
     def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
-        """All that these steps said, in the order of saying: of two of a pair the later counts. Not checked again, for
-        counting very many."""
+        """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
+        are not validated again; for counting very many."""
         self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
-        c, wanted = tables.verdicts.c, those_with(self._step_lists, list(steps))
+        c, wanted = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
             if by == GATES:
-                spoken = said_in(pair_id, self._step_lists[name], body)
-                yield from (one for one in spoken if one.step in steps)
+                decoded = said_in(pair_id, self._step_lists[name], body)
+                yield from (one for one in decoded if one.step in steps)
             else:
-                yield said_once(pair_id, (by, name), body)
+                yield decode_verdict(pair_id, (by, name), body)
 
     def _step_list(self, name: str) -> list[StepName]:
         if name not in self._step_lists:
@@ -362,20 +362,20 @@ class Store(Reading):
     def row_states(
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
-        """The decisions of a curation, a page in memory at a time, in the order of the pool; `code` is the reason's."""
+        """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
         wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
         return self._pages(RowState, tables.row_states, **wanted)
 
     def row_state_curations(self) -> set[str]:
-        """The names of all curations that there are row states of."""
+        """The names of all curations that have row states."""
         return {name for (name,) in self._rows(sa.select(tables.row_states.c.curation).distinct())}
 
     def skim_row_states(self, curation: str) -> Iterator[Json]:
-        """`row_states` as JSON, not checked again: for sums over very many."""
+        """`row_states` as JSON, not validated again; for totals over very many."""
         return self._json_pages(tables.row_states, curation=curation)
 
     def skim_pairs(self, ids: Iterable[str]) -> Iterator[Json]:
-        """`pairs` as JSON, in any order, unchecked and without ids: for sums over very many."""
+        """`pairs` as JSON, in any order, not validated and without ids; for totals over very many."""
         return (orjson.loads(body) for _, body in self._with_ids(tables.pairs, ids))
 
     def count_row_states(self, curation: str) -> int:
@@ -392,23 +392,23 @@ class Store(Reading):
         self._write().submit(forget).result()
 
     def reviews(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Review]]:
-        """pair id -> its reviews, in the order in which they came. Where an alias says who a name of an earlier version
-        is, the review is told under that person; its id stays."""
+        """pair id -> its reviews, in order of arrival. If an alias identifies the reviewer behind a name from an
+        earlier version, the review is returned under that reviewer with its id unchanged."""
         known, by_pair = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
             by_pair.setdefault(review.pair_id, []).append(under_alias(review, known))
         return by_pair
 
     def aliases(self) -> dict[str, str]:
-        """name in reviews of an earlier version -> the person's `reviewer`."""
+        """name in reviews of an earlier version -> the `reviewer` it belongs to."""
         return {alias.name: alias.reviewer for alias in self._records(Alias, tables.aliases)}
 
     def review_count(self) -> int:
-        """The number of reviews. They are only ever added, so the number names what people have said so far."""
+        """The number of reviews. They are only ever added, so the number identifies the state of review."""
         return self._count(tables.reviews)
 
     def sampled(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Sampled]]:
-        """pair id -> why it was sampled for review, a record for each reason, oldest first."""
+        """pair id -> why it was sampled for review, one record per reason, oldest first."""
         by_pair: dict[str, list[Sampled]] = {}
         for sampled in self._by_id(Sampled, tables.sampled, tables.sampled.c.pair_id, pair_ids):
             by_pair.setdefault(sampled.pair_id, []).append(sampled)

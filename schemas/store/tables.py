@@ -1,7 +1,7 @@
-"""Tables, and how a record becomes a row.
+"""The tables, and how a record becomes a row.
 
-Every table holds the record's JSON in `body` and beside it only the columns that are searched. `position` is the order
-of insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
+Every table holds the record's JSON in `body` and, besides it, only the columns that are searched. `position` is the
+order of insertion, so reading is deterministic. A change here needs a migration and a new SCHEMA_VERSION.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _text(name: str, **kwargs: Any) -> sa.Column[Any]:
 seeds = _table(
     "seeds",
     _text("id"),
-    sa.Column("active", sa.Integer, nullable=False, server_default="-1"),  # place in the last reading, -1: not in it
+    sa.Column("active", sa.Integer, nullable=False, server_default="-1"),  # place in the latest reading; -1: not in it
     unique=("id",),
 )
 calls = _table(
@@ -51,8 +51,8 @@ calls = _table(
     sa.Column("prompt", sa.Text, nullable=False, server_default=""),
     unique=("key", "attempt"),
 )
-requests = _table("requests", _text("id"), unique=("id",))  # what stands before the last message: schemas/store/rows.py
-origins = _table("origins", _text("id"), unique=("id",))  # what many pairs share: schemas/store/rows.py
+requests = _table("requests", _text("id"), unique=("id",))  # requests without the last message: schemas/store/rows.py
+origins = _table("origins", _text("id"), unique=("id",))  # origins shared by many pairs: schemas/store/rows.py
 holds = _table(
     "holds",
     _text("id"),
@@ -60,7 +60,7 @@ holds = _table(
     _text("teacher"),
     _text("prompt"),
     sa.Column("usd", sa.Double),
-    sa.Column("open", sa.Integer, nullable=False),  # how many requests it is open for
+    sa.Column("open", sa.Integer, nullable=False),  # the number of requests it is open for
     unique=("id",),
 )
 pairs = _table("pairs", _text("id"), _text("seed_id"), unique=("id",))
@@ -81,7 +81,7 @@ verdicts = _table(
 )
 step_lists = _table(
     "step_lists", _text("id"), unique=("id",)
-)  # the steps that speak in one row: schemas/store/judged.py
+)  # the steps whose verdicts share a row: schemas/store/judged.py
 row_states = _table(
     "row_states",
     _text("curation"),
@@ -102,13 +102,13 @@ sampled = _table("routed", _text("id"), _text("pair_id", index=True), unique=("i
 receipts = _table("receipts", _text("command"))
 artifacts = _table("artifacts", _text("id"), _text("kind"), unique=("id",))
 
-# The latest outcome and state of a slot replace the earlier ones, and the latest reading of a seed tells its source and
-# license; a hold is closed by its later form; elsewhere the first row stays.
+# The latest outcome and state of a slot replace earlier ones, the latest reading of a seed determines its source and
+# license, and a later version of a hold closes it. In other tables the first row stays.
 UPSERT = {candidates, holds, row_states, seeds}
 
 
 def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
-    """The table of a record, its columns and its body. Raises TypeError for a record that is not kept."""
+    """The table of a record, its columns and its body. Raises TypeError for a record type that is not stored."""
     table, values = columns(record)
     return table, {**values, "body": record.model_dump_json()}
 
@@ -116,9 +116,9 @@ def row(record: Record) -> tuple[sa.Table, dict[str, Any]]:
 def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     """`row` without the body."""
     try:
-        table, names = _SAID[type(record)]
+        table, names = _COLUMNS_OF[type(record)]
     except KeyError:
-        raise TypeError(f"{type(record).__name__} is not kept in the store") from None
+        raise TypeError(f"{type(record).__name__} is not stored") from None
     fields = record.__dict__
     values = {name: fields[name] if name in fields else getattr(record, name) for name in names}
     if table is calls:
@@ -137,7 +137,7 @@ def columns(record: Record) -> tuple[sa.Table, dict[str, Any]]:
     return table, values
 
 
-_SAID: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
+_COLUMNS_OF: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
     Seed: (seeds, ("id",)),
     Call: (calls, ("key", "attempt", "status", "request_id", "stage", "teacher", "prompt")),
     Hold: (holds, ("id", "stage", "teacher", "prompt", "usd")),
@@ -155,7 +155,9 @@ _SAID: dict[type[Record], tuple[sa.Table, tuple[str, ...]]] = {
     Artifact: (artifacts, ("id", "kind")),
 }
 
-# Writing one of these a second time would keep it twice.
-MAY_BE_DOUBLED = frozenset(
-    kind for kind, (table, _) in _SAID.items() if not any(isinstance(c, sa.UniqueConstraint) for c in table.constraints)
+# Record types without a unique constraint: writing one twice stores it twice.
+NOT_IDEMPOTENT = frozenset(
+    kind
+    for kind, (table, _) in _COLUMNS_OF.items()
+    if not any(isinstance(c, sa.UniqueConstraint) for c in table.constraints)
 )

@@ -1,4 +1,4 @@
-"""The writer thread: groups whatever is waiting into one commit and answers each waiter when its rows are durable."""
+"""The writer thread: it groups waiting work into one commit, and notifies each waiter when its rows are durable."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from schemas.errors import StoreError
 from schemas.money import Hold
 from schemas.records import Call, Record
 from schemas.store import tables
-from schemas.store.failures import explained, passes, shown
+from schemas.store.failures import explained, is_transient, shown
 from schemas.store.lock import StillHeld
-from schemas.store.rows import INTO_CALLS, Into, Row, StoredRows
+from schemas.store.rows import INTO_CALLS, InsertTarget, Row, StoredRows
 
 
 class Revisable:
-    """Records that wait for the writer and may be replaced until it takes them, so that what is known a moment later
-    costs no second write. They are written as they are then, whatever becomes of who wanted to replace them."""
+    """Records waiting for the writer that may be replaced until it takes them, so that information that arrives a
+    moment later needs no second write. They are then written even if their producer has been cancelled."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records, self._taken, self._lock = records, False, threading.Lock()
 
     def replace(self, records: Sequence[Record]) -> bool:
-        """Write these instead; False if the writer has taken the others."""
+        """Write these records instead; False if the writer has already taken the others."""
         with self._lock:
             if not self._taken:
                 self._records = records
             return not self._taken
 
     def take(self) -> Sequence[Record]:
-        """For the writer: the records, final from now on."""
+        """For the writer: the records, which can no longer be replaced."""
         with self._lock:
             self._taken = True
             return self._records
@@ -48,21 +48,21 @@ class Revisable:
 
 Work = Callable[[sa.Connection], None] | Sequence[Record] | Revisable
 Mark = Callable[[], Hold]
-"""What is on the wire now, in one hold: it is written beside each commit, which costs nothing a request."""
+"""Returns a hold for everything in flight. It is written along with each commit, at no extra cost per request."""
 _Waiter = Future[None] | asyncio.Future[None]
-# Before a passing failure is tried again: a server that was killed may read its log for ten seconds and more.
-_WAITS_S = (0.5, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0)
-_GROUP = 1_000  # waiters in one commit at most, so that one commit stays short
-# Between two commits that coroutines wait for: a commit costs as much as some thirty rows, and who asks many questions
-# at once does not feel it. What a thread waits for is committed at once.
+# Delays before a transient failure is retried: a server that was killed may replay its log for ten seconds or more.
+_RETRY_DELAYS_S = (0.5, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0)
+_GROUP = 1_000  # maximum waiters per commit, so that a commit stays short
+# The minimum interval between commits for coroutines: a commit costs as much as some thirty rows, and with many
+# requests in flight the delay is not noticeable. Work that a thread waits for is committed at once.
 _PACE_S = 0.04
 
 
 class Writer:
-    """Owns the only writing connection. `still_held` is asked in each of its transactions.
+    """Owns the only writing connection. `still_held` is called in each of its transactions.
 
-    What passes (a file that another process holds, a server that restarts) is waited for. After any other failed commit
-    every later write fails with the same error: a disk full for one row may have lost any.
+    Transient failures (a file locked by another process, a server restart) are retried. After any other failed commit
+    every later write fails with the same error, because a disk that is full for one row may have lost any of them.
     """
 
     def __init__(self, engine: sa.Engine, url: str, still_held: StillHeld) -> None:
@@ -72,14 +72,15 @@ class Writer:
         self._closed = False
         self._rows = StoredRows()
         self._marks: set[Mark] = set()
-        self._hurry = threading.Event()  # somebody waits for the next commit, and not in a coroutine
+        self._hurry = threading.Event()  # a thread, not a coroutine, waits for the next commit
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work) -> Future[None]:
-        """Queue rows, or a function of the connection, to be committed atomically. Resolved when durable."""
+        """Queue records, or a function of the connection, to be committed atomically. The future resolves when they are
+        durable."""
         future: Future[None] = Future()
-        # A waiter that is cancelled does not take its rows back, and must not leave a future that cannot be resolved.
+        # Cancelling a waiter does not withdraw its rows, and the future must stay resolvable.
         future.set_running_or_notify_cancel()
         if self._broken:
             future.set_exception(self._broken)
@@ -91,7 +92,7 @@ class Writer:
         return future
 
     def submit_here(self, work: Work) -> asyncio.Future[None]:
-        """`submit` for a coroutine. All that one commit makes durable wakes the loop once."""
+        """`submit` for a coroutine. All futures of one commit wake the event loop only once."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._broken:
             future.set_exception(self._broken)
@@ -102,15 +103,16 @@ class Writer:
         return future
 
     def mark(self, mark: Mark) -> None:
-        """Write what `mark` gives with the next commit, and with each from then on until it is not open any more."""
+        """Write the hold that `mark` returns with the next commit, and with each one after it until the hold is
+        closed."""
         self._marks.add(mark)
-        self._queue.put(((), Future()))  # nobody waits for it, so it does not hurry
+        self._queue.put(((), Future()))  # not urgent, because nothing waits for it
 
     def _marked(self) -> list[Hold]:
-        """The marks as they are now: before the answers are gathered that are no more on the wire."""
+        """The current holds, taken before the answers that are no longer in flight are collected."""
         holds = []
         for mark in list(self._marks):
-            self._marks.discard(mark)  # first: it may be added again meanwhile
+            self._marks.discard(mark)  # before calling it, because it may be added again meanwhile
             holds.append(mark())
             if holds[-1].open:
                 self._marks.add(mark)
@@ -144,14 +146,15 @@ class Writer:
                     group.append(item)
             if group or marked:
                 self._commit(group, marked)
-                # An answer that came between the marks and its own row is in both, and nothing else may follow.
+                # An answer that arrived after the holds were taken is counted in both; write the holds again in case
+                # no other commit follows.
                 now = self._marked() if self._queue.empty() else []
                 if any(hold not in marked for hold in now):
                     self._commit([], now)
                 due = time.monotonic() + _PACE_S
 
     def _commit(self, group: list[tuple[Work, _Waiter]], marked: list[Hold]) -> None:
-        error = self._broken = self._broken or self._written([*(work for work, _ in group), marked])
+        error = self._broken = self._broken or self._try_commit([*(work for work, _ in group), marked])
         waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = defaultdict(list)
         for _, future in group:
             if isinstance(future, asyncio.Future):
@@ -161,12 +164,12 @@ class Writer:
             else:
                 future.set_result(None)
         for loop, futures in waiting.items():
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits
                 loop.call_soon_threadsafe(_resolve, futures, error)
 
-    def _written(self, group: Sequence[Work]) -> StoreError | None:
-        """Commit the work; what kept it from being committed, if it is not."""
-        for wait_s in (*_WAITS_S, None):
+    def _try_commit(self, group: Sequence[Work]) -> StoreError | None:
+        """Commit the work; returns the error if it could not be committed."""
+        for wait_s in (*_RETRY_DELAYS_S, None):
             committing = False
             try:
                 with self._engine.connect() as connection, connection.begin() as transaction:
@@ -179,13 +182,13 @@ class Writer:
                         else:
                             records.extend(work.take() if isinstance(work, Revisable) else work)
                     shared = _insert(connection, records, self._rows, self._url)
-                    # What it may have written all the same: a row that is there is not written twice.
-                    committing = any(map(callable, group)) or not tables.MAY_BE_DOUBLED.isdisjoint(map(type, records))
+                    # Whether a commit that may have succeeded after all must not be repeated; most rows are idempotent.
+                    committing = any(map(callable, group)) or not tables.NOT_IDEMPOTENT.isdisjoint(map(type, records))
                     transaction.commit()
                 self._rows.committed(shared)
                 return None
             except Exception as raised:
-                if wait_s is None or not passes(raised, committing=committing):
+                if wait_s is None or not is_transient(raised, committing=committing):
                     return explained(raised, self._url)
                 time.sleep(wait_s)
         return None
@@ -193,7 +196,7 @@ class Writer:
 
 def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) -> None:
     for future in futures:
-        if future.done():  # cancelled: its rows are kept all the same
+        if future.done():  # cancelled; its rows are stored nevertheless
             continue
         if error is not None:
             future.set_exception(error)
@@ -201,35 +204,35 @@ def _resolve(futures: Sequence[asyncio.Future[None]], error: StoreError | None) 
             future.set_result(None)
 
 
-def _insert(connection: sa.Connection, records: Sequence[Record], making: StoredRows, url: str) -> set[str]:
-    """Insert the rows of the records; the ids of those among them that others refer to."""
-    rows, shared = making.of(records)
-    for into, values in rows.items():
-        inserted = insert(connection, into, values)
-        if into is INTO_CALLS and inserted != len(values):
-            _same_answers(connection, values, url)
+def _insert(connection: sa.Connection, records: Sequence[Record], builder: StoredRows, url: str) -> set[str]:
+    """Insert the rows of the records; returns the ids of the shared requests and origins among them."""
+    rows, shared = builder.of(records)
+    for target, values in rows.items():
+        inserted = insert(connection, target, values)
+        if target is INTO_CALLS and inserted != len(values):
+            _check_no_other_writer(connection, values, url)
     return shared
 
 
-def insert(connection: sa.Connection, into: Into, rows: Sequence[Row]) -> int:
-    """Insert rows; how many were not there."""
-    sql, given = _statement(connection.dialect, into)
-    # As the driver takes it: SQLAlchemy's own way to many rows costs more than the database's.
-    return connection.exec_driver_sql(sql, given(rows)).rowcount
+def insert(connection: sa.Connection, target: InsertTarget, rows: Sequence[Row]) -> int:
+    """Insert rows; returns how many were new."""
+    sql, to_parameters = _statement(connection.dialect, target)
+    # Directly through the driver: SQLAlchemy's handling of many rows costs more than the database's.
+    return connection.exec_driver_sql(sql, to_parameters(rows)).rowcount
 
 
-Given = Callable[[Sequence[Row]], Any]
-_made: dict[tuple[str, Into], tuple[str, Given]] = {}
+ParameterBuilder = Callable[[Sequence[Row]], Any]
+_statements: dict[tuple[str, InsertTarget], tuple[str, ParameterBuilder]] = {}
 
 
-def _statement(dialect: sa.Dialect, into: Into) -> tuple[str, Given]:
-    """The SQL that inserts rows, and what makes of them what the driver takes with it. Made once: to build and to
-    recognise a statement costs more than to run it."""
-    key = dialect.name, into
-    if (known := _made.get(key)) is not None:
+def _statement(dialect: sa.Dialect, target: InsertTarget) -> tuple[str, ParameterBuilder]:
+    """The SQL that inserts rows, and a function that converts rows to the driver's parameters. It is cached, because
+    building or looking up a SQLAlchemy statement costs more than running it."""
+    key = dialect.name, target
+    if (known := _statements.get(key)) is not None:
         return known
-    table, names = into.table, into.names
-    # Only the one that is spoken: the other's module takes longer to import than most commands to run.
+    table, names = target.table, target.names
+    # Import only the dialect in use: the other one takes longer to import than most commands take to run.
     statement: Any = import_module(f"sqlalchemy.dialects.{dialect.name}").insert(table)
     if table not in tables.UPSERT:
         statement = statement.on_conflict_do_nothing()
@@ -242,32 +245,33 @@ def _statement(dialect: sa.Dialect, into: Into) -> tuple[str, Given]:
             where=table.c.body != statement.excluded.body,
         )
     compiled = statement.compile(dialect=dialect, column_keys=list(names))
-    given: Given = list
+    to_parameters: ParameterBuilder = list
     if not compiled.positional:
-        given = lambda rows: [dict(zip(names, row, strict=True)) for row in rows]  # noqa: E731
+        to_parameters = lambda rows: [dict(zip(names, row, strict=True)) for row in rows]  # noqa: E731
     elif tuple(compiled.positiontup or ()) != names:
         order = itemgetter(*map(names.index, compiled.positiontup or ()))
-        given = lambda rows: list(map(order, rows))  # noqa: E731
-    return _made.setdefault(key, (str(compiled), given))
+        to_parameters = lambda rows: list(map(order, rows))  # noqa: E731
+    return _statements.setdefault(key, (str(compiled), to_parameters))
 
 
-def _same_answers(connection: sa.Connection, rows: Sequence[Row], url: str) -> None:
-    """Raise StoreError if the place of an answer holds that of another request: another process has written it."""
+def _check_no_other_writer(connection: sa.Connection, rows: Sequence[Row], url: str) -> None:
+    """Raise StoreError if an answer's row holds the answer to another request, because another process has written
+    it."""
     c = tables.calls.c
     for row in rows:
         value = dict(zip(INTO_CALLS.names, row, strict=True))
         place = sa.select(c.request_id).where(c.key == value["key"], c.attempt == value["attempt"])
         if connection.scalar(place) != value["request_id"]:
             raise StoreError(
-                "another process has written an answer to the same question meanwhile.",
+                "another process has meanwhile written an answer to the same request.",
                 where=shown(url),
-                why="Two writers pay for the same answers twice.",
-                fix="End the other one, and run this again: it goes on with what is in the store.",
+                why="Two writers would pay for the same answers twice.",
+                fix="Stop the other process and run this again; it continues with what is in the store.",
             )
 
 
 def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
-    """Give answers that are in the store the status and the body that they have now."""
+    """Update the status and the body of answers that are already in the store."""
     c = tables.calls.c
     place = sa.update(tables.calls).where(c.key == sa.bindparam("key_"), c.attempt == sa.bindparam("attempt_"))
     rows, _ = StoredRows().of(calls)
@@ -275,5 +279,5 @@ def mark_judged(calls: Sequence[Call], connection: sa.Connection) -> None:
         now = dict(zip(INTO_CALLS.names, row, strict=True))
         named = {"key_": now["key"], "attempt_": now["attempt"]}
         connection.execute(place, named | {name: now[name] for name in ("status", "body")})
-    for into, requests in rows.items():
-        insert(connection, into, requests)
+    for target, requests in rows.items():
+        insert(connection, target, requests)

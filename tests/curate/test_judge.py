@@ -403,7 +403,7 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
         ({"judge": {"teachers": ["nobody"]}}, "there is no"),
         ({"score": {"model": "judge"}}, "judge.teachers"),
         ({"judge": {"questions": QUESTIONS * 2}}, "two questions are called 'calm'"),
-        ({"judge": {"questions": [{"name": "no", "question": "?"}]}}, "told from its name"),
+        ({"judge": {"questions": [{"name": "no", "question": "?"}]}}, "confused with its answer"),
         ({"judge": {"questions": [{"name": "Not A Name", "question": "?"}]}}, "pattern"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, 
     gate.judge(pair(f"{SLOW}2" if key != "json_schema" else f'"{SLOW}2"'))
     refused = gate.judge(quick)
     assert refused.keep is None
-    assert f"{check} is not asked about row {quick.id[:8]}" in str(refused.reason)
+    assert f"{check} is skipped for row {quick.id[:8]}" in str(refused.reason)
 
 
 def test_a_check_of_an_evaluation_is_limited_too() -> None:

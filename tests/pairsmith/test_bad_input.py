@@ -250,7 +250,7 @@ def says_that_the_disk_is_full(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 6, done.stderr
     message = sentence(done)
     assert "no space is left" in message
-    assert "goes on where it stopped" in message
+    assert "continues where it stopped" in message
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:
     spec.touch()
     named = Project(tmp_path).run("doctor", "--project", str(spec))
     assert named.returncode == 1
-    assert "Name the folder that it lies in" in named.stdout
+    assert "Give the folder that contains it" in named.stdout
 
 
 def test_a_wrong_spec_is_a_finding(project: Project) -> None:

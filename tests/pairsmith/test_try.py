@@ -120,7 +120,7 @@ def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: py
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
 def test_a_host_that_nobody_can_listen_at_is_a_sentence(host: str) -> None:
     """Also one that is no name at all."""
-    with pytest.raises(UsageError, match="is no address of this machine"):
+    with pytest.raises(UsageError, match="is not an address of this machine"):
         listening(host, 8000)
 
 
@@ -224,7 +224,7 @@ def test_the_tuned_model_is_served_until_it_is_stopped(folder: Path) -> None:
             assert 6 < used["total_tokens"] <= 512
             del body["max_tokens"]
             busy = pairsmith(folder, *words)
-            assert f"port {port} is taken" in json.loads(busy.stdout)["error"]["what"]
+            assert f"port {port} is in use" in json.loads(busy.stdout)["error"]["what"]
             long = {**body, "max_tokens": 450, "n": 128, "temperature": 2, "stream": True}
             asked = urllib.request.Request(f"{answer['url']}/chat/completions", json.dumps(long).encode())
             with urllib.request.urlopen(asked, timeout=250) as cut:

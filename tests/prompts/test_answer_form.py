@@ -163,7 +163,7 @@ def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:
         ("records:Absent", "is no pydantic model"),
         ("records:function", "is no pydantic model"),
         ("nowhere:Model", "there is no module 'nowhere'"),
-        ("records.py:Bug", "Did you mean 'records:Bug'? A file is named without its ending."),
+        ("records.py:Bug", "Did you mean 'records:Bug'? Write the file's name without .py."),
         ("records:Bog", "Did you mean 'Bug'?"),
     ],
 )

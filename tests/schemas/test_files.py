@@ -24,9 +24,9 @@ from schemas import files
 moment, path = sys.argv[1], Path(sys.argv[2])
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if moment == "before":
-    files.os.replace = files._exchanged = die
+    files.os.replace = files._exchange = die
 elif moment == "between":
-    files._exchanged = lambda *_: False
+    files._exchange = lambda *_: False
     rename, calls = os.rename, []
     files.os.rename = lambda *names: die() if calls else (calls.append(1), rename(*names))
 if path.is_dir():
@@ -108,7 +108,7 @@ def test_an_error_in_the_block_changes_nothing(tmp_path: Path) -> None:
 def test_a_folder_takes_the_place_of_another(tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one step or in two; nothing is left beside it, and a block that deletes the new one changes nothing."""
     if not exchange:
-        monkeypatch.setattr(files, "_exchanged", lambda one, other: False)
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     path = tmp_path / "deep" / "dataset"
     for text in ("one", "two"):
         with replaced_folder(path) as new:
@@ -133,7 +133,7 @@ def test_a_folder_that_is_being_filled_is_not_cleared_away(tmp_path: Path) -> No
     path = tmp_path / "model"
     with replaced_folder(path) as slow:
         os.utime(slow, (0, 0))
-        files._tidy(path)
+        files._clean_up(path)
         assert slow.exists()
         (slow / "a").write_text("a")
     assert contents(path) == {"a": "a"}

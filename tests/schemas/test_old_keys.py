@@ -44,7 +44,7 @@ def test_old_names_of_review_load_and_name_the_new_ones(tmp_path: Path) -> None:
     assert project.spec.review.margin_of_error == 0.1
     assert (shares.estimation, shares.calibration, shares.disagreement, shares.margin) == (0.4, 0.2, 0.15, 0.05)
     assert len(project.notices) == 5
-    assert any("'review.half_width' is called 'margin_of_error' now" in notice for notice in project.notices)
+    assert any("'review.half_width' is now called 'margin_of_error'" in notice for notice in project.notices)
 
 
 @pytest.mark.parametrize("text", ["", OLD, "[review]\nmargin_of_error = 0.3\n"])

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import ReviewError
 from schemas.files import one_at_a_time
-from schemas.own_python import OwnPython, _step_of_pip, ensure
+from schemas.own_python import OwnPython, _parse_pip_step, ensure
 
 HOLDER = """
 import fcntl, sys
@@ -33,7 +33,7 @@ sys.stdin.readline()
 )
 def test_what_pip_does_is_said_for_a_person(line: str, step: str) -> None:
     """The package alone, without who asks for it in which versions, and how many are installed instead of a list."""
-    assert _step_of_pip(line) == step
+    assert _parse_pip_step(line) == step
 
 
 def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
             first.stdin.flush()
 
         assert ensure(own, folder, made_meanwhile) == folder / "bin" / "python"
-    assert steps == ["argilla: another process makes its environment, and this one waits for it"]
+    assert steps == ["argilla: waiting for another process to create its environment"]
 
 
 def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_where_all_of_them_are_taken_the_system_gives_one(monkeypatch: pytest.Mo
     """A machine may give away all but a few, which others have: nobody looks for ever."""
     first = free_port()
     (given := tmp_path / "range").write_text(f"{first + 1}\t60999\n")
-    monkeypatch.setattr(ports, "_GIVEN", given)
+    monkeypatch.setattr(ports, "_EPHEMERAL_RANGE", given)
     monkeypatch.setattr(ports, "_FIRST", first)
     assert free_port() == first
     with socket.create_server(("127.0.0.1", first)):

@@ -347,7 +347,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
         with reader._engine.begin() as connection:
             connection.execute(sa.delete(tables.origins))
-    with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is gone.*backup"):
+    with Store.open(store_url, write=False) as reader, pytest.raises(StoreError, match=r"origin .* is missing.*backup"):
         reader.pairs()
 
 
@@ -514,7 +514,7 @@ def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
     with Store.open(url) as store:
         store.write(pair("kept"))
         store._write().submit(lambda c: c.execute(sa.text("PRAGMA max_page_count=40")) and None).result()
-        with pytest.raises(StoreFull, match="goes on where it stopped"):
+        with pytest.raises(StoreFull, match="continues where it stopped"):
             store.write(*(call(f"k{i}", request={"text": "x" * 2_000}) for i in range(200)))
     with Store.open(url) as store:
         assert [p.output for p in store.pairs()] == ["kept"]

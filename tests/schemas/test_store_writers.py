@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from schemas.errors import StoreBusy, StoreError, StoreFull
 from schemas.records import Call, Receipt, Seed, Verdict
 from schemas.store import Store, tables
-from schemas.store.failures import explained, passes
+from schemas.store.failures import explained, is_transient
 from schemas.store.lock import writer_lock
 from schemas.store.opening import engine_of, sqlite_path
 from schemas.store.writer import Writer
@@ -85,7 +85,7 @@ def test_a_store_that_this_user_may_not_see_is_told(tmp_path: Path, *, write: bo
     user = os.geteuid()
     try:
         os.seteuid(user or 65534)  # root may do anything
-        with pytest.raises(StoreError, match=r"cannot be opened: Permission denied.*Give this user the right"):
+        with pytest.raises(StoreError, match=r"cannot be opened: Permission denied.*Give this user access"):
             Store.open(f"sqlite:///{folder / 'p.db'}", write=write)
     finally:
         os.seteuid(user)
@@ -123,7 +123,7 @@ with Store.open(f"sqlite:///{folder}/p.db") as store:
         pytest.skip("no namespaces for mounts here")
     ran = subprocess.run([*unshare, sys.executable, "-c", script, *names], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
-    assert "mounted by itself" in ran.stdout
+    assert "mounted on its own" in ran.stdout
     assert ran.stdout.endswith("1\nbusy\n")
 
 
@@ -251,7 +251,7 @@ def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str
         assert ([s.text for s in store.seeds(active=False)], len(store.calls("k"))) == (["a dog"], 1)
         with pytest.raises(StoreBusy):
             Store.open(postgres_url)
-    assert {Receipt, Verdict} == tables.MAY_BE_DOUBLED
+    assert {Receipt, Verdict} == tables.NOT_IDEMPOTENT
 
 
 def test_a_process_that_stood_still_in_a_transaction_goes_on(postgres_url: str) -> None:
@@ -296,11 +296,11 @@ def test_what_passes_and_what_does_not() -> None:
     locked = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
     full = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
     away = sa.exc.OperationalError("x", None, ConnectionError("server closed the connection unexpectedly"))
-    assert passes(locked, committing=False)
-    assert passes(locked, committing=True)
-    assert not passes(full, committing=False)
-    assert passes(away, committing=False)
-    assert not passes(away, committing=True)
+    assert is_transient(locked, committing=False)
+    assert is_transient(locked, committing=True)
+    assert not is_transient(full, committing=False)
+    assert is_transient(away, committing=False)
+    assert not is_transient(away, committing=True)
 
 
 def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_store_of_somebody_else_is_a_matter_of_rights(tmp_path: Path) -> None:
     locked = PermissionError(errno.EACCES, "Permission denied", "p.db.lock")
     for error in (sa.exc.OperationalError("x", None, refused.value), locked):
         assert "this user may not write to it" in str(explained(error, url))
-    assert "the database refuses" in str(explained(ConnectionRefusedError("refused"), url))
+    assert "the database reports an error" in str(explained(ConnectionRefusedError("refused"), url))
 
 
 def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ def test_tables_of_another_application_are_not_mixed_with_ours(tmp_path: Path) -
     """Without Alembic too: a table of one of our names is named, instead of "already exists"."""
     with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute("CREATE TABLE calls (number TEXT)")
-    with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Name a database of its own"):
+    with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Use a separate database"):
         Store.open(f"sqlite:///{tmp_path / 'p.db'}")
 
 

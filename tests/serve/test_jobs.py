@@ -421,7 +421,7 @@ def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypat
             pass
 
     for asks in (away.list, lambda: asyncio.run(begins())):
-        with pytest.raises(StoreError, match="the database refuses") as refused:
+        with pytest.raises(StoreError, match="the database reports an error") as refused:
             asks()
         assert "secret" not in str(refused.value)
 

@@ -27,7 +27,7 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.Captu
         taken.listen()
         port = taken.getsockname()[1]
         assert start(["serve", str(tmp_path / "here"), "--no-auth", "--port", str(port)]) == 2
-    assert f"port {port} is taken" in capsys.readouterr().err
+    assert f"port {port} is in use" in capsys.readouterr().err
     assert not (tmp_path / "here").exists()
 
 
@@ -73,7 +73,7 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
     words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]
     assert start(["serve", str(tmp_path), *words]) == 6
     printed = capsys.readouterr().err
-    assert "the database refuses" in printed
+    assert "the database reports an error" in printed
     assert "Traceback" not in printed
     assert "s3cr3t" not in printed
 

@@ -364,7 +364,7 @@ def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
         ("test", {"check_name": "order", "check_pattern": "order ["}, "is not a regular expression"),
         ("test", {"check_name": "order", "check_pattern": "a{99999999999}"}, "is not a regular expression"),
         ("test", {"check_name": "order", "check_pattern": "(" * 1500 + ")" * 1500}, "is not a regular expression"),
-        ("test", {"check_name": ["order", "Order"], "check_pattern": ["a", "b"]}, "two checks have one name"),
+        ("test", {"check_name": ["order", "Order"], "check_pattern": ["a", "b"]}, "two checks have the same name"),
     ],
 )
 def test_what_no_check_and_no_model_is_changes_nothing(

@@ -221,10 +221,10 @@ def test_extra_holds_no_secret(name: str) -> None:
     """It is sent in the body of every request, and requests are kept; what only sounds so is taken. A library's
     `extra_headers` is no header here, but a part of the body as well."""
     for extra in ({name: "abc"}, {"extra_headers": {name: "abc"}}):
-        with pytest.raises(ValueError, match="requests are kept") as caught:
+        with pytest.raises(ValueError, match="requests are stored") as caught:
             TypeAdapter(Drawing).validate_python({"extra": extra})
         assert "abc" not in str(caught.value.errors()[0]["msg"])  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="requests are kept"):
+    with pytest.raises(ValueError, match="requests are stored"):
         TypeAdapter(Drawing).validate_python({"extra": {"extra_headers": {"X-Team-Token": "abc"}}})
     for headers in (5, None, [{"Authorization": "abc"}], {"X-Author": "me"}):
         TypeAdapter(Drawing).validate_python({"extra": {"extra_headers": headers}})
@@ -310,7 +310,7 @@ def test_a_direction_and_the_evaluation_name_their_teacher() -> None:
     asked = {purpose: spec.teacher_for(purpose).model for purpose in ("forward", "backward", "evaluate")}
     assert asked == {"forward": "big", "backward": "plain", "evaluate": "big"}
     assert parse(SPEC, Path(), ["evaluate.teacher=strong"]).spec.teacher_for("evaluate").model == "big"
-    with pytest.raises(SpecError, match=r"no \[teachers.weak\] \(there are: strong\)"):
+    with pytest.raises(SpecError, match=r"no \[teachers.weak\] \(defined: strong\)"):
         parse(SPEC + '[generate.backward]\nteacher = "weak"', Path())
     with pytest.raises(SpecError, match=r"unknown key 'teachers.strong.urll'.*Did you mean 'url'"):
         parse(SPEC + "urll = 1", Path())

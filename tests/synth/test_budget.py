@@ -118,14 +118,14 @@ def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
             assert {stop.where for stop in stops} == {name}
             assert stops[0].exit_code == 12
             assert bill.usd <= (0.5 * number if number < 3 else 1.2)
-        assert "go" in (stops[0].fix or "")
+        assert "continue" in (stops[0].fix or "")
 
 
 def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
     """Nothing is sent, and the sentence does not speak of what was spent."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.001), 1))
-        assert "the budget of $0.0010 does not hold a single request, which may cost $0." in str(error)
+        assert "the budget of $0.0010 does not cover a single request, which may cost $0." in str(error)
         assert not teacher.asked
 
 
@@ -399,7 +399,7 @@ def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
 def test_a_cap_that_caps_nothing_is_refused(max_usd: Any, tmp_path: Path) -> None:
     """NaN compares with nothing, so every request passed it."""
     with (
-        pytest.raises(UsageError, match="caps nothing"),
+        pytest.raises(UsageError, match="is not a valid cap"),
         open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),
     ):
         pass

@@ -140,14 +140,14 @@ def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"columns": {"style": "s"}}, "columns.style means nothing for kind = 'input'"),
-        ({"columns": {"labels": "s"}}, "columns.labels means nothing"),
-        ({"columns": {"output": "s"}}, "columns.output means nothing for kind = 'input', which has text"),
+        ({"columns": {"style": "s"}}, "columns.style has no meaning for kind = 'input'"),
+        ({"columns": {"labels": "s"}}, "columns.labels has no meaning"),
+        ({"columns": {"output": "s"}}, "columns.output has no meaning for kind = 'input', which has text"),
         ({"columns": {"a b": "s"}}, "'a b' cannot be used in a prompt"),
         ({"kind": "output", "input": "{{ a }}"}, "kind = 'output' has none"),
         ({"input": "{{ a }}", "columns": {"text": "b"}}, "both 'input' and columns.text"),
-        ({"kind": "pair", "columns": {"input": "a", "output": "a"}}, "'a' is named as the input and as its output"),
-        ({"columns": {"text": "a"}, "reference": "a"}, "'a' is named as the input and as its output"),
+        ({"kind": "pair", "columns": {"input": "a", "output": "a"}}, "'a' is both the input and the output"),
+        ({"columns": {"text": "a"}, "reference": "a"}, "'a' is both the input and the output"),
     ],
 )
 def test_names_that_cannot_work_are_refused_with_the_reason(settings, message):

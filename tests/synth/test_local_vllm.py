@@ -211,7 +211,7 @@ def test_a_taken_port_and_a_missing_python_are_named(stand_in: Path) -> None:
     """Before anything is started or made."""
     import socket
 
-    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UsageError, match="is taken"):
+    with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UsageError, match="is in use"):
         served(stand_in, port=listening.getsockname()[1])
     with pytest.raises(MissingDependency, match="no Python at"):
         python_of("no/such/python", gpu=False)
@@ -255,7 +255,7 @@ def test_the_spec_needs_one_line() -> None:
     assert (one.url, one.model, one.addresses) == ("vllm", "Qwen/Qwen3-8B", ("vllm",))
     assert TeacherSettings(**one.model_dump()) == one
     assert TeacherSettings(vllm="Qwen/Qwen3-8B", model="tuned").model == "tuned"
-    with pytest.raises(ValueError, match="url names another"):
+    with pytest.raises(ValueError, match="names another one"):
         TeacherSettings(vllm="Qwen/Qwen3-8B", url="http://gpu:8000")
 
 

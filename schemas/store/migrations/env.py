@@ -1,4 +1,4 @@
-"""Alembic's entry: migrations run on the connection that `schemas.store.migrate` hands over."""
+"""Alembic's entry point. Migrations run on the connection that `schemas.store.migrate` passes."""
 
 from alembic import context
 

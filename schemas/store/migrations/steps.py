@@ -1,4 +1,4 @@
-"""Steps that several migrations take. They stay as they are, like the migrations."""
+"""Steps that several migrations share. Like the migrations, they must not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK = 2_000  # rows
 
 
 def make_records(name: str) -> None:
-    """A table of records that are found by their id."""
+    """Create a table of records that are looked up by their id."""
     op.create_table(
         name,
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -26,7 +26,7 @@ def make_records(name: str) -> None:
 def rewrite(
     name: str, change: Callable[[dict[str, Any]], None], where: sa.ColumnElement[bool] | None = None, **columns: str
 ) -> None:
-    """Change the JSON of the rows of a table that `where` names, and their `columns`, a chunk at a time."""
+    """Change the JSON and the `columns` of the rows of a table that match `where`, a chunk at a time."""
     connection, position, body = op.get_bind(), sa.column("position", sa.BigInteger()), sa.column("body", sa.Text())
     table = sa.table(name, position, body, *map(sa.column, columns))
     update = sa.update(table).where(position == sa.bindparam("row")).values(body=sa.bindparam("changed"), **columns)

@@ -53,7 +53,7 @@ KINDS_PLAYED = {
     "free": Played("curious"),
 }
 # The texts under `titles` on the page, in the page's own language.
-_TEXTS = """titles.map(title => [...document.querySelectorAll('.text_field_component')]
+_MAX_SLOW_TEXTS = """titles.map(title => [...document.querySelectorAll('.text_field_component')]
     .find(one => one.querySelector('.title-area').innerText.trim() === title)
     ?.querySelector('.markdown-render')?.innerText)"""
 EARLIER = (
@@ -221,7 +221,7 @@ class Player:
         self.page.wait_for_function(
             f"""([titles, before]) => {{
                 if (/no pending records|task is completed/.test(document.body.innerText)) return true;
-                const texts = {_TEXTS};
+                const texts = {_MAX_SLOW_TEXTS};
                 return texts.every(text => text !== undefined) && texts.some((text, side) => text !== before[side])
                     && document.querySelector('{READY}') && !document.querySelector('.questions-form.--waiting');
             }}""",
@@ -231,7 +231,7 @@ class Player:
     def shows(self, shown: tuple[str, str]) -> None:
         """Until the row `shown` is on the page, wherever the keyboard is."""
         self.page.wait_for_function(
-            f"""([titles, shown]) => {_TEXTS}.every((text, side) => text === shown[side])
+            f"""([titles, shown]) => {_MAX_SLOW_TEXTS}.every((text, side) => text === shown[side])
                 && document.querySelector('body.pairsmith [id^=verdict_]')""",
             arg=[self.titles, shown],
         )
@@ -242,7 +242,7 @@ class Player:
         self.page.wait_for_function(
             f"""([titles, shown]) => !(new URL(location).searchParams.get('page') > 1)
                 && document.querySelector('{READY}')
-                && (!shown || {_TEXTS}.every((text, side) => text === shown[side]))""",
+                && (!shown || {_MAX_SLOW_TEXTS}.every((text, side) => text === shown[side]))""",
             arg=[self.titles, shown],
         )
 

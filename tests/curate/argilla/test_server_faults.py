@@ -259,9 +259,9 @@ def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
         monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-        with pytest.raises(MissingDependency, match="could not be made"):
+        with pytest.raises(MissingDependency, match="could not be created"):
             ensure_environment(folder, lambda stage, numbers: steps.append(str(numbers["step"])))
-    assert steps[0] == "removing an old or half-made one"
+    assert steps[0] == "removing an outdated or incomplete environment"
     assert not (folder / "complete").exists()
 
 

@@ -1,4 +1,4 @@
-"""The first schema. Written out, not derived from the tables module, so that it never changes again."""
+"""The first schema. It is written out, not derived from the tables module, so that it never changes."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What curation decided, one row a slot; verdicts are found by their step."""
+"""The decisions of curation, one row per slot; verdicts can be found by their step."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The field's words: input and output for simple and enhanced, fingerprint for scope. Ids do not change."""
+"""Standard terms: input and output for simple and enhanced, fingerprint for scope. Ids do not change."""
 
 from typing import Any
 

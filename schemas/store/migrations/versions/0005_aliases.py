@@ -1,4 +1,4 @@
-"""Whom reviews of an earlier version call by a name."""
+"""Which reviewer a name in reviews of an earlier version belongs to."""
 
 from schemas.store.migrations.steps import make_records
 

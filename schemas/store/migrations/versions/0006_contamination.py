@@ -1,7 +1,7 @@
-"""The field's word: contamination for leak, in what one step said and in the sums of it. Ids do not change.
+"""A standard term: contamination for leak, in the verdicts of one step and in their totals. Ids do not change.
 
-A gate of a user's own may have a reason called `leak` too: it is renamed only where the step that looks for test seeds
-said it, and in the sums of a curation that had this step (`run` sums up such a curation).
+A user gate may also have a reason called `leak`. The code is therefore renamed only in verdicts of the step that looks
+for test seeds, and in the totals of a curation that ran this step (a `run` receipt has the totals of such a curation).
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ def upgrade() -> None:
 def _renamed(body: dict[str, Any], step: str) -> None:
     body[step] = _STEP[1]
     reason = body["reason"]
-    if isinstance(reason, str):  # as schema 0002 spelt it
+    if isinstance(reason, str):  # as in schema 0002
         body["reason"] = _CODE[1] + reason.removeprefix(_CODE[0]) if reason.startswith(_CODE[0]) else reason
     elif reason["code"] == _CODE[0]:
         reason["code"] = _CODE[1]

@@ -1,7 +1,7 @@
-"""What each request was for, whose cost is unknown, and what is held for requests without an answer.
+"""What each request was for, which calls have an unknown cost, and what is reserved for requests without an answer.
 
-Earlier versions wrote 0 where no price was given. What was asked at this machine was free; elsewhere the cost is
-unknown, and the receipts that say 0 for it say so too.
+Earlier versions wrote 0 where no price was given. Requests to this machine were free. Elsewhere the cost is unknown,
+and receipts that say 0 for it are changed accordingly.
 """
 
 import json
@@ -34,7 +34,7 @@ def upgrade() -> None:
 
 
 def _fill_calls() -> bool:
-    """Tell each call's teacher beside it, and whether its cost is unknown; True if that of any is."""
+    """Fill in each call's teacher and whether its cost is unknown; True if the cost of any call is unknown."""
     names = ("position", "prompt_tokens", "completion_tokens", "usd", "unpriced", "teacher", "body")
     calls = sa.table("calls", *map(sa.column, names))
     connection, c = op.get_bind(), calls.c
@@ -50,7 +50,7 @@ def _fill_calls() -> bool:
         for position, tokens, usd, body in rows:
             call = json.loads(body)
             unknown = bool(tokens) and not usd and not call["endpoint"].startswith(_HERE)
-            if unknown:  # the last such key: one in the answer itself stands before it
+            if unknown:  # the last such key; one inside the answer itself comes earlier
                 before, key, after = body.rpartition('"usd":0.0,')
                 body = f'{before}"usd":null,{after}' if key else body
             changed.append({"row": position, "by": call["teacher"], "unknown": int(unknown), "changed": body})

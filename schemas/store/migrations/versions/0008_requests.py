@@ -1,4 +1,4 @@
-"""What many requests have in common is kept once. Answers that were kept before hold their whole request."""
+"""The shared part of many requests is stored once. Answers stored earlier contain their whole request."""
 
 from schemas.store.migrations.steps import make_records
 

@@ -1,4 +1,4 @@
-"""What gates say of a pair is one row. Verdicts that were kept before stay as they are, and are read as they are."""
+"""The verdicts of all gates on a pair share one row. Verdicts stored earlier are unchanged and still readable."""
 
 from schemas.store.migrations.steps import make_records
 

@@ -1,4 +1,4 @@
-"""What made a pair is a row that many share. Pairs that were kept before stay as they are, and are read as they are."""
+"""The origin of a pair is a row that many pairs share. Pairs stored earlier are unchanged and still readable."""
 
 from schemas.store.migrations.steps import make_records
 
