@@ -1,4 +1,4 @@
-"""`pairsmith curate`, and what another setting would change."""
+"""`pairsmith curate`, and a preview of what another setting would change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--what-if",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only say which rows would move with this setting; nothing is changed and nobody asked. Repeatable.",
+    help="Only show which rows this setting would move. Changes nothing and asks no teacher. Repeatable.",
 )
 @max_usd_option
 @on_project
@@ -29,11 +29,11 @@ def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None
     if not what_if:
         return run_stage(session, stage("curate"), max_usd)
     from pairsmith.stages.what_if import as_json
-    from pairsmith.stages.what_if import what_if as would
+    from pairsmith.stages.what_if import what_if as compare_settings
 
     project = session.project()
     with session.store(project, write=False) as store, session.progress() as progress:
-        comparison = would(project, store, what_if, progress=progress, say=session.say)
+        comparison = compare_settings(project, store, what_if, progress=progress, say=session.say)
     session.answer(
         {"command": "curate", **as_json(comparison, what_if)}, *(() if session.write_json else _screen(comparison))
     )
