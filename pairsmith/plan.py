@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import prompts
-from pairsmith import fingerprints, older
+from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
@@ -84,7 +84,7 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
         if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
             done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
         if stage == "curate" and done and (curated := last_good(receipts, stage)):
-            why = older.by_older_rules(curated)
+            why = legacy_receipts.outdated_rules_note(curated)
         if stage == "evaluate" and done and (evaluated := last_good(receipts, stage)) and evaluated.counts.failed:
             why = f"{_lacking(evaluated)}, though asked for twice (`pairsmith evaluate` asks again)"
         if stage == "generate" and done and store and (generated := last_good(receipts, stage)):
@@ -206,7 +206,7 @@ def _what_changed(
 ) -> str:
     outcome = StageOutcome.of(last)
     if outcome.shaped_by is None:
-        return older.why_not(stage, last, project, store)
+        return legacy_receipts.why_not(stage, last, project, store)
     now = _shapes(stage, project, receipts, stdin=stdin)
     then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
     changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(apart)]
@@ -257,7 +257,7 @@ def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bo
     if outcome.not_reviewed is None and outcome.waits is None and last.started < curated.started:
         return False
     if outcome.not_reviewed is None and outcome.waits is None:
-        return older.went_on_without_people(last, project)
+        return legacy_receipts.ran_without_review(last, project)
     return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
 
 

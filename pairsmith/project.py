@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
-    OutcomeT,
     CertifyOutcome,
     CommandOutcome,
     CurateOutcome,
@@ -25,6 +24,7 @@ from pairsmith.outcome import (
     ExportOutcome,
     ForecastOutcome,
     GenerateOutcome,
+    OutcomeT,
     PullOutcome,
     PushOutcome,
     ReviewOutcome,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import pairsmith
-from pairsmith.outcome import OutcomeT, CommandOutcome
+from pairsmith.outcome import CommandOutcome, OutcomeT
 from schemas import tracing
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.project import Project

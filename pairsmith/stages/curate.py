@@ -15,8 +15,8 @@ from curate.review.status import as_json, review_status
 from curate.selection import in_words
 from curate.tallies import key_of
 from pairsmith import plan, teachers
-from pairsmith.leaving import is_local
 from pairsmith.outcome import CurateOutcome
+from pairsmith.personal_data_warning import is_local
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.blocking import run

@@ -16,9 +16,9 @@ from curate.rows import DUPLICATE, SPLIT
 from curate.split import most_of_one, most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
-from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
 from pairsmith.plan import pinned
+from pairsmith.preflight import refuse_base, run_preflight
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
@@ -92,7 +92,7 @@ def forecast(
         _, all_seeds = seeds_of(project, store, say)
         short = say_shortages(say, project, all_seeds)
         asked = teachers.by_direction(project, say)
-        refuse_ahead(project, all_seeds)
+        run_preflight(project, all_seeds)
         clear_seeds, _ = clear(project, all_seeds, say)
         directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]

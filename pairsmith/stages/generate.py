@@ -17,9 +17,9 @@ from curate.gates.judgement import Judgement
 from curate.redaction import redaction_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import contradicted, doubtful, refuse_ahead, refuse_base, untold
-from pairsmith.leaving import say_personal
 from pairsmith.outcome import GenerateOutcome
+from pairsmith.personal_data_warning import warn_about_personal_data
+from pairsmith.preflight import doubtful_settings, gates_against_examples, refuse_base, run_preflight, unused_task_texts
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.standard_input import piped
@@ -79,7 +79,7 @@ def generate(
             return before
         reading, all_seeds = seeds_of(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
-        refuse_ahead(project, all_seeds)
+        run_preflight(project, all_seeds)
         _warn(project, all_seeds, asked.values(), say)
         give_back()
         seeds, left_out = clear(project, all_seeds, say)
@@ -231,9 +231,9 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
 
 def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
     """Say what may be meant otherwise, before anything is sent."""
-    for what, fix in (*doubtful(project.spec), *untold(project)):
+    for what, fix in (*doubtful_settings(project.spec), *unused_task_texts(project)):
         say(f"warning: {what}. {fix}")
-    say_personal(say, seeds, asked, project.spec)
+    warn_about_personal_data(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"
@@ -248,7 +248,7 @@ def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[st
     short = shortages(seeds, project.spec)
     for shortage in short:
         say(f"warning: {shortage.what}. {shortage.fix}")
-    for what, fix in contradicted(project, (), without=_OF_LANGUAGES):
+    for what, fix in gates_against_examples(project, (), without=_OF_LANGUAGES):
         say(f"warning: {what}. {fix}")
     return tuple(shortage.what for shortage in short)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
-from pairsmith import fingerprints, older
+from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import (
     CurateOutcome,
     EvaluateOutcome,
@@ -341,7 +341,7 @@ def as_version_01_wrote_it(folder: Path) -> None:
         for receipt in [r for r in store.receipts() if r.command in STAGES]:
             facts = {k: v for k, v in receipt.facts.items() if k not in ("shaped_by", "overrides")}
             facts["inputs"] = "0" * 32
-            old = older.spec_hash(project, reviewed=True)
+            old = legacy_receipts.spec_hash(project, reviewed=True)
             store.write(receipt.model_copy(update={"facts": facts, "spec_hash": old}))
 
 
@@ -369,13 +369,17 @@ def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
     set."""
     (tmp_path / "pairsmith.toml").write_text(GOLDEN)
     project = load(tmp_path)
-    assert older.spec_hash(project, reviewed=True) == "8c75f08eba37cd657f6640827e36b03a"
-    assert older.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
+    assert legacy_receipts.spec_hash(project, reviewed=True) == "8c75f08eba37cd657f6640827e36b03a"
+    assert legacy_receipts.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
     spec = {"task": {"name": "x", "brand_new": 1}, "budget": {"usd": 3}}
-    assert older.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
+    assert legacy_receipts.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
     scored = {"curate": {"score": {"model": "pmi", "batch_tokens": 4096}}}
-    assert older.as_known(scored, scored) == {"curate": {"score": {"model": "relevance", "batch_tokens": 4096}}}
-    assert older.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {"task": {"name": "x", "brand_new": 1}}
+    assert legacy_receipts.as_known(scored, scored) == {
+        "curate": {"score": {"model": "relevance", "batch_tokens": 4096}}
+    }
+    assert legacy_receipts.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {
+        "task": {"name": "x", "brand_new": 1}
+    }
 
 
 def test_what_version_01_has_done_is_done(folder: Path) -> None:
@@ -425,7 +429,9 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
         (receipt,) = store.receipts()
 
     def of(*steps: str) -> str:
-        return older.by_older_rules(receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}}))
+        return legacy_receipts.outdated_rules_note(
+            receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}})
+        )
 
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"
