@@ -12,7 +12,7 @@ from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
 
 # Reasons to run a stage again that change no row and no score, and settings that only affect later steps.
-_HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "somebody has certified since", " is gone", plan.UNCERTIFIED)
+_HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "a certification has run since", " is missing", plan.UNCERTIFIED)
 _LATER_SETTINGS = ("split.", "task.name", *(f"curate.select.{name}" for name in ("certified", "rows", "spread")))
 
 
@@ -36,7 +36,7 @@ def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage]
 
 def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
     if outcome.artifact_id and not (project.folder / CERTIFICATE).is_file():
-        return f"{CERTIFICATE} is gone"
+        return f"{CERTIFICATE} is missing"
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
             why = plan.why_not(step.stage, project, store, _LATER_SETTINGS)
