@@ -148,11 +148,11 @@ def _compare_answers(of: _Tuned, file: Path, say: Say) -> str:
     from train.evaluation import held_out_seeds, plan_evaluation
 
     if of.evaluation is None:
-        return "not comparisons: this model has not been evaluated"
+        return "not checked: this model has not been evaluated"
     plan = plan_evaluation(of.project, held_out_seeds(of.store, of.project.spec), of.trained, None)
     try:
         comparison = run(equivalence(file, plan, of.evaluation, say))
     except (MissingDependency, NoWork) as error:
-        return f"not comparisons: {error.what}"
+        return f"not checked: {error.what}"
     file.with_suffix(".check.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return str(comparison)

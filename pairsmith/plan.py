@@ -432,4 +432,4 @@ def _shown(key: str, project: Project) -> str:
         return "standard input" if path == "-" else path
     if at[:3] == ["curate", "gates", "user"]:
         return f"the file of {'.'.join(at[3:])}"
-    return f"the file of {'.'.join(at)}"
+    return f"the content of {'.'.join(at)}"

@@ -80,7 +80,7 @@ def export(
             if "adapter" in artifacts:
                 model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
                 written |= {name: out / path for name, path in model.written.items()}
-                checked = model.checked
+                checked = model.comparisons
             elif gguf:
                 raise NoWork("there is no tuned model to convert to GGUF.", fix="Run `pairsmith train` first.")
             certificate = last_look(project, store)

@@ -35,10 +35,10 @@ WRONG = {
     'evaluate.user=["nofile:right"]': (3, "no module 'nofile'"),
     "train.objective=dpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
     "train.objective=orpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
-    "train.patience=2 split.validation=0": (3, "no seed falls into the validation split"),
+    "train.patience=2 split.validation=0": (3, "no seed is in the validation split"),
     "train.packing=true": (3, "needs a CUDA GPU and the package flash-attn"),
     "train.precision=float16": (3, "needs a GPU"),
-    "train.dora=true evaluate.vllm=true": (3, "vLLM loads no DoRA adapter"),
+    "train.dora=true evaluate.vllm=true": (3, "vLLM cannot load DoRA adapters"),
 }
 
 
@@ -93,7 +93,7 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
     [
         (("train.learning_rate=2",), "train.learning_rate = 2 is far from"),
         (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far from"),
-        (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 makes one"),
+        (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 generates only one"),
         (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far from"),
         (('train.trust_remote_code=["me/model"]',), "'me/model', a name without the hash"),
         ((f'train.trust_remote_code=["me/model@{32 * "0"}"]',), ""),
@@ -129,7 +129,7 @@ def test_an_exemplar_that_breaks_the_schema_is_told(folder: Path) -> None:
     """It was shown to the teacher with every request and to few-shot in the proof, without a word."""
     (folder / "bug.json").write_text('{"type": "object", "properties": {"level": {"enum": ["low", "high"]}}}')
     task = ("task.kind=extract", "task.schema=bug.json", "task.labels={}", "curate.gates.must=[]")
-    for level, fixes in (("Low", ["Change task.schema or the texts: rows like them are rejected."]), ("low", [])):
+    for level, fixes in (("Low", ["Change task.schema or these texts: rows like them are rejected."]), ("low", [])):
         shown = f'exemplars=[{{input = "it crashes", output = \'{{"level": "{level}"}}\'}}]'
         warned = [check for check in findings(folder, (*task, shown)) if "exemplars that" in check.what]
         assert [check.fix for check in warned] == fixes  # told once, with the key that there is

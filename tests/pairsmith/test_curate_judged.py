@@ -61,8 +61,8 @@ def test_a_judge_whose_answer_is_prose_makes_its_row_wait_and_what_helps_is_told
             outcome = curate(opened, store)
     assert (outcome.counts.accepted, outcome.counts.waiting) == (1, 1)
     assert dict(summary(outcome))["judged by"] == (
-        "a, by 2 questions; 1 row whose answer could not be read: they wait, `pairsmith rows --state waiting` shows"
-        " what was said; another judge, or a prompts/judge of your own, is asked anew"
+        "a, by 2 questions; 1 row whose answer could not be read: their rows wait; `pairsmith rows --state waiting`"
+        " shows the answers; another judge, or your own prompts/judge, is asked again"
     )
 
 

@@ -384,4 +384,4 @@ def test_what_was_erased_is_told_once_and_in_words() -> None:
     assert shown["erased"] == "1 seed, 4 pairs, 1 person's answer"
     assert shown["records"] == "seeds 1, row states 8, reviews 1"
     assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
-    assert shown["proof"].endswith("1 text stands in rows of others as well, and stays there")
+    assert shown["proof"].endswith("1 text also appears in rows of other sources, and stays there")

@@ -105,7 +105,7 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
     screen = capsys.readouterr().out
     assert f"report    {page}\n" in screen
-    assert "1 not at hand, so not compared: evaluations/one.json\n" in screen
+    assert "1 missing here, so not compared: evaluations/one.json\n" in screen
     elsewhere.rename(one)
     assert page.is_file()
     (copy / "evaluations" / "one.json").write_text("{}")

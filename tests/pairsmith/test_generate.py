@@ -56,7 +56,7 @@ def test_a_prompt_that_the_spec_does_not_name_is_told_before_anything_is_paid(pr
     own = project.folder / "prompts/enhanse"
     own.mkdir(parents=True)
     (own / "v1.jinja").write_text("x")
-    assert "prompts/enhanse is not used, enhance" in project.run("generate").stderr
+    assert "prompts/enhanse is not used; enhance" in project.run("generate").stderr
     assert "prompts/enhanse is not used" in project.run("doctor").stdout
 
 
@@ -133,7 +133,7 @@ def test_what_an_own_prompt_leaves_out_is_told_before_anything_is_paid(project: 
     own.mkdir(parents=True)
     text = '+++\nabout = "Mine."\n[variables]\ninput = "i"\nstyle = "s"\n+++\n=== user ===\n{}{{{{ input }}}}\n'
     (own / "v1.jinja").write_text(text.format(""))
-    warning = "prompts/enhance/v1.jinja leaves out what task.style says, so no teacher reads it"
+    warning = "prompts/enhance/v1.jinja does not use task.style, so no teacher sees it"
     assert f"warning: {warning}" in project.run("generate").stderr
     assert warning in " ".join(project.run("doctor").stdout.split())
     (own / "v1.jinja").write_text(text.format("{{ style }} "))

@@ -197,7 +197,7 @@ def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
     project = load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
         (evaluated,) = (step for step in plan(project, store) if step.stage == "evaluate")
-    assert evaluated.why == "1 answer never came, though asked for twice (`pairsmith evaluate` asks again)"
+    assert evaluated.why == "1 answer is missing, although requested twice (`pairsmith evaluate` asks again)"
 
 
 def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, 
     shutil.rmtree(registry.folder / "v2")
     assert registry.add(export(tmp_path / "three", "a3")) == "v3"
     registry.point("production", "v3")
-    with pytest.raises(UsageError, match="'production' named v2 before, which is gone"):
+    with pytest.raises(UsageError, match="the previous version of 'production', v2, no longer exists"):
         registry.roll_back("production")
     assert registry.folder_of("production") == registry.folder / "v3"
 
@@ -307,12 +307,12 @@ def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry,
     marked()
     assert registry.add(exported) == registry.add(exported) == "v3"
     file.write_text("another")
-    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
         registry.add(exported)
     marked()
     assert registry.add(exported) == "v4"
     file.unlink()
-    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
         registry.add(exported)
     (registry.folder_of("v3") / "gguf" / file.name).write_text("edited")
     with pytest.raises(InputError, match="is not the one that was exported"):

@@ -98,7 +98,7 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
             assert stream.readline() == b"retry: 1000\n"
             printed = server.stop(number)
             stream.read()  # raises where it is cut, and does not end
-        assert printed.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
+        assert printed.splitlines()[-1] == "stopped; jobs keep running, and the next server takes them over."
         assert "Traceback" not in printed
         assert "ERROR" not in printed
     with Served(tmp_path / "space", "--json-logs") as after:

@@ -448,7 +448,7 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     assert not spec_of(service, "fields").asks_teacher
     form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
     assert browser.post("/p/fields/setup/columns", data=form).status_code == 303
-    assert "it holds JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
+    assert "it contains JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
     assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
     sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})
     assert sent.status_code == 303, sent.text

@@ -314,7 +314,7 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=200)
     assert running.returncode == 0, errors
-    assert "vLLM is stopped." in errors
+    assert "vLLM has stopped." in errors
     assert gone(noted(stand_in)["pids"])
     checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
     assert checked["model"] == "m"
