@@ -26,7 +26,7 @@ _WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _CONTROL_SEQUENCES = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     """`text` with terminal control characters shown as escapes. Text from a server or a teacher could otherwise change
     the terminal's title, clear the screen, or make it send input."""
     return _CONTROL_SEQUENCES.sub(lambda order: ascii(order[0])[1:-1], text)
@@ -143,7 +143,7 @@ def as_json(error: PairsmithError) -> dict[str, Any]:
 def show_error(error: PairsmithError) -> None:
     """Print the error to stderr: its parts on separate lines on a terminal, one plain line in a pipe."""
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {harmless(str(error))}\n")
+        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {escape_controls(str(error))}\n")
         return
     from rich.console import Console
     from rich.padding import Padding
@@ -152,7 +152,7 @@ def show_error(error: PairsmithError) -> None:
     console = Console(stderr=True, highlight=False)
     word = ("stopped:", "bold yellow") if isinstance(error, Interrupted) else ("error:", "bold red")
     head = f"{error.where}: {error.what}" if error.where else error.what
-    console.print(Text.assemble(word, " ", harmless(head)), soft_wrap=True)
+    console.print(Text.assemble(word, " ", escape_controls(head)), soft_wrap=True)
     for part, style in ((error.why, "dim"), (error.fix, "default")):
         if part:
-            console.print(Padding(Text(harmless(part), style=style), (0, 0, 0, 2)))
+            console.print(Padding(Text(escape_controls(part), style=style), (0, 0, 0, 2)))

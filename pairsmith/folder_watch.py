@@ -18,7 +18,7 @@ _MISSES = 4  # in a row: a sync or a slow disk may hide the folder for a moment
 
 
 @contextmanager
-def still_there(folder: Path, stopping: Stopping) -> Iterator[None]:
+def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None]:
     """Stop the work cleanly once `folder` has been deleted, moved or replaced, and raise StoreError. Its files may be
     replaced: editors save that way."""
     path, ended, is_gone = folder.absolute(), threading.Event(), threading.Event()

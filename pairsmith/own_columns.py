@@ -125,11 +125,11 @@ def first_rows(
         columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), skip, skip + LOOKED_AT))
+        rows_read = list(islice(rows_of(source, path.parent, None, [], stack), skip, skip + LOOKED_AT))
     paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
-    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in looked_at)
+    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in rows_read)
     rows = [row for row in parts if not isinstance(row, Fault)]
-    faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
+    faults = ((number, row) for number, row in rows_read if isinstance(row, Fault) and row.code != "blank")
     if not rows and not skip and (fault := next(faults, None)):
         number, (code, detail) = fault
         raise InputError(

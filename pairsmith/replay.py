@@ -10,7 +10,7 @@ import orjson
 
 from curate.redaction import redaction_of
 from pairsmith import teachers
-from pairsmith.stages.generate import ledgers_of
+from pairsmith.stages.generate import open_ledgers
 from prompts import load
 from schemas.errors import PairsmithError, UsageError
 from schemas.progress import unheard
@@ -56,7 +56,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
             f"{origin.generator} generation is no longer enabled in the spec.", fix="Enable it for the replay."
         )
     differs: list[str] = []
-    async with ledgers_of(store, asked, unheard) as ledgers:
+    async with open_ledgers(store, asked, unheard) as ledgers:
         ledger = ledgers[origin.generator]
         present = WAYS[origin.generator].of(project, ledger, redaction_of(project.spec.personal))
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.failures import WriteJson, harmless
+from pairsmith.failures import WriteJson, escape_controls
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Watcher
 from schemas.errors import Interrupted
@@ -58,12 +58,12 @@ class Session:
         `max_usd`, the cap of this command. Raises StoreError, also if the project folder disappears meanwhile, and
         Interrupted if a signal ends a writer.
         """
-        from pairsmith.folder_watch import still_there
+        from pairsmith.folder_watch import stop_if_folder_disappears
         from schemas.allocator import give_back_early
         from schemas.store import Store
 
         give_back_early()
-        watched = still_there(project.folder, self.stopping) if write else nullcontext()
+        watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
         try:
             with watched, Store.open(Store.url_for(project), write=write) as store:
                 cap = project.spec.budget.max_usd
@@ -97,7 +97,7 @@ class Session:
     def say(self, line: str) -> None:
         """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
         if self.write_json is None:
-            click.echo(_wrapped(harmless(line)) if sys.stderr.isatty() else harmless(line), err=True)
+            click.echo(_wrapped(escape_controls(line)) if sys.stderr.isatty() else escape_controls(line), err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
         """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
@@ -147,7 +147,7 @@ def put(*screen: RenderableType) -> None:
             )
             out.print(part, soft_wrap=whole)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
-    click.echo("\n".join(line.rstrip() for line in harmless(captured.get()).split("\n")), nl=False)
+    click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
 
 
 class FiniteNumber(click.FloatRange):

@@ -76,7 +76,7 @@ class Stopping:
         self.asked = False
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looked_at = False
+        self._polled = False
 
     @contextmanager
     def draining(self) -> Iterator[asyncio.Event]:
@@ -89,14 +89,14 @@ class Stopping:
             self._event = self._loop = None
 
     @contextmanager
-    def looked_at(self) -> Iterator[Asked]:
+    def polled(self) -> Iterator[Asked]:
         """A function that returns whether a stop was requested, for work without an event loop that polls it now and
         then."""
-        self._looked_at = True
+        self._polled = True
         try:
             yield lambda: self.asked
         finally:
-            self._looked_at = False
+            self._polled = False
 
     def handle_signal(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, SIGTERM and SIGHUP."""
@@ -109,7 +109,7 @@ class Stopping:
             _write_stderr("stopped at once; everything finished is in the store.\n")
             os._exit(INTERRUPTED)
         self.asked = True
-        if self._event is None and not self._looked_at:
+        if self._event is None and not self._polled:
             raise KeyboardInterrupt
         _write_stderr("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
         if self._event is not None and self._loop is not None:

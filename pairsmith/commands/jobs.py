@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pairsmith.failures import WriteJson, harmless
+from pairsmith.failures import WriteJson, escape_controls
 from schemas.errors import UsageError, misused, needing
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def command(session: JobsSession, project: str | None, limit: int) -> None:
         click.echo("No jobs.")
     for job in listed:
         when = f"{job.created:%Y-%m-%d %H:%M}"
-        click.echo(harmless(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
+        click.echo(escape_controls(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
 
 
 @command.command()

@@ -16,7 +16,7 @@ from curate.split import seed_split
 from pairsmith import teachers
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.curate import with_asked
+from pairsmith.stages.curate import run_with_judges
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from schemas.errors import NoWork
 from schemas.files import replaced
@@ -53,7 +53,7 @@ def certify(
             unselected, progress = _before_selection(project), audience.progress
             return (await judged(unselected, pool, store.seeds(), store, asked=asked, progress=progress))[0]
 
-        pool = with_asked(project, store, audience.say, record, work)
+        pool = run_with_judges(project, store, audience.say, record, work)
         parts = parts_now(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints)
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)

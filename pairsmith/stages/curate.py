@@ -53,7 +53,7 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
             progress = audience.progress
             return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
 
-        result = with_asked(project, store, audience.say, record, work)
+        result = run_with_judges(project, store, audience.say, record, work)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
@@ -82,7 +82,7 @@ def _warnings(project: Project) -> list[str]:
     return [*leaves, *of_one_family(spec, names, writers)]
 
 
-def with_asked(
+def run_with_judges(
     project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
 ) -> Judged:
     """Run `work` with the judges and scorers of the spec, and add their cost to the receipt. If the pool is empty

@@ -23,9 +23,9 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.generate import (
     AskPlan,
     ask,
-    generated_from,
-    ledgers_of,
-    seeds_of,
+    generation_seeds,
+    load_seeds,
+    open_ledgers,
     warn_about_shortages,
     without_test_overlap,
 )
@@ -54,12 +54,8 @@ if TYPE_CHECKING:
 
 SEEDS = 20  # per direction
 _CODES = 5  # reasons listed by code
-_WHOLE_POOL_STEPS = (
-    DUPLICATE,
-    CERTIFIED,
-    SELECTED,
-    SPLIT,
-)  # steps that need all rows, of which the pilot has only a part
+# Steps that need all rows, of which the pilot has only a part.
+_WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
 _FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
@@ -102,12 +98,12 @@ def forecast(
     piloted = replace(project, spec=whole)
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
-        _, all_seeds = seeds_of(project, store, say)
+        _, all_seeds = load_seeds(project, store, say)
         short = warn_about_shortages(say, project, all_seeds)
         asked = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
-        clear_seeds, _ = without_test_overlap(project, all_seeds, say)
-        directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
+        seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+        directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
             raise nothing_to_generate("forecast")
@@ -170,7 +166,7 @@ async def _pilot_costs(
 ) -> dict[Direction, list[SeedCost]]:
     """The cost of the answers about each seed of the pilot, including unusable ones, according to the ledger."""
     costs: dict[Direction, list[SeedCost]] = {}
-    async with ledgers_of(store, asked, unheard) as ledgers:
+    async with open_ledgers(store, asked, unheard) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = WAYS[direction.way].of(project, ledger)
@@ -359,7 +355,7 @@ def _limited_rows(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:
     most, rows = project.spec.curate.select.rows, whole["rows"]
     if most is None or rows is None:
         return whole
-    asked = generated_from(seeds)
+    asked = generation_seeds(seeds)
     share = sum(seed_split(seed, project.spec.split) == "train" for seed in asked) / len(asked)
     return whole | {"rows": {end: min(number * share, most) + number * (1 - share) for end, number in rows.items()}}
 

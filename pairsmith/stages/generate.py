@@ -78,7 +78,7 @@ def generate(
             record.outcome = before
             _repeat_warnings(say, before)
             return before
-        reading, all_seeds = seeds_of(project, store, say)
+        reading, all_seeds = load_seeds(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
         run_preflight(project, all_seeds)
         _warn(project, all_seeds, asked.values(), say)
@@ -153,7 +153,7 @@ def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
         say(f"warning: {shortage}.")
 
 
-def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
+def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
     """Read the seeds, give them their splits, and store them as the project's active seeds. Returns the reading, and
     the active seeds as a sequence that keeps one page in memory."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
@@ -166,7 +166,7 @@ def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Seq
     return reading, store.active_seeds()
 
 
-def generated_from(seeds: Sequence[Seed]) -> Sequence[Seed]:
+def generation_seeds(seeds: Sequence[Seed]) -> Sequence[Seed]:
     """The seeds that pairs are generated from. Inputs of a separate test set are only used by the evaluation, so a pair
     for them would be paid for in vain."""
     return Where(seeds, lambda seed: seed.meta.get("use") != "test" or brings_output(seed))
@@ -191,7 +191,7 @@ def without_test_overlap(project: Project, seeds: Sequence[Seed], say: Say) -> t
     if messages:
         what = "seed repeats a held-out text and is" if len(messages) == 1 else "seeds repeat a held-out text and are"
         say(f"{len(messages):,} {what} skipped. {messages[0]}.")
-    return generated_from(kept), messages
+    return generation_seeds(kept), messages
 
 
 def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
@@ -272,7 +272,7 @@ class AskPlan(NamedTuple):
 
 
 @asynccontextmanager
-async def ledgers_of(
+async def open_ledgers(
     store: Store,
     asked: Mapping[Direction, TeacherSettings],
     say: Say,
@@ -305,7 +305,7 @@ async def ask(
     """Ask about `seeds` whatever is not in the store, in order, until done or Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     progress, say, stopping = asking.audience
-    opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
+    opened = open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed)
     with (stopping or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))

@@ -15,7 +15,7 @@ from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.forecast import costs_of, nothing_to_generate, seed_cost
-from pairsmith.stages.generate import gate_judge, ledgers_of, seeds_of, without_test_overlap
+from pairsmith.stages.generate import gate_judge, load_seeds, open_ledgers, without_test_overlap
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
@@ -48,13 +48,13 @@ def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *,
     """
     say = audience.say
     with recording(project, store, "preview", PreviewOutcome()) as record:
-        _, all_seeds = seeds_of(project, store, say)
+        _, all_seeds = load_seeds(project, store, say)
         asked = teachers.by_direction(project, say)
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:
-            clear_seeds, _ = without_test_overlap(project, all_seeds, say)
-            shown = run(_ask(project, store, audience, asked, clear_seeds, pools, most=seeds))
+            seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+            shown = run(_ask(project, store, audience, asked, seeds_to_ask, pools, most=seeds))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks for nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
@@ -77,7 +77,7 @@ async def _ask(
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     judge = gate_judge(project)
     with (audience.stop or Stopping()).draining() as stopping:
-        async with ledgers_of(store, asked, audience.say, stage="preview") as ledgers:
+        async with open_ledgers(store, asked, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drain_on_stop(stopping, distinct))
             try:

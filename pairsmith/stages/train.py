@@ -66,7 +66,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.base_model import find_base
 
         base = find_base(settings, project.folder, progress)
-        with (stop or Stopping()).looked_at() as asked:
+        with (stop or Stopping()).polled() as asked:
             result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, asked=asked)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))

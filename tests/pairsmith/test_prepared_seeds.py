@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from curate.overlap import _Index, contaminated
 from curate.split import give_splits
-from pairsmith.stages.generate import seeds_of, without_test_overlap
+from pairsmith.stages.generate import load_seeds, without_test_overlap
 from schemas.project import Project
 from schemas.records import Message, Seed
 from schemas.spec import SplitSettings
@@ -51,7 +51,7 @@ def calls_of_preparation(project: Project) -> int:
         threading.setprofile(count)
         sys.setprofile(count)
         try:
-            _, seeds = seeds_of(project, store, lambda line: None)
+            _, seeds = load_seeds(project, store, lambda line: None)
             kept, _ = without_test_overlap(project, seeds, lambda line: None)
         finally:
             sys.setprofile(None)
