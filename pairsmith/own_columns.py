@@ -132,9 +132,7 @@ def first_rows(
     faults = ((number, row) for number, row in rows_read if isinstance(row, Fault) and row.code != "blank")
     if not rows and not skip and (fault := next(faults, None)):
         number, (code, detail) = fault
-        raise InputError(
-            f"none of its rows can be used; the first problem: {code}: {detail}", where=f"{path.name}:{number}"
-        )
+        raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
     return rows
 
 

@@ -117,7 +117,7 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
             "is not UTF-8, and its encoding cannot be determined from its bytes.",
             where=name,
             why="A wrong encoding garbles characters.",
-            fix=f"Choose the one that reads correctly, for example {readings[0].about}, or save the file as UTF-8.",
+            fix=f"Choose the one that reads correctly, such as {readings[0].about}, or save the file as UTF-8.",
         )
         asked.readings = readings
         raise asked

@@ -271,18 +271,18 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
         return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
     best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
-    reason = "by its name"
+    reason = "chosen by its name"
     if best and (fits(best) or wanted not in ("classify", "extract")):
         return best, reason
     if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
         return objects, "it contains JSON objects"
     labels = _labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
-        named = "by its name and its recurring values" if not wanted else "by its recurring values"
+        named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named
     if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
-        reason = "the only column besides the input"
+        reason = "it is the only column besides the input"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if role_of(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and _side(texts, "user"):

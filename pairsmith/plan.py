@@ -47,7 +47,7 @@ _HELD_OUT = "curate.contamination.files"
 _REDACTED = "what [personal] redacts in answers"  # an older version redacted seeds alone
 _MAX_VALUE_LENGTH = 80  # longest value that is stored unhashed, in characters
 
-Shapes = dict[str, Any]
+InputTable = dict[str, Any]
 Keys = tuple[str, ...]
 
 
@@ -63,7 +63,7 @@ class Inputs(NamedTuple):
     """The inputs recorded in a stage's receipt: the fields of `StageOutcome`."""
 
     inputs: str
-    shaped_by: Shapes
+    shaped_by: InputTable
     overrides: tuple[str, ...]
     source: str
 
@@ -115,24 +115,24 @@ def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:
     """The present inputs of `stage`. Raises PromptError, and OSError for a file that cannot be read."""
     receipts = store.receipts()
-    shapes = _input_table(stage, project, receipts, stdin=stdin)
+    table = _input_table(stage, project, receipts, stdin=stdin)
     sections = _SECTIONS[stage]
     overrides = tuple(
         text
         for text in project.overrides
         if _path(text).partition(".")[0] in sections and not _path(text).endswith("url")
     )
-    return Inputs(content_id("inputs", shapes), shapes, overrides, _source_id(stage, receipts))
+    return Inputs(content_id("inputs", table), table, overrides, _source_id(stage, receipts))
 
 
-def pinned(project: Project, store: Store | None) -> dict[str, Shapes]:
+def pinned(project: Project, store: Store | None) -> dict[str, InputTable]:
     """The present inputs of every stage as JSON, so that a run in several processes can tell whether they are
     unchanged."""
     receipts = store.receipts() if store else []
     return {stage: _input_table(stage, project, receipts, stdin=False) for stage in STAGES}
 
 
-def changed_since(pins: Mapping[str, Shapes], project: Project, store: Store | None) -> str:
+def changed_since(pins: Mapping[str, InputTable], project: Project, store: Store | None) -> str:
     """The name of the first setting or file that differs from `pins`; empty if there is none. Values that were unknown
     then, such as a hub dataset whose hub did not answer, are ignored."""
     now = pinned(project, store)
@@ -280,66 +280,66 @@ def _source_id(stage: str, receipts: Sequence[Receipt]) -> str:
 # The inputs of a stage
 
 
-def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
+def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> InputTable:
     """Name -> value of all inputs of `stage`, except what the stage before it produced."""
     spec, folder = project.spec, project.folder
-    shapes: Shapes = {}
+    table: InputTable = {}
     if "task" in _SECTIONS[stage]:
-        shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
-        shapes |= _schema_content(folder, spec.task.answer_schema)
-        shapes["exemplars"] = _value_or_hash([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
-        shapes |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
+        table |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
+        table |= _schema_content(folder, spec.task.answer_schema)
+        table["exemplars"] = _value_or_hash([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
+        table |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
     if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
-        shapes["teacher.identity"] = teacher.identity or teacher.model
-        shapes["teacher.revision"] = teacher.revision
-        shapes["teacher.embedded"] = teacher.url == "embedded"
+        table["teacher.identity"] = teacher.identity or teacher.model
+        table["teacher.revision"] = teacher.revision
+        table["teacher.embedded"] = teacher.url == "embedded"
     if stage == "generate" and spec.asks_teacher:
-        shapes["teacher.attempts"] = spec.teacher.attempts
-        shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
-        shapes |= _settings("generate", spec.generate, without={"unanswered_at_most"})
+        table["teacher.attempts"] = spec.teacher.attempts
+        table |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
+        table |= _settings("generate", spec.generate, without={"unanswered_at_most"})
         for direction, way in spec.generate.directions.items():
-            shapes |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
-            shapes[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
+            table |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
+            table[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
         if redacted := spec.personal.kinds("redact"):
-            shapes[_REDACTED] = list(redacted)
+            table[_REDACTED] = list(redacted)
     if "curate" in _SECTIONS[stage]:
         gates = spec.curate.gates
-        shapes |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
-        shapes |= _settings("split", spec.split)
-        shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
-        shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
-        shapes |= _content("curate.score.model", folder, spec.curate.score.model)
-        shapes |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
+        table |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
+        table |= _settings("split", spec.split)
+        table |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
+        table |= _content("curate.gates.json_schema", folder, gates.json_schema)
+        table |= _content("curate.score.model", folder, spec.curate.score.model)
+        table |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
     if stage == "curate":
-        shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
-        shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
+        table |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
+        table |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
         for name in spec.curate.contamination.files:
-            shapes |= _content(f"{_HELD_OUT}.{name}", folder, name)
+            table |= _content(f"{_HELD_OUT}.{name}", folder, name)
     if stage == "review":
-        shapes |= _settings("review", spec.review, without={"enabled"})
-        shapes |= _content("review.gold", folder, spec.review.gold)
+        table |= _settings("review", spec.review, without={"enabled"})
+        table |= _content("review.gold", folder, spec.review.gold)
     if stage == "train":
-        shapes |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
+        table |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
     if stage == "evaluate":
-        shapes |= _settings("evaluate", spec.evaluate)
-        shapes |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
-        shapes |= _judges("evaluate.judges", project, spec.evaluate.judges)
-        shapes |= _settings("curate.judge", spec.curate.judge) if spec.evaluate.judges else {}
-        shapes |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
-    return shapes
+        table |= _settings("evaluate", spec.evaluate)
+        table |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
+        table |= _judges("evaluate.judges", project, spec.evaluate.judges)
+        table |= _settings("curate.judge", spec.curate.judge) if spec.evaluate.judges else {}
+        table |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
+    return table
 
 
-def _named_teacher(key: str, spec: Spec, name: str | None) -> Shapes:
+def _named_teacher(key: str, spec: Spec, name: str | None) -> InputTable:
     """The properties of a teacher in `[teachers]` that affect its answers. Its name does not."""
     if name is None:
         return {}
     teacher = spec.teachers[name]
-    shapes = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
-    return {key: _value_or_hash([*shapes, teacher.finish_reasons])}
+    table = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
+    return {key: _value_or_hash([*table, teacher.finish_reasons])}
 
 
-def _judges(key: str, project: Project, names: Sequence[str]) -> Shapes:
+def _judges(key: str, project: Project, names: Sequence[str]) -> InputTable:
     """The judges and their prompts."""
     if not names:
         return {}
@@ -347,10 +347,10 @@ def _judges(key: str, project: Project, names: Sequence[str]) -> Shapes:
     return judges | {f"{key}.{name}": prompts.load(name, project.folder).ref for name in ("judge", "compare")}
 
 
-def _settings(name: str, section: Section, without: set[str] | None = None) -> Shapes:
+def _settings(name: str, section: Section, without: set[str] | None = None) -> InputTable:
     """The settings of a section that differ from their defaults, by dotted key."""
 
-    def flat(at: str, value: Any) -> Shapes:
+    def flat(at: str, value: Any) -> InputTable:
         if isinstance(value, dict) and value:
             return {key: v for part, nested in value.items() for key, v in flat(f"{at}.{part}", nested).items()}
         return {at: _value_or_hash(value)}
@@ -359,15 +359,15 @@ def _settings(name: str, section: Section, without: set[str] | None = None) -> S
     return flat(name, given) if given else {}
 
 
-def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
+def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> InputTable:
     """The settings and content of each seed source. Content that cannot be read now (standard input if nothing is piped
     in, the hub if it does not answer) is assumed to be unchanged."""
     last = last_good(receipts, "generate")
     before = (StageOutcome.of(last).shaped_by if last else None) or {}
-    shapes: Shapes = {}
+    table: InputTable = {}
     for number, source in enumerate(project.spec.seeds):
         name = f"seeds.{number}"
-        shapes |= _settings(name, source, without={"path"})
+        table |= _settings(name, source, without={"path"})
         if source.path == "-":
             held = piped().fingerprint if stdin and not is_terminal() else None
         elif source.format == "hub":
@@ -375,8 +375,8 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Sha
         else:
             files = [fingerprints.of_path(project.folder / one.path) for one in source.each(project.folder)]
             held = files[0] if len(files) == 1 else content_id("files", files)[:16]
-        shapes[f"{name}.content"] = held or before.get(f"{name}.content")
-    return shapes
+        table[f"{name}.content"] = held or before.get(f"{name}.content")
+    return table
 
 
 _hub = cache(fingerprints.of_hub_dataset)
@@ -386,7 +386,7 @@ def _gate_file(folder: Path, name: str) -> str:
     return fingerprints.of_path(OwnName.read(name).file(folder) or folder / name)
 
 
-def _content(key: str, folder: Path, name: str | None) -> Shapes:
+def _content(key: str, folder: Path, name: str | None) -> InputTable:
     """The content of a file or folder named by a setting; nothing if the setting names something else, such as a hub
     id."""
     if name is None or not (folder / name).exists():
@@ -394,7 +394,7 @@ def _content(key: str, folder: Path, name: str | None) -> Shapes:
     return {f"{key}.content": fingerprints.of_path(folder / name)}
 
 
-def _schema_content(folder: Path, name: str | None) -> Shapes:
+def _schema_content(folder: Path, name: str | None) -> InputTable:
     if name is None or ":" not in name:
         return _content("task.schema", folder, name)
     return {"task.schema.content": _gate_file(folder, name)}

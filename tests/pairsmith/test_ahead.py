@@ -28,7 +28,7 @@ WRONG = {
     'curate.select.spread="lenght"': (3, "no seed has a column 'lenght'"),
     'curate.score.model="juge"': (3, "Did you mean 'judge'?"),
     'curate.score.model="./rewards"': (3, "there is no folder './rewards'"),
-    'curate.score.model="similarity"': (3, "no seed brings one"),
+    'curate.score.model="similarity"': (3, "no seed has one"),
     'curate.nli="./nli"': (3, "there is no folder './nli'"),
     'curate.contamination.files=["bench.jsonl"]': (4, "there is no file 'bench.jsonl'"),
     'review.gold="gold.jsonl"': (4, "gold.jsonl: cannot be read"),
@@ -81,7 +81,7 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
         project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback"])
         for shown in ("{{ input[:8] }}", "{{ input | length }}"):
             prompt.write_text(f"{head}{shown}\n")
-            with pytest.raises(PromptError, match=r"different questions about 30 seeds: seeds.txt:\d+ and seeds.txt"):
+            with pytest.raises(PromptError, match=r"different requests for 30 seeds: seeds.txt:\d+ and seeds.txt"):
                 project.generate()
         assert teacher.asked == []
         prompt.write_text(f"{head}{{{{ input | upper }}}}\n")
@@ -91,10 +91,10 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        (("train.learning_rate=2",), "train.learning_rate = 2 is far from"),
-        (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far from"),
+        (("train.learning_rate=2",), "train.learning_rate = 2 is far outside"),
+        (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far outside"),
         (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 generates only one"),
-        (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far from"),
+        (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far outside"),
         (('train.trust_remote_code=["me/model"]',), "'me/model', a name without the hash"),
         ((f'train.trust_remote_code=["me/model@{32 * "0"}"]',), ""),
         (("train.dpo_learning_rate=1",), ""),

@@ -379,12 +379,12 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
         (
             "a.jsonl",
             '{"id": 1, "data": {"q": {"text": "Is it open?"}, "stars": 5, "a": {"text": "Yes."}}}\n',
-            r'columns = \{ text = "data.q.text" \}; there is: data.q.text, data.a.text\.',
+            r'columns = \{ text = "data.q.text" \}\. Paths: data.q.text, data.a.text\.',
         ),
         (
             "a.jsonl",
             '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
-            r"there is: ticket\.body, reply\.text\.",
+            r"Paths: ticket\.body, reply\.text\.",
         ),
         ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"as `jq \.data` does"),
         ("a.txt", "some lines\n", "of format text has no columns"),
@@ -675,7 +675,7 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "so they are records: schema.json has their keys and types" in done.stdout
+    assert "so outputs are records: check their keys and types in schema.json" in done.stdout
     project = load(tmp_path / "mine")
     assert (project.spec.task.kind, project.spec.task.answer_schema) == ("extract", "schema.json")
     assert json.loads((tmp_path / "mine" / "schema.json").read_text()) == FIELDS_SCHEMA
@@ -774,7 +774,7 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     (tmp_path / "alpaca.jsonl").write_text("\n".join(lines))
     done = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "as Alpaca has" in done.stdout
+    assert "like Alpaca" in done.stdout
     assert "3 of 11 rows are not used: json 2, column 1; the first: alpaca.jsonl:1: json: " in done.stdout
     (tmp_path / "notes.jsonl").write_text('{"text": "My lamp flickers at night"}\n{broken\n')
     refused = Project(tmp_path).run("init", "other", "--from", "notes.jsonl")
@@ -884,7 +884,7 @@ def test_the_context_of_dolly_stays_with_its_question(tmp_path: Path) -> None:
     settings = taken(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (first, *_) = read_seeds(settings["spec"].seeds, tmp_path).seeds
     assert (first.text, first.reference) == ("Who is A?\n\nA is king.", "A king.")
-    assert "as Dolly has" in settings["why"]
+    assert "like Dolly" in settings["why"]
     assert "not read: category" in settings["why"]
 
 

@@ -70,13 +70,13 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     assert chosen == {"Ticket Subject": ["input"], "Customer message": ["input"],
                       "Agent answer": ["output"], "Product line": ["kept"]}  # fmt: skip
     text = service.workspace.folder("tickets") / "pairsmith.toml"
-    assert "it is called so" in text.read_text()
+    assert "chosen by its name" in text.read_text()
 
     form = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert bodies(service, "tickets")[0] == ("My order 0 is late again and nobody answers", None)
     assert spec_of(service, "tickets").asks_teacher
-    assert "it is called so" not in text.read_text()
+    assert "chosen by its name" not in text.read_text()
     form = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert spec_of(service, "tickets").seeds[0].kind == "output"
