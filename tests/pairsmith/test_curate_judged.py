@@ -42,7 +42,7 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
     assert outcome.scorer["by"] == "judge/checklist@2"
     assert again.calls_sent == 0
     assert any("Hugging Face" in sentence for sentence in sentences)
-    assert not any("leave this machine" in sentence for sentence in sentences), "the judge is on it"
+    assert not any("are sent to" in sentence for sentence in sentences), "the judge is on it"
     assert list((tmp_path / "receipts").glob("*-curate.json"))
 
 

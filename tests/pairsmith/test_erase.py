@@ -348,7 +348,7 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -
     """Nothing is deleted on a typo."""
     with pytest.raises(UsageError, match=r"ours\.jsonl"):
         _erase(folder, source="their.jsonl")
-    with pytest.raises(UsageError, match="nobody called"):
+    with pytest.raises(UsageError, match="there are no reviews by"):
         _erase(folder, person="nobody")
     with pytest.raises(UsageError, match="either"):
         _erase(folder)

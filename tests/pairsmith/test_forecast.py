@@ -208,7 +208,7 @@ def test_a_forecast_of_no_rows_names_what_keeps_them_out(
     nothing is said."""
     project = make_project(teacher.url, MANY)
     warned = project.run("forecast", "--seeds", "5", "--set", "curate.gates.length.min_words=59").stderr
-    assert re.search(r"of the pilot's forward rows curation accepts none \(short \d+[,)]", " ".join(warned.split()))
+    assert re.search(r"accepts none of the pilot's forward rows \(short \d+[,)]", " ".join(warned.split()))
     assert "accepts none" not in project.run("forecast", "--seeds", "5").stderr
 
 
@@ -277,7 +277,7 @@ def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> 
     for command in ("forecast", "preview"):
         done = project.run(command)
         assert done.returncode == 8
-        assert "They bring their outputs" in done.stderr
+        assert "They already have outputs" in done.stderr
         assert f"`pairsmith run` works without a {command}" in done.stderr
 
 

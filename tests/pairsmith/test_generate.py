@@ -243,7 +243,7 @@ def test_an_id_that_is_not_there_or_not_enough(project: Project) -> None:
     assert "no pair has an id" in project.run("explain", "zzz").stderr
     done = project.run("explain", "")
     assert done.returncode == 2
-    assert f"{ROWS} pairs begin with" in done.stderr
+    assert f"{ROWS} ids start with" in done.stderr
     assert "and 14 more" in done.stderr
 
 

@@ -179,7 +179,7 @@ def test_a_finished_run_without_review_is_done(folder: Path) -> None:
 def test_an_evaluation_of_what_happened_to_come_is_not_done(folder: Path) -> None:
     """A system that fell silent midway is asked again by the next run, not measured by half of its answers for ever."""
     finish(folder, lacking=2)
-    assert todo(folder) == {"evaluate": "2 answers never came"}
+    assert todo(folder) == {"evaluate": "2 answers are missing"}
     finish(folder)
     assert todo(folder) == {}
 
@@ -189,9 +189,9 @@ def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
     was only found again, as older versions did, has asked for nothing, and one that gained an answer goes on."""
     finish(folder, lacking=2)
     finish(folder, lacking=2, reused=True)
-    assert todo(folder) == {"evaluate": "2 answers never came"}
+    assert todo(folder) == {"evaluate": "2 answers are missing"}
     finish(folder, lacking=1)
-    assert todo(folder) == {"evaluate": "1 answer never came"}
+    assert todo(folder) == {"evaluate": "1 answer is missing"}
     finish(folder, lacking=1)
     assert todo(folder) == {}
     project = load(folder)

@@ -140,7 +140,7 @@ def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
     assert done.returncode == 8, done.stderr
     assert done.stdout.count("(refused") == 3
     assert "cut" not in done.stdout
-    assert "no system could take" in done.stderr
+    assert "no system could process" in done.stderr
 
 
 @pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])

@@ -276,7 +276,7 @@ def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_pa
     os.remove(stand_in.with_name("note.json"))
     assert project.json("generate")["calls_sent"] == 0
     assert not stand_in.with_name("note.json").exists()
-    assert "a vLLM of its own is started with some/model" in project.run("doctor").stdout
+    assert "a vLLM server with some/model is started" in project.run("doctor").stdout
 
 
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
