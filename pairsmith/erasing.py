@@ -66,14 +66,16 @@ def _no_match(store: Store, source: str | None, person: str | None) -> UsageErro
 
 def _models(store: Store, traces: Traces) -> list[Json]:
     """Adapters and reward models that learned from an affected row, and everything derived from them."""
-    every = {artifact.id: artifact for artifact in store.artifacts()}
-    touched = {id_ for id_, of in every.items() if {pair_id for pair_id, _ in of.members} & traces.pairs}
+    by_id = {each.id: each for each in store.artifacts()}
+    affected = {id_ for id_, artifact in by_id.items() if {pair_id for pair_id, _ in artifact.members} & traces.pairs}
     if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
-        touched |= {id_ for id_, of in every.items() if of.kind == "reward_model"}
-    while more := {id_ for id_, of in every.items() if set(of.parents) & touched} - touched:
-        touched |= more
-    models = [of for id_, of in every.items() if id_ in touched and of.kind in ("adapter", "reward_model")]
-    return [{"kind": of.kind, "id": of.id, "path": of.path} for of in models]
+        affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
+    while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
+        affected |= more
+    models = [
+        artifact for id_, artifact in by_id.items() if id_ in affected and artifact.kind in ("adapter", "reward_model")
+    ]
+    return [{"kind": artifact.kind, "id": artifact.id, "path": artifact.path} for artifact in models]
 
 
 def _exports(project: Project, store: Store) -> list[str]:

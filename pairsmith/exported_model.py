@@ -103,16 +103,18 @@ def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluat
     return None
 
 
-def _describe(folder: Path, of: _Tuned, place: str) -> None:
+def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
     """Write the model card with the results, and the generation config with the decoding of the evaluation."""
     from pairsmith.stages.evaluate import systems
     from train.model_card import model_card
     from train.ways_to_run import write_generation_config
 
-    rates, notes = (systems(of.evaluation), _notes(of.project, of.evaluation)) if of.evaluation else (None, [])
-    card = model_card(of.trained, rates, place, notes)
+    rates, notes = (
+        (systems(tuned.evaluation), _notes(tuned.project, tuned.evaluation)) if tuned.evaluation else (None, [])
+    )
+    card = model_card(tuned.trained, rates, place, notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_generation_config(folder, of.sampling)
+    write_generation_config(folder, tuned.sampling)
 
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
@@ -124,34 +126,34 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
     return [*decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
 
 
-def _ggufs(of: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
+def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
     """Write every kind, and a Modelfile for the smallest one, which comes last in `GGUF`."""
     from train.base_model import Base, load_chat
     from train.gguf import write_gguf
     from train.ways_to_run import modelfile
 
     folder.mkdir()
-    files = {kind: folder / f"{of.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
+    files = {kind: folder / f"{tuned.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
     for kind, file in files.items():
         write_gguf(model, file, kind, say)
-    settings, smallest = of.trained.settings, list(files.values())[-1].name
+    settings, smallest = tuned.trained.settings, list(files.values())[-1].name
     chat = load_chat(Base("model", model, ""), settings.template_arguments)
-    text = modelfile(chat, smallest, of.trained.system_prompt, of.sampling, settings.max_length)
+    text = modelfile(chat, smallest, tuned.trained.system_prompt, tuned.sampling, settings.max_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 
 
-def _compare_answers(of: _Tuned, file: Path, say: Say) -> str:
+def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
     """Compare the answers of the GGUF with those of the evaluated model. Returns the result as text, and writes it as
     JSON next to the file."""
     from train.equivalence import equivalence
     from train.evaluation import held_out_seeds, plan_evaluation
 
-    if of.evaluation is None:
+    if tuned.evaluation is None:
         return "not checked: this model has not been evaluated"
-    plan = plan_evaluation(of.project, held_out_seeds(of.store, of.project.spec), of.trained, None)
+    plan = plan_evaluation(tuned.project, held_out_seeds(tuned.store, tuned.project.spec), tuned.trained, None)
     try:
-        comparison = run(equivalence(file, plan, of.evaluation, say))
+        comparison = run(equivalence(file, plan, tuned.evaluation, say))
     except (MissingDependency, NoWork) as error:
         return f"not checked: {error.what}"
     file.with_suffix(".check.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")

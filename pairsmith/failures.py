@@ -29,7 +29,7 @@ _CONTROL_SEQUENCES = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x
 def escape_controls(text: str) -> str:
     """`text` with terminal control characters shown as escapes. Text from a server or a teacher could otherwise change
     the terminal's title, clear the screen, or make it send input."""
-    return _CONTROL_SEQUENCES.sub(lambda order: ascii(order[0])[1:-1], text)
+    return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def reopen_closed_streams() -> None:

@@ -34,8 +34,8 @@ def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None
             if not stopping.asked:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    watch = threading.Thread(target=watch_folder, daemon=True)
-    watch.start()
+    thread = threading.Thread(target=watch_folder, daemon=True)
+    thread.start()
     try:
         yield
     except BaseException as error:
@@ -49,7 +49,7 @@ def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None
             raise gone(path)
     finally:
         ended.set()
-        watch.join()
+        thread.join()
         os.close(descriptor)
 
 

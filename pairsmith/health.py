@@ -130,12 +130,12 @@ def _machine(folder: Path) -> Iterator[Check]:
     page = os.sysconf("SC_PAGE_SIZE")
     total = os.sysconf("SC_PHYS_PAGES") * page / GIB
     unused = "SC_AVPHYS_PAGES"  # not available on macOS
-    of_it = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
+    unused_memory = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
     small = total < 5
     advice = (
         "Training the embedded model needs about 3 GiB; close other programs, or lower train.batch." if small else ""
     )
-    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{of_it}", advice)
+    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{unused_memory}", advice)
     yield _gpu()
 
 
@@ -179,9 +179,9 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
     except PairsmithError as error:
         yield failed("seeds", error)
         return ()
-    here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
-    here |= Counter(seed.kind for seed in reading.seeds)
-    what = f"{numbers.seeds(here)} of {counted(reading.rows_in, 'row', 'rows')}"
+    counts_by_kind = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    counts_by_kind |= Counter(seed.kind for seed in reading.seeds)
+    what = f"{numbers.seeds(counts_by_kind)} of {counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]
@@ -250,8 +250,8 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     with suppress(PairsmithError):
         form = AnswerForm.of(spec.task, project.folder)
         given = {seed.source: form.canonical(seed.reference or "") for seed in tested}
-        void = void_references(given.values(), form)
-        places = [f"{source}: {void[text]}" for source, text in given.items() if text in void]
+        invalid = void_references(given.values(), form)
+        places = [f"{source}: {invalid[text]}" for source, text in given.items() if text in invalid]
         for what in void_in_words(places):
             yield Check("proof", "warn", what, "Correct them in the file, or remove them.")
 

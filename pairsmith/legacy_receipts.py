@@ -104,10 +104,10 @@ def outdated_rules_note(curated: Receipt) -> str:
     from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
     from schemas.step_names import By
 
-    others = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE, JUDGE))}
+    pool_steps = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE, JUDGE))}
     replaced = dict[str, None]()
     for step in map(By.read, curated.facts.get("steps", ())):
-        now, part = (VERSIONS if step.kind == "gate" else others), _PART_NAMES.get(step.kind, step.name)
+        now, part = (VERSIONS if step.kind == "gate" else pool_steps), _PART_NAMES.get(step.kind, step.name)
         if step.version.isdigit() and int(step.version) < now.get(step.name, 1):
             replaced[part] = None
     return f"by older rules ({', '.join(replaced)}); `pairsmith curate` applies the current ones" if replaced else ""

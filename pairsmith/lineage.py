@@ -38,8 +38,8 @@ def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
 
     seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     curation = last_curation(store)
-    named = pair.origin.calls if isinstance(pair.origin, Generated) else ()
-    calls = [call for key, attempt in named if (call := store.call(key, attempt))]
+    call_refs = pair.origin.calls if isinstance(pair.origin, Generated) else ()
+    calls = [call for key, attempt in call_refs if (call := store.call(key, attempt))]
     return {
         "id": pair.id,
         "input": pair.input,

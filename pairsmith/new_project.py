@@ -78,10 +78,10 @@ def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
             where=str(folder / SPEC_NAME),
             fix="Choose another folder, or move the old spec away.",
         )
-    taken = [name for name in files if (folder / name).exists()]
-    if taken:
+    existing = [name for name in files if (folder / name).exists()]
+    if existing:
         raise UsageError(
-            f"{', '.join(taken)} would be overwritten; nothing was changed.",
+            f"{', '.join(existing)} would be overwritten; nothing was changed.",
             where=str(folder),
             fix="Choose another folder: pairsmith init NEW-FOLDER.",
         )
@@ -139,11 +139,11 @@ def with_base(spec_text: str) -> str:
     measured with it."""
     from train.models import default_base, machine
 
-    here = machine()
-    chosen = default_base(here)
+    this_machine = machine()
+    chosen = default_base(this_machine)
     if chosen.name == "embedded":
         return for_embedded(spec_text)
-    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    why = f"Fits on {this_machine.name} ({this_machine.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})
 
 

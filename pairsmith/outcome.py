@@ -82,14 +82,14 @@ OutcomeT = TypeVar("OutcomeT", bound=CommandOutcome)
 _SHARED = frozenset(f.name for f in dataclasses.fields(CommandOutcome)) - {"costs"}
 
 
-def _key(of: dataclasses.Field[Any]) -> str:
+def _key(field_: dataclasses.Field[Any]) -> str:
     """The key of the field under `facts`."""
-    return str(of.metadata.get("key", of.name))
+    return str(field_.metadata.get("key", field_.name))
 
 
-def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
+def _keys(field_: dataclasses.Field[Any]) -> tuple[str, ...]:
     """The key of the field, and the keys used for it in receipts of earlier versions."""
-    return (_key(of), *of.metadata.get("earlier", ()))
+    return (_key(field_), *field_.metadata.get("earlier", ()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,17 +35,17 @@ def choices_in(texts: Sequence[str], asked: Sequence[str]) -> dict[tuple[str, ..
     was `asked` are excluded: a copied value may be anything. List items have the path part `[]`."""
     values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     copied = Counter[tuple[str, ...]]()
-    for text, given in zip(texts, map(str.casefold, asked), strict=True):
+    for text, source in zip(texts, map(str.casefold, asked), strict=True):
         for path, value in _leaves(_record(text), ()):
             values[path][value] += 1
-            copied[path] += value.casefold() in given
+            copied[path] += value.casefold() in source
     return {
-        path: sorted(held)
-        for path, held in values.items()
-        if 1 < len(held) <= min(_MAX_CHOICES, held.total() / _OFTEN)
-        and min(held.values()) >= _LEAST_OFTEN
-        and 2 * copied[path] < held.total()
-        and all(len(value) <= _CHOICE_LENGTH and not _FIGURES.fullmatch(value) for value in held)
+        path: sorted(counts)
+        for path, counts in values.items()
+        if 1 < len(counts) <= min(_MAX_CHOICES, counts.total() / _OFTEN)
+        and min(counts.values()) >= _LEAST_OFTEN
+        and 2 * copied[path] < counts.total()
+        and all(len(value) <= _CHOICE_LENGTH and not _FIGURES.fullmatch(value) for value in counts)
     }
 
 
@@ -89,10 +89,10 @@ def _refuse(constant: str) -> Any:
 
 def _any(values: Iterable[Any]) -> Json:
     """A schema that all of these values satisfy; the unrestricted schema if there are none."""
-    held = list(values)
-    objects = [value for value in held if isinstance(value, dict)]
-    lists = [value for value in held if isinstance(value, list)]
-    names = dict.fromkeys(_type(value) for value in held if not isinstance(value, dict | list))
+    items_ = list(values)
+    objects = [value for value in items_ if isinstance(value, dict)]
+    lists = [value for value in items_ if isinstance(value, list)]
+    names = dict.fromkeys(_type(value) for value in items_ if not isinstance(value, dict | list))
     if "number" in names:
         names.pop("integer", None)
     alternatives = [_object(objects)] if objects else []

@@ -136,7 +136,7 @@ def gates_against_examples(
     for texts, at_least, what in shown:
         judged = [judge_text(*one, steps) for one in texts]
         for step in steps:
-            against = [of[step.by].reason.detail for of in judged if of[step.by].keep is False]
+            against = [judgements[step.by].reason.detail for judgements in judged if judgements[step.by].keep is False]
             if against and len(against) >= at_least:
                 from curate.tallies import key_of  # imports numpy, which is not needed if there is nothing to report
 

@@ -97,8 +97,8 @@ class Registry:
             version = next((name for name in self.versions() if _identity(self.folder / name) == contents), None)
             if version is None:
                 # The number of a deleted version is not reused: an alias may have pointed to it.
-                given = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
-                version = f"v{max((int(name[1:]) for name in given), default=0) + 1}"
+                used = [*self.versions(), *(name for named in self.aliases().values() for name in named)]
+                version = f"v{max((int(name[1:]) for name in used), default=0) + 1}"
                 with replaced_folder(self.folder / version) as partial:
                     copy_folder(export, partial)
             self._point(LATEST, version)
@@ -261,22 +261,24 @@ def push(folder: Path, repository: str, *, private: bool = True) -> str:
         hub.create_repo(repository, private=private, exist_ok=True)
         model = files_in(folder / "model") or files_in(folder / "adapter")
         files = model | {f"gguf/{name}": path for name, path in files_in(folder / "gguf").items()}
-        there = hub.model_info(repository)
-        if private and there.private is False:
+        info = hub.model_info(repository)
+        if private and info.private is False:
             raise UsageError(
                 f"'{repository}' already exists and is public.",
                 why="The model would become public, which you have not asked for.",
                 fix="Choose another repository, make this one private on its page, or add --public.",
             )
-        held = sorted(file.rfilename for file in there.siblings or () if _OF_A_VERSION.fullmatch(file.rfilename))
-        if held and _TAG not in (there.tags or ()):
+        model_files = sorted(file.rfilename for file in info.siblings or () if _OF_A_VERSION.fullmatch(file.rfilename))
+        if model_files and _TAG not in (info.tags or ()):
             raise UsageError(
-                f"'{repository}' contains a model that pairsmith did not push ({held[0]}).",
+                f"'{repository}' contains a model that pairsmith did not push ({model_files[0]}).",
                 why="Its card and its files would be replaced or deleted.",
                 fix=f"Choose another repository, delete that model's files, or add the tag {_TAG} to its card.",
             )
-        stale = [name for name in held if name not in files]
-        changes: list[CommitOperationAdd | CommitOperationDelete] = [CommitOperationAdd(*one) for one in files.items()]
+        stale = [name for name in model_files if name not in files]
+        changes: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(*item) for item in files.items()
+        ]
         changes += map(CommitOperationDelete, stale)
         hub.create_commit(repository, changes, commit_message=folder.name)
     except UsageError:

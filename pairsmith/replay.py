@@ -61,9 +61,9 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         present = WAYS[origin.generator].of(project, ledger, redaction_of(project.spec.personal))
         try:
             prompt = load(origin.prompt, project.folder)
-        except PairsmithError as gone:
+        except PairsmithError as error:
             prompt = present.template
-            differs.append(f"prompt: {gone}")
+            differs.append(f"prompt: {error}")
         generator = replace(present, prompt=prompt, sampling=origin.sampling)
         question = _question(generator, seed, pair)
         if origin.teacher != ledger.identity:
@@ -79,12 +79,12 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         if verdict.status != "ok":
             differs.append(f"answer: it is judged differently now ({verdict.reason})")
         completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
-        again = generator.outcome(seed, 0, completion, **pair.meta).pair
-    assert again is not None, "a completion always gives a pair"
-    if again.model_dump_json() != pair.model_dump_json():
-        parts = [name for name in Pair.model_fields if getattr(again, name) != getattr(pair, name)]
+        rebuilt = generator.outcome(seed, 0, completion, **pair.meta).pair
+    assert rebuilt is not None, "a completion always gives a pair"
+    if rebuilt.model_dump_json() != pair.model_dump_json():
+        parts = [name for name in Pair.model_fields if getattr(rebuilt, name) != getattr(pair, name)]
         differs.append(f"pair: {', '.join(part for part in parts if part != 'origin' or not differs)}".rstrip(": "))
-    return Replay(pair.id, call.request, verdict.text, again.output, tuple(differs))
+    return Replay(pair.id, call.request, verdict.text, rebuilt.output, tuple(differs))
 
 
 def _question(generator: Forward | Backward, seed: Seed, pair: Pair) -> Question:

@@ -33,18 +33,18 @@ def read_rows(
     else:
         receipt = _generated(store)
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
-    some = list(islice(states, limit + 1 if limit else None))
-    if code and not some and code not in {*receipt.reasons, *flags}:
+    found_rows = list(islice(states, limit + 1 if limit else None))
+    if code and not found_rows and code not in {*receipt.reasons, *flags}:
         codes = ", ".join(sorted({*receipt.reasons, *flags})) or "none"
         raise UsageError(f"no row has the reason or flag '{code}'.", fix=f"Existing reasons: {codes}.")
-    shown = some[:limit] if limit else some
+    shown = found_rows[:limit] if limit else found_rows
     return {
         "curation": shown[0].curation if shown else receipt.facts.get("curation"),
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
         "rows": _with_texts(store, shown),
-        "more": len(some) > len(shown),
+        "more": len(found_rows) > len(shown),
     }
 
 
@@ -87,7 +87,7 @@ def curated(store: Store) -> Receipt:
 
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
-    spoken = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
+    verdicts = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = store.seeds_by_id(state.seed_id for state in states if state.pair_id not in pairs)
     rows = []
@@ -98,7 +98,7 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
                 **state.model_dump(mode="json", exclude={"curation", "generation"}),
                 "code": _code(state),
                 "reason": str(state.reason) if state.reason else None,
-                "flagged": _flagged(state, spoken.get(state.pair_id or "", ())),
+                "flagged": _flagged(state, verdicts.get(state.pair_id or "", ())),
                 "input": pair.input if pair else seeds[state.seed_id].body if state.seed_id in seeds else "",
                 "output": pair.output if pair else None,
             }

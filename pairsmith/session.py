@@ -82,7 +82,7 @@ class Session:
     def with_project_options(self, sentence: str) -> str:
         """`sentence` with this session's --project and --set options added to each command in backquotes, so that it
         can be with_project_options."""
-        return _SUGGESTED_COMMAND.sub(lambda of: f"`{of[1]}{self._project_options}`", sentence)
+        return _SUGGESTED_COMMAND.sub(lambda match: f"`{match[1]}{self._project_options}`", sentence)
 
     @property
     def _project_options(self) -> str:

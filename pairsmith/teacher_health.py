@@ -123,8 +123,8 @@ def _check_teacher(
         alone = "Only a real request can show more: pairsmith doctor --ask"
         yield Check(about, "warn", f"{teacher.url}: {check.instead}", "" if ask else alone)
     else:
-        took = f"(responded in {check.seconds * 1000:.0f} ms)"
-        yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {took}")
+        timing = f"(responded in {check.seconds * 1000:.0f} ms)"
+        yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {timing}")
     listed = check.listed or {"id": teacher.model}
     if not is_chat_model(listed):
         yield Check(
@@ -211,8 +211,8 @@ def _context(teacher: TeacherSettings, context: int | None, question: Messages, 
 async def _check_endpoint(teacher: TeacherSettings) -> EndpointCheck:
     from synth.teachers import opened
 
-    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as reached:
-        return await reached.check()
+    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as endpoint:
+        return await endpoint.check()
 
 
 async def _answered(teacher: TeacherSettings, question: Messages, sampling: Sampling) -> Check:
@@ -220,9 +220,9 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     from synth.answers import judged
     from synth.teachers import opened
 
-    short = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
-    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as reached:
-        answer = await reached.ask(question, short)
+    limited = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
+    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as endpoint:
+        answer = await endpoint.ask(question, limited)
     if not answer.choices:
         return Check(
             "answer", "fail", f"the response is not a chat completion: {answer.body[:200]}", "Check teacher.url."

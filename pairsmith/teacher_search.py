@@ -62,7 +62,7 @@ EMBEDDED = FoundTeacher(
 def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[str, str], ...] = LOCAL) -> FoundTeacher:
     """The first teacher that responds. Only model lists are requested: nothing is generated and nothing costs money."""
     environ = os.environ if environ is None else environ
-    tried = []
+    attempts = []
     for api in APIS:
         key = environ.get(api.key_env, "")
         if not key:
@@ -70,22 +70,22 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         url = environ.get(api.url_env, api.url).rstrip("/")
         served = ask(url, key)
         if isinstance(served, str):
-            tried.append(f"{api.key_env} is set, but at {url} {served}")
+            attempts.append(f"{api.key_env} is set, but at {url} {served}")
             continue
         model = next((name for name in api.models if name in served), "") or _cheapest(url, served) or api.models[0]
         why = f"{api.key_env} is set and {url} accepts it. Its answers cost money."
-        return FoundTeacher(url, model, why, api.key_env, tuple(tried))
-    if not tried:
-        tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
+        return FoundTeacher(url, model, why, api.key_env, tuple(attempts))
+    if not attempts:
+        attempts.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
         served = ask(url, None)
         if isinstance(served, str):
-            tried.append(f"{name} at {url}: {served}")
+            attempts.append(f"{name} at {url}: {served}")
         elif served:
-            return FoundTeacher(url, served[0], f"{name} at {url} serves {served[0]}.", None, tuple(tried))
+            return FoundTeacher(url, served[0], f"{name} at {url} serves {served[0]}.", None, tuple(attempts))
         else:
-            tried.append(f"{name} at {url}: it serves no chat model yet")
-    return replace(EMBEDDED, tried=tuple(tried))
+            attempts.append(f"{name} at {url}: it serves no chat model yet")
+    return replace(EMBEDDED, tried=tuple(attempts))
 
 
 def _cheapest(url: str, served: Sequence[str]) -> str:

@@ -68,7 +68,9 @@ def _screen(comparison: WhatIf) -> list[Any]:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
         for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):
             table.add_column(width=width, ratio=ratio, overflow="fold")
-        for of in move.examples:
-            table.add_row(*(Text(cell) for cell in (of.pair_id[:12], of.input[:120], of.output[:160], of.why)))
+        for example in move.examples:
+            table.add_row(
+                *(Text(cell) for cell in (example.pair_id[:12], example.input[:120], example.output[:160], example.why))
+            )
         parts.append(table)
     return parts

@@ -71,14 +71,14 @@ def _formatted(text: str) -> RenderableType:
 def _widths(columns: Sequence[tuple[int, int]], room: int) -> list[int]:
     """Column widths that fit into `room`. Each column is given as (its longest word, its longest cell). Words get their
     space first, and the longest words give way; what is left is shared in proportion to what the cells still need."""
-    words = next(
+    shortest = next(
         short
         for most in range(max((word for word, _ in columns), default=1), 0, -1)
         if sum(short := [min(word, most) for word, _ in columns]) <= room or most == 1
     )
-    wanted = [cell - word for word, (_, cell) in zip(words, columns, strict=True)]
-    share = min(1.0, max(0, room - sum(words)) / (sum(wanted) or 1))
-    return [word + int(more * share) for word, more in zip(words, wanted, strict=True)]
+    wanted = [cell - word for word, (_, cell) in zip(shortest, columns, strict=True)]
+    share = min(1.0, max(0, room - sum(shortest)) / (sum(wanted) or 1))
+    return [word + int(more * share) for word, more in zip(shortest, wanted, strict=True)]
 
 
 def _pages() -> dict[str, Path]:

@@ -37,11 +37,11 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
             return
     with session.store(project) as store:
         data = erased(project, store, source=source, person=person)
-    yours = (
+    reminder = (
         "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
     )
     session.answer(
-        {"command": "erase", **data}, facts([*_lines(data), *([("source", yours)] if source else [])], width=10)
+        {"command": "erase", **data}, facts([*_lines(data), *([("source", reminder)] if source else [])], width=10)
     )
 
 
@@ -51,11 +51,11 @@ _NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("r
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     from schemas.wording import counted
 
-    went = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data["records"].items())
+    records = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data["records"].items())
     files = f"deleted: {', '.join(data['files'])}; the stage that made them writes them again"
     lines = [
         ("erased", ", ".join(counted(data[key], *nouns) for key, nouns in _NOUNS.items())),
-        ("records", went),
+        ("records", records),
         ("files", files if data["files"] else "none contained any of its texts"),
         ("argilla", data["argilla"]),
     ]

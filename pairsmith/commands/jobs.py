@@ -65,9 +65,9 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
         if context.invoked_subcommand:
             return None  # the subcommand opens the workspace or shows its own help
         # `jobs --workspace DIR show ID` gives the options to the group only
-        above = context.parent.params if context.parent else {}
-        root = (workspace or above.get("workspace") or Path()).resolve()
-        database, as_json = database or above.get("database"), as_json or above.get("as_json", False)
+        group_options = context.parent.params if context.parent else {}
+        root = (workspace or group_options.get("workspace") or Path()).resolve()
+        database, as_json = database or group_options.get("database"), as_json or group_options.get("as_json", False)
         with needing("serve", "jobs need"):
             from pairsmith.serve.jobs import Jobs
             from pairsmith.serve.workspace import Workspace
@@ -99,13 +99,13 @@ def command(session: JobsSession, project: str | None, limit: int) -> None:
 
     Subcommands show, start, cancel and follow single jobs. Name a job by the first characters of its id.
     """
-    listed = session.jobs.list(project, limit)
+    jobs = session.jobs.list(project, limit)
     if session.write_json:
-        session.write_json({"jobs": [job.model_dump(mode="json", exclude={"answer"}) for job in listed]})
+        session.write_json({"jobs": [job.model_dump(mode="json", exclude={"answer"}) for job in jobs]})
         return
-    if not listed:
+    if not jobs:
         click.echo("No jobs.")
-    for job in listed:
+    for job in jobs:
         when = f"{job.created:%Y-%m-%d %H:%M}"
         click.echo(escape_controls(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
 
@@ -138,10 +138,10 @@ def start(session: JobsSession, project: str, what: str, **options: Any) -> None
     from pairsmith.serve.job import JobOptions
 
     try:
-        asked = JobOptions(**options)
+        job_options = JobOptions(**options)
     except ValidationError as error:
         raise misused(error.errors(), fix="See `pairsmith jobs start --help`.") from None
-    job = session.jobs.start(project, what, asked, getpass.getuser())
+    job = session.jobs.start(project, what, job_options, getpass.getuser())
     if not session.write_json and not session.jobs.is_served():
         click.echo("No server is running on this workspace; the job waits for one.", err=True)
     session.answer(job)
@@ -167,12 +167,12 @@ def log(session: JobsSession, job: str, follow: bool) -> None:
         return
     while True:
         # asked first, so that lines written in the meantime are not missed
-        last = not follow or session.jobs.get(job_id).has_ended
+        is_last = not follow or session.jobs.get(job_id).has_ended
         lines = session.jobs.log(job_id, begin)
         begin += len(lines)
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
-        if last:
+        if is_last:
             return
         time.sleep(_FOLLOW_EVERY_S)
 

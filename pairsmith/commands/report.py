@@ -44,8 +44,8 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
         session.answer({"command": "report", **names}, escape(f"report    {page}\nevidence  {written}"))
         return
     checked = render_evidence(evidence, page, (session.folder,))
-    more = ["..."] if len(checked.missing) > _NAMED else []
-    absent = ", ".join([*checked.missing[:_NAMED], *more])
+    ellipsis = ["..."] if len(checked.missing) > _NAMED else []
+    absent = ", ".join([*checked.missing[:_NAMED], *ellipsis])
     missing = f"; {len(checked.missing)} missing here, so not compared: {absent}" if absent else ""
     session.answer(
         {"command": "report", "report": str(page), "same": checked.same, "not_at_hand": checked.missing},

@@ -45,7 +45,7 @@ def command(
     from pairsmith.commands.stage import do, screen_of
     from pairsmith.stages.table import stage
 
-    typed = session
+    original = session
     if no_review:
         session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
     project = session.project()
@@ -54,45 +54,45 @@ def command(
         def do_and_show(name: str) -> CommandOutcome:
             outcome = do(session, stage(name), project, store, **(generating if name == "generate" else {}))
             if session.write_json is None:
-                session.show(*screen_of(typed, stage(name), outcome), "")
+                session.show(*screen_of(original, stage(name), outcome), "")
             return outcome
 
         outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)
         shown: list[RenderableType] = []
         if session.write_json is None:
-            again = typed.command("run --no-review" if no_review else "run")
-            shown = _waiting(project, outcome, typed) if outcome.waits else _ended(project, store, outcome, again)
+            again = original.command("run --no-review" if no_review else "run")
+            shown = _waiting(project, outcome, original) if outcome.waits else _ended(project, store, outcome, again)
     session.answer({"command": "run", **outcome.as_json()}, *shown)
     return WAITS if outcome.waits else 0
 
 
-def _waiting(project: Project, outcome: RunOutcome, typed: Session) -> list[RenderableType]:
+def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[RenderableType]:
     """Why the pipeline waits, where reviewers answer, and how to continue."""
     from rich.markup import escape
 
     from pairsmith.screen import facts, next_steps
     from pairsmith.stages.review import where
 
-    stops = outcome.gate in ("rejected", "exhausted", "uncertified")
-    head = "The pipeline stops and nothing is trained:" if stops else "The pipeline is waiting for reviewers:"
+    is_stopped = outcome.gate in ("rejected", "exhausted", "uncertified")
+    head = "The pipeline stops and nothing is trained:" if is_stopped else "The pipeline is waiting for reviewers:"
     heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
     if outcome.gate == "uncertified":
         return [
             heading,
             *next_steps(
-                f"`{typed.command('certify')}`, then `{typed.command('run')}`",
-                f"`{typed.command('review push --more')}` asks reviewers for more",
+                f"`{session.command('certify')}`, then `{session.command('run')}`",
+                f"`{session.command('review push --more')}` asks reviewers for more",
                 "or remove curate.select.certified: then every row that passes the automatic checks is trained on",
             ),
         ]
-    run = typed.command("run")
+    run = session.command("run")
     again = f"fix the prompt, the gates or the style, or set review.accept_at_least, then `{run}` again"
     return [
         heading,
         facts(where(project, outcome.url or "", outcome.queues or (), outcome.pages or ())),
         *next_steps(
-            again if stops else f"`{run}` when they have been reviewed",
-            f"`{typed.command('run --no-review')}` continues without review; the report will say so",
+            again if is_stopped else f"`{run}` when they have been reviewed",
+            f"`{session.command('run --no-review')}` continues without review; the report will say so",
         ),
     ]
 

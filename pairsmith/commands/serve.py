@@ -69,17 +69,17 @@ def up(
         from pairsmith.serve.workspace import Workspace
         from schemas.allocator import one_heap
     one_heap()
-    with listening(host, port) as taken:
-        settings = Settings(host, taken.getsockname()[1], no_auth, url, database_url)
+    with listening(host, port) as server_socket:
+        settings = Settings(host, server_socket.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
         workspace.mkdir(parents=True, exist_ok=True)
-        served = Workspace(workspace.resolve())
-        with served.lock():  # only briefly: the jobs hold the lock as long as they are served
-            app = create_app(served, settings)
+        served_workspace = Workspace(workspace.resolve())
+        with served_workspace.lock():  # only briefly: the jobs hold the lock as long as they are served
+            app = create_app(served_workspace, settings)
             check_owner(settings, has_owner=app.state.accounts.has_owner())
         app.state.policy.allowed()
         logs.set_up(as_json=json_logs, names=lambda: app.state.policy.key_names)
-        for line in _greeting(app.state.accounts, settings, served):
+        for line in _greeting(app.state.accounts, settings, served_workspace):
             click.echo(line, err=True)
         # Trust forwarded client addresses only from a proxy.
         proxied = settings.url is not None
@@ -101,7 +101,7 @@ def up(
         server = Server(config)
         _freeze_modules()
         with suppress(KeyboardInterrupt):  # the server has shut down cleanly and re-raises the signal
-            server.run([taken])
+            server.run([server_socket])
         if not server.started:
             raise StoreError("the service could not be started.", fix="See the messages above.")
         click.echo("stopped; jobs keep running, and the next server takes them over.", err=True)

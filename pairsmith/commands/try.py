@@ -42,7 +42,7 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
         trained = latest_adapter(project, store)
     first = Seed(kind="input", text=text or "-", source="try")
     plan = plan_evaluation(project, [first], trained, None)
-    tried: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
 
     async def ask_all() -> None:
         async with side_by_side(plan, session.say) as ask:
@@ -50,14 +50,14 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
                 seed = Seed(kind="input", text=line, source=f"try:{number}")
                 answers = await ask(seed, "sampled" if sampled else "greedy")
                 session.show(*_screen(answers))
-                tried.append({"input": line, "answers": [answer._asdict() for answer in answers]})
+                results.append({"input": line, "answers": [answer._asdict() for answer in answers]})
 
     run(ask_all())
-    if not tried:
+    if not results:
         raise NoWork("no input was given, so nothing was asked.", fix="Pass one as TEXT, or enter one input per line.")
-    if all(answer["failed"] == (REFUSED,) for one in tried for answer in one["answers"]):
+    if all(answer["failed"] == (REFUSED,) for one in results for answer in one["answers"]):
         raise NoWork("no system could process the input: see above.", fix="Use a shorter input.")
-    session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": tried})
+    session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": results})
 
 
 def _lines() -> Iterator[str]:

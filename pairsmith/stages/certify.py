@@ -89,10 +89,10 @@ def _facts(looked: Look) -> Json:
     """The certificate without its rows, and how P(good) was computed."""
     facts = asdict(looked.certificate)
     facts["rows"] = len(looked.certificate.rows)
-    facts["sets"] = [of._asdict() for of in looked.certificate.sets]
+    facts["sets"] = [part._asdict() for part in looked.certificate.sets]
     facts["share"] = looked.certificate.share and looked.certificate.share._asdict()
     facts["calibrator"] = looked.trial and looked.trial.calibrator.as_json()
-    facts["reliability"] = [of._asdict() for of in looked.reliability]
+    facts["reliability"] = [part._asdict() for part in looked.reliability]
     return facts
 
 

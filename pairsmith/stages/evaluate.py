@@ -137,9 +137,9 @@ def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str
     """What is about to be asked; nothing if the evaluation exists and is complete."""
     from train.evaluation import kept, lacking
 
-    if there := kept(measurement, folder):
-        if absent := lacking(there):
-            yield f"{counted(absent, 'answer', 'answers')} missing from this evaluation will be requested again"
+    if existing := kept(measurement, folder):
+        if missing := lacking(existing):
+            yield f"{counted(missing, 'answer', 'answers')} missing from this evaluation will be requested again"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")
@@ -147,19 +147,19 @@ def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str
     limit = settings.sampling.max_tokens
     room = f", each of at most {limit:,} tokens" if limit else ""
     watched = len(measurement.validation)
-    more = (
+    validation_note = (
         f", and {counted(watched, 'greedy answer', 'greedy answers')} of tuned to validation inputs" if watched else ""
     )
-    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{more}{room}"
+    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{validation_note}{room}"
 
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
     seeds, known = len(measurement.seeds), len(measurement.references)
     if measurement.form.has_one_right and known < seeds:
-        have = counted(seeds - known, "test input has", "test inputs have")
+        subject = counted(seeds - known, "test input has", "test inputs have")
         without = ", or remove those without one" if known else ""
         yield (
-            f"warning: {have} no reference to match: the pass rate only covers what the gates"
+            f"warning: {subject} no reference to match: the pass rate only covers what the gates"
             f"{' and evaluate.checks' if measurement.spec.evaluate.check_names else ''} check."
             f" Give each of the {seeds} one{without}."
         )
@@ -168,11 +168,11 @@ def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
 def _untested(measurement: EvaluationPlan) -> Iterator[str]:
     """Warn about labels that no test input covers."""
     tested = {*measurement.references.values()}
-    if tested and (absent := [label for label in measurement.form.labels if label not in tested]):
-        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        labels = f"{'the label' if len(absent) == 1 else 'one of the labels'} {', '.join(absent[:_SHOWN])}{more}"
-        lacking = f"no reference of a test input is {labels}"
-        yield f"warning: {lacking}: macro F1 is the mean of the other labels, and says nothing about these."
+    if tested and (untested := [label for label in measurement.form.labels if label not in tested]):
+        more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
+        labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {', '.join(untested[:_SHOWN])}{more}"
+        gap = f"no reference of a test input is {labels}"
+        yield f"warning: {gap}: macro F1 is the mean of the other labels, and says nothing about these."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:

@@ -141,11 +141,11 @@ def _copy_documents(project: Project, exported: Path, more: Sequence[str], say: 
     than the exported ones is left out: its numbers would belong to another model or other rows."""
     from pairsmith.report.evidence_file import read_evidence
 
-    there = [name for name in (SPEC_NAME, REPORT, EVIDENCE, *more) if (project.folder / name).is_file()]
-    for name in there:
+    names = [name for name in (SPEC_NAME, REPORT, EVIDENCE, *more) if (project.folder / name).is_file()]
+    for name in names:
         shutil.copy2(project.folder / name, exported / name)
     try:
-        if EVIDENCE in there:
+        if EVIDENCE in names:
             read_evidence(exported / EVIDENCE)
     except InputError as error:
         other = Path(error.where or EVIDENCE).relative_to(exported)
@@ -155,8 +155,8 @@ def _copy_documents(project: Project, exported: Path, more: Sequence[str], say: 
         )
         for name in (REPORT, EVIDENCE):
             (exported / name).unlink(missing_ok=True)
-        there = [name for name in there if name not in (REPORT, EVIDENCE)]
-    return there
+        names = [name for name in names if name not in (REPORT, EVIDENCE)]
+    return names
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:

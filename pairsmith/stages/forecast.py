@@ -94,8 +94,8 @@ def forecast(
     forward = generate.forward.model_copy(update={"candidates": None})
     backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
-    whole = project.spec.model_copy(update={"generate": generate})
-    piloted = replace(project, spec=whole)
+    unlimited_spec = project.spec.model_copy(update={"generate": generate})
+    piloted = replace(project, spec=unlimited_spec)
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say)
@@ -107,17 +107,17 @@ def forecast(
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
             raise nothing_to_generate("forecast")
-        result, counted = GenerateResult(), Recording(GenerateOutcome())
+        result, recorded = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
         asking = AskPlan(piloted, store, asked, audience, first=_asked_first(directions))
         try:
-            run(ask(asking, pilot, counted, result))
+            run(ask(asking, pilot, recorded, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
                 counts=result.counts,
                 reasons=dict(result.reasons),
-                **{name: getattr(counted.outcome, name) for name in shared},
+                **{name: getattr(recorded.outcome, name) for name in shared},
             )
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it continues, and asks for nothing twice.")
@@ -150,8 +150,8 @@ def nothing_to_generate(left_out: str) -> NoWork:
 
 def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
     takes = WAYS[way].takes
-    there = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
-    return _Direction(way, teacher, there, there[:pilot])
+    matching = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
+    return _Direction(way, teacher, matching, matching[:pilot])
 
 
 def _asked_first(directions: Sequence[_Direction]) -> list[Seed]:
@@ -243,11 +243,11 @@ def _evaluation(
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
-    more = 1 + max(0, spec.evaluate.samples - n)
+    answers = 1 + max(0, spec.evaluate.samples - n)
     requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
-    share = [_scaled(one, more / n, requests, prices) for one in costs]
-    measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
+    share = [_scaled(one, answers / n, requests, prices) for one in costs]
+    measured = costs_of(forward.teacher, share, asked, limit, answers, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
@@ -294,13 +294,13 @@ def costs_of(
     ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
-    cold = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
+    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in costs]
-        whole = None if None in values else summed_up(values[cold:], others, ceilings[name])
-        beside = sum(values[:cold]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
-        return None if whole is None else Range(*(end + beside for end in whole))
+        whole = None if None in values else summed_up(values[skipped:], others, ceilings[name])
+        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
+        return None if whole is None else Range(*(end + extra for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
     seconds = measured.pop("seconds")

@@ -83,10 +83,12 @@ async def _ask(
             try:
                 for way, ledger in ledgers.items():
                     generator = WAYS[way].of(project, ledger, redaction)
-                    if not (there := [seed for seed in seeds if seed.kind in generator.takes]):
+                    if not (matching := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)
-                    chosen = sorted(there, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[:most]
+                    chosen = sorted(matching, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[
+                        :most
+                    ]
                     answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
@@ -94,7 +96,7 @@ async def _ask(
                         texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
                         rows.append({"direction": way, "seed": seed.text, **texts})
                         audience.progress("preview", {"done": len(rows)})
-                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in there]
+                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in matching]
                     left_samples += sum(left)
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
@@ -160,11 +162,11 @@ def _outputs(store: Store, fingerprint: str | None, generator: Forward | Backwar
     """The outputs that the pool of the last run holds for each seed, in order of their samples."""
     slots = [] if fingerprint is None else [slot for slot in store.candidates(fingerprint) if slot.pair_id]
     pairs = {pair.id: pair for pair in store.pairs([slot.pair_id for slot in slots if slot.pair_id])}
-    held: dict[str, list[str]] = {}
+    outputs: dict[str, list[str]] = {}
     for slot in sorted(slots, key=lambda slot: slot.sample):
         pair = pairs[slot.pair_id or ""]
-        held.setdefault(slot.seed_id, []).append(pair.output if generator.name == "forward" else pair.input)
-    return held
+        outputs.setdefault(slot.seed_id, []).append(pair.output if generator.name == "forward" else pair.input)
+    return outputs
 
 
 def _remaining_cost(
@@ -195,8 +197,8 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     from schemas.money import dollars
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
-    ran = any(row["old"] for row in outcome.rows)
-    for title, ratio in (("seed", 2), *([("last run", 4)] if ran else []), ("now", 4)):
+    has_earlier = any(row["old"] for row in outcome.rows)
+    for title, ratio in (("seed", 2), *([("last run", 4)] if has_earlier else []), ("now", 4)):
         table.add_column(title, ratio=ratio, overflow="fold")
     for row in outcome.rows:
         for nth in range(max(len(row["old"]), len(row["new"]))):
@@ -204,14 +206,14 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
             second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
             if why := dict(enumerate(row.get("rejected", ()))).get(nth):
                 second += f"\n✗ rejected: {Reason(why['code'], why['reason'])}"
-            table.add_row(*map(Text, ("" if nth else _shortened(row["seed"]), *(old if ran else []), second)))
+            table.add_row(*map(Text, ("" if nth else _shortened(row["seed"]), *(old if has_earlier else []), second)))
     left = "nothing: every answer is in the store"
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
         left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
         few = "cost unknown" if outcome.usd is None else "preview more seeds to estimate the cost: --seeds 5"
         left += f", {between(outcome.left_usd, dollars, few)}"
-    other = "prompt or settings differ from the last run" if ran else "no run has asked about these seeds yet"
+    other = "prompt or settings differ from the last run" if has_earlier else "no run has asked about these seeds yet"
     same = "prompt and settings are the same as in the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]

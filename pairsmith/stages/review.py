@@ -232,8 +232,8 @@ def waits(status: ReviewStatus) -> str:
             f"reviewers reject this dataset: they accept {rate} of the rows to train on, not {percent(gate.at_least)}"
         )
     if gate.state == "exhausted":
-        of = f"reviewers accept {rate} of the rows to train on" if rate else "too few of them are decided"
-        return f"every available row has been sent, but {of}: it remains open whether {percent(gate.at_least)} are good"
+        rate_note = f"reviewers accept {rate} of the rows to train on" if rate else "too few of them are decided"
+        return f"every available row has been sent, but {rate_note}: whether {percent(gate.at_least)} are good is open"
     missing = f"about {gate.missing:,} more labels are needed" if gate.missing else gate.out_of_reach
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
@@ -253,7 +253,7 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
     """The same for a review status as JSON, from this version or an older one."""
     status = from_facts(facts)
     lines = []
-    for name, key, of in (
+    for name, key, meaning in (
         ("to train", "trained_acceptance_rate", "of the rows that pass the automatic checks are accepted unchanged"),
         ("people", "acceptance_rate", "of the rows that pass the gates are accepted unchanged"),
         ("missed", "missed_acceptance_rate", "of the rows that the checks rejected are accepted by reviewers"),
@@ -261,7 +261,7 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
         if (rate := status.get(key)) and not (key == "acceptance_rate" and same_rows(status)):
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
             rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
-            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}, {rows}"))
+            lines.append((name, f"{rate['value']:.1%} ({interval}) {meaning}, {rows}"))
     if older := older_choice(status):
         lines.append(("", older))
     if aside := status.get("set_aside"):

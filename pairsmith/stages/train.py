@@ -83,9 +83,9 @@ def _ended(result: TrainResult) -> Interrupted:
     """The error for a training that the user stopped: what is kept of it, and how to resume it."""
     from train.results import no_gain
 
-    kept, after = result.kept_step or result.steps, result.kept_loss
-    loss = "" if after is None else f", validation loss {after:.2f}"
-    gain = no_gain(result.validation[0].loss if result.validation else None, after)
+    kept, kept_loss = result.kept_step or result.steps, result.kept_loss
+    loss = "" if kept_loss is None else f", validation loss {kept_loss:.2f}"
+    gain = no_gain(result.validation[0].loss if result.validation else None, kept_loss)
     return Interrupted(
         f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step "
         f"{kept}{loss}) "
@@ -160,10 +160,10 @@ def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
         origin = pair.origin.generator if pair.origin.by == "generated" else pair.origin.by
         for name in (f"{origin} rows", f"rows from {sources.get(pair.seed_id, 'elsewhere')}"):
             slices.setdefault(name, []).append(pair.id)
-    different: dict[frozenset[str], str] = {}
+    by_rows: dict[frozenset[str], str] = {}
     for name, ids in slices.items():
-        different.setdefault(frozenset(ids), name)
-    return {name: slices[name] for name in different.values()}
+        by_rows.setdefault(frozenset(ids), name)
+    return {name: slices[name] for name in by_rows.values()}
 
 
 def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:

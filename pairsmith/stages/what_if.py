@@ -47,10 +47,10 @@ def what_if(
 
     async def both() -> WhatIf:
         pools = []
-        for of in (project, other):
+        for candidate in (project, other):
             async with AsyncExitStack() as opened:
-                asked = await open_asked(of, store, opened, say)
-                pools.append(await judge_without_asking(of, store, fingerprints, asked, progress))
+                asked = await open_asked(candidate, store, opened, say)
+                pools.append(await judge_without_asking(candidate, store, fingerprints, asked, progress))
         return compare(*pools)
 
     comparison = run(both())
@@ -80,5 +80,8 @@ def as_json(comparison: WhatIf, overrides: Sequence[str]) -> Json:
         "what_if": list(overrides),
         "before": {**before.model_dump(), "reasons": comparison.reasons_before, "splits": comparison.splits_before},
         "after": {**after.model_dump(), "reasons": comparison.reasons_after, "splits": comparison.splits_after},
-        "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in comparison.moves],
+        "moves": [
+            {**move._asdict(), "examples": [example._asdict() for example in move.examples]}
+            for move in comparison.moves
+        ],
     }
