@@ -164,7 +164,7 @@ max_usd_option = click.option(
     "--max-usd",
     type=FiniteNumber(min=0, min_open=True),
     metavar="USD",
-    help="Stop cleanly before this command has spent more than this on teachers.",
+    help="Stop cleanly before this command spends more than this on teachers.",
 )
 
 

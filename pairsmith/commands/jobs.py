@@ -122,7 +122,7 @@ def show(session: JobsSession, job: str) -> None:
 @click.argument("project")
 @click.argument("what")
 @click.option(
-    "--max-usd", "cap_usd", type=float, metavar="USD", help="Stop cleanly before the job has spent more than this."
+    "--max-usd", "cap_usd", type=float, metavar="USD", help="Stop cleanly before the job spends more than this."
 )
 @click.option("--retry-failed", is_flag=True, help="Ask again for rows that got no usable answer.")
 @click.option("--no-review", is_flag=True, help="Continue without human review.")
