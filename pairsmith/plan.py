@@ -148,16 +148,16 @@ def cause(stage: str, project: Project, store: Store) -> str:
     none."""
     receipts = store.receipts()
     last = last_good(receipts, stage)
-    return _what_changed(stage, project, store, receipts, last, stdin=False, ignored=()) if last else ""
+    return _what_changed(stage, project, store, receipts, last, stdin=False, omit=()) if last else ""
 
 
-def why_not(stage: str, project: Project, store: Store, ignored: Keys) -> str:
-    """Why a stage is not done, ignoring settings whose keys start with one of `ignored`; empty if it is done."""
-    return _why_not(stage, project, store, store.receipts(), stdin=False, ignored=ignored)
+def why_not(stage: str, project: Project, store: Store, omit: Keys) -> str:
+    """Why a stage is not done, ignoring settings whose keys start with one of `omit`; empty if it is done."""
+    return _why_not(stage, project, store, store.receipts(), stdin=False, omit=omit)
 
 
 def _why_not(
-    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, ignored: Keys = ()
+    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, omit: Keys = ()
 ) -> str:
     """Why a stage is not done; empty if it is done."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
@@ -165,7 +165,7 @@ def _why_not(
         return "not run yet"
     if not receipt.ok:
         return UNCERTIFIED if receipt.reasons.get("uncertified") and not receipt.counts.accepted else "did not finish"
-    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, ignored=ignored):
+    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, omit=omit):
         return changed
     outcome = StageOutcome.of(receipt)
     if outcome.source != _source_id(stage, receipts):
@@ -202,21 +202,14 @@ def _still_missing(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
 
 
 def _what_changed(
-    stage: str,
-    project: Project,
-    store: Store,
-    receipts: Sequence[Receipt],
-    last: Receipt,
-    *,
-    stdin: bool,
-    ignored: Keys,
+    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], last: Receipt, *, stdin: bool, omit: Keys
 ) -> str:
     outcome = StageOutcome.of(last)
     if outcome.shaped_by is None:
         return legacy_receipts.why_not(stage, last, project, store)
     now = _input_table(stage, project, receipts, stdin=stdin)
     then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
-    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(ignored)]
+    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(omit)]
     if not changed:
         return ""
     for text in project.overrides:

@@ -74,11 +74,7 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
         return [screen.facts([("review", f"{name}: {facts['why']}")])]
     status = facts["review"]
     if not status["sampled"]:
-        return [
-            screen.facts(
-                [("review", (f"{name}: no rows have been sampled yet; `pairsmith review push` draws the first ones"))]
-            )
-        ]
+        return [screen.facts([("review", f"{name}: no rows are sampled yet; `pairsmith review push` draws them")])]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     head = (
         f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"

@@ -130,8 +130,8 @@ def show(session: JobsSession, job: str) -> None:
 def start(session: JobsSession, project: str, what: str, **options: Any) -> None:
     """Queue a job for PROJECT.
 
-    WHAT is run, generate, curate, review-push, review-pull, certify, train, train-reward, evaluate, export, preview or
-    forecast. The job starts as soon as a server is running and its limits allow it.
+    WHAT is run, generate, curate, review-push, review-pull, certify, train, train-reward, evaluate, export,
+    preview or forecast. The job starts as soon as a server is running and its limits allow it.
     """
     from pydantic import ValidationError
 

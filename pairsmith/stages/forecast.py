@@ -155,9 +155,8 @@ def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], 
 
 
 def _asked_first(directions: Sequence[_Direction]) -> list[Seed]:
-    """The seeds that are asked before the others of a pilot. In a full run nearly all requests find the prompt in the
-    provider's cache, but requests sent at the same time do not. Batches are excluded: a batch of one seed would take a
-    day."""
+    """The seeds that a pilot asks about first, so that later requests find the prompt in the provider's cache, as
+    nearly all of a full run do. Batches are excluded: a batch of one seed would take a day."""
     return [direction.pilot[0] for direction in directions if not direction.teacher.batch]
 
 
@@ -234,9 +233,8 @@ def _generation(
 def _evaluation(
     project: Project, directions: Sequence[_Direction], costs: Sequence[SeedCost], all_seeds: Sequence[Seed]
 ) -> Json | None:
-    """The line of the teacher in the evaluation: for every test input its sampled answers, of which those bought by the
-    generation are reused, and one greedy answer. None if another teacher is evaluated, because the pilot did not ask
-    it."""
+    """The line of the teacher in the evaluation: a greedy answer to each test input, and sampled ones as far as
+    generation has not bought them. None if another teacher is evaluated, which the pilot did not ask."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
     asked = most_test_inputs(all_seeds, spec)
@@ -279,11 +277,9 @@ def costs_of(
     """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
     Each of the `answers` about a seed has at most `limit` tokens. Without a limit, some are assumed to have `ENDLESS`
-    tokens on top of the longest ones. Their number is between one (if answers are independent) and all (if it depends
-    on the seed); the geometric mean of the two is used.
-
-    If the first seed, which was asked alone, found no prompt in the cache and the others did, it is not used to predict
-    them.
+    tokens on top of the longest. Their number is between one (if answers are independent) and all (if it depends on the
+    seed); the geometric mean is used. If the first seed, asked alone, found no prompt in the cache and others did, it
+    predicts nothing.
     """
     prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
     largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
@@ -313,11 +309,8 @@ async def _pilot(
     project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]
 ) -> tuple[Pilot, Mapping[str, int]]:
     """The rows of the pilot after gates, contamination and best of n, which of them repeat each other, and why the
-    others were rejected. Candidates of one seed that are near-duplicates count as one row: repeated answers to one seed
-    predict nothing about other seeds.
-
-    No scorer runs: the first candidates that pass stand for the best. Reviews are ignored.
-    """
+    others were rejected. Near-duplicate candidates of one seed count as one row: they predict nothing about other
+    seeds. No scorer runs: the first candidates that pass stand for the best. Reviews are ignored."""
     spec, ids = project.spec, {seed.id for seed in direction.pilot}
     fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
     n = spec.generate.directions[direction.way].samples
