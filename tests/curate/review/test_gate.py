@@ -63,7 +63,7 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
     facts = as_json(status)
     screen = " / ".join(text for _, text in rejection(facts))
     example = facts["objections"][0]["examples"][0]
-    for part in ("invented: ", " rows, such as ", example["pair_id"][:12], example["input"], example["output"]):
+    for part in ("invented: ", " rows, for example ", example["pair_id"][:12], example["input"], example["output"]):
         assert part in screen
     assert any("People reject this set" in line for line in in_words(facts))
 
