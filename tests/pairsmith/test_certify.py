@@ -59,7 +59,7 @@ def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
 def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
     """From no certificate, with what would change it, to one whose rows are named and good; its numbers add up; status
     and export tell it."""
-    with pytest.raises(NoWork, match="nobody has answered") as before:
+    with pytest.raises(NoWork, match="no row has been reviewed") as before:
         _certify(folder)
     assert before.value.fix == "`pairsmith review push` sends rows to reviewers."
     answer(folder)
@@ -123,7 +123,7 @@ def test_rows_that_wait_for_people_are_not_sent_again_but_pulled(folder: Path) -
     with Store.open(Store.url_for(project)) as store:
         (first, *_) = store.pairs()
         store.write(Sampled(pair_id=first.id, reason="fit", sampling_probability=1, dataset="queue"))
-    with pytest.raises(NoWork, match="nobody has answered") as waiting:
+    with pytest.raises(NoWork, match="no row has been reviewed") as waiting:
         _certify(folder)
     assert "`pairsmith review pull`" in (waiting.value.fix or "")
 

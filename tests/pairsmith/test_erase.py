@@ -253,7 +253,7 @@ def test_what_was_erased_is_told_of_the_stage_that_read_it(folder: Path) -> None
     assert generated() == ("generate", True, "")
     _erase(folder, source="theirs.jsonl:2")
     assert generated().done
-    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads anew")
+    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads again")
     pairsmith.Project(folder).generate()
     assert generated() == ("generate", True, "")
 

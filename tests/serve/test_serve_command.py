@@ -64,7 +64,7 @@ def test_a_folder_that_is_shut_is_a_sentence(capsys: pytest.CaptureFixture[str])
     assert start(["serve", "/sys/kernel/pairsmith", "--no-auth", "--port", "0"]) == 6
     printed = capsys.readouterr().err
     assert printed.startswith("error: /sys/kernel/pairsmith: it cannot be used (")
-    assert "read and write there" in printed
+    assert "read and write access there" in printed
     assert "Traceback" not in printed
 
 
