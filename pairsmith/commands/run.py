@@ -114,7 +114,7 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
         if outcome.until in ("train", "evaluate") and not rows:
             none = "there are no rows to train on: `pairsmith rows` shows the state of each"
             return [facts(closing), *next_steps(none)]
-        return [facts(closing), *next_steps(f"`{again}`: {outcome.until} comes next")]
+        return [facts(closing), *next_steps(f"`{again}`: {outcome.until} is next")]
     measured = last_good(store.receipts("evaluate"), "evaluate")
     assert measured is not None, "the run is done"
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

@@ -84,7 +84,7 @@ def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
         gone.train()
     warnings = [line for line in lines if line.startswith("warning: ")]
     assert len(warnings) == 2
-    assert all("cannot determine " in line and "gone" in line for line in warnings)
+    assert all("cannot determine whether" in line and "gone" in line for line in warnings)
 
 
 def _curated(folder: Path) -> None:

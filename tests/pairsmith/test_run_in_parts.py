@@ -51,7 +51,7 @@ def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Calla
         test = ("--set", "split.test=0.96", "--set", "split.validation=0.03")
         done = project.run("run", "--no-review", "--until", "train", *test)
     assert "train is next" not in done.stdout
-    assert "there is no row to train on" in done.stdout + done.stderr
+    assert "there are no rows to train on" in done.stdout + done.stderr
 
 
 def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
