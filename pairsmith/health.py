@@ -300,7 +300,7 @@ def _review(project: Project, *, ask: bool) -> Check:
     `ask`."""
     spec = project.spec.review
     if not spec.enabled:
-        return Check("review", "ok", "off: no reviewers are asked, and the dataset card says so")
+        return Check("review", "ok", "switched off: no reviewers are asked, and the dataset card says so")
     without = "Or continue without review: pairsmith run --no-review"
     missing = _versions(requirements()["review"])[1]
     if missing:
