@@ -1,4 +1,4 @@
-"""The face of pairsmith: one command line, and `Project` for Python. It holds no logic of the layers below."""
+"""The top layer of pairsmith: the command line, and `Project` for Python. The logic is in the layers below."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Project", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Project`, imported when it is first used. Threads wait as those of the commands do."""
+    """Import `Project` on first use. Threads are set up to wait as in the commands."""
     if name != "Project":
         raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
     run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()

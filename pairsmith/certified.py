@@ -1,4 +1,4 @@
-"""Whether the last certificate still holds: it is bound to the rows and to what scores them, and to nothing behind."""
+"""Whether the last certificate still holds. It is bound to the rows and to what scores them, not to later stages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from schemas.records import Json
 from schemas.store import Store
 from schemas.store.latest import last_good, last_judged
 
-# Reasons for a stage to be done again that change no row and no score, and settings of what comes behind them.
-_HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "somebody has certified since", " is gone", plan.UNCERTIFIED)
-_BEHIND = ("split.", "task.name", *(f"curate.select.{name}" for name in ("certified", "rows", "spread")))
+# Reasons to run a stage again that change no row and no score, and settings that only affect later steps.
+_HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "a certification has run since", " is missing", plan.UNCERTIFIED)
+_LATER_SETTINGS = ("split.", "task.name", *(f"curate.select.{name}" for name in ("certified", "rows", "spread")))
 
 
 def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
-    """The last look: its `words`, whether its certificate `holds` for the rows as they are, and `why` not. None before
-    the first."""
+    """The last run of `certify`: its `words`, whether its certificate `holds` for the present rows, and `why` not. None
+    if it never ran."""
     looked = last_good(store.receipts("certify"), "certify")
     if looked is None:
         return None
@@ -36,10 +36,10 @@ def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage]
 
 def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Sequence[plan.PlannedStage]) -> str:
     if outcome.artifact_id and not (project.folder / CERTIFICATE).is_file():
-        return f"{CERTIFICATE} is gone"
+        return f"{CERTIFICATE} is missing"
     for step in steps:
         if step.stage in ("generate", "curate") and not step.done and not step.why.endswith(_HARMLESS):
-            why = plan.why_not(step.stage, project, store, _BEHIND)
+            why = plan.why_not(step.stage, project, store, _LATER_SETTINGS)
             if why and not why.endswith(_HARMLESS):
                 return f"{step.stage}: {why}"
     curated = last_judged(store.receipts("curate"))
@@ -51,11 +51,11 @@ def _why_not(project: Project, store: Store, outcome: CertifyOutcome, steps: Seq
 
 
 def in_lines(state: Json | None) -> list[tuple[str, str]]:
-    """The same for a person."""
+    """The same as lines for the terminal."""
     if state is None:
         return []
     if state["id"] and not state["holds"]:
-        return [("certified", f"no longer: {state['why']}. `pairsmith certify` looks again")]
+        return [("certified", f"no longer: {state['why']}. `pairsmith certify` checks again")]
     count = state["answers_since"]
-    since = f" ({count:,} answers since)" if count > 0 else f" ({-count:,} answers were erased since)" if count else ""
+    since = f" ({count:,} reviews since)" if count > 0 else f" ({-count:,} reviews were erased since)" if count else ""
     return [("certified", f"{state['words']}{since}")]

@@ -1,4 +1,5 @@
-"""Erasing a source or a person from a project: its store, the files that pairsmith made, and the rows in Argilla."""
+"""Erases a source or a reviewer from a project: from its store, from the files that pairsmith wrote, and from
+Argilla."""
 
 from __future__ import annotations
 
@@ -15,24 +16,25 @@ from schemas.store.erase import LEAST, Traces, erase, holds, left_in, of_person,
 from schemas.store.opening import sqlite_path
 from schemas.wording import counted
 
-# What pairsmith wrote and can write again. A tuned model is not: it is named, and stays.
-_MADE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
+# Files that pairsmith wrote and can write again. A tuned model is not among them: it is reported, and kept.
+_REWRITABLE = ("dataset", "evaluations", "receipts", "report.html", "evidence.json")
 
 
 def erased(project: Project, store: Store, *, source: str | None = None, person: str | None = None) -> Json:
-    """Erase what was read from `source`, or what a `person` said, and say what went, what is left and which models
-    learned from it. Raises UsageError where there is nothing of that name."""
+    """Erase what was read from `source`, or the reviews of `person`, and report what was removed, what is left, and
+    which models learned from it. Raises UsageError if nothing matches."""
     if (source is None) == (person is None):
-        raise UsageError("erase needs either --source or --person.", fix="Name one of them.")
+        raise UsageError("erase needs either --source or --person.", fix="Pass one of them.")
     traces = of_source(store, source) if source is not None else of_person(store, str(person))
     if not traces.seeds and not traces.reviews:
-        raise _nothing(store, source, person)
+        raise _no_match(store, source, person)
     texts = traces.searched
     models = _models(store, traces)
     exports = _exports(project, store)
-    argilla = _from_argilla(project, store, traces, source)
-    files = _without_files(project, store, traces.quoted, exports)
-    records = erase(store, traces)  # last: until then it says what is to go, to who was cut off
+    argilla = _erase_in_argilla(project, store, traces, source)
+    files = _delete_files(project, store, traces.quoted, exports)
+    # last: until then the store still shows what must be removed, in case this is interrupted
+    records = erase(store, traces)
     left = [
         path.relative_to(project.folder).as_posix()
         for path in sorted(project.folder.rglob("*"))
@@ -53,29 +55,31 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     }
 
 
-def _nothing(store: Store, source: str | None, person: str | None) -> UsageError:
+def _no_match(store: Store, source: str | None, person: str | None) -> UsageError:
     if source is not None:
         files = ", ".join(sorted({seed.file for seed in store.seeds(active=False)})) or "none"
         return UsageError(f"no seed was read from '{source}'.", fix=f"Sources in the store: {files}.")
     who = {review.who for reviews in store.reviews().values() for review in reviews}
     people = ", ".join(sorted(who)) or "none"
-    return UsageError(f"nobody called '{person}' has answered.", fix=f"People in the store: {people}.")
+    return UsageError(f"there are no reviews by '{person}'.", fix=f"Reviewers in the store: {people}.")
 
 
 def _models(store: Store, traces: Traces) -> list[Json]:
-    """Adapters and reward models that learned from a row of it, and whatever was made of these."""
-    every = {artifact.id: artifact for artifact in store.artifacts()}
-    touched = {id_ for id_, of in every.items() if {pair_id for pair_id, _ in of.members} & traces.pairs}
-    if traces.seeds:  # a reward model is fitted on good texts among the seeds, and its artifact names none
-        touched |= {id_ for id_, of in every.items() if of.kind == "reward_model"}
-    while more := {id_ for id_, of in every.items() if set(of.parents) & touched} - touched:
-        touched |= more
-    models = [of for id_, of in every.items() if id_ in touched and of.kind in ("adapter", "reward_model")]
-    return [{"kind": of.kind, "id": of.id, "path": of.path} for of in models]
+    """Adapters and reward models that learned from an affected row, and everything derived from them."""
+    by_id = {each.id: each for each in store.artifacts()}
+    affected = {id_ for id_, artifact in by_id.items() if {pair_id for pair_id, _ in artifact.members} & traces.pairs}
+    if traces.seeds:  # a reward model is trained on good texts among the seeds, and its artifact lists no members
+        affected |= {id_ for id_, artifact in by_id.items() if artifact.kind == "reward_model"}
+    while more := {id_ for id_, artifact in by_id.items() if set(artifact.parents) & affected} - affected:
+        affected |= more
+    models = [
+        artifact for id_, artifact in by_id.items() if id_ in affected and artifact.kind in ("adapter", "reward_model")
+    ]
+    return [{"kind": artifact.kind, "id": artifact.id, "path": artifact.path} for artifact in models]
 
 
 def _exports(project: Project, store: Store) -> list[str]:
-    """The folders that an export was written to and that hold one still: their names in the project, or whole paths."""
+    """The folders that still hold an export: relative to the project if they are inside it, else absolute paths."""
     files = [file for receipt in store.receipts("export") for file in ExportOutcome.of(receipt).written.values()]
     folders = {folder for file in files for folder in Path(file).parents if (folder / MARK).is_file()}
     base = project.folder.resolve()
@@ -83,31 +87,31 @@ def _exports(project: Project, store: Store) -> list[str]:
     return sorted(str(one.relative_to(base) if one.is_relative_to(base) else one) for one in every)
 
 
-def _without_files(project: Project, store: Store, texts: list[str], exports: list[str]) -> list[str]:
-    """Delete what pairsmith made that holds one of the texts, `exports` among it, and the copies of the store from
-    before an upgrade."""
-    gone = []
-    if (project.folder / CERTIFICATE).is_file():  # it is about other rows now
+def _delete_files(project: Project, store: Store, texts: list[str], exports: list[str]) -> list[str]:
+    """Delete the files written by pairsmith, including `exports`, that contain one of the texts, and the copies of the
+    store made before upgrades. Returns their names."""
+    deleted = []
+    if (project.folder / CERTIFICATE).is_file():  # it certifies rows that are changing
         (project.folder / CERTIFICATE).unlink()
-        gone.append(CERTIFICATE)
-    for name in (*_MADE, *exports):
+        deleted.append(CERTIFICATE)
+    for name in (*_REWRITABLE, *exports):
         path = project.folder / name
         if path.is_file() and holds(path, texts):
             path.unlink()
-            gone.append(name)
+            deleted.append(name)
         elif path.is_dir() and any(holds(file, texts) for file in path.rglob("*")):
-            if name == "receipts":  # each stands for itself, and the store has them too
+            if name == "receipts":  # receipts are independent of each other, and the store has them too
                 for file in path.glob("*.json"):
                     if holds(file, texts):
                         file.unlink()
             else:
                 shutil.rmtree(path)
-            gone.append(f"{name}/")
+            deleted.append(f"{name}/")
     if (kept := sqlite_path(store.url)) is not None:
         for copy in kept.parent.glob(f"{kept.name}.before-*"):
             copy.unlink()
-            gone.append(copy.name)
-    return gone
+            deleted.append(copy.name)
+    return deleted
 
 
 def _is_store(path: Path, store: Store) -> bool:
@@ -115,10 +119,10 @@ def _is_store(path: Path, store: Store) -> bool:
     return file is not None and path.resolve().name.startswith(file.name) and path.resolve().parent == file.parent
 
 
-def _from_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:
-    """Delete the rows, or the person's answers, from the queues of the project; what was done, in words."""
+def _erase_in_argilla(project: Project, store: Store, traces: Traces, source: str | None) -> str:
+    """Delete the rows, or the reviews of the person, from the project's queues. Returns what was done, as text."""
     if not store.sampled():
-        return "no row was ever sent there"
+        return "no rows were ever sent there"
     from curate.argilla.erasing import erase_answers, erase_rows
     from curate.argilla.push import project_id, queue_names, workspace_of
     from pairsmith.stages.review import argilla
@@ -129,7 +133,7 @@ def _from_argilla(project: Project, store: Store, traces: Traces, source: str | 
             queues = connected.queues(project_id(store.sampled()), queue_names(project, store.sampled()))
             if source is not None:
                 return f"{counted(erase_rows(connected, queues, traces.pairs), 'row', 'rows')} deleted there"
-            answers = counted(erase_answers(connected, queues, traces.names), "answer", "answers")
-            return f"{answers} deleted there; the account is yours to delete, on the page of Argilla"
-    except PairsmithError as away:
-        return f"not reached, so what is there is there still, and the next pull brings it back: {away.what}"
+            reviews = counted(erase_answers(connected, queues, traces.names), "review", "reviews")
+            return f"{reviews} deleted there; delete the account yourself, in Argilla"
+    except PairsmithError as error:
+        return f"not reached, so its data are still there and the next pull brings them back: {error.what}"

@@ -1,7 +1,7 @@
-"""The tuned model in an export: the adapter, for QLoRA the merged model, and GGUFs with an Ollama Modelfile.
+"""The tuned model in an export: the adapter, the merged model for QLoRA, and GGUFs with an Ollama Modelfile.
 
-What was measured is what is written: the card tells the pass rates, and every GGUF is asked what the measured model
-was.
+The exported model is the evaluated one: the model card states the pass rates, and every GGUF is asked the same inputs
+as the evaluated model.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ GGUF = ("f16", "q8_0", "q4_k_m")
 
 
 class ExportedModel(NamedTuple):
-    """What was written, name -> path in the export, and of each GGUF how it answers."""
+    """What was written (name -> path in the export), and how each GGUF answers."""
 
     written: dict[str, str]
-    checked: dict[str, str]
+    comparisons: dict[str, str]
 
 
 class _Tuned(NamedTuple):
-    """The model that is exported, and its evaluation (None: it was not measured)."""
+    """The model to export, and its evaluation (None if it was not evaluated)."""
 
     project: Project
     store: Store
@@ -43,16 +43,18 @@ class _Tuned(NamedTuple):
 
     @property
     def sampling(self) -> Sampling:
-        """The decoding that it was measured with, or else would be."""
+        """The decoding it was evaluated with, or would be."""
         return self.evaluation.sampling if self.evaluation else self.project.spec.evaluate.sampling
 
 
 def write(
     project: Project, store: Store, artifact: Artifact, out: Path, gguf: Sequence[str], say: Say
 ) -> ExportedModel:
-    """Write the adapter of `artifact` into the folder `out`. Raises NoWork where it is gone, MissingDependency for a
-    kind of GGUF that cannot be written here, before anything is written, and InputError for weights that are not those
-    that were trained."""
+    """Write the adapter of `artifact` into the folder `out`.
+
+    Raises NoWork if the adapter is missing, MissingDependency, before anything is written, for a kind of GGUF that
+    cannot be written here, and InputError for weights that are not those that were trained.
+    """
     from train.base_model import base_of
     from train.gguf import refuse_missing
     from train.merge import merged_folder
@@ -61,7 +63,7 @@ def write(
     source = project.folder / artifact.path
     trained = read_result(source)
     if trained is None:
-        raise NoWork("the adapter is gone.", where=str(source), fix="`pairsmith run` makes it again.")
+        raise NoWork("the adapter is missing.", where=str(source), fix="`pairsmith run` creates it again.")
     refuse_changed(trained)
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
@@ -86,8 +88,8 @@ def write(
             model = Path(scratch) / project.spec.task.name
             write_merged(base, trained.settings, source, model)
         files = _ggufs(tuned, model, out / "gguf", gguf, say)
-    checked = {kind: _checked(tuned, file, say) for kind, file in files.items()}
-    return ExportedModel(written | {kind: f"gguf/{file.name}" for kind, file in files.items()}, checked)
+    comparisons = {kind: _compare_answers(tuned, file, say) for kind, file in files.items()}
+    return ExportedModel(written | {kind: f"gguf/{file.name}" for kind, file in files.items()}, comparisons)
 
 
 def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluation | None:
@@ -101,20 +103,22 @@ def _evaluation(project: Project, store: Store, trained: TrainResult) -> Evaluat
     return None
 
 
-def _describe(folder: Path, of: _Tuned, place: str) -> None:
-    """The card with what was measured, and the generation config with the decoding that it was measured with."""
+def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
+    """Write the model card with the results, and the generation config with the decoding of the evaluation."""
     from pairsmith.stages.evaluate import systems
     from train.model_card import model_card
     from train.ways_to_run import write_generation_config
 
-    rates, notes = (systems(of.evaluation), _notes(of.project, of.evaluation)) if of.evaluation else (None, [])
-    card = model_card(of.trained, rates, place, notes)
+    rates, notes = (
+        (systems(tuned.evaluation), _notes(tuned.project, tuned.evaluation)) if tuned.evaluation else (None, [])
+    )
+    card = model_card(tuned.trained, rates, place, notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    write_generation_config(folder, of.sampling)
+    write_generation_config(folder, tuned.sampling)
 
 
 def _notes(project: Project, evaluation: Evaluation) -> list[str]:
-    """The decodings of the systems, and the verdict with its reasons."""
+    """How each system was decoded, and the verdict with its reasons."""
     from train.results_table import decoding_lines
     from train.verdict import in_words, verdict
 
@@ -122,33 +126,34 @@ def _notes(project: Project, evaluation: Evaluation) -> list[str]:
     return [*decoding_lines(evaluation), in_words(concluded)[0], *concluded.because]
 
 
-def _ggufs(of: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
-    """Write every kind, and a Modelfile for the smallest, which is the last in the order of `GGUF`."""
+def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: Say) -> dict[str, Path]:
+    """Write every kind, and a Modelfile for the smallest one, which comes last in `GGUF`."""
     from train.base_model import Base, load_chat
     from train.gguf import write_gguf
     from train.ways_to_run import modelfile
 
     folder.mkdir()
-    files = {kind: folder / f"{of.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
+    files = {kind: folder / f"{tuned.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}
     for kind, file in files.items():
         write_gguf(model, file, kind, say)
-    settings, smallest = of.trained.settings, list(files.values())[-1].name
+    settings, smallest = tuned.trained.settings, list(files.values())[-1].name
     chat = load_chat(Base("model", model, ""), settings.template_arguments)
-    text = modelfile(chat, smallest, of.trained.system_prompt, of.sampling, settings.max_length)
+    text = modelfile(chat, smallest, tuned.trained.system_prompt, tuned.sampling, settings.max_length)
     (folder / "Modelfile").write_text(text, encoding="utf-8")
     return files
 
 
-def _checked(of: _Tuned, file: Path, say: Say) -> str:
-    """How the GGUF answers beside the measured model, in words; beside the file as JSON."""
+def _compare_answers(tuned: _Tuned, file: Path, say: Say) -> str:
+    """Compare the answers of the GGUF with those of the evaluated model. Returns the result as text, and writes it as
+    JSON next to the file."""
     from train.equivalence import equivalence
     from train.evaluation import held_out_seeds, plan_evaluation
 
-    if of.evaluation is None:
+    if tuned.evaluation is None:
         return "not checked: this model has not been evaluated"
-    plan = plan_evaluation(of.project, held_out_seeds(of.store, of.project.spec), of.trained, None)
+    plan = plan_evaluation(tuned.project, held_out_seeds(tuned.store, tuned.project.spec), tuned.trained, None)
     try:
-        comparison = run(equivalence(file, plan, of.evaluation, say))
+        comparison = run(equivalence(file, plan, tuned.evaluation, say))
     except (MissingDependency, NoWork) as error:
         return f"not checked: {error.what}"
     file.with_suffix(".check.json").write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Errors as a person or a program sees them, and the exit codes."""
+"""How errors are reported to users and programs, and the exit codes."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from schemas.errors import BudgetReached, Interrupted, PairsmithError, StoreErro
 WriteJson = Callable[[dict[str, Any]], None]
 
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SHUT = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_PLACE = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
-# What a terminal obeys, but for line ends, tabs and colours.
-_ORDERS = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+_WRONG_KIND = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)
+# Terminal control sequences, except line ends, tabs and colours.
+_CONTROL_SEQUENCES = re.compile(r"\x1b(?!\[[\d;]*m)|[\0-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
 
 
-def harmless(text: str) -> str:
-    """`text` for a screen: what a server or a teacher has written may order a terminal to change its title, to clear
-    itself, or to answer; such characters are shown as escapes."""
-    return _ORDERS.sub(lambda order: ascii(order[0])[1:-1], text)
+def escape_controls(text: str) -> str:
+    """`text` with terminal control characters shown as escapes. Text from a server or a teacher could otherwise change
+    the terminal's title, clear the screen, or make it send input."""
+    return _CONTROL_SEQUENCES.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
-def nothing_closed() -> None:
-    """Let descriptors 0 to 2 lead nowhere where they are closed (`>&-`, some daemons): else the next file that is
-    opened would have that number, and what is printed would be written into it."""
+def reopen_closed_streams() -> None:
+    """Open /dev/null on descriptors 0 to 2 if they are closed (`>&-`, some daemons). Otherwise the next file to be
+    opened would get that number, and printed text would be written into it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-    sys.stdout, sys.stderr = sys.stdout or _nowhere(), sys.stderr or _nowhere()
+    sys.stdout, sys.stderr = sys.stdout or _devnull(), sys.stderr or _devnull()
 
 
-def _nowhere() -> TextIO:
+def _devnull() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
 @contextmanager
 def json_on_stdout(wanted: bool) -> Iterator[WriteJson | None]:
-    """Give a function that writes the one JSON object; meanwhile everything else that writes to descriptor 1, a library
-    or a child process included, lands on stderr. Gives None, and changes nothing, if JSON is not wanted."""
+    """Yield a function that writes the one JSON object. Meanwhile everything else written to descriptor 1, including by
+    libraries and child processes, goes to stderr. If JSON is not wanted, yield None and change nothing."""
     if not wanted:
         yield None
         return
@@ -74,34 +74,34 @@ def json_on_stdout(wanted: bool) -> Iterator[WriteJson | None]:
 
 
 def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: WriteJson | None = None) -> int:
-    """Show `error` and return the exit code that docs/cli.md promises for it; who watches gets the JSON in any case."""
+    """Report `error` and return its exit code (docs/cli.md). A watcher always gets the error as JSON."""
 
     def tell(problem: dict[str, Any]) -> None:
         for listener in (write_json, watcher):
             if listener is not None:
-                with suppress(OSError):  # it may be what has failed
+                with suppress(OSError):  # the listener itself may have failed
                     listener({"error": problem})
 
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, SystemExit) and "_PAIRSMITH_COMPLETE" in os.environ:  # a word was completed for a shell
+    if isinstance(error, SystemExit) and "_PAIRSMITH_COMPLETE" in os.environ:  # shell completion is running
         return int(error.code or 0)
     if isinstance(error, BrokenPipeError):
-        # The reader, such as `head`, has seen enough. Point stdout elsewhere so that the last flush does not fail.
+        # The reader, such as `head`, has closed the pipe. Point stdout elsewhere so that the last flush does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    if isinstance(error, OSError) and error.errno in _FULL:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # it may be where stdout goes
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout itself may be on the full disk
         error = StoreFull(
-            f"nothing more can be written ({os.strerror(error.errno)}).",
+            f"no more data can be written ({os.strerror(error.errno)}).",
             where=str(error.filename or "standard output, or a file of the project"),
             fix="Free some space there, then run the same command again: everything finished is in the store.",
         )
-    if isinstance(error, OSError) and error.filename and (why := _why_not(error)):
+    if isinstance(error, OSError) and error.filename and (why := _fix_for_path(error)):
         error = StoreError(f"it cannot be used ({os.strerror(error.errno or 0)}).", where=str(error.filename), fix=why)
     if isinstance(error, KeyboardInterrupt | click.Abort):
-        # What writes to a store says what it has kept (`Session.store`).
-        error = Interrupted("it had not come to its end.", fix="Run the same command again: it begins anew.")
+        # `Session.store` reports what a writing command has kept.
+        error = Interrupted("the command did not finish.", fix="Run the same command again: it starts over.")
     if isinstance(error, click.ClickException):
         error.show(sys.stderr)
         tell({"kind": "UsageError", "what": error.format_message(), "exit_code": 2})
@@ -117,19 +117,22 @@ def exit_code_of(error: BaseException, write_json: WriteJson | None, watcher: Wr
     return 1
 
 
-def _why_not(error: OSError) -> str | None:
-    """What to do about a place that cannot be used; None where it may be a defect of ours."""
-    if error.errno in _SHUT:
-        return "Let the user who runs pairsmith read and write there, or name another place."
-    # A folder is asked for with "it may be there", so it is a file.
+def _fix_for_path(error: OSError) -> str | None:
+    """How to fix a path that cannot be used; None if the error may be a defect of pairsmith."""
+    if error.errno in _NO_ACCESS:
+        return "Give the user who runs pairsmith read and write access there, or choose another path."
+    # Folders are created with exist_ok, so an existing path here must be a file.
     is_file = error.errno == errno.EEXIST and Path(os.fsdecode(error.filename)).is_file()
-    if error.errno in _NO_PLACE or is_file:
-        return "A folder is needed where a file is, or a file where a folder is: move it away, or name another place."
+    if error.errno in _WRONG_KIND or is_file:
+        return (
+            "There is a file where a folder is needed, or a folder where a file is needed: move it away, or choose "
+            "another path."
+        )
     return None
 
 
 def as_json(error: PairsmithError) -> dict[str, Any]:
-    """The error's parts and its exit code, absent parts left out."""
+    """The parts of the error that are set, and its exit code."""
     parts = {"where": error.where, "what": error.what, "why": error.why, "fix": error.fix}
     given: dict[str, Any] = {name: part for name, part in parts.items() if part}
     if isinstance(error, BudgetReached) and error.request_usd is not None:
@@ -138,9 +141,9 @@ def as_json(error: PairsmithError) -> dict[str, Any]:
 
 
 def show_error(error: PairsmithError) -> None:
-    """The message on stderr: its parts below each other on a terminal, one plain line in a pipe."""
+    """Print the error to stderr: its parts on separate lines on a terminal, one plain line in a pipe."""
     if not sys.stderr.isatty():
-        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {harmless(str(error))}\n")
+        sys.stderr.write(f"{'stopped' if isinstance(error, Interrupted) else 'error'}: {escape_controls(str(error))}\n")
         return
     from rich.console import Console
     from rich.padding import Padding
@@ -149,7 +152,7 @@ def show_error(error: PairsmithError) -> None:
     console = Console(stderr=True, highlight=False)
     word = ("stopped:", "bold yellow") if isinstance(error, Interrupted) else ("error:", "bold red")
     head = f"{error.where}: {error.what}" if error.where else error.what
-    console.print(Text.assemble(word, " ", harmless(head)), soft_wrap=True)
+    console.print(Text.assemble(word, " ", escape_controls(head)), soft_wrap=True)
     for part, style in ((error.why, "dim"), (error.fix, "default")):
         if part:
-            console.print(Padding(Text(harmless(part), style=style), (0, 0, 0, 2)))
+            console.print(Padding(Text(escape_controls(part), style=style), (0, 0, 0, 2)))

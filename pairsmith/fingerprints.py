@@ -1,6 +1,6 @@
-"""The content of a file, a folder or a dataset of the hub, as a short text that is equal where the content is.
+"""Short fingerprints of a file, a folder or a hub dataset. They are equal exactly if the content is.
 
-Only content counts: not the place, the time or the owner. A project that was copied, moved or cloned is the same one.
+Path, time and owner do not count, so a project that was copied, moved or cloned keeps its fingerprints.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from schemas.files import files_in, replaced, sha256
 from schemas.records import content_id
 
 LARGE_BYTES = 64 * 2**20
-"""A larger file is read once, and again only when its inode, size or times have changed."""
+"""A larger file is hashed once, and again only if its inode, size or times have changed."""
 
 _HUB_TIMEOUT_S = 5.0
 
 
 def of_path(path: Path) -> str:
-    """`sha256:...` of a file, `tree:...` of a folder (its files with their paths in it), `absent` where nothing is.
+    """`sha256:...` for a file, `tree:...` for a folder (its files and their relative paths), `absent` if nothing is
+    there.
 
-    Raises OSError for what cannot be read. Not covered: an empty folder in a folder.
+    Raises OSError for what cannot be read. Empty subfolders are ignored.
     """
     if path.is_dir():
         return "tree:" + content_id("tree", [[name, _sha256(file)] for name, file in files_in(path).items()])[:16]
@@ -28,14 +29,15 @@ def of_path(path: Path) -> str:
 
 
 def of_hub_dataset(name: str, revision: str | None = None) -> str | None:
-    """`revision:...` of a dataset's newest commit, or of what `revision` names; None where the hub does not tell."""
+    """`revision:...` of a dataset's newest commit, or of the commit that `revision` names; None if the hub does not
+    answer."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return None
     from huggingface_hub import HfApi
 
     try:
         commit = HfApi().dataset_info(name, revision=revision, timeout=_HUB_TIMEOUT_S).sha
-    except Exception:  # the hub client raises dozens of types; each means that the revision is not known now
+    except Exception:  # the hub client raises dozens of types; each means that the revision is unknown now
         return None
     return commit and f"revision:{commit}"
 
@@ -44,28 +46,28 @@ def _sha256(path: Path) -> str:
     status = path.stat()
     if status.st_size <= LARGE_BYTES:
         return sha256(path)
-    # A copy has another inode and another time of change, which no program can set: it is read again.
+    # A copy has another inode and another change time, which no program can set, so it is hashed again.
     same = [str(path.resolve()), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    known = _known(content_id("file", same))
+    known = _cached_hash(content_id("file", same))
     try:
         return known.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         pass
     digest = sha256(path)
-    _keep(known, digest)
+    _store_hash(known, digest)
     return digest
 
 
-def _known(name: str) -> Path:
+def _cached_hash(name: str) -> Path:
     from synth.embedded.weights import cache_folder
 
     return cache_folder() / "hashes" / name
 
 
-def _keep(known: Path, digest: str) -> None:
+def _store_hash(known: Path, digest: str) -> None:
     try:
         known.parent.mkdir(parents=True, exist_ok=True)
         with replaced(known) as partial:
             partial.write_text(digest, encoding="ascii")
     except OSError:
-        return  # it will be read again
+        return  # the file will be hashed again next time

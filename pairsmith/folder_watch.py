@@ -1,5 +1,5 @@
-"""A project whose folder goes while a command works on it: the command would go on asking, and pay for what nobody will
-ever see."""
+"""Detects that a project's folder disappears while a command works on it. Otherwise the command would keep asking, and
+pay for answers that are lost."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from pathlib import Path
 from pairsmith.stopping import Stopping
 from schemas.errors import StoreError
 
-_LOOK_EVERY_S = 1.0
-_LOOKS = 4  # in a row: a sync or a slow disk may take it away for a moment
+_CHECK_EVERY_S = 1.0
+_MISSES = 4  # in a row: a sync or a slow disk may hide the folder for a moment
 
 
 @contextmanager
-def still_there(folder: Path, stopping: Stopping) -> Iterator[None]:
-    """Stop the work in order once `folder` has been deleted, moved or replaced, and raise StoreError for that. Its
-    files do not count: an editor saves by putting another in their place."""
+def stop_if_folder_disappears(folder: Path, stopping: Stopping) -> Iterator[None]:
+    """Stop the work cleanly once `folder` has been deleted, moved or replaced, and raise StoreError. Its files may be
+    replaced: editors save that way."""
     path, ended, is_gone = folder.absolute(), threading.Event(), threading.Event()
-    ours = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # its number is no other's while it is open
+    # no other folder can get this inode while it is open
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def look() -> None:
-        away = 0
-        while away < _LOOKS and not ended.wait(_LOOK_EVERY_S):
-            away = away + 1 if _is_away(path, ours) else 0
-        if away == _LOOKS:
+    def watch_folder() -> None:
+        misses = 0
+        while misses < _MISSES and not ended.wait(_CHECK_EVERY_S):
+            misses = misses + 1 if _is_away(path, descriptor) else 0
+        if misses == _MISSES:
             is_gone.set()
             if not stopping.asked:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
-    watch = threading.Thread(target=look, daemon=True)
-    watch.start()
+    thread = threading.Thread(target=watch_folder, daemon=True)
+    thread.start()
     try:
         yield
     except BaseException as error:
-        if is_gone.is_set() or (isinstance(error, Exception) and _is_away(path, ours)):  # whatever it stumbled over
+        if is_gone.is_set() or (
+            isinstance(error, Exception) and _is_away(path, descriptor)
+        ):  # whatever error it caused
             raise gone(path) from None
         raise
     else:
@@ -46,24 +49,24 @@ def still_there(folder: Path, stopping: Stopping) -> Iterator[None]:
             raise gone(path)
     finally:
         ended.set()
-        watch.join()
-        os.close(ours)
+        thread.join()
+        os.close(descriptor)
 
 
-def _is_away(path: Path, ours: int) -> bool:
+def _is_away(path: Path, descriptor: int) -> bool:
     try:
-        return not os.path.samestat(path.stat(), os.fstat(ours))
+        return not os.path.samestat(path.stat(), os.fstat(descriptor))
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # a network that is slow
+    except OSError:  # a slow network drive
         return False
 
 
 def gone(folder: Path) -> StoreError:
-    """What is said where the folder of a project went while it was worked on."""
+    """The error for a project folder that disappeared during the work."""
     return StoreError(
         "the folder of the project was deleted or moved while this ran.",
         where=str(folder),
-        why="What was asked since then went with its store.",
-        fix="Bring the folder back, and go on.",
+        why="Answers received since then are lost with its store.",
+        fix="Restore the folder, then run the command again.",
     )

@@ -1,4 +1,4 @@
-"""Names of columns in exports of help desks, forms and datasets, in the languages that we know them in."""
+"""Column names found in exports of help desks and forms and in datasets, in the languages we cover."""
 
 from __future__ import annotations
 

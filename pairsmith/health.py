@@ -1,5 +1,5 @@
-"""The checks of `pairsmith doctor`. Nothing here spends money unless asked to, downloads weights, or writes to the
-store."""
+"""The checks of `pairsmith doctor`. They cost nothing unless --ask is used, download no weights, and do not write to
+the store."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from schemas.wording import counted
 GIB = 2**30
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)["']""")
-_READ = 500  # texts from which a language is told
+_LANGUAGE_SAMPLE = 500  # number of texts used to identify a language
 OPTIONAL = ("postgres", "review", "similarity", "vllm", "unsloth")
 
 
 class Check(NamedTuple):
-    """One line: `fail` means that the project cannot run as its spec says, `warn` that something is worth knowing."""
+    """One line of the result. `fail`: the project cannot run as its spec says. `warn`: worth knowing."""
 
     about: str
     state: Literal["ok", "warn", "fail"]
@@ -44,9 +44,9 @@ class Check(NamedTuple):
 
 
 def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> Iterator[Check]:
-    """Look at the machine, then at the project in `folder`, and tell each thing as soon as it is known. With `ask`,
-    each teacher is sent one real request of at most 64 tokens."""
-    from pairsmith.ahead import doubtful
+    """Check the machine, then the project in `folder`, and yield each result as soon as it is known. With `ask`, each
+    teacher gets one real request of at most 64 tokens."""
+    from pairsmith.preflight import doubtful_settings
     from pairsmith.teacher_health import judges, teachers
 
     yield _python()
@@ -56,7 +56,7 @@ def findings(folder: Path, overrides: tuple[str, ...], *, ask: bool = False) -> 
     yield spec
     if project is None:
         return
-    yield from (Check("train", "warn", *one) for one in doubtful(project.spec))
+    yield from (Check("train", "warn", *one) for one in doubtful_settings(project.spec))
     seeds = yield from _seeds(project)
     yield from _prompts_and_gates(project, seeds)
     yield _store(project)
@@ -73,8 +73,8 @@ def _python() -> Check:
 
 
 def requirements() -> dict[str, list[str]]:
-    """Package names by extra, `""` for those that are always needed: from the installed metadata, or, in a checkout
-    that is not installed, from its pyproject.toml."""
+    """Package names by extra; `""` holds those that are always needed. They come from the installed metadata, or from
+    pyproject.toml in a checkout that is not installed."""
     try:
         lines = importlib.metadata.requires("pairsmith") or []
     except importlib.metadata.PackageNotFoundError:
@@ -125,28 +125,28 @@ def _machine(folder: Path) -> Iterator[Check]:
     free = shutil.disk_usage(folder).free / GIB
     state: Literal["ok", "warn", "fail"] = "ok" if free > 3 else "warn" if free > 0.5 else "fail"
     yield Check(
-        "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo takes about 1 GiB."
+        "disk", state, f"{free:.1f} GiB free here", "" if state == "ok" else "A run of the demo needs about 1 GiB."
     )
     page = os.sysconf("SC_PAGE_SIZE")
     total = os.sysconf("SC_PHYS_PAGES") * page / GIB
-    unused = "SC_AVPHYS_PAGES"  # macOS does not tell
-    of_it = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
+    unused = "SC_AVPHYS_PAGES"  # not available on macOS
+    unused_memory = f", {os.sysconf(unused) * page / GIB:.1f} GiB of it unused" if unused in os.sysconf_names else ""
     small = total < 5
     advice = (
-        "Training the embedded model takes about 3 GiB; close other programs, or lower train.batch." if small else ""
+        "Training the embedded model needs about 3 GiB; close other programs, or lower train.batch." if small else ""
     )
-    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{of_it}", advice)
+    yield Check("memory", "warn" if small else "ok", f"{total:.1f} GiB{unused_memory}", advice)
     yield _gpu()
 
 
 def _gpu() -> Check:
-    none = Check("gpu", "ok", f"none; {cores()} CPU cores do the work")
+    none = Check("gpu", "ok", f"none; runs on {cores()} CPU cores")
     from train.models import gpus
 
     try:
         listing = [f"{name}, {gib:.1f} GiB" for name, gib in gpus()]
     except (OSError, subprocess.SubprocessError):
-        return Check("gpu", "warn", "nvidia-smi is here but does not answer", "Check the driver.")
+        return Check("gpu", "warn", "nvidia-smi is installed but does not respond", "Check the driver.")
     return Check("gpu", "ok", "; ".join(listing)) if listing else none
 
 
@@ -155,7 +155,7 @@ def _spec(folder: Path, overrides: tuple[str, ...]) -> tuple[Project | None, Che
         project = load(folder, overrides)
     except PairsmithError as error:
         if not folder.is_file() and not (folder / SPEC_NAME).exists():
-            return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Make one: pairsmith init")
+            return None, Check("project", "warn", f"no {SPEC_NAME} in {folder.resolve()}", "Create one: pairsmith init")
         return None, failed("spec", error)
     return project, Check("spec", "ok", f"{folder.resolve() / SPEC_NAME}, task '{project.spec.task.name}'")
 
@@ -166,22 +166,22 @@ def failed(about: str, error: PairsmithError) -> Check:
 
 
 def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
-    """What the seeds hold; they are handed on to the checks that come later."""
+    """Check the seeds, and return them for later checks."""
     from curate.split import with_splits
     from pairsmith.style import numbers
     from synth.seeds import read_seeds
 
     if any(source.path == "-" for source in project.spec.seeds):
-        yield Check("seeds", "ok", "come from standard input")
+        yield Check("seeds", "ok", "read from standard input")
         return ()
     try:
         reading = read_seeds(project.spec.seeds, project.folder)
     except PairsmithError as error:
         yield failed("seeds", error)
         return ()
-    here = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
-    here |= Counter(seed.kind for seed in reading.seeds)
-    what = f"{numbers.seeds(here)} of {counted(reading.rows_in, 'row', 'rows')}"
+    counts_by_kind = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    counts_by_kind |= Counter(seed.kind for seed in reading.seeds)
+    what = f"{numbers.seeds(counts_by_kind)} of {counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
         first = reading.problems[0]
         reasons = reading.not_used.partition(" not used: ")[2]
@@ -191,30 +191,31 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
     else:
         yield Check("seeds", "ok", what)
     seeds = with_splits(reading.seeds, project.spec.split, _known_seeds(project))
-    yield from _ahead(project, seeds)
-    yield from _enough(seeds, project)
+    yield from _preflight(project, seeds)
+    yield from _seed_counts(seeds, project)
     yield from _references(seeds, project)
     return seeds
 
 
-def _ahead(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
-    """Checks that later stages find what the spec names; gates are listed elsewhere, and told there alone."""
+def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
+    """Check that later stages find what the spec names. Gates are listed by another check, which reports their
+    problems."""
     from curate.contamination import held_out_of
-    from pairsmith.ahead import Lookahead, looks
+    from pairsmith.preflight import PreflightCheck, preflight_checks
 
-    files = Lookahead("files", lambda: held_out_of(project.spec, project.folder, ()))
-    sentences: set[str] = set()
-    for look in (*looks(project, seeds), files):
+    files = PreflightCheck("files", lambda: held_out_of(project.spec, project.folder, ()))
+    reported: set[str] = set()
+    for check in (*preflight_checks(project, seeds), files):
         try:
-            look.at()
+            check.run()
         except PairsmithError as error:
-            if look.about != "gates" and str(error) not in sentences:
-                yield failed(look.about, error)
-            sentences.add(str(error))
+            if check.about != "gates" and str(error) not in reported:
+                yield failed(check.about, error)
+            reported.add(str(error))
 
 
 def _known_seeds(project: Project) -> list[Seed]:
-    """The seeds whose splits are recorded; a store that cannot be read is told of elsewhere."""
+    """The seeds whose splits are recorded. A store that cannot be read is reported by another check."""
     url = Store.url_for(project)
     try:
         if not Store.exists(url):
@@ -225,8 +226,8 @@ def _known_seeds(project: Project) -> list[Seed]:
         return []
 
 
-def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
-    """Checks that the seeds are enough to learn from and to prove anything with: better known before money is spent."""
+def _seed_counts(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
+    """Check that there are enough seeds to learn from and to prove anything with, before money is spent."""
     from curate.split import most_test_inputs, most_train_rows, shortages
 
     short = shortages(seeds, project.spec)
@@ -238,7 +239,8 @@ def _enough(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
 
 
 def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
-    """Checks that the answers that people gave to test inputs are answers; a schema that is none is told elsewhere."""
+    """Check that the reference answers to test inputs are valid answers. An invalid schema is reported by another
+    check."""
     from curate.split import asked_of, seed_split
     from prompts.answer_form import AnswerForm
     from train.checks import void_in_words, void_references
@@ -248,30 +250,30 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     with suppress(PairsmithError):
         form = AnswerForm.of(spec.task, project.folder)
         given = {seed.source: form.canonical(seed.reference or "") for seed in tested}
-        void = void_references(given.values(), form)
-        places = [f"{source}: {void[text]}" for source, text in given.items() if text in void]
+        invalid = void_references(given.values(), form)
+        places = [f"{source}: {invalid[text]}" for source, text in given.items() if text in invalid]
         for what in void_in_words(places):
-            yield Check("proof", "warn", what, "Correct them in the file, or take them out.")
+            yield Check("proof", "warn", what, "Correct them in the file, or remove them.")
 
 
 def _prompts_and_gates(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     import prompts
     from curate.gates import gates_of
-    from pairsmith.ahead import contradicted, untold
+    from pairsmith.preflight import gates_against_examples, unused_task_texts
 
     try:
         named = [way.prompt for way in project.spec.generate.directions.values()]
         yield Check("prompts", "ok", ", ".join(prompts.load(name, project.folder).ref for name in named))
         for name in prompts.unused(named, project.folder):
             yield Check("prompts", "warn", f"prompts/{name} is not used", "Name it in generate.forward.prompt.")
-        for what, fix in untold(project):
+        for what, fix in unused_task_texts(project):
             yield Check("prompts", "warn", what, fix)
     except PairsmithError as error:
         yield failed("prompts", error)
     try:
         steps = gates_of(project)
         yield Check("gates", "ok", ", ".join(By.read(step.by).name for step in steps))
-        yield from (Check("gates", "warn", *one) for one in contradicted(project, seeds))
+        yield from (Check("gates", "warn", *one) for one in gates_against_examples(project, seeds))
     except PairsmithError as error:
         yield failed("gates", error)
 
@@ -280,26 +282,26 @@ def _store(project: Project) -> Check:
     try:
         url = Store.url_for(project)
         if not Store.exists(url):
-            return Check("store", "ok", "not made yet; the first command makes it")
+            return Check("store", "ok", "does not exist yet; the first command creates it")
         with Store.open(url, write=False) as store:
             spent = store.spent()
-            return Check("store", "ok", f"opens; {spent.requests} requests in the ledger, {told(spent)}")
+            return Check("store", "ok", f"can be opened; {spent.requests} requests in the ledger, {told(spent)}")
     except PairsmithError as error:
         return failed("store", error)
 
 
 def review(project: Project) -> Check:
-    """What is known in a moment of whether people can be asked in Argilla."""
+    """Whether reviewers can be asked in Argilla, as far as that can be checked instantly."""
     return _review(project, ask=False)
 
 
 def _review(project: Project, *, ask: bool) -> Check:
-    """Checks that people can be asked. Nothing is started and nothing is sent; an Argilla elsewhere is looked at with
-    `ask` alone."""
+    """Check that reviewers can be asked. Nothing is started or sent, and a remote Argilla is contacted only with
+    `ask`."""
     spec = project.spec.review
     if not spec.enabled:
-        return Check("review", "ok", "switched off: nobody is asked, and the dataset card says so")
-    without = "Or go on without people: pairsmith run --no-review"
+        return Check("review", "ok", "switched off: no reviewers are asked, and the dataset card says so")
+    without = "Or continue without review: pairsmith run --no-review"
     missing = _versions(requirements()["review"])[1]
     if missing:
         install = f"Install it: pip install 'pairsmith[review]'. {without}"
@@ -313,7 +315,11 @@ def _review(project: Project, *, ask: bool) -> Check:
         except PairsmithError as error:
             return Check("review", "warn", error.what, f"{error.fix} {without}")
         runs = server.state in ("running", "starting")
-        what = f"Argilla runs at {server.url}" if runs else "Argilla is started when people are asked (0.6 GB at first)"
+        what = (
+            f"Argilla is running at {server.url}"
+            if runs
+            else ("Argilla is started when it is needed (0.6 GB at first)")
+        )
         return Check("review", "ok", what)
     from curate.argilla.probe import who_am_i
 
@@ -323,13 +329,14 @@ def _review(project: Project, *, ask: bool) -> Check:
     if not ask:
         return Check("review", "ok", f"{spec.key_env} is set for {spec.url}")
     try:
-        return Check("review", "ok", f"Argilla answers at {spec.url}, to {who_am_i(spec.url, key)}")
+        return Check("review", "ok", f"Argilla responds at {spec.url}, signed in as {who_am_i(spec.url, key)}")
     except PairsmithError as error:
         return failed("review", error)
 
 
 def _base(project: Project) -> Iterator[Check]:
-    """Checks that the base model can be trained and served; of one on a hub its config and tokenizer are fetched."""
+    """Check that the base model can be trained and served. For a model on a hub, its config and tokenizer are
+    fetched."""
     from train.base_check import check_base
 
     try:
@@ -340,8 +347,8 @@ def _base(project: Project) -> Iterator[Check]:
 
 
 def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
-    """Checks that the base has read the language of the texts, and that the evaluation leaves room for the longest
-    output; nothing is said where its tokenizer is not here yet."""
+    """Check that the base model knows the language of the texts, and that the evaluation leaves room for the longest
+    output. Nothing is checked if the tokenizer is not on this machine yet."""
     from train.fertility import fertility, longest, tokenizer_of
 
     spec = project.spec
@@ -349,25 +356,27 @@ def _language(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     if tokenizer is None:
         return
     outputs = [*(one.output for one in spec.exemplars), *filter(None, (seed.reference for seed in seeds))]
-    texts = [*(seed.body for seed in seeds[:_READ]), *outputs[:_READ], *(one.input for one in spec.exemplars)]
+    texts = [
+        *(seed.body for seed in seeds[:_LANGUAGE_SAMPLE]),
+        *outputs[:_LANGUAGE_SAMPLE],
+        *(one.input for one in spec.exemplars),
+    ]
     if rate := fertility(tokenizer, texts):
         code = spec.task.output_language
-        what = f"a token holds {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
-        steps = f"an answer takes {rate.times:.1f} times the steps of an English one"
+        what = f"a token covers {rate.own:.1f} bytes of these texts ('{code}'), {rate.english:.1f} of English"
+        steps = f"an answer takes {rate.times:.1f} times as many steps as an English one"
         if code == "en" and rate.is_of_codes:
             yield Check("language", "ok", f"{what}: codes or formulas rather than words, and {steps}")
         elif rate.has_read_little or (spec.train.base == "embedded" and code != "en"):
-            what += f": the base has read little of the language, and {steps}"
+            what += f": the base has seen little of this language, and {steps}"
             fix = (
-                "Expect labels and set phrases at best, or take another base: `pairsmith models` lists some, and "
-                "`pairsmith doctor --set train.base=NAME` tells the same of one."
+                "Expect labels and set phrases at best, or use another base: `pairsmith models` lists some, and "
+                "`pairsmith doctor --set train.base=NAME` checks one."
             )
             yield Check("language", "warn", what, fix)
         else:
             yield Check("language", "ok", what)
     limit, most = spec.evaluate.sampling.max_tokens, longest(tokenizer, outputs)
     if limit is not None and most > limit:
-        what = (
-            f"evaluate.sampling.max_tokens = {limit} cuts the longest output that is there, which takes {most} tokens"
-        )
-        yield Check("evaluate", "warn", what, f"Set it to {most} or more: an answer that is cut never passes.")
+        what = f"evaluate.sampling.max_tokens = {limit} truncates the longest output, which takes {most} tokens"
+        yield Check("evaluate", "warn", what, f"Set it to {most} or more: a truncated answer never passes.")

@@ -1,4 +1,4 @@
-"""Everything the store knows about one pair, as data and as a screen."""
+"""Everything that the store knows about one pair, as data and for the terminal."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def pair_by_prefix(store: Store, id_prefix: str) -> Pair:
-    """The pair whose id begins so. Raises UsageError for none and for several."""
+    """The pair whose id starts with `id_prefix`. Raises UsageError if there are none or several."""
     pairs = store.find_pair(id_prefix.lower())
     if not pairs:
         raise UsageError(
-            f"no pair has an id that begins with '{id_prefix}'.",
-            fix="`pairsmith rows --limit 0` lists them; they stand in the exported rows and in report.html too.",
+            f"no pair has an id that starts with '{id_prefix}'.",
+            fix="`pairsmith rows --limit 0` lists the ids; the exported rows and report.html contain them too.",
         )
     if len(pairs) > 1:
         first = "\n  ".join(f"{pair.id}  {pair.input[:60]}" for pair in pairs[:10])
         more = f"\n  and {len(pairs) - 10} more" if len(pairs) > 10 else ""
-        raise UsageError(f"{len(pairs)} pairs begin with '{id_prefix}':\n  {first}{more}\n", fix="Give more digits.")
+        raise UsageError(f"{len(pairs)} ids start with '{id_prefix}':\n  {first}{more}\n", fix="Type more digits.")
     return pairs[0]
 
 
 def lineage_of(project: Project, store: Store, pair: Pair) -> dict[str, Any]:
-    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, what the last curation decided about its slots,
-    split, and the artifacts that hold the pair."""
+    """Seed, prompt, teacher, sampling, raw answers, verdicts, reviews, the last curation's decision on its slots,
+    split, and the artifacts that contain the pair."""
     from curate.split import seed_split, split_of
     from curate.states import last_curation, read_states
 
     seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     curation = last_curation(store)
-    named = pair.origin.calls if isinstance(pair.origin, Generated) else ()
-    calls = [call for key, attempt in named if (call := store.call(key, attempt))]
+    call_refs = pair.origin.calls if isinstance(pair.origin, Generated) else ()
+    calls = [call for key, attempt in call_refs if (call := store.call(key, attempt))]
     return {
         "id": pair.id,
         "input": pair.input,
@@ -81,7 +81,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 def _as_json(record: Verdict | RowState) -> dict[str, Any]:
-    """The record as JSON, its reason as the line that people read."""
+    """The record as JSON, with its reason as the line shown to users."""
     if isinstance(record, Verdict) and record.flags:
         return {**record.model_dump(mode="json"), "reason": flagged_reason(record)}
     reason = None if record.reason is None else str(record.reason)
@@ -89,7 +89,7 @@ def _as_json(record: Verdict | RowState) -> dict[str, Any]:
 
 
 def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, str | None]]:
-    """The datasets with the pair in them, and whatever was made of those, oldest first."""
+    """The datasets that contain the pair, and everything derived from them, oldest first."""
     holding: dict[str, tuple[Artifact, str | None]] = {}
     for artifact in artifacts:
         split = next((split for member, split in artifact.members if member == pair_id), None)
@@ -100,7 +100,7 @@ def _holding(artifacts: list[Artifact], pair_id: str) -> list[tuple[Artifact, st
 
 
 def screen(lineage: dict[str, Any]) -> list[RenderableType]:
-    """The lineage in the order in which it happened."""
+    """The lineage in chronological order."""
     from rich.rule import Rule
     from rich.table import Table
     from rich.text import Text
@@ -124,7 +124,7 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         origins += [("teacher", f"{origin['teacher']}, {origin['generator']}"), ("sampling", sampling)]
     else:
         origins.append((origin["by"], origin.get("source") or origin["parent_id"]))
-    parts: list[RenderableType] = [facts(top), Rule("how it was made", style="dim"), facts(origins)]
+    parts: list[RenderableType] = [facts(top), Rule("origin", style="dim"), facts(origins)]
     for call in lineage["calls"]:
         parts.append(
             facts([("call", f"{call['key'][:12]} attempt {call['attempt']}, {call['seconds']:.2f} s, {call['at']}")])
@@ -135,7 +135,7 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         parts.append(
             facts([("  answer", call["text"]), *((f"  {name}", str(value)) for name, value in others.items())])
         )
-    parts.append(Rule("what was said of it", style="dim"))
+    parts.append(Rule("verdicts and reviews", style="dim"))
     table = Table.grid(padding=(0, 2))
     for verdict in lineage["verdicts"]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
@@ -152,10 +152,10 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
     for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]
         parts.append(facts([("review", f"{review['decision']} by {who} {', '.join(review['reasons'])}")]))
-    parts.append(Rule("where it went", style="dim"))
-    went = [
+    parts.append(Rule("used in", style="dim"))
+    used_in = [
         (a["kind"], f"{a['id'][:12]}  {a['path']}" + (f"  ({a['split']})" if a["split"] else ""))
         for a in lineage["artifacts"]
     ]
-    parts.append(facts(went, width=12) if went else "into no dataset")
+    parts.append(facts(used_in, width=12) if used_in else "no dataset")
     return parts

@@ -1,4 +1,4 @@
-"""Makes the files of a new project from a template: our starter, or one of the examples."""
+"""Creates the files of a new project from a template: the starter, or one of the examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLES = (
     "release-notes", "image-prompts", "support-replies", "ticket-replies", "shop-replies", "shop-replies-pt", "tickets",
     "tickets-de", "invoices", "invoices-es", "museum-en-fr", "manual-de-en", "curious", "curious-it",
 )  # fmt: skip
-# What a project of a kind of task begins with; one of rewriting with the starter.
+# The example that a project of each kind of task starts from; None is the starter.
 FIRST_OF_KIND: dict[KindName, str | None] = {
     "rewrite": None,
     "reply": "shop-replies",
@@ -26,37 +26,35 @@ FIRST_OF_KIND: dict[KindName, str | None] = {
     "translate": "museum-en-fr",
     "free": "curious",
 }
-# Seeds; gates, checks, models and prompts of the project's own; a JSON schema.
+# File types to copy: seeds; the project's own gates, checks, models and prompts; a JSON schema.
 _COPIED = (".jsonl", ".csv", ".py", ".jinja", ".json")
-# Settings that other servers refuse or understand differently, and what an example says of them.
+# Settings that other servers reject or interpret differently, and the comment on them in the examples.
 _EMBEDDED_ONLY = ("top_k", "repetition_penalty", "no_repeat_ngram_size")
 _EMBEDDED_NOTE = (
     "# The penalties keep a very small model from looping; only the embedded teacher counts them over generated tokens"
     " alone.\n"
 )
 
-# How every example trains it; on a processor its evaluation takes longer than its training.
+# How every example trains the embedded model. On a CPU its evaluation takes longer than its training.
 _EMBEDDED: dict[str, Any] = {"train.learning_rate": 1e-3, "train.batch": 4, "evaluate.samples": 1}
 _EMBEDDED_WHY = {
-    "train.learning_rate": [
-        "The embedded base learns from few rows at this rate; for a larger one leave both keys out."
-    ],
+    "train.learning_rate": ["The embedded base learns from few rows at this rate; for a larger base remove both keys."],
     "evaluate.samples": [
-        "Of each system, beside a greedy answer. More make intervals narrower, and ask only what is new."
+        "Per system, in addition to a greedy answer. More samples make intervals narrower; only new ones are asked."
     ],
 }
 
 
 def template_folder(example: str | None) -> Path:
-    """The folder to copy: in a wheel the examples lie in this package, in a checkout beside it.
+    """The folder to copy. In a wheel the examples are inside this package, in a checkout next to it.
 
-    Raises UsageError for an example that does not exist, MissingDependency if the examples are not installed.
+    Raises UsageError for an unknown example, and MissingDependency if the examples are not installed.
     """
     here = Path(__file__).parent
     if example is None:
         return here / "starter"
     if example not in EXAMPLES:
-        raise UsageError(f"there is no example '{example}'.", fix=f"There are: {', '.join(EXAMPLES)}.")
+        raise UsageError(f"there is no example '{example}'.", fix=f"Examples: {', '.join(EXAMPLES)}.")
     for root in (here / "examples", here.parent / "examples"):
         if (root / example / SPEC_NAME).is_file():
             return root / example
@@ -64,28 +62,28 @@ def template_folder(example: str | None) -> Path:
 
 
 def files_of(template: Path) -> dict[str, bytes]:
-    """The template's files by their names, its spec among them."""
+    """The template's files by name, including its spec."""
     copied = [path for path in sorted(template.rglob("*")) if path.suffix in _COPIED or path.name == SPEC_NAME]
     return {path.relative_to(template).as_posix(): path.read_bytes() for path in copied}
 
 
 def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
-    """Write `files` into `folder` and return them.
+    """Write `files` into `folder` and return their paths.
 
-    Writes nothing and raises UsageError if a project is there, or if a file would be overwritten.
+    Raises UsageError, without writing anything, if there is a project already or a file would be overwritten.
     """
     if (folder / SPEC_NAME).exists():
         raise UsageError(
-            "this folder is a project already; nothing was changed.",
+            "this folder is already a project; nothing was changed.",
             where=str(folder / SPEC_NAME),
-            fix="Name another folder, or move the old spec away.",
+            fix="Choose another folder, or move the old spec away.",
         )
-    taken = [name for name in files if (folder / name).exists()]
-    if taken:
+    existing = [name for name in files if (folder / name).exists()]
+    if existing:
         raise UsageError(
-            f"{', '.join(taken)} would be overwritten; nothing was changed.",
+            f"{', '.join(existing)} would be overwritten; nothing was changed.",
             where=str(folder),
-            fix="Name another folder: pairsmith init NEW-FOLDER.",
+            fix="Choose another folder: pairsmith init NEW-FOLDER.",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,28 +92,30 @@ def write_project(folder: Path, files: dict[str, bytes]) -> list[Path]:
             (folder / name).write_bytes(body)
     except OSError as error:
         raise UsageError(
-            f"cannot be written: {error.strerror}.", where=str(folder), fix="Name another folder."
+            f"cannot be written: {error.strerror}.", where=str(folder), fix="Choose another folder."
         ) from None
     return [folder / name for name in files]
 
 
 def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
-    """The spec with `teacher` in it; for any other than the embedded one, without the sampling settings that only that
-    one has. The rest of the file, comments included, stays as it is."""
+    """The spec with `teacher` in it. For any teacher but the embedded one, sampling settings that only that one
+    supports are removed. The rest of the file, including comments, is unchanged."""
     values: dict[str, Any] = {"teacher.url": teacher.url, "teacher.model": teacher.model}
     notes = {"teacher.url": [teacher.why]}
     if teacher.key_env:
         values["teacher.key_env"] = teacher.key_env
-        notes["teacher.key_env"] = ["The name of the variable, never the key."]
+        notes["teacher.key_env"] = ["The name of the environment variable, never the key itself."]
         notes["teacher.concurrency"] = _price_notes(teacher)
     elif teacher.url != "embedded":
-        notes["teacher.usd_per_million_prompt_tokens"] = ["Without a key, so taken to be free; a machine is not."]
+        notes["teacher.usd_per_million_prompt_tokens"] = [
+            ("Assumed to be free because it needs no key; your machine may have a cost.")
+        ]
         values |= {f"teacher.usd_per_million_{kind}_tokens": 0.0 for kind in ("prompt", "completion")}
     values["teacher.concurrency"] = 16 if "localhost:11434" in teacher.url else 32
     if teacher.url == "embedded":
         values["teacher.attempts"] = 1
         if "attempts" not in spec_text:
-            notes["teacher.attempts"] = ["A candidate that was cut is not asked for again: the next one is as good."]
+            notes["teacher.attempts"] = ["A truncated candidate is not requested again: the next one is as good."]
     else:
         values["teacher.attempts"] = None
         spec_text = spec_text.replace(_EMBEDDED_NOTE, "")
@@ -125,40 +125,42 @@ def with_teacher(spec_text: str, teacher: FoundTeacher) -> str:
 
 
 def _price_notes(teacher: FoundTeacher) -> list[str]:
-    """How to see what is spent: nothing to do where the prices are known."""
+    """How users can see what is spent. If the prices are known, there is nothing to do."""
     listed = prices_of(TeacherSettings(url=teacher.url, model=teacher.model))
     if listed is not None:
         return [f"Prices: {listed.source}. Your own: usd_per_million_prompt_tokens, usd_per_million_completion_tokens."]
-    return ["Fill these in to see what you spend:"] + [
+    return ["Fill in these prices to see what you spend:"] + [
         f"usd_per_million_{kind}_tokens = 0.0" for kind in ("prompt", "completion")
     ]
 
 
 def with_base(spec_text: str) -> str:
-    """The spec with the base model that suits this machine; an example keeps its own: its figures are that one's."""
+    """The spec with a base model that suits this machine. Examples keep their own base, because their figures were
+    measured with it."""
     from train.models import default_base, machine
 
-    here = machine()
-    chosen = default_base(here)
+    this_machine = machine()
+    chosen = default_base(this_machine)
     if chosen.name == "embedded":
         return for_embedded(spec_text)
-    why = f"Fits on {here.name} ({here.gib:.0f} GiB); `pairsmith models` lists others."
+    why = f"Fits on {this_machine.name} ({this_machine.gib:.0f} GiB); `pairsmith models` lists others."
     return set_keys(spec_text, {"train.base": chosen.name}, {"train.base": [why]})
 
 
 def keys_for_base(base: str, before: TrainSettings) -> dict[str, Any]:
-    """The keys of a spec that tunes another `base` from now on: what the embedded one learns by comes and goes with it.
-    A rate or a batch that somebody has chosen stays."""
+    """The keys of the spec to change when it switches to another `base`. Training settings specific to the embedded
+    base are added and removed with it; a rate or batch size chosen by the user is kept."""
     keys: dict[str, Any] = {"train.base": base, "train.revision": None}
     written = {key: value for key, value in _EMBEDDED.items() if key.startswith("train.")}
-    stands = {key: getattr(before, key.removeprefix("train.")) for key in written}
-    if before.base == "embedded" and stands == written:
+    current = {key: getattr(before, key.removeprefix("train.")) for key in written}
+    if before.base == "embedded" and current == written:
         return keys | dict.fromkeys(written)
     chosen = {f"train.{name}" for name in before.model_fields_set} & written.keys()
     return keys | written if base == "embedded" and not chosen else keys
 
 
 def for_embedded(spec_text: str) -> str:
-    """The spec with what the embedded base learns and is measured by, where it says nothing of how fast to learn."""
-    says = tomllib.loads(spec_text).get("train", {}).keys() & {"learning_rate", "batch"}
-    return spec_text if says else set_keys(spec_text, _EMBEDDED, _EMBEDDED_WHY)
+    """The spec with the training and evaluation settings of the embedded base, unless it sets a learning rate or batch
+    size."""
+    configured = tomllib.loads(spec_text).get("train", {}).keys() & {"learning_rate", "batch"}
+    return spec_text if configured else set_keys(spec_text, _EMBEDDED, _EMBEDDED_WHY)

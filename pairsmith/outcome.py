@@ -1,7 +1,6 @@
-"""The outcomes of commands, as they pass them to each other: one frozen record for each, parsed from receipts old and
-new.
+"""The outcomes of commands as frozen dataclasses, which can be parsed from new and old receipts.
 
-In a receipt, the fields that every command has stand beside each other and all others under `facts`.
+In a receipt, the fields that every command has are at the top level, and all others are under `facts`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from pydantic import TypeAdapter
 from schemas.money import dollars
 from schemas.records import Counts, Json, Receipt, Usage
 
-ENDLESS = 32_768  # tokens of an answer that goes on until the model's own limit: what many models write at most
+ENDLESS = 32_768  # tokens of an answer that runs to the model's own limit: the maximum output of many models
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandOutcome:
-    """The outcome of a command: its rows, why rows were lost, what was asked and spent (`usd` None: nobody
-    knows), how long it took."""
+    """The outcome of a command: its rows, why rows were lost, requests, tokens and cost (`usd` is None if unknown), and
+    how long it took."""
 
     counts: Counts = field(default_factory=Counts)
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -33,9 +32,10 @@ class CommandOutcome:
     usd: float | None = 0.0
     seconds: float = 0.0
     costs: tuple[Json, ...] | None = None
-    """What was sent, by stage, teacher and prompt (`schemas.money.Cost.as_json`); None where a command asks nobody."""
+    """What was sent, by stage, teacher and prompt (`schemas.money.Cost.as_json`); None if the command asks no
+    teacher."""
     more: Json = field(default_factory=dict)
-    """Facts that have no field of their own here: they are kept as they are."""
+    """Facts without a field of their own, kept unchanged."""
 
     @classmethod
     @cache
@@ -44,7 +44,7 @@ class CommandOutcome:
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self:
-        """The outcome in `receipt`; a field that it lacks, as receipts of older versions do, has its default."""
+        """The outcome in `receipt`. A field that is missing, as in receipts of older versions, gets its default."""
         fields = {key: f.name for f in dataclasses.fields(cls) if f.name not in _SHARED for key in _keys(f)}
         known = {fields[key]: value for key, value in receipt.facts.items() if key in fields and value is not None}
         more = {key: value for key, value in receipt.facts.items() if key not in fields}
@@ -53,17 +53,17 @@ class CommandOutcome:
 
     @property
     def facts(self) -> Json:
-        """The facts of this command beside those of every command, as JSON; what is not known is left out."""
+        """The facts that only this command has, as JSON; unknown ones are left out."""
         values = {_key(f): getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _SHARED}
         return {key: value for key, value in values.items() if value is not None} | self.more
 
     def facts_so_far(self) -> Json:
-        """The same of a command that did not finish: only what it came to say."""
+        """The facts of a command that did not finish: only those that were set."""
         empty = type(self)().facts
         return {key: value for key, value in self.facts.items() if value != empty.get(key)}
 
     def as_json(self) -> Json:
-        """The outcome for a program."""
+        """The outcome as JSON for `--json`."""
         return {
             **self.counts.model_dump(),
             "reasons": dict(self.reasons),
@@ -76,30 +76,30 @@ class CommandOutcome:
         }
 
 
-Came = TypeVar("Came", bound=CommandOutcome)
+OutcomeT = TypeVar("OutcomeT", bound=CommandOutcome)
 
-# A receipt has these beside its facts.
+# Fields stored at the top level of a receipt, outside its facts.
 _SHARED = frozenset(f.name for f in dataclasses.fields(CommandOutcome)) - {"costs"}
 
 
-def _key(of: dataclasses.Field[Any]) -> str:
-    """The field's key under `facts`."""
-    return str(of.metadata.get("key", of.name))
+def _key(field_: dataclasses.Field[Any]) -> str:
+    """The key of the field under `facts`."""
+    return str(field_.metadata.get("key", field_.name))
 
 
-def _keys(of: dataclasses.Field[Any]) -> tuple[str, ...]:
-    """The same with those that receipts of earlier versions have instead."""
-    return (_key(of), *of.metadata.get("earlier", ()))
+def _keys(field_: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """The key of the field, and the keys used for it in receipts of earlier versions."""
+    return (_key(field_), *field_.metadata.get("earlier", ()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutcome(CommandOutcome):
-    """The outcome of a stage of the pipeline, and what it was made of.
+    """The outcome of a pipeline stage, and what it was made from.
 
-    `shaped_by` names everything that shaped it, files by their content, and `inputs` is a hash of that (see
-    `pairsmith.plan`; None in receipts of older versions). `overrides` are those of the command that had a part in it.
-    `source` is the id of what the stage before it had made, `artifact_id` that of what this one has made, `files` where
-    that lies in the project.
+    `shaped_by` holds everything that affects the result, with files represented by their content, and `inputs` is a
+    hash of it (see `pairsmith.plan`; `shaped_by` is None in receipts of older versions). `overrides` are the command's
+    overrides that affect this stage. `source` is the id of the previous stage's artefact, `artifact_id` the id of this
+    stage's artefact, and `files` are its paths in the project.
     """
 
     inputs: str = ""
@@ -112,11 +112,14 @@ class StageOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOutcome(StageOutcome):
-    """Seeds by kind, what they are too few for, the problems of seed rows, the fingerprints of the pool by generator,
-    pairs that are new and that were there, rows that no answer came for, the most frequent failures (`what`, the number
-    of `rows`, the place of the `first`), and what the ledger counted, prompts among it that a server seems to have cut,
-    addresses of several that failed at the end, each with its last failure, teachers that answered with several
-    models, with the answers of each, and the directions whose number of accepted rows was not reached, with what was.
+    """The outcome of `generate`.
+
+    It holds the seeds by kind, what they are too few for, problems of seed rows, the fingerprints of the pool by
+    generator, the number of new and of existing pairs, rows without an answer, and the most frequent failures (`what`,
+    the number of `rows`, the place of the `first`). The remaining fields come from the ledger: retries, prompts that a
+    server seems to have truncated, endpoints that were abandoned with their last failure, teachers that answered with
+    several models and the answers of each, and directions that missed their target of accepted rows with the number
+    reached.
     """
 
     seeds: Mapping[str, int] = field(default_factory=dict)
@@ -138,18 +141,21 @@ class GenerateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastOutcome(CommandOutcome):
-    """What the whole run will take, by stage and direction (`lines`) and together (`whole`): each of tokens, usd,
-    batch_usd, minutes and rows has a `middle` and the ends of a 90 % interval, `low` and `high`; None: not known. Its
-    counts are those of the pilot, `pilot_seeds` of `seeds`; `usd_elsewhere` is what other prompts and teachers cost."""
+    """The forecast of the whole run, by stage and direction (`lines`) and in total (`whole`).
+
+    Each of tokens, usd, batch_usd, minutes and rows has a `middle` and the ends of a 90 % prediction interval, `low`
+    and `high`; None means unknown. The counts are those of the pilot: `pilot_seeds` of `seeds`. `usd_elsewhere` is what
+    other prompts and teachers have cost.
+    """
 
     seeds: int = 0
     pilot_seeds: int = 0
     shortages: tuple[str, ...] = ()
-    """The uses that the seeds are too few for, told before anything was asked."""
+    """The uses that the seeds are too few for, reported before anything is asked."""
     unlimited: tuple[str, ...] = ()
-    """The directions whose answers no `max_tokens` limits."""
+    """The directions whose answers are not limited by `max_tokens`."""
     judges: tuple[str, ...] = ()
-    """The keys of the spec that name judges: the pilot asks none, so they are in no line."""
+    """The keys of the spec that name judges. The pilot asks no judges, so no line includes them."""
     lines: tuple[Json, ...] = ()
     whole: Json = field(default_factory=dict)
     usd_elsewhere: float = 0.0
@@ -158,25 +164,26 @@ class ForecastOutcome(CommandOutcome):
 
     @property
     def note(self) -> str:
-        """What these figures leave out, the judges, and what an answer that nothing limits may be; empty where all is
-        in them."""
+        """What these figures do not include: judges, and answers without a limit. Empty if everything is included."""
         of_judges = unlimited = ""
         if self.judges:
             of_judges = (
-                f"What {' and '.join(self.judges)} will ask is in none of these figures: a judge is sent style, input "
-                "and output of every row that the gates leave, or of a test answer, which may cost more than all else. "
+                f"These figures do not include the judges in {' and '.join(self.judges)}: a judge is sent style, input "
+                "and output of every row that passes the gates, or of a test answer, which may cost more than the "
+                "rest. "
             )
         if self.unlimited:
             which = " and ".join(f"generate.{way}" for way in self.unlimited)
             unlimited = (
-                f"Without max_tokens in the sampling of {which} an answer may go on to the model's own limit: up to "
-                f"{ENDLESS:,} tokens are reckoned with, a longer one is not. A max_tokens makes the intervals narrower."
+                f"Without max_tokens in the sampling of {which} an answer may run to the model's own limit: the "
+                "intervals "
+                f"allow for up to {ENDLESS:,} tokens. Setting max_tokens makes them narrower."
             )
         return (of_judges + unlimited).strip()
 
     def beside_cap(self, cap: float | None) -> str:
-        """What `budget.max_usd`, of which other work may have taken a part, means for a run that may cost more; empty
-        where the run stays below it."""
+        """What `budget.max_usd`, part of which other work may have spent, means for a run that may cost more; empty if
+        the run stays below it."""
         whole, elsewhere = self.whole.get("usd"), self.usd_elsewhere
         if cap is None or whole is None or whole["high"] + elsewhere <= cap:
             return ""
@@ -184,16 +191,19 @@ class ForecastOutcome(CommandOutcome):
         left = f"budget.max_usd, {dollars(cap)}"
         if elsewhere:
             left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"
-        return f"the run {reaches} {left}: it stops there in order, and goes on when that is raised"
+        return f"the run {reaches} {left}: it stops there cleanly, and continues once that is raised"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewOutcome(CommandOutcome):
-    """Seeds (`rows`: direction, seed, `old` of the last pool, `new` of the present spec, and why a gate rejected each
-    of these, which no older preview has), whether
-    the last pool was made by the same prompt and settings, and what going on would ask: candidates and seeds that are
-    left, and their cost (`middle`, `low`, `high` of a 90 % interval; None: not known). `shaped_by` is what would shape
-    a generation as well."""
+    """The outcome of `preview`.
+
+    Each of `rows` has its direction, its seed, the `old` outputs in the last pool, the `new` ones of the present spec,
+    and why a gate rejected each of these (missing in older previews). `same_prompt` shows whether the last pool was
+    made with the same prompt and settings. The `left_` fields are what the full run would still ask: candidates, seeds
+    and cost (`middle`, `low`, `high` of a 90 % interval; None if unknown). `shaped_by` is what would affect a
+    generation.
+    """
 
     rows: tuple[Json, ...] = ()
     same_prompt: bool = False
@@ -205,9 +215,9 @@ class PreviewOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CurateOutcome(StageOutcome):
-    """The number of reviews, the status of the review (`curate.review.status.as_json`; None before the first push), the
-    scorer and why it was chosen (None: none), and the rows of each split. What curation counted besides is in
-    `more`."""
+    """The number of reviews, the state of the review (`curate.review.status.as_json`; None before the first push), the
+    scorer and why it was chosen (None if there is none), and the rows of each split. Other counts of the curation are
+    in `more`."""
 
     review_count: int = 0
     review: Json | None = None
@@ -217,8 +227,8 @@ class CurateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class CertifyOutcome(CommandOutcome):
-    """The certificate in `words`, its id if there is one, what it was computed from, what it is bound to
-    (`parts`), and the number of reviews at that time. Accepted are its rows; what nobody has certified waits."""
+    """The certificate in `words`, its id if one was issued, the figures behind it, what it is bound to (`parts`), and
+    the number of reviews at that time. Its rows count as accepted; rows that are not certified count as waiting."""
 
     words: str = ""
     artifact_id: str = field(default="", metadata={"key": "made"})
@@ -229,8 +239,8 @@ class CertifyOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewOutcome(StageOutcome):
-    """The state of the review, what people still have to do (empty: nothing), where, how many answers were brought, and
-    how many rows were sent."""
+    """The state of the review, what reviewers still have to do (`waits`, empty if nothing), where they do it, how many
+    reviews were fetched (`brought`), and how many rows were sent."""
 
     review: Json | None = None
     waits: str = ""
@@ -243,7 +253,7 @@ class ReviewOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class PushOutcome(CommandOutcome):
-    """Rows that were sent to people and rows that were there, and where review stands."""
+    """Rows that were sent to reviewers, rows that were already there, and the state of the review."""
 
     url: str = ""
     sent: int = 0
@@ -256,7 +266,7 @@ class PushOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class PullOutcome(CommandOutcome):
-    """Answers that came in, by kind, and where review stands."""
+    """Reviews that were fetched, by kind, and the state of the review."""
 
     url: str = ""
     new: int = 0
@@ -273,8 +283,8 @@ class PullOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOutcome(StageOutcome):
-    """The tuned model. Losses are means a token; those on the validation split are None without one. `train_seconds` is
-    how long training took, also where its result was found (`reused`)."""
+    """The tuned model. Losses are means per token; validation losses are None without a validation split.
+    `train_seconds` is how long the training took, even if its result was reused (`reused`)."""
 
     base: str = ""
     train_rows: int = 0
@@ -289,13 +299,13 @@ class TrainOutcome(StageOutcome):
     validation_after: float | None = None
     reused: bool = False
     curve: tuple[str, ...] = ()
-    """The learning curve in lines, where it was asked for."""
+    """The learning curve as lines of text, if it was requested."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RewardOutcome(CommandOutcome):
-    """A reward model of the project's own preferences (`train.reward_training.RewardResult` as JSON, without its
-    folder), its id, and where it lies."""
+    """A reward model trained on the project's own preferences (`train.reward_training.RewardResult` as JSON, without
+    its folder), its id and its path."""
 
     result: Json = field(default_factory=dict)
     artifact_id: str = field(default="", metadata={"key": "made"})
@@ -304,10 +314,13 @@ class RewardOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOutcome(StageOutcome):
-    """system -> its pass rate with its interval (`share`, `low`, `high`), the same under both decodings in `systems`,
-    and system -> decoding -> what may be said of the tuned model against it; the verdict (`train.verdict.Verdict`);
-    `reused`: it was there already. `gated`: the command was asked for the verdict as its exit code. `sha256` is that of
-    the evaluation's file."""
+    """The outcome of `evaluate`.
+
+    `pass_rate` maps each system to its pass rate with its interval (`share`, `low`, `high`), `systems` holds the same
+    for both decodings, and `outcomes` maps system and decoding to the comparison of the tuned model with that system.
+    `verdict` is `train.verdict.Verdict` as JSON. `reused` means that the evaluation already existed, `gated` that the
+    command was asked to use the verdict as its exit code. `sha256` is the hash of the evaluation's file.
+    """
 
     pass_rate: Mapping[str, Mapping[str, float]] = field(default_factory=dict, metadata={"earlier": ("strict_pass",)})
     systems: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
@@ -320,9 +333,9 @@ class EvaluateOutcome(StageOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOutcome(CommandOutcome):
-    """The files that were written, by name, and the ids of what is in it. `gguf` says of each GGUF how its answers
-    compare with those of the measured model, in words; `certificate` is the last one with whether it holds (None: there
-    was no look)."""
+    """The files that were written, by name, and the ids of what they contain. `gguf` describes for each GGUF how its
+    answers compare with those of the measured model. `certificate` is the last one and whether it still holds (None if
+    `certify` never ran)."""
 
     written: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
@@ -332,13 +345,12 @@ class ExportOutcome(CommandOutcome):
 
 @dataclass(frozen=True, kw_only=True)
 class RunOutcome(CommandOutcome):
-    """The stages that had to be done, with their seconds, and the report.
+    """The stages that ran, with their seconds, and the report.
 
-    Either people keep it from going on (`waits`, `url`, `queues`, the state of their `gate` and, where they reject the
-    set, their `objections`), or a certificate that the spec asks for is missing (`waits`, and `uncertified` is the
-    `gate`), or it was to stop before the stage `until`, or it has ended (`pass_rate`, `systems`, `outcomes`,
-    `verdict`). `not_reviewed` is the
-    dataset that went on to training without people, because review was off.
+    There are four ways for a run to end. It may wait for reviewers (`waits`, `url`, `queues`, the state of their `gate`
+    and, if they reject the set, their `objections`). A certificate required by the spec may be missing (`waits`, and
+    `gate` is `uncertified`). It may have stopped before the stage `until`. Or it is complete (`pass_rate`, `systems`,
+    `outcomes`, `verdict`). `not_reviewed` is the dataset that was trained on without review because review was off.
     """
 
     stages: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What the first rows of a table that a person has hold in its columns."""
+"""Inspects the columns of a user's table by its first rows."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ from synth.columns import paths_in as paths_in_source
 from synth.seed_rows import names_of, rows_of
 from synth.turns import turns_in, turns_of
 
-LOOKED_AT = 10_000  # rows
-TEXT_WORDS = 3.0  # a column with so many words a cell on average holds text
-CATEGORIES = 30  # most different values of a column that says something of many rows
-_OFTEN, _LABELS = 5, 300  # times that each of more values comes back on average, and the most, where they are labels
-_ONCE = 10  # one row in so many may have a label of its own, where most labels come once
+LOOKED_AT = 10_000  # rows that are read
+TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
+CATEGORIES = 30  # a column that carries information has at most this many distinct values
+# a column of labels may have up to _MAX_LABELS distinct values if each occurs at least _OFTEN times on average
+_OFTEN, _MAX_LABELS = 5, 300
+_ONCE_PER = 10  # at most one row in this many may have a label of its own
 _BARE = re.compile(r"(?=\D*\d)(?:[!-~]+|[\d\s.,:/+-]+)")
-_BETWEEN = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # names in a header
+_SEPARATORS = re.compile(rf"(?:[^\w{SIGNS}]|_)+")  # separates the words of a header
 
 
 @cache
 def _names(listed: str) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...]]:
-    """Listed names: words, phrases between blanks, and what stands in a script that parts no words."""
+    """The words of a list, its phrases between spaces, and its entries in scripts that do not separate words."""
     from curate.gates.words import count_words
 
-    every = [plain(name.replace("_", " ")) for name in listed.split()]
-    phrases = tuple(f" {name} " for name in every if " " in name)
-    alone = tuple(name for name in every if " " not in name and count_words(name) > 1)
-    return frozenset(every), phrases, alone
+    words = [plain(name.replace("_", " ")) for name in listed.split()]
+    phrases = tuple(f" {name} " for name in words if " " in name)
+    alone = tuple(name for name in words if " " not in name and count_words(name) > 1)
+    return frozenset(words), phrases, alone
 
 
 class Column(NamedTuple):
-    """What the rows looked at hold in one column; `name` is ours and fits a prompt. `words`: of a filled cell on
-    average, where three characters are one if words are not parted. `objects`: JSON objects, as such or as texts that
-    spell them; `nested`: some as such."""
+    """What the rows read so far contain in one column. `name` is a safe name for prompts. `words` is the average number
+    of words per filled cell; if words are not separated by spaces, three characters count as one. `objects`: cells are
+    JSON objects, or strings that contain them; `nested`: some are actual objects."""
 
     name: str
     header: str
@@ -65,39 +66,39 @@ class Column(NamedTuple):
         return self.words >= TEXT_WORDS
 
     def called(self, listed: str) -> bool:
-        """Whether one of the listed names stands in the header."""
+        """Whether the header contains one of the listed names."""
         names, phrases, alone = _names(listed)
         header = plain(self.header)
-        parts = [part for part in _BETWEEN.split(header) if part]
+        parts = [part for part in _SEPARATORS.split(header) if part]
         spaced = f" {' '.join(parts)} "
         return not names.isdisjoint(parts) or any(n in spaced for n in phrases) or any(n in header for n in alone)
 
     @property
-    def says_something(self) -> bool:
-        """It has a few values that come back, so it is neither an id nor the same everywhere."""
+    def is_informative(self) -> bool:
+        """It has a few recurring values, so it is neither an id nor constant."""
         different = len(set(self.filled))
         return not self.objects and 1 < different <= CATEGORIES and different <= len(self.filled) / 2
 
     @property
     def is_bare(self) -> bool:
-        """It holds numbers, ids or times, which say nothing to who reads them alone."""
+        """It contains only numbers, ids or times, which mean nothing on their own."""
         return all(map(_BARE.fullmatch, self.filled))
 
     @property
     def is_category(self) -> bool:
-        """It says a thing of many rows in a word or two: it may be what a classifier tells, of hundreds of labels too
-        where each comes back often. A list to which many rows add a value that comes once has no end, unless it is
-        called as labels are."""
+        """It describes many rows in a word or two, so it may be the label of a classifier, with up to hundreds of
+        values if each recurs often. A column in which many values occur only once is open-ended and is no category,
+        unless its header names labels."""
         if self.objects or self.is_text:
             return False
         different, rows = len(different_labels(self.filled)), len(self.filled)
         once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
-        is_open = 2 * once > different and once > rows / _ONCE and not self.called(LABELS)
-        return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_LABELS, rows / _OFTEN)))
+        is_open = 2 * once > different and once > rows / _ONCE_PER and not self.called(LABELS)
+        return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_MAX_LABELS, rows / _OFTEN)))
 
 
 def columns_of(path: Path, encoding: str | None = None) -> list[Column]:
-    """The columns of a CSV or JSON file with what their first rows hold. Raises InputError."""
+    """The columns of a CSV or JSON file with what their first rows contain. Raises InputError."""
     names = names_of(path, encoding)
     check_columns(names, path.name)
     return columns_in(names, first_rows(path, names, encoding)) if names else []
@@ -105,31 +106,31 @@ def columns_of(path: Path, encoding: str | None = None) -> list[Column]:
 
 def columns_in(names: Sequence[str], rows: Sequence[Cells]) -> list[Column]:
     columns = [_column(at, name, rows) for at, name in enumerate(names)]
-    # Headers that differ in their signs alone have one name; the later one gets the number of its column.
+    # Headers that differ only in punctuation get the same name; later ones get the number of their column as a suffix.
     first = {column.name: at for at, column in reversed(list(enumerate(columns)))}
     return [c if first[c.name] == at else c._replace(name=f"{c.name}_{at + 1}") for at, c in enumerate(columns)]
 
 
 def first_rows(
-    path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False, behind: int = 0
+    path: Path, names: Sequence[str], encoding: str | None = None, *, strict: bool = False, skip: int = 0
 ) -> list[Cells]:
-    """The first rows, or those `behind` so many, under the numbers of their columns. A line that is not JSON is left
-    out, as it is of rows that bring their outputs; with `strict` it raises InputError, as it does of others."""
-    every = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
-    if not every:
-        raise InputError("has no headers.", where=f"{path.name}:1", fix="Write a name above each column.")
-    first, header = next(iter(every.items()))
-    source = SeedSource(path=path.name, encoding=encoding, columns=every, input=f"{{{{ {first} }}}}")
-    if not strict:  # an output that is the input: needed by no row, and none of them asks for it
-        columns, both = {**every, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
+    """The first rows after the first `skip`, with cells keyed by column number. A line that is not JSON is skipped, as
+    for rows with outputs; with `strict` it raises InputError, as for other rows."""
+    named = {f"c{at}": name for at, name in enumerate(names) if name.strip()}
+    if not named:
+        raise InputError("has no column names.", where=f"{path.name}:1", fix="Add a name above each column.")
+    first, header = next(iter(named.items()))
+    source = SeedSource(path=path.name, encoding=encoding, columns=named, input=f"{{{{ {first} }}}}")
+    if not strict:  # read as pairs whose output equals the input: no row needs it, so no row is refused for lacking one
+        columns, both = {**named, "output": header}, f"{{{{ {first} }}}}{{{{ output }}}}"
         source = source.model_copy(update={"kind": "pair", "columns": columns, "input": both})
     with ExitStack() as stack:
-        looked_at = list(islice(rows_of(source, path.parent, None, [], stack), behind, behind + LOOKED_AT))
-    paths = paths_in_source(source)  # of a header with a dot, as numbers of labels have for their names
-    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in looked_at)
+        rows_read = list(islice(rows_of(source, path.parent, None, [], stack), skip, skip + LOOKED_AT))
+    paths = paths_in_source(source)  # for headers with a dot, whose parts are the keys of objects
+    parts = (row if isinstance(row, Fault) else inside(paths, row) for _, row in rows_read)
     rows = [row for row in parts if not isinstance(row, Fault)]
-    faults = ((number, row) for number, row in looked_at if isinstance(row, Fault) and row.code != "blank")
-    if not rows and not behind and (fault := next(faults, None)):
+    faults = ((number, row) for number, row in rows_read if isinstance(row, Fault) and row.code != "blank")
+    if not rows and not skip and (fault := next(faults, None)):
         number, (code, detail) = fault
         raise InputError(f"none of its rows can be used; the first: {code}: {detail}", where=f"{path.name}:{number}")
     return rows
@@ -141,7 +142,7 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
     held = [turns_in(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
-    texts = tuple("" if isinstance(text := plain_text(_spelt(cell)), Fault) else text for cell in held)
+    texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
@@ -149,8 +150,8 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
     return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
 
 
-def _spelt(cell: object) -> object:
-    """A cell as a text: what a list of turns says, an object as JSON, anything else as it is."""
+def _cell_text(cell: object) -> object:
+    """A cell as text: the contents of a list of turns, an object as JSON, anything else unchanged."""
     turns = turns_of(cell) if isinstance(cell, list) else None
     if isinstance(turns, list):
         return "\n\n".join(turn.content for turn in turns)
@@ -158,7 +159,7 @@ def _spelt(cell: object) -> object:
 
 
 def inner_columns(column: Column) -> list[Column]:
-    """The texts that stand in a column's objects, as columns that a spec names by their paths."""
+    """The texts inside a column's objects, as columns named by their paths."""
     held = [json.loads(text) if is_record(text) else None for text in column.texts]
     paths = dict.fromkeys(path for value in held for path in paths_in(value, ""))
     cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in held]
@@ -179,8 +180,8 @@ def paths_in(value: object, path: str) -> Iterator[str]:
 
 
 def language_of(texts: Sequence[str]) -> str:
-    """The two letters of the language that these texts are in together; en where they are too few to tell, or no
-    language is likelier than all others together, as of lists of names and of products."""
+    """The two-letter code of the language of these texts together. Returns en if there is too little text, or if no
+    language has a probability above one half, as for lists of names or products."""
     sample = " ".join(texts)[:20_000]
     if len(sample.encode()) < 200:
         return "en"
@@ -188,8 +189,8 @@ def language_of(texts: Sequence[str]) -> str:
 
     from curate.gates.language import relatives
 
-    # One of our own, which goes with the call: the library's would keep 70 MB in a server for as long as that runs.
+    # A local instance, freed after the call: the library's global one would keep 70 MB in a server as long as it runs.
     ranked = dict(LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True).rank(sample))
     code = str(next(iter(ranked)))
     is_sure = sum(ranked.get(other, 0.0) for other in relatives(code)) > 0.5
-    return code if is_sure and len(code) == 2 else "en"  # "zxx" are texts in no language
+    return code if is_sure and len(code) == 2 else "en"  # "zxx" means no linguistic content

@@ -1,4 +1,4 @@
-"""A spec for a file that a person has: looks at its columns and rows, and says what it takes them for, and why."""
+"""Guesses a spec for a user's file: inspects its columns and rows, and explains how it reads them and why."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from synth.seed_rows import names_of
 from synth.seeds import read_seeds
 from synth.turns import exchange, role_of
 
-_LONG_WORDS = 40.0  # a lone column of texts as long as these holds finished outputs
-_HEADER_WORDS = 7  # a longer header is a row of a file without headers
-_NAMED, _LISTS = 40, 20  # columns that are not read; lists in a column, that tell whether it holds chats
-_NEEDING = [kind for kind, row in KINDS.items() if row.needs]
-_COPIED = 50  # one row in so many
-_PATHS = 8  # texts in objects, and columns, that are named
+_LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
+_HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
+_LISTED_COLUMNS, _EXAMINED_LISTS = 40, 20  # unread columns listed by name; lists examined to detect chats
+_KINDS_WITH_NEEDS = [kind for kind, row in KINDS.items() if row.needs]
+_COPY_RATIO = 50  # outputs that equal their input are intended if they are at least one in this many
+_LISTED_PATHS = 8  # paths and columns that are listed by name
 _CHATS = ("messages", "conversations")
 _ID = re.compile(r"(?=\D*\d)[!-~]+")
 SCHEMA = "schema.json"
-_SHOWN_BY = {
-    "labels": "column of labels, whose values come back",
+_NEEDED_COLUMNS = {
+    "labels": "column of labels with recurring values",
     "schema": "column of outputs that are all JSON objects",
-    "to": "two columns in different languages (called by them, such as en and de)",
+    "to": "pair of columns in different languages (named after them, such as en and de)",
 }
 _ALPACA, _DOLLY = ("instruction", "output", "input", "system"), ("instruction", "response", "context", "system")
 
 
 class Guess(NamedTuple):
-    """What a file was taken for. `task` are keys of `[task]`, `settings` those of its `[[seeds]]`, `why` sentences, one
-    for each guess. `spoken` are the texts that tell the language; `asked`, where it is known, what each output was
-    asked with. `schema` is that of outputs which are records, for the file SCHEMA beside the spec."""
+    """How a file is read. `task` holds keys of `[task]`, `settings` those of its `[[seeds]]`, and `why` one sentence
+    for each guess. `spoken` are the texts used to detect the language. `asked` is the input of each output, if known.
+    `schema` is the schema of outputs that are records, to be written to SCHEMA next to the spec."""
 
     task: dict[str, Any]
     kind: str
@@ -70,17 +70,17 @@ class Guess(NamedTuple):
 
     @property
     def copies(self) -> int:
-        """How many outputs are their inputs again, as sentences are in which nothing was to be mended; 0 where they are
-        so few that they may be mistakes, or the kind of task does not mind."""
+        """How many outputs equal their input, for example sentences that needed no correction. 0 if they are so few
+        that they may be mistakes, or if the kind of task does not check it."""
         same = sum(map(str.__eq__, self.outputs, self.asked)) if self.asked else 0
         minds = KINDS[self.task["kind"]].defaults.get("curate.gates.echo", True)
-        return same if minds and same > 1 and same * _COPIED >= len(self.outputs) else 0
+        return same if minds and same > 1 and same * _COPY_RATIO >= len(self.outputs) else 0
 
 
 def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
-    """Look at the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another; `kind` is the kind of
-    task that a person has named, for which a column of labels may be called anything. Raises InputError for one that
-    cannot be read or has no text."""
+    """Inspect the first rows of a CSV or JSON file, in UTF-8 unless `encoding` names another. `kind` is the kind of
+    task chosen by the user; with it, a column of labels may have any name. Raises InputError for a file that cannot be
+    read or contains no text."""
     guessed = _guess(path, kind, encoding)
     if encoding:
         guessed = guessed._replace(settings={"encoding": encoding, **guessed.settings})
@@ -88,28 +88,28 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
     if schema is None:
         guessed = guessed if kind in ("", guessed.task["kind"]) else guessed._replace(task=_named(kind, guessed))
         if guessed.copies:
-            what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs are their inputs again"
-            guessed.why.append(f"{what}: the gate 'echo' is off, so they stay")
+            what = f"{guessed.copies:,} of {len(guessed.outputs):,} outputs equal their inputs"
+            guessed.why.append(f"{what}, so the gate 'echo' is off to keep them")
         return guessed
-    why = [f"every output is a JSON object, so they are records: {SCHEMA} has their keys and types, for you to check"]
+    why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
-    if choices and first_rows(path, names_of(path, encoding), encoding, behind=LOOKED_AT):
-        choices = {}  # a row that nobody has looked at may have another value, and would be rejected for it
+    if choices and first_rows(path, names_of(path, encoding), encoding, skip=LOOKED_AT):
+        choices = {}  # a row that was not read may have another value, and would be rejected for it
     if bound := with_choices(schema, choices):
-        names = " and ".join(map(repr, bound[:_PATHS]))
-        why.append(f"{names} take one of the values that come back there ('enum'): add to them what may come as well")
+        names = " and ".join(map(repr, bound[:_LISTED_PATHS]))
+        why.append(f"{names} must be one of the values found in the file ('enum'): add any other values that may occur")
     return guessed._replace(task={"kind": "extract", "schema": SCHEMA}, schema=schema, why=[*guessed.why, *why])
 
 
 def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
-    """Raises InputError for a file that does not show what a task of this kind needs."""
+    """Raise InputError for a file that lacks what a task of this kind needs."""
     needs = KINDS[kind].needs
     if needs and needs not in guessed.task:
         raise InputError(
-            f"shows no {_SHOWN_BY[needs]}, and a task of kind '{kind}' needs '{needs}'.",
+            f"has no {_NEEDED_COLUMNS[needs]}, but a task of kind '{kind}' needs '{needs}'.",
             where=path.name,
-            fix=f"Leave --kind {kind} out to see what the file is taken for, or `pairsmith init --kind {kind}` and name"
-            " the file in its [[seeds]]: `pairsmith docs seeds` shows how.",
+            fix=f"Leave out --kind {kind} to see how the file is read, or run `pairsmith init --kind {kind}` and name"
+            " the file in its [[seeds]] (`pairsmith docs seeds`).",
         )
 
 
@@ -118,7 +118,7 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     check_columns(names, path.name)
     rows = first_rows(path, names, encoding) if names else []
     if not rows:
-        raise InputError("has no rows.", where=path.name, fix="Write at least one row below the headers.")
+        raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
     if (worse := worse_than(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
@@ -128,50 +128,50 @@ def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
     if alpaca or (set(_DOLLY[:3]) <= set(names) and kind != "classify"):
         read, whose = (_ALPACA, "Alpaca") if alpaca else (_DOLLY, "Dolly")
         outputs = next(column.filled for column in columns if column.header == read[1])
-        why = [f"it has the columns instruction and {read[1]}, as {whose} has", *_not_read(names, read)]
+        why = [f"it has the columns instruction and {read[1]}, like {whose}", *_not_read(names, read)]
         return Guess({"kind": "free"}, "pair", {}, why, outputs, outputs)
     guessed = _table(path, columns, kind)
     if guessed.kind != "pair":
         first_rows(path, names, encoding, strict=True)
     if row := next((name for name in names if len(name.split()) > _HEADER_WORDS), None):
-        guessed.why.append(f"the first line was taken for headers, and looks like a row: '{row[:40]}...'")
+        guessed.why.append(f"the first line was read as headers, but looks like a row: '{row[:40]}...'")
     return guessed
 
 
 def _preferences(path: Path, names: Sequence[str], worse: str, encoding: str | None) -> Guess | None:
-    """A file that is read by its shape alone; None where that brings no answers to choose between."""
+    """Read a file by its shape alone. None if it contains no answers to choose between."""
     source = SeedSource(path=path.name, kind="conversation", limit=LOOKED_AT, encoding=encoding)
     seeds: Sequence[Seed] = ()
-    with suppress(InputError):  # a table with columns of these names, which is told as any other
+    with suppress(InputError):  # a table that happens to have columns of these names is handled like any other
         seeds = read_seeds([source], path.parent).seeds
     if not any(seed.meta.get("rejected") for seed in seeds):
         return None
     kind = "conversation" if any(seed.turns for seed in seeds) else "pair"
     task = "free" if set(names) & {"instruction", "input", "prompt"} else "reply"
-    why = f"every row has an answer and one that it is better than, '{worse}': train.objective = 'dpo' learns from both"
+    why = f"every row has an answer and a worse one, '{worse}': train.objective = 'dpo' learns from both"
     outputs = tuple(seed.reference or "" for seed in seeds)
     return Guess({"kind": task}, kind, {}, [why, *_not_read(names, PREFERENCES)], outputs, outputs)
 
 
 def _holds_chats(at: int, name: str, rows: Sequence[Cells]) -> bool:
-    """Whether a column is called as chats are, or one of the first lists in it is one, whatever it is called: a chat
-    may be empty, or end before an answer."""
-    cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _LISTS)
+    """Whether a column is named like chats, or one of its first lists is a chat. Not all need be: a chat may be empty
+    or end before an answer."""
+    cells = islice((cell for row in rows if isinstance(cell := row.get(f"c{at}"), list)), _EXAMINED_LISTS)
     known = name.casefold() in _CHATS
     return known or any(not isinstance(exchange({"messages": cell}, several=True), Fault) for cell in cells)
 
 
-def _inside(columns: Sequence[Column]) -> str:
-    """How a spec names the texts that stand in objects; empty where there are none."""
-    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _PATHS))
+def _path_hint(columns: Sequence[Column]) -> str:
+    """How a spec names texts inside objects; empty if there are none."""
+    paths = list(islice((path for column in columns if column.objects for path in _paths_in(column)), _LISTED_PATHS))
     if not paths:
         return ""
-    return f' Texts in objects are named by a path, columns = {{ text = "{paths[0]}" }}; there is: {", ".join(paths)}.'
+    return f' Name a text inside an object by its path, columns = {{ text = "{paths[0]}" }}. Paths: {", ".join(paths)}.'
 
 
 def _paths_in(column: Column) -> Iterator[str]:
     for text in column.filled:
-        with suppress(ValueError):  # a text among the objects
+        with suppress(ValueError):  # one of the cells is not an object
             return paths_in(json.loads(text), column.header)
     return iter(())
 
@@ -181,9 +181,9 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
     conversations = [exchange({"messages": row.get(f"c{at}")}, several=True) for row in rows]
     usable = [one for one in conversations if not isinstance(one, Fault)]
     several = any(len([turn for turn in one.asked if turn.role != "system"]) > 1 for one in usable)
-    turns = "some rows have several turns" if several else "every row is a question and its answer"
+    turns = "some rows have several turns" if several else "every row is one question and its answer"
     outputs = tuple(one.answer for one in usable)
-    why = [f"the column '{column}' holds chats; {turns}", *_not_read(names, (column, "system"))]
+    why = [f"the column '{column}' contains chats; {turns}", *_not_read(names, (column, "system"))]
     settings = {} if column.casefold() in _CHATS else {"columns": {"messages": column}}
     asked = tuple(one.asked[-1].content for one in usable)
     return Guess({"kind": "reply"}, "conversation" if several else "pair", settings, why, outputs, outputs, asked=asked)
@@ -191,17 +191,17 @@ def _chat(column: str, names: Sequence[str], rows: Sequence[Cells]) -> Guess:
 
 def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
     left = [name for name in names if name not in read and name.strip()]
-    more = f" and {len(left) - _NAMED:,} more" if len(left) > _NAMED else ""
-    return [f"not read: {', '.join(left[:_NAMED])}{more}"] if left else []
+    more = f" and {len(left) - _LISTED_COLUMNS:,} more" if len(left) > _LISTED_COLUMNS else ""
+    return [f"not read: {', '.join(left[:_LISTED_COLUMNS])}{more}"] if left else []
 
 
 def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
-    """Its lines would be taken for inputs, the answers among them."""
-    if says_who := next((c for c in columns if len(set(c.filled)) > 1 and all(map(role_of, c.filled))), None):
+    """Raise InputError for a file with one message per line: its answers would be read as inputs."""
+    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(role_of, c.filled))), None):
         raise InputError(
-            f"has a line for each message, for '{says_who.header}' says who speaks, and a row is a whole conversation.",
+            f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
             where=path.name,
-            fix="Group the lines of a conversation into one list, `messages`: `pairsmith docs seeds` shows how.",
+            fix="Group the lines of each conversation into one list, `messages` (`pairsmith docs seeds`).",
         )
 
 
@@ -210,7 +210,7 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         _refuse_single_messages(path, columns)
     texts = [column for column in columns if column.is_text and (not column.objects or column.called(OUTPUT))]
     sides = {code: column for column in texts if (code := language_code(column.header))}
-    output, shown_by = _output(columns, texts, wanted)
+    output, reason = _output(columns, texts, wanted)
     if not sides and (output is None or output.nested or wanted == "translate"):
         sides = _sides_inside(columns)
     if len(sides) != 2 and wanted == "translate":
@@ -222,43 +222,44 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     inputs, columns = _inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
-            f"no column holds text; there is: {some_of(column.header for column in columns)}.",
+            f"no column contains text; its columns: {some_of(column.header for column in columns)}.",
             where=path.name,
-            why=f"A column of text has {TEXT_WORDS:g} words a row or more.",
-            fix=f"Write the spec by hand: `pairsmith docs seeds` shows how.{_inside(columns)}",
+            why=f"A text column has at least {TEXT_WORDS:g} words per row.",
+            fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
         )
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
-    # A head is called "ticket subject" as well: of those that are called an input, the longest is the body.
+    # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
     asks = _side(inputs, "user") if role_of(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
     heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
     kind, settings = settings_of([*heads, body], output, ())
-    why = [f"'{output.header}' is the output: {shown_by} ({_size(output)})"]
+    why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
     task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or role_of(output.header) else "free"}
     values = different_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
-        why.append(f"'{output.header}' has {len(values)} values that come back, so they are labels")
+        why.append(f"'{output.header}' has {len(values)} recurring values, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
     spoken = (output if prose else body).filled
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
     guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
-    why += _belongs([column for column in inputs if column not in (body, *heads) and not _is_system(column)])
+    why += _join_hint([column for column in inputs if column not in (body, *heads) and not _is_system(column)])
     return _with_extra(guessed, [output, body, *heads], columns)
 
 
 def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> tuple[Column | None, str]:
-    """The column of what is answered, and what shows it. Of several that are called so, what a person wrote as a reply
-    goes before its label, and any of them before `answer_id` and numbers, which a named kind of task may want."""
+    """The output column, and why it was chosen. Of several columns named like outputs, a written reply takes precedence
+    over its label, and both over columns such as `answer_id` and numbers, unless the chosen kind of task wants
+    those."""
     label = unpaired(column.header for column in columns)
     called = [c for c in columns if c.filled and c.called(OUTPUT) and (c.header != label or wanted == "classify")]
 
     def fits(column: Column) -> bool:
-        alone = plain(column.header) in REPLY.split()  # not the time or the id of a reply
+        alone = plain(column.header) in REPLY.split()  # the reply itself, not its time or id
         if wanted == "classify":
             of_reply = column.called(REPLY) and column.is_bare and not alone
             return column.called(LABELS) or (column.is_category and not of_reply)
@@ -266,39 +267,39 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
             return column.objects
         replies = column.called(REPLY) and (column.is_text or alone)
         inputs = (c for c in columns if c is not column and (c.is_text or c.called(INPUT)) and not c.is_bare)
-        # Without an input it may be what has the label, and where most rows have none the others may be to be labelled.
+        # Without an input the reply may be the text to label; if most rows have none, others may wait for one.
         return replies and any(inputs) and 2 * len(column.filled) > len(column.texts)
 
     best = min(called, key=lambda column: (not fits(column), column.is_bare), default=None)
-    shown_by = "it is called so"
+    reason = "chosen by its name"
     if best and (fits(best) or wanted not in ("classify", "extract")):
-        return best, shown_by
+        return best, reason
     if wanted == "extract" and (objects := next((column for column in columns if column.objects), None)):
-        return objects, "it holds JSON objects"
+        return objects, "it contains JSON objects"
     labels = _labels_of(column for column in columns if wanted or column.called(LABELS))
     if wanted in ("", "classify") and labels:
-        named = "it is called so, and its values come back" if not wanted else "its values come back"
+        named = "chosen by its name and recurring values" if not wanted else "chosen for its recurring values"
         return labels, named
-    if best is None and wanted not in _NEEDING and len(columns) == len(texts) == 2:
+    if best is None and wanted not in _KINDS_WITH_NEEDS and len(columns) == len(texts) == 2:
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
-        shown_by = "it alone stands beside the input"
-    # Who is called a customer and an agent has a name, and beside a text of each row these columns hold such names.
+        reason = "it is the only column besides the input"
+    # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
     others = (c for c in texts if role_of(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and _side(texts, "user"):
-        best, shown_by = _side(texts, "assistant"), "it is called as who answers"
-    return best, shown_by
+        best, reason = _side(texts, "assistant"), "it is named after the answering side"
+    return best, reason
 
 
 def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
-    """Two texts in objects that are called as languages, as the hub has them: {"translation": {"en": ..., "de": ...}};
-    none where there are more, as in a question and its answer of which each stands in two languages."""
+    """Two texts inside objects, named after languages as on the hub: {"translation": {"en": ..., "de": ...}}. Empty if
+    there are more, such as a question and its answer in two languages each."""
     inner = [c for column in columns if column.nested for c in inner_columns(column) if c.is_text]
     sides = [(code, c) for c in inner if (code := language_code(c.header.rpartition(".")[2]))]
     return dict(sides) if len(sides) == 2 else {}
 
 
 def _side(texts: Sequence[Column], role: str) -> Column | None:
-    """The one column of texts that is called as who speaks."""
+    """The only text column that is named after this role."""
     spoken = [column for column in texts if role_of(column.header) == role]
     return spoken[0] if len(spoken) == 1 else None
 
@@ -307,14 +308,15 @@ def _is_system(column: Column) -> bool:
     return " ".join(column.header.split()).casefold() == "system"
 
 
-def _belongs(others: Sequence[Column]) -> list[str]:
-    """How to have more columns of texts in the input."""
-    names = " or ".join(repr(column.header) for column in others[:_PATHS])
-    return [f"if {names} belongs to the input, join them there: `pairsmith docs seeds`, Other columns"] if names else []
+def _join_hint(others: Sequence[Column]) -> list[str]:
+    """How to include more text columns in the input."""
+    names = " or ".join(repr(column.header) for column in others[:_LISTED_PATHS])
+    return [f"if {names} belongs to the input, join them: see Other columns in `pairsmith docs seeds`"] if names else []
 
 
 def _labels_of(columns: Iterable[Column]) -> Column | None:
-    """The column that a classifier would tell: of those whose values come back, names first, then the fewest."""
+    """The column that a classifier would predict: among recurring values, words before bare codes, then the fewest
+    values."""
     labels = (column for column in columns if column.is_category)
     return min(labels, key=lambda column: (column.is_bare, len(different_labels(column.filled))), default=None)
 
@@ -322,8 +324,7 @@ def _labels_of(columns: Iterable[Column]) -> Column | None:
 def _inputs(
     columns: Sequence[Column], texts: Sequence[Column], output: Column | None
 ) -> tuple[list[Column], Sequence[Column]]:
-    """The columns that may be what is asked, and all that there are, with those inside of objects where an input stands
-    there."""
+    """The columns that may be the input, and all columns, including those inside objects if an input is found there."""
     inputs = [column for column in texts if column is not output]
     if output is None or inputs:
         return inputs, columns
@@ -332,29 +333,29 @@ def _inputs(
         inner = [c for column in others if column.objects for c in inner_columns(column)]
         inputs, others = [column for column in inner if column.is_text], [*others, *inner]
         columns = [*columns, *inner]
-    if output.is_category and not inputs:  # a word with a label is a text too
+    if output.is_category and not inputs:  # with labels, even a single word counts as a text
         worded = (c for c in others if any(map(str.isalpha, "".join(c.filled))))
         inputs = [c for c in worded if len(set(c.filled)) > CATEGORIES / 2]
         inputs = [c for c in inputs if not all(map(_ID.fullmatch, c.filled))] or inputs
-    if not inputs:  # so short that elsewhere they are no texts
+    if not inputs:  # too short to count as text elsewhere
         named = (c for c in others if c.filled and c.called(INPUT) and not c.objects)
         inputs = [c for c in named if not all(map(_ID.fullmatch, c.filled))]
     return inputs, columns
 
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:
-    """The task of the kind that a person has named, as far as a file of another shape shows it."""
+    """The task of the kind chosen by the user, as far as a file of another shape shows it."""
     labels = different_labels(guessed.outputs) if kind == "classify" else []
     return {"kind": kind, **({"labels": labels} if 1 < len(labels) < len(guessed.outputs) else {})}
 
 
 def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
-    """Two columns that are called as languages, the first translated into the second."""
+    """Two columns named after languages, the first translated into the second."""
     (language, source), (to, target) = sides.items()
     kind, settings = settings_of([source], target, ())
     why = [
         f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
-        f"{_size(target)}); for the other direction swap them here, and language and to above"
+        f"{_size(target)}); for the other direction, swap them here and swap language and to above"
     ]
     task = {"kind": "translate", "language": language, "to": to}
     return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
@@ -363,68 +364,66 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
 def settings_of(
     inputs: Sequence[Column], output: Column | None, extra: Sequence[Column]
 ) -> tuple[Literal["input", "output", "pair"], dict[str, Any]]:
-    """The kind and the keys of a `[[seeds]]` that reads these columns: several inputs are joined, `extra` stay with
-    the row."""
+    """The kind and the keys of a `[[seeds]]` that reads these columns. Several inputs are joined; `extra` columns are
+    kept with the row."""
     kind: Literal["input", "output", "pair"] = "input" if output is None else "pair" if inputs else "output"
     settings: dict[str, Any] = {}
     kept: dict[str, str] = {}
     if len(inputs) > 1:
-        settings["input"] = "\n\n".join(f"{{{{ {_free(column)} }}}}" for column in inputs)
-        # A header that is a name, in whichever case, needs no other one.
-        kept |= {_free(c): c.header for c in inputs if _free(c) != c.header.casefold()}
+        settings["input"] = "\n\n".join(f"{{{{ {_safe_name(column)} }}}}" for column in inputs)
+        # A header that is already a safe name, in any case, needs no other name.
+        kept |= {_safe_name(c): c.header for c in inputs if _safe_name(c) != c.header.casefold()}
     elif inputs:
         kept["input" if output else "text"] = inputs[0].header
     if output:
         kept["output" if inputs else "text"] = output.header
-    kept |= {_free(column): column.header for column in extra}
+    kept |= {_safe_name(column): column.header for column in extra}
     return kind, {**settings, "columns": kept}
 
 
-def _free(column: Column) -> str:
-    """Its name, or another one where prompts and sources call something of their own so."""
+def _safe_name(column: Column) -> str:
+    """The column's name, with a prefix if it collides with a reserved name in prompts and sources."""
     return f"c_{column.name}" if column.name in RESERVED else column.name
 
 
 def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
     finished = text.words >= _LONG_WORDS or text.called(OUTPUT)
     kind = "output" if finished else "input"
-    what = "finished outputs: inputs are written for them" if finished else "inputs: outputs are written for them"
-    why = [f"'{text.header}' holds {what} ({_size(text)})"]
-    others = [column for column in columns if column.is_text and column is not text][:_PATHS]
+    what = "finished outputs, for which inputs are generated" if finished else "inputs, for which outputs are generated"
+    why = [f"'{text.header}' contains {what} ({_size(text)})"]
+    others = [column for column in columns if column.is_text and column is not text][:_LISTED_PATHS]
     if others:
         names = " or ".join(repr(column.header) for column in others)
-        why.append(f'if {names} is its input or output, write kind = "pair" and name both as input and output')
+        why.append(f'if {names} is its input or output, set kind = "pair" and name both columns, as input and output')
         if not finished:
-            why += _belongs(others)
+            why += _join_hint(others)
         if len(others) == 1 and language_of(others[0].filled) != language_of(text.filled):
-            why.append("if one is the translation of the other, name that kind, as with --kind translate")
+            why.append("if one is a translation of the other, choose that kind with --kind translate")
     settings = {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)
     return _with_extra(guessed, [text], columns)
 
 
 def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column]) -> Guess:
-    """The guess with the columns beside those that are `used`: kept if they say something, else named as not read."""
+    """The guess including the columns that are not `used`: informative ones are kept, others are listed as not read."""
     label = unpaired(column.header for column in columns)
     rest = [column for column in columns if column not in used and column.header != label]
-    if guessed.kind == "pair":  # read as well: a row's own system prompt, and the objects that a side stands in
+    if guessed.kind == "pair":  # also read: a row's system prompt, and objects that contain the input or output
         held = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
         rest = [c for c in rest if c not in held and not _is_system(c)]
-    extra = [column for column in rest if column.says_something and column.name not in RESERVED]
+    extra = [column for column in rest if column.is_informative and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]
-    why = [f"'{c.header}' stays with every row and may be asked for in prompts: its values come back" for c in extra]
+    why = [f"'{c.header}' is kept with every row for use in prompts, because its values recur" for c in extra]
     labels = _labels_of(c for c in extra if guessed.kind != "pair" or c.called(LABELS))
     if labels and guessed.task["kind"] != "classify":
-        tells = f"if the model is to tell '{labels.header}', the task is to classify"
-        why.append(f"{tells}: name that kind, as with --kind classify")
+        tells = f"if the model should predict '{labels.header}', the task is to classify"
+        why.append(f"{tells}: choose that kind with --kind classify")
     if label and label not in read:
-        why.append(
-            f"rows whose '{label}' is false are left out: in TRL's unpaired preferences their completion is a bad one"
-        )
+        why.append(f"rows whose '{label}' is false are left out: TRL marks bad completions this way")
     why += _not_read([column.header for column in rest], read)
     return guessed._replace(settings={**guessed.settings, "columns": kept}, why=[*guessed.why, *why])
 
 
 def _size(column: Column) -> str:
-    return f"{counted(round(column.words), 'word', 'words')} a row"
+    return f"{counted(round(column.words), 'word', 'words')} per row"

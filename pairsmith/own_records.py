@@ -1,4 +1,4 @@
-"""A JSON schema for the records that a person has: what they show, and nothing that none of them does."""
+"""Derives a JSON schema from the user's records. It allows what occurs in them, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from typing import Any
 
 from schemas.records import Json
 
-_MOST_KEYS = 100  # an object with more keys is a table of its own, whose keys are data
-_CHOICES, _OFTEN, _TWICE = 30, 5, 2  # the most values of a choice; how often they come back on average, and each
-_CHOICE = 40  # letters
+_MOST_KEYS = 100  # an object with more keys is treated as a table, whose keys are data
+# the most values of an enum, how often they recur on average, and the least for each
+_MAX_CHOICES, _OFTEN, _LEAST_OFTEN = 30, 5, 2
+_CHOICE_LENGTH = 40  # longest value of an enum, in characters
 _FIGURES = re.compile(r"[\d\s.,:/+-]*")
 _SCALARS = ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"))
 
 
 def is_record(text: str) -> bool:
-    """Whether a text spells a JSON object."""
+    """Whether a text is a JSON object."""
     return _record(text) is not None
 
 
 def schema_of(texts: Sequence[str]) -> Json | None:
-    """The schema that all of these records keep: the keys of each object, which of them every one has, the types of
-    their values. None if a text is no JSON object, or there is none."""
+    """A schema that all of these records satisfy: the keys of each object, which of them are required, and the types of
+    their values. None if a text is not a JSON object, or there are no texts."""
     records = [record for record in map(_record, texts) if record is not None]
     return _object(records) if records and len(records) == len(texts) else None
 
 
 def choices_in(texts: Sequence[str], asked: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """The texts of a few words that come back under a path of these records, each of them more than once, where most do
-    not stand in what was `asked`: a value that is copied may be any. The items of a list stand under `[]`."""
+    """The short texts that recur under a path of these records, each at least twice. Values that mostly appear in what
+    was `asked` are excluded: a copied value may be anything. List items have the path part `[]`."""
     values: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     copied = Counter[tuple[str, ...]]()
-    for text, given in zip(texts, map(str.casefold, asked), strict=True):
+    for text, source in zip(texts, map(str.casefold, asked), strict=True):
         for path, value in _leaves(_record(text), ()):
             values[path][value] += 1
-            copied[path] += value.casefold() in given
+            copied[path] += value.casefold() in source
     return {
-        path: sorted(held)
-        for path, held in values.items()
-        if 1 < len(held) <= min(_CHOICES, held.total() / _OFTEN)
-        and min(held.values()) >= _TWICE
-        and 2 * copied[path] < held.total()
-        and all(len(value) <= _CHOICE and not _FIGURES.fullmatch(value) for value in held)
+        path: sorted(counts)
+        for path, counts in values.items()
+        if 1 < len(counts) <= min(_MAX_CHOICES, counts.total() / _OFTEN)
+        and min(counts.values()) >= _LEAST_OFTEN
+        and 2 * copied[path] < counts.total()
+        and all(len(value) <= _CHOICE_LENGTH and not _FIGURES.fullmatch(value) for value in counts)
     }
 
 
 def with_choices(schema: Json, choices: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:
-    """Binds the texts at these paths of a schema to their choices; the paths, as a person writes them, where it did."""
+    """Restrict the texts at these paths of a schema to their choices. Returns the dotted paths where that was
+    possible."""
     bound = []
     for path, values in choices.items():
         place: Any = schema
@@ -86,17 +88,17 @@ def _refuse(constant: str) -> Any:
 
 
 def _any(values: Iterable[Any]) -> Json:
-    """A schema that each of these values keeps; the open one where there are none."""
-    held = list(values)
-    objects = [value for value in held if isinstance(value, dict)]
-    lists = [value for value in held if isinstance(value, list)]
-    names = dict.fromkeys(_type(value) for value in held if not isinstance(value, dict | list))
+    """A schema that all of these values satisfy; the unrestricted schema if there are none."""
+    items_ = list(values)
+    objects = [value for value in items_ if isinstance(value, dict)]
+    lists = [value for value in items_ if isinstance(value, list)]
+    names = dict.fromkeys(_type(value) for value in items_ if not isinstance(value, dict | list))
     if "number" in names:
         names.pop("integer", None)
-    ways = [_object(objects)] if objects else []
-    ways += [{"type": "array", "items": _any(item for items in lists for item in items)}] if lists else []
-    ways += [{"type": next(iter(names)) if len(names) == 1 else list(names)}] if names else []
-    return {"anyOf": ways} if len(ways) > 1 else next(iter(ways), {})
+    alternatives = [_object(objects)] if objects else []
+    alternatives += [{"type": "array", "items": _any(item for items in lists for item in items)}] if lists else []
+    alternatives += [{"type": next(iter(names)) if len(names) == 1 else list(names)}] if names else []
+    return {"anyOf": alternatives} if len(alternatives) > 1 else next(iter(alternatives), {})
 
 
 def _type(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Writes the spec for a file that was looked at."""
+"""Writes the spec for a file that was inspected by `own_file`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from schemas.kinds import KINDS, KindName
 from schemas.spec import TrainSettings
 from schemas.wording import capital
 
-_USUAL = 512  # tokens of an answer
+_DEFAULT_TOKENS = 512  # default limit of an answer, in tokens
 
 
 def task_name(folder: str) -> str:
-    """The name of a folder as that of a task."""
+    """A folder's name as the name of a task."""
     return re.sub(r"[^a-z0-9]+", "-", folder.casefold()).strip("-") or "my-task"
 
 
 def spec_text(path: Path, guessed: Guess, task: str) -> str:
-    """The spec for the file at `path`, which lies beside it."""
+    """The spec for the file at `path`, which is in the same folder as the spec."""
     imported = guessed.kind in ("pair", "conversation")
     seeds = [f"path = {in_toml(path.name)}", f"kind = {in_toml(guessed.kind)}"]
     seeds += [f"{key} = {in_toml(value)}" for key, value in guessed.settings.items()]
@@ -35,10 +35,13 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             "[task]",
             *(f"{key} = {in_toml(value)}" for key, value in guessed.task.items()),
             f"name = {in_toml(task)}",
-            "# What the tuned model will be told, in production too: short, because training teaches the rest.",
+            "# The system prompt of the tuned model, in production too. Keep it short: training teaches the rest.",
             f"system = {in_toml('Answer as our examples do.' if imported else _system(guessed.task['kind']))}",
-            "# Replace this: what a good output is, in words that a stranger could check. The untuned model is told it",
-            "# in the evaluation" + ("." if imported else ", and the teacher with every seed."),
+            (
+                "# Replace this with what makes a good output, in rules that a stranger could check. It is sent to the "
+                "untuned"
+            ),
+            "# model in the evaluation" + ("." if imported else ", and to the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
             *(() if "language" in guessed.task else (f'language = "{language_of(guessed.spoken)}"',)),
             "",
@@ -47,10 +50,10 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             *seeds,
             "",
             *(() if imported else _EXEMPLARS),
-            *(_lengths(guessed.outputs) if guessed.outputs else ()),
-            *(("# An output may be its input again.", "echo = false") if guessed.copies else ()),
+            *(_length_gate(guessed.outputs) if guessed.outputs else ()),
+            *(("# An output may equal its input.", "echo = false") if guessed.copies else ()),
             *(("",) if guessed.outputs else ()),
-            *(_room(guessed.outputs) if guessed.outputs else ()),
+            *(_sampling_table(guessed.outputs) if guessed.outputs else ()),
         ]
     )
 
@@ -60,7 +63,7 @@ def _system(kind: KindName) -> str:
 
 
 _EXEMPLARS = (
-    "# Two to four worked examples, shown to the teacher with every seed, as in",
+    "# Two to four worked examples, shown to the teacher with every seed:",
     "# [[exemplars]]",
     '# input = "..."',
     '# output = "..."',
@@ -68,8 +71,8 @@ _EXEMPLARS = (
 )
 
 
-def _lengths(outputs: Sequence[str]) -> list[str]:
-    """The bounds of the outputs that are there, with room on both sides."""
+def _length_gate(outputs: Sequence[str]) -> list[str]:
+    """Length bounds derived from the existing outputs, with a margin on both sides."""
     from curate.gates.words import count_words
 
     words = sorted(map(count_words, outputs))
@@ -83,41 +86,44 @@ def _lengths(outputs: Sequence[str]) -> list[str]:
 
 
 def answer_tokens(outputs: Sequence[str]) -> int:
-    """So many tokens that each of these outputs is an answer: half as much again as the longest takes of the embedded
-    base. Where its tokenizer is not here yet no token is taken to be shorter than a byte, about five times too many for
-    English, and the most is what the setting is without a file: an untuned model that does not end costs all of them,
-    again and again."""
-    return _measured(outputs)[0]
+    """A token limit that leaves room for each of these outputs: one and a half times the longest one in tokens of the
+    embedded base.
+
+    If its tokenizer is not on this machine yet, one token per byte is assumed, about five times too many for English,
+    up to the default limit: an untuned model that does not stop uses all of them every time.
+    """
+    return _token_limit(outputs)[0]
 
 
-def _measured(outputs: Sequence[str]) -> tuple[int, int | None]:
-    """That, and the tokens of the longest where the tokenizer is here."""
+def _token_limit(outputs: Sequence[str]) -> tuple[int, int | None]:
+    """That limit, and the tokens of the longest output if the tokenizer is available."""
     from train.fertility import longest, tokenizer_of
 
     if tokenizer := tokenizer_of(TrainSettings(), Path()):
         takes = longest(tokenizer, outputs)
-        return max(_rounded(takes), min(_USUAL, _rounded(1.5 * takes))), takes
-    return min(_USUAL, _rounded(max((len(output.encode()) for output in outputs), default=0))), None
+        return max(_round_up(takes), min(_DEFAULT_TOKENS, _round_up(1.5 * takes))), takes
+    return min(_DEFAULT_TOKENS, _round_up(max((len(output.encode()) for output in outputs), default=0))), None
 
 
-def _rounded(tokens: float) -> int:
+def _round_up(tokens: float) -> int:
     return max(64, 32 * math.ceil(tokens / 32))
 
 
-def _room(outputs: Sequence[str]) -> list[str]:
-    most, takes = _measured(outputs)
-    why = "room for the longest of the outputs" + (f", which takes {takes:,} of the embedded base" if takes else "")
+def _sampling_table(outputs: Sequence[str]) -> list[str]:
+    most, takes = _token_limit(outputs)
+    why = "room for the longest output" + (f", which takes {takes:,} tokens of the embedded base" if takes else "")
     room = f"max_tokens = {most}  # {why}"
     return ["[evaluate.sampling]", "temperature = 0.7", "top_p = 0.95", room, ""]
 
 
 def comment(sentence: str) -> str:
-    """One line, whatever is in a header or in the name of a file: a line end in it would begin keys of the spec."""
+    """A one-line comment. Line ends in a header or file name are replaced, because they could start keys of the
+    spec."""
     return "# " + re.sub(r"[\x00-\x1f\x7f]+", " ", sentence)
 
 
 def in_toml(value: Any) -> str:
-    """A value as the spec writes it."""
+    """A value in TOML syntax."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {in_toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

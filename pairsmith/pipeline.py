@@ -1,6 +1,6 @@
-"""The pipeline: every stage that is not done yet, as far as people let it, then the report.
+"""The pipeline: run every stage that is not done yet, as far as reviews allow, then write the report.
 
-`plan` decides what is next, `Do` does it, and who called shows it; here they are only put together.
+`plan` decides what comes next, `Do` does it, and the caller shows it. This module only puts them together.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ from schemas.store.latest import last_good, last_judged
 from schemas.wording import counted
 
 Do = Callable[[str], CommandOutcome]
-"""Does the stage of that name and shows what came of it."""
+"""Runs the stage of that name and shows its outcome."""
 
 
 def run(
     project: Project, store: Store, do: Do, say: Say, *, first: str = plan.STAGES[0], until: str | None = None
 ) -> RunOutcome:
-    """Do what `plan` says is not done, as far as the human gate lets it, and write the report.
+    """Run what `plan` reports as not done, as far as the human gate allows, then write the report.
 
-    Of the stages only those from `first` on, and none from `until` on. Raises UsageError if that leaves none.
+    Only stages from `first` on and before `until` are run. Raises UsageError if none are left.
 
-    What is next is decided anew after each stage: one that made what was there before undoes nothing behind it. The
-    receipt of `run` sums up what its stages sent and spent; its counts are those of the pool as curation left it.
+    What comes next is decided again after each stage: a stage that reproduces its earlier result does not undo later
+    stages. The receipt of `run` adds up what its stages sent and spent; its counts are those of the pool after
+    curation.
     """
     names = plan.STAGES[plan.STAGES.index(first) : plan.STAGES.index(until) if until else None]
     if not names:
         raise UsageError(
-            f"no stage is from {first} on and before {until}, where the run would stop.",
-            fix=f"Stages: {', '.join(plan.STAGES)}. Name the first one that should not run.",
+            f"there is no stage from {first} on that comes before {until}.",
+            fix=f"Stages: {', '.join(plan.STAGES)}. --until names the first stage that should not run.",
         )
     with recording(project, store, "run", RunOutcome()) as record:
 
@@ -62,34 +63,35 @@ def run(
         for name in names:
             step = next((step for step in plan.plan(project, store, stdin=True) if step.stage == name), None)
             if name == "train" and not project.spec.review.enabled:
-                record.add(not_reviewed=_past_the_gate(project, store))
+                record.add(not_reviewed=_mark_not_reviewed(project, store))
             if step is None:
                 continue
             if step.done:
-                say(f"{name:<9} done before" + (f": {step.why}" if step.why else ""))
+                say(f"{name:<9} already done" + (f": {step.why}" if step.why else ""))
                 continue
             if store.receipts(name):
                 say(f"{name:<9} again: {step.why}")
-            if name == "train" and (missing := _no_certificate(project, store)):
+            if name == "train" and (missing := _missing_certificate(project, store)):
                 record.add(waits=missing, gate="uncertified")
                 break
             outcome = done(name)
             if isinstance(outcome, GenerateOutcome):
-                _enough_answered(outcome, project)
+                _refuse_many_unanswered(outcome, project)
             if isinstance(outcome, ReviewOutcome):
                 if outcome.brought and not outcome.waits:
                     done("curate")
                     outcome = done("review")
                 assert isinstance(outcome, ReviewOutcome)
                 if outcome.waits:
-                    record.add(**_at_the_gate(outcome))
+                    record.add(**_waiting_facts(outcome))
                     break
-        _sum_up(project, store, record, until)
+        _finish_record(project, store, record, until)
     return record.outcome
 
 
-def _sum_up(project: Project, store: Store, record: Recording[RunOutcome], until: str | None) -> None:
-    """What the rows are now, the report, and where nothing kept the pipeline from its end, the proof."""
+def _finish_record(project: Project, store: Store, record: Recording[RunOutcome], until: str | None) -> None:
+    """Record the present state of the rows, write the report and, if the pipeline reached its end, record the result of
+    the evaluation."""
     last = _last(store, "generate") if until == "curate" else _last_judged(store)
     record.add(until=until, counts=last.counts, reasons=dict(last.reasons))
     if until == "curate":
@@ -103,8 +105,8 @@ def _sum_up(project: Project, store: Store, record: Recording[RunOutcome], until
     record.add(report=REPORT)
 
 
-def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
-    """Raise TeacherError where too many rows got no answer for the stages behind to be worth their while."""
+def _refuse_many_unanswered(outcome: GenerateOutcome, project: Project) -> None:
+    """Raise TeacherError if too many rows got no answer for the later stages to be worthwhile."""
     rows, most = outcome.counts.rows_in, project.spec.generate.unanswered_at_most
     if outcome.unanswered <= most * rows:
         return
@@ -113,22 +115,22 @@ def _enough_answered(outcome: GenerateOutcome, project: Project) -> None:
     raise TeacherError(
         f"{outcome.unanswered:,} of {rows:,} rows got no answer{most_often}.",
         where="generate",
-        why="A dataset of the others might be another than the spec asks for, so nothing is curated or trained yet.",
-        fix="Run the same command again: it asks for these rows alone. Or raise generate.unanswered_at_most "
+        why="A dataset of the other rows might not be what the spec asks for, so nothing has been curated or trained.",
+        fix="Run the same command again: it asks only for these rows. Or raise generate.unanswered_at_most "
         f"({most:g} now).",
     )
 
 
-def _past_the_gate(project: Project, store: Store) -> str:
-    """The id of the dataset that goes on without people; its card says so."""
+def _mark_not_reviewed(project: Project, store: Store) -> str:
+    """Record in the dataset card that the dataset was not reviewed, and return the dataset's id."""
     curated = CurateOutcome.of(_last(store, "curate"))
     for folder in curated.files:
         say_not_reviewed(project.folder / folder)
     return curated.artifact_id
 
 
-def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
-    """The reason why the pipeline waits, and why people reject the set where they do."""
+def _waiting_facts(review: ReviewOutcome) -> dict[str, Any]:
+    """Why the pipeline waits, and the objections if the reviewers reject the set."""
     status = review.review or {}
     return {
         "waits": review.waits,
@@ -140,8 +142,8 @@ def _at_the_gate(review: ReviewOutcome) -> dict[str, Any]:
     }
 
 
-def _no_certificate(project: Project, store: Store) -> str:
-    """What keeps rows from training for want of a certificate; empty where the spec asks for none, or one holds."""
+def _missing_certificate(project: Project, store: Store) -> str:
+    """Why rows cannot be trained on until there is a certificate; empty if the spec requires none, or if one holds."""
     if not (project.spec.curate.select.certified and project.spec.review.enabled):
         return ""
     state = last_look(project, store)
@@ -150,19 +152,19 @@ def _no_certificate(project: Project, store: Store) -> str:
     rows = _last_judged(store).reasons.get(UNCERTIFIED, 0)
     waiting = f"{counted(rows, 'row waits', 'rows wait')} for a certificate"
     if state is None:
-        return f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
+        return f"{waiting}; run `pairsmith certify`"
     return f"{waiting}: " + (f"the last one no longer holds ({state['why']})" if state["id"] else state["words"])
 
 
 def _last_judged(store: Store) -> Receipt:
     receipt = last_judged(store.receipts("curate"))
-    assert receipt is not None, "the pipeline is behind curation"
+    assert receipt is not None, "curation is done at this point"
     return receipt
 
 
 def _last(store: Store, stage: str) -> Receipt:
     receipt = last_good(store.receipts(stage), stage)
-    assert receipt is not None, f"the pipeline is behind {stage}"
+    assert receipt is not None, f"{stage} is done at this point"
     return receipt
 
 

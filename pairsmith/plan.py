@@ -1,9 +1,9 @@
-"""The stages that `run` would do next: a stage is done if its last receipt went well for exactly what would shape it
-now, and for what the stage before it has made.
+"""The stages that `run` would do next. A stage is done if its last run succeeded with exactly the present inputs,
+including what the stage before it produced.
 
-What shapes a stage is a table of settings that differ from their defaults and of files by their content, so a project
-that was copied, moved or cloned is as done as before, and what has changed can be named. A stage that is run although
-it was done does no harm: each of them finds its own finished work.
+The inputs of a stage are a table of the settings that differ from their defaults, and of files by their content. So a
+project that was copied, moved or cloned counts as done as before, and the cause of a change can be named. Running a
+finished stage again does no harm: each stage reuses its own finished work.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import prompts
-from pairsmith import fingerprints, older
+from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome, StageOutcome
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
@@ -30,9 +30,9 @@ from schemas.store.since import active_seeds
 from schemas.wording import counted
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
-# What each stage works on was made by this one. Review makes nothing; it lets the dataset pass.
-_FROM = {"curate": "generate", "review": "curate", "train": "curate", "evaluate": "train"}
-# The sections of the spec that have a part in a stage.
+# Which stage produces the input of each stage. Review produces nothing; it only lets the dataset pass.
+_SOURCE_STAGE = {"curate": "generate", "review": "curate", "train": "curate", "evaluate": "train"}
+# The sections of the spec that affect each stage.
 _SECTIONS = {
     "generate": ("task", "seeds", "exemplars", "teacher", "generate"),
     "curate": ("task", "seeds", "exemplars", "curate", "split"),
@@ -40,19 +40,19 @@ _SECTIONS = {
     "train": ("train",),
     "evaluate": ("task", "seeds", "exemplars", "teacher", "curate", "split", "evaluate"),
 }
-_ERASED = "rows were erased since; `pairsmith generate` reads anew what their files still hold"
-UNCERTIFIED = "every row that is left waits for people or for a certificate"
+_ERASED = "rows were erased since; `pairsmith generate` reads again what is left in their files"
+UNCERTIFIED = "all remaining rows wait for review or for a certificate"
 ANSWERED, ANSWERS_ERASED = "people have answered since", "answers of people were erased since"
 _HELD_OUT = "curate.contamination.files"
 _REDACTED = "what [personal] redacts in answers"  # an older version redacted seeds alone
-_LONGEST = 80  # characters of a value that is shown as it is
+_MAX_VALUE_LENGTH = 80  # longest value that is stored unhashed, in characters
 
-Shapes = dict[str, Any]
+InputTable = dict[str, Any]
 Keys = tuple[str, ...]
 
 
 class PlannedStage(NamedTuple):
-    """One stage, whether it is done, and why not (or why it is done although it was not run)."""
+    """A stage, whether it is done, and why not (or why it counts as done although it was not run)."""
 
     stage: str
     done: bool
@@ -60,18 +60,19 @@ class PlannedStage(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """The inputs in a stage's receipt; the fields of `StageOutcome`."""
+    """The inputs recorded in a stage's receipt: the fields of `StageOutcome`."""
 
     inputs: str
-    shaped_by: Shapes
+    shaped_by: InputTable
     overrides: tuple[str, ...]
     source: str
 
 
 def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[PlannedStage]:
-    """Every stage in order with whether it is done; without `review` where the spec has it off. No store: nothing is.
+    """Every stage in order, and whether it is done. `review` is left out if the spec turns it off. Without a store,
+    nothing is done.
 
-    With `stdin`, seeds that come from standard input are compared with what is piped in now, which is read for that.
+    With `stdin`, seeds from standard input are compared with what is piped in now, which is read for that purpose.
     """
     receipts = store.receipts() if store else []
     steps: list[PlannedStage] = []
@@ -81,12 +82,12 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
             continue
         why = f"after {waits_for}" if waits_for else _why_not(stage, project, store, receipts, stdin=stdin)
         done = not why
-        if stage == "review" and why and not waits_for and _went_on_without_people(project, receipts):
-            done, why = True, "nobody was asked (run --no-review); `pairsmith review push` asks people"
+        if stage == "review" and why and not waits_for and _ran_without_review(project, receipts):
+            done, why = True, "skipped (run --no-review); `pairsmith review push` starts a review"
         if stage == "curate" and done and (curated := last_good(receipts, stage)):
-            why = older.by_older_rules(curated)
+            why = legacy_receipts.outdated_rules_note(curated)
         if stage == "evaluate" and done and (evaluated := last_good(receipts, stage)) and evaluated.counts.failed:
-            why = f"{_lacking(evaluated)}, though asked for twice (`pairsmith evaluate` asks again)"
+            why = f"{_missing_answers(evaluated)}, although requested twice (`pairsmith evaluate` asks again)"
         if stage == "generate" and done and store and (generated := last_good(receipts, stage)):
             why = _ERASED if erased_since(store, GenerateOutcome.of(generated)) else ""
         steps.append(PlannedStage(stage, done, why))
@@ -95,45 +96,45 @@ def plan(project: Project, store: Store | None, *, stdin: bool = False) -> list[
 
 
 def erased_since(store: Store, generated: GenerateOutcome) -> bool:
-    """Whether seeds that `generate` read were erased since."""
+    """Whether seeds read by `generate` have been erased since."""
     return active_seeds(store)[0] < sum(generated.seeds.values())
 
 
-def say_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
-    """Warn where the first stage that is to be done is one that has made something of what a command stands on:
-    `makers` is stage -> what that is."""
+def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say: Say) -> None:
+    """Warn if the first stage that is due produced something that the present command relies on. `makers` maps each
+    stage to a description of its product."""
     try:
         due = next((step for step in plan(project, store) if not step.done), None)
-    except (PairsmithError, OSError) as error:  # of a file that this command does without
-        say(f"warning: whether a stage before this one is due cannot be told: {error}")
+    except (PairsmithError, OSError) as error:  # about a file that this command does not need
+        say(f"warning: cannot determine whether an earlier stage is due: {error}")
         return
     if due and due.stage in makers:
-        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} was made before.")
+        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} is older than that.")
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:
-    """The settings that shape `stage` now, and what it works on. Raises PromptError, and OSError for a file that cannot
-    be read."""
+    """The present inputs of `stage`. Raises PromptError, and OSError for a file that cannot be read."""
     receipts = store.receipts()
-    shapes = _shapes(stage, project, receipts, stdin=stdin)
+    table = _input_table(stage, project, receipts, stdin=stdin)
     sections = _SECTIONS[stage]
     overrides = tuple(
         text
         for text in project.overrides
         if _path(text).partition(".")[0] in sections and not _path(text).endswith("url")
     )
-    return Inputs(content_id("inputs", shapes), shapes, overrides, _made_before(stage, receipts))
+    return Inputs(content_id("inputs", table), table, overrides, _source_id(stage, receipts))
 
 
-def pinned(project: Project, store: Store | None) -> dict[str, Shapes]:
-    """What shapes each stage now, as JSON, so that a run in several processes can tell whether it is still the same."""
+def pinned(project: Project, store: Store | None) -> dict[str, InputTable]:
+    """The present inputs of every stage as JSON, so that a run in several processes can tell whether they are
+    unchanged."""
     receipts = store.receipts() if store else []
-    return {stage: _shapes(stage, project, receipts, stdin=False) for stage in STAGES}
+    return {stage: _input_table(stage, project, receipts, stdin=False) for stage in STAGES}
 
 
-def changed_since(pins: Mapping[str, Shapes], project: Project, store: Store | None) -> str:
-    """The first setting or file that is not as it was pinned, by its name; empty if all are. What could not be looked
-    at then, such as a dataset of the hub that did not answer, does not count."""
+def changed_since(pins: Mapping[str, InputTable], project: Project, store: Store | None) -> str:
+    """The name of the first setting or file that differs from `pins`; empty if there is none. Values that were unknown
+    then, such as a hub dataset whose hub did not answer, are ignored."""
     now = pinned(project, store)
     for stage, then in pins.items():
         for key in {**then, **now[stage]}:
@@ -143,54 +144,53 @@ def changed_since(pins: Mapping[str, Shapes], project: Project, store: Store | N
 
 
 def cause(stage: str, project: Project, store: Store) -> str:
-    """The reason why the last good run of `stage` is not one of the present spec; empty if it is, or if there was
+    """Why the last successful run of `stage` does not match the present spec; empty if it matches, or if there was
     none."""
     receipts = store.receipts()
     last = last_good(receipts, stage)
-    return _what_changed(stage, project, store, receipts, last, stdin=False, apart=()) if last else ""
+    return _what_changed(stage, project, store, receipts, last, stdin=False, omit=()) if last else ""
 
 
-def why_not(stage: str, project: Project, store: Store, apart: Keys) -> str:
-    """The reason why a stage is not done, whatever became of settings whose keys begin with one of `apart`; empty if it
-    is."""
-    return _why_not(stage, project, store, store.receipts(), stdin=False, apart=apart)
+def why_not(stage: str, project: Project, store: Store, omit: Keys) -> str:
+    """Why a stage is not done, ignoring settings whose keys start with one of `omit`; empty if it is done."""
+    return _why_not(stage, project, store, store.receipts(), stdin=False, omit=omit)
 
 
 def _why_not(
-    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, apart: Keys = ()
+    stage: str, project: Project, store: Store | None, receipts: Sequence[Receipt], *, stdin: bool, omit: Keys = ()
 ) -> str:
-    """The reason why a stage is not done; empty if it is."""
+    """Why a stage is not done; empty if it is done."""
     receipt = next((receipt for receipt in reversed(receipts) if receipt.command == stage), None)
     if receipt is None or store is None:
         return "not run yet"
     if not receipt.ok:
         return UNCERTIFIED if receipt.reasons.get("uncertified") and not receipt.counts.accepted else "did not finish"
-    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, apart=apart):
+    if changed := _what_changed(stage, project, store, receipts, receipt, stdin=stdin, omit=omit):
         return changed
     outcome = StageOutcome.of(receipt)
-    if outcome.source != _made_before(stage, receipts):
-        return "the stage before it has made something new"
+    if outcome.source != _source_id(stage, receipts):
+        return "the stage before it produced something new"
     if stage == "review" and (waits := ReviewOutcome.of(receipt).waits):
         return waits
     if stage == "generate" and (unanswered := GenerateOutcome.of(receipt).unanswered):
         return f"{counted(unanswered, 'row is', 'rows are')} still unanswered"
-    if stage == "evaluate" and receipt.counts.failed and not _came_no_more(receipts, receipt):
-        return _lacking(receipt)
+    if stage == "evaluate" and receipt.counts.failed and not _still_missing(receipts, receipt):
+        return _missing_answers(receipt)
     if stage == "curate" and (since := store.review_count() - CurateOutcome.of(receipt).review_count):
         return ANSWERED if since > 0 else ANSWERS_ERASED
     if stage == "curate" and project.spec.curate.select.certified and last_good(_after(receipts, receipt), "certify"):
-        return "somebody has certified since"
+        return "a certification has run since"
     gone = [path for path in outcome.files if not (project.folder / path).exists()]
-    return f"{gone[0]} is gone" if gone else ""
+    return f"{gone[0]} is missing" if gone else ""
 
 
-def _lacking(evaluated: Receipt) -> str:
-    return f"{counted(evaluated.counts.failed, 'answer', 'answers')} never came"
+def _missing_answers(evaluated: Receipt) -> str:
+    return f"{counted(evaluated.counts.failed, 'answer is', 'answers are')} missing"
 
 
-def _came_no_more(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
-    """Whether an evaluation lacks as many answers as the one before it, which it asked for again: a server may fail at
-    one input for ever."""
+def _still_missing(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
+    """Whether an evaluation is missing as many answers as the one before it, although it asked for them again: a server
+    may fail on the same input every time."""
     before = last_good(receipts[: next(at for at, one in enumerate(receipts) if one is evaluated)], "evaluate")
     outcome = EvaluateOutcome.of(evaluated)
     return (
@@ -202,14 +202,14 @@ def _came_no_more(receipts: Sequence[Receipt], evaluated: Receipt) -> bool:
 
 
 def _what_changed(
-    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], last: Receipt, *, stdin: bool, apart: Keys
+    stage: str, project: Project, store: Store, receipts: Sequence[Receipt], last: Receipt, *, stdin: bool, omit: Keys
 ) -> str:
     outcome = StageOutcome.of(last)
     if outcome.shaped_by is None:
-        return older.why_not(stage, last, project, store)
-    now = _shapes(stage, project, receipts, stdin=stdin)
+        return legacy_receipts.why_not(stage, last, project, store)
+    now = _input_table(stage, project, receipts, stdin=stdin)
     then = {old_keys.current(key): value for key, value in outcome.shaped_by.items()}
-    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(apart)]
+    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not key.startswith(omit)]
     if not changed:
         return ""
     for text in project.overrides:
@@ -222,9 +222,9 @@ def _what_changed(
     return f"{_shown(changed[0], project)}{more} {'have' if more else 'has'} changed"
 
 
-def held_out_since(project: Project, store: Store) -> list[str]:
-    """The files that the spec holds out, and that no row of the present dataset was compared with as they are now; of
-    one that is gone, as it was."""
+def unchecked_held_out_files(project: Project, store: Store) -> list[str]:
+    """The held-out files in the spec whose present content the rows of the dataset were not compared with. For a file
+    that no longer exists, its earlier content counts."""
     curated = last_good(store.receipts("curate"), "curate")
     then = (StageOutcome.of(curated).shaped_by if curated else None) or {}
 
@@ -236,19 +236,19 @@ def held_out_since(project: Project, store: Store) -> list[str]:
 
 
 def refuse_unchecked(project: Project, store: Store) -> None:
-    """Raises NoWork where a file that the spec holds out is one that no row of the dataset was compared with: none is
-    trained on, and none leaves."""
-    if names := held_out_since(project, store):
+    """Raise NoWork if the rows of the dataset were not compared with a held-out file: such rows must not be trained on
+    or exported."""
+    if names := unchecked_held_out_files(project, store):
         raise NoWork(
             f"the rows of the dataset were not compared with {', '.join(map(repr, names))}.",
             where="curate.contamination.files",
-            why="A text of it may be among them, and in what a model learns.",
-            fix="Run `pairsmith curate`, then `pairsmith train` if that makes another dataset.",
+            why="A held-out text may be among them, and the model would learn it.",
+            fix="Run `pairsmith curate`, then `pairsmith train` if the dataset changes.",
         )
 
 
-def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bool:
-    """True if the last `run` has let the present dataset pass without people."""
+def _ran_without_review(project: Project, receipts: Sequence[Receipt]) -> bool:
+    """True if the last `run` let the present dataset pass without review."""
     whole = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
     last, curated = last_good(whole, "run"), last_good(receipts, "curate")
     if last is None or curated is None:
@@ -257,7 +257,7 @@ def _went_on_without_people(project: Project, receipts: Sequence[Receipt]) -> bo
     if outcome.not_reviewed is None and outcome.waits is None and last.started < curated.started:
         return False
     if outcome.not_reviewed is None and outcome.waits is None:
-        return older.went_on_without_people(last, project)
+        return legacy_receipts.ran_without_review(last, project)
     return outcome.not_reviewed == StageOutcome.of(curated).artifact_id
 
 
@@ -265,102 +265,102 @@ def _after(receipts: Sequence[Receipt], receipt: Receipt) -> Sequence[Receipt]:
     return receipts[next(at for at, other in enumerate(receipts) if other is receipt) + 1 :]
 
 
-def _made_before(stage: str, receipts: Sequence[Receipt]) -> str:
-    source = last_good(receipts, _FROM[stage]) if stage in _FROM else None
+def _source_id(stage: str, receipts: Sequence[Receipt]) -> str:
+    source = last_good(receipts, _SOURCE_STAGE[stage]) if stage in _SOURCE_STAGE else None
     return StageOutcome.of(source).artifact_id if source else ""
 
 
-# What shapes a stage
+# The inputs of a stage
 
 
-def _shapes(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
-    """Name -> value of all that shapes `stage`, beside what the stage before it has made."""
+def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> InputTable:
+    """Name -> value of all inputs of `stage`, except what the stage before it produced."""
     spec, folder = project.spec, project.folder
-    shapes: Shapes = {}
+    table: InputTable = {}
     if "task" in _SECTIONS[stage]:
-        shapes |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
-        shapes |= _schema_content(folder, spec.task.answer_schema)
-        shapes["exemplars"] = _short([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
-        shapes |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
+        table |= _settings("task", spec.task, without={"name"} if stage != "curate" else set())
+        table |= _schema_content(folder, spec.task.answer_schema)
+        table["exemplars"] = _value_or_hash([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
+        table |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
     if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
         teacher = spec.teacher
-        shapes["teacher.identity"] = teacher.identity or teacher.model
-        shapes["teacher.revision"] = teacher.revision
-        shapes["teacher.embedded"] = teacher.url == "embedded"
+        table["teacher.identity"] = teacher.identity or teacher.model
+        table["teacher.revision"] = teacher.revision
+        table["teacher.embedded"] = teacher.url == "embedded"
     if stage == "generate" and spec.asks_teacher:
-        shapes["teacher.attempts"] = spec.teacher.attempts
-        shapes |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
-        shapes |= _settings("generate", spec.generate, without={"unanswered_at_most"})
+        table["teacher.attempts"] = spec.teacher.attempts
+        table |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
+        table |= _settings("generate", spec.generate, without={"unanswered_at_most"})
         for direction, way in spec.generate.directions.items():
-            shapes |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
-            shapes[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
+            table |= _named_teacher(f"generate.{direction}.teacher", spec, way.teacher)
+            table[f"generate.{direction}.prompt"] = prompts.load(way.prompt, folder).ref
         if redacted := spec.personal.kinds("redact"):
-            shapes[_REDACTED] = list(redacted)
+            table[_REDACTED] = list(redacted)
     if "curate" in _SECTIONS[stage]:
         gates = spec.curate.gates
-        shapes |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
-        shapes |= _settings("split", spec.split)
-        shapes |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
-        shapes |= _content("curate.gates.json_schema", folder, gates.json_schema)
-        shapes |= _content("curate.score.model", folder, spec.curate.score.model)
-        shapes |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
+        table |= _settings("curate", spec.curate) if stage == "curate" else _settings("curate.gates", gates)
+        table |= _settings("split", spec.split)
+        table |= {f"curate.gates.user.{name}.content": _gate_file(folder, name) for name in gates.user}
+        table |= _content("curate.gates.json_schema", folder, gates.json_schema)
+        table |= _content("curate.score.model", folder, spec.curate.score.model)
+        table |= _content("curate.nli", folder, spec.curate.nli) if stage == "curate" else {}
     if stage == "curate":
-        shapes |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
-        shapes |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
+        table |= _judges("curate.judge.teachers", project, spec.curate.judge.teachers)
+        table |= _named_teacher("curate.score.teacher", spec, spec.curate.score.teacher)
         for name in spec.curate.contamination.files:
-            shapes |= _content(f"{_HELD_OUT}.{name}", folder, name)
+            table |= _content(f"{_HELD_OUT}.{name}", folder, name)
     if stage == "review":
-        shapes |= _settings("review", spec.review, without={"enabled"})
-        shapes |= _content("review.gold", folder, spec.review.gold)
+        table |= _settings("review", spec.review, without={"enabled"})
+        table |= _content("review.gold", folder, spec.review.gold)
     if stage == "train":
-        shapes |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
+        table |= _settings("train", spec.train) | _content("train.base", folder, spec.train.base)
     if stage == "evaluate":
-        shapes |= _settings("evaluate", spec.evaluate)
-        shapes |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
-        shapes |= _judges("evaluate.judges", project, spec.evaluate.judges)
-        shapes |= _settings("curate.judge", spec.curate.judge) if spec.evaluate.judges else {}
-        shapes |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
-    return shapes
+        table |= _settings("evaluate", spec.evaluate)
+        table |= _named_teacher("evaluate.teacher", spec, spec.teacher_name("evaluate"))
+        table |= _judges("evaluate.judges", project, spec.evaluate.judges)
+        table |= _settings("curate.judge", spec.curate.judge) if spec.evaluate.judges else {}
+        table |= {f"evaluate.user.{name}.content": _gate_file(folder, name) for name in spec.evaluate.user}
+    return table
 
 
-def _named_teacher(key: str, spec: Spec, name: str | None) -> Shapes:
-    """What of a teacher of `[teachers]` shapes its answers; its name there does not."""
+def _named_teacher(key: str, spec: Spec, name: str | None) -> InputTable:
+    """The properties of a teacher in `[teachers]` that affect its answers. Its name does not."""
     if name is None:
         return {}
     teacher = spec.teachers[name]
-    shapes = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
-    return {key: _short([*shapes, teacher.finish_reasons])}
+    table = [teacher.identity or teacher.model, teacher.revision, teacher.url == "embedded", teacher.attempts]
+    return {key: _value_or_hash([*table, teacher.finish_reasons])}
 
 
-def _judges(key: str, project: Project, names: Sequence[str]) -> Shapes:
-    """Who judges, and with which prompts."""
+def _judges(key: str, project: Project, names: Sequence[str]) -> InputTable:
+    """The judges and their prompts."""
     if not names:
         return {}
     judges = {k: v for name in names for k, v in _named_teacher(f"{key}.{name}", project.spec, name).items()}
     return judges | {f"{key}.{name}": prompts.load(name, project.folder).ref for name in ("judge", "compare")}
 
 
-def _settings(name: str, section: Section, without: set[str] | None = None) -> Shapes:
-    """The settings of a section that differ from their defaults, by their dotted key."""
+def _settings(name: str, section: Section, without: set[str] | None = None) -> InputTable:
+    """The settings of a section that differ from their defaults, by dotted key."""
 
-    def flat(at: str, value: Any) -> Shapes:
+    def flat(at: str, value: Any) -> InputTable:
         if isinstance(value, dict) and value:
             return {key: v for part, nested in value.items() for key, v in flat(f"{at}.{part}", nested).items()}
-        return {at: _short(value)}
+        return {at: _value_or_hash(value)}
 
     given = section.model_dump(mode="json", exclude_defaults=True, exclude=without)
     return flat(name, given) if given else {}
 
 
-def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Shapes:
-    """The settings and the content of each source. What cannot be looked at now (standard input where nothing is piped
-    in, the hub where it does not answer) is taken to be as it was."""
+def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> InputTable:
+    """The settings and content of each seed source. Content that cannot be read now (standard input if nothing is piped
+    in, the hub if it does not answer) is assumed to be unchanged."""
     last = last_good(receipts, "generate")
     before = (StageOutcome.of(last).shaped_by if last else None) or {}
-    shapes: Shapes = {}
+    table: InputTable = {}
     for number, source in enumerate(project.spec.seeds):
         name = f"seeds.{number}"
-        shapes |= _settings(name, source, without={"path"})
+        table |= _settings(name, source, without={"path"})
         if source.path == "-":
             held = piped().fingerprint if stdin and not is_terminal() else None
         elif source.format == "hub":
@@ -368,8 +368,8 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Sha
         else:
             files = [fingerprints.of_path(project.folder / one.path) for one in source.each(project.folder)]
             held = files[0] if len(files) == 1 else content_id("files", files)[:16]
-        shapes[f"{name}.content"] = held or before.get(f"{name}.content")
-    return shapes
+        table[f"{name}.content"] = held or before.get(f"{name}.content")
+    return table
 
 
 _hub = cache(fingerprints.of_hub_dataset)
@@ -379,26 +379,27 @@ def _gate_file(folder: Path, name: str) -> str:
     return fingerprints.of_path(OwnName.read(name).file(folder) or folder / name)
 
 
-def _content(key: str, folder: Path, name: str | None) -> Shapes:
-    """The content of a file or folder that a setting names; nothing where it names something else, such as a hub id."""
+def _content(key: str, folder: Path, name: str | None) -> InputTable:
+    """The content of a file or folder named by a setting; nothing if the setting names something else, such as a hub
+    id."""
     if name is None or not (folder / name).exists():
         return {}
     return {f"{key}.content": fingerprints.of_path(folder / name)}
 
 
-def _schema_content(folder: Path, name: str | None) -> Shapes:
+def _schema_content(folder: Path, name: str | None) -> InputTable:
     if name is None or ":" not in name:
         return _content("task.schema", folder, name)
     return {"task.schema.content": _gate_file(folder, name)}
 
 
-def _short(value: Any) -> Any:
-    """`value` if it is short and plain, else a hash of it."""
-    long = isinstance(value, list | dict) or (isinstance(value, str) and len(value) > _LONGEST)
+def _value_or_hash(value: Any) -> Any:
+    """`value` if it is short and scalar, else a hash of it."""
+    long = isinstance(value, list | dict) or (isinstance(value, str) and len(value) > _MAX_VALUE_LENGTH)
     return value if not long else f"#{content_id('value', value)[:12]}"
 
 
-# Naming a cause
+# Naming the cause of a change
 
 
 def _path(override: str) -> str:
@@ -406,7 +407,7 @@ def _path(override: str) -> str:
 
 
 def _concerns(override: str, key: str) -> bool:
-    """True if an override sets `key`, something in it, or the table that it is in."""
+    """True if an override sets `key`, something inside it, or the table that contains it."""
     path = _path(override)
     path = {"teacher.model": "teacher.identity", "teacher.url": "teacher.embedded"}.get(path, path)
     if path.startswith("seeds."):
@@ -415,7 +416,7 @@ def _concerns(override: str, key: str) -> bool:
 
 
 def _shown(key: str, project: Project) -> str:
-    """The name of `key` for a person: the name of a file, or the setting's key."""
+    """How `key` is shown to users: as the name of a file, or as the setting's key."""
     if not key.endswith(".content"):
         return {"teacher.identity": "teacher.model", "teacher.embedded": "teacher.url"}.get(key, key)
     at = key.removesuffix(".content").split(".")
@@ -424,4 +425,4 @@ def _shown(key: str, project: Project) -> str:
         return "standard input" if path == "-" else path
     if at[:3] == ["curate", "gates", "user"]:
         return f"the file of {'.'.join(at[3:])}"
-    return f"what {'.'.join(at)} names"
+    return f"the content of {'.'.join(at)}"

@@ -1,4 +1,4 @@
-"""A project from Python: what the commands do, without their screen.
+"""A project from Python: the commands without their terminal output.
 
 from pairsmith import Project
 
@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pairsmith import pipeline, plan, teachers
 from pairsmith.outcome import (
-    Came,
     CertifyOutcome,
     CommandOutcome,
     CurateOutcome,
@@ -25,6 +24,7 @@ from pairsmith.outcome import (
     ExportOutcome,
     ForecastOutcome,
     GenerateOutcome,
+    OutcomeT,
     PullOutcome,
     PushOutcome,
     ReviewOutcome,
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from curate.pool import Pool
 
 
-_turns: dict[str, Any] = {}  # a lock for each store
+_store_locks: dict[str, Any] = {}  # one lock per store
 
 
 class Project:
-    """A folder with a `pairsmith.toml`, which is read anew by every method.
+    """A folder with a `pairsmith.toml`, which every method reads again.
 
-    `overrides` are `KEY=VALUE`, as the commands' `--set`. Nothing is printed, unless `progress` is set (a line for long
-    work) or a `say` is given (called with each line for a person). Every method raises what its command would exit
-    with, a PairsmithError.
+    `overrides` are `KEY=VALUE` strings, like `--set` of the commands. Nothing is printed, unless `progress` is set (a
+    progress line for long work) or `say` is given (called with each message). Every method raises the PairsmithError
+    that its command would report.
     """
 
     def __init__(
@@ -74,15 +74,16 @@ class Project:
 
     @property
     def settings(self) -> OpenedProject:
-        """The checked spec and the folder, as the stages get them."""
+        """The validated spec and the folder, as the stages get them."""
         return spec_file.load(self.folder, self.overrides)
 
     def generate(self, *, retry_failed: bool = False, max_usd: float | None = None) -> GenerateOutcome:
-        """Ask the teacher for every pair that is not in the store yet, for at most `max_usd`."""
+        """Ask the teacher for every pair that is not in the store yet, spending at most `max_usd`."""
         return self._stage(GenerateOutcome, "generate", max_usd=max_usd, retry_failed=retry_failed)
 
     def forecast(self, seeds: int = 20, *, max_usd: float | None = None) -> ForecastOutcome:
-        """Ask about a few seeds of each direction, and tell what all of them will take, for at most `max_usd`."""
+        """Ask about a few seeds of each direction, spending at most `max_usd`, and estimate what all of them will
+        take."""
         return self._stage(ForecastOutcome, "forecast", max_usd=max_usd, seeds=seeds)
 
     def curate(self) -> CurateOutcome:
@@ -90,16 +91,16 @@ class Project:
         return self._stage(CurateOutcome, "curate")
 
     def review(self) -> ReviewOutcome:
-        """Bring people's answers, and send rows until they have said enough; `waits` says what is missing."""
+        """Fetch reviews, and send rows until there are enough of them; `waits` says what is missing."""
         return self._stage(ReviewOutcome, "review")
 
     def review_push(self, *, more: bool = False) -> PushOutcome:
-        """Send rows to people; with `more` another batch before the last one is answered."""
+        """Send rows to reviewers; with `more`, send another batch before the last one is answered."""
         with self._open() as (opened, store, audience):
             return review.push_rows(opened, store, audience, more=more)
 
     def review_pull(self) -> PullOutcome:
-        """Bring people's answers once."""
+        """Fetch the reviews once."""
         with (
             self._open() as (opened, store, audience),
             review.own_workspace(opened, audience.progress) as connected,
@@ -109,23 +110,26 @@ class Project:
     def certify(
         self, precision: float = 0.9, confidence: float = 0.9, *, max_usd: float | None = None
     ) -> CertifyOutcome:
-        """Name the rows that need no person, of which at least the share `precision` are good; `words` say it."""
+        """Find the rows that need no review, of which at least the share `precision` is good. `words` describes the
+        result."""
         return self._stage(CertifyOutcome, "certify", max_usd=max_usd, precision=precision, confidence=confidence)
 
     def train(self) -> TrainOutcome:
-        """Tune the base model on the dataset."""
+        """Fine-tune the base model on the dataset."""
         return self._stage(TrainOutcome, "train")
 
     def evaluate(self, *, max_usd: float | None = None) -> EvaluateOutcome:
-        """Measure the tuned model, base, few-shot, retrieval and teacher on the test split, for at most `max_usd`."""
+        """Evaluate the tuned model, base, few-shot, retrieval and teacher on the test split, spending at most
+        `max_usd`."""
         return self._stage(EvaluateOutcome, "evaluate", max_usd=max_usd)
 
     def export(self, out: str | Path | None = None) -> ExportOutcome:
-        """Copy what the project made into one folder."""
+        """Copy what the project produced into one folder."""
         return self._stage(ExportOutcome, "export", out=Path(out) if out else None)
 
     def run(self, *, max_usd: float | None = None) -> RunOutcome:
-        """Every stage that is not done yet, as far as people let it, then the report, for at most `max_usd`."""
+        """Run every stage that is not done yet, as far as reviews allow, then write the report, spending at most
+        `max_usd`."""
         with self._open(max_usd) as (opened, store, audience):
 
             def do(name: str) -> CommandOutcome:
@@ -135,8 +139,8 @@ class Project:
             return pipeline.run(opened, store, do, self._say)
 
     def report(self, out: str | Path | None = None) -> Path:
-        """Write the report of what is there now, and `evidence.json` beside it; where it is. Else it is `report.html`
-        in the project."""
+        """Write the report of the present state, with `evidence.json` beside it, and return its path. By default it is
+        `report.html` in the project."""
         from pairsmith.report import write_report
         from pairsmith.stages.export import REPORT
 
@@ -150,7 +154,7 @@ class Project:
         return tuple(plan.plan(opened, reader(url) if Store.exists(url) else None))
 
     def pool(self) -> Pool:
-        """The candidates of the present spec with what people said; `curate.curate` judges it."""
+        """The candidates of the present spec with their reviews; `curate.curate` judges them."""
         from curate.pool import Pool
 
         opened = self.settings
@@ -158,9 +162,9 @@ class Project:
         return Pool.read(self._made(opened), teachers.fingerprints_of(opened, self._say), forward_n=n)
 
     def rows(self, state: str | None = None, reason: str | None = None) -> Iterator[RowState]:
-        """What the last curation decided of each row in `state` (accepted, rejected, waiting, failed), or kept out for
-        `reason`, a code. Raises NoWork before curation, UsageError for a state that is none, and for a reason of no row
-        that is none of ours."""
+        """The decision of the last curation for each row, optionally only rows in `state` (accepted, rejected, waiting,
+        failed) or with the reason code `reason`. Raises NoWork before curation, and UsageError for an unknown state or
+        reason."""
         from curate.states import read_states
         from pairsmith.rows import curated
         from pairsmith.style.reasons import SENTENCES
@@ -168,10 +172,10 @@ class Project:
         store = self._made(self.settings)
         receipt = curated(store)
         if state not in (None, *get_args(State)):
-            raise UsageError(f"no row is ever {state!r}.", fix=f"A row is {', '.join(get_args(State))}.")
+            raise UsageError(f"{state!r} is not a state of a row.", fix=f"States: {', '.join(get_args(State))}.")
         if reason not in (None, *SENTENCES, *receipt.reasons):
             there = ", ".join(sorted(receipt.reasons)) or "none"
-            raise UsageError(f"no row is kept out for {reason!r}.", fix=f"The reasons there are: {there}.")
+            raise UsageError(f"no row has the reason {reason!r}.", fix=f"Existing reasons: {there}.")
         return read_states(store, receipt, state=state, code=reason)
 
     def _made(self, opened: OpenedProject) -> Store:
@@ -180,13 +184,13 @@ class Project:
             raise NoWork("nothing has been generated yet.", fix="Call generate() first.")
         return reader(url)
 
-    def _stage(self, kind: type[Came], name: str, *, max_usd: float | None = None, **options: Any) -> Came:
+    def _stage(self, kind: type[OutcomeT], name: str, *, max_usd: float | None = None, **options: Any) -> OutcomeT:
         row = stage(name)
         for option in row.options:
             if isinstance(option.takes, Numeric) and (known := option.flag.removeprefix("--")) in options:
                 options[known] = option.takes.check(known, options[known])
         with self._open(max_usd) as (opened, store, audience):
-            outcome: Came = row.do(opened, store, audience, **options)
+            outcome: OutcomeT = row.do(opened, store, audience, **options)
             return outcome
 
     @contextmanager
@@ -195,9 +199,9 @@ class Project:
         for notice in opened.notices:
             self._say(notice)
         refuse_within()
-        # Two threads wait for each other, as commands do: what a stage writes into the folder is one stage's.
+        # Threads take turns, as commands do: only one stage at a time may write into the folder.
         with (
-            _turns.setdefault(Store.url_for(opened), RLock()),
+            _store_locks.setdefault(Store.url_for(opened), RLock()),
             shared(Store.url_for(opened), project_usd=opened.spec.budget.max_usd, max_usd=max_usd) as store,
             progress_line.shown(silent=not self._progress) as shown,
         ):

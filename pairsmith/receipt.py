@@ -1,4 +1,4 @@
-"""Receipts: what a command did, in the store and in the project's `receipts/`, whether it went well or not."""
+"""Receipts record what a command did, successful or not, in the store and in the project's `receipts/` folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import pairsmith
-from pairsmith.outcome import Came, CommandOutcome
+from pairsmith.outcome import CommandOutcome, OutcomeT
 from schemas import tracing
 from schemas.errors import NoWork, PairsmithError, RowCountMismatch, StoreError
 from schemas.project import Project
@@ -25,34 +25,34 @@ PACKAGES = (
 )
 
 
-class Recording(Generic[Came]):
+class Recording(Generic[OutcomeT]):
     """Holds the outcome of a command as far as it is known, so that a receipt can be written however the command
     ends."""
 
-    def __init__(self, outcome: Came) -> None:
+    def __init__(self, outcome: OutcomeT) -> None:
         self.outcome = outcome
 
     def add(self, **known: Any) -> None:
-        """What the command has come to know since."""
+        """Update the outcome with what is now known."""
         self.outcome = replace(self.outcome, **known)
 
 
 @contextmanager
-def recording(project: Project, store: Store, command: str, outcome: Came) -> Iterator[Recording[Came]]:
-    """Begin with `outcome`; at the end check what has become of it and write the receipt.
+def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -> Iterator[Recording[OutcomeT]]:
+    """Start with `outcome`; at the end, check what it has become and write the receipt.
 
-    Raises RowCountMismatch if the rows do not add up and NoWork if there was no row or every row failed: then the
-    receipt says `ok = false`, as it does when the command itself raises.
+    Raises RowCountMismatch if the rows do not add up, and NoWork if there were no rows or every row failed. In these
+    cases the receipt has `ok = false`, as it has if the command itself raises.
     """
     record, started, clock_s = Recording(outcome), now(), time.monotonic()
     error: BaseException | None = None
     try:
-        with tracing.span(f"pairsmith.{command}", {"pairsmith.project": project.spec.task.name}) as tell:
+        with tracing.span(f"pairsmith.{command}", {"pairsmith.project": project.spec.task.name}) as set_attributes:
             try:
                 yield record
                 _check(command, record.outcome)
             finally:
-                tell(_figures(record.outcome))
+                set_attributes(_figures(record.outcome))
     except BaseException as raised:
         error = raised
         raise
@@ -71,9 +71,9 @@ def recording(project: Project, store: Store, command: str, outcome: Came) -> It
             started=started,
             spec_hash=project.spec_hash,
             versions=versions(),
-            facts=done.facts if error is None else {**done.facts_so_far(), "error": _sentence(error)},
+            facts=done.facts if error is None else {**done.facts_so_far(), "error": _error_text(error)},
         )
-        # A full disk is already the error being raised; a second one from its receipt would hide it.
+        # If the disk is full, that error is already being raised; a second one from writing the receipt would hide it.
         hidden = (StoreError, OSError) if isinstance(error, PairsmithError) else ()
         with suppress(*hidden):
             store.write(receipt)
@@ -81,13 +81,13 @@ def recording(project: Project, store: Store, command: str, outcome: Came) -> It
 
 
 def _figures(outcome: CommandOutcome) -> tracing.Facts:
-    """What a span tells of a command: figures alone."""
+    """What a tracing span records of a command: numbers only."""
     rows = {f"pairsmith.rows.{name}": number for name, number in outcome.counts.model_dump().items()}
     asked = {"pairsmith.calls.sent": outcome.calls_sent, "pairsmith.calls.reused": outcome.calls_reused}
     return {**rows, **asked, "pairsmith.usd": outcome.usd}
 
 
-def _sentence(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error) or type(error).__name__
 
 
@@ -95,14 +95,14 @@ def _check(command: str, outcome: CommandOutcome) -> None:
     counts = outcome.counts
     if not counts.adds_up:
         raise RowCountMismatch(
-            f"{command} took {counts.rows_in} rows in, but {counts.accepted} accepted + {counts.rejected} rejected +"
+            f"{command} took in {counts.rows_in} rows, but {counts.accepted} accepted + {counts.rejected} rejected +"
             f" {counts.waiting} waiting + {counts.failed} failed = "
             f"{counts.accepted + counts.rejected + counts.waiting + counts.failed}.",
-            why="A row has vanished or was counted twice; no figure of this run can be trusted.",
+            why="A row was lost or counted twice; no figure of this run can be trusted.",
             fix="This is a defect of pairsmith; please report it with the receipt.",
         )
     if counts.rows_in == 0:
-        raise NoWork(f"{command} had no row to work on.", fix="`pairsmith status` shows what is in the store.")
+        raise NoWork(f"{command} had no rows to work on.", fix="`pairsmith status` shows what is in the store.")
     if counts.failed == counts.rows_in:
         most_first = sorted(outcome.reasons.items(), key=lambda item: -item[1])
         given = ", ".join(f"{reason} {count}" for reason, count in most_first)
@@ -111,7 +111,7 @@ def _check(command: str, outcome: CommandOutcome) -> None:
             f"{command}: all {counts.rows_in} rows failed" + (f" ({given})." if given else "."),
             why=f"Most often: {most_often}." if most_often else None,
             fix="`pairsmith rows --state failed` lists them, `pairsmith doctor` checks the teacher. `pairsmith "
-            "generate` asks again for rows that got no answer, with --retry-failed for all.",
+            "generate` asks again for rows without an answer, and with --retry-failed for all of them.",
         )
 
 
@@ -123,7 +123,7 @@ def _write_file(folder: Path, receipt: Receipt) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what can change a result; a package that is not installed is left out."""
+    """The versions of everything that can change a result; packages that are not installed are left out."""
     installed = {"pairsmith": pairsmith.__version__, "python": platform.python_version()}
     for name in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -1,4 +1,5 @@
-"""A row made again from its records, offline: the request rendered anew, the stored answer judged and cleaned anew."""
+"""Rebuilds a row offline from its records: the request is rendered again, and the stored answer is judged and cleaned
+again."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import orjson
 
 from curate.redaction import redaction_of
 from pairsmith import teachers
-from pairsmith.stages.generate import ledgers_of
+from pairsmith.stages.generate import open_ledgers
 from prompts import load
 from schemas.errors import PairsmithError, UsageError
 from schemas.progress import unheard
@@ -23,7 +24,8 @@ from synth.ledger import Completion, Question
 
 
 class Replay(NamedTuple):
-    """What making a pair again gave. `differs` is empty where every byte is the same; else what is not, and why."""
+    """The result of rebuilding a pair. `differs` lists what is different and why; it is empty if every byte is the
+    same."""
 
     pair_id: str
     request: Json
@@ -33,15 +35,15 @@ class Replay(NamedTuple):
 
 
 async def replay(project: Project, store: Store, pair: Pair) -> Replay:
-    """Render the request of `pair` again from its seed, prompt and the spec, and make the pair again of the stored
+    """Render the request of `pair` again from its seed, prompt and the spec, and build the pair again from the stored
     answer. No teacher is asked, and nothing is written.
 
-    Not covered: the order of the seeds, and what curation said. Raises UsageError for a pair that no teacher made, and
-    for one whose seed or answer is not in the store.
+    Not covered: the order of the seeds, and the verdicts of curation. Raises UsageError for a pair that no teacher
+    generated, and for one whose seed or answer is not in the store.
     """
     origin = pair.origin
     if not isinstance(origin, Generated):
-        fix = f"Replay {origin.parent_id}, of which it was made." if origin.by == "edited" else None
+        fix = f"Replay {origin.parent_id}, from which it was made." if origin.by == "edited" else None
         raise UsageError(f"pair {pair.id[:12]} was {origin.by}, not generated, so there is no request.", fix=fix)
     key, attempt = origin.calls[0]
     call = store.call(key, attempt)
@@ -50,41 +52,43 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
         raise UsageError(f"the {'answer' if call is None else 'seed'} of pair {pair.id[:12]} is not in the store.")
     asked = teachers.by_direction(project, unheard)
     if origin.generator not in asked:
-        raise UsageError(f"the spec has no {origin.generator} generation any more.", fix="Enable it for the replay.")
+        raise UsageError(
+            f"{origin.generator} generation is no longer enabled in the spec.", fix="Enable it for the replay."
+        )
     differs: list[str] = []
-    async with ledgers_of(store, asked, unheard) as ledgers:
+    async with open_ledgers(store, asked, unheard) as ledgers:
         ledger = ledgers[origin.generator]
         present = WAYS[origin.generator].of(project, ledger, redaction_of(project.spec.personal))
         try:
             prompt = load(origin.prompt, project.folder)
-        except PairsmithError as gone:
+        except PairsmithError as error:
             prompt = present.template
-            differs.append(f"prompt: {gone}")
+            differs.append(f"prompt: {error}")
         generator = replace(present, prompt=prompt, sampling=origin.sampling)
         question = _question(generator, seed, pair)
         if origin.teacher != ledger.identity:
-            differs.append(f"teacher: it was {origin.teacher}, the spec names {ledger.identity}")
+            differs.append(f"teacher: it was {origin.teacher}, the spec now has {ledger.identity}")
         differs += _request_differs(question, call)
         if not differs and not any(
             key in keys for keys in question.keys(origin.teacher, ledger.revision, call.sample + 1)
         ):
-            differs.append("key: the teacher's revision or the schema of answers is another one")
+            differs.append("key: the teacher's revision or the schema of answers has changed")
         violation = None if question.judged_by is None else schema_violation(question.judged_by)
         tokens = call.usage.completion_tokens
         verdict = judged_or_malformed(call.raw, violation, ledger.teacher.finish_reasons, call.request, tokens)
         if verdict.status != "ok":
-            differs.append(f"answer: it is judged otherwise now ({verdict.reason})")
+            differs.append(f"answer: it is judged differently now ({verdict.reason})")
         completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))
-        again = generator.outcome(seed, 0, completion, **pair.meta).pair
-    assert again is not None, "a completion makes a pair"
-    if again.model_dump_json() != pair.model_dump_json():
-        parts = [name for name in Pair.model_fields if getattr(again, name) != getattr(pair, name)]
+        rebuilt = generator.outcome(seed, 0, completion, **pair.meta).pair
+    assert rebuilt is not None, "a completion always gives a pair"
+    if rebuilt.model_dump_json() != pair.model_dump_json():
+        parts = [name for name in Pair.model_fields if getattr(rebuilt, name) != getattr(pair, name)]
         differs.append(f"pair: {', '.join(part for part in parts if part != 'origin' or not differs)}".rstrip(": "))
-    return Replay(pair.id, call.request, verdict.text, again.output, tuple(differs))
+    return Replay(pair.id, call.request, verdict.text, rebuilt.output, tuple(differs))
 
 
 def _question(generator: Forward | Backward, seed: Seed, pair: Pair) -> Question:
-    """The question that the pair answers: of a backward generator the one of its level."""
+    """The question that the pair answers; for a backward generator, the one of its level."""
     questions = [question for question, _ in generator.questions(seed)]
     levels = generator.levels if isinstance(generator, Backward) else ()
     level = pair.meta.get("level")
@@ -92,15 +96,15 @@ def _question(generator: Forward | Backward, seed: Seed, pair: Pair) -> Question
 
 
 def _request_differs(question: Question, call: Call) -> list[str]:
-    """What in the request that was sent is not what would be rendered now."""
+    """The parts of the request that was sent that differ from what would be rendered now."""
     now = Dialect(call.request.get("model", "")).body(question.messages, question.sampling, 1, question.schema)
     sent = undone(call.request, now)
     if "seed" in now and "seed" in sent:
-        sent["seed"] = now["seed"]  # each request is drawn with one of its own, which the key names
+        sent["seed"] = now["seed"]  # each request has its own random seed, which is part of its key
     differs = []
     for name in sorted({*sent, *now}):
         was, is_now = (orjson.dumps(part.get(name), option=orjson.OPT_SORT_KEYS) for part in (sent, now))
         if was != is_now:
             why = "the prompt, the style, the exemplars or the seed" if name == "messages" else "the sampling"
-            differs.append(f"request: {name} is not what was sent; {why} has changed since")
+            differs.append(f"request: {name} differs from what was sent; {why} has changed since")
     return differs

@@ -1,4 +1,4 @@
-"""The screen of `pairsmith review status`: read from the project's store, without asking the server."""
+"""The output of `pairsmith review status`, read from the project's store without contacting the server."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from schemas.store import Store
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHOWN = 5  # disagreements
+SHOWN = 5  # disagreements shown in full
 
 
 def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
-    """The review status, why rows were sampled, agreement, accuracy on gold, and what people disagree about."""
+    """The review status, why rows were sampled, agreement, accuracy on gold rows, and what reviewers disagree about."""
     try:
         population = judged_population(project, store, say)
     except NoWork as nothing:
@@ -33,8 +33,8 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
     reviews = store.reviews()
     reviewed = {pair_id: reviews[pair_id] for pair_id in population.rows if pair_id in reviews}
     sampled = store.sampled()
-    asked = (draws for id_, draws in sampled.items() if id_ in population.rows or draws[0].reason == "gold")
-    reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in asked for draw in draws)
+    counted_draws = (draws for id_, draws in sampled.items() if id_ in population.rows or draws[0].reason == "gold")
+    reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in counted_draws for draw in draws)
     waiting = disagreements(reviewed, population.pairs(reviewed).values())
     records = (record for pair_id, draws in sampled.items() if pair_id in population.rows for record in draws)
     drawn = drawn_of(list(population.rows.values()), records, project.spec.review)
@@ -62,7 +62,7 @@ def _disagreement(disagreement: Disagreement) -> Json:
 
 
 def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
-    """The same for a person."""
+    """The same for the terminal."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -74,9 +74,7 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
         return [screen.facts([("review", f"{name}: {facts['why']}")])]
     status = facts["review"]
     if not status["sampled"]:
-        return [
-            screen.facts([("review", f"{name}: nothing is sampled yet; `pairsmith review push` draws the first rows")])
-        ]
+        return [screen.facts([("review", f"{name}: no rows are sampled yet; `pairsmith review push` draws them")])]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     head = (
         f"{name}: {decided:,} of {status['sampled']:,} rows decided ({status['accepted']:,} accepted,"
@@ -85,7 +83,7 @@ def shown(project: Project, facts: dict[str, Any]) -> list[RenderableType]:
     )
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["sampled_for"].items())
     if sum(facts["sampled_for"].values()) > status["sampled"]:
-        why += " (a row may be drawn for several)"
+        why += " (a row may be drawn for several reasons)"
     lines = [("review", head), ("drawn for", why), *in_lines(status)]
     if status["seconds_per_answer"] is not None:
         lines.append(("pace", f"{status['seconds_per_answer']:.0f} s an answer (median)"))

@@ -16,12 +16,12 @@ from schemas.store import Store
 def read_rows(
     store: Store, *, state: str | None, code: str | None, limit: int, flagged: bool = False
 ) -> dict[str, Any]:
-    """The first `limit` rows (0: all) in a state, for a reason or with such a flag, in the order of the pool; those
-    that are `flagged` alone on request. Before the first curation these are the slots of the last generation: failed
-    ones with their sentence, the others waiting.
+    """The first `limit` rows (0: all) in pool order, filtered by state, by reason or flag, and with `flagged` only
+    flagged rows. Before the first curation these are the slots of the last generation: failed ones with their reason,
+    the others waiting.
 
-    `answered_since`: people have said something that the last curation does not know, or what it knows was erased.
-    `more`: the limit left rows out. Raises NoWork before generation, and UsageError for a reason that no row has.
+    `answered_since`: reviews were added or erased since the last curation. `more`: there are more rows than `limit`.
+    Raises NoWork before generation, and UsageError for a reason that no row has.
     """
     receipt, flags = last_curation(store), set[str]()
     if receipt:
@@ -33,30 +33,30 @@ def read_rows(
     else:
         receipt = _generated(store)
         states = (s for s in _uncurated(store, receipt) if state in (None, s.state) and code in (None, _code(s)))
-    some = list(islice(states, limit + 1 if limit else None))
-    if code and not some and code not in {*receipt.reasons, *flags}:
+    found_rows = list(islice(states, limit + 1 if limit else None))
+    if code and not found_rows and code not in {*receipt.reasons, *flags}:
         codes = ", ".join(sorted({*receipt.reasons, *flags})) or "none"
-        raise UsageError(f"no row has the reason '{code}', nor such a flag.", fix=f"The reasons there are: {codes}.")
-    shown = some[:limit] if limit else some
+        raise UsageError(f"no row has the reason or flag '{code}'.", fix=f"Existing reasons: {codes}.")
+    shown = found_rows[:limit] if limit else found_rows
     return {
         "curation": shown[0].curation if shown else receipt.facts.get("curation"),
         "counts": receipt.counts.model_dump(),
         "reasons": receipt.reasons,
         "answered_since": receipt.facts.get("review_count", store.review_count()) != store.review_count(),
         "rows": _with_texts(store, shown),
-        "more": len(some) > len(shown),
+        "more": len(found_rows) > len(shown),
     }
 
 
 def _generated(store: Store) -> Receipt:
     receipts = store.receipts("generate")
     if not receipts:
-        raise NoWork("nothing has been generated yet, so there is no row.", fix="Run `pairsmith generate` first.")
+        raise NoWork("nothing has been generated yet, so there are no rows.", fix="Run `pairsmith generate` first.")
     return receipts[-1]
 
 
 def _uncurated(store: Store, receipt: Receipt) -> Iterator[RowState]:
-    """The slots of a generation that no curation has looked at."""
+    """The slots of a generation before any curation."""
     seeds = store.active_seed_ids()
     for fingerprint in GenerateOutcome.of(receipt).fingerprints.values():
         for candidate in store.each_candidate(fingerprint):
@@ -69,7 +69,7 @@ def _uncurated(store: Store, receipt: Receipt) -> Iterator[RowState]:
                     sample=candidate.sample,
                     pair_id=candidate.pair_id,
                     state="failed" if candidate.failure else "waiting",
-                    reason=candidate.failure or Reason("uncurated", "`pairsmith curate` has not judged it yet"),
+                    reason=candidate.failure or Reason("uncurated", "not judged yet; run `pairsmith curate`"),
                     step="generate",
                 )
 
@@ -79,15 +79,15 @@ def _code(state: RowState) -> str | None:
 
 
 def curated(store: Store) -> Receipt:
-    """The receipt of the last curation. Raises NoWork where there is none."""
+    """The receipt of the last curation. Raises NoWork if there is none."""
     receipt = last_curation(store)
     if receipt is None:
-        raise NoWork("nothing has been curated yet, so no row is in any state.", fix="Run `pairsmith curate` first.")
+        raise NoWork("nothing has been curated yet, so rows have no state.", fix="Run `pairsmith curate` first.")
     return receipt
 
 
 def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]]:
-    spoken = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
+    verdicts = store.verdicts(state.pair_id for state in states if state.pair_id and state.flags)
     pairs = {pair.id: pair for pair in store.pairs(state.pair_id for state in states if state.pair_id)}
     seeds = store.seeds_by_id(state.seed_id for state in states if state.pair_id not in pairs)
     rows = []
@@ -98,7 +98,7 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
                 **state.model_dump(mode="json", exclude={"curation", "generation"}),
                 "code": _code(state),
                 "reason": str(state.reason) if state.reason else None,
-                "flagged": _flagged(state, spoken.get(state.pair_id or "", ())),
+                "flagged": _flagged(state, verdicts.get(state.pair_id or "", ())),
                 "input": pair.input if pair else seeds[state.seed_id].body if state.seed_id in seeds else "",
                 "output": pair.output if pair else None,
             }
@@ -107,13 +107,12 @@ def _with_texts(store: Store, states: Sequence[RowState]) -> list[dict[str, Any]
 
 
 def flagged_reason(verdict: Verdict) -> str:
-    """What a step says of a row that it flagged, under the flag's name where its own reason is "ok"."""
+    """The reason of a step that flagged a row, under the name of the flag if its own reason is "ok"."""
     code, detail = verdict.reason.code, verdict.reason.detail
     return str(Reason(", ".join(verdict.flags) if code == "ok" else code, detail))
 
 
 def _flagged(state: RowState, verdicts: Iterable[Verdict]) -> list[str]:
-    """What the flags of a row say: the sentence of the step that set one, or its code, of a step that sees the whole
-    pool."""
-    sentences = {flag: flagged_reason(verdict) for verdict in verdicts for flag in verdict.flags}
-    return list(dict.fromkeys(sentences.get(flag, flag) for flag in state.flags))
+    """The reasons for the flags of a row; just the code for flags set by steps that judge the whole pool."""
+    reasons = {flag: flagged_reason(verdict) for verdict in verdicts for flag in verdict.flags}
+    return list(dict.fromkeys(reasons.get(flag, flag) for flag in state.flags))

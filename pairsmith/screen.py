@@ -1,4 +1,4 @@
-"""The screens of commands for a person: aligned facts, the row count check with its reasons."""
+"""Building blocks for what commands print on a terminal: aligned facts, and row counts with reasons."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pairsmith.outcome import CommandOutcome
 
 
-_REASONS = 12  # that are shown one by one
-_WIDEST = 40  # signs of a name on one line
+_REASONS = 12  # shown individually
+_WIDEST = 40  # characters of a name on one line
 
 
 def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType:
-    """Names and values in two aligned columns, the first as wide as its longest name and `width` at least; long values
-    wrap inside their own column, and so do very long names, because none leaves a value no place: it may be a password
-    that is shown once."""
+    """Names and values in two aligned columns. The first column is as wide as its longest name, and at least `width`.
+    Long values wrap inside their column. Very long names wrap too, so that there is always room for the value: it may
+    be a password that is shown only once."""
     rows = list(rows)
     width = max([width, *(len(name) for name, _ in rows)])
     grid = Table.grid(padding=(0, 2))
@@ -40,9 +40,9 @@ def facts(rows: Iterable[tuple[str, str]], *, width: int = 11) -> RenderableType
     return grid
 
 
-def going_on(*lines: str) -> list[RenderableType]:
-    """How to go on, in the columns of `facts`, where no command is broken that a person will copy."""
-    return [f"[bold]{head:<13}[/]{escape(line)}" for head, line in zip_longest(("go on",), lines, fillvalue="")]
+def next_steps(*lines: str) -> list[RenderableType]:
+    """How to continue, aligned like `facts`. Lines are not wrapped, so that commands can be copied."""
+    return [f"[bold]{head:<13}[/]{escape(line)}" for head, line in zip_longest(("next",), lines, fillvalue="")]
 
 
 def row_count_check(counts: Counts) -> str:
@@ -55,7 +55,7 @@ def row_count_check(counts: Counts) -> str:
 
 
 def reasons(numbers: Mapping[str, int]) -> RenderableType:
-    """Reasons by how often they were given, the most frequent first."""
+    """Reasons and how often each was given, most frequent first."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=10)
     grid.add_column(justify="right")
@@ -69,7 +69,7 @@ def reasons(numbers: Mapping[str, int]) -> RenderableType:
 
 
 def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = ()) -> Group:
-    """A stage's result: the sum, why rows were lost, what was asked and spent, and what else there is to say."""
+    """The result of a stage: row counts, why rows were lost, requests and cost, and any further lines."""
     head, rest = [(name, row_count_check(outcome.counts))], [*more, ("", cost(outcome))]
     width = max(11, *(len(named) for named, _ in rest))
     parts: list[RenderableType] = [facts(head, width=width)]
@@ -80,7 +80,7 @@ def stage(name: str, outcome: CommandOutcome, more: Iterable[tuple[str, str]] = 
 
 
 def cost(outcome: CommandOutcome) -> str:
-    """Requests, cost and time."""
+    """Requests, tokens, cost and time."""
     usage = outcome.usage
     parts = [f"{counted(outcome.calls_sent, 'request', 'requests')} sent"]
     if outcome.calls_reused:
@@ -94,7 +94,7 @@ def cost(outcome: CommandOutcome) -> str:
 
 
 def spending(ledger: Json) -> list[tuple[str, str]]:
-    """The ledger's sum, what an accepted row comes to, the cap, and a line for each stage, teacher and prompt."""
+    """The total of the ledger, the cost per accepted row, the cap, and a line for each stage, teacher and prompt."""
     rows = [("ledger", _asked(Cost.read(ledger)))]
     if ledger["usd_per_accepted_row"]:
         rows.append(("", f"{dollars(ledger['usd_per_accepted_row'])} for each accepted row"))
@@ -112,7 +112,7 @@ def spending(ledger: Json) -> list[tuple[str, str]]:
 
 
 def _asked_for(cost: Cost, prompt: str) -> str:
-    return ", ".join(part for part in (cost.stage or "before this version", cost.teacher, prompt) if part)
+    return ", ".join(part for part in (cost.stage or "an earlier version", cost.teacher, prompt) if part)
 
 
 def _asked(cost: Cost) -> str:
@@ -122,6 +122,6 @@ def _asked(cost: Cost) -> str:
 
 
 def verdict_mark(keep: bool | None, flags: Sequence[str] = ()) -> Text:
-    """keep, flag (it keeps the row, and it is worth a look), drop or wait, coloured."""
+    """The coloured word keep, flag (kept, but worth a look), drop or wait."""
     word, style = {True: ("keep", "green"), False: ("drop", "red"), None: ("wait", "yellow")}[keep]
     return Text("flag", style="yellow") if keep and flags else Text(word, style=style)

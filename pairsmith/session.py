@@ -1,5 +1,4 @@
-"""The session of a command: its project, its overrides, and how it answers, a person on a screen or a program in
-JSON."""
+"""The session of a command: its project, its overrides, and how it prints results, for a terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pairsmith.failures import WriteJson, harmless
+from pairsmith.failures import WriteJson, escape_controls
 from pairsmith.stopping import Stopping
 from pairsmith.watching import NOBODY, Watcher
 from schemas.errors import Interrupted
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """One run of one command."""
+    """One invocation of one command."""
 
     folder: Path
     overrides: tuple[str, ...]
@@ -53,15 +52,18 @@ class Session:
 
     @contextmanager
     def store(self, project: Project, *, write: bool = True, max_usd: float | None = None) -> Iterator[Store]:
-        """The project's store; as a writer it holds the store's lock for the block, and what is spent through it is
-        under the project's cap and this command's, `max_usd`. Raises StoreError, also if the folder goes meanwhile, and
-        Interrupted where a signal ends what writes to it."""
-        from pairsmith.folder_watch import still_there
+        """The project's store.
+
+        A writer holds the store's lock for the block, and its spending is limited by the project's cap and by
+        `max_usd`, the cap of this command. Raises StoreError, also if the project folder disappears meanwhile, and
+        Interrupted if a signal ends a writer.
+        """
+        from pairsmith.folder_watch import stop_if_folder_disappears
         from schemas.allocator import give_back_early
         from schemas.store import Store
 
         give_back_early()
-        watched = still_there(project.folder, self.stopping) if write else nullcontext()
+        watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
         try:
             with watched, Store.open(Store.url_for(project), write=write) as store:
                 cap = project.spec.budget.max_usd
@@ -69,36 +71,36 @@ class Session:
         except KeyboardInterrupt:
             if not write:
                 raise
-            again = "Run the same command again: it goes on from there."
+            again = "Run the same command again to continue."
             raise Interrupted("everything finished is in the store.", fix=again) from None
 
     def command(self, words: str) -> str:
-        """The command line that does `words` to this project, typed where this one was: same folder, same overrides,
-        `***` for a key or password in one."""
-        return f"{shlex.join(['pairsmith', *words.split()])}{self._place}"
+        """The command line that runs `words` on this project from where this command was typed: same folder, same
+        overrides. Keys and passwords in overrides are replaced by `***`."""
+        return f"{shlex.join(['pairsmith', *words.split()])}{self._project_options}"
 
-    def copied(self, sentence: str) -> str:
-        """A sentence of a stage whose commands can be copied from where this one was typed."""
-        return _SUGGESTED.sub(lambda of: f"`{of[1]}{self._place}`", sentence)
+    def with_project_options(self, sentence: str) -> str:
+        """`sentence` with this session's --project and --set options added to each command in backquotes, so that it
+        can be with_project_options."""
+        return _SUGGESTED_COMMAND.sub(lambda match: f"`{match[1]}{self._project_options}`", sentence)
 
     @property
-    def _place(self) -> str:
+    def _project_options(self) -> str:
         more = [] if self.folder == Path() else ["--project", str(self.folder)]
         more += [word for override in self.overrides for word in ("--set", _without_secrets(override))]
         return f" {shlex.join(more)}" if more else ""
 
     def progress(self) -> AbstractContextManager[Progress]:
-        """The callback for long work; silent with --json, but for who watches."""
+        """The progress callback for long work. With --json nothing is shown, but a watcher still gets it."""
         return shown(silent=self.write_json is not None, watcher=self.watcher.progress)
 
     def say(self, line: str) -> None:
-        """A line for the person on stderr, broken between words where a terminal would break it within one; nothing
-        with --json."""
+        """Print a line to stderr; nothing with --json. On a terminal, long lines are wrapped between words."""
         if self.write_json is None:
-            click.echo(_in_width(harmless(line)) if sys.stderr.isatty() else harmless(line), err=True)
+            click.echo(_wrapped(escape_controls(line)) if sys.stderr.isatty() else escape_controls(line), err=True)
 
     def answer(self, data: dict[str, Any], *screen: RenderableType) -> None:
-        """The command's result: `data` as the one JSON object, or `screen` on stdout."""
+        """Print the result of the command: `data` as the one JSON object, or `screen` on stdout."""
         self.watcher.answer(data)
         if self.write_json:
             self.write_json(data)
@@ -106,14 +108,14 @@ class Session:
             self.show(*screen)
 
     def show(self, *screen: RenderableType) -> None:
-        """Put `screen` on stdout for a person; nothing with --json."""
+        """Print `screen` to stdout; nothing with --json."""
         if self.write_json is None:
             put(*screen)
 
 
-_SUGGESTED = re.compile(r"`(pairsmith (?!docs|init|jobs|models|serve )[a-z](?:(?! --project | --set )[^`])*)`")
-# What is copied from a screen: a command of ours with its options, as `shlex` quotes them, or a word.
-_COPIED = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
+_SUGGESTED_COMMAND = re.compile(r"`(pairsmith (?!docs|init|jobs|models|serve )[a-z](?:(?! --project | --set )[^`])*)`")
+# What users copy from the screen: one of our commands with its options, quoted as by `shlex`, or a single word.
+_COPYABLE = re.compile(r"\S*pairsmith(?: [a-z-]+)+(?: --\S+(?: (?!-)(?:'[^']*'|[^\s'])+)?)+|\S+")
 
 
 def _without_secrets(text: str) -> str:
@@ -124,16 +126,16 @@ def _without_secrets(text: str) -> str:
     return text
 
 
-def _in_width(text: str) -> str:
-    """Lines as wide as the terminal at most; a word that is longer, such as an address, stays whole."""
+def _wrapped(text: str) -> str:
+    """Wrap lines to the width of the terminal. A word that is longer, such as a URL, is not broken."""
     width = shutil.get_terminal_size().columns
     wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False)
     return "\n".join(wrapper.fill(line) if len(line) > width else line for line in text.split("\n"))
 
 
 def put(*screen: RenderableType) -> None:
-    """Put `screen` on stdout for a person, without orders to the terminal. Sentences are broken between words on a
-    terminal, unless an address or a command in one is longer than a line; in a pipe they are not broken."""
+    """Print `screen` to stdout with terminal control sequences escaped. On a terminal, text is wrapped between words
+    unless it contains a URL or a command longer than a line. In a pipe it is not wrapped."""
     from rich.console import Console
 
     terminal = sys.stdout.isatty()
@@ -141,15 +143,15 @@ def put(*screen: RenderableType) -> None:
     with out.capture() as captured:
         for part in screen:
             whole = isinstance(part, str) and (
-                not terminal or max(map(len, _COPIED.findall(part)), default=0) > out.width
+                not terminal or max(map(len, _COPYABLE.findall(part)), default=0) > out.width
             )
             out.print(part, soft_wrap=whole)
-    # Tables fill their last column with blanks, which a terminal hides and a file keeps.
-    click.echo("\n".join(line.rstrip() for line in harmless(captured.get()).split("\n")), nl=False)
+    # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
+    click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
 
 
 class FiniteNumber(click.FloatRange):
-    """A finite number in a range: `nan` compares with nothing, so it would pass every bound."""
+    """A finite number in a range. `nan` compares false with every bound, so a plain range would accept it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -162,12 +164,12 @@ max_usd_option = click.option(
     "--max-usd",
     type=FiniteNumber(min=0, min_open=True),
     metavar="USD",
-    help="Stop in order before this command has spent more on teachers.",
+    help="Stop cleanly before this command spends more than this on teachers.",
 )
 
 
 def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the three options that all on a project have, and pass them as its first argument, a Session."""
+    """Add the three options that every project command has, and pass them as a Session in the first argument."""
 
     @click.option(
         "--project",
@@ -176,16 +178,16 @@ def on_project(body: Callable[..., Any]) -> Callable[..., Any]:
         default=Path(),
         show_default="this folder",
         metavar="DIR",
-        help="The folder of pairsmith.toml.",
+        help="The folder that contains pairsmith.toml.",
     )
     @click.option(
         "--set",
         "overrides",
         multiple=True,
         metavar="KEY=VALUE",
-        help="Override a key of the spec, as in train.epochs=2; repeatable.",
+        help="Override a key of the spec, for example train.epochs=2; repeatable.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
     @click.pass_obj
     @wraps(body)
     def run(

@@ -1,4 +1,4 @@
-"""Standard input, read once and kept, so that a run can tell whether it holds what an earlier run has read."""
+"""Standard input, read once and kept, so that a run can compare it with what an earlier run read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK_BYTES = 2**20
 
 
 class Piped(NamedTuple):
-    """All that was piped in, at its beginning, and its fingerprint (None if that was nothing)."""
+    """Everything that was piped in, positioned at its start, and its fingerprint (None if nothing was piped in)."""
 
     content: BinaryIO
     fingerprint: str | None
@@ -21,8 +21,9 @@ class Piped(NamedTuple):
 
 @cache
 def piped() -> Piped:
-    """The content of standard input, read to its end the first time. On a terminal it waits for a person to type."""
-    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - kept as long as the process
+    """The content of standard input. The first call reads it to the end, and on a terminal waits for the user to
+    type."""
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES)  # noqa: SIM115 - kept until the process ends
     digest = hashlib.sha256()
     while sys.stdin is not None and (chunk := sys.stdin.buffer.read(_CHUNK_BYTES)):
         spool.write(chunk)
@@ -33,5 +34,5 @@ def piped() -> Piped:
 
 
 def is_terminal() -> bool:
-    """True if a person would have to type, or nobody could."""
+    """True if standard input is a terminal or closed, so that nothing is piped in."""
     return sys.stdin is None or sys.stdin.isatty()

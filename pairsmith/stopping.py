@@ -1,7 +1,8 @@
-"""Ctrl-C: the first one (or SIGTERM) asks the running stage to drain and save, the second ends the process at once.
+"""Handling of Ctrl-C. The first one (or SIGTERM) asks the running stage to drain and save, the second ends the process
+at once.
 
-A terminal or an ssh session that goes away (SIGHUP) counts as a first one, however often it is told: its kernel and its
-shell both say it.
+A terminal or ssh session that goes away (SIGHUP) counts as a first Ctrl-C, even if SIGHUP arrives several times: both
+the kernel and the shell send it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 INTERRUPTED = 130  # exit code
-_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # not on Windows
 
 
-def _let_go_of_the_terminal() -> None:
-    """Point what writes to a terminal elsewhere: writing to one that is gone is an error, in the middle of draining."""
+def _detach_from_terminal() -> None:
+    """Redirect stdout and stderr to /dev/null if they are terminals: writing to a terminal that is gone raises an
+    error, which would interrupt draining."""
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):
             if stat.S_ISCHR(os.fstat(descriptor).st_mode):
@@ -38,16 +40,16 @@ def _let_go_of_the_terminal() -> None:
                 os.close(nowhere)
 
 
-def _say(text: str) -> None:
-    """Write to standard error past its stream: a signal may come while that is being written to, and it refuses a
-    second writer within the first."""
+def _write_stderr(text: str) -> None:
+    """Write to descriptor 2 directly. A signal handler may run while the stream is being written to, and the stream
+    does not allow a nested write."""
     with contextlib.suppress(OSError):
         os.write(2, text.encode())
 
 
 class _Terminal(io.FileIO):
-    """A terminal. When it is gone, what is written to it goes nowhere, and the work goes on: the hangup may come after
-    the first failed write, or not at all where the shell let go of the job."""
+    """A terminal that may go away. Once it has, output is discarded and work continues: SIGHUP may come after the first
+    failed write, or not at all if the shell has disowned the job."""
 
     def write(self, text: ReadableBuffer, /) -> int:
         try:
@@ -55,12 +57,12 @@ class _Terminal(io.FileIO):
         except OSError as gone:
             if gone.errno != errno.EIO:
                 raise
-            _let_go_of_the_terminal()
+            _detach_from_terminal()
             return len(memoryview(text))
 
 
-def _outliving(stream: TextIO) -> TextIO:
-    """The same stream, which a terminal that goes away does not end."""
+def _surviving_hangup(stream: TextIO) -> TextIO:
+    """`stream`, or a replacement for it that keeps working when its terminal goes away."""
     if not stream.isatty():
         return stream
     binary = io.BufferedWriter(_Terminal(stream.fileno(), "w", closefd=False))
@@ -68,18 +70,18 @@ def _outliving(stream: TextIO) -> TextIO:
 
 
 class Stopping:
-    """The request of a person to stop, and the event that the running stage listens to."""
+    """The user's request to stop, and the event that the running stage waits on."""
 
     def __init__(self) -> None:
         self.asked = False
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._looked_at = False
+        self._polled = False
 
     @contextmanager
     def draining(self) -> Iterator[asyncio.Event]:
-        """An event of the running loop that the first signal sets. Outside of this block the first signal raises
-        KeyboardInterrupt instead, because nobody is there to drain."""
+        """An event of the running loop, set by the first signal. Outside this block the first signal raises
+        KeyboardInterrupt, because nothing is running that could drain."""
         self._event, self._loop = asyncio.Event(), asyncio.get_running_loop()
         try:
             yield self._event
@@ -87,41 +89,47 @@ class Stopping:
             self._event = self._loop = None
 
     @contextmanager
-    def looked_at(self) -> Iterator[Asked]:
-        """The question whether somebody has asked to stop, for work without a loop that asks it now and then."""
-        self._looked_at = True
+    def polled(self) -> Iterator[Asked]:
+        """A function that returns whether a stop was requested, for work without an event loop that polls it now and
+        then."""
+        self._polled = True
         try:
             yield lambda: self.asked
         finally:
-            self._looked_at = False
+            self._polled = False
 
-    def heard(self, signum: int, frame: FrameType | None) -> None:
+    def handle_signal(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT, SIGTERM and SIGHUP."""
         if signum == _HANGUP:
-            _let_go_of_the_terminal()
+            _detach_from_terminal()
             if self.asked:
                 return
         if self.asked:
-            _say("\x1b[?25h\n" if sys.stderr.isatty() else "")
-            _say("stopped at once; everything that was finished is in the store.\n")
+            _write_stderr("\x1b[?25h\n" if sys.stderr.isatty() else "")
+            _write_stderr("stopped at once; everything finished is in the store.\n")
             os._exit(INTERRUPTED)
         self.asked = True
-        if self._event is None and not self._looked_at:
+        if self._event is None and not self._polled:
             raise KeyboardInterrupt
-        _say("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
+        _write_stderr("\nstopping: finishing what is in flight; press Ctrl-C again to stop at once.\n")
         if self._event is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._event.set)
 
 
 @contextmanager
 def listening() -> Iterator[Stopping]:
-    """Handle SIGINT, SIGTERM and SIGHUP for the length of the block; where nohup has SIGHUP ignored, it stays so."""
+    """Handle SIGINT, SIGTERM and SIGHUP inside the block. If nohup has made SIGHUP ignored, it stays ignored."""
     stopping = Stopping()
     numbers = [signal.SIGINT, signal.SIGTERM]
     if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
         numbers.append(_HANGUP)
-    before = {number: signal.signal(number, stopping.heard) for number in numbers}
-    sys.stdout, sys.stderr, *shown = _outliving(sys.stdout), _outliving(sys.stderr), sys.stdout, sys.stderr
+    before = {number: signal.signal(number, stopping.handle_signal) for number in numbers}
+    sys.stdout, sys.stderr, *shown = (
+        _surviving_hangup(sys.stdout),
+        _surviving_hangup(sys.stderr),
+        sys.stdout,
+        sys.stderr,
+    )
     try:
         yield stopping
     finally:

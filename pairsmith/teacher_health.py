@@ -1,4 +1,4 @@
-"""The checks of the teachers in `pairsmith doctor`: key, address, model, context, thinking, and one answer if asked."""
+"""The checks of teachers in `pairsmith doctor`: key, URL, model, context, thinking, and one answer with --ask."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from synth.listed_models import EndpointCheck
 
 MOST_TOKENS = 64
-_LETTERS_PER_TOKEN = 3  # fewer than any usual text has, so that a reckoned prompt is rather too long
+_CHARACTERS_PER_TOKEN = 3  # fewer than in any usual text, so that prompt lengths are overestimated
 
 
 def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
-    """Checks of every teacher that the spec asks, named where there are several."""
+    """Check every teacher that the spec asks. Several teachers are shown by name."""
     spec = project.spec
     if not spec.asks_teacher:
-        yield Check("teacher", "ok", "none is asked: the seeds bring their outputs")
+        yield Check("teacher", "ok", "not needed: the seeds have outputs")
     ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.asks_teacher else ()
     asked = {spec.teacher_name(way): way for way in reversed(ways)}
     by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
@@ -38,16 +38,16 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
             continue
         about = name if name and len(by_name) > 1 else "teacher"
         if teacher.url == "vllm":
-            yield Check(about, "ok", f"a vLLM of its own is started with {teacher.vllm} when it is asked")
+            yield Check(about, "ok", f"a vLLM server with {teacher.vllm} is started when it is needed")
             continue
         for url in teacher.addresses:
             alone = teacher.model_copy(update={"url": url, "urls": ()})
-            yield from _reached(project, alone, about, asked[name], ask=ask)
+            yield from _check_teacher(project, alone, about, asked[name], ask=ask)
 
 
 def judges(project: Project) -> Iterator[Check]:
-    """Checks of those who judge and score by HTTP: that their keys are set, that they answer, and whether they are of
-    one family with whose texts they judge. Nobody is asked to judge."""
+    """Check the judges and reward models reached over HTTP: that their keys are set, that they respond, and whether
+    they belong to the same family as the models whose texts they judge. No judgement is requested."""
     from curate.judge import of_one_family
 
     spec = project.spec
@@ -59,17 +59,18 @@ def judges(project: Project) -> Iterator[Check]:
         if teacher.url in ("embedded", "vllm") or not all(map(os.environ.get, _variables(teacher))):
             continue
         try:
-            asyncio.run(_looked_at(teacher))
-            yield Check(name, "ok", f"{teacher.url} answers, and judges with {teacher.model}")
+            asyncio.run(_check_endpoint(teacher))
+            yield Check(name, "ok", f"{teacher.url} responds; it judges with {teacher.model}")
         except PairsmithError as error:
             yield failed(name, error)
     writers = [spec.teacher_for("forward")] if spec.asks_teacher else []
-    for sentence in of_one_family(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
-        yield Check("judge", "warn", sentence, "Name a judge of another family.")
+    for warning in of_one_family(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
+        yield Check("judge", "warn", warning, "Name a judge of another family.")
 
 
 def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:
-    """Checks that a cap in the spec can be kept, and batches made and read: else the first request is refused."""
+    """Check that a cap in the spec can be enforced, and that batches can be created and read. Otherwise the first
+    request would be refused."""
     from synth.batch_api import not_in_batches
     from synth.meter import no_cap
     from synth.prices import FREE, prices_of
@@ -103,37 +104,42 @@ def _weights() -> Check:
 
     folder = cache_folder() / NAME
     if not (folder / "source.json").is_file():
-        return Check("weights", "ok", "not fetched yet; the first run downloads them once (93 to 270 MB)")
+        return Check("weights", "ok", "not downloaded yet; the first run downloads them once (93 to 270 MB)")
     return Check("weights", "ok", f"in {folder}")
 
 
-def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool) -> Iterator[Check]:
+def _check_teacher(
+    project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool
+) -> Iterator[Check]:
     from synth.chat_completions import RefusedError, UnansweredError
     from synth.listed_models import context_length, is_chat_model, shut_down_on, thinks_unasked
 
     try:
-        check = asyncio.run(_looked_at(teacher))
+        check = asyncio.run(_check_endpoint(teacher))
     except PairsmithError as error:
         yield failed(about, error)
         return
     if check.models is None:
-        alone = "Only a real request will tell: pairsmith doctor --ask"
+        alone = "Only a real request can show more: pairsmith doctor --ask"
         yield Check(about, "warn", f"{teacher.url}: {check.instead}", "" if ask else alone)
     else:
-        took = f"(asked in {check.seconds * 1000:.0f} ms)"
-        yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {took}")
+        timing = f"(responded in {check.seconds * 1000:.0f} ms)"
+        yield Check(about, "ok", f"{teacher.url} serves {teacher.model} {timing}")
     listed = check.listed or {"id": teacher.model}
     if not is_chat_model(listed):
         yield Check(
-            "model", "warn", f"{teacher.model} seems to be no chat model", "Set teacher.model to one that chats."
+            "model", "warn", f"{teacher.model} does not seem to be a chat model", "Set teacher.model to a chat model."
         )
     if (day := shut_down_on(listed)) is not None:
-        fix = "Be done before, or choose another one: what another model is to answer is asked anew."
-        yield Check("model", "warn", f"{teacher.model} is shut down on {day}, says the list", fix)
+        fix = "Finish before then, or choose another model; a different model is asked for every answer again."
+        yield Check("model", "warn", f"{teacher.model} will be shut down on {day}, according to its model list", fix)
     sampling = _sampling(project, way)
     if thinks_unasked(teacher.model) and not sampling.extra:
         yield Check(
-            "thinking", "warn", f"{teacher.model} thinks before it answers, and that counts as tokens", _switch_off()
+            "thinking",
+            "warn",
+            f"{teacher.model} thinks before it answers, and thinking costs tokens",
+            _thinking_advice(),
         )
     question = _longest(project, way)
     if question is None:
@@ -146,13 +152,18 @@ def _reached(project: Project, teacher: TeacherSettings, about: str, way: Purpos
     except PairsmithError as error:
         yield failed("answer", error)
     except (RefusedError, UnansweredError) as failure:
-        yield Check("answer", "fail", f"one request brought none: {failure}", "See what it says, and docs: teachers.")
+        yield Check(
+            "answer",
+            "fail",
+            f"one request returned no answer: {failure}",
+            "See the error, and `pairsmith docs teachers`.",
+        )
 
 
-def _switch_off() -> str:
+def _thinking_advice() -> str:
     from synth.thinking import NO_THINKING
 
-    return f"Raise max_tokens, or switch it off in the sampling table: extra = {NO_THINKING}."
+    return f"Raise max_tokens, or turn thinking off in the sampling table: extra = {NO_THINKING}."
 
 
 def _sampling(project: Project, way: Purpose) -> Sampling:
@@ -161,8 +172,8 @@ def _sampling(project: Project, way: Purpose) -> Sampling:
 
 
 def _longest(project: Project, way: Purpose) -> Messages | None:
-    """What the longest seed of a direction is asked with; None where seeds or prompt cannot be read, which other checks
-    tell, or come from standard input."""
+    """The request for the longest seed of a direction. None if seeds or prompt cannot be read, which other checks
+    report, or if the seeds come from standard input."""
     from synth.generators import Backward, Forward
     from synth.seeds import read_seeds
 
@@ -180,37 +191,42 @@ def _longest(project: Project, way: Purpose) -> Messages | None:
 
 
 def _context(teacher: TeacherSettings, context: int | None, question: Messages, sampling: Sampling) -> Iterator[Check]:
-    letters = sum(len(message.content) for message in question)
-    most = letters // _LETTERS_PER_TOKEN + (sampling.max_tokens or 0)
-    lengths = f"the longest prompt has {letters:,} letters, with max_tokens at most {most:,} tokens"
+    characters = sum(len(message.content) for message in question)
+    most = characters // _CHARACTERS_PER_TOKEN + (sampling.max_tokens or 0)
+    lengths = f"the longest prompt has {characters:,} characters; with max_tokens that is at most {most:,} tokens"
     if context is not None and most > context:
         yield Check(
-            "context", "warn", f"{lengths}; {teacher.model} takes {context:,}", "Shorten it, or lower max_tokens."
+            "context",
+            "warn",
+            f"{lengths}; {teacher.model} accepts {context:,}",
+            "Shorten the prompt, or lower max_tokens.",
         )
     elif context is not None:
         yield Check("context", "ok", f"{lengths} of {context:,}")
     elif ":11434" in teacher.url and most > 4096:
         fix = "Start it with OLLAMA_CONTEXT_LENGTH set, or give the model PARAMETER num_ctx in a Modelfile."
-        yield Check("context", "warn", f"{lengths}; Ollama cuts what is longer than its context without a word", fix)
+        yield Check("context", "warn", f"{lengths}; Ollama silently truncates what exceeds its context", fix)
 
 
-async def _looked_at(teacher: TeacherSettings) -> EndpointCheck:
+async def _check_endpoint(teacher: TeacherSettings) -> EndpointCheck:
     from synth.teachers import opened
 
-    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as reached:
-        return await reached.check()
+    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as endpoint:
+        return await endpoint.check()
 
 
 async def _answered(teacher: TeacherSettings, question: Messages, sampling: Sampling) -> Check:
-    """One real request of at most 64 tokens, whose answer is shown and not kept."""
+    """One real request of at most 64 tokens. The answer is shown and not stored."""
     from synth.answers import judged
     from synth.teachers import opened
 
-    short = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
-    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as reached:
-        answer = await reached.ask(question, short)
+    limited = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
+    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as endpoint:
+        answer = await endpoint.ask(question, limited)
     if not answer.choices:
-        return Check("answer", "fail", f"no chat completion came: {answer.body[:200]}", "Check teacher.url.")
+        return Check(
+            "answer", "fail", f"the response is not a chat completion: {answer.body[:200]}", "Check teacher.url."
+        )
     judged_answer = judged(answer.choices[0], None, teacher.finish_reasons, answer.request, 0)
     facts = {name: value for name, value in (answer.facts or {}).items() if name != "usage"}
     counted = f", {answer.usage.completion_tokens} tokens" if answer.usage else ", tokens not counted"
@@ -218,8 +234,11 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     what = f"{judged_answer.text.strip()[:80]!r} in {answer.seconds:.1f} s{counted} ({who})"
     if judged_answer.status == "thinking":
         return Check(
-            "answer", "warn", f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s", _switch_off()
+            "answer",
+            "warn",
+            f"{MOST_TOKENS} tokens of thinking and no text in {answer.seconds:.1f} s",
+            _thinking_advice(),
         )
     if judged_answer.status in ("ok", "truncated"):
         return Check("answer", "ok", what)
-    return Check("answer", "warn", f"{judged_answer.reason}: {what}", "See docs: teachers.")
+    return Check("answer", "warn", f"{judged_answer.reason}: {what}", "See `pairsmith docs teachers`.")

@@ -1,4 +1,5 @@
-"""Finds a teacher for `pairsmith init`: a key in the environment, a server on this machine, else the embedded model."""
+"""Find a teacher for `pairsmith init`: an API key in the environment, a server on this machine, else the embedded
+model."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from schemas.spec import TeacherSettings
 
 
 class Provider(NamedTuple):
-    """A paid API: the variable of its key, the variable and default of its address, models in order of preference."""
+    """A paid API: the environment variable of its key, the variable and default of its URL, and models in order of
+    preference."""
 
     key_env: str
     url_env: str
@@ -35,13 +37,13 @@ APIS = (
     Provider("GEMINI_API_KEY", "GEMINI_BASE_URL", _GEMINI, ("gemini-2.5-flash-lite",)),
     Provider("GROQ_API_KEY", "GROQ_BASE_URL", "https://api.groq.com/openai/v1", ("llama-3.3-70b-versatile",)),
 )
-_ANSWERS_WITHIN_S = 10.0  # a busy machine takes seconds; where nothing listens, it says so at once
+_TIMEOUT_S = 10.0  # a busy machine takes seconds; a port without a listener fails at once
 LOCAL = (("vLLM", "http://localhost:8000/v1"), ("Ollama", "http://localhost:11434/v1"))
 
 
 @dataclass(frozen=True)
 class FoundTeacher:
-    """The teacher to write into the spec, why it was chosen, and what was tried before it."""
+    """The teacher to write into the spec, why it was chosen, and what was tried before."""
 
     url: str
     model: str
@@ -53,14 +55,14 @@ class FoundTeacher:
 EMBEDDED = FoundTeacher(
     "embedded",
     "smollm2-135m-instruct",
-    "It needs no key and no server. It is a very small model: expect many of its answers to fail the gates.",
+    "It needs no key and no server. It is a very small model, so expect many of its answers to fail the gates.",
 )
 
 
 def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[str, str], ...] = LOCAL) -> FoundTeacher:
-    """The first teacher that answers. It only lists models: nothing is generated and nothing costs money."""
+    """The first teacher that responds. Only model lists are requested: nothing is generated and nothing costs money."""
     environ = os.environ if environ is None else environ
-    tried = []
+    attempts = []
     for api in APIS:
         key = environ.get(api.key_env, "")
         if not key:
@@ -68,27 +70,27 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
         url = environ.get(api.url_env, api.url).rstrip("/")
         served = ask(url, key)
         if isinstance(served, str):
-            tried.append(f"{api.key_env} is set, but at {url} {served}")
+            attempts.append(f"{api.key_env} is set, but at {url} {served}")
             continue
         model = next((name for name in api.models if name in served), "") or _cheapest(url, served) or api.models[0]
-        why = f"{api.key_env} is set and {url} takes it. Its answers cost money."
-        return FoundTeacher(url, model, why, api.key_env, tuple(tried))
-    if not tried:
-        tried.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
+        why = f"{api.key_env} is set and {url} accepts it. Its answers cost money."
+        return FoundTeacher(url, model, why, api.key_env, tuple(attempts))
+    if not attempts:
+        attempts.append("none of " + ", ".join(api.key_env for api in APIS) + " is set")
     for name, url in local:
         served = ask(url, None)
         if isinstance(served, str):
-            tried.append(f"{name} at {url}: {served}")
+            attempts.append(f"{name} at {url}: {served}")
         elif served:
-            return FoundTeacher(url, served[0], f"{name} answers at {url} and serves {served[0]}.", None, tuple(tried))
+            return FoundTeacher(url, served[0], f"{name} at {url} serves {served[0]}.", None, tuple(attempts))
         else:
-            tried.append(f"{name} at {url}: it serves no chat model yet")
-    return replace(EMBEDDED, tried=tuple(tried))
+            attempts.append(f"{name} at {url}: it serves no chat model yet")
+    return replace(EMBEDDED, tried=tuple(attempts))
 
 
 def _cheapest(url: str, served: Sequence[str]) -> str:
-    """Where no model is known to be a good choice, the one that costs least, thinking ones last; empty if there is
-    none. A list may begin with the dearest."""
+    """The cheapest model of a provider without a preferred one, thinking models last; empty if there is none. A
+    provider's list may start with its most expensive model."""
     from synth.listed_models import thinks_unasked
     from synth.prices import prices_of
 
@@ -101,24 +103,25 @@ def _cheapest(url: str, served: Sequence[str]) -> str:
 
 
 async def _models_at(url: str, key: str | None) -> list[str]:
-    """The chat models that an endpoint lists. Raises TeacherError, UnansweredError for one that does not answer."""
+    """The chat models that an endpoint lists. Raises TeacherError, or UnansweredError if it does not answer."""
     from synth.endpoint import Endpoint
     from synth.listed_models import is_chat_model
 
-    async with Endpoint(url, model="", key=key, timeout_s=_ANSWERS_WITHIN_S) as endpoint:
+    async with Endpoint(url, model="", key=key, timeout_s=_TIMEOUT_S) as endpoint:
         rows = await endpoint.listing()
-        return [str(row["id"]).removeprefix("models/") for row in rows if is_chat_model(row)]  # of Gemini
+        # Gemini's ids have this prefix
+        return [str(row["id"]).removeprefix("models/") for row in rows if is_chat_model(row)]
 
 
 def ask(url: str, key: str | None) -> list[str] | str:
-    """The chat models at `url`, or what is wrong there as the end of a sentence. Nothing is generated."""
+    """The chat models at `url`, or the problem there as the end of a sentence. Nothing is generated."""
     from synth.chat_completions import UnansweredError
 
     try:
         return asyncio.run(_models_at(url, key))
     except AuthError:
-        return "it is refused"
+        return "access is refused"
     except TeacherError:
-        return "no list of models is given"
+        return "no list of models is available"
     except UnansweredError:
         return "nothing answers"

@@ -1,4 +1,4 @@
-"""The teachers that a project's spec names."""
+"""The teachers named in a project's spec."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["by_direction", "fingerprints_of", "identified", "opened", "spent"]
 
 
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
-    """The spec's teacher for a purpose with all that its call keys need (`synth.teachers.identified`), as it stands
-    where nobody is asked."""
+    """The spec's teacher for a purpose with everything that its call keys depend on (`synth.teachers.identified`).
+    Returned unchanged if no teacher is asked."""
     if not project.spec.asks_teacher:
         return project.spec.teacher_for(purpose)
     return teachers.identified(project.spec.teacher_for(purpose), say)
 
 
 def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Direction, TeacherSettings]:
-    """The teacher of each direction of generation that is enabled; equal where they share one, none if nobody is
-    asked. With `batch` each is asked through its batch API."""
+    """The teacher of each enabled direction of generation. Directions that share a teacher get the same object; the
+    result is empty if no teacher is asked. With `batch`, each uses its batch API."""
     if not project.spec.asks_teacher:
         return {}
     names = {name: way.teacher for name, way in project.spec.generate.directions.items()}
@@ -55,5 +55,5 @@ def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 
 def fingerprints_of(project: Project, say: Say) -> list[str]:
-    """The fingerprints under which the candidates of the present spec stand."""
+    """The fingerprints under which the candidates of the present spec are stored."""
     return list(fingerprints(project, by_direction(project, say)).values())

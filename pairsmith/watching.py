@@ -1,4 +1,4 @@
-"""A watcher of a command: what a program hears of it that runs it in its own process, as a job of the service does."""
+"""How another program in the same process, such as a job of the service, follows a command."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, NamedTuple
 
 from schemas.progress import Progress, unseen
 
-Tell = Callable[[dict[str, Any]], None]
+SendJson = Callable[[dict[str, Any]], None]
 
 
-def untold(data: dict[str, Any]) -> None:
-    """An answer that nobody waits for."""
+def ignore_answer(data: dict[str, Any]) -> None:
+    """Discard the answer."""
 
 
 class Watcher(NamedTuple):
-    """Told each report of progress, and the command's `--json` object: its answer, or the `error` in it."""
+    """Receives each progress report, and the command's `--json` object: its answer, or the object with its `error`."""
 
     progress: Progress = unseen
-    answer: Tell = untold
+    answer: SendJson = ignore_answer
 
 
 NOBODY = Watcher()

@@ -16,41 +16,50 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-@click.command(short_help="Copy a workspace.")
+@click.command(short_help="Back up a workspace.")
 @click.argument("folder", type=_FOLDER)
-@click.option("--workspace", type=_FOLDER, default=Path(), show_default="this folder", help="What to copy.")
-@click.option("--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="As `serve` has it.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+@click.option("--workspace", type=_FOLDER, default=Path(), show_default="this folder", help="The workspace to back up.")
+@click.option(
+    "--database", envvar="PAIRSMITH_SERVE_DATABASE", metavar="URL", help="The database given to `serve --database`."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.pass_obj
 def backup(process: tuple[Any, ...], folder: Path, workspace: Path, database: str | None, as_json: bool) -> None:
-    """Copy a workspace into the new folder FOLDER, also while it is served: specs, seeds, prompts, stores, datasets,
-    adapters, accounts, audit. It is there whole or not at all."""
+    """Copy a workspace into the new folder FOLDER: specs, seeds, prompts, stores, datasets, adapters, accounts and
+    audit log.
+
+    This works while the workspace is being served. FOLDER appears only once the copy is complete.
+    """
     from pairsmith.serve.backup import backup as copy
     from pairsmith.serve.workspace import Workspace
 
     served = Workspace(workspace.resolve())
     if not served.projects():
         raise UsageError(
-            "there is no project to copy.", where=str(served.root), fix="Name a workspace: --workspace DIR."
+            "there is no project to back up.", where=str(served.root), fix="Name a workspace: --workspace DIR."
         )
     _answer(process[0] if as_json else None, "copied", copy(served, folder, database))
 
 
-@click.command(short_help="Put a copy into an empty workspace, or look through it.")
+@click.command(short_help="Restore a backup into an empty workspace, or verify it.")
 @click.argument("folder", type=_FOLDER)
-@click.option("--workspace", type=_FOLDER, help="The empty folder to put it into.")
-@click.option("--check", "only_check", is_flag=True, help="Only read the backup through, and count its rows again.")
-@click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+@click.option("--workspace", type=_FOLDER, help="The empty folder to restore into.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Only verify the backup: read every file and recount the rows."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 @click.pass_obj
 def restore(process: tuple[Any, ...], folder: Path, workspace: Path | None, only_check: bool, as_json: bool) -> None:
-    """Put the backup in FOLDER into an empty workspace; before that it is read through. Jobs that had not ended there
-    are not taken up."""
+    """Restore the backup in FOLDER into an empty workspace. The backup is verified first.
+
+    Jobs that had not finished when the backup was made are not resumed.
+    """
     from pairsmith.serve.backup import check
     from pairsmith.serve.backup import restore as put_back
     from pairsmith.serve.workspace import Workspace
 
     if only_check == (workspace is not None):
-        raise UsageError("name an empty workspace, or only check.", fix="Give --workspace DIR or --check.")
+        raise UsageError("restore needs either a target workspace or --check.", fix="Pass --workspace DIR or --check.")
     kept = put_back(folder, Workspace(workspace.resolve())) if workspace else check(folder)
     _answer(process[0] if as_json else None, "restored" if workspace else "sound", kept)
 

@@ -1,4 +1,4 @@
-"""`pairsmith curate`, and what another setting would change."""
+"""`pairsmith curate`, and a preview of what another setting would change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--what-if",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Only say which rows would move with this setting; nothing is changed and nobody asked. Repeatable.",
+    help="Only show which rows this setting would move. Changes nothing and asks no teacher. Repeatable.",
 )
 @max_usd_option
 @on_project
@@ -29,11 +29,11 @@ def command(session: Session, *, what_if: tuple[str, ...], max_usd: float | None
     if not what_if:
         return run_stage(session, stage("curate"), max_usd)
     from pairsmith.stages.what_if import as_json
-    from pairsmith.stages.what_if import what_if as would
+    from pairsmith.stages.what_if import what_if as compare_settings
 
     project = session.project()
     with session.store(project, write=False) as store, session.progress() as progress:
-        comparison = would(project, store, what_if, progress=progress, say=session.say)
+        comparison = compare_settings(project, store, what_if, progress=progress, say=session.say)
     session.answer(
         {"command": "curate", **as_json(comparison, what_if)}, *(() if session.write_json else _screen(comparison))
     )
@@ -68,7 +68,9 @@ def _screen(comparison: WhatIf) -> list[Any]:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True)
         for width, ratio in ((12, None), (None, 3), (None, 5), (None, 4)):
             table.add_column(width=width, ratio=ratio, overflow="fold")
-        for of in move.examples:
-            table.add_row(*(Text(cell) for cell in (of.pair_id[:12], of.input[:120], of.output[:160], of.why)))
+        for example in move.examples:
+            table.add_row(
+                *(Text(cell) for cell in (example.pair_id[:12], example.input[:120], example.output[:160], example.why))
+            )
         parts.append(table)
     return parts

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 @click.argument("page", required=False)
 @on_project
 def command(session: Session, page: str | None) -> None:
-    """Show a page of the manual; without a name, list the pages.
+    """Show a page of the manual, or list the pages if no name is given.
 
-    On a terminal the page is laid out, in a pipe it is Markdown.
+    On a terminal the page is formatted; in a pipe it is Markdown.
     """
     pages = _pages()
     if page is None:
@@ -31,19 +31,22 @@ def command(session: Session, page: str | None) -> None:
         return
     path = pages.get(page.removesuffix(".md"))
     if path is None:
-        raise UsageError(f"there is no page '{page}' in the manual.", fix=f"There are: {', '.join(pages)}.")
+        raise UsageError(f"the manual has no page '{page}'.", fix=f"Pages: {', '.join(pages)}.")
     text = path.read_text(encoding="utf-8")
     if session.write_json:
         session.write_json({"page": path.stem, "text": text})
     elif sys.stdout.isatty():
-        session.show(_laid_out(text))
+        session.show(_formatted(text))
     else:
         click.echo(text, nl=False)
 
 
-def _laid_out(text: str) -> RenderableType:
-    """A page for a terminal. No cell of a table is cut, and a word of it is broken only where no other width of the
-    columns would spare it: half a key is none. A link is its words and the page that it leads to."""
+def _formatted(text: str) -> RenderableType:
+    """Format a page for a terminal.
+
+    Table cells are never truncated, and a word in a cell is broken only if no choice of column widths avoids it: half a
+    key would be useless. A link is shown as its text and its target page.
+    """
     from rich.markdown import Markdown, TableElement
     from rich.measure import measure_renderables
     from rich.table import Table
@@ -60,26 +63,26 @@ def _laid_out(text: str) -> RenderableType:
                 yield part
 
     class ManualPage(Markdown):
-        elements = {**Markdown.elements, "table_open": WholeTable}  # noqa: RUF012 - as the library has it
+        elements = {**Markdown.elements, "table_open": WholeTable}  # noqa: RUF012 - same as in the library
 
     return ManualPage(text, hyperlinks=False)
 
 
 def _widths(columns: Sequence[tuple[int, int]], room: int) -> list[int]:
-    """How wide columns are in a room, of each of which the longest word and the longest cell is known: the words first,
-    of which the longest give way, then each its part of what is left."""
-    words = next(
+    """Column widths that fit into `room`. Each column is given as (its longest word, its longest cell). Words get their
+    space first, and the longest words give way; what is left is shared in proportion to what the cells still need."""
+    shortest = next(
         short
         for most in range(max((word for word, _ in columns), default=1), 0, -1)
         if sum(short := [min(word, most) for word, _ in columns]) <= room or most == 1
     )
-    wanted = [cell - word for word, (_, cell) in zip(words, columns, strict=True)]
-    share = min(1.0, max(0, room - sum(words)) / (sum(wanted) or 1))
-    return [word + int(more * share) for word, more in zip(words, wanted, strict=True)]
+    wanted = [cell - word for word, (_, cell) in zip(shortest, columns, strict=True)]
+    share = min(1.0, max(0, room - sum(shortest)) / (sum(wanted) or 1))
+    return [word + int(more * share) for word, more in zip(shortest, wanted, strict=True)]
 
 
 def _pages() -> dict[str, Path]:
-    """The manual's pages by name: in a wheel they lie in this package, in a checkout beside it."""
+    """The manual's pages by name. In a wheel they are inside this package, in a checkout next to it."""
     package = Path(__file__).parents[1]
     for folder in (package / "docs", package.parent / "docs"):
         if (folder / "index.md").is_file():

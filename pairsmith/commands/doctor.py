@@ -8,13 +8,13 @@ from pairsmith.session import Session, on_project
 
 
 @click.command()
-@click.option("--ask", is_flag=True, help="Send each teacher one real request of at most 64 tokens.")
+@click.option("--ask", is_flag=True, help="Also send each teacher one real request of at most 64 tokens.")
 @on_project
 def command(session: Session, ask: bool) -> int:
-    """Say what works on this machine and in this project, and what to do about the rest.
+    """Check this machine and this project, and explain how to fix what does not work.
 
-    It spends nothing without --ask: the teacher is only asked for its list of models. Exit code 1 if the project cannot
-    run.
+    Without --ask this costs nothing: a teacher is only asked for its list of models. The exit code is 1 if the project
+    cannot run.
     """
     from rich.table import Table
     from rich.text import Text
@@ -40,7 +40,7 @@ def command(session: Session, ask: bool) -> int:
             session.show(row)
     failed = [finding.about for finding in checks if finding.state == "fail"]
     is_missing = any(finding.about == "project" for finding in checks)
-    can = "This machine can run a project; there is none here yet." if is_missing else "This can run."
-    summary = f"\n{', '.join(failed)} must be mended before this can run." if failed else f"\n{can}"
+    can = "This machine can run a project; there is none here yet." if is_missing else "This project can run."
+    summary = f"\n{', '.join(failed)} must be fixed before this can run." if failed else f"\n{can}"
     session.answer({"ok": not failed, "findings": [finding._asdict() for finding in checks]}, summary)
     return 1 if failed else 0

@@ -13,16 +13,17 @@ from schemas.errors import UsageError
 
 @click.command()
 @click.option(
-    "--source", metavar="SOURCE", help="A file of seeds as the store names it, a row of it (FILE:14), or a folder."
+    "--source", metavar="SOURCE", help="A seed file as named in the store, one row of it (FILE:14), or a folder."
 )
 @click.option("--person", metavar="NAME", help="A reviewer, by name or id.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @on_project
 def command(session: Session, *, source: str | None, person: str | None, yes: bool) -> None:
-    """Erase a source, or what a person said, from the store, from what pairsmith made and from Argilla, for good.
+    """Erase a source, or the answers of a reviewer, for good: from the store, from the files pairsmith wrote and from
+    Argilla.
 
-    Models that learned from it are named and stay. The file of the seeds is yours: take the rows out of it, or the next
-    `generate` reads them again.
+    Models that learned from it are listed, not deleted. Your seed files are not touched: remove the rows there too, or
+    the next `generate` reads them again.
     """
     from pairsmith.erasing import erased
     from pairsmith.screen import facts
@@ -30,41 +31,41 @@ def command(session: Session, *, source: str | None, person: str | None, yes: bo
     project = session.project()
     if not yes:
         if session.write_json or not sys.stdin.isatty():
-            raise UsageError("nothing is erased without a yes.", why="It is for good.", fix="Add --yes.")
+            raise UsageError("erasing needs a confirmation.", why="It cannot be undone.", fix="Add --yes.")
         if not click.confirm(f"Erase {source or person} from {project.folder.resolve()} for good?", err=True):
             click.echo("Nothing was erased.", err=True)
             return
     with session.store(project) as store:
         data = erased(project, store, source=source, person=person)
-    yours = "its file is yours: take it out there too, or the next `pairsmith generate` reads and asks it again"
+    reminder = (
+        "your file is unchanged: remove it there too, or the next `pairsmith generate` reads and asks about it again"
+    )
     session.answer(
-        {"command": "erase", **data}, facts([*_lines(data), *([("source", yours)] if source else [])], width=10)
+        {"command": "erase", **data}, facts([*_lines(data), *([("source", reminder)] if source else [])], width=10)
     )
 
 
-_NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("person's answer", "people's answers")}
+_NOUNS = {"seeds": ("seed", "seeds"), "pairs": ("pair", "pairs"), "reviews": ("review", "reviews")}
 
 
 def _lines(data: dict[str, Any]) -> list[tuple[str, str]]:
     from schemas.wording import counted
 
-    went = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data["records"].items())
-    files = f"deleted: {', '.join(data['files'])}; what stands there is made again by its stage"
+    records = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in data["records"].items())
+    files = f"deleted: {', '.join(data['files'])}; the stage that made them writes them again"
     lines = [
         ("erased", ", ".join(counted(data[key], *nouns) for key, nouns in _NOUNS.items())),
-        ("records", went),
-        ("files", files if data["files"] else "none held a text of it"),
+        ("records", records),
+        ("files", files if data["files"] else "none contained any of its texts"),
         ("argilla", data["argilla"]),
     ]
     lines += [("model", f"{of['path']} ({of['kind']} {of['id'][:12]}) learned from it") for of in data["models"]]
     lines += [("left in", path) for path in data["left_in_files"]]
-    proof = (
-        "a scan of the store finds nothing of it" if not data["left_in_store"] else "the store still holds some of it"
-    )
+    proof = "a scan of the store finds no trace" if not data["left_in_store"] else "the store still holds some of it"
     if data["short_texts"]:
-        proof += f"; {counted(len(data['short_texts']), 'text is', 'texts are')} too short to look for"
+        proof += f"; {counted(len(data['short_texts']), 'text is', 'texts are')} too short to search for"
     if data["shared_texts"]:
         one = len(data["shared_texts"]) == 1
-        stand = counted(len(data["shared_texts"]), "text stands", "texts stand")
-        proof += f"; {stand} in rows of others as well, and {'stays' if one else 'stay'} there"
+        shared = counted(len(data["shared_texts"]), "text also appears", "texts also appear")
+        proof += f"; {shared} in rows of other sources, and {'stays' if one else 'stay'} there"
     return [*lines, ("proof", proof)]

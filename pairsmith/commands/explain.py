@@ -13,7 +13,7 @@ from pairsmith.session import Session, on_project
 def command(session: Session, id_prefix: str) -> None:
     """Show the lineage of one pair: its seed, prompt, teacher, raw answer, verdicts, split and models.
 
-    ID is a pair's id or the beginning of one.
+    ID is the id of a pair or its first characters.
     """
     from pairsmith.lineage import lineage_of, pair_by_prefix, screen
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from pairsmith.failures import WriteJson, harmless
+from pairsmith.failures import WriteJson, escape_controls
 from schemas.errors import UsageError, misused, needing
 
 if TYPE_CHECKING:
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 _FOLLOW_EVERY_S = 0.5
 
 
-class Desk(NamedTuple):
-    """The jobs of a workspace, and how the command answers."""
+class JobsSession(NamedTuple):
+    """The jobs of a workspace, and how the command prints its result."""
 
     jobs: Jobs
     write_json: WriteJson | None
 
     def job(self, beginning: str) -> Job:
-        """The job whose id begins so. Raises NoSuchJob, and UsageError where there are several."""
+        """The job whose id starts with `beginning`. Raises NoSuchJob for none, UsageError for several."""
         there = self.jobs.beginning(beginning)
         if len(there) > 1:
-            raise UsageError(f"{len(there)} jobs begin with '{beginning}'.", fix="Give more of the id.")
+            raise UsageError(
+                f"{len(there)} jobs have an id that starts with '{beginning}'.", fix="Type more characters of the id."
+            )
         return there[0] if there else self.jobs.get(beginning)
 
     def answer(self, job: Job) -> None:
@@ -43,36 +45,39 @@ class Desk(NamedTuple):
 
 
 def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that name a workspace, and pass its jobs as the first argument."""
+    """Add the options that select a workspace to a command, and pass its jobs as the first argument."""
 
-    @click.option("--workspace", type=click.Path(path_type=Path), show_default="this folder", help="Its folder.")
+    @click.option(
+        "--workspace", type=click.Path(path_type=Path), show_default="this folder", help="The workspace folder."
+    )
     @click.option(
         "--database",
         envvar="PAIRSMITH_SERVE_DATABASE",
         metavar="URL",
-        help="The PostgreSQL that `serve --database` names, best given in PAIRSMITH_SERVE_DATABASE.",
+        help="The PostgreSQL database given to `serve --database`; best set in PAIRSMITH_SERVE_DATABASE.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Answer with one JSON object on stdout and nothing else.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
     @click.pass_context
     @wraps(body)
     def run(
         context: click.Context, /, workspace: Path | None, database: str | None, as_json: bool, **options: Any
     ) -> Any:
         if context.invoked_subcommand:
-            return None  # the subcommand opens the workspace, or tells its options
-        above = context.parent.params if context.parent else {}  # `jobs --workspace DIR show ID` says it once
-        root = (workspace or above.get("workspace") or Path()).resolve()
-        database, as_json = database or above.get("database"), as_json or above.get("as_json", False)
+            return None  # the subcommand opens the workspace or shows its own help
+        # `jobs --workspace DIR show ID` gives the options to the group only
+        group_options = context.parent.params if context.parent else {}
+        root = (workspace or group_options.get("workspace") or Path()).resolve()
+        database, as_json = database or group_options.get("database"), as_json or group_options.get("as_json", False)
         with needing("serve", "jobs need"):
             from pairsmith.serve.jobs import Jobs
             from pairsmith.serve.workspace import Workspace
         if not (root / ".serve").is_dir():
             raise UsageError(
-                "no server has worked on this workspace yet.", where=str(root), fix="Start one: pairsmith serve"
+                "no server has used this workspace yet.", where=str(root), fix="Start one: pairsmith serve"
             )
         jobs = Jobs(Workspace(root), database_url=database)
         try:
-            return body(Desk(jobs, context.obj[0] if as_json else None), **options)
+            return body(JobsSession(jobs, context.obj[0] if as_json else None), **options)
         finally:
             jobs.close()
 
@@ -80,82 +85,94 @@ def on_workspace(body: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(invoke_without_command=True)
-@click.option("--project", help="Only those of this project.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many, newest first.")
+@click.option("--project", help="Only jobs of this project.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=20,
+    show_default=True,
+    help="How many jobs to list, newest first.",
+)
 @on_workspace
-def command(desk: Desk, project: str | None, limit: int) -> None:
-    """The jobs of a workspace, with a server or without one: what waits, runs and has ended.
+def command(session: JobsSession, project: str | None, limit: int) -> None:
+    """List the jobs of a workspace: waiting, running and finished. No server is needed.
 
-    Without a subcommand it lists them. A job is named by the first characters of its id.
+    Subcommands show, start, cancel and follow single jobs. Name a job by the first characters of its id.
     """
-    listed = desk.jobs.list(project, limit)
-    if desk.write_json:
-        desk.write_json({"jobs": [job.model_dump(mode="json", exclude={"answer"}) for job in listed]})
+    jobs = session.jobs.list(project, limit)
+    if session.write_json:
+        session.write_json({"jobs": [job.model_dump(mode="json", exclude={"answer"}) for job in jobs]})
         return
-    if not listed:
+    if not jobs:
         click.echo("No jobs.")
-    for job in listed:
+    for job in jobs:
         when = f"{job.created:%Y-%m-%d %H:%M}"
-        click.echo(harmless(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
+        click.echo(escape_controls(f"{job.id[:12]}  {when}  {job.project}  {job.command}  {_words(job)}"))
 
 
 @command.command()
 @click.argument("job")
 @on_workspace
-def show(desk: Desk, job: str) -> None:
-    """How far a job is, or how it ended."""
-    desk.answer(desk.job(job))
+def show(session: JobsSession, job: str) -> None:
+    """Show the progress of a job, or how it ended."""
+    session.answer(session.job(job))
 
 
-@command.command(short_help="Put a job into the queue.")
+@command.command(short_help="Queue a job.")
 @click.argument("project")
 @click.argument("what")
-@click.option("--max-usd", "cap_usd", type=float, metavar="USD", help="Stop in order before it has spent more.")
-@click.option("--retry-failed", is_flag=True, help="Ask again for rows whose answers were all unusable.")
-@click.option("--no-review", is_flag=True, help="Go on without people.")
+@click.option(
+    "--max-usd", "cap_usd", type=float, metavar="USD", help="Stop cleanly before the job spends more than this."
+)
+@click.option("--retry-failed", is_flag=True, help="Ask again for rows that got no usable answer.")
+@click.option("--no-review", is_flag=True, help="Continue without human review.")
 @on_workspace
-def start(desk: Desk, project: str, what: str, **options: Any) -> None:
-    """Put a job into the queue: WHAT is run, generate, curate, review-push, review-pull, certify, train, train-reward,
-    evaluate, export, preview or forecast. It runs as soon as a server does, under what the server allows."""
+def start(session: JobsSession, project: str, what: str, **options: Any) -> None:
+    """Queue a job for PROJECT.
+
+    WHAT is run, generate, curate, review-push, review-pull, certify, train, train-reward, evaluate, export,
+    preview or forecast. The job starts as soon as a server is running and its limits allow it.
+    """
     from pydantic import ValidationError
 
     from pairsmith.serve.job import JobOptions
 
     try:
-        asked = JobOptions(**options)
+        job_options = JobOptions(**options)
     except ValidationError as error:
         raise misused(error.errors(), fix="See `pairsmith jobs start --help`.") from None
-    job = desk.jobs.start(project, what, asked, getpass.getuser())
-    if not desk.write_json and not desk.jobs.is_served():
-        click.echo("No server runs on this workspace: the job waits for one.", err=True)
-    desk.answer(job)
+    job = session.jobs.start(project, what, job_options, getpass.getuser())
+    if not session.write_json and not session.jobs.is_served():
+        click.echo("No server is running on this workspace; the job waits for one.", err=True)
+    session.answer(job)
 
 
 @command.command()
 @click.argument("job")
 @on_workspace
-def cancel(desk: Desk, job: str) -> None:
-    """Stop a job: what it has finished is kept. A second time does no more than the first."""
-    desk.answer(desk.jobs.cancel(desk.job(job).id))
+def cancel(session: JobsSession, job: str) -> None:
+    """Stop a job. Finished work is kept. Cancelling twice has no further effect."""
+    session.answer(session.jobs.cancel(session.job(job).id))
 
 
 @command.command()
 @click.argument("job")
-@click.option("--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("--follow", is_flag=True, help="Keep printing until the job has ended.")
 @on_workspace
-def log(desk: Desk, job: str, follow: bool) -> None:
-    """What a job has said. Of a long log the middle is dropped."""
-    job_id, begin = desk.job(job).id, 0
-    if desk.write_json:
-        desk.write_json({"log": desk.jobs.log(job_id).decode(errors="replace")})
+def log(session: JobsSession, job: str, follow: bool) -> None:
+    """Print the log of a job. The middle of a long log is dropped."""
+    job_id, begin = session.job(job).id, 0
+    if session.write_json:
+        session.write_json({"log": session.jobs.log(job_id).decode(errors="replace")})
         return
     while True:
-        last = not follow or desk.jobs.get(job_id).has_ended  # asked first: what is said meanwhile is not missed
-        lines = desk.jobs.log(job_id, begin)
+        # asked first, so that lines written in the meantime are not missed
+        is_last = not follow or session.jobs.get(job_id).has_ended
+        lines = session.jobs.log(job_id, begin)
         begin += len(lines)
         sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
-        if last:
+        if is_last:
             return
         time.sleep(_FOLLOW_EVERY_S)
 
@@ -176,7 +193,7 @@ def _show(job: Job) -> None:
 
 
 def _words(job: Job) -> str:
-    """The state in words, with the place in the queue, how far it is, or why it failed."""
+    """The state in words, with the position in the queue, the progress, or the reason of the failure."""
     words = job.state.replace("_", " ")
     if job.position:
         words += f" ({job.position}. in the queue{', ' + job.note if job.note else ''})"

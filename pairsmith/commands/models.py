@@ -10,9 +10,9 @@ from pairsmith.session import Session, on_project
 @click.command()
 @on_project
 def command(session: Session) -> None:
-    """List base models by size with licence and memory, and say which fit on this machine.
+    """List base models by size, with licence and memory, and show which of them fit on this machine.
 
-    Any other instruct model works too: a folder, or a hub id in train.base; `pairsmith doctor` looks at it.
+    Any other instruct model works too: set train.base to a folder or a hub id, and check it with `pairsmith doctor`.
     """
     from rich.table import Table
 

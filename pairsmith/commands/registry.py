@@ -1,4 +1,4 @@
-"""`pairsmith registry`: released versions of the model, aliases, and the way back."""
+"""`pairsmith registry`: released versions of the model, aliases and rollback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Released versions of the model in `registry/`, which alias names which, and the way back."""
+    """Manage released versions of the model in `registry/` and the aliases that point to them."""
 
 
 def _registry(session: Session) -> tuple[Path, Registry]:
@@ -29,7 +29,8 @@ def _registry(session: Session) -> tuple[Path, Registry]:
 @click.argument("export", type=click.Path(path_type=Path), required=False)
 @on_project
 def add(session: Session, export: Path | None) -> None:
-    """Copy EXPORT (the project's `export` if absent) in as the next version, which `latest` then names."""
+    """Copy EXPORT (default: the project's `export` folder) into the registry as the next version, and point `latest` to
+    it."""
     from rich.markup import escape
 
     folder, registry = _registry(session)
@@ -37,32 +38,34 @@ def add(session: Session, export: Path | None) -> None:
     session.answer({"command": "registry add", "version": version}, escape(f"{version} in {registry.folder}"))
 
 
-@command.command("list", short_help="The versions with their aliases.")
+@command.command("list", short_help="List versions and their aliases.")
 @on_project
 def list_(session: Session) -> None:
-    """List the versions, oldest first, with the aliases that name them."""
+    """List the versions, oldest first, with the aliases that point to them."""
     _, registry = _registry(session)
     versions = registry.listed()
     lines = [f"{one['version']}  {', '.join(one['aliases']) or '-'}  adapter {one['adapter'][:12]}" for one in versions]
-    session.answer({"command": "registry list", "versions": versions}, "\n".join(lines) or "nothing is released yet")
+    session.answer(
+        {"command": "registry list", "versions": versions}, "\n".join(lines) or ("nothing has been released yet")
+    )
 
 
-@command.command(short_help="Let an alias name a version.")
+@command.command(short_help="Point an alias to a version.")
 @click.argument("alias")
 @click.argument("version")
 @on_project
 def alias(session: Session, alias: str, version: str) -> None:
-    """Let ALIAS, such as `production`, name VERSION, such as v2."""
+    """Point ALIAS, such as `production`, to VERSION, such as v2."""
     _, registry = _registry(session)
     registry.point(alias, version)
     session.answer({"command": "registry alias", "alias": alias, "version": version}, f"{alias} is {version}")
 
 
-@command.command(short_help="Let an alias name what it named before.")
+@command.command(short_help="Point an alias back to its previous version.")
 @click.argument("alias", default="latest")
 @on_project
 def rollback(session: Session, alias: str) -> None:
-    """Let ALIAS name the version that it named before."""
+    """Point ALIAS (default: latest) back to its previous version."""
     _, registry = _registry(session)
     version = registry.roll_back(alias)
     session.answer({"command": "registry rollback", "alias": alias, "version": version}, f"{alias} is {version}")
@@ -71,18 +74,18 @@ def rollback(session: Session, alias: str) -> None:
 @command.command(short_help="Upload a version to a hub.")
 @click.argument("repository")
 @click.option("--version", default="latest", show_default=True, help="A version or an alias.")
-@click.option("--public", is_flag=True, help="Let everybody read it; else it is private.")
+@click.option("--public", is_flag=True, help="Make the repository public; it is private by default.")
 @on_project
 def push(session: Session, repository: str, version: str, public: bool) -> None:
-    """Upload the model of a version to REPOSITORY, such as me/my-model, on the Hugging Face hub."""
+    """Upload the model of a version to REPOSITORY on the Hugging Face hub, for example me/my-model."""
     from pairsmith import registry as released
     from schemas.spec.export import ExportSettings
 
     _, registry = _registry(session)
-    folder = registry.found(version)
+    folder = registry.folder_of(version)
     project = session.project()
     if project.spec.export != ExportSettings():
         with session.store(project, write=False) as store:
-            released.may_leave(project, store, folder)
+            released.refuse_unlicensed_model(project, store, folder)
     address = released.push(folder, repository, private=not public)
     session.answer({"command": "registry push", "url": address}, address)

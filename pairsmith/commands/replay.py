@@ -13,10 +13,10 @@ DIFFERS = 13  # exit code
 @click.argument("id_prefix", metavar="ID")
 @on_project
 def command(session: Session, id_prefix: str) -> int:
-    """Make one pair again from its records, offline, and compare every byte.
+    """Rebuild one pair from its records, offline, and compare every byte.
 
-    The request is rendered again from seed, prompt and spec, and the stored answer is judged and cleaned again. Nobody
-    is asked. ID is a pair's id or the beginning of one. Exit code 13 if anything differs.
+    The request is rendered again from seed, prompt and spec, and the stored answer is judged and cleaned again. No
+    teacher is asked. ID is the id of a pair or its first characters. The exit code is 13 if anything differs.
     """
     from pairsmith.lineage import pair_by_prefix
     from pairsmith.replay import replay

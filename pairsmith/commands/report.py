@@ -8,7 +8,7 @@ import click
 
 from pairsmith.session import Session, on_project
 
-_NAMED = 5  # files that are not there
+_NAMED = 5  # missing files that are listed by name
 
 
 @click.command()
@@ -17,15 +17,17 @@ _NAMED = 5  # files that are not there
     "evidence",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Render an evidence file again; refused where a hash in it does not match.",
+    help="Render an evidence file again. Fails if a hash in it does not match.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The page to write; report.html in the project if absent.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The page to write; by default report.html in the project."
+)
 @on_project
 def command(session: Session, evidence: Path | None, out: Path | None) -> None:
-    """Write report.html and evidence.json of what the store holds, or the page of an evidence file.
+    """Write report.html and evidence.json from the store, or render the report of an evidence file.
 
     The evidence file holds every number and every answer of the report, and the SHA-256 of the spec, the dataset, the
-    adapter and the evaluation. With --from those that are at hand are compared first; no store is needed.
+    adapter and the evaluation. With --from, the files that are present are compared with it first; no store is needed.
     """
     from rich.markup import escape
 
@@ -42,10 +44,10 @@ def command(session: Session, evidence: Path | None, out: Path | None) -> None:
         session.answer({"command": "report", **names}, escape(f"report    {page}\nevidence  {written}"))
         return
     checked = render_evidence(evidence, page, (session.folder,))
-    more = ["..."] if len(checked.missing) > _NAMED else []
-    absent = ", ".join([*checked.missing[:_NAMED], *more])
-    missing = f"; {len(checked.missing)} not at hand, so not compared: {absent}" if absent else ""
+    ellipsis = ["..."] if len(checked.missing) > _NAMED else []
+    absent = ", ".join([*checked.missing[:_NAMED], *ellipsis])
+    missing = f"; {len(checked.missing)} missing here, so not compared: {absent}" if absent else ""
     session.answer(
         {"command": "report", "report": str(page), "same": checked.same, "not_at_hand": checked.missing},
-        escape(f"report    {page}\nevidence  unchanged; {len(checked.same)} files are those it speaks of{missing}"),
+        escape(f"report    {page}\nevidence  unchanged; {len(checked.same)} files match it{missing}"),
     )

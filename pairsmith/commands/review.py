@@ -1,4 +1,4 @@
-"""`pairsmith review`: the server that people answer on, and the rows that go there and come back."""
+"""`pairsmith review`: the Argilla server, and the rows that are sent there and reviewed."""
 
 from __future__ import annotations
 
@@ -18,39 +18,43 @@ if TYPE_CHECKING:
     from pairsmith.outcome import PullOutcome
 
 
-class _InOrder(click.Group):
-    """Help lists the commands in the order in which they are used."""
+class _OrderedGroup(click.Group):
+    """Lists its commands in the order in which they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
-@click.group(cls=_InOrder)
+@click.group(cls=_OrderedGroup)
 def command() -> None:
-    """Human review in Argilla: a server of your own, rows out, answers back."""
+    """Manage human review in Argilla: run your own server, send rows, bring reviews back."""
 
 
-@command.command(short_help="Start the server, or find the one that runs.")
-@click.option("--port", type=int, help="Where the page is; else as the last time, at first 6900.")
-@click.option("--host", help="0.0.0.0 lets other machines in; else as the last time, at first this machine only.")
+@command.command(short_help="Start the server, or find the running one.")
+@click.option("--port", type=int, help="The port; by default the last one used, 6900 at first.")
+@click.option(
+    "--host",
+    help="The address to bind; 0.0.0.0 admits other machines. By default the last one used, at "
+    "first this machine only.",
+)
 @click.option(
     "--database-url",
     envvar="PAIRSMITH_ARGILLA_DATABASE_URL",
     metavar="URL",
-    help="A PostgreSQL database of yours, best given in PAIRSMITH_ARGILLA_DATABASE_URL; SQLite if absent.",
+    help="Your own PostgreSQL database, best set in PAIRSMITH_ARGILLA_DATABASE_URL; SQLite by default.",
 )
 @click.option(
     "--redis-url",
     envvar="PAIRSMITH_ARGILLA_REDIS_URL",
     metavar="URL",
-    help="A Redis of yours, best given in PAIRSMITH_ARGILLA_REDIS_URL; one is started if absent.",
+    help="Your own Redis, best set in PAIRSMITH_ARGILLA_REDIS_URL; by default one is started.",
 )
 @on_project
 def up(session: Session, port: int | None, host: str | None, database_url: str | None, redis_url: str | None) -> None:
-    """Start an Argilla server of your own, or find the one that runs.
+    """Start your own Argilla server, or find the one that is already running.
 
-    The first time it makes an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
-    and goes on in the background until `pairsmith review down`. One server serves all your projects.
+    The first start creates an environment for it (1 to 3 minutes, 0.6 GB). It needs neither Docker nor Elasticsearch
+    and keeps running in the background until `pairsmith review down`. One server serves all your projects.
     """
     from curate.argilla.launch import OWNER
     from curate.argilla.probe import IN_THE_CLEAR
@@ -68,7 +72,7 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
         "username": OWNER,
         "credentials": str(server.credentials),
     }
-    state = "runs already" if server.already_running else "runs"
+    state = "is already running" if server.already_running else "is running"
     lines = [
         ("argilla", f"{server.version} {state} at {server.url}"),
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
@@ -78,12 +82,15 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     session.answer(data, facts(lines))
 
 
-@command.command(short_help="Let people answer.")
+@command.command(short_help="Create accounts for reviewers.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @on_project
 def invite(session: Session, names: tuple[str, ...]) -> None:
-    """Let people answer this project's rows: makes an annotator of each NAME and shows the password, this once. Who has
-    an account already is let in with it."""
+    """Let reviewers answer this project's rows.
+
+    Creates an annotator account for each NAME and shows its password once. A reviewer who already has an account is
+    added to the project and keeps the password.
+    """
     from curate.argilla import people as accounts
     from pairsmith.screen import facts
     from pairsmith.stages import review
@@ -92,7 +99,7 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
         invited = accounts.invite(connected, names)
     page, note = review.page(session.project(), invited.url)
     lines = [("page", page), *note, *invited.passwords.items()]
-    lines += [(name, "has an account, and keeps its password") for name in invited.let_in]
+    lines += [(name, "already has an account and keeps its password") for name in invited.let_in]
     session.answer(
         {"command": "review invite", "url": page, "passwords": invited.passwords, "let_in": list(invited.let_in)},
         facts(lines),
@@ -101,11 +108,11 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
         raise invited.problem
 
 
-@command.command(short_help="Give somebody another password.")
+@command.command(short_help="Set a new password for a user.")
 @click.argument("name")
 @on_project
 def password(session: Session, name: str) -> None:
-    """Give the user NAME another password and show it, this once. The account and its answers stay."""
+    """Set a new password for the user NAME and show it once. The account and its reviews are kept."""
     from curate.argilla import people as accounts
     from curate.argilla.launch import OWNER, keep_password
     from curate.argilla.server import default_home
@@ -121,10 +128,10 @@ def password(session: Session, name: str) -> None:
     session.answer(data, facts([("page", page), *note, (name, new)]))
 
 
-@command.command(short_help="Who has an account.")
+@command.command(short_help="List the accounts.")
 @on_project
 def people(session: Session) -> None:
-    """Everybody with an account on the server, and who of them may answer this project's rows."""
+    """List everyone with an account on the server, and who of them may review this project's rows."""
     from curate.argilla import people as accounts
     from pairsmith.screen import facts
     from pairsmith.stages import review
@@ -139,14 +146,14 @@ def people(session: Session) -> None:
     session.answer({"command": "review people", "people": data}, facts(lines))
 
 
-@command.command(short_help="Send what people should look at.")
-@click.option("--more", is_flag=True, help="Draw another batch although people have said enough.")
+@command.command(short_help="Send rows to reviewers.")
+@click.option("--more", is_flag=True, help="Draw another batch even if there are enough reviews.")
 @on_project
 def push(session: Session, more: bool) -> None:
-    """Send to Argilla what people should look at, and nothing that is there already.
+    """Send the rows to review to Argilla, except those that are already there.
 
-    Which rows these are is drawn at random, each with a known probability, until people have said whether they accept
-    enough of what would be trained on.
+    Rows are drawn at random, each with a known probability, until the reviews show whether enough of the rows to train
+    on are accepted.
     """
     from pairsmith import screen
     from pairsmith.stages import review
@@ -156,10 +163,10 @@ def push(session: Session, more: bool) -> None:
     project = session.project()
     with session.store(project) as store, session.progress() as progress:
         pushed = review.push_rows(project, store, Audience(progress, session.say), more=more)
-    withdrawn = f"; {pushed.withdrawn:,} withdrawn, which nobody needs any more" if pushed.withdrawn else ""
+    withdrawn = f"; {pushed.withdrawn:,} withdrawn because they are no longer needed" if pushed.withdrawn else ""
     lines = [
         *review.summary(pushed),
-        ("sent", f"{counted(pushed.sent, 'row', 'rows')}; {pushed.there:,} were there{withdrawn}"),
+        ("sent", f"{counted(pushed.sent, 'row', 'rows')}; {pushed.there:,} were already there{withdrawn}"),
     ]
     session.answer(
         {"command": "review push", **pushed.as_json()},
@@ -167,12 +174,13 @@ def push(session: Session, more: bool) -> None:
     )
 
 
-@command.command(short_help="Bring everybody's answers.")
-@click.option("--watch", is_flag=True, help="Go on asking until Ctrl-C.")
-@click.option("--every", default=10.0, show_default=True, metavar="SECONDS", help="How often --watch asks.")
+@command.command(short_help="Fetch the reviews.")
+@click.option("--watch", is_flag=True, help="Keep polling until Ctrl-C.")
+@click.option("--every", default=10.0, show_default=True, metavar="SECONDS", help="How often --watch polls.")
 @on_project
 def pull(session: Session, watch: bool, every: float) -> None:
-    """Bring everybody's answers into the store. What was said before stays; `pairsmith curate` then decides by it."""
+    """Fetch all reviews into the store. Earlier reviews are kept; the next `pairsmith curate` takes the new ones into
+    account."""
     from pairsmith import screen
     from pairsmith.stages import review
     from pairsmith.stages.table import Audience
@@ -183,8 +191,8 @@ def pull(session: Session, watch: bool, every: float) -> None:
         left_out = [
             ("", f"{count:,} {why}")
             for count, why in (
-                (pulled.altered, "answers do not count: the row's output was changed in Argilla"),
-                (pulled.not_named, "answers do not count: review.adjudicators does not name who gave them"),
+                (pulled.altered, "answers are not counted: the row's output was changed in Argilla"),
+                (pulled.not_named, "answers are not counted: the reviewer is not listed in review.adjudicators"),
             )
             if count
         ]
@@ -203,10 +211,11 @@ def pull(session: Session, watch: bool, every: float) -> None:
     session.answer({"command": "review pull", **pulled.as_json()})
 
 
-@command.command(short_help="What runs, what is decided, how far people agree.")
+@command.command(short_help="Show the server, decided rows and agreement.")
 @on_project
 def status(session: Session) -> None:
-    """What runs, and the status of this project's review: decided rows, the acceptance rate, how far people agree."""
+    """Show the server and the state of this project's review: decided rows, acceptance rate, agreement between
+    reviewers."""
     from curate.argilla.server import status as look
     from pairsmith.screen import facts as lines
     from schemas.spec_file import SPEC_NAME
@@ -233,11 +242,11 @@ def status(session: Session) -> None:
     session.answer(data, *screen)
 
 
-@command.command(short_help="The ends of the server's logs.")
-@click.option("--lines", default=20, show_default=True, type=click.IntRange(min=1), help="How many of each log.")
+@command.command(short_help="Show the end of the server's logs.")
+@click.option("--lines", default=20, show_default=True, type=click.IntRange(min=1), help="How many lines of each log.")
 @on_project
 def logs(session: Session, lines: int) -> None:
-    """Show the ends of the server's logs."""
+    """Show the last lines of the server's logs."""
     from rich.rule import Rule
     from rich.text import Text
 
@@ -250,36 +259,41 @@ def logs(session: Session, lines: int) -> None:
     session.answer({"command": "review logs", "logs": logs}, *(parts or ["there are no logs yet"]))
 
 
-@command.command(short_help="Stop the server; the data stay.")
+@command.command(short_help="Stop the server and keep its data.")
 @on_project
 def down(session: Session) -> None:
-    """Stop the server, its worker and its Redis; the data stay."""
+    """Stop the server, its worker and its Redis. The data are kept."""
     from curate.argilla.server import down as stop
 
     stopped = stop()
-    line = "stopped; the data stay, and `pairsmith review up` starts it again" if stopped else "no server was running"
+    line = (
+        "stopped; the data are kept, and `pairsmith review up` starts it again"
+        if stopped
+        else ("no server was running")
+    )
     session.answer({"command": "review down", "stopped": stopped}, line)
 
 
-@command.command(short_help="Copy the server's database, users and keys.")
+@command.command(short_help="Back up the server's database, users and keys.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @on_project
 def backup(session: Session, file: Path) -> None:
-    """Copy what only the server has (rows, users, answers, keys) to FILE, a .tar.gz; the server may run."""
+    """Back up to FILE, a .tar.gz, what only the server has: rows, users, reviews and keys. The server may be
+    running."""
     from curate.argilla.backup import backup as copy
 
     size = copy(file)
     session.answer(
         {"command": "review backup", "file": str(file), "bytes": size},
-        f"{file}: {size:,} bytes, readable by you alone; it holds the keys of the server",
+        f"{file}: {size:,} bytes, readable only by you because it contains the server's keys",
     )
 
 
-@command.command(short_help="Put a copy in the place of an empty home.")
+@command.command(short_help="Restore a backup into an empty home.")
 @click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
 @on_project
 def restore(session: Session, file: Path) -> None:
-    """Put a copy that `review backup` made into an empty home; `pairsmith review up` then starts it."""
+    """Restore a backup made by `review backup` into an empty home. Then start the server with `pairsmith review up`."""
     from curate.argilla.backup import restore as put_back
 
     put_back(file)
@@ -294,7 +308,7 @@ def _server_screen(server: ServerStatus) -> RenderableType:
     from schemas.progress_line import clock
 
     if server.state == "absent":
-        return facts([("server", "none was started here yet; `pairsmith review up` does")])
+        return facts([("server", "not started here yet; `pairsmith review up` starts one")])
     head = f"{server.state}, argilla-server {server.version} on {server.database}" + (
         f": {server.reason}" if server.reason else ""
     )
@@ -302,7 +316,7 @@ def _server_screen(server: ServerStatus) -> RenderableType:
     if server.state in ("running", "starting", "unhealthy"):
         for child in server.children:
             memory = f"{child.memory_mib:.0f} MiB" if child.memory_mib else "not running"
-            again = f", started again {child.restarts} times" if child.restarts else ""
+            again = f", restarted {child.restarts} times" if child.restarts else ""
             lines.append(("", f"{child.name}: {memory}{again}"))
         since = f"for {clock(time.time() - server.started_at)}" if server.started_at else ""
         lines += [

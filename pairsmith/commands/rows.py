@@ -11,23 +11,28 @@ from pairsmith.session import Session, on_project
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHOWN = 20  # rows, if nobody asks for more
+SHOWN = 20  # rows listed by default
 
 
 @click.command()
 @click.option(
     "--state", type=click.Choice(["accepted", "rejected", "waiting", "failed"]), help="Only rows in this state."
 )
-@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason or flag, as `status` counts it.")
-@click.option("--flagged", is_flag=True, help="Only rows that a step says are worth a look.")
+@click.option("--reason", "code", metavar="CODE", help="Only rows with this reason or flag; `status` lists the codes.")
+@click.option("--flagged", is_flag=True, help="Only rows that a step flagged as worth a look.")
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=SHOWN, show_default=True, metavar="N", help="At most N; 0: all."
+    "--limit",
+    type=click.IntRange(min=0),
+    default=SHOWN,
+    show_default=True,
+    metavar="N",
+    help="List at most N rows; 0 lists all.",
 )
 @on_project
 def command(session: Session, state: str | None, code: str | None, flagged: bool, limit: int) -> None:
-    """List rows as the last curation left them, each with the step that decided and its sentence.
+    """List rows as the last curation left them, each with the deciding step and its reason.
 
-    Every slot is a row, also one whose generation failed.
+    Every slot is a row, including slots whose generation failed.
     """
     from pairsmith.rows import read_rows
 
@@ -61,11 +66,11 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(with_short_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
-    parts.append(table if data["rows"] else "No row is as was asked for.")
+    parts.append(table if data["rows"] else "No row matches.")
     if data["more"]:
-        parts += ["", "There are more: --limit 0 lists all of them."]
+        parts += ["", "There are more rows; --limit 0 lists them all."]
     if data["answered_since"]:
-        parts += ["", "Answers of people have come or gone since; [bold]pairsmith curate[/] counts them."]
+        parts += ["", "Reviews have changed since; run [bold]pairsmith curate[/] to count them."]
     return parts
 
 

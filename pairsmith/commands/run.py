@@ -24,27 +24,28 @@ _STAGE = click.Choice(("generate", "curate", "review", "train", "evaluate"))
 @click.option(
     "--no-review",
     is_flag=True,
-    help="Go on without people, as review.enabled = false does; dataset card and report say so.",
+    help="Skip human review, like review.enabled = false; the dataset card and the report say so.",
 )
-@click.option("--retry-failed", is_flag=True, help="Ask again for rows whose answers were all unusable.")
-@click.option("--from", "first", type=_STAGE, default="generate", help="Leave alone the stages before this one.")
+@click.option("--retry-failed", is_flag=True, help="Ask again for rows that got no usable answer.")
+@click.option("--from", "first", type=_STAGE, default="generate", help="Skip the stages before this one.")
 @click.option("--until", type=_STAGE, help="Stop before this stage.")
-@click.option("--batch", is_flag=True, help="Ask the teacher through its batch API: within a day, at half the price.")
+@click.option("--batch", is_flag=True, help="Use the teacher's batch API: answers within a day, at half the price.")
 @max_usd_option
 @on_project
 def command(
     session: Session, *, no_review: bool, first: str, until: str | None, max_usd: float | None, **generating: bool
 ) -> int:
-    """Do every stage that is not done yet, in order, then write report.html.
+    """Run every stage that is not done yet, in order, then write report.html.
 
-    It stops where people have to answer, says where (exit code 11), and goes on when it is run again. Run it again as
-    well after an interruption, or after a change of the spec: it does what is left, and asks for nothing twice.
+    It stops when reviewers have to answer, shows where (exit code 11), and continues when you run it again. Also run it
+    again after an interruption or a change to the spec: it does only what is left and never asks for the same answer
+    twice.
     """
     from pairsmith import pipeline
     from pairsmith.commands.stage import do, screen_of
     from pairsmith.stages.table import stage
 
-    typed = session
+    original = session
     if no_review:
         session = replace(session, overrides=(*session.overrides, "review.enabled=false"))
     project = session.project()
@@ -53,53 +54,54 @@ def command(
         def do_and_show(name: str) -> CommandOutcome:
             outcome = do(session, stage(name), project, store, **(generating if name == "generate" else {}))
             if session.write_json is None:
-                session.show(*screen_of(typed, stage(name), outcome), "")
+                session.show(*screen_of(original, stage(name), outcome), "")
             return outcome
 
         outcome = pipeline.run(project, store, do_and_show, session.say, first=first, until=until)
         shown: list[RenderableType] = []
         if session.write_json is None:
-            again = typed.command("run --no-review" if no_review else "run")
-            shown = _waiting(project, outcome, typed) if outcome.waits else _ended(project, store, outcome, again)
+            again = original.command("run --no-review" if no_review else "run")
+            shown = _waiting(project, outcome, original) if outcome.waits else _ended(project, store, outcome, again)
     session.answer({"command": "run", **outcome.as_json()}, *shown)
     return WAITS if outcome.waits else 0
 
 
-def _waiting(project: Project, outcome: RunOutcome, typed: Session) -> list[RenderableType]:
-    """The reason why the pipeline waits, where people answer, and how to go on."""
+def _waiting(project: Project, outcome: RunOutcome, session: Session) -> list[RenderableType]:
+    """Why the pipeline waits, where reviewers answer, and how to continue."""
     from rich.markup import escape
 
-    from pairsmith.screen import facts, going_on
+    from pairsmith.screen import facts, next_steps
     from pairsmith.stages.review import where
 
-    stops = outcome.gate in ("rejected", "exhausted", "uncertified")
-    head = "The pipeline stops, nothing is trained:" if stops else "The pipeline waits for people:"
+    is_stopped = outcome.gate in ("rejected", "exhausted", "uncertified")
+    head = "The pipeline stops and nothing is trained:" if is_stopped else "The pipeline is waiting for reviewers:"
     heading = f"[bold yellow]{head}[/] {escape(outcome.waits or '')}."
     if outcome.gate == "uncertified":
         return [
             heading,
-            *going_on(
-                f"`{typed.command('certify')}`, then `{typed.command('run')}`",
-                f"`{typed.command('review push --more')}` asks people for more",
-                "or leave curate.select.certified out: then every row that the programs accept is trained on",
+            *next_steps(
+                f"`{session.command('certify')}`, then `{session.command('run')}`",
+                f"`{session.command('review push --more')}` asks reviewers for more",
+                "or remove curate.select.certified: then every row that passes the automatic checks is trained on",
             ),
         ]
-    run = typed.command("run")
-    again = f"mend the prompt, the gates or the style, or set review.accept_at_least, and `{run}` again"
+    run = session.command("run")
+    again = f"fix the prompt, the gates or the style, or set review.accept_at_least, then `{run}` again"
     return [
         heading,
         facts(where(project, outcome.url or "", outcome.queues or (), outcome.pages or ())),
-        *going_on(
-            again if stops else f"`{run}` when they are answered",
-            f"`{typed.command('run --no-review')}` without people; the report will say so",
+        *next_steps(
+            again if is_stopped else f"`{run}` when they have been reviewed",
+            f"`{session.command('run --no-review')}` continues without review; the report will say so",
         ),
     ]
 
 
 def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> list[RenderableType]:
-    """The proof, the rows, the cost, and where the report is; of a part, the command that goes on."""
+    """The evaluation tables, row counts, cost and the path of the report; for a partial run, the command that continues
+    it."""
     from pairsmith.outcome import CurateOutcome, EvaluateOutcome
-    from pairsmith.screen import cost, facts, going_on, row_count_check
+    from pairsmith.screen import cost, facts, next_steps, row_count_check
     from pairsmith.stages.evaluate import tables
     from schemas.store.latest import last_good
 
@@ -110,9 +112,9 @@ def _ended(project: Project, store: Store, outcome: RunOutcome, again: str) -> l
         curated = [CurateOutcome.of(receipt) for receipt in store.receipts("curate")]
         rows = curated[-1].rows.get("train", 0) if curated else 0
         if outcome.until in ("train", "evaluate") and not rows:
-            none = "there is no row to train on: `pairsmith rows` says what became of each"
-            return [facts(closing), *going_on(none)]
-        return [facts(closing), *going_on(f"`{again}`: {outcome.until} is next")]
+            none = "there are no rows to train on: `pairsmith rows` shows the state of each"
+            return [facts(closing), *next_steps(none)]
+        return [facts(closing), *next_steps(f"`{again}`: {outcome.until} is next")]
     measured = last_good(store.receipts("evaluate"), "evaluate")
     assert measured is not None, "the run is done"
     return [*tables(project, EvaluateOutcome.of(measured)), "", facts(closing)]

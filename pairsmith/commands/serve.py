@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 
 class _Serving(click.Group):
-    """`serve [WORKSPACE]`, or one of its subcommands: a workspace of such a name is written `./backup`."""
+    """`serve [WORKSPACE]`, or one of its subcommands. A workspace with the name of a subcommand is written as
+    `./backup`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args[:1] and args[0] in self.commands else ["up", *args])
 
 
 class _Up(click.Command):
-    """What `serve` does where no subcommand is named, so its help does not name it."""
+    """The default command of `serve`. Its usage line does not show a subcommand name."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage("pairsmith serve", " ".join(self.collect_usage_pieces(ctx)))
@@ -37,25 +38,27 @@ class _Up(click.Command):
 
 @click.command(cls=_Up)
 @click.argument("workspace", type=click.Path(path_type=Path, file_okay=False), default=Path())
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8660, show_default=True, help="The port.")
-@click.option("--no-auth", is_flag=True, help="Nobody signs in: for this machine alone.")
-@click.option("--url", metavar="URL", help="The address at which people reach it, where a proxy stands before it.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8660, show_default=True, help="The port to listen on.")
+@click.option("--no-auth", is_flag=True, help="Turn off sign-in; allowed only on this machine.")
+@click.option("--url", metavar="URL", help="The public address, if the service is behind a proxy.")
 @click.option(
     "--database",
     "database_url",
     envvar="PAIRSMITH_SERVE_DATABASE",
     metavar="URL",
-    help="A PostgreSQL for accounts, audit and jobs, best given in PAIRSMITH_SERVE_DATABASE; else files in .serve.",
+    help="A PostgreSQL database for accounts, audit and jobs, best set in PAIRSMITH_SERVE_DATABASE; by default files "
+    "in .serve.",
 )
 @click.option("--json-logs", is_flag=True, envvar="PAIRSMITH_JSON_LOGS", help="Log requests and jobs as JSON lines.")
 def up(
     workspace: Path, host: str, port: int, no_auth: bool, url: str | None, database_url: str | None, json_logs: bool
 ) -> None:
-    """Serve a folder of projects: pages for people, an API for programs, jobs that survive the server.
+    """Serve a folder of projects: web pages, an API, and jobs that survive a restart of the server.
 
-    WORKSPACE holds a folder for each project; it is made if it is missing. The first start prints a link with which the
-    first owner makes their account, within 15 minutes. `serve backup` and `serve restore` copy a workspace.
+    WORKSPACE holds one folder per project and is created if it is missing. The first start prints a link, valid for 15
+    minutes, with which the first owner creates an account. `serve backup` and `serve restore` back up a workspace and
+    restore it.
     """
     with needing("serve", "the service needs"):
         import uvicorn
@@ -66,19 +69,19 @@ def up(
         from pairsmith.serve.workspace import Workspace
         from schemas.allocator import one_heap
     one_heap()
-    with listening(host, port) as taken:
-        settings = Settings(host, taken.getsockname()[1], no_auth, url, database_url)
+    with listening(host, port) as server_socket:
+        settings = Settings(host, server_socket.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)
         workspace.mkdir(parents=True, exist_ok=True)
-        served = Workspace(workspace.resolve())
-        with served.lock():  # for a moment: the jobs hold it as long as they are served
-            app = create_app(served, settings)
+        served_workspace = Workspace(workspace.resolve())
+        with served_workspace.lock():  # only briefly: the jobs hold the lock as long as they are served
+            app = create_app(served_workspace, settings)
             check_owner(settings, has_owner=app.state.accounts.has_owner())
         app.state.policy.allowed()
         logs.set_up(as_json=json_logs, names=lambda: app.state.policy.key_names)
-        for line in _greeting(app.state.accounts, settings, served):
+        for line in _greeting(app.state.accounts, settings, served_workspace):
             click.echo(line, err=True)
-        # Only what stands before it may say who somebody is.
+        # Trust forwarded client addresses only from a proxy.
         proxied = settings.url is not None
         config = uvicorn.Config(
             app,
@@ -87,54 +90,58 @@ def up(
             timeout_graceful_shutdown=3,
             server_header=False,
             proxy_headers=proxied,
-            loop="asyncio",  # uvloop takes 5 MB, and no page is faster by it
+            loop="asyncio",  # uvloop takes 5 MB and makes no page faster
         )
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                app.state.jobs.hub.end()  # else it waits for open streams, and cuts them
+                app.state.jobs.hub.end()  # otherwise uvicorn waits for open streams, then cuts them
                 await super().shutdown(sockets)
 
         server = Server(config)
-        _modules_stay()
-        with suppress(KeyboardInterrupt):  # it has ended in order, and passes the signal on
-            server.run([taken])
+        _freeze_modules()
+        with suppress(KeyboardInterrupt):  # the server has shut down cleanly and re-raises the signal
+            server.run([server_socket])
         if not server.started:
-            raise StoreError("the service could not be started.", fix="What is above says why.")
-        click.echo("stopped; jobs go on, and the next server takes them up.", err=True)
+            raise StoreError("the service could not be started.", fix="See the messages above.")
+        click.echo("stopped; jobs keep running, and the next server takes them over.", err=True)
 
 
-def _modules_stay() -> None:
-    """Leave what is imported out of the search for cycles, and seek oftener: Python waits for 70,000 objects, and for
-    a quarter as many as there were, which is 6 MB of ended requests. What is left is soon looked through."""
+def _freeze_modules() -> None:
+    """Exclude imported modules from garbage collection, and collect more often.
+
+    By default Python waits for 70,000 objects, and for a quarter of the number that existed, which is 6 MB of finished
+    requests. With the modules frozen, a full collection is cheap.
+    """
     gc.collect()
     gc.freeze()
-    gc.collect()  # counts what is left, by which it goes from now on
+    gc.collect()  # recounts the remaining objects, on which the next collections are based
     gc.set_threshold(700, 10, 1)
 
 
 def check_reach(settings: Settings) -> None:
-    """Raises UsageError where others than this machine could come in without signing in."""
+    """Raise UsageError if other machines could connect without signing in."""
     if settings.no_auth and not settings.loopback:
         raise UsageError(
-            f"--no-auth lets everybody in who reaches {settings.host}.",
-            fix="Leave it out, or listen at 127.0.0.1.",
+            f"--no-auth admits everyone who can reach {settings.host}.",
+            fix="Leave it out, or listen on 127.0.0.1.",
         )
     if settings.no_auth and settings.url:
         raise UsageError(
-            "--no-auth and --url do not go together: a proxy lets others in.", fix="Leave one of them out."
+            "--no-auth cannot be combined with --url: a proxy admits other machines.", fix="Leave one of them out."
         )
     if settings.url and not settings.url.startswith(("http://", "https://")):
-        raise UsageError(f"--url {settings.url} is no address.", fix="Write it as https://HOST.")
+        raise UsageError(f"--url {settings.url} is not an address.", fix="Write it as https://HOST.")
 
 
 def check_owner(settings: Settings, *, has_owner: bool) -> None:
-    """Raises UsageError for an address that others reach while whoever comes first could make themselves the owner."""
+    """Raise UsageError for an address that other machines can reach while there is no owner: anyone could become the
+    owner."""
     if not settings.loopback and not has_owner:
         raise UsageError(
-            f"nobody owns this service yet, and others reach {settings.host}.",
-            why="Whoever gets the first owner's link first would own it.",
-            fix="Start it once without --host, open the link, and take a password.",
+            f"this service has no owner yet, and other machines can reach {settings.host}.",
+            why="Anyone who gets hold of the first owner's link could become its owner.",
+            fix="Start it once without --host, open the link, and set a password.",
         )
 
 
@@ -145,13 +152,13 @@ def _greeting(accounts: Accounts, settings: Settings, workspace: Workspace) -> l
     lines = [f"{counted(len(workspace.projects()), 'project', 'projects')} in {workspace.root}, at {settings.address}"]
     if hidden := workspace.hidden():
         names = ", ".join(ascii(name) for name in hidden)
-        lines.append(f"Not shown, because no address can name them (rename the folders): {names}")
+        lines.append(f"Not shown, because their names cannot be part of an address (rename the folders): {names}")
     lines += [why] if (why := tracing.why_not()) else []
     if settings.no_auth:
-        return [*lines, "Nobody signs in (--no-auth): only this machine can reach it."]
+        return [*lines, "Sign-in is off (--no-auth): only this machine can reach it."]
     if not accounts.has_owner():
         token = accounts.first_owner_link()
-        lines.append(f"Make the first account within {FIRST_OWNER_MINUTES} minutes:")
+        lines.append(f"Create the first account within {FIRST_OWNER_MINUTES} minutes:")
         lines.append(f"  {settings.address}/redeem?token={token}")
     return lines
 

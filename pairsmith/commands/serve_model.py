@@ -1,4 +1,4 @@
-"""`pairsmith serve-model`: the tuned model for other programs."""
+"""`pairsmith serve-model`: serve the tuned model to other programs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import click
 from pairsmith.session import Session, on_project
 from schemas.ports import listening
 
-_OWN = ("127.0.0.1", "localhost", "::1")  # nobody else reaches these
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")  # other machines cannot reach these
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="Where it answers.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8001, show_default=True, help="The port to listen on.")
 @on_project
 def command(session: Session, host: str, port: int) -> None:
-    """Serve the tuned model as OpenAI's chat completions, under the name `tuned`, until Ctrl-C.
+    """Serve the tuned model through an OpenAI-compatible chat completions API, under the name `tuned`, until Ctrl-C.
 
-    It is what was measured: the adapter over its base, which answers under its own name, or for QLoRA the merged model.
-    A request that names no decoding gets that of the evaluation. There is no key: whoever reaches the port may ask.
+    It serves exactly what was evaluated: the adapter on its base (which is served under its own name), or the merged
+    model for QLoRA. Requests without decoding settings get those of the evaluation. There is no authentication: anyone
+    who can reach the port can use it.
     """
     from curate.licences import refuse_unlicensed
     from pairsmith.stages.evaluate import latest_adapter
@@ -32,9 +35,9 @@ def command(session: Session, host: str, port: int) -> None:
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
-        if host not in _OWN:
+        if host not in _LOOPBACK:
             refuse_unlicensed(project, store, [a for a in store.artifacts("adapter") if a.id == trained.adapter_id])
-    listening(host, port).close()  # before a model is loaded
+    listening(host, port).close()  # fail before a model is loaded if the port is taken
     base = base_of(trained, project.spec.train, project.folder)
     local, _ = tuned_model(base, base.folder, trained)
 
@@ -57,8 +60,8 @@ def command(session: Session, host: str, port: int) -> None:
                 session.answer(data, f"{name} at {server.base_url}")
                 if trained.system_prompt:
                     session.say(f"It was trained with this system message: {trained.system_prompt}")
-                session.say(f"Its context holds {server.context_tokens:,} tokens, prompt and answer together.")
-                session.say("Ctrl-C stops it.")
+                session.say(f"Its context is {server.context_tokens:,} tokens, for prompt and answer together.")
+                session.say("Press Ctrl-C to stop it.")
                 while not stop.is_set():
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), timeout=1)

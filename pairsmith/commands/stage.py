@@ -1,4 +1,4 @@
-"""The commands of the stages, made from their table."""
+"""The commands of the stages, built from the table of stages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.store import Store
 
 
 def command_of(name: str) -> click.Command:
-    """`pairsmith NAME`: do the stage and show what came of it."""
+    """Build `pairsmith NAME`: run the stage and show its outcome."""
     row = stage(name)
 
     @on_project
@@ -31,7 +31,7 @@ def command_of(name: str) -> click.Command:
 
 
 def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **options: Any) -> int:
-    """Do the stage, show what came of it, and give its exit code."""
+    """Run the stage, show its outcome, and return its exit code."""
     project = session.project()
     with session.store(project, max_usd=max_usd) as store:
         outcome = do(session, row, project, store, **options)
@@ -41,7 +41,7 @@ def run_stage(session: Session, row: Stage[Any], max_usd: float | None, **option
 
 
 def do(session: Session, row: Stage[Any], project: Project, store: Store, **options: Any) -> CommandOutcome:
-    """Run a stage with the session's progress, voice and Ctrl-C."""
+    """Run a stage with the progress, messages and Ctrl-C handling of the session."""
     if row.name == "generate":
         options["live"] = session.watcher is not NOBODY
     with session.progress() as progress:
@@ -51,10 +51,10 @@ def do(session: Session, row: Stage[Any], project: Project, store: Store, **opti
 
 
 def screen_of(session: Session, row: Stage[Any], outcome: CommandOutcome) -> list[Any]:
-    """A stage's outcome for a person."""
+    """What the terminal shows of a stage's outcome."""
     from pairsmith import screen
 
-    lines = [(word, session.copied(line)) for word, line in row.summary(outcome)] if row.summary else []
+    lines = [(word, session.with_project_options(line)) for word, line in row.summary(outcome)] if row.summary else []
     return [screen.stage(row.name, outcome, lines)] if row.summary else []
 
 

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from schemas.project import Project
     from schemas.store import Store
 
-_REASONS = 6  # that are named
-_APART = ("batch", "calibration", "certificate")
+_REASONS = 6  # shown by name
+_NOT_LISTED = ("batch", "calibration", "certificate")
 
 
 @click.command()
 @on_project
 def command(session: Session) -> None:
-    """The contents of the store, stage by stage, what was spent, and what `run` would do next."""
+    """Show the contents of the store stage by stage, what was spent, and what `run` would do next."""
     from schemas.store import Store
 
     project = session.project()
@@ -34,7 +34,7 @@ def command(session: Session) -> None:
 
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
-    """What `pairsmith status --json` tells; no store: nothing has been done yet."""
+    """The data of `pairsmith status --json`. Without a store, nothing has been done yet."""
     from pairsmith.certified import last_look
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
@@ -58,7 +58,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
         "running": store.written_by if store else "",
-        **_held(store, generated),
+        **_seeds_and_pairs(store, generated),
         "ledger": {
             **spent.as_json(),
             "usd_per_accepted_row": per_row(spent, curated.counts.accepted if curated else 0),
@@ -67,13 +67,13 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         },
         "stages": stages,
         "certificate": last_look(project, store, steps) if store else None,
-        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _APART],
+        "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _NOT_LISTED],
         "next": todo,
     }
 
 
-def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
-    """Seeds and pairs as `generate` left them; counted anew where rows were erased since."""
+def _seeds_and_pairs(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
+    """Seeds and pairs as `generate` left them, recounted if rows were erased since."""
     from pairsmith.plan import erased_since
 
     as_generated = {"seeds": dict(generated.seeds), "pairs": generated.pairs_made + generated.pairs_kept}
@@ -84,7 +84,7 @@ def _held(store: Store | None, generated: GenerateOutcome) -> dict[str, Any]:
     return {"seeds": dict(Counter(seed.kind for seed in store.seeds())), "pairs": pairs}
 
 
-def _in_short(reasons: Counter[str]) -> str:
+def _summarized(reasons: Counter[str]) -> str:
     most, rest = reasons.most_common(_REASONS), reasons.most_common()[_REASONS:]
     more = [f"others {sum(count for _, count in rest):,}"] if rest else []
     return ", ".join([*(f"{reason} {count:,}" for reason, count in most), *more])
@@ -101,7 +101,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
     if data["running"]:
-        rows.append(("running", f"{data['running']}; its stage is told here when it has ended"))
+        rows.append(("running", f"{data['running']}; its stage appears here when it has finished"))
     if data["seeds"]:
         rows.append(("seeds", seeds(data["seeds"])))
         rows.append(("pairs", f"{data['pairs']:,}"))
@@ -114,7 +114,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         word = "[green]done[/]" if stage["done"] else "[yellow]todo[/]"
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
-            lines.append(_in_short(Counter(stage["reasons"])))
+            lines.append(_summarized(Counter(stage["reasons"])))
         lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]

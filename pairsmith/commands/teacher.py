@@ -1,4 +1,4 @@
-"""`pairsmith teacher`: a vLLM on this machine, for as long as it is wanted."""
+"""`pairsmith teacher`: a vLLM server on this machine."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from schemas.errors import UsageError
 
 @click.group()
 def command() -> None:
-    """A local teacher: a vLLM with a Python of its own."""
+    """Run a local teacher: a vLLM server in its own Python environment."""
 
 
-@command.command(short_help="Start vLLM, check it, and stop it at Ctrl-C.")
-@click.option("--model", metavar="M", help="A model of the Hugging Face hub, or a folder; teacher.vllm if absent.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Where it answers.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
-@click.option("--lora", multiple=True, metavar="NAME=FOLDER", help="An adapter to serve as a model NAME; repeatable.")
-@click.option("--structured-output", metavar="BACKEND", help="Who holds answers to a schema: xgrammar, guidance, ...")
-@click.option("--python", metavar="PATH", help="A Python that has vLLM; else one is made on first use.")
-@click.option("--gpu/--cpu", default=None, help="Which build to make; what this machine has decides.")
-@click.option("--check", is_flag=True, help="Stop it again as soon as it has answered one request.")
+@command.command(short_help="Start vLLM, check it, and stop it on Ctrl-C.")
+@click.option("--model", metavar="M", help="A model on the Hugging Face hub, or a folder; teacher.vllm by default.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port to listen on.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 admits other machines."
+)
+@click.option("--lora", multiple=True, metavar="NAME=FOLDER", help="An adapter to serve as the model NAME; repeatable.")
+@click.option(
+    "--structured-output", metavar="BACKEND", help="The backend that enforces schemas: xgrammar, guidance, ..."
+)
+@click.option(
+    "--python", metavar="PATH", help="A Python with vLLM installed; by default an environment is created on first use."
+)
+@click.option("--gpu/--cpu", default=None, help="Which build of vLLM to install; detected by default.")
+@click.option("--check", is_flag=True, help="Stop again as soon as it has answered one request.")
 @click.argument("more", nargs=-1, metavar="[-- VLLM-ARGUMENT...]")
 @on_project
 def up(session: Session, *, model: str | None, check: bool, **options: Any) -> None:
-    """Start a vLLM with a model, wait until it has answered a request, and keep it until Ctrl-C.
+    """Start vLLM with a model, wait until it has answered a request, and keep it running until Ctrl-C.
 
-    The first time, a Python for it is made (CPU build 3 GB, GPU build 12 GB). A spec that says `[teacher] vllm =
-    "MODEL"` needs no command: it is started when it is asked, and stopped afterwards.
+    On first use a Python environment is created for it (CPU build 3 GB, GPU build 12 GB). A spec with `[teacher] vllm =
+    "MODEL"` does not need this command: the server is started when it is needed and stopped afterwards.
     """
     from rich.markup import escape
 
@@ -44,7 +50,7 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
         model, options["python"] = settings.vllm, options["python"] or settings.vllm_python
         options["more"] = (*settings.vllm_args, *options["more"])
     if model is None:
-        raise UsageError("no model is named.", fix="Write pairsmith teacher up --model Qwen/Qwen3-8B, for example.")
+        raise UsageError("no model is given.", fix="Name one, for example: pairsmith teacher up --model Qwen/Qwen3-8B")
 
     async def serve() -> None:
         with session.stopping.draining() as stop:
@@ -63,12 +69,12 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
                     spec = "\n".join(["[teacher]", *(f"{name} = {in_toml(value)}" for name, value in settings.items())])
                     session.answer({"command": "teacher up", **settings, "seconds": server.seconds}, escape(spec))
                     if not check:
-                        session.say("Ctrl-C stops it.")
+                        session.say("Press Ctrl-C to stop it.")
                         await stopped
                 finally:
                     await starting.__aexit__(None, None, None)
             finally:
                 stopped.cancel()
-        session.say("vLLM is stopped.")
+        session.say("vLLM has stopped.")
 
     run(serve())

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     from train.local_model import SystemAnswer
 
-UNJUDGED = "no check fails; whether it is right was not judged"
+UNJUDGED = "no check fails; correctness was not judged"
 
 
 @click.command()
 @click.argument("text", required=False)
-@click.option("--sampled", is_flag=True, help="Draw as evaluate.sampling says; else the likeliest token is taken.")
+@click.option("--sampled", is_flag=True, help="Sample with evaluate.sampling; by default decoding is greedy.")
 @on_project
 def command(session: Session, text: str | None, sampled: bool) -> None:
-    """Ask the base, the base with examples, and the tuned model TEXT, as the evaluation asks them.
+    """Ask the base, the base with examples, and the tuned model TEXT, in the same way as the evaluation.
 
-    Without TEXT it asks for one input after another, each a line of standard input; an empty line ends it. Nothing is
-    kept, and no teacher is asked.
+    Without TEXT, inputs are read from standard input, one per line, until an empty line. Nothing is stored, and no
+    teacher is asked.
     """
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
@@ -36,13 +36,13 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
     from train.local_model import REFUSED, side_by_side
 
     if text is not None and not text.strip():
-        raise UsageError("TEXT is empty.", fix="Name an input, or leave TEXT out and give one a line.")
+        raise UsageError("TEXT is empty.", fix="Pass an input as TEXT, or leave TEXT out and enter one input per line.")
     project = session.project()
     with session.store(project, write=False) as store:
         trained = latest_adapter(project, store)
     first = Seed(kind="input", text=text or "-", source="try")
     plan = plan_evaluation(project, [first], trained, None)
-    tried: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
 
     async def ask_all() -> None:
         async with side_by_side(plan, session.say) as ask:
@@ -50,18 +50,18 @@ def command(session: Session, text: str | None, sampled: bool) -> None:
                 seed = Seed(kind="input", text=line, source=f"try:{number}")
                 answers = await ask(seed, "sampled" if sampled else "greedy")
                 session.show(*_screen(answers))
-                tried.append({"input": line, "answers": [answer._asdict() for answer in answers]})
+                results.append({"input": line, "answers": [answer._asdict() for answer in answers]})
 
     run(ask_all())
-    if not tried:
-        raise NoWork("no input was given, so nothing was asked.", fix="Name one as TEXT, or give one a line.")
-    if all(answer["failed"] == (REFUSED,) for one in tried for answer in one["answers"]):
-        raise NoWork("no system could take what was asked: see above.", fix="Ask something shorter.")
-    session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": tried})
+    if not results:
+        raise NoWork("no input was given, so nothing was asked.", fix="Pass one as TEXT, or enter one input per line.")
+    if all(answer["failed"] == (REFUSED,) for one in results for answer in one["answers"]):
+        raise NoWork("no system could process the input: see above.", fix="Use a shorter input.")
+    session.answer({"command": "try", "adapter": trained.adapter_id, "inputs": results})
 
 
 def _lines() -> Iterator[str]:
-    """Lines of standard input up to an empty one; on a terminal each is asked for."""
+    """Lines of standard input up to an empty one, with a prompt on a terminal."""
     while True:
         if sys.stdin.isatty():
             click.echo("> ", nl=False, err=True)

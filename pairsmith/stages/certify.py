@@ -1,4 +1,4 @@
-"""Certify: which rows need no person, and how good they are at least."""
+"""Certify: which rows need no review, and how good they are at least."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curate.split import seed_split
 from pairsmith import teachers
 from pairsmith.outcome import CertifyOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.curate import with_asked
+from pairsmith.stages.curate import run_with_judges
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from schemas.errors import NoWork
 from schemas.files import replaced
@@ -34,26 +34,26 @@ def certify(
     precision: float = 0.9,
     confidence: float = 0.9,
 ) -> CertifyOutcome:
-    """Look at people's answers, and name the rows of which at least the share `precision` are good, with `confidence`.
+    """From the reviews, find rows of which at least the share `precision` is good, with `confidence`.
 
-    A certificate goes into `certificate.json` and into the store; a look without one removes the file of an earlier
-    one. Raises NoWork before the first answer.
+    A certificate is written to `certificate.json` and to the store. If none can be issued, the file of an earlier one
+    is removed. Raises NoWork before the first review.
     """
     with recording(project, store, "certify", CertifyOutcome(review_count=store.review_count())) as record:
         fingerprints = teachers.fingerprints_of(project, audience.say)
         if not store.review_count():
-            fix = "Rows wait in Argilla: `pairsmith review pull` brings what people have answered there."
-            fix = fix if store.sampled() else "`pairsmith review push` sends rows to people."
-            raise NoWork("nobody has answered a row yet.", fix=fix)
+            fix = "Rows are waiting in Argilla: `pairsmith review pull` fetches the reviews made there."
+            fix = fix if store.sampled() else "`pairsmith review push` sends rows to reviewers."
+            raise NoWork("no row has been reviewed yet.", fix=fix)
 
         async def work(asked: Asked) -> Pool:
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
             if not len(pool):
-                raise NoWork("there is no row to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
+                raise NoWork("there are no rows to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
             unselected, progress = _before_selection(project), audience.progress
             return (await judged(unselected, pool, store.seeds(), store, asked=asked, progress=progress))[0]
 
-        pool = with_asked(project, store, audience.say, record, work)
+        pool = run_with_judges(project, store, audience.say, record, work)
         parts = parts_now(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints)
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
@@ -61,12 +61,12 @@ def certify(
         facts = _facts(looked)
         words = in_words(looked.certificate, counts.waiting, counts.rejected, _decided(pool, looked))
         record.add(counts=counts, words=words, certificate=facts, parts=parts)
-        record.add(artifact_id=_kept(project, store, looked, words, facts, parts))
+        record.add(artifact_id=_store_certificate(project, store, looked, words, facts, parts))
     return record.outcome
 
 
 def _before_selection(project: Project) -> Project:
-    """The project without what a certificate itself, or a choice among good rows, keeps out."""
+    """The project without the settings that exclude rows because of a certificate or a choice among good rows."""
     curate = project.spec.curate
     select = curate.select.model_copy(update={"certified": False, "rows": None})
     spec = project.spec.model_copy(update={"curate": curate.model_copy(update={"select": select})})
@@ -80,7 +80,7 @@ def _counts(pool: Pool, accepted: int) -> Counts:
 
 
 def _decided(pool: Pool, looked: Look) -> int:
-    """The rows beside the certified ones that nobody has to look at any more: people have decided."""
+    """The number of rows outside the certificate that need no further review because they have been decided."""
     others = set(looked.decided) - set(looked.certificate.rows)
     return sum(row.keep is not False for row in pool.rows(others, verdicts=False))
 
@@ -89,15 +89,17 @@ def _facts(looked: Look) -> Json:
     """The certificate without its rows, and how P(good) was computed."""
     facts = asdict(looked.certificate)
     facts["rows"] = len(looked.certificate.rows)
-    facts["sets"] = [of._asdict() for of in looked.certificate.sets]
+    facts["sets"] = [part._asdict() for part in looked.certificate.sets]
     facts["share"] = looked.certificate.share and looked.certificate.share._asdict()
     facts["calibrator"] = looked.trial and looked.trial.calibrator.as_json()
-    facts["reliability"] = [of._asdict() for of in looked.reliability]
+    facts["reliability"] = [part._asdict() for part in looked.reliability]
     return facts
 
 
-def _kept(project: Project, store: Store, looked: Look, words: str, facts: Json, parts: dict[str, str]) -> str:
-    """Keep the certificate with the names of its rows; the id of it, or nothing."""
+def _store_certificate(
+    project: Project, store: Store, looked: Look, words: str, facts: Json, parts: dict[str, str]
+) -> str:
+    """Store the certificate with the ids of its rows. Returns its id, or an empty string if there is no certificate."""
     path, rows = project.folder / CERTIFICATE, looked.certificate.rows
     if not rows:
         path.unlink(missing_ok=True)
@@ -127,12 +129,12 @@ def summary(outcome: CertifyOutcome) -> list[tuple[str, str]]:
 
 
 def share_in_words(certificate: Json) -> str:
-    """The estimated share of good rows, where there are labels enough."""
+    """The estimated share of good rows, if there are enough labels."""
     share = certificate.get("share")
     if not share:
         return ""
-    of = f"of the {share['rows']:,} rows that the programs accept are good"
-    worth = f"{share['labels']:,} labels and P(good) say as much as {share['effective']:,.0f} labels alone"
+    of = f"of the {share['rows']:,} rows that pass the automatic checks are good"
+    worth = f"{share['labels']:,} labels with P(good) are worth {share['effective']:,.0f} labels alone"
     interval = f"{share['low']:.1%} to {share['high']:.1%} with {percent(share['confidence'])} confidence"
     return f"{share['value']:.1%} ({interval}) {of}; {worth}"
 
@@ -141,15 +143,15 @@ _SHARE = Numeric(0.9, 0.5, 1.0)
 STAGE = Stage[CertifyOutcome](
     "certify",
     certify,
-    """Name the rows that need no person, and say how good they are at least, from people's answers.
+    """Find the rows that need no review, with a guaranteed precision, based on the reviews so far.
 
-    It may be run after every batch of answers: the promise holds at all looks together. "No certificate" is an answer
-    too, with what would change it. Only a judge, if the spec has one, asks anybody.
+    Run it after every batch of reviews if you like: the guarantee accounts for repeated runs. If no certificate is
+    possible, it says what would change that. No teacher is asked, except a judge if the spec has one.
     """,
     summary=summary,
     options=(
-        Option("--precision", _SHARE, "The share of good rows to promise."),
-        Option("--confidence", _SHARE, "How sure the promise is."),
+        Option("--precision", _SHARE, "The share of good rows to guarantee."),
+        Option("--confidence", _SHARE, "The confidence of the guarantee."),
     ),
     asks=True,
 )

@@ -1,4 +1,4 @@
-"""Pairs to an accepted set: judges the pool of the present spec and writes the dataset."""
+"""Curation: judge the pool of the present spec and write the accepted dataset."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from curate.review.status import as_json, review_status
 from curate.selection import in_words
 from curate.tallies import key_of
 from pairsmith import plan, teachers
-from pairsmith.leaving import is_local
 from pairsmith.outcome import CurateOutcome
+from pairsmith.personal_data_warning import is_local
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.blocking import run
@@ -37,10 +37,10 @@ _USELESS = {
 
 
 def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> CurateOutcome:
-    """Judge every candidate of the present spec and write what is accepted to `dataset/`.
+    """Judge every candidate of the present spec and write the accepted rows to `dataset/`.
 
-    It is not drained: `stop` ends it at once, and what was judged is kept. Only judges and served reward models are
-    asked. Raises NoWork if there is no candidate, or none is accepted.
+    It does not drain: `stop` ends it at once, and finished verdicts are kept. Only judges and served reward models are
+    asked. Raises NoWork if there are no candidates, or none is accepted.
     """
     with recording(project, store, "curate", CurateOutcome()) as record:
         inputs = plan.inputs_of("curate", project, store)
@@ -53,7 +53,7 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
             progress = audience.progress
             return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
 
-        result = with_asked(project, store, audience.say, record, work)
+        result = run_with_judges(project, store, audience.say, record, work)
         facts = dict(result.facts)
         scorer = facts.pop("scorer", None)
         record.add(counts=result.counts, reasons=result.reasons, scorer=scorer, more=facts)
@@ -65,27 +65,28 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         dataset = export_dataset(project, store, result, project.folder / DATASET)
         record.add(artifact_id=dataset.id, files=(dataset.path,), rows=dataset.facts["rows"])
         if not dataset.facts["rows"]["train"]:
-            nothing = "no accepted row is of the train split, so `pairsmith train` has nothing to learn from"
+            nothing = "no accepted row is in the train split, so `pairsmith train` has nothing to learn from"
             audience.say(f"warning: {nothing}.")
     return record.outcome
 
 
 def _warnings(project: Project) -> list[str]:
-    """What should be known of the judges before they are asked: where the rows go, and whom they are related to."""
+    """Warnings about the judges before they are asked: where the rows are sent, and whether a judge belongs to the
+    family of the model whose texts it judges."""
     spec = project.spec
     names = spec.curate.judge.teachers
     writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.asks_teacher else []
     asked = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
     away = sorted({url for name in asked for url in spec.teachers[name].addresses if not is_local(url)})
-    leaves = [f"the texts of rows that pass the gates leave this machine, to {' and '.join(away)}"] if away else []
+    leaves = [f"the texts of rows that pass the gates are sent to {' and '.join(away)}"] if away else []
     return [*leaves, *of_one_family(spec, names, writers)]
 
 
-def with_asked(
+def run_with_judges(
     project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
 ) -> Judged:
-    """What `work` gives with those whom the spec asks, whose cost goes into the receipt. A pool without a row names the
-    cause that lies in `generate`."""
+    """Run `work` with the judges and scorers of the spec, and add their cost to the receipt. If the pool is empty
+    because of a change since `generate`, the error says so."""
 
     async def judged() -> Judged:
         async with AsyncExitStack() as opened:
@@ -105,20 +106,21 @@ def with_asked(
         raise NoWork(
             nothing.what,
             where=nothing.where,
-            why=f"The pool of the present spec is empty, and `pairsmith generate` made another one: {cause}.",
-            fix="Run `pairsmith generate` for the spec as it is now, or give both commands the same --set.",
+            why=f"The present spec has no candidates; `pairsmith generate` made them for another one: {cause}.",
+            fix="Run `pairsmith generate` for the present spec, or use the same --set options in both commands.",
         ) from None
 
 
 def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
-    """The summary beside the counts: gates that alone keep many rows out, the scorer and why, where the dataset is."""
+    """Lines shown after the counts: gates that alone reject many rows, the scorer and why it was chosen, and the path
+    of the dataset."""
     more = outcome.more or {}
     steps = more.get("steps", {})
     by_number = sorted(((counts.get("alone", 0), by) for by, counts in steps.items()), reverse=True)
     lines = [
         (
             "by one gate",
-            f"only {by} rejects {counted(rows, 'row', 'rows')}; {key_of(by)} changes it, the report shows some",
+            f"{by} alone rejects {counted(rows, 'row', 'rows')}; {key_of(by)} changes it, the report shows examples",
         )
         for rows, by in by_number[:_GATES_SHOWN]
         if rows
@@ -126,7 +128,7 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     if flags := more.get("flags"):
         by_flag = ", ".join(f"{flag} {counted(count, 'row', 'rows')}" for flag, count in flags.items())
         listed = "`pairsmith rows --state accepted --flagged` lists them"
-        lines.append(("flagged", f"accepted, and worth a look: {by_flag}; {listed}"))
+        lines.append(("flagged", f"accepted, but worth a look: {by_flag}; {listed}"))
     lines += [("scored by", outcome.scorer["why"])] if outcome.scorer else []
     facts = (("selection", "selection", in_words), ("judge", "judged by", _judges), ("choice", "selected", _selection))
     lines += [(word, says(more[name])) for name, word, says in facts if more.get(name)]
@@ -135,29 +137,29 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
 
 
 def _selection(choice: Json) -> str:
-    """How many were chosen of how many, and whether that stands for the rows better than chance does."""
+    """How many rows were selected of how many, and whether they represent the rest better than a random selection."""
     far = choice["farness"]
     return (
-        f"{choice['rows']:,} of {choice['of']:,} rows to train on, {choice['spread']}: on average a row is"
-        f" {far['chosen']:.3f} from the nearest chosen one, and {far['random']:.3f} from one of a random arm"
+        f"{choice['rows']:,} of {choice['of']:,} rows to train on, {choice['spread']}: the mean distance of a row"
+        f" to the nearest selected one is {far['chosen']:.3f}, and {far['random']:.3f} for a random selection"
     )
 
 
 def _judges(judge: Json) -> str:
-    """Who judged, how many rows wait because no answer was of use, and what helps."""
+    """The judges, how many rows wait because no answer was usable, and what to do about it."""
     useless = [counted(judge[name], *words) for name, words in _USELESS.items() if judge[name]]
     by = f"{', '.join(judge['judges'])}, by {len(judge['questions'])} questions"
-    helps = "`pairsmith rows --state waiting` shows what was said"
-    helps += "; another judge, or a prompts/judge of your own, is asked anew" if judge["unreadable"] else ""
-    return f"{by}; {', '.join(useless)}: they wait, {helps}" if useless else by
+    helps = "`pairsmith rows --state waiting` shows the answers"
+    helps += "; another judge, or your own prompts/judge, is asked again" if judge["unreadable"] else ""
+    return f"{by}; {', '.join(useless)}: their rows wait; {helps}" if useless else by
 
 
 STAGE = Stage[CurateOutcome](
     "curate",
     curate,
-    """Gates, duplicates, scores and selection: what is accepted goes into `dataset/`.
+    """Build the accepted dataset in `dataset/`: gates, duplicates, scores and selection.
 
-    Steps only annotate, so running it again after a change of thresholds judges nothing twice.
+    Verdicts are stored, so running it again after a change of thresholds judges nothing twice.
     """,
     summary=summary,
     asks=True,

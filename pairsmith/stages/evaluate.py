@@ -1,4 +1,4 @@
-"""The proof: base, few-shot, teacher and tuned model on the locked test split."""
+"""Evaluation: base, few-shot, teacher and tuned model on the locked test split."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
     from train.systems import EvaluationPlan
 
 EVALUATIONS = "evaluations"
-_SHOWN = 3  # test inputs with several references, labels without a test input
+_SHOWN = 3  # examples listed in warnings
 # The exit codes of `--gate`.
 CODES = {"ship": 0, "do not ship": 14, "not enough evidence": 15}
 _MEASURED = {
-    **dict.fromkeys(("generate", "curate"), "the dataset behind what is measured"),
-    "train": "the adapter that is measured",
+    **dict.fromkeys(("generate", "curate"), "the training data of the evaluated model"),
+    "train": "the evaluated adapter",
 }
 
 
 def evaluate(
     project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, gate: bool = False
 ) -> EvaluateOutcome:
-    """Evaluate the adapter that was trained last; an evaluation that is there already is found, not repeated. With
-    `gate`, the exit code of the command is that of the verdict.
+    """Evaluate the adapter that was trained last. An existing evaluation is reused, not repeated. With `gate`, the
+    command's exit code is that of the verdict.
 
-    It is not drained: `stop` ends it at once, and answers that came are kept.
+    It does not drain: `stop` ends it at once, and answers that arrived are kept.
     """
     progress, say, _ = audience
     with recording(project, store, "evaluate", EvaluateOutcome()) as record:
         record.outcome = EvaluateOutcome(**plan.inputs_of("evaluate", project, store)._asdict())
         trained = latest_adapter(project, store)
-        plan.say_outdated(project, store, _MEASURED, say)
+        plan.warn_outdated(project, store, _MEASURED, say)
         teacher = _teacher(project, say)
         say("starting the models")
         from pairsmith import teachers
@@ -69,11 +69,12 @@ def evaluate(
         if project.spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
             from synth.local_vllm import has_gpu, python_of
 
-            python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)  # minutes, of which it tells
-        _tell(say, (*_doubts(project, store, measurement), *_ahead(measurement, folder)))
+            # may take minutes, and reports progress
+            python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
+        _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
         judges = judges_of(project, store, say)
         measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
-        _tell(say, _turned_down(measured))
+        _say_all(say, _refusal_warnings(measured))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
@@ -99,32 +100,32 @@ def evaluate(
 
 
 def _teacher(project: Project, say: Say) -> TeacherSettings | None:
-    """The teacher as its endpoint has it, where one is asked."""
+    """The teacher as its endpoint identifies it, if one is asked."""
     from pairsmith import teachers
 
     return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
 
 
-def _tell(say: Say, sentences: Iterable[str]) -> None:
+def _say_all(say: Say, sentences: Iterable[str]) -> None:
     for sentence in sentences:
         say(sentence)
 
 
-def _turned_down(measured: Evaluation) -> Iterator[str]:
+def _refusal_warnings(measured: Evaluation) -> Iterator[str]:
     from train.failures import turned_down
 
     yield from (f"warning: {sentence}" for sentence in turned_down(measured))
 
 
-def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
-    """What a number of the evaluation may mean other than it seems."""
+def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
+    """Warnings about results that can be misread."""
     from train.checks import void_in_words
     from train.judged import warnings
 
     if disputed := disputed_questions(store.seeds(), project.spec):
         sources = ", ".join(seed.source for seed in disputed[:_SHOWN])
         number = counted(len(disputed), "test input has", "test inputs have")
-        yield f"warning: {number} several references; answers are compared with that of {sources} alone."
+        yield f"warning: {number} several references; answers are compared only with that of {sources}."
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
     yield from (f"warning: {words}" for words in void_in_words(void))
     yield from _unreferenced(measurement)
@@ -132,13 +133,13 @@ def _doubts(project: Project, store: Store, measurement: EvaluationPlan) -> Iter
     yield from warnings(project.spec)
 
 
-def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
-    """What is about to be asked, before it takes its time; nothing where the evaluation is there and whole."""
+def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
+    """What is about to be asked; nothing if the evaluation exists and is complete."""
     from train.evaluation import kept, lacking
 
-    if there := kept(measurement, folder):
-        if absent := lacking(there):
-            yield f"{counted(absent, 'answer', 'answers')} of this evaluation never came and will be asked for again"
+    if existing := kept(measurement, folder):
+        if missing := lacking(existing):
+            yield f"{counted(missing, 'answer', 'answers')} missing from this evaluation will be requested again"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]
     settings, inputs = measurement.spec.evaluate, counted(len(measurement.seeds), "test input", "test inputs")
@@ -146,64 +147,65 @@ def _ahead(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
     limit = settings.sampling.max_tokens
     room = f", each of at most {limit:,} tokens" if limit else ""
     watched = len(measurement.validation)
-    more = (
+    validation_note = (
         f", and {counted(watched, 'greedy answer', 'greedy answers')} of tuned to validation inputs" if watched else ""
     )
-    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{more}{room}"
+    yield f"{answers}: {inputs} x ({settings.samples} sampled + 1 greedy) x {', '.join(systems)}{validation_note}{room}"
 
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
     seeds, known = len(measurement.seeds), len(measurement.references)
     if measurement.form.has_one_right and known < seeds:
-        have = counted(seeds - known, "test input has", "test inputs have")
-        without = ", or take those without out" if known else ""
+        subject = counted(seeds - known, "test input has", "test inputs have")
+        without = ", or remove those without one" if known else ""
         yield (
-            f"warning: {have} no reference, so to match it is no check: the pass rate only asks what the gates"
-            f"{' and evaluate.checks' if measurement.spec.evaluate.check_names else ''} ask."
+            f"warning: {subject} no reference to match: the pass rate only covers what the gates"
+            f"{' and evaluate.checks' if measurement.spec.evaluate.check_names else ''} check."
             f" Give each of the {seeds} one{without}."
         )
 
 
 def _untested(measurement: EvaluationPlan) -> Iterator[str]:
-    """The labels of which nothing is measured."""
+    """Warn about labels that no test input covers."""
     tested = {*measurement.references.values()}
-    if tested and (absent := [label for label in measurement.form.labels if label not in tested]):
-        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
-        labels = f"{'the label' if len(absent) == 1 else 'one of the labels'} {', '.join(absent[:_SHOWN])}{more}"
-        lacking = f"no reference of a test input is {labels}"
-        yield f"warning: {lacking}: macro F1 is the mean of the others, and says nothing of these."
+    if tested and (untested := [label for label in measurement.form.labels if label not in tested]):
+        more = f" and {len(untested) - _SHOWN} more" if len(untested) > _SHOWN else ""
+        labels = f"{'the label' if len(untested) == 1 else 'one of the labels'} {', '.join(untested[:_SHOWN])}{more}"
+        gap = f"no reference of a test input is {labels}"
+        yield f"warning: {gap}: macro F1 is the mean of the other labels, and says nothing about these."
 
 
 def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:
-    """Raises InputError if an evaluation that is found is not the file that was written: a verdict would rest on it."""
+    """Raise InputError if the file of a reused evaluation is not the one that was written: a verdict would be based on
+    it."""
     last = _last_of(store, evaluation_id)
     known = last and last.facts.get("sha256")
     if known and known != digest:
         raise InputError(
             "this evaluation was changed after it was written, or the run that wrote it was killed.",
             where=path,
-            why="A number in it may be none that was measured.",
-            fix="Delete the file and run `pairsmith evaluate` again: answers that were bought are found.",
+            why="Its numbers may not be the measured ones.",
+            fix="Delete the file and run `pairsmith evaluate` again: answers that were paid for are reused.",
         )
 
 
 def drop_unfinished(store: Store, evaluation_id: str, file: Path) -> None:
-    """Remove the file of a run that asked for what an evaluation lacked, and was killed before its receipt: nobody
-    knows that it is as that run wrote it. It is concluded anew from the answers, which are in the store."""
+    """Delete the file of an interrupted run that was completing an evaluation and was killed before its receipt: its
+    content cannot be verified. The evaluation is computed again from the answers in the store."""
     last = _last_of(store, evaluation_id)
     if last and last.counts.failed and file.is_file() and sha256(file) != last.facts.get("sha256"):
         file.unlink()
 
 
 def _last_of(store: Store, evaluation_id: str) -> Receipt | None:
-    """The receipt of the run that measured or found an evaluation last, and went well."""
+    """The receipt of the last successful run that measured or reused an evaluation."""
     evaluations = (receipt for receipt in reversed(store.receipts("evaluate")) if receipt.ok)
     return next((receipt for receipt in evaluations if receipt.facts.get("made") == evaluation_id), None)
 
 
 def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evaluation | None:
-    """What was measured, with the teacher's price; None if its file is gone. Raises InputError if it is not the file
-    that was written."""
+    """The evaluation of an artifact, with the teacher's price; None if its file is missing. Raises InputError if the
+    file was changed after it was written."""
     from train.metrics import Evaluation
     from train.priced import priced
     from train.results import read_record
@@ -216,7 +218,7 @@ def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evalua
 
 
 def latest_adapter(project: Project, store: Store) -> TrainResult:
-    """The adapter that was trained or found last. Raises NoWork where there is none, InputError where its weights are
+    """The adapter that was trained or reused last. Raises NoWork if there is none, and InputError if its weights are
     not those that training wrote."""
     from train.results import read_result, refuse_changed
 
@@ -227,11 +229,11 @@ def latest_adapter(project: Project, store: Store) -> TrainResult:
     if result := read_result(folder):
         refuse_changed(result)
         return result
-    raise NoWork("the tuned model is gone.", where=str(folder), fix="Run `pairsmith train` again.")
+    raise NoWork("the tuned model is missing.", where=str(folder), fix="Run `pairsmith train` again.")
 
 
 def _spent(measured: Evaluation) -> Json:
-    """What this run asked and spent: nothing where the evaluation was there."""
+    """What this run asked and spent; nothing if the evaluation was reused."""
     if measured.reused:
         return {"costs": ()}
     asked = {name: getattr(measured, name) for name in ("calls_sent", "calls_reused", "usage", "usd")}
@@ -239,7 +241,7 @@ def _spent(measured: Evaluation) -> Json:
 
 
 def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
-    """An answer passes, fails a check, could not be judged, or never came."""
+    """Count the answers that pass, fail a check, could not be judged, or are missing; and the reasons."""
     from train.failures import why_not
 
     outputs = evaluation.outputs
@@ -255,7 +257,7 @@ def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:
 
 
 def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
-    """system -> {"sampled": the outcome of tuned against it, "greedy": the same}."""
+    """system -> {"sampled": the outcome of the tuned model against it, "greedy": the same}."""
     by_system: dict[str, dict[str, str]] = {}
     for comparison in evaluation.comparisons:
         by_system.setdefault(evaluation.system(comparison.b).label, {})[comparison.mode] = comparison.outcome
@@ -263,12 +265,12 @@ def outcomes(evaluation: Evaluation) -> dict[str, dict[str, str]]:
 
 
 def pass_rates(evaluation: Evaluation) -> dict[str, dict[str, float]]:
-    """system -> its pass rate, sampled, with its interval; merged systems are joined with an equals sign."""
+    """system -> its sampled pass rate with its interval. Names of merged systems are joined with an equals sign."""
     return {name: rates["sampled"] for name, rates in systems(evaluation).items() if "sampled" in rates}
 
 
 def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
-    """system -> decoding -> its pass rate with its interval; a decoding that was not measured is left out."""
+    """system -> decoding -> its pass rate with its interval. A decoding that was not measured is left out."""
     return {
         system.label: {
             mode: {"share": round(rate.estimate, 4), "low": round(rate.low, 4), "high": round(rate.high, 4)}
@@ -280,12 +282,12 @@ def systems(evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def exit_code(outcome: EvaluateOutcome) -> int:
-    """The exit code of the command: that of the verdict where it was asked for, else 0."""
+    """The exit code of the command: that of the verdict if requested, else 0."""
     return CODES[outcome.verdict["decision"]] if outcome.gated else 0
 
 
 def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
-    """The systems and checks of an evaluation as tables, and the differences in words."""
+    """The systems and checks of an evaluation as tables, and the comparisons in words."""
     from train.judged_table import judged_lines, judged_table
     from train.metrics import Evaluation
     from train.priced import priced
@@ -304,12 +306,12 @@ def tables(project: Project, outcome: EvaluateOutcome) -> list[RenderableType]:
 STAGE = Stage[EvaluateOutcome](
     "evaluate",
     evaluate,
-    """Measure base, few-shot, retrieval, teacher and tuned model on the locked test split.
+    """Evaluate base, few-shot, retrieval, teacher and tuned model on the locked test split.
 
-    Every answer goes through the ledger: an evaluation that was stopped goes on, one that is done sends nothing.
+    Answers are kept in the ledger: a stopped evaluation continues, and a finished one sends no requests.
     """,
     shown=tables,
-    options=(Option("--gate", bool, "End with the verdict: 0 ship, 14 do not ship, 15 not enough evidence."),),
+    options=(Option("--gate", bool, "Use the verdict as exit code: 0 ship, 14 do not ship, 15 not enough evidence."),),
     asks=True,
     code=exit_code,
 )

@@ -1,4 +1,4 @@
-"""Copies what a project made into one folder that can be handed on."""
+"""Export: copy what a project produced into one folder that can be passed on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairsmith import exported_model
 from pairsmith.certified import in_lines, last_look
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
-from pairsmith.plan import refuse_unchecked, say_outdated
+from pairsmith.plan import refuse_unchecked, warn_outdated
 from pairsmith.receipt import recording
 from pairsmith.stages.evaluate import evaluation_in
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
@@ -32,7 +32,7 @@ FORMATS = tuple(chat_files.FORMATS)
 EVIDENCE = "evidence.json"
 EXPORT = "export"
 MARK = "export.json"
-_MADE_BY = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
+_KIND_BY_STAGE = {"generate": "dataset", "curate": "dataset", "train": "adapter", "evaluate": "evaluation"}
 
 
 def export(
@@ -44,18 +44,19 @@ def export(
     gguf: Sequence[str] = (),
     format: Sequence[str] = (),
 ) -> ExportOutcome:
-    """Write `out/dataset`, `out/adapter` (and for QLoRA `out/model`), `out/evaluation.json`, `out/report.html`,
-    `out/evidence.json`, the spec, and `out/export.json` with the ids of what is in it; what has not been made yet is
-    left out, and so are a report and evidence of other files than these. `out` is `export` in the project if absent.
-    `gguf` names the kinds of GGUF to write besides, `format` the trainers whose chat files go into `out/chat`
-    (`curate.chat_files`). `out/certificate.json` is there if a certificate holds for the rows as they are.
+    """Write the export into the folder `out`, by default `export` in the project.
 
-    An earlier export there is replaced at once. Raises NoWork without a dataset that was compared with what is held
-    out, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
-    NotLicensed for rows that `[export]` does not let out.
+    It contains `dataset`, `adapter` (and for QLoRA `model`), `evaluation.json`, `report.html`, `evidence.json`, the
+    spec, and `export.json` with the ids of its contents. What does not exist yet is left out, and so are a report and
+    evidence of other files. `gguf` names the kinds of GGUF to add, `format` the trainers whose chat files go into
+    `chat` (`curate.chat_files`). `certificate.json` is included if a certificate holds for the present rows.
+
+    An earlier export in `out` is replaced atomically. Raises NoWork without a dataset that was compared with the
+    held-out files, UsageError if `out` holds something else, InputError for an evaluation that was changed by hand, and
+    NotLicensed for rows that `[export]` does not allow out.
     """
     say = audience.say
-    out = out.resolve() if out else project.folder / EXPORT  # `erase` finds it again from any folder
+    out = out.resolve() if out else project.folder / EXPORT  # absolute, so that `erase` finds it from any folder
     with recording(project, store, "export", ExportOutcome()) as record:
         artifacts = present(store)
         if "dataset" not in artifacts:
@@ -65,8 +66,8 @@ def export(
         if "evaluation" in artifacts:
             evaluation_in(project, artifacts["evaluation"], store)
         refuse_unchecked(project, store)
-        makers = {stage: f"the {kind} that is exported" for stage, kind in _MADE_BY.items() if kind in artifacts}
-        say_outdated(project, store, makers, say)
+        makers = {stage: f"the exported {kind}" for stage, kind in _KIND_BY_STAGE.items() if kind in artifacts}
+        warn_outdated(project, store, makers, say)
         licences.refuse_unlicensed(project, store, artifacts.values())
         declared = licences.ledger(project, store, {id_ for id_, _ in artifacts["dataset"].members})
         ids = {name: artifact.id for name, artifact in artifacts.items()}
@@ -79,12 +80,12 @@ def export(
             if "adapter" in artifacts:
                 model = exported_model.write(project, store, artifacts["adapter"], partial, gguf, say)
                 written |= {name: out / path for name, path in model.written.items()}
-                checked = model.checked
+                checked = model.comparisons
             elif gguf:
-                raise NoWork("there is no tuned model to write as a GGUF.", fix="Run `pairsmith train` first.")
+                raise NoWork("there is no tuned model to convert to GGUF.", fix="Run `pairsmith train` first.")
             certificate = last_look(project, store)
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
-            written |= {name: out / name for name in _papers(project, partial, holds, say)}
+            written |= {name: out / name for name in _copy_documents(project, partial, holds, say)}
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}
             files = {file.name: sha256(file) for file in sorted(partial.glob("gguf/*.gguf"))}
             mark = {**ids, "spec_hash": project.spec_hash, **terms, **({"gguf": files} if files else {})}
@@ -99,77 +100,78 @@ def _write_chat_files(
     project: Project, partial: Path, formats: Sequence[str], adapter: Artifact | None, say: Say
 ) -> None:
     settings = project.spec.train
-    if "method" not in settings.model_fields_set:  # training chose by the size of the base, see `train.models.settled`
+    # training chose it by the size of the base, see `train.models.settled`
+    if "method" not in settings.model_fields_set:
         trained = adapter.facts.get("settings", {}).get("method") if adapter else None
         method = trained or ("lora" if settings.base == "embedded" else settings.method)
         settings = settings.model_copy(update={"method": method})
-    if (project.folder / settings.base).is_dir():  # elsewhere a hub would be asked for what is called so
+    if (project.folder / settings.base).is_dir():  # on another machine the name would be looked up on a hub
         settings = settings.model_copy(update={"base": "MODEL", "revision": None})
     for name in formats:
         counts = chat_files.write_chat_files(partial / "dataset", name, partial / "chat" / name, settings)
         if counts["train"] < (least := chat_files.FORMATS[name].least):
             rows = counted(counts["train"], "row", "rows")
-            say(f"warning: {name} takes no file of fewer than {least} rows, and train.jsonl has {rows}.")
+            say(f"warning: {name} accepts no file with fewer than {least} rows, and train.jsonl has {rows}.")
 
 
 def _refuse_other(out: Path) -> None:
-    """Raise UsageError for a folder that would be replaced, and is none of ours."""
+    """Raise UsageError for a folder that would be replaced but is not an export."""
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise UsageError(
-            "something that is not an export of pairsmith is there already.",
+            "there is already something that is not an export of pairsmith.",
             where=str(out),
             fix="Name another folder with --out, or move it away.",
         )
 
 
 def _refuse_password(project: Project) -> None:
-    """Raise UsageError for a spec with the password of its store in it: the spec goes with what is exported."""
+    """Raise UsageError for a spec that contains the password of its store, because the spec is part of the export."""
     url = load(project.folder).spec.store.url if (project.folder / SPEC_NAME).is_file() else None
     if url is not None and "***" in shown(url):
         raise UsageError(
-            "the store's address holds a password.",
+            "the store's URL contains a password.",
             where=f"{project.folder / SPEC_NAME}: store.url",
-            why="The spec goes with what is exported.",
-            fix='Put the address into a variable, and write url_env = "NAME" in its place; it stays the same store.',
+            why="The spec is part of the export.",
+            fix='Put the URL into an environment variable and write url_env = "NAME" instead; the store is unchanged.',
         )
 
 
-def _papers(project: Project, exported: Path, more: Sequence[str], say: Say) -> list[str]:
-    """Copy the spec, the report with its evidence, and `more`; returns those that are there. A report of other files
-    than are exported stays behind: numbers of another model or other rows would be handed on with these."""
+def _copy_documents(project: Project, exported: Path, more: Sequence[str], say: Say) -> list[str]:
+    """Copy the spec, the report with its evidence, and `more`; returns the names that exist. A report about other files
+    than the exported ones is left out: its numbers would belong to another model or other rows."""
     from pairsmith.report.evidence_file import read_evidence
 
-    there = [name for name in (SPEC_NAME, REPORT, EVIDENCE, *more) if (project.folder / name).is_file()]
-    for name in there:
+    names = [name for name in (SPEC_NAME, REPORT, EVIDENCE, *more) if (project.folder / name).is_file()]
+    for name in names:
         shutil.copy2(project.folder / name, exported / name)
     try:
-        if EVIDENCE in there:
+        if EVIDENCE in names:
             read_evidence(exported / EVIDENCE)
     except InputError as error:
         other = Path(error.where or EVIDENCE).relative_to(exported)
         say(
-            f"warning: {REPORT} and {EVIDENCE} are left out, for {other} is not what they speak of: `pairsmith report`"
-            " writes them anew, and `pairsmith export` takes them then."
+            f"warning: {REPORT} and {EVIDENCE} are left out, because {other} is not the file they describe: run"
+            " `pairsmith report`, then `pairsmith export` again."
         )
         for name in (REPORT, EVIDENCE):
             (exported / name).unlink(missing_ok=True)
-        there = [name for name in there if name not in (REPORT, EVIDENCE)]
-    return there
+        names = [name for name in names if name not in (REPORT, EVIDENCE)]
+    return names
 
 
 def summary(outcome: ExportOutcome) -> list[tuple[str, str]]:
-    """The files, how each GGUF answers, and whether a certificate goes with them."""
-    not_asked = [("certified", "no: nobody has looked; `pairsmith certify` does")]
+    """The files, how each GGUF answers, and whether a certificate is included."""
+    not_certified = [("certified", "no; run `pairsmith certify` first")]
     answers = ((f"{kind} answers", comparison) for kind, comparison in outcome.gguf.items())
-    return [*outcome.written.items(), *answers, *(in_lines(outcome.certificate) or not_asked)]
+    return [*outcome.written.items(), *answers, *(in_lines(outcome.certificate) or not_certified)]
 
 
 def _copy(project: Project, artifact: Artifact, folder: Path) -> str:
-    """Copy an artifact's file or folder and return its name there. Raises NoWork if it is gone."""
+    """Copy an artifact's file or folder and return its name in the export. Raises NoWork if it is missing."""
     source = project.folder / artifact.path
     name = artifact.kind + source.suffix
     if not source.exists():
-        raise NoWork(f"the {artifact.kind} is gone.", where=str(source), fix="`pairsmith run` makes it again.")
+        raise NoWork(f"the {artifact.kind} is missing.", where=str(source), fix="`pairsmith run` creates it again.")
     if source.is_dir():
         copy_folder(source, folder / name)
     else:
@@ -180,14 +182,14 @@ def _copy(project: Project, artifact: Artifact, folder: Path) -> str:
 STAGE = Stage[ExportOutcome](
     "export",
     export,
-    """Copy the dataset, the tuned model that was measured and the report into a folder of their own.
+    """Copy the dataset, the evaluated model and the report into one folder.
 
-    An export that is there already is replaced; anything else in the way is left alone and told.
+    An earlier export there is replaced. If the folder holds anything else, nothing is written.
     """,
     summary=summary,
     options=(
-        Option("--out", Path, "The folder to write; `export` in the project if absent."),
-        Option("--gguf", GGUF, "Also as a GGUF, for Ollama and llama.cpp; repeatable."),
-        Option("--format", FORMATS, "Also the rows as this trainer reads them; repeatable."),
+        Option("--out", Path, "The folder to write; by default `export` in the project."),
+        Option("--gguf", GGUF, "Also write a GGUF, for Ollama and llama.cpp; repeatable."),
+        Option("--format", FORMATS, "Also write the rows in the format of this trainer; repeatable."),
     ),
 )

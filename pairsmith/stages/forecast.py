@@ -1,4 +1,4 @@
-"""What the whole run will take: a pilot of some seeds through the ledger, and intervals for all of them."""
+"""Forecast of a whole run: a pilot with a few seeds goes through the ledger, and gives intervals for all of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from curate.rows import DUPLICATE, SPLIT
 from curate.split import most_of_one, most_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
-from pairsmith.ahead import refuse_ahead, refuse_base
 from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
 from pairsmith.plan import pinned
+from pairsmith.preflight import refuse_base, run_preflight
 from pairsmith.receipt import Recording, recording
-from pairsmith.stages.generate import Asking, ask, clear, generated_from, ledgers_of, say_shortages, seeds_of
+from pairsmith.stages.generate import (
+    AskPlan,
+    ask,
+    generation_seeds,
+    load_seeds,
+    open_ledgers,
+    warn_about_shortages,
+    without_test_overlap,
+)
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.style.numbers import between, count
 from prompts import load
@@ -44,15 +52,16 @@ from synth.question import limit_of
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SEEDS = 20  # of each direction
-_CODES = 5  # reasons that are named
-_LATER = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)  # steps that look at all rows, of which the pilot is a part
-_FORESEEN = ("generate", "curate")  # the stages whose settings shape the rows that are foretold
+SEEDS = 20  # per direction
+_CODES = 5  # reasons listed by code
+# Steps that need all rows, of which the pilot has only a part.
+_WHOLE_POOL_STEPS = (DUPLICATE, CERTIFIED, SELECTED, SPLIT)
+_FORECAST_STAGES = ("generate", "curate")  # stages whose settings affect the forecast rows
 _MEASURES = ("tokens", "usd", "batch_usd", "minutes", "rows")
 
 
-class Took(NamedTuple):
-    """What the answers about one seed took."""
+class SeedCost(NamedTuple):
+    """The cost of the answers about one seed."""
 
     prompt_tokens: float
     tokens: float
@@ -65,7 +74,7 @@ class Took(NamedTuple):
 
 @dataclass(frozen=True)
 class _Direction:
-    """One direction of generation: its seeds, and those of them that the pilot asks about."""
+    """One direction of generation: its seeds, and the seeds of the pilot."""
 
     way: Direction
     teacher: TeacherSettings
@@ -76,45 +85,45 @@ class _Direction:
 def forecast(
     project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, seeds: int = SEEDS
 ) -> ForecastOutcome:
-    """Ask about `seeds` seeds of each direction, drawn by their ids, and tell what all of them will take.
+    """Ask about `seeds` seeds of each direction, drawn by their ids, and estimate what all of them will take.
 
-    The answers are in the ledger and the pairs in the pool: `generate` does not ask for them again. Raises NoWork where
-    nothing is generated, Interrupted after Ctrl-C.
+    The answers are in the ledger and the pairs in the pool, so `generate` does not ask for them again. Raises NoWork if
+    nothing is generated, and Interrupted after Ctrl-C.
     """
     say, generate = audience.say, project.spec.generate
     forward = generate.forward.model_copy(update={"candidates": None})
     backward = generate.backward.model_copy(update={"accepted": None, "candidates": None})
     generate = generate.model_copy(update={"accepted": None, "forward": forward, "backward": backward})
-    whole = project.spec.model_copy(update={"generate": generate})
-    piloted = replace(project, spec=whole)
+    unlimited_spec = project.spec.model_copy(update={"generate": generate})
+    piloted = replace(project, spec=unlimited_spec)
     refuse_base(project)
     with recording(project, store, "forecast", ForecastOutcome()) as record:
-        _, all_seeds = seeds_of(project, store, say)
-        short = say_shortages(say, project, all_seeds)
+        _, all_seeds = load_seeds(project, store, say)
+        short = warn_about_shortages(say, project, all_seeds)
         asked = teachers.by_direction(project, say)
-        refuse_ahead(project, all_seeds)
-        clear_seeds, _ = clear(project, all_seeds, say)
-        directions = [_direction(way, teacher, clear_seeds, seeds) for way, teacher in asked.items()]
+        run_preflight(project, all_seeds)
+        seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+        directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in asked.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
-            raise nothing_asked("forecast")
-        result, counted = GenerateResult(), Recording(GenerateOutcome())
+            raise nothing_to_generate("forecast")
+        result, recorded = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        asking = Asking(piloted, store, asked, audience, first=_alone(directions))
+        asking = AskPlan(piloted, store, asked, audience, first=_asked_first(directions))
         try:
-            run(ask(asking, pilot, counted, result))
+            run(ask(asking, pilot, recorded, result))
         finally:
             shared = ("calls_sent", "calls_reused", "usage", "usd", "costs")
             record.add(
                 counts=result.counts,
                 reasons=dict(result.reasons),
-                **{name: getattr(counted.outcome, name) for name in shared},
+                **{name: getattr(recorded.outcome, name) for name in shared},
             )
         if result.stopped:
-            raise Interrupted("the pilot is not done.", fix="Run it again: it goes on, and asks nothing twice.")
-        took = run(_all_taken(project, store, asked, directions))
-        lines = [_generation(project, store, one, took[one.way], all_seeds, audience.say) for one in directions]
-        if evaluation := _evaluation(project, directions, took.get("forward", []), all_seeds):
+            raise Interrupted("the pilot is not done.", fix="Run it again: it continues, and asks for nothing twice.")
+        costs = run(_pilot_costs(project, store, asked, directions))
+        lines = [_generation(project, store, one, costs[one.way], all_seeds, audience.say) for one in directions]
+        if evaluation := _evaluation(project, directions, costs.get("forward", []), all_seeds):
             lines.append(evaluation)
         record.add(
             seeds=sum(len(direction.seeds) for direction in directions),
@@ -123,49 +132,49 @@ def forecast(
             unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
             judges=_judges(project),
             lines=tuple(lines),
-            whole=_chosen(_added(lines), project, all_seeds),
-            usd_elsewhere=_elsewhere(project, store, directions),
-            shaped_by={stage: shapes for stage, shapes in pinned(project, store).items() if stage in _FORESEEN},
+            whole=_limited_rows(_total(lines), project, all_seeds),
+            usd_elsewhere=_spent_elsewhere(project, store, directions),
+            shaped_by={stage: shapes for stage, shapes in pinned(project, store).items() if stage in _FORECAST_STAGES},
         )
     return record.outcome
 
 
-def nothing_asked(left_out: str) -> NoWork:
-    """Why there is no forecast, and no preview, of seeds for which nobody is asked."""
+def nothing_to_generate(left_out: str) -> NoWork:
+    """The error of a forecast or preview if no seed needs a teacher."""
     return NoWork(
-        "nothing is generated from these seeds, so nobody would be asked.",
-        why="They bring their outputs, or all of them are test inputs.",
-        fix=f"`pairsmith run` goes on without a {left_out}; `pairsmith doctor` says whether the seeds are enough.",
+        "nothing is generated from these seeds, so no teacher would be asked.",
+        why="They already have outputs, or all of them are test inputs.",
+        fix=f"`pairsmith run` works without a {left_out}; `pairsmith doctor` shows whether there are enough seeds.",
     )
 
 
 def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
     takes = WAYS[way].takes
-    there = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
-    return _Direction(way, teacher, there, there[:pilot])
+    matching = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
+    return _Direction(way, teacher, matching, matching[:pilot])
 
 
-def _alone(directions: Sequence[_Direction]) -> list[Seed]:
-    """What is asked before the others of a pilot: nearly all of a run find the prompt in the provider's cache, and of
-    those that are asked at once nobody does. A batch of one seed would take a day."""
+def _asked_first(directions: Sequence[_Direction]) -> list[Seed]:
+    """The seeds that a pilot asks about first, so that later requests find the prompt in the provider's cache, as
+    nearly all of a full run do. Batches are excluded: a batch of one seed would take a day."""
     return [direction.pilot[0] for direction in directions if not direction.teacher.batch]
 
 
-async def _all_taken(
+async def _pilot_costs(
     project: Project, store: Store, asked: Mapping[Direction, TeacherSettings], directions: Sequence[_Direction]
-) -> dict[Direction, list[Took]]:
-    """What the answers about each seed of the pilot took, bad ones included, as the ledger has them."""
-    took: dict[Direction, list[Took]] = {}
-    async with ledgers_of(store, asked, unheard) as ledgers:
+) -> dict[Direction, list[SeedCost]]:
+    """The cost of the answers about each seed of the pilot, including unusable ones, according to the ledger."""
+    costs: dict[Direction, list[SeedCost]] = {}
+    async with open_ledgers(store, asked, unheard) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = WAYS[direction.way].of(project, ledger)
-            took[direction.way] = [taken(store, ledger, generator, seed) for seed in direction.pilot]
-    return took
+            costs[direction.way] = [seed_cost(store, ledger, generator, seed) for seed in direction.pilot]
+    return costs
 
 
-def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> Took:
-    """What the answers about a seed took, bad ones included, as the ledger has them."""
+def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> SeedCost:
+    """The cost of the answers about a seed, including unusable ones, according to the ledger."""
     asked = generator.questions(seed)
     keys = [key for question, n in asked for key in ledger.keys(question, n)]
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
@@ -176,7 +185,7 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
     share = prices.batch_share if prices else None
     if prices and share is None and ledger.teacher.batch:
         share = prices.usual_share
-    return Took(
+    return SeedCost(
         usage.prompt_tokens,
         usage.prompt_tokens + usage.completion_tokens,
         usd,
@@ -188,8 +197,8 @@ def taken(store: Store, ledger: Ledger, generator: Forward | Backward, seed: See
 
 
 def _price(call: Call, prices: Prices | None) -> float | None:
-    """What an answer costs today, asked for now, whatever it was bought at and in which way; what the provider says
-    that it has charged stands."""
+    """What an answer would cost if it were requested now, regardless of how it was bought. A charge reported by the
+    provider is kept."""
     if prices is None or call.usage == Usage() or charged(call.facts.get("usage")) is not None:
         return call.usd
     tier = str(call.facts.get("service_tier") or call.request.get("service_tier") or "")
@@ -197,90 +206,97 @@ def _price(call: Call, prices: Prices | None) -> float | None:
 
 
 def _generation(
-    project: Project, store: Store, direction: _Direction, took: Sequence[Took], all_seeds: Sequence[Seed], say: Say
+    project: Project,
+    store: Store,
+    direction: _Direction,
+    costs: Sequence[SeedCost],
+    all_seeds: Sequence[Seed],
+    say: Say,
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
     n, limit = settings.samples, limit_of(settings.sampling.body())
-    others = len(direction.seeds) - len(took)
-    measured = costs_of(direction.teacher, took, others, limit, n)
+    others = len(direction.seeds) - len(costs)
+    measured = costs_of(direction.teacher, costs, others, limit, n)
     if direction.teacher.batch:
         measured["usd"] = measured["batch_usd"]
     pilot, reasons = run(_pilot(project, store, direction, all_seeds))
     if reasons and not any(pilot.rows):
         why = ", ".join(f"{code} {rows:,}" for code, rows in list(reasons.items())[:_CODES])
-        say(f"warning: of the pilot's {direction.way} rows curation accepts none ({why}). `pairsmith docs gates` names")
-        say("         the key behind each of these words, and `pairsmith preview` shows such answers.")
+        say(f"warning: curation accepts none of the pilot's {direction.way} rows ({why}). `pairsmith docs gates` lists")
+        say("         the key behind each of these codes, and `pairsmith preview` shows such answers.")
     per_seed = most_of_one(project.spec, n)
     measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
     return _line("generate", direction.way, measured, len(direction.seeds))
 
 
 def _evaluation(
-    project: Project, directions: Sequence[_Direction], took: Sequence[Took], all_seeds: Sequence[Seed]
+    project: Project, directions: Sequence[_Direction], costs: Sequence[SeedCost], all_seeds: Sequence[Seed]
 ) -> Json | None:
-    """The line of the teacher in the evaluation: of every test input its answers as it generates, those that generation
-    bought found again, and one more without chance. None where that is another teacher, which no pilot has asked."""
+    """The line of the teacher in the evaluation: a greedy answer to each test input, and sampled ones as far as
+    generation has not bought them. None if another teacher is evaluated, which the pilot did not ask."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
     asked = most_test_inputs(all_seeds, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
-    more = 1 + max(0, spec.evaluate.samples - n)
+    answers = 1 + max(0, spec.evaluate.samples - n)
     requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
-    share = [_scaled(one, more / n, requests, prices) for one in took]
-    measured = costs_of(forward.teacher, share, asked, limit, more, without_pilot=True)
+    share = [_scaled(one, answers / n, requests, prices) for one in costs]
+    measured = costs_of(forward.teacher, share, asked, limit, answers, without_pilot=True)
     return _line("evaluate", "", {**measured, "rows": None}, asked)
 
 
-def _scaled(took: Took, share: float, requests: int, prices: Prices | None) -> Took:
-    """What a share of the answers to the same prompt takes, in so many `requests` at least: that often its prompt,
-    and of money what the tokens of each kind cost, where the prices are known. A server that was asked for one answer
-    alone may give several at once; it is taken to give none, which is dearer."""
-    of_prompt = max(share, requests / took.requests)
-    prompt, answers = took.prompt_tokens * of_prompt, (took.tokens - took.prompt_tokens) * share
-    ratio = (prompt + answers) / took.tokens if took.tokens else share
+def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) -> SeedCost:
+    """What a share of the answers to the same prompt cost with at least `requests` requests. Each request pays for the
+    prompt; money is computed from the token prices if they are known. A server may return several answers to one
+    request; it is assumed not to, which is more expensive."""
+    of_prompt = max(share, requests / cost.requests)
+    prompt, answers = cost.prompt_tokens * of_prompt, (cost.tokens - cost.prompt_tokens) * share
+    ratio = (prompt + answers) / cost.tokens if cost.tokens else share
     if prices:
-        usage = Usage(prompt_tokens=round(took.prompt_tokens), cached_tokens=round(took.cached_tokens))
+        usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
         asking = prices.rate(usage, {})
-        whole = prices.rate(usage.model_copy(update={"completion_tokens": round(took.tokens - took.prompt_tokens)}), {})
+        whole = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
         ratio = (asking * of_prompt + (whole - asking) * share) / whole if whole else share
-    usd, batch_usd = (None if money is None else money * ratio for money in (took.usd, took.batch_usd))
-    return took._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
+    usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
+    return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
 
 
 def costs_of(
     teacher: TeacherSettings,
-    took: Sequence[Took],
+    costs: Sequence[SeedCost],
     others: int,
     limit: int | None,
     answers: int,
     *,
     without_pilot: bool = False,
 ) -> dict[str, Range | None]:
-    """The intervals of the pilot's seeds and `others`, or `without_pilot` of those alone. Each of the `answers` about a
-    seed has at most `limit` tokens; where nothing says so, some have `ENDLESS` beside what the longest have. How many
-    is between one, if they have nothing to do with each other, and all, if it lies in the seed: the root of both.
+    """The intervals for the pilot's seeds and `others`, or with `without_pilot` for `others` only.
 
-    The first seed, asked alone, tells nothing of the others where it found no prompt in a cache and they did."""
-    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in took), default=0.0)
-    largest, slowest = (max((getattr(one, name) for one in took), default=0.0) for name in ("tokens", "seconds"))
+    Each of the `answers` about a seed has at most `limit` tokens. Without a limit, some are assumed to have `ENDLESS`
+    tokens on top of the longest. Their number is between one (if answers are independent) and all (if it depends on the
+    seed); the geometric mean is used. If the first seed, asked alone, found no prompt in the cache and others did, it
+    predicts nothing.
+    """
+    prices, prompt = prices_of(teacher), max((one.prompt_tokens for one in costs), default=0.0)
+    largest, slowest = (max((getattr(one, name) for one in costs), default=0.0) for name in ("tokens", "seconds"))
     longest = prompt + limit * answers if limit else largest + ENDLESS * math.sqrt(answers)
-    dearest = (
+    maximum_usd = (
         prices.usd(Usage(prompt_tokens=round(prompt), completion_tokens=round(longest - prompt))) if prices else None
     )
-    ceilings = {"tokens": longest, "usd": dearest, "batch_usd": dearest}
+    ceilings = {"tokens": longest, "usd": maximum_usd, "batch_usd": maximum_usd}
     ceilings["seconds"] = slowest * max(10.0, longest / largest) if largest else None
 
-    cold = int(bool(took) and not took[0].cached_tokens and any(one.cached_tokens for one in took))
+    skipped = int(bool(costs) and not costs[0].cached_tokens and any(one.cached_tokens for one in costs))
 
     def interval(name: str) -> Range | None:
-        values = [getattr(one, name) for one in took]
-        whole = None if None in values else summed_up(values[cold:], others, ceilings[name])
-        beside = sum(values[:cold]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
-        return None if whole is None else Range(*(end + beside for end in whole))
+        values = [getattr(one, name) for one in costs]
+        whole = None if None in values else summed_up(values[skipped:], others, ceilings[name])
+        extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
+        return None if whole is None else Range(*(end + extra for end in whole))
 
     measured = {name: interval(name) for name in ceilings}
     seconds = measured.pop("seconds")
@@ -292,18 +308,15 @@ def costs_of(
 async def _pilot(
     project: Project, store: Store, direction: _Direction, all_seeds: Sequence[Seed]
 ) -> tuple[Pilot, Mapping[str, int]]:
-    """The rows of the pilot after gates, contamination and best of n, and which of them repeat each other; and why the
-    others are out. Candidates of one seed that are alike are one row: that a teacher says the same twice tells nothing
-    of other seeds.
-
-    Of the candidates that pass, the first ones stand for the best: no scorer is run. People are not asked.
-    """
+    """The rows of the pilot after gates, contamination and best of n, which of them repeat each other, and why the
+    others were rejected. Near-duplicate candidates of one seed count as one row: they predict nothing about other
+    seeds. No scorer runs: the first candidates that pass stand for the best. Reviews are ignored."""
     spec, ids = project.spec, {seed.id for seed in direction.pilot}
     fingerprint = fingerprints(project, {direction.way: direction.teacher})[direction.way]
     n = spec.generate.directions[direction.way].samples
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
-    steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _LATER]
+    steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _WHOLE_POOL_STEPS]
     pool = await curate(Pool.of(pairs), [*steps, best(most_of_one(spec, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
@@ -330,30 +343,31 @@ def _judges(project: Project) -> tuple[str, ...]:
     return tuple(key for key, names in named.items() if names)
 
 
-def _chosen(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:
-    """The sums with no more rows than `curate.select.rows` lets through, which counts those of the training split."""
+def _limited_rows(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:
+    """The totals with rows limited to `curate.select.rows`, which applies to the training split."""
     most, rows = project.spec.curate.select.rows, whole["rows"]
     if most is None or rows is None:
         return whole
-    asked = generated_from(seeds)
+    asked = generation_seeds(seeds)
     share = sum(seed_split(seed, project.spec.split) == "train" for seed in asked) / len(asked)
     return whole | {"rows": {end: min(number * share, most) + number * (1 - share) for end, number in rows.items()}}
 
 
-def _added(lines: Sequence[Json]) -> Json:
-    """All lines in one: ends of intervals are added, which is wider than it has to be; unknown where any part is."""
+def _total(lines: Sequence[Json]) -> Json:
+    """All lines added up. The ends of intervals are added, which makes them wider than necessary; a measure is None if
+    any part is."""
 
-    def added(name: str) -> Json | None:
+    def total(name: str) -> Json | None:
         parts = [line[name] for line in lines if name != "rows" or line["stage"] == "generate"]
         if None in parts:
             return None
         return {end: sum(part[end] for part in parts) for end in ("middle", "low", "high")}
 
-    return {name: added(name) for name in _MEASURES}
+    return {name: total(name) for name in _MEASURES}
 
 
 def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
-    """The intervals as a table, and what the pilot has cost."""
+    """The intervals as a table, and the cost of the pilot."""
     from rich.table import Table
 
     from pairsmith import screen
@@ -371,31 +385,31 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
         tokens, counts = between(line["tokens"], count, "unknown"), between(line["rows"], count, rows)
         table.add_row(name, seeds, tokens, *money, minutes, counts)
 
-    few = "too few seeds to say"
+    few = "too few seeds to tell"
     for line in outcome.lines:
         name = f"{line['stage']} {line['direction']}".strip()
         row(name, f"{line['seeds']:,}", line, few if line["stage"] == "generate" else "")
-    row("[bold]in all[/]", "", outcome.whole, few)
+    row("[bold]total[/]", "", outcome.whole, few)
     pilot = f"{counted(outcome.pilot_seeds, 'seed', 'seeds')}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
     if beside := outcome.beside_cap(project.spec.budget.max_usd):
         spent.append(("budget", beside))
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
-        "best of n and duplicates, before people; few rows tell little of how duplicates grow. "
-        "Time: at teacher.concurrency, if the server answers as fast as it did."
+        "best of n and duplicates, before review; few rows say little about how duplicates grow. "
+        "Time: at teacher.concurrency, if the server stays as fast as it was."
     )
     aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
     sooner = " ".join(
-        f"{aims[way]} = {rows:,} may end {way} generation before all seeds are asked, which the intervals are for."
+        f"{aims[way]} = {rows:,} may end {way} generation early; the intervals assume that all seeds are asked."
         for way, rows in project.spec.generate.targets.items()
         if any(line["direction"] == way for line in outcome.lines)
     )
     return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, sooner, outcome.note)))]
 
 
-def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:
-    """US dollars that were spent through the store, or are held, with other prompts or teachers than this run's."""
+def _spent_elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:
+    """US dollars that were spent or reserved through this store with prompts or teachers other than this run's."""
     ways = [(one.teacher, project.spec.generate.directions[one.way].prompt) for one in directions]
     own = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
     return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in own)
@@ -404,14 +418,12 @@ def _elsewhere(project: Project, store: Store, directions: Sequence[_Direction])
 STAGE = Stage[ForecastOutcome](
     "forecast",
     forecast,
-    """Ask about a few seeds, and tell what all of them will take: tokens, money, minutes and accepted rows.
+    """Ask about a few seeds, and forecast what all of them will take: tokens, money, minutes and accepted rows.
 
-    The pilot's answers are kept, so `generate` does not buy them again. Intervals are 90 % prediction intervals.
+    The answers are kept, so `generate` does not pay for them again. Intervals are 90 % prediction intervals.
     """,
     summary=None,
     shown=shown,
-    options=(
-        Option("--seeds", Numeric(SEEDS, 2), "Seeds of each direction in the pilot; more make the intervals narrower."),
-    ),
+    options=(Option("--seeds", Numeric(SEEDS, 2), "Seeds per direction; more seeds make the intervals narrower."),),
     asks=True,
 )

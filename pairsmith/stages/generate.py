@@ -1,4 +1,4 @@
-"""Seeds to pairs: reads the seeds, opens the teacher, runs the generators through the ledger."""
+"""Generation: read the seeds, open the teachers, and run the generators through the ledger."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from curate.gates.judgement import Judgement
 from curate.redaction import redaction_of, treated
 from curate.split import brings_output, give_splits, shortages
 from pairsmith import plan, teachers
-from pairsmith.ahead import contradicted, doubtful, refuse_ahead, refuse_base, untold
-from pairsmith.leaving import say_personal
 from pairsmith.outcome import GenerateOutcome
+from pairsmith.personal_data_warning import warn_about_personal_data
+from pairsmith.preflight import doubtful_settings, gates_against_examples, refuse_base, run_preflight, unused_task_texts
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.standard_input import piped
@@ -48,7 +48,7 @@ from synth.seeds import SeedReading, read_seeds
 
 SHOWN_PROBLEMS = 5
 SHOWN_FAILURES = 3
-# First words of a failure after which no answer was ever seen, so that the next run asks again.
+# Codes of failures without an answer, so that the next run asks again.
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
@@ -62,37 +62,38 @@ def generate(
     batch: bool = False,
     live: bool = False,
 ) -> GenerateOutcome:
-    """Ask for every pair that is not in the store yet. With `live` the progress tells how many pairs pass the gates.
+    """Ask for every pair that is not in the store yet. With `live`, the progress also counts the pairs that pass the
+    gates.
 
-    Raises Interrupted after Ctrl-C, when everything in flight was saved; InputError for seeds that cannot be read; and,
-    before anything is asked, PairsmithError for what a later stage would refuse: a base model that cannot be trained,
-    gates, checks, scorers and files that are not there.
+    Raises Interrupted after Ctrl-C, once everything in flight is saved, and InputError for seeds that cannot be read.
+    Before anything is asked, raises PairsmithError for what a later stage would refuse: a base model that cannot be
+    trained, or missing gates, checks, scorers and files.
     """
     say = audience.say
     _refuse_empty_pipe(project)
     refuse_base(project)
     with recording(project, store, "generate", GenerateOutcome()) as record:
         inputs = plan.inputs_of("generate", project, store, stdin=True)
-        if not (retry_failed or live) and (before := _done_before(project, store, inputs)) is not None:
+        if not (retry_failed or live) and (before := _outcome_if_complete(project, store, inputs)) is not None:
             record.outcome = before
-            _say_again(say, before)
+            _repeat_warnings(say, before)
             return before
-        reading, all_seeds = seeds_of(project, store, say)
+        reading, all_seeds = load_seeds(project, store, say)
         asked = teachers.by_direction(project, say, batch=batch)
-        refuse_ahead(project, all_seeds)
+        run_preflight(project, all_seeds)
         _warn(project, all_seeds, asked.values(), say)
         give_back()
-        seeds, left_out = clear(project, all_seeds, say)
+        seeds, left_out = without_test_overlap(project, all_seeds, say)
         record.outcome = GenerateOutcome(
             **inputs._asdict(),
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
-            shortages=say_shortages(say, project, all_seeds),
+            shortages=warn_about_shortages(say, project, all_seeds),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
             fingerprints=generators.fingerprints(project, asked),
         )
         give_back()
         result = GenerateResult()
-        asking = Asking(project, store, asked, audience, retry_failed, live)
+        asking = AskPlan(project, store, asked, audience, retry_failed, live)
         try:
             run(ask(asking, seeds, record, result))
         finally:
@@ -109,27 +110,29 @@ def generate(
         if result.stopped:
             raise Interrupted(
                 f"{result.rows_in} rows are done and every answer is in the store.",
-                fix="Run the same command again: it goes on from here and asks for none of them twice.",
+                fix="Run the same command again: it continues from here and asks for nothing twice.",
             )
     return record.outcome
 
 
 def _refuse_empty_pipe(project: Project) -> None:
-    """Before there is a receipt: what an earlier run made of what was piped in then is as done as before."""
+    """Raise InputError if standard input should have seeds but is empty. This comes before any receipt is written, so
+    that what an earlier run made of its input still counts as done."""
     if any(source.path == "-" for source in project.spec.seeds) and piped().fingerprint is None:
         raise InputError(
-            "standard input has no rows.",
+            "standard input is empty.",
             where="seeds",
             fix="Pipe the seeds in, as in `cat seeds.txt | pairsmith run`.",
         )
 
 
-def _done_before(project: Project, store: Store, inputs: plan.Inputs) -> GenerateOutcome | None:
-    """What a run would come to that finds a pair in every slot: the last one was by the very same spec, files and
-    version, and no slot of it is missing. To read a hundred thousand seeds for that would take most of a minute."""
+def _outcome_if_complete(project: Project, store: Store, inputs: plan.Inputs) -> GenerateOutcome | None:
+    """The outcome of a run that would find a pair in every slot: the last run had the same spec, files and version, and
+    no slot is missing. None if a run is needed. This saves reading the seeds, which takes most of a minute for 100,000
+    of them."""
     receipts = [receipt for receipt in store.receipts() if receipt.command in ("generate", "forecast", "preview")]
     if not receipts or receipts[-1].command != "generate" or not receipts[-1].ok:
-        return None  # the others read the seeds of a spec that may be another one
+        return None  # the other commands may have read the seeds of another spec
     last, outcome = receipts[-1], GenerateOutcome.of(receipts[-1])
     same = last.spec_hash == project.spec_hash and outcome.inputs == inputs.inputs
     same = same and last.versions.get("pairsmith") == pairsmith.__version__ and outcome.shaped_by is not None
@@ -144,36 +147,36 @@ def _done_before(project: Project, store: Store, inputs: plan.Inputs) -> Generat
     return replace(nothing, pairs_kept=rows, costs=(), **{name: getattr(outcome, name) for name in kept})
 
 
-def _say_again(say: Say, outcome: GenerateOutcome) -> None:
-    _say_lines(say, outcome.seed_problems)
+def _repeat_warnings(say: Say, outcome: GenerateOutcome) -> None:
+    _say_first(say, outcome.seed_problems)
     for shortage in outcome.shortages:
         say(f"warning: {shortage}.")
 
 
-def seeds_of(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
-    """The seeds as they are read now, and with their splits, as the store keeps them as the project's: a page of them
-    is in memory."""
+def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, Sequence[Seed]]:
+    """Read the seeds, give them their splits, and store them as the project's active seeds. Returns the reading, and
+    the active seeds as a sequence that keeps one page in memory."""
     stdin = piped().content if any(source.path == "-" for source in project.spec.seeds) else None
     if stdin:
         stdin.seek(0)
     read = read_seeds(project.spec.seeds, project.folder, stdin)
     reading = treated(read, project.spec.personal, project.spec.task.languages)
-    _say_problems(say, reading)
+    _report_problems(say, reading)
     store.set_active_seeds(give_splits(reading.seeds, project.spec.split, store.each_seed()))
     return reading, store.active_seeds()
 
 
-def generated_from(seeds: Sequence[Seed]) -> Sequence[Seed]:
-    """The seeds that pairs are made of. Whether a test set of its own is passed is asked in the evaluation alone; to
-    pay for a pair of it is no use."""
+def generation_seeds(seeds: Sequence[Seed]) -> Sequence[Seed]:
+    """The seeds that pairs are generated from. Inputs of a separate test set are only used by the evaluation, so a pair
+    for them would be paid for in vain."""
     return Where(seeds, lambda seed: seed.meta.get("use") != "test" or brings_output(seed))
 
 
-def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
-    """The seeds that pairs are made of, without those that repeat a text of the locked test split, for curation would
-    reject whatever came of them; and a sentence for each that is left out.
+def without_test_overlap(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
+    """The seeds to generate from, without those that repeat a text of the locked test split (curation would reject
+    their pairs), and a message for each seed that is left out.
 
-    Raises UsageError for an exemplar that does: the teacher would be shown what the test asks.
+    Raises UsageError for an exemplar that repeats one: the teacher would see what the test asks.
     """
     kept, left_out, exemplars = clear_of_the_test(seeds, project.spec, project.folder)
     if exemplars:
@@ -181,14 +184,14 @@ def clear(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[S
         raise UsageError(
             f"exemplars.{number} is {sentence}: '{text[:80]}'.",
             where=str(project.folder),
-            why="Every pair would be made with a look at the test, and the proof would flatter.",
-            fix='Take it out of [[exemplars]], or the seed out of the test: put it into a source with use = "train".',
+            why="Every pair would be influenced by the test, and the evaluation would be too favourable.",
+            fix='Remove it from [[exemplars]], or the seed from the test: move it to a source with use = "train".',
         )
-    sentences = [f"{seed.source}: not asked about, for it is {likeness.sentence}" for seed, likeness in left_out]
-    if sentences:
-        what = "seed repeats a held-out text and is" if len(sentences) == 1 else "seeds repeat a held-out text and are"
-        say(f"{len(sentences):,} {what} not asked about. {sentences[0]}.")
-    return generated_from(kept), sentences
+    messages = [f"{seed.source}: skipped, because it is {likeness.sentence}" for seed, likeness in left_out]
+    if messages:
+        what = "seed repeats a held-out text and is" if len(messages) == 1 else "seeds repeat a held-out text and are"
+        say(f"{len(messages):,} {what} skipped. {messages[0]}.")
+    return generation_seeds(kept), messages
 
 
 def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
@@ -197,17 +200,18 @@ def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
 
 
 def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
-    """What the teacher or its server said most often of rows that failed, and the first of them."""
+    """The most frequent failures with their first row, and warnings about truncated prompts, abandoned endpoints,
+    missed targets and unexpected models."""
     failures = [failure_in_words(failure) for failure in outcome.failures]
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.cut_prompts:
-        cut = f"the server seems to have read only a part of {outcome.cut_prompts:,} prompts: raise its context length"
+        cut = f"the server seems to have truncated {outcome.cut_prompts:,} prompts: raise its context length"
         lines.append(("warning", f"{cut} (Ollama: OLLAMA_CONTEXT_LENGTH, or PARAMETER num_ctx in a Modelfile)"))
-    lines += [("warning", f"{url} was left alone at the end: {why}") for url, why in outcome.left_alone.items()]
+    lines += [("warning", f"{url} was no longer used at the end: {why}") for url, why in outcome.left_alone.items()]
     for way, accepted in outcome.missed.items():
         key = "generate.accepted" if way == "forward" else f"generate.{way}.accepted"
         more = "generate.forward.n" if way == "forward" else "generate.backward.levels"
-        reached = f"{accepted:,} rows passed the gates, fewer than {key} asks for, and nothing is left to ask"
+        reached = f"only {accepted:,} rows passed the gates, fewer than {key} asks for, and no candidates are left"
         lines.append(("warning", f"{reached}: add seeds or {more}, or raise generate.{way}.candidates if it is set"))
     for teacher, models in outcome.mixed.items():
         names = ", ".join(f"{model} ({answers:,})" for model, answers in sorted(models.items(), key=lambda m: -m[1]))
@@ -216,13 +220,13 @@ def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     return lines
 
 
-def _say_problems(say: Say, reading: SeedReading) -> None:
-    _say_lines(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
+def _report_problems(say: Say, reading: SeedReading) -> None:
+    _say_first(say, [f"{problem.where}: {problem.what}" for problem in (*reading.notes, *reading.problems)])
     if reading.not_used:
         say(f"{reading.not_used}.")
 
 
-def _say_lines(say: Say, lines: Sequence[str]) -> None:
+def _say_first(say: Say, lines: Sequence[str]) -> None:
     for line in lines[:SHOWN_PROBLEMS]:
         say(line)
     if (more := len(lines) - SHOWN_PROBLEMS) > 0:
@@ -230,31 +234,33 @@ def _say_lines(say: Say, lines: Sequence[str]) -> None:
 
 
 def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
-    """Say what may be meant otherwise, before anything is sent."""
-    for what, fix in (*doubtful(project.spec), *untold(project)):
+    """Warn about settings that may not be intended, before anything is sent."""
+    for what, fix in (*doubtful_settings(project.spec), *unused_task_texts(project)):
         say(f"warning: {what}. {fix}")
-    say_personal(say, seeds, asked, project.spec)
+    warn_about_personal_data(say, seeds, asked, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"
-        say(f"warning: prompts/{name} is not used, {used}. Name it in generate.forward.prompt.")
+        say(f"warning: prompts/{name} is not used; {used}. Name it in generate.forward.prompt.")
 
 
-_OF_LANGUAGES = ("language", "mixed_language")  # they load a model of 100 MB; `doctor` asks them, too
+_LANGUAGE_GATES = ("language", "mixed_language")  # these load a model of 100 MB; `doctor` runs them too
 
 
-def say_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
-    """Say what the seeds are too few for, and which exemplars the gates reject, before anything is paid for."""
+def warn_about_shortages(say: Say, project: Project, seeds: Sequence[Seed]) -> tuple[str, ...]:
+    """Warn about what the seeds are too few for, and about exemplars that the gates reject, before anything is paid
+    for."""
     short = shortages(seeds, project.spec)
     for shortage in short:
         say(f"warning: {shortage.what}. {shortage.fix}")
-    for what, fix in contradicted(project, (), without=_OF_LANGUAGES):
+    for what, fix in gates_against_examples(project, (), without=_LANGUAGE_GATES):
         say(f"warning: {what}. {fix}")
     return tuple(shortage.what for shortage in short)
 
 
-class Asking(NamedTuple):
-    """What is asked of whom, the teachers by direction, and who follows it; about `first` before the other seeds."""
+class AskPlan(NamedTuple):
+    """What to ask which teachers, by direction, and who follows it. `first` are seeds to ask about before the
+    others."""
 
     project: Project
     store: Store
@@ -266,7 +272,7 @@ class Asking(NamedTuple):
 
 
 @asynccontextmanager
-async def ledgers_of(
+async def open_ledgers(
     store: Store,
     asked: Mapping[Direction, TeacherSettings],
     say: Say,
@@ -274,7 +280,8 @@ async def ledgers_of(
     retry_failed: bool = False,
     stage: str = "generate",
 ) -> AsyncIterator[dict[Direction, Ledger]]:
-    """The ledger of each direction; directions of one teacher share it. Nothing is reached before it is asked."""
+    """The ledger of each direction. Directions with the same teacher share one. No endpoint is contacted before the
+    first request."""
     async with AsyncExitStack() as stack:
         ledgers: dict[Direction, Ledger] = {}
         for way, teacher in asked.items():
@@ -293,12 +300,12 @@ async def ledgers_of(
 
 
 async def ask(
-    asking: Asking, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
+    asking: AskPlan, seeds: Sequence[Seed], record: Recording[GenerateOutcome], result: GenerateResult
 ) -> None:
-    """Ask about `seeds` whatever is not in the store, in order until Ctrl-C."""
+    """Ask about `seeds` whatever is not in the store, in order, until done or Ctrl-C."""
     project, store, generate = asking.project, asking.store, asking.project.spec.generate
     progress, say, stopping = asking.audience
-    opened = ledgers_of(store, asking.teachers, say, retry_failed=asking.retry_failed)
+    opened = open_ledgers(store, asking.teachers, say, retry_failed=asking.retry_failed)
     with (stopping or Stopping()).draining() as stop:
         async with opened as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
@@ -307,7 +314,7 @@ async def ask(
                 store,
                 generators=generators.generators_of(project, ledgers, redaction_of(project.spec.personal)),
                 concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
-                accept=_accept(project) if generate.targets else None,
+                accept=_acceptance_check(project) if generate.targets else None,
                 targets=generate.targets,
                 candidates=generate.limits,
                 stop=stop,
@@ -316,37 +323,37 @@ async def ask(
             tally = GateTally(project) if asking.live else None
             try:
                 if asking.first:
-                    await engine(iter(asking.first), progress=progress)  # of which no total is told: more follow
+                    await engine(iter(asking.first), progress=progress)  # without a total, because more follow
                 await engine(seeds, progress=progress, result=result, tally=tally)
             finally:
                 record.add(**_counted(distinct))
 
 
 def _earlier_prompts(store: Store, ways: Iterable[str]) -> set[str]:
-    """The refs of the prompts that earlier runs have used in these directions."""
+    """The refs of the prompts that earlier runs used in these directions."""
     used = [GenerateOutcome.of(receipt).shaped_by or {} for receipt in store.receipts("generate")]
     return {shapes[key] for shapes in used for way in ways if (key := f"generate.{way}.prompt") in shapes}
 
 
 def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
-    """What the ledgers counted, together."""
+    """The combined counts of the ledgers."""
     return {
         **teachers.spent(ledgers),
         "retries": dict(sum((ledger.flow.retries_by_kind for ledger in ledgers), Counter())),
         "left_alone": {url: why for ledger in ledgers for url, why in ledger.flow.left_alone.items()},
         "served": dict(sum((ledger.served for ledger in ledgers), Counter())),
-        "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if _are_others(ledger)},
+        "mixed": {ledger.identity: dict(ledger.served) for ledger in ledgers if _has_other_models(ledger)},
         "usage_unknown": sum(ledger.usage_unknown for ledger in ledgers),
         "cut_prompts": sum(ledger.cut_prompts for ledger in ledgers),
     }
 
 
-def _are_others(ledger: Ledger) -> bool:
+def _has_other_models(ledger: Ledger) -> bool:
     return len(ledger.served) > 1 or any(is_another(ledger.endpoint.model, model) for model in ledger.served)
 
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
-    """A hash of every slot of the present spec and its outcome: another pair there makes another id."""
+    """A hash of every slot of the present spec and its outcome. A different pair in any slot gives a different id."""
     forward_n = project.spec.generate.forward.n
 
     def slots(fingerprint: str) -> Iterator[list[Any]]:
@@ -361,10 +368,10 @@ def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str
 
 
 class GateTally:
-    """The numbers of pairs that the gates pass and reject, with the codes of the reasons, for who watches."""
+    """Counts the pairs that the gates pass and reject, and the reason codes, for a watcher."""
 
     def __init__(self, project: Project) -> None:
-        self._judge = gates_say(project)
+        self._judge = gate_judge(project)
         self._passed, self._rejected, self._reasons = 0, 0, Counter[str]()
 
     def __call__(self, pair: Pair) -> Json:
@@ -378,11 +385,12 @@ class GateTally:
         return {"passed": self._passed, "rejected": self._rejected, "reasons": self._reasons}
 
 
-def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
-    """True if a pair passes every gate; None if one of them could not judge and none rejects it."""
+def _acceptance_check(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
+    """A function that returns True for a pair that passes every gate, and None if a gate could not judge it and none
+    rejects it."""
     from curate.rows import fold
 
-    judge = gates_say(project)
+    judge = gate_judge(project)
 
     async def accept(pair: Pair) -> bool | None:
         return fold(judgement.keep for judgement in judge(pair))
@@ -390,8 +398,8 @@ def _accept(project: Project) -> Callable[[Pair], Awaitable[bool | None]]:
     return accept
 
 
-def gates_say(project: Project) -> Callable[[Pair], list[Judgement]]:
-    """What each gate of the spec says of a pair."""
+def gate_judge(project: Project) -> Callable[[Pair], list[Judgement]]:
+    """A function that returns the judgement of each gate of the spec on a pair."""
     from curate.gates import gates_of
 
     steps = gates_of(project)
@@ -403,12 +411,12 @@ STAGE = Stage[GenerateOutcome](
     generate,
     """Ask the teacher for every pair that is not in the store yet.
 
-    Nothing that was paid for is asked twice, whatever ended the last run.
+    Answers that were paid for are never requested again, however the last run ended.
     """,
     summary=summary,
     options=(
-        Option("--retry-failed", bool, "Ask again for rows whose answers were all unusable."),
-        Option("--batch", bool, "Ask through the provider's batch API: within a day, at half the price."),
+        Option("--retry-failed", bool, "Ask again for rows that got no usable answer."),
+        Option("--batch", bool, "Use the provider's batch API: answers within a day, at half the price."),
     ),
     asks=True,
 )

@@ -1,4 +1,5 @@
-"""A few seeds through the present prompt, beside what the pool holds of them, and what going on would ask and cost."""
+"""Preview: a few seeds through the present prompt, next to their outputs in the pool, and what a full run would ask and
+cost."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from curate.redaction import redaction_of
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
-from pairsmith.stages.forecast import costs_of, nothing_asked, taken
-from pairsmith.stages.generate import clear, gates_say, ledgers_of, seeds_of
+from pairsmith.stages.forecast import costs_of, nothing_to_generate, seed_cost
+from pairsmith.stages.generate import gate_judge, load_seeds, open_ledgers, without_test_overlap
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Numeric, Option, Stage
 from pairsmith.stopping import Stopping
 from pairsmith.style.numbers import between
@@ -35,29 +36,30 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SEEDS = 5
-_LONG = 300  # letters of a seed that are shown
+_SEED_CHARACTERS = 300  # characters of a seed that are shown
 
 
 def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, seeds: int = SEEDS) -> PreviewOutcome:
-    """Ask about `seeds` seeds of each direction with the present spec, and show it beside the pool of the last run.
+    """Ask about `seeds` seeds of each direction with the present spec, and show the outputs next to the pool of the
+    last run.
 
-    The answers are in the ledger, so a later `generate` does not buy them again; the pool stays as it is. Raises NoWork
-    where nothing is generated, Interrupted after Ctrl-C.
+    The answers are in the ledger, so a later `generate` does not pay for them again; the pool is not changed. Raises
+    NoWork if nothing is generated, and Interrupted after Ctrl-C.
     """
     say = audience.say
     with recording(project, store, "preview", PreviewOutcome()) as record:
-        _, all_seeds = seeds_of(project, store, say)
+        _, all_seeds = load_seeds(project, store, say)
         asked = teachers.by_direction(project, say)
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:
-            clear_seeds, _ = clear(project, all_seeds, say)
-            shown = run(_ask(project, store, audience, asked, clear_seeds, pools, most=seeds))
+            seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
+            shown = run(_ask(project, store, audience, asked, seeds_to_ask, pools, most=seeds))
         except StoppedError:
-            raise Interrupted("the preview is not done.", fix="Run it again: it asks nothing twice.") from None
+            raise Interrupted("the preview is not done.", fix="Run it again: it asks for nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
         if not record.outcome.rows:
-            raise nothing_asked("preview")
+            raise nothing_to_generate("preview")
     return record.outcome
 
 
@@ -73,18 +75,20 @@ async def _ask(
 ) -> PreviewOutcome:
     rows, redaction = list[Json](), redaction_of(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
-    judge = gates_say(project)
+    judge = gate_judge(project)
     with (audience.stop or Stopping()).draining() as stopping:
-        async with ledgers_of(store, asked, audience.say, stage="preview") as ledgers:
+        async with open_ledgers(store, asked, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
-            watch = asyncio.create_task(_drained(stopping, distinct))
+            watch = asyncio.create_task(_drain_on_stop(stopping, distinct))
             try:
                 for way, ledger in ledgers.items():
                     generator = WAYS[way].of(project, ledger, redaction)
-                    if not (there := [seed for seed in seeds if seed.kind in generator.takes]):
+                    if not (matching := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)
-                    chosen = sorted(there, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[:most]
+                    chosen = sorted(matching, key=lambda seed: (seed.id not in old, content_id("preview", seed.id)))[
+                        :most
+                    ]
                     answered = await _answered(generator, chosen, distinct)
                     for seed, outcomes in zip(chosen, answered, strict=True):
                         new = [_shown(way, outcome) for outcome in outcomes]
@@ -92,12 +96,12 @@ async def _ask(
                         texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
                         rows.append({"direction": way, "seed": seed.text, **texts})
                         audience.progress("preview", {"done": len(rows)})
-                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in there]
+                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in matching]
                     left_samples += sum(left)
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
                     if seeds_left:
-                        left_usd.append(_still(asked[way], store, ledger, generator, chosen, seeds_left))
+                        left_usd.append(_remaining_cost(asked[way], store, ledger, generator, chosen, seeds_left))
             finally:
                 watch.cancel()
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
@@ -109,11 +113,11 @@ async def _ask(
         same_prompt=all(pools.get(way) == fingerprint for way, fingerprint in fingerprints(project, asked).items()),
         left_candidates=left_samples,
         left_seeds=left_seeds,
-        left_usd=None if None in left_usd else _together([amount for amount in left_usd if amount is not None]),
+        left_usd=None if None in left_usd else _sum_ranges([amount for amount in left_usd if amount is not None]),
     )
 
 
-async def _drained(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
+async def _drain_on_stop(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
     await stopping.wait()
     for ledger in ledgers:
         ledger.drain()
@@ -122,8 +126,8 @@ async def _drained(stopping: asyncio.Event, ledgers: Sequence[Ledger]) -> None:
 async def _answered(
     generator: Forward | Backward, seeds: Sequence[Seed], ledgers: Sequence[Ledger]
 ) -> list[list[Outcome]]:
-    """The outcomes of each seed, the first alone, so that what a provider keeps of the prompt is there for the others
-    as it is in a run. What ends the preview drains it first: answers on their way are kept."""
+    """The outcomes of each seed. The first seed is asked alone, so that the others find the prompt in the provider's
+    cache, as in a full run. If an error ends the preview, answers in flight are awaited and kept."""
     tasks = list[asyncio.Task[list[Outcome]]]()
     in_batches = any(ledger.teacher.batch for ledger in ledgers)
     for part in [seeds] if in_batches else [seeds[:1], seeds[1:]]:
@@ -141,31 +145,31 @@ async def _answered(
 
 
 def _shown(way: str, outcome: Outcome) -> str | Json:
-    """What was generated, or why nothing was."""
+    """The generated text, or why there is none."""
     if outcome.pair is None:
         return {"failure": str(outcome.candidate.failure)}
     return outcome.pair.output if way == "forward" else outcome.pair.input
 
 
 def _rejected(judge: Callable[[Pair], list[Judgement]], outcome: Outcome) -> Json | None:
-    """Why the first gate that rejects what was generated would keep it out; None where all let it through."""
+    """The reason of the first gate that would reject the generated pair; None if all gates pass."""
     judgements = judge(outcome.pair) if outcome.pair else []
     reason = next((judgement.reason for judgement in judgements if judgement.keep is False), None)
     return None if reason is None else {"code": reason.code, "reason": reason.detail}
 
 
 def _outputs(store: Store, fingerprint: str | None, generator: Forward | Backward) -> dict[str, list[str]]:
-    """What the pool of the last run holds for each seed, sample by sample."""
+    """The outputs that the pool of the last run holds for each seed, in order of their samples."""
     slots = [] if fingerprint is None else [slot for slot in store.candidates(fingerprint) if slot.pair_id]
     pairs = {pair.id: pair for pair in store.pairs([slot.pair_id for slot in slots if slot.pair_id])}
-    held: dict[str, list[str]] = {}
+    outputs: dict[str, list[str]] = {}
     for slot in sorted(slots, key=lambda slot: slot.sample):
         pair = pairs[slot.pair_id or ""]
-        held.setdefault(slot.seed_id, []).append(pair.output if generator.name == "forward" else pair.input)
-    return held
+        outputs.setdefault(slot.seed_id, []).append(pair.output if generator.name == "forward" else pair.input)
+    return outputs
 
 
-def _still(
+def _remaining_cost(
     teacher: TeacherSettings,
     store: Store,
     ledger: Ledger,
@@ -173,19 +177,19 @@ def _still(
     chosen: Sequence[Seed],
     others: int,
 ) -> Range | None:
-    """What the seeds that are left will cost, from those that were shown."""
-    took = [taken(store, ledger, generator, seed) for seed in chosen]
+    """The cost of the remaining seeds, estimated from the previewed ones."""
+    measured = [seed_cost(store, ledger, generator, seed) for seed in chosen]
     limit = limit_of(generator.sampling.body())
-    costs = costs_of(teacher, took, others, limit, generator.samples, without_pilot=True)
+    costs = costs_of(teacher, measured, others, limit, generator.samples, without_pilot=True)
     return costs["batch_usd" if teacher.batch else "usd"]
 
 
-def _together(parts: Sequence[Range]) -> Json:
+def _sum_ranges(parts: Sequence[Range]) -> Json:
     return {end: sum(getattr(part, end) for part in parts) for end in Range._fields}
 
 
 def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
-    """Old and new of each seed side by side, and what going on would ask."""
+    """Old and new outputs of each seed side by side, and what a full run would ask."""
     from rich.table import Table
     from rich.text import Text
 
@@ -193,8 +197,8 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
     from schemas.money import dollars
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
-    ran = any(row["old"] for row in outcome.rows)
-    for title, ratio in (("seed", 2), *([("last run", 4)] if ran else []), ("now", 4)):
+    has_earlier = any(row["old"] for row in outcome.rows)
+    for title, ratio in (("seed", 2), *([("last run", 4)] if has_earlier else []), ("now", 4)):
         table.add_column(title, ratio=ratio, overflow="fold")
     for row in outcome.rows:
         for nth in range(max(len(row["old"]), len(row["new"]))):
@@ -202,35 +206,39 @@ def shown(project: Project, outcome: PreviewOutcome) -> list[RenderableType]:
             second = new[0]["failure"] if isinstance(new[0], dict) else new[0]
             if why := dict(enumerate(row.get("rejected", ()))).get(nth):
                 second += f"\n✗ rejected: {Reason(why['code'], why['reason'])}"
-            table.add_row(*map(Text, ("" if nth else _begun(row["seed"]), *(old if ran else []), second)))
-    left = "nothing: every answer is there"
+            table.add_row(*map(Text, ("" if nth else _shortened(row["seed"]), *(old if has_earlier else []), second)))
+    left = "nothing: every answer is in the store"
     if outcome.left_candidates:
         candidates = counted(outcome.left_candidates, "candidate", "candidates")
         left = f"{candidates} of {counted(outcome.left_seeds, 'seed', 'seeds')}"
-        few = "cost unknown" if outcome.usd is None else "more seeds tell what they cost: --seeds 5"
+        few = "cost unknown" if outcome.usd is None else "preview more seeds to estimate the cost: --seeds 5"
         left += f", {between(outcome.left_usd, dollars, few)}"
-    other = "prompt or settings are not those of the last run" if ran else "no run has asked about these seeds yet"
-    same = "prompt and settings are those of the last run" if outcome.same_prompt else other
+    other = "prompt or settings differ from the last run" if has_earlier else "no run has asked about these seeds yet"
+    same = "prompt and settings are the same as in the last run" if outcome.same_prompt else other
     facts = [("prompt", same), ("to ask", left), ("spent", screen.cost(outcome))]
     return [table, screen.facts(facts)]
 
 
-def _begun(seed: str) -> str:
-    """A seed as its reader knows it again: of a long one the beginning, and how long it is."""
+def _shortened(seed: str) -> str:
+    """A seed for display. A long one is shortened, with its number of words."""
     words = len(seed.split())
-    return seed if len(seed) <= _LONG else f"{seed[:_LONG].rsplit(maxsplit=1)[0]} … ({words:,} words)"
+    return (
+        seed
+        if len(seed) <= _SEED_CHARACTERS
+        else (f"{seed[:_SEED_CHARACTERS].rsplit(maxsplit=1)[0]} … ({words:,} words)")
+    )
 
 
 STAGE = Stage[PreviewOutcome](
     "preview",
     preview,
-    """Put a few seeds through the prompt as it is now, beside what the last run made of them.
+    """Run a few seeds through the present prompt, and show the outputs next to those of the last run.
 
-    Edit a prompt, the style or the sampling, and look before you pay for all seeds: it says what going on would ask
-    again, and cost. The answers are kept, so `generate` does not buy them again.
+    Edit a prompt, the style or the sampling, and check the effect before you pay for all seeds. It also shows what a
+    full run would ask again, and the cost. The answers are kept, so `generate` does not pay for them again.
     """,
     summary=None,
     shown=shown,
-    options=(Option("--seeds", Numeric(SEEDS, 1), "Seeds of each direction."),),
+    options=(Option("--seeds", Numeric(SEEDS, 1), "Seeds per direction."),),
     asks=True,
 )

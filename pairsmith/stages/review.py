@@ -1,4 +1,4 @@
-"""Human review: rows go to Argilla, answers come back, and the loop goes on once people have said enough."""
+"""Human review: send rows to Argilla, fetch the reviews, and let the pipeline continue once there are enough."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from schemas.records import Counts, Json
 from schemas.store import Store
 from schemas.wording import counted, percent
 
-_CALLED_S = 60.0
-_SHOWN = 80  # characters of either side of an example
-GO_ON = "`pairsmith run --no-review` goes on without people."
+_WEBHOOK_TIMEOUT_S = 60.0
+_SHOWN = 80  # longest input or output shown in an example, in characters
+GO_ON = "`pairsmith run --no-review` continues without review."
 
 
 def judged_population(project: Project, store: Store, say: Say) -> Population:
-    """What curation knows of the candidates of the present spec. Raises NoWork before curation."""
+    """What curation knows about the candidates of the present spec. Raises NoWork before curation."""
     population = read_population(project, store, teachers.fingerprints_of(project, say))
     if not any(row.passed is not None for row in population.rows.values()):
-        raise NoWork("there is no judged row to review.", fix="Run `pairsmith curate` first.")
+        raise NoWork("there are no judged rows to review.", fix="Run `pairsmith curate` first.")
     return population
 
 
 @contextmanager
 def argilla(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
-    """A connection to the spec's Argilla, or to the one of our own, which is started if it does not run."""
+    """A connection to the Argilla server named in the spec, or to our own, which is started if it is not running."""
     spec = project.spec.review
     headers: dict[str, str] = {}
     if spec.url:
@@ -69,7 +69,7 @@ def _variable(name: str, holds: str, url: str) -> str:
     value = os.environ.get(name)
     if not value:
         raise ReviewError(
-            f"the variable {name} with the {holds} of Argilla is not set.",
+            f"the environment variable {name} with Argilla's {holds} is not set.",
             where=url,
             fix=f"Set it: export {name}=...",
         )
@@ -78,8 +78,8 @@ def _variable(name: str, holds: str, url: str) -> str:
 
 @contextmanager
 def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Argilla]:
-    """A connection that looks at this project's workspace. Raises ReviewError before its first rows were drawn, and
-    starts no server then."""
+    """A connection that uses this project's workspace. Raises ReviewError, without starting a server, if no rows have
+    been drawn yet."""
     named, url = project.spec.review.workspace, Store.url_for(project)
     with ExitStack() as reading:
         store = reading.enter_context(Store.open(url, write=False)) if Store.exists(url) else None
@@ -92,11 +92,11 @@ def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Arg
 
 
 def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> ReviewOutcome:
-    """The human gate: the outcome's `waits` says what keeps the pipeline from going on, and is empty once people have
-    said enough and accept enough of it (`curate.review.gate`).
+    """The human gate. The outcome's `waits` says what stops the pipeline; it is empty once there are enough reviews and
+    they accept enough rows (`curate.review.gate`).
 
-    Where the answers in the store are not enough, those on the server are brought (`brought` of them), then rows are
-    drawn and pushed. It is not drained: `stop` ends it at once.
+    If the reviews in the store are not enough, those on the server are fetched (`brought`), then rows are drawn and
+    pushed. It does not drain: `stop` ends it at once.
     """
     progress, say, _ = audience
     with recording(project, store, "review", ReviewOutcome()) as record:
@@ -104,23 +104,23 @@ def review(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         record.outcome = ReviewOutcome(**inputs._asdict(), artifact_id=inputs.source)
         population = judged_population(project, store, say)
         if not review_status(project, store, population).enough:
-            with _or_without(), argilla(project, progress) as connected:
+            with _suggesting_no_review(), argilla(project, progress) as connected:
                 if store.sampled():
                     connected.workspace = workspace_of(project, store, connected)
-                    # What a killed run had drawn and not sent.
+                    # Send what an interrupted run had drawn but not sent.
                     push(project, store, population, connected, progress, alone=connected.alone)
                     brought = pull(project, store, connected, progress).news
                     record.add(brought=brought)
                 pushed = send(project, store, population, connected, progress)
                 record.add(url=connected.url, queues=pushed.queues, pages=pushed.pages, sent=pushed.sent)
         status = review_status(project, store, population)
-        record.add(**_known(status), waits="" if status.enough else waits(status))
+        record.add(**_status_facts(status), waits="" if status.enough else waits(status))
     return record.outcome
 
 
 @contextmanager
-def _or_without() -> Iterator[None]:
-    """Whatever keeps review from starting, the loop can go on without it, and the error says how."""
+def _suggesting_no_review() -> Iterator[None]:
+    """Add to an error that prevents review how to continue without it."""
     try:
         yield
     except (ReviewError, MissingDependency) as error:
@@ -137,8 +137,8 @@ def send(
     *,
     more: bool = False,
 ) -> PushResult:
-    """Draw the next batch if it is time (or `more` is asked), and send what is not on the server yet: what was drawn,
-    and what people disagree about."""
+    """Draw the next batch if it is due (or if `more` is set), and send what is not on the server yet: drawn rows, and
+    rows on which reviewers disagree."""
     draw_batch(project, store, population, more=more)
     if not store.sampled():
         return PushResult(0, 0, 0, ())
@@ -156,7 +156,7 @@ def send(
 
 
 def push_rows(project: Project, store: Store, audience: Audience, *, more: bool) -> PushOutcome:
-    """What `review push` does."""
+    """Implements `review push`."""
     progress, say, _ = audience
     with recording(project, store, "review-push", PushOutcome()) as record:
         population = judged_population(project, store, say)
@@ -164,33 +164,32 @@ def push_rows(project: Project, store: Store, audience: Audience, *, more: bool)
             pushed = send(project, store, population, connected, progress, more=more)
         facts = {name: value for name, value in asdict(pushed).items() if name != "decided"}
         record.outcome = PushOutcome(url=connected.url, **facts)
-        record.add(**_known(review_status(project, store, population)))
+        record.add(**_status_facts(review_status(project, store, population)))
     return record.outcome
 
 
 def pull_answers(project: Project, store: Store, connected: Argilla, audience: Audience) -> PullOutcome:
-    """What `review pull` does once."""
+    """Implements `review pull`, once."""
     progress, say, _ = audience
     with recording(project, store, "review-pull", PullOutcome()) as record:
         connected.workspace = workspace_of(project, store, connected)
         pulled = pull(project, store, connected, progress)
         record.outcome = PullOutcome(url=connected.url, **asdict(pulled))
-        record.add(**_known(review_status(project, store, judged_population(project, store, say))))
+        record.add(**_status_facts(review_status(project, store, judged_population(project, store, say))))
     return record.outcome
 
 
 def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = unheard) -> Iterator[PullOutcome]:
-    """Look again and again until Ctrl-C, pull whenever there is something new, and send the next rows when it is time.
-    Where the server can reach us it tells of answers at once, else it is asked every `every_s`. In between the store is
-    free for other commands; while one of them writes to it, answers wait on the server.
-    """
+    """Poll until Ctrl-C: fetch reviews whenever there are new ones, and send the next rows when they are due. If the
+    server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. In
+    between, the store is free for other commands; while another command writes to it, reviews wait on the server."""
     with Store.open(Store.url_for(project), write=False) as store:
         own = project_id(store.sampled()) or project.spec.task.name
     with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
         news_wait = False
         while True:
             if heard and not news_wait:
-                heard(max(every_s, _CALLED_S))  # a call may be lost
+                heard(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
             else:
                 time.sleep(every_s)
             with Store.open(Store.url_for(project), write=False) as store:
@@ -202,17 +201,17 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = un
                     outcome = pull_answers(project, store, connected, Audience(say=say))
                     sent = send(project, store, judged_population(project, store, say), connected, unseen).sent
             except StoreBusy as busy:
-                say(f"{counted(news, 'answer waits', 'answers wait')}: {busy.what}")
+                say(f"{counted(news, 'review is', 'reviews are')} waiting: {busy.what}")
                 news_wait = True
                 continue
             news_wait = False
             if sent:
-                say(f"{sent:,} more rows wait for people")
+                say(f"{sent:,} more rows are waiting for review")
             yield outcome
 
 
-def _known(status: ReviewStatus) -> dict[str, Any]:
-    """Rows by the status of the review. A row is one sampled row of the present pool; gold is counted apart."""
+def _status_facts(status: ReviewStatus) -> dict[str, Any]:
+    """Row counts by review status. A row is a sampled row of the present pool; gold rows are counted separately."""
     reasons = {
         "review": status.rejected,
         "undecided": status.undecided,
@@ -226,79 +225,81 @@ def _known(status: ReviewStatus) -> dict[str, Any]:
 
 
 def waits(status: ReviewStatus) -> str:
-    """What keeps the loop from going on, in a line."""
+    """What stops the pipeline, in one line."""
     gate, rate = status.gate, status.rates.accepted
     if gate.state == "rejected" and rate:
-        return f"people reject this set: they accept {rate} of what would be trained on, not {percent(gate.at_least)}"
+        return (
+            f"reviewers reject this dataset: they accept {rate} of the rows to train on, not {percent(gate.at_least)}"
+        )
     if gate.state == "exhausted":
-        of = f"people accept {rate} of what would be trained on" if rate else "too few of them are decided"
-        return f"every row that can be drawn was asked about, and {of}, so whether {percent(gate.at_least)} are is open"
-    missing = f"about {gate.missing:,} more labels are missing" if gate.missing else gate.out_of_reach
+        rate_note = f"reviewers accept {rate} of the rows to train on" if rate else "too few of them are decided"
+        return f"every available row has been sent, but {rate_note}: whether {percent(gate.at_least)} are good is open"
+    missing = f"about {gate.missing:,} more labels are needed" if gate.missing else gate.out_of_reach
     if status.waiting:
         settle = f", {status.undecided} of them to settle" if status.undecided else ""
         others = f", {status.incomplete} of them for another annotator" if status.incomplete else ""
         return "; ".join(
-            filter(None, [f"{counted(status.waiting, 'row waits', 'rows wait')} for people{settle}{others}", missing])
+            filter(None, [f"{counted(status.waiting, 'row waits', 'rows wait')} for review{settle}{others}", missing])
         )
-    return missing or "people have said too little to tell what share of it they accept"
+    return missing or "there are too few reviews to estimate the acceptance rate"
 
 
 def summary(outcome: ReviewOutcome | PushOutcome | PullOutcome) -> list[tuple[str, str]]:
-    """What there is to say beside the counts: what people accept, and what more answers would buy."""
+    """Lines shown after the counts: the acceptance rates, and what more reviews would achieve."""
     return in_lines(outcome.review) if outcome.review else []
 
 
 def in_lines(facts: Json) -> list[tuple[str, str]]:
-    """The same of a review status as JSON, of this version or an older one."""
+    """The same for a review status as JSON, from this version or an older one."""
     status = from_facts(facts)
     lines = []
-    for name, key, of in (
-        ("to train", "trained_acceptance_rate", "of what the programs accept is accepted as it is"),
-        ("people", "acceptance_rate", "of what passed the gates is accepted as it is"),
-        ("missed", "missed_acceptance_rate", "of what the programs rejected is accepted by people"),
+    for name, key, meaning in (
+        ("to train", "trained_acceptance_rate", "of the rows that pass the automatic checks are accepted unchanged"),
+        ("people", "acceptance_rate", "of the rows that pass the gates are accepted unchanged"),
+        ("missed", "missed_acceptance_rate", "of the rows that the checks rejected are accepted by reviewers"),
     ):
         if (rate := status.get(key)) and not (key == "acceptance_rate" and same_rows(status)):
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
             rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
-            lines.append((name, f"{rate['value']:.1%} ({interval}) {of}, {rows}"))
+            lines.append((name, f"{rate['value']:.1%} ({interval}) {meaning}, {rows}"))
     if older := older_choice(status):
         lines.append(("", older))
     if aside := status.get("set_aside"):
-        lines.append(("", f"{aside:,} decided rows count again once the rows that joined since are drawn"))
+        lines.append(("", f"{aside:,} decided rows will count again once the rows added since are drawn"))
     if status.get("gate") == "rejected":
         lines += rejection(status)
     elif status["advice"]:
         lines.append(("advice", status["advice"]))
     elif status["sampled"]:
-        lines.append(("advice", "too few answers yet to tell what people accept"))
+        lines.append(("advice", "too few reviews yet to estimate the acceptance rate"))
     return lines
 
 
 def rejection(status: Json) -> list[tuple[str, str]]:
-    """Why people reject a set: each reason with its rows and the first of them, and what there is to do."""
-    lines = [("gate", f"people reject this set: review.accept_at_least asks for {percent(status['accept_at_least'])}")]
+    """Why reviewers reject a dataset: each reason with its number of rows and an example, and what to do."""
+    lines = [("gate", f"reviewers reject this dataset: review.accept_at_least is {percent(status['accept_at_least'])}")]
     for objection in status["objections"]:
         row = objection["examples"][0]
         example = " -> ".join(shorten(row[side], _SHOWN, placeholder="...") for side in ("input", "output"))
         rows = counted(objection["rows"], "row", "rows")
-        lines.append(("", f"{objection['reason']}: {rows}, such as {row['pair_id'][:12]}: {example}"))
-    return [*lines, ("advice", "correct the prompt, the gates or the style and run again; more labels change nothing")]
+        lines.append(("", f"{objection['reason']}: {rows}, for example {row['pair_id'][:12]}: {example}"))
+    return [*lines, ("advice", "fix the prompt, the gates or the style and run again; more labels do not help")]
 
 
 def page(project: Project, url: str) -> tuple[str, list[tuple[str, str]]]:
-    """The address of the page for other people, and what there is to say about it."""
+    """The address for other reviewers, and notes about it."""
     if project.spec.review.url is not None:
         return url, []
     public = server.status().public_url
     if public is None:
-        return url, [("", "this machine only: `pairsmith review up --host 0.0.0.0` lets others in")]
+        return url, [("", "this machine only: `pairsmith review up --host 0.0.0.0` admits others")]
     return public, [("", IN_THE_CLEAR)]
 
 
 def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str]) -> list[tuple[str, str]]:
-    """Each queue with the address of its page, and how to sign in."""
+    """Each queue with its address, and how to sign in."""
     lines = list(zip(("page", *("",) * len(pages)), map("{} {}".format, pages, queues), strict=False))
-    lines = lines or [("page", f"{url}, on which no row waits")]
+    lines = lines or [("page", f"{url}, where no row is waiting")]
     if project.spec.review.url is None:
         lines.append(("sign in", f"as {OWNER}; the password is in {server.default_home() / 'credentials.json'}"))
     return lines
@@ -307,6 +308,6 @@ def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str
 STAGE = Stage[ReviewOutcome](
     "review",
     review,
-    """Bring people's answers, and send rows until the accept share is known as well as the spec asks.""",
+    """Fetch reviews, and send rows until the acceptance rate is known as precisely as the spec asks.""",
     summary=summary,
 )

@@ -1,5 +1,6 @@
-"""What a stage is. The module of each says at its end what it does and how its outcome is shown (`STAGE`): its command
-is made from that, and `pairsmith run` goes through them. A stage needs no command line:
+"""What a stage is. The module of each stage ends with its description, `STAGE`, which says what it does and how its
+outcome is shown. The stage's command is built from it, and `pairsmith run` runs the stages. A stage works without a
+command line:
 
     outcome = stage("curate").run(project, store)
 """
@@ -14,7 +15,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
-from pairsmith.outcome import Came
+from pairsmith.outcome import OutcomeT
 from pairsmith.stopping import Stopping
 from schemas.errors import UsageError
 from schemas.progress import Progress, Say, unheard, unseen
@@ -29,7 +30,7 @@ Lines = list[tuple[str, str]]
 
 
 class Audience(NamedTuple):
-    """Who follows a stage while it runs: its progress, its lines for a person, and the wish to stop it."""
+    """Who follows a running stage: its progress callback, its messages, and the way to stop it."""
 
     progress: Progress = unseen
     say: Say = unheard
@@ -40,25 +41,25 @@ NO_AUDIENCE = Audience()
 
 
 class Numeric(NamedTuple):
-    """A number from `least` on, and below `end`; whole where its `default` is."""
+    """A number of at least `least` and below `end`; an integer if its `default` is one."""
 
     default: float
     least: float
     end: float | None = None
 
     def check(self, name: str, value: Any) -> float:
-        """The number, numpy's as Python's own. Raises UsageError for what a command line would not take."""
+        """The number as a Python int or float. Raises UsageError for values that the command line would not accept."""
         kind, end = type(self.default), math.inf if self.end is None else self.end
         is_one = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
         if not (is_one and self.least <= value < end):
             below = "" if self.end is None else f" and below {self.end}"
             number = "a whole number" if kind is int else "a number"
-            raise UsageError(f"{name} = {value!r}: it is {number} from {self.least} on{below}.")
+            raise UsageError(f"{name} = {value!r}: it must be {number} of at least {self.least}{below}.")
         return kind(value)
 
 
 class Option(NamedTuple):
-    """An option of a stage's command, passed to `run` by its name: a switch, a path, a number, or any number of some
+    """An option of a stage's command, passed to `do` by its name: a switch, a path, a number, or any number of given
     words."""
 
     flag: str
@@ -67,21 +68,21 @@ class Option(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stage(Generic[Came]):
-    """`do(project, store, audience, **options)` does the stage; `summary` is what there is to say beside
-    the counts (None: they are not shown), `shown` what its own command shows after that. `help` is that of the
+class Stage(Generic[OutcomeT]):
+    """One stage. `do(project, store, audience, **options)` runs it. `summary` gives the lines shown after the counts
+    (None: counts are not shown), and `shown` what its own command prints after that. `help` is the help text of the
     command."""
 
     name: str
-    do: Callable[..., Came]
+    do: Callable[..., OutcomeT]
     help: str
-    summary: Callable[[Came], Lines] | None = lambda outcome: []
-    shown: Callable[[Project, Came], Sequence[RenderableType]] = lambda project, outcome: ()
+    summary: Callable[[OutcomeT], Lines] | None = lambda outcome: []
+    shown: Callable[[Project, OutcomeT], Sequence[RenderableType]] = lambda project, outcome: ()
     options: tuple[Option, ...] = ()
     asks: bool = False
     """Whether it may ask a teacher for money."""
-    code: Callable[[Came], int] = lambda outcome: 0
-    """The exit code of its command where it worked."""
+    code: Callable[[OutcomeT], int] = lambda outcome: 0
+    """The exit code of its command after success."""
 
     def run(
         self,
@@ -92,12 +93,12 @@ class Stage(Generic[Came]):
         say: Say = unheard,
         stop: Stopping | None = None,
         **options: Any,
-    ) -> Came:
-        """`do`, for who has no audience ready."""
+    ) -> OutcomeT:
+        """Call `do` without building an Audience first."""
         return self.do(project, store, Audience(progress, say, stop), **options)
 
 
 def stage(name: str) -> Stage[Any]:
-    """The stage of that name. Only its own module is imported: `pairsmith train` needs nothing of curation."""
+    """The stage with that name. Only its own module is imported: `pairsmith train` needs nothing from curation."""
     row: Stage[Any] = import_module(f"{__package__}.{name.replace('-', '_')}").STAGE
     return row

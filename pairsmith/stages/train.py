@@ -1,4 +1,4 @@
-"""An accepted set to a tuned model."""
+"""Training: an accepted dataset to a tuned model."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ ADAPTERS, CURVE = "adapters", "curve"
 
 
 def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, curve: bool = False) -> TrainOutcome:
-    """Tune the base on the dataset; the same dataset and settings find the adapter that is there. With `curve`, draw
-    the learning curve too, with a dozen further trainings at most.
+    """Fine-tune the base on the dataset. With the same dataset and settings, the existing adapter is reused. With
+    `curve`, also draw the learning curve, which takes up to a dozen more trainings.
 
-    `stop` ends it after the step in progress and keeps the best weights until then as an adapter, then Interrupted is
-    raised; the next run goes on from that step. Raises NoWork, also where the dataset was not compared with what the
-    spec holds out.
+    `stop` ends it after the present step and keeps the best weights so far as an adapter, then Interrupted is raised;
+    the next run resumes from that step. Raises NoWork, also if the dataset was not compared with the held-out files of
+    the spec.
     """
     progress, say, stop = audience
     with recording(project, store, "train", TrainOutcome()) as record:
@@ -53,7 +53,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         if exported is None:
             raise NoWork("there is no dataset to train on.", fix="Run `pairsmith curate` first.")
         plan.refuse_unchecked(project, store)
-        plan.say_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
+        plan.warn_outdated(project, store, dict.fromkeys(("generate", "curate"), "the dataset"), say)
         from train.dataset import dataset_of
 
         dataset = dataset_of(project.folder / exported.path)
@@ -66,11 +66,11 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.base_model import find_base
 
         base = find_base(settings, project.folder, progress)
-        with (stop or Stopping()).looked_at() as asked:
+        with (stop or Stopping()).polled() as asked:
             result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, asked=asked)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
-        record.outcome = _filled(record.outcome, result, path)
+        record.outcome = _with_result(record.outcome, result, path)
         if result.planned_steps is not None:
             raise _ended(result)
         if curve:
@@ -80,21 +80,22 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
 
 
 def _ended(result: TrainResult) -> Interrupted:
-    """The end of a training that somebody stopped: what is kept of it, and how it goes on."""
+    """The error for a training that the user stopped: what is kept of it, and how to resume it."""
     from train.results import no_gain
 
-    kept, after = result.kept_step or result.steps, result.kept_loss
-    loss = "" if after is None else f", validation loss {after:.2f}"
-    gain = no_gain(result.validation[0].loss if result.validation else None, after)
+    kept, kept_loss = result.kept_step or result.steps, result.kept_loss
+    loss = "" if kept_loss is None else f", validation loss {kept_loss:.2f}"
+    gain = no_gain(result.validation[0].loss if result.validation else None, kept_loss)
     return Interrupted(
-        f"the training ended after {result.steps} of {result.planned_steps} steps; its best state (step {kept}{loss}) "
+        f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step "
+        f"{kept}{loss}) "
         f"is kept as the adapter {result.adapter_id[:8]}.",
         why=f"{capital(gain)}." if gain else None,
-        fix="`pairsmith evaluate` and `pairsmith export` take it; `pairsmith train` goes on with the training.",
+        fix="`pairsmith evaluate` and `pairsmith export` use it; `pairsmith train` resumes the training.",
     )
 
 
-def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
+def _with_result(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutcome:
     rows, left_out = result.train_rows + result.validation_rows, len(result.left_out)
     losses = [validation.loss for validation in result.validation]
     return replace(
@@ -121,9 +122,9 @@ def _filled(outcome: TrainOutcome, result: TrainResult, path: str) -> TrainOutco
 def learning_curve_of(
     project: Project, store: Store, audience: Audience, base: Base, dataset: Dataset, settings: TrainSettings
 ) -> list[str]:
-    """Draw the learning curve, keep it as `curve.json`, and tell it. `settings` are those that the adapter was trained
-    with. Slices are the origins of rows and the sources of their seeds. Its adapters lie in `curve/`, so that a second
-    drawing trains nothing."""
+    """Draw the learning curve, store it as `curve.json`, and return it as text lines. `settings` are those of the
+    trained adapter. Slices are the origins of rows and the sources of their seeds. The adapters are kept in `curve/`,
+    so drawing it again trains nothing."""
     from train.evaluation import plan_evaluation, validated, watched_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
@@ -152,25 +153,25 @@ def learning_curve_of(
 
 
 def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Rows by their origin, and by the file of their seed."""
+    """The rows by origin and by the file of their seed; slices with the same rows are listed once."""
     sources = {seed.id: seed.file for seed in store.seeds(active=False)}
     slices: dict[str, list[str]] = {}
     for pair in store.pairs(pair_ids):
         origin = pair.origin.generator if pair.origin.by == "generated" else pair.origin.by
         for name in (f"{origin} rows", f"rows from {sources.get(pair.seed_id, 'elsewhere')}"):
             slices.setdefault(name, []).append(pair.id)
-    different: dict[frozenset[str], str] = {}
+    by_rows: dict[frozenset[str], str] = {}
     for name, ids in slices.items():
-        different.setdefault(frozenset(ids), name)
-    return {name: slices[name] for name in different.values()}
+        by_rows.setdefault(frozenset(ids), name)
+    return {name: slices[name] for name in by_rows.values()}
 
 
 def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
-    """Steps and losses, and where the adapter is."""
+    """Steps, losses and the path of the adapter."""
     from train.results import no_gain
 
     rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
-    lines = [("trained", f"{outcome.base} on {rows}{' (found from an earlier run)' if outcome.reused else ''}")]
+    lines = [("trained", f"{outcome.base} on {rows}{' (reused from an earlier run)' if outcome.reused else ''}")]
     if outcome.first_loss is not None and outcome.last_loss is not None:
         loss = f"{outcome.first_loss:.2f} to {outcome.last_loss:.2f}"
         if outcome.validation_before is not None and outcome.validation_after is not None:
@@ -185,12 +186,10 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
 STAGE = Stage[TrainOutcome](
     "train",
     train,
-    """Tune the small model on the accepted pairs; the adapter goes into `adapters/`.
+    """Fine-tune the small model on the accepted pairs; the adapter is written to `adapters/`.
 
-    The same dataset and settings again find the adapter that is there.
+    If the dataset and the settings are unchanged, the existing adapter is reused.
     """,
     summary=summary,
-    options=(
-        Option("--curve", bool, "Draw the learning curve too: six more trainings, and one for each slice of rows."),
-    ),
+    options=(Option("--curve", bool, "Also draw the learning curve: six more trainings, and one per slice of rows."),),
 )

@@ -1,4 +1,4 @@
-"""What people and gates prefer, to a reward model of the project's own."""
+"""Trains a reward model on the preferences of the project's reviewers and gates."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ REWARD_MODELS = "reward-models"
 
 
 def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> RewardOutcome:
-    """Fit a reward model on the preferences of the present pool; the same preferences and settings find it again.
+    """Train a reward model on the preferences of the present pool. With the same preferences and settings, the existing
+    one is reused.
 
-    It is not drained: `stop` ends it at once. Raises NoWork for too few preferences.
+    It does not drain: `stop` ends it at once. Raises NoWork for too few preferences.
     """
     progress, say, _ = audience
     with recording(project, store, "train-reward", RewardOutcome()) as record:
@@ -28,7 +29,7 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
         from train.reward_training import own_preferences, refuse_few, train_reward
 
         preferred = run(own_preferences(project, store, teachers.fingerprints_of(project, say), progress))
-        refuse_few(preferred)  # before a base of gigabytes is fetched
+        refuse_few(preferred)  # before a base model of several gigabytes is downloaded
         settings = project.spec.train
         base = find_base(settings, project.folder, progress)
         result = train_reward(preferred, base, project, project.folder / REWARD_MODELS, progress)
@@ -46,15 +47,15 @@ def train_reward(project: Project, store: Store, audience: Audience = NO_AUDIENC
 
 
 def summary(outcome: RewardOutcome) -> list[tuple[str, str]]:
-    """What it learned from, what it is worth beside length, and how it is used."""
+    """What it learned from, its accuracy compared with a length rule, and how to use it."""
     facts, path = outcome.result, outcome.files[0]
     by = ", ".join(f"{count:,} by {name}" for name, count in facts["by"].items())
-    use = f"to score with it: curate.score.model = '{path}'"
-    without = f"it is not shown to be better than length, so do not score with it ({path})"
+    use = f"to score with it, set curate.score.model = '{path}'"
+    without = f"not shown to be better than a length rule, so do not score with it ({path})"
     return [
         ("learned from", f"{by}, on {facts['base']}"),
         ("held out", f"{facts['held_out']:,} preferences of {facts['held_out_inputs']:,} inputs"),
-        ("orders right", f"{_share(facts['accuracy'])}; the {facts['length_rule']} one {_share(facts['length_only'])}"),
+        ("accuracy", f"{_share(facts['accuracy'])}; the {facts['length_rule']} one {_share(facts['length_only'])}"),
         ("", f"gain over length {_share(facts['gain'], '+')}"),
         ("", use if facts["beats_length"] else without),
     ]
@@ -68,9 +69,9 @@ def _share(interval: Json, sign: str = "") -> str:
 STAGE = Stage[RewardOutcome](
     "train-reward",
     train_reward,
-    """Fit a reward model on what people and gates prefer here, and test it beside length.
+    """Train a reward model on the preferences of reviewers and gates, and compare it with a length rule.
 
-    It is no stage of `run`: where it is better than length, name it in curate.score.model.
+    It is not a stage of `run`. If it is better than the length rule, use it by setting curate.score.model.
     """,
     summary=summary,
 )

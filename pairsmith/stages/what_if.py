@@ -1,4 +1,4 @@
-"""What another setting of curation would change, without changing anything."""
+"""What another curation setting would change, without changing anything."""
 
 from __future__ import annotations
 
@@ -16,64 +16,72 @@ from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
 
-_MAY = ("curate.", "split.", "personal.", "task.labels", "task.schema")
+_ALLOWED_KEYS = ("curate.", "split.", "personal.", "task.labels", "task.schema")
 
 
 def what_if(
     project: Project, store: Store, overrides: Sequence[str], *, progress: Progress = unseen, say: Say = unheard
 ) -> WhatIf:
-    """Judge the rows by the spec as it is and as it would be with `overrides` (`KEY=VALUE`), and compare.
+    """Judge the rows by the present spec and by the spec with `overrides` (`KEY=VALUE`), and compare the results.
 
-    Raises UsageError for a key that has no part in curation, NoWork before generation, SpecError for a bad value.
+    Raises UsageError for a key that does not affect curation, NoWork before generation, and SpecError for an invalid
+    value.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if not key.startswith(_MAY):
+        if not key.startswith(_ALLOWED_KEYS):
             raise UsageError(
-                f"--what-if {override}: '{key}' has no part in curation.",
-                why="Only what is judged anew without a teacher can be told beforehand.",
-                fix="Name a key of [curate], [personal] or [split]. `pairsmith preview` tries a prompt.",
+                f"--what-if {override}: '{key}' does not affect curation.",
+                why="Only changes that need no teacher can be predicted.",
+                fix="Use a key of [curate], [personal] or [split]. `pairsmith preview` tries a changed prompt.",
             )
-    other = _loaded(project, overrides)
+    other = _load_with(project, overrides)
     if project.spec.personal.kinds("redact") != other.spec.personal.kinds("redact"):
         raise UsageError(
-            "--what-if: another kind of personal data is redacted.",
-            why="That makes other rows, and only what is judged anew can be told beforehand.",
-            fix="Ask what would be rejected, as in personal.email=reject, or `generate` with it: it asks no teacher.",
+            "--what-if: it would redact other kinds of personal data.",
+            why="That changes the rows themselves, and only new verdicts on the same rows can be predicted.",
+            fix="Try what would be rejected, for example personal.email=reject, or run `generate` with it: it asks no "
+            "teacher.",
         )
     fingerprints = teachers.fingerprints_of(project, say)
 
     async def both() -> WhatIf:
         pools = []
-        for of in (project, other):
+        for candidate in (project, other):
             async with AsyncExitStack() as opened:
-                asked = await open_asked(of, store, opened, say)
-                pools.append(await judge_without_asking(of, store, fingerprints, asked, progress))
+                asked = await open_asked(candidate, store, opened, say)
+                pools.append(await judge_without_asking(candidate, store, fingerprints, asked, progress))
         return compare(*pools)
 
     comparison = run(both())
     if not comparison.before.rows_in:
-        raise NoWork("there is no row to judge.", fix="Run `pairsmith generate` first.")
+        raise NoWork("there are no rows to judge.", fix="Run `pairsmith generate` first.")
     shares = [override for override in overrides if override.startswith("split.")]
     if shares and comparison.splits_before == comparison.splits_after:
-        say(f"{', '.join(shares)}: a seed that was read keeps its split; shares count for seeds that you add.")
+        say(
+            f"{', '.join(shares)}: seeds that were already read keep their split; the shares apply to seeds that you "
+            "add."
+        )
     return comparison
 
 
-def _loaded(project: Project, overrides: Sequence[str]) -> Project:
+def _load_with(project: Project, overrides: Sequence[str]) -> Project:
     try:
         return spec_file.load(project.folder, [*project.overrides, *overrides])
-    except SpecError as error:  # the project alone has been loaded: the mistake is in what it is asked about
+    except SpecError as error:  # the present spec was loaded without errors, so the mistake is in the --what-if setting
         what, where = (part and part.replace("--set", "--what-if", 1) for part in (error.what, error.where))
         raise SpecError(what or "", where=where, why=error.why, fix=error.fix) from None
 
 
 def as_json(comparison: WhatIf, overrides: Sequence[str]) -> Json:
-    """The comparison for a program."""
+    """The comparison as JSON for `--json`."""
     before, after = comparison.before, comparison.after
     return {
         "what_if": list(overrides),
         "before": {**before.model_dump(), "reasons": comparison.reasons_before, "splits": comparison.splits_before},
         "after": {**after.model_dump(), "reasons": comparison.reasons_after, "splits": comparison.splits_after},
-        "moves": [{**move._asdict(), "examples": [of._asdict() for of in move.examples]} for move in comparison.moves],
+        "moves": [
+            {**move._asdict(), "examples": [example._asdict() for example in move.examples]}
+            for move in comparison.moves
+        ],
     }

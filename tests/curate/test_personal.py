@@ -10,7 +10,7 @@ import pytest
 from curate.gates.facts import CONTACT
 from curate.gates.personal import counted, personal, pii
 from curate.redaction import held_in
-from pairsmith.leaving import say_personal
+from pairsmith.personal_data_warning import warn_about_personal_data
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import Exemplar, TeacherSettings
 from tests.curate.tiny import spec
@@ -93,7 +93,7 @@ def test_what_leaves_the_machine_is_said_before_it_does() -> None:
     seeds = [Seed(kind="input", text=text, source="t", columns={"phone": "+49 30 901820"})]
     heard: list[str] = []
     for url in ("https://api.example.com/v1", "http://127.0.0.1:8000/v1", "embedded"):
-        say_personal(heard.append, seeds, [TeacherSettings(url=url)], spec())
+        warn_about_personal_data(heard.append, seeds, [TeacherSettings(url=url)], spec())
     assert len(heard) == 1
     for part in ("1 e-mail address", "1 telephone number", "1 insult", "https://api.example.com/v1"):
         assert part in heard[0]
@@ -104,7 +104,7 @@ def test_what_worked_examples_hold_is_said_too() -> None:
     shown = Exemplar(input="Where is my order?", output="Ann, write to ann@example.org or call +49 30 901820.")
     heard: list[str] = []
     away = TeacherSettings(url="https://api.example.com/v1", model="m")
-    say_personal(heard.append, [], [away], spec().model_copy(update={"exemplars": (shown,)}))
+    warn_about_personal_data(heard.append, [], [away], spec().model_copy(update={"exemplars": (shown,)}))
     (sentence,) = heard
     for part in (
         "[[exemplars]]",

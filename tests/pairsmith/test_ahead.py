@@ -28,17 +28,17 @@ WRONG = {
     'curate.select.spread="lenght"': (3, "no seed has a column 'lenght'"),
     'curate.score.model="juge"': (3, "Did you mean 'judge'?"),
     'curate.score.model="./rewards"': (3, "there is no folder './rewards'"),
-    'curate.score.model="similarity"': (3, "no seed brings one"),
+    'curate.score.model="similarity"': (3, "no seed has one"),
     'curate.nli="./nli"': (3, "there is no folder './nli'"),
     'curate.contamination.files=["bench.jsonl"]': (4, "there is no file 'bench.jsonl'"),
     'review.gold="gold.jsonl"': (4, "gold.jsonl: cannot be read"),
     'evaluate.user=["nofile:right"]': (3, "no module 'nofile'"),
     "train.objective=dpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
     "train.objective=orpo review.enabled=false generate.forward.n=1": (3, "no input has two answers"),
-    "train.patience=2 split.validation=0": (3, "no seed falls into the validation split"),
+    "train.patience=2 split.validation=0": (3, "no seed is in the validation split"),
     "train.packing=true": (3, "needs a CUDA GPU and the package flash-attn"),
     "train.precision=float16": (3, "needs a GPU"),
-    "train.dora=true evaluate.vllm=true": (3, "vLLM loads no DoRA adapter"),
+    "train.dora=true evaluate.vllm=true": (3, "vLLM cannot load DoRA adapters"),
 }
 
 
@@ -81,7 +81,7 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
         project = Project(folder, [f"teacher.url={teacher.url}", "teacher.model=loopback"])
         for shown in ("{{ input[:8] }}", "{{ input | length }}"):
             prompt.write_text(f"{head}{shown}\n")
-            with pytest.raises(PromptError, match=r"different questions about 30 seeds: seeds.txt:\d+ and seeds.txt"):
+            with pytest.raises(PromptError, match=r"different requests for 30 seeds: seeds.txt:\d+ and seeds.txt"):
                 project.generate()
         assert teacher.asked == []
         prompt.write_text(f"{head}{{{{ input | upper }}}}\n")
@@ -91,10 +91,10 @@ def test_a_prompt_that_asks_the_same_about_many_seeds_is_refused_at_once(folder:
 @pytest.mark.parametrize(
     ("settings", "word"),
     [
-        (("train.learning_rate=2",), "train.learning_rate = 2 is far from"),
-        (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far from"),
-        (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 makes one"),
-        (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far from"),
+        (("train.learning_rate=2",), "train.learning_rate = 2 is far outside"),
+        (("train.learning_rate=1e-9",), "train.learning_rate = 1e-09 is far outside"),
+        (("train.objective=orpo", "generate.forward.n=1"), "generate.forward.n = 1 generates only one"),
+        (("train.objective=dpo", "train.dpo_learning_rate=1"), "train.dpo_learning_rate = 1 is far outside"),
         (('train.trust_remote_code=["me/model"]',), "'me/model', a name without the hash"),
         ((f'train.trust_remote_code=["me/model@{32 * "0"}"]',), ""),
         (("train.dpo_learning_rate=1",), ""),
@@ -129,7 +129,7 @@ def test_an_exemplar_that_breaks_the_schema_is_told(folder: Path) -> None:
     """It was shown to the teacher with every request and to few-shot in the proof, without a word."""
     (folder / "bug.json").write_text('{"type": "object", "properties": {"level": {"enum": ["low", "high"]}}}')
     task = ("task.kind=extract", "task.schema=bug.json", "task.labels={}", "curate.gates.must=[]")
-    for level, fixes in (("Low", ["Change task.schema or the texts: rows like them are rejected."]), ("low", [])):
+    for level, fixes in (("Low", ["Change task.schema or these texts: rows like them are rejected."]), ("low", [])):
         shown = f'exemplars=[{{input = "it crashes", output = \'{{"level": "{level}"}}\'}}]'
         warned = [check for check in findings(folder, (*task, shown)) if "exemplars that" in check.what]
         assert [check.fix for check in warned] == fixes  # told once, with the key that there is

@@ -86,7 +86,7 @@ def test_a_file_where_a_folder_belongs_is_a_sentence(name: str, command: list[st
     done = project.run(*command)
     assert (done.returncode, "Traceback" in done.stderr) == (6, False), done.stderr
     assert name in done.stderr.partition("error: ")[2]
-    assert "A folder is needed where a file is" in done.stderr
+    assert "There is a file where a folder is needed" in done.stderr
 
 
 def test_a_cache_that_is_no_folder_is_named_by_its_variable(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
 def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
     """From no certificate, with what would change it, to one whose rows are named and good; its numbers add up; status
     and export tell it."""
-    with pytest.raises(NoWork, match="nobody has answered") as before:
+    with pytest.raises(NoWork, match="no row has been reviewed") as before:
         _certify(folder)
-    assert before.value.fix == "`pairsmith review push` sends rows to people."
+    assert before.value.fix == "`pairsmith review push` sends rows to reviewers."
     answer(folder)
     early, state = _certify(folder)
     assert early.words.startswith("no certificate: ")
@@ -123,7 +123,7 @@ def test_rows_that_wait_for_people_are_not_sent_again_but_pulled(folder: Path) -
     with Store.open(Store.url_for(project)) as store:
         (first, *_) = store.pairs()
         store.write(Sampled(pair_id=first.id, reason="fit", sampling_probability=1, dataset="queue"))
-    with pytest.raises(NoWork, match="nobody has answered") as waiting:
+    with pytest.raises(NoWork, match="no row has been reviewed") as waiting:
         _certify(folder)
     assert "`pairsmith review pull`" in (waiting.value.fix or "")
 
@@ -238,7 +238,7 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
     stopped = pairsmith.Project(folder, asked).run()
     assert (stopped.gate, stopped.stages) == ("uncertified", ("curate", "review"))
     waiting = f"{stopped.reasons['uncertified']:,} rows wait for a certificate"
-    assert stopped.waits == f"{waiting}, and nobody has looked yet: `pairsmith certify` does"
+    assert stopped.waits == f"{waiting}; run `pairsmith certify`"
     assert (folder / "report.html").is_file()
     shown = conftest.Project(folder).run("run", *(word for text in asked for word in ("--set", text)))
     assert shown.returncode == 11, shown.stderr
@@ -252,7 +252,7 @@ def test_a_run_stops_before_training_until_a_certificate_holds(folder: Path) -> 
     (folder / "certificate.json").unlink()
     again = pairsmith.Project(folder, asked).run()
     assert (again.gate, again.stages) == ("uncertified", ())
-    assert str(again.waits).endswith("the last one no longer holds (certificate.json is gone)")
+    assert str(again.waits).endswith("the last one no longer holds (certificate.json is missing)")
 
 
 def test_a_look_that_certifies_nothing_is_what_a_run_waits_for(folder: Path) -> None:
@@ -289,7 +289,7 @@ def test_what_was_erased_certifies_nothing(folder: Path) -> None:
         erased(nowhere, store, person="ann")
         state = certified.last_look(nowhere, store)
         why = plan(_project(folder), store)[1].why
-    assert (state and state["holds"], state and state["why"]) == (False, "certificate.json is gone")
+    assert (state and state["holds"], state and state["why"]) == (False, "certificate.json is missing")
     assert why == "answers of people were erased since"
     with pytest.raises(NoWork, match=f"uncertified {outcome.counts.rows_in - outcome.counts.rejected}"):
         pairsmith.Project(folder, [asked]).curate()

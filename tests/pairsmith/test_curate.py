@@ -122,10 +122,10 @@ def test_rows_lists_every_slot_with_what_became_of_it(generated: Project) -> Non
         "ids are as short as in column 1"
     )
     assert generated.run("rows", "--state", "lost").returncode == 2
-    assert generated.run("rows", "--state", "failed").stdout.endswith("\nNo row is as was asked for.\n")
+    assert generated.run("rows", "--state", "failed").stdout.endswith("\nNo row matches.\n")
     unknown = generated.run("rows", "--reason", "lost")
     assert unknown.returncode == 2
-    assert "The reasons there are: " in unknown.stderr
+    assert "Existing reasons: " in unknown.stderr
 
 
 def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     off = ("--set", "curate.duplicates.enabled=false", "--set", "split.test=0", "--set", "split.validation=0")
     shown = here.run("curate", *off).stdout
     listing = " ".join(("pairsmith rows --state accepted --flagged", *off))
-    sentence = f"accepted, and worth a look: value 1 row; `{listing}` lists them"
+    sentence = f"accepted, but worth a look: value 1 row; `{listing}` lists them"
     assert sentence in " ".join(shown.split())
     assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
     (row,) = here.json("rows", "--flagged")["rows"]
@@ -147,7 +147,7 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     assert not here.json("rows", "--reason", "value", "--state", "rejected")["rows"]
     assert "flag value: “cash”" in " ".join(here.run("rows", "--flagged").stdout.split())
     refused = here.run("rows", "--reason", "nothing")
-    assert "no row has the reason 'nothing', nor such a flag" in refused.stderr
+    assert "no row has the reason or flag 'nothing'" in refused.stderr
 
 
 def test_a_flag_is_told_by_its_name_everywhere(tmp_path: Path) -> None:

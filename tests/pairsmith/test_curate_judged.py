@@ -42,7 +42,7 @@ def test_the_receipt_tells_what_judging_cost_and_the_command_warns(tmp_path: Pat
     assert outcome.scorer["by"] == "judge/checklist@2"
     assert again.calls_sent == 0
     assert any("Hugging Face" in sentence for sentence in sentences)
-    assert not any("leave this machine" in sentence for sentence in sentences), "the judge is on it"
+    assert not any("are sent to" in sentence for sentence in sentences), "the judge is on it"
     assert list((tmp_path / "receipts").glob("*-curate.json"))
 
 
@@ -61,8 +61,8 @@ def test_a_judge_whose_answer_is_prose_makes_its_row_wait_and_what_helps_is_told
             outcome = curate(opened, store)
     assert (outcome.counts.accepted, outcome.counts.waiting) == (1, 1)
     assert dict(summary(outcome))["judged by"] == (
-        "a, by 2 questions; 1 row whose answer could not be read: they wait, `pairsmith rows --state waiting` shows"
-        " what was said; another judge, or a prompts/judge of your own, is asked anew"
+        "a, by 2 questions; 1 row whose answer could not be read: their rows wait; `pairsmith rows --state waiting`"
+        " shows the answers; another judge, or your own prompts/judge, is asked again"
     )
 
 

@@ -104,7 +104,7 @@ def test_the_argilla_that_is_to_be_asked_is_looked_at(project: Project) -> None:
         (home / "supervisor.json").write_text(json.dumps(before))
         taken.listen()
         assert (told()["state"], str(port) in told()["what"]) == ("warn", True)
-    assert "is started when people are asked" in told()["what"]
+    assert "is started when it is needed" in told()["what"]
     assert len(list(home.iterdir())) == 2, "nothing is made"
     assert "switched off" in told("review.enabled=false")["what"]
     unset = told(*theirs)
@@ -138,7 +138,11 @@ def test_a_system_that_does_not_tell_its_unused_memory_is_looked_at_too(
 def test_nothing_is_said_to_run_where_no_project_is(tmp_path: Path) -> None:
     """A folder without one, by a typing mistake perhaps, and a file in place of its folder, which is broken."""
     done = Project(tmp_path).run("doctor")
-    assert (done.returncode, "This can run" in done.stdout, "there is none here yet" in done.stdout) == (0, False, True)
+    assert (done.returncode, "This project can run" in done.stdout, "there is none here yet" in done.stdout) == (
+        0,
+        False,
+        True,
+    )
     spec = tmp_path / "pairsmith.toml"
     spec.touch()
     named = Project(tmp_path).run("doctor", "--project", str(spec))
@@ -173,7 +177,7 @@ def test_a_gate_that_rejects_what_the_spec_shows_is_told(project: Project, teach
     spec = project.folder / "pairsmith.toml"
     spec.write_text(spec.read_text().replace("must = [", 'must = [{ name = "greeting", pattern = "^Hello all," }, '))
     (warning,) = warned()
-    assert warning["what"].startswith("must:greeting rejects 1 of 1 exemplars that were looked at: ")
+    assert warning["what"].startswith("must:greeting rejects 1 of 1 exemplars that were checked: ")
     assert "curate.gates.must" in warning["fix"]
     assert "warning: must:greeting rejects 1 of 1 exemplars" in project.run("generate").stderr
 

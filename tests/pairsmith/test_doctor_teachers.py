@@ -170,7 +170,7 @@ def test_a_model_that_is_shut_down_soon_is_named(field: str, tmp_path: Path) -> 
         with played(lists=lambda self, day=day: {"data": [{"id": "loopback", field: day}]}) as server:
             checks = list(teachers(project(folder, server.url), ask=False))
         warned = [check.what for check in checks if check.about == "model" and check.state == "warn"]
-        assert warned == (["loopback is shut down on 2027-01-14, says the list"] if day else [])
+        assert warned == (["loopback will be shut down on 2027-01-14, according to its model list"] if day else [])
 
 
 def test_a_model_that_thinks_or_does_not_chat_is_named(tmp_path: Path) -> None:

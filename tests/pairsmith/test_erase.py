@@ -253,7 +253,7 @@ def test_what_was_erased_is_told_of_the_stage_that_read_it(folder: Path) -> None
     assert generated() == ("generate", True, "")
     _erase(folder, source="theirs.jsonl:2")
     assert generated().done
-    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads anew")
+    assert generated().why.startswith("rows were erased since; `pairsmith generate` reads again")
     pairsmith.Project(folder).generate()
     assert generated() == ("generate", True, "")
 
@@ -348,7 +348,7 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(folder: Path) -
     """Nothing is deleted on a typo."""
     with pytest.raises(UsageError, match=r"ours\.jsonl"):
         _erase(folder, source="their.jsonl")
-    with pytest.raises(UsageError, match="nobody called"):
+    with pytest.raises(UsageError, match="there are no reviews by"):
         _erase(folder, person="nobody")
     with pytest.raises(UsageError, match="either"):
         _erase(folder)
@@ -384,4 +384,4 @@ def test_what_was_erased_is_told_once_and_in_words() -> None:
     assert shown["erased"] == "1 seed, 4 pairs, 1 person's answer"
     assert shown["records"] == "seeds 1, row states 8, reviews 1"
     assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
-    assert shown["proof"].endswith("1 text stands in rows of others as well, and stays there")
+    assert shown["proof"].endswith("1 text also appears in rows of other sources, and stays there")

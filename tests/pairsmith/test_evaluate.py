@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pairsmith.outcome import EvaluateOutcome
-from pairsmith.stages.evaluate import _ahead, counts_of, outcomes
+from pairsmith.stages.evaluate import _planned_requests, counts_of, outcomes
 from schemas.records import Receipt
 from schemas.spec import Spec
 from tests.pairsmith import report_project
@@ -66,7 +66,7 @@ def test_what_takes_its_time_is_said_before(tmp_path: Path) -> None:
     plan: Any = SimpleNamespace(
         id="e", spec=spec, systems=systems, seeds=range(21), answers_per_system=42, validation=range(1)
     )
-    assert [*_ahead(plan, tmp_path)] == [
+    assert [*_planned_requests(plan, tmp_path)] == [
         "84 answers: 21 test inputs x (1 sampled + 1 greedy) x base = few-shot, tuned, and 1 greedy answer of tuned to "
         "validation inputs, each of at most 64 tokens"
     ]
@@ -78,7 +78,7 @@ def test_an_evaluation_that_lacks_answers_says_how_many_it_asks_for(tmp_path: Pa
     plan: Any = SimpleNamespace(id=whole.id)
     path = tmp_path / f"{whole.id}.json"
     path.write_text(whole.model_dump_json())
-    assert not [*_ahead(plan, tmp_path)]
+    assert not [*_planned_requests(plan, tmp_path)]
     lost = whole.outputs[0].model_copy(update={"answered": False})
     path.write_text(whole.model_copy(update={"outputs": (lost, *whole.outputs[1:])}).model_dump_json())
-    assert [*_ahead(plan, tmp_path)] == ["1 answer of this evaluation never came and will be asked for again"]
+    assert [*_planned_requests(plan, tmp_path)] == ["1 answer missing from this evaluation will be requested again"]

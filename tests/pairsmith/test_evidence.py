@@ -105,7 +105,7 @@ def test_the_command_renders_and_refuses_with_a_code(copy: Path, capsys: pytest.
     assert start(["report", "--from", str(copy / "evidence.json"), "--out", str(page)]) == 0
     screen = capsys.readouterr().out
     assert f"report    {page}\n" in screen
-    assert "1 not at hand, so not compared: evaluations/one.json\n" in screen
+    assert "1 missing here, so not compared: evaluations/one.json\n" in screen
     elsewhere.rename(one)
     assert page.is_file()
     (copy / "evaluations" / "one.json").write_text("{}")
@@ -218,7 +218,7 @@ def test_an_export_takes_no_report_of_something_else(tmp_path: Path) -> None:
     rows.curate()
     assert not {"report.html", "evidence.json"} & {*rows.export().written}
     assert not (out / "report.html").exists()
-    assert any(line.startswith("warning: report.html and evidence.json are left out, for ") for line in lines)
+    assert any(line.startswith("warning: report.html and evidence.json are left out, because ") for line in lines)
     assert start(["report", "--project", str(tmp_path)]) == 0
     assert "evidence.json" in rows.export().written
     render_evidence(out / "evidence.json", tmp_path / "again.html")

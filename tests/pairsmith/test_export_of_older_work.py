@@ -58,12 +58,12 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         project.generate()
         (line,) = warnings()
         assert line.startswith("warning: `pairsmith curate` is due (")
-        assert line.endswith("; the dataset that is exported was made before.")
+        assert line.endswith("; the exported dataset is older than that.")
         project.curate()
         assert warnings() == []
         # A file's address has no use for it, but one of PostgreSQL has.
         (tmp_path / "pairsmith.toml").write_text(SPEC + '[store]\nurl = "sqlite:///pairsmith.db?password=s3cr3t"\n')
-        with pytest.raises(PairsmithError, match=r"store\.url: the store's address holds a password") as caught:
+        with pytest.raises(PairsmithError, match=r"store\.url: the store's URL contains a password") as caught:
             project.export()
         assert "s3cr3t" not in str(caught.value), "nor does the spec go with what is exported"
 
@@ -84,7 +84,7 @@ def test_what_a_command_does_without_may_be_gone(tmp_path: Path) -> None:
         gone.train()
     warnings = [line for line in lines if line.startswith("warning: ")]
     assert len(warnings) == 2
-    assert all("cannot be told: " in line and "gone" in line for line in warnings)
+    assert all("cannot determine whether" in line and "gone" in line for line in warnings)
 
 
 def _curated(folder: Path) -> None:
@@ -136,5 +136,5 @@ def test_a_file_with_fewer_rows_than_its_reader_takes_is_told(
     assert start(["export", "--project", str(tmp_path), "--format", "openai", "--format", "axolotl"]) == 0
     captured = capsys.readouterr()
     warning = " ".join((captured.err + captured.out).split())
-    assert "warning: openai takes no file of fewer than 10 rows, and train.jsonl has" in warning
-    assert "axolotl takes no file" not in warning
+    assert "warning: openai accepts no file with fewer than 10 rows, and train.jsonl has" in warning
+    assert "axolotl accepts no file" not in warning

@@ -196,7 +196,7 @@ def test_of_a_few_seeds_no_share_of_accepted_rows_is_told(
     assert answer["whole"]["usd"] is None
     assert answer["whole"]["tokens"]["low"] < answer["whole"]["tokens"]["high"]
     shown = project.run("forecast", "--seeds", "5").stdout
-    assert "too few seeds to say" in " ".join(shown.split())
+    assert "too few seeds to tell" in " ".join(shown.split())
     assert "$0" not in shown
     assert "may end" not in shown
 
@@ -208,7 +208,7 @@ def test_a_forecast_of_no_rows_names_what_keeps_them_out(
     nothing is said."""
     project = make_project(teacher.url, MANY)
     warned = project.run("forecast", "--seeds", "5", "--set", "curate.gates.length.min_words=59").stderr
-    assert re.search(r"of the pilot's forward rows curation accepts none \(short \d+[,)]", " ".join(warned.split()))
+    assert re.search(r"accepts none of the pilot's forward rows \(short \d+[,)]", " ".join(warned.split()))
     assert "accepts none" not in project.run("forecast", "--seeds", "5").stderr
 
 
@@ -218,9 +218,7 @@ def test_a_number_of_accepted_rows_that_ends_the_run_is_told_with_its_forecast(
     """Sixty rows were asked for, and the forecast told of a hundred and their price without a word of the sixty."""
     project = make_project(teacher.url, MANY)
     shown = project.run("forecast", "--seeds", "5", "--set", "generate.accepted=6").stdout
-    sentence = (
-        "generate.accepted = 6 may end forward generation before all seeds are asked, which the intervals are for."
-    )
+    sentence = "generate.accepted = 6 may end forward generation early; the intervals assume that all seeds are asked."
     assert sentence in " ".join(shown.split())
 
 
@@ -233,7 +231,7 @@ def test_what_judges_will_cost_is_said_to_be_in_no_figure(
     judge = ["--set", f"teachers.careful={{url='{teacher.url}', model='careful'}}"]
     named = ["--set", "curate.judge.teachers=['careful']", "--set", "evaluate.judges=['careful']"]
     shown = " ".join(project.run("forecast", "--seeds", "5", *judge, *named).stdout.split())
-    assert "What curate.judge.teachers and evaluate.judges will ask is in none of these figures" in shown
+    assert "These figures do not include the judges in curate.judge.teachers and evaluate.judges" in shown
 
 
 def test_a_cap_that_the_run_may_reach_is_told_with_its_forecast(
@@ -279,8 +277,8 @@ def test_what_brings_its_outputs_has_no_forecast_and_goes_on(tmp_path: Path) -> 
     for command in ("forecast", "preview"):
         done = project.run(command)
         assert done.returncode == 8
-        assert "They bring their outputs" in done.stderr
-        assert f"`pairsmith run` goes on without a {command}" in done.stderr
+        assert "They already have outputs" in done.stderr
+        assert f"`pairsmith run` works without a {command}" in done.stderr
 
 
 def test_intervals_hold_in_simulated_projects() -> None:

@@ -56,7 +56,7 @@ def test_a_prompt_that_the_spec_does_not_name_is_told_before_anything_is_paid(pr
     own = project.folder / "prompts/enhanse"
     own.mkdir(parents=True)
     (own / "v1.jinja").write_text("x")
-    assert "prompts/enhanse is not used, enhance" in project.run("generate").stderr
+    assert "prompts/enhanse is not used; enhance" in project.run("generate").stderr
     assert "prompts/enhanse is not used" in project.run("doctor").stdout
 
 
@@ -133,7 +133,7 @@ def test_what_an_own_prompt_leaves_out_is_told_before_anything_is_paid(project: 
     own.mkdir(parents=True)
     text = '+++\nabout = "Mine."\n[variables]\ninput = "i"\nstyle = "s"\n+++\n=== user ===\n{}{{{{ input }}}}\n'
     (own / "v1.jinja").write_text(text.format(""))
-    warning = "prompts/enhance/v1.jinja leaves out what task.style says, so no teacher reads it"
+    warning = "prompts/enhance/v1.jinja does not use task.style, so no teacher sees it"
     assert f"warning: {warning}" in project.run("generate").stderr
     assert warning in " ".join(project.run("doctor").stdout.split())
     (own / "v1.jinja").write_text(text.format("{{ style }} "))
@@ -243,7 +243,7 @@ def test_an_id_that_is_not_there_or_not_enough(project: Project) -> None:
     assert "no pair has an id" in project.run("explain", "zzz").stderr
     done = project.run("explain", "")
     assert done.returncode == 2
-    assert f"{ROWS} pairs begin with" in done.stderr
+    assert f"{ROWS} ids start with" in done.stderr
     assert "and 14 more" in done.stderr
 
 

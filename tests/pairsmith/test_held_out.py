@@ -62,10 +62,10 @@ def test_nothing_is_asked_about_a_seed_that_repeats_the_test(tmp_path: Path) -> 
         at = project(tmp_path, train="a street in the rain\nAn old fisherman, mending a torn net on the quay!\n")
         outcome = opened(at, teacher, lines.append).generate()
         assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
-    assert any(line.startswith("1 seed repeats a held-out text and is not asked about. train.txt:2") for line in lines)
+    assert any(line.startswith("1 seed repeats a held-out text and is skipped. train.txt:2") for line in lines)
     assert outcome.counts.rows_in == 2, "the street, and the pair of the test, which costs nothing"
     (sentence,) = outcome.seed_problems
-    assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")
+    assert sentence.startswith("train.txt:2: skipped, because it is 100% like test seed")
 
 
 def test_a_test_set_without_outputs_is_held_out_before_anything_is_paid_too(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_test_set_without_outputs_is_held_out_before_anything_is_paid_too(tmp_
         outcome = opened(at, teacher).generate()
         assert [ask.prompt.rpartition(": ")[2] for ask in teacher.asked] == ["a street in the rain"]
     (sentence,) = outcome.seed_problems
-    assert sentence.startswith("train.txt:2: not asked about, for it is 100% like test seed")
+    assert sentence.startswith("train.txt:2: skipped, because it is 100% like test seed")
 
 
 def test_an_exemplar_out_of_the_test_is_refused_before_a_request(tmp_path: Path) -> None:

@@ -176,4 +176,4 @@ def test_the_help_of_init_lists_no_option_that_it_refuses(tmp_path: Path) -> Non
     """Every command on a project has `--set`; there is no spec to override yet, and who tries is told what to do."""
     project = Project(tmp_path)
     assert "--set" not in project.run("init", "--help").stdout
-    assert "takes no --set" in project.run("init", "x", "--set", "a=b").stderr
+    assert "does not accept --set" in project.run("init", "x", "--set", "a=b").stderr

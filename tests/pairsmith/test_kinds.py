@@ -212,7 +212,7 @@ def test_init_writes_a_project_of_a_kind(tmp_path: Path) -> None:
         assert AnswerForm.of(task, tmp_path / kind) is not None
         assert {"pairsmith.toml", "seeds.jsonl"} <= set(written["files"])
     assert (
-        "--example and --kind both say what to begin with"
+        "--example and --kind both say what to start from"
         in here.run("init", "x", "--kind", "free", "--example", "tickets").stderr
     )
     assert "classify" in here.run("init", "x", "--kind", "clasify").stderr

@@ -9,7 +9,7 @@ import pytest
 
 import pairsmith
 from curate.licences import Declared, ledger, refuse_unlicensed, terms_of
-from pairsmith.registry import may_leave
+from pairsmith.registry import refuse_unlicensed_model
 from schemas import spec_file
 from schemas.errors import NotLicensed
 from schemas.records import Artifact, Candidate, Generated, Pair, Sampling
@@ -164,12 +164,12 @@ def test_what_is_released_is_asked_about_too(folder: Path) -> None:
     (release / "export.json").write_text(json.dumps({"adapter": "c" * 32}))
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project)) as store:
-        may_leave(project, store, release)
+        refuse_unlicensed_model(project, store, release)
         write(folder, export='[export]\nlicenses = ["CC0-1.0"]')
         strict = spec_file.load(folder)
         with pytest.raises(NotLicensed, match="the store does not know this model"):
-            may_leave(strict, store, release)
+            refuse_unlicensed_model(strict, store, release)
         (dataset,) = store.artifacts("dataset")
         store.write(Artifact(id="c" * 32, kind="adapter", path="adapters/c", parents=(dataset.id,)))
         with pytest.raises(NotLicensed, match="1 with license 'not stated'"):
-            may_leave(strict, store, release)
+            refuse_unlicensed_model(strict, store, release)

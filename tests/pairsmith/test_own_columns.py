@@ -99,7 +99,7 @@ def test_texts_that_are_left_out_of_the_input_are_named_with_the_way_in(tmp_path
     """Of two texts with a label, or a question with its passage, one was asked about without the other."""
     rows = [f"a man plays tune {n},somebody makes music {n},{('yes', 'no')[n % 2]}" for n in range(20)]
     guessed = table(tmp_path, "premise,hypothesis,label", rows)
-    assert "if 'hypothesis' belongs to the input, join them there: `pairsmith docs seeds`, Other columns" in guessed.why
+    assert "if 'hypothesis' belongs to the input, join them: see Other columns in `pairsmith docs seeds`" in guessed.why
 
 
 @pytest.mark.parametrize(("copied", "of", "off"), [(6, 12, True), (2, 100, True), (1, 12, False), (2, 200, False)])

@@ -114,7 +114,7 @@ def test_what_is_shown_of_an_encoding_tells_it_from_the_others() -> None:
 def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
     """Bytes that are no text, a choice that does not read them, and one that is no encoding of ours."""
     assert as_utf8(b"PK\x03\x04\xff\x00\x01", "t.csv") == b"PK\x03\x04\xff\x00\x01"
-    for encoding, why in (("cp932", "cannot be read as"), *((other, "There are: cp1252") for other in ("zip", "a\0"))):
+    for encoding, why in (("cp932", "cannot be read as"), *((other, "Use one of cp1252") for other in ("zip", "a\0"))):
         with pytest.raises(InputError, match=why):
             as_utf8(b"gr\xfc\xdfe\n", "t.csv", encoding)
 

@@ -210,7 +210,7 @@ def test_a_column_that_may_hold_labels_is_named_with_the_way_out(tmp_path: Path)
     shown = taken(tmp_path, "a.csv", f"message,product\n{rows}")
     assert (shown["task"], shown["text"], shown["product"]) == ("rewrite", "message", "product")
     assert (
-        "if the model is to tell 'product', the task is to classify: name that kind, as with --kind classify"
+        "if the model should predict 'product', the task is to classify: choose that kind with --kind classify"
         in shown["why"]
     )
     assert guess(tmp_path / "a.csv", "classify").task == {"kind": "classify", "labels": ["clock", "lamp"]}
@@ -223,7 +223,7 @@ def test_of_several_columns_that_may_hold_labels_the_one_named_is_the_one_that_w
     spelt = ["broken", "BROKEN", "Broken", "late", "LATE", "Late"]
     rows = "".join(f"{names[n % 5]},{spelt[n % 6]},parcel {n} did not come as it should\n" for n in range(30))
     shown = taken(tmp_path, "a.csv", f"customer,why,message\n{rows}")
-    assert "if the model is to tell 'why', the task is to classify" in shown["why"]
+    assert "if the model should predict 'why', the task is to classify" in shown["why"]
     labels = guess(tmp_path / "a.csv", "classify").task["labels"]
     assert [label.casefold() for label in labels] == ["broken", "late"]
 
@@ -320,7 +320,7 @@ def test_preferences_are_taken_for_what_they_are(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         guessed = guess(tmp_path / f"{name}.jsonl")
         assert (guessed.kind, guessed.settings) == (name, {})
-        assert "one that it is better than, 'rejected'" in guessed.why[0]
+        assert "a worse one, 'rejected'" in guessed.why[0]
     assert guess(tmp_path / "pair.jsonl").why[1:] == ["not read: id"]
 
 
@@ -375,16 +375,16 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "id,n\n1,2\n3,4\n", "no column holds text; there is: 'id', 'n'"),
+        ("a.csv", "id,n\n1,2\n3,4\n", "no column contains text; its columns: 'id', 'n'"),
         (
             "a.jsonl",
             '{"id": 1, "data": {"q": {"text": "Is it open?"}, "stars": 5, "a": {"text": "Yes."}}}\n',
-            r'columns = \{ text = "data.q.text" \}; there is: data.q.text, data.a.text\.',
+            r'columns = \{ text = "data.q.text" \}\. Paths: data.q.text, data.a.text\.',
         ),
         (
             "a.jsonl",
             '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
-            r"there is: ticket\.body, reply\.text\.",
+            r"Paths: ticket\.body, reply\.text\.",
         ),
         ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"as `jq \.data` does"),
         ("a.txt", "some lines\n", "of format text has no columns"),
@@ -415,7 +415,7 @@ def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
     """The log of a chat was taken for inputs, half of them the answers of who is to be learned from."""
     lines = "".join(f"{n // 2},{'agent' if n % 2 else 'Customer'},how do I reset number {n} of it?\n" for n in range(8))
     (tmp_path / "a.csv").write_text(f"conversation_id,sender,text\n{lines}")
-    with pytest.raises(InputError, match="a line for each message, for 'sender' says who speaks"):
+    with pytest.raises(InputError, match=r"one message per line \('sender' names the speaker\)"):
         guess(tmp_path / "a.csv")
 
 
@@ -491,9 +491,9 @@ def test_the_kind_that_a_person_names_says_how_a_file_is_read(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("classify", "a.csv: shows no column of labels, whose values come back, and a task of kind 'classify' needs"),
-        ("extract", "a.csv: shows no column of outputs that are all JSON objects"),
-        ("translate", "a.csv: shows no two columns in different languages (called by them, such as en and de)"),
+        ("classify", "a.csv: has no column of labels with recurring values, but a task of kind 'classify' needs"),
+        ("extract", "a.csv: has no column of outputs that are all JSON objects"),
+        ("translate", "a.csv: has no pair of columns in different languages (named after them, such as en and de)"),
     ],
 )
 def test_a_file_that_contradicts_its_kind_is_refused_with_a_sentence(tmp_path: Path, kind: str, message: str) -> None:
@@ -593,7 +593,7 @@ def test_init_copies_the_file_says_what_it_took_it_for_and_overwrites_nothing(tm
     assert done.returncode == 0, done.stderr
     assert "'reply' is the output" in done.stdout
     assert "the input is 'subject' and 'body'" in done.stdout
-    assert "none is asked" in done.stdout
+    assert "none needed" in done.stdout
     assert (tmp_path / "mine" / "tickets.csv").read_bytes() == tickets.read_bytes()
     before = (tmp_path / "mine" / SPEC_NAME).read_bytes()
     again = here.run("init", "mine", "--from", str(tickets))
@@ -639,7 +639,7 @@ def test_objects_are_the_outputs_of_who_extracts(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(rows)
     guessed = guess(tmp_path / "a.jsonl", "extract")
     assert (guessed.kind, guessed.settings["columns"]) == ("pair", {"input": "text", "output": "fields"})
-    assert "'fields' is the output: it holds JSON objects" in guessed.why[0]
+    assert "'fields' is the output: it contains JSON objects" in guessed.why[0]
     other = guess(tmp_path / "a.jsonl")
     assert (other.kind, other.settings["columns"]) == ("input", {"text": "text"})
     assert "not read: fields" in other.why
@@ -675,7 +675,7 @@ def test_records_are_extracted(tmp_path: Path, spelt: Callable[[Any], Any]) -> N
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = Project(tmp_path).run("init", "mine", "--from", "a.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "so they are records: schema.json has their keys and types" in done.stdout
+    assert "so outputs are records: check their keys and types in schema.json" in done.stdout
     project = load(tmp_path / "mine")
     assert (project.spec.task.kind, project.spec.task.answer_schema) == ("extract", "schema.json")
     assert json.loads((tmp_path / "mine" / "schema.json").read_text()) == FIELDS_SCHEMA
@@ -711,7 +711,7 @@ def test_fields_of_a_few_values_that_come_back_are_choices(tmp_path: Path) -> No
     assert fields["steps"]["items"]["properties"]["by"]["enum"] == ["mail", "phone"]
     assert fields["tone"]["enum"] == ["angry", "calm", None]
     assert not any("enum" in fields[name] for name in ("product", "day", "seen"))
-    assert "'topic' and 'tone' and 'steps.[].by' take one of the values" in guessed.why[-1]
+    assert "'topic' and 'tone' and 'steps.[].by' must be one of the values" in guessed.why[-1]
     for row in rows:
         jsonschema.validate(row["output"], guessed.schema)
 
@@ -774,7 +774,7 @@ def test_broken_lines_among_pairs_cost_themselves_alone(tmp_path: Path) -> None:
     (tmp_path / "alpaca.jsonl").write_text("\n".join(lines))
     done = Project(tmp_path).run("init", "mine", "--from", "alpaca.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "as Alpaca has" in done.stdout
+    assert "like Alpaca" in done.stdout
     assert "3 of 11 rows are not used: json 2, column 1; the first: alpaca.jsonl:1: json: " in done.stdout
     (tmp_path / "notes.jsonl").write_text('{"text": "My lamp flickers at night"}\n{broken\n')
     refused = Project(tmp_path).run("init", "other", "--from", "notes.jsonl")
@@ -861,10 +861,10 @@ def test_what_else_a_second_column_of_texts_may_be_is_told(tmp_path: Path) -> No
     )
     (tmp_path / "shop.csv").write_text("name,features\n" + rows)
     (shop,) = (sentence for sentence in guess(tmp_path / "shop.csv").why if "belongs to the input" in sentence)
-    assert shop == "if 'name' belongs to the input, join them there: `pairsmith docs seeds`, Other columns"
+    assert shop == "if 'name' belongs to the input, join them: see Other columns in `pairsmith docs seeds`"
     german = "".join(f"The museum opens at {n} in the morning,Das Museum öffnet morgens um {n} Uhr\n" for n in range(9))
     (tmp_path / "signs.csv").write_text("Sign (front),Schild (hinten)\n" + german)
-    translated = "if one is the translation of the other, name that kind, as with --kind translate"
+    translated = "if one is a translation of the other, choose that kind with --kind translate"
     assert translated in guess(tmp_path / "signs.csv").why
     assert translated not in guess(tmp_path / "shop.csv").why
 
@@ -884,7 +884,7 @@ def test_the_context_of_dolly_stays_with_its_question(tmp_path: Path) -> None:
     settings = taken(tmp_path, "dolly.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     (first, *_) = read_seeds(settings["spec"].seeds, tmp_path).seeds
     assert (first.text, first.reference) == ("Who is A?\n\nA is king.", "A king.")
-    assert "as Dolly has" in settings["why"]
+    assert "like Dolly" in settings["why"]
     assert "not read: category" in settings["why"]
 
 
@@ -915,4 +915,4 @@ def test_a_label_beside_a_reply_is_said_to_be_perhaps_the_task(tmp_path: Path) -
     said, as docs/seeds.md promises."""
     rows = [f"{'right' if n % 2 else 'wrong'},What is {n} plus {n}?,I think that it is {2 * n}\n" for n in range(8)]
     settings = taken(tmp_path, "marks.csv", "label,question,student_answer\n" + "".join(rows))
-    assert "if the model is to tell 'label', the task is to classify" in settings["why"]
+    assert "if the model should predict 'label', the task is to classify" in settings["why"]

@@ -63,7 +63,7 @@ def test_pairs_alone_need_no_teacher_and_become_a_dataset_with_their_columns(tic
     override = ("--set", f"teacher.url={NOBODY}", "--set", "teacher.key_env=A_KEY_THAT_IS_NOT_SET")
     doctor = tickets.run("doctor", *override)
     assert doctor.returncode == 0, doctor.stdout
-    assert "none is asked: the seeds bring their outputs" in doctor.stdout
+    assert "not needed: the seeds have outputs" in doctor.stdout
     assert "60 pairs of 60 rows" in doctor.stdout
     answer = tickets.json("generate", *override)
     assert (answer["facts"]["pairs_made"], answer["calls_sent"]) == (60, 0)

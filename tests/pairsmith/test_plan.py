@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
-from pairsmith import fingerprints, older
+from pairsmith import fingerprints, legacy_receipts
 from pairsmith.outcome import (
     CurateOutcome,
     EvaluateOutcome,
@@ -179,7 +179,7 @@ def test_a_finished_run_without_review_is_done(folder: Path) -> None:
 def test_an_evaluation_of_what_happened_to_come_is_not_done(folder: Path) -> None:
     """A system that fell silent midway is asked again by the next run, not measured by half of its answers for ever."""
     finish(folder, lacking=2)
-    assert todo(folder) == {"evaluate": "2 answers never came"}
+    assert todo(folder) == {"evaluate": "2 answers are missing"}
     finish(folder)
     assert todo(folder) == {}
 
@@ -189,15 +189,15 @@ def test_what_never_comes_is_asked_for_twice_not_for_ever(folder: Path) -> None:
     was only found again, as older versions did, has asked for nothing, and one that gained an answer goes on."""
     finish(folder, lacking=2)
     finish(folder, lacking=2, reused=True)
-    assert todo(folder) == {"evaluate": "2 answers never came"}
+    assert todo(folder) == {"evaluate": "2 answers are missing"}
     finish(folder, lacking=1)
-    assert todo(folder) == {"evaluate": "1 answer never came"}
+    assert todo(folder) == {"evaluate": "1 answer is missing"}
     finish(folder, lacking=1)
     assert todo(folder) == {}
     project = load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
         (evaluated,) = (step for step in plan(project, store) if step.stage == "evaluate")
-    assert evaluated.why == "1 answer never came, though asked for twice (`pairsmith evaluate` asks again)"
+    assert evaluated.why == "1 answer is missing, although requested twice (`pairsmith evaluate` asks again)"
 
 
 def test_the_card_tells_of_review_and_is_no_other_dataset(folder: Path) -> None:
@@ -341,7 +341,7 @@ def as_version_01_wrote_it(folder: Path) -> None:
         for receipt in [r for r in store.receipts() if r.command in STAGES]:
             facts = {k: v for k, v in receipt.facts.items() if k not in ("shaped_by", "overrides")}
             facts["inputs"] = "0" * 32
-            old = older.spec_hash(project, reviewed=True)
+            old = legacy_receipts.spec_hash(project, reviewed=True)
             store.write(receipt.model_copy(update={"facts": facts, "spec_hash": old}))
 
 
@@ -369,13 +369,17 @@ def test_the_spec_hash_of_version_01_can_still_be_told(tmp_path: Path) -> None:
     set."""
     (tmp_path / "pairsmith.toml").write_text(GOLDEN)
     project = load(tmp_path)
-    assert older.spec_hash(project, reviewed=True) == "8c75f08eba37cd657f6640827e36b03a"
-    assert older.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
+    assert legacy_receipts.spec_hash(project, reviewed=True) == "8c75f08eba37cd657f6640827e36b03a"
+    assert legacy_receipts.spec_hash(project, reviewed=False) == "42a92a092810ef2082429a36692b9acf"
     spec = {"task": {"name": "x", "brand_new": 1}, "budget": {"usd": 3}}
-    assert older.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
+    assert legacy_receipts.as_known(spec, {"task": {"name": "x"}}) == {"task": {"name": "x"}}
     scored = {"curate": {"score": {"model": "pmi", "batch_tokens": 4096}}}
-    assert older.as_known(scored, scored) == {"curate": {"score": {"model": "relevance", "batch_tokens": 4096}}}
-    assert older.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {"task": {"name": "x", "brand_new": 1}}
+    assert legacy_receipts.as_known(scored, scored) == {
+        "curate": {"score": {"model": "relevance", "batch_tokens": 4096}}
+    }
+    assert legacy_receipts.as_known(spec, {"task": {"name": "x", "brand_new": 1}}) == {
+        "task": {"name": "x", "brand_new": 1}
+    }
 
 
 def test_what_version_01_has_done_is_done(folder: Path) -> None:
@@ -425,7 +429,9 @@ def test_every_step_whose_rules_changed_is_named_once(tmp_path: Path) -> None:
         (receipt,) = store.receipts()
 
     def of(*steps: str) -> str:
-        return older.by_older_rules(receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}}))
+        return legacy_receipts.outdated_rules_note(
+            receipt.model_copy(update={"facts": {"steps": {step: {} for step in steps}}})
+        )
 
     assert of("gate/cut@1", "gate/language@1", "pool/duplicate@2", "judge/checklist@1").startswith(
         "by older rules (gates, duplicate, judge);"

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from curate.overlap import _Index, contaminated
 from curate.split import give_splits
-from pairsmith.stages.generate import clear, seeds_of
+from pairsmith.stages.generate import load_seeds, without_test_overlap
 from schemas.project import Project
 from schemas.records import Message, Seed
 from schemas.spec import SplitSettings
@@ -51,8 +51,8 @@ def calls_of_preparation(project: Project) -> int:
         threading.setprofile(count)
         sys.setprofile(count)
         try:
-            _, seeds = seeds_of(project, store, lambda line: None)
-            kept, _ = clear(project, seeds, lambda line: None)
+            _, seeds = load_seeds(project, store, lambda line: None)
+            kept, _ = without_test_overlap(project, seeds, lambda line: None)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
@@ -123,7 +123,7 @@ def test_texts_that_are_looked_up_nowhere_cost_no_index() -> None:
 
     rows = [(f"lighthouse number {number}",) for number in range(2_000) if number % 5]
     for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"_bigrams": 1})):
-        built.clear()
+        built.without_test_overlap()
         sys.setprofile(count)
         try:
             assert contaminated([*rows, *more], held, 0.7, equal_numbers=True) == {}

@@ -146,4 +146,4 @@ def test_a_long_seed_is_shown_by_its_beginning(teacher: LoopbackTeacher, make_pr
 def test_one_seed_tells_no_cost_and_no_best_case_is_free(project: Project) -> None:
     """With prices in the spec a cost is not unknown, and what may take nothing at best is not told to be free."""
     shown = project.run("preview", "--seeds", "1", *PRICES)
-    assert "11 seeds, more seeds tell what they cost: --seeds 5" in " ".join(shown.stdout.split())
+    assert "11 seeds, preview more seeds to estimate the cost: --seeds 5" in " ".join(shown.stdout.split())

@@ -56,19 +56,19 @@ def test_an_alias_is_a_folder_that_a_server_can_be_given(registry: Registry) -> 
 def test_rollback_goes_back_one_step_and_no_further(registry: Registry) -> None:
     """Production alone moves; where there is nothing before, it says so and stays."""
     assert registry.roll_back("production") == "v1"
-    assert registry.found("production") == registry.folder / "v1"
-    assert registry.found("latest") == registry.folder / "v2"
+    assert registry.folder_of("production") == registry.folder / "v1"
+    assert registry.folder_of("latest") == registry.folder / "v2"
     assert (registry.folder / "production").resolve() == registry.folder / "v1"
-    with pytest.raises(UsageError, match="named nothing before"):
+    with pytest.raises(UsageError, match="has no previous version"):
         registry.roll_back("production")
-    assert registry.found("production") == registry.folder / "v1"
+    assert registry.folder_of("production") == registry.folder / "v1"
 
 
 def test_the_same_export_is_one_version(registry: Registry, tmp_path: Path) -> None:
     """Released again, also elsewhere, it is found; `latest` then names it."""
     assert registry.add(tmp_path / "one") == "v1"
     assert registry.versions() == ["v1", "v2"]
-    assert registry.found("latest") == registry.folder / "v1"
+    assert registry.folder_of("latest") == registry.folder / "v1"
 
 
 def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, tmp_path: Path) -> None:
@@ -76,22 +76,22 @@ def test_the_number_of_a_deleted_version_is_not_given_again(registry: Registry, 
     shutil.rmtree(registry.folder / "v2")
     assert registry.add(export(tmp_path / "three", "a3")) == "v3"
     registry.point("production", "v3")
-    with pytest.raises(UsageError, match="'production' named v2 before, which is gone"):
+    with pytest.raises(UsageError, match="the previous version of 'production', v2, no longer exists"):
         registry.roll_back("production")
-    assert registry.found("production") == registry.folder / "v3"
+    assert registry.folder_of("production") == registry.folder / "v3"
 
 
 def test_an_alias_of_a_deleted_version_says_so(registry: Registry) -> None:
     """Not that there is no such alias, which `aliases.json` denies; one step back, or another version, mends it."""
     shutil.rmtree(registry.folder / "v2")
     with pytest.raises(UsageError) as refused:
-        registry.found("production")
-    assert refused.value.what == "'production' names v2, which is gone."
+        registry.folder_of("production")
+    assert refused.value.what == "'production' points to v2, which no longer exists."
     assert "rollback production" in str(refused.value.fix)
     registry.roll_back("production")
-    assert registry.found("production") == registry.folder / "v1"
+    assert registry.folder_of("production") == registry.folder / "v1"
     with pytest.raises(UsageError, match="no version or alias 'v2'"):
-        registry.found("v2")
+        registry.folder_of("v2")
 
 
 def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
@@ -99,12 +99,12 @@ def test_what_else_lies_in_the_folder_is_no_version(registry: Registry) -> None:
     (registry.folder / "v9").mkdir()
     (registry.folder / "staging").mkdir()
     assert registry.versions() == ["v1", "v2"]
-    with pytest.raises(UsageError, match="'staging' is a file or a folder"):
+    with pytest.raises(UsageError, match="'staging' is a file or folder"):
         registry.point("staging", "v1")
     assert "staging" not in registry.aliases()
     for damaged in ("{", "[]", "1", '{"production": null}', '{"production": []}', '{"production": "v1"}'):
         (registry.folder / "aliases.json").write_text(damaged)
-        for use in (registry.listed, partial(registry.point, "production", "v1"), partial(registry.found, "v1")):
+        for use in (registry.listed, partial(registry.point, "production", "v1"), partial(registry.folder_of, "v1")):
             with pytest.raises(UsageError, match=r"aliases\.json.*damaged"):
                 use()
 
@@ -119,7 +119,7 @@ def test_what_is_no_export_and_no_name_is_refused(registry: Registry, tmp_path: 
     with pytest.raises(UsageError, match="no version 'v9'"):
         registry.point("production", "v9")
     with pytest.raises(UsageError, match="no version or alias"):
-        registry.found("staging")
+        registry.folder_of("staging")
 
 
 def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_export_with_more_in_it_is_another_version(registry: Registry, tmp_pa
     (tmp_path / "two" / "gguf").mkdir()
     (tmp_path / "two" / "gguf" / "images-f16.gguf").write_text("x")
     assert registry.add(tmp_path / "two") == "v3"
-    assert (registry.found("latest") / "gguf" / "images-f16.gguf").is_file()
+    assert (registry.folder_of("latest") / "gguf" / "images-f16.gguf").is_file()
     assert registry.add(tmp_path / "two") == "v3"
 
 
@@ -155,12 +155,12 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
         (exported / place).write_text("trained")
     for gone in (exported / "model", exported / "adapter/adapter_model.safetensors", record):
         gone.rename(exported.with_name("aside"))
-        with pytest.raises(InputError, match=r"(weights are|record of its training is) gone"):
+        with pytest.raises(InputError, match=r"(weights are gone|record of its training is missing)"):
             registry.add(exported)
         exported.with_name("aside").rename(gone)
-    (registry.found("v3") / "model" / "x.safetensors").write_text("edited")
+    (registry.folder_of("v3") / "model" / "x.safetensors").write_text("edited")
     with pytest.raises(InputError, match="not those that training wrote"):
-        push(registry.found("v3"), "me/images")
+        push(registry.folder_of("v3"), "me/images")
 
 
 def test_releases_at_once_are_versions_of_their_own(registry: Registry, tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_releases_at_once_are_versions_of_their_own(registry: Registry, tmp_path
     for number, version in enumerate(given):
         assert (registry.folder / version / "adapter" / "weights").read_text() == f"b{number}"
     assert sorted(registry.aliases()["latest"]) == sorted(["v1", "v2", *given])
-    assert registry.found("latest") == (registry.folder / "latest").resolve()
+    assert registry.folder_of("latest") == (registry.folder / "latest").resolve()
 
 
 def test_a_process_that_died_leaves_no_alias_in_the_way(registry: Registry) -> None:
@@ -284,8 +284,8 @@ def test_what_the_hub_minds_is_told(registry: Registry, tmp_path: Path, refused:
     sent to look at a key that it takes."""
     pytest.importorskip("huggingface_hub")
     for folder in ("adapter", "gguf"):
-        (registry.found("v2") / folder).mkdir(exist_ok=True)
-        (registry.found("v2") / folder / "README.md").write_text("---\nbase_model: x y\n---\n")
+        (registry.folder_of("v2") / folder).mkdir(exist_ok=True)
+        (registry.folder_of("v2") / folder / "README.md").write_text("---\nbase_model: x y\n---\n")
     with Hub(takes=False, refused=refused, status=status) as hub:
         done = pushed(tmp_path, "me/images", hub.url)
     assert done.returncode == 8
@@ -307,16 +307,16 @@ def test_a_gguf_that_is_not_the_exported_one_is_not_released(registry: Registry,
     marked()
     assert registry.add(exported) == registry.add(exported) == "v3"
     file.write_text("another")
-    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
         registry.add(exported)
     marked()
     assert registry.add(exported) == "v4"
     file.unlink()
-    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is gone, or is not the one"):
+    with pytest.raises(InputError, match=r"images-q8_0\.gguf: it is missing, or is not the one"):
         registry.add(exported)
-    (registry.found("v3") / "gguf" / file.name).write_text("edited")
+    (registry.folder_of("v3") / "gguf" / file.name).write_text("edited")
     with pytest.raises(InputError, match="is not the one that was exported"):
-        push(registry.found("v3"), "me/images")
+        push(registry.folder_of("v3"), "me/images")
 
 
 def test_a_repository_that_everybody_reads_gets_nothing_unasked(registry: Registry, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_repository_that_everybody_reads_gets_nothing_unasked(registry: Regist
         assert asked_for.returncode == 0, asked_for.stderr
         assert "weights" in hub.committed()
     assert refused.returncode == 2, refused.stderr
-    assert "everybody can read it" in refused.stderr
+    assert "already exists and is public" in refused.stderr
 
 
 def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_repository_holds_one_version(registry: Registry, tmp_path: Path) -> N
     away the adapter, the shards and the GGUF of the version before: with `adapter_config.json` beside it another model
     than the merged one would be loaded. A person's own files stay."""
     pytest.importorskip("huggingface_hub")
-    (version := registry.found("v2")).joinpath("model").mkdir()
+    (version := registry.folder_of("v2")).joinpath("model").mkdir()
     (version / "model" / "config.json").write_text("{}")
     (version / "gguf").mkdir()
     (version / "gguf" / "images-f16.gguf").write_text("weights")
@@ -359,7 +359,7 @@ def test_a_model_of_somebody_else_is_not_taken_away(registry: Registry, tmp_path
         done = pushed(tmp_path, "me/images", hub.url)
         assert hub.committed() == {}
     assert done.returncode == 2, done.stderr
-    assert "holds a model that pairsmith did not push (model-00001-of-00002.safetensors)" in done.stderr
+    assert "contains a model that pairsmith did not push (model-00001-of-00002.safetensors)" in done.stderr
     with Hub(takes=True, holds=["README.md", ".gitattributes"], tags=[]) as hub:
         assert pushed(tmp_path, "me/images", hub.url).returncode == 0
         assert hub.committed()

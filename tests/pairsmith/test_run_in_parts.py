@@ -37,7 +37,7 @@ def test_the_command_that_goes_on_works_as_it_is_printed(project: Project) -> No
     again = "pairsmith run --no-review --project 'my captions' --set generate.forward.n=3"
     assert f"`{again}`: curate is next" in " ".join(part.stdout.split()), part.stderr
     done = outside.run(*shlex.split(again)[1:], "--until", "train")
-    assert "generate  done before" in done.stderr
+    assert "generate  already done" in done.stderr
     left = outside.run("status", *given).stdout
     assert "pairsmith run --project 'my captions' --set generate.forward.n=3 will review" in " ".join(left.split())
     first = outside.run("init", "my replies", "--kind", "reply", "--embedded")
@@ -51,14 +51,14 @@ def test_where_no_row_can_be_trained_on_training_is_not_next(make_project: Calla
         test = ("--set", "split.test=0.96", "--set", "split.validation=0.03")
         done = project.run("run", "--no-review", "--until", "train", *test)
     assert "train is next" not in done.stdout
-    assert "there is no row to train on" in done.stdout + done.stderr
+    assert "there are no rows to train on" in done.stdout + done.stderr
 
 
 def test_parts_that_leave_no_stage_are_refused(project: Project) -> None:
     """Before anything is asked."""
     done = project.run("run", "--from", "train", "--until", "curate")
     assert done.returncode == 2
-    assert "no stage is from train on and before curate" in done.stderr
+    assert "there is no stage from train on that comes before curate" in done.stderr
     assert project.run("run", "--until", "supper").returncode == 2
     assert not (project.folder / "receipts").exists()
 

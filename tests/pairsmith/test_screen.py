@@ -123,11 +123,11 @@ def test_two_texts_of_one_prompt_are_told_apart() -> None:
 
 def test_no_reason_is_left_out_of_the_status() -> None:
     """Six reasons are named and the rest is counted, so that they add up to what was rejected."""
-    from pairsmith.commands.status import _in_short
+    from pairsmith.commands.status import _summarized
 
     reasons = Counter({f"reason{n}": n for n in range(1, 9)})
-    assert _in_short(reasons) == "reason8 8, reason7 7, reason6 6, reason5 5, reason4 4, reason3 3, others 3"
-    assert _in_short(Counter(a=1)) == "a 1"
+    assert _summarized(reasons) == "reason8 8, reason7 7, reason6 6, reason5 5, reason4 4, reason3 3, others 3"
+    assert _summarized(Counter(a=1)) == "a 1"
 
 
 def test_a_command_in_a_summary_is_typed_for_the_project_that_it_speaks_of() -> None:
@@ -135,9 +135,9 @@ def test_a_command_in_a_summary_is_typed_for_the_project_that_it_speaks_of() -> 
     project stay as they are, and so do those that name it already."""
     session = Session(Path("own data"), ("curate.score.model=none",), None, Stopping())
     place = "--project 'own data' --set curate.score.model=none"
-    assert session.copied("About 5 more (`pairsmith review push` draws rows).") == (
+    assert session.with_project_options("About 5 more (`pairsmith review push` draws rows).") == (
         f"About 5 more (`pairsmith review push {place}` draws rows)."
     )
     for sentence in ("`pairsmith docs spec`, `pairsmith models`", f"`{session.command('run')}`", "`review push`"):
-        assert session.copied(sentence) == sentence
-    assert Session(Path(), (), None, Stopping()).copied("`pairsmith run`") == "`pairsmith run`"
+        assert session.with_project_options(sentence) == sentence
+    assert Session(Path(), (), None, Stopping()).with_project_options("`pairsmith run`") == "`pairsmith run`"

@@ -70,7 +70,7 @@ def test_generate_loads_no_model_of_languages_and_no_arrays(project: Project) ->
     assert {"py3langid", "numpy"}.isdisjoint(packages(imported(project.command("generate"), project)))
 
 
-TOGETHER = {name for name, section, _ in COMMANDS if section == "Together"}
+WORKSPACE_COMMANDS = {name for name, section, _ in COMMANDS if section == "Collaboration"}
 
 
 def _calls() -> list[str]:
@@ -88,7 +88,7 @@ def test_every_command_tells_its_options(tmp_path: Path, call: str) -> None:
     `init` has no spec yet to override."""
     done = Project(tmp_path).run(*call.split(), "--help")
     assert done.returncode == 0, done.stderr
-    if call.split()[0] in TOGETHER:
+    if call.split()[0] in WORKSPACE_COMMANDS:
         assert "workspace" in done.stdout.lower()
         return
     for option in ("--project", "--set", "--json"):

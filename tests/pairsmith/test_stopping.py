@@ -242,7 +242,7 @@ PAINTS = """
 import sys
 from pairsmith.stopping import listening
 
-with listening() as stopping, stopping.looked_at() as asked:
+with listening() as stopping, stopping.polled() as asked:
     while not asked():
         sys.stderr.write("a line of a screen that is painted without a pause\\n")
 """

@@ -50,7 +50,7 @@ def test_a_full_disk_behind_stdout_is_a_sentence(
     project = make_project(teacher.url, ("a dog",))
     ended = shell(project, f"status {option}", "> /dev/full")
     assert ended.returncode == 6
-    assert "nothing more can be written (No space left on device). Free some space" in ended.stderr
+    assert "no more data can be written (No space left on device). Free some space" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

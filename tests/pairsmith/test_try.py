@@ -114,7 +114,7 @@ def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: py
     assert without_reference(Checked({"label": True, "user:rules:right": None}, {})) is None
     command: Any = import_module("pairsmith.commands.try")
     put(*command._screen([SystemAnswer("tuned", "bug", True, None, (), 0.1)]))
-    assert "whether it is right was not judged" in " ".join(capsys.readouterr().out.split())
+    assert "correctness was not judged" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "203.0.113.7", "nobody.invalid"])
@@ -140,7 +140,7 @@ def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
     assert done.returncode == 8, done.stderr
     assert done.stdout.count("(refused") == 3
     assert "cut" not in done.stdout
-    assert "no system could take" in done.stderr
+    assert "no system could process" in done.stderr
 
 
 @pytest.mark.parametrize(("given", "lines", "code"), [(["  "], "a fox\n", 2), ([], "", 8)])
@@ -164,7 +164,7 @@ def test_who_stops_what_keeps_nothing_is_not_told_of_a_store(folder: Path) -> No
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=250)[1]
     assert process.returncode == 130
-    assert errors.splitlines()[-1].startswith("stopped: it had not come to its end. Run the same command again")
+    assert errors.splitlines()[-1].startswith("stopped: the command did not finish. Run the same command again")
     assert "store" not in errors
 
 

@@ -87,7 +87,7 @@ def test_only_curation_can_be_asked_about(folder: Path) -> None:
     """A prompt, a teacher or a bad value is refused with what to do instead."""
     project = spec_file.load(folder)
     with Store.open(Store.url_for(project), write=False) as store:
-        with pytest.raises(UsageError, match="no part in curation"):
+        with pytest.raises(UsageError, match="does not affect curation"):
             what_if(project, store, ["task.style=Another."])
         for mistake in ("curate.select.best=none", "curate.gates", "curate.gates.must.0.name=x"):
             with pytest.raises(SpecError, match="--what-if curate") as caught:
@@ -124,7 +124,10 @@ def test_shares_of_the_split_are_told_for_what_they_change(folder: Path) -> None
     or enters a split is counted."""
     same = Project(folder).run("curate", "--what-if", "split.test=0.5", "--set", "curate.gates.repetition=false")
     assert same.returncode == 0, same.stdout + same.stderr
-    assert "split.test=0.5: a seed that was read keeps its split; shares count for seeds that you add." in same.stderr
+    assert (
+        "split.test=0.5: seeds that were already read keep their split; the shares apply to seeds that you add."
+        in same.stderr
+    )
     assert "No row would move." in same.stdout
     fewer = Project(folder).json(
         "curate", "--what-if", "curate.gates.length.max_words=5", "--set", "curate.gates.repetition=false"

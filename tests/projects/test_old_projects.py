@@ -173,7 +173,7 @@ def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
 
     assert curated() == (
         True,
-        "by older rules (gates, contamination, duplicate); `pairsmith curate` decides by those of now",
+        "by older rules (gates, contamination, duplicate); `pairsmith curate` applies the current ones",
     )
     old.json("curate")
     assert curated() == (True, "")

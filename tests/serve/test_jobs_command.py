@@ -33,7 +33,7 @@ def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspa
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     code, words = jobs()
     assert code == 2
-    assert "no server has worked on this workspace" in words
+    assert "no server has used this workspace" in words
     workspace.serve.mkdir()
     assert jobs() == (0, "No jobs.\n")
     code, words = jobs("start", "tiny", "generate", "--max-usd", "2.5")

@@ -84,7 +84,7 @@ def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
         page = client.get("/p/tiny/setup").text
         assert "Intervals of 90 %" in page
         assert says in page
-        assert ("it stops there in order" in page) == bool(says)
+        assert ("it stops there cleanly" in page) == bool(says)
 
 
 def test_a_forecast_is_old_by_what_shapes_rows_too(

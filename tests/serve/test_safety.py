@@ -67,7 +67,7 @@ def test_an_address_that_others_reach_is_refused_until_somebody_owns_the_service
     check_reach(Settings(host="0.0.0.0"))
     check_owner(Settings(host="127.0.0.2"), has_owner=False)
     check_owner(Settings(host="0.0.0.0"), has_owner=True)
-    with pytest.raises(UsageError, match="nobody owns"):
+    with pytest.raises(UsageError, match="has no owner yet"):
         check_owner(Settings(host="0.0.0.0"), has_owner=False)
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"):
         with pytest.raises(UsageError, match="--no-auth"):

@@ -64,7 +64,7 @@ def test_a_folder_that_is_shut_is_a_sentence(capsys: pytest.CaptureFixture[str])
     assert start(["serve", "/sys/kernel/pairsmith", "--no-auth", "--port", "0"]) == 6
     printed = capsys.readouterr().err
     assert printed.startswith("error: /sys/kernel/pairsmith: it cannot be used (")
-    assert "read and write there" in printed
+    assert "read and write access there" in printed
     assert "Traceback" not in printed
 
 
@@ -98,7 +98,7 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
             assert stream.readline() == b"retry: 1000\n"
             printed = server.stop(number)
             stream.read()  # raises where it is cut, and does not end
-        assert printed.splitlines()[-1] == "stopped; jobs go on, and the next server takes them up."
+        assert printed.splitlines()[-1] == "stopped; jobs keep running, and the next server takes them over."
         assert "Traceback" not in printed
         assert "ERROR" not in printed
     with Served(tmp_path / "space", "--json-logs") as after:

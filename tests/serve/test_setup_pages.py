@@ -70,13 +70,13 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     assert chosen == {"Ticket Subject": ["input"], "Customer message": ["input"],
                       "Agent answer": ["output"], "Product line": ["kept"]}  # fmt: skip
     text = service.workspace.folder("tickets") / "pairsmith.toml"
-    assert "it is called so" in text.read_text()
+    assert "chosen by its name" in text.read_text()
 
     form = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert bodies(service, "tickets")[0] == ("My order 0 is late again and nobody answers", None)
     assert spec_of(service, "tickets").asks_teacher
-    assert "it is called so" not in text.read_text()
+    assert "chosen by its name" not in text.read_text()
     form = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert spec_of(service, "tickets").seeds[0].kind == "output"
@@ -448,7 +448,7 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     assert not spec_of(service, "fields").asks_teacher
     form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
     assert browser.post("/p/fields/setup/columns", data=form).status_code == 303
-    assert "it holds JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
+    assert "it contains JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()
     assert '{"produkt": "Lampe", "nummer": 0}' in unescape(browser.get("/p/fields/setup").text)
     sent = browser.post("/p/fields/setup/seeds", files={"file": ("u.jsonl", OBJECTS.encode())})
     assert sent.status_code == 303, sent.text

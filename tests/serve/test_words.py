@@ -67,7 +67,7 @@ def test_a_run_that_waits_says_for_whom() -> None:
     as training is what comes next."""
     assert page("review", "12 rows wait for people", "asking") == "12 rows wait for people."
     assert page("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
-    assert page("curate", "somebody has certified since", "uncertified") == "Somebody has certified since."
+    assert page("curate", "a certification has run since", "uncertified") == "A certification has run since."
     answered = page("curate", "people have answered since", "asking")
     assert answered == "People have answered since; going on counts their answers."
 
@@ -263,8 +263,8 @@ def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
 
 def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
     """Where nobody was asked the stage of people says so, and no command."""
-    stage = PlannedStage("review", True, "nobody was asked (run --no-review); `pairsmith review push` asks people")
-    assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "nobody was asked"
+    stage = PlannedStage("review", True, "skipped (run --no-review); `pairsmith review push` starts a review")
+    assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "skipped"
 
 
 def test_a_base_that_is_another_system_too_is_a_base() -> None:

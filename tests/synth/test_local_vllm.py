@@ -276,7 +276,7 @@ def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_pa
     os.remove(stand_in.with_name("note.json"))
     assert project.json("generate")["calls_sent"] == 0
     assert not stand_in.with_name("note.json").exists()
-    assert "a vLLM of its own is started with some/model" in project.run("doctor").stdout
+    assert "a vLLM server with some/model is started" in project.run("doctor").stdout
 
 
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
@@ -314,7 +314,7 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=200)
     assert running.returncode == 0, errors
-    assert "vLLM is stopped." in errors
+    assert "vLLM has stopped." in errors
     assert gone(noted(stand_in)["pids"])
     checked = project.json("teacher", "up", "--model", "m", "--python", str(stand_in), "--port", "0", "--check")
     assert checked["model"] == "m"

@@ -78,5 +78,5 @@ def test_doctor_tells_it_and_what_a_limit_cuts(tmp_path: Path) -> None:
         checks = [check for check in findings(tmp_path, ()) if check.about in ("language", "evaluate")]
         assert [check.about for check in checks] == about
         assert {check.state for check in checks} == {"warn"}
-        assert "the base has read little of the language" in checks[0].what
+        assert "the base has seen little of this language" in checks[0].what
     assert tokenizer_of(TrainSettings(base="nowhere"), tmp_path) is None

@@ -127,7 +127,7 @@ def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Pa
     done = subprocess.run(command, cwd=cats.folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "elsewhere: http://argilla.example:1" in done.stdout
-    assert "none was started" not in done.stdout
+    assert "not started here" not in done.stdout
 
 
 @pytest.mark.parametrize("asked", [["people"], ["invite", "ann"], ["pull"]], ids=" ".join)

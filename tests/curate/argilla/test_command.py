@@ -87,7 +87,7 @@ def test_a_certificate_asked_for_from_the_start_waits_for_people_first(
     assert waits["facts"]["waits"] == f"{rows} rows wait for people"
     assert (waits["accepted"], waits["reasons"]["uncertified"] > 0) == (0, True)
     curate = project.json("status", "--set", "curate.select.certified=true")["stages"][1]
-    assert curate["why"] == "every row that is left waits for people or for a certificate"
+    assert curate["why"] == "all remaining rows wait for review or for a certificate"
     assert project.run("curate", "--set", "curate.select.certified=true").returncode == 8
 
 
@@ -110,7 +110,7 @@ def test_the_loop_stops_for_people_and_goes_on(
 
     again = project.run("run")
     assert again.returncode == WAITS
-    for part in ("The pipeline waits for people", argilla_server.url, "credentials.json", "--no-review"):
+    for part in ("The pipeline is waiting for reviewers", argilla_server.url, "credentials.json", "--no-review"):
         assert part in again.stdout
     assert argilla_server.api_key not in again.stdout + again.stderr
     assert len(teacher.asked) == 12
@@ -156,14 +156,19 @@ def test_the_loop_stops_where_people_reject_the_set(
         respond(client, record_id, "reject", reasons=["invented"])
     after = stopped(project, *NO_BASE)["facts"]
     assert (after["gate"], after["stages"][-1]) == ("rejected", "review")
-    assert after["waits"].startswith("people reject this set")
+    assert after["waits"].startswith("reviewers reject this dataset")
     (why,) = after["objections"]
     assert (why["reason"], why["rows"]) == ("invented", len(shown))
     assert why["examples"][0]["pair_id"] in shown
     assert records(client, after["queues"]).keys() <= shown.keys()
     screen = project.run("run", *NO_BASE)
     assert screen.returncode == WAITS
-    for part in ("The pipeline stops, nothing is trained", "people reject this set", "invented: ", "accept_at_least"):
+    for part in (
+        "The pipeline stops and nothing is trained",
+        "reviewers reject this dataset",
+        "invented: ",
+        "accept_at_least",
+    ):
         assert part in " ".join(screen.stdout.split())
     assert "train" not in {receipt["command"] for receipt in project.receipts()}
 

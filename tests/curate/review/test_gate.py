@@ -58,12 +58,12 @@ def test_a_set_that_people_reject_whole_does_not_pass(tmp_path: Path) -> None:
     assert status.advice
     assert status.advice.stop
     assert (status.gate.state, status.enough) == ("rejected", False)
-    assert waits(status).startswith("people reject this set: they accept 0.0% (0.0% to ")
+    assert waits(status).startswith("reviewers reject this dataset: they accept 0.0% (0.0% to ")
     assert [one.reason for one in status.objections] == ["invented", UNEXPLAINED]
     facts = as_json(status)
     screen = " / ".join(text for _, text in rejection(facts))
     example = facts["objections"][0]["examples"][0]
-    for part in ("invented: ", " rows, such as ", example["pair_id"][:12], example["input"], example["output"]):
+    for part in ("invented: ", " rows, for example ", example["pair_id"][:12], example["input"], example["output"]):
         assert part in screen
     assert any("People reject this set" in line for line in in_words(facts))
 
@@ -157,7 +157,7 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     status, _ = answered(tmp_path, "accept", batches=1, most=16, margin_of_error=0.45, accept_at_least=asked)
     assert status.gate.state == "asking"
     assert status.gate.missing
-    assert f"about {status.gate.missing:,} more labels are missing" in waits(status)
+    assert f"about {status.gate.missing:,} more labels are needed" in waits(status)
     assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
 
 

@@ -1,4 +1,4 @@
-"""What leaves this machine with the requests to a teacher, told before the first of them."""
+"""Warns about personal data that requests to a teacher will send off this machine, before the first request."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
 
 
-def say_personal(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
-    """Say what the seeds and the worked examples hold of people, secrets and insults, and where it goes. Of the
-    examples nothing is redacted, and each of them goes with every request."""
+def warn_about_personal_data(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
+    """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
+    Exemplars are not redacted, and every request includes each of them."""
     away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
     of_seeds = (text for seed in seeds for text in texts_of(seed, asked_in, answered_in, sent=True))
     of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))
     for what, takes, sent in (
-        ("seeds hold", "requests take it", of_seeds),
-        ("[[exemplars]] hold", "every request takes it", of_exemplars),
+        ("seeds contain", "requests send it", of_seeds),
+        ("[[exemplars]] contain", "every request sends it", of_exemplars),
     ):
         if away and (held := counted(one for text, language in sent for one in {*held_in(text, language)})):
             say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")

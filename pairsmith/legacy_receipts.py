@@ -1,9 +1,9 @@
-"""Receipts of pairsmith 0.1, which hashed size and time of files where later ones hash their content.
+"""Receipts of pairsmith 0.1, which hashed the size and time of files, where later versions hash their content.
 
-Such a receipt says nothing of single settings, only a hash of the whole spec. So its stage counts as done if the spec
-has not changed in anything that version knew (a key added since matters only where it is set), if what can be compared
-by content is the same (the seeds, the files of gates), and if what it made is there. In doubt the stage is not done:
-running it again costs little, because answers, adapters and evaluations are found.
+Such a receipt has no single settings, only a hash of the whole spec. So its stage counts as done if the spec has not
+changed in anything that version 0.1 knew (a key added since matters only if it is set), if everything that can be
+compared by content is the same (the seeds, the files of gates), and if its output exists. If in doubt, the stage is not
+done: running it again is cheap, because answers, adapters and evaluations are reused.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _KEYS = {
     "evaluate.checks": "name pattern",
     "store": "url url_env",
 }
-# What that version called keys that have another name since.
-_THEN = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
-# What its defaults were where they are other ones now.
-_DEFAULTS_THEN = {
+# The names that version 0.1 used for keys that were renamed since.
+_OLD_NAMES = {new: path.rpartition(".")[2] for path, new in old_keys.KEYS}
+# Defaults of version 0.1 that were changed since.
+_OLD_DEFAULTS = {
     "teacher.usd_per_million_prompt_tokens": 0.0,
     "teacher.usd_per_million_completion_tokens": 0.0,
     "review.workspace": "pairsmith",
@@ -62,8 +62,8 @@ _DEFAULTS_THEN = {
     "curate.gates.length.min_ratio": 1.0,
     "curate.gates.length.max_ratio": 60.0,
 }
-_PARTS = {"gate": "gates", "judge": "judge"}  # of a curation, as they are told
-_VALUES_THEN = {"seeds.kind": _THEN, "curate.score.model": {"pmi": "relevance"}}
+_PART_NAMES = {"gate": "gates", "judge": "judge"}  # parts of a curation, as shown to users
+_OLD_VALUES = {"seeds.kind": _OLD_NAMES, "curate.score.model": {"pmi": "relevance"}}
 
 
 def spec_hash(project: Project, *, reviewed: bool) -> str:
@@ -74,7 +74,7 @@ def spec_hash(project: Project, *, reviewed: bool) -> str:
 
 
 def as_known(spec: Any, given: Any, at: str = "") -> Any:
-    """A dump of the spec, without the keys that version 0.1 lacked and that have their default. `given` is the dump
+    """A dump of the spec without keys that version 0.1 did not have and that are at their default. `given` is the dump
     without defaults."""
     if isinstance(spec, list):
         pairs = zip(spec, given, strict=True) if isinstance(given, list) else ((entry, {}) for entry in spec)
@@ -85,38 +85,37 @@ def as_known(spec: Any, given: Any, at: str = "") -> Any:
     names = _KEYS[at].split()
     places = {key: f"{at}.{key}" if at else key for key in spec}
     known = {
-        _THEN.get(key, key): as_known(value, given.get(key), places[key])
-        if key in given or places[key] not in _DEFAULTS_THEN
-        else _DEFAULTS_THEN[places[key]]
+        _OLD_NAMES.get(key, key): as_known(value, given.get(key), places[key])
+        if key in given or places[key] not in _OLD_DEFAULTS
+        else _OLD_DEFAULTS[places[key]]
         for key, value in spec.items()
-        if _THEN.get(key, key) in names or key in given
+        if _OLD_NAMES.get(key, key) in names or key in given
     }
     return {
-        key: _VALUES_THEN.get(f"{at}.{key}", {}).get(value, value) if isinstance(value, str) else value
+        key: _OLD_VALUES.get(f"{at}.{key}", {}).get(value, value) if isinstance(value, str) else value
         for key, value in known.items()
     }
 
 
-def by_older_rules(curated: Receipt) -> str:
-    """What a person is told of a curation whose rules have changed since; empty if they are those of now. Its stage is
-    done all the same: a new version of pairsmith is no reason to decide anew what people have reviewed and models have
-    learnt."""
+def outdated_rules_note(curated: Receipt) -> str:
+    """A note about a curation whose rules have changed since; empty if they are current. Its stage is done anyway: a
+    new version of pairsmith is no reason to change decisions on rows that were reviewed and trained on."""
     from curate.gate_versions import VERSIONS
     from curate.rows import CONTAMINATION, DUPLICATE, JUDGE
     from schemas.step_names import By
 
-    others = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE, JUDGE))}
+    pool_steps = {by.name: int(by.version) for by in map(By.read, (CONTAMINATION, DUPLICATE, JUDGE))}
     replaced = dict[str, None]()
     for step in map(By.read, curated.facts.get("steps", ())):
-        now, part = (VERSIONS if step.kind == "gate" else others), _PARTS.get(step.kind, step.name)
+        now, part = (VERSIONS if step.kind == "gate" else pool_steps), _PART_NAMES.get(step.kind, step.name)
         if step.version.isdigit() and int(step.version) < now.get(step.name, 1):
             replaced[part] = None
-    return f"by older rules ({', '.join(replaced)}); `pairsmith curate` decides by those of now" if replaced else ""
+    return f"by older rules ({', '.join(replaced)}); `pairsmith curate` applies the current ones" if replaced else ""
 
 
 def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str:
-    """The reason why the stage of a receipt of version 0.1 is not done any more, as far as its inputs go; empty if it
-    is."""
+    """Why the stage of a version 0.1 receipt is no longer done, as far as its inputs are concerned; empty if it is
+    done."""
     if receipt.spec_hash not in (spec_hash(project, reviewed=True), spec_hash(project, reviewed=False)):
         return "pairsmith.toml has changed since an older pairsmith ran it"
     if stage == "generate" and not _same_seeds(project, store):
@@ -126,8 +125,8 @@ def why_not(stage: str, receipt: Receipt, project: Project, store: Store) -> str
     return ""
 
 
-def went_on_without_people(receipt: Receipt, project: Project) -> bool:
-    """True if a receipt of `run` of version 0.1 is that of `run --no-review`."""
+def ran_without_review(receipt: Receipt, project: Project) -> bool:
+    """True if a version 0.1 receipt of `run` comes from `run --no-review`."""
     return receipt.spec_hash == spec_hash(project, reviewed=False)
 
 
@@ -136,7 +135,7 @@ def _same_seeds(project: Project, store: Store) -> bool:
 
     sources = project.spec.seeds
     if any(source.path == "-" or source.format == "hub" for source in sources):
-        return True  # version 0.1 did not see a change of these either
+        return True  # version 0.1 did not detect changes of these either
     try:
         return [seed.id for seed in read_seeds(sources, project.folder).seeds] == [seed.id for seed in store.seeds()]
     except PairsmithError:
@@ -144,7 +143,7 @@ def _same_seeds(project: Project, store: Store) -> bool:
 
 
 def _same_gate_files(facts: Mapping[str, Any], project: Project) -> bool:
-    """True if the gates that live in files are those that the dataset's manifest names."""
+    """True if the gates defined in files are the ones listed in the dataset's manifest."""
     gates = project.spec.curate.gates
     if not gates.user and not gates.json_schema:
         return True

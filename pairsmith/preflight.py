@@ -1,0 +1,270 @@
+"""Preflight checks: what a later stage would refuse, found before a teacher is asked. A missing file or name should be
+reported before answers are paid for, not after."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import prompts
+from curate.split import asked_of, brings_output, seed_split
+from schemas.errors import PromptError, SpecError
+from schemas.project import Project
+from schemas.records import Messages, Seed
+from schemas.spec import Spec
+from schemas.spec.train import TrainSettings
+from schemas.step_names import By
+
+_GATE_SAMPLE = 100  # number of outputs that the gates are tried on
+# number of seeds to compare, and the share of them whose prompt may equal that of another seed
+_SEED_SAMPLE, _SAME_PROMPT_SHARE = 1_000, 0.1
+_MIN_LEARNING_RATE, _MAX_LEARNING_RATE = 1e-6, 1e-2
+_PINNED_CODE = re.compile(r".+@[0-9a-f]{32}")
+_SCORERS = ("auto", "pmi", "judge", "similarity", "none")
+
+
+class PreflightCheck(NamedTuple):
+    """One check. `run` raises PairsmithError if a later stage would."""
+
+    about: str
+    run: Callable[[], object]
+
+
+def refuse_base(project: Project) -> None:
+    """Raise SpecError for a base model or training method that cannot be used on this machine."""
+    if project.spec.train.base != "embedded" or project.spec.train.asks_for_more:
+        from train.base_check import refuse_unfit
+
+        refuse_unfit(project.spec.train, project.folder)
+
+
+def run_preflight(project: Project, seeds: Sequence[Seed]) -> None:
+    """Raise the PairsmithError of a later stage that cannot work with the gates, checks, scorers, gold rows and models
+    named in the spec. Problems that only a hub or a loaded model could reveal are not found."""
+    for check in preflight_checks(project, seeds):
+        check.run()
+
+
+def preflight_checks(project: Project, seeds: Sequence[Seed]) -> Iterator[PreflightCheck]:
+    """The checks that need no network, no model and no money."""
+    from curate.gates import gates_for
+    from curate.review.gold import read_gold
+    from curate.spread import refuse_unknown
+    from train.checks import checks_for
+
+    spec, folder = project.spec, project.folder
+    yield PreflightCheck("gates", lambda: gates_for(spec.task, spec.curate.gates, folder))
+    yield PreflightCheck("checks", lambda: checks_for(spec, folder))
+    yield PreflightCheck("gold", lambda: read_gold(project))
+    yield PreflightCheck("questions", lambda: _refuse_indistinct_prompts(project, seeds))
+    yield PreflightCheck(
+        "spread", lambda: refuse_unknown(spec.curate.select.spread, (name for seed in seeds for name in seed.columns))
+    )
+    yield PreflightCheck("score", lambda: _check_score(project, seeds))
+    if spec.curate.nli is not None:
+        yield PreflightCheck("nli", lambda: _check_named_model(folder, spec.curate.nli or "", "curate.nli"))
+    yield PreflightCheck("training", lambda: _check_preferences(spec, seeds))
+    yield PreflightCheck("training", lambda: _check_patience(spec, seeds))
+    yield PreflightCheck("training", lambda: _check_vllm(spec))
+
+
+def doubtful_settings(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Settings that are valid but probably not intended, each with a suggested fix. Worth a warning before answers are
+    paid for."""
+    train, forward = spec.train, spec.generate.forward
+    for name in ("learning_rate", *(["dpo_learning_rate"] if train.objective == "dpo" else [])):
+        rate, usual = getattr(train, name), TrainSettings.model_fields[name].default
+        if not _MIN_LEARNING_RATE <= rate <= _MAX_LEARNING_RATE:
+            loss = "rises" if rate > _MAX_LEARNING_RATE else "hardly changes"
+            yield (
+                f"train.{name} = {rate:g} is far outside the usual range for adapters, 1e-5 to 1e-3",
+                f"At this rate the loss {loss}; remove the key to use {usual:g}.",
+            )
+    if train.objective != "sft" and spec.review.enabled and spec.asks_teacher and forward.enabled and forward.n == 1:
+        yield (
+            f"train.objective = '{train.objective}' learns which of two answers to an input is better, but "
+            "generate.forward.n = 1 generates only one",
+            "Set generate.forward.n to 2 or more; otherwise only outputs edited by reviewers give preferences.",
+        )
+    for entry in train.trust_remote_code:
+        if not _PINNED_CODE.fullmatch(entry):
+            yield (
+                (
+                    f"train.trust_remote_code contains '{entry}', a name without the hash of its code, so that code is "
+                    "not run"
+                ),
+                "Remove it; if the base needs its own code, `pairsmith doctor` shows what to set.",
+            )
+
+
+def unused_task_texts(project: Project) -> Iterator[tuple[str, str]]:
+    """Parts of the task that the project's own prompt does not use, so that no teacher sees them, each with a suggested
+    fix."""
+    spec = project.spec
+    if not (spec.asks_teacher and spec.generate.forward.enabled):
+        return
+    prompt = prompts.load(spec.generate.forward.prompt, project.folder)
+    if not prompt.path.is_relative_to(project.folder / "prompts"):
+        return  # built-in prompts use everything
+    used = frozenset[str]().union(*(turn.uses for turn in prompt.turns))
+    task = {"style": spec.task.style, "labels": spec.task.labels, "exemplars": spec.exemplars}
+    for name in (name for name, holds in task.items() if holds and name not in used):
+        key = "[[exemplars]]" if name == "exemplars" else f"task.{name}"
+        yield (
+            f"{prompt.path.relative_to(project.folder)} does not use {key}, so no teacher sees it",
+            f"Use {name} in the prompt, unless the prompt says the same in other words.",
+        )
+
+
+def gates_against_examples(
+    project: Project, seeds: Sequence[Seed], *, without: Container[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Gates that reject what the spec itself presents as good: an exemplar, or at least half of the outputs in its seed
+    files. Each comes with a suggested fix. All rows like these would be paid for and then rejected. Gates named in
+    `without` are skipped."""
+    from curate.gates import gates_for, judge_text
+
+    spec = project.spec
+    steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
+    steps = [step for step in steps if By.read(step.by).name not in without]
+    exemplars = [(one.input, one.output) for one in spec.exemplars]
+    outputs = [(seed.body, seed.reference or "") for seed in seeds if brings_output(seed)][:_GATE_SAMPLE]
+    shown = ((exemplars, 1, "exemplars"), (outputs, len(outputs) / 2, "outputs of the seed files"))
+    for texts, at_least, what in shown:
+        judged = [judge_text(*one, steps) for one in texts]
+        for step in steps:
+            against = [judgements[step.by].reason.detail for judgements in judged if judgements[step.by].keep is False]
+            if against and len(against) >= at_least:
+                from curate.tallies import key_of  # imports numpy, which is not needed if there is nothing to report
+
+                rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
+                yield (
+                    f"{rejects} that were checked: {against[0]}",
+                    f"Change {key_of(step.by)} or these texts: rows like them are rejected.",
+                )
+
+
+def _refuse_indistinct_prompts(project: Project, seeds: Sequence[Seed]) -> None:
+    """Raise PromptError if a prompt renders the same for many different seeds, as one with `{{ input[:20] }}` may. Such
+    seeds would share their answers."""
+    from synth.generators import WAYS
+
+    for name, settings in project.spec.generate.directions.items():
+        if not _prompt_exists(settings.prompt, project.folder):
+            continue
+        kind = WAYS[name]
+        some = _distinct_seeds(seed for seed in seeds if seed.kind in kind.takes)
+        if len(some) < 2:
+            continue
+        way = kind.of(project, None)
+        by_question: dict[Messages, list[Seed]] = {}
+        for seed in some:
+            by_question.setdefault(tuple(way.questions(seed)[0][0].messages), []).append(seed)
+        if len(some) - len(by_question) > max(1, _SAME_PROMPT_SHARE * len(some)):
+            one, other, *_ = max(by_question.values(), key=len)
+            raise PromptError(
+                f"renders only {len(by_question):,} different requests for {len(some):,} seeds: {one.source} and "
+                f"{other.source} differ, but their requests are the same.",
+                where=str(way.template.path),
+                why="Such seeds would get the same answers.",
+                fix=f"Put the whole seed into the prompt: {{{{ {'input' if name == 'forward' else 'output'} }}}}.",
+            )
+
+
+def _distinct_seeds(seeds: Iterable[Seed]) -> list[Seed]:
+    """The first seeds with different texts, at most `_SEED_SAMPLE`."""
+    some: dict[str | None, Seed] = {}
+    for seed in seeds:
+        some.setdefault(seed.text, seed)
+        if len(some) == _SEED_SAMPLE:
+            break
+    return list(some.values())
+
+
+def _prompt_exists(prompt: str, folder: Path) -> bool:
+    """Whether the prompt exists. A missing prompt is reported where it is used."""
+    try:
+        prompts.load(prompt, folder)
+    except PromptError:
+        return False
+    return True
+
+
+def _check_score(project: Project, seeds: Sequence[Seed]) -> None:
+    score = project.spec.curate.score
+    if score.teacher is not None:
+        return
+    if score.model == "similarity" and not any(seed.reference for seed in seeds):
+        raise SpecError(
+            "'similarity' compares outputs with references, but no seed has one.",
+            where="curate.score.model",
+            why="Every row would wait for a score.",
+            fix='Name the column of references, as in [[seeds]] reference = "...", or use another scorer.',
+        )
+    if score.model not in _SCORERS:
+        _check_named_model(project.folder, score.model, "curate.score.model", _SCORERS)
+
+
+def _check_preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
+    """Raise SpecError if preferences are to be learned but no input can have two answers and review is off."""
+    if spec.train.objective == "sft" or spec.review.enabled or not seeds:
+        return
+    asked = [seed.asked for seed in seeds if brings_output(seed)]
+    forward = spec.generate.forward
+    if (
+        any(seed.meta.get("rejected") for seed in seeds)
+        or len({*asked}) < len(asked)
+        or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds))
+    ):
+        return
+    raise SpecError(
+        f"'{spec.train.objective}' learns from preferences, but no input has two answers to compare.",
+        where="train.objective",
+        why="Training would fail here, after the answers were paid for.",
+        fix="Set generate.forward.n to 2 or more, let reviewers judge rows (review.enabled), import worse answers "
+        "alongside the good ones ([[seeds]] rejected), or train with 'sft'.",
+    )
+
+
+def _check_patience(spec: Spec, seeds: Sequence[Seed]) -> None:
+    if spec.train.patience is None or not seeds or any(seed_split(seed, spec.split) == "validation" for seed in seeds):
+        return
+    raise SpecError(
+        "early stopping needs a validation loss, but no seed is in the validation split.",
+        where="train.patience",
+        why="Training would fail here, after the answers were paid for.",
+        fix="Raise split.validation, or remove train.patience.",
+    )
+
+
+def _check_vllm(spec: Spec) -> None:
+    """Raise SpecError if vLLM is to evaluate an adapter that it cannot load. For qlora the merged model is
+    evaluated."""
+    is_merged = "method" in spec.train.model_fields_set and spec.train.method == "qlora"
+    if spec.evaluate.vllm and spec.train.dora and not is_merged:
+        raise SpecError(
+            "vLLM cannot load DoRA adapters (train.dora).",
+            where="evaluate.vllm",
+            why="The evaluation would fail here, after everything before it was paid for.",
+            fix="Remove evaluate.vllm or train.dora, or set train.method = 'qlora', which evaluates the merged model.",
+        )
+
+
+def _check_named_model(folder: Path, name: str, key: str, words: Sequence[str] = ()) -> None:
+    """Raise SpecError for a model that can only be a folder but does not exist, or that is a misspelt built-in name."""
+    if (folder / name).is_dir():
+        return
+    parent, _, last = name.rpartition("/")
+    local = name.startswith((".", "/", "~")) or name.count("/") > 1 or (parent and (folder / parent).is_dir())
+    near = [] if parent else difflib.get_close_matches(last, words, 1)
+    if not (local or near):
+        return
+    raise SpecError(
+        f"there is no folder '{name}'.",
+        where=key,
+        why="Curation would fail here, after the answers were paid for.",
+        fix=f"Did you mean '{near[0]}'?" if near else "Paths are relative to the spec file.",
+    )
