@@ -359,7 +359,7 @@ def test_headers_of_safety_are_on_every_answer(service: Service) -> None:
     browser = service.browser("owner")
     for path in ("/", "/healthz", "/api/v1/me", "/nowhere", "/api/v1/projects/none", "/sign-in"):
         answer = browser.get(path)
-        for name, value in edge.SAFETY.items():
+        for name, value in edge.SECURITY_HEADERS.items():
             assert answer.headers[name] == value, (path, name)
         assert answer.headers["x-request-id"]
     assert "unsafe-" not in edge.CSP
@@ -455,7 +455,7 @@ def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.M
     path = f"/api/v1/projects/{MINE}/spec"
     assert problem(browser.put(path, content=big, headers=headers))["status"] == 413
     refused = problem(browser.put(path, content=big, headers=headers))
-    assert (refused["what"], bool(refused["fix"])) == ("more than 1 MB at once are not taken here.", True)
+    assert (refused["what"], bool(refused["fix"])) == ("requests of more than 1 MB are not accepted.", True)
     assert problem(browser.put(path, content=iter([big]), headers=headers))["status"] == 413
     anonymous = service.anonymous()
     for content in (b"x" * 100_000, iter([b"x" * 50_000] * 2)):
