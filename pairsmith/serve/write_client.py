@@ -40,7 +40,7 @@ def files_of(schema: dict[str, Any]) -> dict[str, str]:
     return {
         "calls.py": f'"""The calls of the API. {_GENERATED_BY}"""\n\nfrom __future__ import annotations\n\n'
         "from collections.abc import Iterator\nfrom typing import Any, Literal\n\n"
-        "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http, asks\n\n\n"
+        "from pairsmith.client import shapes\nfrom pairsmith.client.http import Http, operation\n\n\n"
         f'class Calls(Http):\n    """The operations of the API, one method each."""\n\n{calls.rstrip()}\n',
         "shapes.py": f'"""The shapes of the API. {_GENERATED_BY}"""\n\nfrom __future__ import annotations\n\n'
         "from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar\n\n"
@@ -72,7 +72,7 @@ def _method_lines(path: str, method: str, operation: dict[str, Any]) -> Iterator
     optional += [("idempotency_key", "str")] * (method == "post")
     arguments += ["*"] * bool(optional) + [f"{name}: {kind} | None = None" for name, kind in optional]
     first_sentence = " ".join(operation["description"].split()).partition(". ")[0].rstrip(".:")
-    yield f'    @asks("{method.upper()}", "{path.removeprefix(ROOT)}")'
+    yield f'    @operation("{method.upper()}", "{path.removeprefix(ROOT)}")'
     yield f"    def {operation['operationId']}({', '.join(arguments)}) -> {kinds.get(media, 'bytes')}:"
     yield textwrap.fill(f'"""{first_sentence}."""', WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     yield ""

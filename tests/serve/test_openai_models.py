@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
-from pairsmith.serve.openai.tuning import NewTuning
+from pairsmith.serve.openai.tuning import TuningRequest
 from schemas.records import Artifact, Receipt, content_id
 from schemas.spec import TrainSettings
 from schemas.spec_file import set_keys
@@ -38,7 +38,7 @@ def service(service: Service) -> Service:
 
 def asked(service: Service, monkeypatch: pytest.MonkeyPatch, *jobs: Job) -> Any:
     """A client of a service that has these jobs, each of which was a fine-tuning."""
-    body = NewTuning(model="embedded", training_file="file-1").model_dump_json()
+    body = TuningRequest(model="embedded", training_file="file-1").model_dump_json()
     with service.app.state.engine.begin() as connection:
         connection.execute(sa.insert(tuning_jobs), [{"id": job.id, "asked": body} for job in jobs])
     monkeypatch.setattr(service.app.state.jobs, "get", {job.id: job for job in jobs}.__getitem__)

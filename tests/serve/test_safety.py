@@ -435,7 +435,7 @@ def test_a_compressed_file_that_holds_too_much_is_not_read(service: Service, mon
 
     from pairsmith.serve.api import seeds
 
-    monkeypatch.setattr(seeds, "_MOST_VALUES", 1_000_000)
+    monkeypatch.setattr(seeds, "_MAX_UNCOMPRESSED", 1_000_000)
     content = io.BytesIO()
     pq.write_table(pa.table({"text": ["x" * 1000] * 5000}), content, use_dictionary=False, compression="zstd")
     assert len(content.getvalue()) < 100_000
