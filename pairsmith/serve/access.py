@@ -132,13 +132,13 @@ class Caller:
         if self.user is None:
             raise Refusal(401, "you are not signed in.", code="not_signed_in", fix="Sign in, or send an API key.")
         if project != ALL and not self.may(Right.see_project, project):
-            raise no_project(project)
+            raise project_not_found(project)
         role = self.role(project)
         who = f"your role here, {role}, does not have" if role else "you have no role here with"
         raise Refusal(403, f"{who} the right '{right}'.", code="not_allowed", fix="Ask an owner for another role.")
 
 
-def no_project(slug: str) -> Refusal:
+def project_not_found(slug: str) -> Refusal:
     """The answer both for a project that does not exist and for one that the caller may not know of."""
     return not_there(f"there is no project '{slug}'.", fix="The list of projects shows yours.")
 
@@ -171,7 +171,7 @@ def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
         if not (somewhere and caller.may_somewhere(right, await run_in_threadpool(_slugs, request))):
             caller.require(right, await _project_in_path(request, caller, job))
         if "project" in request.path_params and request.path_params["project"] not in _slugs(request):
-            raise no_project(request.path_params["project"])
+            raise project_not_found(request.path_params["project"])
         return caller
 
     authorize.needs = Needs(right, job, somewhere)  # type: ignore[attr-defined]

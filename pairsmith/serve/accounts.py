@@ -198,7 +198,9 @@ class Accounts:
 
     def _keep_an_owner(self, connection: sa.Connection) -> None:
         if connection.execute(_OWNERS.limit(1)).first() is None:
-            raise Refusal(409, "the service would have no owner.", code="last_owner", fix="Make another owner first.")
+            raise Refusal(
+                409, "the service would have no owner.", code="last_owner", fix="Make another user an owner first."
+            )
 
 
 def _mark_used(token: str) -> sa.Update:

@@ -21,12 +21,12 @@ from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
 from pairsmith.serve.database import open_database
 from pairsmith.serve.edge import Edge
+from pairsmith.serve.idempotency import Idempotency
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.keys import Keys
 from pairsmith.serve.limits import Limits
 from pairsmith.serve.pages.shell import on_http_exception, page_of
 from pairsmith.serve.policy import Policy
-from pairsmith.serve.repeats import Idempotency
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.sessions import Sessions
 from pairsmith.serve.settings import Settings

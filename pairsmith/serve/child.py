@@ -63,14 +63,14 @@ def main(folder: Path, nth: int) -> int:
     with held(folder / "lock") as lock:
         if lock is None:
             return BUSY
-        _label(lock, {"pid": os.getpid(), "part": nth})
+        _write_holder(lock, {"pid": os.getpid(), "part": nth})
         if (folder / f"exit-{nth}.json").exists():
             return 0
         # The command has handlers of its own. This one ends the process cleanly before and after it, for example while
         # it waits for the GPU: without an exit file it would count as dead.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            _append(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": began})
+            _append_line(folder / "starts.jsonl", {"part": nth, "pid": os.getpid(), "at": began})
             if (folder / STOPPING).exists():
                 raise KeyboardInterrupt
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
@@ -181,6 +181,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _spent(store: Store) -> float:
+    """The spending recorded in the store, including reserved amounts, in dollars."""
     spent = store.spent()
     return spent.usd + spent.reserved
 
@@ -301,13 +302,15 @@ def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
             return
 
 
-def _label(lock: int, holder: dict[str, Any]) -> None:
+def _write_holder(lock: int, holder: dict[str, Any]) -> None:
+    """Write the holder's pid and part number into the lock file."""
     with contextlib.suppress(OSError):  # on a full disk the lock works without its label
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(holder).encode(), 0)
 
 
-def _append(path: Path, line: dict[str, Any]) -> None:
+def _append_line(path: Path, line: dict[str, Any]) -> None:
+    """Append a line of JSON to a file; lost on a full disk."""
     with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
         file.write(json.dumps(line).encode() + b"\n")
 

@@ -15,12 +15,12 @@ from schemas.records import now
 from schemas.store.failures import explained
 from schemas.store.opening import engine_of, sqlite_url
 
-_meta = sa.MetaData()
+_metadata = sa.MetaData()
 _time = sa.String(32)  # ISO 8601 in UTC, so it sorts and reads the same in SQLite and PostgreSQL
 
 
 def _table(name: str, *columns: sa.Column[object] | sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(name, _meta, *columns)
+    return sa.Table(name, _metadata, *columns)
 
 
 users = _table(
@@ -152,7 +152,7 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
     url = url or sqlite_url(path)
     try:
         engine = engine_of(url)
-        _meta.create_all(engine)
+        _metadata.create_all(engine)
         write(engine, *map(sa.text, _APPEND_ONLY[engine.dialect.name]))
     except (sa.exc.SQLAlchemyError, OSError) as error:
         raise explained(error, url) from error

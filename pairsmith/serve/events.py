@@ -155,7 +155,7 @@ class Hub:
             subscriber.changed.set()
 
     @property
-    def listening(self) -> int:
+    def subscriber_count(self) -> int:
         """The number of subscribers."""
         return len(self._subscribers)
 

@@ -134,7 +134,7 @@ class Jobs:
             if _request(existing[0]) != request:
                 raise UsageError("this key was used for another request.", fix="Use a new key for each request.")
             return self.get(job_id)
-        if (busy := self.unended(slug)) and busy != job_id:
+        if (busy := self.unended_job_id(slug)) and busy != job_id:
             raise ProjectBusy(slug, busy)
         try:
             with self._database():
@@ -149,7 +149,7 @@ class Jobs:
                     request,
                 )
         except error.DBOSQueueDeduplicatedError:
-            if (busy := self.unended(slug)) != job_id:
+            if (busy := self.unended_job_id(slug)) != job_id:
                 raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
@@ -194,7 +194,7 @@ class Jobs:
         stopping = [row for row in stopped if is_held(self.folder(row.workflow_id))]
         return self._jobs(sorted([*rows, *stopping], key=lambda row: row.created_at or 0))
 
-    def unended(self, slug: str) -> str | None:
+    def unended_job_id(self, slug: str) -> str | None:
         """The id of the project's job that has not ended, including one that is being stopped; None if there is
         none."""
         mine: dict[str, Any] = {"name": "job", "workflow_id_prefix": _id_prefix(slug), "load_output": False}
@@ -346,7 +346,9 @@ class Jobs:
         if part.queue_name != HEAVY:
             return _Status("queued", waiting=part.workflow_id)
         ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
-        note = computes(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
+        note = (
+            describe_running_job(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
+        )
         return _Status("waits_for_gpu", waiting=part.workflow_id, note=note)
 
     def _end_of_stopped_job(self, job_id: str) -> End:
@@ -369,7 +371,7 @@ class _Status(NamedTuple):
     note: str | None = None
 
 
-def computes(folder: Path) -> str:
+def describe_running_job(folder: Path) -> str:
     """A note that another job is using the GPU, and for about how long in its current step, if known.
 
     It does not name the job's project, which the reader may not be allowed to know of.

@@ -207,7 +207,7 @@ def disk_full(error: Exception, root: Path) -> Refusal | None:
         507,
         "no space is left to write.",
         code="store_full",
-        why="Nothing was changed.",
+        why="Existing data is unchanged.",
         fix="Free some space on the disk of the workspace, then try again.",
     )
 

@@ -134,6 +134,7 @@ def stop(folder: Path) -> None:
 
 
 def _count_deaths(folder: Path, nth: int) -> int:
+    """How many processes of the part ended without a result."""
     began = [start for start in starts(folder) if start["part"] == nth]
     return len(began) - _count_interruptions(folder, nth)
 
@@ -143,6 +144,7 @@ def _count_interruptions(folder: Path, nth: int) -> int:
 
 
 def _start(folder: Path, nth: int, part: Part, environment: Callable[[], dict[str, str]]) -> subprocess.Popen[bytes]:
+    """Start a process for part `nth`, in a session of its own."""
     _started_processes.difference_update(
         [process for process in tuple(_started_processes) if process.poll() is not None]
     )

@@ -75,6 +75,7 @@ class Readers:
         return _file(self._place(slug)[1], whole=False)
 
     def _place(self, slug: str) -> tuple[str, Path | None]:
+        """The URL of a project's store, and its path if it is SQLite."""
         project = self.project(slug)
         known = self._places.get(slug)
         if known is None or known[0] is not project or project.spec.store.url_env:

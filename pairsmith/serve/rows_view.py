@@ -299,6 +299,7 @@ def _select(
 
 
 def _matches(line: tuple[Any, ...], filters: Filters, without: str = "") -> bool:
+    """Whether a line of the cube passes the filters, ignoring the filter `without`."""
     for name, value in zip(_CUBE, line, strict=False):
         wanted = getattr(filters, name)
         if name != without and wanted not in (None, "") and (bool(value) if name == "reviewed" else value) != wanted:

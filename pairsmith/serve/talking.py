@@ -130,6 +130,7 @@ class ChatModel:
                 await running.closing.aclose()
 
     async def _watch(self) -> None:
+        """Stop the model when it is idle, or when a job needs the GPU."""
         while True:
             await asyncio.sleep(_CHECK_EVERY_S)
             idle = not self._in_flight and time.monotonic() - self._last_request_s > IDLE_S

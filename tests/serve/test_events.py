@@ -111,9 +111,9 @@ def test_a_subscriber_hears_states_not_a_log() -> None:
         cut_off = hub.subscribe(["mine"], after=101)
         assert (await anext(cut_off))["number"] == 102, "what it has heard before is not told again"
         await cut_off.aclose()  # type: ignore[attr-defined]
-        assert hub.listening == 1
+        assert hub.subscriber_count == 1
         await slow.aclose()  # type: ignore[attr-defined]
-        assert hub.listening == 0
+        assert hub.subscriber_count == 0
         assert [state["event"] for state in hub.states()] == ["job", "review", "job"]
 
     asyncio.run(scene())

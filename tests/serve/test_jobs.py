@@ -24,7 +24,7 @@ from bench.service.kills import WORDS
 from pairsmith.serve import parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
-from pairsmith.serve.jobs import Jobs, computes
+from pairsmith.serve.jobs import Jobs, describe_running_job
 from pairsmith.serve.process import MOST_DEATHS, starts
 from pairsmith.serve.sweep import JobMonitor
 from pairsmith.serve.workspace import NoSuchProject, Workspace
@@ -198,7 +198,7 @@ def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
         await job_that(jobs, job.id, lambda job: bool(starts(jobs.folder(job.id))))
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
-        assert await asyncio.to_thread(jobs.unended, "tiny") is None
+        assert await asyncio.to_thread(jobs.unended_job_id, "tiny") is None
 
     served(jobs, scene())
     assert len(teacher.asked) == 0
@@ -514,8 +514,8 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
 )
 def test_how_long_the_one_that_computes_needs_is_said(tmp_path: Path, left_s: float | None, says: str) -> None:
     """To those who wait, as far as it has reported it; nothing is guessed."""
-    assert computes(tmp_path) == "another project is using the GPU"
+    assert describe_running_job(tmp_path) == "another project is using the GPU"
     line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
-    assert computes(tmp_path).startswith("another project is using the GPU")
-    assert computes(tmp_path).endswith(says)
+    assert describe_running_job(tmp_path).startswith("another project is using the GPU")
+    assert describe_running_job(tmp_path).endswith(says)

@@ -7,7 +7,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, ProjectOwner, Right, Role, SignedIn, no_project
+from pairsmith.serve.access import (
+    ALL,
+    Administrator,
+    AnyOne,
+    Caller,
+    ProjectOwner,
+    Right,
+    Role,
+    SignedIn,
+    project_not_found,
+)
 from pairsmith.serve.api.pages import Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.limits import SIGN_INS
@@ -329,7 +339,7 @@ def check_place(request: Request, caller: Caller, project: str) -> None:
     if project != ALL:
         caller.require(Right.see_project, project)
         if project not in state_of(request).workspace.projects():
-            raise no_project(project)
+            raise project_not_found(project)
 
 
 def link_for(request: Request, project: str, role: Role, caller: Caller) -> InvitationLink:

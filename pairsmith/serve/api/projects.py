@@ -108,7 +108,7 @@ def delete(caller: ProjectOwner, project: str, request: Request) -> None:
     An administrator of the machine can restore the project from there.
     """
     state = state_of(request)
-    if state.jobs.unended(project):
+    if state.jobs.unended_job_id(project):
         raise Refusal(409, "the project has a job that has not ended.", code="project_busy", fix="Stop the job first.")
     trash = state.workspace.serve / "trash"
     trash.mkdir(parents=True, exist_ok=True)

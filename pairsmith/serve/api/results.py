@@ -155,8 +155,10 @@ def evaluation_outputs(
 
 @router.get("/review", name="review")
 def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
-    """Review progress: acceptance with its interval, agreement, and what more answers would gain. `certificate` is the
-    last certificate: its `words`, whether it `holds`, and if not, `why`."""
+    """Review progress: acceptance with its interval, agreement, and what more answers would gain.
+
+    `certificate` is the result of the last attempt to certify: its `words`, whether it `holds`, and if not, `why`.
+    """
     from pairsmith import certified, review_status
 
     readers = state_of(request).readers

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pairsmith.new_project import for_embedded, keys_for_base
 from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
-from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, no_project
+from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, project_not_found
 from pairsmith.serve.api.jobs import location_of, start_job
 from pairsmith.serve.api.people import printable
 from pairsmith.serve.api.projects import SLUG
@@ -242,7 +242,7 @@ def _prepare(request: Request, caller: Caller, body: TuningRequest) -> tuple[str
             refusal = "the model of a project is named after the project."
             raise Refusal(400, refusal, where="suffix", code="unsupported", fix="Leave suffix out.")
         if slug not in state_of(request).workspace.projects():
-            raise no_project(slug)
+            raise project_not_found(slug)
         caller.require(Right.run, slug)
         train = state_of(request).workspace.project(slug).spec.train
         if (base := keys.get("train.base", train.base)) != train.base:
