@@ -160,7 +160,7 @@ class SeedExcerpt(TypedDict):
     text: str
 
 
-class SeedProblem(TypedDict):
+class UnusableSeed(TypedDict):
     where: str
     what: str
 
@@ -171,7 +171,7 @@ class SeedFile(TypedDict):
     rows: int
     kinds: dict[str, int]
     first: list[SeedExcerpt]
-    problems: list[SeedProblem]
+    problems: list[UnusableSeed]
     problem: NotRequired[str | None]
 
 

@@ -30,7 +30,7 @@ from pairsmith.serve.policy import Policy
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.sessions import Sessions
 from pairsmith.serve.settings import Settings
-from pairsmith.serve.talking import ChatModel
+from pairsmith.serve.talking import TunedModelServer
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import PairsmithError
 
@@ -67,7 +67,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.limits = Limits()
     state.policy = Policy(state.engine, trusts_this_machine=settings.no_auth)
     state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
-    state.views, state.talking = RowsView(workspace), ChatModel(workspace)
+    state.views, state.talking = RowsView(workspace), TunedModelServer(workspace)
     state.readers = state.views.readers
     app.include_router(api.router)
     app.include_router(openai.router)

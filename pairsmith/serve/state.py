@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pairsmith.serve.rows_view import RowsView
     from pairsmith.serve.sessions import Sessions
     from pairsmith.serve.settings import Settings
-    from pairsmith.serve.talking import ChatModel
+    from pairsmith.serve.talking import TunedModelServer
     from pairsmith.serve.workspace import Workspace
 
 
@@ -38,7 +38,7 @@ class ServiceState(Protocol):
     jobs: Jobs
     views: RowsView
     readers: Readers
-    talking: ChatModel
+    talking: TunedModelServer
 
 
 def state_of(request: Request) -> ServiceState:

@@ -44,7 +44,7 @@ class _Running(NamedTuple):
     closing: AsyncExitStack
 
 
-class ChatModel:
+class TunedModelServer:
     """Runs the server of one base model with one adapter."""
 
     def __init__(self, workspace: Workspace) -> None:

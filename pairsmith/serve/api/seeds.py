@@ -36,7 +36,7 @@ class SeedExcerpt(BaseModel):
     text: str
 
 
-class SeedProblem(BaseModel):
+class UnusableSeed(BaseModel):
     where: str
     what: str
 
@@ -49,7 +49,7 @@ class SeedFile(BaseModel):
     rows: int
     kinds: dict[str, int]
     first: list[SeedExcerpt]
-    problems: list[SeedProblem]
+    problems: list[UnusableSeed]
     problem: str | None = None
 
 
@@ -180,7 +180,7 @@ def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> See
         rows=reading.rows_in,
         kinds=dict(Counter(seed.kind for seed in reading.seeds)),
         first=[SeedExcerpt(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:_EXCERPTS]],
-        problems=[SeedProblem(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
+        problems=[UnusableSeed(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
     )
 
 
