@@ -60,9 +60,15 @@ class Accounts:
         """A token with which one user can join a project, valid for a week."""
         return self._invite(project, role, by, timedelta(days=INVITATION_DAYS))
 
-    def _invite(self, project: str, role: Role, by: str | None, lasts: timedelta) -> str:
+    def _invite(self, project: str, role: Role, by: str | None, lifetime: timedelta) -> str:
         token = secrets.token_urlsafe(32)
-        new = {"hash": hash_secret(token), "project": project, "role": role, "by": by, "expires": stamp(now() + lasts)}
+        new = {
+            "hash": hash_secret(token),
+            "project": project,
+            "role": role,
+            "by": by,
+            "expires": stamp(now() + lifetime),
+        }
         write(self.engine, sa.insert(invitations).values(new))
         return token
 
@@ -76,49 +82,49 @@ class Accounts:
 
     def redeem(self, token: str, name: str, password: str) -> str:
         """Create an account from an invitation and return the user's id. Raises Refusal."""
-        given = self.invitation(token)
+        grant = self.invitation(token)
         _check_name(name)
-        new = {"id": new_id(), "name": name, "password": self._hashed(password), "created": stamp()}
+        new = {"id": new_id(), "name": name, "password": self._hash_password(password), "created": stamp()}
         with self.engine.begin() as connection:
             if connection.execute(_mark_used(token)).rowcount != 1:
                 raise _link_not_usable()
             # Unique regardless of case: users and the audit identify each other by name.
-            if name.casefold() in {held.casefold() for held in connection.scalars(sa.select(users.c.name))}:
+            if name.casefold() in {taken.casefold() for taken in connection.scalars(sa.select(users.c.name))}:
                 raise Refusal(409, f"the name '{name}' is already taken.", code="name_taken", fix="Choose another.")
             connection.execute(sa.insert(users).values(new))
-            connection.execute(sa.insert(members).values(user=new["id"], **given))
+            connection.execute(sa.insert(members).values(user=new["id"], **grant))
         return str(new["id"])
 
     def join(self, token: str, user: str) -> None:
         """Add an invitation's role to an existing account."""
-        given = self.invitation(token)
+        grant = self.invitation(token)
         if write(self.engine, _mark_used(token)) != 1:
             raise _link_not_usable()
-        self.set_role(user, given["project"], given["role"])
+        self.set_role(user, grant["project"], grant["role"])
 
     # Sign-in
 
     def check_password(self, name: str, password: str) -> str:
         """The user's id. Raises Refusal, with the same answer and the same delay for an unknown name."""
-        held = row(self.engine, sa.select(users).where(users.c.name == name))
-        usable = held is not None and held["disabled"] is None and held["password"] is not None
+        record = row(self.engine, sa.select(users).where(users.c.name == name))
+        usable = record is not None and record["disabled"] is None and record["password"] is not None
         try:
-            self._hasher.verify(str(held["password"]) if held and usable else _dummy_hash(), password)
+            self._hasher.verify(str(record["password"]) if record and usable else _dummy_hash(), password)
         except argon2.exceptions.VerificationError:
             usable = False
-        if not usable or held is None:
+        if not usable or record is None:
             raise Refusal(
                 401, "the name or the password is wrong.", code="wrong_password", fix="Try again, or ask an owner."
             )
-        if self._hasher.check_needs_rehash(held["password"]):
-            self.set_password(held["id"], password)
-        return str(held["id"])
+        if self._hasher.check_needs_rehash(record["password"]):
+            self.set_password(record["id"], password)
+        return str(record["id"])
 
     def set_password(self, user: str, password: str) -> None:
         """Set a user's password. Raises Refusal if it is too short or too long."""
-        write(self.engine, sa.update(users).where(users.c.id == user).values(password=self._hashed(password)))
+        write(self.engine, sa.update(users).where(users.c.id == user).values(password=self._hash_password(password)))
 
-    def _hashed(self, password: str) -> str:
+    def _hash_password(self, password: str) -> str:
         if not SHORTEST_PASSWORD <= len(password) <= 1000:
             raise Refusal(
                 422,
@@ -139,17 +145,19 @@ class Accounts:
 
     def users(self) -> list[dict[str, Any]]:
         """All accounts, sorted by name, with their roles by project."""
-        held, shown = rows(self.engine, sa.select(members)), []
+        memberships, shown = rows(self.engine, sa.select(members)), []
         for account in rows(self.engine, sa.select(users).order_by(users.c.name)):
-            roles = {member["project"]: Role(member["role"]) for member in held if member["user"] == account["id"]}
+            roles = {
+                member["project"]: Role(member["role"]) for member in memberships if member["user"] == account["id"]
+            }
             shown.append({name: account[name] for name in ("id", "name", "created", "disabled")} | {"roles": roles})
         return shown
 
     def roles(self, user: str) -> dict[str, Role]:
         """The user's roles, keyed by project or `*`; empty for a disabled account."""
         query = sa.select(members.c.project, members.c.role).join(users, users.c.id == members.c.user)
-        held = rows(self.engine, query.where(members.c.user == user, users.c.disabled.is_(None)))
-        return {member["project"]: Role(member["role"]) for member in held}
+        memberships = rows(self.engine, query.where(members.c.user == user, users.c.disabled.is_(None)))
+        return {member["project"]: Role(member["role"]) for member in memberships}
 
     def name(self, user: str) -> str | None:
         """The name of an account; None if it is disabled or does not exist."""
@@ -167,14 +175,14 @@ class Accounts:
             connection.execute(sa.delete(members).where(here))
             if role is not None:
                 connection.execute(sa.insert(members).values(user=user, project=project, role=role))
-            self._keep_an_owner(connection)
+            self._require_owner(connection)
             connection.execute(sa.delete(sessions).where(sessions.c.user == user))
 
     def disable(self, user: str) -> None:
         """Disable an account and end its sessions and keys. Its name stays in the audit."""
         with self.engine.begin() as connection:
             connection.execute(sa.update(users).where(users.c.id == user).values(disabled=stamp()))
-            self._keep_an_owner(connection)
+            self._require_owner(connection)
             connection.execute(sa.delete(sessions).where(sessions.c.user == user))
             connection.execute(sa.update(keys).where(keys.c.user == user).values(revoked=stamp()))
 
@@ -192,11 +200,12 @@ class Accounts:
 
         A later project of the same name then starts without members.
         """
-        gone = [sa.delete(table).where(table.c.project == project) for table in (members, invitations, titles)]
+        deletions = [sa.delete(table).where(table.c.project == project) for table in (members, invitations, titles)]
         here = sa.and_(keys.c.project == project, keys.c.revoked.is_(None))
-        write(self.engine, *gone, sa.update(keys).where(here).values(revoked=stamp()))
+        write(self.engine, *deletions, sa.update(keys).where(here).values(revoked=stamp()))
 
-    def _keep_an_owner(self, connection: sa.Connection) -> None:
+    def _require_owner(self, connection: sa.Connection) -> None:
+        """Raises Refusal if no enabled account owns the service."""
         if connection.execute(_OWNERS.limit(1)).first() is None:
             raise Refusal(
                 409, "the service would have no owner.", code="last_owner", fix="Make another user an owner first."
@@ -205,8 +214,8 @@ class Accounts:
 
 def _mark_used(token: str) -> sa.Update:
     """The statement that marks a link as used. It changes a row for the first caller only."""
-    open_ = sa.update(invitations).where(invitations.c.hash == hash_secret(token), invitations.c.used.is_(None))
-    return open_.values(used=stamp())
+    unused = sa.update(invitations).where(invitations.c.hash == hash_secret(token), invitations.c.used.is_(None))
+    return unused.values(used=stamp())
 
 
 def _link_not_usable() -> Refusal:

@@ -88,11 +88,9 @@ def check(folder: Path) -> Kept:
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file() or sha256(path) != facts["sha256"]:
-            raise _damaged(
-                name, "the file is missing" if not path.is_file() else "the file differs from what was saved"
-            )
+            raise _damage(name, "the file is missing" if not path.is_file() else "the file differs from what was saved")
         if "rows" in facts and (rows := _count_rows(path)) != facts["rows"]:
-            raise _damaged(name, f"it has the row counts {rows}, not {facts['rows']}")
+            raise _damage(name, f"it has the row counts {rows}, not {facts['rows']}")
     return _summary(manifest["files"], manifest["not_in_it"])
 
 
@@ -172,12 +170,12 @@ def _count_rows(path: Path) -> dict[str, int]:
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
             (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
-                raise _damaged(path.name, str(verdict))
+                raise _damage(path.name, str(verdict))
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
             count = 'SELECT count(*) FROM "{}"'
             return {name: database.execute(count.format(name)).fetchone()[0] for (name,) in tables if '"' not in name}
     except sqlite3.Error as error:
-        raise _damaged(path.name, str(error)) from None
+        raise _damage(path.name, str(error)) from None
 
 
 def _notes_on_missing(workspace: Workspace) -> list[str]:
@@ -240,7 +238,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         ) from None
     for name in manifest["files"]:
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise _damaged(name, "the manifest names a file outside it")
+            raise _damage(name, "the manifest names a file outside it")
     return manifest
 
 
@@ -249,5 +247,5 @@ def _summary(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
     return Kept(len(files), sum(facts["bytes"] for facts in files.values()), rows, list(notes))
 
 
-def _damaged(name: str, how: str) -> StoreError:
+def _damage(name: str, how: str) -> StoreError:
     return StoreError(f"the backup is damaged: {how}.", where=name, fix="Use another backup.")

@@ -75,8 +75,8 @@ def main(folder: Path, nth: int) -> int:
                 raise KeyboardInterrupt
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
             # Two parts that need the GPU never run at once, whatever the queue does.
-            alone = one_at_a_time(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
-            with _log_to(folder / "log"), alone:
+            gpu_lock = one_at_a_time(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
+            with _log_to(folder / "log"), gpu_lock:
                 return _run(folder, nth, part)
         except KeyboardInterrupt:
             signal.signal(signal.SIGTERM, _ignore_signal)
@@ -141,7 +141,7 @@ def _check_pins(folder: Path, part: dict[str, Any]) -> float:
     with Store.open(url, write=False) if Store.exists(url) else contextlib.nullcontext() as store:
         try:
             if not path.exists():
-                by_now = _spent(store) if store else 0.0
+                by_now = _total_spending(store) if store else 0.0
                 usd = by_now - _spent_before(folder, part.get("continues"), by_now)
                 pins = {"stages": pinned(project, store), "usd": usd}
                 with replaced(path) as partial:
@@ -150,7 +150,7 @@ def _check_pins(folder: Path, part: dict[str, Any]) -> float:
             changed = changed_since(pins["stages"], project, store)
         except OSError:  # a file that the spec names is unreadable: the command reports which, and what to do
             return 0.0
-        part["spent_usd"] = _spent(store) if store and part["cap_usd"] else 0.0
+        part["spent_usd"] = _total_spending(store) if store and part["cap_usd"] else 0.0
     if changed:
         raise SpecError(
             f"the spec was changed while the job was running: {changed}.",
@@ -166,21 +166,22 @@ def _spent_before(folder: Path, continued: str | None, by_now: float) -> float:
     A job that did not record its spending when it ended counts with everything spent since it started.
     """
     earlier = folder.parent / (continued or "")
-    begun = _read(earlier / "pins.json").get("usd") if continued else None
+    begun = _read_json(earlier / "pins.json").get("usd") if continued else None
     if begun is None:
         return 0.0
     last = max((int(path.stem.partition("-")[2]) for path in earlier.glob("part-*.json")), default=0)
-    ended = _read(earlier / f"exit-{last}.json").get("spent_usd")
+    ended = _read_json(earlier / f"exit-{last}.json").get("spent_usd")
     return float(by_now if ended is None else ended) - float(begun)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         return dict(json.loads(path.read_bytes()))
     return {}
 
 
-def _spent(store: Store) -> float:
+def _total_spending(store: Store) -> float:
     """The spending recorded in the store, including reserved amounts, in dollars."""
     spent = store.spent()
     return spent.usd + spent.reserved
@@ -195,7 +196,7 @@ def _current_spending(part: dict[str, Any]) -> float | None:
         with contextlib.suppress(PairsmithError, OSError):
             url = Store.url_for(load(Path(part["folder"]), part["overrides"]))
             with Store.open(url, write=False) as store:
-                return _spent(store)
+                return _total_spending(store)
     return None
 
 

@@ -216,8 +216,8 @@ def caller_of(headers: Headers, state: ServiceState) -> Caller:
         cookies = SimpleCookie(headers.get("cookie", ""))
     except CookieError:
         return Caller()
-    held = cookies.get(cookie_name(state.settings.secure))
-    return (state.sessions.caller(held.value) if held else None) or Caller()
+    cookie = cookies.get(cookie_name(state.settings.secure))
+    return (state.sessions.caller(cookie.value) if cookie else None) or Caller()
 
 
 class _HeadSent(Exception):

@@ -28,8 +28,8 @@ _MACHINE = frozenset(
 
 def named_variables(spec: Spec) -> set[str]:
     """The environment variables that a spec names: the values of all keys that end with `_env`, at any depth."""
-    held = (each.value for each in values_of(spec) if each.key.endswith("_env") and each.value)
-    return {name for value in held for name in (value.values() if isinstance(value, Mapping) else (value,))}
+    values = (each.value for each in values_of(spec) if each.key.endswith("_env") and each.value)
+    return {name for value in values for name in (value.values() if isinstance(value, Mapping) else (value,))}
 
 
 def job_environment(project: Project) -> dict[str, str]:

@@ -72,10 +72,11 @@ def record_progress(path: Path) -> Iterator[Progress]:
 
 def last(path: Path) -> State | None:
     """The newest complete line; None if there is none."""
-    return next(_backwards(path), None)
+    return next(_read_backwards(path), None)
 
 
-def _backwards(path: Path) -> Iterator[State]:
+def _read_backwards(path: Path) -> Iterator[State]:
+    """The complete lines at the end of the file, newest first."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))

@@ -71,9 +71,9 @@ class Idempotency:
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
             if is_last and whole and status < 500 and status != 429:
                 # Stored before the last chunk is sent: a client may repeat the request once it has the response.
-                once = scope["state"].get("once", False) or "set-cookie" in dict(headers)
-                held = (0, "[]", b"") if once else (status, json.dumps(headers), bytes(body))
-                await run_in_threadpool(self._store, place, *held)
+                is_secret = scope["state"].get("once", False) or "set-cookie" in dict(headers)
+                kept = (0, "[]", b"") if is_secret else (status, json.dumps(headers), bytes(body))
+                await run_in_threadpool(self._store, place, *kept)
                 is_kept = True
             await send(message)
 

@@ -17,7 +17,7 @@ from pairsmith.serve.problems import Refusal, not_there
 from schemas.records import now
 
 KEY = re.compile(r"ps_([a-z0-9]{8})_[A-Za-z0-9_-]{43}")
-_SHOWN = ("id", "user", "name", "role", "project", "created", "expires", "used", "revoked")
+_PUBLIC_FIELDS = ("id", "user", "name", "role", "project", "created", "expires", "used", "revoked")
 _USED_EVERY = timedelta(minutes=1)
 
 
@@ -44,29 +44,29 @@ class Keys:
         new |= {"project": project, "created": stamp()}
         new["expires"] = stamp(now() + timedelta(days=days)) if days else None
         write(self.engine, sa.insert(keys).values(new))
-        return key, {shown: new.get(shown) for shown in _SHOWN}
+        return key, {shown: new.get(shown) for shown in _PUBLIC_FIELDS}
 
     def caller(self, key: str) -> Caller | None:
         """The Caller that a key stands for; None if the key is unknown, expired or revoked."""
-        form = KEY.fullmatch(key)
-        if form is None:
+        match = KEY.fullmatch(key)
+        if match is None:
             return None
-        held = row(self.engine, sa.select(keys).where(keys.c.id == form[1]))
-        if held is None or not hmac.compare_digest(held["hash"], hash_secret(key)) or held["revoked"]:
+        record = row(self.engine, sa.select(keys).where(keys.c.id == match[1]))
+        if record is None or not hmac.compare_digest(record["hash"], hash_secret(key)) or record["revoked"]:
             return None
-        name = self.accounts.name(held["user"])
-        if name is None or (held["expires"] and held["expires"] < stamp()):
+        name = self.accounts.name(record["user"])
+        if name is None or (record["expires"] and record["expires"] < stamp()):
             return None
-        if held["used"] is None or now() - datetime.fromisoformat(held["used"]) > _USED_EVERY:
-            write(self.engine, sa.update(keys).where(keys.c.id == held["id"]).values(used=stamp()))
-        limit = KeyLimit(Role(held["role"]), held["project"])
-        return Caller(held["user"], name, self.accounts.roles(held["user"]), key=held["id"], key_limit=limit)
+        if record["used"] is None or now() - datetime.fromisoformat(record["used"]) > _USED_EVERY:
+            write(self.engine, sa.update(keys).where(keys.c.id == record["id"]).values(used=stamp()))
+        limit = KeyLimit(Role(record["role"]), record["project"])
+        return Caller(record["user"], name, self.accounts.roles(record["user"]), key=record["id"], key_limit=limit)
 
     def of(self, user: str | None) -> list[dict[str, Any]]:
         """The keys of a user, or of all users if `user` is None, newest first."""
         query = sa.select(keys).order_by(keys.c.created.desc())
         query = query.where(keys.c.user == user) if user else query
-        return [{name: held[name] for name in _SHOWN} for held in rows(self.engine, query)]
+        return [{name: record[name] for name in _PUBLIC_FIELDS} for record in rows(self.engine, query)]
 
     def revoke(self, key_id: str, user: str | None) -> None:
         """Revoke a key: one of this user's, or anybody's if `user` is None. Raises Refusal if there is none."""

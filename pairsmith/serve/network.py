@@ -58,10 +58,11 @@ def is_public(address: str) -> bool:
         ip: IPAddress = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(inner.is_global and not inner.is_multicast for inner in (ip, *_wrapped(ip)))
+    return all(inner.is_global and not inner.is_multicast for inner in (ip, *_embedded_addresses(ip)))
 
 
-def _wrapped(ip: IPAddress) -> list[IPAddress]:
+def _embedded_addresses(ip: IPAddress) -> list[IPAddress]:
+    """The IPv4 addresses that an IPv6 address contains."""
     if isinstance(ip, IPv4Address):
         return []
     inner: list[IPAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]

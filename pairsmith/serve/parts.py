@@ -63,7 +63,7 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
         first = before["until"] if before else "generate"
         if first is None:
             return None
-        stage, until, heavy = _stages(project, first)
+        stage, until, heavy = _plan_part(project, first)
         words += ["--from", first, *(["--until", until] if until else [])]
     elif before:
         return None
@@ -85,7 +85,7 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     )
 
 
-def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
+def _plan_part(project: Project, first: str) -> tuple[str, str | None, bool]:
     """The stages of the next part of a run, beginning at `first`: its first stage, where the next part begins, and
     whether it needs the GPU.
 

@@ -235,7 +235,7 @@ class Policy:
         allowed = self._allowed()
         host = self._check_host("url", url, allowed)
         if key_env and (host, key_env) not in allowed:
-            raise _not_a_pair("key_env", key_env, host)
+            raise _key_not_allowed("key_env", key_env, host)
 
     def environment(self, project: Project) -> dict[str, str]:
         """The variables of a project's job: only what every process needs and what its spec names.
@@ -299,7 +299,7 @@ def _check_keys(
     for field, variable in variables:
         for host in (host_of(url) for url in urls):
             if variable and host and (host, variable) not in allowed:
-                raise _not_a_pair(f"{key}.{field}", variable, host)
+                raise _key_not_allowed(f"{key}.{field}", variable, host)
         if variable and not urls:
             raise _refused(
                 f"{key}.{field}", f"the key {variable} is named without a host to send it to", "Leave it out."
@@ -310,8 +310,8 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
     """Raises Refusal if a value has changed that only an owner may set."""
     new, old = ({v.key: v for v in values if v.value is not None} for values in (present, values_of(before)))
     for key in sorted(new.keys() | old.keys()):
-        kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
-        if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
+        kinds = {_owner_required(values[key]) for values in (new, old) if key in values} - {None}
+        if not kinds or _comparable(new.get(key)) == _comparable(old.get(key)):
             continue
         if part := _unbounded(new.get(key)):
             raise _refused(
@@ -325,12 +325,12 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
             raise _refused(key, "only an owner may set, change or remove it", "Ask an owner.")
 
 
-def _plain(value: Value | None) -> Any:
+def _comparable(value: Value | None) -> Any:
     held = value.value if value else None
     return list(held) if isinstance(held, tuple) else held
 
 
-def _fence(value: Value) -> Kind | None:
+def _owner_required(value: Value) -> Kind | None:
     """Who may set a value: `fenced` an owner of the project, `machine` an owner of all projects, None an editor."""
     if value.kind is Kind.fenced:
         return Kind.fenced
@@ -390,7 +390,7 @@ def _is_private_name(name: str) -> bool:
         return name.endswith((".local", ".internal", ".lan", ".home.arpa", ".localhost"))
 
 
-def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
+def _key_not_allowed(key: str, variable: str, host: Host) -> Refusal:
     return _refused(
         key,
         f"the key {variable} may not be sent to {host}",

@@ -76,7 +76,7 @@ async def keep_alive(
             if ended(folder, nth):  # it ended between the two checks
                 continue
             if (deaths := _count_deaths(folder, nth)) >= MOST_DEATHS:
-                return _died(last_code, deaths)
+                return _end_after_deaths(last_code, deaths)
             await asyncio.sleep(deaths / 2)
             process = await asyncio.to_thread(_start, folder, nth, part, environment)
         except PairsmithError as error:
@@ -173,7 +173,7 @@ def _not_started(error: OSError) -> End:
     return End(code=1, problem={"kind": "NotStarted", "what": what, "fix": fix, "exit_code": 1})
 
 
-def _died(code: int | None, deaths: int) -> End:
+def _end_after_deaths(code: int | None, deaths: int) -> End:
     """The end of a part whose processes keep dying. `code` is the last exit code, None if another server started it."""
     ending = "ended without a result"
     if code is not None:

@@ -29,7 +29,7 @@ from schemas.store.since import Ends, ends
 LIMIT, MOST = 50, 200  # rows per page: default and maximum
 COUNTED = 10_000  # the most search results that are counted
 _CHUNK = 2_000
-_KEPT = 64  # how many counts are cached
+_MAX_CACHED = 64  # how many counts are cached
 Sort = Literal["asked", "newest", "best", "worst", "longest", "shortest"]
 # What a page is sorted by, before the place; each has an index.
 _KEYS: dict[Sort, tuple[str, str]] = {
@@ -220,7 +220,7 @@ class RowsView:
         counted = (cube, words is not None and sum(line[-1] for line in cube) > COUNTED)
         with self._lock:
             self._cubes[key] = counted
-            while len(self._cubes) > _KEPT:
+            while len(self._cubes) > _MAX_CACHED:
                 self._cubes.popitem(last=False)
         return counted
 

@@ -40,18 +40,18 @@ class Sessions:
 
     def caller(self, token: str) -> Caller | None:
         """The Caller that a cookie stands for; None if the session has ended, was idle too long or is too old."""
-        held = row(self.engine, sa.select(sessions).where(sessions.c.hash == hash_secret(token)))
-        if held is None:
+        record = row(self.engine, sa.select(sessions).where(sessions.c.hash == hash_secret(token)))
+        if record is None:
             return None
-        seen, created = datetime.fromisoformat(held["seen"]), datetime.fromisoformat(held["created"])
-        name = self.accounts.name(held["user"])
+        seen, created = datetime.fromisoformat(record["seen"]), datetime.fromisoformat(record["created"])
+        name = self.accounts.name(record["user"])
         if name is None or now() - seen > IDLE or now() - created > ABSOLUTE:
-            self.end(held["hash"])
+            self.end(record["hash"])
             return None
         if now() - seen > _SEEN_EVERY:
-            write(self.engine, sa.update(sessions).where(sessions.c.hash == held["hash"]).values(seen=stamp()))
-        roles = self.accounts.roles(held["user"])
-        return Caller(held["user"], name, roles, csrf=held["csrf"], by_cookie=True, session=held["hash"])
+            write(self.engine, sa.update(sessions).where(sessions.c.hash == record["hash"]).values(seen=stamp()))
+        roles = self.accounts.roles(record["user"])
+        return Caller(record["user"], name, roles, csrf=record["csrf"], by_cookie=True, session=record["hash"])
 
     def end(self, session: str) -> None:
         """End the session with this token hash."""
@@ -66,14 +66,15 @@ class Sessions:
         query = sa.select(sessions).where(sessions.c.user == user).order_by(sessions.c.seen.desc())
         fields = ("created", "seen", "address", "agent")
         return [
-            {"id": shown_id(held["hash"]), "present": held["hash"] == present} | {name: held[name] for name in fields}
-            for held in rows(self.engine, query)
+            {"id": shown_id(record["hash"]), "present": record["hash"] == present}
+            | {name: record[name] for name in fields}
+            for record in rows(self.engine, query)
         ]
 
     def end_one(self, user: str, session_id: str) -> bool:
         """End a session by its shown id; False if the user has no such session."""
         query = sa.select(sessions.c.hash).where(sessions.c.user == user)
-        matching = [held["hash"] for held in rows(self.engine, query) if shown_id(held["hash"]) == session_id]
+        matching = [record["hash"] for record in rows(self.engine, query) if shown_id(record["hash"]) == session_id]
         for session in matching:
             self.end(session)
         return bool(matching)

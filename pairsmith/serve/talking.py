@@ -80,7 +80,7 @@ class TunedModelServer:
 
         self._refuse_while_busy()
         async with self._lock:
-            running = await self._started(tuned)
+            running = await self._ensure_running(tuned)
             self._in_flight += 1
         try:
             named = {**body, "model": TUNED if tuned.adapter else running.base}
@@ -106,7 +106,7 @@ class TunedModelServer:
                 retry_after_s=60,
             )
 
-    async def _started(self, tuned: Tuned) -> _Running:
+    async def _ensure_running(self, tuned: Tuned) -> _Running:
         # An adapter's server also serves its base; a merged model needs a server of its own.
         own = tuned.adapter and tuned.result.settings.method == "qlora"
         key = f"{tuned.result.base_hash} {tuned.folder} {own}"

@@ -15,7 +15,7 @@ _PROBES = ("healthz", "readyz", "metrics")
 
 def parent_of(job_id: str) -> dict[str, str]:
     """The environment variable that sets the parent span of a job's process."""
-    return {tracing.PARENT: tracing.traceparent(_ids(job_id))} if tracing.endpoint() else {}
+    return {tracing.PARENT: tracing.traceparent(_trace_ids(job_id))} if tracing.endpoint() else {}
 
 
 def job_ended(job: Job) -> None:
@@ -32,7 +32,7 @@ def job_ended(job: Job) -> None:
     }
     began_s = job.created.timestamp()
     ended_s = max(began_s, ended.timestamp())  # the clock may have been set back
-    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_ids(job.id))
+    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_trace_ids(job.id))
 
 
 def request(
@@ -51,5 +51,6 @@ def request(
     tracing.told(f"{method} {route}", began_s, ended_s, facts, failed=status >= 500, kind="server")
 
 
-def _ids(job_id: str) -> tuple[int, int]:
+def _trace_ids(job_id: str) -> tuple[int, int]:
+    """The trace id and span id of a job."""
     return int(job_id, 16), int(job_id[16:], 16)

@@ -256,7 +256,7 @@ def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[di
         async def started(talker: Any) -> talking._Running:
             return talking._Running("key", url, "base", AsyncExitStack())
 
-        monkeypatch.setattr(service.app.state.talking, "_started", started)
+        monkeypatch.setattr(service.app.state.talking, "_ensure_running", started)
         ModelOfAProcess.asked.clear()
         yield ModelOfAProcess.asked
 

@@ -78,7 +78,7 @@ def cancel(caller: JobRunner, job: str, request: Request) -> Job:
 
 
 @router.post("/jobs/{job}/continue", name="continue_job", status_code=202)
-def go_on(caller: JobRunner, job: str, request: Request, response: Response) -> Job:
+def continue_job(caller: JobRunner, job: str, request: Request, response: Response) -> Job:
     """Start a new job that continues where this one ended; finished work is not requested again."""
     _check(request, state_of(request).jobs.get(job).project)
     new = state_of(request).jobs.go_on(job, caller.name)

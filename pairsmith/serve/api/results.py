@@ -68,7 +68,7 @@ def artifacts(
     store = state_of(request).readers.store(project)
     artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
     folder = state_of(request).workspace.folder(project)
-    return page_of(artifacts, limit, cursor, lambda artifact: _shown(folder, artifact))
+    return page_of(artifacts, limit, cursor, lambda artifact: _artifact_info(folder, artifact))
 
 
 @router.get("/artifacts/{artifact}/download", name="download_artifact", response_class=Response, responses=_ANY_FILE)
@@ -95,7 +95,7 @@ def download_artifact(
     if path.is_file():
         return FileResponse(path, media_type="application/json", filename=f"{name}{path.suffix}")
     return StreamingResponse(
-        _zipped(path, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
+        _stream_zip(path, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
     )
 
 
@@ -110,7 +110,7 @@ def download_export(
     check_licences(request, project, set(map(str, orjson.loads((folder / MARK).read_bytes()).values())))
     name = f"{project}-export"
     return StreamingResponse(
-        _zipped(folder, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
+        _stream_zip(folder, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
     )
 
 
@@ -210,7 +210,7 @@ def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
     return path
 
 
-def _shown(folder: Path, artifact: Artifact) -> ArtifactInfo:
+def _artifact_info(folder: Path, artifact: Artifact) -> ArtifactInfo:
     return ArtifactInfo(
         id=artifact.id,
         kind=artifact.kind,
@@ -222,7 +222,7 @@ def _shown(folder: Path, artifact: Artifact) -> ArtifactInfo:
     )
 
 
-def _zipped(folder: Path, name: str) -> Iterator[bytes]:
+def _stream_zip(folder: Path, name: str) -> Iterator[bytes]:
     """A folder as a zip, with only a chunk of it in memory."""
     buffer = ChunkBuffer()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

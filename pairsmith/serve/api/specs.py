@@ -24,7 +24,7 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
-_writing = threading.Lock()
+_write_lock = threading.Lock()
 _ETAG_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))
 }
@@ -70,7 +70,7 @@ def spec(
     if "toml" in accept:
         return Response(text, media_type="application/toml", headers={"ETag": f'"{etag_of(text)}"'})
     response.headers["ETag"] = f'"{etag_of(text)}"'
-    return _shown(parse(text, path.parent), text)
+    return _document(parse(text, path.parent), text)
 
 
 @router.put("/spec", name="put_spec", responses=_ETAG_ERRORS)
@@ -88,7 +88,7 @@ def put_spec(
     text = body.text if body.text is not None else set_keys(before, body.set or {})
     changed = save_spec(request, caller, project, text, if_match=if_match, check=check)
     response.headers["ETag"] = f'"{etag_of(text if not check else before)}"'
-    return _shown(changed, text)
+    return _document(changed, text)
 
 
 @router.get("/spec/form", name="spec_form")
@@ -109,15 +109,15 @@ def save_spec(
             428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you read."
         )
     if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
-        raise _changed_since()
+        raise _spec_changed()
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
     saved = _spec_before(before, path.parent)
     state_of(request).policy.check(changed, before=saved, owner=owner, administrator=administrator)
     if not check:
-        with _writing:  # the check above takes time, and others may have written meanwhile
+        with _write_lock:  # the check above takes time, and others may have written meanwhile
             if path.read_text(encoding="utf-8-sig") != before:
-                raise _changed_since()
+                raise _spec_changed()
             with replaced(path) as partial:
                 partial.write_text(text, encoding="utf-8")
         request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
@@ -138,7 +138,7 @@ def spec_text(request: Request, slug: str) -> str:
     return _path(request, slug).read_text(encoding="utf-8-sig")
 
 
-def _changed_since() -> Refusal:
+def _spec_changed() -> Refusal:
     return Refusal(
         412,
         "the spec has changed since you read it.",
@@ -161,7 +161,7 @@ def _spec_before(text: str, folder: Path) -> Spec:
         return parse('[task]\nname = "none"\nstyle = "none"\n', folder).spec
 
 
-def _shown(project: Project, text: str) -> SpecDocument:
+def _document(project: Project, text: str) -> SpecDocument:
     values = project.spec.model_dump(mode="json")
     notices = [notice.removeprefix(f"{project.folder / SPEC_NAME}: ") for notice in project.notices]
     return SpecDocument(text=text, etag=etag_of(text), values=values, notices=notices)

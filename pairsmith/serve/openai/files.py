@@ -72,7 +72,7 @@ def upload(
     content = file.file.read(limits.UPLOAD_BYTES + 1)
     limits.check_size(len(content))
     query = sa.select(files.c.bytes).where(files.c.user == caller.user)
-    used = sum(held["bytes"] for held in rows(state_of(request).engine, query))
+    used = sum(record["bytes"] for record in rows(state_of(request).engine, query))
     limits.check_quota("your files", used + len(content), "Delete some.")
     answers_of(content)
     new: dict[str, Any] = {
@@ -99,8 +99,8 @@ def list_files(
 ) -> FileList:
     """Your files, newest first."""
     query = sa.select(files).where(files.c.user == caller.user).order_by(files.c.created.desc(), files.c.id)
-    held = [dict(held) for held in rows(state_of(request).engine, query)] if purpose in (None, "fine-tune") else []
-    data, more = page_after(held, after, limit)
+    mine = [dict(record) for record in rows(state_of(request).engine, query)] if purpose in (None, "fine-tune") else []
+    data, more = page_after(mine, after, limit)
     shown = list(map(_uploaded_file, data))
     ends = (shown[0].id, shown[-1].id) if shown else (None, None)
     return FileList(data=shown, first_id=ends[0], last_id=ends[1], has_more=more)
@@ -136,9 +136,9 @@ def delete(caller: Uploader, file: str, request: Request) -> DeletedFile:
 def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
     """A file of the caller. Raises Refusal if they have no such file."""
     query = sa.select(files).where(files.c.id == file, files.c.user == caller.user)
-    if (held := row(state_of(request).engine, query)) is None:
+    if (record := row(state_of(request).engine, query)) is None:
         raise not_there(f"you have no file '{file[:80]}'.")
-    return dict(held)
+    return dict(record)
 
 
 def bytes_of(request: Request, file: str) -> bytes:
