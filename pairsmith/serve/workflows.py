@@ -141,7 +141,7 @@ def _leave_to_sweep() -> Iterator[None]:
 
 
 def _current_runtime() -> JobRuntime:
-    assert _runtime is not None, "launch comes first"
+    assert _runtime is not None, "launch() has not been called"
     return _runtime
 
 

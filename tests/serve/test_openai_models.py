@@ -103,7 +103,7 @@ def test_a_suffix_names_the_model_or_is_refused(service: Service) -> None:
     assert "only-one" in service.workspace.projects()
     refused = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": f"project:{MINE}"})
     assert refused.status_code == 400
-    assert "called after the project" in problem(refused)["what"]
+    assert "named after the project" in problem(refused)["what"]
 
 
 def test_another_base_of_a_project_goes_with_its_own_rate(service: Service) -> None:

@@ -57,7 +57,7 @@ def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
     late = accounts.invite(MINE, Role.viewer, "x")
     monkeypatch.setattr(accounts_module, "now", lambda: now() + 8 * sessions.IDLE)
     monkeypatch.setattr(accounts_module, "stamp", lambda: "9999")
-    with pytest.raises(Refusal, match="has run out"):
+    with pytest.raises(Refusal, match="has expired"):
         accounts.redeem(late, "bob", PASSWORD)
 
 

@@ -104,7 +104,7 @@ def test_a_job_takes_only_the_options_of_its_command() -> None:
     check_options("generate", JobOptions(cap_usd=1, retry_failed=True))
     with pytest.raises(UsageError, match="retry_failed"):
         check_options("curate", JobOptions(retry_failed=True))
-    with pytest.raises(UsageError, match="no job runs 'init'"):
+    with pytest.raises(UsageError, match="jobs cannot run 'init'"):
         check_options("init", JobOptions())
     assert {option for command in COMMANDS.values() for option in command.takes} == set(JobOptions.model_fields)
 
@@ -149,6 +149,6 @@ def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path
 
     (strange := tmp_path / "projects" / "notes").mkdir()
     (strange / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="'notes' is no project"), workspace.making("notes", taken) as folder:
+    with pytest.raises(UsageError, match="'notes' that is not a project"), workspace.making("notes", taken) as folder:
         (folder / "pairsmith.toml").touch()
     assert [path.name for path in strange.iterdir()] == ["notes.txt"]
