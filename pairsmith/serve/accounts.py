@@ -134,7 +134,7 @@ class Accounts:
             )
         return self._hasher.hash(password)
 
-    # People
+    # Users
 
     def user(self, user: str) -> dict[str, Any]:
         """An account with its roles. Raises Refusal if there is none."""

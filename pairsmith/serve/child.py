@@ -305,7 +305,7 @@ def _write_exit(folder: Path, nth: int, how: dict[str, Any]) -> None:
 
 def _write_holder(lock: int, holder: dict[str, Any]) -> None:
     """Write the holder's pid and part number into the lock file."""
-    with contextlib.suppress(OSError):  # on a full disk the lock works without its label
+    with contextlib.suppress(OSError):  # on a full disk the lock works without its content
         os.ftruncate(lock, 0)
         os.pwrite(lock, json.dumps(holder).encode(), 0)
 
