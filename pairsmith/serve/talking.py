@@ -65,12 +65,12 @@ class TunedModelServer:
             await self._stop()
 
     async def ask(self, tuned: Tuned, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """The status and body of the model's response. Raises what `asked` raises."""
-        async with self.asked(tuned, body) as response:
+        """The status and body of the model's response. Raises what `stream_response` raises."""
+        async with self.stream_response(tuned, body) as response:
             return response.status, await response.json()
 
     @asynccontextmanager
-    async def asked(self, tuned: Tuned, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def stream_response(self, tuned: Tuned, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         """The streamed response of the model.
 
         Raises Refusal (503) while a job needs the machine, also if one takes it in the meantime, and whatever keeps the

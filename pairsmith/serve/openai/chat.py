@@ -83,7 +83,7 @@ async def chat(
     body_sent["messages"] = with_system(body.messages, tuned)
     async with AsyncExitStack() as exit_stack:
         exit_stack.enter_context(state_of(request).limits.one_of("chat"))
-        answer = await exit_stack.enter_async_context(state_of(request).talking.asked(tuned, body_sent))
+        answer = await exit_stack.enter_async_context(state_of(request).talking.stream_response(tuned, body_sent))
         if answer.status >= 400 or not body.stream:
             return JSONResponse({**await answer.json(), "model": body.model}, answer.status)
         return _Stream(_rename_model(answer.content, body.model), exit_stack.pop_all())

@@ -184,11 +184,11 @@ def list_jobs(
     after: After = None,
 ) -> ListPage[TuningJob]:
     """The fine-tuning jobs of your projects, newest first."""
-    asked = {row["id"]: row["asked"] for row in rows(state_of(request).engine, sa.select(tuning_jobs))}
+    requests = {row["id"]: row["asked"] for row in rows(state_of(request).engine, sa.select(tuning_jobs))}
     every = state_of(request).jobs.list(limit=1000)
-    mine = [job for job in every if job.id in asked and caller.may(Right.see_work, job.project)]
+    mine = [job for job in every if job.id in requests and caller.may(Right.see_work, job.project)]
     page, more = page_after(mine, after, limit)
-    data = [_tuning_job(request, job, TuningRequest.model_validate_json(asked[job.id])) for job in page]
+    data = [_tuning_job(request, job, TuningRequest.model_validate_json(requests[job.id])) for job in page]
     return ListPage(data=data, has_more=more)
 
 
@@ -201,8 +201,8 @@ def retrieve(caller: JobViewer, job: str, request: Request) -> TuningJob:
 @router.post("/jobs/{job}/cancel", name="openai_cancel")
 def cancel(caller: JobRunner, job: str, request: Request) -> TuningJob:
     """Stop a job."""
-    asked = _request_of(request, job)
-    return _tuning_job(request, state_of(request).jobs.cancel(job), asked)
+    tuning_request = _request_of(request, job)
+    return _tuning_job(request, state_of(request).jobs.cancel(job), tuning_request)
 
 
 @router.post("/jobs/{job}/pause", name="openai_pause")
@@ -285,13 +285,13 @@ def _spec_keys(body: TuningRequest) -> dict[str, Any]:
 
 
 def _request_of(request: Request, job: str) -> TuningRequest:
-    asked = row(state_of(request).engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
-    if asked is None:
+    stored = row(state_of(request).engine, sa.select(tuning_jobs).where(tuning_jobs.c.id == job))
+    if stored is None:
         raise not_there(f"'{job}' is not a fine-tuning job.", fix="GET /api/v1/jobs lists all jobs.")
-    return TuningRequest.model_validate_json(asked["asked"])
+    return TuningRequest.model_validate_json(stored["asked"])
 
 
-def _tuning_job(request: Request, job: Job, asked: TuningRequest) -> TuningJob:
+def _tuning_job(request: Request, job: Job, tuning_request: TuningRequest) -> TuningJob:
     tuned = tuned_of_job(request, job) if job.state in ("done", "failed") else None
     failed = job.state == "failed" and tuned is None  # with a tuned model, training succeeded and a later stage failed
     problem = job.problem or {}
@@ -308,14 +308,14 @@ def _tuning_job(request: Request, job: Job, asked: TuningRequest) -> TuningJob:
         finished_at=int(job.ended.timestamp()) if job.ended else None,
         error=error if failed else None,
         fine_tuned_model=tuned.name if tuned else None,
-        hyperparameters=asked.settings,
-        model=asked.model,
-        seed=asked.seed or 0,
+        hyperparameters=tuning_request.settings,
+        model=tuning_request.model,
+        seed=tuning_request.seed or 0,
         status="succeeded" if tuned else _STATUS[job.state],
         trained_tokens=tuned.result.trained_tokens if tuned else None,
-        training_file=asked.training_file,
+        training_file=tuning_request.training_file,
         estimated_finish=int(last_sign.timestamp() + left_s) if left_s and not job.has_ended else None,
-        metadata=asked.metadata,
+        metadata=tuning_request.metadata,
     )
 
 
