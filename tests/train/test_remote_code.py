@@ -273,7 +273,7 @@ def test_what_the_spec_trusts_no_more_is_not_run_for_those_who_ask_the_service(o
     (project / "pairsmith.toml").write_text(spec.format(list(settings.trust_remote_code)))
     assert talking._load_model(talker, workspace).runs_code
     (project / "pairsmith.toml").write_text(spec.format([]))
-    with pytest.raises(PairsmithError, match="another one than it was trained on"):
+    with pytest.raises(PairsmithError, match="not the one that the adapter was trained on"):
         talking._load_model(talker, workspace)
 
 
