@@ -1,13 +1,12 @@
-"""A small client of `pairsmith serve`, typed from the schema of its API.
+"""A small client for `pairsmith serve`, typed from its OpenAPI schema.
 
-    from pairsmith.client import Client
+from pairsmith.client import Client
 
-    service = Client("http://127.0.0.1:8660", key="ps_...")
-    job = service.start_job("tickets", {"command": "run"}, idempotency_key="monday")
-    job = service.wait(job)
+service = Client("http://127.0.0.1:8660", key="ps_...") job = service.start_job("tickets", {"command": "run"},
+idempotency_key="monday") job = service.wait(job)
 
-Each operation of `/api/v1` is a method of the same name: `calls.py`, with the shapes of `shapes.py`; both are written
-by `python -m pairsmith.serve.write_client`. For `/v1` take OpenAI's client.
+Each operation of `/api/v1` is a method of the same name in `calls.py`, with the types in `shapes.py`. Both are written
+by `python -m pairsmith.serve.write_client`. For `/v1` use OpenAI's client.
 """
 
 from __future__ import annotations
@@ -25,11 +24,14 @@ ENDED = frozenset({"stopped", "waits_for_people", "done", "failed"})
 
 
 class Client(Calls):
-    """The service at `url`, with an API key; without one where the service runs with `--no-auth`."""
+    """The service at `url`, with an API key; no key is needed if the service runs with `--no-auth`."""
 
     def wait(self, job: Job, *, every_s: float = 2.0) -> Job:
-        """The job when it has ended. A service that starts anew meanwhile is waited for: its jobs go on. Raises what a
-        call raises once nothing has answered for two minutes."""
+        """Wait until a job has ended, and return it.
+
+        A restart of the service is waited out, because its jobs continue. Raises the error of the call once the service
+        has been unavailable for two minutes.
+        """
         import time
 
         answered = time.monotonic()
@@ -39,7 +41,11 @@ class Client(Calls):
                 job = self.job(job["id"])
                 answered = time.monotonic()
             except (OSError, HTTPException, ProblemError) as error:
-                away = not isinstance(error, ProblemError) or error.status in (502, 503, 504)  # a proxy's words for it
-                if not away or time.monotonic() - answered > _RESTART_S:
+                unavailable = not isinstance(error, ProblemError) or error.status in (
+                    502,
+                    503,
+                    504,
+                )  # as a proxy reports it
+                if not unavailable or time.monotonic() - answered > _RESTART_S:
                     raise
         return job

@@ -6,61 +6,61 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from pairsmith.client import shapes
-from pairsmith.client.http import Http, asks
+from pairsmith.client.http import Http, operation
 
 
 class Calls(Http):
-    """One method for each."""
+    """The operations of the API, one method each."""
 
-    @asks("GET", "/me")
+    @operation("GET", "/me")
     def me(self) -> shapes.Me:
-        """Who you are here."""
+        """The signed-in user."""
 
-    @asks("GET", "/users")
+    @operation("GET", "/users")
     def users(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.User]:
-        """Everybody with an account."""
+        """All users with an account."""
 
-    @asks("PUT", "/users/{user}/role")
+    @operation("PUT", "/users/{user}/role")
     def set_role(self, user: str, body: shapes.Membership) -> shapes.User:
-        """Give, change or take a role."""
+        """Grant, change or remove a role."""
 
-    @asks("DELETE", "/users/{user}")
+    @operation("DELETE", "/users/{user}")
     def disable_user(self, user: str) -> None:
         """Close an account: its sessions and keys end, its name stays in the audit."""
 
-    @asks("POST", "/invitations")
-    def invite(self, body: shapes.Invite, *, idempotency_key: str | None = None) -> shapes.Link:
-        """A link for one person, to a role in all projects; it works once, within a week."""
+    @operation("POST", "/invitations")
+    def invite(self, body: shapes.Invite, *, idempotency_key: str | None = None) -> shapes.InvitationLink:
+        """Create a link for one user, for a role in all projects."""
 
-    @asks("POST", "/projects/{project}/invitations")
+    @operation("POST", "/projects/{project}/invitations")
     def invite_to_project(
         self, project: str, body: shapes.Invite, *, idempotency_key: str | None = None
-    ) -> shapes.Link:
-        """A link for one person, to a role in this project."""
+    ) -> shapes.InvitationLink:
+        """Create a link for one user, for a role in this project."""
 
-    @asks("GET", "/keys")
+    @operation("GET", "/keys")
     def keys(
         self, *, everybody: bool | None = None, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[shapes.Key]:
-        """Your API keys, or everybody's for an owner; never the secrets."""
+        """Your API keys, or those of all users if you are an owner; never the secrets."""
 
-    @asks("POST", "/keys")
-    def make_key(self, body: shapes.NewKey, *, idempotency_key: str | None = None) -> shapes.KeyOnce:
-        """A new key for programs, shown this one time."""
+    @operation("POST", "/keys")
+    def make_key(self, body: shapes.NewKey, *, idempotency_key: str | None = None) -> shapes.CreatedKey:
+        """Create an API key."""
 
-    @asks("DELETE", "/keys/{key}")
+    @operation("DELETE", "/keys/{key}")
     def revoke_key(self, key: str) -> None:
-        """End one of your keys; an owner ends anybody's."""
+        """Revoke one of your keys; an owner can revoke anybody's."""
 
-    @asks("GET", "/sessions")
-    def sessions(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.SessionShown]:
-        """Where you are signed in."""
+    @operation("GET", "/sessions")
+    def sessions(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.SessionInfo]:
+        """The sessions in which you are signed in."""
 
-    @asks("DELETE", "/sessions/{session}")
+    @operation("DELETE", "/sessions/{session}")
     def end_session(self, session: str) -> None:
-        """Sign out there."""
+        """Sign out of one session."""
 
-    @asks("GET", "/audit")
+    @operation("GET", "/audit")
     def audit(
         self,
         *,
@@ -69,127 +69,126 @@ class Calls(Http):
         action: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
-    ) -> shapes.Page[shapes.AuditLine]:
-        """What was done and what was refused, newest first."""
+    ) -> shapes.Page[shapes.AuditEntry]:
+        """Actions and refusals, newest first."""
 
-    @asks("GET", "/projects")
-    def projects(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.ProjectShort]:
+    @operation("GET", "/projects")
+    def projects(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.ProjectSummary]:
         """Your projects."""
 
-    @asks("POST", "/projects")
+    @operation("POST", "/projects")
     def create_project(self, body: shapes.NewProject, *, idempotency_key: str | None = None) -> shapes.ProjectState:
-        """A new project from an example or for a kind of task."""
+        """Create a project from an example or for a kind of task."""
 
-    @asks("GET", "/projects/{project}")
+    @operation("GET", "/projects/{project}")
     def project(self, project: str) -> shapes.ProjectState:
-        """What is in it, what was spent, what comes next."""
+        """The contents of a project, its spending, and the next step."""
 
-    @asks("PATCH", "/projects/{project}")
+    @operation("PATCH", "/projects/{project}")
     def rename_project(self, project: str, body: shapes.NewTitle) -> shapes.ProjectState:
-        """Another title; the name stays."""
+        """Change the title of a project; its name stays."""
 
-    @asks("DELETE", "/projects/{project}")
+    @operation("DELETE", "/projects/{project}")
     def delete_project(self, project: str) -> None:
-        """Move it and what its jobs left to the trash, `.serve/trash`, from which an administrator of the machine can
-        bring the project back; its members, invitations, keys, title and queue go."""
+        """Move the project and its jobs' files to the trash, `.serve/trash`."""
 
-    @asks("GET", "/projects/{project}/spec")
+    @operation("GET", "/projects/{project}/spec")
     def spec(self, project: str) -> Any:
-        """The spec, as JSON, or as the file itself with `Accept: application/toml`."""
+        """The spec as JSON, or the file itself with `Accept: application/toml`."""
 
-    @asks("PUT", "/projects/{project}/spec")
+    @operation("PUT", "/projects/{project}/spec")
     def put_spec(
         self, project: str, body: shapes.SpecChange, *, check: bool | None = None, if_match: str | None = None
-    ) -> shapes.SpecShown:
-        """Write the spec if it is as the ETag in `If-Match` says."""
+    ) -> shapes.SpecDocument:
+        """Write the spec if it still has the ETag in `If-Match`."""
 
-    @asks("GET", "/projects/{project}/spec/form")
-    def spec_form(self, project: str) -> shapes.SpecForm:
-        """What a form for the spec is made of."""
+    @operation("GET", "/projects/{project}/spec/form")
+    def spec_form(self, project: str) -> shapes.SpecSchema:
+        """The schema for a form to edit the spec."""
 
-    @asks("GET", "/projects/{project}/seeds")
+    @operation("GET", "/projects/{project}/seeds")
     def seeds(self, project: str) -> shapes.SeedList:
-        """The sources that the spec names, read as `generate` reads them."""
+        """The seed sources in the spec, read as `generate` reads them."""
 
-    @asks("POST", "/projects/{project}/seeds")
+    @operation("POST", "/projects/{project}/seeds")
     def add_seeds(self, project: str, form: dict[str, Any], *, idempotency_key: str | None = None) -> shapes.SeedFile:
-        """A file of seeds, or lines of text; it is added to the spec once all of it can be read."""
+        """Upload a file of seeds, or lines of text; it is added to the spec once all of it can be read."""
 
-    @asks("DELETE", "/projects/{project}/seeds/{file}")
+    @operation("DELETE", "/projects/{project}/seeds/{file}")
     def delete_seeds(self, project: str, file: str) -> None:
-        """Take a file out of the spec and delete it."""
+        """Remove a file from the spec and delete it."""
 
-    @asks("GET", "/projects/{project}/prompts")
+    @operation("GET", "/projects/{project}/prompts")
     def prompts(self, project: str) -> shapes.PromptList:
-        """Every version that can be used, the project's own and those that come with pairsmith."""
+        """All available prompt versions: the project's own, and those that come with pairsmith."""
 
-    @asks("GET", "/projects/{project}/prompts/{name}/{version}")
-    def prompt(self, project: str, name: str, version: str) -> shapes.PromptShown:
-        """One version."""
+    @operation("GET", "/projects/{project}/prompts/{name}/{version}")
+    def prompt(self, project: str, name: str, version: str) -> shapes.PromptDetail:
+        """One version of a prompt."""
 
-    @asks("POST", "/projects/{project}/prompts/{name}")
+    @operation("POST", "/projects/{project}/prompts/{name}")
     def add_prompt(
         self, project: str, name: str, body: shapes.NewVersion, *, idempotency_key: str | None = None
-    ) -> shapes.PromptShown:
-        """A new version; nothing asks with it before the spec names it, or the newest."""
+    ) -> shapes.PromptDetail:
+        """Save a new version."""
 
-    @asks("POST", "/projects/{project}/prompts/{name}/preview")
+    @operation("POST", "/projects/{project}/prompts/{name}/preview")
     def preview_prompt(
-        self, project: str, name: str, body: shapes.PreviewWish, *, idempotency_key: str | None = None
+        self, project: str, name: str, body: shapes.PreviewRequest, *, idempotency_key: str | None = None
     ) -> shapes.Job:
-        """Ask about a few seeds with the prompts as the spec has them, beside the last run."""
+        """Generate for a few seeds with the prompts in the spec, for comparison with the last run."""
 
-    @asks("GET", "/teachers")
-    def teachers(self) -> shapes.Allowances:
-        """Hosts and names of keys that a spec may have here; `embedded` needs neither."""
+    @operation("GET", "/teachers")
+    def teachers(self) -> shapes.AllowanceList:
+        """The hosts and key names that a spec may use here; `embedded` needs neither."""
 
-    @asks("POST", "/teachers/test")
-    def test_teacher(self, body: shapes.TeacherWish, *, idempotency_key: str | None = None) -> shapes.Tried:
-        """Ask a server for its list of models, with the value of a key by its name."""
+    @operation("POST", "/teachers/test")
+    def test_teacher(self, body: shapes.TeacherRequest, *, idempotency_key: str | None = None) -> shapes.TeacherTest:
+        """Request a server's list of models, with the value of a named key."""
 
-    @asks("POST", "/teachers/allowed")
-    def allow_host(self, body: shapes.TeacherWish, *, idempotency_key: str | None = None) -> shapes.Allowance:
+    @operation("POST", "/teachers/allowed")
+    def allow_host(self, body: shapes.TeacherRequest, *, idempotency_key: str | None = None) -> shapes.Allowance:
         """Allow specs to send to a host, with the value of a key."""
 
-    @asks("DELETE", "/teachers/allowed")
+    @operation("DELETE", "/teachers/allowed")
     def forbid_host(self, *, host: str | None = None, key_env: str | None = None) -> None:
-        """Take an allowance back; specs that have it are refused when their next job starts."""
+        """Revoke an allowance."""
 
-    @asks("POST", "/projects/{project}/jobs")
+    @operation("POST", "/projects/{project}/jobs")
     def start_job(self, project: str, body: shapes.NewJob, *, idempotency_key: str | None = None) -> shapes.Job:
-        """Put a job into the queue."""
+        """Queue a job."""
 
-    @asks("GET", "/projects/{project}/jobs")
+    @operation("GET", "/projects/{project}/jobs")
     def project_jobs(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[shapes.Job]:
         """The project's jobs, newest first."""
 
-    @asks("GET", "/jobs")
+    @operation("GET", "/jobs")
     def jobs(self, *, limit: int | None = None, cursor: str | None = None) -> shapes.Page[shapes.Job]:
         """The jobs of all your projects, newest first."""
 
-    @asks("GET", "/jobs/{job}")
+    @operation("GET", "/jobs/{job}")
     def job(self, job: str) -> shapes.Job:
-        """One job, as it is now."""
+        """The current state of a job."""
 
-    @asks("POST", "/jobs/{job}/cancel")
+    @operation("POST", "/jobs/{job}/cancel")
     def cancel_job(self, job: str, *, idempotency_key: str | None = None) -> shapes.Job:
-        """Stop it: it finishes what is in flight, and everything is kept."""
+        """Stop a job: it finishes what is in flight, and nothing is lost."""
 
-    @asks("POST", "/jobs/{job}/continue")
+    @operation("POST", "/jobs/{job}/continue")
     def continue_job(self, job: str, *, idempotency_key: str | None = None) -> shapes.Job:
-        """A new job that goes on where this one ended; what is done is asked for no more."""
+        """Start a new job that continues where this one ended; finished work is not requested again."""
 
-    @asks("GET", "/jobs/{job}/log")
+    @operation("GET", "/jobs/{job}/log")
     def job_log(self, job: str, *, from_: int | None = None) -> bytes:
-        """What its processes have said, from a byte on."""
+        """The output of the job's processes, from a byte offset on."""
 
-    @asks("GET", "/events")
+    @operation("GET", "/events")
     def events(self, *, last_event_id: str | None = None) -> Iterator[Any]:
-        """What moves in your projects: every present state at once, then each change."""
+        """Live events of your projects: all current states at once, then each change."""
 
-    @asks("GET", "/projects/{project}/rows")
+    @operation("GET", "/projects/{project}/rows")
     def rows(
         self,
         project: str,
@@ -205,9 +204,9 @@ class Calls(Http):
         reviewed: bool | None = None,
         q: str | None = None,
     ) -> shapes.Page[shapes.RowShown]:
-        """Rows as the last curation left them, and those that were generated since."""
+        """The rows of the last curation, and those that were generated since."""
 
-    @asks("GET", "/projects/{project}/rows/facets")
+    @operation("GET", "/projects/{project}/rows/facets")
     def row_facets(
         self,
         project: str,
@@ -220,9 +219,9 @@ class Calls(Http):
         reviewed: bool | None = None,
         q: str | None = None,
     ) -> shapes.FacetsShown:
-        """How many rows there are by each property."""
+        """Counts of rows by each property."""
 
-    @asks("GET", "/projects/{project}/rows/download")
+    @operation("GET", "/projects/{project}/rows/download")
     def download_rows(
         self,
         project: str,
@@ -236,41 +235,41 @@ class Calls(Http):
         reviewed: bool | None = None,
         q: str | None = None,
     ) -> bytes:
-        """All rows that the filters let pass, streamed."""
+        """All rows that match the filters, streamed."""
 
-    @asks("GET", "/projects/{project}/rows/{row}")
+    @operation("GET", "/projects/{project}/rows/{row}")
     def row(self, project: str, row: str) -> dict[str, Any]:
         """The lineage of a row: seed, prompt, answers, verdicts, reviews, datasets (`pairsmith explain --json`)."""
 
-    @asks("GET", "/projects/{project}/rows/{row}/candidates")
+    @operation("GET", "/projects/{project}/rows/{row}/candidates")
     def candidates(self, project: str, row: str) -> shapes.Page[shapes.RowShown]:
-        """All candidates of the row's input, side by side."""
+        """All candidates for the row's input, for comparison."""
 
-    @asks("POST", "/projects/{project}/rows/{row}/reviews")
+    @operation("POST", "/projects/{project}/rows/{row}/reviews")
     def review_row(
         self, project: str, row: str, body: shapes.Answer, *, idempotency_key: str | None = None
-    ) -> shapes.ReviewShown:
-        """A person's answer."""
+    ) -> shapes.ReviewRecord:
+        """Answer a row."""
 
-    @asks("GET", "/projects/{project}/review/queue")
+    @operation("GET", "/projects/{project}/review/queue")
     def review_queue(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[shapes.QueueRow]:
-        """The rows that people are asked about, those that you have not answered first."""
+        """The rows in the review queue, those that you have not answered first."""
 
-    @asks("GET", "/projects/{project}/receipts")
+    @operation("GET", "/projects/{project}/receipts")
     def receipts(
         self, project: str, *, command: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[dict[str, Any]]:
-        """What every command did, newest first: rows, tokens, money, seconds, versions."""
+        """The receipts of all commands, newest first: rows, tokens, money, seconds, versions."""
 
-    @asks("GET", "/projects/{project}/artifacts")
+    @operation("GET", "/projects/{project}/artifacts")
     def artifacts(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> shapes.Page[shapes.ArtifactShown]:
+    ) -> shapes.Page[shapes.ArtifactInfo]:
         """Datasets, adapters and evaluations, newest first."""
 
-    @asks("GET", "/projects/{project}/artifacts/{artifact}/download")
+    @operation("GET", "/projects/{project}/artifacts/{artifact}/download")
     def download_artifact(
         self,
         project: str,
@@ -279,19 +278,19 @@ class Calls(Http):
         format_: Literal["zip", "jsonl", "parquet"] | None = None,
         split: Literal["train", "validation", "test"] | None = None,
     ) -> bytes:
-        """All of its files as one zip, streamed; of a dataset a split as JSONL or Parquet."""
+        """All files of an artifact as a streamed zip, or one split of a dataset as JSONL or Parquet."""
 
-    @asks("GET", "/projects/{project}/export")
+    @operation("GET", "/projects/{project}/export")
     def download_export(self, project: str) -> bytes:
-        """What the last `export` has put together, as one zip, streamed: dataset, model, GGUFs, evaluation, report."""
+        """The last export as a streamed zip: dataset, model, GGUFs, evaluation, report."""
 
-    @asks("GET", "/projects/{project}/evaluations")
+    @operation("GET", "/projects/{project}/evaluations")
     def evaluations(
         self, project: str, *, limit: int | None = None, cursor: str | None = None
     ) -> shapes.Page[dict[str, Any]]:
-        """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
+        """Evaluations with their systems, intervals and verdicts, newest first, without the individual outputs."""
 
-    @asks("GET", "/projects/{project}/evaluations/{evaluation}/outputs")
+    @operation("GET", "/projects/{project}/evaluations/{evaluation}/outputs")
     def evaluation_outputs(
         self,
         project: str,
@@ -302,13 +301,12 @@ class Calls(Http):
         limit: int | None = None,
         cursor: str | None = None,
     ) -> shapes.Page[dict[str, Any]]:
-        """The outputs of an evaluation, all or those of a system, or that failed a check."""
+        """The outputs of an evaluation: all, those of one system, or those that failed a check."""
 
-    @asks("GET", "/projects/{project}/review")
+    @operation("GET", "/projects/{project}/review")
     def review(self, project: str) -> dict[str, Any]:
-        """How far people are: acceptance with its interval, agreement, what more answers would buy; and what the last
-        look for a certificate found: its `words`, whether it `holds`, and `why` not."""
+        """Review progress: acceptance with its interval, agreement, and what more answers would gain."""
 
-    @asks("GET", "/projects/{project}/report")
+    @operation("GET", "/projects/{project}/report")
     def report(self, project: str) -> bytes:
-        """The report of the last run, as a page that can do nothing: it is made of other people's texts."""
+        """The report of the last run, as a sandboxed page, because it contains texts from other users."""

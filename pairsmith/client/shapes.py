@@ -40,7 +40,7 @@ class Invite(TypedDict):
     role: Role
 
 
-class Link(TypedDict):
+class InvitationLink(TypedDict):
     url: str
     role: Role
     project: str
@@ -65,7 +65,7 @@ class NewKey(TypedDict):
     days: NotRequired[int | None]
 
 
-class KeyOnce(TypedDict):
+class CreatedKey(TypedDict):
     id: str
     user: str
     name: str
@@ -78,7 +78,7 @@ class KeyOnce(TypedDict):
     key: str
 
 
-class SessionShown(TypedDict):
+class SessionInfo(TypedDict):
     id: str
     present: bool
     created: str
@@ -87,7 +87,7 @@ class SessionShown(TypedDict):
     agent: str
 
 
-class AuditLine(TypedDict):
+class AuditEntry(TypedDict):
     number: int
     at: str
     user: str | None
@@ -103,7 +103,7 @@ class AuditLine(TypedDict):
     request_id: str
 
 
-class ProjectShort(TypedDict):
+class ProjectSummary(TypedDict):
     name: str
     title: str
     role: str
@@ -143,24 +143,24 @@ class SpecChange(TypedDict):
     set: NotRequired[dict[str, Any] | None]
 
 
-class SpecShown(TypedDict):
+class SpecDocument(TypedDict):
     text: str
     etag: str
     values: dict[str, Any]
     notices: list[str]
 
 
-class SpecForm(TypedDict):
+class SpecSchema(TypedDict):
     json_schema: dict[str, Any]
     classes: dict[str, str]
 
 
-class SeedShown(TypedDict):
+class SeedExcerpt(TypedDict):
     kind: str
     text: str
 
 
-class SeedMistake(TypedDict):
+class UnusableSeed(TypedDict):
     where: str
     what: str
 
@@ -170,8 +170,8 @@ class SeedFile(TypedDict):
     kind: str
     rows: int
     kinds: dict[str, int]
-    first: list[SeedShown]
-    problems: list[SeedMistake]
+    first: list[SeedExcerpt]
+    problems: list[UnusableSeed]
     problem: NotRequired[str | None]
 
 
@@ -179,17 +179,17 @@ class SeedList(TypedDict):
     items: list[SeedFile]
 
 
-class PromptShort(TypedDict):
+class PromptSummary(TypedDict):
     name: str
     version: str
     used: bool
 
 
 class PromptList(TypedDict):
-    items: list[PromptShort]
+    items: list[PromptSummary]
 
 
-class PromptShown(TypedDict):
+class PromptDetail(TypedDict):
     ref: str
     name: str
     version: str
@@ -202,7 +202,7 @@ class NewVersion(TypedDict):
     text: str
 
 
-class PreviewWish(TypedDict):
+class PreviewRequest(TypedDict):
     seeds: NotRequired[int]
     cap_usd: NotRequired[float | None]
 
@@ -250,16 +250,16 @@ class Allowance(TypedDict):
     at: str | None
 
 
-class Allowances(TypedDict):
+class AllowanceList(TypedDict):
     items: list[Allowance]
 
 
-class TeacherWish(TypedDict):
+class TeacherRequest(TypedDict):
     url: str
     key_env: NotRequired[str]
 
 
-class Tried(TypedDict):
+class TeacherTest(TypedDict):
     answers: bool
     says: str
     models: list[str]
@@ -310,7 +310,7 @@ class Answer(TypedDict):
     seconds: NotRequired[float | None]
 
 
-class ReviewShown(TypedDict):
+class ReviewRecord(TypedDict):
     id: str
     pair_id: str
     reviewer: str
@@ -327,7 +327,7 @@ class QueueRow(TypedDict):
     answered: bool
 
 
-class ArtifactShown(TypedDict):
+class ArtifactInfo(TypedDict):
     id: str
     kind: str
     parents: list[str]

@@ -1,1 +1,1 @@
-"""`pairsmith serve`: the pipeline for several people over HTTP, with jobs that outlive page, server and machine."""
+"""`pairsmith serve`: the pipeline as a multi-user HTTP service; jobs survive the page, the server and the machine."""

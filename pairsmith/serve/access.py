@@ -1,4 +1,4 @@
-"""Who may do what: one table of roles and rights, and the one way in which a route says which right it needs."""
+"""Access control: the table of roles and rights, and the dependency with which a route declares the right it needs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
 
 ALL = "*"
-"""In place of a project's name: all projects, and the service itself."""
+"""Used in place of a project's slug: all projects, and the service itself."""
 
 
 class Role(StrEnum):
-    """What somebody is, in a project or in all (`*`)."""
+    """The role of a user in one project, or in all of them (`*`)."""
 
     owner = "owner"
     editor = "editor"
@@ -30,20 +30,23 @@ class Role(StrEnum):
 
 
 class Right(StrEnum):
-    """What a route needs. `anyone` needs no sign-in and `account` any; all others are held in a project, or in `*`."""
+    """The right that a route requires.
+
+    `anyone` needs no sign-in and `account` only needs one. All other rights are held in a project or in `*`.
+    """
 
     anyone = "anyone"
     account = "account"
-    see_project = "see_project"  # that it exists, its title and what it waits for
+    see_project = "see_project"  # that the project exists, its title and what it waits for
     see_work = "see_work"  # runs, rows, prompts, receipts, report, evaluation
-    see_queue = "see_queue"  # the rows that people are asked about, and how far they are
+    see_queue = "see_queue"  # the rows in the review queue, and the progress of the review
     answer = "answer"
     download_dataset = "download_dataset"
     download_adapter = "download_adapter"
-    edit = "edit"  # seeds, prompts, style, keys of the spec that are not fenced
+    edit = "edit"  # seeds, prompts, style, and spec keys that are not fenced
     run = "run"
-    own = "own"  # fenced keys, invitations, deletion
-    administer = "administer"  # people, keys of others, audit, hosts, in `*`
+    own = "own"  # fenced spec keys, invitations, deletion
+    administer = "administer"  # users, other users' API keys, audit, allowed hosts; in `*`
 
 
 _VIEWER = {Right.see_project, Right.see_work, Right.see_queue, Right.download_dataset}
@@ -55,20 +58,20 @@ RIGHTS: Mapping[Role, frozenset[Right]] = {
     Role.editor: frozenset(_EDITOR),
     Role.owner: frozenset(_EDITOR | {Right.own, Right.administer}),
 }
-OF_THE_SERVICE = frozenset({Right.administer})
-"""Rights that are held in `*` or not at all."""
+SERVICE_RIGHTS = frozenset({Right.administer})
+"""Rights that are only ever held in `*`."""
 
 
 def allows(roles: Mapping[str, Role], right: Right, project: str = ALL) -> bool:
-    """The table: whether somebody with these roles, by project or `*`, has a right in a project."""
+    """Whether somebody with these roles (keyed by project or `*`) has a right in a project."""
     if right in (Right.anyone, Right.account):
         return True
-    places = {ALL} if right in OF_THE_SERVICE else {ALL, project}
+    places = {ALL} if right in SERVICE_RIGHTS else {ALL, project}
     return any(right in RIGHTS[roles[place]] for place in places if place in roles)
 
 
 class KeyLimit(NamedTuple):
-    """An API key can do less than its maker: its role, in one project or all."""
+    """The limit of an API key: a role, in one project or in all. A key can do less than the user who made it."""
 
     role: Role
     project: str
@@ -76,10 +79,10 @@ class KeyLimit(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request. `user` is None for somebody who is not signed in.
+    """Who sent a request. `user` is None for a caller who is not signed in.
 
-    `csrf` is the token that a page puts into its forms and htmx into a header; `by_cookie` says that a browser sent the
-    credentials by itself, so that it is needed.
+    `csrf` is the token that pages put into their forms, and htmx into a header. `by_cookie` means that the browser sent
+    the credentials on its own, so the token is required.
     """
 
     user: str | None = None
@@ -92,7 +95,7 @@ class Caller:
     session: str | None = None
 
     def may(self, right: Right, project: str = ALL) -> bool:
-        """Whether the caller has a right in a project; a key has what both it and its maker have."""
+        """Whether the caller has a right in a project. A key has the rights that both it and its maker have."""
         if right is Right.anyone:
             return True
         if self.user is None:
@@ -101,7 +104,7 @@ class Caller:
         return limited and allows(self.roles, right, project)
 
     def role(self, project: str) -> Role | None:
-        """The role with the most rights that the caller has in a project; None: no member."""
+        """The caller's role with the most rights in a project; None if they are no member."""
         here = {self.roles[place] for place in (ALL, project) if place in self.roles}
         most = max(here, key=lambda role: len(RIGHTS[role]), default=None)
         if self.key_limit is None or most is None:
@@ -111,34 +114,40 @@ class Caller:
         return min(most, self.key_limit.role, key=lambda role: len(RIGHTS[role]))
 
     def projects(self, slugs: list[str]) -> list[str]:
-        """Those that the caller may know of."""
+        """The projects of `slugs` whose existence the caller may know of."""
         return [slug for slug in slugs if self.may(Right.see_project, slug)]
 
     def may_somewhere(self, right: Right, slugs: Iterable[str]) -> bool:
-        """Whether the caller has a right in any project, or in `*`."""
+        """Whether the caller has a right in any of the projects `slugs`, or in `*`."""
         return any(self.may(right, slug) for slug in (ALL, *slugs))
 
     def require(self, right: Right, project: str = ALL) -> None:
-        """Raises Refusal: 401 for somebody who is not signed in, 404 for who may not know of the project, else 403."""
+        """Raises Refusal unless the caller has the right.
+
+        The status is 401 if they are not signed in, 404 if they may not know that the project exists, and 403
+        otherwise.
+        """
         if self.may(right, project):
             return
         if self.user is None:
             raise Refusal(401, "you are not signed in.", code="not_signed_in", fix="Sign in, or send an API key.")
         if project != ALL and not self.may(Right.see_project, project):
-            raise no_project(project)
+            raise project_not_found(project)
         role = self.role(project)
         who = f"your role here, {role}, does not have" if role else "you have no role here with"
         raise Refusal(403, f"{who} the right '{right}'.", code="not_allowed", fix="Ask an owner for another role.")
 
 
-def no_project(slug: str) -> Refusal:
-    """The one answer for a project that is not there and for one that the caller may not know of."""
+def project_not_found(slug: str) -> Refusal:
+    """The answer both for a project that does not exist and for one that the caller may not know of."""
     return not_there(f"there is no project '{slug}'.", fix="The list of projects shows yours.")
 
 
 class Needs(NamedTuple):
-    """What a route declares: its right, and where: in the project of its path or of the job of its path, in any project
-    (`somewhere`), or else in `*`."""
+    """What a route declares: the right, and where it is needed.
+
+    That is the project or the job in its path, any project (`somewhere`), or otherwise `*`.
+    """
 
     right: Right
     job: bool
@@ -146,30 +155,31 @@ class Needs(NamedTuple):
 
 
 def needs(right: Right, *, job: bool = False, somewhere: bool = False) -> Any:
-    """A FastAPI dependency: the Caller, if they have `right` in the project of the path (`{project}`), in that of the
-    job of the path (`job=True`, `{job}`), in any project (`somewhere=True`), or else in `*`. Raises Refusal.
+    """A FastAPI dependency that returns the Caller if they have `right`, and raises Refusal otherwise.
 
-    A handler takes it as `caller: Runner`, or as `caller: Annotated[Caller, needs(...)]`.
+    The right is looked up in the project of the path (`{project}`), in the project of the job of the path (`job=True`,
+    `{job}`), in any project (`somewhere=True`), or otherwise in `*`. A handler declares it as `caller: Runner`, or as
+    `caller: Annotated[Caller, needs(...)]`.
     """
 
-    async def checked(request: Request) -> Caller:
+    async def authorize(request: Request) -> Caller:
         caller: Caller = request.state.caller
         if right is not Right.anyone and caller.user is None:
-            request.state.typed = await _typed(request)
+            request.state.typed = await _submitted_fields(request)
             caller.require(Right.account)
         await _check_same_site(request, caller)
         if not (somewhere and caller.may_somewhere(right, await run_in_threadpool(_slugs, request))):
-            caller.require(right, await _place(request, caller, job))
+            caller.require(right, await _project_in_path(request, caller, job))
         if "project" in request.path_params and request.path_params["project"] not in _slugs(request):
-            raise no_project(request.path_params["project"])
+            raise project_not_found(request.path_params["project"])
         return caller
 
-    checked.needs = Needs(right, job, somewhere)  # type: ignore[attr-defined]
-    return Depends(checked)
+    authorize.needs = Needs(right, job, somewhere)  # type: ignore[attr-defined]
+    return Depends(authorize)
 
 
-def needed_by(route: Any) -> Needs | None:
-    """What a route declares; None for one that declares nothing, which a test refuses."""
+def needs_of_route(route: Any) -> Needs | None:
+    """What a route declares; None if it declares nothing, which a test rejects."""
     calls = [dependant.call for dependant in getattr(getattr(route, "dependant", None), "dependencies", ())]
     return next((call.needs for call in calls if hasattr(call, "needs")), None)
 
@@ -178,7 +188,7 @@ def _slugs(request: Request) -> list[str]:
     return state_of(request).workspace.projects()
 
 
-async def _place(request: Request, caller: Caller, job: bool) -> str:
+async def _project_in_path(request: Request, caller: Caller, job: bool) -> str:
     if not job:
         return str(request.path_params.get("project", ALL))
     job_id = request.path_params["job"]
@@ -192,10 +202,13 @@ async def _place(request: Request, caller: Caller, job: bool) -> str:
 
 
 async def _check_same_site(request: Request, caller: Caller) -> None:
-    """Refuse what another site made a browser send: its headers show it, and it does not know the token."""
+    """Raises Refusal for a request that another site made the browser send.
+
+    The browser's headers reveal it, and the other site does not know the CSRF token.
+    """
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
-    own = _is_own(request)
+    own = _is_from_own_page(request)
     from_browser = "sec-fetch-site" in request.headers or "origin" in request.headers
     if (caller.by_cookie and not own) or (from_browser and not own):
         raise Refusal(
@@ -205,18 +218,18 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
         return
     sent = request.headers.get("x-csrf-token") or await _token_in_form(request)
     if not hmac.compare_digest(sent.encode(), caller.csrf.encode()):
-        request.state.typed = await _typed(request)
+        request.state.typed = await _submitted_fields(request)
         raise Refusal(
             403,
-            "the form has no valid token of this session.",
+            "the form has no valid token for this session.",
             code="csrf",
-            why="Another site could have sent it in your name.",
-            fix="Load the page again and send it from there.",
+            why="Without it, another site could have sent the form in your name.",
+            fix="Reload the page and send the form again.",
         )
 
 
-def _is_own(request: Request) -> bool:
-    """Whether a browser says that one of our pages sent it."""
+def _is_from_own_page(request: Request) -> bool:
+    """Whether the browser says that one of the service's own pages sent the request."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     ours = {request.headers.get("host"), urlsplit(state_of(request).settings.url or "").netloc} - {"", None}
     return site == "same-origin" or (site is None and origin is not None and origin.partition("://")[2] in ours)
@@ -231,10 +244,14 @@ def _has_form(request: Request) -> bool:
     return kind.startswith(("application/x-www-form-urlencoded", "multipart/form-data"))
 
 
-async def _typed(request: Request) -> list[tuple[str, str]]:
-    """What a form of ours brings from somebody whose session has ended, or is another now: it is given back, because a
-    browser without script has lost it. No file, and nothing that was hidden from whoever typed it."""
-    if not (_is_own(request) and _has_form(request)):
+async def _submitted_fields(request: Request) -> list[tuple[str, str]]:
+    """The fields of a form of ours that the caller may no longer submit, because the session ended or is another one
+    now.
+
+    They are shown again, because a browser without scripts has lost them. Files and the fields in `_HIDDEN` are left
+    out.
+    """
+    if not (_is_from_own_page(request) and _has_form(request)):
         return []
     items = [(name, value) for name, value in (await request.form()).multi_items() if isinstance(value, str)]
     return [(name, value) for name, value in items if value.strip() and not name.endswith(_HIDDEN)]

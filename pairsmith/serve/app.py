@@ -1,4 +1,4 @@
-"""The application: pages, API and OpenAI subset over one workspace, in one process."""
+"""The application: pages, API and OpenAI-compatible API for one workspace, in one process."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pairsmith.serve.accounts import Accounts
 from pairsmith.serve.audit import Audit
 from pairsmith.serve.database import open_database
 from pairsmith.serve.edge import Edge
+from pairsmith.serve.idempotency import Idempotency
 from pairsmith.serve.jobs import Jobs
 from pairsmith.serve.keys import Keys
 from pairsmith.serve.limits import Limits
 from pairsmith.serve.pages.shell import on_http_exception, page_of
 from pairsmith.serve.policy import Policy
-from pairsmith.serve.repeats import Repeats
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.sessions import Sessions
 from pairsmith.serve.settings import Settings
-from pairsmith.serve.talking import Talking
+from pairsmith.serve.talking import TunedModelServer
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import PairsmithError
 
 OPENAPI = "/api/v1/openapi.json"
 
 
-def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI:  # noqa: B008  it is frozen
-    """The application for a workspace. Jobs start with it (lifespan); until then it only answers."""
+def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI:  # noqa: B008  Settings is frozen
+    """The application for a workspace. Jobs start with its lifespan; until then it only answers requests."""
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
@@ -48,13 +48,13 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     app = FastAPI(
         title="pairsmith",
         version=__version__,
-        description="Datasets from seed prompts, human review, training and its proof, over HTTP.",
+        description="Datasets from seed prompts, human review, training, and proof of improvement, over HTTP.",
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         lifespan=running,
-        # Ours tell less: FastAPI's have addresses with their query, and messages of errors.
+        # We emit our own, which reveal less: FastAPI's contain URLs with their query, and error messages.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         responses=problems.RESPONSES,
         generate_unique_id_function=attrgetter("name"),
@@ -67,7 +67,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     state.limits = Limits()
     state.policy = Policy(state.engine, trusts_this_machine=settings.no_auth)
     state.jobs = Jobs(workspace, environment=state.policy.environment, database_url=settings.database_url)
-    state.views, state.talking = RowsView(workspace), Talking(workspace)
+    state.views, state.talking = RowsView(workspace), TunedModelServer(workspace)
     state.readers = state.views.readers
     app.include_router(api.router)
     app.include_router(openai.router)
@@ -75,7 +75,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
     app.add_exception_handler(PairsmithError, problems.on_pairsmith_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, problems.on_invalid_request)
-    app.add_middleware(Repeats, state=state)
+    app.add_middleware(Idempotency, state=state)
     app.add_middleware(Edge, settings=settings, state=state, page=page_of)
 
     @app.get(OPENAPI, name="openapi", include_in_schema=False)
@@ -86,7 +86,7 @@ def create_app(workspace: Workspace, settings: Settings = Settings()) -> FastAPI
 
 
 def schema_of(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI schema, with the body of every problem in it."""
+    """The OpenAPI schema, including the schema of problem responses."""
     schema = app.openapi()
     model = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     parts = schema.setdefault("components", {}).setdefault("schemas", {})

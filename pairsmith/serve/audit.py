@@ -1,4 +1,4 @@
-"""The audit: an append-only table of what people did and what they were refused."""
+"""The audit: an append-only table of what users did and what they were refused."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from pairsmith.serve.database import audit, rows, stamp, users, write
 
 
 class Audit:
-    """Writes and reads the audit. The database itself refuses to change or delete a line of it."""
+    """Writes and reads the audit. The database itself refuses to change or delete its rows."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
 
     def write(self, caller: Caller, line: Mapping[str, Any]) -> None:
-        """One line: `address`, `action`, `target`, `status`, `request_id`, `project`, and hashes of what was changed,
-        `before` and `after`; each of the last three may be None."""
+        """Append one row.
+
+        `line` has `address`, `action`, `target`, `status`, `request_id`, `project`, and the hashes `before` and `after`
+        of what was changed. The last three may be None.
+        """
         row = {"at": stamp(), "user": caller.user, "key": caller.key, **line}
         row |= {"address": line["address"][:64], "action": line["action"][:80]}
-        row["target"] = line["target"][:300].replace("\0", "\ufffd")  # PostgreSQL keeps no zero byte
+        row["target"] = line["target"][:300].replace("\0", "\ufffd")  # PostgreSQL cannot store a zero byte
         row["project"] = line["project"] and line["project"][:80]
         write(self.engine, sa.insert(audit).values(row))
 
     def page(
         self, *, before: int | None, limit: int, project: str | None, user: str | None, action: str | None
     ) -> list[dict[str, Any]]:
-        """Lines from the newest on, those with a number under `before`. An action is the same on a page and over the
+        """Rows with a number below `before`, newest first. An action done on a page matches the same action of the
         API."""
         query = sa.select(audit, users.c.name).outerjoin(users, users.c.id == audit.c.user)
         for column, value in ((audit.c.project, project), (audit.c.user, user)):

@@ -1,9 +1,9 @@
-"""A copy of a workspace, whole, also while a server and jobs work on it, and its way back.
+"""Backup and restore of a whole workspace, also while a server and jobs are using it.
 
-SQLite files, stores and the service's own, are copied by `VACUUM INTO`: one moment of each, whatever is being written.
-The service's PostgreSQL is copied by `pg_dump`, whose file is put back by `pg_restore`. Left out is what can be made
-again or means nothing elsewhere: projections for pages, the folders of jobs, locks, what is half written. A store of a
-project on PostgreSQL is not in it; the manifest names it.
+SQLite files, both stores and the service's own, are copied with `VACUUM INTO`: a consistent snapshot of each, whatever
+is being written. The service's PostgreSQL database is copied with `pg_dump`; `pg_restore` puts that file back. Left out
+is what can be rebuilt or means nothing elsewhere: projections for pages, job folders, locks, and partially written
+files. A project's store on PostgreSQL is not included; the manifest names it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from schemas.files import replaced_folder, sha256
 MANIFEST = "manifest.json"
 _DUMP = "service.pgdump"
 _SQLITE = b"SQLite format 3\0"
-_NOT_KEPT = {"views", "jobs", "chosen", "lock", "trash", "__pycache__"}  # of .serve
+_EXCLUDED = {"views", "jobs", "chosen", "lock", "trash", "__pycache__"}  # in .serve
 
 
 class Kept(NamedTuple):
-    """What a backup holds: files, bytes, rows of all databases, and what is not in it, in sentences."""
+    """The contents of a backup: files, bytes, rows of all databases, and notes on what is not included."""
 
     files: int
     size: int
@@ -41,15 +41,19 @@ class Kept(NamedTuple):
 
 
 def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> Kept:
-    """Copy the workspace to the folder `to`, which must not exist; there whole or not at all.
+    """Copy the workspace to the folder `to`, which must not exist. The folder appears complete or not at all.
 
-    Raises UsageError if there is something, StoreError if a database cannot be copied, MissingDependency without
-    `pg_dump` for a service on PostgreSQL.
+    Raises UsageError if `to` exists, StoreError if a database cannot be copied, and MissingDependency if the service is
+    on PostgreSQL and there is no `pg_dump`.
     """
     if to.exists():
-        raise UsageError("there is something already.", where=str(to), fix="Name a new folder for each backup.")
+        raise UsageError(
+            "the target of the backup already exists.", where=str(to), fix="Name a new folder for each backup."
+        )
     if to.resolve().is_relative_to(workspace.root.resolve()):
-        raise UsageError("a backup in the workspace would hold itself.", where=str(to), fix="Name a folder elsewhere.")
+        raise UsageError(
+            "a backup inside the workspace would contain itself.", where=str(to), fix="Name a folder elsewhere."
+        )
     files: dict[str, dict[str, Any]] = {}
     with replaced_folder(to) as partial:
         partial.chmod(0o700)
@@ -58,42 +62,47 @@ def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> K
             copy = partial / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             try:
-                files[name] = _copied(path, copy)
-            except FileNotFoundError:  # deleted, or replaced by its next version, while we looked
+                files[name] = _copy(path, copy)
+            except FileNotFoundError:  # deleted or replaced since it was listed
                 continue
         if database_url:
             _dump(database_url, partial / _DUMP)
             files[_DUMP] = {"sha256": sha256(partial / _DUMP), "bytes": (partial / _DUMP).stat().st_size}
-        kept = _kept(files, _elsewhere(workspace))
+        summary = _summary(files, _notes_on_missing(workspace))
         manifest = {
             "pairsmith": pairsmith.__version__,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "not_in_it": kept.notes,
+            "not_in_it": summary.notes,
             "files": files,
         }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-    return kept
+    return summary
 
 
 def check(folder: Path) -> Kept:
-    """Read a backup through and change nothing in it: every file by its hash, every database by its own check and its
-    counts. Raises StoreError naming the first thing that is wrong."""
+    """Verify a backup without changing it: the hash of every file, and the integrity and row counts of every database.
+
+    Raises StoreError that names the first problem.
+    """
     manifest = _manifest(folder)
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file() or sha256(path) != facts["sha256"]:
-            raise _damaged(name, "it is gone" if not path.is_file() else "it is not what was saved")
-        if "rows" in facts and (rows := _rows(path)) != facts["rows"]:
-            raise _damaged(name, f"it holds {rows}, not {facts['rows']}")
-    return _kept(manifest["files"], manifest["not_in_it"])
+            raise _damage(name, "the file is missing" if not path.is_file() else "the file differs from what was saved")
+        if "rows" in facts and (rows := _count_rows(path)) != facts["rows"]:
+            raise _damage(name, f"it has the row counts {rows}, not {facts['rows']}")
+    return _summary(manifest["files"], manifest["not_in_it"])
 
 
 def restore(folder: Path, workspace: Workspace) -> Kept:
-    """Put a backup into an empty workspace, and read it through there. Jobs that had not ended are not taken up: they
-    may still run where the backup is from. Raises UsageError if something is there, StoreError for a damaged backup."""
+    """Copy a backup into an empty workspace and verify it there.
+
+    Jobs that had not ended are cancelled, since they may still be running where the backup was taken. Raises UsageError
+    if the workspace is not empty, and StoreError if the backup is damaged.
+    """
     if workspace.root.exists() and any(workspace.root.iterdir()):
         raise UsageError("the workspace is not empty.", where=str(workspace.root), fix="Name an empty folder.")
-    kept = check(folder)
+    summary = check(folder)
     with replaced_folder(workspace.root) as partial:
         for name in _manifest(folder)["files"]:
             if name != _DUMP:
@@ -107,38 +116,38 @@ def restore(folder: Path, workspace: Workspace) -> Kept:
                 jobs.cancel(job.id)
     _open_projects(workspace)
     if (folder / _DUMP).exists():
-        kept.notes.append(
-            f"the service's database: pg_restore --dbname URL {folder / _DUMP}. The next server takes up the jobs in "
-            "it that had not ended, unless `pairsmith jobs cancel` stops them before."
+        summary.notes.append(
+            f"the service's database: pg_restore --dbname URL {folder / _DUMP}. The next server resumes the jobs in "
+            "it that had not ended, unless you stop them first with `pairsmith jobs cancel`."
         )
-    return kept
+    return summary
 
 
 def _paths(workspace: Workspace) -> Iterator[Path]:
-    """Every file that is kept."""
+    """Every file to back up."""
     for slug in workspace.projects():
         yield from _files(workspace.folder(slug))
     if workspace.serve.is_dir():
         for path in sorted(workspace.serve.iterdir()):
-            if path.name not in _NOT_KEPT:
+            if path.name not in _EXCLUDED:
                 yield from _files(path)
 
 
 def _files(top: Path) -> Iterator[Path]:
     if top.is_file():
-        yield from [top] if _is_kept(top) else []
+        yield from [top] if _is_included(top) else []
         return
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.endswith(".partial"))
-        yield from (path for name in sorted(names) if _is_kept(path := Path(folder, name)))
+        yield from (path for name in sorted(names) if _is_included(path := Path(folder, name)))
 
 
-def _is_kept(path: Path) -> bool:
+def _is_included(path: Path) -> bool:
     return not path.is_symlink() and path.is_file() and not path.name.endswith(("-wal", "-shm", ".lock", ".partial"))
 
 
-def _copied(path: Path, copy: Path) -> dict[str, Any]:
-    """What the manifest says of a file that is copied."""
+def _copy(path: Path, copy: Path) -> dict[str, Any]:
+    """Copy a file and return its entry for the manifest."""
     with path.open("rb") as file:
         is_database = file.read(len(_SQLITE)) == _SQLITE
     if not is_database:
@@ -149,28 +158,28 @@ def _copied(path: Path, copy: Path) -> dict[str, Any]:
             database.execute("VACUUM INTO ?", (str(copy),))
     except sqlite3.Error as error:
         raise StoreError(
-            f"it cannot be copied: {error}.", where=str(path), fix="Free room, and look at the file."
+            f"the database cannot be copied: {error}.", where=str(path), fix="Free disk space, and check the file."
         ) from None
-    return {"sha256": sha256(copy), "bytes": copy.stat().st_size, "rows": _rows(copy)}
+    return {"sha256": sha256(copy), "bytes": copy.stat().st_size, "rows": _count_rows(copy)}
 
 
-def _rows(path: Path) -> dict[str, int]:
-    """The rows of each table of a database that is sound. Raises StoreError for one that is not."""
+def _count_rows(path: Path) -> dict[str, int]:
+    """The number of rows in each table of a database. Raises StoreError if its integrity check fails."""
     try:
-        # Nobody writes to a copy: it needs no lock and no file beside it, so a backup may be on a read-only disk.
+        # Nothing writes to a copy, so it needs neither a lock nor a file beside it and may be on a read-only disk.
         with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
             (verdict,) = database.execute("PRAGMA integrity_check(1)").fetchone()
             if verdict != "ok":
-                raise _damaged(path.name, str(verdict))
+                raise _damage(path.name, str(verdict))
             tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
             count = 'SELECT count(*) FROM "{}"'
             return {name: database.execute(count.format(name)).fetchone()[0] for (name,) in tables if '"' not in name}
     except sqlite3.Error as error:
-        raise _damaged(path.name, str(error)) from None
+        raise _damage(path.name, str(error)) from None
 
 
-def _elsewhere(workspace: Workspace) -> list[str]:
-    """What of the projects is not in their folders."""
+def _notes_on_missing(workspace: Workspace) -> list[str]:
+    """Notes on project data that is not in the project folders."""
     notes = []
     for slug in workspace.projects():
         try:
@@ -184,7 +193,7 @@ def _elsewhere(workspace: Workspace) -> list[str]:
 
 
 def _open_projects(workspace: Workspace) -> None:
-    """Open every store as its project does. A spec that could not be read when it was saved is no damage."""
+    """Open every store the way its project does. A spec that was already unreadable when backed up is no damage."""
     from schemas.store import Store
     from schemas.store.opening import sqlite_path
 
@@ -201,12 +210,14 @@ def _open_projects(workspace: Workspace) -> None:
 
 
 def _dump(url: str, to: Path) -> None:
-    """The password goes by the environment: everybody on the machine sees the words of a command."""
+    """Dump a PostgreSQL database. The password goes through the environment: other users can see command lines."""
     from sqlalchemy import make_url
 
     program = shutil.which("pg_dump")
     if program is None:
-        raise MissingDependency("pg_dump is not on this machine.", fix="Install PostgreSQL's client programs.")
+        raise MissingDependency(
+            "pg_dump is not installed on this machine.", fix="Install the PostgreSQL client programs."
+        )
     named = make_url(url).set(drivername="postgresql")
     password = named.password or named.query.get("password")
     place = named.difference_update_query(["password"])._replace(password=None).render_as_string(hide_password=False)
@@ -214,25 +225,27 @@ def _dump(url: str, to: Path) -> None:
     command = [program, "--format=custom", "--file", str(to), "--dbname", place]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | secret)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason was given"])[-1].rstrip(".")
-        raise StoreError(f"pg_dump failed: {reason}.", fix="See that it is as new as the server and reaches it.")
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1].rstrip(".")
+        raise StoreError(f"pg_dump failed: {reason}.", fix="Check that it can reach the server and is at least as new.")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
     except (OSError, ValueError):
-        raise UsageError("this is no backup.", where=str(folder), fix=f"Name a folder with a {MANIFEST}.") from None
+        raise UsageError(
+            "this is not a backup.", where=str(folder), fix=f"Name a folder that contains a {MANIFEST}."
+        ) from None
     for name in manifest["files"]:
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise _damaged(name, "it names a file elsewhere")
+            raise _damage(name, "the manifest names a file outside it")
     return manifest
 
 
-def _kept(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
+def _summary(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
     rows = sum(sum(facts.get("rows", {}).values()) for facts in files.values())
     return Kept(len(files), sum(facts["bytes"] for facts in files.values()), rows, list(notes))
 
 
-def _damaged(name: str, how: str) -> StoreError:
-    return StoreError(f"the backup is damaged: {how}.", where=name, fix="Take another backup.")
+def _damage(name: str, how: str) -> StoreError:
+    return StoreError(f"the backup is damaged: {how}.", where=name, fix="Use another backup.")

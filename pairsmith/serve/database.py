@@ -1,4 +1,4 @@
-"""`service.db`: who may come in and what they did. Never what was made: that is in the projects' stores."""
+"""`service.db`: accounts, access and the audit. The data that users produce is in the projects' stores instead."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from schemas.records import now
 from schemas.store.failures import explained
 from schemas.store.opening import engine_of, sqlite_url
 
-_meta = sa.MetaData()
-_time = sa.String(32)  # ISO-8601 in UTC, so that it sorts and reads the same in both databases
+_metadata = sa.MetaData()
+_time = sa.String(32)  # ISO 8601 in UTC, so it sorts and reads the same in SQLite and PostgreSQL
 
 
 def _table(name: str, *columns: sa.Column[object] | sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(name, _meta, *columns)
+    return sa.Table(name, _metadata, *columns)
 
 
 users = _table(
@@ -84,7 +84,7 @@ audit = _table(
     sa.Column("after", sa.String(64)),
     sa.Column("request_id", sa.String(32), nullable=False),
 )
-answers = _table(  # of POSTs with an Idempotency-Key
+answers = _table(  # responses to POST requests with an Idempotency-Key
     "answers",
     sa.Column("caller", sa.String(64), primary_key=True),
     sa.Column("route", sa.String(300), primary_key=True),
@@ -95,7 +95,7 @@ answers = _table(  # of POSTs with an Idempotency-Key
     sa.Column("headers", sa.Text),
     sa.Column("body", sa.LargeBinary),
 )
-allowances = _table(  # what owners allow specs to reach: a host with a key's name, or without one
+allowances = _table(  # hosts that owners allow specs to reach, each with or without the name of a key
     "allowances",
     sa.Column("host", sa.String(260), primary_key=True),
     sa.Column("key_env", sa.String(128), primary_key=True),
@@ -107,7 +107,7 @@ titles = _table(
     sa.Column("project", sa.String(80), primary_key=True),
     sa.Column("title", sa.String(200), nullable=False),
 )
-files = _table(  # uploads of /v1/files; their bytes are in .serve/uploads
+files = _table(  # uploads of /v1/files; their content is in .serve/uploads
     "files",
     sa.Column("id", sa.String(40), primary_key=True),
     sa.Column("user", sa.String(32), nullable=False, index=True),
@@ -115,7 +115,7 @@ files = _table(  # uploads of /v1/files; their bytes are in .serve/uploads
     sa.Column("bytes", sa.Integer, nullable=False),
     sa.Column("created", sa.Integer, nullable=False),
 )
-tuning_jobs = _table(  # what /v1/fine_tuning/jobs was asked; how it goes is the job's
+tuning_jobs = _table(  # the requests to /v1/fine_tuning/jobs; their state is that of the job
     "tuning_jobs",
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("asked", sa.Text, nullable=False),
@@ -130,7 +130,7 @@ _APPEND_ONLY = {
     "postgresql": [
         "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
-        # Rules of an earlier version passed over such a statement without a word, and knew no TRUNCATE.
+        # An earlier version used rules, which ignored such statements silently and did not cover TRUNCATE.
         "DROP RULE IF EXISTS audit_no_update ON audit",
         "DROP RULE IF EXISTS audit_no_delete ON audit",
         "DROP TRIGGER IF EXISTS audit_append_only ON audit",
@@ -141,8 +141,10 @@ _APPEND_ONLY = {
 
 
 def open_database(folder: Path, url: str | None = None) -> sa.Engine:
-    """The service's database, made where it is missing: `folder/service.db`, or PostgreSQL by its URL. Raises
-    StoreError, without the URL's password, where it cannot be reached or used."""
+    """Open the service's database, creating it if it is missing: `folder/service.db`, or PostgreSQL by its URL.
+
+    Raises StoreError, without the URL's password, if the database cannot be reached or used.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "service.db"
     if url is None and not path.exists():
@@ -150,7 +152,7 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
     url = url or sqlite_url(path)
     try:
         engine = engine_of(url)
-        _meta.create_all(engine)
+        _metadata.create_all(engine)
         write(engine, *map(sa.text, _APPEND_ONLY[engine.dialect.name]))
     except (sa.exc.SQLAlchemyError, OSError) as error:
         raise explained(error, url) from error
@@ -158,29 +160,29 @@ def open_database(folder: Path, url: str | None = None) -> sa.Engine:
 
 
 def write(engine: sa.Engine, *statements: sa.Executable) -> int:
-    """Do all of these or none; the number of rows that the last of them concerns."""
+    """Execute all statements in one transaction and return the row count of the last one."""
     with engine.begin() as connection:
         return [connection.execute(statement).rowcount for statement in statements][-1]
 
 
 def rows(engine: sa.Engine, query: sa.Select[Any]) -> Sequence[sa.RowMapping]:
-    """What a query finds."""
+    """All rows of a query."""
     with engine.connect() as connection:
         return connection.execute(query).mappings().all()
 
 
 def row(engine: sa.Engine, query: sa.Select[Any]) -> sa.RowMapping | None:
-    """The first of it."""
+    """The first row of a query; None if there is none."""
     return next(iter(rows(engine, query)), None)
 
 
 def stamp(at: datetime | None = None) -> str:
-    """A moment as the tables keep it."""
+    """A time (by default now) as the tables store it."""
     return (at or now()).isoformat(timespec="milliseconds")
 
 
-def hash_of(secret: str) -> str:
-    """What is kept of a token or key. 256 random bits need no slow hash."""
+def hash_secret(secret: str) -> str:
+    """The stored hash of a token or key. 256 random bits need no slow hash."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The environment of a job's process: what every process needs, and the variables that its spec names."""
+"""The environment of a job's process: what every process needs, and the variables that the project's spec names."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from schemas.project import Project
 from schemas.spec import Spec
 
 Environment = Callable[[Project], dict[str, str]]
-"""The variables of the process of a project's job. Raises PairsmithError for a spec that may not run."""
+"""Returns the environment variables for a project's job. Raises PairsmithError if the spec may not run."""
 
-# Where weights, Argilla and the GPU's libraries are. Any other variable may be a key of something.
+# The locations of weights, Argilla and the GPU libraries. Any other variable may hold a secret.
 _MACHINE = frozenset(
     {
         *("HF_HOME", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME"),
@@ -27,12 +27,12 @@ _MACHINE = frozenset(
 
 
 def named_variables(spec: Spec) -> set[str]:
-    """The environment variables that a spec names: the value of every key that ends with `_env`, wherever it is."""
-    held = (each.value for each in values_of(spec) if each.key.endswith("_env") and each.value)
-    return {name for value in held for name in (value.values() if isinstance(value, Mapping) else (value,))}
+    """The environment variables that a spec names: the values of all keys that end with `_env`, at any depth."""
+    values = (each.value for each in values_of(spec) if each.key.endswith("_env") and each.value)
+    return {name for value in values for name in (value.values() if isinstance(value, Mapping) else (value,))}
 
 
 def job_environment(project: Project) -> dict[str, str]:
-    """The variables that a job of `project` gets, as far as the server has them."""
-    kept = _MACHINE | named_variables(project.spec)
-    return {**allowed_variables(os.environ), **{name: os.environ[name] for name in kept if name in os.environ}}
+    """The environment of a job of `project`, as far as the server has the variables."""
+    passed = _MACHINE | named_variables(project.spec)
+    return {**allowed_variables(os.environ), **{name: os.environ[name] for name in passed if name in os.environ}}

@@ -1,8 +1,8 @@
-"""What is moving right now: a file of JSON lines that a job's process appends to, and a hub that tells it to browsers.
+"""Live progress: a file of JSON lines that a job's process appends to, and a hub that publishes states to browsers.
 
 A line is `{"at": seconds since 1970, "stage": ..., "numbers": {...}, "pace": {...}}`; the numbers are those of
-`schemas.progress`. The file is never the truth about rows or money, which is in the store: a line that a crash or a
-full disk has cost is no loss.
+`schemas.progress`. The file is never authoritative for rows or money, which are in the store, so a line lost to a crash
+or a full disk does no harm.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from schemas.progress import Progress
 from schemas.progress_line import Pace, reported
 
 EVERY_S = 0.25
-# From so many lines on, some 90 minutes at full speed, a tenth of them is written: a long training fills no disk.
+# After this many lines, some 90 minutes at full speed, only a tenth is written, so a long training fills no disk.
 _MANY = 20_000
-_TAIL = 65_536  # bytes; the longest line is some 1,000
+_TAIL = 65_536  # bytes read from the end of the file; the longest line has some 1,000
 
 State = dict[str, Any]
 
 
 @contextmanager
-def recorded(path: Path) -> Iterator[Progress]:
-    """The callback that appends reports to `path`, four a second, and the last one of every stage always."""
+def record_progress(path: Path) -> Iterator[Progress]:
+    """Yields a progress callback that appends reports to `path`: up to four a second, and always the last of each
+    stage."""
     paces: dict[str, Pace] = {}
     unwritten: dict[str, Pace] = {}
     written, written_s = 0, 0.0
@@ -43,7 +44,7 @@ def recorded(path: Path) -> Iterator[Progress]:
         rates = {f"{name}_per_s": round(pace.rate(name), 3) for name in ("done", "tokens")}
         timing = {"seconds": round(pace.seconds, 2), "left_s": pace.left_s, **rates}
         line = {"at": round(time.time(), 3), "stage": pace.stage, "numbers": pace.numbers, "pace": timing}
-        with contextlib.suppress(OSError):  # a full disk stops no work that needs no room
+        with contextlib.suppress(OSError):  # a full disk does not stop work that needs no space
             file.write(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
         written, written_s = written + 1, at_s
 
@@ -61,7 +62,7 @@ def recorded(path: Path) -> Iterator[Progress]:
 
     with path.open("ab", buffering=0) as file:
         if file.tell():
-            file.write(b"\n")  # after a crash in the middle of a line
+            file.write(b"\n")  # an earlier process may have crashed in the middle of a line
         try:
             yield progress
         finally:
@@ -70,11 +71,12 @@ def recorded(path: Path) -> Iterator[Progress]:
 
 
 def last(path: Path) -> State | None:
-    """The newest whole line; None without one."""
-    return next(_backwards(path), None)
+    """The newest complete line; None if there is none."""
+    return next(_read_backwards(path), None)
 
 
-def _backwards(path: Path) -> Iterator[State]:
+def _read_backwards(path: Path) -> Iterator[State]:
+    """The complete lines at the end of the file, newest first."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
@@ -88,7 +90,7 @@ def _backwards(path: Path) -> Iterator[State]:
 
 
 def each(path: Path) -> Iterator[tuple[int, State]]:
-    """Every whole line with its number, from 1."""
+    """Every complete line with its number, from 1."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
@@ -97,11 +99,11 @@ def each(path: Path) -> Iterator[tuple[int, State]]:
 
 
 class Hub:
-    """Tells subscribers the present state of things, each under a key: state, not a log.
+    """Publishes the current state of things, each under a key. It holds states, not a log.
 
-    A new subscriber hears every present state at once, a slow one only the newest of each, and one that was cut off,
-    which knows the `number` of the last state that it heard, those that came after. `name` is another for each hub, so
-    that numbers of an earlier server are not taken for ours. For one event loop.
+    A new subscriber receives every current state at once, and a slow one only the newest state of each key. A
+    subscriber that was cut off and knows the `number` of the last state it received gets the later ones. `name` differs
+    between hubs, so that numbers from an earlier server are not mistaken for ours. For use in one event loop.
     """
 
     def __init__(self) -> None:
@@ -109,61 +111,63 @@ class Hub:
         self._number = 0
         self._states: dict[str, State] = {}
         self._subscribers: set[_Subscriber] = set()
-        self._has_ended = False
+        self._is_closed = False
 
     def publish(self, event: str, project: str, key: str, data: State) -> None:
-        """Tell who may see `project`, now and later, that `key` is now `data`."""
+        """Set the state of `key` to `data` for all present and future subscribers that may see `project`."""
         self._number += 1
         self._states.pop(key, None)
         state = {"event": event, "project": project, "key": key, "data": data, "number": self._number}
         self._states[key] = state
         for subscriber in self._subscribers:
-            subscriber.hear(state)
+            subscriber.receive(state)
 
     def forget(self, project: str) -> None:
-        """Tell nobody any more how things of a project are, which is gone."""
+        """Drop all states of a deleted project."""
         self._states = {key: state for key, state in self._states.items() if state["project"] != project}
 
     def states(self) -> list[State]:
-        """The present states."""
+        """The current states."""
         return list(self._states.values())
 
     async def subscribe(self, slugs: Collection[str], after: int = 0) -> AsyncIterator[State]:
-        """Events of the projects `slugs`, by number: what is now and came after the number `after`, then each change,
-        until nobody iterates or the hub has ended."""
+        """Yields the events of the projects `slugs` by number, until the caller stops iterating or the hub is closed.
+
+        These are the current states that came after the number `after`, then each change.
+        """
         subscriber = _Subscriber(slugs)
         for state in self._states.values():
             if state["number"] > after:
-                subscriber.hear(state)
+                subscriber.receive(state)
         self._subscribers.add(subscriber)
         try:
-            while not self._has_ended:
+            while not self._is_closed:
                 await subscriber.changed.wait()
                 subscriber.changed.clear()
-                while subscriber.unheard:
-                    yield subscriber.unheard.pop(next(iter(subscriber.unheard)))
+                while subscriber.pending:
+                    yield subscriber.pending.pop(next(iter(subscriber.pending)))
         finally:
             self._subscribers.discard(subscriber)
 
     def end(self) -> None:
-        """Tell every subscriber that this was all."""
-        self._has_ended = True
+        """Close the hub and end all subscriptions."""
+        self._is_closed = True
         for subscriber in self._subscribers:
             subscriber.changed.set()
 
     @property
-    def listening(self) -> int:
-        """How many subscribers there are."""
+    def subscriber_count(self) -> int:
+        """The number of subscribers."""
         return len(self._subscribers)
 
 
 class _Subscriber:
     def __init__(self, slugs: Collection[str]) -> None:
         self.slugs, self.changed = slugs, asyncio.Event()
-        self.unheard: dict[str, State] = {}
+        self.pending: dict[str, State] = {}
 
-    def hear(self, state: State) -> None:
+    def receive(self, state: State) -> None:
         if state["project"] in self.slugs:
-            self.unheard.pop(state["key"], None)  # what is heard later stands behind what is heard first
-            self.unheard[state["key"]] = state
+            self.pending.pop(state["key"], None)  # a newer state moves to the end of the order
+            self.pending[state["key"]] = state
             self.changed.set()

@@ -1,4 +1,4 @@
-"""A job: one command for one project, as people and programs see it."""
+"""A job: one command for one project, as users and API clients see it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDED: frozenset[State] = frozenset({"stopped", "waits_for_people", "done", "fai
 
 
 class NoSuchJob(UsageError):
-    """There is no job of that id."""
+    """There is no job with that id."""
 
 
 class ProjectBusy(StoreBusy):
@@ -23,14 +23,14 @@ class ProjectBusy(StoreBusy):
     def __init__(self, slug: str, job_id: str) -> None:
         super().__init__(
             f"the project '{slug}' has a job that has not ended: {job_id}.",
-            why="A store has one writer; two would ask and pay for the same answers twice.",
-            fix="Wait for it to end, or stop it.",
+            why="A store has one writer; two would request and pay for the same answers twice.",
+            fix="Wait until it ends, or stop it.",
         )
         self.job_id = job_id
 
 
 class JobOptions(BaseModel):
-    """What a job was asked for besides its command; `COMMANDS` says which command takes what."""
+    """The options of a job. `COMMANDS` lists which command takes which."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class JobOptions(BaseModel):
 
 
 class Command(NamedTuple):
-    """The words of the command line, and the options that it takes."""
+    """The command-line words of a command, and the options that it takes."""
 
     words: tuple[str, ...]
     takes: frozenset[str] = frozenset()
@@ -75,12 +75,12 @@ COMMANDS: dict[str, Command] = {
 
 
 class Job(BaseModel):
-    """A job as it is now.
+    """The current state of a job.
 
-    `position` is its place in the queue that it waits in, from 1. `problem` has `kind`, `what`, `where`, `why`, `fix`
-    and `exit_code`, as the command's `--json` has. `progress` is what the command reported last (`stage` and its
-    numbers); `answer` what it ended with; `note` a sentence on what it waits for, or what is kept of it where it was
-    stopped. `last_sign_of_life` is when it last reported, wrote or computed anything.
+    `position` is its place in its queue, from 1. `problem` has `kind`, `what`, `where`, `why`, `fix` and `exit_code`,
+    like the command's `--json` output. `progress` is the command's last report (`stage` and its numbers); `answer` is
+    the command's result. `note` describes what the job waits for, or what is kept if it was stopped.
+    `last_sign_of_life` is when it last reported, wrote or computed anything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,11 +109,11 @@ class Job(BaseModel):
         return self.state in ENDED
 
 
-def checked(command: str, options: JobOptions) -> None:
-    """Raises UsageError for a command that no job may run, and for an option that it does not take."""
+def check_options(command: str, options: JobOptions) -> None:
+    """Raises UsageError for a command that jobs cannot run, and for an option that the command does not take."""
     if command not in COMMANDS:
-        raise UsageError(f"no job runs '{command}'.", fix=f"A job runs one of: {', '.join(COMMANDS)}.")
+        raise UsageError(f"jobs cannot run '{command}'.", fix=f"A job runs one of: {', '.join(COMMANDS)}.")
     given = options.model_dump(exclude_defaults=True).keys()
     if wrong := sorted(given - COMMANDS[command].takes):
         takes = ", ".join(sorted(COMMANDS[command].takes)) or "none"
-        raise UsageError(f"'{command}' does not take {', '.join(wrong)}.", fix=f"Its options: {takes}.")
+        raise UsageError(f"'{command}' does not take {', '.join(wrong)}.", fix=f"The options of this command: {takes}.")

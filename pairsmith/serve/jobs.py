@@ -1,7 +1,7 @@
-"""Jobs: asked for, looked at, stopped, gone on with. Works beside a server and without one.
+"""Jobs: start, inspect, stop and continue them. Works both in a server and without one.
 
-What was asked is a row of DBOS; whether it runs is a lock, how far it is and how it ended are files in the job's folder
-(`pairsmith.serve.child`). A job is put together from these whenever somebody looks, and kept nowhere.
+The request is a row of DBOS. Whether a job runs is shown by a lock; its progress and result are files in the job's
+folder (see `pairsmith.serve.child`). A `Job` is assembled from these on every read and stored nowhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pairsmith.serve import events, workflows
 from pairsmith.serve.environment import Environment, job_environment
-from pairsmith.serve.job import ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, checked
+from pairsmith.serve.job import ENDED, Job, JobOptions, NoSuchJob, ProjectBusy, State, check_options
 from pairsmith.serve.parts import Request
 from pairsmith.serve.process import End, ended, is_held, starts, stop
 from pairsmith.serve.workflows import HEAVY, JOBS, VERSION
@@ -39,15 +39,18 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _ALIVE_S = 10.0
-_MOST_STOPPING = 50  # of those stopped last, so many are looked at for one that has not ended
+_MOST_STOPPING = 50  # how many of the last stopped jobs are checked for one that has not ended
 DATABASE_TIMEOUT_S = 60.0
 _ACTIVE = ["ENQUEUED", "DELAYED", "PENDING"]
 _STATES: dict[int, State] = {0: "done", 11: "waits_for_people", INTERRUPTED: "stopped"}
 
 
 class Jobs:
-    """The jobs of a workspace. `database_url` names a PostgreSQL database of its own, else it is a SQLite file in
-    `.serve/`; `environment` gives the variables of a project's processes, and may refuse its spec."""
+    """The jobs of a workspace.
+
+    `database_url` names a PostgreSQL database for them alone; by default it is a SQLite file in `.serve/`.
+    `environment` returns the variables of a project's processes, and may reject its spec.
+    """
 
     def __init__(
         self, workspace: Workspace, *, environment: Environment = job_environment, database_url: str | None = None
@@ -55,19 +58,21 @@ class Jobs:
         self.workspace = workspace
         self.hub: Hub = events.Hub()
         self.database_url = database_url or sqlite_url(workspace.serve.resolve() / "jobs.db")
-        self.looked_s: float | None = None
+        self.checked_s: float | None = None
         self._environment = environment
         self._client: DBOSClient | None = None
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Be the server of the workspace: jobs run, and those of an earlier server are taken up. At the end they are
-        left running. Raises StoreBusy if there is another server."""
-        from pairsmith.serve.sweep import Watch
+        """Run as the server of the workspace: process the queue and adopt the jobs of an earlier server.
+
+        On exit, running jobs continue. Raises StoreBusy if there is another server.
+        """
+        from pairsmith.serve.sweep import JobMonitor
 
         with self.workspace.lock():
-            await self._launched()
-            watching = asyncio.create_task(Watch(self).run())
+            await self._launch()
+            watching = asyncio.create_task(JobMonitor(self).run())
             try:
                 yield
             finally:
@@ -76,24 +81,24 @@ class Jobs:
                 await asyncio.to_thread(workflows.destroy)
                 self.close()
 
-    async def _launched(self) -> None:
-        """Take up the jobs as soon as their database answers. Raises StoreError if it does not for a minute."""
-        place = workflows.JobPlace(self.workspace, self._environment, self.database_url)
+    async def _launch(self) -> None:
+        """Start processing jobs as soon as their database answers. Raises StoreError if it does not within a minute."""
+        runtime = workflows.JobRuntime(self.workspace, self._environment, self.database_url)
         until_s = time.monotonic() + DATABASE_TIMEOUT_S
         while True:
             try:
-                await asyncio.to_thread(workflows.launch, place)
-                await asyncio.to_thread(lambda: self.client)  # before several threads want one
+                await asyncio.to_thread(workflows.launch, runtime)
+                await asyncio.to_thread(lambda: self.client)  # created before several threads need it
                 return
             except Exception as error:
                 await asyncio.to_thread(workflows.destroy)
                 if time.monotonic() > until_s:
                     raise explained(error, self.database_url) from None
-                _LOG.warning("the jobs database cannot be used yet: %s", explained(error, self.database_url).what)
+                _LOG.warning("the jobs database is not available yet: %s", explained(error, self.database_url).what)
                 await asyncio.sleep(1.0)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the connection to the database."""
         if self._client is not None:
             self._client.destroy()
             self._client = None
@@ -107,16 +112,16 @@ class Jobs:
         key: str | None = None,
         continues: str | None = None,
     ) -> Job:
-        """A new job at the end of the queue; the same one again for the same `by` and `key`.
+        """A new job at the end of the queue; the same job again for the same `by` and `key`.
 
-        Raises ProjectBusy if the project has a job that has not ended, UsageError for a command or option that no job
-        takes and for a key that was used for another request, NoSuchProject.
+        Raises ProjectBusy if the project has a job that has not ended, UsageError for an unknown command or option and
+        for a key that was used for another request, and NoSuchProject.
         """
         from dbos import error
 
-        checked(command, options)
+        check_options(command, options)
         self.workspace.folder(slug)
-        job_id = _of_project(slug) + (uuid.uuid5(uuid.NAMESPACE_URL, f"{by}\n{key}") if key else uuid.uuid4()).hex[:24]
+        job_id = _id_prefix(slug) + (uuid.uuid5(uuid.NAMESPACE_URL, f"{by}\n{key}") if key else uuid.uuid4()).hex[:24]
         request = Request(
             id=job_id,
             project=slug,
@@ -125,13 +130,11 @@ class Jobs:
             by=by,
             continues=continues,
         )
-        if there := self._rows(workflow_ids=[job_id]):
-            if _request(there[0]) != request:
-                raise UsageError(
-                    "this key was used for another request.", fix="Use a new key for each thing that you ask for."
-                )
+        if existing := self._rows(workflow_ids=[job_id]):
+            if _request(existing[0]) != request:
+                raise UsageError("this key was used for another request.", fix="Use a new key for each request.")
             return self.get(job_id)
-        if (busy := self.unended(slug)) and busy != job_id:
+        if (busy := self.unended_job_id(slug)) and busy != job_id:
             raise ProjectBusy(slug, busy)
         try:
             with self._database():
@@ -146,13 +149,15 @@ class Jobs:
                     request,
                 )
         except error.DBOSQueueDeduplicatedError:
-            if (busy := self.unended(slug)) != job_id:
+            if (busy := self.unended_job_id(slug)) != job_id:
                 raise ProjectBusy(slug, busy or "it has just ended") from None
         return self.get(job_id)
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job: what waits is taken out of its queue, a process drains and saves. One that has ended stays as it
-        is. Works without a server, too. Raises NoSuchJob."""
+        """Stop a job: it is removed from its queue, and a running process drains and saves.
+
+        A job that has ended is unchanged. Works without a server, too. Raises NoSuchJob.
+        """
         job = self.get(job_id)
         if not job.has_ended:
             with self._database():
@@ -161,66 +166,73 @@ class Jobs:
         return self.get(job_id)
 
     def go_on(self, job_id: str, by: str) -> Job:
-        """A new job that asks for the same; whatever is done is found. Asked twice, it is one. Raises NoSuchJob, and
-        ProjectBusy while the job, or another one of its project, has not ended."""
+        """Start a new job with the same request; finished work is reused. Calling it twice starts one job.
+
+        Raises NoSuchJob, and ProjectBusy while this job or another one of its project has not ended.
+        """
         job = self.get(job_id)
         if not job.has_ended:
             raise ProjectBusy(job.project, job.id)
         return self.start(job.project, job.command, job.options, by, f"continues {job_id}", job_id)
 
     def get(self, job_id: str) -> Job:
-        """The job as it is now. Raises NoSuchJob."""
+        """The current state of a job. Raises NoSuchJob."""
         rows = self._rows(workflow_ids=[job_id], name="job")
         if not rows:
-            raise NoSuchJob(f"there is no job '{job_id}'.", fix="`pairsmith jobs` lists those that there are.")
+            raise NoSuchJob(f"there is no job '{job_id}'.", fix="`pairsmith jobs` lists the jobs.")
         return self._jobs(rows)[0]
 
     def list(self, slug: str | None = None, limit: int = 50) -> Sequence[Job]:
-        """The newest jobs, of one project or all, the newest first."""
-        prefix = _of_project(slug) if slug else None
+        """The newest jobs of one project or of all, newest first."""
+        prefix = _id_prefix(slug) if slug else None
         return self._jobs(self._rows(name="job", workflow_id_prefix=prefix, limit=limit, sort_desc=True))
 
     def active(self) -> Sequence[Job]:
-        """The jobs that wait, run or are being stopped, in the order in which they were asked for."""
+        """The jobs that are waiting, running or being stopped, in the order in which they were requested."""
         rows = self._rows(name="job", status=_ACTIVE)
         stopped = self._rows(name="job", status="CANCELLED", limit=_MOST_STOPPING, sort_desc=True, load_output=False)
         stopping = [row for row in stopped if is_held(self.folder(row.workflow_id))]
         return self._jobs(sorted([*rows, *stopping], key=lambda row: row.created_at or 0))
 
-    def unended(self, slug: str) -> str | None:
-        """The job of a project that has not ended; one that is being stopped has not."""
-        mine: dict[str, Any] = {"name": "job", "workflow_id_prefix": _of_project(slug), "load_output": False}
+    def unended_job_id(self, slug: str) -> str | None:
+        """The id of the project's job that has not ended, including one that is being stopped; None if there is
+        none."""
+        mine: dict[str, Any] = {"name": "job", "workflow_id_prefix": _id_prefix(slug), "load_output": False}
         if active := self._rows(**mine, status=_ACTIVE, limit=1):
             return active[0].workflow_id
         recent = self._rows(**mine, limit=5, sort_desc=True)
         return next((row.workflow_id for row in recent if is_held(self.folder(row.workflow_id))), None)
 
     def beginning(self, beginning: str) -> Sequence[Job]:
-        """The jobs whose id begins so, at most two."""
+        """The jobs whose id begins with this prefix, at most two."""
         return self._jobs(self._rows(name="job", workflow_id_prefix=beginning, limit=2)) if beginning else ()
 
     def is_served(self) -> bool:
-        """Whether a server, this process or another, has the workspace."""
+        """Whether a server, this process or another one, is using the workspace."""
         return is_held(self.workspace.serve)
 
     def alive(self) -> bool:
-        """Whether this server has looked after its jobs lately; false while their database is away."""
-        return self.looked_s is not None and time.monotonic() - self.looked_s < _ALIVE_S
+        """Whether this server has checked its jobs recently; false while their database is unavailable."""
+        return self.checked_s is not None and time.monotonic() - self.checked_s < _ALIVE_S
 
     def folder(self, job_id: str) -> Path:
-        """What a job's processes leave."""
+        """The folder of a job's files."""
         return self.workspace.jobs_folder / job_id
 
     def begun_usd(self, job_id: str) -> float | None:
-        """The dollars of the project that a job with a cap does not count: those spent before it, and before the jobs
-        that it continues. None before its first process."""
+        """The project's spending in dollars that does not count towards the cap of a job.
+
+        That is what was spent before the job and before the jobs that it continues. None before its first process.
+        """
         pins = self.folder(job_id) / "pins.json"
         return float(json.loads(pins.read_bytes())["usd"]) if pins.is_file() else None
 
     def forget(self, slug: str, trash: Path) -> None:
-        """The jobs of a project that is gone: what they left is moved into `trash`, and a later project of its name
-        begins with none. None of them may wait or run."""
-        ids = [row.workflow_id for row in self._rows(name="job", workflow_id_prefix=_of_project(slug))]
+        """Remove the jobs of a deleted project and move their folders to `trash`.
+
+        A later project of the same name then starts without jobs. None of them may be waiting or running.
+        """
+        ids = [row.workflow_id for row in self._rows(name="job", workflow_id_prefix=_id_prefix(slug))]
         trash.mkdir(parents=True)
         for folder in filter(Path.is_dir, map(self.folder, ids)):
             folder.rename(trash / folder.name)
@@ -228,19 +240,21 @@ class Jobs:
             self.client.delete_workflows(ids, delete_children=True)
 
     def log(self, job_id: str, from_byte: int = 0) -> bytes:
-        """What the job's processes have said, from a byte on. Of a long log the middle is dropped: where it begins in
-        that, it goes on behind it. Raises NoSuchJob."""
+        """The output of the job's processes, from byte `from_byte` on. Raises NoSuchJob.
+
+        The middle of a long log is dropped: an offset in the gap continues after it.
+        """
         self.get(job_id)
         parts = []
-        for piece in sorted((self.folder(job_id) / "log").glob("*.txt")):
-            with piece.open("rb") as file:
-                file.seek(max(0, from_byte - int(piece.stem)))
+        for log_file in sorted((self.folder(job_id) / "log").glob("*.txt")):
+            with log_file.open("rb") as file:
+                file.seek(max(0, from_byte - int(log_file.stem)))
                 parts.append(file.read())
         return b"".join(parts)
 
     @property
     def client(self) -> DBOSClient:
-        """The database of what was asked. The first one who needs it makes its tables."""
+        """The DBOS client. The first access creates the database's tables."""
         if self._client is None:
             from dbos import DBOS, DBOSClient
 
@@ -252,7 +266,7 @@ class Jobs:
             )
         return self._client
 
-    # ---- what there is, put together -------------------------------------------------------------------------------
+    # ---- assembling jobs ------------------------------------------------------------------------------------------
 
     def _rows(self, **wanted: Any) -> Sequence[WorkflowStatus]:
         with self._database():
@@ -260,7 +274,8 @@ class Jobs:
 
     @contextmanager
     def _database(self) -> Iterator[None]:
-        """Raises StoreError where the database is away: whoever asks is told at once, and jobs do not notice."""
+        """Raises StoreError if the database is unavailable: the caller learns it at once, and running jobs are not
+        affected."""
         try:
             yield
         except DBAPIError as error:
@@ -269,7 +284,7 @@ class Jobs:
     def _jobs(self, rows: Sequence[WorkflowStatus]) -> Sequence[Job]:
         if not any(row.status in _ACTIVE for row in rows):
             return [self._job(row, (), {}) for row in rows]
-        active = self._rows(status=_ACTIVE)  # at once: what is enqueued between two looks would wait without a place
+        active = self._rows(status=_ACTIVE)  # one query: a workflow enqueued between two would have no position
         waiting = _by_queue(row for row in active if row.status == "ENQUEUED")
         parts = [row for row in active if row.name == "process"]
         places = {row.workflow_id: place for queue in waiting for place, row in enumerate(queue, 1)}
@@ -281,10 +296,10 @@ class Jobs:
         nth = began[-1]["part"] if began else 0
         end = ended(folder, nth) or {}
         progress = events.last(folder / "events.jsonl")
-        stands = self._stands(row, held, parts)
-        state, problem = stands.state, stands.problem
+        status = self._status(row, held, parts)
+        state, problem = status.state, status.problem
         answer = end.get("answer") if state in ("done", "waits_for_people") else None
-        note = stands.note or ((answer or {}).get("facts") or {}).get("waits")
+        note = status.note or ((answer or {}).get("facts") or {}).get("waits")
         if state == "stopped":
             note = (end.get("problem") or {}).get("what")
         signs = [path.stat().st_mtime for path in (folder / "events.jsonl", *folder.glob("log/*.txt")) if path.exists()]
@@ -295,45 +310,49 @@ class Jobs:
             options=JobOptions.model_validate(request["options"]),
             by=request["by"],
             state=state,
-            position=places.get(stands.waiting),
-            created=_time(row.created_at) or datetime.now(UTC),
-            started=_seconds(began[0]["at"]) if began else None,
-            ended=(_seconds(end.get("ended")) or _time(row.completed_at)) if state in ENDED else None,
+            position=places.get(status.waiting),
+            created=_from_milliseconds(row.created_at) or datetime.now(UTC),
+            started=_from_timestamp(began[0]["at"]) if began else None,
+            ended=(_from_timestamp(end.get("ended")) or _from_milliseconds(row.completed_at))
+            if state in ENDED
+            else None,
             stage=progress["stage"] if progress else None,
-            exit_code=stands.code,
+            exit_code=status.code,
             problem=problem and {name: self._within(part) for name, part in problem.items()},
             progress=progress,
             answer=answer,
             note=note,
             continues=request["continues"],
-            last_sign_of_life=_seconds(max(signs)) if signs else None,
+            last_sign_of_life=_from_timestamp(max(signs)) if signs else None,
         )
 
     def _within(self, part: Any) -> Any:
         return within(part, self.workspace.root) if isinstance(part, str) else part
 
-    def _stands(self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]) -> _Stands:
+    def _status(self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]) -> _Status:
         if row.status == "CANCELLED" and held:
-            return _Stands("stopping")
+            return _Status("stopping")
         if row.status in ("CANCELLED", "SUCCESS"):
-            end: End = self._end_of_stopped(row.workflow_id) if row.output is None else row.output
-            return _Stands(_STATES.get(end["code"], "failed"), end["code"], end["problem"])
+            end: End = self._end_of_stopped_job(row.workflow_id) if row.output is None else row.output
+            return _Status(_STATES.get(end["code"], "failed"), end["code"], end["problem"])
         if row.status not in _ACTIVE:
             what = f"this is a defect of pairsmith: {row.error!r}"
-            return _Stands("failed", 1, {"kind": "Defect", "what": what, "exit_code": 1})
+            return _Status("failed", 1, {"kind": "Defect", "what": what, "exit_code": 1})
         if held:
-            return _Stands("running")
+            return _Status("running")
         part = next((part for part in parts if part.parent_workflow_id == row.workflow_id), None)
         if part is None or part.status == "PENDING":
-            return _Stands("queued" if row.status == "ENQUEUED" else "running", waiting=row.workflow_id)
+            return _Status("queued" if row.status == "ENQUEUED" else "running", waiting=row.workflow_id)
         if part.queue_name != HEAVY:
-            return _Stands("queued", waiting=part.workflow_id)
+            return _Status("queued", waiting=part.workflow_id)
         ahead = next((one for one in parts if one.queue_name == HEAVY and one.status == "PENDING"), None)
-        note = computes(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
-        return _Stands("waits_for_gpu", waiting=part.workflow_id, note=note)
+        note = (
+            describe_running_job(self.folder(ahead.parent_workflow_id)) if ahead and ahead.parent_workflow_id else None
+        )
+        return _Status("waits_for_gpu", waiting=part.workflow_id, note=note)
 
-    def _end_of_stopped(self, job_id: str) -> End:
-        """How a job ended that was stopped: as any other, if its last process had ended before it could hear of it."""
+    def _end_of_stopped_job(self, job_id: str) -> End:
+        """How a stopped job ended: as usual if its last process had ended before it could receive the signal."""
         folder = self.folder(job_id)
         nth = max((start["part"] for start in starts(folder)), default=0)
         end = ended(folder, nth)
@@ -342,9 +361,8 @@ class Jobs:
         return End(code=end["code"], problem=None if end["code"] == INTERRUPTED else end["problem"])
 
 
-class _Stands(NamedTuple):
-    """Where a job stands: how it ended, or the workflow (`waiting`) whose place in a queue is its own, and a
-    sentence."""
+class _Status(NamedTuple):
+    """The state of a job: how it ended, or the workflow (`waiting`) whose queue position it has, and a note."""
 
     state: State
     code: int | None = None
@@ -353,14 +371,16 @@ class _Stands(NamedTuple):
     note: str | None = None
 
 
-def computes(folder: Path) -> str:
-    """That another job computes now, and for how long in its present step, as far as that is known. Whose it is may be
-    nothing that those who wait may know."""
+def describe_running_job(folder: Path) -> str:
+    """A note that another job is using the GPU, and for about how long in its current step, if known.
+
+    It does not name the job's project, which the reader may not be allowed to know of.
+    """
     left_s = ((events.last(folder / "events.jsonl") or {}).get("pace") or {}).get("left_s")
     if not left_s:
-        return "another project computes now"
+        return "another project is using the GPU"
     minutes = counted(max(1, round(left_s / 60)), "more minute", "more minutes")
-    return f"another project computes now; its present step takes about {minutes}"
+    return f"another project is using the GPU; its current step takes about {minutes}"
 
 
 def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatus]]:
@@ -370,8 +390,8 @@ def _by_queue(rows: Iterable[WorkflowStatus]) -> Iterable[Sequence[WorkflowStatu
     return queues.values()
 
 
-def _of_project(slug: str) -> str:
-    """The beginning of the ids of a project's jobs, by which the queue's database finds them."""
+def _id_prefix(slug: str) -> str:
+    """The prefix of the ids of a project's jobs, by which they are found in the database."""
     return uuid.uuid5(uuid.NAMESPACE_URL, slug).hex[:8]
 
 
@@ -381,9 +401,9 @@ def _request(row: WorkflowStatus) -> Request:
     return request
 
 
-def _time(milliseconds: int | None) -> datetime | None:
-    return _seconds(milliseconds / 1000) if milliseconds else None
+def _from_milliseconds(milliseconds: int | None) -> datetime | None:
+    return _from_timestamp(milliseconds / 1000) if milliseconds else None
 
 
-def _seconds(seconds: float | None) -> datetime | None:
+def _from_timestamp(seconds: float | None) -> datetime | None:
     return datetime.fromtimestamp(seconds, UTC) if seconds else None

@@ -1,4 +1,4 @@
-"""How much and how often: request rates, tries to sign in, and how many of a thing at once."""
+"""Limits: request rates, sign-in attempts, sizes, and how many of a thing may be open at once."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from pairsmith.serve.problems import Refusal
 BODY_BYTES = 1_000_000
 UPLOAD_BYTES = 50_000_000
 PROJECT_BYTES = 1_000_000_000
-UPLOAD_ROWS = 200_000  # of a file of seeds, which is read into memory
+UPLOAD_ROWS = 200_000  # in a file of seeds, which is read into memory
 ANONYMOUS_BYTES = 64_000
-# Paths that take files; a form around a file has some bytes of its own.
+# Paths that accept file uploads. The form around a file adds some bytes of its own.
 _UPLOADS = re.compile(r"/v1/files|/api/v1/projects/[^/]+/seeds|/new|/p/[^/]+/setup/seeds")
 
 
 def check_size(size: int) -> None:
-    """Raises Refusal (413) for a file that is too large to be sent."""
+    """Raises Refusal (413) for a file that is too large to upload."""
     if size > UPLOAD_BYTES:
-        raise Refusal(413, f"the file has more than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
+        raise Refusal(413, f"the file is larger than {UPLOAD_BYTES // 10**6} MB.", code="too_large")
 
 
 def check_quota(whose: str, size: int, fix: str) -> None:
-    """Raises Refusal (413) where `whose` files, as the beginning of a sentence, would take `size` bytes in all."""
+    """Raises Refusal (413) if the files of `whose`, a noun phrase that begins the message, would take `size` bytes in
+    all."""
     if size > PROJECT_BYTES:
-        raise Refusal(413, f"{whose} would take more than {PROJECT_BYTES // 10**9} GB.", code="quota", fix=fix)
+        raise Refusal(413, f"{whose} would take up more than {PROJECT_BYTES // 10**9} GB.", code="quota", fix=fix)
 
 
 class Rate(NamedTuple):
-    """At most `burst` at once, and `per_second` of them in the long run."""
+    """A token bucket: at most `burst` at once, and `per_second` in the long run."""
 
     per_second: float
     burst: int
@@ -48,15 +49,15 @@ AT_ONCE = {"chat": 4, "streams": 100}
 _MOST_BUCKETS = 20_000
 
 
-def most_bytes(path: str, *, signed_in: bool) -> int:
-    """How long the body of a request to `path` may be."""
+def max_body_bytes(path: str, *, signed_in: bool) -> int:
+    """The maximum size in bytes of the body of a request to `path`."""
     if not signed_in:
         return ANONYMOUS_BYTES
     return UPLOAD_BYTES + 100_000 if _UPLOADS.fullmatch(path) else BODY_BYTES
 
 
 class Limits:
-    """Counts in this process: a service is one process."""
+    """Counts in memory: a service is a single process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
@@ -64,7 +65,7 @@ class Limits:
         self._running: dict[str, int] = {}
 
     def take(self, who: str, rate: Rate, what: str) -> None:
-        """Count one. Raises Refusal (429) with the seconds until the next is allowed."""
+        """Count one use. Raises Refusal (429) with the seconds until the next one is allowed."""
         with self._lock:
             now = self._clock()
             left, at = self._buckets.pop((who, rate), (float(rate.burst), now))
@@ -79,13 +80,13 @@ class Limits:
 
     @contextmanager
     def one_of(self, what: str) -> Iterator[None]:
-        """One of at most `AT_ONCE[what]` at the same time. Raises Refusal (429)."""
+        """Hold one of at most `AT_ONCE[what]` slots. Raises Refusal (429) if all are taken."""
         with self._lock:
             count = self._running.get(what, 0)
             if count >= AT_ONCE[what]:
                 raise Refusal(
                     429,
-                    f"{count} {what} are open already.",
+                    f"{count} {what} are already open.",
                     code="too_many_at_once",
                     fix="Close one.",
                     retry_after_s=10,
@@ -98,5 +99,5 @@ class Limits:
                 self._running[what] -= 1
 
     def running(self, what: str) -> int:
-        """How many are open now."""
+        """The number of slots that are taken now."""
         return self._running.get(what, 0)

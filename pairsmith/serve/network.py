@@ -1,4 +1,4 @@
-"""Which addresses a project may reach: allowed names, and no private address behind them, told again as it connects."""
+"""Outbound network policy: allowed hosts, and no private address behind a public name, checked again on connecting."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from urllib.parse import urlsplit
 IPAddress = IPv4Address | IPv6Address
 Resolve = Callable[[str, int], Iterable[str]]
 PRIVATE_HOSTS = "PAIRSMITH_PRIVATE_HOSTS"
-"""The variable in which a child is told the hosts with a private address that it may connect to."""
+"""The variable that lists, for a job's process, the hosts with a private address that it may connect to."""
 _PORTS = {"http": 80, "https": 443}
-_STRANGE = re.compile(r"[\s\\\x00-\x1f]")  # what one program reads otherwise than another
+_AMBIGUOUS = re.compile(r"[\s\\\x00-\x1f]")  # characters that programs parse differently
 
 
 class Host(NamedTuple):
-    """The host and port of an address."""
+    """The host name and port of an address."""
 
     name: str
     port: int
 
     @classmethod
     def read(cls, text: str) -> Host:
-        """The host in what `str` gave, or in what a person wrote like it. Raises ValueError."""
+        """Parse the output of `str`, or an equivalent that a user wrote. Raises ValueError."""
         name, _, port = text.rpartition(":")
         return cls(name.strip("[]").lower(), int(port))
 
@@ -36,29 +36,33 @@ class Host(NamedTuple):
 
 
 def host_of(url: str) -> Host | None:
-    """The host and port of an http(s) URL; None for anything else, a user's name in it included."""
+    """The host and port of an http(s) URL; None for anything else, including a URL with a user name."""
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
     name = (parts.hostname or "").rstrip(".").lower()
-    if parts.scheme not in _PORTS or not name or not port or _STRANGE.search(url) or "@" in parts.netloc:
+    if parts.scheme not in _PORTS or not name or not port or _AMBIGUOUS.search(url) or "@" in parts.netloc:
         return None
     return Host(name, port)
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is of the internet: not loopback, private, link-local (metadata services), multicast or
-    reserved, also where IPv6 wraps an IPv4 address (mapped, 6to4, NAT64, Teredo)."""
+    """Whether an IP address is on the public internet.
+
+    Loopback, private, link-local (metadata services), multicast and reserved addresses are not, also where IPv6 wraps
+    an IPv4 address (mapped, 6to4, NAT64, Teredo).
+    """
     try:
         ip: IPAddress = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    return all(inner.is_global and not inner.is_multicast for inner in (ip, *_wrapped(ip)))
+    return all(inner.is_global and not inner.is_multicast for inner in (ip, *_embedded_addresses(ip)))
 
 
-def _wrapped(ip: IPAddress) -> list[IPAddress]:
+def _embedded_addresses(ip: IPAddress) -> list[IPAddress]:
+    """The IPv4 addresses that an IPv6 address contains."""
     if isinstance(ip, IPv4Address):
         return []
     inner: list[IPAddress | None] = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
@@ -69,7 +73,7 @@ def _wrapped(ip: IPAddress) -> list[IPAddress]:
 
 
 def resolve(name: str, port: int) -> list[str]:
-    """The IP addresses of a name; none for one that has none."""
+    """The IP addresses of a name; empty if it has none."""
     try:
         return sorted({str(row[4][0]) for row in socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)})
     except OSError:
@@ -77,17 +81,17 @@ def resolve(name: str, port: int) -> list[str]:
 
 
 def is_private(host: Host, lookup: Resolve = resolve) -> bool:
-    """Whether any address of the host is not of the internet. A name without an address is not."""
+    """Whether any address of the host is not public. A name without an address is not private."""
     return any(not is_public(address) for address in lookup(host.name, host.port))
 
 
 def guard() -> None:
-    """From now on this process connects to no address that is not of the internet, except to this machine itself and to
-    the hosts that the service names in `PAIRSMITH_PRIVATE_HOSTS`; without that variable nothing is refused.
+    """Restrict this process to public addresses, this machine itself, and the hosts in `PAIRSMITH_PRIVATE_HOSTS`.
 
-    A name may have another address now than when the spec was checked (DNS rebinding), so what a name resolves to is
-    looked at again as it is connected to: of a name that is not allowed it may not be this machine either. A child
-    calls it before it does anything. Programs that it starts in turn are not guarded.
+    Without that variable nothing is restricted. A name may resolve to another address now than when the spec was
+    checked (DNS rebinding), so resolved addresses are checked again on connecting; a name that is not allowed may not
+    resolve to this machine either. A child calls this before it does anything else. Programs that it starts in turn are
+    not guarded.
     """
     named = os.environ.get(PRIVATE_HOSTS)
     if named is None:
@@ -95,29 +99,29 @@ def guard() -> None:
     hosts = [Host.read(text) for text in named.split()]
     allowed = {address for host in hosts for address in resolve(host.name, host.port)}
     names = {"localhost", *(host.name for host in hosts)}
-    sys.modules["uvloop"] = None  # type: ignore[assignment]  # it resolves names past the function below
+    sys.modules["uvloop"] = None  # type: ignore[assignment]  # uvloop would resolve names without the function below
     lookup = socket.getaddrinfo
 
-    def checked(host: Any, *arguments: Any, **named: Any) -> Any:
+    def checked_getaddrinfo(host: Any, *arguments: Any, **named: Any) -> Any:
         rows = lookup(host, *arguments, **named)
         name = host.decode() if isinstance(host, bytes) else host
         if name is None or name.rstrip(".").lower() in names or _is_address(name):
             return rows
         for row in rows:
             if not is_public(str(row[4][0])):
-                raise socket.gaierror(f"{name} has the address {row[4][0]}, which the service does not allow")
+                raise socket.gaierror(f"{name} resolves to {row[4][0]}, which the service does not allow")
         return rows
 
-    def check(event: str, arguments: tuple[Any, ...]) -> None:
+    def check_connection(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "socket.connect" or not isinstance(arguments[1], tuple):
             return
         address = str(arguments[1][0])
         if not _is_address(address) or is_public(address) or address in allowed or ip_address(address).is_loopback:
             return
-        raise PermissionError(f"the service allows no connection to {address}, which is not of the internet")
+        raise PermissionError(f"the service does not allow connections to {address}, which is not a public address")
 
-    socket.getaddrinfo = checked
-    sys.addaudithook(check)
+    socket.getaddrinfo = checked_getaddrinfo
+    sys.addaudithook(check_connection)
 
 
 def _is_address(text: str) -> bool:

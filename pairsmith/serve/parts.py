@@ -1,7 +1,7 @@
-"""The processes of a job, one after the other: what each runs, and whether it needs the GPU.
+"""The parts of a job: what each process runs, and whether it needs the GPU.
 
-A `run` goes through the stages in parts: neighbouring stages that need the GPU, or do not, are one process, so a
-project that trains keeps nobody else's light stage waiting, and the store is free in between.
+A `run` goes through the stages in parts. Neighbouring stages that all need the GPU, or all do not, share one process.
+So a project that trains does not block light stages of other projects, and the store is free between parts.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from schemas.spec import Spec
 from schemas.spec_file import load
 from schemas.store import Store
 
-_OURS = ("embedded", "vllm")  # teachers that this machine computes
+_LOCAL_TEACHERS = ("embedded", "vllm")  # teachers that run on this machine
 _FLAGS = {"retry_failed": "--retry-failed", "no_review": "--no-review", "batch": "--batch", "more": "--more"}
 _VALUES = ("seeds", "precision", "confidence", "gguf", "format")
 
 
 class Request(TypedDict):
-    """What a job was asked for; kept by the queue, so its keys never change."""
+    """The request for a job. It is stored by the queue, so its keys never change."""
 
     id: str
     project: str
@@ -32,8 +32,11 @@ class Request(TypedDict):
 
 
 class Part(TypedDict):
-    """One process: its words on the command line, for `run` the stage that the next part begins with, None if it is the
-    last one, and the job that its own continues."""
+    """One process of a job.
+
+    `argv` is its command line; `until` is the stage with which the next part of a `run` begins, None for the last part;
+    `continues` is the job that its own job continues.
+    """
 
     argv: list[str]
     overrides: list[str]
@@ -46,8 +49,10 @@ class Part(TypedDict):
 
 
 def next_part(request: Request, folder: Path, before: Part | None) -> Part | None:
-    """The part after `before`; None if that was the last. Raises SpecError, and StoreError for a store that cannot be
-    read."""
+    """The part after `before`; None if that was the last one.
+
+    Raises SpecError, and StoreError for a store that cannot be read.
+    """
     options = JobOptions.model_validate(request["options"])
     overrides = [f"generate.accepted={options.stop_after_accepted}"] if options.stop_after_accepted else []
     project = load(folder, [*overrides, *(["review.enabled=false"] if options.no_review else [])])
@@ -58,7 +63,7 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
         first = before["until"] if before else "generate"
         if first is None:
             return None
-        stage, until, heavy = _stages(project, first)
+        stage, until, heavy = _plan_part(project, first)
         words += ["--from", first, *(["--until", until] if until else [])]
     elif before:
         return None
@@ -80,9 +85,13 @@ def next_part(request: Request, folder: Path, before: Part | None) -> Part | Non
     )
 
 
-def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
-    """The first stage from `first` on that is not done, the next one that needs the GPU if that one does not, or the
-    other way round, and whether it does; a run with nothing left to do writes the report."""
+def _plan_part(project: Project, first: str) -> tuple[str, str | None, bool]:
+    """The stages of the next part of a run, beginning at `first`: its first stage, where the next part begins, and
+    whether it needs the GPU.
+
+    The first is the first stage that is not done. The part ends before the first stage that differs in whether it needs
+    the GPU. A run with nothing left to do writes the report.
+    """
     from pairsmith.plan import STAGES, plan
 
     url, was_sent = Store.url_for(project), False
@@ -92,8 +101,8 @@ def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
     else:
         steps = plan(project, None)
 
-    def computes(stage: str) -> bool:
-        # Before the first rows are sent no answer can come, and what takes long then is installing Argilla.
+    def uses_gpu(stage: str) -> bool:
+        # Before the first rows are sent there are no answers to curate, and what takes long then is installing Argilla.
         return needs_gpu(project.spec, stage) and (stage != "review" or was_sent)
 
     left = [step for step in steps if STAGES.index(step.stage) >= STAGES.index(first)]
@@ -101,15 +110,17 @@ def _stages(project: Project, first: str) -> tuple[str, str | None, bool]:
     if stage is None:
         return "report", None, False
     behind = STAGES[STAGES.index(stage) + 1 :]
-    return stage, next((name for name in behind if computes(name) != computes(stage)), None), computes(stage)
+    return stage, next((name for name in behind if uses_gpu(name) != uses_gpu(stage)), None), uses_gpu(stage)
 
 
 def needs_gpu(spec: Spec, stage: str) -> bool:
-    """True if a stage or command computes a model on this machine."""
+    """Whether a stage or command runs a model on this machine."""
     if stage in ("generate", "preview", "forecast"):
-        return spec.asks_teacher and any(spec.teacher_for(way).url in _OURS for way in spec.generate.directions)
-    if stage in ("curate", "review", "certify"):  # answers that came in are curated anew within the review
-        # Of a pair, and of an input that is written for an output, there is one: `auto` has nothing to compare.
+        return spec.asks_teacher and any(
+            spec.teacher_for(way).url in _LOCAL_TEACHERS for way in spec.generate.directions
+        )
+    if stage in ("curate", "review", "certify"):  # the review stage curates again with the answers that came in
+        # A pair, or an input written for an output, has one candidate only: `auto` has nothing to compare.
         inputs = not spec.seeds or any(source.kind == "input" for source in spec.seeds)
         compares = spec.asks_teacher and spec.generate.forward.enabled and inputs
         return spec.curate.score.model not in (("none",) if compares else ("none", "auto"))

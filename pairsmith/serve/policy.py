@@ -1,7 +1,7 @@
-"""What a spec may do in the service, where it is other people's code and key ring: every key of it has a class.
+"""What a spec may do in the service, where it uses other people's code and API keys: every spec key has a class.
 
-A key that is missing in `CLASSES` is refused, so a new key of the spec cannot be used here before somebody has thought
-about it; a test fails first. `check` is asked when a spec is saved and again before a job's process starts.
+A key that is missing in `CLASSES` is refused, so that a new spec key cannot be used in the service before somebody has
+classified it; a test fails first. `check` runs when a spec is saved and again before a job's process starts.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ HUB = Host("huggingface.co", 443)
 
 
 class Kind(StrEnum):
-    """What a value can do. `free`: nothing beyond the project. `fenced`: its money, which an owner of the project sets.
-    `machine` and `code`: the machine and with it every project, so an owner of all sets it. `path`, `base` and
-    `scorer`: it names a file, weights. `host` and `key_name`: where a request goes, and with which key."""
+    """What a value can affect, and so who may set it.
+
+    - `free`: nothing beyond the project
+    - `fenced`: the project's money; set by an owner of the project
+    - `machine` and `code`: the machine and with it every project; set by an owner of all projects
+    - `path`, `base` and `scorer`: it names a file or weights
+    - `host` and `key_name`: where a request goes, and with which key
+    """
 
     free = "free"
     fenced = "fenced"
@@ -106,12 +111,13 @@ _BY_KIND: dict[Kind, str] = {
         evaluate.resamples evaluate.concurrency evaluate.judges evaluate.ship_at""",
 }
 CLASSES: Mapping[str, Kind] = {key: kind for kind, keys in _BY_KIND.items() for key in keys.split()}
-# Words for what needs no weights of others.
-_OURS = frozenset({"embedded", "auto", "pmi", "judge", "none"})
+# Values that need no weights from elsewhere.
+_BUILT_IN = frozenset({"embedded", "auto", "pmi", "judge", "none"})
 
 
 class Value(NamedTuple):
-    """A value of a spec: its key as people write it, the key of its class, what it is, and whether somebody set it."""
+    """A value of a spec: its key as users write it, the key of its class, the value, and whether it was set
+    explicitly."""
 
     key: str
     of: str
@@ -120,12 +126,12 @@ class Value(NamedTuple):
 
     @property
     def kind(self) -> Kind | None:
-        """None: nobody has classed the key."""
+        """None if the key has not been classified."""
         return CLASSES.get(self.of)
 
 
 def values_of(model: BaseModel, key: str = "", of: str = "") -> Iterator[Value]:
-    """Every value of a spec that is no table, those that stand at their default included."""
+    """Every value of a spec that is not a table, including those at their default."""
     for name, field in type(model).model_fields.items():
         shown = field.alias or name
         given = name in model.model_fields_set
@@ -146,7 +152,7 @@ def _values(value: Any, key: str, of: str, given: bool) -> Iterator[Value]:
 
 
 def _class_key(of: str, name: str) -> str:
-    """All teachers are of one class, and so are all samplings."""
+    """The key under which a value is classified. All teachers share one class, and so do all samplings."""
     key = f"{of}.{name}".lstrip(".")
     return {"teachers": "teacher"}.get(key, "sampling" if name == "sampling" else key)
 
@@ -161,10 +167,11 @@ class Policy:
     # What owners allow
 
     key_names: frozenset[str] = frozenset()
-    """The variables that specs may name, as of the last look."""
+    """The variables that specs may name, as of the last read."""
 
     def allowed(self) -> list[dict[str, Any]]:
-        """Hosts with the names of the keys that may go there (`""`: none), those that always may first, each once."""
+        """Hosts with the names of the keys that may be sent there (`""` for none), without duplicates; built-in ones
+        first."""
         known = [(host, api.key_env) for api in APIS if (host := host_of(api.url))]
         allowed = [{"host": str(host), "key_env": key, "by": None, "at": None} for host, key in known]
         allowed += [{"host": str(host), "key_env": "", "by": None, "at": None} for host in sorted(self._trusted)]
@@ -175,10 +182,12 @@ class Policy:
         return allowed
 
     def allow(self, url: str, key_env: str, by: str | None) -> str:
-        """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless it is empty."""
+        """Allow specs to send to the host of `url`, with the value of the variable `key_env` unless that is empty."""
         host = host_of(url if "://" in url else f"https://{url}")
         if host is None:
-            raise Refusal(422, f"'{url}' is no address of a host.", code="not_valid", fix="Write https://HOST:PORT.")
+            raise Refusal(
+                422, f"'{url}' is not the address of a host.", code="not_valid", fix="Write https://HOST:PORT."
+            )
         row = {"host": str(host), "key_env": key_env}
         held = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
         new = sa.insert(allowances).values(by=by, at=stamp(), **row)
@@ -186,7 +195,7 @@ class Policy:
         return str(host)
 
     def forbid(self, host: str, key_env: str) -> bool:
-        """Take an allowance back; False if there was none."""
+        """Revoke an allowance; False if there was none."""
         held = sa.and_(allowances.c.host == host, allowances.c.key_env == key_env)
         return bool(write(self.engine, sa.delete(allowances).where(held)))
 
@@ -197,21 +206,22 @@ class Policy:
     ) -> None:
         """Raises Refusal (403) that names the first key that the spec may not have.
 
-        `before` is the spec that an owner's values may stand in already; without it, before a process starts, that of a
-        spec which was checked when it was saved. `owner`: of the project; `administrator`: an owner of all.
+        `before` is the saved spec, whose owner-only values may stay as they are. It is None before a process starts,
+        when the spec has already been checked on saving. `owner`: an owner of the project; `administrator`: an owner of
+        all projects.
         """
         spec, allowed = project.spec, self._allowed()
         present = list(values_of(spec))
         for value in present:
             if value.kind is None and value.given:
-                raise _refused(value.key, "has no class in the service's policy yet", "Leave it out.")
+                raise _refused(value.key, "the key has no class in the service's policy yet", "Leave it out.")
             self._check_value(value, project.folder, allowed)
         for number, source in enumerate(spec.seeds):
             if source.format == "hub":
                 self._check_host(f"seeds.{number}.path", f"https://{HUB.name}", allowed)
             else:
                 _check_path(f"seeds.{number}.path", source.path, project.folder)
-                for one in source.each(project.folder):  # a link that a pattern meets may lead elsewhere
+                for one in source.each(project.folder):  # a pattern may match a link that leads elsewhere
                     _check_path(f"seeds.{number}.path", one.path, project.folder)
         for key, teacher in {"teacher": spec.teacher, **{f"teachers.{n}": t for n, t in spec.teachers.items()}}.items():
             _check_keys(key, [a for a in teacher.addresses if a not in ("embedded", "vllm")], teacher, allowed)
@@ -220,17 +230,17 @@ class Policy:
             _check_fence(present, before, owner=owner)
 
     def check_pair(self, url: str, key_env: str) -> None:
-        """Raises Refusal for an address that a spec may not have (that of its name is looked up), and where the value
-        of `key_env` may not be sent there."""
+        """Raises Refusal for an address that a spec may not have (its name is looked up), and if the value of `key_env`
+        may not be sent there."""
         allowed = self._allowed()
         host = self._check_host("url", url, allowed)
         if key_env and (host, key_env) not in allowed:
-            raise _not_a_pair("key_env", key_env, host)
+            raise _key_not_allowed("key_env", key_env, host)
 
     def environment(self, project: Project) -> dict[str, str]:
-        """The variables of the process of a project's job: only what every process needs and what its spec names.
+        """The variables of a project's job: only what every process needs and what its spec names.
 
-        Raises Refusal where the spec may not run.
+        Raises Refusal if the spec may not run.
         """
         from pairsmith.serve.environment import job_environment
 
@@ -254,7 +264,7 @@ class Policy:
         elif kind is Kind.path or (kind is Kind.schema and ":" not in given):
             for path in (given,) if isinstance(given, str) else given:
                 _check_path(key, path, folder)
-        elif kind in (Kind.base, Kind.scorer) and given not in _OURS:
+        elif kind in (Kind.base, Kind.scorer) and given not in _BUILT_IN:
             if (folder / given).exists() or not _is_hub_id(given):
                 _check_path(key, given, folder)
             elif not _is_known_base(given):
@@ -263,22 +273,21 @@ class Policy:
     def _check_host(self, key: str, url: str, allowed: set[tuple[Host, str]]) -> Host:
         host = host_of(url)
         if host is None:
-            raise _refused(key, f"'{url}' is no address of an http(s) server", "Write https://HOST/v1.")
+            raise _refused(key, f"'{url}' is not the address of an http(s) server", "Write https://HOST/v1.")
         if not any(host == other for other, _ in allowed):
-            raise _refused(
-                key, f"the host {host} is not one that an owner has allowed", "An owner allows it under Settings."
-            )
+            raise _refused(key, f"no owner has allowed the host {host}", "An owner can allow it under Settings.")
         if host not in self._private_names(allowed) and is_private(host, self._lookup):
             raise _refused(
                 key,
-                f"the name {host.name} has an address inside this network",
-                "An owner allows such a host by its address, or by a name that is not public.",
+                f"the name {host.name} resolves to an address inside this network",
+                "An owner can allow such a host by its address, or by a name that is not public.",
             )
         return host
 
     def _private_names(self, allowed: set[tuple[Host, str]]) -> set[Host]:
-        """Hosts that are meant to be inside: allowed by their address, or by a name that the internet has not."""
-        return {host for host, _ in allowed if "." not in host.name or _is_inside(host.name)}
+        """Hosts that are intentionally inside the network: allowed by address, or by a name that does not exist
+        publicly."""
+        return {host for host, _ in allowed if "." not in host.name or _is_private_name(host.name)}
 
 
 def _check_keys(
@@ -290,25 +299,25 @@ def _check_keys(
     for field, variable in variables:
         for host in (host_of(url) for url in urls):
             if variable and host and (host, variable) not in allowed:
-                raise _not_a_pair(f"{key}.{field}", variable, host)
+                raise _key_not_allowed(f"{key}.{field}", variable, host)
         if variable and not urls:
             raise _refused(
-                f"{key}.{field}", f"the key {variable} is named without a host that it is for", "Leave it out."
+                f"{key}.{field}", f"the key {variable} is named without a host to send it to", "Leave it out."
             )
 
 
 def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
-    """What only an owner sets stands as it stood."""
+    """Raises Refusal if a value has changed that only an owner may set."""
     new, old = ({v.key: v for v in values if v.value is not None} for values in (present, values_of(before)))
     for key in sorted(new.keys() | old.keys()):
-        kinds = {_fence(values[key]) for values in (new, old) if key in values} - {None}
-        if not kinds or _plain(new.get(key)) == _plain(old.get(key)):
+        kinds = {_owner_required(values[key]) for values in (new, old) if key in values} - {None}
+        if not kinds or _comparable(new.get(key)) == _comparable(old.get(key)):
             continue
         if part := _unbounded(new.get(key)):
             raise _refused(
                 key,
-                f"it has {part}, with which a template can keep the service busy for ever",
-                "Take columns, if and filters such as trim; or ask an owner of all projects.",
+                f"it has {part}, with which a template can keep the service busy forever",
+                "Use columns, if and filters such as trim; or ask an owner of all projects.",
             )
         if Kind.machine in kinds:
             raise _refused(key, "only an owner of all projects may set, change or remove it", "Ask one.")
@@ -316,18 +325,18 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
             raise _refused(key, "only an owner may set, change or remove it", "Ask an owner.")
 
 
-def _plain(value: Value | None) -> Any:
+def _comparable(value: Value | None) -> Any:
     held = value.value if value else None
     return list(held) if isinstance(held, tuple) else held
 
 
-def _fence(value: Value) -> Kind | None:
-    """Who may set it: `fenced` an owner of the project, `machine` an owner of all, None an editor."""
+def _owner_required(value: Value) -> Kind | None:
+    """Who may set a value: `fenced` an owner of the project, `machine` an owner of all projects, None an editor."""
     if value.kind is Kind.fenced:
         return Kind.fenced
     given = str(value.value)
-    # A folder of weights: whoever put them there is whom we trust.
-    weights = given not in _OURS and not _is_hub_id(given)
+    # A folder of weights is as trustworthy as the user who put it there.
+    weights = given not in _BUILT_IN and not _is_hub_id(given)
     reaches_out = {
         Kind.machine: True,
         Kind.code: True,
@@ -341,7 +350,10 @@ def _fence(value: Value) -> Kind | None:
 
 
 def _unbounded(value: Value | None) -> str | None:
-    """What of a template of columns an editor may not write; what is no template at all says so where it is used."""
+    """The part of a column template that an editor may not write; None if there is none.
+
+    Syntax errors are reported where the template is used.
+    """
     from jinja2 import TemplateSyntaxError
 
     if value is None or value.kind is not Kind.template or not value.value:
@@ -369,7 +381,7 @@ def _is_known_base(name: str) -> bool:
     return any(known.name == name for known in KNOWN)
 
 
-def _is_inside(name: str) -> bool:
+def _is_private_name(name: str) -> bool:
     try:
         from ipaddress import ip_address
 
@@ -378,11 +390,11 @@ def _is_inside(name: str) -> bool:
         return name.endswith((".local", ".internal", ".lan", ".home.arpa", ".localhost"))
 
 
-def _not_a_pair(key: str, variable: str, host: Host) -> Refusal:
+def _key_not_allowed(key: str, variable: str, host: Host) -> Refusal:
     return _refused(
         key,
         f"the key {variable} may not be sent to {host}",
-        f"An owner allows {variable} for this host under Settings.",
+        f"An owner can allow {variable} for this host under Settings.",
     )
 
 
@@ -391,7 +403,7 @@ def _refused(key: str, what: str, fix: str) -> Refusal:
         403,
         f"{what}.",
         where=key,
-        why="In a service a spec works with other people's keys, files and machine.",
+        why="In a service, specs use keys, files and a machine that belong to others.",
         fix=fix,
         code="fenced",
     )

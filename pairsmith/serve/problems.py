@@ -1,4 +1,4 @@
-"""Errors over HTTP: problem+json (RFC 9457) with what / where / why / fix, which is a legal OpenAI error as well."""
+"""Errors over HTTP: problem+json (RFC 9457) with what / where / why / fix, which is also a valid OpenAI error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas.store.opening import sqlite_url
 
 MEDIA_TYPE = "application/problem+json"
 
-# The class of an error -> the HTTP status. The nearest class above it counts.
+# Error class -> HTTP status. For other classes, the nearest base class counts.
 STATUS: dict[type[PairsmithError], int] = {
     errors.UsageError: 400,
     errors.SpecError: 422,
@@ -45,7 +45,7 @@ STATUS: dict[type[PairsmithError], int] = {
     NoSuchJob: 404,
     PairsmithError: 500,
 }
-# What OpenAI's clients call a status; all others are invalid_request_error, and from 500 on server_error.
+# OpenAI's error type for a status. All others are invalid_request_error, and server_error from 500 on.
 _OPENAI_TYPE = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _TITLES = {
     400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not there", 405: "Method not allowed",
@@ -56,7 +56,7 @@ _TITLES = {
 
 
 class Refusal(PairsmithError):
-    """The service itself says no: not signed in, not allowed, not there, too much, not now. It has its own status."""
+    """An error of the service itself, with its own status: not signed in, not allowed, not found, too much, not now."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ def not_there(what: str, fix: str | None = None) -> Refusal:
 
 
 class OpenAIError(BaseModel):
-    """The part that OpenAI's clients read."""
+    """The part that OpenAI clients read."""
 
     message: str
     type: str
@@ -87,8 +87,8 @@ class OpenAIError(BaseModel):
     code: str | None
 
 
-class Mistake(BaseModel):
-    """One thing that is wrong in what was sent: where, as a JSON pointer and where known a line, and what."""
+class ErrorDetail(BaseModel):
+    """One invalid part of a request: its location as a JSON pointer, the line if known, and what is wrong."""
 
     pointer: str | None = None
     line: int | None = None
@@ -96,7 +96,7 @@ class Mistake(BaseModel):
 
 
 class Problem(BaseModel):
-    """The body of every answer that is no success."""
+    """The body of every error response."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -113,7 +113,7 @@ class Problem(BaseModel):
     exit_code: int | None
     request_id: str
     error: OpenAIError
-    errors: list[Mistake] | None = None
+    errors: list[ErrorDetail] | None = None
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -133,14 +133,14 @@ def status_of(error: PairsmithError) -> int:
 
 
 def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: str) -> Problem:
-    """The error as the body of an answer."""
+    """The error as a response body."""
     status, parts = status_of(error), {name: within(str(part), root) for name, part in as_json(error).items()}
     kind, line = type(error).__name__, re.search(r":(\d+)$", error.where or "")
     key = re.match(r"(?:unknown key |the key )?'([\w.]+)'", error.what)
     mistakes = None
     if status == 422:
         pointer = "/" + key[1].replace(".", "/") if key else None
-        mistakes = [Mistake(pointer=pointer, line=int(line[1]) if line else None, what=error.what)]
+        mistakes = [ErrorDetail(pointer=pointer, line=int(line[1]) if line else None, what=error.what)]
     code = error.code if isinstance(error, Refusal) else _words(kind).replace(" ", "_")
     return Problem(
         type=f"urn:pairsmith:problem:{code}",
@@ -163,10 +163,12 @@ def problem_of(error: PairsmithError, root: Path, *, instance: str, request_id: 
 
 
 def answer(
-    error: PairsmithError, root: Path, *, instance: str, request_id: str, mistakes: list[Mistake] | None = None
+    error: PairsmithError, root: Path, *, instance: str, request_id: str, mistakes: list[ErrorDetail] | None = None
 ) -> Response:
-    """The error as an answer, without where the workspace `root` lies on the server. Clients of OpenAI would send a 409
-    three times and a 501 as well; they are told not to."""
+    """The error as a response, without the path of the workspace `root` on the server.
+
+    OpenAI clients would retry a 409 three times, and a 501 as well; a header tells them not to.
+    """
     problem = problem_of(error, root, instance=instance, request_id=request_id)
     if mistakes is not None:
         problem = problem.model_copy(update={"errors": mistakes})
@@ -186,19 +188,18 @@ def answer(
 
 
 def defect(request_id: str) -> Refusal:
-    """An exception that nobody foresaw: no traceback leaves the server, its log has it."""
+    """The refusal for an unexpected exception: no traceback leaves the server, its log has it."""
     return Refusal(
         500,
         "this is a defect of pairsmith.",
-        why="The log of the server has the traceback under the number of this request.",
+        why="The server's log has the traceback under the id of this request.",
         fix=f"Please report it with the request id {request_id}.",
         code="defect",
     )
 
 
-def no_room(error: Exception, root: Path) -> Refusal | None:
-    """What could not be written, whoever wrote it, because the disk of the workspace or its owner's share of it is
-    full; None for any other error."""
+def disk_full(error: Exception, root: Path) -> Refusal | None:
+    """A refusal if the error means that the workspace's disk or its owner's quota is full; None for any other error."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT) if isinstance(error, OSError) else False
     if not full and not isinstance(explained(error, sqlite_url(root / ".serve" / "service.db")), errors.StoreFull):
         return None
@@ -206,8 +207,8 @@ def no_room(error: Exception, root: Path) -> Refusal | None:
         507,
         "no space is left to write.",
         code="store_full",
-        why="What was there before is as it was.",
-        fix="Free some space where the workspace lies, then send it again.",
+        why="Existing data is unchanged.",
+        fix="Free some space on the disk of the workspace, then try again.",
     )
 
 
@@ -218,19 +219,19 @@ async def on_pairsmith_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """FastAPI's handler for its own refusals: no such path, no such method, a body that is too large."""
+    """FastAPI's handler for its own errors: unknown path or method, or a body that is too large."""
     assert isinstance(error, HTTPException)
     response = answer(of_http(error), _root(request), instance=request.url.path, request_id=request.state.request_id)
     response.headers.update(error.headers or {})
     return response
 
 
-_PATHS = "The paths and their methods stand in /api/v1/openapi.json."
-_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send less at once, a large file in parts."}
+_PATHS = "The paths and their methods are listed in /api/v1/openapi.json."
+_FIXES = {404: _PATHS, 405: _PATHS, 413: "Send less at once; split a large file into parts."}
 
 
 def of_http(error: HTTPException) -> Refusal:
-    """A refusal of the framework as one of ours."""
+    """An error of the framework as a Refusal."""
     return Refusal(
         error.status_code,
         f"{str(error.detail).rstrip('.')}.",
@@ -240,15 +241,19 @@ def of_http(error: HTTPException) -> Refusal:
 
 
 async def on_invalid_request(request: Request, error: Exception) -> Response:
-    """FastAPI's handler for a body or parameter that does not fit the schema. What was sent is not repeated."""
+    """FastAPI's handler for a body or parameter that does not match the schema. The values sent are not repeated."""
     assert isinstance(error, RequestValidationError)
     mistakes = [
-        Mistake(pointer="/" + "/".join(str(part) for part in row["loc"]), what=str(row["msg"]))
+        ErrorDetail(pointer="/" + "/".join(str(part) for part in row["loc"]), what=str(row["msg"]))
         for row in error.errors()
     ]
-    first = mistakes[0] if mistakes else Mistake(what="cannot be read")
+    first = mistakes[0] if mistakes else ErrorDetail(what="the request cannot be read")
     refusal = Refusal(
-        422, f"{first.what}.", where=first.pointer, code="not_valid", fix="The form is in /api/v1/openapi.json."
+        422,
+        f"{first.what}.",
+        where=first.pointer,
+        code="not_valid",
+        fix="The expected format is described in /api/v1/openapi.json.",
     )
     request_id = request.state.request_id
     return answer(refusal, _root(request), instance=request.url.path, request_id=request_id, mistakes=mistakes)

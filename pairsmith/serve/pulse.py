@@ -1,6 +1,6 @@
-"""A sign of life of a job's process that has nothing to report: it computes, or a process does that it has started.
+"""Heartbeat of a job's process that has no progress to report, while it or one of its child processes is computing.
 
-A long step, a model that is loaded, an answer that takes minutes on a busy machine are no silence.
+So a long step, the loading of a model, or an answer that takes minutes on a busy machine do not count as silence.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import psutil
 
-_COMPUTES = 0.02  # of a processor; who only waits uses less
+_BUSY_SHARE = 0.02  # share of one CPU; a process that only waits uses less
 
 
 @contextmanager
-def beating(path: Path, every_s: float = 15.0) -> Iterator[None]:
-    """Renew the time of `path`, which holds the reports, as long as this process or its children compute."""
+def heartbeat(path: Path, every_s: float = 15.0) -> Iterator[None]:
+    """Touch `path`, the file of the progress reports, as long as this process or its children use the CPU."""
     ended = threading.Event()
 
     def beat() -> None:
         before_s = _cpu_s()
         while not ended.wait(every_s):
             now_s = _cpu_s()
-            if now_s - before_s > _COMPUTES * every_s:
+            if now_s - before_s > _BUSY_SHARE * every_s:
                 with suppress(OSError):
                     os.utime(path)
             before_s = now_s
@@ -37,14 +37,14 @@ def beating(path: Path, every_s: float = 15.0) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()  # a look that has begun may still end in a sign
+        thread.join()  # a check in progress may still touch the file
 
 
 def _cpu_s() -> float:
-    """What this process and all below it have used, those included that have ended; looking does not count."""
+    """The CPU seconds used by this process and all its descendants, including ended ones, without this thread's own."""
     processes = (ours := psutil.Process(), *ours.children(recursive=True))
     seconds = -time.thread_time()
     for process in processes:
-        with suppress(psutil.Error):  # it has just ended
+        with suppress(psutil.Error):  # the process has just ended
             seconds += sum(process.cpu_times()[:4])
     return seconds

@@ -1,5 +1,5 @@
-"""Specs and stores of the projects, each read once and kept until its file changes: to open one costs more than most
-pages do."""
+"""Specs and stores of the projects, cached until their files change: opening one costs more than rendering most
+pages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from schemas.store import Store
 from schemas.store.opening import sqlite_path
 from schemas.store.shared import reader
 
-_MOST = 32  # stores that are open at once, each with three files or more
-_SETTLED_S = 1.0  # two writes within a tick of the file system's clock have one time
+_MAX_OPEN = 32  # stores that are open at once, each with at least three files
+_SETTLED_S = 1.0  # two writes within one tick of the file system's clock get the same time
 
 
 class Readers:
-    """Readers by project. A store that was put in the place of another, as by a restore, is opened anew."""
+    """Readers by project. A store whose file was replaced, for example by a restore, is opened again."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -31,7 +31,7 @@ class Readers:
         self._places: dict[str, tuple[Project, str, Path | None]] = {}
 
     def project(self, slug: str) -> Project:
-        """The project with its checked spec as the file is now. Raises NoSuchProject and SpecError."""
+        """The project with its validated spec, as the file is now. Raises NoSuchProject and SpecError."""
         spec = self._workspace.folder(slug) / SPEC_NAME
         now = _file(spec)
         known = self._projects.get(slug)
@@ -40,27 +40,29 @@ class Readers:
         return known[1]
 
     def store(self, slug: str) -> Store | None:
-        """The project's store; None where nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
+        """The project's store; None if nothing has been written yet. Raises NoSuchProject, SpecError, StoreError."""
         url, path = self._place(slug)
         is_file = _file(path, whole=False)
         with self._lock:
-            there = self._open.get(slug)
-            if there and there[:2] == (url, is_file):
+            cached = self._open.get(slug)
+            if cached and cached[:2] == (url, is_file):
                 self._open.move_to_end(slug)
-                return there[2]
+                return cached[2]
         if not Store.exists(url):
             return None
         opened = reader(url)
         with self._lock:
             self._open[slug] = (url, _file(path, whole=False), opened)
             self._open.move_to_end(slug)
-            while len(self._open) > _MOST:
+            while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
         return opened
 
     def written(self, slug: str) -> object:
-        """What is another after each write to its store, found without opening it; None where only the store can tell.
-        Raises NoSuchProject, SpecError."""
+        """A value that changes with each write to the store, determined without opening it.
+
+        None if only the store can tell. Raises NoSuchProject, SpecError.
+        """
         _, path = self._place(slug)
         if path is None:
             return None
@@ -69,10 +71,11 @@ class Readers:
         return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 
     def which(self, slug: str) -> tuple[int, ...] | None:
-        """Which file its store is; None on PostgreSQL, and where nothing has been written yet."""
+        """The identity of the store's file; None on PostgreSQL, and if nothing has been written yet."""
         return _file(self._place(slug)[1], whole=False)
 
     def _place(self, slug: str) -> tuple[str, Path | None]:
+        """The URL of a project's store, and its path if it is SQLite."""
         project = self.project(slug)
         known = self._places.get(slug)
         if known is None or known[0] is not project or project.spec.store.url_env:
@@ -82,11 +85,11 @@ class Readers:
 
 
 def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
-    """Which file that is, and as a `whole` whether it was written since; nothing where there is none."""
+    """The identity of a file; with `whole` also its modification time and size. None if it does not exist."""
     try:
-        there = os.stat(path) if path else None
+        cached = os.stat(path) if path else None
     except OSError:
         return None
-    if there is None:
+    if cached is None:
         return None
-    return (there.st_dev, there.st_ino, *((there.st_mtime_ns, there.st_size) if whole else ()))
+    return (cached.st_dev, cached.st_ino, *((cached.st_mtime_ns, cached.st_size) if whole else ()))

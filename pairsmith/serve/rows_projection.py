@@ -1,7 +1,7 @@
-"""The projection behind the rows view: what is copied out of a project's store, and how it follows the store.
+"""The projection behind the rows view: what is copied out of a project's store, and how it is kept up to date.
 
-A view is made beside its place and put there whole. What joins the store later is added by position; another curation,
-another generation or other seeds make it anew.
+A view is built in a temporary file and moved into place when complete. Rows that are added to the store later are
+appended by position. A new curation, a new generation or other seeds rebuild it.
 """
 
 from __future__ import annotations
@@ -45,82 +45,92 @@ COLUMNS = (
     *("id", "pair_id", "seed_id", "generation", "generator", "sample", "state", "code", "reason", "step", "score"),
     *("split", "flags", "words", "reviewed", "input", "output"),
 )
-# Scripts that are written without spaces between words: every letter is a word of its own, as in the search.
+# Scripts without spaces between words: every character is indexed and searched as a word of its own.
 _UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 
-def rows_of(places: Ends) -> tuple[int, ...]:
-    """The places that rows hang on."""
-    return (places.seeds, places.candidates, places.reviews, places.receipts)
+def row_positions(positions: Ends) -> tuple[int, ...]:
+    """The positions that rows depend on."""
+    return (positions.seeds, positions.candidates, positions.reviews, positions.receipts)
 
 
-def connected(path: Path) -> sqlite3.Connection:
-    """A connection to a view, for one thread at a time."""
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection to a view, for use by one thread at a time."""
     view = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
     try:
         view.execute("PRAGMA cache_size=-1500")
-    except sqlite3.DatabaseError:  # it is none
+    except sqlite3.DatabaseError:  # not a database
         view.close()
         raise
     return view
 
 
-def follow(store: Store, path: Path, now: Ends) -> None:
-    """Bring the view to the store as it is now: what joined is added, another curation makes it anew."""
+def update_view(store: Store, path: Path, now: Ends) -> None:
+    """Bring the view up to date with the store: append new rows, or rebuild it after another curation."""
     receipt = last_curation(store)
     generated = store.receipts("generate")
     fingerprints = _fingerprints(store, receipt, generated)
     curation = (
         "" if receipt is None else content_id("curation", receipt.model_dump(mode="json", include={"started", "facts"}))
     )
-    of = content_id("view", [_VERSION, store.url, curation, sorted(fingerprints), len(generated), active_seeds(store)])
-    if (about := _about(path)).get("of") != of:
+    source_id = content_id(
+        "view", [_VERSION, store.url, curation, sorted(fingerprints), len(generated), active_seeds(store)]
+    )
+    if (properties := _read_properties(path)).get("of") != source_id:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         partial.unlink(missing_ok=True)
-        with closing(connected(partial)) as view:
+        with closing(connect(partial)) as view:
             view.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA + "BEGIN")
             if receipt is not None:
-                _add(store, view, map(_decided, skim_states(store, receipt)))
-            _add_since(store, view, fingerprints, -1, now)
+                _add(store, view, map(_curated_row, skim_states(store, receipt)))
+            _add_uncurated(store, view, fingerprints, -1, now)
             for index in filter(None, _INDEXES.splitlines()):
                 view.execute(index)
             _add_reviews(store, view, -1, now)
-            _note(view, of, now)
+            _write_properties(view, source_id, now)
             view.execute("COMMIT")
             view.executescript("ANALYZE; PRAGMA journal_mode=WAL;")
         for beside in ("-wal", "-shm"):
             path.with_name(path.name + beside).unlink(missing_ok=True)
         partial.replace(path)
         return
-    with closing(connected(path)) as view:
+    with closing(connect(path)) as view:
         view.execute("PRAGMA synchronous=OFF")
         view.execute("BEGIN IMMEDIATE")
-        _add_since(store, view, fingerprints, int(about["candidates"]), now)
-        _add_reviews(store, view, int(about["reviews"]), now)
-        _note(view, of, now)
+        _add_uncurated(store, view, fingerprints, int(properties["candidates"]), now)
+        _add_reviews(store, view, int(properties["reviews"]), now)
+        _write_properties(view, source_id, now)
         view.execute("COMMIT")
 
 
-def _about(path: Path) -> dict[str, str]:
-    """What a view was made of; nothing where there is none that can be read."""
+def _read_properties(path: Path) -> dict[str, str]:
+    """The properties of a view; empty if there is no readable view."""
     if not path.exists():
         return {}
     try:
-        with closing(connected(path)) as view:
+        with closing(connect(path)) as view:
             return dict(view.execute("SELECT name, value FROM about"))
     except sqlite3.DatabaseError:
         return {}
 
 
-def _note(view: sqlite3.Connection, of: str, now: Ends) -> None:
-    facts = {"of": of, "candidates": now.candidates, "reviews": now.reviews, "stamp": f"{of} {rows_of(now)}"}
+def _write_properties(view: sqlite3.Connection, source_id: str, now: Ends) -> None:
+    facts = {
+        "of": source_id,
+        "candidates": now.candidates,
+        "reviews": now.reviews,
+        "stamp": f"{source_id} {row_positions(now)}",
+    }
     view.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", [(name, str(fact)) for name, fact in facts.items()])
 
 
 def _fingerprints(store: Store, curated: Receipt | None, generated: Sequence[Receipt]) -> set[str]:
-    """The fingerprints whose slots are rows: those that were curated, those of a generation since, and those of one
-    that is under way or was killed, which no receipt names."""
+    """The fingerprints whose slots are rows.
+
+    These are the curated ones, those of a later generation, and those of a generation that is in progress or was
+    killed, which no receipt names.
+    """
     counted = set(curated.facts.get("scopes", ())) if curated else set[str]()
     of_each = [set(GenerateOutcome.of(receipt).fingerprints.values()) for receipt in generated]
     if of_each and (curated is None or generated[-1].started > curated.started):
@@ -128,21 +138,23 @@ def _fingerprints(store: Store, curated: Receipt | None, generated: Sequence[Rec
     return counted | (set(newest_fingerprints(store).values()) - set().union(*of_each))
 
 
-def _decided(state: dict[str, Any]) -> dict[str, Any]:
+def _curated_row(state: dict[str, Any]) -> dict[str, Any]:
     reason = state["reason"] or {}
     return {**state, "flags": state.get("flags", ()), "code": reason.get("code"), "reason": reason.get("detail")}
 
 
-def _add_since(store: Store, view: sqlite3.Connection, fingerprints: Iterable[str], position: int, now: Ends) -> None:
-    """The slots behind `position` that no curation has looked at."""
-    there = "SELECT 1 FROM rows WHERE seed_id = ? AND generation = ? AND generator = ? AND sample = ?"
+def _add_uncurated(
+    store: Store, view: sqlite3.Connection, fingerprints: Iterable[str], position: int, now: Ends
+) -> None:
+    """Add the slots after `position` that no curation has processed."""
+    exists = "SELECT 1 FROM rows WHERE seed_id = ? AND generation = ? AND generator = ? AND sample = ?"
     columns = ["seed_id", "generator", "sample", "body"]
     for fingerprint in sorted(fingerprints):
         slots = since(store, tables.candidates, position, columns, until=now.candidates, fingerprint=fingerprint)
         new = (
-            _undecided({**_slot(fingerprint, seed, generator, sample), **orjson.loads(body)})
+            _uncurated_row({**_slot(fingerprint, seed, generator, sample), **orjson.loads(body)})
             for _, seed, generator, sample, body in slots
-            if not view.execute(there, (seed, fingerprint, generator, sample)).fetchone()
+            if not view.execute(exists, (seed, fingerprint, generator, sample)).fetchone()
         )
         _add(store, view, new, only_active=True)
 
@@ -151,18 +163,18 @@ def _slot(fingerprint: str, seed: str, generator: str, sample: int) -> dict[str,
     return {"fingerprint": fingerprint, "seed_id": seed, "generator": generator, "sample": sample, "pair_id": None}
 
 
-def _undecided(slot: dict[str, Any]) -> dict[str, Any]:
+def _uncurated_row(slot: dict[str, Any]) -> dict[str, Any]:
     failure = slot.pop("failure", None)
-    if isinstance(failure, str):  # as stores up to schema 0002 spell reasons
+    if isinstance(failure, str):  # the format of reasons in stores up to schema 0002
         failure = vars(Reason.read(failure))
     state = "failed" if failure else "waiting"
     decided = {"state": state, "step": "generate", "score": None, "split": None, "flags": ()}
-    why = failure or {"code": "uncurated", "detail": "It is not curated yet."}
+    why = failure or {"code": "uncurated", "detail": "It has not been curated yet."}
     return {**slot, **decided, "generation": slot["fingerprint"], "code": why["code"], "reason": why["detail"]}
 
 
 def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]], *, only_active: bool = False) -> None:
-    """Add slots with their texts; one that is there already stays."""
+    """Add slots with their texts. Rows that exist already stay unchanged."""
     marks = ", ".join("?" * len(COLUMNS))
     insert = f"INSERT OR IGNORE INTO rows ({', '.join(COLUMNS)}) VALUES ({marks})"
     while chunk := list(islice(slots, _CHUNK)):
@@ -171,8 +183,8 @@ def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]]
             chunk = [slot for slot in chunk if slot["seed_id"] in active]
         encoded = bodies(store, tables.pairs, (slot["pair_id"] for slot in chunk if slot["pair_id"]))
         pairs = {id_: _texts(body) for id_, body in encoded}
-        lost = bodies(store, tables.seeds, (slot["seed_id"] for slot in chunk if slot["pair_id"] not in pairs))
-        seeds = {id_: _seed_text(body) for id_, body in lost}
+        without_pair = bodies(store, tables.seeds, (slot["seed_id"] for slot in chunk if slot["pair_id"] not in pairs))
+        seeds = {id_: _seed_text(body) for id_, body in without_pair}
         searched = []
         for slot in chunk:
             text, output = pairs.get(slot["pair_id"] or "", (seeds.get(slot["seed_id"], ""), None))
@@ -181,7 +193,7 @@ def _add(store: Store, view: sqlite3.Connection, slots: Iterator[dict[str, Any]]
             row = {**slot, **more, "flags": " ".join(slot["flags"])}
             added = view.execute(insert, [row[name] for name in COLUMNS])
             if added.rowcount:
-                searched.append((added.lastrowid, spaced(text), spaced(output or "")))
+                searched.append((added.lastrowid, separate_unspaced(text), separate_unspaced(output or "")))
         view.executemany("INSERT INTO texts (rowid, input, output) VALUES (?, ?, ?)", searched)
 
 
@@ -203,6 +215,6 @@ def _add_reviews(store: Store, view: sqlite3.Connection, position: int, now: End
         view.executemany("UPDATE rows SET reviewed = reviewed + 1 WHERE pair_id = ?", [(row[1],) for row in chunk])
 
 
-def spaced(text: str) -> str:
-    """The text with spaces around the letters of scripts that have none between words."""
+def separate_unspaced(text: str) -> str:
+    """The text with spaces around characters of scripts that have none between words."""
     return text if text.isascii() else _UNSPACED.sub(r" \1 ", text)

@@ -1,4 +1,4 @@
-"""Browser sessions: a random token in a cookie, and only its hash in the table."""
+"""Browser sessions: a random token in a cookie; the table stores only its hash."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pairsmith.serve.access import Caller
 from pairsmith.serve.accounts import Accounts
-from pairsmith.serve.database import hash_of, row, rows, sessions, stamp, write
+from pairsmith.serve.database import hash_secret, row, rows, sessions, stamp, write
 from schemas.records import now
 
 IDLE = timedelta(days=14)
@@ -20,41 +20,41 @@ _SEEN_EVERY = timedelta(minutes=1)
 
 
 def cookie_name(secure: bool) -> str:
-    """`__Host-` binds a cookie to this host over TLS; on http, which is for this machine alone, browsers refuse it."""
+    """`__Host-` binds a cookie to this host over TLS. Browsers refuse it over http, which only this machine uses."""
     return "__Host-pairsmith" if secure else "pairsmith"
 
 
 class Sessions:
-    """Who is signed in with which browser."""
+    """The sessions of signed-in browsers."""
 
     def __init__(self, accounts: Accounts) -> None:
         self.accounts, self.engine = accounts, accounts.engine
 
     def begin(self, user: str, *, address: str, agent: str) -> str:
-        """A new token, so that one that somebody planted before is worth nothing."""
+        """Create a session with a new token, so that a token planted beforehand (session fixation) is worthless."""
         token = secrets.token_urlsafe(32)
-        new = {"hash": hash_of(token), "user": user, "csrf": secrets.token_urlsafe(24), "created": stamp()}
+        new = {"hash": hash_secret(token), "user": user, "csrf": secrets.token_urlsafe(24), "created": stamp()}
         new |= {"seen": stamp(), "address": address[:64], "agent": agent[:200]}
         write(self.engine, sa.insert(sessions).values(new))
         return token
 
     def caller(self, token: str) -> Caller | None:
-        """Who a cookie stands for; None if the session ended, is idle for too long or too old."""
-        held = row(self.engine, sa.select(sessions).where(sessions.c.hash == hash_of(token)))
-        if held is None:
+        """The Caller that a cookie stands for; None if the session has ended, was idle too long or is too old."""
+        record = row(self.engine, sa.select(sessions).where(sessions.c.hash == hash_secret(token)))
+        if record is None:
             return None
-        seen, created = datetime.fromisoformat(held["seen"]), datetime.fromisoformat(held["created"])
-        name = self.accounts.name(held["user"])
+        seen, created = datetime.fromisoformat(record["seen"]), datetime.fromisoformat(record["created"])
+        name = self.accounts.name(record["user"])
         if name is None or now() - seen > IDLE or now() - created > ABSOLUTE:
-            self.end(held["hash"])
+            self.end(record["hash"])
             return None
         if now() - seen > _SEEN_EVERY:
-            write(self.engine, sa.update(sessions).where(sessions.c.hash == held["hash"]).values(seen=stamp()))
-        roles = self.accounts.roles(held["user"])
-        return Caller(held["user"], name, roles, csrf=held["csrf"], by_cookie=True, session=held["hash"])
+            write(self.engine, sa.update(sessions).where(sessions.c.hash == record["hash"]).values(seen=stamp()))
+        roles = self.accounts.roles(record["user"])
+        return Caller(record["user"], name, roles, csrf=record["csrf"], by_cookie=True, session=record["hash"])
 
     def end(self, session: str) -> None:
-        """End one session by the hash of its token."""
+        """End the session with this token hash."""
         write(self.engine, sa.delete(sessions).where(sessions.c.hash == session))
 
     def end_all(self, user: str) -> None:
@@ -62,30 +62,31 @@ class Sessions:
         write(self.engine, sa.delete(sessions).where(sessions.c.user == user))
 
     def of(self, user: str, present: str | None) -> list[dict[str, Any]]:
-        """A user's sessions, newest first. The id shown is the hash of the hash: it opens nothing."""
+        """A user's sessions, newest first. The id shown is the hash of the token's hash, so it gives no access."""
         query = sa.select(sessions).where(sessions.c.user == user).order_by(sessions.c.seen.desc())
         fields = ("created", "seen", "address", "agent")
         return [
-            {"id": shown_id(held["hash"]), "present": held["hash"] == present} | {name: held[name] for name in fields}
-            for held in rows(self.engine, query)
+            {"id": shown_id(record["hash"]), "present": record["hash"] == present}
+            | {name: record[name] for name in fields}
+            for record in rows(self.engine, query)
         ]
 
     def end_one(self, user: str, session_id: str) -> bool:
-        """End a session by the id that is shown; False if the user has none with it."""
+        """End a session by its shown id; False if the user has no such session."""
         query = sa.select(sessions.c.hash).where(sessions.c.user == user)
-        matching = [held["hash"] for held in rows(self.engine, query) if shown_id(held["hash"]) == session_id]
+        matching = [record["hash"] for record in rows(self.engine, query) if shown_id(record["hash"]) == session_id]
         for session in matching:
             self.end(session)
         return bool(matching)
 
 
 def shown_id(session: str) -> str:
-    """The id of a session that people see."""
-    return hash_of(session)[:16]
+    """The id under which users see a session."""
+    return hash_secret(session)[:16]
 
 
 def set_cookie(response: Response, token: str, *, secure: bool) -> None:
-    """Put a session's token into the browser."""
+    """Set the session cookie in the browser."""
     response.set_cookie(
         cookie_name(secure), token, max_age=int(ABSOLUTE.total_seconds()), path="/", secure=secure, httponly=True,
         samesite="lax",
@@ -93,5 +94,5 @@ def set_cookie(response: Response, token: str, *, secure: bool) -> None:
 
 
 def clear_cookie(response: Response, *, secure: bool) -> None:
-    """Take it out again."""
+    """Delete the session cookie in the browser."""
     response.delete_cookie(cookie_name(secure), path="/", secure=secure, httponly=True, samesite="lax")

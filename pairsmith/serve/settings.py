@@ -1,4 +1,4 @@
-"""What `pairsmith serve` was started with."""
+"""The settings of `pairsmith serve`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from ipaddress import ip_address
 
 @dataclass(frozen=True)
 class Settings:
-    """`url` is the address at which people reach the service, where it is not `http://HOST:PORT`, as behind a proxy.
-    `database_url` is a PostgreSQL for the service's tables and jobs; absent: SQLite in the workspace."""
+    """How the service was started.
+
+    `url` is the address at which users reach the service if it is not `http://HOST:PORT`, for example behind a proxy.
+    `database_url` is a PostgreSQL database for the service's tables and jobs; without it, SQLite in the workspace is
+    used.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8660
@@ -19,12 +23,12 @@ class Settings:
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach it over TLS."""
+        """Whether browsers reach the service over TLS."""
         return (self.url or "").startswith("https://")
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the service."""
         if self.host == "localhost":
             return True
         try:
@@ -34,6 +38,6 @@ class Settings:
 
     @property
     def address(self) -> str:
-        """Where a person opens it."""
+        """The URL at which a user opens the service."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.url or f"http://{host}:{self.port}").rstrip("/")

@@ -1,4 +1,4 @@
-"""What the application holds as long as it runs, for the routes that work with it."""
+"""The state that the application holds while it runs, for use in routes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pairsmith.serve.rows_view import RowsView
     from pairsmith.serve.sessions import Sessions
     from pairsmith.serve.settings import Settings
-    from pairsmith.serve.talking import Talking
+    from pairsmith.serve.talking import TunedModelServer
     from pairsmith.serve.workspace import Workspace
 
 
 class ServiceState(Protocol):
-    """Starlette's `app.state` as `create_app` fills it."""
+    """Starlette's `app.state`, as filled by `create_app`."""
 
     workspace: Workspace
     settings: Settings
@@ -38,10 +38,10 @@ class ServiceState(Protocol):
     jobs: Jobs
     views: RowsView
     readers: Readers
-    talking: Talking
+    talking: TunedModelServer
 
 
 def state_of(request: Request) -> ServiceState:
-    """The state of the application that a request came to."""
+    """The state of the application that serves a request."""
     state: ServiceState = request.app.state
     return state

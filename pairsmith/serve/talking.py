@@ -1,4 +1,4 @@
-"""The local model that people talk to: one at a time, started when asked, stopped when a job needs the machine."""
+"""The local model that users chat with: one at a time, started on demand, stopped when a job needs the machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from train.systems import LocalModel
 
 IDLE_S = 600.0
-_LOOK_S = 2.0
+_CHECK_EVERY_S = 2.0
 _ASK_TIMEOUT_S = 300.0
 
 
 class Tuned(NamedTuple):
-    """An adapter of a project under its OpenAI name; `adapter` False is its base without it."""
+    """An adapter of a project under its OpenAI name; if `adapter` is False, its base model without the adapter."""
 
     name: str
     project: str
@@ -44,18 +44,18 @@ class _Running(NamedTuple):
     closing: AsyncExitStack
 
 
-class Talking:
-    """The server of one base with one adapter, and who may use it."""
+class TunedModelServer:
+    """Runs the server of one base model with one adapter."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._running: _Running | None = None
         self._lock = asyncio.Lock()
-        self._asking, self._asked_s = 0, 0.0
+        self._in_flight, self._last_request_s = 0, 0.0
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Watch over the model while the service runs; stop it at the end."""
+        """Manage the model while the service runs, and stop it at the end."""
         watching = asyncio.create_task(self._watch())
         try:
             yield
@@ -64,57 +64,60 @@ class Talking:
             await asyncio.gather(watching, return_exceptions=True)
             await self._stop()
 
-    async def ask(self, talker: Tuned, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and body of the model's answer. Raises what `asked` raises."""
-        async with self.asked(talker, body) as response:
+    async def ask(self, tuned: Tuned, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """The status and body of the model's response. Raises what `stream_response` raises."""
+        async with self.stream_response(tuned, body) as response:
             return response.status, await response.json()
 
     @asynccontextmanager
-    async def asked(self, talker: Tuned, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The model's answer as it comes. Raises Refusal (503) while a job needs the machine, also if one takes it
-        meanwhile, and whatever keeps the model from starting."""
+    async def stream_response(self, tuned: Tuned, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The streamed response of the model.
+
+        Raises Refusal (503) while a job needs the machine, also if one takes it in the meantime, and whatever keeps the
+        model from starting.
+        """
         import aiohttp
 
         self._refuse_while_busy()
         async with self._lock:
-            running = await self._started(talker)
-            self._asking += 1
+            running = await self._ensure_running(tuned)
+            self._in_flight += 1
         try:
-            named = {**body, "model": TUNED if talker.adapter else running.base}
+            named = {**body, "model": TUNED if tuned.adapter else running.base}
             timeout = aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S)
             url = f"{running.url}/chat/completions"
             async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=named) as response:
                 yield response
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Refusal(
-                503, "the model was stopped or does not answer.", code="model_stopped", retry_after_s=30
+                503, "the model was stopped or does not respond.", code="model_stopped", retry_after_s=30
             ) from error
         finally:
-            self._asking -= 1
-            self._asked_s = time.monotonic()
+            self._in_flight -= 1
+            self._last_request_s = time.monotonic()
 
     def _refuse_while_busy(self) -> None:
         if is_busy(self._workspace):
             raise Refusal(
                 503,
-                "a job needs the model's place in memory now.",
+                "a job needs the model's memory now.",
                 code="busy_with_a_job",
-                fix="The list of projects says which, and its run page how long.",
+                fix="The list of projects shows which job, and its run page for how long.",
                 retry_after_s=60,
             )
 
-    async def _started(self, talker: Tuned) -> _Running:
-        # An adapter's server answers for its base too; a merged model is a server of its own.
-        own = talker.adapter and talker.result.settings.method == "qlora"
-        key = f"{talker.result.base_hash} {talker.folder} {own}"
+    async def _ensure_running(self, tuned: Tuned) -> _Running:
+        # An adapter's server also serves its base; a merged model needs a server of its own.
+        own = tuned.adapter and tuned.result.settings.method == "qlora"
+        key = f"{tuned.result.base_hash} {tuned.folder} {own}"
         if self._running and self._running.key == key:
             return self._running
-        if self._asking:
-            raise Refusal(503, "another model is asked just now.", code="model_busy", retry_after_s=10)
+        if self._in_flight:
+            raise Refusal(503, "another model is answering a request.", code="model_busy", retry_after_s=10)
         await self._stop()
         from train.local_model import serving
 
-        local = await asyncio.to_thread(_model_of, talker, self._workspace)
+        local = await asyncio.to_thread(_load_model, tuned, self._workspace)
         closing = AsyncExitStack()
         server, _ = await closing.enter_async_context(serving(local, max_batch=4))
         self._running = _Running(key, server.base_url, server.model, closing)
@@ -127,33 +130,34 @@ class Talking:
                 await running.closing.aclose()
 
     async def _watch(self) -> None:
+        """Stop the model when it is idle, or when a job needs the GPU."""
         while True:
-            await asyncio.sleep(_LOOK_S)
-            idle = not self._asking and time.monotonic() - self._asked_s > IDLE_S
+            await asyncio.sleep(_CHECK_EVERY_S)
+            idle = not self._in_flight and time.monotonic() - self._last_request_s > IDLE_S
             if self._running and (idle or await asyncio.to_thread(is_busy, self._workspace)):
                 async with self._lock:
                     await self._stop()
 
 
 def is_busy(workspace: Workspace) -> bool:
-    """Whether a job's process computes a model: it holds the workspace's one lock for that."""
+    """Whether a job's process is running a model: it then holds the workspace's single lock for that."""
     return is_locked(workspace.jobs_folder / "heavy.lock")
 
 
-def _model_of(talker: Tuned, workspace: Workspace) -> LocalModel:
-    """What was measured, or the base that it was tuned from. Raises Refusal if the base is another one now."""
+def _load_model(tuned: Tuned, workspace: Workspace) -> LocalModel:
+    """The model that was evaluated, or the base it was tuned from. Raises Refusal if the base has changed since."""
     from train.base_model import find_base
     from train.local_model import tuned_model
     from train.systems import LocalModel
 
-    settings = talker.result.settings
-    if settings.trust_remote_code:  # what the spec says now, not what it said when the adapter was made
-        trusted = workspace.project(talker.project).spec.train.trust_remote_code
+    settings = tuned.result.settings
+    if settings.trust_remote_code:  # as the spec says now, not when the adapter was trained
+        trusted = workspace.project(tuned.project).spec.train.trust_remote_code
         settings = settings.model_copy(update={"trust_remote_code": trusted})
-    base = find_base(settings, workspace.folder(talker.project))
-    if base.hash != talker.result.base_hash:
-        raise Refusal(409, "the base model is another one than it was trained on.", code="other_base")
-    local, _ = tuned_model(base, base.folder, talker.result.model_copy(update={"folder": str(talker.folder)}))
-    if local.is_merged and not talker.adapter:
+    base = find_base(settings, workspace.folder(tuned.project))
+    if base.hash != tuned.result.base_hash:
+        raise Refusal(409, "the base model is not the one that the adapter was trained on.", code="other_base")
+    local, _ = tuned_model(base, base.folder, tuned.result.model_copy(update={"folder": str(tuned.folder)}))
+    if local.is_merged and not tuned.adapter:
         return LocalModel(base.folder, template_arguments=local.template_arguments, runs_code=base.runs_code)
     return local

@@ -1,5 +1,5 @@
-"""The service's own spans: one for each request, one for each job. The trace of a job has the job's id as its number,
-so that the processes of a job belong to it, whichever server started them."""
+"""The service's own spans: one per request and one per job. A job's trace id is the id of the job, so the spans of all
+its processes belong to it, whichever server started them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PROBES = ("healthz", "readyz", "metrics")
 
 
 def parent_of(job_id: str) -> dict[str, str]:
-    """The variable that tells a job's process which span its own belong to."""
-    return {tracing.PARENT: tracing.traceparent(_ids(job_id))} if tracing.endpoint() else {}
+    """The environment variable that sets the parent span of a job's process."""
+    return {tracing.PARENT: tracing.traceparent(_trace_ids(job_id))} if tracing.endpoint() else {}
 
 
 def job_ended(job: Job) -> None:
-    """The span of a job, from when it was asked for until it has ended."""
+    """Record the span of a job, from its request until its end."""
     if not tracing.is_on():
         return
     ended = job.ended or job.last_sign_of_life or job.created
@@ -32,13 +32,13 @@ def job_ended(job: Job) -> None:
     }
     began_s = job.created.timestamp()
     ended_s = max(began_s, ended.timestamp())  # the clock may have been set back
-    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_ids(job.id))
+    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_trace_ids(job.id))
 
 
 def request(
     name: str, method: str, route: str, status: int, began_s: float, ended_s: float, project: str | None
 ) -> None:
-    """The span of a request: its route, not its address, which may hold a token."""
+    """Record the span of a request: its route, not its URL, which may contain a token."""
     if not tracing.is_on() or name in _PROBES:
         return
     facts = {
@@ -51,5 +51,6 @@ def request(
     tracing.told(f"{method} {route}", began_s, ended_s, facts, failed=status >= 500, kind="server")
 
 
-def _ids(job_id: str) -> tuple[int, int]:
+def _trace_ids(job_id: str) -> tuple[int, int]:
+    """The trace id and span id of a job."""
     return int(job_id, 16), int(job_id[16:], 16)

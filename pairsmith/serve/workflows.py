@@ -1,9 +1,9 @@
-"""A job as a durable workflow of DBOS: what was asked, in which order, cancelled or not. Nothing else is kept there.
+"""A job as a durable DBOS workflow: the request, the order, and whether it was cancelled. DBOS stores nothing else.
 
-Rules, each of which has cost a job once: the version is fixed, because workflows of another version are never touched
-again; so these functions keep their names, arguments and order of steps as long as it stands, and another shape needs
-`jobs-2` beside it. A step is preemptible and async. Progress is no event of DBOS. Only the sweep resumes a workflow.
-A database that refuses to be written (a full disk) is no end of a job: the workflow is left as it stands there.
+Rules, each learnt from a lost job: The version is fixed, because workflows of another version are never picked up
+again. So these functions keep their names, arguments and order of steps as long as the version stays, and another shape
+needs `jobs-2` beside it. Steps are preemptible and async. Progress is no DBOS event. Only the sweep resumes a workflow.
+If the database cannot be written (a full disk), the job does not end: its workflow stays as it is in the database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pairsmith.failures import as_json
 from pairsmith.serve import traces
 from pairsmith.serve.environment import Environment
 from pairsmith.serve.parts import Part, Request, next_part
-from pairsmith.serve.process import End, kept_alive
+from pairsmith.serve.process import End, keep_alive
 from pairsmith.serve.workspace import Workspace
 from schemas.errors import PairsmithError
 from schemas.spec_file import load
@@ -38,51 +38,53 @@ _STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class JobPlace:
-    """Where jobs run: the workspace, the environment of their processes, the database of what was asked."""
+class JobRuntime:
+    """What jobs run with: the workspace, the environment of their processes, and the database of the requests."""
 
     workspace: Workspace
     environment: Environment
     database_url: str
 
 
-_place: JobPlace | None = None
+_runtime: JobRuntime | None = None
 _dbos: DBOS | None = None
 
 
-def launch(place: JobPlace) -> None:
-    """Take up the jobs of the workspace, those of an earlier server first. One place a process."""
-    global _place, _dbos
-    _place = place
+def launch(runtime: JobRuntime) -> None:
+    """Start processing the jobs of the workspace, beginning with those of an earlier server. Once per process."""
+    global _runtime, _dbos
+    _runtime = runtime
     config = DBOSConfig(
         name="pairsmith",
-        system_database_url=place.database_url,
+        system_database_url=runtime.database_url,
         application_version=VERSION,
         executor_id=EXECUTOR,
-        log_level="ERROR",  # as a warning it tells every step that a stop leaves, with all its arguments
+        log_level="ERROR",  # at WARNING it logs every step that is left on stopping, with all its arguments
         run_migrations=True,
     )
     _dbos = DBOS(config=config)
     logger = logging.getLogger("dbos")
-    logger.setLevel(logging.ERROR)  # below that it advertises a console
-    logger.handlers.clear()  # it is told by our own
+    logger.setLevel(logging.ERROR)  # below ERROR it advertises a console
+    logger.handlers.clear()  # its records go to our handlers instead
     logger.propagate = True
-    logger.addFilter(_is_a_failure)
+    logger.addFilter(_is_not_cancellation)
     DBOS.launch()
     for name, at_once in _AT_ONCE.items():
         DBOS.register_queue(name, global_concurrency=at_once, polling_interval_sec=_POLL_S)
 
 
 def destroy() -> None:
-    """Leave the jobs alone: their processes go on, and the next server adopts them."""
-    logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it tells of every workflow that it leaves
-    _take_no_more()
+    """Stop processing jobs. Their processes continue, and the next server adopts them."""
+    logging.getLogger("dbos").setLevel(logging.CRITICAL)  # it logs every workflow that it leaves
+    _stop_queue_workers()
     DBOS.destroy(workflow_completion_timeout_sec=0)
 
 
-def _take_no_more() -> None:
-    """Let no worker take a workflow out of its queue: one that does while DBOS ends the loop on which it would run
-    waits for ever, or leaves it unbegun."""
+def _stop_queue_workers() -> None:
+    """Stop taking workflows from the queues.
+
+    A workflow taken while DBOS shuts down its event loop would wait forever, or be left without having started.
+    """
     for stop in _dbos.background_thread_stop_events if _dbos else ():
         stop.set()
     until_s = time.monotonic() + _STOP_TIMEOUT_S
@@ -91,20 +93,20 @@ def _take_no_more() -> None:
             thread.join(max(0.0, until_s - time.monotonic()))
 
 
-def _is_a_failure(record: logging.LogRecord) -> bool:
-    """False for a job that a person has stopped, of which DBOS tells as an error."""
+def _is_not_cancellation(record: logging.LogRecord) -> bool:
+    """False for a job that a user has stopped, which DBOS logs as an error."""
     raised = record.exc_info[1] if record.exc_info else None
     return not isinstance(raised, error.DBOSWorkflowCancelledError | error.DBOSAwaitedWorkflowCancelledError)
 
 
 @DBOS.workflow(name="job", max_recovery_attempts=None)
 async def job(request: Request) -> End:
-    """The parts of a job, one after the other, until one ends badly or none is left."""
-    with _left_to_the_sweep():
-        return await _parts_of(request)
+    """Run the parts of a job one after the other, until one fails or none is left."""
+    with _leave_to_sweep():
+        return await _run_parts(request)
 
 
-async def _parts_of(request: Request) -> End:
+async def _run_parts(request: Request) -> End:
     part: Part | None = None
     end = End(code=0, problem=None)
     nth = 0
@@ -122,31 +124,31 @@ async def _parts_of(request: Request) -> End:
 
 @DBOS.workflow(name="process", max_recovery_attempts=None)
 async def process(request: Request, nth: int, part: Part) -> End:
-    """One part: a process that is kept alive."""
-    with _left_to_the_sweep():
+    """Run one part: a process that is kept alive."""
+    with _leave_to_sweep():
         return await _kept_alive(request, nth, part)
 
 
 @contextmanager
-def _left_to_the_sweep() -> Iterator[None]:
-    """Where the database fails, leave the workflow "pending", not failed: the sweep puts it back into its queue."""
+def _leave_to_sweep() -> Iterator[None]:
+    """If the database fails, leave the workflow pending, not failed: the sweep puts it back into its queue."""
     try:
         yield
     except (ProgrammingError, DataError):
-        raise  # of a statement that no other time makes right
+        raise  # the statement itself is wrong, so retrying cannot help
     except DBAPIError as failed:
         raise error.DBOSWorkflowCancelledError("the jobs database could not be written") from failed
 
 
-def _placed() -> JobPlace:
-    assert _place is not None, "launch comes first"
-    return _place
+def _current_runtime() -> JobRuntime:
+    assert _runtime is not None, "launch() has not been called"
+    return _runtime
 
 
 @DBOS.step(name="planned")
 async def _planned(request: Request, before: Part | None) -> tuple[Part | None, End]:
-    """The next part, or the end of the job if there is none or its project cannot be read."""
-    workspace = _placed().workspace
+    """The next part; None with the end of the job if there is no part left or the project cannot be read."""
+    workspace = _current_runtime().workspace
     try:
         part = await asyncio.to_thread(
             lambda: next_part(request, workspace.folder(request["project"]).resolve(), before)
@@ -158,19 +160,19 @@ async def _planned(request: Request, before: Part | None) -> tuple[Part | None, 
 
 @DBOS.step(name="kept_alive", preemptible=True)
 async def _kept_alive(request: Request, nth: int, part: Part) -> End:
-    place = _placed()
-    folder = place.workspace.jobs_folder / request["id"]
+    runtime = _current_runtime()
+    folder = runtime.workspace.jobs_folder / request["id"]
 
     def environment() -> dict[str, str]:
-        return place.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])
+        return runtime.environment(load(Path(part["folder"]), part["overrides"])) | traces.parent_of(request["id"])
 
     def cancelled() -> bool:
         while True:
             try:
                 status = DBOS.get_workflow_status(request["id"])
-            except DBAPIError:  # nobody knows; raised, it would be kept as the end of this step
+            except DBAPIError:  # unknown for now; if raised, it would be stored as the result of this step
                 time.sleep(1.0)
             else:
                 return status is not None and status.status == "CANCELLED"
 
-    return await kept_alive(folder, nth, part, environment, cancelled)
+    return await keep_alive(folder, nth, part, environment, cancelled)

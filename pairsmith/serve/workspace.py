@@ -1,7 +1,7 @@
-"""A workspace: a folder of ordinary projects, and what the service keeps beside them in `.serve/`.
+"""A workspace: a folder of ordinary projects, and the service's own data beside them in `.serve/`.
 
-Projects lie in `WORKSPACE/projects/` or in `WORKSPACE/` itself. Every command works on such a project as on any other;
-whoever holds its store's lock works, the other is told who.
+Projects are in `WORKSPACE/projects/` or in `WORKSPACE/` itself. Every command works on them as on any other project.
+The process that holds a store's lock works on it; another one gets an error that names the holder.
 """
 
 from __future__ import annotations
@@ -33,28 +33,30 @@ class NoSuchProject(UsageError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder `root` with its projects. A project's slug is the name of its folder; one whose name has `#`, `?` or
-    `%` in it is none of them."""
+    """The folder `root` with its projects.
+
+    A project's slug is the name of its folder. Folders with `#`, `?` or `%` in their name are not projects.
+    """
 
     root: Path
 
     @property
     def serve(self) -> Path:
-        """What is the service's own; nobody else's project is in it."""
+        """The folder of the service's own data. Projects are never in it."""
         return self.root / ".serve"
 
     @property
     def jobs_folder(self) -> Path:
-        """A folder for each job, by its id."""
+        """Contains a folder for each job, named by its id."""
         return self.serve / "jobs"
 
     def projects(self) -> list[str]:
-        """The slugs, sorted."""
-        return sorted({slug for home in self._homes() for slug in _in(home)})
+        """The slugs of all projects, sorted."""
+        return sorted({slug for home in self._homes() for slug in _project_names(home)})
 
     def hidden(self) -> list[str]:
-        """The names of folders that are projects but for their name."""
-        return sorted({name for home in self._homes() for name in _in(home, of_slugs=False)})
+        """The names of folders that would be projects if their name were valid."""
+        return sorted({name for home in self._homes() for name in _project_names(home, of_slugs=False)})
 
     def folder(self, slug: str) -> Path:
         """The folder of a project. Raises NoSuchProject, also for a name that is a path."""
@@ -65,18 +67,20 @@ class Workspace:
         raise NoSuchProject(
             f"there is no project '{slug}'.",
             where=str(self.root),
-            fix="Its name is that of its folder there.",
+            fix="A project's name is the name of its folder there.",
         )
 
     def new_folder(self, slug: str) -> Path:
-        """Where a new project goes; nothing is made."""
+        """The folder for a new project; it is not created."""
         return self.root / "projects" / slug
 
     @contextmanager
     def making(self, slug: str, taken: PairsmithError) -> Iterator[Path]:
-        """The folder of a new project, for who fills it, which gets its name when it is whole: what fails meanwhile
-        leaves nothing, and a killed server no folder that keeps the name. Whoever is first has it: `taken` is raised
-        where a project is there, UsageError where its place is taken by something else."""
+        """Yields the folder of a new project to fill, and renames it to its final name when it is complete.
+
+        A failure leaves nothing behind, and a killed server leaves no folder that blocks the name. The first to finish
+        gets the name: raises `taken` if the project exists, and UsageError if something else is in its place.
+        """
         folder = self.new_folder(slug)
         if slug in self.projects():
             raise taken
@@ -91,24 +95,25 @@ class Workspace:
                     raise
                 if (folder / SPEC).is_file():
                     raise taken from None
-                fix = f"Take another name, or take {folder.relative_to(self.root)} out of the workspace."
-                what = f"what stands in the place of '{slug}' is no project."
+                fix = f"Choose another name, or move {folder.relative_to(self.root)} out of the workspace."
+                what = f"there is something in the place of '{slug}' that is not a project."
                 raise UsageError(what, where="name", fix=fix) from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def project(self, slug: str) -> Project:
-        """The project with its checked spec. Raises NoSuchProject and SpecError."""
+        """The project with its validated spec. Raises NoSuchProject and SpecError."""
         from schemas.spec_file import load
 
         return load(self.folder(slug))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the one server of this workspace: a second one would take up the jobs of the first.
+        """Hold the lock of the workspace's only server: a second one would adopt the jobs of the first.
 
-        The kernel frees the lock when the process dies, however it dies. Raises StoreBusy, and StoreError on a file
-        system that has no such locks, where nobody could tell whether a job still runs.
+        The kernel frees the lock when the process dies, however it dies. Raises StoreBusy if another server holds it,
+        UsageError if the folder is a project itself, and StoreError on a file system without such locks, where a
+        running job could not be recognised.
         """
         if (self.root / SPEC).exists():
             raise UsageError(
@@ -119,16 +124,16 @@ class Workspace:
         self.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not soon_locked(held):
+            if not lock_with_timeout(held):
                 raise StoreBusy(
-                    f"another server works on this workspace (pid {os.pread(held, 32, 0).decode() or 'unknown'}).",
+                    f"another server is using this workspace (pid {os.pread(held, 32, 0).decode() or 'unknown'}).",
                     where=str(self.root),
-                    why="Two servers would take up each other's jobs.",
+                    why="Two servers would run each other's jobs.",
                     fix="Stop it, or serve another workspace.",
                 )
             os.ftruncate(held, 0)
             os.pwrite(held, str(os.getpid()).encode(), 0)
-            for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # of a server that was killed
+            for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # left by a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
@@ -138,9 +143,11 @@ class Workspace:
         return self.root / "projects", self.root
 
 
-def soon_locked(descriptor: int) -> bool:
-    """`locked`, for who keeps the lock as long as it lives: others look whether somebody does by taking it for a
-    moment, so it is tried for a while. Raises StoreError where the file system has none."""
+def lock_with_timeout(descriptor: int) -> bool:
+    """`locked` with retries, for a lock that is held for a whole lifetime.
+
+    Others test whether it is held by taking it for a moment. Raises StoreError if the file system has no locks.
+    """
     until = time.monotonic() + _LOCK_TIMEOUT_S
     try:
         while not (ours := locked(descriptor)) and time.monotonic() < until:
@@ -150,13 +157,13 @@ def soon_locked(descriptor: int) -> bool:
             raise
         raise StoreError(
             f"the file system has no locks ({error.strerror}).",
-            why="A job is known to run by a lock that its process holds; without one it could be started twice.",
+            why="A running job is recognised by a lock that its process holds; without one it could be started twice.",
             fix="Put the workspace on a local disk.",
         ) from None
     return ours
 
 
-def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
+def _project_names(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
     try:
         inside = list(os.scandir(home))
     except (FileNotFoundError, NotADirectoryError):
@@ -168,17 +175,17 @@ def _in(home: Path, *, of_slugs: bool = True) -> Iterator[str]:
 
 
 def _is_slug(name: str) -> bool:
-    """Whether a folder's name can stand in an address as it is."""
+    """Whether a folder's name can be used unescaped in a URL."""
     return name.isprintable() and not name.startswith(".") and not set(name) & set("/\\#?%")
 
 
 def slug_of(name: str) -> str:
-    """What of a name can stand in an address: `Über uns!` is `uber-uns`; '' if nothing can."""
+    """A slug for a name: `Über uns!` becomes `uber-uns`; '' if no usable character is left."""
     plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:63].rstrip("-")
 
 
 def within(text: str, root: Path) -> str:
-    """The text with paths as they are within the workspace `root`: where that lies is no business of its people."""
+    """The text with paths made relative to the workspace `root`, whose location its users should not see."""
     text = re.sub(rf"{re.escape(str(root))}/(projects/)?({re.escape(_PARTIAL)}[0-9a-f]{{32}}/)?", "", text)
     return text.replace(str(root), "the workspace")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from fastapi.routing import iter_route_contexts
 
-from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Needs, Right, Role, allows, needed_by
+from pairsmith.serve.access import ALL, RIGHTS, Caller, KeyLimit, Needs, Right, Role, allows, needs_of_route
 from pairsmith.serve.api import jobs
 from pairsmith.serve.job import JobOptions
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
@@ -30,7 +30,7 @@ def ways(app: Any) -> Iterator[Way]:
     for context in iter_route_contexts(app.routes):
         for method in sorted(context.methods or ()):
             if method != "HEAD":
-                yield Way(method, str(context.path), str(context.name), needed_by(context.original_route))
+                yield Way(method, str(context.path), str(context.name), needs_of_route(context.original_route))
 
 
 @pytest.fixture(scope="module")

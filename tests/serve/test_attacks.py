@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from pairsmith.serve import limits
 from pairsmith.serve.access import Role
-from pairsmith.serve.api.pages import attached, encoded
+from pairsmith.serve.api.pages import attachment_headers, encode_cursor
 from pairsmith.serve.workspace import Workspace
 from schemas.store import Store
 from tests.serve.conftest import Browse
@@ -150,7 +150,7 @@ def test_a_stream_ends_with_what_its_reader_may_see(service: Service, monkeypatc
     asked again who they are."""
     from pairsmith.serve.api import jobs as api
 
-    monkeypatch.setattr(api, "_LOOK_S", 0.05)
+    monkeypatch.setattr(api, "_ACCESS_CHECK_S", 0.05)
     state = service.app.state
     with service.anonymous():  # jobs, and with them the hub
         for ends in ("session", "role", "project"):
@@ -179,8 +179,10 @@ def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Servic
     links = re.findall(r'href="(/p/[^"]*)"', owner.get("/", headers=HTML).text)
     assert [html.unescape(link) for link in links] == [f"/p/{slug}" for slug in (MINE, OTHER, odd)]
     assert owner.get(f"/p/{odd}", headers=HTML).status_code == 200
-    assert attached(f"{odd}.zip") == {"Content-Disposition": "attachment; filename*=utf-8''" + quote(f"{odd}.zip")}
-    assert attached("plain.zip") == {"Content-Disposition": 'attachment; filename="plain.zip"'}
+    assert attachment_headers(f"{odd}.zip") == {
+        "Content-Disposition": "attachment; filename*=utf-8''" + quote(f"{odd}.zip")
+    }
+    assert attachment_headers("plain.zip") == {"Content-Disposition": 'attachment; filename="plain.zip"'}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Servic
 )
 def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Service, position: list[Any]) -> None:
     """It is never a defect."""
-    cursor = encoded(position)
+    cursor = encode_cursor(position)
     project = service.workspace.project(MINE)
     Store.open(Store.url_for(project)).close()
     for sort in ("asked", "best"):
@@ -280,7 +282,7 @@ def test_a_page_of_the_audit_begins_at_a_number_that_a_line_can_have(service: Se
     owner = service.browser("owner")
     for before in ("9" * 30, "-1", "x"):
         assert owner.get("/audit", params={"before": before}, headers=HTML).status_code in (400, 422), before
-    assert owner.get("/api/v1/audit", params={"cursor": encoded(10**30)}).status_code == 400
+    assert owner.get("/api/v1/audit", params={"cursor": encode_cursor(10**30)}).status_code == 400
 
 
 def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -> None:

@@ -18,7 +18,7 @@ import pytest
 from pairsmith.serve.child import BUSY, STOPPING, held
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.jobs import Jobs
-from pairsmith.serve.process import End, is_held, kept_alive, starts, stop
+from pairsmith.serve.process import End, is_held, keep_alive, starts, stop
 from pairsmith.serve.workspace import Workspace
 from pairsmith.stopping import INTERRUPTED
 from synth.embedded.child import child_command, child_environment
@@ -29,11 +29,11 @@ CHATTY = """
 import os, sys, time
 from pathlib import Path
 from pairsmith.serve import child
-child.PIECE, child._LOOK_EVERY_S = 1000, 0.01
-with child._logged(Path(sys.argv[1])):
+child.LOG_FILE_BYTES, child._CHECK_EVERY_S = 1000, 0.01
+with child._log_to(Path(sys.argv[1])):
     for nth in range(1000):
         print(f"line {nth:04d} " + "x" * 89, flush=True)
-        while os.fstat(1).st_size >= 2 * child.PIECE:  # until the next piece is begun
+        while os.fstat(1).st_size >= 2 * child.LOG_FILE_BYTES:  # until the next piece is begun
             time.sleep(0.002)
     print("the last words", file=sys.stderr)
 """
@@ -43,10 +43,10 @@ HASTY = """
 import sys
 from pathlib import Path
 from pairsmith.serve import child
-child.PIECE, child._LOOK_EVERY_S = 1, 0
+child.LOG_FILE_BYTES, child._CHECK_EVERY_S = 1, 0
 folder = Path(sys.argv[1])
 for nth in range(300):
-    with child._logged(folder):
+    with child._log_to(folder):
         print("word", nth, flush=True)
     assert not (folder / "next").exists(), nth
 """
@@ -154,7 +154,7 @@ def test_a_folder_that_cannot_be_made_yet_is_waited_for(job_folder: Path) -> Non
     folder.symlink_to("nowhere")  # making a folder there fails, whoever asks
 
     async def scene() -> End:
-        alive = asyncio.create_task(kept_alive(folder, 0, part, child_environment, lambda: False))
+        alive = asyncio.create_task(keep_alive(folder, 0, part, child_environment, lambda: False))
         await asyncio.sleep(0.5)
         assert not alive.done()
         folder.unlink()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pairsmith.serve import events
-from pairsmith.serve.events import Hub, each, last, recorded
+from pairsmith.serve.events import Hub, each, last, record_progress
 
 
 def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pyt
     clock = iter(range(10_000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock) / 1000)
     path = tmp_path / "events.jsonl"
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         for done in range(1_000):
             progress("generate", {"done": done, "total": 2_000, "usd": None})
         for done in range(50):
@@ -35,12 +35,12 @@ def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pyt
 def test_a_line_that_a_crash_has_cut_is_passed_over(tmp_path: Path) -> None:
     """The line before it is the state, the next process begins a line of its own."""
     path = tmp_path / "events.jsonl"
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         progress("train", {"done": 1})
     with path.open("ab") as file:
         file.write(b'{"at": 17, "sta')
     assert (last(path) or {})["numbers"] == {"done": 1}
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         progress("train", {"done": 2})
     assert (last(path) or {})["numbers"] == {"done": 2}
     assert [line["numbers"]["done"] for _, line in each(path)] == [1, 2]
@@ -54,7 +54,7 @@ def test_a_long_job_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     clock = iter(range(10_000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock) * 0.3)
     path = tmp_path / "events.jsonl"
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         for done in range(100):
             progress("train", {"done": done})
     assert 10 <= len(list(each(path))) <= 15
@@ -65,14 +65,14 @@ def test_a_full_disk_stops_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = Path("/dev/full")
     if not path.exists():
         pytest.skip("no device that is always full")
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         progress("train", {"done": 1})
 
 
 def test_numbers_that_json_has_no_word_for_do_no_harm(tmp_path: Path) -> None:
     """A loss that is not a number, and a path in a message, reach the file as something that can be read."""
     path = tmp_path / "events.jsonl"
-    with recorded(path) as progress:
+    with record_progress(path) as progress:
         progress("train", {"done": 1, "loss": float("nan"), "message": tmp_path})
     line = path.read_text().strip()
     assert "NaN" not in line, "no browser reads it"
@@ -111,9 +111,9 @@ def test_a_subscriber_hears_states_not_a_log() -> None:
         cut_off = hub.subscribe(["mine"], after=101)
         assert (await anext(cut_off))["number"] == 102, "what it has heard before is not told again"
         await cut_off.aclose()  # type: ignore[attr-defined]
-        assert hub.listening == 1
+        assert hub.subscriber_count == 1
         await slow.aclose()  # type: ignore[attr-defined]
-        assert hub.listening == 0
+        assert hub.subscriber_count == 0
         assert [state["event"] for state in hub.states()] == ["job", "review", "job"]
 
     asyncio.run(scene())

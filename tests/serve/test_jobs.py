@@ -24,9 +24,9 @@ from bench.service.kills import WORDS
 from pairsmith.serve import parts, sweep
 from pairsmith.serve.environment import job_environment
 from pairsmith.serve.job import Job, JobOptions, NoSuchJob, ProjectBusy
-from pairsmith.serve.jobs import Jobs, computes
+from pairsmith.serve.jobs import Jobs, describe_running_job
 from pairsmith.serve.process import MOST_DEATHS, starts
-from pairsmith.serve.sweep import Watch
+from pairsmith.serve.sweep import JobMonitor
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreError, UsageError
 from schemas.project import Project
@@ -198,7 +198,7 @@ def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
         await job_that(jobs, job.id, lambda job: bool(starts(jobs.folder(job.id))))
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
-        assert await asyncio.to_thread(jobs.unended, "tiny") is None
+        assert await asyncio.to_thread(jobs.unended_job_id, "tiny") is None
 
     served(jobs, scene())
     assert len(teacher.asked) == 0
@@ -300,7 +300,7 @@ def test_a_process_that_dies_again_and_again_fails_with_its_signal(
         failed = await ended(jobs, job.id)
         assert (failed.state, failed.exit_code) == ("failed", 137)
         assert failed.problem is not None
-        assert failed.problem["what"] == "its process was killed by signal 9 (Killed), 4 times."
+        assert failed.problem["what"] == "the job's process was killed by signal 9 (Killed), 4 times."
         assert "memory" in failed.problem["why"]
         assert failed.problem["fix"]
         assert len(starts(jobs.folder(job.id))) == MOST_DEATHS
@@ -324,7 +324,7 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
         failed = await ended(jobs, job.id)
         assert failed.state == "failed"
         assert failed.problem is not None
-        assert failed.problem["what"] == "the spec was changed while it ran: generate.forward.n."
+        assert failed.problem["what"] == "the spec was changed while the job was running: generate.forward.n."
         assert "--until train" in " ".join(json.loads((jobs.folder(job.id) / "part-0.json").read_text())["argv"])
 
     served(jobs, scene())
@@ -349,7 +349,7 @@ def test_one_job_at_a_time_has_the_gpu(
                 jobs, begun[nth].id, lambda job: job.state == "waits_for_gpu" and job.note is not None
             )
             assert waiting.position == nth
-            assert (waiting.note or "").startswith("another project computes now")
+            assert (waiting.note or "").startswith("another project is using the GPU")
         all_wait.set()
         done = [await ended(jobs, job.id) for job in begun]
         assert [job.state for job in done] == ["done"] * 3
@@ -442,7 +442,7 @@ def test_an_outage_leaves_no_job_behind(
             database.execute("UPDATE workflow_status SET status = 'PENDING', output = NULL, completed_at = NULL")
         assert jobs.get(job.id).state == "running"
         await asyncio.sleep(0.1)
-        watch = Watch(jobs)
+        watch = JobMonitor(jobs)
         watch.sweep()
         assert watch.swept == 0, "what has just begun is given time"
         monkeypatch.setattr(sweep, "_SETTLED_S", 0)
@@ -477,7 +477,7 @@ def test_a_database_that_refuses_a_write_fails_no_job(
     async def scene() -> None:
         job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann")
         await job_that(jobs, job.id, lambda job: (jobs.folder(job.id) / "exit-0.json").exists() or job.has_ended)
-        watch = Watch(jobs)
+        watch = JobMonitor(jobs)
 
         def swept(job: Job) -> Job:
             watch.sweep()
@@ -498,24 +498,24 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
     for slug in ("gone", "kept"):
         write_project(workspace, slug, "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
-    watch = Watch(jobs)
+    watch = JobMonitor(jobs)
     gone, kept = (jobs.start(slug, "curate", NO_OPTIONS, "ann") for slug in ("gone", "kept"))
-    assert {job.id for job in watch._look()} == {gone.id, kept.id}
+    assert {job.id for job in watch._check_jobs()} == {gone.id, kept.id}
     jobs.cancel(gone.id)
     jobs.forget("gone", workspace.serve / "trash" / "gone")
-    assert [(job.id, job.position) for job in watch._look()] == [(kept.id, 1)]
+    assert [(job.id, job.position) for job in watch._check_jobs()] == [(kept.id, 1)]
     jobs.cancel(kept.id)
-    assert [job.id for job in watch._look()] == [kept.id]
+    assert [job.id for job in watch._check_jobs()] == [kept.id]
     jobs.close()
 
 
 @pytest.mark.parametrize(
-    ("left_s", "says"), [(None, ""), (20, "; its present step takes about 1 more minute"), (400, " 7 more minutes")]
+    ("left_s", "says"), [(None, ""), (20, "; its current step takes about 1 more minute"), (400, " 7 more minutes")]
 )
 def test_how_long_the_one_that_computes_needs_is_said(tmp_path: Path, left_s: float | None, says: str) -> None:
     """To those who wait, as far as it has reported it; nothing is guessed."""
-    assert computes(tmp_path) == "another project computes now"
+    assert describe_running_job(tmp_path) == "another project is using the GPU"
     line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
-    assert computes(tmp_path).startswith("another project computes now")
-    assert computes(tmp_path).endswith(says)
+    assert describe_running_job(tmp_path).startswith("another project is using the GPU")
+    assert describe_running_job(tmp_path).endswith(says)

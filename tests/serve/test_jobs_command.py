@@ -71,7 +71,7 @@ def test_why_a_job_failed_gives_no_order_to_a_terminal(capsys: pytest.CaptureFix
         (("cancel", "0123"), 2, "no job '0123'"),
         (("log", "%"), 2, "no job '%'"),
         (("start", "absent", "run"), 2, "no project 'absent'"),
-        (("start", "tiny", "init"), 2, "no job runs 'init'"),
+        (("start", "tiny", "init"), 2, "jobs cannot run 'init'"),
         (("start", "tiny", "curate", "--no-review"), 2, "does not take no_review"),
         (("start", "tiny", "run", "--max-usd", "nan"), 2, "cap_usd"),
     ],

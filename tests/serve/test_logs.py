@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from pairsmith.serve.logs import BLANK, Lines, within
+from pairsmith.serve.logs import MASK, LogFormatter, request_fields
 
 SAID = (
     "canary-by-name, canary-by-mysql and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
@@ -29,9 +29,9 @@ def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) 
         raise ValueError(SAID)
     caught = (raised.type, raised.value, raised.tb)
     record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (SAID,), caught)
-    line = Lines(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
+    line = LogFormatter(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
     assert "canary" not in line
-    assert line.count(BLANK) >= 14
+    assert line.count(MASK) >= 14
     assert "harbour stays" in line
     assert "ValueError" in line
 
@@ -40,11 +40,11 @@ def test_a_line_of_json_says_of_which_request_it_is() -> None:
     """One object a line, with what is known of the request and of the job."""
     record = logging.LogRecord("pairsmith.serve", logging.INFO, "x.py", 1, "GET %s", ("/a\n/b",), None)
     vars(record).update(status=200, job="j1")
-    before = within.set({"request": "r1", "user": "ann"})
+    before = request_fields.set({"request": "r1", "user": "ann"})
     try:
-        line = Lines(as_json=True).format(record)
+        line = LogFormatter(as_json=True).format(record)
     finally:
-        within.reset(before)
+        request_fields.reset(before)
     assert "\n" not in line
     answer = json.loads(line)
     assert {name: answer[name] for name in ("level", "message", "request", "user", "status", "job")} == {

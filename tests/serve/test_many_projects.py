@@ -44,7 +44,7 @@ def test_a_list_of_many_projects_opens_only_stores_that_were_written(
 ) -> None:
     """However many there are: each line is true as soon as its store has another row, also one that was written at the
     very moment at which the page was drawn, and those that did not change cost a look at a file."""
-    monkeypatch.setattr(readers, "_MOST", 2)
+    monkeypatch.setattr(readers, "_MAX_OPEN", 2)
     folders = [write_project(workspace, f"project-{n}", "http://127.0.0.1:9") for n in range(MANY)]
     for folder in folders:
         with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
@@ -64,7 +64,7 @@ def test_a_list_of_many_projects_opens_only_stores_that_were_written(
             assert f"{rows} of {rows}" in browser.get("/").text
     assert browser.get("/").text.count("7 of 7") >= MANY - 1
     ours = {path for path in opened_now() if path.startswith(str(workspace.root / "projects"))}
-    assert len(ours) <= 3 * readers._MOST
+    assert len(ours) <= 3 * readers._MAX_OPEN
 
 
 def opened_now() -> list[str]:

@@ -164,7 +164,7 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
         assert len(seen) == 31
         assert seen[0].type == "metrics"
         assert seen[0].data["step"] == 29
-        assert "asked for by owner" in seen[-1].message
+        assert "requested by owner" in seen[-1].message
         assert (await client.fine_tuning.jobs.checkpoints.list(created.id)).data == []
         assert [job.id async for job in await client.fine_tuning.jobs.list()] == [created.id]
         with pytest.raises(openai.APIStatusError) as not_served:
@@ -256,7 +256,7 @@ def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[di
         async def started(talker: Any) -> talking._Running:
             return talking._Running("key", url, "base", AsyncExitStack())
 
-        monkeypatch.setattr(service.app.state.talking, "_started", started)
+        monkeypatch.setattr(service.app.state.talking, "_ensure_running", started)
         ModelOfAProcess.asked.clear()
         yield ModelOfAProcess.asked
 
@@ -309,7 +309,7 @@ def test_a_stream_that_breaks_off_is_an_error(service: Service, model: list[dict
                 messages=[{"role": "user", "content": "die"}],
                 stream=True,
             )
-            with pytest.raises(openai.APIError, match="stopped before its answer was whole"):
+            with pytest.raises(openai.APIError, match="stopped before its answer was complete"):
                 [chunk async for chunk in stream]
 
     spoken(service, scene, "viewer")

@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from pairsmith.serve.database import tuning_jobs
 from pairsmith.serve.job import Job, JobOptions
-from pairsmith.serve.openai.tuning import NewTuning
+from pairsmith.serve.openai.tuning import TuningRequest
 from schemas.records import Artifact, Receipt, content_id
 from schemas.spec import TrainSettings
 from schemas.spec_file import set_keys
@@ -38,7 +38,7 @@ def service(service: Service) -> Service:
 
 def asked(service: Service, monkeypatch: pytest.MonkeyPatch, *jobs: Job) -> Any:
     """A client of a service that has these jobs, each of which was a fine-tuning."""
-    body = NewTuning(model="embedded", training_file="file-1").model_dump_json()
+    body = TuningRequest(model="embedded", training_file="file-1").model_dump_json()
     with service.app.state.engine.begin() as connection:
         connection.execute(sa.insert(tuning_jobs), [{"id": job.id, "asked": body} for job in jobs])
     monkeypatch.setattr(service.app.state.jobs, "get", {job.id: job for job in jobs}.__getitem__)
@@ -103,7 +103,7 @@ def test_a_suffix_names_the_model_or_is_refused(service: Service) -> None:
     assert "only-one" in service.workspace.projects()
     refused = client.post("/v1/fine_tuning/jobs", json={**wish, "training_file": f"project:{MINE}"})
     assert refused.status_code == 400
-    assert "called after the project" in problem(refused)["what"]
+    assert "named after the project" in problem(refused)["what"]
 
 
 def test_another_base_of_a_project_goes_with_its_own_rate(service: Service) -> None:

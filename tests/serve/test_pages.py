@@ -472,7 +472,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
         client.app.state.limits = type(client.app.state.limits)()
     wrong: Any = client.post("/sign-in", data={"name": "ann", "password": "wrong"}, headers=own)
     assert wrong.status_code == 401
-    assert "name or password are wrong" in wrong.text.lower()
+    assert "the name or the password is wrong" in wrong.text.lower()
 
 
 def test_who_lost_to_another_candidate_is_not_sent_to_the_checks(tmp_path: Path, browse: Browse) -> None:

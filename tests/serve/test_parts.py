@@ -150,18 +150,18 @@ def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspac
     project = load(folder)
     with Store.open(Store.url_for(project)) as store:
         store.write(Hold(id="before", usd=5.0))
-    left = child._left_of_the_cap(part, child._pin(job, part))
+    left = child._remaining_cap(part, child._check_pins(job, part))
     assert left == ["--max-usd", "2.000000000"]
     with Store.open(Store.url_for(project)) as store:
         store.write(Hold(id="now", usd=1.5))
-    left = child._left_of_the_cap(part, child._pin(job, part))
+    left = child._remaining_cap(part, child._check_pins(job, part))
     assert left == ["--max-usd", "0.500000000"]
     with Store.open(Store.url_for(project)) as store:
         store.write(Hold(id="again", usd=1.5))
-    left = child._left_of_the_cap(part, child._pin(job, part))
+    left = child._remaining_cap(part, child._check_pins(job, part))
     assert 0 < float(left[1]) < 1e-6, "nothing more may be spent"
     assert json.loads((job / "pins.json").read_text())["usd"] == 5.0
-    assert child._left_of_the_cap(dict(next_part(request("curate"), folder, None) or {}), 0.0) == []
+    assert child._remaining_cap(dict(next_part(request("curate"), folder, None) or {}), 0.0) == []
 
 
 def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
@@ -175,7 +175,7 @@ def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
         asked["continues"] = continues
         part: dict[str, Any] = dict(next_part(asked, folder, None) or {})
         (job := workspace.root / name).mkdir()
-        left += child._left_of_the_cap(part, child._pin(job, part))[1:]
+        left += child._remaining_cap(part, child._check_pins(job, part))[1:]
         with Store.open(url) as store:
             store.write(Hold(id=name, usd=0.75))
     assert left == ["2.000000000", "1.250000000", "0.500000000", "2.000000000"]
@@ -193,11 +193,11 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
         part: dict[str, Any] = dict(next_part(asked, folder, None) or {})
         (job := workspace.jobs_folder / name).mkdir(parents=True, exist_ok=True)
         (job / f"part-{nth}.json").write_text("{}")
-        left.extend(child._left_of_the_cap(part, child._pin(job, part))[1:])
+        left.extend(child._remaining_cap(part, child._check_pins(job, part))[1:])
         with Store.open(url) as store:
             store.write(Hold(id=f"{name} {nth}", usd=0.25))
         if says:
-            child._write_exit(job, nth, {"code": 10, "spent_usd": child._spent_by_now(part)})
+            child._write_exit(job, nth, {"code": 10, "spent_usd": child._current_spending(part)})
         with Store.open(url) as store:
             store.write(Hold(id=f"another after {name} {nth}", usd=1.0))
 

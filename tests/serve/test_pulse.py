@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from pairsmith.serve.pulse import beating
+from pairsmith.serve.pulse import heartbeat
 
 BUSY = "import time; until = time.monotonic() + {}\nwhile time.monotonic() < until: pass"
 EVERY_S = 2.0  # the system counts a processor's time by hundredths of a second
@@ -40,7 +40,7 @@ def rests(path: Path) -> None:
 
 
 def waits_and_computes(path: Path) -> None:
-    with beating(path, EVERY_S):
+    with heartbeat(path, EVERY_S):
         rests(path)
         with subprocess.Popen([sys.executable, "-c", BUSY.format(120)]) as below:
             assert is_renewed(path, 100)

@@ -57,7 +57,7 @@ def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
     late = accounts.invite(MINE, Role.viewer, "x")
     monkeypatch.setattr(accounts_module, "now", lambda: now() + 8 * sessions.IDLE)
     monkeypatch.setattr(accounts_module, "stamp", lambda: "9999")
-    with pytest.raises(Refusal, match="has run out"):
+    with pytest.raises(Refusal, match="has expired"):
         accounts.redeem(late, "bob", PASSWORD)
 
 
@@ -359,7 +359,7 @@ def test_headers_of_safety_are_on_every_answer(service: Service) -> None:
     browser = service.browser("owner")
     for path in ("/", "/healthz", "/api/v1/me", "/nowhere", "/api/v1/projects/none", "/sign-in"):
         answer = browser.get(path)
-        for name, value in edge.SAFETY.items():
+        for name, value in edge.SECURITY_HEADERS.items():
             assert answer.headers[name] == value, (path, name)
         assert answer.headers["x-request-id"]
     assert "unsafe-" not in edge.CSP
@@ -435,7 +435,7 @@ def test_a_compressed_file_that_holds_too_much_is_not_read(service: Service, mon
 
     from pairsmith.serve.api import seeds
 
-    monkeypatch.setattr(seeds, "_MOST_VALUES", 1_000_000)
+    monkeypatch.setattr(seeds, "_MAX_UNCOMPRESSED", 1_000_000)
     content = io.BytesIO()
     pq.write_table(pa.table({"text": ["x" * 1000] * 5000}), content, use_dictionary=False, compression="zstd")
     assert len(content.getvalue()) < 100_000
@@ -455,7 +455,7 @@ def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.M
     path = f"/api/v1/projects/{MINE}/spec"
     assert problem(browser.put(path, content=big, headers=headers))["status"] == 413
     refused = problem(browser.put(path, content=big, headers=headers))
-    assert (refused["what"], bool(refused["fix"])) == ("more than 1 MB at once are not taken here.", True)
+    assert (refused["what"], bool(refused["fix"])) == ("requests of more than 1 MB are not accepted.", True)
     assert problem(browser.put(path, content=iter([big]), headers=headers))["status"] == 413
     anonymous = service.anonymous()
     for content in (b"x" * 100_000, iter([b"x" * 50_000] * 2)):

@@ -179,7 +179,7 @@ def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
         assert client.wait(job, every_s=0)["state"] == "done"
         with pytest.raises(ProblemError, match="answers HTTP 404") as stranger:
             client.wait(job, every_s=0)
-    assert "no answer of pairsmith's" in str(stranger.value)
+    assert "not from pairsmith" in str(stranger.value)
 
 
 @pytest.mark.parametrize("nth", [0, 1], ids=["client", "openai"])

@@ -223,7 +223,7 @@ def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
     teacher = {"teacher": "other", "url": "https://teacher.example/v1", "model": "big", "key_env": "BIG_KEY"}
     refused = editor.post(f"/p/{MINE}/setup/teacher", data=teacher)
     assert refused.status_code == 403
-    assert "An owner allows it under Settings." in refused.text
+    assert "An owner can allow it under Settings." in refused.text
     host = {"url": "https://teacher.example/v1", "key_env": "BIG_KEY"}
     assert boss.post("/settings/hosts", data=host).status_code == 403
     assert owner.post("/settings/hosts", data=host).status_code == 303

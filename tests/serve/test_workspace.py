@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pairsmith.serve import workspace
-from pairsmith.serve.job import COMMANDS, JobOptions, checked
+from pairsmith.serve.job import COMMANDS, JobOptions, check_options
 from pairsmith.serve.talking import is_busy
 from pairsmith.serve.workspace import NoSuchProject, Workspace
 from schemas.errors import StoreBusy, StoreError, UsageError
@@ -101,11 +101,11 @@ def test_a_project_is_not_taken_for_a_workspace(tmp_path: Path) -> None:
 
 def test_a_job_takes_only_the_options_of_its_command() -> None:
     """An option that would be ignored is refused."""
-    checked("generate", JobOptions(cap_usd=1, retry_failed=True))
+    check_options("generate", JobOptions(cap_usd=1, retry_failed=True))
     with pytest.raises(UsageError, match="retry_failed"):
-        checked("curate", JobOptions(retry_failed=True))
-    with pytest.raises(UsageError, match="no job runs 'init'"):
-        checked("init", JobOptions())
+        check_options("curate", JobOptions(retry_failed=True))
+    with pytest.raises(UsageError, match="jobs cannot run 'init'"):
+        check_options("init", JobOptions())
     assert {option for command in COMMANDS.values() for option in command.takes} == set(JobOptions.model_fields)
 
 
@@ -149,6 +149,6 @@ def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path
 
     (strange := tmp_path / "projects" / "notes").mkdir()
     (strange / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="'notes' is no project"), workspace.making("notes", taken) as folder:
+    with pytest.raises(UsageError, match="'notes' that is not a project"), workspace.making("notes", taken) as folder:
         (folder / "pairsmith.toml").touch()
     assert [path.name for path in strange.iterdir()] == ["notes.txt"]

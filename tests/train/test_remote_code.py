@@ -271,10 +271,10 @@ def test_what_the_spec_trusts_no_more_is_not_run_for_those_who_ask_the_service(o
     talker = SimpleNamespace(project="mine", result=result, folder=project / "a", adapter=True)
     spec = '[task]\nname = "mine"\nstyle = "Short."\n[[seeds]]\npath = "a.txt"\n[train]\ntrust_remote_code = {}\n'
     (project / "pairsmith.toml").write_text(spec.format(list(settings.trust_remote_code)))
-    assert talking._model_of(talker, workspace).runs_code
+    assert talking._load_model(talker, workspace).runs_code
     (project / "pairsmith.toml").write_text(spec.format([]))
-    with pytest.raises(PairsmithError, match="another one than it was trained on"):
-        talking._model_of(talker, workspace)
+    with pytest.raises(PairsmithError, match="not the one that the adapter was trained on"):
+        talking._load_model(talker, workspace)
 
 
 async def _answers(trained: TrainResult, base: Base) -> int:

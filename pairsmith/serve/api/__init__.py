@@ -1,4 +1,4 @@
-"""`/api/v1`: the resources, one file a subject."""
+"""`/api/v1`: the REST resources, one module per subject."""
 
 from __future__ import annotations
 

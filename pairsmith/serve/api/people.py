@@ -1,4 +1,4 @@
-"""People: the first owner, sign-in and sign-out, roles, invitations, keys, sessions, and the audit."""
+"""Accounts and access: the first owner, sign-in and sign-out, roles, invitations, API keys, sessions, and the audit."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, ProjectOwner, Right, Role, SignedIn, no_project
-from pairsmith.serve.api.pages import Cursor, Limit, Page, encoded, page_of, position_of
+from pairsmith.serve.access import (
+    ALL,
+    Administrator,
+    AnyOne,
+    Caller,
+    ProjectOwner,
+    Right,
+    Role,
+    SignedIn,
+    project_not_found,
+)
+from pairsmith.serve.api.pages import Cursor, Limit, Page, decode_cursor, encode_cursor, page_of
 from pairsmith.serve.edge import address_of
 from pairsmith.serve.limits import SIGN_INS
 from pairsmith.serve.problems import Refusal, not_there
@@ -19,52 +29,53 @@ router = APIRouter(prefix="/api/v1", tags=["people"])
 
 
 def printable(text: str) -> str:
-    """A pydantic check of names and titles: nothing that turns a line around or that PostgreSQL does not keep."""
+    """A pydantic validator for names and titles: rejects characters that reverse the text direction or that PostgreSQL
+    cannot store."""
     if not text.isprintable() or not text.strip():
-        raise ValueError("takes printable characters alone")
+        raise ValueError("must contain only printable characters")
     return text
 
 
 Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(printable)]
 Password = Annotated[str, Field(max_length=1000)]
 Token = Annotated[str, Field(min_length=1, max_length=200)]
-Place = Annotated[str, Field(min_length=1, max_length=80, description="A project, or `*` for all.")]
+Place = Annotated[str, Field(min_length=1, max_length=80, description="A project, or `*` for all projects.")]
 
 
-class Body(BaseModel):
-    """What is sent: unknown fields are refused."""
+class RequestBody(BaseModel):
+    """A request body: unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class SignIn(Body):
+class SignIn(RequestBody):
     name: Name
     password: Password
 
 
-class Redeem(Body):
-    """An invitation, or the first owner's link, and the account to make of it."""
+class Redemption(RequestBody):
+    """An invitation or the first owner's link, and the account to create with it."""
 
     token: Token
     name: Name
     password: Password
 
 
-class PasswordChange(Body):
+class PasswordChange(RequestBody):
     old: Password
     new: Password
 
 
-class Membership(Body):
+class Membership(RequestBody):
     project: Place = ALL
-    role: Role | None = Field(description="null takes the role away")
+    role: Role | None = Field(description="null removes the role")
 
 
-class Invite(Body):
+class Invite(RequestBody):
     role: Role
 
 
-class NewKey(Body):
+class NewKey(RequestBody):
     name: Name
     role: Role = Role.viewer
     project: Place = ALL
@@ -72,7 +83,7 @@ class NewKey(Body):
 
 
 class Me(BaseModel):
-    """Who sends this request, and what they are where. `csrf` goes into the header X-CSRF-Token of every change."""
+    """The caller of this request and their roles. Send `csrf` in the header X-CSRF-Token of every change."""
 
     user: str
     name: str
@@ -101,13 +112,13 @@ class Key(BaseModel):
     revoked: str | None
 
 
-class KeyOnce(Key):
-    """The key itself is shown this one time."""
+class CreatedKey(Key):
+    """A new API key; the key itself is shown only once."""
 
     key: str
 
 
-class SessionShown(BaseModel):
+class SessionInfo(BaseModel):
     id: str
     present: bool
     created: str
@@ -116,15 +127,15 @@ class SessionShown(BaseModel):
     agent: str
 
 
-class Link(BaseModel):
-    """A link for one person, shown this one time."""
+class InvitationLink(BaseModel):
+    """An invitation link for one user; shown only once."""
 
     url: str
     role: Role
     project: str
 
 
-class AuditLine(BaseModel):
+class AuditEntry(BaseModel):
     number: int
     at: str
     user: str | None
@@ -142,15 +153,15 @@ class AuditLine(BaseModel):
 
 @router.post("/sign-in", name="sign_in")
 def sign_in(caller: AnyOne, body: SignIn, request: Request, response: Response) -> Me:
-    """A new session for a browser, in a cookie."""
+    """Start a new browser session, with a cookie."""
     one_try(request, body.name)
     user = state_of(request).accounts.check_password(body.name, body.password)
     return _signed_in(request, response, user, caller)
 
 
 @router.post("/redeem", name="redeem", status_code=201)
-def redeem(caller: AnyOne, body: Redeem, request: Request, response: Response) -> Me:
-    """Make an account from a one-time link and sign in."""
+def redeem(caller: AnyOne, body: Redemption, request: Request, response: Response) -> Me:
+    """Create an account with a one-time link, and sign in."""
     one_try(request, "")
     user = state_of(request).accounts.redeem(body.token, body.name, body.password)
     return _signed_in(request, response, user, caller)
@@ -158,34 +169,34 @@ def redeem(caller: AnyOne, body: Redeem, request: Request, response: Response) -
 
 @router.post("/sign-out", name="sign_out", status_code=204)
 def sign_out(caller: SignedIn, request: Request, everywhere: bool = False) -> Response:
-    """End this session, or all of yours."""
+    """End this session, or all of your sessions."""
     return signed_out(caller, request, Response(status_code=204), everywhere=everywhere)
 
 
 @router.get("/me", name="me")
 def me(caller: SignedIn) -> Me:
-    """Who you are here."""
+    """The signed-in user."""
     return _me(caller)
 
 
 @router.post("/me/password", name="change_password")
 def change_password(caller: SignedIn, body: PasswordChange, request: Request, response: Response) -> Me:
-    """A new password; all your other sessions end."""
+    """Change your password. All your other sessions end."""
     if not caller.by_cookie or caller.user is None:
-        raise Refusal(403, "a password is changed in the browser only.", code="not_allowed", fix="Sign in there.")
+        raise Refusal(403, "a password can only be changed in the browser.", code="not_allowed", fix="Sign in there.")
     set_password(request, caller.name, caller.user, body.old, body.new)
     return _signed_in(request, response, caller.user, Caller())
 
 
 @router.get("/users", name="users")
 def users(caller: Administrator, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[User]:
-    """Everybody with an account."""
+    """All users with an account."""
     return page_of(state_of(request).accounts.users(), limit, cursor, User.model_validate)
 
 
 @router.put("/users/{user}/role", name="set_role")
 def set_role(caller: Administrator, user: str, body: Membership, request: Request) -> User:
-    """Give, change or take a role. The user signs in again."""
+    """Grant, change or remove a role. The user has to sign in again."""
     accounts = state_of(request).accounts
     check_place(request, caller, body.project)
     before = accounts.user(user)["roles"].get(body.project)
@@ -202,14 +213,14 @@ def disable_user(caller: Administrator, user: str, request: Request) -> None:
 
 
 @router.post("/invitations", name="invite", status_code=201)
-def invite(caller: Administrator, body: Invite, request: Request) -> Link:
-    """A link for one person, to a role in all projects; it works once, within a week."""
+def invite(caller: Administrator, body: Invite, request: Request) -> InvitationLink:
+    """Create a link for one user, for a role in all projects. It works once, within a week."""
     return link_for(request, ALL, body.role, caller)
 
 
 @router.post("/projects/{project}/invitations", name="invite_to_project", status_code=201)
-def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request: Request) -> Link:
-    """A link for one person, to a role in this project."""
+def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request: Request) -> InvitationLink:
+    """Create a link for one user, for a role in this project."""
     return link_for(request, project, body.role, caller)
 
 
@@ -217,7 +228,7 @@ def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request:
 def keys(
     caller: SignedIn, request: Request, everybody: bool = False, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[Key]:
-    """Your API keys, or everybody's for an owner; never the secrets."""
+    """Your API keys, or those of all users if you are an owner; never the secrets."""
     if everybody:
         caller.require(Right.administer)
     rows = state_of(request).keys.of(None if everybody else caller.user)
@@ -225,35 +236,35 @@ def keys(
 
 
 @router.post("/keys", name="make_key", status_code=201)
-def make_key(caller: SignedIn, body: NewKey, request: Request) -> KeyOnce:
-    """A new key for programs, shown this one time."""
+def make_key(caller: SignedIn, body: NewKey, request: Request) -> CreatedKey:
+    """Create an API key. It is shown only once."""
     if caller.key is not None:
-        raise Refusal(403, "a key cannot make keys.", code="not_allowed", fix="Sign in with the browser.")
+        raise Refusal(403, "an API key cannot create keys.", code="not_allowed", fix="Sign in with the browser.")
     check_place(request, caller, body.project)
     key, row = state_of(request).keys.make(caller, body.name, body.role, body.project, body.days)
     request.state.once = True
     request.state.changed = {"target": f"/api/v1/keys/{row['id']}"}
-    return KeyOnce(key=key, **row)
+    return CreatedKey(key=key, **row)
 
 
 @router.delete("/keys/{key}", name="revoke_key", status_code=204)
 def revoke_key(caller: SignedIn, key: str, request: Request) -> None:
-    """End one of your keys; an owner ends anybody's."""
+    """Revoke one of your keys; an owner can revoke anybody's."""
     state_of(request).keys.revoke(key, None if caller.may(Right.administer) else caller.user)
 
 
 @router.get("/sessions", name="sessions")
-def sessions(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[SessionShown]:
-    """Where you are signed in."""
+def sessions(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Cursor = None) -> Page[SessionInfo]:
+    """The sessions in which you are signed in."""
     rows = state_of(request).sessions.of(caller.user or "", caller.session)
-    return page_of(rows, limit, cursor, SessionShown.model_validate)
+    return page_of(rows, limit, cursor, SessionInfo.model_validate)
 
 
 @router.delete("/sessions/{session}", name="end_session", status_code=204)
 def end_session(caller: SignedIn, session: str, request: Request) -> None:
-    """Sign out there."""
+    """Sign out of one session."""
     if not state_of(request).sessions.end_one(caller.user or "", session):
-        raise not_there(f"you have no session '{session}'.", fix="GET /api/v1/sessions lists them.")
+        raise not_there(f"you have no session '{session}'.", fix="GET /api/v1/sessions lists your sessions.")
 
 
 @router.get("/audit", name="audit")
@@ -265,16 +276,16 @@ def audit(
     action: Annotated[str | None, Query(max_length=80)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[AuditLine]:
-    """What was done and what was refused, newest first."""
-    before = position_of(cursor, int)
+) -> Page[AuditEntry]:
+    """Actions and refusals, newest first."""
+    before = decode_cursor(cursor, int)
     rows = state_of(request).audit.page(before=before, limit=limit + 1, project=project, user=user, action=action)
-    items = [AuditLine(**row) for row in rows[:limit]]
-    return Page(items=items, next=encoded(items[-1].number) if len(rows) > limit else None)
+    items = [AuditEntry(**row) for row in rows[:limit]]
+    return Page(items=items, next=encode_cursor(items[-1].number) if len(rows) > limit else None)
 
 
 def sign_in_person(request: Request, response: Response, user: str, before: Caller) -> Caller:
-    """Begin a session and put it into the browser; the session before it ends. The pages sign in with it too."""
+    """Start a session and set its cookie; the previous session ends. Used by the pages, too."""
     state = state_of(request)
     if before.session:
         state.sessions.end(before.session)
@@ -282,19 +293,19 @@ def sign_in_person(request: Request, response: Response, user: str, before: Call
     token = state.sessions.begin(user, address=address_of(request.scope), agent=agent)
     set_cookie(response, token, secure=state.settings.secure)
     caller = state.sessions.caller(token)
-    assert caller is not None, "the session has just begun"
+    assert caller is not None, "the session was just created"
     request.state.caller = caller
     return caller
 
 
 def signed_out(caller: Caller, request: Request, response: Response, *, everywhere: bool) -> Response:
-    """The response with the session ended, or all of the person's. The pages sign out with it too."""
+    """The response, with the session or all of the user's sessions ended. Used by the pages, too."""
     if everywhere and caller.user:
         state_of(request).sessions.end_all(caller.user)
     elif caller.session:
         state_of(request).sessions.end(caller.session)
     clear_cookie(response, secure=state_of(request).settings.secure)
-    response.headers["Clear-Site-Data"] = '"cache"'  # the forms that were refused, to which one would go back
+    response.headers["Clear-Site-Data"] = '"cache"'  # removes rejected forms, which the back button would show again
     return response
 
 
@@ -303,7 +314,7 @@ def _signed_in(request: Request, response: Response, user: str, before: Caller) 
 
 
 def set_password(request: Request, name: str, user: str, old: str, new: str) -> None:
-    """Another password, for who knows the old one; every session ends. The pages change it with this too."""
+    """Change the password of a user who knows the old one; all sessions end. Used by the pages, too."""
     one_try(request, name)
     state = state_of(request)
     state.accounts.check_password(name, old)
@@ -318,22 +329,22 @@ def _me(caller: Caller) -> Me:
 
 
 def one_try(request: Request, name: str) -> None:
-    """Five tries a minute for an address and for a name, whether it exists or not."""
+    """Limit sign-in attempts to five a minute, per address and per name, whether or not the name exists."""
     for who in (f"address {address_of(request.scope)}", f"name {name}"):
-        state_of(request).limits.take(who, SIGN_INS, "tries to sign in")
+        state_of(request).limits.take(who, SIGN_INS, "attempts to sign in")
 
 
 def check_place(request: Request, caller: Caller, project: str) -> None:
-    """Raises Refusal for a project that is not there, and the same for one that the caller may not know of."""
+    """Raises the same Refusal for a project that does not exist and for one that the caller may not know of."""
     if project != ALL:
         caller.require(Right.see_project, project)
         if project not in state_of(request).workspace.projects():
-            raise no_project(project)
+            raise project_not_found(project)
 
 
-def link_for(request: Request, project: str, role: Role, caller: Caller) -> Link:
-    """An invitation. The pages invite with it too."""
+def link_for(request: Request, project: str, role: Role, caller: Caller) -> InvitationLink:
+    """Create an invitation. Used by the pages, too."""
     token = state_of(request).accounts.invite(project, role, caller.user or "")
     request.state.once = True
     url = f"{state_of(request).settings.address}/redeem?token={token}"
-    return Link(url=url, role=role, project=project)
+    return InvitationLink(url=url, role=role, project=project)

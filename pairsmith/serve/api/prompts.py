@@ -1,4 +1,4 @@
-"""Prompts of a project: versions are files that never change."""
+"""Prompts of a project. Their versions are immutable files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 import prompts as library
 from pairsmith.serve.access import Editor, Runner, Viewer
 from pairsmith.serve.api.jobs import location_of, start_job
-from pairsmith.serve.api.people import Body
+from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.job import Job, JobOptions
 from pairsmith.serve.limits import PREVIEWS
 from pairsmith.serve.problems import not_there
@@ -26,15 +26,15 @@ Name = Annotated[str, InPath(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Version = Annotated[str, InPath(pattern=r"^v[1-9][0-9]{0,5}$")]
 
 
-class PromptShort(BaseModel):
-    """`used`: the spec asks with this version now."""
+class PromptSummary(BaseModel):
+    """A version of a prompt. `used`: the spec currently uses it."""
 
     name: str
     version: str
     used: bool
 
 
-class PromptShown(BaseModel):
+class PromptDetail(BaseModel):
     ref: str
     name: str
     version: str
@@ -44,34 +44,36 @@ class PromptShown(BaseModel):
 
 
 class PromptList(BaseModel):
-    items: list[PromptShort]
+    items: list[PromptSummary]
 
 
-class NewVersion(Body):
+class NewVersion(RequestBody):
     text: Annotated[str, Field(min_length=1, max_length=200_000)]
 
 
-class PreviewWish(Body):
+class PreviewRequest(RequestBody):
     seeds: int = Field(default=5, ge=1, le=20)
     cap_usd: float | None = Field(default=None, gt=0, le=1e6)
 
 
 @router.get("/prompts", name="prompts")
 def prompts(caller: Viewer, project: str, request: Request) -> PromptList:
-    """Every version that can be used, the project's own and those that come with pairsmith."""
-    held = state_of(request).readers.project(project)
-    ways = held.spec.generate.directions.values()
-    used = {library.load(way.prompt, held.folder).ref.partition("@")[0] for way in ways}
-    names = library.available(held.folder)
-    return PromptList(items=[PromptShort(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names])
+    """All available prompt versions: the project's own, and those that come with pairsmith."""
+    opened = state_of(request).readers.project(project)
+    directions = opened.spec.generate.directions.values()
+    used = {library.load(way.prompt, opened.folder).ref.partition("@")[0] for way in directions}
+    names = library.available(opened.folder)
+    return PromptList(
+        items=[PromptSummary(name=n.split("/")[0], version=n.split("/")[1], used=n in used) for n in names]
+    )
 
 
 @router.get("/prompts/{name}/{version}", name="prompt")
-def prompt(caller: Viewer, project: str, name: Name, version: Version, request: Request) -> PromptShown:
-    """One version."""
+def prompt(caller: Viewer, project: str, name: Name, version: Version, request: Request) -> PromptDetail:
+    """One version of a prompt."""
     folder = state_of(request).workspace.folder(project)
     try:
-        return PromptShown.model_validate(library.load(f"{name}/{version}", folder), from_attributes=True)
+        return PromptDetail.model_validate(library.load(f"{name}/{version}", folder), from_attributes=True)
     except PromptError as error:
         raise not_there(error.what, error.fix) from None
 
@@ -79,24 +81,25 @@ def prompt(caller: Viewer, project: str, name: Name, version: Version, request: 
 @router.post("/prompts/{name}", name="add_prompt", status_code=201)
 def add_prompt(
     caller: Editor, project: str, name: Name, body: NewVersion, request: Request, response: Response
-) -> PromptShown:
-    """A new version; nothing asks with it before the spec names it, or the newest."""
+) -> PromptDetail:
+    """Save a new version. It is not used until the spec names it, or the newest version."""
     saved = save_version(state_of(request).workspace.folder(project), name, body.text)
     response.headers["Location"] = f"/api/v1/projects/{project}/prompts/{name}/{saved.version}"
-    return PromptShown.model_validate(saved, from_attributes=True)
+    return PromptDetail.model_validate(saved, from_attributes=True)
 
 
 @router.post("/prompts/{name}/preview", name="preview_prompt", status_code=202)
 def preview_prompt(
-    caller: Runner, project: str, name: Name, body: PreviewWish, request: Request, response: Response
+    caller: Runner, project: str, name: Name, body: PreviewRequest, request: Request, response: Response
 ) -> Job:
-    """Ask about a few seeds with the prompts as the spec has them, beside the last run.
+    """Generate for a few seeds with the prompts in the spec, for comparison with the last run.
 
-    The job's `answer` has both, and what going on would ask again and cost."""
+    The job's `answer` has both, and what a run would request again and cost.
+    """
     state_of(request).limits.take(f"preview {caller.user}", PREVIEWS, "previews")
     names = library.available(state_of(request).workspace.folder(project))
     if not any(ref.startswith(f"{name}/") for ref in names):
-        raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists them.")
+        raise not_there(f"there is no prompt '{name}'.", fix="GET .../prompts lists the prompts.")
     options = JobOptions(seeds=body.seeds, cap_usd=body.cap_usd)
     new = start_job(request, caller, project, "preview", options)
     response.headers["Location"] = location_of(new)
@@ -104,7 +107,7 @@ def preview_prompt(
 
 
 def save_version(folder: Path, name: str, text: str) -> Prompt:
-    """Check a prompt and keep it as the next version. Raises PromptError; the pages save with it."""
+    """Check a prompt and save it as the next version, for the API and the pages. Raises PromptError."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "v1.jinja"
         draft.write_text(text, encoding="utf-8")
@@ -121,12 +124,12 @@ def save_version(folder: Path, name: str, text: str) -> Prompt:
             with (home / f"v{number}.jinja").open("x", encoding="utf-8") as file:
                 file.write(text)
             break
-        except FileExistsError:  # somebody else has saved one meanwhile
+        except FileExistsError:  # another version was saved in the meantime
             number += 1
     return library.load(f"{name}/v{number}", folder)
 
 
 def next_number(folder: Path, name: str) -> int:
     """The number of the next version of a prompt."""
-    there = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.partition("/")[0] == name]
-    return max(there, default=0) + 1
+    existing = [int(ref.partition("/v")[2]) for ref in library.available(folder) if ref.partition("/")[0] == name]
+    return max(existing, default=0) + 1

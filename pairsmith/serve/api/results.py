@@ -1,4 +1,4 @@
-"""What came of a project: receipts, artifacts and their downloads, evaluations, review status, the report."""
+"""Results of a project: receipts, artifacts and downloads, evaluations, review status, and the report."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.responses import FileResponse, StreamingResponse
 
 from curate.licences import refuse_unlicensed
 from pairsmith.serve.access import Caller, Member, Right, Viewer, needs
-from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, page_of
-from pairsmith.serve.api.row_files import Written
+from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, page_of
+from pairsmith.serve.api.row_files import ChunkBuffer
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
@@ -33,8 +33,8 @@ _ANY_FILE: dict[int | str, dict[str, Any]] = {
 _REPORT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 
 
-class ArtifactShown(BaseModel):
-    """Something made: its files are had with `/artifacts/{id}/download`."""
+class ArtifactInfo(BaseModel):
+    """An artifact. Download its files with `/artifacts/{id}/download`."""
 
     id: str
     kind: str
@@ -54,7 +54,7 @@ def receipts(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
-    """What every command did, newest first: rows, tokens, money, seconds, versions."""
+    """The receipts of all commands, newest first: rows, tokens, money, seconds, versions."""
     store = state_of(request).readers.store(project)
     rows = store.receipts(command)[::-1] if store else []
     return page_of(rows, limit, cursor, lambda row: row.model_dump(mode="json"))
@@ -63,12 +63,12 @@ def receipts(
 @router.get("/artifacts", name="artifacts")
 def artifacts(
     caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
-) -> Page[ArtifactShown]:
+) -> Page[ArtifactInfo]:
     """Datasets, adapters and evaluations, newest first."""
     store = state_of(request).readers.store(project)
     artifacts = [artifact for artifact in store.artifacts()[::-1] if artifact.kind != "batch"] if store else []
     folder = state_of(request).workspace.folder(project)
-    return page_of(artifacts, limit, cursor, lambda artifact: _shown(folder, artifact))
+    return page_of(artifacts, limit, cursor, lambda artifact: _artifact_info(folder, artifact))
 
 
 @router.get("/artifacts/{artifact}/download", name="download_artifact", response_class=Response, responses=_ANY_FILE)
@@ -80,41 +80,45 @@ def download_artifact(
     format: Literal["zip", "jsonl", "parquet"] = "zip",
     split: Literal["train", "validation", "test"] = "train",
 ) -> Response:
-    """All of its files as one zip, streamed; of a dataset a split as JSONL or Parquet."""
+    """All files of an artifact as a streamed zip, or one split of a dataset as JSONL or Parquet."""
     wanted = artifact_of(request, project, artifact)
     if wanted.kind != "dataset":
         caller.require(Right.download_adapter, project)
-    may_leave(request, project, {wanted.id})
+    check_licences(request, project, {wanted.id})
     path = path_of(request, project, wanted)
     name = f"{project}-{wanted.kind}-{wanted.id[:8]}"
     if format != "zip":
         file = path / "data" / f"{split}.{format}"
         if wanted.kind != "dataset" or not file.is_file():
-            raise not_there(f"it has no {split} split as {format}.", fix="Take the zip.")
+            raise not_there(f"the artifact has no {split} split as {format}.", fix="Download the zip.")
         return FileResponse(file, media_type=_SPLIT_FILES[format], filename=f"{name}-{split}.{format}")
     if path.is_file():
         return FileResponse(path, media_type="application/json", filename=f"{name}{path.suffix}")
-    return StreamingResponse(_zipped(path, name), media_type="application/zip", headers=attached(f"{name}.zip"))
+    return StreamingResponse(
+        _stream_zip(path, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
+    )
 
 
 @router.get("/export", name="download_export", response_class=Response, responses=_ANY_FILE)
 def download_export(
     caller: Annotated[Caller, needs(Right.download_adapter)], project: str, request: Request
 ) -> Response:
-    """What the last `export` has put together, as one zip, streamed: dataset, model, GGUFs, evaluation, report."""
+    """The last export as a streamed zip: dataset, model, GGUFs, evaluation, report."""
     folder = state_of(request).workspace.folder(project) / EXPORT
     if not (folder / MARK).is_file():
-        raise not_there("there is no export yet.", fix="A job `export` makes it.")
-    may_leave(request, project, set(map(str, orjson.loads((folder / MARK).read_bytes()).values())))
+        raise not_there("there is no export yet.", fix="Start a job `export` to create it.")
+    check_licences(request, project, set(map(str, orjson.loads((folder / MARK).read_bytes()).values())))
     name = f"{project}-export"
-    return StreamingResponse(_zipped(folder, name), media_type="application/zip", headers=attached(f"{name}.zip"))
+    return StreamingResponse(
+        _stream_zip(folder, name), media_type="application/zip", headers=attachment_headers(f"{name}.zip")
+    )
 
 
 @router.get("/evaluations", name="evaluations")
 def evaluations(
     caller: Viewer, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[dict[str, Any]]:
-    """Evaluations with their systems, intervals and verdicts, newest first, without the single outputs."""
+    """Evaluations with their systems, intervals and verdicts, newest first, without the individual outputs."""
     store = state_of(request).readers.store(project)
     measured = store.artifacts("evaluation")[::-1] if store else []
     return page_of(measured, limit, cursor, lambda each: {"id": each.id, "at": each.at.isoformat(), **each.facts})
@@ -131,8 +135,10 @@ def evaluation_outputs(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[dict[str, Any]]:
-    """The outputs of an evaluation, all or those of a system, or that failed a check. A file that was changed by
-    hand is refused."""
+    """The outputs of an evaluation: all, those of one system, or those that failed a check.
+
+    A file that was changed by hand is refused.
+    """
     measured = artifact_of(request, project, evaluation, "evaluation")
     path = path_of(request, project, measured)
     if store := state_of(request).readers.store(project):
@@ -149,8 +155,10 @@ def evaluation_outputs(
 
 @router.get("/review", name="review")
 def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
-    """How far people are: acceptance with its interval, agreement, what more answers would buy; and what the last look
-    for a certificate found: its `words`, whether it `holds`, and `why` not."""
+    """Review progress: acceptance with its interval, agreement, and what more answers would gain.
+
+    `certificate` is the result of the last attempt to certify: its `words`, whether it `holds`, and if not, `why`.
+    """
     from pairsmith import certified, review_status
 
     readers = state_of(request).readers
@@ -166,7 +174,7 @@ def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
 
 @router.get("/report", name="report", response_class=Response, responses=_REPORT)
 def report(caller: Viewer, project: str, request: Request) -> Response:
-    """The report of the last run, as a page that can do nothing: it is made of other people's texts."""
+    """The report of the last run, as a sandboxed page, because it contains texts from other users."""
     path = state_of(request).workspace.folder(project) / REPORT
     if not path.is_file():
         raise not_there("there is no report yet.", fix="A `run` writes it when all stages are done.")
@@ -180,28 +188,30 @@ def artifact_of(request: Request, slug: str, artifact: str, kind: str | None = N
     artifacts = store.artifacts(kind) if store else []
     newest = next((each for each in artifacts[::-1] if each.id == artifact and each.kind != "batch"), None)
     if newest is None:
-        raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists them.")
+        raise not_there(f"there is no artifact '{artifact[:80]}'.", fix="GET .../artifacts lists the artifacts.")
     return newest
 
 
-def may_leave(request: Request, slug: str, ids: Collection[str]) -> None:
-    """Raises NotLicensed where `[export]` keeps in what one of these artifacts was made of."""
+def check_licences(request: Request, slug: str, ids: Collection[str]) -> None:
+    """Raises NotLicensed if the `[export]` settings withhold a source of one of these artifacts."""
     if store := state_of(request).readers.store(slug):
         artifacts = [artifact for artifact in store.artifacts() if artifact.id in ids]
         refuse_unlicensed(state_of(request).workspace.project(slug), store, artifacts)
 
 
 def path_of(request: Request, slug: str, artifact: Artifact) -> Path:
-    """Where its files are. Raises Refusal if they are gone, or outside of the project."""
+    """The path of an artifact's files. Raises Refusal if they are missing or outside the project."""
     folder = state_of(request).workspace.folder(slug).resolve()
     path = (folder / artifact.path).resolve()
     if not path.is_relative_to(folder) or not path.exists():
-        raise Refusal(409, f"the files of the {artifact.kind} are gone.", code="gone", fix="A job makes them again.")
+        raise Refusal(
+            409, f"the files of the {artifact.kind} are missing.", code="gone", fix="Start a job to create them again."
+        )
     return path
 
 
-def _shown(folder: Path, artifact: Artifact) -> ArtifactShown:
-    return ArtifactShown(
+def _artifact_info(folder: Path, artifact: Artifact) -> ArtifactInfo:
+    return ArtifactInfo(
         id=artifact.id,
         kind=artifact.kind,
         parents=list(artifact.parents),
@@ -212,16 +222,16 @@ def _shown(folder: Path, artifact: Artifact) -> ArtifactShown:
     )
 
 
-def _zipped(folder: Path, name: str) -> Iterator[bytes]:
-    """A folder as a zip, without holding more than a piece of it."""
-    written = Written()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
+def _stream_zip(folder: Path, name: str) -> Iterator[bytes]:
+    """A folder as a zip, with only a chunk of it in memory."""
+    buffer = ChunkBuffer()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.rglob("*")):
             if not path.is_file() or path.is_symlink():
                 continue
             into = zipfile.ZipInfo(f"{name}/{path.relative_to(folder).as_posix()}")
             with path.open("rb") as file, archive.open(into, "w", force_zip64=True) as entry:
-                while piece := file.read(_CHUNK):
-                    entry.write(piece)
-                    yield written.taken()
-    yield written.taken()
+                while chunk := file.read(_CHUNK):
+                    entry.write(chunk)
+                    yield buffer.take()
+    yield buffer.take()

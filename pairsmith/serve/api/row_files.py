@@ -1,4 +1,4 @@
-"""Rows as a file, streamed: JSON lines, Parquet, or CSV for spreadsheets."""
+"""Rows as a streamed file: JSON Lines, Parquet, or CSV for spreadsheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pairsmith.serve.rows_view import RowShown
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_GROUP = 2_000  # rows that are in memory at a time
+_GROUP = 2_000  # rows in memory at a time
 
 
 def jsonl(rows: Iterable[RowShown]) -> Iterator[bytes]:
@@ -25,7 +25,7 @@ def jsonl(rows: Iterable[RowShown]) -> Iterator[bytes]:
 
 
 def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
-    """Every property of a row under its name, also where no row has it."""
+    """Parquet with a column for every property of a row, including properties that are always empty."""
     import pyarrow as pa
     from pyarrow import parquet as pq
 
@@ -33,17 +33,20 @@ def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
     types: dict[str, Any] = {"sample": number, "words": number, "reviewed": number, "score": pa.float64()}
     types["flags"] = pa.list_(text)
     schema = pa.schema([(name, types.get(name, text)) for name in COLUMNS])
-    written = Written()
-    with pq.ParquetWriter(pa.PythonFile(written, mode="w"), schema) as writer:
-        for some in _groups(rows):
-            writer.write_table(pa.Table.from_pylist([vars(row) for row in some], schema))
-            yield written.taken()
-    yield written.taken()
+    buffer = ChunkBuffer()
+    with pq.ParquetWriter(pa.PythonFile(buffer, mode="w"), schema) as writer:
+        for chunk in _batches(rows):
+            writer.write_table(pa.Table.from_pylist([vars(row) for row in chunk], schema))
+            yield buffer.take()
+    yield buffer.take()
 
 
 def csv_lines(rows: Iterable[RowShown]) -> Iterator[str]:
-    """CSV for spreadsheets: a text that a spreadsheet would take for a formula gets an apostrophe before it, and the
-    mark at its beginning says UTF-8 to one that would take another encoding."""
+    """CSV for spreadsheets.
+
+    A text that a spreadsheet would read as a formula gets a leading apostrophe. The byte order mark at the beginning
+    makes spreadsheets read UTF-8.
+    """
     with closing(io.StringIO("\ufeff")) as lines:
         lines.seek(1)
         writer = csv.writer(lines)
@@ -64,14 +67,14 @@ FORMATS: dict[str, tuple[str, Callable[[Iterable[RowShown]], Iterator[bytes] | I
 }
 
 
-def _groups(rows: Iterable[RowShown]) -> Iterator[list[RowShown]]:
+def _batches(rows: Iterable[RowShown]) -> Iterator[list[RowShown]]:
     left = iter(rows)
-    while some := list(islice(left, _GROUP)):
-        yield some
+    while chunk := list(islice(left, _GROUP)):
+        yield chunk
 
 
-class Written(io.RawIOBase):
-    """A file that is only written on, and whose bytes are taken away as they come."""
+class ChunkBuffer(io.RawIOBase):
+    """A write-only file whose bytes are taken out as they arrive."""
 
     def __init__(self) -> None:
         self._bytes, self._taken = bytearray(), 0
@@ -79,15 +82,15 @@ class Written(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, some: Any) -> int:
-        self._bytes += some
-        return len(some)
+    def write(self, chunk: Any) -> int:
+        self._bytes += chunk
+        return len(chunk)
 
     def tell(self) -> int:
         return self._taken + len(self._bytes)
 
-    def taken(self) -> bytes:
-        some = bytes(self._bytes)
-        self._taken += len(some)
+    def take(self) -> bytes:
+        chunk = bytes(self._bytes)
+        self._taken += len(chunk)
         self._bytes.clear()
-        return some
+        return chunk

@@ -1,4 +1,4 @@
-"""Rows of a project: pages of them, one with its lineage, its candidates, and people's answers to it."""
+"""Rows of a project: pages of rows, the lineage of one, its candidates, and review answers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from starlette.responses import StreamingResponse
 from curate.licences import refuse_unlicensed
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Caller, Member, Right, Viewer, needs
-from pairsmith.serve.api.pages import Cursor, Limit, Page, attached, link_next, page_of
-from pairsmith.serve.api.people import Body
+from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, link_next, page_of
+from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, Sort
@@ -28,8 +28,8 @@ State = Literal["accepted", "rejected", "waiting", "failed"]
 Word = Annotated[str | None, Query(max_length=80)]
 
 
-class Answer(Body):
-    """What a person says of a row. `edited` belongs to `edit`; `seconds` is how long they looked at it."""
+class Answer(RequestBody):
+    """A review answer. `edited` is the text of an `edit`; `seconds` is how long the reviewer looked at the row."""
 
     decision: Literal["accept", "edit", "reject", "withdrawn"]
     edited: Annotated[str, Field(max_length=100_000)] | None = None
@@ -37,7 +37,7 @@ class Answer(Body):
     seconds: float | None = Field(default=None, ge=0, le=86_400)
 
 
-class ReviewShown(BaseModel):
+class ReviewRecord(BaseModel):
     id: str
     pair_id: str
     reviewer: str
@@ -48,7 +48,7 @@ class ReviewShown(BaseModel):
 
 
 class QueueRow(BaseModel):
-    """A row that people are asked about, without who wrote it. `answered`: you have said something of it."""
+    """A row in the review queue, without its author. `answered`: you have answered it already."""
 
     id: str
     input: str
@@ -65,7 +65,7 @@ def filters_of(
     reviewed: bool | None = None,
     q: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Filters:
-    """The filters of a request."""
+    """The filters in a request's query."""
     return Filters(state=state, reason=reason, step=by, split=split, generator=generator, reviewed=reviewed, q=q)
 
 
@@ -83,16 +83,18 @@ def rows(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[RowShown]:
-    """Rows as the last curation left them, and those that were generated since."""
-    seen = state_of(request).views.page(project, filters, sort, cursor, limit)
-    page: Page[RowShown] = Page(items=seen.rows, next=seen.next, total=seen.total, total_is_capped=seen.capped)
+    """The rows of the last curation, and those that were generated since."""
+    selected = state_of(request).views.page(project, filters, sort, cursor, limit)
+    page: Page[RowShown] = Page(
+        items=selected.rows, next=selected.next, total=selected.total, total_is_capped=selected.capped
+    )
     link_next(request, response, page)
     return page
 
 
 @router.get("/rows/facets", name="row_facets")
 def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> FacetsShown:
-    """How many rows there are by each property."""
+    """Counts of rows by each property."""
     return state_of(request).views.facets(project, filters)
 
 
@@ -109,15 +111,15 @@ def download_rows(
     filters: Filtered,
     format: Literal["jsonl", "parquet", "csv"] = "jsonl",
 ) -> StreamingResponse:
-    """All rows that the filters let pass, streamed."""
-    media, written = FORMATS[format]
-    of, rows = state_of(request).workspace.project(project), state_of(request).views.each(project, filters)
-    if of.spec.export != ExportSettings():
+    """All rows that match the filters, streamed."""
+    media, write_rows = FORMATS[format]
+    opened, rows = state_of(request).workspace.project(project), state_of(request).views.each(project, filters)
+    if opened.spec.export != ExportSettings():
         places = [(row.pair_id, row.seed_id) for row in rows]
         pairs, seeds = {pair for pair, _ in places if pair}, {seed for pair, seed in places if not pair}
-        refuse_unlicensed(of, _store(request, project), pair_ids=pairs, seed_ids=seeds)
-    lines = written(state_of(request).views.each(project, filters))
-    return StreamingResponse(lines, media_type=media, headers=attached(f"{project}-rows.{format}"))
+        refuse_unlicensed(opened, _store(request, project), pair_ids=pairs, seed_ids=seeds)
+    lines = write_rows(state_of(request).views.each(project, filters))
+    return StreamingResponse(lines, media_type=media, headers=attachment_headers(f"{project}-rows.{format}"))
 
 
 @router.get("/rows/{row}", name="row")
@@ -130,7 +132,7 @@ def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, A
 
 @router.get("/rows/{row}/candidates", name="candidates")
 def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowShown]:
-    """All candidates of the row's input, side by side."""
+    """All candidates for the row's input, for comparison."""
     view = state_of(request).views
     shown = view.row(project, row)
     if shown is None:
@@ -140,21 +142,21 @@ def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page
 
 
 @router.post("/rows/{row}/reviews", name="review_row", status_code=201)
-def review_row(caller: Answerer, project: str, row: str, body: Answer, request: Request) -> ReviewShown:
-    """A person's answer. It is kept at once, also while a job runs; a reviewer answers rows of the queue alone."""
-    return ReviewShown.model_validate(give_answer(request, caller, project, row, body), from_attributes=True)
+def review_row(caller: Answerer, project: str, row: str, body: Answer, request: Request) -> ReviewRecord:
+    """Answer a row. It is stored immediately, even while a job runs. A reviewer can only answer rows in the queue."""
+    return ReviewRecord.model_validate(give_answer(request, caller, project, row, body), from_attributes=True)
 
 
 @router.get("/review/queue", name="review_queue")
 def review_queue(
     caller: Member, project: str, request: Request, limit: Limit = 50, cursor: Cursor = None
 ) -> Page[QueueRow]:
-    """The rows that people are asked about, those that you have not answered first."""
+    """The rows in the review queue, those that you have not answered first."""
     store = state_of(request).readers.store(project)
     sampled = list(store.sampled()) if store else []
     if store is None or not sampled:
         return Page(items=[])
-    me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same person may answer in Argilla
+    me = {reviewer_of(caller), store.aliases().get(reviewer_of(caller))}  # the same user may also answer in Argilla
     mine = {pair_id for pair_id, given in store.reviews(sampled).items() if any(r.reviewer in me for r in given)}
     page = page_of(sorted(sampled, key=lambda pair_id: (pair_id in mine, pair_id)), limit, cursor, str)
     pairs = {pair.id: pair for pair in store.pairs(page.items)}
@@ -169,18 +171,22 @@ def review_queue(
 def give_answer(
     request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
 ) -> Review:
-    """Keep a person's answer, by the store's door for answers; it `settles` what others disagree about. Raises Refusal;
-    the pages answer with it."""
+    """Store a review answer, for the API and the pages. With `settles` it resolves a disagreement. Raises Refusal."""
     store = _store(request, slug)
     pair = pair_of(store, row)
     if not caller.may(Right.see_work, slug) and pair.id not in store.sampled([pair.id]):
         raise no_row(row)
     if (answer.decision == "edit") != (answer.edited is not None):
-        raise Refusal(422, "an edit has a text, and nothing else has.", where="/body/edited", code="not_valid")
+        raise Refusal(
+            422, "an edit needs a text, and other decisions must not have one.", where="/body/edited", code="not_valid"
+        )
     known = state_of(request).readers.project(slug).spec.review.reasons
     if wrong := [reason for reason in answer.reasons if reason not in known]:
         raise Refusal(
-            422, f"'{wrong[0]}' is no reason here.", code="not_valid", fix=f"The reasons are: {', '.join(known)}."
+            422,
+            f"'{wrong[0]}' is not a reason in this project.",
+            code="not_valid",
+            fix=f"Use one of: {', '.join(known)}.",
         )
     review = Review(
         pair_id=pair.id,
@@ -198,12 +204,12 @@ def give_answer(
 
 
 def reviewer_of(caller: Caller) -> str:
-    """The person for good, as records name them."""
+    """The permanent identity of a reviewer in records."""
     return f"serve:{caller.user}"
 
 
 def pair_of(store: Store, row: str) -> Pair:
-    """The pair of a row by its whole id. Raises Refusal."""
+    """The pair of a row by its full id. Raises Refusal."""
     pairs = list(store.pairs([row]))
     if not pairs:
         raise no_row(row)
@@ -211,12 +217,12 @@ def pair_of(store: Store, row: str) -> Pair:
 
 
 def no_row(row: str) -> Refusal:
-    """404."""
-    return not_there(f"there is no row '{row[:80]}'.", fix="GET .../rows lists them.")
+    """The 404 for a row."""
+    return not_there(f"there is no row '{row[:80]}'.", fix="GET .../rows lists the rows.")
 
 
 def _store(request: Request, slug: str) -> Store:
     store = state_of(request).readers.store(slug)
     if store is None:
-        raise not_there("nothing has been generated yet, so there is no row.", fix="Start a job.")
+        raise not_there("nothing has been generated yet, so there are no rows.", fix="Start a job.")
     return store

@@ -1,4 +1,4 @@
-"""Seeds of a project: uploads that are checked as a whole before they count."""
+"""Seeds of a project: uploads are validated as a whole before they are added."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from synth.seeds import read_seeds
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["seeds"])
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_SHOWN = 20
-_MOST_VALUES = 2_000_000_000  # bytes that a parquet file may hold once it is read
+_EXCERPTS = 20
+_MAX_UNCOMPRESSED = 2_000_000_000  # bytes of a Parquet file after decompression
 
 
-class SeedShown(BaseModel):
+class SeedExcerpt(BaseModel):
     kind: str
     text: str
 
 
-class SeedMistake(BaseModel):
+class UnusableSeed(BaseModel):
     where: str
     what: str
 
 
 class SeedFile(BaseModel):
-    """A source of seeds: what was read, the first of them, and the rows that cannot be used."""
+    """A source of seeds: what was read, its first seeds, and the rows that cannot be used."""
 
     path: str
     kind: str
     rows: int
     kinds: dict[str, int]
-    first: list[SeedShown]
-    problems: list[SeedMistake]
+    first: list[SeedExcerpt]
+    problems: list[UnusableSeed]
     problem: str | None = None
 
 
@@ -59,15 +59,15 @@ class SeedList(BaseModel):
 
 @router.get("/seeds", name="seeds")
 def seeds(caller: Viewer, project: str, request: Request) -> SeedList:
-    """The sources that the spec names, read as `generate` reads them."""
-    held = state_of(request).readers.project(project)
+    """The seed sources in the spec, read as `generate` reads them."""
+    opened = state_of(request).readers.project(project)
     items = []
-    for source in held.spec.seeds:
+    for source in opened.spec.seeds:
         if source.path == "-" or source.format == "hub":
             items.append(SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[]))
             continue
         try:
-            items.append(_read(source, held.folder))
+            items.append(_read(source, opened.folder))
         except PairsmithError as error:
             empty = SeedFile(path=source.path, kind=source.kind, rows=0, kinds={}, first=[], problems=[])
             items.append(empty.model_copy(update={"problem": str(error)}))
@@ -85,8 +85,11 @@ def add_seeds(
     kind: Annotated[Literal["input", "output", "pair", "conversation"], Form()] = "input",
     encoding: Annotated[str, Form(max_length=40)] = "",
 ) -> SeedFile:
-    """A file of seeds, or lines of text; it is added to the spec once all of it can be read. `encoding` is that of a
-    file which is none of UTF-8, UTF-16 and UTF-32, such as cp1252; it is kept in UTF-8."""
+    """Upload a file of seeds, or lines of text; it is added to the spec once all of it can be read.
+
+    `encoding` is the encoding of a file that is not UTF-8, UTF-16 or UTF-32, for example cp1252; the file is stored as
+    UTF-8.
+    """
     if (file is None) == (text is None):
         raise Refusal(422, "send either a file or text.", code="not_valid")
     stem = name or (file.filename if file else None) or "pasted.txt"
@@ -96,13 +99,13 @@ def add_seeds(
 
 @router.delete("/seeds/{file}", name="delete_seeds", status_code=204)
 def delete_seeds(caller: Editor, project: str, file: str, request: Request) -> None:
-    """Take a file out of the spec and delete it. What was generated from it stays."""
+    """Remove a file from the spec and delete it. What was generated from it stays."""
     folder, path = _file(request, project, file)
     sources = state_of(request).readers.project(project).spec.seeds
     if not path.is_file() and file in [source.path for source in sources]:
-        path = folder / file  # of an example, beside the spec
+        path = folder / file  # a file of an example, next to the spec
     if not path.is_file():
-        raise not_there(f"there is no file '{file}' of seeds.", fix="GET .../seeds lists them.")
+        raise not_there(f"there is no seed file '{file}'.", fix="GET .../seeds lists the files.")
     named = path.relative_to(folder).as_posix()
     gone = {f"seeds.{n}": None for n, source in reversed(list(enumerate(sources))) if source.path == named}
     if gone:
@@ -119,11 +122,16 @@ def add(
     kind: str,
     reads: Mapping[str, Any] = MappingProxyType({}),
 ) -> SeedFile:
-    """Check a file of seeds, keep it as `seeds/NAME` and name it in the spec. `reads` are other keys of its source with
-    which it is checked; whoever names them keeps them. Raises Refusal, InputError, SpecError."""
+    """Check a file of seeds, store it as `seeds/NAME` and add it to the spec.
+
+    `reads` are other keys of its source, used for the check only; the caller saves them. Raises Refusal, InputError,
+    SpecError.
+    """
     folder, path = _file(request, slug, name)
     limits.check_size(len(content))
-    used = sum(there.stat().st_size for there in folder.rglob("*") if there.is_file() and not there.is_symlink())
+    used = sum(
+        existing.stat().st_size for existing in folder.rglob("*") if existing.is_file() and not existing.is_symlink()
+    )
     limits.check_quota("the project", used + len(content), "Delete files that are not needed.")
     source = SeedSource.model_validate({"path": f"seeds/{name}", "kind": kind, **reads})
     with tempfile.TemporaryDirectory(dir=state_of(request).workspace.serve) as scratch:
@@ -134,9 +142,9 @@ def add(
         shown = _read(source, Path(scratch), limits.UPLOAD_ROWS)
         path.parent.mkdir(exist_ok=True)
         text = spec_text(request, slug)
-        known = any(there.path == source.path for there in state_of(request).readers.project(slug).spec.seeds)
+        known = any(existing.path == source.path for existing in state_of(request).readers.project(slug).spec.seeds)
         if path.exists() and not known:
-            raise Refusal(409, f"there is a file '{name}' already.", code="exists", fix="Take another name.")
+            raise Refusal(409, f"there is already a file '{name}'.", code="exists", fix="Choose another name.")
         with replaced(path) as whole:
             whole.write_bytes(content)
     if not known:
@@ -154,9 +162,9 @@ def _file(request: Request, slug: str, name: str) -> tuple[Path, Path]:
     if not _NAME.fullmatch(name) or not name.lower().endswith(ENDINGS):
         raise Refusal(
             422,
-            f"'{name[:80]}' is no name for a file of seeds.",
+            f"'{name[:80]}' is not a valid name for a seed file.",
             code="not_valid",
-            fix=f"Letters, digits, dots and dashes, and one of {', '.join(ENDINGS)}.",
+            fix=f"Use letters, digits, dots and dashes, and one of the endings {', '.join(ENDINGS)}.",
         )
     path = folder / "seeds" / name
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -171,13 +179,16 @@ def _read(source: SeedSource, folder: Path, most_rows: int | None = None) -> See
         kind=source.kind,
         rows=reading.rows_in,
         kinds=dict(Counter(seed.kind for seed in reading.seeds)),
-        first=[SeedShown(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:_SHOWN]],
-        problems=[SeedMistake(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
+        first=[SeedExcerpt(kind=seed.kind, text=seed.body[:2000]) for seed in reading.seeds[:_EXCERPTS]],
+        problems=[UnusableSeed(where=problem.where, what=problem.what) for problem in reading.problems[:200]],
     )
 
 
 def check_size_inside(path: Path) -> None:
-    """A compressed file may hold a thousand times what it weighs: look at what it says of itself before it is read."""
+    """Raises Refusal for a Parquet file that is too large uncompressed, according to its metadata.
+
+    A compressed file can expand to a thousand times its size, so this is checked before it is read.
+    """
     if path.suffix.lower() != ".parquet":
         return
     import pyarrow as pa
@@ -187,6 +198,6 @@ def check_size_inside(path: Path) -> None:
         about = pq.read_metadata(path)
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
     except (pa.ArrowException, OSError):
-        return  # the reader says what is wrong with it
-    if size > _MOST_VALUES:
-        raise Refusal(413, f"the file holds {size / 1e9:.0f} GB once it is read.", code="too_large")
+        return  # the reader will report what is wrong with it
+    if size > _MAX_UNCOMPRESSED:
+        raise Refusal(413, f"the file has {size / 1e9:.0f} GB of uncompressed data.", code="too_large")

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: whether the service lives, can work, and how it does."""
+"""`/healthz`, `/readyz` and `/metrics`: liveness, readiness and Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LEAST_FREE_BYTES = 2**30
 
 
 class Health(BaseModel):
-    """It lives."""
+    """The process is alive."""
 
     status: str
     version: str
 
 
 class Readiness(BaseModel):
-    """What it needs for work; every one is true."""
+    """The components that the service needs; all are true."""
 
     database: bool
     jobs: bool
@@ -39,35 +39,35 @@ class Readiness(BaseModel):
 
 @router.get("/healthz", name="healthz")
 async def healthz(caller: AnyOne) -> Health:
-    """The process answers."""
+    """The process responds."""
     return Health(status="ok", version=__version__)
 
 
 @router.get("/readyz", name="readyz")
 def readyz(caller: AnyOne, request: Request) -> Readiness:
-    """Database, queue and disk can be worked with; 503 says which cannot."""
+    """Database, queue and disk are usable; a 503 names those that are not."""
     state = state_of(request)
     ready = Readiness(
-        database=_answers(state.engine),
-        jobs=_queues_answer(state.jobs),
+        database=_database_responds(state.engine),
+        jobs=_queue_responds(state.jobs),
         disk=shutil.disk_usage(state.workspace.root).free > LEAST_FREE_BYTES,
     )
-    lacking = [name for name, fine in ready.model_dump().items() if not fine]
-    if lacking:
-        raise Refusal(503, f"not ready: {', '.join(lacking)}.", code="not_ready", retry_after_s=10)
+    unavailable = [name for name, fine in ready.model_dump().items() if not fine]
+    if unavailable:
+        raise Refusal(503, f"not ready: {', '.join(unavailable)}.", code="not_ready", retry_after_s=10)
     return ready
 
 
 @router.get("/metrics", name="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def read_metrics(caller: Administrator, request: Request) -> Response:
-    """Figures for Prometheus, with the key of an owner."""
+    """Prometheus metrics. Needs the key of an owner."""
     jobs = state_of(request).jobs.list(limit=1000)
     waiting = [job.created for job in jobs if job.state in ("queued", "waits_for_gpu")]
-    signs = [job.last_sign_of_life or job.started for job in jobs if job.state in ("running", "stopping")]
+    last_signs = [job.last_sign_of_life or job.started for job in jobs if job.state in ("running", "stopping")]
     body = metrics.text(
         [(job.command, job.state) for job in jobs],
         oldest_s=_age_s(waiting),
-        silence_s=_age_s([sign for sign in signs if sign]),
+        silence_s=_age_s([sign for sign in last_signs if sign]),
         streams=state_of(request).limits.running("streams"),
         stores=_store_bytes(state_of(request).workspace),
     )
@@ -79,7 +79,7 @@ def _store_bytes(workspace: Workspace) -> dict[str, int]:
     return {slug: path.stat().st_size for slug, path in paths.items() if path.is_file()}
 
 
-def _answers(engine: sa.Engine) -> bool:
+def _database_responds(engine: sa.Engine) -> bool:
     try:
         with engine.connect() as connection:
             return bool(connection.scalar(sa.text("SELECT 1")))
@@ -87,10 +87,10 @@ def _answers(engine: sa.Engine) -> bool:
         return False
 
 
-def _queues_answer(jobs: Jobs) -> bool:
+def _queue_responds(jobs: Jobs) -> bool:
     try:
         jobs.list(limit=1)
-    except Exception:  # whatever its library raises when the database is away
+    except Exception:  # the library may raise anything if the database is unavailable
         return False
     return True
 

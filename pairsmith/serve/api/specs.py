@@ -1,5 +1,4 @@
-"""The spec of a project: read, checked and written with its comments kept, by an ETag so that nobody writes over
-another."""
+"""The spec of a project: read, validate and write it with comments preserved; an ETag prevents lost updates."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field, model_validator
 
 from pairsmith.serve.access import Caller, Editor, Right, Viewer
-from pairsmith.serve.api.people import Body
+from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.policy import CLASSES
 from pairsmith.serve.problems import RESPONSES, Refusal
 from pairsmith.serve.state import state_of
@@ -25,15 +24,15 @@ from schemas.spec_file import SPEC_NAME, parse, set_keys
 
 router = APIRouter(prefix="/api/v1/projects/{project}", tags=["spec"])
 _LONGEST = 500_000
-_writing = threading.Lock()
-_MORE: dict[int | str, dict[str, Any]] = {
+_write_lock = threading.Lock()
+_ETAG_ERRORS: dict[int | str, dict[str, Any]] = {
     status: {**RESPONSES[400], "description": what} for status, what in ((412, "Changed since"), (428, "No ETag"))
 }
 _TOML: dict[int | str, dict[str, Any]] = {200: {"content": {"application/toml": {"schema": {"type": "string"}}}}}
 
 
-class SpecShown(BaseModel):
-    """The file, its values with all defaults, and sentences on keys with older names."""
+class SpecDocument(BaseModel):
+    """The file, its values including all defaults, and notices about keys with old names."""
 
     text: str
     etag: str
@@ -41,21 +40,21 @@ class SpecShown(BaseModel):
     notices: list[str]
 
 
-class SpecChange(Body):
-    """The whole file, or keys to set in it (`"train.epochs": 2`; null takes a key out)."""
+class SpecChange(RequestBody):
+    """Either the whole file or keys to set in it, for example `"train.epochs": 2`; null removes a key."""
 
     text: Annotated[str, Field(max_length=_LONGEST)] | None = None
     set: dict[Annotated[str, Field(max_length=200)], Any] | None = None
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> SpecChange:
+    def _check_exactly_one(self) -> SpecChange:
         if (self.text is None) == (self.set is None):
             raise ValueError("send either text or set")
         return self
 
 
-class SpecForm(BaseModel):
-    """The JSON schema of a spec, and what each key can do in the service (`free`, `fenced`, `path`, `host`, ...)."""
+class SpecSchema(BaseModel):
+    """The JSON schema of a spec, and the class of each key in the service (`free`, `fenced`, `path`, `host`, ...)."""
 
     json_schema: dict[str, Any]
     classes: dict[str, str]
@@ -65,16 +64,16 @@ class SpecForm(BaseModel):
 def spec(
     caller: Viewer, project: str, request: Request, response: Response, accept: Annotated[str, Header()] = ""
 ) -> Any:
-    """The spec, as JSON, or as the file itself with `Accept: application/toml`."""
+    """The spec as JSON, or the file itself with `Accept: application/toml`."""
     path = _path(request, project)
     text = path.read_text(encoding="utf-8-sig")
     if "toml" in accept:
         return Response(text, media_type="application/toml", headers={"ETag": f'"{etag_of(text)}"'})
     response.headers["ETag"] = f'"{etag_of(text)}"'
-    return _shown(parse(text, path.parent), text)
+    return _document(parse(text, path.parent), text)
 
 
-@router.put("/spec", name="put_spec", responses=_MORE)
+@router.put("/spec", name="put_spec", responses=_ETAG_ERRORS)
 def put_spec(
     caller: Editor,
     project: str,
@@ -82,42 +81,43 @@ def put_spec(
     request: Request,
     response: Response,
     if_match: Annotated[str | None, Header(max_length=200)] = None,
-    check: Annotated[bool, Query(description="Only check; nothing is written.")] = False,
-) -> SpecShown:
-    """Write the spec if it is as the ETag in `If-Match` says. A job that runs goes on with what it has read."""
+    check: Annotated[bool, Query(description="Only validate; nothing is written.")] = False,
+) -> SpecDocument:
+    """Write the spec if it still has the ETag in `If-Match`. A running job continues with the spec that it has read."""
     before = spec_text(request, project)
     text = body.text if body.text is not None else set_keys(before, body.set or {})
     changed = save_spec(request, caller, project, text, if_match=if_match, check=check)
     response.headers["ETag"] = f'"{etag_of(text if not check else before)}"'
-    return _shown(changed, text)
+    return _document(changed, text)
 
 
 @router.get("/spec/form", name="spec_form")
-def spec_form(caller: Viewer, project: str) -> SpecForm:
-    """What a form for the spec is made of."""
-    return SpecForm(json_schema=Spec.model_json_schema(), classes={key: str(kind) for key, kind in CLASSES.items()})
+def spec_form(caller: Viewer, project: str) -> SpecSchema:
+    """The schema for a form to edit the spec."""
+    return SpecSchema(json_schema=Spec.model_json_schema(), classes={key: str(kind) for key, kind in CLASSES.items()})
 
 
 def save_spec(
     request: Request, caller: Caller, slug: str, text: str, *, if_match: str | None, check: bool = False
 ) -> Project:
-    """Check a spec as pairsmith and as the policy, and write it. Raises Refusal, SpecError; the pages save with it."""
+    """Validate a spec, check it against the policy, and write it, for the API and the pages. Raises Refusal,
+    SpecError."""
     path = _path(request, slug)
     before = path.read_text(encoding="utf-8-sig")
     if if_match is None and not check:
         raise Refusal(
-            428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you have read."
+            428, "If-Match is missing.", code="if_match_missing", fix="Send the ETag of the spec that you read."
         )
     if if_match is not None and if_match.removeprefix("W/").strip('"') not in (etag_of(before), "*"):
-        raise _changed_since()
+        raise _spec_changed()
     changed = parse(text, path.parent)
     owner, administrator = caller.may(Right.own, slug), caller.may(Right.administer)
-    held = _spec_before(before, path.parent)
-    state_of(request).policy.check(changed, before=held, owner=owner, administrator=administrator)
+    saved = _spec_before(before, path.parent)
+    state_of(request).policy.check(changed, before=saved, owner=owner, administrator=administrator)
     if not check:
-        with _writing:  # the check above takes its time, and others write meanwhile
+        with _write_lock:  # the check above takes time, and others may have written meanwhile
             if path.read_text(encoding="utf-8-sig") != before:
-                raise _changed_since()
+                raise _spec_changed()
             with replaced(path) as partial:
                 partial.write_text(text, encoding="utf-8")
         request.state.changed = {"before": etag_of(before), "after": etag_of(text)}
@@ -125,44 +125,46 @@ def save_spec(
 
 
 def save_keys(request: Request, caller: Caller, slug: str, keys: Mapping[str, Any]) -> None:
-    """Set keys of the spec (None takes one out), checked as a whole and against what the service allows. Raises
-    SpecError and Refusal."""
+    """Set keys of the spec (None removes one), validated as a whole and against the policy.
+
+    Raises SpecError and Refusal.
+    """
     text = spec_text(request, slug)
     save_spec(request, caller, slug, set_keys(text, keys), if_match=etag_of(text))
 
 
 def spec_text(request: Request, slug: str) -> str:
-    """The file as it is now."""
+    """The current text of the spec file."""
     return _path(request, slug).read_text(encoding="utf-8-sig")
 
 
-def _changed_since() -> Refusal:
+def _spec_changed() -> Refusal:
     return Refusal(
         412,
-        "the spec was changed since you read it.",
+        "the spec has changed since you read it.",
         code="changed_since",
-        why="Your change would undo another's.",
-        fix="Read it again and make your change there.",
+        why="Your change would overwrite somebody else's.",
+        fix="Read it again and repeat your change.",
     )
 
 
 def etag_of(text: str) -> str:
-    """The SHA-256 of a spec."""
+    """The ETag of a spec: its SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _spec_before(text: str, folder: Path) -> Spec:
-    """The spec as it stands; where that is broken, one in which no owner has set anything."""
+    """The saved spec; if it is invalid, one in which no owner has set anything."""
     try:
         return parse(text, folder).spec
     except SpecError:
         return parse('[task]\nname = "none"\nstyle = "none"\n', folder).spec
 
 
-def _shown(project: Project, text: str) -> SpecShown:
+def _document(project: Project, text: str) -> SpecDocument:
     values = project.spec.model_dump(mode="json")
     notices = [notice.removeprefix(f"{project.folder / SPEC_NAME}: ") for notice in project.notices]
-    return SpecShown(text=text, etag=etag_of(text), values=values, notices=notices)
+    return SpecDocument(text=text, etag=etag_of(text), values=values, notices=notices)
 
 
 def _path(request: Request, slug: str) -> Path:

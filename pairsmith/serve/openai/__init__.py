@@ -1,4 +1,4 @@
-"""`/v1`: the part of OpenAI's API with which any of its clients can start our trainer and talk to the result."""
+"""`/v1`: the part of OpenAI's API with which any OpenAI client can start a training and chat with the tuned model."""
 
 from __future__ import annotations
 

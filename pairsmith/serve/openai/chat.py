@@ -1,4 +1,4 @@
-"""`/v1/models` and `/v1/chat/completions`: the tuned models of the projects, and their bases."""
+"""`/v1/models` and `/v1/chat/completions`: the tuned models of the projects, and their base models."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from schemas.store.latest import latest
 from train.results import read_result
 
 router = APIRouter(prefix="/v1", tags=["openai"])
-_STOPPED = {
-    "message": "the model was stopped before its answer was whole.",
+_STOPPED_ERROR = {
+    "message": "the model was stopped before its answer was complete.",
     "type": "server_error",
     "param": None,
     "code": "model_stopped",
@@ -47,7 +47,7 @@ class ModelList(BaseModel):
 
 
 class OpenAIChat(BaseModel):
-    """OpenAI's request; what the local model does not understand is refused by it, not ignored."""
+    """An OpenAI request. Fields that the local model does not support are rejected by it, not ignored."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -59,49 +59,51 @@ class OpenAIChat(BaseModel):
 
 @router.get("/models", name="openai_models")
 def models(caller: SignedIn, request: Request) -> ModelList:
-    """The tuned models that you may use, newest first, each followed by its base."""
-    return ModelList(data=[_shown(tuned) for tuned in _all(request, caller)])
+    """The tuned models that you may use, newest first, each followed by its base model."""
+    return ModelList(data=[_served_model(tuned) for tuned in _all_models(request, caller)])
 
 
 @router.get("/models/{model:path}", name="openai_model")
 def model(caller: SignedIn, model: str, request: Request) -> ServedModel:
-    """One of them."""
-    return _shown(_find(request, caller, model))
+    """One model."""
+    return _served_model(_find_model(request, caller, model))
 
 
 @router.post("/chat/completions", name="openai_chat", response_model=None, responses=_STREAM)
 async def chat(
     caller: Annotated[Caller, needs(Right.see_work, somewhere=True)], body: OpenAIChat, request: Request
 ) -> Response:
-    """Talk to a tuned model. It is started by the first request, and stopped when nobody has asked for ten minutes.
+    """Chat with a tuned model. It is started by the first request, and stopped after ten minutes without one.
 
-    While a job needs the GPU, 503 says when to try again. With `stream`, every token is sent as the model writes it.
+    While a job needs the GPU, a 503 says when to try again. With `stream`, every token is sent as the model generates
+    it.
     """
-    tuned = await run_in_threadpool(_find, request, caller, body.model)
-    asked = body.model_dump(exclude_none=True)
-    asked["messages"] = with_system(body.messages, tuned)
-    async with AsyncExitStack() as held:
-        held.enter_context(state_of(request).limits.one_of("chat"))
-        answer = await held.enter_async_context(state_of(request).talking.asked(tuned, asked))
+    tuned = await run_in_threadpool(_find_model, request, caller, body.model)
+    body_sent = body.model_dump(exclude_none=True)
+    body_sent["messages"] = with_system(body.messages, tuned)
+    async with AsyncExitStack() as exit_stack:
+        exit_stack.enter_context(state_of(request).limits.one_of("chat"))
+        answer = await exit_stack.enter_async_context(state_of(request).talking.stream_response(tuned, body_sent))
         if answer.status >= 400 or not body.stream:
             return JSONResponse({**await answer.json(), "model": body.model}, answer.status)
-        return _Stream(_renamed(answer.content, body.model), held.pop_all())
+        return _Stream(_rename_model(answer.content, body.model), exit_stack.pop_all())
 
 
 class _Stream(StreamingResponse):
-    """Server-sent events, and what is held until they have been sent or nobody reads them any more."""
+    """Server-sent events. The resources in `exit_stack` are released once they have been sent or the client has
+    disconnected."""
 
-    def __init__(self, lines: AsyncIterator[bytes], held: AsyncExitStack) -> None:
+    def __init__(self, lines: AsyncIterator[bytes], exit_stack: AsyncExitStack) -> None:
         super().__init__(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
-        self.held = held
+        self.exit_stack = exit_stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self.held:
+        async with self.exit_stack:
             await super().__call__(scope, receive, send)
 
 
 def tuned_of_job(request: Request, job: Job) -> Tuned | None:
-    """The model that a job has trained, or found trained; None if it came to none."""
+    """The model that a job has trained, or found already trained; None if there is none."""
     store = state_of(request).readers.store(job.project)
     if store is None or job.started is None:
         return None
@@ -111,23 +113,23 @@ def tuned_of_job(request: Request, job: Job) -> Tuned | None:
     adapter_id = receipt.facts.get("made") if receipt else present.id if present and job.state == "done" else None
     names = (f"::{adapter_id[:8]}",) if adapter_id else ()
     return next(
-        (one for one in models_of(request, job.project, store) if one.adapter and one.name.endswith(names)), None
+        (each for each in models_of(request, job.project, store) if each.adapter and each.name.endswith(names)), None
     )
 
 
-def _all(request: Request, caller: Caller) -> list[Tuned]:
+def _all_models(request: Request, caller: Caller) -> list[Tuned]:
     models = []
     for slug in state_of(request).workspace.projects():
         if caller.may(Right.see_work, slug):
             try:
                 models += models_of(request, slug, state_of(request).readers.store(slug))
-            except PairsmithError:  # a project with a broken spec has no models, and keeps nobody from the others'
+            except PairsmithError:  # a project with a broken spec has no models; the others are still listed
                 continue
     return sorted(models, key=lambda each: (-each.created, each.name))
 
 
 def models_of(request: Request, slug: str, store: Store | None) -> list[Tuned]:
-    """The tuned models of a project, newest first, each followed by its base."""
+    """The tuned models of a project, newest first, each followed by its base model."""
     folder = state_of(request).workspace.folder(slug)
     models = []
     for artifact in store.artifacts("adapter")[::-1] if store else ():
@@ -143,26 +145,26 @@ def models_of(request: Request, slug: str, store: Store | None) -> list[Tuned]:
     return models
 
 
-def _find(request: Request, caller: Caller, name: str) -> Tuned:
-    tuned = next((each for each in _all(request, caller) if each.name == name), None)
+def _find_model(request: Request, caller: Caller, name: str) -> Tuned:
+    tuned = next((each for each in _all_models(request, caller) if each.name == name), None)
     if tuned is None:
-        raise not_there(f"there is no model '{name[:100]}'.", fix="GET /v1/models lists yours.")
+        raise not_there(f"there is no model '{name[:100]}'.", fix="GET /v1/models lists your models.")
     return tuned
 
 
 def with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
-    """What the model was told in training, where the caller tells it nothing else."""
+    """The messages, with the system prompt of the training added unless the caller sent one."""
     if any(message.get("role") == "system" for message in messages) or not tuned.result.system_prompt:
         return messages
     return [{"role": "system", "content": tuned.result.system_prompt}, *messages]
 
 
-def _shown(tuned: Tuned) -> ServedModel:
+def _served_model(tuned: Tuned) -> ServedModel:
     return ServedModel(id=tuned.name, created=tuned.created, owned_by=tuned.project)
 
 
-async def _renamed(lines: AsyncIterable[bytes], model: str) -> AsyncIterator[bytes]:
-    """The model's events under the name that it has here; if it is stopped meanwhile, the last one says so."""
+async def _rename_model(lines: AsyncIterable[bytes], model: str) -> AsyncIterator[bytes]:
+    """The model's events under its public name. If the model is stopped meanwhile, the last event is an error."""
     from aiohttp import ClientError
 
     try:
@@ -171,4 +173,4 @@ async def _renamed(lines: AsyncIterable[bytes], model: str) -> AsyncIterator[byt
                 line = f"data: {json.dumps({**json.loads(line[6:]), 'model': model})}\n".encode()
             yield line
     except (ClientError, TimeoutError):
-        yield f"data: {json.dumps({'error': _STOPPED})}\n\n".encode()
+        yield f"data: {json.dumps({'error': _STOPPED_ERROR})}\n\n".encode()

@@ -1,4 +1,4 @@
-"""`/v1/files`: training files of conversations, checked as they come."""
+"""`/v1/files`: training files of conversations, validated on upload."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 Uploader = Annotated[Caller, needs(Right.edit, somewhere=True)]
 
 
-class FileShown(BaseModel):
+class UploadedFile(BaseModel):
     """An OpenAI file object."""
 
     id: str
@@ -39,20 +39,20 @@ class FileShown(BaseModel):
     status: Literal["processed"] = "processed"
 
 
-class Listed(BaseModel, Generic[Item]):
-    """OpenAI's page of a list."""
+class ListPage(BaseModel, Generic[Item]):
+    """A page of an OpenAI list."""
 
     object: Literal["list"] = "list"
     data: list[Item]
     has_more: bool = False
 
 
-class FileList(Listed[FileShown]):
+class FileList(ListPage[UploadedFile]):
     first_id: str | None
     last_id: str | None
 
 
-class Deleted(BaseModel):
+class DeletedFile(BaseModel):
     id: str
     object: Literal["file"] = "file"
     deleted: bool = True
@@ -64,14 +64,15 @@ def upload(
     request: Request,
     file: Annotated[UploadFile, File()],
     purpose: Annotated[str, Form(max_length=40)],
-) -> FileShown:
-    """JSON Lines of `{"messages": [...]}`. A line that cannot be used is named, and nothing is kept."""
+) -> UploadedFile:
+    """Upload JSON Lines of `{"messages": [...]}`. If a line cannot be used, the error names it and nothing is
+    stored."""
     if purpose != "fine-tune":
-        raise Refusal(400, f"the purpose '{purpose}' is not served here.", code="purpose", fix="Take fine-tune.")
+        raise Refusal(400, f"the purpose '{purpose}' is not supported.", code="purpose", fix="Use fine-tune.")
     content = file.file.read(limits.UPLOAD_BYTES + 1)
     limits.check_size(len(content))
     query = sa.select(files.c.bytes).where(files.c.user == caller.user)
-    used = sum(held["bytes"] for held in rows(state_of(request).engine, query))
+    used = sum(record["bytes"] for record in rows(state_of(request).engine, query))
     limits.check_quota("your files", used + len(content), "Delete some.")
     answers_of(content)
     new: dict[str, Any] = {
@@ -81,11 +82,11 @@ def upload(
         "bytes": len(content),
         "created": int(time.time()),
     }
-    path = _place(request, new["id"])
+    path = _upload_path(request, new["id"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     write(state_of(request).engine, sa.insert(files).values(new))
-    return _shown(new)
+    return _uploaded_file(new)
 
 
 @router.get("/files", name="openai_files")
@@ -98,17 +99,17 @@ def list_files(
 ) -> FileList:
     """Your files, newest first."""
     query = sa.select(files).where(files.c.user == caller.user).order_by(files.c.created.desc(), files.c.id)
-    held = [dict(held) for held in rows(state_of(request).engine, query)] if purpose in (None, "fine-tune") else []
-    data, more = part_after(held, after, limit)
-    shown = list(map(_shown, data))
+    mine = [dict(record) for record in rows(state_of(request).engine, query)] if purpose in (None, "fine-tune") else []
+    data, more = page_after(mine, after, limit)
+    shown = list(map(_uploaded_file, data))
     ends = (shown[0].id, shown[-1].id) if shown else (None, None)
     return FileList(data=shown, first_id=ends[0], last_id=ends[1], has_more=more)
 
 
 @router.get("/files/{file}", name="openai_file")
-def retrieve(caller: Uploader, file: str, request: Request) -> FileShown:
+def retrieve(caller: Uploader, file: str, request: Request) -> UploadedFile:
     """One of your files."""
-    return _shown(file_of(request, caller, file))
+    return _uploaded_file(file_of(request, caller, file))
 
 
 @router.get(
@@ -118,46 +119,46 @@ def retrieve(caller: Uploader, file: str, request: Request) -> FileShown:
     responses={200: {"content": {"application/jsonl": {}}}},
 )
 def content(caller: Uploader, file: str, request: Request) -> FileResponse:
-    """What is in it."""
+    """The content of a file."""
     row = file_of(request, caller, file)
-    return FileResponse(_place(request, file), media_type="application/jsonl", filename=row["name"])
+    return FileResponse(_upload_path(request, file), media_type="application/jsonl", filename=row["name"])
 
 
 @router.delete("/files/{file}", name="openai_delete_file")
-def delete(caller: Uploader, file: str, request: Request) -> Deleted:
-    """Remove it; a project that was made of it keeps its copy."""
+def delete(caller: Uploader, file: str, request: Request) -> DeletedFile:
+    """Delete a file. A project created from it keeps its copy."""
     file_of(request, caller, file)
     write(state_of(request).engine, sa.delete(files).where(files.c.id == file))
-    _place(request, file).unlink(missing_ok=True)
-    return Deleted(id=file)
+    _upload_path(request, file).unlink(missing_ok=True)
+    return DeletedFile(id=file)
 
 
 def file_of(request: Request, caller: Caller, file: str) -> dict[str, Any]:
-    """A file of the caller. Raises Refusal."""
+    """A file of the caller. Raises Refusal if they have no such file."""
     query = sa.select(files).where(files.c.id == file, files.c.user == caller.user)
-    if (held := row(state_of(request).engine, query)) is None:
+    if (record := row(state_of(request).engine, query)) is None:
         raise not_there(f"you have no file '{file[:80]}'.")
-    return dict(held)
+    return dict(record)
 
 
 def bytes_of(request: Request, file: str) -> bytes:
-    """The content of a file that `file_of` has let pass."""
-    return _place(request, file).read_bytes()
+    """The content of a file. The caller has been checked by `file_of`."""
+    return _upload_path(request, file).read_bytes()
 
 
-def part_after(rows: list[Any], after: str | None, limit: int) -> tuple[list[Any], bool]:
-    """OpenAI's paging: the rows behind the one with the id `after`, and whether there are more. Raises Refusal."""
+def page_after(rows: list[Any], after: str | None, limit: int) -> tuple[list[Any], bool]:
+    """OpenAI's paging: the rows after the one with the id `after`, and whether there are more. Raises Refusal."""
     begin = 0
     if after is not None:
         ids = [row["id"] if isinstance(row, dict) else row.id for row in rows]
         if after not in ids:
-            raise Refusal(400, f"there is no '{after[:80]}' to go on after.", code="bad_cursor")
+            raise Refusal(400, f"there is no '{after[:80]}' to continue after.", code="bad_cursor")
         begin = ids.index(after) + 1
     return rows[begin : begin + limit], begin + limit < len(rows)
 
 
 def answers_of(content: bytes) -> list[str]:
-    """The last answer of each conversation. Raises Refusal that names the first line that is no conversation."""
+    """The last answer of each conversation. Raises Refusal that names the first invalid line."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "upload.jsonl").write_bytes(content)
         source = SeedSource.model_validate({"path": "upload.jsonl", "kind": "conversation"})
@@ -168,14 +169,18 @@ def answers_of(content: bytes) -> list[str]:
     wrong = [problem for problem in reading.problems if problem.code != "duplicate"]
     if wrong:
         raise Refusal(
-            400, wrong[0].what, where=wrong[0].where, code="invalid_file", fix='Lines are {"messages": [...]}.'
+            400,
+            wrong[0].what,
+            where=wrong[0].where,
+            code="invalid_file",
+            fix='Each line has to be {"messages": [...]}.',
         )
     return [seed.reference for seed in reading.seeds if seed.reference]
 
 
-def _place(request: Request, file: str) -> Path:
+def _upload_path(request: Request, file: str) -> Path:
     return state_of(request).workspace.serve / "uploads" / file
 
 
-def _shown(row: dict[str, Any]) -> FileShown:
-    return FileShown(id=row["id"], bytes=row["bytes"], created_at=row["created"], filename=row["name"])
+def _uploaded_file(row: dict[str, Any]) -> UploadedFile:
+    return UploadedFile(id=row["id"], bytes=row["bytes"], created_at=row["created"], filename=row["name"])

@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST that is sent again with the same key has one effect, and gets the first answer again."""
+"""`Idempotency-Key`: a POST that is repeated with the same key has one effect, and gets the first response again."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import ServiceState
 from schemas.records import now
 
-KEPT = timedelta(hours=24)
+RETENTION = timedelta(hours=24)
 _IN_MEMORY = 1_000_000
-_MOST_KEPT = 1_000_000  # bytes of an answer; what is longer is a stream, and is not kept
+_MAX_STORED = 1_000_000  # bytes of a response; longer ones are streams and not stored
 
 
-class Repeats:
-    """Stands behind `Edge`, which knows who sends a request.
+class Idempotency:
+    """Middleware inside `Edge`, which has identified the caller.
 
-    The key counts for its sender and path. With another body it is refused (422), and while the first is not answered
-    yet, too (409). Nothing is kept of an answer that is a defect, nor of one with a secret, a session's cookie among
-    them: there, a second time is refused, because a secret is shown once.
+    A key counts for its caller and path. Reusing it with another body is refused (422), and so is repeating it while
+    the first request is unanswered (409). Responses to internal errors are not stored. Neither are responses with a
+    secret, including session cookies: repeating those is refused, because a secret is shown only once.
     """
 
     def __init__(self, app: ASGIApp, *, state: ServiceState) -> None:
         self.app, self.engine = app, state.engine
-        # What an earlier server has not answered nobody answers any more.
+        # Requests that an earlier server left unanswered will never be answered.
         write(self.engine, sa.delete(answers).where(answers.c.status.is_(None)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,13 +50,13 @@ class Repeats:
         place = (caller.key or caller.user or address_of(scope), scope["path"][:300], key)
         with SpooledTemporaryFile(_IN_MEMORY) as body:
             sent = await _read(scope, receive, body)
-            kept = await run_in_threadpool(self._begin, place, sent)
-            if kept is not None:
-                await _repeat(kept, send)
+            stored = await run_in_threadpool(self._claim, place, sent)
+            if stored is not None:
+                await _send_stored(stored, send)
                 return
-            await self._first(scope, _again(body, receive), send, place)
+            await self._forward(scope, _replay_body(body, receive), send, place)
 
-    async def _first(self, scope: Scope, receive: Receive, send: Send, place: tuple[str, str, str]) -> None:
+    async def _forward(self, scope: Scope, receive: Receive, send: Send, place: tuple[str, str, str]) -> None:
         status, headers = 0, list[tuple[str, str]]()
         body, whole, is_kept = bytearray(), True, False
 
@@ -67,13 +67,13 @@ class Repeats:
                 headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
             elif whole:
                 body.extend(message.get("body", b""))
-                whole = len(body) <= _MOST_KEPT
+                whole = len(body) <= _MAX_STORED
             is_last = message["type"] == "http.response.body" and not message.get("more_body")
             if is_last and whole and status < 500 and status != 429:
-                # Before its end is sent: who has the answer may send the same again at once.
-                once = scope["state"].get("once", False) or "set-cookie" in dict(headers)
-                held = (0, "[]", b"") if once else (status, json.dumps(headers), bytes(body))
-                await run_in_threadpool(self._keep, place, *held)
+                # Stored before the last chunk is sent: a client may repeat the request once it has the response.
+                is_secret = scope["state"].get("once", False) or "set-cookie" in dict(headers)
+                kept = (0, "[]", b"") if is_secret else (status, json.dumps(headers), bytes(body))
+                await run_in_threadpool(self._store, place, *kept)
                 is_kept = True
             await send(message)
 
@@ -81,43 +81,43 @@ class Repeats:
             await self.app(scope, receive, keep)
         finally:
             if not is_kept:
-                await run_in_threadpool(self._forget, place)
+                await run_in_threadpool(self._release, place)
 
-    def _begin(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
-        """Take the key; the row of the first request if it was taken. Raises Refusal."""
+    def _claim(self, place: tuple[str, str, str], sent: str) -> sa.RowMapping | None:
+        """Claim the key. Returns the row of the first request if it was claimed before. Raises Refusal."""
         caller, route, key = place
-        write(self.engine, sa.delete(answers).where(answers.c.at < stamp(now() - KEPT)))
+        write(self.engine, sa.delete(answers).where(answers.c.at < stamp(now() - RETENTION)))
         with suppress(sa.exc.IntegrityError):
             new = {"caller": caller, "route": route, "key": key, "sent": sent, "at": stamp()}
             write(self.engine, sa.insert(answers).values(new))
             return None
-        kept = row(self.engine, sa.select(answers).where(*_at(place)))
-        if kept is None or kept["status"] is None:
-            raise Refusal(409, "the first request with this key is not answered yet.", code="in_progress")
-        if kept["sent"] != sent:
+        stored = row(self.engine, sa.select(answers).where(*_matches(place)))
+        if stored is None or stored["status"] is None:
+            raise Refusal(409, "the first request with this key has not been answered yet.", code="in_progress")
+        if stored["sent"] != sent:
             raise Refusal(
                 422,
                 "this Idempotency-Key was used for another request.",
                 code="idempotency_key_reused",
-                fix="Take a new key for each thing that you ask for.",
+                fix="Use a new key for each request.",
             )
-        if kept["status"] == 0:
-            raise Refusal(409, "it was done, and its secret is shown only once.", code="shown_once")
-        return kept
+        if stored["status"] == 0:
+            raise Refusal(409, "the request was carried out, and its secret is shown only once.", code="shown_once")
+        return stored
 
-    def _keep(self, place: tuple[str, str, str], status: int, headers: str, body: bytes) -> None:
-        write(self.engine, sa.update(answers).where(*_at(place)).values(status=status, headers=headers, body=body))
+    def _store(self, place: tuple[str, str, str], status: int, headers: str, body: bytes) -> None:
+        write(self.engine, sa.update(answers).where(*_matches(place)).values(status=status, headers=headers, body=body))
 
-    def _forget(self, place: tuple[str, str, str]) -> None:
-        write(self.engine, sa.delete(answers).where(*_at(place)))
+    def _release(self, place: tuple[str, str, str]) -> None:
+        write(self.engine, sa.delete(answers).where(*_matches(place)))
 
 
-def _at(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
+def _matches(place: tuple[str, str, str]) -> list[sa.ColumnElement[bool]]:
     return [answers.c.caller == place[0], answers.c.route == place[1], answers.c.key == place[2]]
 
 
 async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
-    """Put the body of a request, whose length `Edge` counts, into a file; the hash of its query and body."""
+    """Copy the body of a request, whose length `Edge` limits, to a file. Returns the hash of its query and body."""
     digest = hashlib.sha256(scope["query_string"] + b"\n" if scope["query_string"] else b"")
     while True:
         message = await receive()
@@ -132,7 +132,7 @@ async def _read(scope: Scope, receive: Receive, body: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _again(body: IO[bytes], receive: Receive) -> Receive:
+def _replay_body(body: IO[bytes], receive: Receive) -> Receive:
     ended = False
 
     async def read() -> Message:
@@ -146,8 +146,8 @@ def _again(body: IO[bytes], receive: Receive) -> Receive:
     return read
 
 
-async def _repeat(kept: sa.RowMapping, send: Send) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(kept["headers"])]
+async def _send_stored(stored: sa.RowMapping, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(stored["headers"])]
     headers.append((b"idempotent-replayed", b"true"))
-    await send({"type": "http.response.start", "status": kept["status"], "headers": headers})
-    await send({"type": "http.response.body", "body": kept["body"]})
+    await send({"type": "http.response.start", "status": stored["status"], "headers": headers})
+    await send({"type": "http.response.body", "body": stored["body"]})
