@@ -1,4 +1,4 @@
-"""Which answers the store holds: of every sample of every question that was ever asked."""
+"""An index of the answers in the store: the attempts at every sample of every question ever asked."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from schemas.numbered import Numbered
 
 Attempts = tuple[tuple[int, str], ...]
-"""(attempt, status) of each answer to a sample, by attempt."""
+"""(attempt, status) of each answer to a sample, in order of attempts."""
 
 
 class Answered:
-    """key -> its attempts. Nearly all keys have the same few, so a key has the number of its own: 23 to 35 bytes."""
+    """key -> its attempts. Nearly all keys share a few values, so each stores a small number: 23 to 35 bytes per
+    key."""
 
     def __init__(self, calls: Iterable[tuple[str, int, str]] = ()) -> None:
         self._numbers, self._every = Numbered(), list[Attempts]()
@@ -23,21 +24,21 @@ class Answered:
         return key in self._numbers
 
     def of(self, key: str) -> Attempts:
-        """The attempts of a key; none of one that was never answered."""
+        """The attempts of a key; empty if it was never answered."""
         number = self._numbers.get(key)
         return () if number is None else self._every[number]
 
     def add(self, key: str, attempt: int, status: str) -> None:
-        """One more answer."""
-        before = self.of(key) if attempt > 1 else ()  # they come by attempt
+        """Add an answer."""
+        before = self.of(key) if attempt > 1 else ()  # answers arrive in order of attempts
         self._set(key, (*before, (attempt, status)))
 
     def mark(self, key: str, attempt: int, status: str) -> None:
-        """Another judgement of an answer."""
+        """Change the status of an answer after it was judged again."""
         self._set(key, tuple((n, status if n == attempt else before) for n, before in self.of(key)))
 
-    def any_is(self, status: str) -> bool:
-        """Whether any answer is, or was, of this status."""
+    def has_status(self, status: str) -> bool:
+        """Whether any answer has, or has had, this status."""
         return any(status == one for rows in self._every for _, one in rows)
 
     def _set(self, key: str, rows: Attempts) -> None:

@@ -19,7 +19,7 @@ from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import DoubtedError, ThrottledError
 from synth.connections import tls_failure
 from synth.endpoint import Endpoint
-from synth.proxy import REFUSALS, proxy_for, refused_by
+from synth.proxy import REFUSALS, proxy_for, proxy_refusal
 from synth.teacher_host import MAX_RETRY_AFTER_S
 
 _FAULTS_IN_A_ROW = 20
@@ -109,7 +109,7 @@ class BatchApi:
                     self._takes_key = True
                     return content
                 if status == 407 and self._proxy is not None:
-                    raise refused_by(self._proxy, url, status)
+                    raise proxy_refusal(self._proxy, url, status)
                 gone = status in (404, 410) or (status == 403 and _NOT_THERE.search(content.decode(errors="replace")))
                 if gone and method == "GET":
                     raise NotThereError(
@@ -123,7 +123,7 @@ class BatchApi:
                 why = f"HTTP {status}"
             except (aiohttp.ClientError, OSError) as error:
                 if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
-                    raise refused_by(self._proxy or "", url, error.status) from None
+                    raise proxy_refusal(self._proxy or "", url, error.status) from None
                 if (of_tls := tls_failure(url, error)) is not None:
                     raise of_tls from None
                 why = type(error).__name__

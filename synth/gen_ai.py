@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from schemas.records import Json
 from schemas.tracing import Facts, is_on, span
 from synth.chat_completions import Answer
-from synth.teacher_host import Sending
+from synth.teacher_host import InFlightRequest
 
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",
@@ -33,7 +33,7 @@ _ASKED = {
 _PORTS = {"http": 80, "https": 443}
 
 
-Ask = Callable[[Sending], Awaitable[Answer]]
+Ask = Callable[[InFlightRequest], Awaitable[Answer]]
 
 
 def traced(model: str, body: Json, ask: Ask) -> Ask:
@@ -41,7 +41,7 @@ def traced(model: str, body: Json, ask: Ask) -> Ask:
     if not is_on():
         return ask
 
-    async def asked(sending: Sending) -> Answer:
+    async def asked(sending: InFlightRequest) -> Answer:
         with span(f"chat {model}", _asked(sending.host.url, model, body), "client") as tell:
             answer = await ask(sending)
             tell(_answered(answer))

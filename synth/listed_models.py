@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Json
-from synth.http_status import Place, unknown_model
+from synth.http_status import Target, unknown_model
 
 # What is served beside chat models, by the words in its name or its type.
 _OTHER = re.compile(
@@ -63,15 +63,15 @@ def is_listed(model: str, served: Sequence[str]) -> bool:
     return any(name in (model, f"{model}:latest") or ("/" in model and model.startswith(f"{name}:")) for name in names)
 
 
-def checked(rows: Sequence[Json], place: Place, seconds: float) -> EndpointCheck:
-    """What a list of models says of the one that is asked at `place`. Raises TeacherError if it is not among them."""
+def checked(rows: Sequence[Json], target: Target, seconds: float) -> EndpointCheck:
+    """What a list of models says of the one that is asked at `target`. Raises TeacherError if it is not among them."""
     served = [str(row["id"]) for row in rows]
-    if served and not is_listed(place.model, served):
-        if not lists_deployments(place.url):
-            instead = f"it lists models, and '{place.model}', if it is a deployment, is none of them"
+    if served and not is_listed(target.model, served):
+        if not lists_deployments(target.url):
+            instead = f"it lists models, and '{target.model}', if it is a deployment, is none of them"
             return EndpointCheck(None, seconds, instead=instead)
-        raise unknown_model("it is not listed", place, served)
-    listed = next((row for row in rows if is_listed(place.model, [str(row["id"])])), None)
+        raise unknown_model("it is not listed", target, served)
+    listed = next((row for row in rows if is_listed(target.model, [str(row["id"])])), None)
     return EndpointCheck(tuple(served), seconds, listed)
 
 

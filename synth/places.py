@@ -1,4 +1,4 @@
-"""So many at once, and the one who has waited longest next."""
+"""A fair semaphore: a limited number of places, handed over in the order of waiting."""
 
 from __future__ import annotations
 
@@ -8,40 +8,43 @@ from typing import Any, Protocol
 
 
 class Waiter(Protocol):
-    """Who waits for a place: a future, or what is told of it as one is."""
+    """Something that waits for a place: a future, or an object with the same three methods."""
 
     def done(self) -> bool: ...
     def set_result(self, place: Any, /) -> None: ...
     def set_exception(self, error: Exception, /) -> None: ...
 
 
-class Places:
-    """A semaphore whose places are handed over as they are given back. asyncio's looks again, for each of them, at all
-    who were let in and have not run yet: of a commit that lets sixty in, at sixty for each."""
+class FairSemaphore:
+    """A semaphore that hands each returned place directly to the next waiter.
+
+    asyncio's semaphore rescans, for each place, all waiters that were admitted and have not run yet: when one commit
+    admits sixty, that is sixty steps for each of them.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = count
         self._waiting: deque[Waiter] = deque()
-        self.taken = _Taken(self)
+        self.held = _HeldPlace(self)
 
-    def take(self, turn: Waiter) -> None:
-        """Give `turn` a place, now or as soon as there is one; it is told by None."""
-        if self._free:  # nobody waits
+    def take(self, waiter: Waiter) -> None:
+        """Give `waiter` a place, now or as soon as one is free, by calling `set_result(None)`."""
+        if self._free:  # so nobody is waiting
             self._free -= 1
-            turn.set_result(None)
+            waiter.set_result(None)
         else:
-            self._waiting.append(turn)
+            self._waiting.append(waiter)
 
     async def __aenter__(self) -> None:
         if self._free:
             self._free -= 1
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it was given a place in the same moment
+            if not waiter.cancelled():  # it was given a place at the same moment
                 self.give_back()
             raise
 
@@ -49,19 +52,19 @@ class Places:
         self.give_back()
 
     def give_back(self) -> None:
-        """Hand a place to who has waited longest."""
+        """Return a place: it goes to the waiter that has waited longest."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
                 return
         self._free += 1
 
 
-class _Taken:
-    """A block for who has a place already, which it gives back."""
+class _HeldPlace:
+    """A context manager for a place that is already held: it only returns the place at the end."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: FairSemaphore) -> None:
         self._places = places
 
     async def __aenter__(self) -> None:

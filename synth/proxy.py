@@ -12,7 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from schemas.errors import AuthError, TeacherError
-from synth.connections import LIMITS, Response, read_whole
+from synth.connections import LIMITS, Response, read_body
 from synth.redaction import without_user_info
 
 REFUSALS = (401, 403, 405, 407)  # of a tunnel; what else a proxy says of one may pass
@@ -29,7 +29,7 @@ def secrets_of(*proxies: str | None) -> list[str]:
     return secrets
 
 
-def refused_by(proxy: str, url: str, status: int) -> AuthError:
+def proxy_refusal(proxy: str, url: str, status: int) -> AuthError:
     """The error that ends a run where the proxy lets nothing through."""
     fix = "Name user and password in it, as in http://user:password@host:3128." if status == 407 else ""
     return AuthError(
@@ -76,7 +76,7 @@ def proxy_for(url: str) -> str | None:
     return named.geturl()
 
 
-def session_of(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
+def new_session(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
     """A session that keeps no cookie. `trace_request_ctx` of a request, where it has one, is called as that goes."""
     traces = aiohttp.TraceConfig()
     traces.on_request_headers_sent.append(_goes)
@@ -95,7 +95,7 @@ async def _goes(session: object, context: SimpleNamespace, sent: object) -> None
         context.trace_request_ctx()
 
 
-async def by_session(
+async def send_by_session(
     session: aiohttp.ClientSession,
     base: str,
     rest: str,
@@ -114,5 +114,5 @@ async def by_session(
         if begun is not None:
             begun()
         if proxy is not None and response.status == 407:
-            raise refused_by(proxy, base, 407)
-        return response.status, response.headers, await read_whole(response.content)
+            raise proxy_refusal(proxy, base, 407)
+        return response.status, response.headers, await read_body(response.content)

@@ -12,7 +12,7 @@ from schemas.errors import TeacherError
 from schemas.records import Sampling, Usage
 from synth.chat_completions import meant, read_answer
 from synth.error_words import error_body, shown_of
-from synth.http_status import Place, every_rows, meaning
+from synth.http_status import Target, every_rows, meaning
 from synth.rate_limits import left_by_headers, retry_after_s
 from tests.synth.loopback import LoopbackTeacher, Reply, fails
 from tests.synth.test_refusals import run
@@ -275,10 +275,10 @@ def test_what_a_cdn_says_of_its_origin_passes(status: int, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("setting", "fix"), [("top_k", 'top_k = "unset"'), ("verbosity", "Take verbosity out of extra")]
+    ("setting", "fix"), [("top_k", 'top_k = "unset"'), ("verbosity", "Remove verbosity from extra")]
 )
 def test_the_advice_about_a_setting_names_a_key_that_there_is(setting: str, fix: str) -> None:
     """`verbosity` stands in `extra`; as a key of the sampling table it would be refused by the spec."""
-    error = every_rows("setting", setting, "HTTP 400: no", Place("u", "u", "m", None, has_key=False))
+    error = every_rows("setting", setting, "HTTP 400: no", Target("u", "u", "m", None, has_key=False))
     assert fix in str(error)
     assert (setting in Sampling.model_fields) == ("unset" in str(error))

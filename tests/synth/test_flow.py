@@ -246,7 +246,7 @@ def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
     ) as teacher:
         asyncio.run(run())
     (line,) = lines
-    assert "has answered nothing for" in line
+    assert "has not answered for" in line
     assert "HTTP 429: Come back in " in line
 
 

@@ -52,7 +52,7 @@ def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: P
 def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
     """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
     gone = Reply(body=NO_ANSWERS[name])
-    caught = pytest.raises(TeacherError, match=r"no chat completion: .*Maintenance|HTTP 429: rate limit")
+    caught = pytest.raises(TeacherError, match=r"not a chat completion: .*Maintenance|HTTP 429: rate limit")
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, caught:
         run(teacher, tmp_path, 80)
     with LoopbackTeacher() as mended:

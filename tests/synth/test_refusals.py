@@ -119,7 +119,7 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
     """A status of 200 with a page instead of an answer: the page is named, and once it is gone every row comes."""
     page = Reply(body=b"<html><title>Sign in to the company network</title></html>")
     with LoopbackTeacher(lambda ask: page) as teacher:
-        with pytest.raises(TeacherError, match="no chat completion"):
+        with pytest.raises(TeacherError, match="not a chat completion"):
             run(teacher, tmp_path, 60)
         assert len(teacher.asked) <= 40
     with LoopbackTeacher() as mended:
@@ -138,9 +138,9 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
     ],
 )
 def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_path: Path) -> None:
-    """\"Mend what it says\" helps nobody who is not told what it said."""
+    """\"Fix the cause\" helps nobody who is not told what it said."""
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
-        with pytest.raises(TeacherError, match=rf"was no chat completion: .*{shown}"):
+        with pytest.raises(TeacherError, match=rf"was not a chat completion: .*{shown}"):
             run(teacher, tmp_path, 60)
         assert len(teacher.asked) <= 40
 
@@ -152,7 +152,7 @@ def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_p
         (says(*[""] * 8), "held no text"),
         (says(*["\u200b\ufeff"] * 8), "held no text"),
         (says(*["a dog"] * 8, finish="content_filter"), "refused"),
-        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "no chat completion: .*a dog"),
+        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "not a chat completion: .*a dog"),
     ],
 )
 def test_what_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
@@ -357,9 +357,9 @@ def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answere
         return fails(403, f"Ihr Vertrag ruht (Vorgang a7f{ask.number}c-{ask.number})") if late else Reply()
 
     with LoopbackTeacher(reply) as teacher:
-        with pytest.raises(TeacherError, match=r"turned down: .*Vertrag ruht") as caught:
+        with pytest.raises(TeacherError, match=r"refused: .*Vertrag ruht") as caught:
             run(teacher, tmp_path, 100, n=1)
-        assert "answered before was turned down as well" in str(caught.value)
+        assert "answered before was refused as well" in str(caught.value)
         assert len(teacher.asked) <= 102, "two more requests tell it"
         with pytest.raises(TeacherError, match="Vertrag ruht"):
             run(teacher, tmp_path, 100, n=1)
@@ -484,7 +484,7 @@ def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
         refusals = Refusals(nobody_knows, kept)
         await refusals.answered(refusals.sent())
         for _ in range(2_000):
-            await refusals.came(Row([call]), "")
+            await refusals.record_refusal(Row([call]), "")
 
     asyncio.run(every())
     assert looks < 20 * 2_000
