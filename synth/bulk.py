@@ -20,11 +20,11 @@ import orjson
 from schemas.failpoints import failpoint
 from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
-from synth.chat_completions import Answer, StoppedError, meant, read_answer
+from synth.chat_completions import Answer, StoppedError, effective_response, read_answer
 from synth.connections import Connection, Outcome
 from synth.flow import RetryState
 from synth.question import Completion, Question, completion
-from synth.teacher_host import InFlightRequest
+from synth.teacher_host import InFlight
 
 if TYPE_CHECKING:
     from synth.ledger import Ledger
@@ -50,7 +50,7 @@ class BulkCaller(Protocol):
 
 class BulkRequest:
     """A question in flight. It waits like a future, first for one of the places for answers that are not durable yet
-    (given with `set_result(None)`), then for a place in flight (given with `set_result(InFlightRequest)`)."""
+    (given with `set_result(None)`), then for a place in flight (given with `set_result(InFlight)`)."""
 
     __slots__ = (
         *("caller", "body", "bulk", "data", "keys", "n", "holds_place", "question"),
@@ -67,7 +67,7 @@ class BulkRequest:
         self.holds_place = False  # holds one of the places for answers that are not durable yet
         self.sent: int
         self.tries: RetryState
-        self.sending: InFlightRequest
+        self.sending: InFlight
         self.reserved: Reserved
         self.began: float
         self.connection: Connection
@@ -76,7 +76,7 @@ class BulkRequest:
     def done(self) -> bool:
         return self not in self.bulk.waiting
 
-    def set_result(self, place: InFlightRequest | None) -> None:
+    def set_result(self, place: InFlight | None) -> None:
         if place is None:
             self.bulk.send(self)
         else:
@@ -105,7 +105,7 @@ class Bulk:
         a cap, a hold has to be durable before a request is sent. That may also begin later, when a teacher that was
         assumed to be free has charged, and then no question may be waiting here.
         """
-        return self._endpoint.waits_only and self._ledger.store.budget is None and not (self._closed or is_on())
+        return self._endpoint.is_direct and self._ledger.store.budget is None and not (self._closed or is_on())
 
     def begin(self, question: Question, n: int, caller: BulkCaller) -> bool:
         """Ask for samples 0 to n - 1 of a question; False if one of them has been asked before."""
@@ -132,7 +132,7 @@ class Bulk:
         except StoppedError as error:
             self.end(request, error)
 
-    def write(self, request: BulkRequest, sending: InFlightRequest) -> None:
+    def write(self, request: BulkRequest, sending: InFlight) -> None:
         """Send a question that has a place in flight, if there is a connection and no cap has been set meanwhile."""
         self.waiting.discard(request)
         request.sending = sending
@@ -145,7 +145,7 @@ class Bulk:
             self._on_wire.add(request)
             sending.start_clock(partial(self._time_out, request))
             connections.send(connection, request.data, partial(self._receive, request))
-            self._endpoint.has_sent(sending)
+            self._endpoint.mark_sent(sending)
 
     def _time_out(self, request: BulkRequest) -> bool:
         request.connection.cancel()
@@ -179,11 +179,11 @@ class Bulk:
         if isinstance(request.outcome, tuple):
             status, headers, content = request.outcome
             with suppress(Exception):
-                status, content = meant(status, content)
+                status, content = effective_response(status, content)
                 seconds = time.perf_counter() - request.began
                 if status == 200 and (answer := read_answer(content, seconds, request.body, request.reserved)).choices:
                     failpoint("received")
-                    request.answer = self._endpoint.took(answer, request.sending, headers)
+                    request.answer = self._endpoint.accept_answer(answer, request.sending, headers)
                     with_schema = request.question.schema is not None
                     self._endpoint.dialect.learn(request.body, answer, n=request.n, schema=with_schema)
                     return True

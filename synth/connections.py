@@ -23,7 +23,7 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from schemas.errors import TeacherError
-from synth.chat_completions import MOST_BYTES
+from synth.chat_completions import MAX_ANSWER_BYTES
 
 _MAX_IDLE_S = 60.0  # how long an idle connection may be reused; servers and proxies close idle ones sooner or later
 
@@ -229,13 +229,13 @@ class Connections:
 
 
 async def read_body(payload: StreamReader) -> bytes:
-    """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MOST_BYTES`."""
+    """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MAX_ANSWER_BYTES`."""
     blocks, size = [], 0
     while block := await payload.readany():
         blocks.append(block)
         size += len(block)
-        if size > MOST_BYTES:
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {MOST_BYTES // 2**20} MiB")
+        if size > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {MAX_ANSWER_BYTES // 2**20} MiB")
     return b"".join(blocks)
 
 

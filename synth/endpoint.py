@@ -20,17 +20,17 @@ from synth import gen_ai
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
-    DoubtedError,
+    CostAccount,
     LostError,
-    Paying,
     RefusedError,
     ServerFaultError,
     StoppedError,
     ThrottledError,
     TimedOutError,
     UnansweredError,
+    UnconfirmedError,
     base_url,
-    meant,
+    effective_response,
     new_request_id,
     one_line,
     query_of,
@@ -41,12 +41,12 @@ from synth.dialect import Dialect
 from synth.error_words import error_body, shown_of
 from synth.flow import Flow, StartedRequest, unreachable
 from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
-from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
-from synth.proxy import through_proxy
+from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
+from synth.proxy import proxy_note
 from synth.question import limit_of
 from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable
-from synth.teacher_host import InFlightRequest
+from synth.teacher_host import InFlight
 from synth.wire import Wire
 
 Urls = str | Sequence[str]
@@ -68,10 +68,10 @@ class Endpoint:
     headers and a secret part of the query, which replace `url`, `key` and `headers`. So work whose answers are all in
     the store needs no key and starts nothing. An exception of `start` is raised by every request.
 
-    `connections` are those to its addresses. `waits_only`: it is open, and a request is just sent and waited for.
+    `connections` are those to its addresses. `is_direct`: it is open, and a request is just sent and waited for.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `lost` (those of them whose answer never came,
-    so that their cost is unknown). `answered`: a request of this run has been answered.
+    Counters: `sent` (HTTP requests for completions, retries included), `lost` (those of them whose answer never
+    arrived, so that their cost is unknown). `answered`: a request of this run has been answered.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class Endpoint:
         self.dialect = Dialect(model)
         self.url = url if isinstance(url, str) else url[0]
         if start is None:
-            self._reach_at(url, key, headers)
+            self._set_address(url, key, headers)
 
-    def _reach_at(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
+    def _set_address(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
         secret, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
         urls = [base_url(one) for one in urls]
@@ -130,8 +130,8 @@ class Endpoint:
         return self._wire.connections
 
     @property
-    def waits_only(self) -> bool:
-        return self._wire.waits_only
+    def is_direct(self) -> bool:
+        return self._wire.is_direct
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,7 +150,7 @@ class Endpoint:
                     raise StoppedError from None
                 raise
             if self._start is not None:
-                self._reach_at(*reach)
+                self._set_address(*reach)
                 self._start = None
         self._wire.open([host.url for host in self.flow.hosts])
 
@@ -177,11 +177,11 @@ class Endpoint:
         n: int = 1,
         schema: Json | None = None,
         *,
-        paying: Paying | None = None,
+        account: CostAccount | None = None,
         prompt: str = "",
         started: StartedRequest | None = None,
     ) -> Answer:
-        """Ask for up to `n` choices in one request, and retry by kind of failure. `paying` accounts for each request.
+        """Ask for up to `n` choices in one request, and retry by kind of failure. `account` records the cost of each.
         A request in `started` is continued.
 
         A server may return fewer choices than `n`; the caller asks again for the rest.
@@ -192,12 +192,12 @@ class Endpoint:
         if not self._wire.is_open:
             await self._open()
         body = self.dialect.body(messages, sampling, n, schema) if started is None else started.body
-        answer = await self.send(body, paying=paying, prompt=prompt, started=started)
+        answer = await self.send(body, account=account, prompt=prompt, started=started)
         self.dialect.learn(body, answer, n=n, schema=schema is not None)
         return answer
 
     async def send(
-        self, body: Json, *, paying: Paying | None = None, prompt: str = "", started: StartedRequest | None = None
+        self, body: Json, *, account: CostAccount | None = None, prompt: str = "", started: StartedRequest | None = None
     ) -> Answer:
         """`ask` with a complete request body, which is adapted in target to what the server accepts."""
         if not self._wire.is_open:
@@ -205,7 +205,7 @@ class Endpoint:
         while True:
             data = orjson.dumps(body)
             limits = self.limits(body, len(data))
-            ask = partial(self._ask_once, body, data, paying, prompt, started)
+            ask = partial(self._ask_once, body, data, account, prompt, started)
             try:
                 return await self.flow.send_with_retries(gen_ai.traced(self.model, body, ask), *limits, started)
             except RefusedError as refusal:
@@ -222,55 +222,55 @@ class Endpoint:
         self,
         body: Json,
         data: bytes,
-        paying: Paying | None,
+        account: CostAccount | None,
         prompt: str,
         started: StartedRequest | None,
-        sending: InFlightRequest,
+        sending: InFlight,
     ) -> Answer:
-        came = started.outcome if started is not None and started.sending is sending else None
-        if started is not None and came is not None:
+        outcome = started.outcome if started is not None and started.sending is sending else None
+        if started is not None and outcome is not None:
             reserved, began = started.reserved, started.began
         else:
-            reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
+            reserved = account and await account.reserve(prompt, body, len(data), self.flow.draining.is_set)
             began = time.perf_counter()
         try:
-            answer = await self._answer(body, data, sending, began, reserved, came)
+            answer = await self._answer(body, data, sending, began, reserved, outcome)
         except BaseException as failure:
-            if paying is not None:
-                await paying.failed(reserved, failure, is_sent=sending.is_sent)
+            if account is not None:
+                await account.failed(reserved, failure, is_sent=sending.is_sent)
             raise
         self.answered = self.answered or bool(answer.choices)
         # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    def has_sent(self, sending: InFlightRequest) -> None:
+    def mark_sent(self, sending: InFlight) -> None:
         """Record that the request has been handed to the socket."""
         sending.is_sent = True
         self.sent += 1
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
 
-    def took(self, answer: Answer, sending: InFlightRequest, headers: Mapping[str, str]) -> Answer:
+    def accept_answer(self, answer: Answer, sending: InFlight, headers: Mapping[str, str]) -> Answer:
         """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     async def _answer(
-        self, body: Json, data: bytes, sending: InFlightRequest, began: float, reserved: Any, came: Outcome | None
+        self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None
     ) -> Answer:
-        """Return the answer of status 200, read from `came` if the request was already sent; raise the error for any
+        """Return the answer of status 200, read from `outcome` if the request was already sent; raise the error for any
         other outcome."""
         try:
             with sending:
-                status, headers, content = await self._response(data, sending, came)
+                status, headers, content = await self._response(data, sending, outcome)
         except UnansweredError as failure:
             self.lost += sending.is_sent and failure.may_be_paid
             raise
         sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        status, content = meant(status, content)
+        status, content = effective_response(status, content)
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
@@ -281,12 +281,12 @@ class Endpoint:
             raise LostError(f"the answer was not a chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _response(self, data: bytes, sending: InFlightRequest, came: Outcome | None) -> Response:
-        if came is None:
-            return await self._wire.completion(sending.host.url, data, partial(self.has_sent, sending))
-        if isinstance(came, BaseException):
-            raise self._wire.failure(came, sending.host.url) from None
-        return came
+    async def _response(self, data: bytes, sending: InFlight, outcome: Outcome | None) -> Response:
+        if outcome is None:
+            return await self._wire.completion(sending.host.url, data, partial(self.mark_sent, sending))
+        if isinstance(outcome, BaseException):
+            raise self._wire.failure(outcome, sending.host.url) from None
+        return outcome
 
     def shown(self, text: str) -> str:
         """`text` from a server, without secrets, for messages and the store."""
@@ -298,31 +298,33 @@ class Endpoint:
         self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float, base: str = ""
     ) -> Exception:
         """The exception for a response of the address `base` whose HTTP status is not 200."""
-        error, text, message = self._words(status, headers, content, base)
+        error, text, message = self._describe_error(status, headers, content, base)
         kind, setting = meaning(status, error, text, body, answered=self.answered, url=base or self.url)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
             kind = "throttled"  # requests in flight use up the credit (OpenRouter)
         refused = RefusedError(message, Answer([], None, seconds, new_request_id(None), None, body, text), status)
-        if kind == "setting" and self.dialect.goes_without(setting):
+        if kind == "setting" and self.dialect.omit(setting):
             return refused
         if kind == "model":
-            served = await self._served()
+            served = await self._served_models()
             return refused if is_listed(self.model, served) else unknown_model(message, self._target(base), served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
             return (ThrottledError if kind == "throttled" else lost)(message, wait_s)
         verdict = refused if kind == "refused" else fatal_error(kind, setting, message, self._target(base))
         is_sure = not (self.answered and may_be_temporary(status, kind, text, body))
-        return verdict if is_sure else DoubtedError(message, wait_s, verdict)
+        return verdict if is_sure else UnconfirmedError(message, wait_s, verdict)
 
-    def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
-        """Return the error object of a response, its whole text, and a message of its status and message."""
+    def _describe_error(
+        self, status: int, headers: Mapping[str, str], content: bytes, base: str = ""
+    ) -> tuple[Json, str, str]:
+        """Return the error object of a response, its whole text, and its status and message in one line."""
         _, error = error_body(content)
         text = self.shown(content.decode(errors="replace"))
         message = one_line(self.shown(str(error.get("message") or shown_of(text))))
-        through = through_proxy(self._wire.proxies.get(base or self.url), base or self.url)
-        message = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
+        via = proxy_note(self._wire.proxies.get(base or self.url), base or self.url)
+        message = f"HTTP {status}{via}: {message}" if message else f"HTTP {status}{via}"
         if status < 400 and "Location" in headers:
             message += f". It points to {self.shown(headers['Location'])}"
         return error, text, message
@@ -333,7 +335,7 @@ class Endpoint:
             url, f"{url}/chat/completions{self._wire.shown_suffix}", self.model, self._key_env, bool(self._wire.key)
         )
 
-    async def _served(self) -> list[str]:
+    async def _served_models(self) -> list[str]:
         try:
             return [str(row["id"]) for row in await self.listing()]
         except (UnansweredError, TeacherError):
@@ -358,9 +360,9 @@ class Endpoint:
                     status, headers, content = await self._wire.models(self.url, own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
-        if status == 200 and (rows := rows_of(content)) is not None:
+        if status == 200 and (rows := parse_model_list(content)) is not None:
             return rows
-        error, text, message = self._words(status, headers, content)
+        error, text, message = self._describe_error(status, headers, content)
         kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
         if kind in ("key", "quota") and b"model.read" not in content:  # OpenAI's keys may be limited to chat
             raise fatal_error(kind, "", message, self._target())
@@ -384,4 +386,4 @@ class Endpoint:
             raise unreachable(failure, self.url) from None
         except NoListError as error:
             return EndpointCheck(None, time.perf_counter() - began, instead=error.what)
-        return checked(rows, self._target(), time.perf_counter() - began)
+        return check_listing(rows, self._target(), time.perf_counter() - began)

@@ -63,12 +63,10 @@ async def generate(
     way and is then raised. A StoreError cancels everything immediately. A caller that needs the counts even then passes
     its own `result`, which is updated during the run.
 
-    `earlier_prompts` are refs under which pairs of these seeds were made before. A new pair with the same answers as
-    such a pair is replaced by it, so that its verdicts and reviews remain: only a comment of the prompt file has
-    changed.
+    `earlier_prompts` are refs under which pairs of these seeds were made before. A new pair with the same answers is
+    replaced by that one, so that its verdicts and reviews remain: only a comment of the prompt file has changed.
 
-    `tally` is called with every pair and returns numbers that are reported with the others; it is not used if there are
-    more than 20,000 pairs of earlier runs.
+    `tally` returns, for every pair, numbers to report with the others; unused beyond 20,000 pairs of earlier runs.
     """
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")

@@ -16,7 +16,6 @@ from schemas.records import Json
 from synth.chat_completions import (
     Answer,
     BrokenError,
-    DoubtedError,
     NotConnectedError,
     RefusedError,
     ServerFaultError,
@@ -24,18 +23,18 @@ from synth.chat_completions import (
     ThrottledError,
     TimedOutError,
     UnansweredError,
+    UnconfirmedError,
 )
 from synth.connections import Outcome
 from synth.places import Waiter
 from synth.rate_limits import RateLimit
-from synth.teacher_host import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, InFlightRequest, TeacherHost, longest_backoff_s
+from synth.teacher_host import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, InFlight, TeacherHost, longest_backoff_s
 
 FIRST_CONNECT_TRIES = 3
 TIMEOUT_RETRIES = 2  # a request that timed out may have been charged for, and each retry gets twice the time
-# In units of the first wait; two minutes by default: the longest that a per-minute limit needs to refill, and long
-# enough for a server to be restarted.
+# First waits, two minutes by default: a per-minute limit has refilled by then, and a server may have been restarted.
 _OUTAGE_WAITS = 240
-_OUTAGE_FAILURES = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
+_OUTAGE = 10  # this many failing questions in a row, or all that may be open: the rows are not the cause
 _SHOWN_CHARACTERS = 100  # characters of a server's message that are shown while nothing is sent
 _REPORT_AFTER_WAITS = 40  # first waits (20 s by default) without an answer before the server's message is reported
 _WORD_WITH_DIGIT = re.compile(r"\S*\d\S*")  # times and request ids, which differ between otherwise equal messages
@@ -51,7 +50,7 @@ class _RefusedHereError(ServerFaultError):
 class RetryState:
     """The retry state of one question, whose answer may take `limit_s`."""
 
-    counted_tries = waits = timeouts = doubts = 0
+    counted = waits = timeouts = doubts = 0
     refusal: RefusedError | TeacherError | None = None
     refused_by: TeacherHost | None = None
     host: TeacherHost | None = None
@@ -67,7 +66,7 @@ class StartedRequest(Protocol):
 
     body: Json
     tries: RetryState
-    sending: InFlightRequest
+    sending: InFlight
     reserved: Any
     began: float
     outcome: Outcome | None
@@ -79,24 +78,21 @@ _Waiting = tuple[Waiter, float, RetryState]
 class Flow:
     """Schedules the requests to one teacher, at one address or at several that serve the same model.
 
-    At most `concurrency` requests are in flight. Each goes to the least busy address that may take it: within its
-    window (see `TeacherHost`), within the rate limits in its headers, and not resting after failures.
-    `requests_per_minute` and `tokens_per_minute` apply to all addresses together; tokens are estimated before sending
-    and corrected when the answer arrives.
+    At most `concurrency` requests are in flight, each at the least busy address that is within its window and its rate
+    limits (see `TeacherHost`) and not resting after failures. `requests_per_minute` and `tokens_per_minute` apply to
+    all addresses together; tokens are estimated before sending and corrected by the answer.
 
     `retries` is how often a request that brought no answer is sent again. The wait before a retry is full-jitter
     exponential backoff (uniform in [0, min(30 s, first * 2**i)]; "Exponential Backoff And Jitter", AWS Architecture
     Blog, 2015), or Retry-After plus up to 10%, whichever is longer. `first` is `backoff_s`, or the typical time of an
     answer if that is shorter and other requests are being answered.
 
-    A waiting request occupies no place in flight. Being throttled does not count as a try: the request waits up to ten
+    A waiting request holds no place in flight. Being throttled does not count as a try: the request waits up to ten
     minutes if others are answered or all are throttled, and two minutes if it is the only one. The same holds in an
-    outage, where everything that is sent fails and costs nothing. If nothing that was sent in ten minutes is answered,
-    waiting ends, whatever the server says.
+    outage, where everything fails and costs nothing. If nothing is answered for ten minutes, waiting ends.
 
-    A request that one address refuses, for whatever reason, is tried at another before the refusal is accepted. A
-    server whose model, context or key differs from the others' therefore costs no row and ends no run; it is left
-    alone like one that fails.
+    A request that one address refuses, for whatever reason, is tried at another first. So a server whose model, context
+    or key differs from the others' costs no row and ends no run; it is left alone like one that fails.
     """
 
     def __init__(
@@ -157,18 +153,16 @@ class Flow:
 
     async def send_with_retries(
         self,
-        send: Callable[[InFlightRequest], Awaitable[Answer]],
+        send: Callable[[InFlight], Awaitable[Answer]],
         tokens: float,
         limit_s: float,
         started: StartedRequest | None = None,
     ) -> Answer:
         """Call `send` as soon as the request may go, and again until there is an answer; return that answer.
 
-        `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A request in
-        `started` already has its place in flight.
-
-        Raises what `send` raises, UnansweredError after all retries, Unreachable, TeacherError for a wait of more than
-        ten minutes, and StoppedError after `drain()`.
+        `tokens` is the estimated size of request and answer, `limit_s` the time that an answer may take. A `started`
+        request has its place in flight. Raises what `send` raises, UnansweredError after all retries, Unreachable,
+        TeacherError for a wait of more than ten minutes, and StoppedError after `drain()`.
         """
         sending, tries = (None, RetryState(limit_s)) if started is None else (started.sending, started.tries)
         while True:
@@ -230,7 +224,7 @@ class Flow:
         (self._waiting.appendleft if tries.waits else self._waiting.append)((waiter, tokens, tries))
         self._dispatch()
 
-    def _place_now(self, tokens: float, tries: RetryState) -> InFlightRequest | None:
+    def _place_now(self, tokens: float, tries: RetryState) -> InFlight | None:
         if self.draining.is_set():
             raise StoppedError
         if self._waiting or self.in_flight >= self.concurrency:
@@ -239,8 +233,8 @@ class Flow:
         host = self._pick_host(tokens, tries, now)
         return None if host is None else self._occupy_place(host, tokens, tries, now)
 
-    async def _wait_for_place(self, tokens: float, tries: RetryState) -> InFlightRequest:
-        future: asyncio.Future[InFlightRequest] = asyncio.get_running_loop().create_future()
+    async def _wait_for_place(self, tokens: float, tries: RetryState) -> InFlight:
+        future: asyncio.Future[InFlight] = asyncio.get_running_loop().create_future()
         self._enqueue(future, tokens, tries)
         try:
             return await future
@@ -264,22 +258,20 @@ class Flow:
             return 0.0
         return max(limit.free_at for limit in (self._requests, self._tokens) if limit is not None)
 
-    def _occupy_place(self, host: TeacherHost, tokens: float, tries: RetryState, now: float) -> InFlightRequest:
+    def _occupy_place(self, host: TeacherHost, tokens: float, tries: RetryState, now: float) -> InFlight:
         if self._requests is not None:
             self._requests.take(1, now)
         if self._tokens is not None:
             self._tokens.take(tokens, now)
         self._number += 1
         self.in_flight += 1
-        sending = InFlightRequest(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
+        sending = InFlight(host, self._number, now, tokens, tries.limit_s * 2.0**tries.timeouts)
         tries.host = host
         tries.looked_at = tries.looked_at or now
         host.send(sending)
         return sending
 
-    def finish(
-        self, sending: InFlightRequest, answer: Answer | None, failure: UnansweredError | None, used: float
-    ) -> None:
+    def finish(self, sending: InFlight, answer: Answer | None, failure: UnansweredError | None, used: float) -> None:
         """Free the place of a request and record its result: an answer, a failure, or neither. `used` is the number of
         tokens to count if the answer reports no usage."""
         now = asyncio.get_running_loop().time()
@@ -344,21 +336,15 @@ class Flow:
         others_answered, tries.looked_at = self._answered_at > tries.looked_at, now
         tries.waits, tries.failed_at = tries.waits + 1, tries.failed_at or now
         waited_s, silent_s = now - tries.failed_at, self._silence_s(failure, tries, now)
-        outage_wait_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
-        all_fail = (
-            self._answered_at > 0
-            and len(self._failing) >= min(_OUTAGE_FAILURES, 2 * self.concurrency)
-            and outage_wait_s > 0
-        )
+        outage_s = _OUTAGE_WAITS * self._backoff_s if self._retries else 0
+        all_fail = self._answered_at > 0 and len(self._failing) >= min(_OUTAGE, 2 * self.concurrency) and outage_s > 0
         outage, throttled = all_fail and not failure.may_be_paid, isinstance(failure, ThrottledError)
-        in_silence = not others_answered and silent_s >= (
-            MAX_RETRY_AFTER_S if all_fail and throttled else outage_wait_s
-        )
+        in_silence = not others_answered and silent_s >= (MAX_RETRY_AFTER_S if all_fail and throttled else outage_s)
         if not (outage or throttled) or in_silence or waited_s >= MAX_RETRY_AFTER_S:
-            tries.counted_tries += 1
+            tries.counted += 1
         tries.timeouts += isinstance(failure, TimedOutError)
-        is_last = tries.counted_tries > self._retries or tries.timeouts > TIMEOUT_RETRIES
-        if isinstance(failure, DoubtedError):
+        is_last = tries.counted > self._retries or tries.timeouts > TIMEOUT_RETRIES
+        if isinstance(failure, UnconfirmedError):
             tries.doubts += 1
             shut = tries.host.key_is_refused and all(host.key_is_refused or host.is_resting for host in self.hosts)
             if shut if failure.of_key else is_last or tries.doubts > 1:
@@ -367,13 +353,13 @@ class Flow:
         enough = FIRST_CONNECT_TRIES  # or the number of tries allowed, if no connection was ever made
         if isinstance(failure, NotConnectedError):
             enough = min(enough, self._retries + 1)
-        if never and isinstance(failure, BrokenError) and tries.counted_tries >= enough + len(self.hosts) - 1:
+        if never and isinstance(failure, BrokenError) and tries.counted >= enough + len(self.hosts) - 1:
             raise unreachable(failure, where)
         long_silent = silent_s >= MAX_RETRY_AFTER_S and not failure.may_be_paid
         self._given_up_in_a_row += is_last
         last = f"all requests of {clock(silent_s)}" if long_silent else f"the last {self._given_up_in_a_row} requests"
         if long_silent or (is_last and self._given_up_in_a_row >= max(10, self.concurrency)):
-            raise failure.verdict if isinstance(failure, DoubtedError) else no_longer_answering(failure, where, last)
+            raise failure.verdict if isinstance(failure, UnconfirmedError) else gone_silent(failure, where, last)
         if is_last:
             raise failure
         passing = others_answered and isinstance(failure, ThrottledError | ServerFaultError)
@@ -391,11 +377,8 @@ class Flow:
         self.retries_by_kind[failure.word] += 1
 
     def _silence_s(self, failure: UnansweredError, tries: RetryState, now: float) -> float:
-        """How long nothing has been answered since this question first failed.
-
-        Between two failures at most the longest wait counts: the rest of the time a slow server was working, or this
-        machine was asleep.
-        """
+        """How long nothing has been answered since this question first failed. Between two failures at most the longest
+        wait counts: the rest of the time a slow server was working, or this machine was asleep."""
         self._silent_s += min(now - self._failed_at, MAX_BACKOFF_S + (failure.retry_after_s or 0))
         self._failed_at = now
         return self._silent_s - self._failing.setdefault(tries, self._silent_s)
@@ -414,14 +397,13 @@ class Flow:
         raise StoppedError
 
 
-def no_longer_answering(failure: UnansweredError, where: str, last: str) -> Unreachable:
+def gone_silent(failure: UnansweredError, where: str, last: str) -> Unreachable:
     """The error for a teacher that answered before and no longer does."""
     return Unreachable(
         f"The teacher has left {last} unanswered ({failure}).",
         where=where,
         why="Continuing would fail every remaining row.",
-        fix="Every answer so far is kept. Check the message above and that the endpoint works, then run the same "
-        "command again.",
+        fix="Every answer so far is kept. Check the message and the endpoint, then run the same command again.",
     )
 
 

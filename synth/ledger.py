@@ -1,7 +1,6 @@
 """The call ledger. Every request to a teacher goes through it: answers are durable before use, none is bought twice.
 
-A key covers everything that changes an answer. Rows are `(key, attempt)`, and only status `ok` is a hit: see
-docs/teachers.md.
+A key covers all that changes an answer. Rows are `(key, attempt)`, and only status `ok` is a hit: docs/teachers.md.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from synth.answered import Answered
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.bulk import Bulk, BulkRequest
-from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
+from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoint import Endpoint
 from synth.flow import Flow
 from synth.meter import Meter, Reserved
@@ -165,8 +164,7 @@ class Ledger:
         request for samples from i on carries seed + i and covers consecutive samples only, because vLLM and the
         embedded teacher seed the choices of one request that way. Concurrent calls for the same key share one request.
 
-        Raises TeacherError (and its subclasses) and StoreError, which concern every row, and StoppedError after
-        `drain()`.
+        Raises TeacherError (or a subclass) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
         keys = self.keys(question, n)
         answers: dict[int, Completion | FailedSample] = {}
@@ -234,7 +232,7 @@ class Ledger:
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
-            self.judge.stop_at_unknown(now)
+            self.judge.stop_if_unknown(now)
             return None
         self.reused += 1
         return completion(good)
@@ -257,7 +255,7 @@ class Ledger:
                         settled[call.sample] = completion(call)
                     elif call.status == "unsettled" or self._is_given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self.judge.stop_at_useless(calls)
+                self.judge.stop_if_useless(calls)
         except BaseException as error:
             for sample in samples:
                 self.release(keys[sample], settled.get(sample), error)
@@ -291,8 +289,7 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """Send one request for `samples`; store its rows before anything inspects them, judge them, make them
-        durable."""
+        """Send one request for `samples`. Its rows are queued for the disk first, then judged, and made durable."""
         handed_over = self.handed_over.get(keys[0])
         for key in handed_over.keys if handed_over is not None else ():
             del self.handed_over[key]
@@ -333,8 +330,7 @@ class Ledger:
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
-        """At the end of a run without an error, decide the open refusals. Raises TeacherError if they concern all
-        rows."""
+        """At the end of a run without an error, decide the open refusals. Raises TeacherError if all rows fail."""
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 
@@ -344,7 +340,7 @@ class Ledger:
         words = None
         for body, before in repeated_requests(self.store, refused, self.endpoint.model):
             try:
-                answer = await self.endpoint.send(body, paying=self.meter, prompt=before.prompt)
+                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt)
             except RefusedError as refusal:
                 words = str(refusal)
                 continue
@@ -361,12 +357,12 @@ class Ledger:
         return words
 
     async def _answer(
-        self, question: Question, sampling: Sampling, keys: list[str], handed_over: BulkRequest | None
+        self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None
     ) -> Answer:
         """Send one request for the samples of `keys`, directly or in a batch."""
         if self._batches is None:
             parts = question.messages, sampling, len(keys), question.schema
-            return await self.endpoint.ask(*parts, paying=self.meter, prompt=question.prompt, started=handed_over)
+            return await self.endpoint.ask(*parts, account=self.meter, prompt=question.prompt, started=bulk)
         name = content_id("line", [keys, len(self.answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
@@ -421,7 +417,7 @@ class Ledger:
         if answer.usage is None:
             self._usage_unknown += 1
         else:
-            self.cut_prompts += seems_cut(answer.request, answer.usage.prompt_tokens)
+            self.cut_prompts += prompt_seems_cut(answer.request, answer.usage.prompt_tokens)
         tier = (answer.facts or {}).get("service_tier")
         usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd, tier)
         return answer.usage or Usage(), usd, settled

@@ -206,7 +206,7 @@ class Meter:
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices
             usd = (
-                listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))
+                listed.batch_usd(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))
             )
         if usd is None and self._is_free:
             usd = 0.0

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synth.chat_completions import DoubtedError, ThrottledError, TimedOutError, UnansweredError
+from synth.chat_completions import ThrottledError, TimedOutError, UnansweredError, UnconfirmedError
 from synth.rate_limits import remaining_in_headers
 
 MAX_BACKOFF_S = 30.0
@@ -33,7 +33,7 @@ class TeacherHost:
         self.url = url
         self.connected = False
         self.failure = ""  # the latest
-        self.in_flight: dict[int, InFlightRequest] = {}
+        self.in_flight: dict[int, InFlight] = {}
         self.sent = 0
         self.window = float(concurrency)
         self.opens_at = 0.0
@@ -69,14 +69,14 @@ class TeacherHost:
                 at = max(at, until)
         return at
 
-    def send(self, sending: InFlightRequest) -> None:
+    def send(self, sending: InFlight) -> None:
         self.in_flight[sending.number] = sending
         self.sent += 1
         if self._remaining:
             for unit, (left, until) in self._remaining.items():
                 self._remaining[unit] = left - (1 if unit == "requests" else sending.tokens), until
 
-    def record_limits(self, sending: InFlightRequest, headers: Mapping[str, str], now: float) -> None:
+    def record_limits(self, sending: InFlight, headers: Mapping[str, str], now: float) -> None:
         """Record the limits in the headers of a response. The server counted them when that request arrived, so
         requests sent after it are subtracted."""
         self.connected = True
@@ -114,10 +114,8 @@ class TeacherHost:
         if self.window < self._max_window:
             self.window = min(self._max_window, self.window + self._step / self.window)
 
-    def failed(
-        self, sending: InFlightRequest, failure: UnansweredError, newest: int, now: float, *, may_rest: bool
-    ) -> None:
-        if isinstance(failure, DoubtedError) and failure.of_key and sending.number > self._refused_at:
+    def failed(self, sending: InFlight, failure: UnansweredError, newest: int, now: float, *, may_rest: bool) -> None:
+        if isinstance(failure, UnconfirmedError) and failure.of_key and sending.number > self._refused_at:
             self._refused_at, self._key_refusals = newest, self._key_refusals + 1
             if self._key_refusals > 1:
                 self.opens_at = max(self.opens_at, now + longest_backoff_s(0.5, self._key_refusals))
@@ -138,7 +136,7 @@ class TeacherHost:
             self.opens_at = max(self.opens_at, now + min(failure.retry_after_s, MAX_RETRY_AFTER_S))
 
 
-class InFlightRequest:
+class InFlight:
     """A request in flight: number `number` of its flow, sent to `host`, with an estimated token count. `is_sent` is
     set once it has been written to a connection.
 

@@ -11,7 +11,7 @@ import aiohttp
 
 from synth.chat_completions import BrokenError, NotConnectedError, TimedOutError, one_line
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
-from synth.proxy import REFUSALS, new_session, proxy_for, proxy_refusal, secrets_of, send_by_session
+from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
 from synth.redaction import secrets_in, without_keys, without_user_info
 
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)
@@ -22,7 +22,7 @@ class Wire:
     which are secret too; `shown_suffix` is the query without the secret ones.
 
     A connection must be made within `connect_s`, and an answer must begin within `first_byte_s` of sending the request.
-    `connections` are those to addresses that need no proxy. `waits_only`: it is open, all addresses are direct, and
+    `connections` are those to addresses that need no proxy. `is_direct`: it is open, all addresses are direct, and
     there is no limit for the first byte, so that a request is only sent and waited for.
     """
 
@@ -34,7 +34,7 @@ class Wire:
         self._secrets_in_query: re.Pattern[str] | None = None
         self.connections: dict[str, Connections] = {}
         self.proxies: dict[str, str | None] = {}
-        self.waits_only = False
+        self.is_direct = False
         self._session: aiohttp.ClientSession | None = None
 
     def configure(
@@ -65,7 +65,7 @@ class Wire:
         direct = (url for url, proxy in proxies.items() if proxy is None)
         rest = f"/chat/completions{self.suffix}"
         self.connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
-        self.waits_only = self._first_byte_s is None and len(self.connections) == len(proxies)
+        self.is_direct = self._first_byte_s is None and len(self.connections) == len(proxies)
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -75,7 +75,7 @@ class Wire:
             connections.close()
         await self._session.close()
         await asyncio.sleep(0)  # connections close in the next iteration of the loop
-        self._session, self.waits_only = None, False
+        self._session, self.is_direct = None, False
 
     async def completion(self, base: str, data: bytes, sent: Callable[[], None]) -> Response:
         """Send a request for completions and return the response; `sent` is called when it has been written."""
@@ -119,10 +119,10 @@ class Wire:
             return error
         if isinstance(error, aiohttp.ServerTimeoutError):
             return NotConnectedError(f"no connection within {self._connect_s:g} s")
-        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in PROXY_REFUSALS:
             return proxy_refusal(self.proxies[base] or "", base, error.status)
-        if (of_tls := tls_failure(base, error)) is not None:
-            return of_tls
+        if (tls_error := tls_failure(base, error)) is not None:
+            return tls_error
         if isinstance(error, TimeoutError):
             limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
             return TimedOutError(limit) if late else error
@@ -133,7 +133,7 @@ class Wire:
     def without_secrets(self, text: str) -> str:
         """`text` without any secret that is sent, including those of the query that are too short to search for."""
         text = text if self._secrets_in_query is None else self._secrets_in_query.sub(r"\1***", text)
-        return without_keys(text, *self._secrets, *secrets_of(*self.proxies.values()))
+        return without_keys(text, *self._secrets, *proxy_secrets(*self.proxies.values()))
 
     def shown(self, text: str) -> str:
         """`text` from a server, without secrets, for messages and the store."""

@@ -16,7 +16,7 @@ from schemas.errors import TeacherError, UsageError
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from synth.batch_forms import FORMS, _thinking
+from synth.batch_forms import FORMS, _thinking_config
 from synth.batch_lines import BatchLine
 from synth.batches import Batches
 from synth.chat_completions import StoppedError
@@ -73,7 +73,7 @@ def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> 
         assert ledger.usd == 20 * 15 * (1.0 if form == "together" else 0.5)
         assert ledger.usage.completion_tokens == 20 * 5
         assert "20 requests" in lines[0]
-        assert "at most, where the same now would cost" in lines[0]
+        assert "at most, instead of" in lines[0]
         assert ledger.in_flight == 0
 
     with BatchProvider(form) as provider:
@@ -104,7 +104,7 @@ def test_what_a_batch_costs_is_told_by_its_lines() -> None:
     teacher = TeacherSettings(url="https://generativelanguage.googleapis.com/v1beta/openai", model="gemini-2.5-pro")
     line = BatchLine("x", {"messages": [{"role": "user", "content": "a dog " * 1_000}], "max_tokens": 10})
     batches = Batches(None, None, teacher, print)  # type: ignore[arg-type]
-    one, many = batches._usd([line]), batches._usd([line] * 500)
+    one, many = batches._max_costs([line]), batches._max_costs([line] * 500)
     assert one is not None
     assert many == pytest.approx(tuple(500 * usd for usd in one))
 
@@ -272,7 +272,7 @@ def test_a_setting_reaches_gemini_or_is_named(tmp_path: Path) -> None:
         with pytest.raises(TeacherError, match="no place for the setting 'min_p'"):
             in_gemini(tmp_path, provider, min_p=0.1)
         assert len(provider.batches) == 2
-    two = _thinking("reasoning_effort", "none", "gemini-2.5-flash")
+    two = _thinking_config("reasoning_effort", "none", "gemini-2.5-flash")
     assert two == {"thinkingBudget": 0}
 
 
@@ -301,7 +301,7 @@ def test_a_line_that_never_comes_is_unanswered(sentence: str | None, words: str,
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
         assert isinstance(answers[0], FailedSample)
-        assert answers[0].reason == f"server: the batch did not get to it{words}"
+        assert answers[0].reason == f"server: the batch ended before this request was processed{words}"
         assert isinstance(answers[1], Completion)
 
     with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
-from synth.chat_completions import MOST_BYTES
+from synth.chat_completions import MAX_ANSWER_BYTES
 from synth.connections import Connections, NoConnectionError, Outcome, _tls
 from synth.endpoint import Endpoint
 from tests.servers import served
@@ -201,7 +201,7 @@ async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:
     that no answer has."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     blank = b" " * 2**22
-    pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MOST_BYTES // len(blank))]
+    pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MAX_ANSWER_BYTES // len(blank))]
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         encoding = b"Content-Encoding: gzip\r\n" if packed else b""

@@ -204,7 +204,7 @@ def test_a_word_that_nobody_knows_is_waited_for_as_long_as_a_batch_may_take(form
     """Then the run ends and names it, unless there are results. Cancelled at the provider, it is handed over again."""
 
     async def strange(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match=r"'paused' after 50 hours, a word that pairsmith does not know"):
+        with pytest.raises(TeacherError, match=r"'paused' after 50 hours, a status that pairsmith does not know"):
             await ask_dogs(ledger)
 
     async def waits(ledger: Ledger, lines: list[str]) -> None:
@@ -242,7 +242,7 @@ def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Pa
     """It is read where a run was killed as it handed a batch over, to find out whether that is there."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match="answers in another form than expected"):
+        with pytest.raises(TeacherError, match="responds in an unexpected format"):
             await ask_dogs(ledger)
 
     with BatchProvider(form) as provider:

@@ -57,7 +57,7 @@ def test_together_is_known_at_both_of_its_addresses_and_takes_nothing_off_in_a_b
     assert old is not None
     assert new is not None
     assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
-    assert new.in_batch(MANY) == new.usd(MANY)
+    assert new.batch_usd(MANY) == new.usd(MANY)
 
 
 def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:

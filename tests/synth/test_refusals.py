@@ -496,7 +496,7 @@ def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) ->
     usage = {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}
     nothing = Reply(body=orjson.dumps({"object": "chat.completion", "choices": [], "usage": usage}))
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else nothing) as teacher:
-        with pytest.raises(TeacherError, match="it holds no choice, as where a filter stopped it"):
+        with pytest.raises(TeacherError, match="it has no choice, perhaps because a filter stopped it"):
             run(teacher, tmp_path, 100)
         assert len(teacher.asked) < 120, "20 in a row, and what was begun meanwhile"
     with LoopbackTeacher() as mended:
