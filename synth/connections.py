@@ -191,7 +191,7 @@ class Connections:
     def close(self) -> None:
         """Close all idle connections immediately: a TLS shutdown may take longer than the event loop lives.
 
-        No connection is idle afterwards: after several concurrent requests were abandoned because one of them
+        No connection is kept afterwards: after several concurrent requests were abandoned because one of them
         failed, nothing waits for the rest.
         """
         self._closed = True

@@ -199,7 +199,7 @@ class Endpoint:
     async def send(
         self, body: Json, *, account: CostAccount | None = None, prompt: str = "", started: StartedRequest | None = None
     ) -> Answer:
-        """`ask` with a complete request body, which is adapted in target to what the server accepts."""
+        """`ask` with a complete request body, which is adapted in place to what the server accepts."""
         if not self._wire.is_open:
             await self._open()
         while True:

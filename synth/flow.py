@@ -142,7 +142,7 @@ class Flow:
         if self.in_flight or not ends:
             return ""
         failure, at = min(ends, key=lambda end: end[1])
-        why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: asked again"
+        why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: retrying"
         words = f" ({failure.what[:_SHOWN_CHARACTERS]})" if failure.what else ""
         return f"{why}{words}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
 

@@ -48,7 +48,7 @@ _NO_QUOTA = re.compile(
 )
 # Alibaba uses these words for tokens per minute; it has other words for an account in arrears.
 _QUOTA_PER_MINUTE = re.compile("exceeded your current quota", re.IGNORECASE)
-_WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # words of one message, without a quoted row in between
+_WORDS = r"(?: ['\"]?[\w.,:/@()-]+['\"]?){0,5}"  # words of one sentence, without a quoted row in between
 _NO_BALANCE = re.compile("insufficient balance", re.IGNORECASE)  # MiniMax: also with status 500
 # A used-up account, if the status is not 429, whose text may mean a minute: Anthropic, Azure, Hugging Face, Cloudflare,
 # Google.
@@ -217,7 +217,7 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     named = [
         (match.start(), name)
         for name in settings
-        # A long name may begin a message ("Logprobs is not enabled") or be spelt differently ("presencePenalty").
+        # A long name may begin a sentence ("Logprobs is not enabled") or be spelt differently ("presencePenalty").
         if (match := re.search(rf"(?<!\w){_spelling_pattern(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
     ]
     return min(named)[1] if named else ""

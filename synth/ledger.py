@@ -330,7 +330,7 @@ class Ledger:
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
-        """At the end of a run without an error, decide the open refusals. Raises TeacherError if all rows fail."""
+        """At the end of a run without an error, decide the open refusals. TeacherError if they concern every row."""
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 

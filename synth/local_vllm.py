@@ -1,5 +1,4 @@
-"""A local vLLM: its own Python environment, created on first use, and its server, which is started, checked,
-stopped."""
+"""A local vLLM: its own Python, created on first use, and its server, which is started, checked and stopped."""
 
 from __future__ import annotations
 

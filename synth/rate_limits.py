@@ -116,7 +116,7 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
 class RateLimit:
     """At most `per_minute` units in any 60 seconds, spread evenly.
 
-    A virtual schedule (GCRA, ITU-T I.371) without bursts, at 59/60 of the rate, so that the units at pair ends of a
+    A virtual schedule (GCRA, ITU-T I.371) without bursts, at 59/60 of the rate, so that the units at both ends of a
     minute fit into it.
     """
 

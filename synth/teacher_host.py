@@ -142,7 +142,7 @@ class InFlight:
 
     As a context manager it raises TimedOutError `limit_s` after it was entered. While the server still answers requests
     that were sent earlier, the time counts from the last of those answers, since this request waits in the server's
-    queue. Without a context manager, `start_clock` can_take the function to call on timeout.
+    queue. Without a context manager, `start_clock` takes the function to call on timeout.
     """
 
     __slots__ = (

@@ -372,7 +372,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
     async with self_signed() as (server, url):
         for look in (False, True):
             async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
-                with pytest.raises(TeacherError, match=r"not trusted here .*SSL_CERT_FILE") as caught:
+                with pytest.raises(TeacherError, match=r"not trusted on this machine .*SSL_CERT_FILE") as caught:
                     await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
                 assert not isinstance(caught.value, Unreachable)
                 assert endpoint.lost == 0

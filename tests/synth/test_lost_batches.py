@@ -157,7 +157,7 @@ def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str,
         assert [len(batch) for batch in provider.batches] == [20, 20]
         warning, lost, *_ = lines
         assert f"HTTP {status}" in warning
-        assert "the 20 that wait for it are paid for twice (about $" in warning
+        assert "the 20 requests in it are paid for twice (about $" in warning
         assert "another key" in warning
         assert "handed over again" in lost
         with_batches(provider, tmp_path, all_answered)
@@ -186,7 +186,7 @@ def test_a_batch_that_vanishes_under_the_run_that_made_it_ends_that_run(form: st
     """Handed over again by the same run, and again, a provider that forgets would be paid without an end."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match="does not know it"):
+        with pytest.raises(TeacherError, match="does not know this batch"):
             await ask_dogs(ledger)
         assert "this run ends" in lines[1]
 

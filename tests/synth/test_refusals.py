@@ -14,7 +14,7 @@ from prompts import load
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Call, Sampling
 from schemas.store import Store
-from synth.chat_completions import meant
+from synth.chat_completions import effective_response
 from synth.engine import GenerateResult, generate
 from synth.generators import Forward
 from synth.http_status import meaning
@@ -194,9 +194,9 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
 def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status: int) -> None:
     """With status 200 and zeroed tokens: it is the error that its words name, not an answer that nobody can use."""
     body = {"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": code, "status_msg": words}}
-    assert meant(200, orjson.dumps(body))[0] == status
+    assert effective_response(200, orjson.dumps(body))[0] == status
     answered = {**body, "choices": [{"message": {"content": "a dog"}}]}
-    assert meant(200, orjson.dumps(answered))[0] == 200
+    assert effective_response(200, orjson.dumps(answered))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_the_tokens_of_a_minute_at_alibaba_are_waited_for(url: str, more: str, k
 def test_a_path_that_lm_studio_does_not_know_is_an_address() -> None:
     """It says so with status 200, and no wait would mend it."""
     body = orjson.dumps({"error": "Unexpected endpoint or method. (POST /v1/v1/chat/completions)"})
-    assert meant(200, body)[0] == 405
+    assert effective_response(200, body)[0] == 405
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])
