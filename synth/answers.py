@@ -126,7 +126,7 @@ def judged(
         return _bad("malformed", "", "its finish_reason is not a text")
     if choice.get("error"):  # an error next to a partial answer overrides the finish reason (OpenRouter)
         word = "error"
-    text, thought, refusal = content
+    text, thinking, refusal = content
     meaning = finish_meaning(word, declared)
     if meaning == "complete" and "native_finish_reason" in choice:  # the reason before the gateway's (OpenRouter)
         native = finish_meaning(choice["native_finish_reason"], {})
@@ -136,16 +136,16 @@ def judged(
         broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
         if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
             meaning = "truncated"
-    if thought is None and not text and meaning == "truncated":
-        thought = "not shown"  # only hidden thinking uses up all tokens and leaves no text
+    if thinking is None and not text and meaning == "truncated":
+        thinking = "not shown"  # only hidden thinking uses up all tokens and leaves no text
     in_text = split_thinking(text)
     # Searching the whole request is expensive, and needed only if there is a block.
     if (in_text.thinking is not None or in_text.answer != text) and not _asks_for_thinking(request, text):
         text = in_text.answer if in_text.thinking is None else in_text.answer.strip()
-        thought = (in_text.thinking or "").strip() or thought
+        thinking = (in_text.thinking or "").strip() or thinking
     if refusal or meaning == "refused":
         return _bad("refused", text)
-    if thought and not text.strip() and meaning in ("complete", "truncated"):
+    if thinking and not text.strip() and meaning in ("complete", "truncated"):
         return _bad("thinking", "", f"{_tokens_spent(tokens, request, cut=meaning == 'truncated')} {_THINKING_HINT}")
     if meaning is None:
         return _bad("unknown_finish", text, f"the answer ended with finish_reason '{word}'")
@@ -272,12 +272,12 @@ def finish_meaning(word: Any, declared: Mapping[str, FinishMeaning]) -> FinishMe
     if not declared and isinstance(word, str) and (known := _MEANING.get(word)) is not None:
         return known  # the usual case
     text = "" if word is None else str(word).strip()
-    own = {name.strip().lower(): meaning for name, meaning in declared.items()}
-    letters = _normalize_word(text)
-    if text and not letters:
-        return own.get(text.lower())
-    known = own.get(text.lower()) or _MEANING.get(letters.removeprefix("finishreason"))
-    return known or next((meaning for part, meaning in _WORD_PARTS if part.search(letters)), None)
+    declared_meanings = {name.strip().lower(): meaning for name, meaning in declared.items()}
+    normalized = _normalize_word(text)
+    if text and not normalized:
+        return declared_meanings.get(text.lower())
+    known = declared_meanings.get(text.lower()) or _MEANING.get(normalized.removeprefix("finishreason"))
+    return known or next((meaning for part, meaning in _WORD_PARTS if part.search(normalized)), None)
 
 
 def why_bad(status: str, attempt: int, reason: str = "") -> str:
@@ -380,13 +380,13 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     """A message's text, the reasoning that the server has separated from it (None if there is none), and whether it is
     a refusal. The content may be one part or a list of parts, including reasoning (Mistral). None if it is neither, or
     if a part with text has an unknown type."""
-    thought = None
+    thinking = None
     if not message.keys() <= _KNOWN_FIELDS:
         fields = (str(value).strip() for name, value in message.items() if value and _is_reasoning_name(name))
-        thought = next(filter(None, fields), None)
+        thinking = next(filter(None, fields), None)
     content, refusal = message.get("content"), bool(message.get("refusal"))
     if content is None or isinstance(content, str):
-        return content or "", thought, refusal
+        return content or "", thinking, refusal
     parts = [{"text": p} if isinstance(p, str) else p for p in (content if isinstance(content, list) else [content])]
     if not all(isinstance(part, dict) for part in parts):
         return None
@@ -402,7 +402,7 @@ def _content(message: Json) -> tuple[str, str | None, bool] | None:
     refusal = refusal or "refusal" in kinds
     if parts and not (thoughts or texts or refusal):
         return None
-    return "".join(texts), str(thoughts) if thoughts else thought, refusal
+    return "".join(texts), str(thoughts) if thoughts else thinking, refusal
 
 
 def _asks_for_thinking(request: Json, text: str) -> bool:

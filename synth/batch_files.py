@@ -124,9 +124,9 @@ class TogetherBatches(FileBatches):
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         files = orjson.loads(await call("GET", f"{base}/files"))["data"]
-        ours = {file["id"] for file in files if file.get("filename") == f"{one.label}.jsonl"}
-        jobs = orjson.loads(await call("GET", f"{base}{self.jobs}")) if ours else []
-        return next((str(job["id"]) for job in jobs if job.get("input_file_id") in ours), None)
+        file_ids = {file["id"] for file in files if file.get("filename") == f"{one.label}.jsonl"}
+        jobs = orjson.loads(await call("GET", f"{base}{self.jobs}")) if file_ids else []
+        return next((str(job["id"]) for job in jobs if job.get("input_file_id") in file_ids), None)
 
 
 OPENAI = FileBatches()
@@ -143,5 +143,5 @@ def _first_error(raw: Json) -> str:
     errors = raw.get("errors") or raw.get("error")
     rows = errors.get("data") if isinstance(errors, dict) else errors
     first = rows[0] if isinstance(rows, list) and rows else rows
-    words = first.get("message") if isinstance(first, dict) else first
-    return str(words or "no reason given")
+    message = first.get("message") if isinstance(first, dict) else first
+    return str(message or "no reason given")

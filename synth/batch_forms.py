@@ -112,8 +112,8 @@ class AnthropicBatches:
     def _completion(self, message: Json) -> Json:
         parts = message.get("content") or []
         turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts)}
-        if thought := "".join(p.get("thinking", "") for p in parts):
-            turn["reasoning_content"] = thought
+        if thinking := "".join(p.get("thinking", "") for p in parts):
+            turn["reasoning_content"] = thinking
         used = message.get("usage") or {}
         cached = used.get("cache_read_input_tokens") or 0
         prompt = (used.get("input_tokens") or 0) + cached + (used.get("cache_creation_input_tokens") or 0)
@@ -142,8 +142,8 @@ class GeminiBatches:
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         listed = orjson.loads(await call("GET", f"{_native_url(base)}/batches?pageSize=100")).get("operations") or []
-        named = f"{LABEL}-{one.label}"
-        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
+        label = f"{LABEL}-{one.label}"
+        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == label), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
         raw = orjson.loads(await call("GET", f"{_native_url(base)}/{batch}"))
@@ -189,8 +189,8 @@ class GeminiBatches:
         candidate = (response.get("candidates") or [{}])[0]
         parts = (candidate.get("content") or {}).get("parts") or []
         turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts if not p.get("thought"))}
-        if thought := "".join(p.get("text", "") for p in parts if p.get("thought")):
-            turn["reasoning_content"] = thought
+        if thinking := "".join(p.get("text", "") for p in parts if p.get("thought")):
+            turn["reasoning_content"] = thinking
         used = response.get("usageMetadata") or {}
         written = (used.get("candidatesTokenCount") or 0) + (used.get("thoughtsTokenCount") or 0)
         usage = _usage_json(used.get("promptTokenCount"), written, used.get("cachedContentTokenCount"))

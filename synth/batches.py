@@ -156,9 +156,9 @@ class Batches:
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            words = error_body(result.content)[1].get("message")
-            words = one_line(self._endpoint.shown(str(words or "")))
-            reason = f"the batch ended before this request was processed{words and f' ({words})'}"
+            message = error_body(result.content)[1].get("message")
+            message = one_line(self._endpoint.shown(str(message or "")))
+            reason = f"the batch ended before this request was processed{message and f' ({message})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
                 if isinstance(failure, UnconfirmedError):
@@ -262,7 +262,7 @@ class Batches:
     async def _finish_batch(self, batch: str) -> None:
         try:
             ended = await self._wait_for_end(batch)
-            names = {name for name, its in self._batch_of.items() if its == batch}
+            names = {name for name, other in self._batch_of.items() if other == batch}
             state, results = ended or (None, [])
             if (guess := self._guessed.pop(batch, None)) and not any(result.name in names for result in results):
                 if (other := await self._find_announced(guess, batch)) is not None:

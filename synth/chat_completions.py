@@ -176,9 +176,9 @@ def base_url(url: str) -> str:
             fix="Give the bare address. The key belongs in teacher.key_env and the rest of a query in teacher.query or,"
             " by the names of its variables, in teacher.query_env.",
         )
-    given = parts.path.rstrip("/")
-    path = given.removesuffix("/chat/completions").rstrip("/")
-    if path == given and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+    original = parts.path.rstrip("/")
+    path = original.removesuffix("/chat/completions").rstrip("/")
+    if path == original and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
 
@@ -288,9 +288,9 @@ def _escaped(value: Any) -> Any:
 
 def new_request_id(response_id: Any) -> str:
     """An id that is unique whatever the endpoint sends, and contains the endpoint's own id for support requests."""
-    ours = f"{_PROCESS}-{next(_NUMBER)}"
-    theirs = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL takes no NUL
-    return f"{ours}/{theirs}" if theirs else ours
+    local_id = f"{_PROCESS}-{next(_NUMBER)}"
+    their_id = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL: no NUL
+    return f"{local_id}/{their_id}" if their_id else local_id
 
 
 def _parse_usage(usage: Any) -> Usage | None:
@@ -305,22 +305,22 @@ def _parse_usage(usage: Any) -> Usage | None:
         completion = max(0, total - prompt)
     if prompt is None or completion is None or not (prompt or completion):  # gateways send zeros for unknown
         return None
-    read = thought = None
+    read = reasoning = None
     if not usage.keys() <= _BASIC_COUNTS:
         read = _usage_detail(usage, ("prompt", "input"), "cached_tokens")  # names of chat completions and of responses
         for name in _CACHED_NAMES & usage.keys():
             read = read or _token_count(usage[name])
-        thought = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
+        reasoning = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
         if "reasoning_tokens" in usage:  # SGLang
-            thought = thought or _token_count(usage["reasoning_tokens"])
+            reasoning = reasoning or _token_count(usage["reasoning_tokens"])
         if "prompt_tokens" not in usage:  # Anthropic counts cache reads and writes separately
             prompt += sum(_token_count(usage.get(name)) or 0 for name in _CACHE_COUNTS)
         prompt += read if read and read > prompt else 0  # so do others, under other names
     # Some (xAI, Gemini) do not count thinking as completion, only in the total.
     completion = max(completion, (total or 0) - prompt)
-    completion += thought if thought and thought > completion else 0
+    completion += reasoning if reasoning and reasoning > completion else 0
     fields = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": thought or 0})
+    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
 
 
 def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:

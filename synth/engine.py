@@ -162,8 +162,8 @@ class _Run:
                 await self._wait_for_change()
             for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
                 await ledger.settle_refusals()
-            aims = ((name, self._accepted[name]) for name in self._targets if name in self._names)
-            self._result.missed = {name: accepted for name, accepted in aims if accepted < self._targets[name]}
+            counts = ((name, self._accepted[name]) for name in self._targets if name in self._names)
+            self._result.missed = {name: accepted for name, accepted in counts if accepted < self._targets[name]}
         except BaseException:
             self._cancel()
             await asyncio.gather(*(bulk.wait_until_stored() for bulk in self._bulks.values()), return_exceptions=True)
@@ -251,10 +251,10 @@ class _Run:
             return False  # the task raises it again, which ends the run in order
         row = _BulkRow(self, seed, generator)
         self._open[row] = (generator.name, n)
-        begun = bulk.begin(question, n, row)
-        if not begun:
+        has_begun = bulk.begin(question, n, row)
+        if not has_begun:
             del self._open[row]
-        return begun
+        return has_begun
 
     def fall_back(self, row: _BulkRow) -> None:
         """Continue in a task a question that was asked in bulk."""

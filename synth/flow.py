@@ -26,7 +26,7 @@ from synth.chat_completions import (
     UnconfirmedError,
 )
 from synth.connections import Outcome
-from synth.places import Waiter
+from synth.fair_semaphore import Waiter
 from synth.rate_limits import RateLimit
 from synth.teacher_host import MAX_BACKOFF_S, MAX_RETRY_AFTER_S, InFlight, TeacherHost, longest_backoff_s
 
@@ -143,8 +143,8 @@ class Flow:
             return ""
         failure, at = min(ends, key=lambda end: end[1])
         why = "held by the rate limit" if isinstance(failure, ThrottledError) else f"{failure.word}: retrying"
-        words = f" ({failure.what[:_SHOWN_CHARACTERS]})" if failure.what else ""
-        return f"{why}{words}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
+        detail = f" ({failure.what[:_SHOWN_CHARACTERS]})" if failure.what else ""
+        return f"{why}{detail}, next request in {clock(max(0.0, at - asyncio.get_running_loop().time()))}"
 
     def drain(self) -> None:
         """Send nothing more: requests in flight may finish, waiting ones raise StoppedError."""
@@ -369,9 +369,9 @@ class Flow:
             if failure.retry_after_s > MAX_RETRY_AFTER_S:
                 raise _wait_too_long(failure.retry_after_s, where)
             wait_s = max(wait_s, failure.retry_after_s * random.uniform(1, 1.1))
-        words = _WORD_WITH_DIGIT.sub("", str(failure))
-        if silent_s >= _REPORT_AFTER_WAITS * self._backoff_s and words not in self._reported:
-            self._reported.add(words)
+        message = _WORD_WITH_DIGIT.sub("", str(failure))
+        if silent_s >= _REPORT_AFTER_WAITS * self._backoff_s and message not in self._reported:
+            self._reported.add(message)
             self.say(f"{where} has not answered for {clock(silent_s)} ({failure}); still retrying.")
         await self._pause(wait_s, failure, tries)
         self.retries_by_kind[failure.word] += 1

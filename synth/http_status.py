@@ -196,8 +196,8 @@ def _is_key_error(status: int, words: str, body: Json, *, answered: bool) -> boo
 def _says_itself(pattern: re.Pattern[str], words: str, body: Json) -> bool:
     """Whether the endpoint says it, in words that the request does not contain: an error may quote the row."""
     phrases = [match[0].lower() for match in pattern.finditer(words)]
-    asked = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()
-    return any(phrase not in asked for phrase in phrases)
+    request_text = " ".join(str(message.get("content")) for message in body.get("messages", ()) if phrases).lower()
+    return any(phrase not in request_text for phrase in phrases)
 
 
 def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> str:
@@ -212,15 +212,17 @@ def refused_setting(error: Json, text: str, body: Json, *, answered: bool) -> st
     if param in settings:  # also for an invalid value (vLLM: "Input should be a valid integer")
         return param
     if not _UNSUPPORTED.search(text):
-        asked = str(body.get("messages")).lower()
-        settings = {name for name in settings if name.lower() not in asked} if _INVALID_VALUE.search(text) else set()
-    named = [
+        request_text = str(body.get("messages")).lower()
+        settings = (
+            {name for name in settings if name.lower() not in request_text} if _INVALID_VALUE.search(text) else set()
+        )
+    mentions = [
         (match.start(), name)
         for name in settings
         # A long name may begin a sentence ("Logprobs is not enabled") or be spelt differently ("presencePenalty").
         if (match := re.search(rf"(?<!\w){_spelling_pattern(name)}(?!\w)", text, re.IGNORECASE if len(name) > 4 else 0))
     ]
-    return min(named)[1] if named else ""
+    return min(mentions)[1] if mentions else ""
 
 
 def _spelling_pattern(name: str) -> str:

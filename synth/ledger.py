@@ -18,15 +18,15 @@ from schemas.records import Call, Json, Message, Record, Sampling, Usage, conten
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import key_again
-from synth.answered import Answered
+from synth.answer_index import AnswerIndex
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
 from synth.bulk import Bulk, BulkRequest
 from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoint import Endpoint
+from synth.fair_semaphore import FairSemaphore
 from synth.flow import Flow
 from synth.meter import Meter, Reserved
-from synth.places import FairSemaphore
 from synth.question import Completion as Completion
 from synth.question import FailedSample as FailedSample
 from synth.question import Question as Question
@@ -77,7 +77,7 @@ class Ledger:
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
         self.places = FairSemaphore(2 * self.concurrency)
-        self.answered = Answered(store.each_answer())
+        self.answered = AnswerIndex(store.each_answer())
         self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
         self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
         # If any answer was good before, the rest may be the hard rows; and a batch is paid for as a whole.
@@ -144,9 +144,9 @@ class Ledger:
 
     def keys(self, question: Question, n: int = 1) -> list[str]:
         """The keys of samples 0 to n - 1: in the spelling under which the store already has one of them, if any."""
-        own, *others = question.keys(self.identity, self.revision, n)
-        known = (keys for keys in (own, *others) if any(key in self.answered for key in keys))
-        return next(known, own) if others else own
+        usual, *others = question.keys(self.identity, self.revision, n)
+        known = (keys for keys in (usual, *others) if any(key in self.answered for key in keys))
+        return next(known, usual) if others else usual
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
@@ -337,12 +337,12 @@ class Ledger:
     async def _ask_again(self, refused: Call) -> str | None:
         """Repeat a request that was answered before. Returns the text of the refusal, empty if it is answered, None if
         that cannot be found out. The answer is paid for and stored, under a key that no question has."""
-        words = None
+        text = None
         for body, before in repeated_requests(self.store, refused, self.endpoint.model):
             try:
                 answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt)
             except RefusedError as refusal:
-                words = str(refusal)
+                text = str(refusal)
                 continue
             except (UnansweredError, StoppedError, BudgetReached):
                 return None
@@ -353,8 +353,8 @@ class Ledger:
             await self.store.put(call, *settled)
             if answer.choices:
                 return ""
-            words = call.reason
-        return words
+            text = call.reason
+        return text
 
     async def _answer(
         self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None

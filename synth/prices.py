@@ -63,8 +63,8 @@ def free(teacher: TeacherSettings) -> TeacherSettings:
 def prices_of(teacher: TeacherSettings) -> Prices | None:
     """The teacher's prices, None if they are unknown."""
     prices = _prices_of(teacher)
-    whole = teacher.batches_like == "together"
-    return replace(prices, usual_share=1.0) if prices is not None and whole else prices
+    full_price = teacher.batches_like == "together"
+    return replace(prices, usual_share=1.0) if prices is not None and full_price else prices
 
 
 def _prices_of(teacher: TeacherSettings) -> Prices | None:
@@ -77,9 +77,9 @@ def _prices_of(teacher: TeacherSettings) -> Prices | None:
         return None
     cached = prompt if cached is None else cached
     free = not prompt and not completion and None not in (prompt, completion)
-    whole = listed is None or None not in (prompt, completion)
-    source = FREE if free else "pairsmith.toml" if whole or listed is None else f"pairsmith.toml, {listed.source}"
-    rate = _spec_rate(prompt, cached, completion, None if whole else listed)
+    complete = listed is None or None not in (prompt, completion)
+    source = FREE if free else "pairsmith.toml" if complete or listed is None else f"pairsmith.toml, {listed.source}"
+    rate = _spec_rate(prompt, cached, completion, None if complete else listed)
     return Prices(source, rate, listed.batch_share if listed else None)
 
 
@@ -90,16 +90,16 @@ def _spec_rate(prompt: float | None, cached: float | None, completion: float | N
         read = min(usage.cached_tokens, usage.prompt_tokens)
         fresh, written = usage.prompt_tokens - read, usage.completion_tokens
         parts = ((prompt, fresh), (cached, read), (completion, written))
-        own = sum(price * count for price, count in parts if price is not None) / _MILLION
+        spec_usd = sum(price * count for price, count in parts if price is not None) / _MILLION
         if listed is None:
-            return own
+            return spec_usd
         # The list may have higher prices for long prompts, so each part is priced with prompts of the same length.
-        asked = usage.model_copy(update={"completion_tokens": 0, "reasoning_tokens": 0})
-        fee, asked_usd = listed.rate(Usage(), context), listed.rate(asked, context)
-        uncached = listed.rate(asked.model_copy(update={"cached_tokens": 0}), context) - fee
+        prompt_only = usage.model_copy(update={"completion_tokens": 0, "reasoning_tokens": 0})
+        fee, prompt_usd = listed.rate(Usage(), context), listed.rate(prompt_only, context)
+        uncached = listed.rate(prompt_only.model_copy(update={"cached_tokens": 0}), context) - fee
         fresh_usd = uncached * fresh / max(1, usage.prompt_tokens)
-        theirs = (fresh_usd, asked_usd - fee - fresh_usd, listed.rate(usage, context) - asked_usd)
-        return fee + own + sum(usd for usd, (price, _) in zip(theirs, parts, strict=True) if price is None)
+        listed_usd = (fresh_usd, prompt_usd - fee - fresh_usd, listed.rate(usage, context) - prompt_usd)
+        return fee + spec_usd + sum(usd for usd, (price, _) in zip(listed_usd, parts, strict=True) if price is None)
 
     return rate
 
@@ -125,8 +125,8 @@ def _listed_prices(url: str, model: str) -> Prices | None:
         genai_usage = _to_genai_usage(usage)
         return float(known.calc_price(genai_usage, provider, price_context=cast(Any, context) or None).total_price)
 
-    some = Usage(prompt_tokens=1_000, completion_tokens=1_000)
-    usual, batch = rate(some, {}), rate(some, _BATCH)
+    sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+    usual, batch = rate(sample, {}), rate(sample, _BATCH)
     # A batch variant lists only the prices that differ; a model without one has the same price "in a batch".
     version = importlib.metadata.version("genai-prices")
     tiers = any(hasattr(value, "tiers") for value in vars(price).values())
@@ -143,18 +143,18 @@ def _linear(rate: Rate) -> Rate:
     @cache
     def unit_prices(tier: str) -> tuple[float, float, float, float, float]:
         context = {"service_tier": tier} if tier else {}
-        one = (
+        usages = (
             Usage(prompt_tokens=1_000_000),
             Usage(prompt_tokens=1_000_000, cached_tokens=1_000_000),
             Usage(completion_tokens=1_000_000),
             Usage(completion_tokens=1_000_000, reasoning_tokens=1_000_000),
         )
         fee = rate(Usage(), context)  # per request, whatever its size (Perplexity)
-        fresh, read, written, thought = ((rate(usage, context) - fee) / _MILLION for usage in one)
-        return fee, fresh, read, written, thought
+        fresh, read, written, reasoning = ((rate(usage, context) - fee) / _MILLION for usage in usages)
+        return fee, fresh, read, written, reasoning
 
     def linear_rate(usage: Usage, context: Mapping[str, str]) -> float:
-        fee, fresh, read, written, thought = unit_prices(context.get("service_tier", ""))
+        fee, fresh, read, written, reasoning = unit_prices(context.get("service_tier", ""))
         cached = min(usage.cached_tokens, usage.prompt_tokens)
         thinking = min(usage.reasoning_tokens, usage.completion_tokens)
         return (
@@ -162,7 +162,7 @@ def _linear(rate: Rate) -> Rate:
             + (usage.prompt_tokens - cached) * fresh
             + cached * read
             + (usage.completion_tokens - thinking) * written
-            + thinking * thought
+            + thinking * reasoning
         )
 
     return linear_rate
@@ -172,9 +172,9 @@ def _to_genai_usage(usage: Usage) -> Any:
     from genai_prices import Usage as GenaiUsage
 
     read = min(usage.cached_tokens, usage.prompt_tokens)
-    thought = min(usage.reasoning_tokens, usage.completion_tokens)
+    reasoning = min(usage.reasoning_tokens, usage.completion_tokens)
     more = {"cache_read_tokens": read} if read else {}
-    more |= {"output_reasoning_tokens": thought} if thought else {}
+    more |= {"output_reasoning_tokens": reasoning} if reasoning else {}
     return GenaiUsage(input_tokens=usage.prompt_tokens, output_tokens=usage.completion_tokens, **more)
 
 

@@ -23,14 +23,14 @@ def assemble_stream(content: bytes) -> Json | None:
     """
     if not _STREAM_START.match(content):
         return None
-    whole: Json = {}
+    fields: Json = {}
     choices: dict[int, Json] = {}
     has_gap = False
     for event in _events(content):
         if event is None:
             has_gap = True
             continue
-        whole |= {name: value for name, value in event.items() if value is not None and name != "choices"}
+        fields |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
             index = piece.get("index") if isinstance(piece, dict) else ""
@@ -40,7 +40,7 @@ def assemble_stream(content: bytes) -> Json | None:
                 if has_gap and choice["finish_reason"] == "abort":
                     choice["error"] = "an event of its stream cannot be read"
                 _add_piece(choice, piece)
-    return {**whole, "choices": list(choices.values())} if choices or "error" in whole else None
+    return {**fields, "choices": list(choices.values())} if choices or "error" in fields else None
 
 
 def _events(content: bytes) -> Iterator[Json | None]:
@@ -51,8 +51,8 @@ def _events(content: bytes) -> Iterator[Json | None]:
         if line.startswith((b"data:", b"{")):  # "{": the whole answer, after comments that kept the connection open
             data.append(line.removeprefix(b"data:"))
         if not line.strip():
-            if whole := _object(b"\n".join(data)):
-                yield whole
+            if event := _object(b"\n".join(data)):
+                yield event
             else:
                 objects = ((_object(text), text) for text in data)
                 yield from (value for value, text in objects if value or text.lstrip().startswith(b"{"))

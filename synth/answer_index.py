@@ -10,12 +10,12 @@ Attempts = tuple[tuple[int, str], ...]
 """(attempt, status) of each answer to a sample, in order of attempts."""
 
 
-class Answered:
+class AnswerIndex:
     """key -> its attempts. Nearly all keys share a few values, so each stores a small number: 23 to 35 bytes per
     key."""
 
     def __init__(self, calls: Iterable[tuple[str, int, str]] = ()) -> None:
-        self._numbers, self._every = Numbered(), list[Attempts]()
+        self._numbers, self._attempt_lists = Numbered(), list[Attempts]()
         self._number_of: dict[Attempts, int] = {}
         for key, attempt, status in calls:
             self.add(key, attempt, status)
@@ -26,7 +26,7 @@ class Answered:
     def of(self, key: str) -> Attempts:
         """The attempts of a key; empty if it was never answered."""
         number = self._numbers.get(key)
-        return () if number is None else self._every[number]
+        return () if number is None else self._attempt_lists[number]
 
     def add(self, key: str, attempt: int, status: str) -> None:
         """Add an answer."""
@@ -39,10 +39,10 @@ class Answered:
 
     def has_status(self, status: str) -> bool:
         """Whether any answer has, or has had, this status."""
-        return any(status == one for rows in self._every for _, one in rows)
+        return any(status == one for rows in self._attempt_lists for _, one in rows)
 
     def _set(self, key: str, rows: Attempts) -> None:
         if (number := self._number_of.get(rows)) is None:
-            number = self._number_of[rows] = len(self._every)
-            self._every.append(rows)
+            number = self._number_of[rows] = len(self._attempt_lists)
+            self._attempt_lists.append(rows)
         self._numbers[key] = number
