@@ -250,7 +250,7 @@ async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
         connections = Connections(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, connect_s=60)
         body = bytes(2**26)
         if in_bulk:
-            connection = await connections._connected()
+            connection = await connections._connect()
             connections.send(connection, body, lambda outcome: None)
             server, _ = await loop.sock_accept(listening)
             connection.end()
@@ -304,7 +304,7 @@ async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: b
     body, outcomes = b" " * 2**25, list[Outcome]()
     with socket.create_server(("127.0.0.1", 0)) as hung:
         connections = Connections(f"http://127.0.0.1:{hung.getsockname()[1]}/", {}, connect_s=60)
-        connection = await connections._connected()
+        connection = await connections._connect()
         closed = connection.closed
         assert closed is not None
         if in_bulk:
