@@ -253,7 +253,7 @@ async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
             connection = await connections._connect()
             connections.send(connection, body, lambda outcome: None)
             server, _ = await loop.sock_accept(listening)
-            connection.end()
+            connection.cancel()
         else:
             posted = asyncio.create_task(connections.post(body))
             server, _ = await loop.sock_accept(listening)
@@ -285,12 +285,12 @@ async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
     async with serving(in_parts) as (server, connections):
         for _ in range(2):
             await connections.post(b"{}")
-            connection, outcomes = connections.kept(), list[Outcome]()
+            connection, outcomes = connections.take_idle(), list[Outcome]()
             assert connection is not None
             connections.send(connection, b"{}", outcomes.append)
             while (reading := connection._reading) is None or not reading.done():  # noqa: ASYNC110  no event tells
                 await asyncio.sleep(0)
-            connection.end()
+            connection.cancel()
             for _ in range(5):
                 await asyncio.sleep(0)
             assert outcomes == []
@@ -309,7 +309,7 @@ async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: b
         assert closed is not None
         if in_bulk:
             connections.send(connection, body, outcomes.append)
-            connection.end()
+            connection.cancel()
         else:
             connections._idle.append((connection, time.monotonic()))
             posted = asyncio.create_task(connections.post(body))
@@ -337,7 +337,7 @@ async def test_an_answer_that_comes_after_the_end_leaves_no_connection_behind() 
         connections.close()
         closed.set()
         assert (await posted)[2] == b"ok"
-        assert connections.kept() is None
+        assert connections.take_idle() is None
 
 
 @in_a_loop
