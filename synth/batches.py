@@ -226,7 +226,8 @@ class Batches:
         self._endpoint.sent += len(lines)
         self._say(
             f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
-            f"usually sooner, at {self._describe_cost(lines)}. Ctrl-C is safe: the next run with --batch waits for it."
+            f"usually sooner, and cost {self._describe_cost(lines)}. "
+            "Ctrl-C is safe: the next run with --batch waits for it."
         )
         for name in names:
             self._batch_of[name] = batch

@@ -159,7 +159,7 @@ def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str,
         assert f"HTTP {status}" in warning
         assert "the 20 requests in it are paid for twice (about $" in warning
         assert "another key" in warning
-        assert "handed over again" in lost
+        assert "submitted again" in lost
         with_batches(provider, tmp_path, all_answered)
         assert len(provider.batches) == 2
 
