@@ -1,7 +1,7 @@
-"""Batches that are files of lines: OpenAI's form, and where those of Mistral and Together differ.
+"""Batches that are submitted as files of lines: OpenAI's format, and how those of Mistral and Together differ.
 
-Read from their references in 2026: platform.openai.com/docs/api-reference/batch (also Azure and Groq),
-docs.mistral.ai/api (batch jobs), docs.together.ai/docs/inference/batch.
+Source, in 2026: platform.openai.com/docs/api-reference/batch (also Azure and Groq), docs.mistral.ai/api (batch jobs),
+docs.together.ai/docs/inference/batch.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import aiohttp
 import orjson
 
 from schemas.records import Json
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, lines_of, readable
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, parse_lines, parse_results
 
-_BEING_READ, _READ_S = ("pending", "running", "notRunning"), 600  # a file at Azure, which makes no batch of it before
-# Of a line that brought no response, beside what was not tried (expired): Together says so what it refused.
-_STATUS = {"batch_client_error": 400}
+_PROCESSING, _PROCESSING_S = (
+    ("pending", "running", "notRunning"),
+    600,
+)  # Azure only accepts a file that has been processed
+# Error codes of lines without a response, other than lines that were not processed (expired): Together's refusals.
+_ERROR_STATUS = {"batch_client_error": 400}
 
 
 @dataclass(frozen=True)
-class Files:
-    """OpenAI's form: a file of lines is uploaded, a batch is made of it, and its results are files."""
+class FileBatches:
+    """OpenAI's format: a file of lines is uploaded, a batch is created from it, and its results are files."""
 
     uploads: str = "/files"
     purpose: str = "batch"
@@ -37,7 +40,7 @@ class Files:
     max_lines: int = 50_000
     max_bytes: int = 100_000_000
     takes_n: bool = True
-    labels: bool = True  # a batch bears a name of ours
+    labels: bool = True  # batches can carry our label
     headers: tuple[tuple[str, str], ...] = ()
 
     def key(self, key: str) -> dict[str, str]:
@@ -51,27 +54,27 @@ class Files:
         return {**job, "metadata": {LABEL: label}}
 
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
-        """Hand a batch over; its id."""
-        # Azure's older addresses name no version; a gateway's may name it before the account (Cloudflare).
+        """Submit a batch and return its id."""
+        # Azure's older addresses have no version; a gateway's may have it before the account (Cloudflare).
         endpoint = "/v1/chat/completions" if re.search(r"/v\d\w*(/|$)", base) else "/chat/completions"
         content = b"\n".join(orjson.dumps(self.row(line, endpoint)) for line in lines) + b"\n"
-        form = aiohttp.FormData({"purpose": self.purpose, **self.named(label)})
+        form = aiohttp.FormData({"purpose": self.purpose, **self.upload_fields(label)})
         form.add_field("file", content, filename=f"{label}.jsonl", content_type="application/jsonl")
         file = orjson.loads(await call("POST", f"{base}{self.uploads}", form=form))
         began, wait_s = time.monotonic(), 0.5
-        while file.get("status") in _BEING_READ and time.monotonic() - began < _READ_S:
+        while file.get("status") in _PROCESSING and time.monotonic() - began < _PROCESSING_S:
             await asyncio.sleep(wait_s)
             wait_s = min(15.0, 2 * wait_s)
             file = orjson.loads(await call("GET", f"{base}/files/{file['id']}"))
         job = orjson.loads(await call("POST", base + self.jobs, json=self.job(file["id"], endpoint, model, label)))
         return str(job.get("job", job)["id"])
 
-    def named(self, label: str) -> dict[str, str]:
-        """What an upload has to say of the file beside its purpose."""
+    def upload_fields(self, label: str) -> dict[str, str]:
+        """Further form fields of an upload."""
         return {}
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        """The id of a batch that was made under this label, if it is among the last hundred."""
+        """The id of the batch with this label, if it is among the last hundred."""
         listed = orjson.loads(await call("GET", f"{base}{self.jobs}?limit=100")).get("data") or []
         return next((str(job["id"]) for job in listed if (job.get("metadata") or {}).get(LABEL) == one.label), None)
 
@@ -85,20 +88,20 @@ class Files:
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         files = [state.raw[name] for name in self.output_files if state.raw.get(name)]
         contents = [await call("GET", f"{base}/files/{file}/content") for file in files]
-        return (result for content in contents for result in readable(self._result, lines_of(content)))
+        return (result for content in contents for result in parse_results(self._result, parse_lines(content)))
 
     def _result(self, row: Json) -> Result:
         name, response, error = str(row.get("custom_id")), row.get("response") or {}, row.get("error") or {}
         status, body = int(response.get("status_code") or 0), response.get("body")
         if body:
             return Result(name, status or 200, orjson.dumps(body))
-        # Nothing came of it, or 200 with nothing: OpenAI counts as completed, under status 0, what it has not tried.
-        status = status if status >= 400 else _STATUS.get(str(error.get("code")), 0)
+        # No response, or an empty one of status 200: OpenAI counts unprocessed lines as completed, with status 0.
+        status = status if status >= 400 else _ERROR_STATUS.get(str(error.get("code")), 0)
         return Result(name, status, orjson.dumps({"error": error}))
 
 
-class Mistral(Files):
-    """Mistral's: other paths and words, the model in the job."""
+class MistralBatches(FileBatches):
+    """Mistral's format: other paths and statuses, and the model in the job."""
 
     def row(self, line: BatchLine, endpoint: str) -> Json:
         return {"custom_id": line.name, "body": {k: v for k, v in line.body.items() if k != "model"}}
@@ -107,8 +110,8 @@ class Mistral(Files):
         return {"input_files": [file], "endpoint": endpoint, "metadata": {LABEL: label}, "model": model}
 
 
-class Together(Files):
-    """Together's: a batch bears no label, but the file that it was made of has a name."""
+class TogetherBatches(FileBatches):
+    """Together's format: batches have no label, but the file that a batch was created from has a name."""
 
     def row(self, line: BatchLine, endpoint: str) -> Json:
         return {"custom_id": line.name, "body": line.body}
@@ -116,29 +119,29 @@ class Together(Files):
     def job(self, file: str, endpoint: str, model: str, label: str) -> Json:
         return {"input_file_id": file, "endpoint": endpoint, "completion_window": "24h"}
 
-    def named(self, label: str) -> dict[str, str]:
+    def upload_fields(self, label: str) -> dict[str, str]:
         return {"file_name": f"{label}.jsonl"}
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
         files = orjson.loads(await call("GET", f"{base}/files"))["data"]
-        ours = {file["id"] for file in files if file.get("filename") == f"{one.label}.jsonl"}
-        jobs = orjson.loads(await call("GET", f"{base}{self.jobs}")) if ours else []
-        return next((str(job["id"]) for job in jobs if job.get("input_file_id") in ours), None)
+        file_ids = {file["id"] for file in files if file.get("filename") == f"{one.label}.jsonl"}
+        jobs = orjson.loads(await call("GET", f"{base}{self.jobs}")) if file_ids else []
+        return next((str(job["id"]) for job in jobs if job.get("input_file_id") in file_ids), None)
 
 
-OPENAI = Files()
-MISTRAL = Mistral(
+OPENAI = FileBatches()
+MISTRAL = MistralBatches(
     jobs="/batch/jobs",
     output_files=("output_file", "error_file"),
     running=("queued", "running", "cancellation_requested"),
     ended=("success", "failed", "timeout_exceeded", "cancelled"),
 )
-TOGETHER = Together(uploads="/files/upload", purpose="batch-api")
+TOGETHER = TogetherBatches(uploads="/files/upload", purpose="batch-api")
 
 
 def _first_error(raw: Json) -> str:
     errors = raw.get("errors") or raw.get("error")
     rows = errors.get("data") if isinstance(errors, dict) else errors
     first = rows[0] if isinstance(rows, list) and rows else rows
-    words = first.get("message") if isinstance(first, dict) else first
-    return str(words or "it says no reason")
+    message = first.get("message") if isinstance(first, dict) else first
+    return str(message or "no reason given")

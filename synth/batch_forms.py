@@ -1,7 +1,7 @@
-"""How providers take a batch of requests: as files of lines (`synth.batch_files`), or posted as they are.
+"""The batch formats of providers: as files of lines (`synth.batch_files`), or with the requests in the call itself.
 
-Read from their references in 2026: platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode.
-Every answer is brought into the form of a chat completion, with the provider's own word for why it ended.
+Source, in 2026: platform.claude.com/docs/en/api/messages/batches, ai.google.dev/api/batch-mode. Every answer is
+converted to a chat completion that keeps the provider's own finish reason.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import orjson
 from schemas.errors import TeacherError
 from schemas.records import Json
 from schemas.spec import BatchForm
-from synth.batch_files import MISTRAL, OPENAI, TOGETHER, Files
-from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, lines_of, readable
+from synth.batch_files import MISTRAL, OPENAI, TOGETHER, FileBatches
+from synth.batch_lines import LABEL, Announced, BatchLine, Call, Result, State, parse_lines, parse_results
 
-_CLOCKS_APART, _HANDED_OVER_IN = timedelta(minutes=5), timedelta(minutes=30)
-# The HTTP statuses that their words for an error of one line stand for, in their references.
+_MAX_CLOCK_SKEW, _MAX_SUBMIT_TIME = timedelta(minutes=5), timedelta(minutes=30)
+# HTTP statuses for the error types of a single line, according to the providers' references.
 _ANTHROPIC_STATUS = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -44,14 +44,14 @@ _GEMINI_NAMES = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
-_NOT_OF_GEMINI = ("model", "messages", "stream", "stream_options")  # said otherwise there, or not at all
-# What its compatible endpoint makes of `reasoning_effort` for models that count what they think (Gemini 2.5).
+_IGNORED_BY_GEMINI = ("model", "messages", "stream", "stream_options")  # expressed in another way there, or not at all
+# Gemini's compatible endpoint maps `reasoning_effort` to these for models with a thinking budget (Gemini 2.5).
 _THINKING_BUDGET = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
 
 
 @dataclass(frozen=True)
-class Messages:
-    """Anthropic's form: the requests themselves are posted, in the form of its Messages API."""
+class AnthropicBatches:
+    """Anthropic's format: the requests themselves are posted, in the format of its Messages API."""
 
     max_lines: int = 50_000
     max_bytes: int = 200_000_000
@@ -68,12 +68,12 @@ class Messages:
         return str(orjson.loads(created)["id"])
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        """The id of a batch of that hour and size, for batches have no label here. If it is another one, none of its
-        lines has a name that is waited for, and the next one is looked for with it among the others."""
+        """The id of a batch of that time and size, since batches have no label here. If it is someone else's, none of
+        its lines has a name that we wait for, and it is added to the others when the next one is looked for."""
         listed = orjson.loads(await call("GET", f"{base}/messages/batches?limit=1000")).get("data") or []
         for job in reversed(listed):  # the oldest first
             late = datetime.fromisoformat(job["created_at"]) - one.at
-            same = sum(job["request_counts"].values()) == one.lines and -_CLOCKS_APART < late < _HANDED_OVER_IN
+            same = sum(job["request_counts"].values()) == one.lines and -_MAX_CLOCK_SKEW < late < _MAX_SUBMIT_TIME
             if same and job["id"] not in one.others:
                 return str(job["id"])
         return None
@@ -86,7 +86,7 @@ class Messages:
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
         content = await call("GET", f"{base}/messages/batches/{state.raw['id']}/results")
-        return readable(self._result, lines_of(content))
+        return parse_results(self._result, parse_lines(content))
 
     def _params(self, body: Json) -> Json:
         params = {k: v for k, v in body.items() if k not in ("messages", "n", "seed", "stop", "response_format")}
@@ -112,21 +112,21 @@ class Messages:
     def _completion(self, message: Json) -> Json:
         parts = message.get("content") or []
         turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts)}
-        if thought := "".join(p.get("thinking", "") for p in parts):
-            turn["reasoning_content"] = thought
+        if thinking := "".join(p.get("thinking", "") for p in parts):
+            turn["reasoning_content"] = thinking
         used = message.get("usage") or {}
         cached = used.get("cache_read_input_tokens") or 0
         prompt = (used.get("input_tokens") or 0) + cached + (used.get("cache_creation_input_tokens") or 0)
-        usage = _usage(prompt, used.get("output_tokens"), cached)
+        usage = _usage_json(prompt, used.get("output_tokens"), cached)
         return _completion(message.get("id"), message.get("model"), turn, message.get("stop_reason"), usage)
 
 
 @dataclass(frozen=True)
-class GenerateContent:
-    """Gemini's form: the requests themselves are posted, and come back inside the operation."""
+class GeminiBatches:
+    """Gemini's format: the requests themselves are posted, and returned inside the operation."""
 
     max_lines: int = 50_000
-    max_bytes: int = 15_000_000  # 20 MB is the limit of what is posted inline
+    max_bytes: int = 15_000_000  # requests in the call itself are limited to 20 MB
     takes_n: bool = False
     labels: bool = True
     headers: tuple[tuple[str, str], ...] = ()
@@ -137,44 +137,44 @@ class GenerateContent:
     async def submit(self, call: Call, base: str, model: str, lines: Sequence[BatchLine], label: str) -> str:
         requests = [{"request": self._request(line.body), "metadata": {"key": line.name}} for line in lines]
         batch = {"display_name": f"{LABEL}-{label}", "input_config": {"requests": {"requests": requests}}}
-        url = f"{_native(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
+        url = f"{_native_url(base)}/models/{model.removeprefix('models/')}:batchGenerateContent"
         return str(orjson.loads(await call("POST", url, json={"batch": batch}))["name"])
 
     async def find(self, call: Call, base: str, one: Announced) -> str | None:
-        listed = orjson.loads(await call("GET", f"{_native(base)}/batches?pageSize=100")).get("operations") or []
-        named = f"{LABEL}-{one.label}"
-        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == named), None)
+        listed = orjson.loads(await call("GET", f"{_native_url(base)}/batches?pageSize=100")).get("operations") or []
+        label = f"{LABEL}-{one.label}"
+        return next((str(o["name"]) for o in listed if (o.get("metadata") or {}).get("displayName") == label), None)
 
     async def state(self, call: Call, base: str, batch: str) -> State:
-        raw = orjson.loads(await call("GET", f"{_native(base)}/{batch}"))
+        raw = orjson.loads(await call("GET", f"{_native_url(base)}/{batch}"))
         ended = bool(raw.get("done"))
-        failure = (raw.get("error") or {}).get("message") if ended and not _inlined(raw) else None
+        failure = (raw.get("error") or {}).get("message") if ended and not _inline_responses(raw) else None
         state = str((raw.get("metadata") or {}).get("state", ""))
         expired = state.endswith(("EXPIRED", "CANCELLED"))
         strange = None if state.endswith(("PENDING", "RUNNING", "UNSPECIFIED")) or not state else state
         return State(ended or expired, None if expired else failure, raw, state.endswith("CANCELLED"), strange)
 
     async def results(self, call: Call, base: str, state: State) -> Iterator[Result]:
-        return readable(self._result, _inlined(state.raw))
+        return parse_results(self._result, _inline_responses(state.raw))
 
     def _request(self, body: Json) -> Json:
-        drawn: Json = {}
+        config: Json = {}
         for name, value in body.items():
             if name in _GEMINI_NAMES:
-                drawn[_GEMINI_NAMES[name]] = value
+                config[_GEMINI_NAMES[name]] = value
             elif name == "response_format":
                 schema = value["json_schema"]["schema"]
-                drawn |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
+                config |= {"responseMimeType": "application/json", "responseJsonSchema": schema}
             elif name in ("reasoning_effort", "extra_body"):
-                drawn["thinkingConfig"] = _thinking(name, value, str(body["model"]))
-            elif name not in _NOT_OF_GEMINI:
-                raise _untranslated(name)
+                config["thinkingConfig"] = _thinking_config(name, value, str(body["model"]))
+            elif name not in _IGNORED_BY_GEMINI:
+                raise _unsupported_setting(name)
         turns = [
             {"role": "model" if m["role"] == "assistant" else "user", "parts": [{"text": m["content"]}]}
             for m in body["messages"]
             if m["role"] != "system"
         ]
-        request: Json = {"contents": turns, "generationConfig": drawn}
+        request: Json = {"contents": turns, "generationConfig": config}
         if system := [m["content"] for m in body["messages"] if m["role"] == "system"]:
             request["systemInstruction"] = {"parts": [{"text": text} for text in system]}
         return request
@@ -183,66 +183,66 @@ class GenerateContent:
         name = str((row.get("metadata") or {}).get("key"))
         if error := row.get("error"):
             code = int(error.get("code") or 13)
-            status = code if code >= 100 else _GOOGLE_STATUS.get(code, 500)  # one of HTTP is one already
+            status = code if code >= 100 else _GOOGLE_STATUS.get(code, 500)  # may already be an HTTP status
             return Result(name, status, orjson.dumps({"error": error}))
         response = row.get("response") or {}
         candidate = (response.get("candidates") or [{}])[0]
         parts = (candidate.get("content") or {}).get("parts") or []
         turn: Json = {"role": "assistant", "content": "".join(p.get("text", "") for p in parts if not p.get("thought"))}
-        if thought := "".join(p.get("text", "") for p in parts if p.get("thought")):
-            turn["reasoning_content"] = thought
+        if thinking := "".join(p.get("text", "") for p in parts if p.get("thought")):
+            turn["reasoning_content"] = thinking
         used = response.get("usageMetadata") or {}
         written = (used.get("candidatesTokenCount") or 0) + (used.get("thoughtsTokenCount") or 0)
-        usage = _usage(used.get("promptTokenCount"), written, used.get("cachedContentTokenCount"))
+        usage = _usage_json(used.get("promptTokenCount"), written, used.get("cachedContentTokenCount"))
         blocked = (response.get("promptFeedback") or {}).get("blockReason")
         why = candidate.get("finishReason") or ("content_filter" if blocked else None)
         completion = _completion(response.get("responseId"), response.get("modelVersion"), turn, why, usage)
         return Result(name, 200, orjson.dumps(completion))
 
 
-Form = Files | Messages | GenerateContent
+Form = FileBatches | AnthropicBatches | GeminiBatches
 FORMS: dict[BatchForm, Form] = {
     "openai": OPENAI,
     "mistral": MISTRAL,
     "together": TOGETHER,
-    "anthropic": Messages(),
-    "gemini": GenerateContent(),
+    "anthropic": AnthropicBatches(),
+    "gemini": GeminiBatches(),
 }
 
 
-def _thinking(name: str, value: Any, model: str) -> Json:
-    """Gemini's setting for how much is thought: what its compatible endpoint makes of `reasoning_effort`, or the one
-    that it takes as it is in `extra_body`."""
+def _thinking_config(name: str, value: Any, model: str) -> Json:
+    """Gemini's thinking setting: its equivalent of `reasoning_effort`, as its compatible endpoint maps it, or the
+    setting given in `extra_body`."""
     if name == "extra_body":
         google = value.get("google") if isinstance(value, dict) else None
         if not isinstance(google, dict) or google.keys() != {"thinking_config"}:
-            raise _untranslated(name)
+            raise _unsupported_setting(name)
         return dict(google["thinking_config"])
     if "gemini-2" in model and value in _THINKING_BUDGET:
         return {"thinkingBudget": _THINKING_BUDGET[value]}
     return {"thinkingLevel": "minimal" if value == "none" else value}
 
 
-def _untranslated(setting: str) -> TeacherError:
+def _unsupported_setting(setting: str) -> TeacherError:
     return TeacherError(
-        f"Gemini's batch API has no place for the setting '{setting}'.",
+        f"Gemini's batch API does not support the setting '{setting}'.",
         where="the sampling table of pairsmith.toml",
-        why="Without it the answers would be other ones than those that are asked for.",
-        fix="Take it out, or run without --batch.",
+        why="Without it the answers would differ from those that are asked for.",
+        fix="Remove it, or run without --batch.",
     )
 
 
-def _native(base: str) -> str:
+def _native_url(base: str) -> str:
     return base.removesuffix("/openai")
 
 
-def _inlined(operation: Json) -> list[Json]:
+def _inline_responses(operation: Json) -> list[Json]:
     done = operation.get("response") or (operation.get("metadata") or {}).get("output") or {}
     rows = done.get("inlinedResponses") or {}
     return rows.get("inlinedResponses") or [] if isinstance(rows, dict) else rows
 
 
-def _usage(prompt: Any, completion: Any, cached: Any) -> Json:
+def _usage_json(prompt: Any, completion: Any, cached: Any) -> Json:
     details = {"cached_tokens": cached or 0}
     return {"prompt_tokens": prompt, "completion_tokens": completion, "prompt_tokens_details": details}
 

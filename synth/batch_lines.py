@@ -1,4 +1,4 @@
-"""What goes into a batch, and what comes back, in whichever form a provider takes it."""
+"""The lines and results of a batch, independent of the provider's format."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import orjson
 from schemas.records import Json
 
 Call = Callable[..., Awaitable[bytes]]
-"""`call(method, url, json=... or form=...)` is the body of the answer, whatever failed on the way has been raised."""
+"""`call(method, url, json=... or form=...)` returns the body of the response; it raises for any failure."""
 
 LABEL = "pairsmith"
 
 
 class BatchLine(NamedTuple):
-    """One request of a batch, under a name that is its own."""
+    """One request of a batch, with a unique name."""
 
     name: str
     body: Json
 
 
 class Announced(NamedTuple):
-    """A batch that was about to be made at `at`: its label, how many lines it has, and which batches are others."""
+    """A batch that was about to be created at `at`: its label, its number of lines, and the ids of other batches."""
 
     label: str
     lines: int
@@ -35,8 +35,8 @@ class Announced(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a line: an HTTP status and a body. Status 0: it was not tried (expired, cancelled), or what came
-    of it cannot be read."""
+    """The result of a line: an HTTP status and a body. Status 0: it was not processed (expired, cancelled), or its
+    result cannot be read."""
 
     name: str
     status: int
@@ -45,8 +45,8 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class State:
-    """How far a batch is. `failure` is the provider's sentence for one that was refused as a whole; `cancelled`:
-    somebody ended it there; `strange` is the provider's word for its state, if it is none that is known."""
+    """The state of a batch. `failure` is the provider's message for one that was refused as a whole; `cancelled`: it
+    was cancelled at the provider; `strange` is the provider's status if it is unknown."""
 
     ended: bool
     failure: str | None
@@ -55,14 +55,14 @@ class State:
     strange: str | None = None
 
 
-def lines_of(content: bytes) -> Iterator[Any]:
+def parse_lines(content: bytes) -> Iterator[Any]:
     for line in content.splitlines():
-        with contextlib.suppress(ValueError):  # broken off, or a page
+        with contextlib.suppress(ValueError):  # cut off, or an HTML page
             yield orjson.loads(line)
 
 
-def readable(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
-    """The results of rows; those of another form are left out, so that they cost no other one."""
+def parse_results(result: Callable[[Json], Result], rows: Iterable[Any]) -> Iterator[Result]:
+    """The results of rows, without rows of an unexpected format, so that these do not affect the others."""
     for row in rows:
         with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError, IndexError):
             yield result(row)

@@ -1,7 +1,7 @@
-"""Asking through a provider's batch API: the same answers within a day, at half the price.
+"""Asks through a provider's batch API: the same answers within a day, at half the price.
 
-For the ledger it is another way to get an answer. Lines are gathered until nobody adds one, handed over, and their
-names and the batch's id are in the store before anyone waits: a process that ends meanwhile finds them again.
+For the ledger it is another way to get an answer. Lines are gathered until no more are added, and then submitted. Their
+names and the batch's id are stored before anything waits for it, so that they are found again if the process ends.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from synth.batch_api import BatchApi, NotThereError, not_in_batches
 from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
-    DoubtedError,
     RefusedError,
     ServerFaultError,
     StoppedError,
     UnansweredError,
+    UnconfirmedError,
     one_line,
     read_answer,
 )
@@ -40,24 +40,24 @@ from synth.error_words import error_body
 from synth.prices import FREE, prices_of
 from synth.question import limit_of
 
-OPEN_QUESTIONS = 10_000  # asked at once, so that a batch is worth waiting for
-KEPT = timedelta(days=29)  # how long providers keep results, or less
-ITS_TIME = timedelta(hours=48)  # in which every provider is done with a batch, or says that it expired
-_POLL_LONGEST = 60  # times the first wait
-_MISSES_IN_A_ROW = 20  # a batch is forgotten for a moment at times, or its results are (anthropic-sdk-python#1432)
-_OTHER_FORM = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # of an answer, met while it is read
-_TOO_MUCH = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
-# The status of a line that is to go into another batch, and of one whose batch was cancelled at the provider.
-_AGAIN, _CANCELLED = -1, -2
+OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
+KEPT = timedelta(days=29)  # the longest that providers keep results
+MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
+_MAX_POLL_FACTOR = 60  # in units of the first wait
+_MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
+_FORMAT_ERRORS = (ValueError, TypeError, AttributeError, KeyError, IndexError)  # parsing a response of another format
+_QUEUE_FULL = re.compile(r"enqueued token|token_limit_exceeded|too many (enqueued|queued)", re.IGNORECASE)
+# Status of a line that goes into another batch, and of one whose batch was cancelled at the provider.
+_RESUBMIT, _CANCELLED = -1, -2
 
 
 class Batches:
     """Asks `endpoint`'s provider in batches. Use as an async context manager.
 
-    `gather_s` is how long nobody may add a line before what was gathered is handed over. A line that expired, was
-    cancelled or met a fault of the server is handed over again, `retries` times; then its row is unanswered. A batch of
-    more tokens than the account may have waiting is handed over in halves, one after the other. `poll_s` is the first
-    wait before a batch is asked for again.
+    Gathered lines are submitted when none was added for `gather_s`. A line that expired, was cancelled or met a server
+    fault is submitted again, up to `retries` times; after that its row is unanswered. A batch with more tokens than the
+    account may have queued is split into halves that are submitted one after the other. `poll_s` is the first wait
+    before a batch is polled again.
     """
 
     def __init__(
@@ -76,19 +76,19 @@ class Batches:
         self._gather_s, self._poll_s = gather_s, poll_s
         self._queue: list[BatchLine] = []
         self._waiting: dict[str, tuple[BatchLine, asyncio.Future[Result]]] = {}
-        self._results: dict[str, Result] = {}  # that came before they were asked for
+        self._results: dict[str, Result] = {}  # results that arrived before they were asked for
         self._batch_of: dict[str, str] = {}
-        self._earlier: set[str] = set()  # batches of runs before this one
-        self._guessed: dict[str, Announced] = {}  # those that bear no label, until a line in it is one of ours
-        self._since: dict[str, datetime] = {}  # when a batch was handed over
+        self._earlier: set[str] = set()  # batches of earlier runs
+        self._guessed: dict[str, Announced] = {}  # batches without a label, until one of their lines proves to be ours
+        self._submitted_at: dict[str, datetime] = {}  # when each batch was submitted
         self._watched: dict[str, asyncio.Task[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._api: BatchApi
-        self._is_open, self._opened = False, AsyncExitStack()
+        self._is_open, self._stack = False, AsyncExitStack()
         self._opening = asyncio.Lock()
-        self._most: int | None = None  # lines in a batch, where the account takes no more at once
-        self._alone = asyncio.Lock()
+        self._max_lines: int | None = None  # the number of lines in a batch if the account's queue is limited
+        self._one_at_a_time = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,34 +100,34 @@ class Batches:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._opened.aclose()
+        await self._stack.aclose()
 
     @property
     def waiting(self) -> int:
-        """Lines that were handed over, or are about to be, and have no answer yet."""
+        """Number of lines that are submitted, or about to be, and have no answer yet."""
         return len(self._waiting)
 
     def drain(self) -> None:
-        """Hand nothing more over, and wait for nothing; what is on its way is found by the next run."""
-        self._end_all(StoppedError())
+        """Submit nothing more and wait for nothing; the next run finds the batches in flight."""
+        self._fail_all(StoppedError())
 
     async def ask(
         self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None, *, name: str
     ) -> Answer:
-        """`Endpoint.ask`, through a batch. `name` is the same when the same answer is asked for after a crash."""
+        """Like `Endpoint.ask`, but in a batch. `name` must be the same when an answer is asked for after a crash."""
         async with self._opening:
             if not self._is_open:
                 await self._open()
         body = self._endpoint.dialect.body(messages, sampling, n, schema)
         if n == 1 or (self._api.form.takes_n and "n" in body):
-            return await self._line(BatchLine(name, body))
+            return await self._ask_line(BatchLine(name, body))
         body.pop("n", None)
-        # A seed draws each sample otherwise, as servers that take `n` do.
+        # With a seed, each sample gets its own, as with servers that accept `n`.
         bodies = [{**body, "seed": body["seed"] + i} if "seed" in body else body for i in range(n)]
         lines = [BatchLine(f"{name}-{i}", one) for i, one in enumerate(bodies)]
-        return _together(await asyncio.gather(*map(self._line, lines)))
+        return _merge_answers(await asyncio.gather(*map(self._ask_line, lines)))
 
-    async def _line(self, line: BatchLine) -> Answer:
+    async def _ask_line(self, line: BatchLine) -> Answer:
         loop = asyncio.get_running_loop()
         began, tries, doubts = loop.time(), 0, 0
         while True:
@@ -143,7 +143,7 @@ class Batches:
                     self._queue.append(line)
                     if self._timer is not None:
                         self._timer.cancel()
-                    self._timer = loop.call_later(self._gather_s, self._hand_over)
+                    self._timer = loop.call_later(self._gather_s, self._submit_gathered)
                 try:
                     result = await future
                 finally:
@@ -152,24 +152,24 @@ class Batches:
             seconds = loop.time() - began
             if result.status == 200:
                 return read_answer(result.content, seconds, line.body)
-            if result.status == _AGAIN or (result.status == _CANCELLED and batch in self._earlier):
+            if result.status == _RESUBMIT or (result.status == _CANCELLED and batch in self._earlier):
                 continue
             if result.status == _CANCELLED:
                 raise ServerFaultError(f"batch {batch} was cancelled at the provider; the next run asks again")
-            words = error_body(result.content)[1].get("message")
-            words = one_line(self._endpoint.shown(str(words or "")))
-            reason = f"the batch did not get to it{words and f' ({words})'}"
+            message = error_body(result.content)[1].get("message")
+            message = one_line(self._endpoint.shown(str(message or "")))
+            reason = f"the batch ended before this request was processed{message and f' ({message})'}"
             if result.status:
                 failure = await self._endpoint.failure(result.status, {}, result.content, line.body, seconds)
-                if isinstance(failure, DoubtedError):
+                if isinstance(failure, UnconfirmedError):
                     doubts += batch not in self._earlier
-                    if not failure.of_key or doubts > 1:  # a key that a gateway did not know for a moment it knows now
+                    if not failure.of_key or doubts > 1:  # once: a gateway may not have known the key for a moment
                         failure = failure.verdict
                 if isinstance(failure, RefusedError) and self._endpoint.dialect.adapt(line.body, failure):
                     continue
                 if isinstance(failure, TeacherError) and batch in self._earlier:
-                    continue  # so it was when that batch was handed over; since then it may have been mended
-                if not isinstance(failure, UnansweredError):  # that one passes
+                    continue  # true when that batch was submitted, but it may have been fixed since
+                if not isinstance(failure, UnansweredError):  # which is temporary
                     raise failure
                 reason = failure.what
             tries += 1
@@ -177,9 +177,9 @@ class Batches:
                 raise ServerFaultError(reason)
             self._endpoint.flow.retries_by_kind["server" if result.status else "expired"] += 1
 
-    # -- handing over --------------------------------------------------------------------------------------------
+    # -- submitting ----------------------------------------------------------------------------------------------
 
-    def _hand_over(self) -> None:
+    def _submit_gathered(self) -> None:
         lines, self._queue = self._queue, []
         task = asyncio.ensure_future(self._submit_all(lines))
         self._tasks.add(task)
@@ -189,29 +189,29 @@ class Batches:
         try:
             while lines:
                 size, count = 0, 0
-                for line in lines[: self._most or self._api.form.max_lines]:
+                for line in lines[: self._max_lines or self._api.form.max_lines]:
                     size += len(orjson.dumps(line.body)) + 200
                     if count and size > self._api.form.max_bytes:
                         break
                     count += 1
                 part, lines = lines[:count], lines[count:]
-                if self._most is None:
+                if self._max_lines is None:
                     await self._submit(part)
                     continue
-                async with self._alone:
+                async with self._one_at_a_time:
                     await asyncio.wait((self._watched[await self._submit(part)],))
-        except Exception as error:  # it is the failure of every line, and each asker raises it
-            self._end_all(self._named(error))
+        except Exception as error:  # it concerns every line, and each caller raises it
+            self._fail_all(self._explain(error))
 
-    def _named(self, error: Exception) -> Exception:
-        """What was raised, in words where it was met in an answer."""
-        if not isinstance(error, _OTHER_FORM):
+    def _explain(self, error: Exception) -> Exception:
+        """`error`, or a TeacherError for one raised by parsing a response of an unexpected format."""
+        if not isinstance(error, _FORMAT_ERRORS):
             return error
         return TeacherError(
-            f"The provider's batch API answers in another form than expected ({type(error).__name__}: {error}).",
+            f"The provider's batch API responds in an unexpected format ({type(error).__name__}: {error}).",
             where=self._api.base,
-            why="What was handed over may be on its way there all the same, and be charged.",
-            fix="Cancel it there before you ask again; teacher.batch_api names its form. Everything answered is kept.",
+            why="A submitted batch may still be processed there, and be charged for.",
+            fix="Cancel it there before you ask again; teacher.batch_api sets its format. Every answer so far is kept.",
         )
 
     async def _submit(self, lines: list[BatchLine]) -> str:
@@ -221,86 +221,87 @@ class Batches:
         failpoint("batch_announced")
         batch = await self._api.submit(lines, label)
         failpoint("batch_made")
-        await self._put_made(label, batch)
-        self._since[batch] = datetime.now(UTC)
+        await self._record_created(label, batch)
+        self._submitted_at[batch] = datetime.now(UTC)
         self._endpoint.sent += len(lines)
         self._say(
-            f"batch {batch}: {counted(len(lines), 'request', 'requests')} handed over; answers come within 24 hours, "
-            f"mostly sooner, and cost {self._saving(lines)}. Ctrl-C is safe: the next run with --batch waits for it."
+            f"batch {batch}: {counted(len(lines), 'request', 'requests')} submitted; answers come within 24 hours, "
+            f"usually sooner, and cost {self._describe_cost(lines)}. "
+            "Ctrl-C is safe: the next run with --batch waits for it."
         )
         for name in names:
             self._batch_of[name] = batch
         self._watch(batch)
         return batch
 
-    def _saving(self, lines: Sequence[BatchLine]) -> str:
-        usd = self._usd(lines)
+    def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
+        usd = self._max_costs(lines)
         if usd is None:
-            return "what they would now" if self._teacher.batches_like == "together" else "half of what they would now"
-        return f"about {dollars(usd[1])} at most, where the same now would cost {dollars(usd[0])}"
+            return "the usual price" if self._teacher.batches_like == "together" else "half the usual price"
+        return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
 
-    def _usd(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
-        """What lines cost at most, asked for now and in a batch; None if nobody knows."""
+    def _max_costs(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
+        """The maximum cost of lines, asked directly and in a batch; None if unknown."""
         prices = prices_of(self._teacher)
         if prices is None or prices.source == FREE or not all(limit_of(line.body) for line in lines):
             return None
-        each = [  # a list may ask other prices for a long prompt, which is one line's
+        each = [  # per line, because a list may have other prices for long prompts
             Usage(
                 prompt_tokens=sum(len(m["content"].encode()) for m in line.body["messages"]) // 4,
                 completion_tokens=int(line.body.get("n") or 1) * (limit_of(line.body) or 0),
             )
             for line in lines
         ]
-        return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.in_batch, each))
+        return sum(prices.usd(usage) or 0.0 for usage in each), sum(map(prices.batch_usd, each))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def _watch(self, batch: str) -> None:
         if batch not in self._watched:
-            self._watched[batch] = asyncio.ensure_future(self._until_it_ends(batch))
+            self._watched[batch] = asyncio.ensure_future(self._finish_batch(batch))
 
-    async def _until_it_ends(self, batch: str) -> None:
+    async def _finish_batch(self, batch: str) -> None:
         try:
-            ended = await self._ended(batch)
-            names = {name for name, its in self._batch_of.items() if its == batch}
+            ended = await self._wait_for_end(batch)
+            names = {name for name, other in self._batch_of.items() if other == batch}
             state, results = ended or (None, [])
             if (guess := self._guessed.pop(batch, None)) and not any(result.name in names for result in results):
-                if (other := await self._looked_for(guess, batch)) is not None:
+                if (other := await self._find_announced(guess, batch)) is not None:
                     self._batch_of.update(dict.fromkeys(names, other))
                     self._watch(other)
                     return
             elif guess:
-                await self._put_made(guess.label, batch)
+                await self._record_created(guess.label, batch)
             if state is None:
-                self._ask_again(names)
+                self._resubmit(names)
                 return
-            if state.failure is not None and len(names) > 1 and _TOO_MUCH.search(state.failure):
-                self._most = len(names) // 2
+            if state.failure is not None and len(names) > 1 and _QUEUE_FULL.search(state.failure):
+                self._max_lines = len(names) // 2
                 self._say(
-                    f"batch {batch}: {one_line(state.failure)} It is handed over again, {self._most:,} at a time."
+                    f"batch {batch}: {one_line(state.failure)} Submitting it again, {self._max_lines:,} at a time."
                 )
-                self._ask_again(names)
+                self._resubmit(names)
                 return
             if state.failure is not None and batch in self._earlier:
-                self._ask_again(names)  # since then what it names may have been mended
+                self._resubmit(names)  # the cause may have been fixed since
                 return
             if state.failure is not None:
                 raise TeacherError(
                     f"The provider refused the batch ({one_line(state.failure)}).",
                     where=self._api.base,
-                    fix="Nothing of it was answered. Run without --batch, or mend what it names.",
+                    fix="None of its requests was answered. Run without --batch, or fix the cause.",
                 )
-            # Before any refusal is read: it concerns its row alone where others were answered.
+            # Before refusals are read: if others were answered, a refusal concerns its row alone.
             self._endpoint.answered |= any(result.status == 200 for result in results)
-            came = {result.name: result for result in reversed(results) if result.name in names}
+            by_name = {result.name: result for result in reversed(results) if result.name in names}
             for name in names:
-                result = came.get(name, Result(name, 0, b"{}"))
-                self._found(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
-        except Exception as error:  # each asker raises it
-            self._end_all(self._named(error))
+                result = by_name.get(name, Result(name, 0, b"{}"))
+                self._deliver(result if result.status or not state.cancelled else Result(name, _CANCELLED, b"{}"))
+        except Exception as error:  # each caller raises it
+            self._fail_all(self._explain(error))
 
-    async def _ended(self, batch: str) -> tuple[State, list[Result]] | None:
-        """The last state of a batch and what came of it. None: one of an earlier run that is not there any more."""
+    async def _wait_for_end(self, batch: str) -> tuple[State, list[Result]] | None:
+        """The final state of a batch, and its results. None for a batch of an earlier run that no longer exists."""
         wait_s, misses, strange = self._poll_s, 0, None
         while True:
             try:
@@ -309,77 +310,76 @@ class Batches:
                     return state, []
                 if state.ended:
                     return state, list(await self._api.results(state))
-                if state.strange is not None and datetime.now(UTC) - self._since[batch] > ITS_TIME:
+                if state.strange is not None and datetime.now(UTC) - self._submitted_at[batch] > MAX_BATCH_TIME:
                     with suppress(NotThereError):
                         if results := list(await self._api.results(state)):
                             return state, results
                     raise self._overdue(batch, state.strange)
                 if state.strange is not None and state.strange != strange:
-                    self._say(
-                        f"batch {batch}: it is '{state.strange}' there, a word that is not known. Waiting for it."
-                    )
+                    self._say(f"batch {batch}: its status is '{state.strange}', which is unknown. Waiting for it.")
                 misses, strange = 0, state.strange
             except NotThereError as error:
                 misses += 1
                 if misses == 1:
-                    self._say(f"batch {batch}: {error.what} {self._again(batch)}")
+                    self._say(f"batch {batch}: {error.what} {self._describe_missing(batch)}")
                 elif misses == _MISSES_IN_A_ROW and batch in self._earlier:
-                    self._say(f"batch {batch}: it is not there any more. Its requests are handed over again.")
+                    self._say(f"batch {batch}: it no longer exists. Its requests are submitted again.")
                     return None
                 elif misses == _MISSES_IN_A_ROW:
                     raise
             await asyncio.sleep(wait_s)
-            wait_s = min(_POLL_LONGEST * self._poll_s, wait_s * 1.5)
+            wait_s = min(_MAX_POLL_FACTOR * self._poll_s, wait_s * 1.5)
 
-    async def _looked_for(self, announced: Announced, wrong: str = "") -> str | None:
-        """A batch that was announced and of which nobody knows whether it was made, if the provider has it. Where it is
-        known by size and hour alone it may be `wrong`: until one of its lines is ours, the next one is looked for."""
+    async def _find_announced(self, announced: Announced, wrong: str = "") -> str | None:
+        """The id of a batch that was announced and may have been created, if the provider has it. One identified by
+        size and time alone may prove `wrong` (none of its lines is ours): then the next candidate is looked for.
+        """
         others = {*announced.others, *self._guessed, *([wrong] if wrong else ())}
         batch = await self._api.find(announced._replace(others=others))
         if batch is not None:
             self._earlier.add(batch)
-            self._since[batch] = announced.at
+            self._submitted_at[batch] = announced.at
             if not self._api.form.labels:
                 self._guessed[batch] = announced._replace(others=others)
         return batch
 
-    async def _put_made(self, label: str, batch: str) -> None:
+    async def _record_created(self, label: str, batch: str) -> None:
         await self._store.put(Artifact(id=f"batch:{label}:made", kind="batch", path=batch, facts={"label": label}))
 
-    def _again(self, batch: str) -> str:
-        """What becomes of a batch that is not there, and what that costs."""
+    def _describe_missing(self, batch: str) -> str:
+        """What happens to a missing batch, and what that costs."""
         lines = [line for name, (line, _) in self._waiting.items() if self._batch_of.get(name) == batch]
-        usd = self._usd(lines)
+        usd = self._max_costs(lines)
         price = "" if usd is None else f" (about {dollars(usd[1])} at most)"
         return (
-            "It is looked for a while longer, then "
-            + ("its requests are handed over again" if batch in self._earlier else "this run ends")
-            + f". If it was deleted, the {len(lines):,} that wait for it are paid for twice{price}. If it was made "
+            "It will be looked for a little longer; then "
+            + ("its requests are submitted again" if batch in self._earlier else "this run ends")
+            + f". If it was deleted, the {len(lines):,} requests in it are paid for twice{price}. If it was created "
             "with another key or at another address, press Ctrl-C and use that one."
         )
 
     def _overdue(self, batch: str, word: str) -> TeacherError:
-        hours = (datetime.now(UTC) - self._since[batch]).total_seconds() / 3600
+        hours = (datetime.now(UTC) - self._submitted_at[batch]).total_seconds() / 3600
         return TeacherError(
-            f"Batch {batch} is '{word}' after {hours:.0f} hours, a word that pairsmith does not know, and it "
+            f"Batch {batch} is '{word}' after {hours:.0f} hours, a status that pairsmith does not know, and it "
             "has no results.",
             where=self._api.base,
-            why="Waiting longer would hardly bring them, and asking again would pay for its requests twice.",
-            fix="Everything answered is kept. Cancel or delete it at the provider, then run the same command again, "
-            "which hands its requests over again. Or run without --batch.",
+            why="Waiting longer is unlikely to help, and asking again would pay for its requests twice.",
+            fix="Every answer so far is kept. Cancel or delete it at the provider, then run the same command again, "
+            "which submits its requests again. Or run without --batch.",
         )
 
-    def _ask_again(self, names: Iterable[str]) -> None:
+    def _resubmit(self, names: Iterable[str]) -> None:
         for name in names:
-            self._found(Result(name, _AGAIN, b"{}"))
+            self._deliver(Result(name, _RESUBMIT, b"{}"))
 
-    def _found(self, result: Result) -> None:
+    def _deliver(self, result: Result) -> None:
         if result.name not in self._waiting:
             self._results[result.name] = result
         elif not (future := self._waiting[result.name][1]).done():
             future.set_result(result)
 
-    def _end_all(self, error: Exception) -> None:
+    def _fail_all(self, error: Exception) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._queue.clear()
@@ -388,8 +388,8 @@ class Batches:
                 future.set_exception(error)
 
     async def _open(self) -> None:
-        self._api = await BatchApi.opened(self._endpoint, self._teacher)
-        self._opened.push_async_callback(self._api.close)
+        self._api = await BatchApi.connect(self._endpoint, self._teacher)
+        self._stack.push_async_callback(self._api.close)
         announced: dict[str, Artifact] = {}
         batches: dict[str, Artifact] = {}
         for artifact in self._store.artifacts("batch"):
@@ -405,22 +405,22 @@ class Batches:
             if (known := batches.get(label)) is not None:
                 batch: str | None = known.path
                 self._earlier.add(known.path)
-                self._since[known.path] = known.at
-            else:  # the process ended while it was handed over: it may be there, unknown to us
+                self._submitted_at[known.path] = known.at
+            else:  # the process ended while submitting it: it may exist at the provider
                 try:
-                    batch = await self._looked_for(Announced(label, len(names), artifact.at, others))
-                except _OTHER_FORM as error:
-                    raise self._named(error) from None
+                    batch = await self._find_announced(Announced(label, len(names), artifact.at, others))
+                except _FORMAT_ERRORS as error:
+                    raise self._explain(error) from None
                 if batch is not None and self._api.form.labels:
-                    await self._put_made(label, batch)
+                    await self._record_created(label, batch)
                     others.append(batch)
             if batch is not None:
                 self._batch_of.update(dict.fromkeys(names, batch))
-        self._is_open = True  # not before: whoever asks meanwhile would hand over what is on its way
+        self._is_open = True  # only now: concurrent calls would submit requests that are already in a batch
 
 
-def _together(answers: Sequence[Answer]) -> Answer:
-    """The answers to several lines of one question as one."""
+def _merge_answers(answers: Sequence[Answer]) -> Answer:
+    """Combine the answers to several lines of one question."""
     first = answers[0]
     used = [answer.usage for answer in answers if answer.usage is not None]
     total = Usage(**{name: sum(getattr(one, name) for one in used) for name in Usage.model_fields})

@@ -1,7 +1,7 @@
-"""Runs a program of somebody else's for as long as its parent lives: `-m synth.beside_parent PROGRAM ARGUMENT...`.
+"""Runs an external program for as long as the parent process lives: `-m synth.beside_parent PROGRAM ARGUMENT...`.
 
-Standard input is a pipe from the parent. When it ends, whatever ended the parent, the program and all its children are
-asked to end, and killed after a while. The exit code is the program's.
+Standard input is a pipe from the parent. When it closes, however the parent ended, the program and all its children are
+terminated, and killed after a grace period. The exit code is the program's.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _GRACE_S = 20.0
 
 
 def main() -> int:
-    """Run `sys.argv[1:]`."""
-    # Our packages are this child's, not those of a Python with other pins.
+    """Run the command in `sys.argv[1:]`."""
+    # PYTHON* variables are meant for this process, not for a Python with other package versions.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     program = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, env=environment)
 
     def end() -> None:
-        while os.read(0, 4096):  # not sys.stdin, whose lock would end this interpreter badly while we wait
+        while os.read(0, 4096):  # not sys.stdin: its lock would break the interpreter's shutdown while we wait
             pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, signal.SIGTERM)
@@ -35,7 +35,7 @@ def main() -> int:
 
     threading.Thread(target=end, daemon=True).start()
     code = program.wait()
-    with contextlib.suppress(ProcessLookupError):  # workers that outlived their head
+    with contextlib.suppress(ProcessLookupError):  # worker processes that outlived the program
         os.killpg(program.pid, signal.SIGKILL)
     return code
 

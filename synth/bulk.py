@@ -1,8 +1,9 @@
-"""Questions that are asked without a coroutine for each, which is dearer than all that is done for a question.
+"""Asks questions without one coroutine each, because a coroutine costs more than all other work for a question.
 
-Many are on their way at once, so what happens to them happens to many: all that is ready is sent, and whatever has come
-meanwhile is read, queued for the disk, judged, made into pairs and written together. That is the way of nearly all. One
-whose request fails, or whose answer is bad, is handed over: `Ledger.answer` goes on with it from what came.
+Many questions are in flight at once, so they are processed together: everything that is ready is sent, and all answers
+that have arrived meanwhile are read, queued for the disk, judged, made into pairs and written in one go. Nearly all
+questions take this path. One whose request fails, or whose answer is bad, is handed over: `Ledger.answer` continues it
+from the outcome so far.
 """
 
 from __future__ import annotations
@@ -19,53 +20,54 @@ import orjson
 from schemas.failpoints import failpoint
 from schemas.records import Call, Json, Record
 from schemas.tracing import is_on
-from synth.chat_completions import Answer, StoppedError, meant, read_answer
+from synth.chat_completions import Answer, StoppedError, effective_response, read_answer
 from synth.connections import Connection, Outcome
-from synth.flow import Tries
+from synth.flow import RetryState
 from synth.question import Completion, Question, completion
-from synth.teacher_host import Sending
+from synth.teacher_host import InFlight
 
 if TYPE_CHECKING:
     from synth.ledger import Ledger
     from synth.meter import Reserved
 
 
-class Asker(Protocol):
-    """Who asks a question in bulk. One of `durable`, `alone` and `ended` is called, and once."""
+class BulkCaller(Protocol):
+    """The caller that asks a question in bulk. Exactly one of `on_durable`, `on_fallback` and `on_failure` is called,
+    once."""
 
-    def made_of(self, answers: list[Completion]) -> Sequence[Record]:
-        """What is to be written beside these answers, of which each is a good one."""
+    def records_of(self, answers: list[Completion]) -> Sequence[Record]:
+        """Return the records to write together with these answers, all of which are good."""
 
-    def durable(self) -> None:
-        """It is written, and they are."""
+    def on_durable(self) -> None:
+        """The answers and these records are written."""
 
-    def alone(self) -> None:
-        """Ask `Ledger.answer` in a coroutine: it goes on from what came."""
+    def on_fallback(self) -> None:
+        """Call `Ledger.answer` in a coroutine, which continues from the outcome so far."""
 
-    def ended(self, error: BaseException) -> None:
-        """The run has ended before there was an answer."""
+    def on_failure(self, error: BaseException) -> None:
+        """The run ended before there was an answer."""
 
 
-class Underway:
-    """A question on its way. It waits as a future does: for a place among all that is not durable, which is told by
-    None, and then for one on the wire."""
+class BulkRequest:
+    """A question in flight. It waits like a future, first for one of the places for answers that are not durable yet
+    (given with `set_result(None)`), then for a place in flight (given with `set_result(InFlight)`)."""
 
     __slots__ = (
-        *("asker", "body", "bulk", "data", "keys", "n", "placed", "question"),
+        *("caller", "body", "bulk", "data", "keys", "n", "holds_place", "question"),
         *("answer", "began", "calls", "connection", "error", "good", "outcome", "reserved", "sending", "sent", "tries"),
     )
 
-    def __init__(self, bulk: Bulk, question: Question, keys: list[str], asker: Asker, body: Json) -> None:
-        self.bulk, self.question, self.keys, self.asker, self.body = bulk, question, keys, asker, body
+    def __init__(self, bulk: Bulk, question: Question, keys: list[str], caller: BulkCaller, body: Json) -> None:
+        self.bulk, self.question, self.keys, self.caller, self.body = bulk, question, keys, caller, body
         self.data, self.n = orjson.dumps(body), len(keys)
-        self.calls: list[Call] = []  # what came, judged
-        self.good: list[Completion] = []  # the same, where all are there and good
+        self.calls: list[Call] = []  # the answers, judged
+        self.good: list[Completion] = []  # the same answers, if all have arrived and are good
         self.outcome: Outcome | None = None  # what came over the wire; None: nothing was sent
         self.error: Exception | None = None
-        self.placed = False  # among all that is not durable
+        self.holds_place = False  # holds one of the places for answers that are not durable yet
         self.sent: int
-        self.tries: Tries
-        self.sending: Sending
+        self.tries: RetryState
+        self.sending: InFlight
         self.reserved: Reserved
         self.began: float
         self.connection: Connection
@@ -74,7 +76,7 @@ class Underway:
     def done(self) -> bool:
         return self not in self.bulk.waiting
 
-    def set_result(self, place: Sending | None) -> None:
+    def set_result(self, place: InFlight | None) -> None:
         if place is None:
             self.bulk.send(self)
         else:
@@ -85,208 +87,213 @@ class Underway:
 
 
 class Bulk:
-    """The questions of one run that are asked of one ledger in bulk."""
+    """The questions that one run asks in bulk of one ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._endpoint, self._meter = ledger, ledger.endpoint, ledger.meter
-        self.waiting: set[Underway] = set()  # for a place
-        self._on_wire: set[Underway] = set()
-        self._came: list[Underway] = []
-        self._keeping: set[asyncio.Task[None]] = set()
+        self.waiting: set[BulkRequest] = set()  # for a place in flight
+        self._on_wire: set[BulkRequest] = set()
+        self._received: list[BulkRequest] = []
+        self._storing: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @property
-    def may_ask(self) -> bool:
-        """Whether asking takes no waiting but for a place and the answer: it does not where a span is told of each, the
-        endpoint is not open yet, or there is a cap. A hold has to be durable before a request is sent, or will be once
-        one that was taken to be free has been charged for, and then none may be waiting here."""
-        return self._endpoint.waits_only and self._ledger.store.budget is None and not (self._closed or is_on())
+    def can_ask(self) -> bool:
+        """Whether a question can be asked in bulk: whether it waits for nothing but a place and the answer.
 
-    def begin(self, question: Question, n: int, asker: Asker) -> bool:
-        """Ask for samples 0 to n - 1 of a question; False if somebody has asked for one of them before."""
+        It cannot if a tracing span is recorded for each request, the endpoint is not open yet, or there is a cap. With
+        a cap, a hold has to be durable before a request is sent. That may also begin later, when a teacher that was
+        assumed to be free has charged, and then no question may be waiting here.
+        """
+        return self._endpoint.is_direct and self._ledger.store.budget is None and not (self._closed or is_on())
+
+    def begin(self, question: Question, n: int, caller: BulkCaller) -> bool:
+        """Ask for samples 0 to n - 1 of a question; False if one of them has been asked before."""
         ledger = self._ledger
         keys = ledger.keys(question, n)
-        if any(key in ledger.asking or key in ledger.answered for key in keys):
+        if any(key in ledger.pending or key in ledger.answered for key in keys):
             return False
-        body = self._endpoint.dialect.body(question.messages, question.drawn(0, 0), n, question.schema)
-        asked = Underway(self, question, keys, asker, body)
+        body = self._endpoint.dialect.body(question.messages, question.sampling_for(0, 0), n, question.schema)
+        request = BulkRequest(self, question, keys, caller, body)
         for key in keys:
-            ledger.asking[key] = None
-        self.waiting.add(asked)
-        ledger.undurable.take(asked)
+            ledger.pending[key] = None
+        self.waiting.add(request)
+        ledger.places.take(request)
         return True
 
-    def send(self, asked: Underway) -> None:
-        """It may be sent, as soon as there is a place on the wire."""
-        asked.placed = True
-        asked.sent = self._ledger.refusals.sent()
-        tokens, limit_s = self._endpoint.limits(asked.body, len(asked.data))
-        asked.tries = Tries(limit_s)
+    def send(self, request: BulkRequest) -> None:
+        """Request a place in flight for a question that holds its place for answers that are not durable."""
+        request.holds_place = True
+        request.sent = self._ledger.refusals.sent()
+        tokens, limit_s = self._endpoint.limits(request.body, len(request.data))
+        request.tries = RetryState(limit_s)
         try:
-            self._endpoint.flow.begin(asked, tokens, asked.tries)
+            self._endpoint.flow.request_place(request, tokens, request.tries)
         except StoppedError as error:
-            self.end(asked, error)
+            self.end(request, error)
 
-    def write(self, asked: Underway, sending: Sending) -> None:
-        """Its turn has come: send it, if there is a connection, and no cap since it was begun."""
-        self.waiting.discard(asked)
-        asked.sending = sending
+    def write(self, request: BulkRequest, sending: InFlight) -> None:
+        """Send a question that has a place in flight, if there is a connection and no cap has been set meanwhile."""
+        self.waiting.discard(request)
+        request.sending = sending
         connections = self._endpoint.connections[sending.host.url]
-        if self._ledger.store.budget is not None or (connection := connections.kept()) is None:
-            self._hand_over(asked)
+        if self._ledger.store.budget is not None or (connection := connections.take_idle()) is None:
+            self._hand_over(request)
         else:
-            asked.reserved = self._meter.mark(asked.question.prompt, asked.body, len(asked.data))
-            asked.connection, asked.began = connection, time.perf_counter()
-            self._on_wire.add(asked)
-            sending.begin(partial(self._late, asked))
-            connections.send(connection, asked.data, partial(self._tell, asked))
-            self._endpoint.has_sent(sending)
+            request.reserved = self._meter.mark(request.question.prompt, request.body, len(request.data))
+            request.connection, request.began = connection, time.perf_counter()
+            self._on_wire.add(request)
+            sending.start_clock(partial(self._time_out, request))
+            connections.send(connection, request.data, partial(self._receive, request))
+            self._endpoint.mark_sent(sending)
 
-    def _late(self, asked: Underway) -> bool:
-        asked.connection.end()
-        self._tell(asked, asked.sending.late)
+    def _time_out(self, request: BulkRequest) -> bool:
+        request.connection.cancel()
+        self._receive(request, request.sending.timeout_error)
         return True
 
-    def _tell(self, asked: Underway, outcome: Outcome) -> None:
-        self._on_wire.discard(asked)
-        asked.sending.came()
-        asked.outcome = outcome
-        if not self._came:
-            asyncio.get_running_loop().call_soon(self._take)
-        self._came.append(asked)
+    def _receive(self, request: BulkRequest, outcome: Outcome) -> None:
+        self._on_wire.discard(request)
+        request.sending.stop_clock()
+        request.outcome = outcome
+        if not self._received:
+            asyncio.get_running_loop().call_soon(self._process_received)
+        self._received.append(request)
 
-    def _take(self) -> None:
-        """Read what has come, give its places on the wire to others, and keep it."""
-        came, self._came = self._came, []
-        batch = [asked for asked in came if self._read(asked)]
+    def _process_received(self) -> None:
+        """Read the responses that have arrived, free their places in flight, and store them."""
+        received, self._received = self._received, []
+        batch = [request for request in received if self._read(request)]
         self._ledger.unconfirmed += len(batch)
-        for asked in batch:
-            self._endpoint.flow.done(asked.sending, asked.answer, None, 0)
+        for request in batch:
+            self._endpoint.flow.finish(request.sending, request.answer, None, 0)
         if batch:
             self._ledger.in_flight_peak = max(self._ledger.in_flight_peak, self._ledger.in_flight)
-            keeping = asyncio.get_running_loop().create_task(self._keep(batch))
-            self._keeping.add(keeping)
-            keeping.add_done_callback(self._keeping.discard)
+            storing = asyncio.get_running_loop().create_task(self._store(batch))
+            self._storing.add(storing)
+            storing.add_done_callback(self._storing.discard)
 
-    def _read(self, asked: Underway) -> bool:
-        """Whether an answer came, as nearly always; what else it may be is for `Endpoint` to say, and to raise what is
-        raised here: the others that came with it go on."""
-        if isinstance(asked.outcome, tuple):
-            status, headers, content = asked.outcome
+    def _read(self, request: BulkRequest) -> bool:
+        """Whether the outcome is an answer, as it nearly always is. Everything else is handed over to `Endpoint`, which
+        interprets it and raises any error, so that the other outcomes of this batch are not affected."""
+        if isinstance(request.outcome, tuple):
+            status, headers, content = request.outcome
             with suppress(Exception):
-                status, content = meant(status, content)
-                seconds = time.perf_counter() - asked.began
-                if status == 200 and (answer := read_answer(content, seconds, asked.body, asked.reserved)).choices:
+                status, content = effective_response(status, content)
+                seconds = time.perf_counter() - request.began
+                if status == 200 and (answer := read_answer(content, seconds, request.body, request.reserved)).choices:
                     failpoint("received")
-                    asked.answer = self._endpoint.took(answer, asked.sending, headers)
-                    with_schema = asked.question.schema is not None
-                    self._endpoint.dialect.learn(asked.body, answer, n=asked.n, schema=with_schema)
+                    request.answer = self._endpoint.accept_answer(answer, request.sending, headers)
+                    with_schema = request.question.schema is not None
+                    self._endpoint.dialect.learn(request.body, answer, n=request.n, schema=with_schema)
                     return True
-        self._hand_over(asked)
+        self._hand_over(request)
         return False
 
-    async def _keep(self, batch: list[Underway]) -> None:
-        """Make answers durable, and with them what is made of them; then tell who has asked."""
+    async def _store(self, batch: list[BulkRequest]) -> None:
+        """Make answers, and the records made of them, durable; then notify the callers."""
         ledger = self._ledger
         try:
             received: list[Call] = []
             judged: list[Call] = []
             settled: list[Record] = []
-            beside: list[Record] = []
-            for asked in batch:
-                asked.calls, holds = ledger.rows(asked.question, asked.keys, range(asked.n), asked.answer, None)
-                received += asked.calls
+            additional: list[Record] = []
+            for request in batch:
+                request.calls, holds = ledger.rows(
+                    request.question, request.keys, range(request.n), request.answer, None
+                )
+                received += request.calls
                 settled += holds
-            # Queued before any code looks into them: whatever judging does, they are written.
+            # Queued before any code looks at them, so that they are written whatever judging does.
             work, written = ledger.store.put_revisable([*received, *settled])
-            for asked in batch:
-                asked.calls = [ledger.judge.judged(call, asked.question) for call in asked.calls]
-                judged += asked.calls
-                beside += self._made_of(asked)
-            revised = work.replace([*judged, *settled, *beside])
+            for request in batch:
+                request.calls = [ledger.judge.judged(call, request.question) for call in request.calls]
+                judged += request.calls
+                additional += self._records_of(request)
+            revised = work.replace([*judged, *settled, *additional])
             await written
             if not revised:
                 await ledger.store.judge(*judged)
-                await ledger.store.put(*beside)
-            for asked in batch:
+                await ledger.store.put(*additional)
+            for request in batch:
                 failpoint("committed")
-                for call in asked.calls:
+                for call in request.calls:
                     ledger.answered.add(call.key, call.attempt, call.status)
-            await ledger.refusals.answered(max(asked.sent for asked in batch))
+            await ledger.refusals.answered(max(request.sent for request in batch))
         except Exception as error:
-            for asked in batch:
-                self.end(asked, error)
+            for request in batch:
+                self.end(request, error)
             return
         finally:
             ledger.unconfirmed -= len(batch)
-        for asked in batch:
-            self._kept(asked)
+        for request in batch:
+            self._finish(request)
 
-    def _made_of(self, asked: Underway) -> Sequence[Record]:
-        """What is to be written beside its answers; nothing where one of them is bad or missing."""
-        if len(asked.calls) < asked.n or not self._ledger.judge.are_good(asked.calls):
+    def _records_of(self, request: BulkRequest) -> Sequence[Record]:
+        """The records to write together with the answers; empty if an answer is bad or missing."""
+        if len(request.calls) < request.n or not self._ledger.judge.are_good(request.calls):
             return ()
         try:
-            asked.good = list(map(completion, asked.calls))
-            return asked.asker.made_of(asked.good)
+            request.good = list(map(completion, request.calls))
+            return request.caller.records_of(request.good)
         except Exception as error:
-            asked.error = error
+            request.error = error
             return ()
 
-    def _kept(self, asked: Underway) -> None:
-        """Its answers are durable."""
-        if asked.error is not None:
-            self.end(asked, asked.error)
-        elif not asked.good:
-            asked.placed = False
-            self._ledger.undurable.give_back()
-            self._hand_over(asked)
+    def _finish(self, request: BulkRequest) -> None:
+        """Finish a question whose answers are durable."""
+        if request.error is not None:
+            self.end(request, request.error)
+        elif not request.good:
+            request.holds_place = False
+            self._ledger.places.give_back()
+            self._hand_over(request)
         else:
-            for good in asked.good:
+            for good in request.good:
                 self._ledger.release(good.key, good, None)
-            self._ledger.undurable.give_back()
-            asked.asker.durable()
+            self._ledger.places.give_back()
+            request.caller.on_durable()
 
-    def _hand_over(self, asked: Underway) -> None:
-        self._ledger.begun.update(dict.fromkeys(asked.keys, asked))
-        asked.asker.alone()
+    def _hand_over(self, request: BulkRequest) -> None:
+        self._ledger.handed_over.update(dict.fromkeys(request.keys, request))
+        request.caller.on_fallback()
 
-    def end(self, asked: Underway, error: BaseException) -> None:
-        """It ends without an answer that could be used."""
-        self._let_go(asked, error)
-        asked.asker.ended(error)
+    def end(self, request: BulkRequest, error: BaseException) -> None:
+        """End a question without a usable answer."""
+        self._release(request, error)
+        request.caller.on_failure(error)
 
-    def _let_go(self, asked: Underway, error: BaseException) -> None:
-        self.waiting.discard(asked)
-        for key in asked.keys:
+    def _release(self, request: BulkRequest, error: BaseException) -> None:
+        self.waiting.discard(request)
+        for key in request.keys:
             self._ledger.release(key, None, error)
-        if asked.placed:
-            # Not at once: the next one may end at that, and so on, deeper than calls may go.
-            asyncio.get_running_loop().call_soon(self._ledger.undurable.give_back)
+        if request.holds_place:
+            # Not immediately: the next question may end in turn, and so on, beyond the recursion limit.
+            asyncio.get_running_loop().call_soon(self._ledger.places.give_back)
 
     def cancel(self) -> None:
-        """Send nothing more, and wait for nothing on the wire; what has come is kept."""
+        """Send nothing more and wait for nothing in flight; answers that have arrived are stored."""
         self._closed = True
-        for asked in list(self.waiting):
-            self.end(asked, asyncio.CancelledError())
-        for asked in list(self._on_wire):
-            self._on_wire.discard(asked)
-            asked.connection.end()
-            asked.sending.came()
-            self._meter.lose(asked.reserved)
-            self._endpoint.flow.done(asked.sending, None, None, 0)
-            self.end(asked, asyncio.CancelledError())
-        for asked in {asked for asked in self._ledger.begun.values() if asked.bulk is self}:
-            for key in asked.keys:
-                del self._ledger.begun[key]
-            if not asked.calls:
-                if asked.outcome is not None:
-                    self._meter.lose(asked.reserved)
-                self._endpoint.flow.done(asked.sending, None, None, 0)
-            self._let_go(asked, asyncio.CancelledError())  # its task, which has not begun, is cancelled as well
+        for request in list(self.waiting):
+            self.end(request, asyncio.CancelledError())
+        for request in list(self._on_wire):
+            self._on_wire.discard(request)
+            request.connection.cancel()
+            request.sending.stop_clock()
+            self._meter.lose(request.reserved)
+            self._endpoint.flow.finish(request.sending, None, None, 0)
+            self.end(request, asyncio.CancelledError())
+        for request in {request for request in self._ledger.handed_over.values() if request.bulk is self}:
+            for key in request.keys:
+                del self._ledger.handed_over[key]
+            if not request.calls:
+                if request.outcome is not None:
+                    self._meter.lose(request.reserved)
+                self._endpoint.flow.finish(request.sending, None, None, 0)
+            self._release(request, asyncio.CancelledError())  # its task, which has not begun, is cancelled as well
 
-    async def kept(self) -> None:
-        """Wait until all that has come is durable."""
-        if self._came:
-            self._take()
-        await asyncio.gather(*self._keeping)
+    async def wait_until_stored(self) -> None:
+        """Wait until all answers that have arrived are durable."""
+        if self._received:
+            self._process_received()
+        await asyncio.gather(*self._storing)

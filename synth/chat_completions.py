@@ -1,4 +1,4 @@
-"""The OpenAI chat-completions protocol as servers really speak it: addresses, answers, and what each failure means."""
+"""The OpenAI chat-completions protocol as servers implement it in practice: addresses, answers, kinds of failures."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from schemas.identity import made
 from schemas.records import Json, Usage
 from synth.error_words import error_body
 from synth.redaction import without_user_info
-from synth.streamed_answer import put_together
+from synth.streamed_answer import assemble_stream
 
 _PROCESS, _NUMBER = os.urandom(8).hex(), itertools.count(1)
-_MAX_TOKENS = 2**40  # of one request; a count above it is none, and sums of many must fit into 64 bits
+_MAX_TOKENS = 2**40  # of one request; a higher count is invalid, and sums of many must fit into 64 bits
 _MAX_ID = 200
-MOST_BYTES = 2**27  # of an answer: what is longer never ends, or was packed to fill the memory
-_MOST_LAYERS = 3  # of compression; some bytes unpack to themselves
+MAX_ANSWER_BYTES = 2**27  # of an answer; a longer one never ends, or was compressed to exhaust the memory
+_MAX_LAYERS = 3  # of compression; some inputs decompress to themselves
 _MAX_FACT_DEPTH = 6
-# English prose has about 4.5 letters a token, 5 in the largest vocabularies, other languages fewer; a short list of
-# long words has more.
-_MOST_LETTERS_PER_TOKEN, _OF_A_LONG_TEXT, _LONG_TEXT, _SMALLEST_CONTEXT = 8, 6, 1024, 256
+# English prose has about 4.5 characters per token, 5 with the largest vocabularies, other languages fewer; a short list
+# of long words has more.
+_MAX_CHARACTERS_PER_TOKEN, _MAX_CHARACTERS_LONG, _LONG_TEXT, _SMALLEST_CONTEXT = 8, 6, 1024, 256
 _CONTROL = re.compile(r"\x1b\[[\d;]*m|[\0-\x1f\x7f-\x9f]")
 _REPEATED = re.compile(r"(\s)\s+|([\W_])\2+")
-# What cannot be had again: which snapshot answered, on which backend, at which provider and tier, what it counted.
+# Facts that cannot be obtained later: the snapshot, backend, provider and tier that answered, and its token counts.
 _FACTS = ("model", "system_fingerprint", "provider", "service_tier", "usage")
-_COUNTED = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
-_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_CACHED = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
+_BASIC_COUNTS = frozenset(("prompt_tokens", "completion_tokens", "total_tokens"))
+_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_CACHED_NAMES = {"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}  # DeepSeek; Moonshot, Together
 _MAX_DEPTH = 64  # of lists and objects in a choice; readers of the store give up at about 200
-# With these a gateway says that it does not know what became of the request.
+# Statuses with which a gateway reports that it does not know what became of the request.
 LOST_BY_A_GATEWAY = (408, 499, 502, 504, 520, 522, 524)
 _VERSION_SEGMENT = re.compile(r"v\d+\w*", re.IGNORECASE)
 
 
 class UnansweredError(Exception):
-    """No answer came, though it was asked `retries` times more; the row fails. `word` is the reason's first word,
-    `may_be_paid` whether the server may have worked, and charge for it, all the same."""
+    """No answer came, although the request was retried `retries` times; the row fails. `word` is the first word of the
+    reason, `may_be_paid` whether the server may still have done the work and charge for it."""
 
     word = "unanswered"
     may_be_paid = False
@@ -63,19 +63,19 @@ class ThrottledError(UnansweredError):
 
 
 class ServerFaultError(UnansweredError):
-    """HTTP 5xx, and the 4xx that pass."""
+    """HTTP 5xx, and temporary 4xx."""
 
     word = "server"
 
 
 class LostError(ServerFaultError):
-    """A gateway has lost the request, or the server gave up waiting for it."""
+    """A gateway lost the request, or the server gave up waiting for it."""
 
     may_be_paid = True
 
 
-class DoubtedError(ServerFaultError):
-    """Turned down as gateways do by mistake, after answers: asked again before it is believed. Then it is `verdict`."""
+class UnconfirmedError(ServerFaultError):
+    """A refusal after answers, of a kind that gateways also send by mistake: retried, and `verdict` if it persists."""
 
     def __init__(self, what: str, retry_after_s: float | None, verdict: Exception) -> None:
         super().__init__(what, retry_after_s)
@@ -83,7 +83,7 @@ class DoubtedError(ServerFaultError):
 
 
 class BrokenError(UnansweredError):
-    """The connection could not be made, or was cut before the answer was whole."""
+    """The connection could not be made, or was cut before the answer was complete."""
 
     word = "broken"
     may_be_paid = True
@@ -96,23 +96,23 @@ class NotConnectedError(BrokenError):
 
 
 class TimedOutError(UnansweredError):
-    """The request was sent and its answer did not come in time. It may have been paid for."""
+    """The request was sent and its answer did not arrive in time. It may have been charged for."""
 
     word = "timeout"
     may_be_paid = True
 
 
 class StoppedError(Exception):
-    """The run is stopping, so this request was not sent (again). Not a failure of the row: it was never decided."""
+    """The run is stopping, so this request was not sent (again). Not a failure of the row, which remains undecided."""
 
 
 class Answer(NamedTuple):
-    """What a request brought. `choices` are as the endpoint sent them, in the order of their `index`.
+    """The result of a request. `choices` are as the endpoint sent them, ordered by their `index`.
 
-    An empty `choices` is a malformed answer, whose text is in `body`. `usage` is None where the endpoint does not say.
-    `facts` is what else it says of the answer, as it says it; `usd` what it says that it charged.
-    `reserved` is what the meter noted before the request was sent.
-    `url` is the address that answered, where it is not the first of several.
+    An empty `choices` means a malformed answer, whose text is in `body`. `usage` is None if the endpoint does not
+    report it. `facts` are further facts that it reports about the answer, `usd` the amount that it reports to have
+    charged. `reserved` is what the meter recorded before the request was sent. `url` is the address that answered, if
+    it is not the first of several.
     """
 
     choices: list[Any]
@@ -128,17 +128,17 @@ class Answer(NamedTuple):
     reserved: Any = None
 
 
-class Paying(Protocol):
-    """Who pays for requests, each of which is for `prompt`. `reserve` is awaited before one is sent, and gives what its
-    answer's `reserved` is to be; `failed` where none came, though the request perhaps `is_sent`."""
+class CostAccount(Protocol):
+    """Accounts for requests, each made with `prompt`. `reserve` is awaited before a request is sent, and returns the
+    `reserved` of its answer; `failed` is awaited if none came, although the request may have been sent (`is_sent`)."""
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Any: ...
     async def failed(self, reserved: Any, failure: BaseException, *, is_sent: bool) -> None: ...
 
 
 class RefusedError(Exception):
-    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds what it said, under the HTTP
-    `status`."""
+    """The endpoint refuses this request: too long, filtered, moderated. `answer` holds the response, `status` its HTTP
+    status."""
 
     def __init__(self, message: str, answer: Answer, status: int) -> None:
         super().__init__(f"refused: {message}")
@@ -148,16 +148,16 @@ class RefusedError(Exception):
 def base_url(url: str) -> str:
     """`url` as a base for `/chat/completions`: without a trailing slash, ending in the API's version.
 
-    `http://host`, `http://host/`, `http://host/v1` and `http://host/v1/chat/completions` are all `http://host/v1`. A
-    path that already holds a version segment (`/api/v1`, `/v1beta/openai`), or that is written down to its end
-    (`/inference/chat/completions`), is kept as it is; to any other path `/v1` is added. Raises SpecError for anything
-    that is no plain http(s) address; a password or a query in it, other than Azure's `api-version`, is refused because
-    the address is written to the store.
+    `http://host`, `http://host/`, `http://host/v1` and `http://host/v1/chat/completions` all become `http://host/v1`. A
+    path that already contains a version segment (`/api/v1`, `/v1beta/openai`), or that is complete
+    (`/inference/chat/completions`), is kept; `/v1` is appended to any other path. Raises SpecError for anything but a
+    plain http(s) address. A password or a query, other than Azure's `api-version`, is rejected because the address is
+    written to the store.
     """
     where = "teacher.url"
     try:
         parts = urlsplit(url.strip())
-        URL(url.strip())  # raises for a port or a host that cannot be
+        URL(url.strip())  # raises for an invalid port or host
         possible = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna"))
     except ValueError:
         possible = False
@@ -165,54 +165,54 @@ def base_url(url: str) -> str:
         raise SpecError(
             f"'{without_user_info(url)}' is not the address of an endpoint.",
             where=where,
-            fix="It is http:// or https://, a host and, where it has one, a port of at most 65535, for example"
+            fix="Write http:// or https://, a host and, if needed, a port of at most 65535, for example"
             " http://localhost:8000/v1; or use 'embedded'.",
         )
     if parts.username or parts.password or parts.fragment or (parts.query and not query_of(url)):
         raise SpecError(
-            "The endpoint's address holds a user, a query or a fragment.",
+            "The endpoint's address contains a user, a query or a fragment.",
             where=where,
-            why="It would be written to the store and to receipts, where no secret may be.",
-            fix="Give the bare address, the key through teacher.key_env, and what else a query holds in teacher.query,"
-            " or by the name of its variable in teacher.query_env.",
+            why="It would be written to the store and to receipts, which must not contain secrets.",
+            fix="Give the bare address. The key belongs in teacher.key_env and the rest of a query in teacher.query or,"
+            " by the names of its variables, in teacher.query_env.",
         )
-    given = parts.path.rstrip("/")
-    path = given.removesuffix("/chat/completions").rstrip("/")
-    if path == given and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
+    original = parts.path.rstrip("/")
+    path = original.removesuffix("/chat/completions").rstrip("/")
+    if path == original and not any(_VERSION_SEGMENT.fullmatch(segment) for segment in path.split("/")):
         path += "/v1"
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def query_of(url: str) -> dict[str, str]:
-    """The query of an address as Azure shows it, `api-version` alone; empty for any other, which may hold a secret."""
+    """The query of an address if it is `api-version` alone (Azure); empty for any other, which may hold a secret."""
     query = dict(parse_qsl(urlsplit(url.strip()).query))
     return query if query.keys() == {"api-version"} else {}
 
 
 def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = None) -> Answer:
-    """The answer that a body of status 200 holds; anything that is no chat completion has no choices."""
-    parsed = _parsed(content)
+    """Parse a body of status 200; anything that is not a chat completion gives an answer without choices."""
+    parsed = _parse(content)
     if not isinstance(parsed, dict):
         body = content.decode(errors="replace")
         return Answer([], None, seconds, new_request_id(None), None, request, body, reserved=reserved)
     request_id = new_request_id(parsed.get("id"))
     choices, model, counted = parsed.get("choices"), parsed.get("model"), parsed.get("usage")
-    usage, usd = _usage(counted), charged(counted)
+    usage, usd = _parse_usage(counted), charged(counted)
     model = model if isinstance(model, str) else None
     paid = {"usd": usd, "reserved": reserved}
-    nested = content.count(b"[") + content.count(b"{")  # cheap, and nearly always enough to know how deep it can be
+    nested = content.count(b"[") + content.count(b"{")  # cheap upper bound of the nesting depth, nearly always enough
     shallow = nested <= _MAX_FACT_DEPTH
     facts = {
         name: value
         for name in _FACTS
-        if (value := parsed.get(name)) and (shallow or not _deeper(value, _MAX_FACT_DEPTH))
+        if (value := parsed.get(name)) and (shallow or not _is_deeper(value, _MAX_FACT_DEPTH))
     }
     if not isinstance(choices, list) or not any(map(_is_choice, choices)):
         return Answer([], usage, seconds, request_id, model, request, content.decode(errors="replace"), facts, **paid)
     if nested > _MAX_DEPTH:
-        choices = [_flat(choice, content) for choice in choices]
+        choices = [_limit_depth(choice, content) for choice in choices]
     error = parsed.get("error")
-    if any(error.values()) if isinstance(error, dict) else error:  # beside half an answer
+    if any(error.values()) if isinstance(error, dict) else error:  # an error next to a partial answer
         choices = [{"error": error, **choice} if isinstance(choice, dict) else choice for choice in choices]
     if len(choices) > 1 and all(isinstance(c, dict) and isinstance(c.get("index"), int) for c in choices):
         choices.sort(key=lambda choice: choice["index"])
@@ -220,157 +220,157 @@ def read_answer(content: bytes, seconds: float, request: Json, reserved: Any = N
 
 
 def _is_choice(value: Any) -> bool:
-    """Whether it holds anything of an answer; an error that stands where a choice should is none."""
+    """Whether it contains any part of an answer; an error in place of a choice is not one."""
     return isinstance(value, dict) and not {"message", "finish_reason", "body"}.isdisjoint(value)
 
 
-def _parsed(content: bytes) -> Any:
-    """The body as JSON, None if it is none.
+def _parse(content: bytes) -> Any:
+    """The body as JSON, None if it is not JSON.
 
-    What is not strict JSON (a byte order mark, NaN or Infinity in a logprob, half of a surrogate pair, a byte that is
-    not UTF-8) costs no more than the choice it stands in: a choice whose message is damaged is replaced by the text
-    that it was, which is malformed; damage elsewhere is kept as an escape.
+    Anything that is not strict JSON (a byte order mark, NaN or Infinity in a logprob, half of a surrogate pair, a byte
+    that is not UTF-8) affects only the choice that contains it. A choice whose message is damaged is replaced by its
+    raw text, which is malformed; damage elsewhere is kept as an escape.
     """
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
         pass
-    if (parsed := put_together(content)) is None:
+    if (parsed := assemble_stream(content)) is None:
         try:
             parsed = json.loads(content.decode("utf-8-sig", errors="surrogateescape"))
         except (ValueError, RecursionError):
             return None
-    if not isinstance(parsed, dict) or _deeper(parsed, 2 * _MAX_DEPTH):
+    if not isinstance(parsed, dict) or _is_deeper(parsed, 2 * _MAX_DEPTH):
         return None
     choices = parsed.pop("choices", None)
-    parsed = _whole(parsed)
+    parsed = _escaped(parsed)
     if isinstance(choices, list):
-        choices = [_whole(choice) if _undamaged(choice) else _as_text(choice) for choice in choices]
+        choices = [_escaped(choice) if _is_undamaged(choice) else _damaged_choice(choice) for choice in choices]
     return {**parsed, "choices": choices}
 
 
-def _flat(choice: Any, content: bytes) -> Any:
-    """The choice, or, if it is nested too deeply to be kept, the body that it stood in."""
-    if not _deeper(choice, _MAX_DEPTH):
+def _limit_depth(choice: Any, content: bytes) -> Any:
+    """The choice, or, if it is nested too deeply to be stored, the body that contained it."""
+    if not _is_deeper(choice, _MAX_DEPTH):
         return choice
     body = content.decode(errors="replace")
     return {"error": f"it is nested more than {_MAX_DEPTH} levels deep", "body": body}
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def _is_deeper(value: Any, levels: int) -> bool:
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels < 0 or any(_deeper(part, levels - 1) for part in parts)
+    return levels < 0 or any(_is_deeper(part, levels - 1) for part in parts)
 
 
-def _undamaged(choice: Any) -> bool:
-    """Whether the text of its answer is whole. Reasoning, annotations and logprobs are no part of it."""
+def _is_undamaged(choice: Any) -> bool:
+    """Whether the text of its answer is undamaged, regardless of reasoning, annotations and logprobs."""
     message = choice.get("message") if isinstance(choice, dict) else choice
     text = message.get("content") if isinstance(message, dict) else message
-    return bool(_whole(text) == text)
+    return bool(_escaped(text) == text)
 
 
-def _as_text(choice: Any) -> Json:
+def _damaged_choice(choice: Any) -> Json:
     index = {"index": choice["index"]} if isinstance(choice, dict) and isinstance(choice.get("index"), int) else {}
     damage = "a character of it is damaged (half of a surrogate pair, or bytes that are not UTF-8)"
     return {**index, "error": damage, "body": json.dumps(choice)}
 
 
-def _whole(value: Any) -> Any:
-    """`value` with every character that no UTF-8 text can hold written as an escape."""
+def _escaped(value: Any) -> Any:
+    """`value` with every character that UTF-8 cannot encode written as an escape."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):
-        return [_whole(part) for part in value]
+        return [_escaped(part) for part in value]
     if isinstance(value, dict):
-        return {_whole(key): _whole(part) for key, part in value.items()}
+        return {_escaped(key): _escaped(part) for key, part in value.items()}
     return value
 
 
 def new_request_id(response_id: Any) -> str:
-    """Unique whatever the endpoint does, and holding its own id, which its support asks for."""
-    ours = f"{_PROCESS}-{next(_NUMBER)}"
-    theirs = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL takes no NUL
-    return f"{ours}/{theirs}" if theirs else ours
+    """An id that is unique whatever the endpoint sends, and contains the endpoint's own id for support requests."""
+    local_id = f"{_PROCESS}-{next(_NUMBER)}"
+    their_id = response_id.replace("\0", "")[:_MAX_ID] if isinstance(response_id, str) else ""  # PostgreSQL: no NUL
+    return f"{local_id}/{their_id}" if their_id else local_id
 
 
-def _usage(usage: Any) -> Usage | None:
-    """The endpoint's count of tokens, or None if it gives none that makes sense."""
+def _parse_usage(usage: Any) -> Usage | None:
+    """The endpoint's token counts, or None if it sends no plausible ones."""
     if not isinstance(usage, dict):
         return None
-    # Gateways before Anthropic's models pass its names on.
-    prompt = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
-    completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
-    total = _count(usage.get("total_tokens"))
-    if completion is None and prompt is not None and total is not None:  # Gemini leaves it out where all was thought
+    # Gateways to Anthropic's models pass on its field names.
+    prompt = _token_count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    completion = _token_count(usage.get("completion_tokens", usage.get("output_tokens")))
+    total = _token_count(usage.get("total_tokens"))
+    if completion is None and prompt is not None and total is not None:  # Gemini omits it if all tokens were thinking
         completion = max(0, total - prompt)
-    if prompt is None or completion is None or not (prompt or completion):  # gateways write zeros for unknown
+    if prompt is None or completion is None or not (prompt or completion):  # gateways send zeros for unknown
         return None
-    read = thought = None
-    if not usage.keys() <= _COUNTED:
-        read = _detail(usage, ("prompt", "input"), "cached_tokens")  # of chats, of responses
-        for name in _CACHED & usage.keys():
-            read = read or _count(usage[name])
-        thought = _detail(usage, ("completion", "output"), "reasoning_tokens")
+    read = reasoning = None
+    if not usage.keys() <= _BASIC_COUNTS:
+        read = _usage_detail(usage, ("prompt", "input"), "cached_tokens")  # names of chat completions and of responses
+        for name in _CACHED_NAMES & usage.keys():
+            read = read or _token_count(usage[name])
+        reasoning = _usage_detail(usage, ("completion", "output"), "reasoning_tokens")
         if "reasoning_tokens" in usage:  # SGLang
-            thought = thought or _count(usage["reasoning_tokens"])
-        if "prompt_tokens" not in usage:  # Anthropic counts what it reads and writes of a cache beside the rest
-            prompt += sum(_count(usage.get(name)) or 0 for name in _BESIDE)
-        prompt += read if read and read > prompt else 0  # so do others under other names
-    # Some leave what was thought out of the completion (xAI, Gemini), and count it in the total alone.
+            reasoning = reasoning or _token_count(usage["reasoning_tokens"])
+        if "prompt_tokens" not in usage:  # Anthropic counts cache reads and writes separately
+            prompt += sum(_token_count(usage.get(name)) or 0 for name in _CACHE_COUNTS)
+        prompt += read if read and read > prompt else 0  # so do others, under other names
+    # Some (xAI, Gemini) do not count thinking as completion, only in the total.
     completion = max(completion, (total or 0) - prompt)
-    completion += thought if thought and thought > completion else 0
+    completion += reasoning if reasoning and reasoning > completion else 0
     fields = {"prompt_tokens": prompt, "completion_tokens": completion}
-    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": thought or 0})
+    return made(Usage, fields | {"cached_tokens": read or 0, "reasoning_tokens": reasoning or 0})
 
 
-def _detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
+def _usage_detail(usage: Json, parts: Iterable[str], name: str) -> int | None:
     details = (usage.get(f"{part}_tokens_details") for part in parts)
-    return next((_count(each.get(name)) for each in details if isinstance(each, dict)), None)
+    return next((_token_count(each.get(name)) for each in details if isinstance(each, dict)), None)
 
 
 def charged(usage: Any) -> float | None:
-    """US dollars that the endpoint says it has charged, None if it does not say: `cost` (OpenRouter, with what the
-    owner of the key pays upstream; of Perplexity, fees included, an object) or xAI's `cost_in_usd_ticks`."""
+    """US dollars that the endpoint reports to have charged, None if it does not: `cost` (OpenRouter, including what the
+    owner of the key pays upstream; Perplexity, an object with fees included) or xAI's `cost_in_usd_ticks`."""
     if not isinstance(usage, dict):
         return None
-    cost, ticks = usage.get("cost"), _amount(usage.get("cost_in_usd_ticks"))
+    cost, ticks = usage.get("cost"), _parse_amount(usage.get("cost_in_usd_ticks"))
     if cost is None and "is_byok" not in usage:
         return None if ticks is None else ticks / 1e10
     details = usage.get("cost_details")
     if usage.get("is_byok") and isinstance(details, dict):
-        parts = (_amount(cost), _amount(details.get("upstream_inference_cost")))
+        parts = (_parse_amount(cost), _parse_amount(details.get("upstream_inference_cost")))
         return None if None in parts else sum(part or 0.0 for part in parts)
-    return _amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
+    return _parse_amount(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
-def _amount(amount: Any) -> float | None:
+def _parse_amount(amount: Any) -> float | None:
     number = isinstance(amount, int | float) and not isinstance(amount, bool) and 0 <= amount < math.inf
     return float(amount) if number else None
 
 
-def _count(count: Any) -> int | None:
-    """A number of tokens, None for what cannot be one."""
+def _token_count(count: Any) -> int | None:
+    """A number of tokens, None if it cannot be one."""
     if type(count) is int and 0 <= count <= _MAX_TOKENS:
         return count
     number = isinstance(count, int | float) and not isinstance(count, bool) and 0 <= count <= _MAX_TOKENS
     return int(count) if number and count == int(count) else None
 
 
-def seems_cut(request: Json, prompt_tokens: int) -> bool:
-    """Whether a server has read less than it was sent, as Ollama does beyond its context without a word: no tokenizer
-    makes so few tokens of so many letters. Repeated marks and blanks count once."""
+def prompt_seems_cut(request: Json, prompt_tokens: int) -> bool:
+    """Whether a server has read less than it was sent, as Ollama silently does beyond its context: no tokenizer makes
+    so few tokens of so many characters. Repeated punctuation and whitespace counts once."""
     if prompt_tokens < _SMALLEST_CONTEXT:
         return False
     texts = [str(m.get("content")) for m in request.get("messages", ())]
-    most = prompt_tokens * (_OF_A_LONG_TEXT if prompt_tokens >= _LONG_TEXT else _MOST_LETTERS_PER_TOKEN)
+    most = prompt_tokens * (_MAX_CHARACTERS_LONG if prompt_tokens >= _LONG_TEXT else _MAX_CHARACTERS_PER_TOKEN)
     return sum(map(len, texts)) > most and sum(len(_REPEATED.sub(r"\1\2", text)) for text in texts) > most
 
 
-def meant(status: int, content: bytes) -> tuple[int, bytes]:
-    """The status that an answer means, and its body: an error inside of a body of status 200 has its own, and a text
-    that Groq has written and found to break the schema is an answer, if a bad one."""
-    content = _unpacked(content)
-    if status == 200 or (200 < status < 300 and b'"choices"' in content):  # 201 is what some frameworks make of a POST
+def effective_response(status: int, content: bytes) -> tuple[int, bytes]:
+    """The effective status of a response, and its body. An error inside a body of status 200 has its own status. A text
+    that Groq generated and rejected because it violates the schema is an answer, although a bad one."""
+    content = _decompress(content)
+    if status == 200 or (200 < status < 300 and b'"choices"' in content):  # some frameworks answer a POST with 201
         return error_status(content) or 200, content
     if status == 400 and b'"failed_generation"' in content:
         _, error = error_body(content)
@@ -381,15 +381,15 @@ def meant(status: int, content: bytes) -> tuple[int, bytes]:
     return status, content
 
 
-def _unpacked(content: bytes) -> bytes:
-    """What stands under a compression that no header tells of: `x-gzip`, or a gateway that compressed it once more.
-    What is cut there, or grows beyond any answer, stays as it came."""
-    for _ in range(_MOST_LAYERS):
+def _decompress(content: bytes) -> bytes:
+    """Undo compression that no header declares: `x-gzip`, or a gateway that compressed the body again. Returns it
+    unchanged if it is cut off or grows beyond the size of any answer."""
+    for _ in range(_MAX_LAYERS):
         if not content.startswith(b"\x1f\x8b"):
             break
         reader = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
-            plain = reader.decompress(content, MOST_BYTES)
+            plain = reader.decompress(content, MAX_ANSWER_BYTES)
         except zlib.error:
             break
         if not reader.eof:
@@ -399,8 +399,8 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def error_status(content: bytes) -> int | None:
-    """The HTTP status that an error inside of a body of status 200 amounts to (OpenRouter, MiniMax, gateways); None
-    where there is no error, or where there is an answer, or tokens that were paid for, beside it."""
+    """The HTTP status for an error inside a body of status 200 (OpenRouter, MiniMax, gateways). None if there is no
+    error, or if the body also holds an answer or tokens that were charged for."""
     if b'"error"' not in content and b'"base_resp"' not in content:
         return None
     body, error = error_body(content)
@@ -422,6 +422,6 @@ def error_status(content: bytes) -> int | None:
 
 
 def one_line(text: str, limit: int = 300) -> str:
-    """`text` for the inside of a sentence, without what colours a terminal or orders it about."""
+    """`text` on one line for use in a message, without terminal control sequences."""
     line = " ".join(_CONTROL.sub(" ", text).split())
     return line if len(line) <= limit else line[: limit - 3] + "..."

@@ -1,8 +1,8 @@
-"""Open connections to one address of a teacher, for very many requests of one kind.
+"""Open connections to one address of a teacher, optimised for a large number of similar requests.
 
-aiohttp connects, parses and notices what breaks; its session, which builds each request from nothing (address, headers,
-cookies, redirects, traces), takes three times as long as all of that, so the part of a request that never changes is
-made once.
+aiohttp's protocol classes connect, parse and detect broken connections. aiohttp's session is not used: it builds each
+request from scratch (address, headers, cookies, redirects, traces), which takes three times as long as all of the
+rest. Here the constant part of a request is built once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from aiohttp.streams import StreamReader
 from yarl import URL
 
 from schemas.errors import TeacherError
-from synth.chat_completions import MOST_BYTES
+from synth.chat_completions import MAX_ANSWER_BYTES
 
-_KEPT_S = 60.0  # an idle connection is used again; servers and what stands before them close it sooner or later
+_MAX_IDLE_S = 60.0  # how long an idle connection may be reused; servers and proxies close idle ones sooner or later
 
 
-# Some gateways and firewalls send headers longer, and more of them, than aiohttp takes by itself (8 KB, 128).
+# Some gateways and firewalls send longer headers, and more of them, than aiohttp accepts by default (8 KB, 128).
 class _Limits(TypedDict):
     max_line_size: int
     max_field_size: int
@@ -36,166 +36,185 @@ class _Limits(TypedDict):
 
 
 LIMITS = _Limits(max_line_size=2**16, max_field_size=2**16, max_headers=1024)
-_NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")  # OpenSSL's words
+_PLAIN_HTTP_REASONS = (
+    "WRONG_VERSION_NUMBER",
+    "RECORD_LAYER_FAILURE",
+    "HTTP_REQUEST",
+    "UNKNOWN_PROTOCOL",
+)  # reasons of OpenSSL
 Response = tuple[int, Mapping[str, str], bytes]
 Outcome = Response | BaseException
-"""An answer, or what kept it from coming."""
-Tell = Callable[[Outcome], None]
+"""A response, or the error that prevented one."""
+OutcomeCallback = Callable[[Outcome], None]
 
 
 class NoConnectionError(Exception):
-    """Nothing was sent, for no connection could be made; says why."""
+    """No connection could be made, so nothing was sent. The message says why."""
 
 
 class Connection(ResponseHandler):
-    """One that calls `tell`, where it is set, with what comes: an answer that is whole at once, as nearly all are,
-    needs no coroutine."""
+    """A connection that passes the outcome to the callback `on_outcome`, if one is set.
 
-    tell: Tell | None = None
+    A response that arrives in one piece, as nearly all do, is delivered without a coroutine.
+    """
+
+    on_outcome: OutcomeCallback | None = None
     _reading: asyncio.Task[Response] | None = None
 
     def send(self, request: bytes) -> None:
-        if self._parser is None:  # it reads one answer after another
+        if self._parser is None:  # set once: the same parser reads all responses of this connection
             self.set_response_params(read_until_eof=True, **LIMITS)
         assert self.transport is not None
         self.transport.write(request)
 
-    async def whole(self, begun: Callable[[], None] | None = None) -> Response:
-        """The answer; `begun` is called as its first byte is here."""
+    async def read_response(self, on_first_byte: Callable[[], None] | None = None) -> Response:
+        """Return the response. `on_first_byte` is called when its first byte has arrived."""
         try:
             message, payload = await self.read()
-            while 100 <= message.code < 200:  # more is to come
+            while 100 <= message.code < 200:  # informational: the final response follows
                 message, payload = await self.read()
-            if begun is not None:
-                begun()
-            content = payload.read_nowait() if payload.is_eof() else await read_whole(payload)
+            if on_first_byte is not None:
+                on_first_byte()
+            content = payload.read_nowait() if payload.is_eof() else await read_body(payload)
         except HttpProcessingError as error:
-            raise aiohttp.ClientPayloadError(f"the answer is no HTTP: {error.message}") from None
+            raise aiohttp.ClientPayloadError(f"the answer is not valid HTTP: {error.message}") from None
         return message.code, message.headers, content
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         message, payload = data
-        if self.tell is not None and message.code >= 200 and payload.is_eof() and payload.exception() is None:
-            tell, self.tell = self.tell, None
-            tell((message.code, message.headers, payload.read_nowait()))
+        if self.on_outcome is not None and message.code >= 200 and payload.is_eof() and payload.exception() is None:
+            on_outcome, self.on_outcome = self.on_outcome, None
+            on_outcome((message.code, message.headers, payload.read_nowait()))
         else:
             super().feed_data(data, size)
-            self._read_on()
+            self._read_in_task()
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
         super().set_exception(exc, exc if exc_cause is None else exc_cause)
-        self._read_on()
+        self._read_in_task()
 
-    def _read_on(self) -> None:
-        """Tell by a coroutine what comes in parts, or breaks."""
-        if self.tell is None:
+    def _read_in_task(self) -> None:
+        """Read a response that arrives in several parts, or a failure, in a task that then calls `on_outcome`."""
+        if self.on_outcome is None:
             return
-        tell, self.tell = self.tell, None
+        on_outcome, self.on_outcome = self.on_outcome, None
 
         def read(task: asyncio.Task[Response]) -> None:
             outcome = None if task.cancelled() else task.exception() or task.result()
-            if outcome is not None and self._reading is task:  # else it was ended after the last of it had come
-                tell(outcome)
+            if outcome is not None and self._reading is task:  # otherwise `cancel` was called after the last byte
+                on_outcome(outcome)
 
-        self._reading = asyncio.get_running_loop().create_task(self.whole())
+        self._reading = asyncio.get_running_loop().create_task(self.read_response())
         self._reading.add_done_callback(read)
 
-    def end(self) -> bool:
-        """Close it, and tell nothing any more."""
-        self.tell, reading, self._reading = None, self._reading, None
+    def cancel(self) -> bool:
+        """Close the connection and call `on_outcome` no more. Returns True."""
+        self.on_outcome, reading, self._reading = None, self._reading, None
         if reading is not None:
             reading.cancel()
         self.abort()
         return True
 
     def abort(self) -> None:
-        """Close it at once. `close` waits until all is sent, and who hangs takes nothing."""
+        """Close the connection immediately. `close` alone would wait until everything is sent, which a server that
+        hangs never accepts."""
         if self.transport is not None:
             self.transport.abort()
         self.close()
 
 
 class Connections:
-    """What is sent to `url` by POST, as many requests at once as are asked for, each on a connection of its own.
+    """Sends POST requests to `url`, any number of them at once, each on a connection of its own.
 
-    Nothing is redirected, no cookie is kept, no proxy is asked, and nothing is sent a second time.
+    No redirects, cookies, proxies or resends.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], *, connect_s: float) -> None:
-        to = URL(url)
-        self._host, self._port, self._connect_s = to.raw_host, to.port, connect_s
-        self._tls = _tls() if to.scheme == "https" else None
-        sent = {"Host": to.host_port_subcomponent, "Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers}
-        each = {name.lower(): f"{name}: {value}\r\n" for name, value in sent.items()}  # a later one counts
-        self._head = f"POST {to.raw_path_qs} HTTP/1.1\r\n{''.join(each.values())}Content-Length: ".encode()
+        parsed = URL(url)
+        self._host, self._port, self._connect_s = parsed.raw_host, parsed.port, connect_s
+        self._tls = _tls() if parsed.scheme == "https" else None
+        all_headers = {
+            "Host": parsed.host_port_subcomponent,
+            "Accept": "*/*",
+            "Accept-Encoding": "gzip, deflate",
+            **headers,
+        }
+        lines = {
+            name.lower(): f"{name}: {value}\r\n" for name, value in all_headers.items()
+        }  # the last of duplicates wins
+        self._head = f"POST {parsed.raw_path_qs} HTTP/1.1\r\n{''.join(lines.values())}Content-Length: ".encode()
         self._idle: list[tuple[Connection, float]] = []
         self._closed = False
 
     async def post(
-        self, body: bytes, begun: Callable[[], None] | None = None, sent: Callable[[], None] | None = None
+        self, body: bytes, on_first_byte: Callable[[], None] | None = None, on_sent: Callable[[], None] | None = None
     ) -> Response:
-        """Status, headers and body of the answer; `sent` is called as the request goes, `begun` as the answer's first
-        byte is here.
+        """Send `body` and return status, headers and body of the response.
 
-        Raises NoConnectionError, and, for one that broke after the request was sent, aiohttp.ClientError or OSError.
+        `on_sent` is called when the request has been written, `on_first_byte` when the first byte of the response has
+        arrived. Raises NoConnectionError if nothing was sent, and aiohttp.ClientError or OSError for a connection that
+        broke after the request was sent.
         """
-        connection = self.kept()
-        if connection is None:  # one that waits is false: it is an empty queue
-            connection = await self._connected()
-        kept = False
+        connection = self.take_idle()
+        if connection is None:  # not "if not connection": a Connection is an empty queue, which is false
+            connection = await self._connect()
+        reusable = False
         try:
             connection.send(self._request(body))
-            if sent is not None:
-                sent()
-            response = await connection.whole(begun)
-            kept = True
+            if on_sent is not None:
+                on_sent()
+            response = await connection.read_response(on_first_byte)
+            reusable = True
         finally:
-            self._let_go(connection, kept)
+            self._release(connection, reusable)
         return response
 
-    def send(self, connection: Connection, body: bytes, tell: Tell) -> None:
-        """`post` on a connection that was `kept`: `tell` is called with what comes of it, an answer or what `post`
-        would raise. `Connection.end` ends it."""
-        connection.tell = partial(self._came, connection, tell)
+    def send(self, connection: Connection, body: bytes, on_outcome: OutcomeCallback) -> None:
+        """Like `post`, on a connection from `take_idle` and without a coroutine: `on_outcome` is called with the
+        response or with the exception that `post` would raise. `Connection.cancel` cancels it."""
+        connection.on_outcome = partial(self._complete, connection, on_outcome)
         connection.send(self._request(body))
 
-    def _came(self, connection: Connection, tell: Tell, response: Outcome) -> None:
-        self._let_go(connection, isinstance(response, tuple))
-        tell(response)
+    def _complete(self, connection: Connection, on_outcome: OutcomeCallback, response: Outcome) -> None:
+        self._release(connection, isinstance(response, tuple))
+        on_outcome(response)
 
     def _request(self, body: bytes) -> bytes:
         return b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
 
-    def _let_go(self, connection: Connection, kept: bool) -> None:
-        if kept and not (self._closed or connection.should_close):
+    def _release(self, connection: Connection, reusable: bool) -> None:
+        if reusable and not (self._closed or connection.should_close):
             self._idle.append((connection, time.monotonic()))
         else:
             connection.abort()
 
     def close(self) -> None:
-        """Close those that wait for the next request, at once: TLS's farewell may last longer than the loop does. None
-        waits from then on: who has given up on several requests at the first failure does not wait for the others."""
+        """Close all idle connections immediately: a TLS shutdown may take longer than the event loop lives.
+
+        No connection is kept afterwards: after several concurrent requests were abandoned because one of them
+        failed, nothing waits for the rest.
+        """
         self._closed = True
         while self._idle:
             self._idle.pop()[0].abort()
 
-    def kept(self) -> Connection | None:
-        """One that is open and waits for the next request."""
+    def take_idle(self) -> Connection | None:
+        """Return an idle connection that is still usable, or None."""
         while self._idle:
             connection, since = self._idle.pop()
-            # What came unasked, as the 408 of a server that has waited long enough, is no answer to the next request.
-            if not connection.should_close and connection.is_connected() and time.monotonic() - since < _KEPT_S:
+            # Unsolicited data, such as the 408 of a server that closes an idle connection, answers no later request.
+            if not connection.should_close and connection.is_connected() and time.monotonic() - since < _MAX_IDLE_S:
                 return connection
             connection.abort()
         return None
 
-    async def _connected(self) -> Connection:
+    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         name = self._host if self._tls else None
         try:
             async with asyncio.timeout(self._connect_s):
                 addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                # Several addresses at once: one of them may lead nowhere, as IPv6 does on some networks.
+                # Try several addresses in parallel: one may be unreachable, as IPv6 is on some networks.
                 open_ = await start_connection(addresses, happy_eyeballs_delay=0.25, interleave=1)
                 connecting = loop.create_connection(
                     partial(Connection, loop), sock=open_, ssl=self._tls, server_hostname=name
@@ -209,38 +228,38 @@ class Connections:
             raise NoConnectionError(f"cannot connect to {self._host}:{self._port}: {error}") from None
 
 
-async def read_whole(payload: StreamReader) -> bytes:
-    """What is left of a body. Raises aiohttp.ClientPayloadError for more than `MOST_BYTES`."""
+async def read_body(payload: StreamReader) -> bytes:
+    """Return the rest of a body. Raises aiohttp.ClientPayloadError if it exceeds `MAX_ANSWER_BYTES`."""
     blocks, size = [], 0
     while block := await payload.readany():
         blocks.append(block)
         size += len(block)
-        if size > MOST_BYTES:
-            raise aiohttp.ClientPayloadError(f"the answer is longer than {MOST_BYTES // 2**20} MiB")
+        if size > MAX_ANSWER_BYTES:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {MAX_ANSWER_BYTES // 2**20} MiB")
     return b"".join(blocks)
 
 
 def tls_failure(url: str, error: Exception) -> TeacherError | None:
-    """The error for a server that is there and whose certificate nobody vouches for, or that speaks no TLS: waiting
-    mends neither. None for any other one."""
+    """Return the error for a server whose certificate is not trusted or that does not speak TLS, which retrying cannot
+    fix; None for any other error."""
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError):
-        url = f"https://{error.host}:{error.port}"  # perhaps the proxy's
-    if getattr(cause, "reason", None) in _NO_TLS:
+        url = f"https://{error.host}:{error.port}"  # may be the proxy's address
+    if getattr(cause, "reason", None) in _PLAIN_HTTP_REASONS:
         return TeacherError(
-            "What answers at this address speaks plain HTTP, not TLS.",
+            "The server at this address speaks plain HTTP, not TLS.",
             where=url,
-            fix="Write http:// in teacher.url, or in the variable of the proxy if it is one.",
+            fix="Write http:// in teacher.url, or in the proxy's environment variable if this is the proxy.",
         )
     if not isinstance(cause, ssl.SSLCertVerificationError):
         return None
     why = cause.verify_message
     return TeacherError(
-        f"The certificate of this address is not trusted here ({why}).",
+        f"The certificate of this address is not trusted on this machine ({why}).",
         where=url,
-        why="Who answers there may be another than it says, so no key and no prompt is sent.",
-        fix="Where a company's proxy or gateway shows a certificate of its own, name the file of its authority (PEM): "
-        "export SSL_CERT_FILE=/path/to/authority.pem. Else correct the address, or this machine's clock.",
+        why="The server may not be the one it claims to be, so neither the key nor any prompt is sent.",
+        fix="If a company proxy or gateway presents its own certificate, name its CA file (PEM): "
+        "export SSL_CERT_FILE=/path/to/authority.pem. Otherwise correct the address, or this machine's clock.",
     )
 
 

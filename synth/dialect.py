@@ -1,4 +1,4 @@
-"""The dialect of one server: what of a chat-completions request it takes, learnt from what it refuses."""
+"""The dialect of one server: which parts of a chat-completions request it accepts, learnt from its refusals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from synth.error_words import error_body
 
 _LOGPROBS = ("logprobs", "top_logprobs")
 _STREAM: Json = {"stream": True, "stream_options": {"include_usage": True}}
-_OF_A_DIALECT = ("n", *_STREAM)
+_DIALECT_SETTINGS = ("n", *_STREAM)
 _ONLY_STREAMS = re.compile(
     r"only.{0,20}\bstream|non-?stream.{0,40}(not (supported|allowed|available)|unsupported|disabled)"
     r"|\bstream\w*.{0,40}(required|must be|should be true|set to true)|must.{0,20}\bstream|for non-?streaming"
@@ -20,19 +20,22 @@ _ONLY_STREAMS = re.compile(
     re.IGNORECASE,
 )
 
-# vLLM with Gemma's template and others, Gemini's endpoint for Gemma, OpenAI's first reasoning models, MiniMax.
+# vLLM with some templates such as Gemma's, Gemini's endpoint for Gemma, OpenAI's first reasoning models, MiniMax.
 _NO_SYSTEM = re.compile(
     r"\bsystem\W{0,3} (role|message|prompt|instruction)s?\W{0,3} (is |are )?not (supported|enabled|allowed)"
     r"|developer instruction is not enabled|does ?n[o']t support (the )?\W?system\b|invalid message role\W{1,3}system\b"
-    r"|only user\W{0,3} and \W{0,3}assistant|roles must alternate",  # so do templates without one
+    r"|only user\W{0,3} and \W{0,3}assistant|roles must alternate",  # templates without a system role say this too
     re.IGNORECASE,
 )
 
 
 class Dialect:
-    """Some servers refuse n > 1, in whichever words, newer OpenAI models take `max_completion_tokens` only, some take
-    no schema, some give no logprobs, and some know no system role: none of it changes what is asked, and an answer is
-    judged by its schema all the same."""
+    """Adapts requests to what a server accepts.
+
+    Some servers refuse n > 1, with varying messages; newer OpenAI models accept only `max_completion_tokens`; some
+    accept no schema, return no logprobs, or have no system role. The adaptations do not change the question, and
+    answers are judged by their schema in any case.
+    """
 
     def __init__(self, model: str) -> None:
         self._model = model
@@ -46,7 +49,7 @@ class Dialect:
         self._renames_max_tokens = False
 
     def body(self, messages: Sequence[Message], sampling: Sampling, n: int, schema: Json | None) -> Json:
-        """A request as this server takes it, as far as is known."""
+        """A request body in the form that this server accepts, as far as is known."""
         body: Json = {
             **sampling.body(),
             "model": self._model,
@@ -69,20 +72,21 @@ class Dialect:
             }
         return body
 
-    def goes_without(self, setting: str) -> bool:
-        """Whether a refused setting can be left out, as it is from now on."""
+    def omit(self, setting: str) -> bool:
+        """Whether a refused setting can be omitted; if so, it is omitted from now on."""
         if setting == "response_format":
             self.takes_schema = False
         elif setting in _LOGPROBS:
             self.gives_logprobs = False
-        elif setting == "stream_options":  # without which nobody counts the tokens
+        elif setting == "stream_options":  # without it the server reports no token counts
             self._stream = {"stream": True}
         else:
             return False
         return True
 
     def adapt(self, body: Json, refusal: RefusedError) -> bool:
-        """Change a refused request into an equal one that this server may take; False if there is none."""
+        """Change a refused request in place into an equivalent one that this server may accept; False if there is
+        none."""
         if not self.takes_schema and _drop(body, ("response_format",)):
             return True
         if not self.gives_logprobs and _drop(body, _LOGPROBS):
@@ -94,29 +98,32 @@ class Dialect:
             _rename_max_tokens(body)
             return True
         turns = without_system(body["messages"])
-        # Nothing else may be wrong with them: one odd conversation is no reason to ask all others in another way.
-        in_turn = all(turn["role"] == ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
-        # Nor is a refusal that quotes its row, once a system text was taken.
+        # The roles must be correct otherwise: one odd conversation is no reason to change all other requests.
+        alternating = all(turn["role"] == ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
+        # A refusal that quotes its row is not one either, once a system text was accepted.
         refused = not self._system_worked and _NO_SYSTEM.search(str(refusal))
-        if turns != body["messages"] and in_turn and (refused or not self._has_system):
+        if turns != body["messages"] and alternating and (refused or not self._has_system):
             self._has_system, body["messages"] = False, turns
             return True
         if "stream" not in body and _ONLY_STREAMS.search(str(refusal)):
             self._streams = True
             body |= self._stream
             return True
-        if _is_about_n(refusal) and "n" in body:
+        if _concerns_n(refusal) and "n" in body:
             self._takes_n = False
         if body.pop("n", None) is not None:
             return True
-        # Whatever words it has for it: what is refused with a schema may be taken without, if the request is at fault,
-        # and not, say, too long or moderated.
+        # Whatever the message: a request refused with a schema may be accepted without, if the status blames the
+        # request (400, 422), and not, for example, its length or content.
         return not self._schema_worked and refusal.status in (400, 422) and _drop(body, ("response_format",))
 
     def learn(self, body: Json, answer: Answer, *, n: int, schema: bool) -> None:
-        """Leave `n` or the schema out from now on if the server refuses it: it said so, or it has never given several
-        choices (an answer to a schema) and has twice taken without what it refused with it. One refusal may have had
-        any other cause."""
+        """Omit `n` or the schema from now on if the server refuses it.
+
+        That is the case if it said so; or if it has never returned several choices (or never answered with a schema)
+        and has twice accepted without the setting a request that it refused with it. A single refusal may have had any
+        cause.
+        """
         self._system_worked = self._system_worked or body["messages"][0]["role"] == "system"
         if n > 1 and "n" in body:
             self._n_worked = self._n_worked or len(answer.choices) > 1
@@ -131,12 +138,13 @@ class Dialect:
 
 
 def _rename_max_tokens(body: Json) -> None:
-    """What `extra` sets by the new name stands."""
+    """Rename the setting, unless `extra` already sets the new name."""
     body.setdefault("max_completion_tokens", body.pop("max_tokens"))
 
 
 def without_system(messages: list[Json]) -> list[Json]:
-    """The same with a leading system text in front of the user's first turn, where models without that role have it."""
+    """The messages with a leading system text moved to the start of the user's first turn, for models without that
+    role."""
     if [turn.get("role") for turn in messages[:2]] != ["system", "user"]:
         return messages
     system, user, *rest = messages
@@ -144,13 +152,14 @@ def without_system(messages: list[Json]) -> list[Json]:
 
 
 def undone(sent: Json, asked: Json) -> Json:
-    """A request as it was sent, without what a dialect made of the one that was `asked`; what else differs, stays."""
-    plain = {name: value for name, value in sent.items() if name not in _OF_A_DIALECT}
+    """A request as sent, with the adaptations of a dialect to the original request `asked` undone; other differences
+    remain."""
+    plain = {name: value for name, value in sent.items() if name not in _DIALECT_SETTINGS}
     if "max_completion_tokens" in plain and "max_completion_tokens" not in asked:
         plain["max_tokens"] = plain.pop("max_completion_tokens")
     if plain.get("messages") == without_system(asked["messages"]):
         plain["messages"] = asked["messages"]
-    if _schema_of(plain) == _schema_of(asked):  # strict or not, as versions and servers differ
+    if _schema_of(plain) == _schema_of(asked):  # ignoring `strict`, which differs between versions and servers
         plain.pop("response_format", None)
     return {name: asked[name] for name in ("response_format", *_LOGPROBS) if name in asked} | plain
 
@@ -162,13 +171,13 @@ def _schema_of(request: Json) -> object:
 
 
 def _drop(body: Json, names: Sequence[str]) -> bool:
-    """Take settings out of a request; whether it had one of them."""
+    """Remove settings from a request; whether it had any of them."""
     dropped = [body.pop(name, None) for name in names]
     return any(value is not None for value in dropped)
 
 
-def _is_about_n(refusal: RefusedError) -> bool:
-    """Whether a refusal speaks of the setting `n`: in `param`, or as a word of its own."""
+def _concerns_n(refusal: RefusedError) -> bool:
+    """Whether a refusal concerns the setting `n`: in `param`, or as a separate word."""
     _, error = error_body(refusal.answer.body.encode())
     message = str(error.get("message") or refusal)
     return error.get("param") == "n" or re.search(r"(?<![\w\\])n(?!\w)", message) is not None

@@ -1,6 +1,6 @@
-"""One OpenAI-compatible chat-completions endpoint over HTTP: ask, retry by kind of failure, tell what went wrong.
+"""One OpenAI-compatible chat-completions endpoint over HTTP: asks, retries by kind of failure, and explains errors.
 
-Fast on purpose: one aiohttp session, JSON by orjson, no models built per request. Keeping answers is the ledger's work.
+Built for speed: one aiohttp session, JSON by orjson, no model objects per request. Storing answers is the ledger's job.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from synth import gen_ai
 from synth.chat_completions import (
     LOST_BY_A_GATEWAY,
     Answer,
-    DoubtedError,
+    CostAccount,
     LostError,
-    Paying,
     RefusedError,
     ServerFaultError,
     StoppedError,
     ThrottledError,
     TimedOutError,
     UnansweredError,
+    UnconfirmedError,
     base_url,
-    meant,
+    effective_response,
     new_request_id,
     one_line,
     query_of,
@@ -39,14 +39,14 @@ from synth.chat_completions import (
 from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
 from synth.error_words import error_body, shown_of
-from synth.flow import Begun, Flow, unreachable
-from synth.http_status import Place, every_rows, may_be_a_slip, meaning, unknown_model
-from synth.listed_models import EndpointCheck, NoListError, checked, is_listed, rows_of
-from synth.proxy import through_proxy
+from synth.flow import Flow, StartedRequest, unreachable
+from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
+from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
+from synth.proxy import proxy_note
 from synth.question import limit_of
 from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable
-from synth.teacher_host import Sending
+from synth.teacher_host import InFlight
 from synth.wire import Wire
 
 Urls = str | Sequence[str]
@@ -58,20 +58,20 @@ Start = Callable[[], Coroutine[Any, Any, Reach]]
 class Endpoint:
     """An open connection to a teacher. Use as an async context manager, or `await close()` it.
 
-    `key` is sent with requests and appears nowhere else: it is taken out of errors that repeat it, never out of an
-    answer. `key_env` is the variable's name, for error messages. `headers` are sent with every request and kept secret
-    like the key, `query` is added to every address. `url` may be several of the same model. An answer may take
-    `timeout_s` from when it is sent, and `token_s` for each token that it may hold, and must begin within
-    `first_byte_s`. What is on the wire, where, and when it is sent again, is `Flow`'s.
+    `key` is sent with requests and appears nowhere else: it is removed from errors that repeat it, but never from an
+    answer. `key_env` is the name of its variable, for error messages. `headers` are sent with every request and kept
+    secret like the key. `query` is added to every address. `url` may be several addresses of the same model. An answer
+    must begin within `first_byte_s` and may take `timeout_s`, plus `token_s` for each token that it may have. `Flow`
+    decides what is in flight, where, and when it is retried.
 
-    `start`, where given, is awaited once, before the first request, and gives address, key, perhaps headers in place of
-    `url`, `key` and `headers`, and a part of the query that is kept secret: so work whose every answer is in the store
-    needs no key, and starts nothing. What it raises, every request raises.
+    `start`, if given, is awaited once, before the first request. It returns the address, the key, and optionally
+    headers and a secret part of the query, which replace `url`, `key` and `headers`. So work whose answers are all in
+    the store needs no key and starts nothing. An exception of `start` is raised by every request.
 
-    `connections` are those to its addresses; `waits_only`: it is open, and a request is only sent and waited for.
+    `connections` are those to its addresses. `is_direct`: it is open, and a request is just sent and waited for.
 
-    Counters: `sent` (HTTP requests for completions, retries included), `lost` (of these, those whose answer never came:
-    what they cost is unknown). `answered`: one of this run has brought an answer.
+    Counters: `sent` (HTTP requests for completions, retries included), `lost` (those of them whose answer never
+    arrived, so that their cost is unknown). `answered`: a request of this run has been answered.
     """
 
     def __init__(
@@ -111,15 +111,15 @@ class Endpoint:
         self.dialect = Dialect(model)
         self.url = url if isinstance(url, str) else url[0]
         if start is None:
-            self._reach_at(url, key, headers)
+            self._set_address(url, key, headers)
 
-    def _reach_at(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
+    def _set_address(self, url: Urls, key: str | None, headers: Secrets = None, secret_query: Secrets = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
         secret, plain = dict(secret_query or {}), {**query_of(urls[0]), **self._query}
         urls = [base_url(one) for one in urls]
         self.url = urls[0]
-        self.flow.to(list(dict.fromkeys(urls)))
-        self._wire.to((key or "").strip(), headers or {}, plain, secret)
+        self.flow.set_addresses(list(dict.fromkeys(urls)))
+        self._wire.configure((key or "").strip(), headers or {}, plain, secret)
         refuse_unsendable(self._wire.key, self._key_env, self._wire.headers)
 
     def __repr__(self) -> str:
@@ -130,8 +130,8 @@ class Endpoint:
         return self._wire.connections
 
     @property
-    def waits_only(self) -> bool:
-        return self._wire.waits_only
+    def is_direct(self) -> bool:
+        return self._wire.is_direct
 
     async def __aenter__(self) -> Self:
         return self
@@ -150,25 +150,25 @@ class Endpoint:
                     raise StoppedError from None
                 raise
             if self._start is not None:
-                self._reach_at(*reach)
+                self._set_address(*reach)
                 self._start = None
         self._wire.open([host.url for host in self.flow.hosts])
 
     async def close(self) -> None:
-        """Close the connections. Safe to call twice. The caller ends what `start` has started."""
+        """Close the connections. Safe to call twice. The caller stops what `start` has started."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait((self._starting,))
         await self._wire.close()
 
     def drain(self) -> None:
-        """Send nothing more: what is on the wire may finish; one that waits raises StoppedError. What is being started
-        has nothing on the wire, and may take minutes, so that is given up."""
+        """Send nothing more: requests in flight may finish, waiting ones raise StoppedError. A `start` in progress is
+        cancelled: it has nothing in flight and may take minutes."""
         self.flow.drain()
         if self._starting is not None:
             self._starting.cancel()
 
-    # -- asking --------------------------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------------------------
 
     async def ask(
         self,
@@ -177,199 +177,208 @@ class Endpoint:
         n: int = 1,
         schema: Json | None = None,
         *,
-        paying: Paying | None = None,
+        account: CostAccount | None = None,
         prompt: str = "",
-        begun: Begun | None = None,
+        started: StartedRequest | None = None,
     ) -> Answer:
-        """One request for up to `n` choices, sent again by kind of failure, each of them paid for by `paying`. Where it
-        is `begun` it goes on from there.
+        """Ask for up to `n` choices in one request, and retry by kind of failure. `account` records the cost of each.
+        A request in `started` is continued.
 
         A server may return fewer choices than `n`; the caller asks again for the rest.
 
-        Raises UnansweredError (429, 5xx, cut or timed out, after all retries) and RefusedError (400) for this row
-        alone; AuthError, Unreachable and TeacherError stop a run. StoppedError after `drain()`.
+        Raises UnansweredError (429, 5xx, cut off or timed out, after all retries) and RefusedError (400), which concern
+        this row alone. AuthError, Unreachable and TeacherError end a run. Raises StoppedError after `drain()`.
         """
         if not self._wire.is_open:
             await self._open()
-        body = self.dialect.body(messages, sampling, n, schema) if begun is None else begun.body
-        answer = await self.send(body, paying=paying, prompt=prompt, begun=begun)
+        body = self.dialect.body(messages, sampling, n, schema) if started is None else started.body
+        answer = await self.send(body, account=account, prompt=prompt, started=started)
         self.dialect.learn(body, answer, n=n, schema=schema is not None)
         return answer
 
     async def send(
-        self, body: Json, *, paying: Paying | None = None, prompt: str = "", begun: Begun | None = None
+        self, body: Json, *, account: CostAccount | None = None, prompt: str = "", started: StartedRequest | None = None
     ) -> Answer:
-        """`ask` for a whole body, which is changed into one that the server takes."""
+        """`ask` with a complete request body, which is adapted in place to what the server accepts."""
         if not self._wire.is_open:
             await self._open()
         while True:
             data = orjson.dumps(body)
             limits = self.limits(body, len(data))
-            ask = partial(self._ask_once, body, data, paying, prompt, begun)
+            ask = partial(self._ask_once, body, data, account, prompt, started)
             try:
-                return await self.flow.through(gen_ai.traced(self.model, body, ask), *limits, begun)
+                return await self.flow.send_with_retries(gen_ai.traced(self.model, body, ask), *limits, started)
             except RefusedError as refusal:
                 if not self.dialect.adapt(body, refusal):
                     raise
-                begun = None
+                started = None
 
     def limits(self, body: Json, size_bytes: int) -> tuple[float, float]:
-        """The tokens that a request of this size may come to, and how long its answer may take."""
+        """Estimated tokens of a request of this size with its answer, and how long the answer may take."""
         limit, n = limit_of(body) or 0, int(body.get("n") or 1)
-        return self.flow.reckoned(size_bytes, limit or None, n), self._timeout_s + self._token_s * limit * n
+        return self.flow.estimated_tokens(size_bytes, limit or None, n), self._timeout_s + self._token_s * limit * n
 
     async def _ask_once(
-        self, body: Json, data: bytes, paying: Paying | None, prompt: str, begun: Begun | None, sending: Sending
+        self,
+        body: Json,
+        data: bytes,
+        account: CostAccount | None,
+        prompt: str,
+        started: StartedRequest | None,
+        sending: InFlight,
     ) -> Answer:
-        came = begun.outcome if begun is not None and begun.sending is sending else None
-        if begun is not None and came is not None:
-            reserved, began = begun.reserved, begun.began
+        outcome = started.outcome if started is not None and started.sending is sending else None
+        if started is not None and outcome is not None:
+            reserved, began = started.reserved, started.began
         else:
-            reserved = paying and await paying.reserve(prompt, body, len(data), self.flow.draining.is_set)
+            reserved = account and await account.reserve(prompt, body, len(data), self.flow.draining.is_set)
             began = time.perf_counter()
         try:
-            answer = await self._answer(body, data, sending, began, reserved, came)
+            answer = await self._answer(body, data, sending, began, reserved, outcome)
         except BaseException as failure:
-            if paying is not None:
-                await paying.failed(reserved, failure, is_sent=sending.is_sent)
+            if account is not None:
+                await account.failed(reserved, failure, is_sent=sending.is_sent)
             raise
         self.answered = self.answered or bool(answer.choices)
-        # A body without a choice is no answer but an error in disguise, which may repeat the key.
+        # A body without choices is an error rather than an answer, and may repeat the key.
         answer = answer if answer.choices else answer._replace(body=self._wire.without_secrets(answer.body))
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
-    def has_sent(self, sending: Sending) -> None:
-        """It has been handed to the socket."""
+    def mark_sent(self, sending: InFlight) -> None:
+        """Record that the request has been handed to the socket."""
         sending.is_sent = True
         self.sent += 1
         if armed("sent"):
             asyncio.get_running_loop().call_soon(failpoint, "sent")
 
-    def took(self, answer: Answer, sending: Sending, headers: Mapping[str, str]) -> Answer:
-        """Take note of an answer, with choices, that came by `connections`; it with the address that it came from."""
-        sending.host.told(sending, headers, asyncio.get_running_loop().time())
+    def accept_answer(self, answer: Answer, sending: InFlight, headers: Mapping[str, str]) -> Answer:
+        """Record an answer, with choices, that came over `connections`; return it with the address it came from."""
+        sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         self.answered = True
         return answer if sending.host.url == self.url else answer._replace(url=sending.host.url)
 
     async def _answer(
-        self, body: Json, data: bytes, sending: Sending, began: float, reserved: Any, came: Outcome | None
+        self, body: Json, data: bytes, sending: InFlight, began: float, reserved: Any, outcome: Outcome | None
     ) -> Answer:
-        """An answer of status 200: in what `came` already, if anything did. Raises what any other amounts to."""
+        """Return the answer of status 200, read from `outcome` if the request was already sent; raise the error for any
+        other outcome."""
         try:
             with sending:
-                status, headers, content = await self._response(data, sending, came)
+                status, headers, content = await self._response(data, sending, outcome)
         except UnansweredError as failure:
             self.lost += sending.is_sent and failure.may_be_paid
             raise
-        sending.host.told(sending, headers, asyncio.get_running_loop().time())
+        sending.host.record_limits(sending, headers, asyncio.get_running_loop().time())
         seconds = time.perf_counter() - began
-        status, content = meant(status, content)
+        status, content = effective_response(status, content)
         if status != 200:
             raise await self.failure(status, headers, content, body, seconds, sending.host.url)
         failpoint("received")
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
-            # A page of a gateway, or an error in words of its own: it passes, like any other fault of a server.
+            # A gateway's page, or an error in an unknown format: temporary, like any other server fault.
             page = one_line(self.shown(shown_of(content.decode(errors="replace"))), 120) or "nothing"
-            raise LostError(f"the answer was no chat completion: {page}", retry_after_s(headers, page))
+            raise LostError(f"the answer was not a chat completion: {page}", retry_after_s(headers, page))
         return answer
 
-    async def _response(self, data: bytes, sending: Sending, came: Outcome | None) -> Response:
-        if came is None:
-            return await self._wire.completion(sending.host.url, data, partial(self.has_sent, sending))
-        if isinstance(came, BaseException):
-            raise self._wire.failure(came, sending.host.url) from None
-        return came
+    async def _response(self, data: bytes, sending: InFlight, outcome: Outcome | None) -> Response:
+        if outcome is None:
+            return await self._wire.completion(sending.host.url, data, partial(self.mark_sent, sending))
+        if isinstance(outcome, BaseException):
+            raise self._wire.failure(outcome, sending.host.url) from None
+        return outcome
 
     def shown(self, text: str) -> str:
-        """What a server said, fit for messages and the store."""
+        """`text` from a server, without secrets, for messages and the store."""
         return self._wire.shown(text)
 
-    # -- what a status means -------------------------------------------------------------------------------------
+    # -- error responses -----------------------------------------------------------------------------------------
 
     async def failure(
         self, status: int, headers: Mapping[str, str], content: bytes, body: Json, seconds: float, base: str = ""
     ) -> Exception:
-        """The exception that an HTTP status other than 200 amounts to, at the address `base`."""
-        error, text, sentence = self._words(status, headers, content, base)
+        """The exception for a response of the address `base` whose HTTP status is not 200."""
+        error, text, message = self._describe_error(status, headers, content, base)
         kind, setting = meaning(status, error, text, body, answered=self.answered, url=base or self.url)
         wait_s = retry_after_s(headers, text if kind in ("throttled", "server") else "")
         if status == 402 and wait_s is not None:
-            kind = "throttled"  # what is on its way uses the credit up (OpenRouter)
-        refused = RefusedError(sentence, Answer([], None, seconds, new_request_id(None), None, body, text), status)
-        if kind == "setting" and self.dialect.goes_without(setting):
+            kind = "throttled"  # requests in flight use up the credit (OpenRouter)
+        refused = RefusedError(message, Answer([], None, seconds, new_request_id(None), None, body, text), status)
+        if kind == "setting" and self.dialect.omit(setting):
             return refused
         if kind == "model":
-            served = await self._served()
-            return refused if is_listed(self.model, served) else unknown_model(sentence, self._place(base), served)
+            served = await self._served_models()
+            return refused if is_listed(self.model, served) else unknown_model(message, self._target(base), served)
         if kind in ("throttled", "server"):
             lost = LostError if status in LOST_BY_A_GATEWAY else ServerFaultError
-            return (ThrottledError if kind == "throttled" else lost)(sentence, wait_s)
-        verdict = refused if kind == "refused" else every_rows(kind, setting, sentence, self._place(base))
-        is_sure = not (self.answered and may_be_a_slip(status, kind, text, body))
-        return verdict if is_sure else DoubtedError(sentence, wait_s, verdict)
+            return (ThrottledError if kind == "throttled" else lost)(message, wait_s)
+        verdict = refused if kind == "refused" else fatal_error(kind, setting, message, self._target(base))
+        is_sure = not (self.answered and may_be_temporary(status, kind, text, body))
+        return verdict if is_sure else UnconfirmedError(message, wait_s, verdict)
 
-    def _words(self, status: int, headers: Mapping[str, str], content: bytes, base: str = "") -> tuple[Json, str, str]:
-        """The error of an answer, all of its text, and both in a sentence with the status."""
+    def _describe_error(
+        self, status: int, headers: Mapping[str, str], content: bytes, base: str = ""
+    ) -> tuple[Json, str, str]:
+        """Return the error object of a response, its whole text, and its status and message in one line."""
         _, error = error_body(content)
         text = self.shown(content.decode(errors="replace"))
         message = one_line(self.shown(str(error.get("message") or shown_of(text))))
-        through = through_proxy(self._wire.proxies.get(base or self.url), base or self.url)
-        sentence = f"HTTP {status}{through}: {message}" if message else f"HTTP {status}{through}"
+        via = proxy_note(self._wire.proxies.get(base or self.url), base or self.url)
+        message = f"HTTP {status}{via}: {message}" if message else f"HTTP {status}{via}"
         if status < 400 and "Location" in headers:
-            sentence += f". It points to {self.shown(headers['Location'])}"
-        return error, text, sentence
+            message += f". It points to {self.shown(headers['Location'])}"
+        return error, text, message
 
-    def _place(self, base: str = "") -> Place:
+    def _target(self, base: str = "") -> Target:
         url = base or self.url
-        return Place(
+        return Target(
             url, f"{url}/chat/completions{self._wire.shown_suffix}", self.model, self._key_env, bool(self._wire.key)
         )
 
-    async def _served(self) -> list[str]:
+    async def _served_models(self) -> list[str]:
         try:
             return [str(row["id"]) for row in await self.listing()]
         except (UnansweredError, TeacherError):
             return []
 
     async def access(self) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
-        """For batches: the key (empty where there is none), further headers, and the query of every address."""
+        """For batches: the key (empty if there is none), further headers, and the query of every address."""
         await self._open()
         return self._wire.key, self._wire.headers, self._wire.params
 
-    # -- looking -------------------------------------------------------------------------------------------------
+    # -- models --------------------------------------------------------------------------------------------------
 
     async def listing(self) -> list[Json]:
-        """What `GET /models` lists, each with its `id`. Raises AuthError, TeacherError (NoListError where there is
-        none) or UnansweredError."""
+        """The rows of `GET /models`, each with its `id`. Raises AuthError, TeacherError (NoListError if there is no
+        list) or UnansweredError."""
         await self._open()
         try:
             async with asyncio.timeout(self._timeout_s):
                 status, headers, content = await self._wire.models(self.url)
-                if status == 401 and b"x-api-key" in content:  # Anthropic's list takes the key of its own API only
-                    own = {"x-api-key": self._wire.key, "anthropic-version": "2023-06-01"}  # 20 models unless asked
+                if status == 401 and b"x-api-key" in content:  # Anthropic's list only accepts its native key header
+                    own = {"x-api-key": self._wire.key, "anthropic-version": "2023-06-01"}  # 20 models by default
                     status, headers, content = await self._wire.models(self.url, own)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
-        if status == 200 and (rows := rows_of(content)) is not None:
+        if status == 200 and (rows := parse_model_list(content)) is not None:
             return rows
-        error, text, sentence = self._words(status, headers, content)
+        error, text, message = self._describe_error(status, headers, content)
         kind = "key" if status in (401, 403) else meaning(status, error, text, {}, answered=False).kind
-        if kind in ("key", "quota") and b"model.read" not in content:  # OpenAI's keys may be for chat alone
-            raise every_rows(kind, "", sentence, self._place())
-        if kind == "server" and status != 501:  # that it knows no such list
-            raise ServerFaultError(sentence)
+        if kind in ("key", "quota") and b"model.read" not in content:  # OpenAI's keys may be limited to chat
+            raise fatal_error(kind, "", message, self._target())
+        if kind == "server" and status != 501:  # 501: it has no such list
+            raise ServerFaultError(message)
         raise NoListError(
-            f"The endpoint does not list its models ({sentence}).", where=f"{self.url}/models", fix="Check teacher.url."
+            f"The endpoint does not list its models ({message}).", where=f"{self.url}/models", fix="Check teacher.url."
         )
 
     async def check(self) -> EndpointCheck:
-        """Whether the endpoint is there and takes the key, by listing its models: no tokens are spent.
+        """Check that the endpoint is there and accepts the key, by listing its models: no tokens are spent.
 
-        Raises AuthError, Unreachable, and TeacherError where the model is not among those listed, or the account is
-        empty. An endpoint that lists no models passes with `models=None`: only a real request would tell.
+        Raises AuthError, Unreachable, and TeacherError if the model is not listed or the account is empty. An endpoint
+        that lists no models passes with `models=None`: only a real request would show more.
         """
-        await self._open()  # what it raises tells nothing of a list
+        await self._open()  # outside the try: its errors do not concern the list
         began = time.perf_counter()
         try:
             rows = await self.listing()
@@ -377,4 +386,4 @@ class Endpoint:
             raise unreachable(failure, self.url) from None
         except NoListError as error:
             return EndpointCheck(None, time.perf_counter() - began, instead=error.what)
-        return checked(rows, self._place(), time.perf_counter() - began)
+        return check_listing(rows, self._target(), time.perf_counter() - began)

@@ -1,4 +1,4 @@
-"""Runs generators over seeds: many at once, in steady memory, resumable after any end, every slot accounted for."""
+"""Runs generators over seeds: concurrently, in constant memory, resumable, with every slot accounted for."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from synth.slots import Outcome
 Accept = Callable[[Pair], Awaitable[bool | None]]
 Tally = Callable[[Pair], Mapping[str, Any]]
 
-_PROGRESS_EVERY_S, _TELL_EVERY_S = 0.1, 1.0
-_SENTENCES, _MOST_TALLIED = 1_000, 20_000
+_PROGRESS_EVERY_S, _REPORT_EVERY_S = 0.1, 1.0
+_MAX_FAILURE_TEXTS, _MAX_TALLIED = 1_000, 20_000
 
 
 async def generate(
@@ -46,45 +46,45 @@ async def generate(
     earlier_prompts: Collection[str] = (),
     tally: Tally | None = None,
 ) -> GenerateResult:
-    """Give every slot its outcome: ask `generators` for the seeds they take, write pairs and failures to the store.
+    """Process every slot: ask `generators` for the seeds that they take, and write pairs and failures to the store.
 
-    A slot that has a pair from an earlier run is not asked again; any other is handed to the generator, whose ledger
+    A slot that has a pair from an earlier run is not asked again. Every other slot goes to its generator, whose ledger
     knows what has been paid for. At most `4 * concurrency` seeds are open at once, however many `seeds` yields:
-    `concurrency` requests on the wire, the rest waiting for the disk. A seed's pairs and outcomes are written as one
+    `concurrency` requests in flight, the rest waiting for the disk. The pairs and outcomes of a seed are written as one
     group.
 
-    `accept` is asked about every pair, old ones included. `targets` says by a generator's name how many of its rows are
-    to be accepted, and ends that one alone: no more of its slots are open than are still needed, and none of its seeds
-    is begun once so many are accepted, so at most one seed's slots are asked beyond it. `candidates` says by the same
-    name how many slots are begun at most, to find them.
+    `accept` is called with every pair, including earlier ones. `targets` sets, by generator name, how many rows are to
+    be accepted. It ends that generator alone: no more of its slots are open than are still needed, and no seed is begun
+    once the target is reached, so that it is exceeded by the slots of one seed at most. `candidates` limits, by the
+    same name, how many slots are begun to reach it.
 
-    `stop` ends the run in order: nothing more is sent, answers on their way are made durable, and the result is
-    returned with `stopped` set. A teacher's failure that concerns every row ends it the same way and is then raised;
-    a StoreError cancels all at once. A caller that wants the counts even then passes its own `result`, which is
-    filled as the run goes.
+    `stop` ends the run in order: nothing more is sent, requests in flight are awaited and their answers made durable,
+    and the result is returned with `stopped` set. A failure of a teacher that concerns every row ends the run the same
+    way and is then raised. A StoreError cancels everything immediately. A caller that needs the counts even then passes
+    its own `result`, which is updated during the run.
 
-    `earlier_prompts` are refs under which pairs of these seeds were made before. A pair of the very same answers as one
-    of them is that one, with what people said of it: only a comment of the prompt file has changed.
+    `earlier_prompts` are refs under which pairs of these seeds were made before. A new pair with the same answers is
+    replaced by that one, so that its verdicts and reviews remain: only a comment of the prompt file has changed.
 
-    `tally` is told every pair and gives numbers that are reported with the others, up to 20,000 pairs of earlier runs.
+    `tally` returns, for every pair, numbers to report with the others; unused beyond 20,000 pairs of earlier runs.
     """
     if targets and accept is None:
         raise ValueError("a target of accepted rows needs an accept function")
     result = GenerateResult() if result is None else result
-    progress = None if progress is unseen else progress  # nobody looks, so nothing is counted for it
+    progress = None if progress is unseen else progress  # without a display nothing is counted for it
     run = _Run(store, generators, 4 * concurrency, accept, targets or {}, candidates or {}, progress, result)
     run.earlier_prompts = tuple(earlier_prompts)
-    run.tally = tally if run.pairs_before <= _MOST_TALLIED else None
+    run.tally = tally if run.pairs_before <= _MAX_TALLIED else None
     if progress is not None and isinstance(seeds, Sequence) and all(g.samples is not None for g in generators):
         run.total = sum(g.samples or 0 for seed in seeds for g in generators if seed.kind in g.takes)
-    beside = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
-    beside += [asyncio.create_task(run.tell())] if progress is not None else []
+    side_tasks = [asyncio.create_task(run.stop_at(stop))] if stop is not None else []
+    side_tasks += [asyncio.create_task(run.report_regularly())] if progress is not None else []
     began = time.perf_counter()
     try:
         with seldom_sought():
-            await run.over(seeds)
+            await run.process(seeds)
     finally:
-        for task in beside:
+        for task in side_tasks:
             task.cancel()
         result.seconds = time.perf_counter() - began
     return result
@@ -114,14 +114,14 @@ class _Run:
         self._names = {g.name for g in generators}
         self._ledgers = list({id(g.ledger): g.ledger for g in generators if g.ledger is not None}.values())
         self._bulks = {id(ledger): bulk for ledger in self._ledgers if (bulk := ledger.bulk()) is not None}
-        self._open: dict[asyncio.Task[None] | _Row, tuple[str, int]] = {}
-        # By the name of a generator; those that have ended before the seeds did.
+        self._open: dict[asyncio.Task[None] | _BulkRow, tuple[str, int]] = {}
+        # By the name of a generator. `_ended`: generators that ended before the seeds did.
         self._open_slots, self._begun, self._accepted = Counter[str](), Counter[str](), Counter[str]()
         self._ended: set[str] = set()
         self._changed = asyncio.Event()
         self._error: BaseException | None = None
         self._reported_s = 0.0
-        # The pairs of earlier runs: by fingerprint and sample a seed's place among their ids.
+        # The pairs of earlier runs: (fingerprint, sample) -> seed id -> index in `_pair_ids`.
         self._before: dict[tuple[str, int], Numbered] = defaultdict(Numbered)
         self._pair_ids = Ids()
         for fingerprint in {g.fingerprint for g in generators}:
@@ -135,38 +135,38 @@ class _Run:
         return len(self._pair_ids)
 
     def _pair_id(self, fingerprint: str, seed_id: str, sample: int) -> str | None:
-        """The pair of an earlier run."""
+        """The id of the pair that an earlier run made of this slot, if any."""
         before = self._before.get((fingerprint, sample))
-        place = None if before is None else before.get(seed_id)
-        return None if place is None else self._pair_ids[place]
+        index = None if before is None else before.get(seed_id)
+        return None if index is None else self._pair_ids[index]
 
-    async def over(self, seeds: Iterable[Seed]) -> None:
+    async def process(self, seeds: Iterable[Seed]) -> None:
         try:
-            for number, (seed, generator) in enumerate(self._work(seeds)):
-                if not await self._may_begin(generator):
+            for number, (seed, generator) in enumerate(self._iter_work(seeds)):
+                if not await self._wait_to_begin(generator):
                     if self._result.stopped or self._error is not None or self._ended >= self._names:
                         break
-                    continue  # it has enough, and seeds for another direction may follow
-                kept = self._kept(seed, generator)
-                if kept is not None and self._accept is None and self.tally is None:
-                    self._count_kept(len(kept))
+                    continue  # this generator has enough; seeds for another direction may follow
+                earlier = self._earlier_pairs(seed, generator)
+                if earlier is not None and self._accept is None and self.tally is None:
+                    self._count_kept(len(earlier))
                     if number % 1000 == 0:
-                        await asyncio.sleep(0)  # a long resumed stretch must not starve the loop
+                        await asyncio.sleep(0)  # let other tasks run while many earlier pairs are skipped
                     continue
                 self._open_slots[generator.name] += generator.samples or 1
-                if kept is not None:
-                    self._in_task(self._again(kept, generator), generator)
-                elif not self._in_bulk(seed, generator):
-                    self._in_task(self._ask(seed, generator), generator)
+                if earlier is not None:
+                    self._start_task(self._recount(earlier, generator), generator)
+                elif not self._start_in_bulk(seed, generator):
+                    self._start_task(self._ask(seed, generator), generator)
             while self._open:
-                await self._change()
+                await self._wait_for_change()
             for ledger in [] if self._error is not None or self._result.stopped else self._ledgers:
                 await ledger.settle_refusals()
-            aims = ((name, self._accepted[name]) for name in self._targets if name in self._names)
-            self._result.missed = {name: accepted for name, accepted in aims if accepted < self._targets[name]}
+            counts = ((name, self._accepted[name]) for name in self._targets if name in self._names)
+            self._result.missed = {name: accepted for name, accepted in counts if accepted < self._targets[name]}
         except BaseException:
             self._cancel()
-            await asyncio.gather(*(bulk.kept() for bulk in self._bulks.values()), return_exceptions=True)
+            await asyncio.gather(*(bulk.wait_until_stored() for bulk in self._bulks.values()), return_exceptions=True)
             self._cancel()
             await asyncio.gather(*(one for one in self._open if isinstance(one, asyncio.Task)), return_exceptions=True)
             raise
@@ -179,15 +179,15 @@ class _Run:
         self._result.stopped = True
         self._drain()
 
-    async def tell(self) -> None:
-        """Report also while nothing comes: a rate limit, or an answer that takes minutes, is no silence."""
+    async def report_regularly(self) -> None:
+        """Report regularly, also while no answer arrives because of a rate limit or a slow teacher."""
         while True:
-            await asyncio.sleep(_TELL_EVERY_S)
+            await asyncio.sleep(_REPORT_EVERY_S)
             self._report()
 
-    def _work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
-        """What is to be asked. Where a number of accepted rows ends it, those come first that have a pair of an earlier
-        run or a forecast: it is paid for, and counts."""
+    def _iter_work(self, seeds: Iterable[Seed]) -> Iterator[tuple[Seed, Generator]]:
+        """The seeds and generators to process. With a target of accepted rows, those that already have a pair, from an
+        earlier run or a forecast, come first: they are paid for and count towards the target."""
         paid_first = self._targets and self.pairs_before and isinstance(seeds, Sequence)
         for has_pair in (True, False) if paid_first else (None,):
             for seed in seeds:
@@ -198,8 +198,8 @@ class _Run:
     def _has_pair(self, seed: Seed, generator: Generator) -> bool:
         return any(self._pair_id(generator.fingerprint, seed.id, n) for n in range(generator.samples or 1))
 
-    async def _may_begin(self, generator: Generator) -> bool:
-        """Wait until one more seed may be begun by `generator`; False if none will be."""
+    async def _wait_to_begin(self, generator: Generator) -> bool:
+        """Wait until `generator` may begin one more seed; False if it will begin no more."""
         while True:
             if self._result.stopped or self._error is not None:
                 return False
@@ -210,7 +210,7 @@ class _Run:
                     self._result.target_reached = True
                     self._ended.add(name)
                     return False
-                # Were all open slots accepted, would another seed still be needed?
+                # If all open slots were accepted, would another seed still be needed?
                 enough = self._accepted[name] + self._open_slots[name] >= target
             if not enough and self._begun[name] + slots > self._limits.get(name, sys.maxsize):
                 self._result.limit_reached = True
@@ -219,9 +219,9 @@ class _Run:
             if len(self._open) < self._window and not enough:
                 self._begun[name] += slots
                 return True
-            await self._change()
+            await self._wait_for_change()
 
-    async def _change(self) -> None:
+    async def _wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
 
@@ -230,51 +230,51 @@ class _Run:
             ledger.drain()
         self._changed.set()
 
-    def _in_task(self, work: Coroutine[Any, Any, None], generator: Generator) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None], generator: Generator) -> None:
         task = asyncio.create_task(work)
         self._open[task] = (generator.name, generator.samples or 1)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(self._on_task_done)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self.ended(task, None if task.cancelled() else task.exception())
 
-    def _in_bulk(self, seed: Seed, generator: Generator) -> bool:
-        """Whether the question about a seed goes with others, without a task of its own."""
+    def _start_in_bulk(self, seed: Seed, generator: Generator) -> bool:
+        """Ask the question about a seed in bulk, without a task of its own; False if that is not possible."""
         if type(generator) is not Forward or generator.ledger is None or self.earlier_prompts:
             return False
         bulk = self._bulks.get(id(generator.ledger))
-        if bulk is None or not bulk.may_ask:
+        if bulk is None or not bulk.can_ask:
             return False
         try:
             question, n = generator.questions(seed)[0]
         except Exception:
-            return False  # the same is raised in a task, and ends the run in order
-        row = _Row(self, seed, generator)
+            return False  # the task raises it again, which ends the run in order
+        row = _BulkRow(self, seed, generator)
         self._open[row] = (generator.name, n)
-        begun = bulk.begin(question, n, row)
-        if not begun:
+        has_begun = bulk.begin(question, n, row)
+        if not has_begun:
             del self._open[row]
-        return begun
+        return has_begun
 
-    def alone(self, row: _Row) -> None:
-        """Ask in a task what was asked in bulk."""
+    def fall_back(self, row: _BulkRow) -> None:
+        """Continue in a task a question that was asked in bulk."""
         del self._open[row]
-        self._in_task(self._ask(row.seed, row.generator), row.generator)
+        self._start_task(self._ask(row.seed, row.generator), row.generator)
 
-    def made(self, row: _Row) -> None:
-        """The pairs of a row are durable."""
-        if self._accept is not None:  # it may wait
+    def finish_row(self, row: _BulkRow) -> None:
+        """Count the pairs of a row, which are durable now."""
+        if self._accept is not None:  # it may have to wait
             del self._open[row]
-            self._in_task(self._count_all(row.seed, row.outcomes, row.generator), row.generator)
+            self._start_task(self._count_all(row.seed, row.outcomes, row.generator), row.generator)
             return
         for candidate, pair in row.outcomes:
-            if pair is not None:  # an answer that is good makes one
-                self._count_as(None, pair, row.generator, new=self._is_new(candidate))
+            if pair is not None:  # a good answer always makes a pair
+                self._count_decision(None, pair, row.generator, new=self._is_new(candidate))
         self._report()
         self.ended(row, None)
 
-    def ended(self, one: asyncio.Task[None] | _Row, error: BaseException | None) -> None:
-        """One that was open is over."""
+    def ended(self, one: asyncio.Task[None] | _BulkRow, error: BaseException | None) -> None:
+        """Record that a task or row has ended."""
         name, slots = self._open.pop(one)
         self._open_slots[name] -= slots
         self._changed.set()
@@ -296,8 +296,8 @@ class _Run:
     def _is_new(self, candidate: Candidate) -> bool:
         return self._pair_id(candidate.fingerprint, candidate.seed_id, candidate.sample) is None
 
-    def _kept(self, seed: Seed, generator: Generator) -> list[str] | None:
-        """The pairs of an earlier run, if every slot of this seed has one."""
+    def _earlier_pairs(self, seed: Seed, generator: Generator) -> list[str] | None:
+        """The ids of the pairs of earlier runs, if every slot of this seed has one."""
         if not self.pairs_before:
             return None
         ids: list[str] = []
@@ -314,16 +314,16 @@ class _Run:
         self._result.pairs_kept += slots
         self._report()
 
-    async def _again(self, pair_ids: list[str], generator: Generator) -> None:
-        """Count pairs of an earlier run as `accept` sees them now."""
+    async def _recount(self, pair_ids: list[str], generator: Generator) -> None:
+        """Count pairs of an earlier run by what `accept` returns now."""
         for pair in await asyncio.to_thread(self._store.pairs, pair_ids):
             await self._count(pair, generator, new=False)
 
     async def _ask(self, seed: Seed, generator: Generator) -> None:
-        """One seed through its generator: outcomes become durable together, then they are counted."""
+        """Run one seed through its generator: its outcomes become durable together and are then counted."""
         outcomes = await generator(seed)
         if self.earlier_prompts:
-            outcomes = await asyncio.to_thread(self._as_made_before, outcomes)
+            outcomes = await asyncio.to_thread(self._with_earlier_pairs, outcomes)
         await self._store.put(*_records(outcomes))
         failpoint("pair_written")
         await self._count_all(seed, outcomes, generator)
@@ -336,8 +336,8 @@ class _Run:
                 await self._count(pair, generator, new=self._is_new(candidate))
         self._report()
 
-    def _as_made_before(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """The outcomes, where there is a pair of the same answers under an earlier prompt with that pair."""
+    def _with_earlier_pairs(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """The outcomes, with each pair replaced by one of the same answers under an earlier prompt, if there is one."""
         same: dict[str, Outcome] = {}
         for candidate, pair in outcomes:
             if pair is None or not isinstance(pair.origin, Generated):
@@ -352,16 +352,16 @@ class _Run:
         self._result.rows_in += 1
         self._result.failed += 1
         self._result.reasons[failure.code] += 1
-        sentence, sentences = str(failure), self._result.sentences
-        count, place = sentences.get(sentence, (0, seed.source))
-        if count or len(sentences) < _SENTENCES:
-            sentences[sentence] = (count + 1, place)
+        text, texts = str(failure), self._result.sentences
+        count, source = texts.get(text, (0, seed.source))
+        if count or len(texts) < _MAX_FAILURE_TEXTS:
+            texts[text] = (count + 1, source)
 
     async def _count(self, pair: Pair, generator: Generator, *, new: bool) -> None:
         keep = None if self._accept is None else await self._accept(pair)
-        self._count_as(keep, pair, generator, new=new)
+        self._count_decision(keep, pair, generator, new=new)
 
-    def _count_as(self, keep: bool | None, pair: Pair, generator: Generator, *, new: bool) -> None:
+    def _count_decision(self, keep: bool | None, pair: Pair, generator: Generator, *, new: bool) -> None:
         self._tallied = self._tallied if self.tally is None else self.tally(pair)
         self._result.rows_in += 1
         self._result.pairs_made += new
@@ -402,8 +402,8 @@ def _records(outcomes: Iterable[Outcome]) -> list[Record]:
     return [record for candidate, pair in outcomes for record in (pair, candidate) if record is not None]
 
 
-class _Row:
-    """A seed whose question is asked in bulk."""
+class _BulkRow:
+    """A seed whose question is asked in bulk: a `BulkCaller`."""
 
     __slots__ = ("_run", "generator", "outcomes", "seed")
 
@@ -411,20 +411,20 @@ class _Row:
         self._run, self.seed, self.generator = run, seed, generator
         self.outcomes: list[Outcome] = []
 
-    def made_of(self, answers: Sequence[Completion]) -> list[Record]:
+    def records_of(self, answers: Sequence[Completion]) -> list[Record]:
         outcome, seed = self.generator.outcome, self.seed
         self.outcomes = [outcome(seed, sample, answer) for sample, answer in enumerate(answers)]
         return _records(self.outcomes)
 
-    def durable(self) -> None:
+    def on_durable(self) -> None:
         failpoint("pair_written")
         try:
-            self._run.made(self)
-        except Exception as error:  # of who is told of it; the others that came with it are counted all the same
+            self._run.finish_row(self)
+        except Exception as error:  # raised by a callback: the other answers of this batch are counted all the same
             self._run.ended(self, error)
 
-    def alone(self) -> None:
-        self._run.alone(self)
+    def on_fallback(self) -> None:
+        self._run.fall_back(self)
 
-    def ended(self, error: BaseException) -> None:
+    def on_failure(self, error: BaseException) -> None:
         self._run.ended(self, error)

@@ -1,4 +1,4 @@
-"""What an error says in words, whatever form a provider or a gateway before it gives it."""
+"""Extracts the message of an error, in whichever format a provider or gateway sends it."""
 
 from __future__ import annotations
 
@@ -9,75 +9,92 @@ from typing import Any
 import orjson
 
 from schemas.records import Json
-from synth.streamed_answer import put_together
+from synth.streamed_answer import assemble_stream
 
-# Under these names an error holds its words, in whole or in parts, the plainest first: OpenAI and most; FastAPI and
-# problem details (RFC 9457; NIM); gateways of many kinds; AWS; Apigee; Cloudflare and watsonx.
-_NAMES: tuple[str, ...] = ("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "description")
-_NAMES += ("error_description", "Message", "faultstring", "error", "errors", "fault", "base_resp", "status_msg")
-_NAMES += ("title", "reason")
-_MOST_LAYERS, _MOST_PARTS = 6, 3
+# Fields in which errors hold their message, in whole or in part, the plainest first: OpenAI and most others; FastAPI
+# and problem details (RFC 9457; NIM); various gateways; AWS; Apigee; Cloudflare and watsonx.
+_MESSAGE_FIELDS: tuple[str, ...] = (
+    "message",
+    "detail",
+    "msg",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "description",
+)
+_MESSAGE_FIELDS += (
+    "error_description",
+    "Message",
+    "faultstring",
+    "error",
+    "errors",
+    "fault",
+    "base_resp",
+    "status_msg",
+)
+_MESSAGE_FIELDS += ("title", "reason")
+_MAX_LAYERS, _MAX_PARTS = 6, 3
 _PAGE = re.compile(r"\s*<[a-z!?]", re.IGNORECASE)
-_LONGEST_PAGE = 20_000  # of which anything is shown
-_UNSEEN = re.compile(r"<(script|style|svg)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_LONGEST_PAGE = 20_000  # characters of a page that are searched
+_MARKUP = re.compile(r"<(script|style|svg)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TITLE, _HEADING, _MESSAGE = (
     re.compile(rf"<{tag}\b[^>]*>(.*?)</{tag}\s*>", re.DOTALL | re.IGNORECASE) for tag in ("title", "h1", "message")
 )
 
 
 def error_body(content: bytes) -> tuple[Json, Json]:
-    """The body as an object, and the error in it: its words as `message`, what else it holds as texts or numbers; empty
-    where there is none. A list holds it as its first element (Gemini), a stream as an event."""
+    """Return the body as an object, and the error in it: its text as `message`, its other fields as texts or numbers.
+    Both are empty if there is none. The error may be the first element of a list (Gemini) or an event of a stream."""
     try:
         parsed = orjson.loads(content)
     except orjson.JSONDecodeError:
-        parsed = put_together(content)
+        parsed = assemble_stream(content)
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     if not isinstance(parsed, dict):
         return {}, {}
     error = parsed.get("error") or parsed.get("errors") or parsed.get("fault") or parsed
     first = error[0] if isinstance(error, list) else error
-    each = {name: _plain(value) for name, value in (first if isinstance(first, dict) else parsed).items()}
-    words = words_of(error) or words_of(parsed)
-    return parsed, {**each, "message": words} if words else each
+    each = {name: _to_scalar(value) for name, value in (first if isinstance(first, dict) else parsed).items()}
+    message = message_of(error) or message_of(parsed)
+    return parsed, {**each, "message": message} if message else each
 
 
-def _plain(value: Any) -> Any:
+def _to_scalar(value: Any) -> Any:
     try:
         return value if isinstance(value, str | int | float | None) else str(value)
-    except RecursionError:  # of a thousand lists in each other
+    except RecursionError:  # deeply nested lists
         return ""
 
 
-def words_of(value: Any, layers: int = _MOST_LAYERS) -> str:
-    """What an error's object says, empty if it has no words."""
+def message_of(value: Any, layers: int = _MAX_LAYERS) -> str:
+    """The message in an error object, empty if it has none."""
     if isinstance(value, str):
         return value.strip()
     if layers and isinstance(value, list):
-        return "; ".join(filter(None, (words_of(part, layers - 1) for part in value[:_MOST_PARTS])))
+        return "; ".join(filter(None, (message_of(part, layers - 1) for part in value[:_MAX_PARTS])))
     if not layers or not isinstance(value, dict):
         return ""
-    words = next(filter(None, (words_of(value[name], layers - 1) for name in _NAMES if name in value)), "")
-    if words and isinstance(value.get("loc"), list):  # of which setting (FastAPI)
-        return f"{'.'.join(map(str, value['loc']))}: {words}"
+    message = next(filter(None, (message_of(value[name], layers - 1) for name in _MESSAGE_FIELDS if name in value)), "")
+    if message and isinstance(value.get("loc"), list):  # the name of the setting (FastAPI)
+        return f"{'.'.join(map(str, value['loc']))}: {message}"
     upstream = value.get("metadata")
-    cause = upstream.get("raw") if isinstance(upstream, dict) else None  # why a provider behind OpenRouter failed
-    return f"{words} ({shown_of(cause)})" if words and isinstance(cause, str) and cause.strip() else words
+    cause = upstream.get("raw") if isinstance(upstream, dict) else None  # the error of a provider behind OpenRouter
+    return f"{message} ({shown_of(cause)})" if message and isinstance(cause, str) and cause.strip() else message
 
 
 def shown_of(text: str) -> str:
-    """What is to be shown of an answer that is none: an error's words, a page's title and heading, or its text."""
+    """The text to show for a body that is no answer: an error's message, a page's title and heading, or the text."""
     if not _PAGE.match(text):
         try:
-            return words_of(orjson.loads(text)) or text
+            return message_of(orjson.loads(text)) or text
         except orjson.JSONDecodeError:
             return text
     page = text[:_LONGEST_PAGE]
-    parts = [_seen(part[1]) for pattern in (_TITLE, _HEADING, _MESSAGE) if (part := pattern.search(page))]
+    parts = [_visible_text(part[1]) for pattern in (_TITLE, _HEADING, _MESSAGE) if (part := pattern.search(page))]
     parts = [part for number, part in enumerate(parts) if part and part not in parts[:number]]
-    return ": ".join(parts) or _seen(page) or text
+    return ": ".join(parts) or _visible_text(page) or text
 
 
-def _seen(markup: str) -> str:
-    return " ".join(html.unescape(_UNSEEN.sub(" ", markup)).split())
+def _visible_text(markup: str) -> str:
+    return " ".join(html.unescape(_MARKUP.sub(" ", markup)).split())

@@ -1,5 +1,7 @@
-"""A request to a teacher in the words of OpenTelemetry's conventions for generative AI, which are still in development:
-all their names are here. What was asked and answered is not told."""
+"""Tracing of teacher requests by OpenTelemetry's conventions for generative AI, which are still in development.
+
+All their attribute names are in this module. The texts of requests and answers are not recorded.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 from schemas.records import Json
 from schemas.tracing import Facts, is_on, span
 from synth.chat_completions import Answer
-from synth.teacher_host import Sending
+from synth.teacher_host import InFlight
 
 _PROVIDERS = {
     "api.anthropic.com": "anthropic",
@@ -22,7 +24,7 @@ _PROVIDERS = {
     "api.x.ai": "x_ai",
     "generativelanguage.googleapis.com": "gcp.gemini",
 }
-_ASKED = {
+_SETTINGS = {
     "max_tokens": "max_tokens",
     "max_completion_tokens": "max_tokens",
     "temperature": "temperature",
@@ -33,24 +35,24 @@ _ASKED = {
 _PORTS = {"http": 80, "https": 443}
 
 
-Ask = Callable[[Sending], Awaitable[Answer]]
+Ask = Callable[[InFlight], Awaitable[Answer]]
 
 
 def traced(model: str, body: Json, ask: Ask) -> Ask:
-    """`ask`, which sends one request for completions, with a span of its own for each; itself where nobody wants it."""
+    """Wrap `ask`, which sends one request for completions, in a span per request; `ask` itself if tracing is off."""
     if not is_on():
         return ask
 
-    async def asked(sending: Sending) -> Answer:
-        with span(f"chat {model}", _asked(sending.host.url, model, body), "client") as tell:
+    async def ask_in_span(sending: InFlight) -> Answer:
+        with span(f"chat {model}", _request_facts(sending.host.url, model, body), "client") as set_facts:
             answer = await ask(sending)
-            tell(_answered(answer))
+            set_facts(_answer_facts(answer))
         return answer
 
-    return asked
+    return ask_in_span
 
 
-def _asked(url: str, model: str, body: Json) -> Facts:
+def _request_facts(url: str, model: str, body: Json) -> Facts:
     host = urlsplit(url)
     facts: dict[str, Any] = {
         "gen_ai.operation.name": "chat",
@@ -60,20 +62,20 @@ def _asked(url: str, model: str, body: Json) -> Facts:
         "server.address": host.hostname,
         "server.port": host.port or _PORTS.get(host.scheme),
     }
-    facts |= {f"gen_ai.request.{name}": body.get(field) for field, name in _ASKED.items() if field in body}
+    facts |= {f"gen_ai.request.{name}": body.get(field) for field, name in _SETTINGS.items() if field in body}
     if body.get("n", 1) != 1:
         facts["gen_ai.request.choice.count"] = body["n"]
     return facts
 
 
 def provider(host: str) -> str:
-    """The provider at a host. Whoever speaks OpenAI's protocol is `openai` there, as the conventions have it."""
+    """The provider name of a host. By the conventions, every other host with OpenAI's protocol is `openai`."""
     if host.endswith(".openai.azure.com"):
         return "azure.ai.openai"
     return _PROVIDERS.get(host, "openai")
 
 
-def _answered(answer: Answer) -> Facts:
+def _answer_facts(answer: Answer) -> Facts:
     usage = answer.usage
     reasons = [str(choice.get("finish_reason")) for choice in answer.choices if isinstance(choice, dict)]
     return {

@@ -1,6 +1,6 @@
-"""The call ledger: a teacher is asked only through it; every answer is durable before it is used; none is bought twice.
+"""The call ledger. Every request to a teacher goes through it: answers are durable before use, none is bought twice.
 
-A key names all that changes an answer; rows are `(key, attempt)`, and only status `ok` is a hit: docs/teachers.md.
+A key covers all that changes an answer. Rows are `(key, attempt)`, and only status `ok` is a hit: docs/teachers.md.
 """
 
 from __future__ import annotations
@@ -18,36 +18,37 @@ from schemas.records import Call, Json, Message, Record, Sampling, Usage, conten
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import key_again
-from synth.answered import Answered
+from synth.answer_index import AnswerIndex
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
-from synth.bulk import Bulk, Underway
-from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, seems_cut
+from synth.bulk import Bulk, BulkRequest
+from synth.chat_completions import Answer, RefusedError, StoppedError, UnansweredError, prompt_seems_cut
 from synth.endpoint import Endpoint
+from synth.fair_semaphore import FairSemaphore
 from synth.flow import Flow
 from synth.meter import Meter, Reserved
-from synth.places import Places
 from synth.question import Completion as Completion
 from synth.question import FailedSample as FailedSample
 from synth.question import Question as Question
 from synth.question import completion
-from synth.refusals import Refusals, once_more
+from synth.refusals import Refusals, repeated_requests
 
-# What is judged again whenever it is used: since then a rule may have changed, or the spec declared a finish reason.
-_JUDGED_ANEW = ("received", "ok", "unknown_finish")
+# Judged again at every use: a rule may have changed since, or the spec may have declared a finish reason.
+_REJUDGED = ("received", "ok", "unknown_finish")
 
 
 class Ledger:
     """Asks `endpoint` for what the store does not hold yet. One per teacher and process.
 
-    `concurrency` (default `teacher.concurrency`) bounds requests on the wire; sent and not durable together are bounded
-    at twice that. `retry_failed` grants samples whose attempts were exhausted another `teacher.attempts` answers each.
-    A run whose first answers are all unusable, or nothing but thinking, or turned down, ends by a TeacherError, unless
-    `keep_asking`. With `batches` it asks through them, and `concurrency` is how many questions are open.
+    `concurrency` (default `teacher.concurrency`) limits the requests in flight; twice that number may be in flight or
+    answered but not durable. `retry_failed` grants samples that have used up their attempts another `teacher.attempts`
+    answers each. A run whose first answers are all unusable, all thinking, or all refused ends with a TeacherError,
+    unless `keep_asking`. With `batches` it asks through them, and `concurrency` is the number of open questions.
 
     Counters: `reused` (samples answered from the store), `in_flight` (requests sent and not durable), `in_flight_peak`,
-    `costs`, `usage` and `usd` of this run, `served` (model names the endpoint says it answered with), `cut_prompts`
-    (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint."""
+    `costs`, `usage` and `usd` of this run, `served` (names of the models that answered, as reported by the endpoint),
+    `cut_prompts` (requests of which the endpoint seems to have read only a part); `sent` comes from the endpoint.
+    """
 
     def __init__(
         self,
@@ -75,176 +76,175 @@ class Ledger:
         self._attempts = teacher.attempts
         self._stage = stage
         endpoint.flow.concurrency = min(endpoint.flow.concurrency, self.concurrency)
-        self.undurable = Places(2 * self.concurrency)
-        self.answered = Answered(store.each_answer())
-        self.asking: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
-        self.refusals = Refusals(self._again, self._keep_judgements, keep_asking=keep_asking)
-        # Where any answer was good before, what is left may be the hard rows; a batch is paid for as a whole.
-        tried = batches is not None or self.answered.any_is("ok")
+        self.places = FairSemaphore(2 * self.concurrency)
+        self.answered = AnswerIndex(store.each_answer())
+        self.pending: dict[str, asyncio.Future[Completion | FailedSample] | None] = {}  # None: nobody else waits for it
+        self.refusals = Refusals(self._ask_again, self._keep_judgements, keep_asking=keep_asking)
+        # If any answer was good before, the rest may be the hard rows; and a batch is paid for as a whole.
+        tried = batches is not None or self.answered.has_status("ok")
         self.judge = AnswerJudge(teacher.finish_reasons, endpoint, keep_asking=keep_asking, tried=tried)
-        self.begun: dict[str, Underway] = {}  # what was asked in bulk, and goes on here
+        self.handed_over: dict[str, BulkRequest] = {}  # handed over from bulk, to be continued here
         self._granted: dict[str, int] = {}
         if retry_failed:
             keys = (key for key, _, _ in store.each_answer())
-            self._granted = {key: len(self._tried(key)) for key in keys if self._given_up(key)}
+            self._granted = {key: len(self._settled_statuses(key)) for key in keys if self._is_given_up(key)}
 
     @property
     def in_flight(self) -> int:
-        """Requests sent and not durable."""
+        """Number of requests that are sent and not durable yet."""
         in_batches = 0 if self._batches is None else self._batches.waiting
         return self.endpoint.flow.in_flight + in_batches + self.unconfirmed
 
     @property
     def sent(self) -> int:
-        """HTTP requests for completions in this run, retries included."""
+        """Number of HTTP requests for completions in this run, retries included."""
         return self.endpoint.sent
 
     @property
     def flow(self) -> Flow:
-        """How they were sent, and how many of them again."""
+        """The scheduler of these requests, with its retry counts."""
         return self.endpoint.flow
 
     @property
     def usage_unknown(self) -> int:
-        """Answers whose endpoint counted no tokens, and requests whose answer was lost: `usage` does not hold them."""
+        """Number of answers without a token count and of requests whose answer was lost: not part of `usage`."""
         return self._usage_unknown + self.endpoint.lost
 
     @property
     def usage(self) -> Usage:
-        """Tokens of this run, as far as the endpoint counts them."""
+        """Tokens of this run, as far as the endpoint reports them."""
         return total(self.costs).usage
 
     @property
     def usd(self) -> float | None:
-        """US dollars of this run; None where any part is unknown."""
+        """US dollars of this run; None if any part is unknown."""
         return total(self.costs).total
 
     @property
     def costs(self) -> list[Cost]:
-        """What this run has sent, by prompt."""
+        """The costs of this run by prompt."""
         return self.meter.costs
 
     def bulk(self) -> Bulk | None:
-        """For one run's questions that are asked in bulk; None where they go in batches."""
+        """A `Bulk` for the questions of one run; None if they go in batches."""
         return Bulk(self) if self._batches is None else None
 
     def drain(self) -> None:
-        """Send nothing more; what is on the wire becomes durable; other `complete` calls raise StoppedError."""
+        """Send nothing more: requests in flight become durable, waiting `complete` calls raise StoppedError."""
         self.endpoint.drain()
         if self._batches is not None:
             self._batches.drain()
 
     def would_ask(self, question: Question, n: int = 1) -> int:
-        """How many of samples 0 to n - 1 `answer` would send a request for."""
+        """For how many of samples 0 to n - 1 `answer` would send a request."""
         return sum(
-            not any(status in _JUDGED_ANEW for _, status in self.answered.of(key)) and not self._given_up(key)
+            not any(status in _REJUDGED for _, status in self.answered.of(key)) and not self._is_given_up(key)
             for key in self.keys(question, n)
         )
 
     def keys(self, question: Question, n: int = 1) -> list[str]:
-        """The keys of samples 0 to n - 1: those under which the store has any of them already, if it does."""
-        own, *others = question.keys(self.identity, self.revision, n)
-        known = (keys for keys in (own, *others) if any(key in self.answered for key in keys))
-        return next(known, own) if others else own
+        """The keys of samples 0 to n - 1: in the spelling under which the store already has one of them, if any."""
+        usual, *others = question.keys(self.identity, self.revision, n)
+        known = (keys for keys in (usual, *others) if any(key in self.answered for key in keys))
+        return next(known, usual) if others else usual
 
     async def complete(
         self, messages: Sequence[Message], sampling: Sampling, n: int = 1, schema: Json | None = None
     ) -> list[Completion | FailedSample]:
-        """`answer`, for a question of these parts."""
+        """`answer` for a question with these parts."""
         return await self.answer(Question(messages, sampling, schema), n)
 
     async def answer(self, question: Question, n: int = 1) -> list[Completion | FailedSample]:
-        """Element i is sample i of this question: from the store if it is there, else bought and made durable first.
+        """Return samples 0 to n - 1 of a question, each from the store if it is there, else bought and made durable.
 
-        Where the question is `binding` an answer that breaks its schema is bad; else the schema is only sent.
+        If the question is `binding`, an answer that violates its schema is bad; otherwise the schema is only sent.
 
-        Samples that are missing are asked for in one request. A bad answer is asked again until the sample has had
+        All missing samples are asked for in one request. A bad answer is asked for again until the sample has had
         `teacher.attempts` answers in total, over all runs. With `sampling.seed`, sample i is drawn with seed + i: a
-        request for samples i.. carries seed + i and is made for neighbouring samples only, which is how vLLM and the
-        embedded teacher seed the choices of one request. Two calls for the same key at the same time send one
-        request.
+        request for samples from i on carries seed + i and covers consecutive samples only, because vLLM and the
+        embedded teacher seed the choices of one request that way. Concurrent calls for the same key share one request.
 
-        Raises TeacherError (and its kinds) and StoreError, which concern every row, and StoppedError after `drain()`.
+        Raises TeacherError (or a subclass) and StoreError, which concern every row, and StoppedError after `drain()`.
         """
         keys = self.keys(question, n)
         answers: dict[int, Completion | FailedSample] = {}
         while len(answers) < n:
-            missing, kept, given_up = [], [], []
-            asked_elsewhere: dict[int, asyncio.Future[Completion | FailedSample]] = {}
+            missing, stored, given_up = [], [], []
+            pending_elsewhere: dict[int, asyncio.Future[Completion | FailedSample]] = {}
             for sample, key in enumerate(keys):
                 if sample in answers:
                     continue
-                if (begun := self.begun.get(key)) is not None and begun.keys == keys:
+                if (handed_over := self.handed_over.get(key)) is not None and handed_over.keys == keys:
                     missing.append(sample)
                     continue
-                if key in self.asking:
-                    asked_elsewhere[sample] = self._asked(key)
+                if key in self.pending:
+                    pending_elsewhere[sample] = self._pending_answer(key)
                     continue
                 answered = self.answered.of(key)
-                if any(status in _JUDGED_ANEW for _, status in answered):
-                    kept.append(sample)
-                elif answered and self._given_up(key):
+                if any(status in _REJUDGED for _, status in answered):
+                    stored.append(sample)
+                elif answered and self._is_given_up(key):
                     given_up.append(sample)
                 else:
-                    self.asking[key] = None
+                    self.pending[key] = None
                     missing.append(sample)
-            if missing:  # nothing is awaited between claiming a key above and the try that frees it in _settle
-                answers |= await self._settle(question, keys, missing)
-            for sample in kept:
-                if (answer := await self._kept(keys[sample], question)) is not None:
+            if missing:  # no await between claiming a key above and the `try` in _ask_until_settled that releases it
+                answers |= await self._ask_until_settled(question, keys, missing)
+            for sample in stored:
+                if (answer := await self._load_good(keys[sample], question)) is not None:
                     answers[sample] = answer
             for sample in given_up:
-                answers[sample] = await self._failed(keys[sample])
-            for sample, asked in asked_elsewhere.items():
-                await asyncio.wait((asked,))
-                # Cancelled: its asker was, so the next round asks here.
-                if not asked.cancelled():
-                    answers[sample] = asked.result()
+                answers[sample] = await self._load_failure(keys[sample])
+            for sample, pending in pending_elsewhere.items():
+                await asyncio.wait((pending,))
+                # Cancelled together with the call that was asking: the next round asks here.
+                if not pending.cancelled():
+                    answers[sample] = pending.result()
         return [answers[sample] for sample in range(n)]
 
-    def _asked(self, key: str) -> asyncio.Future[Completion | FailedSample]:
-        """What another asks for just now."""
-        if (asked := self.asking[key]) is None:
-            asked = self.asking[key] = asyncio.get_running_loop().create_future()
-        return asked
+    def _pending_answer(self, key: str) -> asyncio.Future[Completion | FailedSample]:
+        """A future for the answer that another call is asking for."""
+        if (pending := self.pending[key]) is None:
+            pending = self.pending[key] = asyncio.get_running_loop().create_future()
+        return pending
 
-    def _given_up(self, key: str) -> bool:
-        """Whether a sample without a good answer has had all that it may have. What is all thinking, and what the
-        endpoint turned down, is asked once: the same question ends in the same way."""
-        statuses, before = self._tried(key), self._granted.get(key, 0)
+    def _is_given_up(self, key: str) -> bool:
+        """Whether a sample without a good answer has used up its attempts. An answer that is only thinking, or a
+        refusal by the endpoint, counts as final: the same question would end the same way."""
+        statuses, before = self._settled_statuses(key), self._granted.get(key, 0)
         once = len(statuses) > before and statuses[-1] in ("thinking", "declined")
         return once or len(statuses) >= before + self._attempts
 
-    def _tried(self, key: str) -> list[str]:
-        """The statuses of the answers to a sample. A refusal that may be everybody's is none."""
+    def _settled_statuses(self, key: str) -> list[str]:
+        """The statuses of the answers to a sample, without refusals that may not concern this row."""
         return [status for _, status in self.answered.of(key) if status != "unsettled"]
 
-    async def _failed(self, key: str) -> FailedSample:
-        """What became of a sample that is given up, in the words of its last answer."""
+    async def _load_failure(self, key: str) -> FailedSample:
+        """The failure of a sample that is given up, described by its last answer."""
         *_, last = await asyncio.to_thread(self.store.calls, key)
         return FailedSample(why_bad(last.status, last.attempt, last.reason), key)
 
-    async def _kept(self, key: str, question: Question) -> Completion | None:
-        """The good answer that the store holds, judged again; None if it is not good any more, and TeacherError if
-        nobody knows whether it is."""
+    async def _load_good(self, key: str, question: Question) -> Completion | None:
+        """The good answer in the store, judged again. None if it is no longer good; TeacherError if that cannot be
+        decided."""
         calls = await asyncio.to_thread(self.store.calls, key)
-        now = [self.judge.judged(call, question) if call.status in _JUDGED_ANEW else call for call in calls]
+        now = [self.judge.judged(call, question) if call.status in _REJUDGED else call for call in calls]
         await self._keep_judgements([new for old, new in zip(calls, now, strict=True) if new != old])
         good = next((call for call in now if call.status == "ok"), None)
         if good is None:
-            self.judge.stop_at_unknown(now)
+            self.judge.stop_if_unknown(now)
             return None
         self.reused += 1
         return completion(good)
 
-    async def _settle(
+    async def _ask_until_settled(
         self, question: Question, keys: Sequence[str], samples: list[int]
     ) -> dict[int, Completion | FailedSample]:
-        """Ask until each of `samples` has a good answer, or no attempts left, or stays unanswered."""
+        """Ask until each of `samples` has a good answer, has no attempts left, or remains unanswered."""
         settled: dict[int, Completion | FailedSample] = {}
         try:
             while waiting := [sample for sample in samples if sample not in settled]:
-                group = self._group(keys, waiting, seeded=question.sampling.seed is not None)
+                group = self._next_group(keys, waiting, seeded=question.sampling.seed is not None)
                 try:
                     calls = await self._send(question, [keys[s] for s in group], group)
                 except UnansweredError as failure:
@@ -253,9 +253,9 @@ class Ledger:
                 for call in calls:
                     if call.status == "ok":
                         settled[call.sample] = completion(call)
-                    elif call.status == "unsettled" or self._given_up(call.key):
+                    elif call.status == "unsettled" or self._is_given_up(call.key):
                         settled[call.sample] = FailedSample(why_bad(call.status, call.attempt, call.reason), call.key)
-                self.judge.stop_at_useless(calls)
+                self.judge.stop_if_useless(calls)
         except BaseException as error:
             for sample in samples:
                 self.release(keys[sample], settled.get(sample), error)
@@ -265,20 +265,20 @@ class Ledger:
         return settled
 
     def release(self, key: str, outcome: Completion | FailedSample | None, error: BaseException | None) -> None:
-        """Let those who wait for `key` go on: with the outcome, with the error, or to ask for themselves."""
-        asked = self.asking.pop(key)
-        if asked is None:
+        """Release `key`: calls that wait for it get the outcome or the error, or else ask themselves."""
+        pending = self.pending.pop(key)
+        if pending is None:
             return
         if outcome is not None:
-            asked.set_result(outcome)
+            pending.set_result(outcome)
         elif isinstance(error, Exception):
-            asked.set_exception(error)
-            asked.exception()  # it is raised by the asker; nobody else may be waiting
+            pending.set_exception(error)
+            pending.exception()  # mark as retrieved: the asking call raises it, and nothing else may be waiting
         else:
-            asked.cancel()
+            pending.cancel()
 
-    def _group(self, keys: Sequence[str], waiting: list[int], *, seeded: bool) -> list[int]:
-        """The samples of the next request: all, or where each has a seed of its own, neighbours of equal attempt."""
+    def _next_group(self, keys: Sequence[str], waiting: list[int], *, seeded: bool) -> list[int]:
+        """The samples of the next request: all, or with a seed per sample, consecutive ones of the same attempt."""
         if not seeded:
             return waiting
         group, tried = waiting[:1], len(self.answered.of(keys[waiting[0]]))
@@ -289,25 +289,25 @@ class Ledger:
         return group
 
     async def _send(self, question: Question, keys: list[str], samples: list[int]) -> list[Call]:
-        """One request for `samples`; its rows, queued for the disk before anything looks into them, judged, durable."""
-        begun = self.begun.get(keys[0])
-        for key in begun.keys if begun is not None else ():
-            del self.begun[key]
-        if begun is not None and begun.calls:
-            return begun.calls
-        sampling = question.drawn(samples[0], len(self.answered.of(keys[0])))
-        async with self.undurable if begun is None else self.undurable.taken:
+        """Send one request for `samples`. Its rows are queued for the disk first, then judged, and made durable."""
+        handed_over = self.handed_over.get(keys[0])
+        for key in handed_over.keys if handed_over is not None else ():
+            del self.handed_over[key]
+        if handed_over is not None and handed_over.calls:
+            return handed_over.calls
+        sampling = question.sampling_for(samples[0], len(self.answered.of(keys[0])))
+        async with self.places if handed_over is None else self.places.held:
             try:
-                sent = self.refusals.sent() if begun is None else begun.sent
-                answer = await self._answer(question, sampling, keys, begun)
+                sent = self.refusals.sent() if handed_over is None else handed_over.sent
+                answer = await self._answer(question, sampling, keys, handed_over)
                 refusal = None
             except RefusedError as error:
                 answer, refusal = error.answer, str(error)
-            self.unconfirmed += 1  # the next request has been sent by now, before the disk has said anything
+            self.unconfirmed += 1  # its place in flight is free again, although the answer is not durable yet
             self.in_flight_peak = max(self.in_flight_peak, self.in_flight)
             try:
                 calls, settled = self.rows(question, keys, samples, answer, refusal)
-                # Queued before any code looks into them: whatever judging does, they are written.
+                # Queued before any code looks at them, so that they are written whatever judging does.
                 work, written = self.store.put_revisable([*calls, *settled])
                 received = calls
                 if refusal is None:
@@ -315,7 +315,7 @@ class Ledger:
                 revised = work.replace([*calls, *settled])
                 try:
                     await written
-                finally:  # cancelled, too: they are written all the same
+                finally:  # also if cancelled: they are written all the same
                     for call in calls if revised else received:
                         self.answered.add(call.key, call.attempt, call.status)
             finally:
@@ -324,43 +324,45 @@ class Ledger:
         if refusal is None and not revised:
             await self._keep_judgements(calls)
         if not answer.choices:
-            await self.refusals.came(calls, self.endpoint.url)
-        else:  # what a batch answers was sent together with what it refuses
+            await self.refusals.record_refusal(calls, self.endpoint.url)
+        else:  # the requests of a batch are sent together, so an answer settles all refusals of the batch
             await self.refusals.answered(sent if self._batches is None else self.refusals.sent())
         return calls
 
     async def settle_refusals(self, error: object = None, *_: object) -> None:
-        """At a run's end, if no error ended it: tell whose the last refusals are. TeacherError if everybody's."""
+        """At the end of a run without an error, decide the open refusals. TeacherError if they concern every row."""
         if error is None:
             await self.refusals.decide(self.endpoint.url)
 
-    async def _again(self, refused: Call) -> str | None:
-        """Ask what was answered before once more: the words it is turned down with, empty if it is answered; None if
-        nobody knows. What comes is paid for and kept, under a key that nobody asks for."""
-        words = None
-        for body, before in once_more(self.store, refused, self.endpoint.model):
+    async def _ask_again(self, refused: Call) -> str | None:
+        """Repeat a request that was answered before. Returns the text of the refusal, empty if it is answered, None if
+        that cannot be found out. The answer is paid for and stored, under a key that no question has."""
+        text = None
+        for body, before in repeated_requests(self.store, refused, self.endpoint.model):
             try:
-                answer = await self.endpoint.send(body, paying=self.meter, prompt=before.prompt)
+                answer = await self.endpoint.send(body, account=self.meter, prompt=before.prompt)
             except RefusedError as refusal:
-                words = str(refusal)
+                text = str(refusal)
                 continue
             except (UnansweredError, StoppedError, BudgetReached):
                 return None
             question = Question((), Sampling(), prompt=before.prompt)
             (call,), settled = self.rows(question, [key_again(before.key)], [0], answer, None)
             call = self.judge.judged(call, question)
-            self.answered.add(call.key, call.attempt, call.status)  # cancelled, it is written all the same
+            self.answered.add(call.key, call.attempt, call.status)  # before the await: written even if cancelled
             await self.store.put(call, *settled)
             if answer.choices:
                 return ""
-            words = call.reason
-        return words
+            text = call.reason
+        return text
 
-    async def _answer(self, question: Question, sampling: Sampling, keys: list[str], begun: Underway | None) -> Answer:
-        """What one request for the samples of `keys` brings, now or in a batch."""
+    async def _answer(
+        self, question: Question, sampling: Sampling, keys: list[str], bulk: BulkRequest | None
+    ) -> Answer:
+        """Send one request for the samples of `keys`, directly or in a batch."""
         if self._batches is None:
-            asked = question.messages, sampling, len(keys), question.schema
-            return await self.endpoint.ask(*asked, paying=self.meter, prompt=question.prompt, begun=begun)
+            parts = question.messages, sampling, len(keys), question.schema
+            return await self.endpoint.ask(*parts, account=self.meter, prompt=question.prompt, started=bulk)
         name = content_id("line", [keys, len(self.answered.of(keys[0]))])
         answer = await self._batches.ask(question.messages, sampling, len(keys), question.schema, name=name)
         return answer._replace(reserved=Reserved(answer.request, question.prompt, None, batch=True))
@@ -368,8 +370,8 @@ class Ledger:
     def rows(
         self, question: Question, keys: list[str], samples: Sequence[int], answer: Answer, refusal: str | None
     ) -> tuple[list[Call], list[Record]]:
-        """The ledger rows of one answer, not judged yet: one for each choice; where it held none, the whole body as the
-        choice of each sample. And what settles its cost."""
+        """The ledger rows of one answer, not judged yet, and the records that settle its cost. There is one row per
+        choice; if the answer has no choice, each sample gets the whole body as its choice."""
         status = "received" if refusal is None else self.refusals.status
         if refusal is not None:
             choices: list[Any] = [{"error": refusal, "body": answer.body}] * len(samples)
@@ -377,9 +379,9 @@ class Ledger:
             usd: float | None = 0.0
         else:
             choices = answer.choices[: len(samples)] or [{"body": answer.body}] * len(samples)
-            usage, usd, settled = self._count(answer)
+            usage, usd, settled = self._count_answer(answer)
         facts, attempts = answer.facts or {}, [len(self.answered.of(key)) + 1 for key in keys]
-        if len(samples) > 1 and len(answer.choices) == 1:  # the tokens that were counted are those of this one
+        if len(samples) > 1 and len(answer.choices) == 1:  # the token count is that of this single choice
             facts = {**facts, "choices": 1}
         calls = [
             made(
@@ -409,13 +411,13 @@ class Ledger:
         ]
         return calls, settled
 
-    def _count(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
+    def _count_answer(self, answer: Answer) -> tuple[Usage, float | None, list[Record]]:
         if answer.model:
             self.served[answer.model] += 1
         if answer.usage is None:
             self._usage_unknown += 1
         else:
-            self.cut_prompts += seems_cut(answer.request, answer.usage.prompt_tokens)
+            self.cut_prompts += prompt_seems_cut(answer.request, answer.usage.prompt_tokens)
         tier = (answer.facts or {}).get("service_tier")
         usd, settled = self.meter.settle(answer.reserved, answer.usage, answer.usd, tier)
         return answer.usage or Usage(), usd, settled

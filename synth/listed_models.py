@@ -1,4 +1,4 @@
-"""What a server's list of models tells of each: whether it chats, how much it reads, whether it thinks unasked."""
+"""What a server's list of models says about each one: is it a chat model, its context, does it think by default."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import orjson
 
 from schemas.errors import TeacherError
 from schemas.records import Json
-from synth.http_status import Place, unknown_model
+from synth.http_status import Target, unknown_model
 
-# What is served beside chat models, by the words in its name or its type.
-_OTHER = re.compile(
+# Models that are not chat models, by words in their name or type.
+_NOT_CHAT = re.compile(
     r"embed|rerank|bge-|\be5-|\bgte-|minilm|whisper|transcri|\btts|speech|audio|voice|realtime|dall-e|image|diffusion"
     r"|flux|sora|video|moderation|guard|davinci-002|babbage-002|turbo-instruct|\bocr\b|\bclip\b|reward|search-api",
     re.IGNORECASE,
 )
 # OpenAI, Mistral, OpenRouter.
-_ENDS = ("shutdown_date", "deprecation", "expiration_date")
+_END_DATE_FIELDS = ("shutdown_date", "deprecation", "expiration_date")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_CONTEXT = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
-# Families that think unless they are told not to, as their cards say.
+_CONTEXT_FIELDS = ("max_model_len", "loaded_context_length", "context_length", "context_window", "max_context_length")
+# Families that think unless told otherwise, according to their model cards.
 _THINKING = re.compile(
     r"qwen-?3(?!.*(instruct|coder|non-?thinking))|\bqwq|deepseek-?(r1|reasoner|v[4-9]|(flash|pro)\b)|gpt-oss|\bo[134](-mini|-pro)?\b|gpt-5"
     r"|magistral|glm-(4\.[5-9]|z1|5)|minimax-m|nemotron|smollm3|seed-oss|gemini-(2\.5-(pro|flash(?!-lite))|[3-9])"
@@ -33,8 +33,8 @@ _THINKING = re.compile(
 
 
 class EndpointCheck(NamedTuple):
-    """Whether an endpoint is there: the models it lists (None: it lists none, but answers `instead`), how long that
-    took, and what it lists of the one that is asked."""
+    """The result of checking an endpoint: the models it lists (None if it lists none; `instead` then says what it
+    answered), how long that took, and the list's entry for the requested model."""
 
     models: tuple[str, ...] | None
     seconds: float
@@ -43,65 +43,65 @@ class EndpointCheck(NamedTuple):
 
 
 class NoListError(TeacherError):
-    """The endpoint is there, and lists no models."""
+    """The endpoint is there but does not list its models."""
 
 
-def rows_of(content: bytes) -> list[Json] | None:
-    """The models that an answer lists, each with its `id`; None if it lists none."""
+def parse_model_list(content: bytes) -> list[Json] | None:
+    """The models listed in a response, each with its `id`; None if it is not a list of models."""
     try:
         raw: Any = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    rows = raw.get("data") if isinstance(raw, dict) else raw  # a list alone: Together
+    rows = raw.get("data") if isinstance(raw, dict) else raw  # Together sends a bare list
     return [row for row in rows if isinstance(row, dict) and "id" in row] if isinstance(rows, list) else None
 
 
 def is_listed(model: str, served: Sequence[str]) -> bool:
-    """Whether a model is among the names of those that are served, as Gemini and Ollama may lengthen them, and
-    OpenRouter leaves out how it is to be routed (`vendor/model:nitro`)."""
+    """Whether a model is among the served names. Gemini and Ollama may extend a name, and OpenRouter lists it without
+    its routing suffix (`vendor/model:nitro`)."""
     names = [name.removeprefix("models/") for name in served]
     return any(name in (model, f"{model}:latest") or ("/" in model and model.startswith(f"{name}:")) for name in names)
 
 
-def checked(rows: Sequence[Json], place: Place, seconds: float) -> EndpointCheck:
-    """What a list of models says of the one that is asked at `place`. Raises TeacherError if it is not among them."""
+def check_listing(rows: Sequence[Json], target: Target, seconds: float) -> EndpointCheck:
+    """Check the model of `target` against a list of models. Raises TeacherError if it is not listed."""
     served = [str(row["id"]) for row in rows]
-    if served and not is_listed(place.model, served):
-        if not lists_deployments(place.url):
-            instead = f"it lists models, and '{place.model}', if it is a deployment, is none of them"
+    if served and not is_listed(target.model, served):
+        if not lists_deployments(target.url):
+            instead = f"it lists models, and '{target.model}' is not one of them; it may be a deployment"
             return EndpointCheck(None, seconds, instead=instead)
-        raise unknown_model("it is not listed", place, served)
-    listed = next((row for row in rows if is_listed(place.model, [str(row["id"])])), None)
+        raise unknown_model("it is not listed", target, served)
+    listed = next((row for row in rows if is_listed(target.model, [str(row["id"])])), None)
     return EndpointCheck(tuple(served), seconds, listed)
 
 
 def lists_deployments(url: str) -> bool:
-    """Whether what is listed at an address are the names that requests have; Azure lists models, and a deployment of
-    one is called as its owner likes."""
+    """Whether the list at an address contains the names that requests use. Azure lists models, while requests use the
+    names of deployments, which their owner chooses."""
     return not (urlsplit(url).hostname or "").endswith((".azure.com", ".azure.us", ".azure.cn"))
 
 
 def is_chat_model(row: Json) -> bool:
-    """Whether a listed model seems to answer chats, and not to embed, rank, draw or speak."""
+    """Whether a listed model seems to be a chat model, rather than one for embeddings, ranking, images or speech."""
     capabilities = row.get("capabilities")
     if isinstance(capabilities, dict) and capabilities.get("completion_chat") is False:
         return False
-    return not _OTHER.search(f"{row.get('id')} {row.get('type') or ''}")
+    return not _NOT_CHAT.search(f"{row.get('id')} {row.get('type') or ''}")
 
 
 def context_length(row: Json) -> int | None:
-    """How many tokens a listed model reads and writes together, None where the list does not say."""
+    """The context length of a listed model in tokens, None if the list does not give it."""
     meta = row.get("meta") if isinstance(row.get("meta"), dict) else {}
-    lengths = [*(row.get(name) for name in _CONTEXT), (meta or {}).get("n_ctx_train")]
+    lengths = [*(row.get(name) for name in _CONTEXT_FIELDS), (meta or {}).get("n_ctx_train")]
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
 def shut_down_on(row: Json) -> str | None:
-    """The day on which a listed model ends to be served (YYYY-MM-DD), None where the list does not say."""
-    days = (_DATE.match(str(row.get(name))) for name in _ENDS)
+    """The date on which a listed model is shut down (YYYY-MM-DD), None if the list does not give it."""
+    days = (_DATE.match(str(row.get(name))) for name in _END_DATE_FIELDS)
     return next((day[0] for day in days if day), None)
 
 
 def thinks_unasked(name: str) -> bool:
-    """Whether a model of that name is known to think before each answer unless it is told not to."""
+    """Whether models of this name are known to think before each answer unless told otherwise."""
     return _THINKING.search(name) is not None

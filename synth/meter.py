@@ -1,4 +1,4 @@
-"""The meter of a ledger: what each request may cost before it is sent, and what it has cost."""
+"""The meter of a ledger: the maximum cost of each request before it is sent, and its actual cost afterwards."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from synth.question import limit_of
 
 
 class Reserved(NamedTuple):
-    """A request that is about to be sent: what was asked with which prompt, the hold that is in the store where there
-    is a cap, whether it goes through a batch API, at its price, whether it is marked as on the wire, and the most that
-    it can cost."""
+    """A request that is about to be sent: its body and prompt, its hold in the store if there is a cap, whether it goes
+    through a batch API (at the batch price), whether it is marked as in flight, and the most that it can cost."""
 
     body: Json
     prompt: str
@@ -31,13 +30,13 @@ class Reserved(NamedTuple):
     usd: float | None = None
 
 
-class _Sum:
-    """What the requests with one prompt have cost so far, and those that are on the wire and no hold is for."""
+class _PromptCost:
+    """The costs so far of the requests with one prompt, and those in flight that have no hold."""
 
-    def __init__(self, nothing: Hold) -> None:
+    def __init__(self, template: Hold) -> None:
         self.on_wire, self.on_wire_usd = 0, 0.0
-        self._marked, self._is_asked = 0, False  # the last mark, and whether another one is on its way
-        self._nothing = nothing
+        self._marked, self._is_mark_due = 0, False  # count at the last mark; whether another mark is requested
+        self._template = template
         self.requests = self.unpriced = self.lost = 0
         self.tokens = [0, 0, 0, 0]
         self.usd = self.reserved = 0.0
@@ -60,56 +59,56 @@ class _Sum:
         self.reserved += usd or 0.0
 
     def send(self, usd: float | None) -> bool:
-        """One more goes on the wire. Whether a mark is to be asked for: the last one tells of fewer."""
+        """Count one more request in flight. Returns whether a new mark is needed because the last one counts fewer."""
         self.on_wire, self.on_wire_usd = self.on_wire + 1, self.on_wire_usd + (usd or 0.0)
-        is_due = self.on_wire > self._marked and not self._is_asked
-        self._is_asked = self._is_asked or is_due
+        is_due = self.on_wire > self._marked and not self._is_mark_due
+        self._is_mark_due = self._is_mark_due or is_due
         return is_due
 
     def mark(self) -> Hold:
-        """What is on the wire now, for the store, by whose thread this is called."""
-        self._marked, self._is_asked = 0, False  # first: one more may go meanwhile
+        """The current number in flight as a record for the store, whose thread calls this."""
+        self._marked, self._is_mark_due = 0, False  # first, because another request may be sent meanwhile
         self._marked = count = self.on_wire
         now = {"requests": count, "usd": self.on_wire_usd or None, "open": count > 0}
-        return self._nothing.model_copy(update=now)
+        return self._template.model_copy(update=now)
 
     def numbers(self) -> Json:
-        """The numbers of a Cost."""
+        """The fields of a Cost."""
         usage = Usage(**dict(zip(Usage.model_fields, self.tokens, strict=True)))
         counts = {"requests": self.requests, "unpriced": self.unpriced, "lost": self.lost}
         return {**counts, "usage": usage, "usd": self.usd, "reserved": self.reserved}
 
 
 class Meter:
-    """Counts what one ledger's requests cost, by prompt, and keeps them under the caps of the store's budget."""
+    """Counts the cost of one ledger's requests, by prompt, and keeps it under the caps of the store's budget."""
 
     def __init__(self, store: Store, teacher: TeacherSettings, stage: str) -> None:
         self._store, self._teacher, self._stage = store, teacher, stage
         self._identity = teacher.identity or teacher.model
-        self._sums: dict[str, _Sum] = {}
-        self._charges = False  # though its price is 0
-        self._dearer = {"": 1.0}  # by how much the tiers that served a request are dearer than the usual one
+        self._prompt_costs: dict[str, _PromptCost] = {}
+        self._has_charged = False  # it has charged although its price is 0
+        self._tier_factor = {"": 1.0}  # service tier that served a request -> its price relative to the usual tier
 
     @cached_property
     def prices(self) -> Prices | None:
-        """The teacher's prices, None if nobody knows them. They are those of the moment of the first look."""
+        """The teacher's prices, as they were at first use; None if they are unknown."""
         return prices_of(self._teacher)
 
     @property
     def _is_free(self) -> bool:
-        return self.prices is not None and self.prices.source == FREE and not self._charges
+        return self.prices is not None and self.prices.source == FREE and not self._has_charged
 
     @property
     def costs(self) -> list[Cost]:
-        """What was sent, by prompt; requests whose outcome is unknown are `lost`."""
-        source = self.prices.source if self._sums and self.prices else ""
-        named = {"stage": self._stage, "teacher": self._identity, "prices": source}
-        sums = {prompt: one for prompt, one in self._sums.items() if one.requests or one.lost}
-        return [Cost(**named, prompt=prompt, **one.numbers()) for prompt, one in sums.items()]
+        """The costs by prompt; requests whose outcome is unknown are `lost`."""
+        source = self.prices.source if self._prompt_costs and self.prices else ""
+        common = {"stage": self._stage, "teacher": self._identity, "prices": source}
+        sums = {prompt: one for prompt, one in self._prompt_costs.items() if one.requests or one.lost}
+        return [Cost(**common, prompt=prompt, **one.numbers()) for prompt, one in sums.items()]
 
-    def most(self, body: Json, size_bytes: int) -> float | None:
-        """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens`. None if
-        no price is known or the answer has no limit."""
+    def max_usd(self, body: Json, size_bytes: int) -> float | None:
+        """The most that a request can cost: a token has at least one byte, and an answer at most `max_tokens` tokens.
+        None if the price is unknown or the answer has no limit."""
         if self.prices is None:
             return None
         if (limit := limit_of(body)) is None:
@@ -117,47 +116,47 @@ class Meter:
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
         usd = self.prices.usd(tokens, tier=tier) or 0.0
         if tier not in ("", "auto"):
-            return max(usd, self.prices.usd(tokens) or 0.0)  # what is to be flexible may be served as any other
-        return usd * max(self._dearer.values())  # a project may have a tier of its own
+            return max(usd, self.prices.usd(tokens) or 0.0)  # a "flex" request may be served in any other tier
+        return usd * max(self._tier_factor.values())  # a project may have a default tier
 
     async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:
-        """No answer came: free what was set aside, unless the request may have been paid for all the same."""
+        """Release the hold of a request that brought no answer, unless it may have been charged for."""
         cancelled = isinstance(failure, asyncio.CancelledError)
-        # Beside what is unanswered: an error that the server itself told of.
+        # Not if the server itself reported an error.
         may_be_paid = is_sent and (cancelled or (isinstance(failure, UnansweredError) and failure.may_be_paid))
         records = self._unanswered(reserved, may_be_paid=may_be_paid)
         if cancelled:
-            self._store.append(*records)  # nobody waits for it
+            self._store.append(*records)  # without waiting
         elif records:
             await self._store.put(*records)
 
     def lose(self, reserved: Reserved) -> None:
-        """Nobody will know what it has cost."""
+        """Record a request whose cost will remain unknown."""
         self._store.append(*self._unanswered(reserved, may_be_paid=True))
 
     @property
     def holds(self) -> bool:
-        """Whether the most that a request can cost is in the store before it is sent."""
+        """Whether the most that a request can cost must be in the store before it is sent."""
         return self._store.budget is not None and not self._is_free
 
     def mark(self, prompt: str, body: Json, size_bytes: int) -> Reserved:
-        """Mark a request as on the wire, where nothing has to be set aside for it."""
+        """Mark a request as in flight, without a hold."""
         if self._is_free:
             return Reserved(body, prompt, None)
-        usd, wire = self.most(body, size_bytes), self._sum(prompt)
+        usd, wire = self.max_usd(body, size_bytes), self._prompt_cost(prompt)
         if wire.send(usd):
             self._store.mark(wire.mark)
         return Reserved(body, prompt, None, usd=usd, marked=True)
 
     async def reserve(self, prompt: str, body: Json, size_bytes: int, stopped: Callable[[], bool]) -> Reserved:
-        """Set aside, durably, the most that a request of `size_bytes` can cost, before it is sent; without a cap only
-        mark it as on the wire. `settle` is then told of its answer, or `failed` of what came instead.
+        """Hold, durably, the most that a request of `size_bytes` can cost, before it is sent; without a cap, only mark
+        the request as in flight. Afterwards call `settle` with its answer, or `failed` if none came.
 
-        Raises BudgetReached, StoppedError, and SpecError where the most is not known.
+        Raises BudgetReached, StoppedError, and SpecError if the maximum cost is unknown.
         """
         if not self.holds:
             return self.mark(prompt, body, size_bytes)
-        budget, usd = self._store.budget, self.most(body, size_bytes)
+        budget, usd = self._store.budget, self.max_usd(body, size_bytes)
         assert budget is not None
         if usd is None:
             raise no_cap(budget.caps[0].name, self._teacher, self.prices)
@@ -176,8 +175,8 @@ class Meter:
         return reserved
 
     def _unanswered(self, reserved: Reserved, *, may_be_paid: bool) -> list[Record]:
-        """What is to be written of a request without an answer."""
-        self._off_wire(reserved)
+        """The records to write for a request without an answer."""
+        self._remove_from_wire(reserved)
         hold, budget = reserved.hold, self._store.budget
         if hold is not None and budget is not None:
             budget.settle(hold.usd or 0.0, None if may_be_paid else 0.0)
@@ -186,50 +185,50 @@ class Meter:
         if self._is_free:
             return []
         held = hold or self._hold(reserved.prompt, reserved.usd)
-        self._sum(reserved.prompt).lose(held.usd)
+        self._prompt_cost(reserved.prompt).lose(held.usd)
         return [held] if hold is None else []
 
     def settle(
         self, reserved: Reserved, usage: Usage | None, charged: float | None, tier: Any = None
     ) -> tuple[float | None, list[Record]]:
-        """The cost of an answered request, and what is to be written beside its answer.
+        """Return the cost of an answered request, and the records to write with its answer.
 
-        `charged` is what the provider says that it has charged: it counts before our reckoning. Without it and without
-        a count of tokens, or without a price, the cost is unknown. `tier` is the one that the provider says it was
-        served in, which may be another one than was asked for.
+        `charged` is the amount that the provider reports; it takes precedence over our own calculation. Without it, and
+        without a token count or a price, the cost is unknown. `tier` is the service tier that the provider reports,
+        which may differ from the one requested.
         """
-        self._off_wire(reserved)
-        if tier and self.prices is not None and str(tier) not in self._dearer:
-            some = Usage(prompt_tokens=1_000, completion_tokens=1_000)
-            usual, served = self.prices.usd(some), self.prices.usd(some, tier=str(tier))
-            self._dearer[str(tier)] = served / usual if usual and served else 1.0
+        self._remove_from_wire(reserved)
+        if tier and self.prices is not None and str(tier) not in self._tier_factor:
+            sample = Usage(prompt_tokens=1_000, completion_tokens=1_000)
+            usual, served = self.prices.usd(sample), self.prices.usd(sample, tier=str(tier))
+            self._tier_factor[str(tier)] = served / usual if usual and served else 1.0
         usd = charged
         if usd is None and usage is not None and self.prices is not None:
             listed = self.prices
             usd = (
-                listed.in_batch(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))
+                listed.batch_usd(usage) if reserved.batch else listed.usd(usage, tier=str(tier or _tier(reserved.body)))
             )
         if usd is None and self._is_free:
             usd = 0.0
-        self._sum(reserved.prompt).add(usage, usd)
+        self._prompt_cost(reserved.prompt).add(usage, usd)
         if reserved.hold is None:
             if usd and self._store.budget is not None:
                 self._store.budget.charge(usd)
-                self._charges = True
+                self._has_charged = True
             return usd, []
         if self._store.budget is not None:
             self._store.budget.settle(reserved.hold.usd or 0.0, usd)
         return usd, [] if usd is None else [reserved.hold.model_copy(update={"open": False})]
 
-    def _off_wire(self, reserved: Reserved) -> None:
+    def _remove_from_wire(self, reserved: Reserved) -> None:
         if reserved.marked:
-            wire = self._sum(reserved.prompt)
+            wire = self._prompt_cost(reserved.prompt)
             wire.on_wire -= 1
             wire.on_wire_usd = wire.on_wire_usd - (reserved.usd or 0.0) if wire.on_wire else 0.0
 
-    def _sum(self, prompt: str) -> _Sum:
-        if (known := self._sums.get(prompt)) is None:
-            known = self._sums[prompt] = _Sum(self._hold(prompt, None))
+    def _prompt_cost(self, prompt: str) -> _PromptCost:
+        if (known := self._prompt_costs.get(prompt)) is None:
+            known = self._prompt_costs[prompt] = _PromptCost(self._hold(prompt, None))
         return known
 
     def _hold(self, prompt: str, usd: float | None) -> Hold:
@@ -237,7 +236,7 @@ class Meter:
 
 
 def no_cap(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
-    """Why the cap `name` cannot be kept: a price is not known, or else there is no limit to an answer."""
+    """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit."""
     if prices is None:
         keys = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")
         absent = [f"teacher.{key}" for key in keys if getattr(teacher, key) is None]
@@ -245,13 +244,13 @@ def no_cap(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecEr
         return SpecError(
             f"{name} cannot be kept: {part} of model '{teacher.model}' is known.",
             where="teacher",
-            why="Nobody could tell before a request what it may cost.",
-            fix=f"Set {' and '.join(absent)} (0 where it is free), or leave the cap out.",
+            why="The cost of a request could not be estimated before it is sent.",
+            fix=f"Set {' and '.join(absent)} (0 if it is free), or remove the cap.",
         )
     return SpecError(
         f"{name} cannot be kept: the sampling has no max_tokens.",
-        why="An answer could be of any length, and cost any amount.",
-        fix="Set max_tokens in the sampling table, as in generate.forward.sampling.max_tokens = 512.",
+        why="An answer could have any length and cost any amount.",
+        fix="Set max_tokens in the sampling table, for example generate.forward.sampling.max_tokens = 512.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Which proxy the environment names for an address, and what is sent through it."""
+"""Finds the proxy that the environment sets for an address, and sends requests through it."""
 
 from __future__ import annotations
 
@@ -12,46 +12,46 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from schemas.errors import AuthError, TeacherError
-from synth.connections import LIMITS, Response, read_whole
+from synth.connections import LIMITS, Response, read_body
 from synth.redaction import without_user_info
 
-REFUSALS = (401, 403, 405, 407)  # of a tunnel; what else a proxy says of one may pass
+PROXY_REFUSALS = (401, 403, 405, 407)  # of a tunnel; other errors of a proxy may be temporary
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def secrets_of(*proxies: str | None) -> list[str]:
-    """What no error may show of the addresses of proxies: the passwords, and what is sent of them."""
+def proxy_secrets(*proxies: str | None) -> list[str]:
+    """The secrets in proxy addresses that no error may show: the passwords, and the encoded credentials."""
     secrets = []
-    for named in (urlsplit(proxy) for proxy in proxies if proxy):
-        user, password = unquote(named.username or ""), unquote(named.password or "")
+    for parsed in (urlsplit(proxy) for proxy in proxies if proxy):
+        user, password = unquote(parsed.username or ""), unquote(parsed.password or "")
         if password:
             secrets += [password, b64encode(f"{user}:{password}".encode("latin-1", "replace")).decode()]
     return secrets
 
 
-def refused_by(proxy: str, url: str, status: int) -> AuthError:
-    """The error that ends a run where the proxy lets nothing through."""
-    fix = "Name user and password in it, as in http://user:password@host:3128." if status == 407 else ""
+def proxy_refusal(proxy: str, url: str, status: int) -> AuthError:
+    """The error that ends a run because the proxy rejects all requests."""
+    fix = "Include user and password, as in http://user:password@host:3128." if status == 407 else ""
     return AuthError(
-        f"The proxy '{without_user_info(proxy)}' lets no request through to {url} (HTTP {status}).",
+        f"The proxy '{without_user_info(proxy)}' rejects requests to {url} (HTTP {status}).",
         where="the environment variable of the proxy",
         why="No request reaches the teacher.",
-        fix=f"{fix} NO_PROXY leaves hosts out.".strip(),
+        fix=f"{fix} To bypass the proxy for a host, add the host to NO_PROXY.".strip(),
     )
 
 
-def through_proxy(proxy: str | None, url: str) -> str:
-    """For the sentence of a failure: that a proxy stood between, where it may have written the answer itself. What
-    comes through a tunnel (https) is the server's."""
+def proxy_note(proxy: str | None, url: str) -> str:
+    """A note for error messages that a proxy was used and may have written the response itself; empty without a proxy
+    and for https, where the response comes through a tunnel."""
     return "" if proxy is None or url.startswith("https:") else f" through the proxy '{without_user_info(proxy)}'"
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`, `ALL_PROXY` where none is named for its scheme; never for this
-    machine itself.
+    """The proxy that the environment sets for `url`, or `ALL_PROXY` if it sets none for its scheme; never for the local
+    machine.
 
-    Raises TeacherError, without the password that may stand in it, for one that is no http(s) address: `socks5://`
-    would be spoken to as HTTP.
+    Raises TeacherError, without the password that the address may contain, for anything but an http(s) address: HTTP
+    would otherwise be spoken to `socks5://`.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -63,23 +63,23 @@ def proxy_for(url: str) -> str | None:
     if proxy is None:
         return None
     try:
-        named = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        usable = named.scheme in ("http", "https") and bool(named.hostname) and named.port != 0
+        parsed = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        usable = parsed.scheme in ("http", "https") and bool(parsed.hostname) and parsed.port != 0
     except ValueError:
         usable = False
     if not usable:
         raise TeacherError(
-            f"The proxy '{without_user_info(proxy)}' is not one that can be used.",
+            f"The proxy '{without_user_info(proxy)}' cannot be used.",
             where=f"the environment variable {name.upper()}_PROXY",
-            fix="Name one that speaks HTTP, as in http://host:3128, or unset the variable; NO_PROXY leaves hosts out.",
+            fix="Use an HTTP proxy, as in http://host:3128, or unset the variable; NO_PROXY lists hosts to bypass.",
         )
-    return named.geturl()
+    return parsed.geturl()
 
 
-def session_of(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
-    """A session that keeps no cookie. `trace_request_ctx` of a request, where it has one, is called as that goes."""
+def new_session(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.ClientSession:
+    """A session without cookies. A request's `trace_request_ctx`, if set, is called when its headers have been sent."""
     traces = aiohttp.TraceConfig()
-    traces.on_request_headers_sent.append(_goes)
+    traces.on_request_headers_sent.append(_on_headers_sent)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -90,29 +90,29 @@ def session_of(headers: Mapping[str, str], *, connect_s: float) -> aiohttp.Clien
     )
 
 
-async def _goes(session: object, context: SimpleNamespace, sent: object) -> None:
+async def _on_headers_sent(session: object, context: SimpleNamespace, sent: object) -> None:
     if context.trace_request_ctx is not None:
         context.trace_request_ctx()
 
 
-async def by_session(
+async def send_by_session(
     session: aiohttp.ClientSession,
     base: str,
     rest: str,
     data: bytes | None,
     headers: Mapping[str, str] | None,
     proxy: str | None,
-    begun: Callable[[], None] | None = None,
-    sent: Callable[[], None] | None = None,
+    on_first_byte: Callable[[], None] | None = None,
+    on_sent: Callable[[], None] | None = None,
 ) -> Response:
-    """What comes of a request to an address, through its proxy if it has one: with `data`, or of a GET without. With
-    `headers` of its own it asks for a list whose pages are short. `sent` is called as it goes, `begun` as an answer
-    begins."""
+    """Send a request to an address, through its proxy if it has one: a POST with `data`, or a GET without. `headers`
+    are set only for a list with short pages, and then ask for a longer page. `on_sent` is called when the request has
+    been sent, `on_first_byte` when the response begins."""
     method, params = "GET" if data is None else "POST", {"limit": 1000} if headers else None
-    through: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "trace_request_ctx": sent}
-    async with session.request(method, base + rest, data=data, headers=headers, params=params, **through) as response:
-        if begun is not None:
-            begun()
+    options: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "trace_request_ctx": on_sent}
+    async with session.request(method, base + rest, data=data, headers=headers, params=params, **options) as response:
+        if on_first_byte is not None:
+            on_first_byte()
         if proxy is not None and response.status == 407:
-            raise refused_by(proxy, base, 407)
-        return response.status, response.headers, await read_whole(response.content)
+            raise proxy_refusal(proxy, base, 407)
+        return response.status, response.headers, await read_body(response.content)

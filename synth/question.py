@@ -1,4 +1,4 @@
-"""What a teacher is asked, the names that its answers have in the ledger, and what comes of it."""
+"""A question to a teacher, the ledger keys of its samples, and their outcomes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any, NamedTuple
 
 from schemas.records import Call, Json, Message, Sampling, content_id
 
-# Seeds of a sample's later attempts lie this far apart, beyond any number of samples.
+# The seeds of a sample's successive attempts differ by this much, which exceeds any number of samples.
 _ATTEMPT_STRIDE = 1_000_003
 _PARTS = attrgetter("role", "content")
-_EXACT = 2**53  # below it a whole number is the same as an int and as a float
+_MAX_EXACT = 2**53  # below it, int and float represent the same whole numbers
 
 
 def limit_of(request: Json) -> int | None:
-    """The most tokens that an answer to this may have, under either name of the setting; None: nothing limits it."""
+    """The token limit of an answer to this request, under either name of the setting; None if there is none."""
     given = (request.get(name) for name in ("max_tokens", "max_completion_tokens"))
     return max((number for number in given if isinstance(number, int) and number > 0), default=None)
 
 
 class Question(NamedTuple):
-    """What a teacher is asked, apart from whom. Its text, its sampling and its schema shape the answer; whether an
-    answer that breaks the schema counts (`binding`), what else may be said against one (`refused`: why, or None), and
-    the name that its cost is told under (`prompt`), do not."""
+    """A question to a teacher, independent of which teacher. Its messages, sampling and schema determine the answer.
+
+    The other fields do not: whether an answer that violates the schema is bad (`binding`), a further check of the text
+    (`refused`, which returns the reason or None), and the name under which its cost is reported (`prompt`).
+    """
 
     messages: Sequence[Message]
     sampling: Sampling
@@ -34,39 +36,41 @@ class Question(NamedTuple):
 
     @property
     def judged_by(self) -> Json | None:
-        """The schema that an answer has to keep to be a good one."""
+        """The schema that a good answer must satisfy."""
         return self.schema if self.binding else None
 
     def keys(self, teacher: str, revision: str | None, n: int) -> list[list[str]]:
-        """The ledger's keys of samples 0 to n - 1 of this question to a teacher; and, where a setting that only one
-        server has is a whole number, those of its other spellings, since 0 and 0.0 are one setting."""
+        """The ledger keys of samples 0 to n - 1 of this question to a teacher. If a server-specific setting is a whole
+        number, further lists hold the keys of its other spellings, since 0 and 0.0 are the same setting."""
         chat, extra = list(map(_PARTS, self.messages)), self.sampling.extra
-        spelt = [extra] if not extra else [extra, _whole(extra, int), _whole(extra, float)]
-        bodies = [{**self.sampling.body(), **one} for one in spelt]
+        spellings = (
+            [extra] if not extra else [extra, _convert_whole_numbers(extra, int), _convert_whole_numbers(extra, float)]
+        )
+        bodies = [{**self.sampling.body(), **one} for one in spellings]
         ids = (content_id("question", [teacher, revision, chat, body, self.schema]) for body in bodies)
         return [[content_id("sample", [id_, sample]) for sample in range(n)] for id_ in dict.fromkeys(ids)]
 
-    def drawn(self, sample: int, attempt: int) -> Sampling:
-        """How a request is drawn that begins with `sample` and comes after `attempt` answers to it: where the sampling
-        has a seed, each sample and each attempt has one of its own."""
+    def sampling_for(self, sample: int, attempt: int) -> Sampling:
+        """The sampling of a request that begins with `sample`, after `attempt` earlier answers to it. If the sampling
+        has a seed, each sample and each attempt gets its own."""
         if self.sampling.seed is None:
             return self.sampling
         seed = self.sampling.seed + sample + _ATTEMPT_STRIDE * attempt
         return self.sampling.model_copy(update={"seed": seed})
 
 
-def _whole(value: Any, kind: type[int] | type[float]) -> Any:
-    """`value` with every whole number in it of this kind."""
+def _convert_whole_numbers(value: Any, kind: type[int] | type[float]) -> Any:
+    """`value` with every whole number in it converted to `kind`."""
     if isinstance(value, dict):
-        return {name: _whole(part, kind) for name, part in value.items()}
+        return {name: _convert_whole_numbers(part, kind) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_whole(part, kind) for part in value]
+        return [_convert_whole_numbers(part, kind) for part in value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return kind(value) if number and abs(value) < _EXACT and value == int(value) else value
+    return kind(value) if number and abs(value) < _MAX_EXACT and value == int(value) else value
 
 
 class Completion(NamedTuple):
-    """A usable answer: its ledger row is `(key, attempt)`. `text` is without reasoning; `logprobs` is as the endpoint
+    """A usable answer, whose ledger row is `(key, attempt)`. `text` is without reasoning; `logprobs` is as the endpoint
     sent it."""
 
     text: str
@@ -77,14 +81,14 @@ class Completion(NamedTuple):
 
 
 class FailedSample(NamedTuple):
-    """No usable answer. `reason` begins with one word: the status of the last bad answer (empty, truncated, malformed,
-    schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the latter are asked
-    again by the next run. The bad answers, if any came, are the store's calls of `key`."""
+    """A sample without a usable answer. The first word of `reason` is the status of the last bad answer (empty,
+    truncated, malformed, schema, refused, failed, thinking), or why none came (throttled, server, broken, timeout); the
+    latter are asked again by the next run. Bad answers, if any, are the store's calls of `key`."""
 
     reason: str
     key: str
 
 
 def completion(call: Call) -> Completion:
-    """A good answer, as it is used."""
+    """The completion in a good ledger row."""
     return Completion(call.text, call.key, call.attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))

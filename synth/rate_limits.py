@@ -1,13 +1,13 @@
-"""Rate limits as a spec and as providers' headers tell them.
+"""Rate limits, as a spec sets them and as providers report them in headers.
 
-A header is read whose name says what remains of a limit, of requests or of tokens, beside the one that says when it is
-full again: `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (OpenAI, Groq, vLLM gateways), the same
-with `-tokens-minute` or `-requests-day` behind (Cerebras, DigitalOcean), `anthropic-ratelimit-input-tokens-remaining`,
+A header is read if its name says what remains of a limit, of requests or of tokens, and another header says when the
+limit resets: `x-ratelimit-remaining-requests` and `x-ratelimit-reset-requests` (OpenAI, Groq, vLLM gateways), the same
+followed by `-tokens-minute` or `-requests-day` (Cerebras, DigitalOcean), `anthropic-ratelimit-input-tokens-remaining`,
 `ratelimitbysize-remaining` (Mistral, tokens), `x-tokenlimit-remaining` (Together), `x-ratelimit-remaining` and
-`ratelimit-remaining` (OpenRouter, the IETF's earlier drafts), `ratelimit: limit=100, remaining=50, reset=30` and
-`ratelimit: "default";r=50;t=30` (its later ones).
-A reset is a duration as Go writes it (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or
-milliseconds, or a date: as those providers' pages on rate limits had it in 2026.
+`ratelimit-remaining` (OpenRouter, earlier IETF drafts), `ratelimit: limit=100, remaining=50, reset=30` and
+`ratelimit: "default";r=50;t=30` (later IETF drafts).
+A reset is a duration in Go's format (`6m0s`, `7.66s`, `120ms`), seconds, a time since the epoch in seconds or
+milliseconds, or a date. Source: the rate-limit pages of these providers in 2026.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ from typing import Literal, NamedTuple
 Unit = Literal["requests", "tokens"]
 
 _TOKENS = re.compile("token|bysize")
-# Limits of requests, in a window of any length; not of seconds of audio, or of images.
+# Limits of requests per window of any length; not of seconds of audio or of images.
 _REQUESTS = re.compile(r"req|remaining(-(per-)?\d*(s|sec|second|m|min|minute|h|hour|d|day)s?)?$")
-_IN_ONE = re.compile(r"\b(?:r|remaining)=(\d+)\b.*?\b(?:t|reset)=(\d+)\b")
+_COMBINED = re.compile(r"\b(?:r|remaining)=(\d+)\b.*?\b(?:t|reset)=(\d+)\b")
 _GO_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 _GO_UNITS_S = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
-_EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is so long, so a number above it is a moment
+_EPOCH_S, _EPOCH_MS = 1e9, 1e12  # no wait is this long, so a number above it is a point in time
 _LENGTH = r"\d{1,9}(?:\.\d{1,9})? ?(?:ms|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?|h(?:ours?)?)(?![a-z])"
-_ASKED_TO_WAIT = re.compile(
+_WAIT_REQUEST = re.compile(
     rf"(?:retry_?delay[\"': ]+|(?:retry|try again) (?:in|after) |wait (?:for )?)((?:{_LENGTH} ?)+)"
     r"|retry_?after(?:_s|_seconds)?[\"': ]+(\d{1,9}(?:\.\d{1,9})?)(?![\w.])",
     re.IGNORECASE,
 )
 _UNIT = re.compile(r"([\d.]+) ?(ms|m|s|h)", re.IGNORECASE)
-_UNITS_A_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
+_UNITS_PER_S = {"ms": 1000.0, "s": 1.0, "m": 1 / 60, "h": 1 / 3600}
 _MINUTE_S = 60.0
-_CATCH_UP_S = 0.05  # how late a timer may be without losing what it was late for
+_CATCH_UP_S = 0.05  # how late a timer may fire without losing capacity
 
 
-class Left(NamedTuple):
-    """How much of `unit` an endpoint still takes until `reset_s` seconds from now."""
+class Remaining(NamedTuple):
+    """How much of `unit` an endpoint still accepts until `reset_s` seconds from now."""
 
     unit: Unit
     amount: float
     reset_s: float
 
 
-def left_by_headers(headers: Mapping[str, str]) -> list[Left]:
-    """What the headers of an answer say is left; nothing where they do not say until when."""
-    shares = []
+def remaining_in_headers(headers: Mapping[str, str]) -> list[Remaining]:
+    """Read the remaining limits from response headers. A limit without a reset time is ignored."""
+    limits_left = []
     for header, value in headers.items():
         name = header.lower()
         if "limit" not in name:
             continue
         unit: Unit | None = "tokens" if _TOKENS.search(name) else "requests" if _REQUESTS.search(name) else None
         limits = [(value, headers.get(name.replace("remaining", "reset")))] if "remaining" in name else []
-        if name == "ratelimit":  # one or several limits
-            unit, limits = "requests", [(both[1], both[2]) for both in _IN_ONE.finditer(value)]
+        if name == "ratelimit":  # one header with one or several limits
+            unit, limits = "requests", [(pair[1], pair[2]) for pair in _COMBINED.finditer(value)]
         for amount, reset in limits:
             with suppress(ValueError, OverflowError):
-                if unit is not None and reset is not None and float(amount) >= 0:  # -1: without a limit
-                    shares.append(Left(unit, float(amount), reset_s(reset)))
-    return shares
+                if unit is not None and reset is not None and float(amount) >= 0:  # -1: unlimited
+                    limits_left.append(Remaining(unit, float(amount), reset_s(reset)))
+    return limits_left
 
 
 def reset_s(text: str) -> float:
-    """Seconds from now until the moment that a reset header names, in any of its forms. Raises ValueError."""
+    """Seconds from now until the time in a reset header, in any of its forms. Raises ValueError."""
     text = text.strip()
     try:
         number = float(text)
@@ -76,8 +76,8 @@ def reset_s(text: str) -> float:
         pass
     else:
         if number >= _EPOCH_S:
-            moment = number / 1000 if number >= _EPOCH_MS else number
-            number = moment - datetime.now(UTC).timestamp()
+            reset_at_s = number / 1000 if number >= _EPOCH_MS else number
+            number = reset_at_s - datetime.now(UTC).timestamp()
         if not math.isfinite(number):
             raise ValueError(text)
         return max(0.0, number)
@@ -85,18 +85,21 @@ def reset_s(text: str) -> float:
     if text and parts:
         return sum(float(n) * unit for n, unit in zip(parts.groups(default="0"), _GO_UNITS_S, strict=True))
     try:
-        moment_then = datetime.fromisoformat(text)
+        reset_at = datetime.fromisoformat(text)
     except ValueError:
-        moment_then = parsedate_to_datetime(text)
-    if moment_then.tzinfo is None:
-        moment_then = moment_then.replace(tzinfo=UTC)
-    return max(0.0, (moment_then - datetime.now(UTC)).total_seconds())
+        reset_at = parsedate_to_datetime(text)
+    if reset_at.tzinfo is None:
+        reset_at = reset_at.replace(tzinfo=UTC)
+    return max(0.0, (reset_at - datetime.now(UTC)).total_seconds())
 
 
 def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
-    """Seconds of `retry-after-ms` or `Retry-After` (a number or an HTTP date, by the server's own clock where it tells
-    it; RFC 9110, 10.2.3; some write a length or a moment), or that the error's `text` asks to wait (Gemini's
-    `retryDelay`, "try again in 7m12s"); None if neither can be read."""
+    """Seconds that a server asks to wait, or None if it does not say so in a readable form.
+
+    Reads `retry-after-ms` or `Retry-After` (a number, or an HTTP date relative to the server's own `Date` if present,
+    RFC 9110, 10.2.3; some servers send a duration or a timestamp), else the error's `text` (Gemini's `retryDelay`, "try
+    again in 7m12s").
+    """
     with suppress(ValueError, TypeError, OverflowError):
         if (ms := headers.get("retry-after-ms")) is not None:
             return max(0.0, float(ms) / 1000)
@@ -104,24 +107,27 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
             return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
         if wait:
             return reset_s(wait)
-    if (asked := _ASKED_TO_WAIT.search(text)) is None:
+    if (asked := _WAIT_REQUEST.search(text)) is None:
         return None
     parts = _UNIT.findall(asked[1] or "")
-    return float(asked[2]) if asked[2] else sum(float(n) / _UNITS_A_S[unit.lower()] for n, unit in parts)
+    return float(asked[2]) if asked[2] else sum(float(n) / _UNITS_PER_S[unit.lower()] for n, unit in parts)
 
 
 class RateLimit:
-    """At most `per_minute` units in any 60 seconds, spread evenly: a virtual schedule (GCRA, ITU-T I.371) without a
-    burst, on 59/60 of the rate, so that the units at both ends of a minute fit into it."""
+    """At most `per_minute` units in any 60 seconds, spread evenly.
+
+    A virtual schedule (GCRA, ITU-T I.371) without bursts, at 59/60 of the rate, so that the units at both ends of a
+    minute fit into it.
+    """
 
     def __init__(self, per_minute: float) -> None:
-        self._seconds_a_unit = _MINUTE_S / per_minute * 60 / 59
+        self._seconds_per_unit = _MINUTE_S / per_minute * 60 / 59
         self.free_at = 0.0
 
     def take(self, units: float, now: float) -> None:
-        """Count `units` that are sent at `now`; the next may go at `free_at`."""
-        self.free_at = max(self.free_at, now - _CATCH_UP_S) + units * self._seconds_a_unit
+        """Count `units` that are sent at `now`; the next ones may be sent at `free_at`."""
+        self.free_at = max(self.free_at, now - _CATCH_UP_S) + units * self._seconds_per_unit
 
     def settle(self, units: float) -> None:
-        """Count so many units more (fewer: negative) than were taken."""
-        self.free_at += units * self._seconds_a_unit
+        """Correct the count by `units`: positive if more were used than taken, negative if fewer."""
+        self.free_at += units * self._seconds_per_unit

@@ -1,4 +1,4 @@
-"""An answer that came as a stream of events, put together: some endpoints and gateways know no other."""
+"""Assembles an answer from a stream of events, for endpoints and gateways that can only stream."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ import orjson
 
 from schemas.records import Json
 
-_BEGINS = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
+_STREAM_START = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*(?:data:|event:|id:|retry:|:)")
 
 
-def put_together(content: bytes) -> Json | None:
-    """The chat completion that server-sent events amount to, or the error among them; None for what are none, or hold
-    neither.
+def assemble_stream(content: bytes) -> Json | None:
+    """The chat completion in server-sent events, or the error among them. None if `content` is not an event stream or
+    contains neither.
 
-    A choice that the stream left without a finish reason was cut, and bears the one of a server that gave up. One that
-    goes on behind an event that nobody can read may lack a piece, and bears an error.
+    A choice without a finish reason was cut off, and gets that of a server that gave up ("abort"). A choice that
+    continues after an unreadable event may lack a piece, and gets an error.
     """
-    if not _BEGINS.match(content):
+    if not _STREAM_START.match(content):
         return None
-    whole: Json = {}
+    fields: Json = {}
     choices: dict[int, Json] = {}
-    holed = False
+    has_gap = False
     for event in _events(content):
         if event is None:
-            holed = True
+            has_gap = True
             continue
-        whole |= {name: value for name, value in event.items() if value is not None and name != "choices"}
+        fields |= {name: value for name, value in event.items() if value is not None and name != "choices"}
         pieces = event.get("choices")
         for piece in pieces if isinstance(pieces, list) else ():
             index = piece.get("index") if isinstance(piece, dict) else ""
             if index is None or (str(index).isdecimal() and len(str(index)) < 10):
                 number = int(index or 0)
                 choice = choices.setdefault(number, {"index": number, "finish_reason": "abort", "message": {}})
-                if holed and choice["finish_reason"] == "abort":
+                if has_gap and choice["finish_reason"] == "abort":
                     choice["error"] = "an event of its stream cannot be read"
-                _add(choice, piece)
-    return {**whole, "choices": list(choices.values())} if choices or "error" in whole else None
+                _add_piece(choice, piece)
+    return {**fields, "choices": list(choices.values())} if choices or "error" in fields else None
 
 
 def _events(content: bytes) -> Iterator[Json | None]:
-    """The objects that events hold: each in the lines of data up to an empty line (WHATWG, 9.2.6), or, where a server
-    leaves these out, each in a line of its own. None for one that is damaged."""
+    """The objects in the events. An event is all data lines up to an empty line (WHATWG, 9.2.6), or a single line if a
+    server omits the empty lines. None for a damaged event."""
     data: list[bytes] = []
     for line in (*content.removeprefix(b"\xef\xbb\xbf").splitlines(), b""):
-        if line.startswith((b"data:", b"{")):  # the whole answer behind comments that kept the connection open
+        if line.startswith((b"data:", b"{")):  # "{": the whole answer, after comments that kept the connection open
             data.append(line.removeprefix(b"data:"))
         if not line.strip():
-            if whole := _object(b"\n".join(data)):
-                yield whole
+            if event := _object(b"\n".join(data)):
+                yield event
             else:
                 objects = ((_object(text), text) for text in data)
                 yield from (value for value, text in objects if value or text.lstrip().startswith(b"{"))
@@ -60,8 +60,8 @@ def _events(content: bytes) -> Iterator[Json | None]:
 
 
 def _object(text: bytes) -> Json | None:
-    """None for [DONE], a part of an event, or one that is damaged. Half of a surrogate pair, NaN or a byte that is not
-    UTF-8 damages no more than the text that it ends up in."""
+    """Parse a JSON object. None for [DONE], a part of an event, or damaged JSON. Half of a surrogate pair, NaN or a
+    byte that is not UTF-8 only affects the text that contains it."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -72,11 +72,11 @@ def _object(text: bytes) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _add(choice: Json, piece: Json) -> None:
+def _add_piece(choice: Json, piece: Json) -> None:
     message, delta = choice["message"], piece.get("delta")
-    grows = isinstance(delta, dict) and bool(delta)
-    for name, value in _fields(delta if grows else piece.get("message")):
-        message[name] = value if name == "role" else _grown(message.get(name), value, grows=grows)
+    is_delta = isinstance(delta, dict) and bool(delta)
+    for name, value in _fields(delta if is_delta else piece.get("message")):
+        message[name] = value if name == "role" else _append(message.get(name), value, is_delta=is_delta)
     if piece.get("finish_reason"):
         choice["finish_reason"] = piece["finish_reason"]
     if isinstance(logprobs := piece.get("logprobs"), dict) and isinstance(tokens := logprobs.get("content"), list):
@@ -87,18 +87,18 @@ def _fields(message: Any) -> list[tuple[str, Any]]:
     return [field for field in message.items() if field[1] is not None] if isinstance(message, dict) else []
 
 
-def _grown(text: Any, more: Any, *, grows: bool) -> Any:
-    """`text` with what comes after it; a message that begins with it holds the whole so far (MiniMax). One of both may
-    be a list of parts, as where a model has thought before it answers (Mistral)."""
+def _append(text: Any, more: Any, *, is_delta: bool) -> Any:
+    """`text` followed by `more`. A message that begins with `text` is the complete text so far and replaces it
+    (MiniMax). Either may be a list of parts, e.g. if a model thinks before it answers (Mistral)."""
     if not isinstance(text, str | list) or not isinstance(more, str | list):
         return more
     if isinstance(text, str) and isinstance(more, str):
-        if not grows and more.strip().startswith(text.strip()):
+        if not is_delta and more.strip().startswith(text.strip()):
             return more
-        # Where the halves of a surrogate pair came in two events, they are one character now.
-        both = text + more
+        # The two halves of a surrogate pair may arrive in separate events; join them to one character.
+        joined = text + more
         halved = "\ud800" <= text[-1:] <= "\udbff"
-        return both.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if halved else both
+        return joined.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if halved else joined
     return [*(text if isinstance(text, list) else _part(text)), *(more if isinstance(more, list) else _part(more))]
 
 

@@ -1,4 +1,4 @@
-"""Opens a teacher: an endpoint by URL, or the embedded model in a child process, and the ledger that keeps its answers.
+"""Opens a teacher (an endpoint by URL, or the embedded model in a child process) and the ledger that keeps its answers.
 
 with teacher("http://localhost:8000/v1", "qwen3") as t:
     ...
@@ -25,7 +25,7 @@ from synth.prices import free
 if TYPE_CHECKING:
     from synth.local_vllm import VllmServer
 
-EMBEDDED_TIMEOUT_S = 3600.0  # a child of ours does not vanish unseen, and a slow machine may write for long
+EMBEDDED_TIMEOUT_S = 3600.0  # a child process does not vanish unnoticed, and a slow machine may write for long
 
 
 @contextmanager
@@ -39,14 +39,14 @@ def teacher(
     say: Say = unheard,
     **settings: Any,
 ) -> Iterator[Ledger]:
-    """A teacher for generators to ask, for the length of the block, also in a notebook.
+    """Open a teacher for generators, for the duration of a `with` block. Works in a notebook too.
 
     `url` is an OpenAI-compatible endpoint, or `embedded`, a small model that needs no key. `settings` are further keys
     of `[teacher]`: key_env, revision, concurrency, timeout_s, attempts, ... Every answer is kept in `store` (a file, or
-    a store's URL), so that what was asked once is never bought again. `retry_failed` asks once more for what never got
-    a usable answer. `max_usd` caps what is spent on this store while the block lasts, by other teachers too.
+    the URL of a store), so that no answer is paid for twice. `retry_failed` asks again for samples that never got a
+    usable answer. `max_usd` caps the spending on this store during the block, including that of other teachers.
 
-    Raises UsageError for settings that are not legal, StoreError, MissingDependency.
+    Raises UsageError for invalid settings, StoreError, MissingDependency.
     """
     named = identified(given(TeacherSettings, "teacher", url=url, model=model, **settings), say)
     stack = AsyncExitStack()
@@ -59,11 +59,11 @@ def teacher(
 
 
 def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
-    """The teacher with all that its call keys need.
+    """Return the teacher with everything that its call keys need.
 
-    The embedded model is what is served, whatever else stands in the settings: its own name, the hash of its weights,
-    which are fetched if this machine has none, and no price. Only a `revision` beside its own name is taken as it
-    stands, because earlier projects have it in their keys. Raises MissingDependency.
+    For the embedded teacher these are the name of its model, the hash of its weights (downloaded if they are missing)
+    and prices of 0, whatever the settings say. Only a `revision` next to its own name is kept, because earlier projects
+    have it in their keys. Raises MissingDependency.
     """
     if teacher.url != "embedded":
         return teacher
@@ -71,17 +71,18 @@ def identified(teacher: TeacherSettings, say: Say) -> TeacherSettings:
     if named == NAME and teacher.model == NAME and teacher.revision:
         return free(teacher)
     if named != NAME:
-        say(f"the embedded teacher is {NAME}: what it writes is kept under that name, not as {named}.")
+        say(f"the embedded teacher is {NAME}: its answers are kept under that name, not as {named}.")
     weights = embedded_weights(say)
     return free(teacher.model_copy(update={"model": NAME, "identity": None, "revision": weights.revision}))
 
 
 @asynccontextmanager
 async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
-    """The teacher, ready to be asked. Its key is read, and the embedded model is started, when the first request is
+    """An endpoint for the teacher. Its key is read, and the embedded model started, only when the first request is
     about to be sent: a run that has every answer already needs neither.
 
-    Asking then raises AuthError if the variable of the key is not set, and what starting the embedded model raises.
+    Requests then raise AuthError if the variable of the key is not set, and whatever starting the embedded model
+    raises.
     """
     embedded = teacher.url == "embedded"
     async with AsyncExitStack() as running:
@@ -92,9 +93,9 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
                 return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
                 query = {
-                    name: _secret(env, "teacher.query_env", teacher.url) for name, env in teacher.query_env.items()
+                    name: _read_secret(env, "teacher.query_env", teacher.url) for name, env in teacher.query_env.items()
                 }
-                return teacher.addresses, _key(teacher), _headers(teacher), query
+                return teacher.addresses, _read_key(teacher), _read_headers(teacher), query
             from synth.embedded import process
 
             server = await running.enter_async_context(process.embedded(max_batch=teacher.concurrency, progress=say))
@@ -120,26 +121,26 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
 
 def own_vllm(teacher: TeacherSettings, say: Say, *first: str) -> AbstractAsyncContextManager[VllmServer]:
-    """The vLLM that `teacher.vllm` asks for, for the length of a block; what `teacher.vllm_args` say stands behind
-    `first`, so that it wins."""
+    """Run the vLLM of `teacher.vllm` for the duration of a `with` block. `teacher.vllm_args` follow `first`, and so
+    take precedence."""
     from synth.local_vllm import vllm
 
     assert teacher.vllm is not None
     return vllm(teacher.vllm, python=teacher.vllm_python, more=(*first, *teacher.vllm_args), say=say)
 
 
-def _key(teacher: TeacherSettings) -> str | None:
-    return None if teacher.key_env is None else _secret(teacher.key_env, "teacher.key_env", teacher.url)
+def _read_key(teacher: TeacherSettings) -> str | None:
+    return None if teacher.key_env is None else _read_secret(teacher.key_env, "teacher.key_env", teacher.url)
 
 
-def _headers(teacher: TeacherSettings) -> dict[str, str]:
-    """Every header of the spec with its value. Raises AuthError."""
+def _read_headers(teacher: TeacherSettings) -> dict[str, str]:
+    """All headers of the spec with their values. Raises AuthError."""
     named = {} if teacher.organization is None else {"OpenAI-Organization": teacher.organization}
-    secret = {name: _secret(env, "teacher.headers_env", teacher.url) for name, env in teacher.headers_env.items()}
+    secret = {name: _read_secret(env, "teacher.headers_env", teacher.url) for name, env in teacher.headers_env.items()}
     return {**named, **teacher.headers, **secret}
 
 
-def _secret(variable: str, key: str, url: str) -> str:
+def _read_secret(variable: str, key: str, url: str) -> str:
     value = os.environ.get(variable, "").strip()
     if not value:
         raise AuthError(

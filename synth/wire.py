@@ -1,4 +1,4 @@
-"""The way to a teacher's addresses: one HTTP request, and what comes of it or keeps an answer from coming."""
+"""HTTP to a teacher's addresses: sends one request and returns the response or the error that prevented one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import aiohttp
 
 from synth.chat_completions import BrokenError, NotConnectedError, TimedOutError, one_line
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
-from synth.proxy import REFUSALS, by_session, proxy_for, refused_by, secrets_of, session_of
+from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
 from synth.redaction import secrets_in, without_keys, without_user_info
 
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)
 
 
 class Wire:
-    """What is sent to `urls`, with `key` and `headers`, which are secret, and `params` behind every address, of which
-    some are secret too: `shown_suffix` is without these.
+    """Sends requests to `urls` with `key` and `headers`, which are secret, and with `params` in every address, some of
+    which are secret too; `shown_suffix` is the query without the secret ones.
 
-    A connection is made within `connect_s`, and an answer begins within `first_byte_s` of when its request was sent.
-    `connections` are those to addresses that no proxy stands before; `waits_only`: it is open, and a request there is
-    sent and waited for, no more.
+    A connection must be made within `connect_s`, and an answer must begin within `first_byte_s` of sending the request.
+    `connections` are those to addresses that need no proxy. `is_direct`: it is open, all addresses are direct, and
+    there is no limit for the first byte, so that a request is only sent and waited for.
     """
 
     def __init__(self, *, connect_s: float, first_byte_s: float | None) -> None:
@@ -31,39 +31,41 @@ class Wire:
         self.key, self.headers, self.params = "", dict[str, str](), dict[str, str]()
         self.suffix = self.shown_suffix = ""
         self._secrets: tuple[str, ...] = ()
-        self._in_query: re.Pattern[str] | None = None
+        self._secrets_in_query: re.Pattern[str] | None = None
         self.connections: dict[str, Connections] = {}
         self.proxies: dict[str, str | None] = {}
-        self.waits_only = False
+        self.is_direct = False
         self._session: aiohttp.ClientSession | None = None
 
-    def to(self, key: str, headers: Mapping[str, str], plain: Mapping[str, str], secret: Mapping[str, str]) -> None:
-        """Send with these from now on; `plain` and `secret` are the two parts of the parameters."""
+    def configure(
+        self, key: str, headers: Mapping[str, str], plain: Mapping[str, str], secret: Mapping[str, str]
+    ) -> None:
+        """Set what is sent from now on; `plain` and `secret` are the two parts of the parameters."""
         self.key, self.headers, self.params = key, dict(headers), {**plain, **secret}
         self.suffix, self.shown_suffix = (f"?{urlencode(query)}" if query else "" for query in (self.params, plain))
         in_headers = (secret for value in self.headers.values() for secret in secrets_in(value))
         self._secrets = tuple(dict.fromkeys((key, *in_headers, *secret.values())))
         names = "|".join(map(re.escape, secret))
-        self._in_query = re.compile(rf"(?<![\w-])((?:{names})=)[^&#\s\"'<>]+") if secret else None
+        self._secrets_in_query = re.compile(rf"(?<![\w-])((?:{names})=)[^&#\s\"'<>]+") if secret else None
 
     @property
     def is_open(self) -> bool:
         return self._session is not None
 
     def open(self, urls: Sequence[str]) -> None:
-        """Get ready to send to `urls`. Raises TeacherError for a proxy that cannot be used."""
+        """Prepare to send to `urls`. Raises TeacherError for a proxy that cannot be used."""
         if self._session is not None:
             return
-        named = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
+        defaults = {"Content-Type": "application/json", "User-Agent": "pairsmith"}
         if self.key:
-            named["Authorization"] = f"Bearer {self.key}"
+            defaults["Authorization"] = f"Bearer {self.key}"
         proxies = {url: proxy_for(url) for url in urls}
-        self._session = session_of({**named, **self.headers}, connect_s=self._connect_s)
+        self._session = new_session({**defaults, **self.headers}, connect_s=self._connect_s)
         self.proxies, sent = proxies, self._session.headers
         direct = (url for url, proxy in proxies.items() if proxy is None)
         rest = f"/chat/completions{self.suffix}"
         self.connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
-        self.waits_only = self._first_byte_s is None and len(self.connections) == len(proxies)
+        self.is_direct = self._first_byte_s is None and len(self.connections) == len(proxies)
 
     async def close(self) -> None:
         """Close the connections. Safe to call twice."""
@@ -72,55 +74,55 @@ class Wire:
         for connections in self.connections.values():
             connections.close()
         await self._session.close()
-        await asyncio.sleep(0)  # a connection ends in the next turn of the loop
-        self._session, self.waits_only = None, False
+        await asyncio.sleep(0)  # connections close in the next iteration of the loop
+        self._session, self.is_direct = None, False
 
     async def completion(self, base: str, data: bytes, sent: Callable[[], None]) -> Response:
-        """What comes of a request for completions; `sent` is called as it has been handed to the socket."""
-        begins = asyncio.timeout(None)
+        """Send a request for completions and return the response; `sent` is called when it has been written."""
+        first_byte_timeout = asyncio.timeout(None)
 
-        def goes() -> None:
+        def on_sent() -> None:
             if self._first_byte_s is not None:
-                begins.reschedule(asyncio.get_running_loop().time() + self._first_byte_s)
+                first_byte_timeout.reschedule(asyncio.get_running_loop().time() + self._first_byte_s)
             sent()
 
-        def begun() -> None:
-            begins.reschedule(None)
+        def on_first_byte() -> None:
+            first_byte_timeout.reschedule(None)
 
         try:
-            async with begins:
-                return await self._posted(base, data, begun, goes)
+            async with first_byte_timeout:
+                return await self._post(base, data, on_first_byte, on_sent)
         except _FAILURES as error:
-            raise self.failure(error, base, late=begins.expired()) from None
+            raise self.failure(error, base, late=first_byte_timeout.expired()) from None
 
-    def _posted(
-        self, base: str, data: bytes, begun: Callable[[], None], goes: Callable[[], None]
+    def _post(
+        self, base: str, data: bytes, on_first_byte: Callable[[], None], on_sent: Callable[[], None]
     ) -> Awaitable[Response]:
         if (connections := self.connections.get(base)) is not None:
-            return connections.post(data, begun, goes)
+            return connections.post(data, on_first_byte, on_sent)
         assert self._session is not None
         rest = f"/chat/completions{self.suffix}"
-        return by_session(self._session, base, rest, data, None, self.proxies[base], begun, goes)
+        return send_by_session(self._session, base, rest, data, None, self.proxies[base], on_first_byte, on_sent)
 
     async def models(self, base: str, headers: Mapping[str, str] | None = None) -> Response:
-        """What comes of asking for the list of models, with `headers` of its own."""
+        """Ask for the list of models, with additional `headers`."""
         assert self._session is not None
         try:
             rest = f"/models{self.suffix}"
-            return await by_session(self._session, base, rest, None, headers, self.proxies[base])
+            return await send_by_session(self._session, base, rest, None, headers, self.proxies[base])
         except _FAILURES as error:
             raise self.failure(error, base) from None
 
     def failure(self, error: BaseException, base: str, *, late: bool = False) -> BaseException:
-        """What it amounts to that a request to `base` brought no answer; `late`: not in time even to begin one."""
+        """The error for a request to `base` that brought no response; `late`: none began in time."""
         if not isinstance(error, _FAILURES):
             return error
         if isinstance(error, aiohttp.ServerTimeoutError):
             return NotConnectedError(f"no connection within {self._connect_s:g} s")
-        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in REFUSALS:
-            return refused_by(self.proxies[base] or "", base, error.status)
-        if (of_tls := tls_failure(base, error)) is not None:
-            return of_tls
+        if isinstance(error, aiohttp.ClientHttpProxyError) and error.status in PROXY_REFUSALS:
+            return proxy_refusal(self.proxies[base] or "", base, error.status)
+        if (tls_error := tls_failure(base, error)) is not None:
+            return tls_error
         if isinstance(error, TimeoutError):
             limit = f"nothing came within {self._first_byte_s:g} s; raise teacher.first_byte_s if it needs longer"
             return TimedOutError(limit) if late else error
@@ -129,10 +131,10 @@ class Wire:
         return (NotConnectedError if unsent else BrokenError)(reason)
 
     def without_secrets(self, text: str) -> str:
-        """`text` without what is sent in secret: of the query, also what is too short to be looked for alone."""
-        text = text if self._in_query is None else self._in_query.sub(r"\1***", text)
-        return without_keys(text, *self._secrets, *secrets_of(*self.proxies.values()))
+        """`text` without any secret that is sent, including those of the query that are too short to search for."""
+        text = text if self._secrets_in_query is None else self._secrets_in_query.sub(r"\1***", text)
+        return without_keys(text, *self._secrets, *proxy_secrets(*self.proxies.values()))
 
     def shown(self, text: str) -> str:
-        """What a server said, fit for messages and the store."""
+        """`text` from a server, without secrets, for messages and the store."""
         return without_user_info(self.without_secrets(text))

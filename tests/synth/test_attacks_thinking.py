@@ -7,7 +7,7 @@ import time
 import pytest
 
 from synth.answers import judged
-from synth.thinking import parted
+from synth.thinking import split_thinking
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from synth.thinking import parted
 )
 def test_reasoning_leaves_whatever_it_talks_about(text: str) -> None:
     """Reasoning that mentions tags, fences and quotes, and the marks of further families of models."""
-    assert parted(text).answer.strip() == "A dog."
+    assert split_thinking(text).answer.strip() == "A dog."
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_reasoning_leaves_whatever_it_talks_about(text: str) -> None:
 )
 def test_answers_about_the_marks_and_code_are_left_alone(text: str) -> None:
     """Code without a fence, indented code, quotations, tables and wrapped prose."""
-    assert parted(text) == (None, text)
+    assert split_thinking(text) == (None, text)
 
 
 @pytest.mark.parametrize(
@@ -84,5 +84,5 @@ def test_a_models_own_mark_is_never_asked_for_by_a_prompt() -> None:
 def test_a_model_that_repeats_itself_costs_no_time(part: str) -> None:
     """A megabyte or so of one mark is parted at once; the event loop waits for it."""
     began = time.process_time()
-    parted(part * 20_000 + "</think>")
+    split_thinking(part * 20_000 + "</think>")
     assert time.process_time() - began < 10

@@ -232,15 +232,15 @@ class Alone:
         self.answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
         self._ledger, self._question = ledger, question
 
-    def alone(self) -> None:
+    def on_fallback(self) -> None:
         for n, future in enumerate(self.answers, 1):
             asking = asyncio.ensure_future(self._ledger.answer(self._question, n))
             asking.add_done_callback(lambda task, future=future: future.set_result(task.result()))
 
-    def made_of(self, answers: list[Completion]) -> list[Any]:
+    def records_of(self, answers: list[Completion]) -> list[Any]:
         raise AssertionError
 
-    durable = ended = made_of
+    on_durable = on_failure = records_of
 
 
 def test_what_goes_on_alone_is_taken_by_its_own_asker(tmp_path: Path) -> None:

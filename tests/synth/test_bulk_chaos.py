@@ -46,11 +46,11 @@ async def quiet(ledger: Ledger) -> None:
     """Nothing is left of a run, as soon as what it has ended by is done."""
     places = 2 * ledger.concurrency
     async with asyncio.timeout(60):
-        while ledger.in_flight or ledger.asking or ledger.undurable._free != places:  # noqa: ASYNC110
+        while ledger.in_flight or ledger.pending or ledger.places._free != places:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    assert not ledger.begun
-    assert all(wire.on_wire == 0 for wire in ledger.meter._sums.values())
-    assert all(not host.sending for host in ledger.flow.hosts)
+    assert not ledger.handed_over
+    assert all(wire.on_wire == 0 for wire in ledger.meter._prompt_costs.values())
+    assert all(not host.in_flight for host in ledger.flow.hosts)
 
 
 def priced(teacher: LoopbackTeacher, folder: Path, **settings: Any) -> Any:

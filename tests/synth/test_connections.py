@@ -20,7 +20,7 @@ from aiohttp import web
 
 from schemas.errors import TeacherError, Unreachable
 from schemas.records import Message, Sampling
-from synth.chat_completions import MOST_BYTES
+from synth.chat_completions import MAX_ANSWER_BYTES
 from synth.connections import Connections, NoConnectionError, Outcome, _tls
 from synth.endpoint import Endpoint
 from tests.servers import served
@@ -201,7 +201,7 @@ async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:
     that no answer has."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     blank = b" " * 2**22
-    pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MOST_BYTES // len(blank))]
+    pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MAX_ANSWER_BYTES // len(blank))]
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         encoding = b"Content-Encoding: gzip\r\n" if packed else b""
@@ -250,10 +250,10 @@ async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
         connections = Connections(f"http://127.0.0.1:{listening.getsockname()[1]}", {}, connect_s=60)
         body = bytes(2**26)
         if in_bulk:
-            connection = await connections._connected()
+            connection = await connections._connect()
             connections.send(connection, body, lambda outcome: None)
             server, _ = await loop.sock_accept(listening)
-            connection.end()
+            connection.cancel()
         else:
             posted = asyncio.create_task(connections.post(body))
             server, _ = await loop.sock_accept(listening)
@@ -285,12 +285,12 @@ async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
     async with serving(in_parts) as (server, connections):
         for _ in range(2):
             await connections.post(b"{}")
-            connection, outcomes = connections.kept(), list[Outcome]()
+            connection, outcomes = connections.take_idle(), list[Outcome]()
             assert connection is not None
             connections.send(connection, b"{}", outcomes.append)
             while (reading := connection._reading) is None or not reading.done():  # noqa: ASYNC110  no event tells
                 await asyncio.sleep(0)
-            connection.end()
+            connection.cancel()
             for _ in range(5):
                 await asyncio.sleep(0)
             assert outcomes == []
@@ -304,12 +304,12 @@ async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: b
     body, outcomes = b" " * 2**25, list[Outcome]()
     with socket.create_server(("127.0.0.1", 0)) as hung:
         connections = Connections(f"http://127.0.0.1:{hung.getsockname()[1]}/", {}, connect_s=60)
-        connection = await connections._connected()
+        connection = await connections._connect()
         closed = connection.closed
         assert closed is not None
         if in_bulk:
             connections.send(connection, body, outcomes.append)
-            connection.end()
+            connection.cancel()
         else:
             connections._idle.append((connection, time.monotonic()))
             posted = asyncio.create_task(connections.post(body))
@@ -337,7 +337,7 @@ async def test_an_answer_that_comes_after_the_end_leaves_no_connection_behind() 
         connections.close()
         closed.set()
         assert (await posted)[2] == b"ok"
-        assert connections.kept() is None
+        assert connections.take_idle() is None
 
 
 @in_a_loop
@@ -372,7 +372,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
     async with self_signed() as (server, url):
         for look in (False, True):
             async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
-                with pytest.raises(TeacherError, match=r"not trusted here .*SSL_CERT_FILE") as caught:
+                with pytest.raises(TeacherError, match=r"not trusted on this machine .*SSL_CERT_FILE") as caught:
                     await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
                 assert not isinstance(caught.value, Unreachable)
                 assert endpoint.lost == 0

@@ -10,10 +10,10 @@ import pytest
 
 from schemas.errors import TeacherError
 from schemas.records import Sampling, Usage
-from synth.chat_completions import meant, read_answer
+from synth.chat_completions import effective_response, read_answer
 from synth.error_words import error_body, shown_of
-from synth.http_status import Place, every_rows, meaning
-from synth.rate_limits import left_by_headers, retry_after_s
+from synth.http_status import Target, fatal_error, meaning
+from synth.rate_limits import remaining_in_headers, retry_after_s
 from tests.synth.loopback import LoopbackTeacher, Reply, fails
 from tests.synth.test_refusals import run
 
@@ -211,7 +211,7 @@ def test_a_first_row_that_is_quoted_is_no_setting() -> None:
 )
 def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int) -> None:
     """A request that can never be taken is no fault of a server, and is not sent six times."""
-    assert meant(200, orjson.dumps(content))[0] == status
+    assert effective_response(200, orjson.dumps(content))[0] == status
 
 
 def beside(reasoning: int, written: int) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def test_a_wait_is_read_where_its_header_cannot_be() -> None:
     for header in ("", "soon", "PT30S"):
         assert retry_after_s({"Retry-After": header}, "Please try again in 20s") == 20
     assert retry_after_s({"Retry-After": "soon"}) is None
-    (left,) = left_by_headers({"RateLimit": "limit=100, remaining=0, reset=30"})
+    (left,) = remaining_in_headers({"RateLimit": "limit=100, remaining=0, reset=30"})
     assert left == ("requests", 0, 30)
 
 
@@ -275,10 +275,10 @@ def test_what_a_cdn_says_of_its_origin_passes(status: int, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("setting", "fix"), [("top_k", 'top_k = "unset"'), ("verbosity", "Take verbosity out of extra")]
+    ("setting", "fix"), [("top_k", 'top_k = "unset"'), ("verbosity", "Remove verbosity from extra")]
 )
 def test_the_advice_about_a_setting_names_a_key_that_there_is(setting: str, fix: str) -> None:
     """`verbosity` stands in `extra`; as a key of the sampling table it would be refused by the spec."""
-    error = every_rows("setting", setting, "HTTP 400: no", Place("u", "u", "m", None, has_key=False))
+    error = fatal_error("setting", setting, "HTTP 400: no", Target("u", "u", "m", None, has_key=False))
     assert fix in str(error)
     assert (setting in Sampling.model_fields) == ("unset" in str(error))

@@ -157,9 +157,9 @@ def test_a_batch_that_the_provider_knows_no_more_is_handed_over_again(form: str,
         assert [len(batch) for batch in provider.batches] == [20, 20]
         warning, lost, *_ = lines
         assert f"HTTP {status}" in warning
-        assert "the 20 that wait for it are paid for twice (about $" in warning
+        assert "the 20 requests in it are paid for twice (about $" in warning
         assert "another key" in warning
-        assert "handed over again" in lost
+        assert "submitted again" in lost
         with_batches(provider, tmp_path, all_answered)
         assert len(provider.batches) == 2
 
@@ -186,7 +186,7 @@ def test_a_batch_that_vanishes_under_the_run_that_made_it_ends_that_run(form: st
     """Handed over again by the same run, and again, a provider that forgets would be paid without an end."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match="does not know it"):
+        with pytest.raises(TeacherError, match="does not know this batch"):
             await ask_dogs(ledger)
         assert "this run ends" in lines[1]
 
@@ -204,7 +204,7 @@ def test_a_word_that_nobody_knows_is_waited_for_as_long_as_a_batch_may_take(form
     """Then the run ends and names it, unless there are results. Cancelled at the provider, it is handed over again."""
 
     async def strange(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match=r"'paused' after 50 hours, a word that pairsmith does not know"):
+        with pytest.raises(TeacherError, match=r"'paused' after 50 hours, a status that pairsmith does not know"):
             await ask_dogs(ledger)
 
     async def waits(ledger: Ledger, lines: list[str]) -> None:
@@ -242,7 +242,7 @@ def test_a_list_of_batches_in_another_form_is_a_sentence(form: str, tmp_path: Pa
     """It is read where a run was killed as it handed a batch over, to find out whether that is there."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        with pytest.raises(TeacherError, match="answers in another form than expected"):
+        with pytest.raises(TeacherError, match="responds in an unexpected format"):
             await ask_dogs(ledger)
 
     with BatchProvider(form) as provider:

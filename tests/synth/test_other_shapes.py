@@ -21,7 +21,7 @@ from synth.chat_completions import read_answer
 from synth.http_status import meaning
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.rate_limits import retry_after_s
-from synth.thinking import parted
+from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 from tests.synth.test_refusals import run
@@ -52,7 +52,7 @@ def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: P
 def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
     """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
     gone = Reply(body=NO_ANSWERS[name])
-    caught = pytest.raises(TeacherError, match=r"no chat completion: .*Maintenance|HTTP 429: rate limit")
+    caught = pytest.raises(TeacherError, match=r"not a chat completion: .*Maintenance|HTTP 429: rate limit")
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, caught:
         run(teacher, tmp_path, 80)
     with LoopbackTeacher() as mended:
@@ -239,7 +239,7 @@ def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
 )
 def test_reasoning_leaves_in_the_marks_of_other_servers_too(text: str) -> None:
     """gpt-oss without its marks, MedGemma, Open WebUI, Ollama's terminal, tags that prompts have taught models."""
-    assert parted(text).answer.strip() == "A dog."
+    assert split_thinking(text).answer.strip() == "A dog."
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_reasoning_leaves_in_the_marks_of_other_servers_too(text: str) -> None:
 )
 def test_what_only_looks_like_them_is_an_answer(text: str) -> None:
     """A block that nothing follows, words without their end, prose about the marks."""
-    assert parted(text) == (None, text)
+    assert split_thinking(text) == (None, text)
 
 
 @pytest.mark.parametrize(("asked", "kept"), [("Write an analysis and a label.", True), ("Label this.", False)])

@@ -1,4 +1,4 @@
-"""Places on the way are never more than were given, and none is lost."""
+"""FairSemaphore on the way are never more than were given, and none is lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from synth.places import Places
+from synth.fair_semaphore import FairSemaphore
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -17,7 +17,7 @@ def test_whoever_is_cancelled_no_place_is_lost_and_none_is_given_twice(seed: int
     luck, inside, most = random.Random(seed), 0, 0
 
     async def main() -> None:
-        places = Places(3)
+        places = FairSemaphore(3)
 
         async def enter() -> None:
             nonlocal inside, most
@@ -55,7 +55,7 @@ def test_who_waits_longest_is_next() -> None:
     came: list[int] = []
 
     async def main() -> None:
-        places = Places(1)
+        places = FairSemaphore(1)
 
         async def enter(number: int) -> None:
             async with places:

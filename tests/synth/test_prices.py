@@ -57,7 +57,7 @@ def test_together_is_known_at_both_of_its_addresses_and_takes_nothing_off_in_a_b
     assert old is not None
     assert new is not None
     assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
-    assert new.in_batch(MANY) == new.usd(MANY)
+    assert new.batch_usd(MANY) == new.usd(MANY)
 
 
 def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
@@ -231,13 +231,13 @@ def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
         body = {"max_tokens": 100}
-        before = meter.most(body, 1_000)
+        before = meter.max_usd(body, 1_000)
         assert before is not None
         meter.settle(meter.mark("p", body, 10), MANY, None, "default")
-        assert meter.most(body, 1_000) == before
+        assert meter.max_usd(body, 1_000) == before
         meter.settle(meter.mark("p", body, 10), MANY, None, "priority")
-        assert meter.most(body, 1_000) == pytest.approx(2 * before)
-        assert meter.most({**body, "service_tier": "default"}, 1_000) == before
+        assert meter.max_usd(body, 1_000) == pytest.approx(2 * before)
+        assert meter.max_usd({**body, "service_tier": "default"}, 1_000) == before
 
 
 def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
         usual, flexible, prior = (
-            meter.most({"max_tokens": 100, "service_tier": tier}, 1_000) for tier in ("default", "flex", "priority")
+            meter.max_usd({"max_tokens": 100, "service_tier": tier}, 1_000) for tier in ("default", "flex", "priority")
         )
         assert flexible == usual
         assert prior == pytest.approx(2 * (usual or 0))

@@ -14,7 +14,7 @@ from prompts import load
 from schemas.errors import AuthError, TeacherError
 from schemas.records import Call, Sampling
 from schemas.store import Store
-from synth.chat_completions import meant
+from synth.chat_completions import effective_response
 from synth.engine import GenerateResult, generate
 from synth.generators import Forward
 from synth.http_status import meaning
@@ -119,7 +119,7 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
     """A status of 200 with a page instead of an answer: the page is named, and once it is gone every row comes."""
     page = Reply(body=b"<html><title>Sign in to the company network</title></html>")
     with LoopbackTeacher(lambda ask: page) as teacher:
-        with pytest.raises(TeacherError, match="no chat completion"):
+        with pytest.raises(TeacherError, match="not a chat completion"):
             run(teacher, tmp_path, 60)
         assert len(teacher.asked) <= 40
     with LoopbackTeacher() as mended:
@@ -138,9 +138,9 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
     ],
 )
 def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_path: Path) -> None:
-    """\"Mend what it says\" helps nobody who is not told what it said."""
+    """\"Fix the cause\" helps nobody who is not told what it said."""
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
-        with pytest.raises(TeacherError, match=rf"was no chat completion: .*{shown}"):
+        with pytest.raises(TeacherError, match=rf"was not a chat completion: .*{shown}"):
             run(teacher, tmp_path, 60)
         assert len(teacher.asked) <= 40
 
@@ -152,7 +152,7 @@ def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_p
         (says(*[""] * 8), "held no text"),
         (says(*["\u200b\ufeff"] * 8), "held no text"),
         (says(*["a dog"] * 8, finish="content_filter"), "refused"),
-        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "no chat completion: .*a dog"),
+        (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "not a chat completion: .*a dog"),
     ],
 )
 def test_what_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
 def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status: int) -> None:
     """With status 200 and zeroed tokens: it is the error that its words name, not an answer that nobody can use."""
     body = {"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": code, "status_msg": words}}
-    assert meant(200, orjson.dumps(body))[0] == status
+    assert effective_response(200, orjson.dumps(body))[0] == status
     answered = {**body, "choices": [{"message": {"content": "a dog"}}]}
-    assert meant(200, orjson.dumps(answered))[0] == 200
+    assert effective_response(200, orjson.dumps(answered))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_the_tokens_of_a_minute_at_alibaba_are_waited_for(url: str, more: str, k
 def test_a_path_that_lm_studio_does_not_know_is_an_address() -> None:
     """It says so with status 200, and no wait would mend it."""
     body = orjson.dumps({"error": "Unexpected endpoint or method. (POST /v1/v1/chat/completions)"})
-    assert meant(200, body)[0] == 405
+    assert effective_response(200, body)[0] == 405
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])
@@ -357,9 +357,9 @@ def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answere
         return fails(403, f"Ihr Vertrag ruht (Vorgang a7f{ask.number}c-{ask.number})") if late else Reply()
 
     with LoopbackTeacher(reply) as teacher:
-        with pytest.raises(TeacherError, match=r"turned down: .*Vertrag ruht") as caught:
+        with pytest.raises(TeacherError, match=r"refused: .*Vertrag ruht") as caught:
             run(teacher, tmp_path, 100, n=1)
-        assert "answered before was turned down as well" in str(caught.value)
+        assert "answered before was refused as well" in str(caught.value)
         assert len(teacher.asked) <= 102, "two more requests tell it"
         with pytest.raises(TeacherError, match="Vertrag ruht"):
             run(teacher, tmp_path, 100, n=1)
@@ -484,7 +484,7 @@ def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
         refusals = Refusals(nobody_knows, kept)
         await refusals.answered(refusals.sent())
         for _ in range(2_000):
-            await refusals.came(Row([call]), "")
+            await refusals.record_refusal(Row([call]), "")
 
     asyncio.run(every())
     assert looks < 20 * 2_000
@@ -496,7 +496,7 @@ def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) ->
     usage = {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}
     nothing = Reply(body=orjson.dumps({"object": "chat.completion", "choices": [], "usage": usage}))
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else nothing) as teacher:
-        with pytest.raises(TeacherError, match="it holds no choice, as where a filter stopped it"):
+        with pytest.raises(TeacherError, match="it has no choice, perhaps because a filter stopped it"):
             run(teacher, tmp_path, 100)
         assert len(teacher.asked) < 120, "20 in a row, and what was begun meanwhile"
     with LoopbackTeacher() as mended:

@@ -13,7 +13,7 @@ import pytest
 from schemas.records import Json
 from schemas.store import Store
 from synth.answers import judged
-from synth.chat_completions import Answer, meant, read_answer
+from synth.chat_completions import Answer, effective_response, read_answer
 from synth.ledger import Ledger
 from tests.synth.loopback import LoopbackTeacher, Reply
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
@@ -33,7 +33,7 @@ def stream(*events: Json, end: str = "\n\n", field: str = "data: ", begins: byte
 
 
 def read(content: bytes) -> Answer:
-    status, content = meant(200, content)
+    status, content = effective_response(200, content)
     assert status == 200
     return read_answer(content, 0, {})
 
@@ -90,8 +90,8 @@ def test_reasoning_in_parts_is_kept_beside_the_text_that_follows() -> None:
 def test_an_error_that_comes_as_the_first_event_is_that_error(error: Json, status: int) -> None:
     """The status went out before the fault was known: it is waited out as it would be with a status of its own."""
     body = b"event: error\ndata: " + orjson.dumps({"error": error}) + b"\n\n"
-    assert meant(200, body)[0] == status
-    assert meant(200, stream(piece("a r"), {"error": error}))[0] == 200, "half an answer has been paid for"
+    assert effective_response(200, body)[0] == status
+    assert effective_response(200, stream(piece("a r"), {"error": error}))[0] == 200, "half an answer has been paid for"
 
 
 def test_what_is_compressed_and_cut_is_no_answer() -> None:
@@ -105,11 +105,11 @@ def test_what_unpacks_beyond_any_answer_stays_as_it_came() -> None:
     """A few kilobytes that are a gigabyte of blanks, and layer upon layer, fill no memory and hold up nothing."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(64)) + packer.flush()
-    assert meant(200, bomb) == (200, bomb)
+    assert effective_response(200, bomb) == (200, bomb)
     layers = orjson.dumps(WHOLE)
     for _ in range(9):
         layers = gzip.compress(layers)
-    assert meant(200, layers)[1].startswith(b"\x1f\x8b")
+    assert effective_response(200, layers)[1].startswith(b"\x1f\x8b")
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 206])

@@ -14,7 +14,7 @@ from schemas.errors import TeacherError
 from schemas.records import Message, Sampling
 from schemas.store import Store
 from synth.ledger import Completion, FailedSample, Ledger
-from synth.thinking import parted
+from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 
@@ -70,7 +70,7 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
 )
 def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -> None:
     """Every family's marks, several blocks, one that was never closed, one that only the prompt opened."""
-    parts = parted(text)
+    parts = split_thinking(text)
     assert parts.answer.strip() == answer
     assert parts.thinking is not None or text.startswith("<|channel|>final")
 
@@ -99,13 +99,13 @@ def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -
 )
 def test_an_answer_that_mentions_the_marks_is_left_alone(text: str) -> None:
     """In code, in quotes, in a sentence, or anywhere but at the very beginning."""
-    assert parted(text) == (None, text)
+    assert split_thinking(text) == (None, text)
 
 
 @given(st.text(alphabet=st.sampled_from(list('ab \n`"</>[]|THINKthink'))))
 def test_parting_never_invents_text(text: str) -> None:
     """What is left is a stretch of what was said."""
-    assert parted(text).answer in text
+    assert split_thinking(text).answer in text
 
 
 def body(content: Any, finish: str = "stop", **fields: Any) -> Reply:

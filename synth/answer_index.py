@@ -1,0 +1,48 @@
+"""An index of the answers in the store: the attempts at every sample of every question ever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.numbered import Numbered
+
+Attempts = tuple[tuple[int, str], ...]
+"""(attempt, status) of each answer to a sample, in order of attempts."""
+
+
+class AnswerIndex:
+    """key -> its attempts. Nearly all keys share a few values, so each stores a small number: 23 to 35 bytes per
+    key."""
+
+    def __init__(self, calls: Iterable[tuple[str, int, str]] = ()) -> None:
+        self._numbers, self._attempt_lists = Numbered(), list[Attempts]()
+        self._number_of: dict[Attempts, int] = {}
+        for key, attempt, status in calls:
+            self.add(key, attempt, status)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._numbers
+
+    def of(self, key: str) -> Attempts:
+        """The attempts of a key; empty if it was never answered."""
+        number = self._numbers.get(key)
+        return () if number is None else self._attempt_lists[number]
+
+    def add(self, key: str, attempt: int, status: str) -> None:
+        """Add an answer."""
+        before = self.of(key) if attempt > 1 else ()  # answers arrive in order of attempts
+        self._set(key, (*before, (attempt, status)))
+
+    def mark(self, key: str, attempt: int, status: str) -> None:
+        """Change the status of an answer after it was judged again."""
+        self._set(key, tuple((n, status if n == attempt else before) for n, before in self.of(key)))
+
+    def has_status(self, status: str) -> bool:
+        """Whether any answer has, or has had, this status."""
+        return any(status == one for rows in self._attempt_lists for _, one in rows)
+
+    def _set(self, key: str, rows: Attempts) -> None:
+        if (number := self._number_of.get(rows)) is None:
+            number = self._number_of[rows] = len(self._attempt_lists)
+            self._attempt_lists.append(rows)
+        self._numbers[key] = number
