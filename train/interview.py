@@ -21,7 +21,7 @@ from synth.answers import clean
 from synth.endpoint import Endpoint
 from synth.ledger import Completion, FailedSample, Ledger, Question
 from synth.prices import free
-from train.adapter_check import Probe, Scores, check_adapter, check_apart, score, scores_of
+from train.adapter_check import Probe, Scores, check_adapter, check_distinct, score, score_probes
 from train.failures import REFUSAL
 from train.local_model import serving
 from train.measured_by_vllm import Scored, by_vllm
@@ -117,9 +117,9 @@ class Interview:
                 check = await check_adapter(served.score, served.base, served.name, probes)
             elif local.is_merged:
                 assert self._base_scores is not None, "the base is asked before the tuned model"
-                check = check_apart(self._base_scores, await scores_of(served.score, served.name, probes), probes)
+                check = check_distinct(self._base_scores, await score_probes(served.score, served.name, probes), probes)
             elif self._has_merged:
-                self._base_scores = await scores_of(served.score, served.name, probes)
+                self._base_scores = await score_probes(served.score, served.name, probes)
             options: dict[str, Any] = {"key": served.key, "timeout_s": ASK_TIMEOUT_S, "concurrency": concurrency}
             async with Endpoint(served.base_url, served.name, **options) as endpoint:
                 yield endpoint, check

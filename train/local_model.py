@@ -20,7 +20,7 @@ from train.base_model import Base, hash_model
 from train.checks import Checked
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
-from train.remote_code import marked, runnable
+from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 from train.verdict import form_alone
@@ -35,7 +35,7 @@ def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple
         return local, f"{trained.adapter_id} on {trained.settings.method} base"
     merged = merged_folder(base, trained)
     # What the files of the adapter say of trust is for people: whoever made them may have written it.
-    named = (marked(trained.settings.base, base.folder),) if base.runs_code else ()
+    named = (trust_entry(trained.settings.base, base.folder),) if base.runs_code else ()
     copy = runnable(trained.settings.base, merged, named)
     local = LocalModel(copy or merged, template_arguments=arguments, is_merged=True, runs_code=copy is not None)
     return local, f"{trained.adapter_id} merged, {hash_model(copy or merged)}"

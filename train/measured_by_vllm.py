@@ -18,7 +18,7 @@ from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
 from synth.local_vllm import VllmServer, key_header, vllm
-from train.adapter_check import Score, answer_of
+from train.adapter_check import Score, post_json
 from train.metrics import TUNED
 from train.systems import LocalModel, Vllm
 
@@ -100,4 +100,4 @@ class VllmRoutes:
         return float(choice["logprobs"]["token_logprobs"][0])
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return await answer_of(self._server.base_url.removesuffix("/v1") + path, body, key_header())
+        return await post_json(self._server.base_url.removesuffix("/v1") + path, body, key_header())

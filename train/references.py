@@ -23,7 +23,7 @@ import numpy as np
 from curate.gates.words import words
 from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
-from train.checks import is_reference, values_of
+from train.checks import matches_reference, parse_values
 from train.intervals import ALONE, grouped, share
 from train.limits import few_groups, score_limits, share_limits, together
 from train.reference_result import MeanEstimate, ReferenceResult
@@ -55,7 +55,7 @@ def against_references(
         return None
     ids = sorted(compared)
     of_ids = grouped(ids, groups)
-    exact = [sum(is_reference(text, references[id_]) for text in compared[id_]) for id_ in ids]
+    exact = [sum(matches_reference(text, references[id_]) for text in compared[id_]) for id_ in ids]
     matched = share(exact, [len(compared[id_]) for id_ in ids], groups=of_ids)
     result = ReferenceResult(inputs=len(ids), exact=matched)
     pairs = [[(references[id_], text) for text in compared[id_]] for id_ in ids]
@@ -143,7 +143,7 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
 def _leaves(text: str) -> Counter[tuple[str, str]]:
     """The fields of a JSON text; none of what is no JSON, and of what is nested beyond reason."""
     try:
-        return Counter(_fields(values_of(text)))
+        return Counter(_fields(parse_values(text)))
     except (ValueError, RecursionError):
         return Counter()
 

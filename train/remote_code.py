@@ -28,12 +28,12 @@ _COPIES = "own-code"
 _UNUSED_S = 30 * 24 * 3600  # no process runs what it last asked for so long ago
 
 
-def brings_code(folder: Path) -> bool:
+def has_code(folder: Path) -> bool:
     """Whether a config of the model names classes that come with it."""
     return any(_classes(folder))
 
 
-def marked(base: str, folder: Path) -> str:
+def trust_entry(base: str, folder: Path) -> str:
     """The entry of `train.trust_remote_code` that lets the present code of `folder` run."""
     files = ((path.relative_to(folder).as_posix(), sha256(path)) for path in _code(folder))
     return f"{base}@{content_id('remote code', list(files))}"
@@ -51,7 +51,7 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
     Raises InputError where `trusted` names the model with other code than lies there, and where code is taken from
     elsewhere, of which the hash says nothing.
     """
-    if not is_named(base, trusted) or not brings_code(folder):
+    if not is_named(base, trusted) or not has_code(folder):
         return None
     kept = cache_folder() / _COPIES
     kept.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
                 why="What lies there may change, and train.trust_remote_code names the code of one folder.",
                 fix="Copy that file into the folder, name it in the config, and read it.",
             )
-        if (entry := marked(base, copy)) not in trusted:
+        if (entry := trust_entry(base, copy)) not in trusted:
             raise InputError(
                 "the code that comes with the base is not what train.trust_remote_code names.",
                 where=str(folder),
@@ -110,7 +110,7 @@ def _name_of(copy: Path) -> str:
 
 
 @contextmanager
-def loading(folder: Path) -> Iterator[None]:
+def explain_untrusted_code(folder: Path) -> Iterator[None]:
     """Around the loading of a model that may need code which nobody has named: InputError in place of what the library
     says, whose advice is to trust it."""
     try:

@@ -26,9 +26,18 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_check import refuse_together
+from train.base_check import refuse_conflicting_settings
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, refuse_empty, usable, weighted
+from train.dataset import (
+    Data,
+    Dataset,
+    TrainingRow,
+    dataset_of,
+    refuse_contaminated,
+    refuse_empty,
+    split_by_length,
+    weighted,
+)
 from train.mask import assert_completion_only, plain_preview
 from train.merge import chosen
 from train.model_card import model_card
@@ -108,8 +117,8 @@ def tune(
     start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
-    train, long = usable(dataset.train, chat, settings.max_length, "train")
-    validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
+    train, long = split_by_length(dataset.train, chat, settings.max_length, "train")
+    validation, also_long = split_by_length(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
     with quiet():
@@ -144,7 +153,7 @@ def _reused(base: Base, dataset: Dataset, finished: TrainResult, progress: Progr
     refuse_changed(finished)
     folder, settings = Path(finished.folder), finished.settings
     chat = load_chat(base, settings.template_arguments)
-    validation, _ = usable(dataset.validation, chat, settings.max_length, "validation")
+    validation, _ = split_by_length(dataset.validation, chat, settings.max_length, "validation")
     with _room(folder):
         merged = chosen(base, settings, folder, validation, progress)
     return _described(folder, finished.model_copy(update={"merged": merged}))
@@ -208,7 +217,7 @@ def _supervised(
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
     measured = dataset.validation if settings.objective == "sft" else dataset.preferred
-    refuse_together(settings)
+    refuse_conflicting_settings(settings)
     if settings.patience is not None and not measured:
         raise InputError(
             "train.patience needs validation rows (preferences, for dpo and orpo), and there are none.",

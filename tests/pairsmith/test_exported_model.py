@@ -188,7 +188,7 @@ def test_an_adapter_is_not_merged_into_another_base(exported: Made) -> None:
     whole = config.read_text()
     config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
     try:
-        refused = pytest.raises(PairsmithError, match="was trained on another base")
+        refused = pytest.raises(PairsmithError, match="was trained on a different base")
         with Store.open(Store.url_for(exported.project)) as store, refused:
             export(exported.project, store, out=exported.out, gguf=("f16",))
     finally:

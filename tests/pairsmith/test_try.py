@@ -178,7 +178,7 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
     given = ["a fox"] if command == "try" else []
     done = pairsmith(folder, command, *given, "--set", f"train.base={another}")
     assert done.returncode == 4, done.stderr
-    assert "was trained on another base" in done.stderr
+    assert "was trained on a different base" in done.stderr
     assert not done.stdout
 
 

@@ -110,11 +110,11 @@ def _others_tokenizer(base: Path) -> None:
         (_truncated, "not whole"),
         (_pointer, "not whole"),
         (_half, "a part of the weights is missing"),
-        (_damaged, "no model's config"),
-        (_others_tokenizer, "not the model's"),
+        (_damaged, "not a valid model config"),
+        (_others_tokenizer, "does not match the model"),
         (_pickled, "no safetensors"),
-        (_unknown, "code that comes with it is run only by name"),
-        (_quantised, "quantised already"),
+        (_unknown, "the code shipped with it runs only if the spec trusts it"),
+        (_quantised, "already quantised"),
         (_untemplated, "no single chat template"),
         (_empty, "no config.json"),
     ],
@@ -132,7 +132,7 @@ def test_code_of_a_model_is_never_offered(tmp_path: Path, capfd: pytest.CaptureF
     """The library would ask at the terminal whether to run it, and whoever says yes to everything would."""
     base = make(next(family for family in FAMILIES if family.name == "Llama 3"), tmp_path / "base")
     changed(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
-    what = "its tokenizer is code that comes with the model, which is run only by name"
+    what = "its tokenizer is code shipped with the model, which runs only if the spec trusts it"
     assert facts_of(base)["template"] == ("fail", what)
     assert "y/N" not in "".join(capfd.readouterr())
 
@@ -288,9 +288,9 @@ def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
     """Where the base is fine and a setting is not, the sentence names the section of the setting."""
     with pytest.raises(PairsmithError, match=r"'base' cannot be trained here as asked: train\.packing") as refused:
         refuse_unfit(TrainSettings(base="base", packing=True, objective="dpo"), base.parent)
-    with pytest.raises(PairsmithError, match=r"train\.dora does not go with train\.method = 'lora-8bit'"):
+    with pytest.raises(PairsmithError, match=r"train\.dora cannot be combined with train\.method = 'lora-8bit'"):
         refuse_unfit(TrainSettings(base="base", dora=True, method="lora-8bit"), base.parent)
-    with pytest.raises(PairsmithError, match=r"train\.edited_weight does not go with train\.objective = 'orpo'"):
+    with pytest.raises(PairsmithError, match=r"train\.edited_weight cannot be combined with train\.objective = 'orpo'"):
         refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="orpo"), base.parent)
     refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="dpo"), base.parent)
     assert refused.value.where == "[train]"

@@ -160,7 +160,7 @@ def test_without_preferences_it_is_said_before_anything_is_trained(tiny_base: Ba
 def test_a_preference_about_a_test_input_stops_the_run(tiny_base: Base, tmp_path: Path) -> None:
     """What is preferred is learned; a test input must not be among it."""
     leaked = Dataset("d", rows(4, start=4), held_out=["a fox"], preferences=preferences(1))
-    with pytest.raises(InputError, match="a preference is a test input"):
+    with pytest.raises(InputError, match="a preference is also a test input"):
         tune(tiny_base, leaked, given("orpo"), tmp_path)
 
 

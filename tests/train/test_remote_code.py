@@ -25,7 +25,7 @@ from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, base_of, find_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
-from train.remote_code import marked, runnable
+from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.sft import tune
 
@@ -186,7 +186,7 @@ def test_what_runs_is_what_was_looked_at(own: Path) -> None:
 def test_a_folder_has_its_copy_however_it_is_named(own: Path) -> None:
     """A path that ends in `..` or nothing names a folder too. One with the same files and another name, as two
     revisions of a hub have, has a copy of its own, and takes nobody else's away."""
-    entry, again = marked("own", own), own.parent / "again"
+    entry, again = trust_entry("own", own), own.parent / "again"
     (own / "inside").mkdir()
     copy = runnable("own", own, [entry])
     assert copy is not None
@@ -215,7 +215,7 @@ def test_a_copy_that_was_not_asked_for_in_a_month_goes(own: Path) -> None:
     assert not left.exists()
     os.utime(copy.parent, (old, old))
     (own / "modeling_own.py").write_text((own / "modeling_own.py").read_text() + "\n")
-    other = runnable("own", own, [marked("own", own)])
+    other = runnable("own", own, [trust_entry("own", own)])
     assert other not in (None, copy)
     assert not copy.exists()
 
@@ -236,7 +236,7 @@ def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -
 def test_code_that_fails_is_known_before_anything_is_paid(own: Path) -> None:
     """A package that is not here, say: doctor makes the model without its weights."""
     (own / "modeling_own.py").write_text("import a_package_that_nobody_has\n")
-    with pytest.raises(PairsmithError, match=r"code that comes with it fails.*a_package_that_nobody_has"):
+    with pytest.raises(PairsmithError, match=r"code shipped with it fails.*a_package_that_nobody_has"):
         refuse_unfit(given(entry_of(own)), own.parent)
 
 
@@ -255,7 +255,7 @@ def test_an_adapter_is_no_reason_to_run_the_code_beside_it(tiny_base: Base, tmp_
     merged = Path(trained.folder) / "merged"
     (merged / "modeling_own.py").write_text("raise SystemExit\n")
     changed(merged / "config.json", auto_map=_MAP | {"AutoConfig": "modeling_own.OwnConfig"})
-    forged = settings.model_copy(update={"trust_remote_code": (marked(settings.base, merged),)})
+    forged = settings.model_copy(update={"trust_remote_code": (trust_entry(settings.base, merged),)})
     local, _ = tuned_model(tiny_base, tiny_base.folder, trained.model_copy(update={"settings": forged}))
     assert not local.runs_code
 

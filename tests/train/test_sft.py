@@ -144,7 +144,7 @@ def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
 def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> None:
     """The row is shown and nothing is trained."""
     leaking = Dataset("leaking", rows(4), held_out=["A  FOX"])
-    with pytest.raises(InputError, match="pair-0 is a test input: 'a fox'"):
+    with pytest.raises(InputError, match="pair-0 is also a test input: 'a fox'"):
         tune(tiny_base, leaking, settings(), tmp_path)
     assert not list(tmp_path.iterdir())
 
