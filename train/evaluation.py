@@ -34,11 +34,11 @@ from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import latest
+from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, base_of
 from train.checks import Check, Checks, build_checks, checks_for, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
-from train.interview import Answers, Interview, OpenTeacher
 from train.invented import detail_gates, invented_rate
 from train.judged import OpenJudge, judged
 from train.local_model import tuned_model
@@ -328,10 +328,10 @@ async def measured(
     inactive for the base.
     """
     started, known = time.monotonic(), store.call_index().keys()
-    interview = Interview(plan, store, progress)
+    collector = AnswerCollector(plan, store, progress)
     # One model at a time, so that the servers of base and tuned are never in memory together.
     rounds = [
-        await interview.ask(list(systems), open_teacher)
+        await collector.ask(list(systems), open_teacher)
         for _, systems in groupby(plan.systems, key=lambda system: system.model.local)
     ]
     answers = [answers for asked in rounds for answers in asked.answers]
@@ -387,8 +387,8 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
     tuned = plan.systems[-1]
     first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
     alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
-    interview = Interview(alone, store, progress)
-    rounds = [await interview.ask([system], None) for system in alone.systems]
+    collector = AnswerCollector(alone, store, progress)
+    rounds = [await collector.ask([system], None) for system in alone.systems]
     return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 

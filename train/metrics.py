@@ -14,7 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_for, share, shortfall, sign_flip_p
+from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_for, share, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
 from train.results import renamed
@@ -207,7 +207,7 @@ class Comparison(Record):
             return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
             # The interval may exclude zero already where the adjusted test does not: then it says how many more.
-            wanted = max(wanted, math.ceil(gap.seeds * max(1.1, shortfall(self.p_value, self.p_holm))))
+            wanted = max(wanted, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
         return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
 
 

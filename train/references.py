@@ -25,7 +25,7 @@ from curate.static_embedding import is_packaged, static_embedding
 from schemas.records import Record
 from train.checks import matches_reference, parse_values
 from train.intervals import ALONE, grouped, share
-from train.limits import few_groups, score_limits, share_limits, together
+from train.limits import group_discount, score_limits, share_limits, sum_by_group
 from train.reference_result import MeanEstimate, ReferenceResult
 
 NO_LABEL = "(no label)"
@@ -63,7 +63,7 @@ def against_references(
         labels = list(dict.fromkeys([*labels, *(references[id_] for id_ in ids)]))
         counts = np.stack([_confusion(of_input, labels) for of_input in pairs])
         table = _tables(counts.sum(axis=0), labels)
-        counts = np.moveaxis(together(np.moveaxis(counts, 0, -1), of_ids), -1, 0)
+        counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), of_ids), -1, 0)
         return result.model_copy(update={"macro_f1": _mean_of_labels(counts, of_ids is not None), "confusion": table})
     if is_json:
         right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
@@ -95,7 +95,7 @@ def _mean_of_labels(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEsti
     value, left = float(scores.mean()), np.array([_f1_of_labels(whole - one).mean() for one in of_inputs])
     variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
     worth = value * (1 - value) / variance if variance else float(inputs)
-    worth *= few_groups(inputs) if are_groups else 1.0
+    worth *= group_discount(inputs) if are_groups else 1.0
     _, low, high = score_limits(np.array(value), np.array(np.clip(worth, 1.0, whole.sum())))
     asked = (of_inputs.sum(axis=2) > 0).sum(axis=0)
     _, lows, highs = score_limits(scores, asked[asked > 0].astype(np.float64))

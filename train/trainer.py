@@ -29,7 +29,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.dataset import Dataset, TrainingRow
-from train.mask import IGNORED, plain_preview, tokens_of
+from train.mask import IGNORED, plain_preview, tokenise
 from train.results import Step, Validation
 
 # A checkpoint at least this often, so that a killed run loses little.
@@ -115,7 +115,7 @@ def _lora(model: Any, settings: TrainSettings) -> Any:
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:
-    parts = ((row["pair_id"], *tokens_of(chat, row)) for row in rows)
+    parts = ((row["pair_id"], *tokenise(chat, row)) for row in rows)
     return HubDataset.from_list([{"pair_id": name, "input_ids": ids, "labels": labels} for name, ids, labels in parts])
 
 

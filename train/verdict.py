@@ -22,7 +22,7 @@ from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.failures import REFUSAL
-from train.intervals import Interval, confirmed_at, errors_long, interval_in_words
+from train.intervals import Interval, interval_in_words, required_standard_errors, standard_errors
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -239,13 +239,13 @@ def _least_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) ->
     """About the least lead that the adjusted test would confirm, were tuned to lose passes anywhere: a lead d of n
     inputs (or groups of them) is d / sqrt(v) standard errors long, and of what it loses the part that the other fails
     makes v smaller by 1 / n each, the rest makes it larger."""
-    here = errors_long(gap.p_value or 1.0)
+    here = standard_errors(gap.p_value or 1.0)
     if gap.difference is None or here <= 0:
         return 0.0
     lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.apart / evaluation.seeds
     rate = getattr(other, gap.mode).pass_rate
     falls = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
-    needed = confirmed_at(gap.p_value, gap.p_holm) ** 2
+    needed = required_standard_errors(gap.p_value, gap.p_holm) ** 2
     rest = max(0.0, (lead / here) ** 2 - falls * lead)
     return (needed * falls + math.sqrt((needed * falls) ** 2 + 4 * needed * rest)) / 2
 

@@ -171,7 +171,7 @@ def distribution(unit: str, numbers: Distribution) -> str:
 def scorer(scorer: Scorer) -> str:
     """The scorer of the rows and why it was chosen, as curation said it."""
     changed = f" {capital(scorer.changed)}." if scorer.changed else ""
-    return f"Scored by {scorer.why} ({scorer.name}).{changed}"
+    return f"ScoringServer by {scorer.why} ({scorer.name}).{changed}"
 
 
 def curve(training: TrainResult) -> str:

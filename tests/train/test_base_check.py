@@ -286,7 +286,9 @@ def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytes
 
 def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
     """Where the base is fine and a setting is not, the sentence names the section of the setting."""
-    with pytest.raises(PairsmithError, match=r"'base' cannot be trained here as asked: train\.packing") as refused:
+    with pytest.raises(
+        PairsmithError, match=r"'base' cannot be trained here with these settings: train\.packing"
+    ) as refused:
         refuse_unfit(TrainSettings(base="base", packing=True, objective="dpo"), base.parent)
     with pytest.raises(PairsmithError, match=r"train\.dora cannot be combined with train\.method = 'lora-8bit'"):
         refuse_unfit(TrainSettings(base="base", dora=True, method="lora-8bit"), base.parent)

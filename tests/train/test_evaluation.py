@@ -307,7 +307,7 @@ def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainRe
     """Weights are named by their content, so a changed base is noticed before anything is asked."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
-    with pytest.raises(PairsmithError, match="another base"):
+    with pytest.raises(PairsmithError, match="a different base"):
         measure(evaluated, other, TeacherSettings())
 
 

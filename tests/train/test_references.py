@@ -183,7 +183,7 @@ def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
     checks = Checks(exact=True)
     assert checks.names == (REFERENCE,)
     assert checks("in", "bug", "bug").all_pass is True
-    assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: it is “bug”"}
+    assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: the reference is “bug”"}
     assert checks("in", "bug").all_pass is None
     assert checks.fingerprint != Checks().fingerprint == Checks().fingerprint
 

@@ -90,10 +90,10 @@ def entry_of(own: Path) -> str:
 
 def test_unnamed_code_is_not_run_and_the_refusal_tells_its_name(own: Path) -> None:
     """Neither by doctor's look nor by training; the entry that would let it run stands in the message."""
-    with pytest.raises(PairsmithError, match="run only by name") as refused:
+    with pytest.raises(PairsmithError, match="runs only if the spec trusts it") as refused:
         refuse_unfit(given(), own.parent)
     assert entry_in(refused.value.fix).startswith("own@")
-    with pytest.raises(InputError, match="run only by name"):
+    with pytest.raises(InputError, match="runs only if the spec trusts it"):
         tune(find_base(given(), own.parent), Dataset("d", tiny.rows(2)), given(), own.parent / "adapters")
     assert not (own.parent / "ran").exists()
 
