@@ -50,7 +50,7 @@ from train.metrics import (
     Mode,
     ModeResult,
     SystemResult,
-    against_the_rest,
+    compare_last,
     pick_examples,
     summarise,
 )
@@ -357,7 +357,7 @@ async def measured(
         greedy=greedy,
         concurrency=plan.spec.evaluate.concurrency,
         systems=tuple(_result(plan, system, given) for system, given in zip(plan.systems, answers, strict=True)),
-        comparisons=against_the_rest([{mode: given[mode].outputs for mode in MODES} for given in answers], plan.groups),
+        comparisons=compare_last([{mode: given[mode].outputs for mode in MODES} for given in answers], plan.groups),
         adapter_check=next(asked.adapter_check for asked in rounds if asked.adapter_check),
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,

@@ -171,7 +171,7 @@ def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
         )
     curve = tuple(point for point in points if not point.slice)
     slices = tuple(point for point in points if point.slice)
-    no_gain = Gain(rows=MORE, of=of, estimate=0, low=0, high=0)
+    empty_gain = Gain(rows=MORE, of=of, estimate=0, low=0, high=0)
     unfitted = LearningCurve(
         dataset_id=dataset.id,
         rows=len(dataset.train),
@@ -179,7 +179,7 @@ def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
         points=curve,
         slices=slices,
         run_sd=0.0,
-        more=no_gain,
+        more=empty_gain,
     )
     import numpy as np
 

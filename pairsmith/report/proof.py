@@ -20,8 +20,8 @@ from train.metrics import (
     Output,
     SystemResult,
 )
-from train.results_table import MEASURES, brief, reference_cells
-from train.verdict import FORM_ALONE, form_alone
+from train.results_table import MEASURES, describe_sampling, reference_cells
+from train.verdict import FORM_ONLY_NOTE, form_alone
 
 BASE = "base"
 _NO_ANSWER = {
@@ -119,7 +119,7 @@ def _p(comparison: Comparison) -> str:
 def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers where the headline does not have them; before them that
     nothing but the form of answers was judged, where that is so."""
-    sentences = [f"{capital(FORM_ALONE)}."] if form_alone(evaluation.check_names) else []
+    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if form_alone(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
         first, stop, rest = which_way(evaluation, gap).partition(". ")
@@ -165,7 +165,7 @@ def decodings(evaluation: Evaluation) -> str:
 
 def decoding(evaluation: Evaluation, system: SystemResult) -> str:
     """The settings of a system's sampled answers."""
-    named = brief(evaluation.sampling_of(system))
+    named = describe_sampling(evaluation.sampling_of(system))
     return f"{named} (as in generation)" if system.decoding == "generation" else named
 
 

@@ -145,7 +145,7 @@ def test_a_training_that_gained_nothing_says_so(evidence: Evidence) -> None:
     rises = tuple(Validation(step=28 * n, epoch=n, loss=loss) for n, loss in enumerate((2.62, 9.5, 10.8)))
     risen = falls.model_copy(update={"validation": rises, "kept_step": 28})
     assert (falls.kept_loss, risen.kept_loss) == (0.83, 9.5)
-    words = "raining gained nothing on validation rows: their loss was 2.62 before it and is 9.50 at best"
+    words = "raining did not improve the loss on validation rows: it was 2.62 before and is 9.50 at best"
     assert any(words in step for step in next_steps(replace(evidence, training=risen)))
     assert not any(words in step for step in next_steps(evidence))
     outcome = TrainOutcome(first_loss=2.5, last_loss=9.0, validation_before=2.62, validation_after=9.5, files=("a",))

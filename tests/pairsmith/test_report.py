@@ -31,7 +31,7 @@ from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
 from train.results import Validation
-from train.results_table import TOGETHER, comparison_lines
+from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
 
 
 @pytest.fixture
@@ -212,14 +212,14 @@ def test_a_difference_is_said_whichever_way_it_falls(
     comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
     assert sentence in which_way(evaluation, comparison)
     line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
-    words = {"more often": "better", "less often": "worse", "do not tell": "told apart"}
+    words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
     if sentence == "not enough evidence":
         assert "more test input" in line
         assert "more test input" in which_way(evaluation, comparison)
     wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
     lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
-    assert (TOGETHER in lines) == (words.get(sentence) in ("better", "worse"))
+    assert (SIMULTANEOUS_NOTE in lines) == (words.get(sentence) in ("better", "worse"))
 
 
 def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done: Store) -> None:
@@ -239,7 +239,7 @@ def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Sto
     assert evaluation is not None
     for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
         judged = evaluation.model_copy(update={"check_names": names})
-        assert proof.in_words(judged)[0].startswith("Whatever has the form of the task passes") == of_form
+        assert proof.in_words(judged)[0].startswith("Any answer in the right form passes") == of_form
         assert ("that is their form alone" in words.evaluation(judged)) == of_form
 
 

@@ -131,7 +131,7 @@ def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("starting the embedded") == 1
     assert "refused" not in done.stdout
-    assert done.stderr.count("a context of 512 tokens") == 1
+    assert done.stderr.count("the context of 512 tokens") == 1
 
 
 def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
 
     async def starting() -> None:
         store: Any = None
-        async with AnswerCollector(plan, store, progress)._beating(starts="tuned"):
+        async with AnswerCollector(plan, store, progress)._reporting(starting="tuned"):
             await asyncio.wait_for(twice.wait(), timeout=60)
 
     asyncio.run(starting())

@@ -107,9 +107,9 @@ def _others_tokenizer(base: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (_truncated, "not whole"),
-        (_pointer, "not whole"),
-        (_half, "a part of the weights is missing"),
+        (_truncated, "are incomplete"),
+        (_pointer, "are incomplete"),
+        (_half, "part of the weights is missing"),
         (_damaged, "not a valid model config"),
         (_others_tokenizer, "does not match the model"),
         (_pickled, "no safetensors"),
@@ -226,13 +226,13 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
 def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
     """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
     v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
-    assert models.allowed_gib(64, (v2, v1)) == 64
+    assert models.limit_to_container(64, (v2, v1)) == 64
     for limit, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
         v2.write_text(limit)
-        assert models.allowed_gib(64, (v2, v1)) == expected
+        assert models.limit_to_container(64, (v2, v1)) == expected
     v2.write_text("max")
     v1.write_text(str(2 * models.GIB))
-    assert models.allowed_gib(64, (v2, v1)) == 2
+    assert models.limit_to_container(64, (v2, v1)) == 2
 
 
 @pytest.mark.parametrize("line", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])

@@ -146,7 +146,7 @@ def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, da
     tuned = tune(tiny_base, more, given("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]
-    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens: the shortest has \d{3}\."):
+    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens; the shortest has \d{3}\."):
         tune(tiny_base, Dataset("d", rows(4), preferences=[long]), given("orpo", max_length=128), out)
 
 

@@ -101,7 +101,7 @@ def test_unnamed_code_is_not_run_and_the_refusal_tells_its_name(own: Path) -> No
 @pytest.mark.parametrize("name", ["own", "own@0123456789abcdef0123456789abcdef"])
 def test_a_name_without_the_hash_of_the_code_runs_nothing(own: Path, name: str) -> None:
     """A name lets whoever changes the files later run what they like; the right entry is told."""
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names") as refused:
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names") as refused:
         find_base(given(name), own.parent)
     assert entry_in(refused.value.fix) == entry_of(own)
     assert "fail" in {fact.state for fact in check_base(given(name), own.parent)}
@@ -113,7 +113,7 @@ def test_code_that_was_changed_is_refused(own: Path) -> None:
     entry = entry_of(own)
     (own / "custom_generate").mkdir()
     (own / "custom_generate" / "generate.py").write_text("raise SystemExit\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
     shutil.rmtree(own / "custom_generate")
     (own / "README.md").write_text("other words")
@@ -138,7 +138,7 @@ def test_a_class_from_another_place_is_refused(own: Path, place: str, config: st
         shutil.copyfile(own / "config.json", own / config)
         changed(own / "config.json", configuration_files=[config])
     changed(own / config, auto_map={"AutoModelForCausalLM": place, "AutoTokenizer": [place, None]})
-    with pytest.raises(InputError, match="another place than its own folder"):
+    with pytest.raises(InputError, match="from outside its own folder"):
         find_base(given(entry), own.parent)
 
 
@@ -156,7 +156,7 @@ def test_a_name_in_capitals_is_python_too(own: Path) -> None:
     """On macOS `modeling_own.PY` is what is loaded as modeling_own.py."""
     entry = entry_of(own)
     (own / "more.PY").write_text("raise SystemExit\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
 
 
@@ -304,5 +304,5 @@ def test_named_code_is_trained_served_merged_and_told(own: Path, method: str) ->
     merged = Path(trained.folder) / "merged"
     assert {path.name for path in merged.glob("*.py")} == {"configuration_own.py", "modeling_own.py"}
     (merged / "modeling_own.py").write_text("raise SystemExit('unread')\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         tuned_model(base, base.folder, trained)
