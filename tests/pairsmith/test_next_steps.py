@@ -111,8 +111,8 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     """Too few inputs: more of them. A tie: no training. To ship: export. And nobody has reviewed."""
     assert evidence.verdict is not None
     assert evidence.evaluation is not None
-    assert f"Have {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
-    assert any("Have people look at some rows" in step for step in next_steps(evidence))
+    assert f"Add {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
+    assert any("Have some rows reviewed" in step for step in next_steps(evidence))
     evaluation = evidence.evaluation.model_copy(update={"seeds": 60})
     enough = replace(evidence, evaluation=evaluation)
 
@@ -127,8 +127,8 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     works = max(rate.estimate for rate in rates) >= 0.5
     sentence = "Use the untuned base" if works else "Neither the tuned model nor a prompt"
     assert sentence in first("do not ship", "do not fine-tune")
-    assert f"Decide nothing yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
-    assert "most answers fail" in first("do not ship", "fine-tune")
+    assert f"Do not decide yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
+    assert "most answers still fail" in first("do not ship", "fine-tune")
     # Tuned gave no whole answer: nobody knows whether training helps.
     unmeasured = first("do not ship", "not enough evidence")
     assert evidence.verdict.because[0] in unmeasured

@@ -196,9 +196,9 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
     [
         (0.02, 0.3, 0.01, 30, "more often"),
         (-0.3, -0.02, 0.01, 30, "less often"),
-        (-0.1, 0.2, 0.4, 30, "do not tell"),
-        (0.02, 0.3, 0.08, 30, "do not tell"),
-        (-0.1, 0.2, 0.01, 30, "do not tell"),
+        (-0.1, 0.2, 0.4, 30, "no significant difference"),
+        (0.02, 0.3, 0.08, 30, "no significant difference"),
+        (-0.1, 0.2, 0.01, 30, "no significant difference"),
         (0.5, 0.9, 0.0001, 19, "not enough evidence"),
     ],
 )
@@ -249,10 +249,10 @@ def test_the_page_says_what_its_intervals_take_for_granted(project: Project, don
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
-    assert "of parts of one document or mails of one thread they are too narrow" in method(evaluation)
+    assert "for parts of one document or mails of one thread the intervals are too narrow" in method(evaluation)
     groups = {output.seed_id: "a thread" for output in evaluation.outputs}
     of_one = evaluation.model_copy(update={"groups": groups, "seeds": len(groups) + 2})
-    assert "with the inputs of one group, of 3 groups, as with one" in method(of_one)
+    assert "treat each of the 3 groups of inputs as one unit" in method(of_one)
     assert "too narrow" not in method(of_one)
     figures = {name: detail for name, _, detail in sentences.key_figures(replace(evidence, evaluation=of_one))}
     assert figures["held-out inputs"] == f"of 3 groups, {evaluation.samples} samples each"
@@ -273,7 +273,7 @@ def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store
     unmeasured = evaluation.model_copy(update={"comparisons": tuple(none)})
     page = render(replace(evidence, evaluation=unmeasured))
     assert "was not measured" in page
-    assert "do not tell" not in page
+    assert "no significant difference" not in page
     base = evaluation.systems[0]
     nothing = {mode: getattr(base, mode).model_copy(update={"pass_rate": None}) for mode in MODES}
     systems = (base.model_copy(update=nothing), *evaluation.systems[1:])
@@ -288,13 +288,13 @@ def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None
     gives no reason for a difference that nobody measured."""
     evidence = gather(project, done)
     assert evidence.evaluation is not None
-    assert "All are decoded alike" in render(evidence)
+    assert "All are decoded in the same way" in render(evidence)
     adapter = done.artifacts("adapter")[-1].id
     trained = SimpleNamespace(adapter_id=adapter)
     (project.folder / "evaluations" / "one.json").unlink()
     apart = report_project.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
     page = render(replace(evidence, evaluation=apart))
-    assert "They are not decoded alike" in page
+    assert "They are decoded differently" in page
     assert "top_k 50 (as in generation)" in page
     assert "because it learned" not in page
     assert any("decodings differ" in line for line in comparison_lines(apart))
@@ -328,7 +328,7 @@ def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: St
     assert first["key"] == shown.outputs[-1].key
     assert shown.comparisons == now.comparisons
     assert shown.systems[-1].sampled.pass_rate == now.systems[-1].sampled.pass_rate
-    assert "systems on held-out inputs" in render(gather(project, done))
+    assert "Systems on held-out inputs" in render(gather(project, done))
 
 
 def test_a_text_is_shown_and_never_obeyed(project: Project, done: Store) -> None:
@@ -399,7 +399,7 @@ def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: i
         *("rows", "set", "training", "systems", "answers", "next", "cost", "limits", "provenance")
     ]
     absent = {
-        command: f"<code>pairsmith {command}</code> does it" in page
+        command: f"Run <code>pairsmith {command}</code> to fill this section" in page
         for command in ("generate", "curate", "train", "evaluate")
     }
     assert list(absent.values()) == [place >= ran for place in range(4)]
@@ -434,7 +434,7 @@ def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
     (project.folder / "evaluations" / "one.json").unlink()
     (project.folder / "adapters" / "one" / "training.json").unlink()
     text = _Page(render(gather(project, done))).text
-    assert "Evaluation has run, but the files it wrote are gone." in text
+    assert "Evaluation has run, but its output files are missing." in text
     assert "The curve is missing" in text
     assert "4,884,480 trainable parameters" in text
 
@@ -451,7 +451,7 @@ def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, d
     pair = done.pairs()[0]
     done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
     page = _Page(render(gather(project, done))).text
-    assert "Not reviewed by humans: no person has looked at these rows. 1 simulated decisions" in page
+    assert "Not reviewed by humans: nobody has looked at these rows. 1 simulated decisions" in page
     done.write(Review(pair_id=pair.id, reviewer="ada", decision="accept"))
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 

@@ -186,7 +186,8 @@ def test_ollama_decodes_as_it_was_measured() -> None:
         (
             'Write\n"""Docs.""" \nfirst.',
             [
-                "# No SYSTEM: one of its lines ends in three quotes, which would end it early. Send it with each request."
+                "# No SYSTEM: one of its lines ends in three quotes, which would end it early."
+                " Send it with each request."
             ],
         ),
         (None, []),
