@@ -81,7 +81,7 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         train, validation = _exported_rows(folder, "train"), _exported_rows(folder, "validation")
         held_out = [_conversation_text(row["prompt"]) for row in _exported_rows(folder, "test")]
         manifest = orjson.loads((folder / "manifest.json").read_bytes())
-        preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
+        preferences, preferred = load_preferences(folder, "train"), load_preferences(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
         return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
     if not isinstance(data, Pool):
@@ -105,7 +105,7 @@ def _exported_rows(folder: Path, split: Split) -> list[TrainingRow]:
     ]
 
 
-def preferences_of(folder: Path, split: Split) -> list[PreferenceRow]:
+def load_preferences(folder: Path, split: Split) -> list[PreferenceRow]:
     """The preferences of one split of an exported dataset; empty if it has none. Raises InputError as `rows` does."""
     return [
         PreferenceRow(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
@@ -191,7 +191,7 @@ def refuse_empty(rows: Sequence[TrainingRow]) -> None:
         )
 
 
-def weighted(dataset: Dataset, weight: int) -> list[TrainingRow]:
+def repeat_edited(dataset: Dataset, weight: int) -> list[TrainingRow]:
     """The training rows; those whose output a reviewer corrected are repeated `weight` times."""
     return [row for row in dataset.train for _ in range(weight if row["pair_id"] in dataset.edited else 1)]
 

@@ -54,7 +54,7 @@ from train.metrics import (
     pick_examples,
     summarise,
 )
-from train.references import GivenAnswer, against_references
+from train.references import GivenAnswer, compare_with_references
 from train.results import TrainResult, read_record
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -402,7 +402,7 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        compared = result.pass_rate and against_references(
+        compared = result.pass_rate and compare_with_references(
             given, plan.references, labels, is_json=is_json, groups=plan.groups
         )
         invented = invented_rate(outputs, asked, plan.references, plan.detail_gates, plan.groups)

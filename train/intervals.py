@@ -64,17 +64,17 @@ class Interval(Record):
         return self.low > 0 or self.high < 0
 
 
-def bracketed(estimate: float, low: float, high: float, sign: str = "") -> str:
+def format_estimate(estimate: float, low: float, high: float, sign: str = "") -> str:
     """`0.62 [0.51, 0.72]`; `sign` is `+` for a difference. A value that rounds to zero has no minus sign."""
     return f"{estimate:{sign}z.2f} [{low:{sign}z.2f}, {high:{sign}z.2f}]"
 
 
-def interval_in_words(interval: Interval, sign: str = "") -> str:
-    """`bracketed` for an interval."""
-    return bracketed(interval.estimate, interval.low, interval.high, sign)
+def format_interval(interval: Interval, sign: str = "") -> str:
+    """`format_estimate` for an interval."""
+    return format_estimate(interval.estimate, interval.low, interval.high, sign)
 
 
-def p_in_words(p: float) -> str:
+def format_p_value(p: float) -> str:
     """`p = 0.031`, or `p < 0.001` if three digits would show zero."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
@@ -138,7 +138,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seeds_for(gap: Interval) -> int | None:
+def seeds_needed(gap: Interval) -> int | None:
     """About how many seeds would put the interval's nearer end at zero, if the difference stayed the same.
 
     None if there is no difference. Intervals shrink with the square root of the number of seeds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.intervals import bracketed, interval_in_words, p_in_words
+from train.intervals import format_estimate, format_interval, format_p_value
 from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
 
@@ -27,7 +27,7 @@ def judged_table(evaluation: Evaluation) -> Table | None:
         table.add_column(heading, justify="right")
     for result in judged.checklists:
         shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
-        passed = interval_in_words(result.pass_rate) if result.pass_rate else "not measured"
+        passed = format_interval(result.pass_rate) if result.pass_rate else "not measured"
         table.add_row(evaluation.system(result.system).label, passed, *shares, str(result.not_scored))
     return table
 
@@ -48,17 +48,17 @@ def position_lines(judged: JudgedEvaluation) -> list[str]:
         return []
     biased = not judged.first.low <= 0.5 <= judged.first.high
     effect = "a position bias, which showing both orders evens out" if biased else "no position bias"
-    return [f"the judges choose the answer shown first in {interval_in_words(judged.first)} of comparisons: {effect}"]
+    return [f"the judges choose the answer shown first in {format_interval(judged.first)} of comparisons: {effect}"]
 
 
 def in_words(win: WinRate) -> str:
     """A win rate with its outcome, and the win rate at equal length."""
     if win.rate is None:
         return win.outcome
-    p = "" if win.p_holm is None else f", {p_in_words(win.p_holm)}"
+    p = "" if win.p_holm is None else f", {format_p_value(win.p_holm)}"
     controlled = win.length_controlled
     if controlled is not None:
-        at_equal_length = f"at equal length {bracketed(controlled.value, controlled.low, controlled.high)}"
+        at_equal_length = f"at equal length {format_estimate(controlled.value, controlled.low, controlled.high)}"
     else:
         at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so the effect of length cannot be separated"
-    return f"{interval_in_words(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"
+    return f"{format_interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"

@@ -63,7 +63,7 @@ def _merged_files(files: Mapping[str, str]) -> dict[str, str]:
     return {name: digest for name, digest in files.items() if name.startswith(f"{FOLDER}/")}
 
 
-def chosen(
+def choose_merge(
     base: Base, settings: TrainSettings, adapter: Path, validation: Sequence[TrainingRow], progress: Progress = unseen
 ) -> Merged:
     """Build both merged models of a QLoRA adapter, keep the better one as `adapter/merged`, and return the comparison.

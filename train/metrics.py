@@ -14,7 +14,7 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_for, share, sign_flip_p
+from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, share, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
 from train.results import rename_old_keys
@@ -205,7 +205,7 @@ class Comparison(Record):
         gap = self.difference
         if gap is None or self.outcome in ("better", "worse"):
             return None
-        needed = seeds_for(gap)
+        needed = seeds_needed(gap)
         if needed is None:
             return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":

@@ -38,7 +38,7 @@ class GivenAnswer(Record):
     text: str
 
 
-def against_references(
+def compare_with_references(
     answers: Sequence[GivenAnswer],
     references: Mapping[str, str],
     labels: Sequence[str],

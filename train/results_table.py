@@ -9,7 +9,7 @@ from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
-from train.intervals import bracketed, interval_in_words, p_in_words
+from train.intervals import format_estimate, format_interval, format_p_value
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
 
@@ -112,8 +112,8 @@ def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = 
     if compared is None:
         return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
     estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
-    cells = (missing if e is None else bracketed(e.value, e.low, e.high) for e in estimates)
-    return [interval_in_words(compared.exact), *cells]
+    cells = (missing if e is None else format_estimate(e.value, e.low, e.high) for e in estimates)
+    return [format_interval(compared.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
@@ -164,9 +164,9 @@ def _in_words(comparison: Comparison, evaluation: Evaluation) -> str:
     """The difference, the adjusted p-value and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
-    numbers = interval_in_words(comparison.shown or comparison.difference, sign="+")
+    numbers = format_interval(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
-        numbers += f", {p_in_words(comparison.p_holm)}"
+        numbers += f", {format_p_value(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
         inputs = comparison.more_inputs
         more = f"; it needs about {evaluation.more_inputs(inputs)}" if inputs else ""
@@ -180,7 +180,7 @@ def _level(evaluation: Evaluation) -> float:
 
 
 def _format_rate(result: ModeResult) -> str:
-    return interval_in_words(result.pass_rate) if result.pass_rate else NOT_MEASURED
+    return format_interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
 
 
 def _format_percent(share: float | None) -> str:

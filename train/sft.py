@@ -35,11 +35,11 @@ from train.dataset import (
     dataset_of,
     refuse_contaminated,
     refuse_empty,
+    repeat_edited,
     split_by_length,
-    weighted,
 )
 from train.mask import assert_completion_only, plain_preview
-from train.merge import chosen
+from train.merge import choose_merge
 from train.model_card import model_card
 from train.models import settled
 from train.preferences import build_preference_trainer, no_preferences_error
@@ -143,7 +143,7 @@ def tune(
         result = result.model_copy(update={"left_out": result.left_out | long | also_long})
         if settings.method == "qlora" and merge and result.planned_steps is None:
             gc.collect()  # frees the trained model, which is as large as each merged one
-            result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
+            result = result.model_copy(update={"merged": choose_merge(base, settings, partial, validation, progress)})
         result = _write_record(partial, result)
         if result.planned_steps is not None:
             return _save_stopped(partial, out_dir, result)
@@ -162,7 +162,7 @@ def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progre
     chat = load_chat(base, settings.template_arguments)
     validation, _ = split_by_length(dataset.validation, chat, settings.max_length, "validation")
     with _report_full_disk(folder):
-        merged = chosen(base, settings, folder, validation, progress)
+        merged = choose_merge(base, settings, folder, validation, progress)
     return _write_record(folder, finished.model_copy(update={"merged": merged}))
 
 
@@ -239,7 +239,7 @@ def _build_row_trainer(
     `build_preference_trainer` does: the number of learned tokens, some masks, and the row counts."""
     from train.trainer import adapter_trainer
 
-    rows = weighted(dataset, settings.edited_weight)
+    rows = repeat_edited(dataset, settings.edited_weight)
     trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
     learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
     _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
@@ -266,7 +266,7 @@ def _train(
     save."""
     from transformers import set_seed
 
-    from train.trainer import curve_of, memory, train
+    from train.trainer import memory, read_curve, train
 
     started = time.monotonic()
     set_seed(settings.random_seed)
@@ -279,7 +279,7 @@ def _train(
         trainer, prepared = build_preference_trainer(model, chat, dataset, settings, checkpoints, log, start)
     learned_tokens, masks, facts = prepared
     train(trainer, checkpoints, log)
-    curve, validation = curve_of(trainer.state)
+    curve, validation = read_curve(trainer.state)
     name, state = adapter_id(dataset, settings, base.hash), trainer.state
     kept_step = state.best_global_step if facts["validation_rows"] else None
     is_complete = state.global_step >= state.max_steps or not log.ended

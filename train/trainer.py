@@ -329,7 +329,7 @@ def memory() -> dict[str, float]:
     return {"memory_gib": round(now / 2**30, 3), "peak_gib": round(peak / 2**30, 3)}
 
 
-def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
+def read_curve(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
     """The losses of the whole run, including those before a resume."""
     steps = tuple(
         Step(step=entry["step"], epoch=entry["epoch"], loss=entry["loss"], learning_rate=entry["learning_rate"])

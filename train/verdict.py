@@ -23,7 +23,7 @@ from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.failures import REFUSAL
-from train.intervals import Interval, interval_in_words, required_standard_errors, standard_errors
+from train.intervals import Interval, format_interval, required_standard_errors, standard_errors
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -311,7 +311,7 @@ def _list_lines(heading: str, sentences: Iterable[str]) -> list[str]:
 
 def _format_gaps(gaps: Sequence[Comparison]) -> str:
     parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {interval_in_words(shown, '+')}" for mode, shown in parts)
+    return ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in parts)
 
 
 def _percent(share: float) -> str:

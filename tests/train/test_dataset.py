@@ -13,7 +13,7 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Edited, Imported, Pair
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, split_by_length, weighted
+from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, repeat_edited, split_by_length
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
@@ -87,6 +87,6 @@ def test_what_a_person_corrected_can_count_more() -> None:
     assert exported.edited == {entry["pair_id"] for entry in manifest["rows"] if entry["replaces"]}
     assert len(exported.edited) == 1
     known = replace(exported, edited=exported.edited | {exported.train[0]["pair_id"]})
-    counts = Counter(row["pair_id"] for row in weighted(known, 3))
+    counts = Counter(row["pair_id"] for row in repeat_edited(known, 3))
     assert counts == {row["pair_id"]: 3 if row["pair_id"] in known.edited else 1 for row in exported.train}
-    assert weighted(known, 1) == list(known.train)
+    assert repeat_edited(known, 1) == list(known.train)

@@ -15,7 +15,7 @@ from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import Base
-from train.dataset import Dataset, PreferenceRow, preferences_of
+from train.dataset import Dataset, PreferenceRow, load_preferences
 from train.results import TrainResult, read_result
 from train.sft import adapter_id, tune
 
@@ -172,11 +172,11 @@ def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> Non
     path.write_text("\n".join(lines) + "\n")
     manifest = {"format": FORMAT, "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert preferences_of(tmp_path, "train") == [one]
-    assert preferences_of(tmp_path, "validation") == [two]
+    assert load_preferences(tmp_path, "train") == [one]
+    assert load_preferences(tmp_path, "validation") == [two]
     path.write_text(path.read_text() + "\n")
     with pytest.raises(InputError, match="SHA-256 differs"):
-        preferences_of(tmp_path, "train")
+        load_preferences(tmp_path, "train")
 
 
 def test_what_another_objective_heeds_changes_nothing(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:

@@ -76,11 +76,11 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
 def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp_path: Path) -> None:
     """A row that counts three times is in three places of an epoch; how many rows there are is told as before."""
     one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})
-    plain, weighted = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
-    assert plain.adapter_id != weighted.adapter_id
-    assert weighted.steps == plain.steps + 1
-    assert (weighted.train_rows, weighted.validation_rows) == (plain.train_rows, plain.validation_rows)
-    assert weighted.learned_tokens > plain.learned_tokens
+    plain, repeat_edited = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
+    assert plain.adapter_id != repeat_edited.adapter_id
+    assert repeat_edited.steps == plain.steps + 1
+    assert (repeat_edited.train_rows, repeat_edited.validation_rows) == (plain.train_rows, plain.validation_rows)
+    assert repeat_edited.learned_tokens > plain.learned_tokens
 
 
 def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:
