@@ -74,7 +74,7 @@ def _side(name: str, system: SystemResult) -> str:
     return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
-def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
+def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
     """A difference in words, whatever its direction."""
     than, gap, inputs = evaluation.system(comparison.b).label, comparison.difference, comparison.more_inputs
     if gap is None:
@@ -126,7 +126,7 @@ def in_words(evaluation: Evaluation) -> list[str]:
     sentences = [f"{capital(FORM_ONLY_NOTE)}."] if form_alone(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
-        first, stop, rest = which_way(evaluation, gap).partition(". ")
+        first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
 
@@ -250,7 +250,7 @@ def check_name(name: str) -> tuple[str, bool]:
     return name.removeprefix(INDEPENDENT), name.startswith(INDEPENDENT)
 
 
-def tokens_an_answer(result: ModeResult) -> float | None:
+def tokens_per_answer(result: ModeResult) -> float | None:
     """Mean answer tokens."""
     return result.usage.completion_tokens / result.answered if result.answered else None
 

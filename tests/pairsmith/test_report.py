@@ -17,7 +17,7 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.proof import limits, method, which_way
+from pairsmith.report.proof import describe_difference, limits, method
 from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve
 from pairsmith.style.numbers import count, percent, points
@@ -210,13 +210,13 @@ def test_a_difference_is_said_whichever_way_it_falls(
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
     comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
-    assert sentence in which_way(evaluation, comparison)
+    assert sentence in describe_difference(evaluation, comparison)
     line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
     words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
     if sentence == "not enough evidence":
         assert "more test input" in line
-        assert "more test input" in which_way(evaluation, comparison)
+        assert "more test input" in describe_difference(evaluation, comparison)
     wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
     lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
     assert (SIMULTANEOUS_NOTE in lines) == (words.get(sentence) in ("better", "worse"))
@@ -260,8 +260,8 @@ def test_the_page_says_what_its_intervals_take_for_granted(project: Project, don
     assert gap.difference is not None
     few = gap.model_copy(update={"difference": gap.difference.model_copy(update={"seeds": 4})})
     assert few.more_inputs
-    assert " of other groups would" in which_way(of_one, few)
-    assert " of other groups" not in which_way(evaluation, few)
+    assert " of other groups would" in describe_difference(of_one, few)
+    assert " of other groups" not in describe_difference(evaluation, few)
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
