@@ -49,7 +49,7 @@ class Scores(NamedTuple):
 async def score_probes(score: Score, model: str, probes: Sequence[Probe]) -> Scores:
     """Score `probes` under `model`, one at a time. A first, discarded round warms up the server."""
     rounds = [[await score(model, *probe) for probe in probes] for _ in range(3)]
-    first, again = ([logprob for logprob, _ in one] for one in rounds[1:])
+    first, again = ([logprob for logprob, _ in scores] for scores in rounds[1:])
     return Scores(first, again, [tokens for _, tokens in rounds[0]])
 
 

@@ -277,9 +277,9 @@ async def _remote(
 
 def _attributed_usage(call: Call, samples: int) -> tuple[Usage, float | None]:
     """The part of a request's usage and cost that belongs to `samples` answers; generation may have requested more."""
-    asked, written = call.request.get("n") or 1, call.usage.completion_tokens
-    if asked <= samples:
+    requested, written = call.request.get("n") or 1, call.usage.completion_tokens
+    if requested <= samples:
         return call.usage, call.usd
-    share = samples / asked
+    share = samples / requested
     usage = call.usage.model_copy(update={"completion_tokens": round(written * share)})
     return usage, None if call.usd is None else call.usd * share

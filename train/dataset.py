@@ -91,11 +91,11 @@ def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
         _rows_of_pool(data, system_prompt) if isinstance(data, Pool) else _convert_rows(data, system_prompt)
     ):
         splits[split].append(row)
-    named = content_id("rows", [splits["train"], splits["validation"]])
+    rows_id = content_id("rows", [splits["train"], splits["validation"]])
     held_out = [_conversation_text(row["prompt"]) for row in splits["test"]]
     pairs = (row.pair for row in data.accepted()) if isinstance(data, Pool) else data
     edited = {pair.id for pair in pairs if isinstance(pair, Pair) and pair.origin.by == "edited"}
-    return Dataset(named, splits["train"], splits["validation"], held_out, edited=edited)
+    return Dataset(rows_id, splits["train"], splits["validation"], held_out, edited=edited)
 
 
 def _exported_rows(folder: Path, split: Split) -> list[TrainingRow]:
@@ -177,8 +177,8 @@ def split_by_length(
             why=_NOTHING,
             fix=f"Set train.max_length to {max(lengths)}.",
         )
-    named = zip(rows, lengths, strict=True)
-    return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
+    rows_with_lengths = zip(rows, lengths, strict=True)
+    return fitting, {row["pair_id"]: length for row, length in rows_with_lengths if length > max_length}
 
 
 def refuse_empty(rows: Sequence[TrainingRow]) -> None:
@@ -200,7 +200,7 @@ def refuse_contaminated(dataset: Dataset) -> None:
     """Raise InputError if a training or validation row has the same input as a test row. Inputs are equal if their
     words are the same, ignoring case; near-duplicates are handled by curation."""
     held_out = {_normalise(text) for text in dataset.held_out}
-    preferences = (("a preference", one["prompt"]) for one in (*dataset.preferences, *dataset.preferred))
+    preferences = (("a preference", preference["prompt"]) for preference in (*dataset.preferences, *dataset.preferred))
     rows = ((f"row {row['pair_id']}", row["prompt"]) for row in (*dataset.train, *dataset.validation))
     for name, prompt in chain(rows, preferences):
         if _normalise(text := _conversation_text(prompt)) in held_out:

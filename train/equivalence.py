@@ -59,15 +59,17 @@ async def equivalence(file: Path, plan: EvaluationPlan, evaluation: Evaluation, 
             try:
                 answer = await endpoint.ask(tuned.messages(seed), tuned.sampling("greedy", seed))
                 (choice,) = answer.choices
-                text, whole = clean(choice["message"]["content"] or ""), choice["finish_reason"] == "stop"
+                text, is_complete = clean(choice["message"]["content"] or ""), choice["finish_reason"] == "stop"
             except (RefusedError, UnansweredError):
-                text, whole = "", False
+                text, is_complete = "", False
             text = plan.form.canonical(text)
             checked = plan.checks(seed.body, text, plan.references.get(seed.id))
-            passed += whole and bool(text) and checked.all_pass is True
-            before = measured[seed.id].text
-            same += text == before
-            similarities.append(1.0 if text == before else float(metric.sentence_score(text, [before]).score) / 100)
+            passed += is_complete and bool(text) and checked.all_pass is True
+            measured_text = measured[seed.id].text
+            same += text == measured_text
+            similarities.append(
+                1.0 if text == measured_text else float(metric.sentence_score(text, [measured_text]).score) / 100
+            )
     return Equivalence(
         file=file.name,
         inputs=len(seeds),

@@ -108,12 +108,12 @@ def evaluate(
         evaluate=given(EvaluateSettings, "evaluate", **settings),
     )
     distinct = distinct_questions(_seeds_of(list(several(inputs, "inputs")), references))
-    asked = build_checks(several(checks, "checks", "checks"))
-    learned = dataset_of(rows)
-    refuse_contaminated(replace(learned, held_out=[seed.asked for seed in distinct]))
-    shown = [_exemplar(row) for row in learned.train]
+    check_set = build_checks(several(checks, "checks", "checks"))
+    training_data = dataset_of(rows)
+    refuse_contaminated(replace(training_data, held_out=[seed.asked for seed in distinct]))
+    training_rows = [_exemplar(row) for row in training_data.train]
     project = Project(Path(), spec)
-    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, asked, shown)
+    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, check_set, training_rows)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers:
@@ -124,16 +124,16 @@ def _seeds_of(
     inputs: Sequence[str | Seed], references: Mapping[str, str] | Sequence[str | None] | None
 ) -> Iterator[Seed]:
     """The inputs as seeds, each with its reference. Raises UsageError for references that match no input."""
-    asked = [entry.asked if isinstance(entry, Seed) else entry for entry in inputs]
+    texts = [entry.asked if isinstance(entry, Seed) else entry for entry in inputs]
     if isinstance(references, Mapping):
-        if unknown := sorted(set(references) - set(asked)):
+        if unknown := sorted(set(references) - set(texts)):
             raise UsageError(f"references has {unknown[0]!r}, which is not one of the inputs.")
-        paired: list[str | None] = [references.get(text) for text in asked]
+        paired: list[str | None] = [references.get(text) for text in texts]
     else:
-        paired = [None] * len(asked) if references is None else list(references)
-        if isinstance(references, str) or len(paired) != len(asked):
+        paired = [None] * len(texts) if references is None else list(references)
+        if isinstance(references, str) or len(paired) != len(texts):
             raise UsageError(
-                f"there are {len(paired)} references for {len(asked)} inputs.",
+                f"there are {len(paired)} references for {len(texts)} inputs.",
                 fix="Pass one for each input (None if there is none), or a dict of input to reference.",
             )
     for number, (entry, reference) in enumerate(zip(inputs, paired, strict=True), 1):
@@ -180,9 +180,9 @@ def plan_evaluation(
     base = base_of(trained, spec.train, project.folder)
     checks = checks or checks_for(spec, project.folder)
     form = AnswerForm.of(spec.task, project.folder)
-    given = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
-    one_right_answer = form.has_one_right and 0 < len(given) == len(seeds)
-    checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(given, form))
+    references = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
+    one_right_answer = form.has_one_right and 0 < len(references) == len(seeds)
+    checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(references, form))
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
@@ -205,9 +205,9 @@ def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
     outputs paired with an input written by backward generation, with the output as reference. Raises NoWork if there
     are none."""
     seeds = store.seeds()
-    asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
-    if asked:
-        return distinct_questions(asked)[: spec.evaluate.max_seeds]
+    candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if candidates:
+        return distinct_questions(candidates)[: spec.evaluate.max_seeds]
     raise NoWork(
         f"none of the {len(seeds)} seeds provides an input for the test split.",
         why="There is nothing to evaluate on that training has not seen.",
@@ -220,14 +220,14 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
     near-duplicate of a training row. Outputs without such an input are left out."""
     dataset = latest(store, "dataset") if outputs else None
     members = dataset.members if dataset else ()
-    held = {seed.id: seed for seed in outputs}
+    by_id = {seed.id: seed for seed in outputs}
     test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
-    written = [pair for pair in test if pair.seed_id in held]
+    written = [pair for pair in test if pair.seed_id in by_id]
     if not written:
         return []
-    learned = store.pairs(id_ for id_, split in members if split != "test")
+    training_pairs = store.pairs(id_ for id_, split in members if split != "test")
     contaminated_places = _near_training(
-        [pair.input for pair in learned], [pair.input for pair in written], spec.curate.duplicates.jaccard
+        [pair.input for pair in training_pairs], [pair.input for pair in written], spec.curate.duplicates.jaccard
     )
     chosen: dict[str, Pair] = {}
     for place, pair in enumerate(written):
@@ -235,7 +235,7 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
             chosen.setdefault(pair.seed_id, pair)
     return [
         Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
-        for of, pair in ((held[seed_id], pair) for seed_id, pair in chosen.items())
+        for of, pair in ((by_id[seed_id], pair) for seed_id, pair in chosen.items())
     ]
 
 
@@ -334,14 +334,14 @@ async def measured(
         await collector.ask(list(systems), open_teacher)
         for _, systems in groupby(plan.systems, key=lambda system: system.model.local)
     ]
-    answers = [answers for asked in rounds for answers in asked.answers]
-    outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
+    answers = [answers for round_ in rounds for answers in round_.answers]
+    outputs = tuple(output for system_answers in answers for mode in MODES for output in system_answers[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
+    costs = (*(cost for round_ in rounds for cost in round_.costs), *to_judges.costs)
     random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
@@ -356,18 +356,22 @@ async def measured(
         sampling=sampled,
         greedy=greedy,
         concurrency=plan.spec.evaluate.concurrency,
-        systems=tuple(_result(plan, system, given) for system, given in zip(plan.systems, answers, strict=True)),
-        comparisons=compare_last([{mode: given[mode].outputs for mode in MODES} for given in answers], plan.groups),
-        adapter_check=next(asked.adapter_check for asked in rounds if asked.adapter_check),
+        systems=tuple(
+            _result(plan, system, system_answers) for system, system_answers in zip(plan.systems, answers, strict=True)
+        ),
+        comparisons=compare_last(
+            [{mode: system_answers[mode].outputs for mode in MODES} for system_answers in answers], plan.groups
+        ),
+        adapter_check=next(round_.adapter_check for round_ in rounds if round_.adapter_check),
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
         void=plan.void,
         judged=judgements,
-        validation=tuple(output for asked in rounds for output in asked.validation),
+        validation=tuple(output for round_ in rounds for output in round_.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
-        calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
+        calls_sent=sum(round_.sent for round_ in rounds) + to_judges.sent,
         calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
         usd=spent.total,
@@ -385,11 +389,11 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
     if form_alone(plan.checks.names):
         return None
     tuned = plan.systems[-1]
-    first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
-    alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
-    collector = AnswerCollector(alone, store, progress)
-    rounds = [await collector.ask([system], None) for system in alone.systems]
-    return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
+    base_first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
+    validation_plan = replace(plan, seeds=plan.validation, systems=(*base_first, tuned), validation=())
+    collector = AnswerCollector(validation_plan, store, progress)
+    rounds = [await collector.ask([system], None) for system in validation_plan.systems]
+    return _result(validation_plan, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
@@ -397,18 +401,18 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         outputs = answers[mode].outputs
         usage, usd = answers[mode].usage, answers[mode].usd
         result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups)
-        given = [
+        given_answers = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        compared = result.pass_rate and compare_with_references(
-            given, plan.references, labels, is_json=is_json, groups=plan.groups
+        by_reference = result.pass_rate and compare_with_references(
+            given_answers, plan.references, labels, is_json=is_json, groups=plan.groups
         )
-        invented = invented_rate(outputs, asked, plan.references, plan.detail_gates, plan.groups)
-        return result.model_copy(update={"by_reference": compared, "invented": invented})
+        invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
+        return result.model_copy(update={"by_reference": by_reference, "invented": invented})
 
-    asked, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
+    inputs, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(
         name=system.name,

@@ -127,8 +127,8 @@ class _JudgingRun:
             self._report_progress()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)
             return choice.model_copy(update={"wins": (wins,) * len(self._judge.ledgers), "asked": False})
-        asked, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
-        preferences = await self._judge.preferences(asked, tuned.text, other.text, system)
+        input_text, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
+        preferences = await self._judge.preferences(input_text, tuned.text, other.text, system)
         self._report_progress()
         if isinstance(preferences, Reason):
             return choice.model_copy(update={"reason": str(preferences)})

@@ -156,10 +156,12 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
     shuffled = sorted((row["pair_id"] for row in kept), key=lambda pair_id: lot(f"{seed}\0{pair_id}"))
     chosen = set(shuffled[: round(share * len(kept))])
     rows = [row for row in kept if row["pair_id"] in chosen]
-    asked = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
-    preferences = [one for one in dataset.preferences if json.dumps(one["prompt"], sort_keys=True) in asked]
-    named = content_id("part", [dataset.id, sorted(chosen)])
-    return replace(dataset, id=named, train=rows, preferences=preferences)
+    prompts = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
+    preferences = [
+        preference for preference in dataset.preferences if json.dumps(preference["prompt"], sort_keys=True) in prompts
+    ]
+    part_id = content_id("part", [dataset.id, sorted(chosen)])
+    return replace(dataset, id=part_id, train=rows, preferences=preferences)
 
 
 def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
@@ -202,8 +204,8 @@ def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, min_s
     degrees = len(rows) - 2
     error = math.sqrt(max(float(rest @ rest) / degrees, min_sd**2) / float(spread @ spread))
     ahead, half = math.log((now + MORE) / now), student_quantile(degrees, _LEVEL) * error
-    here = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
-    reach = (-here, 1 - here if of == "pass rate" else math.inf)
+    current = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
+    reach = (-current, 1 - current if of == "pass rate" else math.inf)
     low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *reach).tolist()
     return Gain(rows=MORE, of=of, estimate=estimate, low=low, high=high)
 
@@ -212,9 +214,9 @@ def in_words(curve: LearningCurve) -> list[str]:
     """The curve in lines, what 500 more rows would gain, and the effect of each slice."""
     lines = []
     for share in SHARES:
-        here = [point for point in curve.points if point.share == share]
-        values = " and ".join(f"{curve.value(point):.2f}" for point in here)
-        lines.append(f"{share:.0%} of the rows ({here[0].rows}): {curve.of} {values}")
+        points = [point for point in curve.points if point.share == share]
+        values = " and ".join(f"{curve.value(point):.2f}" for point in points)
+        lines.append(f"{share:.0%} of the rows ({points[0].rows}): {curve.of} {values}")
     too_few = f"noise floor: {curve.inputs} validation inputs are too few to distinguish any two trainings"
     floor = f"noise floor: two trainings that differ by less than {_digits(curve.floor)} may differ by chance"
     if not curve.floor:
@@ -226,8 +228,8 @@ def in_words(curve: LearningCurve) -> list[str]:
     is_far = curve.rows + more.rows > _FAR * curve.rows
     guess = "; this is a rough guess, because it extrapolates further than the curve reaches back" if is_far else ""
     lines.append(f"{more.rows} more rows like these would gain about {span}, if the curve continues{flat}{guess}")
-    whole = [curve.value(point) for point in curve.points if point.share == 1.0]
-    lines += [_describe_slice(curve, point, sum(whole) / len(whole)) for point in curve.slices]
+    full_values = [curve.value(point) for point in curve.points if point.share == 1.0]
+    lines += [_describe_slice(curve, point, sum(full_values) / len(full_values)) for point in curve.slices]
     return lines
 
 

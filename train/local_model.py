@@ -113,17 +113,17 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 answer = await endpoint.ask(system.messages(seed), system.sampling(mode, seed))
                 (choice,) = answer.choices
                 text = plan.form.canonical(clean(choice["message"]["content"] or ""))
-                whole = choice["finish_reason"] != "length"
+                is_complete = choice["finish_reason"] != "length"
             except RefusedError as refused:
                 return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - started)
             used = answer.usage
-            if not whole and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
+            if not is_complete and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
                 notes.add(f"an answer was cut short by the context of {context:,} tokens (prompt and answer together)")
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
-            passes = without_reference(checked) if whole else False
-            return SystemAnswer(system.name, text, whole, passes, failed, time.monotonic() - started)
+            passes = without_reference(checked) if is_complete else False
+            return SystemAnswer(system.name, text, is_complete, passes, failed, time.monotonic() - started)
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:
             requests: Sequence[Coroutine[Any, Any, SystemAnswer]] = [

@@ -62,8 +62,8 @@ def _write_chat_files(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...
     """Write the settled chat template and all tokens that end an answer to files, and return the arguments that name
     them. The base's own generation config is replaced, because it would also change the decoding."""
     own = folder / "generation_config.json"
-    named = json.loads(own.read_bytes()).get("eos_token_id") if own.is_file() else None
-    (scratch / "generation_config.json").write_text(json.dumps({"eos_token_id": chat.end_tokens(named)}))
+    end_ids = json.loads(own.read_bytes()).get("eos_token_id") if own.is_file() else None
+    (scratch / "generation_config.json").write_text(json.dumps({"eos_token_id": chat.end_tokens(end_ids)}))
     template = scratch / "chat_template.jinja"
     template.write_text(chat.tokenizer.chat_template, encoding="utf-8")
     return "--chat-template", str(template), "--generation-config", str(scratch)

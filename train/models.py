@@ -111,10 +111,10 @@ def gpus() -> list[tuple[str, float]]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    lines = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
-    named = (line.rpartition(",") for line in lines if "," in line)
-    return [(name.strip(), float(mib) / 1024) for name, _, mib in named if mib.strip().replace(".", "").isdigit()]
+    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    fields = (line.rpartition(",") for line in lines if "," in line)
+    return [(name.strip(), float(mib) / 1024) for name, _, mib in fields if mib.strip().replace(".", "").isdigit()]
 
 
 def training_gib(billions: float, method: Method) -> float:

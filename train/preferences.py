@@ -87,37 +87,39 @@ def build_preference_trainer(
             why="There would be nothing to learn from.",
             fix="Raise train.max_length.",
         )
-    measured, also_long = tokenise_preferences(dataset.preferred, chat, settings.max_length, "validation")
-    if settings.patience is not None and not measured:
+    validation, also_long = tokenise_preferences(dataset.preferred, chat, settings.max_length, "validation")
+    if settings.patience is not None and not validation:
         raise InputError(
             f"train.patience needs validation preferences, and none fits into train.max_length ="
             f" {settings.max_length} tokens.",
             fix="Raise train.max_length, or remove train.patience.",
         )
-    given = arguments(settings.last_stage, folder, model.dtype, validate=bool(measured))
+    training_arguments = arguments(settings.last_stage, folder, model.dtype, validate=bool(validation))
     if start is None:
         adapted = new_adapter(model, settings)
     else:
         adapted = PeftModel.from_pretrained(model, start.folder, is_trainable=True, autocast_adapter_dtype=False)
         # With the name that the adapter was saved with, saving a checkpoint would query the hub.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
-    trainer = preference_trainer(adapted, chat, kept, measured, settings, given, callbacks(settings, log))
+    trainer = preference_trainer(
+        adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
+    )
     masks = tuple(
         plain_preview(
             chat.tokenizer,
-            one["prompt_ids"] + one["chosen_ids"],
-            [IGNORED] * len(one["prompt_ids"]) + one["chosen_ids"],
+            row["prompt_ids"] + row["chosen_ids"],
+            [IGNORED] * len(row["prompt_ids"]) + row["chosen_ids"],
         )
-        for one in kept[:_SHOWN_MASKS]
+        for row in kept[:_SHOWN_MASKS]
     )
     facts = {
         "train_rows": len(kept),
-        "validation_rows": len(measured),
+        "validation_rows": len(validation),
         "left_out": long | also_long,
         "began_with": start and start.adapter_id,
     }
     prepare(trainer)
-    return trainer, (sum(len(one["chosen_ids"]) for one in kept), masks, facts)
+    return trainer, (sum(len(row["chosen_ids"]) for row in kept), masks, facts)
 
 
 def preference_trainer(
@@ -140,11 +142,11 @@ def preference_trainer(
         raise no_preferences_error(settings)
 
     def rows_of(tokens: Sequence[Tokens]) -> HubDataset:
-        return HubDataset.from_list([_collator_row(one, settings) for one in tokens])
+        return HubDataset.from_list([_collator_row(row, settings) for row in tokens])
 
     with _ignore_experimental_warning():
         kind, config = _trainer_classes()[settings.objective]
-        given: dict[str, Any] = {
+        trainer_arguments: dict[str, Any] = {
             "model": model,
             "args": on_one_device(
                 config(
@@ -159,7 +161,7 @@ def preference_trainer(
             "processing_class": chat.tokenizer,
             "callbacks": list(callbacks),
         }
-        return kind(**given)
+        return kind(**trainer_arguments)
 
 
 def _collator_row(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:

@@ -92,15 +92,15 @@ def _macro_f1(of_inputs: np.ndarray, are_groups: bool = False) -> MeanEstimate:
     also gets a score interval at the number of its inputs (or groups), and if the mean of those (MOVER) is wider, it is
     used.
     """
-    whole, inputs = of_inputs.sum(axis=0), len(of_inputs)
-    scores = _f1_of_labels(whole)
-    value, left = float(scores.mean()), np.array([_f1_of_labels(whole - one).mean() for one in of_inputs])
-    variance = float(((left - left.mean()) ** 2).sum()) * (inputs - 1) / inputs
+    totals, inputs = of_inputs.sum(axis=0), len(of_inputs)
+    scores = _f1_of_labels(totals)
+    value, leave_one_out = float(scores.mean()), np.array([_f1_of_labels(totals - unit).mean() for unit in of_inputs])
+    variance = float(((leave_one_out - leave_one_out.mean()) ** 2).sum()) * (inputs - 1) / inputs
     effective = value * (1 - value) / variance if variance else float(inputs)
     effective *= group_discount(inputs) if are_groups else 1.0
-    _, low, high = score_limits(np.array(value), np.array(np.clip(effective, 1.0, whole.sum())))
-    asked = (of_inputs.sum(axis=2) > 0).sum(axis=0)
-    _, lows, highs = score_limits(scores, asked[asked > 0].astype(np.float64))
+    _, low, high = score_limits(np.array(value), np.array(np.clip(effective, 1.0, totals.sum())))
+    label_counts = (of_inputs.sum(axis=2) > 0).sum(axis=0)
+    _, lows, highs = score_limits(scores, label_counts[label_counts > 0].astype(np.float64))
     below, above = (math.hypot(*distances) / len(scores) for distances in (scores - lows, highs - scores))
     return MeanEstimate(
         value=value, low=max(0.0, min(float(low), value - below)), high=min(1.0, max(float(high), value + above))
@@ -118,9 +118,9 @@ def _confusion(pairs: Sequence[tuple[str, str]], labels: Sequence[str]) -> np.nd
 def _f1_of_labels(counts: np.ndarray) -> np.ndarray:
     """F1 of each label that occurs in the references; a single 0 if there are none."""
     right = np.diagonal(counts)
-    asked, answered = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
-    occurs = asked > 0
-    return 2 * right[occurs] / (asked + answered)[occurs] if occurs.any() else np.zeros(1)
+    expected, answered = counts.sum(axis=1), counts[:, :-1].sum(axis=0)
+    occurs = expected > 0
+    return 2 * right[occurs] / (expected + answered)[occurs] if occurs.any() else np.zeros(1)
 
 
 def _tables(counts: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, int]]:

@@ -55,9 +55,9 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
     """
     if not is_trusted_name(base, trusted) or not has_code(folder):
         return None
-    kept = cache_folder() / _COPIES
-    kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept, prefix=".") as scratch:
+    cache = cache_folder() / _COPIES
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
         copy = Path(scratch, "copy", name := folder.resolve().name)
         _copy(folder, copy)
         for outside in (*_linked_folders(folder), *_outside_classes(copy)):
@@ -74,7 +74,7 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
                 why="It would run with your permissions on this machine, without having been reviewed.",
                 fix=f'Review its *.py, then set train.trust_remote_code = ["{entry}"].',
             )
-        place = kept / _copy_id(copy)
+        place = cache / _copy_id(copy)
         if place.is_dir() and _copy_id(place / name) != place.name:
             shutil.rmtree(place)  # its content was changed
         try:
@@ -84,7 +84,7 @@ def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
                 raise
     with suppress(OSError):  # the cache may belong to another user
         os.utime(place)
-    for old in kept.iterdir():
+    for old in cache.iterdir():
         with suppress(FileNotFoundError):  # another process is replacing it
             if time.time() - old.stat().st_mtime > _UNUSED_S:
                 shutil.rmtree(old, ignore_errors=True)

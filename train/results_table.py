@@ -108,12 +108,12 @@ MEASURES = {
 
 def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = "-") -> list[str]:
     """The exact share and the measures, each with its interval, or that the system was not measured."""
-    compared = result.by_reference
-    if compared is None:
+    comparison = result.by_reference
+    if comparison is None:
         return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
-    estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
+    estimates: list[MeanEstimate | None] = [getattr(comparison, name) for name in measures]
     cells = (missing if e is None else format_estimate(e.value, e.low, e.high) for e in estimates)
-    return [format_interval(compared.exact), *cells]
+    return [format_interval(comparison.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:

@@ -243,8 +243,8 @@ def _build_row_trainer(
     trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
     learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
     _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
-    shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
-    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+    sample = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
+    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in sample)
     return trainer, (
         learned_tokens,
         masks,
@@ -367,5 +367,5 @@ def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
     # "auto" would query the hub to see whether the vocabulary grew, which it cannot have.
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))
-    own = model.get_base_model().generation_config.eos_token_id
-    GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))
+    end_ids = model.get_base_model().generation_config.eos_token_id
+    GenerationConfig(eos_token_id=chat.end_tokens(end_ids)).save_pretrained(str(folder))

@@ -171,8 +171,8 @@ class EvaluationPlan:
         """Questions with one answer each: the shortest rows that the adapter learned from, which it affects most and
         which fit any context; otherwise exemplars, otherwise the style as the answer to a test input."""
         known = sorted(self.learned or self.spec.exemplars, key=lambda row: len(row.input) + len(row.output))
-        shown = known[:_PROBES]
-        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in shown]
+        selection = known[:_PROBES]
+        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in selection]
         return rows or [(self.seeds[0], self.spec.task.style)]
 
 

@@ -89,7 +89,9 @@ def new_adapter(model: Any, settings: TrainSettings) -> Any:
     embeddings and the output layer get no adapter."""
     head = model.get_output_embeddings()
     layers = [
-        name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear | Conv1D) and one is not head
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     ]
     for target in settings.targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):

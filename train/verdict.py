@@ -147,9 +147,9 @@ def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
     """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
     opposite."""
     each = {_relation(gap) for gap in _comparisons_with(evaluation, other)} - {"not measured"}
-    for one, opposite in (("better", "worse"), ("worse", "better")):
-        if one in each:
-            return "unclear" if opposite in each else one
+    for direction, opposite in (("better", "worse"), ("worse", "better")):
+        if direction in each:
+            return "unclear" if opposite in each else direction
     order: tuple[Relation, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
 

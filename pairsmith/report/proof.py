@@ -181,7 +181,9 @@ def measures(evaluation: Evaluation) -> dict[str, str] | None:
     results = [getattr(system, mode).by_reference for system in evaluation.systems for mode in MODES]
     if not any(results):
         return None
-    return {name: heading for name, heading in MEASURES.items() if any(getattr(one, name, None) for one in results)}
+    return {
+        name: heading for name, heading in MEASURES.items() if any(getattr(result, name, None) for result in results)
+    }
 
 
 def references(evaluation: Evaluation) -> str:
@@ -211,10 +213,10 @@ def confusions(evaluation: Evaluation) -> str:
 def adapter(evaluation: Evaluation) -> str:
     """The evidence that base and tuned are two different models."""
     check = evaluation.adapter_check
-    one = check.texts == 1
+    is_single = check.texts == 1
     measure = (
         f"one text of {check.tokens} tokens has"
-        if one
+        if is_single
         else f"{check.texts} texts of {check.tokens} tokens together have"
     )
     if check.base_again is None:

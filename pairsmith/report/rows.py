@@ -131,16 +131,16 @@ class ReportRows:
     def _shown(self, rows: Sequence[_RowReason]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
-        shown, hide = [], self._hide
+        examples, hide = [], self._hide
         for row in rows:
             pair, detail = pairs.get(row.pair_id or ""), hide(with_short_ids(row.detail))
             if pair:
                 columns = tuple((name, hide(text)) for name, text in pair.columns.items())
-                shown.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))
+                examples.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))
             else:
                 text = hide(seeds[row.seed_id].body) if row.seed_id in seeds else ""
-                shown.append(RowExample(row.seed_id, text, None, detail))
-        return tuple(shown)
+                examples.append(RowExample(row.seed_id, text, None, detail))
+        return tuple(examples)
 
 
 def _distribution(of: _Numbers, missing: int = 0) -> Distribution:

@@ -79,10 +79,10 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Four figures under the headline: (name, value, detail)."""
     rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
     spent = total(evidence.costs)
-    asked = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
-    asked += counted(spent.requests, "request", "requests")
+    usage_note = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
+    usage_note += counted(spent.requests, "request", "requests")
     if each := per_row(spent, rows.accepted if rows else 0):
-        asked += f", {dollars(each)} per accepted row"
+        usage_note += f", {dollars(each)} per accepted row"
     measured = [evaluation.of_groups, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [
         (
@@ -103,7 +103,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "spent on teachers",
             told(spent) if spent.requests else MISSING,
-            asked if spent.requests else "no requests yet",
+            usage_note if spent.requests else "no requests yet",
         ),
     ]
 
