@@ -225,13 +225,11 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
     written = [pair for pair in test if pair.seed_id in by_id]
     if not written:
         return []
-    training_pairs = store.pairs(id_ for id_, split in members if split != "test")
-    contaminated_places = _near_training(
-        [pair.input for pair in training_pairs], [pair.input for pair in written], spec.curate.duplicates.jaccard
-    )
+    known = store.pairs(id_ for id_, split in members if split != "test")
+    near = _find_near([pair.input for pair in known], [pair.input for pair in written], spec.curate.duplicates.jaccard)
     chosen: dict[str, Pair] = {}
     for place, pair in enumerate(written):
-        if place not in contaminated_places:
+        if place not in near:
             chosen.setdefault(pair.seed_id, pair)
     return [
         Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
@@ -239,16 +237,16 @@ def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> l
     ]
 
 
-def _near_training(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
     """The positions of written texts that are near-duplicates of a training text. `contaminated` reports only the
     nearest text of each row, so the matches are removed and the search repeated until there are none."""
-    contaminated_places = set[int]()
-    while left := [place for place in range(len(written)) if place not in contaminated_places]:
+    near = set[int]()
+    while left := [place for place in range(len(written)) if place not in near]:
         touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
         if not touches:
             break
-        contaminated_places |= {left[touch.held_out] for touch in touches.values()}
-    return contaminated_places
+        near |= {left[touch.held_out] for touch in touches.values()}
+    return near
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
@@ -309,7 +307,7 @@ def kept(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
 
 
 def lacking(evaluation: Evaluation) -> int:
-    """How many of its answers are missing and will be requested again."""
+    """How many answers are missing and will be requested again."""
     return sum(not output.answered for output in evaluation.outputs)
 
 
@@ -335,7 +333,7 @@ async def measured(
         for _, systems in groupby(plan.systems, key=lambda system: system.model.local)
     ]
     answers = [answers for round_ in rounds for answers in round_.answers]
-    outputs = tuple(output for system_answers in answers for mode in MODES for output in system_answers[mode].outputs)
+    outputs = tuple(output for by_mode in answers for mode in MODES for output in by_mode[mode].outputs)
     if not any(output.answered for output in outputs):
         raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, to_judges = await judged(plan, outputs, open_judge, progress)
@@ -356,12 +354,8 @@ async def measured(
         sampling=sampled,
         greedy=greedy,
         concurrency=plan.spec.evaluate.concurrency,
-        systems=tuple(
-            _result(plan, system, system_answers) for system, system_answers in zip(plan.systems, answers, strict=True)
-        ),
-        comparisons=compare_last(
-            [{mode: system_answers[mode].outputs for mode in MODES} for system_answers in answers], plan.groups
-        ),
+        systems=tuple(_result(plan, system, by_mode) for system, by_mode in zip(plan.systems, answers, strict=True)),
+        comparisons=compare_last([{mode: by_mode[mode].outputs for mode in MODES} for by_mode in answers], plan.groups),
         adapter_check=next(round_.adapter_check for round_ in rounds if round_.adapter_check),
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
@@ -401,13 +395,13 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         outputs = answers[mode].outputs
         usage, usd = answers[mode].usage, answers[mode].usd
         result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups)
-        given_answers = [
+        answers_ = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
         by_reference = result.pass_rate and compare_with_references(
-            given_answers, plan.references, labels, is_json=is_json, groups=plan.groups
+            answers_, plan.references, labels, is_json=is_json, groups=plan.groups
         )
         invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
         return result.model_copy(update={"by_reference": by_reference, "invented": invented})

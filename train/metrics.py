@@ -84,8 +84,7 @@ class Spread(Record):
 
 
 class ModeResult(Record):
-    """One system under one decoding. Shares are of the answers that arrived; an answer that was not scored counts as
-    not passed.
+    """One system under one decoding. Shares are of the answers that arrived; those not scored count as not passed.
 
     `pass_rate` is None if nothing was measured: no answer arrived, or all were empty or cut. Then there are no shares
     of single checks and no comparison with references either. A cut answer counts in `truncated`, an empty one that
@@ -93,11 +92,10 @@ class ModeResult(Record):
 
     `by_reference` compares the answers with outputs written by people, if the test inputs have them. `invented` is the
     share of complete answers with an invented detail (train/invented.py).
-
     `seconds` is per request at the evaluation's concurrency, including the wait for a slot in the server's batch, so it
     compares systems and does not describe an idle server. `tokens_per_s` is answer tokens per second of a request,
-    under the same load. `usd` is the metered cost of the answers; those reused from the ledger count at their original
-    cost. It is None if any price is unknown. Local models cost 0; electricity is not counted.
+    under that load. `usd` is the metered cost of the answers, for reused ones the original cost; None if any price is
+    unknown. Local models cost 0; electricity is not counted.
     """
 
     pass_rate: Interval | None
@@ -119,7 +117,7 @@ class ModeResult(Record):
     @field_validator("by_reference")
     @classmethod
     def _drop_unmeasured(cls, compared: ReferenceResult | None, others: ValidationInfo) -> ReferenceResult | None:
-        """Earlier versions compared responses that were not answers, which gave a misleading measured zero."""
+        """Earlier versions compared responses that were not answers, which gave a misleading zero."""
         return None if others.data.get("pass_rate") is None else compared
 
     @property
@@ -132,9 +130,9 @@ class SystemResult(Record):
     """One system and its numbers. `names` lists all systems that turned out to be identical: the same prompts to the
     same model, decoded alike. `system_prompt` is the one of its first input.
 
-    `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings.
-    They are absent in evaluations of earlier versions, where the evaluation's decoding applied to all. `priced_by`
-    names the source of the price if the answers were bought before a price was known (train/priced.py).
+    `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
+    absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
+    the price if the answers were bought before one was known (train/priced.py).
     """
 
     name: str
@@ -157,8 +155,7 @@ class SystemResult(Record):
 
     @property
     def usd_per_1000(self) -> float | None:
-        """US dollars per thousand outputs requested one at a time, as the greedy ones are; otherwise the price of the
-        sampled ones."""
+        """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
         own = self.greedy.usd_per_1000
         return self.sampled.usd_per_1000 if own is None else own
 
@@ -167,9 +164,8 @@ class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
 
     `difference` is None if one of the two was not measured. `simultaneous` is the same difference with a wider
-    interval, so that the intervals of all comparisons of the evaluation hold together at `difference.level`
-    (Bonferroni); it is the one that is shown. `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all
-    comparisons.
+    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). It is the one
+    that is shown. `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all comparisons.
     """
 
     a: str
@@ -182,8 +178,8 @@ class Comparison(Record):
 
     @property
     def outcome(self) -> Outcome:
-        """The verdict on a against b. With enough seeds the adjusted exact test decides, unless the interval of this
-        difference alone includes zero."""
+        """The verdict on a against b: the adjusted exact test, given enough seeds and an interval that excludes
+        zero."""
         gap = self.difference
         if gap is None:
             return "not measured"
@@ -200,8 +196,8 @@ class Comparison(Record):
 
     @property
     def more_inputs(self) -> int | None:
-        """About how many more test inputs would decide it if the difference stayed the same, but at least enough for
-        the minimum size of an evaluation. None if it is decided, or if there is no difference."""
+        """About how many more test inputs would decide it if the difference stayed the same, at least up to the minimum
+        of an evaluation. None if it is decided, or without a difference."""
         gap = self.difference
         if gap is None or self.outcome in ("better", "worse"):
             return None
@@ -209,16 +205,15 @@ class Comparison(Record):
         if needed is None:
             return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
-            # The interval may exclude zero although the adjusted test does not reject; then the test sets the number.
+            # If the interval already excludes zero, the adjusted test sets the number.
             needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
         return max(needed, LEAST_TEST_INPUTS) - gap.seeds
 
 
 class AdapterCheck(Record):
-    """Total log-probabilities of `texts` texts at the tuned model's server: without the adapter, with it, and
-    without it while it was in use. They show that the two are different models and do not leak into each other. A
-    merged model has its own server, so nothing can leak, and `base_again` is None. `text` occurs in evaluations of
-    earlier versions."""
+    """Total log-probabilities of `texts` texts at the tuned model's server: without the adapter, with it, and without
+    it while it was in use. They show that the two models differ and do not leak into each other. A merged model has its
+    own server, where nothing can leak: `base_again` is None. `text` occurs in evaluations of earlier versions."""
 
     text: str = ""
     texts: int = 1
@@ -241,9 +236,8 @@ class Evaluation(Record):
 
     `comparisons` are the tuned model against every other system, under both decodings. `calls_sent` counts the requests
     of the run that wrote it, `calls_reused` the answers found in the ledger. `validation` are the tuned model's greedy
-    answers to validation inputs, by seed id in `validation_inputs`; failures there may be acted on. `void` says why no
-    answer can match a reference. `resamples` occurs in files of earlier versions, whose statistics are recomputed when
-    they are read.
+    answers to `validation_inputs`, by seed id; failures there may be acted on. `void` says why no answer can match a
+    reference. `resamples` occurs in files of earlier versions, whose statistics are recomputed on reading.
     """
 
     id: str
@@ -290,15 +284,13 @@ class Evaluation(Record):
     def _recomputed(self) -> Self:
         """The same outputs with the current intervals and tests."""
 
-        def recompute(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
+        def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
             summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
             return summary.model_copy(update={"by_reference": result.by_reference})
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
-            system.model_copy(
-                update={mode: recompute(getattr(system, mode), outputs[system.name][mode]) for mode in MODES}
-            )
+            system.model_copy(update={mode: redo(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
             for system in self.systems
         )
         gaps = compare_last(list(outputs.values()), self.groups)
@@ -379,8 +371,7 @@ def summarise(
 def compare_last(
     systems: Sequence[dict[Mode, list[Output]]], groups: Mapping[str, str] = ALONE
 ) -> tuple[Comparison, ...]:
-    """Compare the last system with each one before it, under both decodings; the p-values are adjusted for one
-    another."""
+    """Compare the last system with each other, under both decodings; p-values are adjusted for one another."""
     *rest, tuned = systems
     number = len(MODES) * len(rest)
     return adjusted([compare(tuned[mode], other[mode], of=number, groups=groups) for mode in MODES for other in rest])
