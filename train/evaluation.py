@@ -322,8 +322,7 @@ async def measured(
 
     `open_teacher` is called only if the teacher is a different model from the base; `open_judge` after all systems have
     answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers. Raises
-    NoWork when no system gave any answer, and PairsmithError when the adapter is not active for the tuned model or not
-    inactive for the base.
+    NoWork when no system gave any answer, and PairsmithError when the adapter is not really on or not really off.
     """
     started, known = time.monotonic(), store.call_index().keys()
     collector = AnswerCollector(plan, store, progress)

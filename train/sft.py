@@ -94,21 +94,17 @@ def tune(
     merge: bool = True,
     asked: Asked = unasked,
 ) -> TrainResult:
-    """Train an adapter on `dataset.train` and save it as `out_dir/<adapter id>`; the loss is measured on
-    `dataset.validation`.
+    """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
     With `train.objective` "dpo", the adapter of supervised fine-tuning is trained first (or reused) and DPO continues
-    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False because it is only
-    an intermediate step.
+    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False.
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
-    is measured. If the adapter exists already, it is returned and nothing is trained (`reused`). Blocks for minutes; a
-    killed run resumes from its last checkpoint. So does a run that was stopped through `asked`: the best weights until
-    then are returned as an adapter with another id (`planned_steps`), or KeyboardInterrupt is raised if nothing was
-    learned yet.
-
-    Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
-    no token with loss, a loss that is not finite, or an adapter that is still zero.
+    is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
+    resumes from its last checkpoint, and so does one stopped through `asked`: the best weights until then are returned
+    as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised. Raises
+    InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows, no token
+    with loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = (requested := settled(settings, base.folder, base.hash, out_dir)).heeded
     unsloth_backend.import_unsloth(settings)
@@ -118,9 +114,7 @@ def tune(
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = (
-        _train_supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
-    )
+    start = _train_sft(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
     train, long = split_by_length(dataset.train, chat, settings.max_length, "train")
@@ -210,7 +204,7 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
 
 
-def _train_supervised(
+def _train_sft(
     base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, asked: Asked
 ) -> TrainResult:
     """The adapter that DPO continues from."""
@@ -262,8 +256,7 @@ def _train(
     log: LossLog,
     start: TrainResult | None,
 ) -> TrainResult:
-    """Load the model, check the masks of the rows that TRL prepared, train, check that something was learned, and
-    save."""
+    """Load the model, check the masks of the prepared rows, train, check that something was learned, and save."""
     from transformers import set_seed
 
     from train.trainer import memory, read_curve, train

@@ -211,7 +211,7 @@ def test_inputs_that_one_did_not_answer_do_not_count() -> None:
     of = [{mode: [o for o in answered if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
     conclusion = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": compare_last(of)}))
     assert conclusion.decision == "not enough evidence"
-    few = "tuned and few-shot both answered 17 of 25 test inputs, and fewer than 20 prove nothing"
+    few = "tuned and few-shot both answered only 17 of 25 test inputs, and fewer than 20 prove nothing"
     assert few in conclusion.because
     assert conclusion.flips_when == ("there were about 3 more test inputs",)
 
