@@ -148,7 +148,7 @@ def test_a_linked_folder_is_another_place(own: Path) -> None:
     (outside := own.parent / "outside").mkdir()
     (outside / "generate.py").write_text("raise SystemExit\n")
     (own / "custom_generate").symlink_to(outside)
-    with pytest.raises(InputError, match="takes 'custom_generate' from another place"):
+    with pytest.raises(InputError, match="loads 'custom_generate' from outside its own folder"):
         find_base(given(entry), own.parent)
 
 
