@@ -1,4 +1,4 @@
-"""An accepted set in, a tuned small model and its proof out.
+"""Fine-tune a small model on accepted pairs, and measure whether it is better than its base.
 
 from train import evaluate, fine_tune
 
@@ -19,5 +19,5 @@ if TYPE_CHECKING:
 _ROOMS = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
 __all__ = list(_ROOMS)
 
-# Whatever lies in the working folder: `curate.py` there is not our `curate`.
+# Resolve our own packages even if the working folder holds e.g. a `curate.py`.
 __getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)

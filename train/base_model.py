@@ -1,4 +1,4 @@
-"""The base model: where it lies, what names it exactly, and how it is loaded for LoRA or QLoRA."""
+"""Find, identify and load the base model for LoRA or QLoRA training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.models import billions_in
-from train.remote_code import loading, marked, runnable
+from train.remote_code import explain_untrusted_code, runnable, trust_entry
 
 if TYPE_CHECKING:
     from train.results import TrainResult
@@ -29,8 +29,8 @@ _OTHER_FILES = ("config.json", *_TOKENIZER_FILES)
 
 @dataclass(frozen=True)
 class Base:
-    """A base model on disk. `name` is for people, `hash` covers weights, config, tokenizer and chat template, and the
-    code that comes with it where the spec lets it run (`runs_code`)."""
+    """A base model on disk. `name` is for display. `hash` covers weights, config, tokenizer and chat template, and the
+    code shipped with it where the spec allows it to run (`runs_code`)."""
 
     name: str
     folder: Path
@@ -39,10 +39,10 @@ class Base:
 
 
 def find_base(settings: TrainSettings, project_folder: Path, progress: Progress = unseen) -> Base:
-    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id and its revision.
+    """The model that `train.base` names: `embedded`, a folder (relative to the project), or a hub id with its revision.
 
-    Raises MissingDependency when a hub id cannot be fetched, InputError when a folder holds no safetensors model, where
-    its weights are not whole, and for code that is not what `train.trust_remote_code` names.
+    Raises MissingDependency if a hub id cannot be fetched. Raises InputError if a folder has no safetensors model, if
+    its weights are incomplete, or if the code is not the code that `train.trust_remote_code` names.
     """
     base = settings.base
     if base == "embedded":
@@ -56,21 +56,21 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
         folder = _fetch(base, settings.revision)
     copy = runnable(base, folder, settings.trust_remote_code)
     hash_ = hash_model(copy or folder)
-    billions_in(folder)  # a file that is cut is known before it is loaded
+    billions_in(folder)  # detects truncated files before they are loaded
     if copy is None:
         return Base(name, folder, hash_)
-    return Base(name, copy, content_id("model", [hash_, marked(base, copy)]), runs_code=True)
+    return Base(name, copy, content_id("model", [hash_, trust_entry(base, copy)]), runs_code=True)
 
 
 def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
-    """The base that `settings` name, which has to be the one that the adapter was trained on. Raises InputError if
-    it is another, and what `find_base` does."""
+    """The base that `settings` name, which must be the base the adapter was trained on. Raises InputError if it is
+    another one, and the errors of `find_base`."""
     base = find_base(settings, project_folder)
     if base.hash != trained.base_hash:
         raise InputError(
-            f"the adapter {trained.adapter_id} was trained on another base than train.base = '{settings.base}'.",
-            why="It would be put on weights that it does not fit.",
-            fix="Train again, or name in train.base, revision and trust_remote_code what it was trained on.",
+            f"the adapter {trained.adapter_id} was trained on a different base than train.base = '{settings.base}'.",
+            why="It would be applied to weights that it does not fit.",
+            fix="Train again, or set train.base, revision and trust_remote_code to the base it was trained on.",
         )
     return base
 
@@ -80,7 +80,7 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
 
     wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "*.py", "generation_config.json", "README.md"]
     try:
-        # Mistral's repositories hold the same weights once more in one file.
+        # Mistral's repositories hold a second copy of the weights in one file (consolidated*).
         return Path(
             huggingface_hub.snapshot_download(
                 hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=["consolidated*", "*/*"]
@@ -88,17 +88,18 @@ def _fetch(hub_id: str, revision: str | None) -> Path:
         )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:
         raise MissingDependency(
-            f"train.base = '{hub_id}' is not a folder here and cannot be fetched from a hub: {first_line(error)}",
-            fix="Name a folder with a model in it, a hub id that can be reached, or `embedded`.",
+            f"train.base = '{hub_id}' is not a local folder and cannot be fetched from the hub: {first_line(error)}",
+            fix="Name a folder that contains a model, a hub id that can be reached, or `embedded`.",
         ) from None
 
 
 def hash_model(folder: Path) -> str:
-    """32 hex digits over every file that changes what the model says. Reads all weights once (about 1.5 GB/s)."""
+    """A hash (32 hex digits) over every file that affects the model's output. Reads all weights once (about 1.5
+    GB/s)."""
     weights = [path for pattern in _WEIGHT_FILES for path in folder.glob(pattern)]
     if not weights or not (folder / "config.json").is_file():
         raise InputError(
-            "there is no model here.",
+            "this folder contains no model.",
             where=str(folder),
             fix="A base model is a folder with config.json, *.safetensors and the tokenizer's files.",
         )
@@ -107,17 +108,17 @@ def hash_model(folder: Path) -> str:
 
 
 def compute_dtype(precision: str = "auto") -> Any:
-    """The dtype that `precision` names; for `auto` bfloat16 where the processor multiplies it natively, else float16 on
-    a GPU (a T4) and float32 on a CPU, which is then the fastest.
+    """The dtype that `precision` names. `auto` means bfloat16 if the hardware multiplies it natively, otherwise float16
+    on a GPU (e.g. a T4) and float32 on a CPU, which is then the fastest.
 
-    Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s against 2.0 s a LoRA step. Raises
-    MissingDependency for float16 without a GPU.
+    Measured for SmolLM2-135M, batch 4 x 128 tokens, 2 cores with avx512_bf16: 0.8 s per LoRA step instead of 2.0 s.
+    Raises MissingDependency for float16 without a GPU.
     """
     import torch
 
     on_gpu = torch.cuda.is_available()
     if precision == "float16" and not on_gpu:
-        fix = "Leave train.precision out."
+        fix = "Remove train.precision."
         raise MissingDependency("train.precision = 'float16' needs a GPU: a CPU cannot train in it.", fix=fix)
     if precision != "auto":
         return getattr(torch, precision)
@@ -128,28 +129,29 @@ def compute_dtype(precision: str = "auto") -> Any:
 
 
 def training_device() -> int | str:
-    """The GPU of this process: the first, or of several processes (`accelerate launch`) its own; else the CPU."""
+    """The GPU of this process, otherwise the CPU. With several processes (`accelerate launch`) each has its own GPU; a
+    single process uses the first."""
     import torch
 
     return int(os.environ.get("LOCAL_RANK", "0")) if torch.cuda.is_available() else "cpu"
 
 
 def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
-    """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), of which it raises the
-    errors; InputError where it needs code that is not named. `arguments` are the spec's `train.template_arguments`."""
+    """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), whose errors it raises.
+    Raises InputError if it needs code that is not trusted. `arguments` are the spec's `train.template_arguments`."""
     from transformers import AutoTokenizer
 
-    with loading(base.folder):
+    with explain_untrusted_code(base.folder):
         tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=base.runs_code)
     return Chat(tokenizer, arguments)
 
 
 def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
-    """The frozen model and how many of its layers are 4-bit.
+    """The frozen model, and how many of its layers are 4-bit.
 
-    `qlora` quantises every linear layer but the head to NF4 with double quantisation (Dettmers et al. 2023) as it
-    loads, and raises PairsmithError if bitsandbytes did not really do so; `lora-8bit` loads them in 8 bits (Dettmers et
-    al., LLM.int8(), 2022). Works without a GPU.
+    `qlora` quantises every linear layer but the head to NF4 with double quantisation (Dettmers et al. 2023) on loading,
+    and raises PairsmithError if bitsandbytes did not actually do so. `lora-8bit` loads them in 8 bits (Dettmers et al.,
+    LLM.int8(), 2022). Works without a GPU.
     """
     keep_large()
     qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)
@@ -160,9 +162,9 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     four_bit = count_four_bit_layers(model) if qlora else 0
     if qlora and not four_bit:
         raise PairsmithError(
-            "train.method = 'qlora' was asked for, but no layer of the model is 4-bit.",
+            "train.method = 'qlora' was requested, but no layer of the model is 4-bit.",
             where=str(base.folder),
-            why="It would be LoRA under another name.",
+            why="It would be plain LoRA under another name.",
             fix="Set train.method = 'lora', or update bitsandbytes.",
         )
     if qlora:
@@ -179,7 +181,7 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
     options: dict[str, Any] = {
         "dtype": dtype,
         "device_map": {"": training_device()},
-        "trust_remote_code": base.runs_code,  # unset, whoever sits there is asked whether to run it
+        "trust_remote_code": base.runs_code,  # if unset, transformers prompts on the terminal
     }
     if settings.packing:
         options["attn_implementation"] = "flash_attention_2"
@@ -192,14 +194,14 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
         )
     elif settings.method == "lora-8bit":
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
-    with loading(base.folder):
+    with explain_untrusted_code(base.folder):
         model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
     feed_head_whole(model)
     return model
 
 
 def count_four_bit_layers(model: Any) -> int:
-    """The number of `Linear4bit` layers that hold NF4 weights with double quantisation, packed two to a byte."""
+    """The number of `Linear4bit` layers that hold NF4 weights with double quantisation, two weights per byte."""
     import torch
 
     return sum(
@@ -209,35 +211,36 @@ def count_four_bit_layers(model: Any) -> int:
 
 
 def _four_bit_layers(model: Any) -> list[tuple[str, Any]]:
-    """Every `Linear4bit` of `model` with its name."""
+    """The name and module of every `Linear4bit` layer of `model`."""
     import bitsandbytes
 
     return [(name, module) for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
 
 
 def _keep_trainable(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights for inference when a validation loss is measured.
+    """Stop bitsandbytes from repacking 4-bit weights for inference when the validation loss is measured.
 
-    On processors with avx512_bf16, `Linear4bit.forward` (bitsandbytes 0.50) turns its weights into an inference layout
-    as soon as it runs in evaluation mode, and never back. Later training steps then go through a kernel without a
-    gradient, so hardly any of the adapter learns: the loss fell from 4.9 to 4.4 where it falls to 2.5 with this.
+    On CPUs with avx512_bf16, `Linear4bit.forward` (bitsandbytes 0.50) converts its weights to an inference layout as
+    soon as it runs in evaluation mode, and never converts them back. Later training steps then use a kernel without a
+    gradient, so most of the adapter stops learning: the loss fell from 4.9 to only 4.4, and to 2.5 with this fix.
     """
     for _, layer in _four_bit_layers(model):
         layer.support_avx512bf16_for_cpu = False
 
 
-def unpack_if_small(model: Any, most_bytes: int = 2**30) -> None:
-    """Have the 4-bit layers of a small model on a CPU hold what their weights stand for, in the model's dtype.
+def unpack_if_small(model: Any, max_bytes: int = 2**30) -> None:
+    """Replace the 4-bit layers of a small model on a CPU by dense layers with the dequantised weights, in the model's
+    dtype.
 
-    Packed, each is unpacked twice a step: an eighth of a QLoRA step of SmolLM2-135M on 2 cores. The numbers are the
-    same ones. A model of more than `most_bytes` stays packed, for there memory is why it is 4-bit.
+    Packed weights are unpacked twice per step, which takes an eighth of a QLoRA step of SmolLM2-135M on 2 cores. The
+    values are identical. A model of more than `max_bytes` stays packed, because there 4-bit is needed for memory.
     """
     import torch
     from bitsandbytes.functional import dequantize_4bit
 
     layers = _four_bit_layers(model)
     weights = sum(layer.in_features * layer.out_features for _, layer in layers)
-    if training_device() != "cpu" or weights * model.dtype.itemsize > most_bytes:
+    if training_device() != "cpu" or weights * model.dtype.itemsize > max_bytes:
         return
     for name, layer in layers:
         plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=False, device="meta")
@@ -247,7 +250,7 @@ def unpack_if_small(model: Any, most_bytes: int = 2**30) -> None:
 
 
 def load_dequantised(base: Base) -> Any:
-    """The base with the weights that QLoRA trains on, rounded to NF4, in bfloat16 on the CPU."""
+    """The base with the NF4-rounded weights that QLoRA trains on, in bfloat16 on the CPU."""
     import torch
     from bitsandbytes.functional import dequantize_4bit
     from transformers import AutoModelForCausalLM

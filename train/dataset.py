@@ -1,4 +1,4 @@
-"""The rows an adapter is trained on, of an exported dataset, a pool or a list; rows that would not fit are left out."""
+"""Training rows from an exported dataset, a pool or a list. Rows that exceed the maximum length are left out."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ class PreferenceRow(TypedDict):
 
 @dataclass(frozen=True)
 class Dataset:
-    """The rows of the train and validation splits. `id` names them: the exported dataset's own, or a hash of them.
-    `held_out` are inputs of the test, which no row may ask; of a
-    conversation its turns, a line end between. `preferences` are those of the train split, `preferred` those of the
-    validation split. `edited` are the ids of rows whose output a person corrected."""
+    """The rows of the train and validation splits, and the inputs of the test split.
+
+    `id` is the exported dataset's own id, or a hash of the rows. `held_out` are test inputs, which no training row may
+    use; for a conversation, its turns joined by newlines. `preferences` are those of the train split, `preferred` those
+    of the validation split. `edited` are the ids of rows whose output a reviewer corrected.
+    """
 
     id: str
     train: Sequence[TrainingRow]
@@ -56,84 +58,86 @@ class Dataset:
 
     @property
     def system_prompt(self) -> str | None:
-        """The system prompt that all training rows share; None if they differ."""
+        """The system prompt shared by all training rows; None if they differ."""
         prompts = {row["prompt"][0]["content"] if row["prompt"][0]["role"] == "system" else "" for row in self.train}
         return prompts.pop() if len(prompts) == 1 else None
 
 
-Given = Pair | tuple[str, str] | Mapping[str, str]
-Data = str | Path | Pool | Iterable[Given]
-"""Data to train on, see `dataset_of`."""
+RowLike = Pair | tuple[str, str] | Mapping[str, str]
+Data = str | Path | Pool | Iterable[RowLike]
+"""Data to train on; see `dataset_of`."""
 
 
 def dataset_of(data: Data, system_prompt: str = "") -> Dataset:
-    """The dataset in `data`: a folder that was exported, a pool, or rows.
+    """Build a dataset from an exported folder, a pool, or rows.
 
-    A row is a `Pair`, an (input, output), or a mapping with `input` and `output` and perhaps `system` and `split`.
-    `system_prompt` is for rows that bring none. The accepted rows of a pool fall into the split that curation gave
-    them, else, as pairs do, into that of their seed; other rows are trained on unless they name another split. Raises
-    InputError for a row that is none of these, UsageError for what holds no rows.
+    A row is a `Pair`, a tuple (input, output), or a mapping with `input`, `output` and optionally `system` and `split`.
+    `system_prompt` is used for rows without one. Accepted pool rows keep the split that curation assigned; without one,
+    and for pairs, the split is derived from the seed. Other rows go to the train split unless they name another. Raises
+    InputError for an invalid row, and UsageError for data that contains no rows.
     """
     if isinstance(data, str | Path):
         folder = Path(data)
-        train, validation = _exported(folder, "train"), _exported(folder, "validation")
-        held_out = [_asked(row["prompt"]) for row in _exported(folder, "test")]
+        train, validation = _exported_rows(folder, "train"), _exported_rows(folder, "validation")
+        held_out = [_conversation_text(row["prompt"]) for row in _exported_rows(folder, "test")]
         manifest = orjson.loads((folder / "manifest.json").read_bytes())
-        preferences, preferred = preferences_of(folder, "train"), preferences_of(folder, "validation")
+        preferences, preferred = load_preferences(folder, "train"), load_preferences(folder, "validation")
         edited = {row["pair_id"] for row in manifest.get("rows", ()) if row.get("replaces")}
         return Dataset(manifest["id"], train, validation, held_out, preferences, preferred, edited)
     if not isinstance(data, Pool):
         data = list(several(data, "data", "rows, a pool or an exported folder"))
     splits: dict[Split, list[TrainingRow]] = {"train": [], "validation": [], "test": []}
-    for split, row in _of_pool(data, system_prompt) if isinstance(data, Pool) else _of_rows(data, system_prompt):
+    for split, row in (
+        _rows_of_pool(data, system_prompt) if isinstance(data, Pool) else _convert_rows(data, system_prompt)
+    ):
         splits[split].append(row)
-    named = content_id("rows", [splits["train"], splits["validation"]])
-    held_out = [_asked(row["prompt"]) for row in splits["test"]]
+    rows_id = content_id("rows", [splits["train"], splits["validation"]])
+    held_out = [_conversation_text(row["prompt"]) for row in splits["test"]]
     pairs = (row.pair for row in data.accepted()) if isinstance(data, Pool) else data
     edited = {pair.id for pair in pairs if isinstance(pair, Pair) and pair.origin.by == "edited"}
-    return Dataset(named, splits["train"], splits["validation"], held_out, edited=edited)
+    return Dataset(rows_id, splits["train"], splits["validation"], held_out, edited=edited)
 
 
-def _exported(folder: Path, split: Split) -> list[TrainingRow]:
+def _exported_rows(folder: Path, split: Split) -> list[TrainingRow]:
     return [
         TrainingRow(pair_id=row["pair_id"], prompt=list(row["prompt"]), completion=list(row["completion"]))
         for row in exported_rows(folder, split)
     ]
 
 
-def preferences_of(folder: Path, split: Split) -> list[PreferenceRow]:
-    """The preferences of one split of an exported dataset; none if it has none. Raises InputError as `rows` does."""
+def load_preferences(folder: Path, split: Split) -> list[PreferenceRow]:
+    """The preferences of one split of an exported dataset; empty if it has none. Raises InputError as `rows` does."""
     return [
         PreferenceRow(prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"])
         for row in preference_rows(folder, split)
     ]
 
 
-def _of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
+def _rows_of_pool(pool: Pool, system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
     for row in pool.accepted():
         assert row.pair is not None, "an accepted row has a pair"
         splits: Iterator[Any] = (verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT)
-        yield next(splits, split_of(row.pair.seed_id, SplitSettings())), _of_pair(row.pair, system_prompt)
+        yield next(splits, split_of(row.pair.seed_id, SplitSettings())), _pair_row(row.pair, system_prompt)
 
 
-def _of_rows(rows: Iterable[Given], system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
+def _convert_rows(rows: Iterable[RowLike], system_prompt: str) -> Iterator[tuple[Split, TrainingRow]]:
     for row in rows:
         if isinstance(row, Pair):
-            yield split_of(row.seed_id, SplitSettings()), _of_pair(row, system_prompt)
+            yield split_of(row.seed_id, SplitSettings()), _pair_row(row, system_prompt)
             continue
         fields: Any = {"input": row[0], "output": row[1]} if isinstance(row, tuple) and len(row) == 2 else row
         split: Any = fields.get("split", "train") if isinstance(fields, Mapping) else None
         texts = [fields.get("input"), fields.get("output"), fields.get("system") or ""] if split else [None]
         if split not in get_args(Split) or not all(isinstance(text, str) for text in texts):
             raise InputError(
-                f"this is not a row to train on: {str(row)[:200]}.",
-                fix='Give (input, output), or {"input": ..., "output": ...}, perhaps with "system" and "split".',
+                f"this is not a valid training row: {str(row)[:200]}.",
+                fix='Pass (input, output), or {"input": ..., "output": ...}, optionally with "system" and "split".',
             )
         system, input, output = fields.get("system") or system_prompt, fields["input"], fields["output"]
         yield split, _row(content_id("row", [system, input, output]), system, input, output)
 
 
-def _of_pair(pair: Pair, system_prompt: str) -> TrainingRow:
+def _pair_row(pair: Pair, system_prompt: str) -> TrainingRow:
     return _row(pair.id, pair.system or system_prompt, pair.input, pair.output, pair.turns)
 
 
@@ -144,14 +148,14 @@ def _row(pair_id: str, system: str, input: str, output: str, turns: Messages = (
     return TrainingRow(pair_id=pair_id, prompt=[message.model_dump() for message in prompt], completion=completion)
 
 
-def usable(
+def split_by_length(
     rows: Sequence[TrainingRow], chat: Chat, max_length: int, split: Split
 ) -> tuple[list[TrainingRow], dict[str, int]]:
-    """The rows that fit into `max_length` tokens, and the length of each other one by its id.
+    """The rows that fit into `max_length` tokens, and the token counts of the rows that do not, by id.
 
-    TRL cuts long rows without a word (`SFTConfig.max_length`), which teaches the model to stop in the middle or, if
-    only the prompt is left, nothing; so here they are left out. Raises InputError for a row whose completion is not one
-    answer with text in it, and NoWork where a training set has no row left.
+    TRL silently truncates long rows (`SFTConfig.max_length`). That teaches the model to stop in the middle, or nothing
+    at all if only the prompt is left, so long rows are left out here instead. Raises InputError for a row whose
+    completion is not a single non-empty answer, and NoWork if no training row is left.
     """
     if split == "train":
         refuse_empty(rows)
@@ -159,10 +163,10 @@ def usable(
         roles = [message["role"] for message in row["completion"]]
         if roles != ["assistant"] or not row["completion"][0]["content"].strip():
             raise InputError(
-                f"the completion of row {row['pair_id']} is not one assistant message with text in it.",
+                f"the completion of row {row['pair_id']} is not a single non-empty assistant message.",
                 where=f"{split} split",
                 why="There would be nothing to learn from it.",
-                fix="Reject the row (`pairsmith explain ID` tells where it came from) and export again.",
+                fix="Reject the row (`pairsmith explain ID` shows where it came from) and export again.",
             )
     lengths = [sum(map(len, chat.answer_ids(row["prompt"], row["completion"][0]["content"]))) for row in rows]
     fitting = [row for row, length in zip(rows, lengths, strict=True) if length <= max_length]
@@ -173,44 +177,44 @@ def usable(
             why=_NOTHING,
             fix=f"Set train.max_length to {max(lengths)}.",
         )
-    named = zip(rows, lengths, strict=True)
-    return fitting, {row["pair_id"]: length for row, length in named if length > max_length}
+    rows_with_lengths = zip(rows, lengths, strict=True)
+    return fitting, {row["pair_id"]: length for row, length in rows_with_lengths if length > max_length}
 
 
 def refuse_empty(rows: Sequence[TrainingRow]) -> None:
-    """Raises NoWork if there is no row to train on."""
+    """Raise NoWork if there is no row to train on."""
     if not rows:
         raise NoWork(
             "the dataset has no training rows.",
             why=_NOTHING,
-            fix="Look at `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
+            fix="Check `pairsmith status`: are pairs accepted, and do their seeds fall into the train split?",
         )
 
 
-def weighted(dataset: Dataset, weight: int) -> list[TrainingRow]:
-    """The training rows, those whose output a person corrected `weight` times."""
+def repeat_edited(dataset: Dataset, weight: int) -> list[TrainingRow]:
+    """The training rows; those whose output a reviewer corrected are repeated `weight` times."""
     return [row for row in dataset.train for _ in range(weight if row["pair_id"] in dataset.edited else 1)]
 
 
 def refuse_contaminated(dataset: Dataset) -> None:
-    """Raises InputError if a training or validation row asks what the test asks. Equal is what has the same words;
-    near-duplicates are the business of curation."""
-    held_out = {_plain(text) for text in dataset.held_out}
-    preferences = (("a preference", one["prompt"]) for one in (*dataset.preferences, *dataset.preferred))
+    """Raise InputError if a training or validation row has the same input as a test row. Inputs are equal if their
+    words are the same, ignoring case; near-duplicates are handled by curation."""
+    held_out = {_normalise(text) for text in dataset.held_out}
+    preferences = (("a preference", preference["prompt"]) for preference in (*dataset.preferences, *dataset.preferred))
     rows = ((f"row {row['pair_id']}", row["prompt"]) for row in (*dataset.train, *dataset.validation))
     for name, prompt in chain(rows, preferences):
-        if _plain(asked := _asked(prompt)) in held_out:
+        if _normalise(text := _conversation_text(prompt)) in held_out:
             raise InputError(
-                f"{name} is a test input: {asked[:160]!r}.",
-                why="A model that has seen the test would be measured on what it remembers.",
-                fix="Run `pairsmith curate` again, or take the row out of the dataset.",
+                f"{name} is also a test input: {text[:160]!r}.",
+                why="A model that has seen the test set would be measured on what it memorised.",
+                fix="Run `pairsmith curate` again, or remove the row from the dataset.",
             )
 
 
-def _asked(prompt: Sequence[Mapping[str, str]]) -> str:
-    """All turns but the system prompt: the same last words in another conversation are another question."""
+def _conversation_text(prompt: Sequence[Mapping[str, str]]) -> str:
+    """All turns except the system prompt: the same last message in a different conversation is a different input."""
     return "\n".join(message["content"] for message in prompt if message["role"] != "system")
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split())

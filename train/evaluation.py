@@ -1,11 +1,11 @@
-"""The evaluation: the tuned model beside its base, the base with examples, and the teacher, on inputs that no row of
-training came from, all judged alike.
+"""The evaluation: the tuned model compared with its base, the base with examples, and the teacher, on inputs that no
+training row came from. All answers are judged by the same checks.
 
-    plan = plan_evaluation(project, seeds, trained, teacher)      # who is asked what, and how it is judged
+    plan = plan_evaluation(project, seeds, trained, teacher)      # the systems, inputs and checks
     evaluation = await measured_once(plan, store, folder, open_teacher)
 
-From Python, without a project: `evaluate(trained, inputs, checks)`. Every answer is asked through the call ledger, so
-an evaluation that was stopped goes on, and one that is done sends nothing.
+From Python, without a project: `evaluate(trained, inputs, checks)`. Every request goes through the call ledger, so an
+interrupted evaluation resumes, and a finished one sends nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from schemas.records import Pair, Seed
 from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSettings, TeacherSettings, given
 from schemas.store import Store
 from schemas.store.latest import latest
+from train.answering import AnswerCollector, Answers, OpenTeacher
 from train.base_model import Base, base_of
-from train.checks import Check, Checks, checks_for, checks_of, void_references
+from train.checks import Check, Checks, build_checks, checks_for, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
-from train.interview import Answers, Interview, OpenTeacher
 from train.invented import detail_gates, invented_rate
 from train.judged import OpenJudge, judged
 from train.local_model import tuned_model
@@ -50,11 +50,11 @@ from train.metrics import (
     Mode,
     ModeResult,
     SystemResult,
-    against_the_rest,
+    compare_last,
     pick_examples,
     summarise,
 )
-from train.references import GivenAnswer, against_references
+from train.references import GivenAnswer, compare_with_references
 from train.results import TrainResult, read_record
 from train.systems import (
     ASK_TIMEOUT_S,
@@ -70,7 +70,7 @@ from train.systems import (
 )
 from train.verdict import form_alone
 
-_SIDE_BY_SIDE, _WATCHED, _RETRIEVABLE = 10, 50, 20_000
+_SIDE_BY_SIDE, _MAX_VALIDATION_INPUTS, _MAX_RETRIEVAL_ROWS = 10, 50, 20_000
 
 
 def evaluate(
@@ -86,17 +86,18 @@ def evaluate(
     progress: Progress = unseen,
     **settings: Any,
 ) -> Evaluation:
-    """Measure `trained` (see `train.fine_tune`) beside its base on `inputs`, which training must not have seen.
+    """Measure `trained` (see `train.fine_tune`) against its base on `inputs`, which must not be in the training data.
 
-    `checks` are patterns that a good output holds, or functions (input, output) -> bool. The base is told `style`
-    (default: the system prompt that was trained with), and with `exemplars`, pairs of input and output, once more with
-    those. `references` are outputs that a person gave, by their input or in the order of the inputs (None: there is
-    none). With `rows`, what it was trained on (as `fine_tune` takes them), the base is asked once more with those
-    nearest to each input. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency, max_seeds. `store`
-    is a file that keeps the answers, so that a second evaluation asks only what is new; without it they are thrown
-    away. Blocks. Works in a notebook, too. Raises NoWork without inputs, without checks and without any answer,
-    UsageError for references that fit no input and for a setting that is none, InputError for a row that is one of the
-    inputs.
+    `checks` are patterns that a good output matches, or functions (input, output) -> bool. The base gets `style` as its
+    prompt (default: the system prompt used in training). With `exemplars`, pairs of input and output, the base is
+    measured a second time with those. `references` are outputs written by people, by input or in the order of the
+    inputs (None: no reference). With `rows`, the training data (as `fine_tune` takes them), the base is measured once
+    more with the rows nearest to each input. `settings` are the keys of `[evaluate]`: samples, sampling, concurrency,
+    max_seeds. `store` is a file that keeps the answers, so that a second evaluation sends only new requests; without it
+    they are discarded.
+
+    Blocks; also works in a notebook. Raises NoWork without inputs, checks or any answer, UsageError for references that
+    match no input and for unknown settings, and InputError for a row that is one of the inputs.
     """
     system = trained.system_prompt or ""
     spec = Spec(
@@ -107,12 +108,12 @@ def evaluate(
         evaluate=given(EvaluateSettings, "evaluate", **settings),
     )
     distinct = distinct_questions(_seeds_of(list(several(inputs, "inputs")), references))
-    asked = checks_of(several(checks, "checks", "checks"))
-    learned = dataset_of(rows)
-    refuse_contaminated(replace(learned, held_out=[seed.asked for seed in distinct]))
-    shown = [_exemplar(row) for row in learned.train]
+    check_set = build_checks(several(checks, "checks", "checks"))
+    training_data = dataset_of(rows)
+    refuse_contaminated(replace(training_data, held_out=[seed.asked for seed in distinct]))
+    training_rows = [_exemplar(row) for row in training_data.train]
     project = Project(Path(), spec)
-    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, asked, shown)
+    plan = plan_evaluation(project, distinct[: spec.evaluate.max_seeds], trained, None, check_set, training_rows)
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "answers.db") if store is None else Path(store)
         with Store.open(f"sqlite:///{path.resolve()}") as answers:
@@ -122,39 +123,39 @@ def evaluate(
 def _seeds_of(
     inputs: Sequence[str | Seed], references: Mapping[str, str] | Sequence[str | None] | None
 ) -> Iterator[Seed]:
-    """The inputs as seeds, each with its reference. Raises UsageError for references that belong to no input."""
-    asked = [entry.asked if isinstance(entry, Seed) else entry for entry in inputs]
+    """The inputs as seeds, each with its reference. Raises UsageError for references that match no input."""
+    texts = [entry.asked if isinstance(entry, Seed) else entry for entry in inputs]
     if isinstance(references, Mapping):
-        if strangers := sorted(set(references) - set(asked)):
-            raise UsageError(f"references has {strangers[0]!r}, which is none of the inputs.")
-        paired: list[str | None] = [references.get(text) for text in asked]
+        if unknown := sorted(set(references) - set(texts)):
+            raise UsageError(f"references has {unknown[0]!r}, which is not one of the inputs.")
+        paired: list[str | None] = [references.get(text) for text in texts]
     else:
-        paired = [None] * len(asked) if references is None else list(references)
-        if isinstance(references, str) or len(paired) != len(asked):
+        paired = [None] * len(texts) if references is None else list(references)
+        if isinstance(references, str) or len(paired) != len(texts):
             raise UsageError(
-                f"there are {len(paired)} references for {len(asked)} inputs.",
-                fix="Give one for each, None where there is none, or a dict of input to reference.",
+                f"there are {len(paired)} references for {len(texts)} inputs.",
+                fix="Pass one for each input (None if there is none), or a dict of input to reference.",
             )
     for number, (entry, reference) in enumerate(zip(inputs, paired, strict=True), 1):
         if not isinstance(entry, str | Seed) or not isinstance(reference, str | None):
-            raise UsageError(f"input {number} or its reference is no text: {entry!r:.80}, {reference!r:.80}.")
+            raise UsageError(f"input {number} or its reference is not a string: {entry!r:.80}, {reference!r:.80}.")
         seed = entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
-        # Not a copy: the reference is part of what a seed is, and a copy would keep the id.
+        # Validated anew instead of copied: the id covers the reference, and a copy would keep the old id.
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
 
 
 def _exemplar(row: TrainingRow) -> Exemplar:
-    """A training row as an exemplar: of a conversation all that was said before the answer."""
+    """A training row as an exemplar; the input of a conversation is all turns before the answer."""
     turns = [message["content"] for message in row["prompt"] if message["role"] != "system"]
     return Exemplar(input="\n".join(turns), output=row["completion"][0]["content"])
 
 
 def trained_rows(store: Store, trained: TrainResult) -> list[Exemplar]:
-    """The accepted rows of the training split that `trained` learned from, by pair id, at most 20,000 of them; none
-    where the dataset is not in the store."""
+    """The accepted rows of the training split that `trained` learned from, by pair id, at most 20,000; empty if the
+    dataset is not in the store."""
     datasets = {artifact.id: artifact for artifact in store.artifacts("dataset")}
     members = datasets[trained.dataset_id].members if trained.dataset_id in datasets else ()
-    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train")[:_RETRIEVABLE])
+    pairs = store.pairs(sorted(pair_id for pair_id, split in members if split == "train")[:_MAX_RETRIEVAL_ROWS])
     return [Exemplar(input=pair.asked, output=pair.output) for pair in sorted(pairs, key=lambda pair: pair.id)]
 
 
@@ -167,30 +168,29 @@ def plan_evaluation(
     rows: Sequence[Exemplar] = (),
     validation: Sequence[Seed] = (),
 ) -> EvaluationPlan:
-    """The evaluation of `trained` on `seeds` that a spec means; `checks` stand in for those of the spec. `rows` are
-    what it was trained on, for the retrieval system. Of `validation` inputs the tuned model is asked too, to see where
-    it fails.
+    """Plan the evaluation of `trained` on `seeds`; `checks` replace those of the spec. `rows` are the training rows,
+    for the retrieval system. The tuned model is also asked the `validation` inputs, to see where it fails.
 
-    `teacher` is the spec's teacher with its revision; it is asked as in generation, so what was bought there is found
-    in the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA perhaps
-    written dequantised. Raises NoWork without seeds or without checks and gates, and PairsmithError when `trained` was
-    trained on another base.
+    `teacher` is the spec's teacher with its revision. It is asked as in generation, so answers bought there are reused
+    from the ledger. Without it no teacher is measured. Blocks: the weights of the base are hashed, and for QLoRA a
+    dequantised copy may be written. Raises NoWork without seeds, or without any check or gate, and PairsmithError when
+    `trained` was trained on another base.
     """
     spec = project.spec
     base = base_of(trained, spec.train, project.folder)
     checks = checks or checks_for(spec, project.folder)
     form = AnswerForm.of(spec.task, project.folder)
-    given = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
-    one_right_answer = form.has_one_right and 0 < len(given) == len(seeds)
-    checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(given, form))
+    references = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
+    one_right_answer = form.has_one_right and 0 < len(references) == len(seeds)
+    checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(references, form))
     if not checks.names:
         raise NoWork(
             "there is neither a check nor a gate, so no answer could pass or fail.",
             why="Every system would pass everything.",
-            fix="Name a check of a good output in evaluate.checks, or switch a gate of curate.gates on.",
+            fix="Add a check to evaluate.checks, or enable a gate in curate.gates.",
         )
     if not seeds:
-        raise NoWork("there is no input to evaluate on.", fix="Name some that training has not seen.")
+        raise NoWork("there is no input to evaluate on.", fix="Pass inputs that are not in the training data.")
     models = _models(spec, base, trained, teacher)
     systems = systems_of(project, seeds, models, rows)
     judges = judging(project, spec.evaluate.judges)
@@ -201,44 +201,45 @@ def plan_evaluation(
 
 
 def held_out_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """The questions of an evaluation: the active inputs of the test split, and its outputs with the input that backward
-    generation wrote, the output as reference; by id, at most `evaluate.max_seeds`. Raises NoWork without any."""
+    """The inputs of an evaluation, by id, at most `evaluate.max_seeds`: the active inputs of the test split, and its
+    outputs paired with an input written by backward generation, with the output as reference. Raises NoWork if there
+    are none."""
     seeds = store.seeds()
-    asked = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
-    if asked:
-        return distinct_questions(asked)[: spec.evaluate.max_seeds]
+    candidates = [*held_out_inputs(seeds, spec), *_outputs_with_inputs(store, held_out_outputs(seeds, spec), spec)]
+    if candidates:
+        return distinct_questions(candidates)[: spec.evaluate.max_seeds]
     raise NoWork(
-        f"none of the {len(seeds)} seeds gives the test split an input.",
+        f"none of the {len(seeds)} seeds provides an input for the test split.",
         why="There is nothing to evaluate on that training has not seen.",
-        fix='Raise split.test and curate and train again, or add a source of fresh inputs with use = "test".',
+        fix='Raise split.test, then curate and train again, or add a source of new inputs with use = "test".',
     )
 
 
 def _outputs_with_inputs(store: Store, outputs: Sequence[Seed], spec: Spec) -> list[Seed]:
-    """The held-out outputs, each as a pair with one of the accepted inputs that were written to it: the first by id
-    that no training row comes near to. Outputs without one are left out."""
+    """The held-out outputs, each paired with one of the accepted inputs written for it: the first by id that is not a
+    near-duplicate of a training row. Outputs without such an input are left out."""
     dataset = latest(store, "dataset") if outputs else None
     members = dataset.members if dataset else ()
-    held = {seed.id: seed for seed in outputs}
+    by_id = {seed.id: seed for seed in outputs}
     test = sorted(store.pairs(id_ for id_, split in members if split == "test"), key=lambda pair: pair.id)
-    written = [pair for pair in test if pair.seed_id in held]
+    written = [pair for pair in test if pair.seed_id in by_id]
     if not written:
         return []
-    learned = store.pairs(id_ for id_, split in members if split != "test")
-    near = _touched([pair.input for pair in learned], [pair.input for pair in written], spec.curate.duplicates.jaccard)
+    known = store.pairs(id_ for id_, split in members if split != "test")
+    near = _find_near([pair.input for pair in known], [pair.input for pair in written], spec.curate.duplicates.jaccard)
     chosen: dict[str, Pair] = {}
     for place, pair in enumerate(written):
         if place not in near:
             chosen.setdefault(pair.seed_id, pair)
     return [
         Seed(kind="pair", text=pair.input, reference=pair.output, columns=pair.columns, source=of.source, meta=of.meta)
-        for of, pair in ((held[seed_id], pair) for seed_id, pair in chosen.items())
+        for of, pair in ((by_id[seed_id], pair) for seed_id, pair in chosen.items())
     ]
 
 
-def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
-    """The places of the written texts that a learned one is like. A row is told of its nearest text only, so what was
-    found is taken out until nothing is."""
+def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -> set[int]:
+    """The positions of written texts that are near-duplicates of a training text. `contaminated` reports only the
+    nearest text of each row, so the matches are removed and the search repeated until there are none."""
     near = set[int]()
     while left := [place for place in range(len(written)) if place not in near]:
         touches = contaminated(((text,) for text in learned), [written[place] for place in left], jaccard)
@@ -249,14 +250,14 @@ def _touched(learned: Sequence[str], written: Sequence[str], jaccard: float) -> 
 
 
 def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
-    """Validation inputs, at most as many as tell where the tuned model fails; a repeated one counts once."""
+    """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
     watched = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
-    return distinct_questions(watched)[:_WATCHED]
+    return distinct_questions(watched)[:_MAX_VALIDATION_INPUTS]
 
 
 def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettings | None) -> Models:
-    """Base and tuned model as the ledger knows them, and their weights; the embedded teacher is the base itself where
-    the two are the same model."""
+    """Base and tuned model as the ledger identifies them, and their weights. The embedded teacher is the base itself if
+    both are the same model."""
     local = {"url": "embedded", "attempts": 1, "concurrency": spec.evaluate.concurrency, "timeout_s": ASK_TIMEOUT_S}
     if teacher is not None and (teacher.url, spec.train.base) == ("embedded", "embedded"):
         settings = teacher.model_copy(update=local)
@@ -265,13 +266,13 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
         settings = TeacherSettings.model_validate({"model": base.name, "revision": base.hash, **retries, **local})
     arguments = tuple(sorted(trained.settings.template_arguments.items()))
     if arguments:
-        # They change the prompt, so an answer without them is another one.
+        # They change the prompt, so answers obtained without them must not be reused.
         settings = settings.model_copy(update={"revision": f"{settings.revision} {dict(arguments)}"})
     weights = None if spec.train.base == "embedded" else base.folder
     tuned_as, revision = tuned_model(base, weights, trained)
     vllm = Vllm(spec.evaluate.vllm_python, spec.evaluate.vllm_args) if spec.evaluate.vllm else None
     if vllm is not None:
-        # Its arithmetic is its own, so what the embedded server answered is not taken for an answer of its.
+        # vLLM computes differently, so answers of the embedded server must not be reused for it.
         settings = settings.model_copy(update={"revision": f"{settings.revision} by vllm"})
         revision += " by vllm"
     tuned = settings.model_copy(update={"model": TUNED, "identity": TUNED, "revision": revision})
@@ -290,8 +291,8 @@ async def measured_once(
     progress: Progress = unseen,
     open_judge: OpenJudge | None = None,
 ) -> Evaluation:
-    """`measured`, kept as `out_dir/<evaluation id>.json`; if that is there already, it is read and nothing is asked,
-    but for what never came."""
+    """`measured`, saved as `out_dir/<evaluation id>.json`. If that file exists it is read, and only missing answers are
+    requested."""
     path = out_dir / f"{plan.id}.json"
     if (evaluation := kept(plan, out_dir)) and not lacking(evaluation):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
@@ -301,12 +302,12 @@ async def measured_once(
 
 
 def kept(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
-    """The evaluation of `plan` that is there, whole or not."""
+    """The saved evaluation of `plan`, complete or not; None if there is none."""
     return read_record(out_dir / f"{plan.id}.json", Evaluation)
 
 
 def lacking(evaluation: Evaluation) -> int:
-    """How many of its answers never came, and are asked for again."""
+    """How many answers are missing and will be requested again."""
     return sum(not output.answered for output in evaluation.outputs)
 
 
@@ -317,27 +318,27 @@ async def measured(
     progress: Progress = unseen,
     open_judge: OpenJudge | None = None,
 ) -> Evaluation:
-    """Ask every system of `plan`, judge the answers, and draw the conclusions.
+    """Ask every system of `plan`, judge the answers, and compute the results.
 
-    `open_teacher` is called only if the teacher is another model than the base, `open_judge` after all have answered.
-    Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), in answers. Raises NoWork when no
-    system gave any answer, and PairsmithError when the adapter is not really on and off.
+    `open_teacher` is called only if the teacher is a different model from the base; `open_judge` after all systems have
+    answered. Reports progress("evaluate", {done, total, in_flight, system, mode, tokens}), counted in answers. Raises
+    NoWork when no system gave any answer, and PairsmithError when the adapter is not really on or not really off.
     """
     started, known = time.monotonic(), store.call_index().keys()
-    interview = Interview(plan, store, progress)
-    # One model at a time: the servers of base and tuned never stand beside each other in memory.
+    collector = AnswerCollector(plan, store, progress)
+    # One model at a time, so that the servers of base and tuned are never in memory together.
     rounds = [
-        await interview.ask(list(systems), open_teacher)
+        await collector.ask(list(systems), open_teacher)
         for _, systems in groupby(plan.systems, key=lambda system: system.model.local)
     ]
-    answers = [answers for asked in rounds for answers in asked.answers]
-    outputs = tuple(output for given in answers for mode in MODES for output in given[mode].outputs)
+    answers = [answers for round_ in rounds for answers in round_.answers]
+    outputs = tuple(output for by_mode in answers for mode in MODES for output in by_mode[mode].outputs)
     if not any(output.answered for output in outputs):
-        raise NoWork("no system gave a single answer.", fix="Look at the failures above, and run it again.")
+        raise NoWork("no system gave a single answer.", fix="Check the failures above, and run it again.")
     judgements, to_judges = await judged(plan, outputs, open_judge, progress)
     sampled, greedy = decodings(plan.spec)
     examples = [Example(seed_id=seed.id, input=seed.body) for seed in plan.seeds]
-    costs = (*(cost for asked in rounds for cost in asked.costs), *to_judges.costs)
+    costs = (*(cost for round_ in rounds for cost in round_.costs), *to_judges.costs)
     random_seed, spent = plan.spec.train.seed, total(costs)
     return Evaluation(
         id=plan.id,
@@ -352,18 +353,18 @@ async def measured(
         sampling=sampled,
         greedy=greedy,
         concurrency=plan.spec.evaluate.concurrency,
-        systems=tuple(_result(plan, system, given) for system, given in zip(plan.systems, answers, strict=True)),
-        comparisons=against_the_rest([{mode: given[mode].outputs for mode in MODES} for given in answers], plan.groups),
-        adapter_check=next(asked.adapter_check for asked in rounds if asked.adapter_check),
+        systems=tuple(_result(plan, system, by_mode) for system, by_mode in zip(plan.systems, answers, strict=True)),
+        comparisons=compare_last([{mode: by_mode[mode].outputs for mode in MODES} for by_mode in answers], plan.groups),
+        adapter_check=next(round_.adapter_check for round_ in rounds if round_.adapter_check),
         side_by_side=pick_examples(examples, _SIDE_BY_SIDE, random_seed),
         side_by_side_seed=random_seed,
         outputs=outputs,
         references=plan.references,
         void=plan.void,
         judged=judgements,
-        validation=tuple(output for asked in rounds for output in asked.validation),
+        validation=tuple(output for round_ in rounds for output in round_.validation),
         validation_inputs={seed.id: seed.body for seed in plan.validation},
-        calls_sent=sum(asked.sent for asked in rounds) + to_judges.sent,
+        calls_sent=sum(round_.sent for round_ in rounds) + to_judges.sent,
         calls_reused=sum(output.key in known for output in outputs) + to_judges.reused,
         usage=spent.usage,
         usd=spent.total,
@@ -373,19 +374,19 @@ async def measured(
 
 
 async def validated(plan: EvaluationPlan, store: Store, progress: Progress = unseen) -> Interval | None:
-    """The greedy pass rate of the tuned model on `plan.validation`; None where it gave no whole answer, and where the
-    form of a label or a record is all that could be judged.
+    """The greedy pass rate of the tuned model on `plan.validation`. None if there was no complete answer, or if only
+    the form of a label or a record could be checked.
 
-    Only the base is asked beside it, where the tuned model is a merged one that has to be compared with it first.
+    The base is asked as well only if the tuned model is a merged one, which has to be compared with it first.
     """
     if form_alone(plan.checks.names):
         return None
     tuned = plan.systems[-1]
-    first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
-    alone = replace(plan, seeds=plan.validation, systems=(*first, tuned), validation=())
-    interview = Interview(alone, store, progress)
-    rounds = [await interview.ask([system], None) for system in alone.systems]
-    return _result(alone, tuned, rounds[-1].answers[0]).greedy.pass_rate
+    base_first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []
+    validation_plan = replace(plan, seeds=plan.validation, systems=(*base_first, tuned), validation=())
+    collector = AnswerCollector(validation_plan, store, progress)
+    rounds = [await collector.ask([system], None) for system in validation_plan.systems]
+    return _result(validation_plan, tuned, rounds[-1].answers[0]).greedy.pass_rate
 
 
 def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) -> SystemResult:
@@ -393,18 +394,18 @@ def _result(plan: EvaluationPlan, system: System, answers: dict[Mode, Answers]) 
         outputs = answers[mode].outputs
         usage, usd = answers[mode].usage, answers[mode].usd
         result = summarise(outputs, usage, plan.checks.names, usd, groups=plan.groups)
-        given = [
+        answers_ = [
             GivenAnswer(seed_id=output.seed_id, text=output.text if output.whole and output.seed_id not in void else "")
             for output in outputs
         ]
         labels, is_json = [*plan.form.labels], plan.form.schema is not None
-        compared = result.pass_rate and against_references(
-            given, plan.references, labels, is_json=is_json, groups=plan.groups
+        by_reference = result.pass_rate and compare_with_references(
+            answers_, plan.references, labels, is_json=is_json, groups=plan.groups
         )
-        invented = invented_rate(outputs, asked, plan.references, plan.detail_gates, plan.groups)
-        return result.model_copy(update={"by_reference": compared, "invented": invented})
+        invented = invented_rate(outputs, inputs, plan.references, plan.detail_gates, plan.groups)
+        return result.model_copy(update={"by_reference": by_reference, "invented": invented})
 
-    asked, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
+    inputs, void = {seed.id: seed.asked for seed in plan.seeds}, plan.void
     prompt = system.messages(plan.seeds[0])[0]
     return SystemResult(
         name=system.name,

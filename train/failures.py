@@ -1,6 +1,6 @@
-"""Where the tuned model fails on validation inputs, in groups: by the check that failed, and by inputs that are alike.
+"""Where the tuned model fails on validation inputs, grouped by the failed check and by similar inputs.
 
-Looking at test failures and training again would spend the test; validation inputs are there to be looked at.
+Acting on test failures and training again would make the test set worthless; validation inputs are meant for that.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from schemas.records import Record
 from schemas.wording import counted
 from train.metrics import NO_ANSWER, Evaluation, Output
 
-_ALIKE = 0.2
-# The reason of an answer that was turned down: the words of the server, or of the model.
+_MIN_SIMILARITY = 0.2
+# The key under which a refused answer's reason is stored: the text of the server or of the model.
 REFUSAL = "refusal"
 
 
 class Failures(Record):
-    """Answers that failed the same check, to inputs that are alike: their `inputs`, the first failing answer, and
-    the reason that the check gave (`said` in evidence of versions before)."""
+    """Answers to similar inputs that failed the same check: their `inputs`, the first failing answer, and the reason
+    given by the check (called `said` in evidence of earlier versions)."""
 
     check: str
     inputs: tuple[str, ...]
@@ -30,8 +30,8 @@ class Failures(Record):
 
 
 def failures(evaluation: Evaluation) -> list[Failures]:
-    """The groups of failed validation answers, the largest first; inputs are alike from a Jaccard index of their
-    character pairs and triples of 0.2 with the first of the group on."""
+    """The groups of failed validation answers, the largest first. An input joins a group if the Jaccard index of its
+    character bigrams and trigrams with those of the group's first input is at least 0.2."""
     by_check: dict[str, list[Output]] = {}
     for output in evaluation.validation:
         if output.answered and not output.passes:
@@ -44,14 +44,14 @@ def failures(evaluation: Evaluation) -> list[Failures]:
             reason=group[0].reasons.get(check, ""),
         )
         for check, outputs in by_check.items()
-        for group in _alike(outputs, evaluation.validation_inputs)
+        for group in _group_similar(outputs, evaluation.validation_inputs)
     ]
     return sorted(groups, key=lambda group: (-len(group.inputs), group.check, group.inputs))
 
 
 def why_not(output: Output, names: Sequence[str]) -> str:
-    """The word for why an answer did not pass: that it was cut or none, else the first check that failed, or that could
-    not be judged."""
+    """Why an answer did not pass: that it was cut or is not an answer, otherwise the first check that failed or could
+    not judge."""
     if output.cut:
         return "cut"
     failed = (name for bad in (False, None) for name in names if output.checks.get(name) is bad)
@@ -59,28 +59,28 @@ def why_not(output: Output, names: Sequence[str]) -> str:
 
 
 def turned_down(evaluation: Evaluation) -> Iterator[str]:
-    """Which systems were refused answers, how many, and in what words most of them: a prompt that is longer than the
-    model's context is refused, which else looks like a model that has nothing to say."""
+    """One line for each system with refused answers: how many, and the most frequent message. A prompt longer than the
+    model's context is refused, which would otherwise look like a model that gives no answers."""
     for system in evaluation.systems:
         outputs = (output for output in evaluation.outputs if output.system == system.name)
         words = Counter(output.reasons[REFUSAL] for output in outputs if REFUSAL in output.reasons)
         if words:
             (most, _), *others = words.most_common()
-            like = "such as" if others else "all in these words"
+            like = "for example" if others else "all with the message"
             yield f"{counted(words.total(), 'answer', 'answers')} of {system.label} refused, {like}: {most}"
 
 
-def _alike(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:
+def _group_similar(outputs: Iterable[Output], inputs: Mapping[str, str]) -> list[list[Output]]:
     from train.retrieval import grams
 
     groups: list[tuple[set[str], list[Output]]] = []
     for output in outputs:
-        these = set(grams(inputs[output.seed_id]))
-        home = next((group for first, group in groups if _jaccard(first, these) >= _ALIKE), None)
-        if home is None:
-            groups.append((these, [output]))
+        own_grams = set(grams(inputs[output.seed_id]))
+        match = next((group for first, group in groups if _jaccard(first, own_grams) >= _MIN_SIMILARITY), None)
+        if match is None:
+            groups.append((own_grams, [output]))
         else:
-            home.append(output)
+            match.append(output)
     return [group for _, group in groups]
 
 

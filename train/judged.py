@@ -1,7 +1,7 @@
-"""Asks judges about the answers of an evaluation: the first sampled answer of every system to every test input.
+"""Have judges compare the answers of an evaluation: the first sampled answer of every system to every test input.
 
-One answer is enough: what makes an interval narrow is inputs, and each costs a checklist a system and two comparisons
-a system but one.
+One answer per input is enough, because the number of inputs determines the width of an interval. Each input costs one
+checklist per system, and two comparisons per system other than the tuned one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from train.systems import EvaluationPlan
 OpenJudge = Callable[[AsyncExitStack], Awaitable[Judge | None]]
 
 
-class Spent:
-    """What was sent to the judges of one evaluation."""
+class JudgeSpending:
+    """The requests sent to the judges of one evaluation, and their cost."""
 
     def __init__(self, judge: Judge | None = None) -> None:
         self.costs: list[Cost] = judge.costs if judge else []
@@ -33,38 +33,38 @@ class Spent:
 
 
 def judges_of(project: Project, store: Store, say: Say) -> OpenJudge:
-    """Opens the judges that a spec names for its evaluation."""
+    """Returns a function that opens the judges a spec names for its evaluation."""
 
-    async def opener(opened: AsyncExitStack) -> Judge | None:
-        return await open_judge(project, store, project.spec.evaluate.judges, opened, say)
+    async def open_in(stack: AsyncExitStack) -> Judge | None:
+        return await open_judge(project, store, project.spec.evaluate.judges, stack, say)
 
-    return opener
+    return open_in
 
 
 def warnings(spec: Spec) -> list[str]:
-    """What should be known of the judges of an evaluation: the family they share with who is judged, and whether they
-    chose the training rows, too."""
+    """Cautions about the judges of an evaluation: which share a model family with a system they judge, and which also
+    chose the training rows."""
     names, base = spec.evaluate.judges, TeacherSettings(model=spec.train.base)
     judged = [*([spec.teacher_for("evaluate")] if spec.asks_teacher else []), base]
     chose = [name for name in dict.fromkeys(names) if name in spec.curate.judge.teachers]
     return [
         *of_one_family(spec, names, judged),
-        *(f"the judge {name} judged the training rows, too: tuned was chosen by its taste" for name in chose),
+        *(f"the judge {name} also chose the training rows, so it may favour the tuned model" for name in chose),
     ]
 
 
 async def judged(
     plan: EvaluationPlan, outputs: Sequence[Output], open_judge: OpenJudge | None, progress: Progress
-) -> tuple[JudgedEvaluation | None, Spent]:
-    """What the judges say of the answers, and what that cost; None where the spec names no judge."""
-    async with AsyncExitStack() as opened:
-        judge = None if open_judge is None else await open_judge(opened)
+) -> tuple[JudgedEvaluation | None, JudgeSpending]:
+    """The judges' results for the answers, and their cost; None if the spec names no judge."""
+    async with AsyncExitStack() as stack:
+        judge = None if open_judge is None else await open_judge(stack)
         if judge is None:
-            return None, Spent()
-        return await _Judging(plan, outputs, judge, progress).all(), Spent(judge)
+            return None, JudgeSpending()
+        return await _JudgingRun(plan, outputs, judge, progress).all(), JudgeSpending(judge)
 
 
-class _Judging:
+class _JudgingRun:
     def __init__(self, plan: EvaluationPlan, outputs: Sequence[Output], judge: Judge, progress: Progress) -> None:
         self._plan, self._judge, self._progress = plan, judge, progress
         self._asked = {seed.id: seed.asked for seed in plan.seeds}
@@ -79,7 +79,7 @@ class _Judging:
     async def all(self) -> JudgedEvaluation:
         names = [system.name for system in self._plan.systems]
         *others, tuned = names
-        # A system whose answers were all cut or empty is not measured: no checklist, and nobody to win against.
+        # A system whose answers were all cut or empty is not measured: it gets no checklist and no comparison.
         self._measured = {output.system for output in self._first.values() if output.whole}
         pairs = [
             (other, self._first[tuned, id_], self._first[other, id_])
@@ -111,7 +111,7 @@ class _Judging:
             answers: dict[str, float] | Reason = {question.name: 0.0 for question in self._judge.questions}
         else:
             answers = await self._judge.answers(self._asked[output.seed_id], output.text, self._system[output.seed_id])
-        self._tell()
+        self._report_progress()
         if isinstance(answers, Reason):
             return Checklist(**place, answers={}, reason=str(answers))
         return Checklist(**place, answers=answers)
@@ -119,19 +119,21 @@ class _Judging:
     async def _choice(self, against: str, tuned: Output, other: Output) -> PairwiseChoice:
         choice = PairwiseChoice(against=against, seed_id=tuned.seed_id, wins=(), longer=tuned.words - other.words)
         if not {tuned.system, other.system} <= self._measured:
-            self._tell()
-            return choice.model_copy(update={"reason": "one of the two gave no whole answer", "asked": False})
+            self._report_progress()
+            return choice.model_copy(
+                update={"reason": "one of the two systems gave no complete answer", "asked": False}
+            )
         if not tuned.whole or not other.whole or tuned.text == other.text:
-            self._tell()
+            self._report_progress()
             wins = (True, False) if tuned.whole == other.whole else (tuned.whole, tuned.whole)
             return choice.model_copy(update={"wins": (wins,) * len(self._judge.ledgers), "asked": False})
-        asked, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
-        preferences = await self._judge.preferences(asked, tuned.text, other.text, system)
-        self._tell()
+        input_text, system = self._asked[tuned.seed_id], self._system[tuned.seed_id]
+        preferences = await self._judge.preferences(input_text, tuned.text, other.text, system)
+        self._report_progress()
         if isinstance(preferences, Reason):
             return choice.model_copy(update={"reason": str(preferences)})
         return choice.model_copy(update={"wins": tuple((p.as_first, p.as_second) for p in preferences)})
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         self._done += 1
         self._progress("judge", {"done": self._done, "total": self._total})

@@ -1,22 +1,22 @@
-"""What judges said of an evaluation, as a table and as plain lines."""
+"""The judges' results of an evaluation as a table and as plain lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from train.intervals import bracketed, interval_in_words, p_in_words
+from train.intervals import format_estimate, format_interval, format_p_value
 from train.judgements import JudgedEvaluation, WinRate
 from train.metrics import TUNED, Evaluation
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-_OUTCOMES = {"inconclusive": "cannot be told apart", "not preferred": f"the other is preferred to {TUNED}"}
+_OUTCOMES = {"inconclusive": "no significant difference", "not preferred": f"the other is preferred to {TUNED}"}
 
 
 def judged_table(evaluation: Evaluation) -> Table | None:
-    """One row a system: the share of answers that pass the whole checklist, and of yes to each question. None where
-    nobody judged."""
+    """One row per system: the share of answers that pass the whole checklist, and the share of yes to each question.
+    None if there were no judges."""
     from rich.table import Table
 
     if (judged := evaluation.judged) is None:
@@ -27,38 +27,38 @@ def judged_table(evaluation: Evaluation) -> Table | None:
         table.add_column(heading, justify="right")
     for result in judged.checklists:
         shares = (f"{result.questions[name]:.2f}" if result.questions else "-" for name in judged.questions)
-        passed = interval_in_words(result.pass_rate) if result.pass_rate else "not measured"
+        passed = format_interval(result.pass_rate) if result.pass_rate else "not measured"
         table.add_row(evaluation.system(result.system).label, passed, *shares, str(result.not_scored))
     return table
 
 
 def judged_lines(evaluation: Evaluation) -> list[str]:
-    """How often the tuned model is preferred to each other system, what the place in the prompt does, and what should
-    be known of the judges."""
+    """How often the tuned model is preferred to each other system, the effect of the position in the prompt, and
+    cautions about the judges."""
     judged = evaluation.judged
     if judged is None:
         return []
     wins = [f"{TUNED} preferred to {evaluation.system(w.against).label}: {in_words(w)}" for w in judged.win_rates]
-    return [*wins, *place_lines(judged), *judged.warnings]
+    return [*wins, *position_lines(judged), *judged.warnings]
 
 
-def place_lines(judged: JudgedEvaluation) -> list[str]:
-    """How often the judges choose what stands first."""
+def position_lines(judged: JudgedEvaluation) -> list[str]:
+    """How often the judges choose the answer shown first."""
     if judged.first is None:
         return []
     biased = not judged.first.low <= 0.5 <= judged.first.high
-    says = "the place has a say, which showing both orders evens out" if biased else "no preference for a place"
-    return [f"the judges choose what stands first in {interval_in_words(judged.first)}: {says}"]
+    effect = "a position bias, which showing both orders evens out" if biased else "no position bias"
+    return [f"the judges choose the answer shown first in {format_interval(judged.first)} of comparisons: {effect}"]
 
 
 def in_words(win: WinRate) -> str:
-    """A win rate with its outcome, and the same at equal length."""
+    """A win rate with its outcome, and the win rate at equal length."""
     if win.rate is None:
         return win.outcome
-    p = "" if win.p_holm is None else f", {p_in_words(win.p_holm)}"
+    p = "" if win.p_holm is None else f", {format_p_value(win.p_holm)}"
     controlled = win.length_controlled
     if controlled is not None:
-        at_equal_length = f"at equal length {bracketed(controlled.value, controlled.low, controlled.high)}"
+        at_equal_length = f"at equal length {format_estimate(controlled.value, controlled.low, controlled.high)}"
     else:
-        at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so what length does cannot be told apart"
-    return f"{interval_in_words(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"
+        at_equal_length = f"{TUNED} is longer in {win.longer:.0%}, so the effect of length cannot be separated"
+    return f"{format_interval(win.rate)}{p}: {_OUTCOMES.get(win.outcome, win.outcome)}; {at_equal_length}"

@@ -1,7 +1,7 @@
-"""What judges said of an evaluation's answers, and what follows: how much of the checklist each system passes, and how
-often the tuned model's answer is preferred to another system's.
+"""The judges' verdicts on an evaluation's answers and the results: how much of the checklist each system passes, and
+how often the tuned model's answer is preferred to another system's.
 
-It stands beside the pass rate and decides nothing of it: a judge is another model's opinion.
+These are shown beside the pass rate and do not affect it: a judge is another model's opinion.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Preferred = Literal["preferred", "not preferred", "inconclusive", "not enough ev
 
 
 class Checklist(Record):
-    """The checklist of one answer: question -> P(yes). Empty with `reason` where nobody could judge; an answer that was
-    empty or cut has no yes."""
+    """The checklist of one answer: question -> P(yes). Empty, with a `reason`, if no judge could answer. An empty or
+    cut answer has P(yes) = 0 for every question."""
 
     system: str
     seed_id: str
@@ -33,11 +33,11 @@ class Checklist(Record):
 
 
 class PairwiseChoice(Record):
-    """The tuned model's answer beside another system's: for every judge whether the tuned one won where it stood first,
-    and where it stood second. `longer` is by how many words it is the longer one.
+    """A comparison of the tuned model's answer with another system's: for every judge, whether the tuned answer won
+    when shown first, and when shown second. `longer` is the number of words by which the tuned answer is longer.
 
-    `asked` is False where it needed no judge: equal texts win once and lose once, and an empty or cut answer loses to a
-    whole one. Empty with `reason` where nobody could judge.
+    `asked` is False if no judge was needed: equal texts win once and lose once, and an empty or cut answer loses to a
+    complete one. Empty, with a `reason`, if no judge could answer.
     """
 
     against: str
@@ -50,7 +50,7 @@ class PairwiseChoice(Record):
 
 class ChecklistResult(Record):
     """One system's first sampled answers: the share that passes the whole checklist, and the mean P(yes) of each
-    question. Answers that nobody could judge are in `not_scored` alone."""
+    question. Answers that no judge could judge are counted in `not_scored` only."""
 
     system: str
     pass_rate: Interval | None
@@ -59,11 +59,11 @@ class ChecklistResult(Record):
 
 
 class WinRate(Record):
-    """How often the tuned model's answer is preferred to that of `against`, over both orders and all judges: 0.5 says
-    equally often. `p_value` is that of the exact sign-flip test, `p_holm` adjusted for all of the systems.
+    """How often the tuned model's answer is preferred to that of `against`, over both orders and all judges; 0.5 means
+    equally often. `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all systems.
 
-    `length_controlled` is the same at equal length; None where one of the two is nearly always longer, `longer` in the
-    share of inputs on which it is the tuned one.
+    `length_controlled` is the win rate at equal length; None if one of the two is nearly always longer. `longer` is the
+    share of inputs on which the tuned answer is longer.
     """
 
     against: str
@@ -76,7 +76,7 @@ class WinRate(Record):
 
     @property
     def outcome(self) -> Preferred:
-        """One is called preferred only with enough inputs, if the adjusted exact test and the interval agree."""
+        """A preference is reported only with enough inputs, and if the adjusted exact test and the interval agree."""
         if self.rate is None or self.p_holm is None:
             return "not measured"
         if self.rate.seeds < LEAST_TEST_INPUTS:
@@ -87,8 +87,8 @@ class WinRate(Record):
 
 
 class JudgedEvaluation(Record):
-    """What judges say of an evaluation. `warnings` are what should be known of them; `first` is how often they choose
-    what stands first, over all comparisons that they were asked for: 0.5 says that the place has no say."""
+    """The judges' results of an evaluation. `warnings` are cautions about the judges. `first` is how often they choose
+    the answer shown first, over all comparisons they were asked for; 0.5 means no position bias."""
 
     judges: tuple[str, ...]
     questions: dict[str, str]
@@ -101,34 +101,36 @@ class JudgedEvaluation(Record):
 
 
 def checklist_result(system: str, answers: Sequence[Checklist], groups: Mapping[str, str] = ALONE) -> ChecklistResult:
-    """The numbers of one system. `groups`: seed -> group, here and below."""
+    """The numbers of one system. `groups` maps seed to group, here and below."""
     judged = [answer for answer in answers if answer.answers]
-    of_seeds = grouped([answer.seed_id for answer in judged], groups)
+    seed_groups = grouped([answer.seed_id for answer in judged], groups)
     names = judged[0].answers if judged else {}
     return ChecklistResult(
         system=system,
-        pass_rate=share([answer.passes for answer in judged], [1] * len(judged), groups=of_seeds) if judged else None,
+        pass_rate=share([answer.passes for answer in judged], [1] * len(judged), groups=seed_groups)
+        if judged
+        else None,
         questions={name: sum(answer.answers[name] for answer in judged) / len(judged) for name in names},
         not_scored=len(answers) - len(judged),
     )
 
 
 def win_rates(choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> tuple[WinRate, ...]:
-    """A win rate for every system that the tuned one was set against; their p-values adjusted for one another."""
-    rates = [_win_rate(name, [c for c in choices if c.against == name], groups) for name in _names(choices)]
+    """A win rate for every system the tuned one was compared with; the p-values are adjusted for one another."""
+    rates = [_win_rate(name, [c for c in choices if c.against == name], groups) for name in _system_names(choices)]
     p_holm = iter(holm([rate.p_value for rate in rates if rate.p_value is not None]))
     return tuple(rate if rate.p_value is None else rate.model_copy(update={"p_holm": next(p_holm)}) for rate in rates)
 
 
 def first_wins(choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> Interval | None:
-    """How often what stands first is chosen, by input over all comparisons; None where nobody was asked."""
+    """How often the answer shown first is chosen, by input over all comparisons; None if no judge was asked."""
     firsts: dict[str, list[bool]] = {}
     for choice in choices:
         if choice.asked:
             for as_first, as_second in choice.wins:
                 firsts.setdefault(choice.seed_id, []).extend((as_first, not as_second))
-    each, of_seeds = firsts.values(), grouped([*firsts], groups)
-    return share([sum(won) for won in each], [len(won) for won in each], groups=of_seeds) if firsts else None
+    per_seed, seed_groups = firsts.values(), grouped([*firsts], groups)
+    return share([sum(won) for won in per_seed], [len(won) for won in per_seed], groups=seed_groups) if firsts else None
 
 
 def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[str, str] = ALONE) -> WinRate:
@@ -138,15 +140,15 @@ def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[s
         return WinRate(against=against, rate=None, not_scored=not_scored)
     decisions = [2 * len(choice.wins) for choice in judged]
     wins = [sum(map(sum, choice.wins)) for choice in judged]
-    losses = [all_ - won for all_, won in zip(decisions, wins, strict=True)]
-    # An answer that is none has no length to speak of.
+    losses = [count - won for count, won in zip(decisions, wins, strict=True)]
+    # The length of an empty or cut answer is meaningless, so those comparisons are left out.
     compared = [at for at, choice in enumerate(judged) if choice.asked]
     ids = [choice.seed_id for choice in judged]
-    of_seeds = grouped(ids, groups)
+    seed_groups = grouped(ids, groups)
     return WinRate(
         against=against,
-        rate=share(wins, decisions, groups=of_seeds),
-        p_value=sign_flip_p(wins, decisions, losses, decisions, groups=of_seeds),
+        rate=share(wins, decisions, groups=seed_groups),
+        p_value=sign_flip_p(wins, decisions, losses, decisions, groups=seed_groups),
         longer=sum(choice.longer > 0 for choice in judged) / len(judged),
         length_controlled=length_controlled(
             [wins[at] for at in compared],
@@ -158,5 +160,5 @@ def _win_rate(against: str, choices: Sequence[PairwiseChoice], groups: Mapping[s
     )
 
 
-def _names(choices: Sequence[PairwiseChoice]) -> list[str]:
+def _system_names(choices: Sequence[PairwiseChoice]) -> list[str]:
     return list(dict.fromkeys(choice.against for choice in choices))

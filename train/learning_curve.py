@@ -1,12 +1,14 @@
-"""The learning curve: how the tuned model grows with its rows, what more of them would buy, and what each slice does.
+"""The learning curve: how the tuned model improves with more rows, what further rows would gain, and the effect of each
+slice.
 
-Trained are 25, 50 and 100 % of the rows, each with two random seeds, which also draw the rows; measured is the greedy
-pass rate on validation inputs, never on the test. Two runs on as many rows differ by chance: that is the noise floor,
-and a difference below it means nothing. Runs that happen to agree prove no silence: the floor is never below what an
-exact test could tell apart on as many inputs, and no point is taken to be known better than to one input. A slice (rows
-of one origin or source) is left out of a training of its own. Preferences go with the rows of their inputs.
+The model is trained on 25, 50 and 100 % of the rows, each with two random seeds, which also draw the rows. The greedy
+pass rate is measured on validation inputs, never on the test. Two runs on the same number of rows differ by chance:
+that is the noise floor, and a smaller difference means nothing. Two runs that happen to agree do not prove the absence
+of noise: the floor is never below what an exact test could detect on as many inputs, and no point is assumed to be more
+precise than one input. A slice (rows of one origin or source) is left out in a separate training. Preferences follow
+the rows of their inputs.
 
-Not covered: another base, other settings, and rows that are unlike those that are there.
+Not covered: another base, other settings, and rows unlike the present ones.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from train.results import TrainResult
 if TYPE_CHECKING:
     from train.dataset import Dataset
 
-SHARES, SEEDS, LEAST_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
-_LEVEL, _LEAST_SLICE, _MOST_SLICES = 0.95, 0.05, 6
-# So many times as many rows as now are as far from now as the smallest share is.
+SHARES, SEEDS, MIN_ROWS, MORE = (0.25, 0.5, 1.0), 2, 8, 500
+_LEVEL, _MIN_SLICE_SHARE, _MAX_SLICES = 0.95, 0.05, 6
+# On the logarithmic scale, this factor reaches as far ahead as the smallest share reaches back.
 _FAR = 1 / SHARES[0]
-# Five inputs that all fall to one side have p = .06 in the sign-flip test, six .03.
-_LEAST_FLIPS = 6
+# Five inputs that all favour one side have p = .06 in the sign-flip test, six have .03.
+_MIN_FLIPS = 6
 
 Train = Callable[["Dataset", int], TrainResult]
 """Trains on a dataset with a random seed."""
@@ -41,8 +43,8 @@ Measure = Callable[[TrainResult], Interval | None]
 
 
 class Point(Record):
-    """One training: on `rows` of the rows (`share`, or all without the `slice`), with its pass rate and the lowest
-    validation loss, None where that was not measured."""
+    """One training on `rows` rows (`share` of all, or all without the `slice`), with its pass rate and lowest
+    validation loss; each is None if it was not measured."""
 
     rows: int
     share: float
@@ -54,8 +56,8 @@ class Point(Record):
 
 
 class Gain(Record):
-    """What `rows` more rows would change, with a 95 % interval: an extrapolation of pass rate or loss along the
-    logarithm of the rows, as far as a pass rate or a loss can go."""
+    """What `rows` more rows would change, with a 95 % interval: the pass rate or loss, extrapolated along the logarithm
+    of the number of rows and limited to possible values."""
 
     rows: int
     of: str
@@ -65,8 +67,8 @@ class Gain(Record):
 
 
 class LearningCurve(Record):
-    """`points` are the curve, `slices` the trainings with a slice left out. `run_sd` is the standard deviation of one
-    training from another on as many rows, of the measure `of` (`pass rate` or `loss`)."""
+    """`points` are the curve, `slices` the trainings with a slice left out. `run_sd` is the standard deviation between
+    trainings on the same number of rows, of the measure `of` (`pass rate` or `loss`)."""
 
     dataset_id: str
     rows: int
@@ -78,18 +80,18 @@ class LearningCurve(Record):
 
     @property
     def inputs(self) -> int:
-        """The validation inputs that the pass rates are of; 0 for a loss."""
+        """The number of validation inputs behind the pass rates; 0 for a loss."""
         rates = [point.pass_rate for point in self.points if point.pass_rate] if self.of == "pass rate" else []
         return min((rate.seeds for rate in rates), default=0)
 
     @property
     def floor(self) -> float:
-        """The noise floor: two trainings that differ by less differ by chance, with 95 %."""
+        """The noise floor: two trainings that differ by less may differ by chance (95 %)."""
         by_chance = student_quantile(len(SHARES), _LEVEL) * math.sqrt(2) * self.run_sd
-        return max(by_chance, min(1.0, _LEAST_FLIPS / self.inputs)) if self.inputs else by_chance
+        return max(by_chance, min(1.0, _MIN_FLIPS / self.inputs)) if self.inputs else by_chance
 
     def value(self, point: Point) -> float:
-        """The point's measure."""
+        """The point's value of the measure."""
         number = point.pass_rate.estimate if self.of == "pass rate" and point.pass_rate else point.loss
         assert number is not None, "every point has the measure of the curve"
         return number
@@ -105,21 +107,24 @@ def learning_curve(
     of_preferences: bool = False,
     say: Say = unheard,
 ) -> LearningCurve:
-    """Train and measure; `slices` maps a name to ids of rows. Slices of less than a twentieth of the rows, or of all
-    of them, are left out. Raises NoWork with fewer than 8 rows, where a training would have no preference and learns
-    from them (`of_preferences`), and where nothing can be measured."""
+    """Train on parts of the rows and measure. `slices` maps a name to ids of rows; slices of less than a twentieth of
+    the rows, or of all rows, are left out.
+
+    Raises NoWork with fewer than 8 rows, if a training that learns from preferences (`of_preferences`) would have none,
+    and if nothing can be measured.
+    """
     number = len(dataset.train)
-    if number < LEAST_ROWS:
-        raise NoWork(f"{number} rows are too few for a learning curve.", fix=f"Have {LEAST_ROWS} or more.")
+    if number < MIN_ROWS:
+        raise NoWork(f"{number} rows are too few for a learning curve.", fix=f"Provide at least {MIN_ROWS} rows.")
     jobs = [(share, seed + at, "") for share in SHARES for at in range(SEEDS)]
     named = {name: {*ids} & {row["pair_id"] for row in dataset.train} for name, ids in (slices or {}).items()}
-    fitting = [name for name, ids in named.items() if _LEAST_SLICE * number <= len(ids) < number]
-    jobs += [(1.0, seed, name) for name in sorted(fitting, key=lambda name: -len(named[name]))[:_MOST_SLICES]]
-    parts = [_part(dataset, share, drawn, named.get(left_out, set())) for share, drawn, left_out in jobs]
+    fitting = [name for name, ids in named.items() if _MIN_SLICE_SHARE * number <= len(ids) < number]
+    jobs += [(1.0, seed, name) for name in sorted(fitting, key=lambda name: -len(named[name]))[:_MAX_SLICES]]
+    parts = [_part(dataset, share, random_seed, named.get(left_out, set())) for share, random_seed, left_out in jobs]
     if of_preferences and not all(part.preferences for part in parts):
         raise NoWork(
-            f"{len(dataset.preferences)} preferences are too few for a learning curve: a part of them would be none.",
-            fix="Have more, or draw the curve of train.objective = 'sft'.",
+            f"{len(dataset.preferences)} preferences are too few for a learning curve: some parts would have none.",
+            fix="Provide more, or compute the curve with train.objective = 'sft'.",
         )
     points = []
     for at, ((share, random_seed, left_out), part) in enumerate(zip(jobs, parts, strict=True), 1):
@@ -138,102 +143,104 @@ def learning_curve(
                 slice=left_out,
             )
         )
-    return _concluded(dataset, points)
+    return _fit_curve(dataset, points)
 
 
 def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -> Dataset:
-    """A share of the rows, drawn by a hash of the seed so that smaller shares lie in larger ones; all of them are the
-    dataset itself, whose adapter is found again."""
+    """A share of the rows, drawn by a hash of the seed so that smaller shares are subsets of larger ones. The full
+    share is the dataset itself, so that its adapter is reused."""
     if share == 1.0 and not without:
         return dataset
 
     kept = [row for row in dataset.train if row["pair_id"] not in without]
-    by_lot = sorted((row["pair_id"] for row in kept), key=lambda pair_id: lot(f"{seed}\0{pair_id}"))
-    chosen = set(by_lot[: round(share * len(kept))])
+    shuffled = sorted((row["pair_id"] for row in kept), key=lambda pair_id: lot(f"{seed}\0{pair_id}"))
+    chosen = set(shuffled[: round(share * len(kept))])
     rows = [row for row in kept if row["pair_id"] in chosen]
-    asked = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
-    preferences = [one for one in dataset.preferences if json.dumps(one["prompt"], sort_keys=True) in asked]
-    named = content_id("part", [dataset.id, sorted(chosen)])
-    return replace(dataset, id=named, train=rows, preferences=preferences)
+    prompts = {json.dumps(row["prompt"], sort_keys=True) for row in rows}
+    preferences = [
+        preference for preference in dataset.preferences if json.dumps(preference["prompt"], sort_keys=True) in prompts
+    ]
+    part_id = content_id("part", [dataset.id, sorted(chosen)])
+    return replace(dataset, id=part_id, train=rows, preferences=preferences)
 
 
-def _concluded(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
+def _fit_curve(dataset: Dataset, points: Sequence[Point]) -> LearningCurve:
     of = "pass rate" if all(point.pass_rate for point in points) else "loss"
     if of == "loss" and any(point.loss is None for point in points):
         raise NoWork(
             "the learning curve cannot be measured: there are neither validation inputs nor validation rows.",
-            fix="Raise split.validation, and curate again.",
+            fix="Raise split.validation, and run curation again.",
         )
     curve = tuple(point for point in points if not point.slice)
     slices = tuple(point for point in points if point.slice)
-    nothing = Gain(rows=MORE, of=of, estimate=0, low=0, high=0)
-    drawn = LearningCurve(
+    empty_gain = Gain(rows=MORE, of=of, estimate=0, low=0, high=0)
+    unfitted = LearningCurve(
         dataset_id=dataset.id,
         rows=len(dataset.train),
         of=of,
         points=curve,
         slices=slices,
         run_sd=0.0,
-        more=nothing,
+        more=empty_gain,
     )
     import numpy as np
 
-    pairs = [[drawn.value(point) for point in curve if point.share == share] for share in SHARES]
+    pairs = [[unfitted.value(point) for point in curve if point.share == share] for share in SHARES]
     run_sd = math.sqrt(float(np.mean([np.var(pair, ddof=1) for pair in pairs])))
-    values, rows = [drawn.value(point) for point in curve], [point.rows for point in curve]
-    least_sd = 1 / drawn.inputs if drawn.inputs else 0.0
-    return drawn.model_copy(update={"run_sd": run_sd, "more": _gain(rows, values, len(dataset.train), of, least_sd)})
+    values, rows = [unfitted.value(point) for point in curve], [point.rows for point in curve]
+    min_sd = 1 / unfitted.inputs if unfitted.inputs else 0.0
+    return unfitted.model_copy(update={"run_sd": run_sd, "more": _gain(rows, values, len(dataset.train), of, min_sd)})
 
 
-def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, least_sd: float) -> Gain:
-    """Least squares on the logarithm of the rows; the interval is that of the slope, by Student's t, where points do
-    not vary less than `least_sd`. It ends where the measure does."""
+def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, min_sd: float) -> Gain:
+    """Least squares on the logarithm of the number of rows. The interval is that of the slope, by Student's t, with
+    points assumed to vary by at least `min_sd`. It is clipped to the possible range of the measure."""
     import numpy as np
 
     x, y = np.log(np.array(rows, dtype=np.float64)), np.array(values)
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))
     rest = y - y.mean() - slope * spread
-    freedom = len(rows) - 2
-    error = math.sqrt(max(float(rest @ rest) / freedom, least_sd**2) / float(spread @ spread))
-    ahead, half = math.log((now + MORE) / now), student_quantile(freedom, _LEVEL) * error
-    here = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
-    reach = (-here, 1 - here if of == "pass rate" else math.inf)
+    degrees = len(rows) - 2
+    error = math.sqrt(max(float(rest @ rest) / degrees, min_sd**2) / float(spread @ spread))
+    ahead, half = math.log((now + MORE) / now), student_quantile(degrees, _LEVEL) * error
+    current = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
+    reach = (-current, 1 - current if of == "pass rate" else math.inf)
     low, estimate, high = np.clip([(slope + side * half) * ahead for side in (-1, 0, 1)], *reach).tolist()
     return Gain(rows=MORE, of=of, estimate=estimate, low=low, high=high)
 
 
 def in_words(curve: LearningCurve) -> list[str]:
-    """The curve in lines, what 500 more rows would buy, and what each slice does."""
+    """The curve in lines, what 500 more rows would gain, and the effect of each slice."""
     lines = []
     for share in SHARES:
-        here = [point for point in curve.points if point.share == share]
-        values = " and ".join(f"{curve.value(point):.2f}" for point in here)
-        lines.append(f"{share:.0%} of the rows ({here[0].rows}): {curve.of} {values}")
-    deaf = f"noise floor: {curve.inputs} validation inputs tell no two trainings apart"
-    floor = f"noise floor: two trainings that differ by less than {_number(curve.floor)} differ by chance"
+        points = [point for point in curve.points if point.share == share]
+        values = " and ".join(f"{curve.value(point):.2f}" for point in points)
+        lines.append(f"{share:.0%} of the rows ({points[0].rows}): {curve.of} {values}")
+    too_few = f"noise floor: {curve.inputs} validation inputs are too few to distinguish any two trainings"
+    floor = f"noise floor: two trainings that differ by less than {_digits(curve.floor)} may differ by chance"
     if not curve.floor:
-        floor = "noise floor: two trainings on as many rows came out alike, to the last digit"
-    lines.append(deaf if 0 < curve.inputs <= _LEAST_FLIPS else floor)
+        floor = "noise floor: trainings on the same number of rows gave identical results"
+    lines.append(too_few if 0 < curve.inputs <= _MIN_FLIPS else floor)
     more = curve.more
-    span = f"{_number(more.estimate, '+')} [{_number(more.low, '+')}, {_number(more.high, '+')}] of {more.of}"
-    flat = ", which includes nothing at all" if more.low <= 0 <= more.high else ""
+    span = f"{_digits(more.estimate, '+')} [{_digits(more.low, '+')}, {_digits(more.high, '+')}] of {more.of}"
+    flat = "; the interval includes no gain at all" if more.low <= 0 <= more.high else ""
     is_far = curve.rows + more.rows > _FAR * curve.rows
-    guess = "; that is further ahead than the curve looks back, so a guess" if is_far else ""
-    lines.append(f"{more.rows} more rows like these would buy about {span}, if the curve goes on{flat}{guess}")
-    whole = [curve.value(point) for point in curve.points if point.share == 1.0]
-    lines += [_of_slice(curve, point, sum(whole) / len(whole)) for point in curve.slices]
+    guess = "; this is a rough guess, because it extrapolates further than the curve reaches back" if is_far else ""
+    lines.append(f"{more.rows} more rows like these would gain about {span}, if the curve continues{flat}{guess}")
+    full_values = [curve.value(point) for point in curve.points if point.share == 1.0]
+    lines += [_describe_slice(curve, point, sum(full_values) / len(full_values)) for point in curve.slices]
     return lines
 
 
-def _of_slice(curve: LearningCurve, point: Point, whole: float) -> str:
+def _describe_slice(curve: LearningCurve, point: Point, whole: float) -> str:
     change = curve.value(point) - whole
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
     effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"
-    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {_number(change, '+')}, {effect}"
+    return f"without {point.slice} ({curve.rows - point.rows} rows): {curve.of} {_digits(change, '+')}, {effect}"
 
 
-def _number(value: float, sign: str = "") -> str:
-    """Two digits behind the point; of what would be 0.00 there, and is not, the first digit that is none."""
+def _digits(value: float, sign: str = "") -> str:
+    """Two decimals; a non-zero value that would be shown as 0.00 gets one significant digit instead."""
     return format(value, f"{sign}z.2f" if abs(value) >= 0.005 or not value else f"{sign}.1g")

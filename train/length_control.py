@@ -1,13 +1,15 @@
-"""How often one system would win if its answers were as long as the other's: judges prefer the longer of two answers.
+"""How often one system would win if its answers were as long as the other's. Judges prefer the longer of two answers,
+and this removes the effect.
 
-A logistic regression of who won on the difference in length, as in length-controlled AlpacaEval (Dubois et al. 2024,
-arXiv:2404.04475): logit P(win) = a + b tanh(difference / its root mean square). The controlled win rate is that of a
-difference of 0. Half a win and half a loss at 0, and a normal prior on b, keep it finite where one side always won.
+It is a logistic regression of the winner on the difference in length, as in length-controlled AlpacaEval (Dubois et al.
+2024, arXiv:2404.04475): logit P(win) = a + b tanh(difference / its root mean square). The controlled win rate is the
+one at a difference of 0. Half a win and half a loss at 0, and a normal prior on b, keep it finite if one side always
+won.
 
-The interval is the sandwich estimate over inputs, or groups of them, with Student's quantile, taken on the logit's
-scale, because answers to one input, both orders and all judges of it, are not independent.
+The interval is the sandwich estimate over inputs, or groups of them, with Student's quantile, on the logit scale,
+because the answers to one input, in both orders and from all judges, are not independent.
 
-Not covered: what goes with length, such as detail that a person would like, too.
+Not covered: qualities that correlate with length and that readers also value, such as detail.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from collections.abc import Sequence
 from schemas.records import Record
 from train.intervals import student_quantile
 
-LEAST_EACH_WAY = 5
-"""So many inputs at least on which each side is the longer one: else what length does is only guessed."""
+MIN_EACH_WAY = 5
+"""The minimum number of inputs on which each side is longer; with fewer, the effect of length is a guess."""
 
-_PSEUDO = 0.5  # wins and losses at no difference
-_PRIOR = 0.25  # the precision of b: a standard deviation of 2 on the logit's scale
+_PSEUDO = 0.5  # pseudo-wins and pseudo-losses at a difference of 0
+_PRIOR = 0.25  # the precision of b: a standard deviation of 2 on the logit scale
 
 
 class LengthControlled(Record):
-    """The win rate at equal length with its interval, and b: the gain in log-odds that the longer one has at most."""
+    """The win rate at equal length with its interval, and b: the largest gain in log-odds from being longer."""
 
     value: float
     low: float
@@ -37,15 +39,15 @@ class LengthControlled(Record):
 def length_controlled(
     wins: Sequence[int], decisions: Sequence[int], differences: Sequence[float], groups: Sequence[str] | None = None
 ) -> LengthControlled | None:
-    """`wins[i]` of `decisions[i]` on input i went to the system whose answer is longer by `differences[i]`, in words or
-    any other unit; `groups[i]` is what it belongs to. None where one of the two is nearly always the longer one, and
-    where all inputs are of one or two groups."""
+    """The length-controlled win rate. `wins[i]` of `decisions[i]` on input i went to the system whose answer is longer
+    by `differences[i]`, in words or any other unit; `groups[i]` is the input's group. None if one of the two is nearly
+    always the longer one, or if there are fewer than three inputs or groups."""
     import numpy as np
 
-    from train.limits import together
+    from train.limits import sum_by_group
 
     hits, totals, longer = (np.asarray(values, dtype=np.float64) for values in (wins, decisions, differences))
-    if min((longer > 0).sum(), (longer < 0).sum()) < LEAST_EACH_WAY:
+    if min((longer > 0).sum(), (longer < 0).sum()) < MIN_EACH_WAY:
         return None
     x = np.stack([np.ones_like(longer), np.tanh(longer / math.sqrt(float((longer**2).mean())))])
     beta, prior = np.zeros(2), np.diag([0.0, _PRIOR])
@@ -61,11 +63,11 @@ def length_controlled(
         if np.abs(step).max() < 1e-10:
             break
     p = 1 / (1 + np.exp(-(beta @ x)))
-    scores = together(x * (hits - totals * p), groups)
+    scores = sum_by_group(x * (hits - totals * p), groups)
     if (inputs := scores.shape[-1]) < 3:
         return None
     inverse = np.linalg.inv(curvature)
-    # The prior's curvature alone where nothing varies: the sandwich would be of no width.
+    # If nothing varies, the sandwich estimate would be zero, so the prior's curvature sets a lower bound.
     robust = inverse @ (scores @ scores.T) @ inverse * inputs / (inputs - 2)
     error = math.sqrt(max(float(robust[0, 0]), float(inverse[0, 0]) / max(1.0, float(totals.sum()) / inputs)))
     margin = student_quantile(inputs - 2, 0.95) * error

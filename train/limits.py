@@ -1,4 +1,4 @@
-"""The arithmetic of `train.intervals`, for many sets of seeds at once: counts are (..., seeds)."""
+"""The arithmetic of `train.intervals`, vectorised over many sets of seeds: counts have the shape (..., seeds)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Bounds(NamedTuple):
 
 
 def share_limits(hits: Floats, totals: Floats, level: float = 0.95, *, groups: Sequence[str] | None = None) -> Bounds:
-    """`share` for many sets of seeds at once: counts are (..., seeds)."""
-    effective = _effective(together(hits, groups), together(totals, groups), level, grouped=groups is not None)
+    """`share` for many sets of seeds at once; counts have the shape (..., seeds)."""
+    effective = _effective(sum_by_group(hits, groups), sum_by_group(totals, groups), level, grouped=groups is not None)
     return score_limits(hits.sum(-1) / totals.sum(-1), effective, level)
 
 
-def together(values: NDArray[Any], groups: Sequence[str] | None) -> NDArray[Any]:
-    """(..., seeds) summed up to (..., groups); entry i of `groups` names what seed i belongs to."""
+def sum_by_group(values: NDArray[Any], groups: Sequence[str] | None) -> NDArray[Any]:
+    """Sum an array of shape (..., seeds) to (..., groups); entry i of `groups` is the group of seed i."""
     if groups is None:
         return values
     _, number = np.unique(np.array(groups), return_inverse=True)
@@ -38,8 +38,9 @@ def together(values: NDArray[Any], groups: Sequence[str] | None) -> NDArray[Any]
 
 
 def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bounds:
-    """The score interval with continuity correction of an estimate between 0 and 1 that is worth `effective`
-    independent answers. A mean of numbers from 0 to 1 varies no more than a share, so it holds for that too."""
+    """The score interval with continuity correction for an estimate between 0 and 1 that carries the information of
+    `effective` independent answers. The mean of values from 0 to 1 varies no more than a share, so it is valid for that
+    too."""
     z = _normal_quantile(level)
     other, z2 = 1 - estimate, z * z
     below = z2 - 2 - 1 / effective + 4 * estimate * (effective * other + 1)
@@ -47,7 +48,7 @@ def score_limits(estimate: Floats, effective: Floats, level: float = 0.95) -> Bo
     middle, width = 2 * effective * estimate + z2, 2 * (effective + z2)
     low = (middle - 1 - z * np.sqrt(np.maximum(below, 0))) / width
     high = (middle + 1 + z * np.sqrt(np.maximum(above, 0))) / width
-    # Within half a step of 0 or 1 nothing lies between: the continuity correction takes it all.
+    # Within half a step of 0 or 1 the continuity correction extends the interval to that end.
     low = np.where(effective * estimate <= 0.5, 0.0, np.minimum(np.maximum(low, 0.0), estimate))
     high = np.where(effective * other <= 0.5, 1.0, np.maximum(np.minimum(high, 1.0), estimate))
     return Bounds(estimate, low, high)
@@ -62,30 +63,33 @@ def difference_limits(
     *,
     groups: Sequence[str] | None = None,
 ) -> Bounds:
-    """`difference` for many sets of seeds at once: counts are (..., seeds)."""
-    zero_stands = sign_flips(tosses(hits_a, totals_a, hits_b, totals_b, groups)) > 1 - level + 1e-12
-    hits_a, totals_a, hits_b, totals_b = (together(of, groups) for of in (hits_a, totals_a, hits_b, totals_b))
-    worth_a, worth_b = (
+    """`difference` for many sets of seeds at once; counts have the shape (..., seeds)."""
+    zero_not_rejected = sign_flips(seed_differences(hits_a, totals_a, hits_b, totals_b, groups)) > 1 - level + 1e-12
+    hits_a, totals_a, hits_b, totals_b = (sum_by_group(of, groups) for of in (hits_a, totals_a, hits_b, totals_b))
+    effective_a, effective_b = (
         _effective(hits, totals, level, grouped=groups is not None)
         for hits, totals in ((hits_a, totals_a), (hits_b, totals_b))
     )
-    a = score_limits(hits_a.sum(-1) / totals_a.sum(-1), worth_a, level)
-    b = score_limits(hits_b.sum(-1) / totals_b.sum(-1), worth_b, level)
+    a = score_limits(hits_a.sum(-1) / totals_a.sum(-1), effective_a, level)
+    b = score_limits(hits_b.sum(-1) / totals_b.sum(-1), effective_b, level)
     r = _correlation(hits_a - a.estimate[..., None] * totals_a, hits_b - b.estimate[..., None] * totals_b)
     gap = a.estimate - b.estimate
-    half_a_step = 0.25 * (1 / worth_a + 1 / worth_b)
-    low = gap - _joined(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
-    high = gap + _joined(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
-    # Five inputs that all say the same have p = .06: without this their interval left zero out at 95 %.
-    low, high = np.where(zero_stands, np.minimum(low, 0.0), low), np.where(zero_stands, np.maximum(high, 0.0), high)
+    half_a_step = 0.25 * (1 / effective_a + 1 / effective_b)
+    low = gap - _mover_distance(a.estimate - a.low, b.high - b.estimate, r) - half_a_step
+    high = gap + _mover_distance(a.high - a.estimate, b.estimate - b.low, r) + half_a_step
+    # Five inputs that all agree have p = .06; without this, their 95 % interval would exclude zero.
+    low, high = (
+        np.where(zero_not_rejected, np.minimum(low, 0.0), low),
+        np.where(zero_not_rejected, np.maximum(high, 0.0), high),
+    )
     return Bounds(gap, np.maximum(low, -1.0), np.minimum(high, 1.0))
 
 
 def sign_flips(differences: NDArray[np.int64]) -> Floats:
-    """`sign_flip_p` for many sets of seeds at once: whole differences (..., seeds).
+    """`sign_flip_p` for many sets of seeds at once: integer differences of shape (..., seeds).
 
-    The sum's distribution over all tosses is found through its characteristic function, the product over seeds of
-    cos(angle * |difference|), which takes time in proportion to the largest sum and not to 2^seeds.
+    The distribution of the sum over all tosses comes from its characteristic function, the product over seeds of
+    cos(angle * |difference|). The time is proportional to the largest sum, not to 2^seeds.
     """
     sizes = np.abs(differences)
     if not sizes.any():
@@ -103,7 +107,7 @@ def sign_flips(differences: NDArray[np.int64]) -> Floats:
     chances = np.maximum(np.fft.irfft(transform, n=length, axis=-1), 0.0)
     sums = np.arange(length)
     reached = np.minimum(sums, length - sums) >= observed[..., None]
-    # No p-value is smaller than that of the one most extreme toss and its mirror image.
+    # No p-value is smaller than that of the most extreme toss and its mirror image.
     least = 2.0 ** (1 - (sizes > 0).sum(-1))
     return np.asarray(np.clip((chances * reached).sum(-1), np.minimum(least, 1.0), 1.0))
 
@@ -113,66 +117,69 @@ def _normal_quantile(level: float) -> float:
 
 
 def _effective(hits: Floats, totals: Floats, level: float, *, grouped: bool = False) -> Floats:
-    """The number of independent answers with the same information: at least the seeds (Kish), at most the answers.
+    """The number of independent answers with the same information: at least the number of seeds (Kish), at most the
+    number of answers.
 
-    Groups of seeds may differ in size, and few of them may hold all that passed: how alike their answers are is then
-    known from as many as have weight in the sum of squares, (sum e^2)^2 / sum e^4 (Satterthwaite), less what unequal
-    sizes take of that. `least` is that of the sizes alone."""
+    Groups of seeds may differ in size, and a few of them may hold all the passes. How similar their answers are is then
+    estimated from only as many groups as have weight in the sum of squares, (sum e^2)^2 / sum e^4 (Satterthwaite),
+    reduced for unequal sizes. `least` is the value from the sizes alone.
+    """
     estimate, z = hits.sum(-1) / totals.sum(-1), _normal_quantile(level)
     seeds, answers = hits.shape[-1], totals.sum(-1)
     squares = (totals**2).sum(-1)
     least: Floats = squares**2 / (totals**4).sum(-1) if grouped else answers**2 / squares
     if seeds == 1:
         return least
-    spread = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
-    known = spread > 0
-    effective = np.where(known, estimate * (1 - estimate) / np.where(known, spread, 1.0), least)
-    freedom = np.full(estimate.shape, seeds - 1)
+    variance = ((hits - estimate[..., None] * totals) ** 2).sum(-1) * seeds / (seeds - 1) / answers**2
+    known = variance > 0
+    effective = np.where(known, estimate * (1 - estimate) / np.where(known, variance, 1.0), least)
+    degrees = np.full(estimate.shape, seeds - 1)
     if grouped:
-        apart = (hits - estimate[..., None] * totals) ** 2
-        terms = apart.sum(-1) ** 2 / np.where(known, (apart**2).sum(-1), 1.0)
-        freedom = np.clip(np.floor(terms * least / seeds + 1e-9).astype(int) - 1, 1, seeds - 1)
-    quantiles = {int(of): student_quantile(int(of), level) for of in np.unique(freedom)}
-    few = (z / np.vectorize(quantiles.__getitem__, otypes=[np.float64])(freedom)) ** 2
-    return np.asarray(np.clip(np.minimum(effective, answers) * few, least, answers))
+        squared_errors = (hits - estimate[..., None] * totals) ** 2
+        terms = squared_errors.sum(-1) ** 2 / np.where(known, (squared_errors**2).sum(-1), 1.0)
+        degrees = np.clip(np.floor(terms * least / seeds + 1e-9).astype(int) - 1, 1, seeds - 1)
+    quantiles = {int(of): student_quantile(int(of), level) for of in np.unique(degrees)}
+    discount = (z / np.vectorize(quantiles.__getitem__, otypes=[np.float64])(degrees)) ** 2
+    return np.asarray(np.clip(np.minimum(effective, answers) * discount, least, answers))
 
 
-def few_groups(groups: int, level: float = 0.95) -> float:
-    """By how much fewer answers they are worth for their spread having been estimated: squared normal by Student's."""
+def group_discount(groups: int, level: float = 0.95) -> float:
+    """The factor by which the effective number is reduced because the variation between groups is an estimate: the
+    squared ratio of the normal to Student's quantile."""
     return 1.0 if groups < 2 else (_normal_quantile(level) / student_quantile(groups - 1, level)) ** 2
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:
-    """The correlation over seeds of what is left beside the shares, shrunk; 0 where one side does not vary."""
+    """The shrunk correlation over seeds of the residuals around the shares; 0 if one side does not vary."""
     seeds = a.shape[-1]
     scale = np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
     r = (a * b).sum(-1) / np.where(scale > 0, scale, 1.0)
     return np.asarray(np.clip(r, -1.0, 1.0) * max(0, seeds - 2) / (seeds + 2))
 
 
-def tosses(
+def seed_differences(
     hits_a: Floats, totals_a: Floats, hits_b: Floats, totals_b: Floats, groups: Sequence[str] | None = None
 ) -> NDArray[np.int64]:
-    """What a toss of each seed, or of each group of them, turns round: whole numbers in proportion to the seeds'
+    """The quantity whose sign a toss of each seed, or group of seeds, flips: integers proportional to the seeds'
     differences of shares."""
-    return together(np.asarray(hits_a * totals_b - hits_b * totals_a).astype(np.int64), groups)
+    return sum_by_group(np.asarray(hits_a * totals_b - hits_b * totals_a).astype(np.int64), groups)
 
 
-def _joined(a: Floats, b: Floats, r: Floats) -> Floats:
+def _mover_distance(a: Floats, b: Floats, r: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(a * a - 2 * r * a * b + b * b, 0.0)))
 
 
 def counts(passed: ArrayLike, asked: ArrayLike) -> tuple[Floats, Floats]:
-    """Passes and answers of each seed as floats. Raises ValueError for counts that cannot be."""
+    """Passes and answers of each seed as floats. Raises ValueError for impossible counts."""
     hits, totals = np.asarray(passed, dtype=np.float64), np.asarray(asked, dtype=np.float64)
     if len(hits) != len(totals) or not len(hits):
-        raise ValueError(f"one count a seed is needed on both sides: {len(hits)} and {len(totals)}")
+        raise ValueError(f"one count per seed is needed on both sides: {len(hits)} and {len(totals)}")
     if (totals <= 0).any() or (hits < 0).any() or (hits > totals).any():
         raise ValueError("every seed needs at least one answer, and no more passes than answers")
     return hits, totals
 
 
-def paired(
+def paired_counts(
     passed_a: ArrayLike, asked_a: ArrayLike, passed_b: ArrayLike, asked_b: ArrayLike
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """The counts of two systems over the same seeds."""

@@ -1,6 +1,6 @@
-"""A 16-bit GGUF written smaller by llama.cpp's library: `PYTHON llama_quantise.py FROM TO KIND THREADS`.
+"""Quantise a 16-bit GGUF with llama.cpp's library: `PYTHON llama_quantise.py FROM TO KIND THREADS`.
 
-Run by `train.gguf` under a Python that has llama-cpp-py-sync and none of our packages.
+Run by `train.gguf` under a Python that has llama-cpp-py-sync and none of pairsmith's packages.
 """
 
 import sys

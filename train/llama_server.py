@@ -1,7 +1,7 @@
-"""A GGUF served as OpenAI's chat completions by llama.cpp: `PYTHON llama_server.py FILE THREADS CONTEXT`.
+"""Serve a GGUF through llama.cpp's OpenAI-compatible chat completions: `PYTHON llama_server.py FILE THREADS CONTEXT`.
 
-Run by `train.gguf` under a Python that has xllamacpp and none of our packages. It writes its address as the first line
-of standard output, and serves until it is ended.
+Run by `train.gguf` under a Python that has xllamacpp and none of pairsmith's packages. It writes its address as the
+first line of standard output, and serves until it is terminated.
 """
 
 import secrets
@@ -16,10 +16,10 @@ def main() -> None:
     params = xllamacpp.CommonParams()
     params.model.path = sys.argv[1]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[2])
-    # Else its threads spin while they wait, and on a busy machine take the time of those that work.
+    # Without this, idle threads busy-wait and take CPU time from working threads on a busy machine.
     params.cpuparams.poll = params.cpuparams_batch.poll = 0
     params.n_ctx = int(sys.argv[3])
-    # Other users of this machine and pages in a browser reach the port too; the path only the parent is told.
+    # Other users of this machine and web pages can reach the port too, but only the parent process gets the path.
     params.api_prefix = f"/{secrets.token_urlsafe(24)}"
     server = xllamacpp.Server(params)
     print(f"{server.listening_address}{params.api_prefix}", flush=True)

@@ -1,4 +1,4 @@
-"""The models of an evaluation on this machine, for the evaluation itself, for `try` and for `serve-model`."""
+"""The locally served models of an evaluation, for the evaluation itself, `try` and `serve-model`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from train.base_model import Base, hash_model
 from train.checks import Checked
 from train.merge import merged_folder
 from train.metrics import TUNED, Mode
-from train.remote_code import marked, runnable
+from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
 from train.verdict import form_alone
 
 
 def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple[LocalModel, str]:
-    """What is measured and exported, and its revision: the adapter over `weights` (None: the embedded ones), for QLoRA
-    the merged model, which is made here where an earlier version has not."""
+    """The model that is measured and exported, and its revision: the adapter over `weights` (None: the embedded ones),
+    or for QLoRA the merged model, which is created here if an earlier version has not."""
     arguments = tuple(sorted(trained.settings.template_arguments.items()))
     if trained.settings.method != "qlora":
         local = LocalModel(weights, Path(trained.folder), arguments, runs_code=base.runs_code)
         return local, f"{trained.adapter_id} on {trained.settings.method} base"
     merged = merged_folder(base, trained)
-    # What the files of the adapter say of trust is for people: whoever made them may have written it.
-    named = (marked(trained.settings.base, base.folder),) if base.runs_code else ()
+    # Trust comes from the base, not from the adapter's own files, which anyone could have written.
+    named = (trust_entry(trained.settings.base, base.folder),) if base.runs_code else ()
     copy = runnable(trained.settings.base, merged, named)
     local = LocalModel(copy or merged, template_arguments=arguments, is_merged=True, runs_code=copy is not None)
     return local, f"{trained.adapter_id} merged, {hash_model(copy or merged)}"
@@ -50,8 +50,9 @@ async def serving(
     defaults: Sampling | None = None,
     say: Say = unheard,
 ) -> AsyncIterator[tuple[EmbeddedServer, str]]:
-    """A server of the model, and the name under which it answers: `tuned` for an adapter over its base and for a merged
-    model, else the base's own. `defaults`: the decoding of a request that names none. Raises what `embedded` does."""
+    """Serve the model, and yield the server and the name under which it answers: `tuned` for an adapter over its base
+    and for a merged model, otherwise the base's own name. `defaults` is the decoding for requests that set none. Raises
+    the errors of `embedded`."""
     adapters = {} if local.adapter is None else {TUNED: local.adapter}
     async with embedded(
         local.folder,
@@ -68,8 +69,8 @@ async def serving(
 
 
 class SystemAnswer(NamedTuple):
-    """The answer of one system: `passes` is None where it could not be judged, as where one answer is right and nobody
-    has said which; `failed` names the checks it failed, or says that the server refused the question."""
+    """The answer of one system. `passes` is None if it could not be judged, e.g. if the task has one right answer and
+    there is no reference. `failed` names the checks it failed, or that the server refused the request."""
 
     system: str
     text: str
@@ -80,8 +81,8 @@ class SystemAnswer(NamedTuple):
 
 
 def without_reference(checked: Checked) -> bool | None:
-    """Whether an answer passes that is compared with no reference; None also where its form alone was judged, for any
-    label of the task has that."""
+    """Whether an answer passes without a comparison to a reference; None also if only its form was checked, because any
+    label of the task has that form."""
     return None if checked.all_pass and form_alone([*checked.passed]) else checked.all_pass
 
 
@@ -91,42 +92,45 @@ Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[SystemAnswer]]]
 
 @asynccontextmanager
 async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterator[Ask]:
-    """A function that asks every system of `plan` that runs here, as it was measured, and judges the answers."""
-    async with AsyncExitStack() as running:
+    """Yield a function that asks every locally served system of `plan`, with the decoding that was measured, and judges
+    the answers."""
+    async with AsyncExitStack() as stack:
         endpoints: dict[LocalModel, tuple[Endpoint, int]] = {}
         notes = set[str]()
         models = dict.fromkeys(system.model.local for system in plan.systems if system.model.local is not None)
-        # Adapters first: what serves one answers as its base too, which would else be loaded twice.
+        # Adapters first: their server also serves the base, which would otherwise be loaded twice.
         for local in sorted(models, key=lambda local: local.adapter is None):
             if local in endpoints:
                 continue
-            server, name = await running.enter_async_context(serving(local, max_batch=4, say=say))
+            server, name = await stack.enter_async_context(serving(local, max_batch=4, say=say))
             for model, served in {replace(local, adapter=None): server.model, local: name}.items():
                 endpoint = Endpoint(server.base_url, served, timeout_s=ASK_TIMEOUT_S)
-                endpoints[model] = await running.enter_async_context(endpoint), server.context_tokens
+                endpoints[model] = await stack.enter_async_context(endpoint), server.context_tokens
 
-        async def one(system: System, local: LocalModel, seed: Seed, mode: Mode) -> SystemAnswer:
-            began, (endpoint, context) = time.monotonic(), endpoints[local]
+        async def ask_one(system: System, local: LocalModel, seed: Seed, mode: Mode) -> SystemAnswer:
+            started, (endpoint, context) = time.monotonic(), endpoints[local]
             try:
                 answer = await endpoint.ask(system.messages(seed), system.sampling(mode, seed))
                 (choice,) = answer.choices
                 text = plan.form.canonical(clean(choice["message"]["content"] or ""))
-                whole = choice["finish_reason"] != "length"
+                is_complete = choice["finish_reason"] != "length"
             except RefusedError as refused:
-                return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - began)
+                return SystemAnswer(system.name, f"({refused})", False, False, (REFUSED,), time.monotonic() - started)
             used = answer.usage
-            if not whole and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
-                notes.add(f"a context of {context:,} tokens, prompt and answer together, cut an answer short")
+            if not is_complete and used and used.prompt_tokens + used.completion_tokens >= context and not notes:
+                notes.add(f"an answer was cut short by the context of {context:,} tokens (prompt and answer together)")
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
-            passes = without_reference(checked) if whole else False
-            return SystemAnswer(system.name, text, whole, passes, failed, time.monotonic() - began)
+            passes = without_reference(checked) if is_complete else False
+            return SystemAnswer(system.name, text, is_complete, passes, failed, time.monotonic() - started)
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:
-            asked: Sequence[Coroutine[Any, Any, SystemAnswer]] = [
-                one(system, system.model.local, seed, mode) for system in plan.systems if system.model.local is not None
+            requests: Sequence[Coroutine[Any, Any, SystemAnswer]] = [
+                ask_one(system, system.model.local, seed, mode)
+                for system in plan.systems
+                if system.model.local is not None
             ]
-            return await asyncio.gather(*asked)
+            return await asyncio.gather(*requests)
 
         yield ask

@@ -1,6 +1,6 @@
-"""The loss mask: proof, row by row, that only the completion and its end token are learned, and a view of it.
+"""The loss mask: a check, row by row, that only the completion and its end token are learned, and a preview of it.
 
-Labels follow the convention of transformers: -100 where a token carries no loss.
+Labels follow the convention of transformers: -100 for a token without loss.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from train.dataset import TrainingRow
 IGNORED = -100
 
 
-def tokens_of(chat: Chat, row: TrainingRow) -> tuple[list[int], list[int]]:
-    """A row as input ids and labels: the prompt as evaluation asks it, then the answer and the end of its turn, which
+def tokenise(chat: Chat, row: TrainingRow) -> tuple[list[int], list[int]]:
+    """A row as input ids and labels: the prompt as in evaluation, then the answer and its end-of-turn tokens, which
     alone carry loss."""
     prompt, answer = chat.answer_ids(row["prompt"], row["completion"][0]["content"])
     return [*prompt, *answer], [IGNORED] * len(prompt) + answer
 
 
 def expected_completion(chat: Chat, row: TrainingRow) -> str:
-    """The text the model must learn from `row`: the completion and the end of its turn (for SmolLM2 `<|im_end|>` and a
+    """The text the model must learn from `row`: the completion and its end of turn (for SmolLM2 `<|im_end|>` and a
     newline)."""
     return f"{chat.turn.lead}{row['completion'][0]['content']}{chat.turn.end}"
 
 
 def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int], labels: Sequence[int]) -> int:
-    """Check one tokenised row; returns how many tokens carry loss.
+    """Check one tokenised row, and return how many tokens carry loss.
 
-    Raises NoWork if none does, InputError if the tokenizer cannot write the completion, and PairsmithError if the
-    learned tokens decode to anything but the completion and its end, if they are not the last tokens of the row, if a
-    label is not the token it stands at, if what stands before them is not the prompt of evaluation, or if the row
+    Raises NoWork if none does, and InputError if the tokenizer cannot represent the completion. Raises PairsmithError
+    if the learned tokens decode to anything but the completion and its end, if they are not the last tokens of the row,
+    if a label differs from its token, if the tokens before them are not the prompt used in evaluation, or if the row
     begins with two begin-of-text tokens.
     """
     tokenizer = chat.tokenizer
@@ -43,31 +43,31 @@ def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int
         raise NoWork(
             f"no token of row {row['pair_id']} carries loss: {_decode(tokenizer, input_ids)[-160:]!r}.",
             why="Training on it would change nothing.",
-            fix="This is a defect of the mask; please report it with the base model's name.",
+            fix="This is a bug in the loss mask; please report it with the base model's name.",
         )
     if tokenizer.bos_token_id is not None and list(input_ids[:2]) == [tokenizer.bos_token_id] * 2:
         raise PairsmithError(
             f"row {row['pair_id']} begins with {tokenizer.bos_token!r} twice: {_decode(tokenizer, input_ids)[:160]!r}.",
-            why="The model has never seen that, and no server asks so.",
-            fix="Take one of them out of the base model's chat template.",
+            why="The model has never seen that, and no server sends such prompts.",
+            fix="Remove one of them from the base model's chat template.",
         )
     expected, before = expected_completion(chat, row), len(input_ids) - len(learned)
-    # Some tokenizers drop a blank at the beginning of what they decode, so the prompt is decoded with it.
+    # Some tokenizers drop a leading space when decoding, so the completion is decoded together with the prompt.
     prompt, whole = _decode(tokenizer, input_ids[:before]), _decode(tokenizer, input_ids)
     decoded = whole[len(prompt) :]
     shifted = list(labels[-len(learned) :]) != learned or list(input_ids[:before]) != chat.prompt_ids(row["prompt"])
     if decoded != expected and _decode(tokenizer, chat.plain_ids(f"a{expected}")) != f"a{expected}":
         raise InputError(
             f"the base model's tokenizer has no token for some character of row {row['pair_id']}: {expected[:160]!r}.",
-            why="The character would be left out in silence.",
+            why="The character would be silently dropped.",
             fix="Reject the row, or remove the character (often an invisible control character).",
         )
     if decoded != expected or shifted:
         raise PairsmithError(
             f"the loss mask of row {row['pair_id']} is wrong: it learns {decoded[-160:]!r}"
-            f" where {expected[-160:]!r} is meant.",
+            f" instead of {expected[-160:]!r}.",
             why="The model would learn the prompt, or never learn to stop.",
-            fix="This is a defect of the mask; please report it with the base model's name.",
+            fix="This is a bug in the loss mask; please report it with the base model's name.",
         )
     return len(learned)
 
@@ -83,6 +83,6 @@ def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def plain_preview(tokenizer: Any, input_ids: Sequence[int], labels: Sequence[int]) -> str:
-    """A tokenised row as text: what is learned stands between [[ and ]], and line ends are shown as ⏎."""
+    """A tokenised row as text: learned tokens are enclosed in [[ and ]], and line ends are shown as ⏎."""
     spans = _spans(tokenizer, input_ids, labels)
     return "".join(f"[[{text}]]" if learned else text for learned, text in spans).replace("\n", "⏎\n")

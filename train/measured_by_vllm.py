@@ -1,5 +1,5 @@
-"""Base and tuned model served by vLLM while they are measured, with the prompts, the end of an answer and the decoding
-that they have elsewhere in the house."""
+"""Serve base and tuned model with vLLM for the evaluation, with the same prompts, end tokens and decoding as everywhere
+else in pairsmith."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
 from synth.local_vllm import VllmServer, key_header, vllm
-from train.adapter_check import Score, answer_of
+from train.adapter_check import Score, post_json
 from train.metrics import TUNED
 from train.systems import LocalModel, Vllm
 
 
-class Scored(NamedTuple):
-    """A server of a model under `name`, the name of its base there, and how a text is scored by it."""
+class ScoringServer(NamedTuple):
+    """A server of a model under `name`, the name of its base there, and a function that scores texts with it."""
 
     base_url: str
     base: str
@@ -34,23 +34,23 @@ class Scored(NamedTuple):
 
 
 @asynccontextmanager
-async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> AsyncIterator[Scored]:
-    """A vLLM of the model: the adapter as the model `tuned` beside its base. Raises what `vllm` does; scoring raises
-    PairsmithError where it makes other tokens of a prompt than training did."""
+async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> AsyncIterator[ScoringServer]:
+    """Start a vLLM server for the model; an adapter is served as the model `tuned` beside its base. Raises the errors
+    of `vllm`. Scoring raises PairsmithError if vLLM tokenises a prompt differently from training."""
     folder = local.folder or (await asyncio.to_thread(embedded_weights, say)).folder
-    chat = await asyncio.to_thread(chat_of, folder, local)
+    chat = await asyncio.to_thread(load_chat_template, folder, local)
     base = TUNED if local.is_merged else "base"
     lora = [] if local.adapter is None else [f"{TUNED}={local.adapter.resolve()}"]
     with tempfile.TemporaryDirectory() as scratch:
-        rendered = _write_settled(Path(scratch), folder, chat)
+        rendered = _write_chat_files(Path(scratch), folder, chat)
         own_code = ("--trust-remote-code",) if local.runs_code else ()
         more = ("--served-model-name", base, *rendered, *own_code, *settings.arguments)
         async with vllm(str(folder.resolve()), python=settings.python, lora=lora, more=more, say=say) as server:
-            asked = VllmRoutes(server, chat)
-            yield Scored(server.base_url, base, server.model, asked.score, asked.key)
+            routes = VllmRoutes(server, chat)
+            yield ScoringServer(server.base_url, base, server.model, routes.score, routes.key)
 
 
-def chat_of(folder: Path, local: LocalModel) -> Chat:
+def load_chat_template(folder: Path, local: LocalModel) -> Chat:
     """The chat template that the model was trained with."""
     from transformers import AutoTokenizer
 
@@ -58,46 +58,48 @@ def chat_of(folder: Path, local: LocalModel) -> Chat:
     return Chat(tokenizer, dict(local.template_arguments))
 
 
-def _write_settled(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:
-    """The settled template and every token that ends an answer, as files and the arguments that name them. A generation
-    config of the base's own would change the decoding besides."""
+def _write_chat_files(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:
+    """Write the settled chat template and all tokens that end an answer to files, and return the arguments that name
+    them. The base's own generation config is replaced, because it would also change the decoding."""
     own = folder / "generation_config.json"
-    named = json.loads(own.read_bytes()).get("eos_token_id") if own.is_file() else None
-    (scratch / "generation_config.json").write_text(json.dumps({"eos_token_id": chat.end_tokens(named)}))
+    end_ids = json.loads(own.read_bytes()).get("eos_token_id") if own.is_file() else None
+    (scratch / "generation_config.json").write_text(json.dumps({"eos_token_id": chat.end_tokens(end_ids)}))
     template = scratch / "chat_template.jinja"
     template.write_text(chat.tokenizer.chat_template, encoding="utf-8")
     return "--chat-template", str(template), "--generation-config", str(scratch)
 
 
 class VllmRoutes:
-    """vLLM's own routes beside chat completions."""
+    """The routes of vLLM used in addition to chat completions."""
 
     def __init__(self, server: VllmServer, chat: Chat) -> None:
         self._server, self._chat = server, chat
         self.key = os.environ.get(server.key_env or "")
 
     async def score(self, model: str, messages: Messages, text: str) -> tuple[float, int]:
-        """Log-probability in nats of `text` as the answer to `messages`, and its tokens."""
-        asked = [message.model_dump() for message in messages]
-        prompt, answer = self._chat.prompt_ids(asked), self._chat.plain_ids(text)
-        rendered = await self._post("/tokenize", {"model": model, "messages": asked})
+        """The log-probability of `text` as the answer to `messages`, in nats, and its token count."""
+        dumped = [message.model_dump() for message in messages]
+        prompt, answer = self._chat.prompt_ids(dumped), self._chat.plain_ids(text)
+        rendered = await self._post("/tokenize", {"model": model, "messages": dumped})
         if rendered["tokens"] != prompt:
             raise PairsmithError(
-                f"vLLM makes {rendered['count']} tokens of a prompt, and training made {len(prompt)} others of it.",
-                why="The model would be asked in another way than it was trained.",
-                fix="Leave --chat-template and --tokenizer out of evaluate.vllm_args; else leave evaluate.vllm out.",
+                f"vLLM tokenises a prompt differently from training: {rendered['count']} tokens, not the same"
+                f" {len(prompt)}.",
+                why="The model would get other prompts than it was trained with.",
+                fix="Remove --chat-template and --tokenizer from evaluate.vllm_args, or remove evaluate.vllm.",
             )
         scored = await asyncio.gather(
-            *(self._next(model, [*prompt, *answer[:place]], token) for place, token in enumerate(answer))
+            *(self._token_logprob(model, [*prompt, *answer[:place]], token) for place, token in enumerate(answer))
         )
         return sum(scored), len(answer)
 
-    async def _next(self, model: str, before: list[int], token: int) -> float:
-        """Log-probability of `token` behind `before`: it is the only one allowed, and what is told is from before that.
-        Those of a whole prompt in one request (`prompt_logprobs`) end the engine of the CPU build with an adapter."""
+    async def _token_logprob(self, model: str, before: list[int], token: int) -> float:
+        """The log-probability of `token` after `before`. It is the only allowed token, and vLLM reports
+        log-probabilities from before that restriction. Requesting a whole prompt at once (`prompt_logprobs`) crashes
+        the engine of the CPU build when an adapter is loaded."""
         body = {"model": model, "prompt": before, "allowed_token_ids": [token], "max_tokens": 1, "logprobs": 1}
         (choice,) = (await self._post("/v1/completions", {**body, "temperature": 0}))["choices"]
         return float(choice["logprobs"]["token_logprobs"][0])
 
     async def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return await answer_of(self._server.base_url.removesuffix("/v1") + path, body, key_header())
+        return await post_json(self._server.base_url.removesuffix("/v1") + path, body, key_header())

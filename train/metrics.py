@@ -1,4 +1,4 @@
-"""The record of an evaluation: every output with its checks, and what follows from them with intervals and tests."""
+"""The record of an evaluation: every output with its check results, and the statistics with intervals and tests."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from curate.split import LEAST_TEST_INPUTS
 from schemas.money import Cost
 from schemas.records import Artifact, Record, Sampling, Usage
 from schemas.wording import counted
-from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_for, share, shortfall, sign_flip_p
+from train.intervals import ALONE, Interval, difference, grouped, holm, seeds_factor, seeds_needed, share, sign_flip_p
 from train.judgements import JudgedEvaluation
 from train.reference_result import ReferenceResult
-from train.results import renamed
+from train.results import rename_old_keys
 
 Mode = Literal["sampled", "greedy"]
 Decoding = Literal["evaluation", "generation"]
 MODES: tuple[Mode, ...] = ("sampled", "greedy")
 Outcome = Literal["better", "worse", "inconclusive", "not enough evidence", "not measured"]
 TUNED = "tuned"
-# The reason of an answer that does not count as one, beside those of the checks: "cut", "refused", "schema".
+# The key in `reasons` that says why a response does not count as an answer: "cut", "refused", "schema".
 NO_ANSWER = "answer"
 
-# What servers call an answer that ended because it ran out of tokens.
+# Finish reasons that servers use for an answer that reached the token limit.
 CUT = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "truncated"})
 
 
 class Output(Record):
-    """One answer of one system. `answered=False`: the endpoint gave nothing, so there is nothing to judge.
+    """One answer of one system. `answered=False`: the endpoint returned nothing, so there is nothing to judge.
 
-    `all_pass` is None for an answer that was not scored: none of its checks failed, but one could not judge. An answer
-    that was cut, empty or refused never passes, whatever its checks say. `seconds` is how long the request took that
-    brought it, which carries all samples of its seed. `key` names its ledger row.
+    `all_pass` is None for an answer that was not scored: no check failed, but one could not judge. An answer that was
+    cut, empty or refused never passes, whatever its checks say. `seconds` is the duration of the request, which carries
+    all samples of its seed. `key` identifies its ledger row.
     """
 
     system: str
@@ -55,22 +55,22 @@ class Output(Record):
 
     @property
     def cut(self) -> bool:
-        """True if it ended at the token limit."""
+        """True if it reached the token limit."""
         return self.finish is not None and self.finish.lower() in CUT
 
     @property
     def empty(self) -> bool:
-        """True if there is no text in it."""
+        """True if it contains no text."""
         return not self.text.strip()
 
     @property
     def whole(self) -> bool:
-        """True if there is an answer to judge: one that came, has text and was not cut."""
+        """True if there is a complete answer to judge: it arrived, has text and was not cut."""
         return self.answered and not self.empty and not self.cut
 
     @property
     def passes(self) -> bool:
-        """True if it is whole and every check passes."""
+        """True if it is complete and every check passes."""
         return self.all_pass is True and self.whole
 
 
@@ -84,19 +84,18 @@ class Spread(Record):
 
 
 class ModeResult(Record):
-    """One system under one decoding. Shares are of the answers that came; one not scored counts as not passed.
+    """One system under one decoding. Shares are of the answers that arrived; those not scored count as not passed.
 
-    `pass_rate` is None where nothing was measured: no answer came, or all were empty or cut; then there are no shares
-    of single checks and nothing to compare with references either. An answer that was cut counts in `truncated`, one
-    without text that ended by itself in `empty`, a whole one that a check could not judge in `not_scored`: none twice.
+    `pass_rate` is None if nothing was measured: no answer arrived, or all were empty or cut. Then there are no shares
+    of single checks and no comparison with references either. A cut answer counts in `truncated`, an empty one that
+    ended by itself in `empty`, a complete one that a check could not judge in `not_scored`; no answer counts twice.
 
-    `by_reference` compares the answers with what people answered, where the test inputs have that. `invented` is the
-    share of whole answers with an invented detail (train/invented.py).
-
-    `seconds` is per request under the evaluation's concurrency, waiting for a place in the server's batch included, so
-    it compares systems and says nothing of a server at rest. `tokens_per_s` are answer tokens a second of a request,
-    under the same load. `usd` is what the answers cost by the meter, those found in the ledger at what they cost then;
-    None where any price is unknown. What runs on this machine costs 0 there: its electricity is not counted.
+    `by_reference` compares the answers with outputs written by people, if the test inputs have them. `invented` is the
+    share of complete answers with an invented detail (train/invented.py).
+    `seconds` is per request at the evaluation's concurrency, including the wait for a slot in the server's batch, so it
+    compares systems and does not describe an idle server. `tokens_per_s` is answer tokens per second of a request,
+    under that load. `usd` is the metered cost of the answers, for reused ones the original cost; None if any price is
+    unknown. Local models cost 0; electricity is not counted.
     """
 
     pass_rate: Interval | None
@@ -117,23 +116,23 @@ class ModeResult(Record):
 
     @field_validator("by_reference")
     @classmethod
-    def _of_what_was_measured(cls, compared: ReferenceResult | None, others: ValidationInfo) -> ReferenceResult | None:
-        """Earlier versions compared answers that were none, which came out as a measured zero."""
+    def _drop_unmeasured(cls, compared: ReferenceResult | None, others: ValidationInfo) -> ReferenceResult | None:
+        """Earlier versions compared responses that were not answers, which gave a misleading zero."""
         return None if others.data.get("pass_rate") is None else compared
 
     @property
     def usd_per_1000(self) -> float | None:
-        """US dollars for a thousand answers."""
+        """US dollars per thousand answers."""
         return None if self.usd is None or not self.answered else 1000 * self.usd / self.answered
 
 
 class SystemResult(Record):
-    """One system and its numbers. `names` has all that turned out to be the same question to the same model, decoded
-    alike; `system_prompt` is the one of its first input.
+    """One system and its numbers. `names` lists all systems that turned out to be identical: the same prompts to the
+    same model, decoded alike. `system_prompt` is the one of its first input.
 
-    `decoding` says whose settings its answers were drawn with, `sampling` and `greedy_sampling` what they are; absent
-    in evaluations of earlier versions, where all were decoded as the evaluation says. `priced_by` says whose price the
-    cost is at where the answers were bought without one (train/priced.py).
+    `decoding` says whose settings its answers were drawn with; `sampling` and `greedy_sampling` are those settings,
+    absent in evaluations of earlier versions, where all used the evaluation's decoding. `priced_by` names the source of
+    the price if the answers were bought before one was known (train/priced.py).
     """
 
     name: str
@@ -156,7 +155,7 @@ class SystemResult(Record):
 
     @property
     def usd_per_1000(self) -> float | None:
-        """US dollars for a thousand outputs, each asked for by itself, as the greedy ones were; else as sampled."""
+        """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
         own = self.greedy.usd_per_1000
         return self.sampled.usd_per_1000 if own is None else own
 
@@ -164,9 +163,9 @@ class SystemResult(Record):
 class Comparison(Record):
     """Pass rate of system `a` minus that of system `b`, on the same seeds.
 
-    `difference` is None if one of the two was not measured. `simultaneous` is the same with an interval that is wider,
-    so that those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni); it is the one
-    that is shown. `p_value` is that of the exact sign-flip test, `p_holm` the same adjusted for all comparisons.
+    `difference` is None if one of the two was not measured. `simultaneous` is the same difference with a wider
+    interval: those of all comparisons of the evaluation hold together at `difference.level` (Bonferroni). It is the one
+    that is shown. `p_value` is from the exact sign-flip test, `p_holm` is adjusted for all comparisons.
     """
 
     a: str
@@ -179,8 +178,8 @@ class Comparison(Record):
 
     @property
     def outcome(self) -> Outcome:
-        """The verdict on a against b. The adjusted exact test decides, given enough seeds, unless the interval of this
-        difference alone does not even exclude zero."""
+        """The verdict on a against b: the adjusted exact test, given enough seeds and an interval that excludes
+        zero."""
         gap = self.difference
         if gap is None:
             return "not measured"
@@ -192,30 +191,29 @@ class Comparison(Record):
 
     @property
     def shown(self) -> Interval | None:
-        """The difference with the interval that a person is shown."""
+        """The difference with the interval that is shown to users."""
         return self.simultaneous or self.difference
 
     @property
     def more_inputs(self) -> int | None:
-        """About how many more test inputs would decide it if the difference stayed as it is, and at least as many as
-        make an evaluation; None where it is decided, or there is no difference to go by."""
+        """About how many more test inputs would decide it if the difference stayed the same, at least up to the minimum
+        of an evaluation. None if it is decided, or without a difference."""
         gap = self.difference
         if gap is None or self.outcome in ("better", "worse"):
             return None
-        wanted = seeds_for(gap)
-        if wanted is None:
+        needed = seeds_needed(gap)
+        if needed is None:
             return LEAST_TEST_INPUTS - gap.seeds if gap.seeds < LEAST_TEST_INPUTS else None
         if self.outcome == "inconclusive":
-            # The interval may exclude zero already where the adjusted test does not: then it says how many more.
-            wanted = max(wanted, math.ceil(gap.seeds * max(1.1, shortfall(self.p_value, self.p_holm))))
-        return max(wanted, LEAST_TEST_INPUTS) - gap.seeds
+            # If the interval already excludes zero, the adjusted test sets the number.
+            needed = max(needed, math.ceil(gap.seeds * max(1.1, seeds_factor(self.p_value, self.p_holm))))
+        return max(needed, LEAST_TEST_INPUTS) - gap.seeds
 
 
 class AdapterCheck(Record):
-    """Log-probabilities of `texts` texts together at the tuned model's server: without the adapter, with it, without
-    it again while it was in use. Proof that the two are different models and do not leak into each other. A merged
-    model has a server of its own, apart from the base's: nothing could leak, and `base_again` is None. `text` stands in
-    evaluations of earlier versions."""
+    """Total log-probabilities of `texts` texts at the tuned model's server: without the adapter, with it, and without
+    it while it was in use. They show that the two models differ and do not leak into each other. A merged model has its
+    own server, where nothing can leak: `base_again` is None. `text` occurs in evaluations of earlier versions."""
 
     text: str = ""
     texts: int = 1
@@ -226,20 +224,20 @@ class AdapterCheck(Record):
 
 
 class Example(Record):
-    """A seed shown side by side; its outputs are found by `seed_id`."""
+    """A seed shown side by side; its outputs are looked up by `seed_id`."""
 
     seed_id: str
     input: str
 
 
 class Evaluation(Record):
-    """Everything an evaluation measured, ready for JSON. `test_set` is a hash of the seeds' ids, `inputs` their texts,
-    `groups` what those of them belong to that are not alone in it (`curate.split.groups_of`).
+    """Everything an evaluation measured, JSON-serialisable. `test_set` is a hash of the seeds' ids, `inputs` their
+    texts, and `groups` the group of each seed that is not alone in its group (`curate.split.groups_of`).
 
-    `comparisons` are tuned against every other, under both decodings. `calls_sent` counts requests of the run that
-    wrote it, `calls_reused` answers that it found in the ledger. `validation` are the tuned model's greedy answers to
-    validation inputs, by seed id in `validation_inputs`: what fails there may be acted on. `void` says why nothing
-    matches a reference. `resamples` stands in files of earlier versions, which are concluded anew when they are read.
+    `comparisons` are the tuned model against every other system, under both decodings. `calls_sent` counts the requests
+    of the run that wrote it, `calls_reused` the answers found in the ledger. `validation` are the tuned model's greedy
+    answers to `validation_inputs`, by seed id; failures there may be acted on. `void` says why no answer can match a
+    reference. `resamples` occurs in files of earlier versions, whose statistics are recomputed on reading.
     """
 
     id: str
@@ -278,29 +276,29 @@ class Evaluation(Record):
     @model_validator(mode="wrap")
     @classmethod
     def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        evaluation = handler(renamed(data))
+        evaluation = handler(rename_old_keys(data))
         gaps = [gap for gap in evaluation.comparisons if gap.difference is not None]
         untested = any(gap.p_value is None or gap.simultaneous is None for gap in gaps)
-        return evaluation._concluded_anew() if untested else evaluation
+        return evaluation._recomputed() if untested else evaluation
 
-    def _concluded_anew(self) -> Self:
-        """The same outputs with the present intervals and tests."""
+    def _recomputed(self) -> Self:
+        """The same outputs with the current intervals and tests."""
 
-        def anew(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
-            again = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
-            return again.model_copy(update={"by_reference": result.by_reference})
+        def redo(result: ModeResult, outputs: Sequence[Output]) -> ModeResult:
+            summary = summarise(outputs, result.usage, self.check_names, result.usd, groups=self.groups)
+            return summary.model_copy(update={"by_reference": result.by_reference})
 
         outputs = {system.name: self.outputs_of(system.name) for system in self.systems}
         systems = tuple(
-            system.model_copy(update={mode: anew(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
+            system.model_copy(update={mode: redo(getattr(system, mode), outputs[system.name][mode]) for mode in MODES})
             for system in self.systems
         )
-        gaps = against_the_rest(list(outputs.values()), self.groups)
+        gaps = compare_last(list(outputs.values()), self.groups)
         return self.model_copy(update={"systems": systems, "comparisons": gaps})
 
     @property
     def artifact(self) -> Artifact:
-        """The record that the store keeps of the evaluation."""
+        """The record of the evaluation in the store."""
         rates = {system.name: system.sampled.pass_rate for system in self.systems}
         shares = {name: rate.estimate for name, rate in rates.items() if rate}
         facts = {"test_set": self.test_set, "seeds": self.seeds, "samples": self.samples, "pass_rate": shares}
@@ -308,20 +306,20 @@ class Evaluation(Record):
 
     @property
     def of_groups(self) -> str:
-        """` of 16 groups` where inputs belong together; else nothing."""
+        """` of 16 groups` if inputs belong together, otherwise an empty string."""
         return f" of {self.apart} groups" if self.groups else ""
 
     @property
     def apart(self) -> int:
-        """The number of groups of inputs, one that stands alone being a group."""
+        """The number of groups of inputs, counting each input without a group as one."""
         return self.seeds - len(self.groups) + len({*self.groups.values()})
 
     def more_inputs(self, number: int) -> str:
-        """`12 more test inputs`, which have to be of other groups where inputs belong together."""
+        """`12 more test inputs`, with ` of other groups` appended if inputs belong together."""
         return counted(number, "more test input", "more test inputs") + (" of other groups" if self.groups else "")
 
     def system(self, name: str) -> SystemResult:
-        """The system of that name, merged or not."""
+        """The system with that name, merged with others or not."""
         return next(system for system in self.systems if name in system.names)
 
     def outputs_of(self, name: str) -> dict[Mode, list[Output]]:
@@ -329,12 +327,12 @@ class Evaluation(Record):
         return {mode: [o for o in self.outputs if (o.system, o.mode) == (name, mode)] for mode in MODES}
 
     def comparison(self, a: str, b: str, mode: Mode = "sampled") -> Comparison | None:
-        """System a against system b; None if they are one, or are not compared."""
-        wanted = (self.system(a).name, self.system(b).name, mode)
-        return next((gap for gap in self.comparisons if (gap.a, gap.b, gap.mode) == wanted), None)
+        """System a against system b; None if they are the same, or are not compared."""
+        key = (self.system(a).name, self.system(b).name, mode)
+        return next((gap for gap in self.comparisons if (gap.a, gap.b, gap.mode) == key), None)
 
     def sampling_of(self, system: SystemResult) -> Sampling:
-        """The sampling of a system's answers that were not greedy."""
+        """The sampling settings of a system's non-greedy answers."""
         return system.sampling or self.sampling
 
 
@@ -346,7 +344,7 @@ def summarise(
     *,
     groups: Mapping[str, str] = ALONE,
 ) -> ModeResult:
-    """The numbers of one system under one decoding; `usage` and `usd` are those of all its answers."""
+    """The numbers of one system under one decoding; `usage` and `usd` are the totals of its answers."""
     answers = [output for output in outputs if output.answered]
     counts = _by_seed(answers)
     seeds = sorted(counts)
@@ -363,43 +361,45 @@ def summarise(
         words=_spread([float(output.words) for output in answers]),
         seconds=_spread([output.seconds for output in answers]),
         usage=usage,
-        tokens_per_s=usage.completion_tokens / waited if (waited := _waited(answers)) else None,
+        tokens_per_s=usage.completion_tokens / request_seconds
+        if (request_seconds := _request_seconds(answers))
+        else None,
         usd=usd,
     )
 
 
-def against_the_rest(
+def compare_last(
     systems: Sequence[dict[Mode, list[Output]]], groups: Mapping[str, str] = ALONE
 ) -> tuple[Comparison, ...]:
-    """The last system against each one before it, under both decodings; their p-values adjusted for one another."""
+    """Compare the last system with each other, under both decodings; p-values are adjusted for one another."""
     *rest, tuned = systems
     number = len(MODES) * len(rest)
     return adjusted([compare(tuned[mode], other[mode], of=number, groups=groups) for mode in MODES for other in rest])
 
 
 def adjusted(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same with `p_holm`, over all that have a p-value."""
+    """The comparisons with `p_holm`, adjusted over all that have a p-value."""
     p_holm = iter(holm([gap.p_value for gap in comparisons if gap.p_value is not None]))
     return tuple(gap if gap.p_value is None else gap.model_copy(update={"p_holm": next(p_holm)}) for gap in comparisons)
 
 
 def compare(a: Sequence[Output], b: Sequence[Output], *, of: int = 1, groups: Mapping[str, str] = ALONE) -> Comparison:
-    """System a minus system b, one of `of` comparisons. Both must be of one system each and the same mode; seeds that
-    lack an answer on either side are left out."""
+    """System a minus system b, as one of `of` comparisons. Each side must contain outputs of one system, both in the
+    same mode. Seeds without an answer on either side are left out."""
     counts_a, counts_b = (_by_seed(output for output in side if output.answered) for side in (a, b))
     seeds = sorted(counts_a.keys() & counts_b.keys())
     unmeasured = Comparison(a=a[0].system, b=b[0].system, mode=a[0].mode, difference=None)
     if not seeds or not all(any(output.whole for output in side) for side in (a, b)):
         return unmeasured
-    columns, of_seeds = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
-    alone = difference(*columns, groups=of_seeds)
-    together = difference(*columns, level=1 - (1 - alone.level) / of, groups=of_seeds)
-    p_value = sign_flip_p(*columns, groups=of_seeds)
-    return unmeasured.model_copy(update={"difference": alone, "simultaneous": together, "p_value": p_value})
+    columns, seed_groups = (*_columns(counts_a, seeds), *_columns(counts_b, seeds)), grouped(seeds, groups)
+    single = difference(*columns, groups=seed_groups)
+    simultaneous = difference(*columns, level=1 - (1 - single.level) / of, groups=seed_groups)
+    p_value = sign_flip_p(*columns, groups=seed_groups)
+    return unmeasured.model_copy(update={"difference": single, "simultaneous": simultaneous, "p_value": p_value})
 
 
 def pick_examples(seeds: Sequence[Example], count: int, seed: int) -> tuple[Example, ...]:
-    """`count` seeds drawn at random by `seed`, without a look at any output."""
+    """`count` seeds drawn at random with `seed`, independent of any output."""
     return tuple(random.Random(seed).sample(list(seeds), min(count, len(seeds))))
 
 
@@ -416,8 +416,8 @@ def _columns(counts: dict[str, tuple[int, int]], seeds: Sequence[str]) -> tuple[
     return [counts[seed][0] for seed in seeds], [counts[seed][1] for seed in seeds]
 
 
-def _waited(answers: Iterable[Output]) -> float:
-    """Seconds of all requests; the samples of one request carry the same."""
+def _request_seconds(answers: Iterable[Output]) -> float:
+    """The total duration of all requests; samples of one request share one duration."""
     return sum(seconds for _, seconds in {(output.seed_id, output.seconds) for output in answers})
 
 

@@ -1,4 +1,4 @@
-"""The README.md that travels with a model: what it is, how it was made, how to run it, and what is not known of it."""
+"""The README.md shipped with a model: what it is, how it was made, how to run it, and its limits."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from train.ways_to_run import snippet, vllm_command
 _CARD = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
 _VLLM = "With vLLM, as the model `tuned`:\n\n```console\n$ {}\n```"
 _NO_DORA = (
-    "vLLM loads no DoRA adapter. Merged into its base (`merge_and_unload()` on `model`) it is a model like any other."
+    "vLLM cannot load DoRA adapters. Merged into its base (`merge_and_unload()` on `model`), it can be served like any"
+    " other model."
 )
 _METHODS = {
     "qlora": "QLoRA: NF4 with double quantisation in {} layers",
-    "lora-8bit": "LoRA, the base in 8 bits while it was trained",
+    "lora-8bit": "LoRA, with the base in 8 bits during training",
     "lora": "LoRA",
 }
 _OBJECTIVES = {
@@ -29,9 +30,9 @@ Rates = Mapping[str, Mapping[str, Mapping[str, float]]]
 def model_card(
     result: TrainResult, systems: Rates | None = None, place: str | None = None, notes: Sequence[str] = ()
 ) -> str:
-    """The card as Markdown with the front matter that hubs read. `systems` are pass rates as a receipt of `evaluate`
-    has them: system -> decoding -> share, low, high; `notes` are lines about them. `place` is the folder of the model,
-    seen from the card's reader."""
+    """The card as Markdown with the front matter that hubs read. `systems` are pass rates as in a receipt of
+    `evaluate`: system -> decoding -> share, low, high; `notes` are lines about them. `place` is the path of the model's
+    folder from the location of the card."""
     settings = result.settings.last_stage
     losses = [step.loss for step in result.curve]
     qlora = settings.method == "qlora"
@@ -41,7 +42,7 @@ def model_card(
     fields = {
         **result.model_dump(),
         **settings.model_dump(exclude={"base"}),
-        # A hub takes only a model of a hub for a base, and a folder may be called as one of somebody else.
+        # Hubs accept only hub ids as a base model, and a local folder may have the same name as someone else's model.
         "base_model": f"base_model: {result.base}\n" if "/" in result.base else "",
         "library": "transformers" if is_merged else "peft",
         "title": "Merged model" if is_merged else "Adapter",
@@ -55,15 +56,15 @@ def model_card(
         "versions": ", ".join(f"{name} {number}" for name, number in result.versions.items()),
         "first_loss": _mean(losses[:5]),
         "last_loss": _mean(losses[-5:]),
-        "validation": _validation(result, rows),
-        "measured": _measured(systems or {}, notes),
+        "validation": _validation_section(result, rows),
+        "measured": _measured_section(systems or {}, notes),
         "snippet": snippet(result, place),
         "vllm": _NO_DORA if settings.dora and not qlora else _VLLM.format(vllm_command(result, place)),
     }
     return _CARD.format(**fields)
 
 
-def _measured(systems: Rates, notes: Sequence[str]) -> str:
+def _measured_section(systems: Rates, notes: Sequence[str]) -> str:
     if not systems:
         return ""
     lines = [
@@ -82,19 +83,21 @@ def _mean(numbers: list[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _validation(result: TrainResult, rows: str) -> str:
+def _validation_section(result: TrainResult, rows: str) -> str:
     if not result.validation:
-        return "There were no validation rows, so no validation loss was measured." + _ended(result)
+        return "There were no validation rows, so no validation loss was measured." + _early_stop_note(result)
     lines = [f"| {validation.epoch:.3g} | {validation.loss:.3f} |" for validation in result.validation]
     first = "base model" if result.began_with is None else "supervised adapter"
     head = f"Validation on {result.validation_rows} {rows} of other seeds (epoch 0 is the {first}):"
     kept = (
-        "" if result.kept_step is None else f"\n\nThe adapter has the weights of step {result.kept_step}, its lowest."
+        ""
+        if result.kept_step is None
+        else f"\n\nThe adapter has the weights of step {result.kept_step}, the lowest loss."
     )
-    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept + _ended(result)
+    return "\n".join([head, "", "| epoch | loss |", "|---|---|", *lines]) + kept + _early_stop_note(result)
 
 
-def _ended(result: TrainResult) -> str:
+def _early_stop_note(result: TrainResult) -> str:
     if result.planned_steps is None:
         return ""
-    return f"\n\nThe training was ended by a person after {result.steps} of {result.planned_steps} steps."
+    return f"\n\nTraining was stopped by the user after {result.steps} of {result.planned_steps} steps."

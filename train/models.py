@@ -1,8 +1,9 @@
-"""Base models that people tune, what they need, and which one suits this machine. Nothing heavy is imported.
+"""Common base models, what they need, and which one suits this machine. Nothing heavy is imported.
 
-Memory is an estimate, for choosing and not for planning to the last GiB: the weights (2 bytes a parameter for LoRA, 1.1
-in 8 bits, 0.6 in NF4), adapter and optimiser (1 % of the parameters at 16 bytes), and 1.5 GiB and half a GiB a billion
-parameters for activations, batch 8 at 512 tokens with recomputed activations. It is not measured on every card.
+Memory is an estimate for choosing a model, not for exact planning: the weights (2 bytes per parameter for LoRA, 1.1 in
+8 bits, 0.6 in NF4), adapter and optimiser (1 % of the parameters at 16 bytes each), and 1.5 GiB plus half a GiB per
+billion parameters for activations, at batch 8 with 512 tokens and recomputed activations. It has not been measured on
+every card.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ Method = Literal["qlora", "lora", "lora-8bit"]
 
 GIB = 2**30
 _BYTES: dict[str, float] = {"lora": 2.0, "lora-8bit": 1.1, "qlora": 0.6}
-# Of a machine's memory, so much may be asked for: the rest of it is in use.
+# The usable share of a machine's memory; the rest is in use.
 _FREE_SHARE = 0.8
-# Where Linux says what a container may have: control groups of version 2, and of version 1.
+# Where Linux exposes a container's memory limit: cgroups v2, and v1.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_FETCH = "Fetch the model again."
-# Below this, quantising costs more time than it saves memory.
+_FETCH = "Download the model again."
+# Below this size, quantising costs more time than the memory it saves is worth.
 _SMALL_BILLIONS = 1.0
 
 
-class Known(NamedTuple):
-    """A base model by its name on the hub. `gated`: its maker must grant access first. `good_for` names kinds of task
-    (`task.kind`) by a rule of thumb for models of its size, not by a measurement."""
+class KnownModel(NamedTuple):
+    """A base model by its name on the hub. `gated`: its publisher must grant access first. `good_for` names kinds of
+    task (`task.kind`), a rule of thumb for models of its size rather than a measurement."""
 
     name: str
     billions: float
@@ -47,30 +48,30 @@ class Known(NamedTuple):
 _COPIES, _WRITES, _REASONS = "short rewrite, classify", "rewrite, extract, reply", "all kinds, translate and free too"
 
 KNOWN = (
-    Known("embedded", 0.135, "apache-2.0", False, _COPIES),
-    Known("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "apache-2.0", False, _COPIES),
-    Known("google/gemma-3-270m-it", 0.27, "gemma", True, _COPIES),
-    Known("LiquidAI/LFM2-350M", 0.35, "lfm1.0", False, _COPIES),
-    Known("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "apache-2.0", False, _COPIES),
-    Known("Qwen/Qwen3-0.6B", 0.6, "apache-2.0", False, _COPIES),
-    Known("google/gemma-3-1b-it", 1.0, "gemma", True, _WRITES),
-    Known("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", True, _WRITES),
-    Known("Qwen/Qwen3-1.7B", 1.7, "apache-2.0", False, _WRITES),
-    Known("HuggingFaceTB/SmolLM3-3B", 3.1, "apache-2.0", False, _WRITES),
-    Known("meta-llama/Llama-3.2-3B-Instruct", 3.2, "llama3.2", True, _WRITES),
-    Known("ibm-granite/granite-3.3-2b-instruct", 2.5, "apache-2.0", False, _WRITES),
-    Known("microsoft/Phi-4-mini-instruct", 3.8, "mit", False, _WRITES),
-    Known("Qwen/Qwen3-4B-Instruct-2507", 4.0, "apache-2.0", False, _REASONS),
-    Known("mistralai/Mistral-7B-Instruct-v0.3", 7.2, "apache-2.0", False, _REASONS),
-    Known("Qwen/Qwen3-8B", 8.2, "apache-2.0", False, _REASONS),
-    Known("microsoft/phi-4", 14.7, "mit", False, _REASONS),
+    KnownModel("embedded", 0.135, "apache-2.0", False, _COPIES),
+    KnownModel("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, "apache-2.0", False, _COPIES),
+    KnownModel("google/gemma-3-270m-it", 0.27, "gemma", True, _COPIES),
+    KnownModel("LiquidAI/LFM2-350M", 0.35, "lfm1.0", False, _COPIES),
+    KnownModel("Qwen/Qwen2.5-0.5B-Instruct", 0.49, "apache-2.0", False, _COPIES),
+    KnownModel("Qwen/Qwen3-0.6B", 0.6, "apache-2.0", False, _COPIES),
+    KnownModel("google/gemma-3-1b-it", 1.0, "gemma", True, _WRITES),
+    KnownModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", True, _WRITES),
+    KnownModel("Qwen/Qwen3-1.7B", 1.7, "apache-2.0", False, _WRITES),
+    KnownModel("HuggingFaceTB/SmolLM3-3B", 3.1, "apache-2.0", False, _WRITES),
+    KnownModel("meta-llama/Llama-3.2-3B-Instruct", 3.2, "llama3.2", True, _WRITES),
+    KnownModel("ibm-granite/granite-3.3-2b-instruct", 2.5, "apache-2.0", False, _WRITES),
+    KnownModel("microsoft/Phi-4-mini-instruct", 3.8, "mit", False, _WRITES),
+    KnownModel("Qwen/Qwen3-4B-Instruct-2507", 4.0, "apache-2.0", False, _REASONS),
+    KnownModel("mistralai/Mistral-7B-Instruct-v0.3", 7.2, "apache-2.0", False, _REASONS),
+    KnownModel("Qwen/Qwen3-8B", 8.2, "apache-2.0", False, _REASONS),
+    KnownModel("microsoft/phi-4", 14.7, "mit", False, _REASONS),
 )
-# From these a new project's base is chosen: free for everybody, and one maker's, so that sizes compare.
+# The default bases of a new project: openly licensed and from one publisher, so that sizes are comparable.
 _DEFAULTS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B", "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-8B")
 
 
 class Machine(NamedTuple):
-    """Where a model would be trained: the first GPU, else the processor, with its memory in GiB."""
+    """Where a model would be trained: the first GPU, otherwise the CPU, with its memory in GiB."""
 
     name: str
     gib: float
@@ -78,22 +79,23 @@ class Machine(NamedTuple):
 
 
 def machine() -> Machine:
-    """This machine, asked without importing torch. An Apple GPU shares its memory with the processor; training does not
+    """This machine, detected without importing torch. An Apple GPU shares its memory with the CPU; training does not
     use it yet."""
     try:
         for name, gib in gpus():
             return Machine(name, gib, True)
     except (OSError, subprocess.SubprocessError):
-        pass  # a driver that does not answer computes nothing either; doctor says so
+        pass  # a driver that does not respond cannot compute either; `doctor` reports it
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     except (ValueError, OSError):
         total = 8.0
-    return Machine(f"{platform.machine()} processor", allowed_gib(total), False)
+    return Machine(f"{platform.machine()} processor", limit_to_container(total), False)
 
 
-def allowed_gib(total: float, limits: Sequence[Path] = _LIMITS) -> float:
-    """Of `total` GiB of the machine those that a container leaves to this process: beyond them the kernel ends it."""
+def limit_to_container(total: float, limits: Sequence[Path] = _LIMITS) -> float:
+    """The part of `total` GiB of the machine that a container allows this process; beyond it the kernel kills the
+    process."""
     for limit in limits:
         try:
             limit_bytes = limit.read_text(encoding="ascii").strip()
@@ -104,50 +106,51 @@ def allowed_gib(total: float, limits: Sequence[Path] = _LIMITS) -> float:
 
 
 def gpus() -> list[tuple[str, float]]:
-    """Name and GiB of every NVIDIA GPU; none where nvidia-smi is missing. Raises OSError and SubprocessError where it
-    does not answer."""
+    """Name and GiB of every NVIDIA GPU; empty if nvidia-smi is not installed. Raises OSError or SubprocessError if it
+    does not respond."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    lines = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
-    named = (line.rpartition(",") for line in lines if "," in line)
-    return [(name.strip(), float(mib) / 1024) for name, _, mib in named if mib.strip().replace(".", "").isdigit()]
+    command = [program, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    lines = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
+    fields = (line.rpartition(",") for line in lines if "," in line)
+    return [(name.strip(), float(mib) / 1024) for name, _, mib in fields if mib.strip().replace(".", "").isdigit()]
 
 
 def training_gib(billions: float, method: Method) -> float:
-    """GiB that training takes, about."""
+    """About how many GiB training needs."""
     return billions * 1e9 * (_BYTES[method] + 0.01 * 16) / GIB + 1.5 + 0.5 * billions
 
 
 def fitting_method(billions: float, here: Machine) -> Method | None:
-    """`lora` for a small base and where it fits, else `qlora`; None where neither fits."""
+    """`lora` for a small base and wherever it fits, otherwise `qlora`; None if neither fits."""
     methods: Sequence[Method] = ("lora", "qlora")
     return next((m for m in methods if training_gib(billions, m) <= _FREE_SHARE * here.gib), None)
 
 
-def default_base(here: Machine) -> Known:
-    """The base of a new project: on a processor the embedded model, which trains in minutes; on a GPU the largest
-    default that plain LoRA fits on."""
+def default_base(here: Machine) -> KnownModel:
+    """The base of a new project: on a CPU the embedded model, which trains in minutes; on a GPU the largest default
+    that fits with plain LoRA."""
     by_name = {known.name: known for known in KNOWN}
     fitting = [by_name[name] for name in _DEFAULTS if fitting_method(by_name[name].billions, here) == "lora"]
     return fitting[-1] if here.is_gpu and fitting else by_name["embedded" if not here.is_gpu else _DEFAULTS[0]]
 
 
 def billions_in(folder: Path) -> float:
-    """How many billion parameters the safetensors of a folder hold, by their headers. Raises InputError for a file that
-    is not whole, or that the index names and that is not there."""
+    """How many billion parameters the safetensors of a folder hold, according to their headers. Raises InputError for
+    an incomplete file, or one that the index names but that is missing."""
     index = folder / "model.safetensors.index.json"
     try:
         named = {*json.loads(index.read_bytes())["weight_map"].values()} if index.is_file() else set()
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError("the index of the weights cannot be read.", where=str(index), fix=_FETCH) from None
+        raise InputError("the weights index cannot be read.", where=str(index), fix=_FETCH) from None
     files = [folder / str(name) for name in sorted(named)] or sorted(folder.glob("*.safetensors"))
-    return sum(map(_parameters, files)) / 1e9
+    return sum(map(_count_parameters, files)) / 1e9
 
 
-def _parameters(file: Path) -> int:
-    """The parameters in a safetensors file: eight bytes of length, a JSON header of that length, and the tensors."""
+def _count_parameters(file: Path) -> int:
+    """The number of parameters in a safetensors file, which consists of an 8-byte length, a JSON header of that length,
+    and the tensors."""
     try:
         size = file.stat().st_size
         with file.open("rb") as opened:
@@ -157,19 +160,20 @@ def _parameters(file: Path) -> int:
         is_whole = bool(tensors) and 8 + length + max(tensor["data_offsets"][1] for tensor in tensors) <= size
         count: int = sum(math.prod(tensor["shape"]) for tensor in tensors)
     except FileNotFoundError:
-        raise InputError("a part of the weights is missing.", where=str(file), fix=_FETCH) from None
+        raise InputError("part of the weights is missing.", where=str(file), fix=_FETCH) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         is_whole = False
     if not is_whole:
-        what = f"these weights are not whole: the file ends after {size:,} bytes."
-        why = "A download was cut, or this is what git writes in place of a large file."
+        what = f"these weights are incomplete: the file ends after {size:,} bytes."
+        why = "A download was interrupted, or this is a Git LFS pointer instead of the file."
         raise InputError(what, where=str(file), why=why, fix=_FETCH)
     return count
 
 
 def settled(settings: TrainSettings, folder: Path, base_hash: str, adapters: Path) -> TrainSettings:
-    """`settings` with a method: what the spec names, else what the newest adapter of this base in `adapters` has, else
-    `lora` for a base below a billion parameters or one that fits on this machine, else `qlora`."""
+    """`settings` with a method: the one that the spec names, otherwise that of the newest adapter of this base in
+    `adapters`, otherwise `lora` for a base below a billion parameters or one that fits on this machine, otherwise
+    `qlora`."""
     if "method" in settings.model_fields_set:
         return settings
     from train.results import read_result

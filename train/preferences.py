@@ -1,9 +1,9 @@
 """Preference training: DPO (Rafailov et al. 2023) and ORPO (Hong et al. 2024) through TRL, on pairs of a better and a
 worse answer to one input.
 
-DPO goes on from the adapter that supervised fine-tuning made, with that adapter as its reference; ORPO starts at the
-base and learns the better answers and the preference at once. Prompts and answers have the tokens of evaluation, as in
-supervised fine-tuning: TRL is given tokens, not texts.
+DPO continues from the adapter of supervised fine-tuning, with that adapter as its reference; ORPO starts from the base
+and learns the better answers and the preference at once. Prompts and answers are tokenised as in evaluation, as in
+supervised fine-tuning: TRL receives tokens, not texts.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _SHOWN_MASKS = 3
 Tokens = dict[str, list[int]]
 
 
-def tokenised(
+def tokenise_preferences(
     preferences: Sequence[PreferenceRow], chat: Chat, max_length: int, split: Split
 ) -> tuple[list[Tokens], dict[str, int]]:
-    """Tokens of the preferences that fit into `max_length`, and the length of each other one. Each mask is checked as
-    in supervised fine-tuning: what has loss is the answer and the end of its turn."""
+    """Tokens of the preferences that fit into `max_length`, and the lengths of the ones that do not. Each mask is
+    checked as in supervised fine-tuning: only the answer and its end-of-turn tokens carry loss."""
     kept, long = list[Tokens](), {}
     for number, preference in enumerate(preferences):
         sides = {}
@@ -53,18 +53,18 @@ def tokenised(
     return kept, long
 
 
-def no_preferences(settings: TrainSettings) -> NoWork:
-    """The error of a dataset without a preference."""
+def no_preferences_error(settings: TrainSettings) -> NoWork:
+    """The error for a dataset without preferences."""
     return NoWork(
         f"train.objective = '{settings.objective}' needs preferences, and the dataset has none to train on.",
-        why="There is no pair of a better and a worse answer to one input, or programs alone chose, and the better one"
-        " is always the longer (or always the shorter) one: only length would be learned.",
-        fix="Generate several candidates of an input (generate.forward.n), have people review them, and curate; or set"
+        why="There is no pair of a better and a worse answer to one input; or only automatic choices exist, and the"
+        " better answer is always the longer (or always the shorter) one, so that only length would be learned.",
+        fix="Generate several candidates per input (generate.forward.n), have people review them, and curate; or set"
         " train.objective = 'sft'.",
     )
 
 
-def trainer_of_preferences(
+def build_preference_trainer(
     model: Any,
     chat: Chat,
     dataset: Dataset,
@@ -73,51 +73,53 @@ def trainer_of_preferences(
     log: LossLog,
     start: TrainResult | None,
 ) -> tuple[Any, tuple[int, tuple[str, ...], dict[str, Any]]]:
-    """The trainer of the dataset's preferences over `start`'s adapter (None: a new one), with the tokens that have
-    loss, masks of a few better answers, and what the record says of its rows."""
+    """The trainer for the dataset's preferences over `start`'s adapter (None: a new one), with the number of tokens
+    that carry loss, the masks of a few better answers, and facts about the rows for the record."""
     from peft import PeftModel
 
-    from train.trainer import arguments, callbacks, new_adapter, ready
+    from train.trainer import arguments, callbacks, new_adapter, prepare
 
-    kept, long = tokenised(dataset.preferences, chat, settings.max_length, "train")
+    kept, long = tokenise_preferences(dataset.preferences, chat, settings.max_length, "train")
     if long and not kept:
         raise NoWork(
-            f"no preference fits into train.max_length = {settings.max_length} tokens: the shortest has"
+            f"no preference fits into train.max_length = {settings.max_length} tokens; the shortest has"
             f" {min(long.values())}.",
             why="There would be nothing to learn from.",
             fix="Raise train.max_length.",
         )
-    measured, also_long = tokenised(dataset.preferred, chat, settings.max_length, "validation")
-    if settings.patience is not None and not measured:
+    validation, also_long = tokenise_preferences(dataset.preferred, chat, settings.max_length, "validation")
+    if settings.patience is not None and not validation:
         raise InputError(
-            f"train.patience waits for validation preferences, and none fits into train.max_length ="
+            f"train.patience needs validation preferences, and none fits into train.max_length ="
             f" {settings.max_length} tokens.",
-            fix="Raise train.max_length, or take train.patience out.",
+            fix="Raise train.max_length, or remove train.patience.",
         )
-    given = arguments(settings.last_stage, folder, model.dtype, validate=bool(measured))
+    training_arguments = arguments(settings.last_stage, folder, model.dtype, validate=bool(validation))
     if start is None:
         adapted = new_adapter(model, settings)
     else:
         adapted = PeftModel.from_pretrained(model, start.folder, is_trainable=True, autocast_adapter_dtype=False)
-        # With the name that the adapter was saved with, a checkpoint would ask a hub about it.
+        # With the name that the adapter was saved with, saving a checkpoint would query the hub.
         adapted.peft_config["default"].base_model_name_or_path = model.name_or_path
-    trainer = preference_trainer(adapted, chat, kept, measured, settings, given, callbacks(settings, log))
+    trainer = preference_trainer(
+        adapted, chat, kept, validation, settings, training_arguments, callbacks(settings, log)
+    )
     masks = tuple(
         plain_preview(
             chat.tokenizer,
-            one["prompt_ids"] + one["chosen_ids"],
-            [IGNORED] * len(one["prompt_ids"]) + one["chosen_ids"],
+            row["prompt_ids"] + row["chosen_ids"],
+            [IGNORED] * len(row["prompt_ids"]) + row["chosen_ids"],
         )
-        for one in kept[:_SHOWN_MASKS]
+        for row in kept[:_SHOWN_MASKS]
     )
     facts = {
         "train_rows": len(kept),
-        "validation_rows": len(measured),
+        "validation_rows": len(validation),
         "left_out": long | also_long,
         "began_with": start and start.adapter_id,
     }
-    ready(trainer)
-    return trainer, (sum(len(one["chosen_ids"]) for one in kept), masks, facts)
+    prepare(trainer)
+    return trainer, (sum(len(row["chosen_ids"]) for row in kept), masks, facts)
 
 
 def preference_trainer(
@@ -129,28 +131,29 @@ def preference_trainer(
     arguments: Mapping[str, Any],
     callbacks: Sequence[Any],
 ) -> Any:
-    """TRL's trainer of `settings.objective` for a PEFT `model`, on what `tokenised` made; nothing is trained yet.
-    `arguments` are those of transformers' trainer. Raises NoWork without a preference to train on."""
+    """TRL's trainer for `settings.objective` over a PEFT `model`, on the rows that `tokenise_preferences` returned;
+    training is not started. `arguments` are those of transformers' trainer. Raises NoWork without a preference to train
+    on."""
     from datasets import Dataset as HubDataset
 
     from train.trainer import on_one_device
 
     if not train:
-        raise no_preferences(settings)
+        raise no_preferences_error(settings)
 
     def rows_of(tokens: Sequence[Tokens]) -> HubDataset:
-        return HubDataset.from_list([_shaped(one, settings) for one in tokens])
+        return HubDataset.from_list([_collator_row(row, settings) for row in tokens])
 
-    with _experimental():
-        kind, config = _kinds()[settings.objective]
-        given: dict[str, Any] = {
+    with _ignore_experimental_warning():
+        kind, config = _trainer_classes()[settings.objective]
+        trainer_arguments: dict[str, Any] = {
             "model": model,
             "args": on_one_device(
                 config(
                     **arguments,
                     beta=settings.beta,
-                    max_length=settings.max_length,  # every preference has been measured already: nothing is cut
-                    remove_unused_columns=False,  # the collators read them, and TRL would say so to whoever trains
+                    max_length=settings.max_length,  # longer preferences are already filtered out: nothing is cut
+                    remove_unused_columns=False,  # the collators read them, and TRL would warn otherwise
                 )
             ),
             "train_dataset": rows_of(train),
@@ -158,11 +161,11 @@ def preference_trainer(
             "processing_class": chat.tokenizer,
             "callbacks": list(callbacks),
         }
-        return kind(**given)
+        return kind(**trainer_arguments)
 
 
-def _shaped(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
-    """A row as the collator of the objective's trainer reads it."""
+def _collator_row(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
+    """A row in the form that the collator of the objective's trainer reads."""
     if settings.objective == "dpo":
         return dict(tokens)
     prompt, row = tokens["prompt_ids"], dict[str, list[int]]()
@@ -176,8 +179,8 @@ def _shaped(tokens: Tokens, settings: TrainSettings) -> dict[str, Any]:
     return {**row, "prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
 
 
-def _kinds() -> dict[str, tuple[Any, Any]]:
-    """objective -> TRL's trainer and its config. Both trainers are told to leave the tokens alone."""
+def _trainer_classes() -> dict[str, tuple[Any, Any]]:
+    """objective -> TRL's trainer and config class. Both trainers are overridden to leave the tokens unchanged."""
     import torch
     from trl import DPOConfig, DPOTrainer
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
@@ -191,7 +194,7 @@ def _kinds() -> dict[str, tuple[Any, Any]]:
             return feature
 
         def _track_num_input_tokens(self, inputs: Any) -> None:
-            """Both answers are inputs; the plain count looks for one, and complains in every step."""
+            """Count the tokens of both answers. The original looks for a single input and warns in every step."""
             masks = torch.cat([inputs[f"{side}_attention_mask"].flatten() for side in ("chosen", "rejected")])
             super()._track_num_input_tokens({"input_ids": masks, "attention_mask": masks})
 
@@ -199,8 +202,8 @@ def _kinds() -> dict[str, tuple[Any, Any]]:
 
 
 @contextmanager
-def _experimental() -> Iterator[None]:
-    """TRL keeps ORPO among what may change; the range of its versions in pyproject.toml is the answer to that."""
+def _ignore_experimental_warning() -> Iterator[None]:
+    """TRL marks ORPO as experimental, so it may change; pyproject.toml pins the range of TRL versions."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are importing from 'trl.experimental'")
         yield

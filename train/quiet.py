@@ -1,4 +1,5 @@
-"""Silence for what third parties say on every run and what has been understood; everything else is still heard."""
+"""Suppress third-party messages that appear on every run and are known to be harmless; everything else is still
+shown."""
 
 from __future__ import annotations
 
@@ -7,32 +8,33 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TALKATIVE = (
-    # bitsandbytes looks for an optional kernel that only inference would use, and would fetch it from a hub.
+_NOISY_LOGGERS = (
+    # Looks for an optional kernel that only inference would use, and suggests fetching it from a hub.
     "bitsandbytes.backends.cpu.ops",
-    # That 8-bit layers compute in float16, of every layer.
+    # Reports for every layer that 8-bit layers compute in float16.
     "bitsandbytes.autograd._functions",
-    # Checkpoints of one second have no order in time, which it tells; they are in that of their steps then.
+    # Warns that checkpoints written within one second have no order in time; they are then ordered by step.
     "transformers.trainer_utils",
 )
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and no known-harmless warnings of torch, bitsandbytes, transformers and datasets inside.
+    """Disable progress bars and known-harmless warnings of torch, bitsandbytes, transformers and datasets inside the
+    block.
 
-    The settings that were there before come back at the end. Warning filters are per process, not per thread.
+    The previous settings are restored at the end. Warning filters are per process, not per thread.
     """
     import datasets
     from transformers.utils import logging as transformers_logging
 
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    loggers = [logging.getLogger(name) for name in _NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     bars = (transformers_logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled())
     with warnings.catch_warnings():
-        # torch's own classes use torch.jit at import time; nothing of ours compiles with it.
+        # torch's own classes use torch.jit at import time; pairsmith does not use it.
         warnings.filterwarnings("ignore", r"`torch\.jit\.", DeprecationWarning)
-        # TRL 1.16 still reads the names that transformers 5 has renamed.
+        # TRL 1.16 still reads names that transformers 5 has renamed.
         warnings.filterwarnings("ignore", r"`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
         for logger in loggers:
             logger.setLevel(logging.ERROR)

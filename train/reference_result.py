@@ -1,4 +1,4 @@
-"""What a comparison with references says: exact matches, F1 and similarities, each with its interval."""
+"""The result of a comparison with references: exact matches, F1 and similarities, each with its interval."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class MeanEstimate(Record):
 class ReferenceResult(Record):
     """One system under one decoding, on the test inputs that have a reference.
 
-    `exact`: the share of answers that are the reference, character by character after the form of the task. `chrf`: the
-    mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
-    longest common subsequence of words (Lin 2004), words as the gates read them. `similarity`: the mean cosine of a
-    static embedding (curate/static_embedding.py), where that is installed. Of labels: `macro_f1`, the mean F1 of the
-    labels that occur in the references, and `confusion`, reference -> answer -> count. Of JSON: `field_f1`, over pairs
-    of path and value, where a list's items have one path.
+    `exact`: the share of answers identical to the reference, character by character, in the form of the task. `chrf`:
+    the mean character n-gram F-score of an answer (Popovic 2015, chrF2 of `sacrebleu`). `rouge_l`: the mean F1 of the
+    longest common subsequence of words (Lin 2004), with words as the gates split them. `similarity`: the mean cosine of
+    a static embedding (curate/static_embedding.py), if it is installed. For labels: `macro_f1`, the mean F1 of the
+    labels that occur in the references, and `confusion`, reference -> answer -> count. For JSON: `field_f1`, over pairs
+    of path and value, where all items of a list share one path.
     """
 
     inputs: int

@@ -1,10 +1,11 @@
-"""Code that comes with a base model. It runs only where the spec names the model and this very code: an entry
-`NAME@HASH` of `train.trust_remote_code`, NAME as in `train.base`, HASH over every Python file of the model's folder. A
-name alone would let whoever changes the files later run what they like. What runs is a copy, made before it is looked
-at: whatever becomes of the model's folder between the look and the loading, or while a server starts, is not run. A
-copy that was not asked for in 30 days is deleted.
+"""Code shipped with a base model. It runs only if the spec names the model and exactly this code: an entry `NAME@HASH`
+of `train.trust_remote_code`, with NAME as in `train.base` and HASH over every Python file of the model's folder. A name
+alone would allow anyone who changes the files later to run any code.
 
-What a process has once run it keeps: other code of the same `model_type` takes a new process.
+The code that runs is a copy, made before it is checked, so changes to the model's folder between the check and the
+loading, or while a server starts, have no effect. A copy that was not used for 30 days is deleted.
+
+A process keeps the code it has once loaded: different code for the same `model_type` needs a new process.
 """
 
 from __future__ import annotations
@@ -25,65 +26,66 @@ from schemas.records import content_id
 from synth.embedded.weights import cache_folder
 
 _COPIES = "own-code"
-_UNUSED_S = 30 * 24 * 3600  # no process runs what it last asked for so long ago
+_UNUSED_S = 30 * 24 * 3600  # no process still runs a copy that it last requested so long ago
 
 
-def brings_code(folder: Path) -> bool:
-    """Whether a config of the model names classes that come with it."""
+def has_code(folder: Path) -> bool:
+    """Whether a config of the model names classes that are shipped with it."""
     return any(_classes(folder))
 
 
-def marked(base: str, folder: Path) -> str:
-    """The entry of `train.trust_remote_code` that lets the present code of `folder` run."""
+def trust_entry(base: str, folder: Path) -> str:
+    """The entry of `train.trust_remote_code` that allows the present code of `folder` to run."""
     files = ((path.relative_to(folder).as_posix(), sha256(path)) for path in _code(folder))
     return f"{base}@{content_id('remote code', list(files))}"
 
 
-def is_named(base: str, trusted: Sequence[str]) -> bool:
+def is_trusted_name(base: str, trusted: Sequence[str]) -> bool:
     """Whether an entry is for the model, whatever its hash."""
     return any(base in (entry, entry.rpartition("@")[0]) for entry in trusted)
 
 
 def runnable(base: str, folder: Path, trusted: Sequence[str]) -> Path | None:
-    """The model in `folder` with the code that may run: a folder of that name in the cache folder with copies of its
-    code and configs, and links to the rest. None where no code runs: it brings none, or `trusted` does not name it.
+    """The model in `folder` with the code that may run: a folder of the same name in the cache folder, with copies of
+    its code and configs, and links to the other files. None if no code runs: the model has none, or `trusted` does not
+    name it.
 
-    Raises InputError where `trusted` names the model with other code than lies there, and where code is taken from
-    elsewhere, of which the hash says nothing.
+    Raises InputError if `trusted` names the model with a different hash, or if code comes from outside the folder,
+    which the hash does not cover.
     """
-    if not is_named(base, trusted) or not brings_code(folder):
+    if not is_trusted_name(base, trusted) or not has_code(folder):
         return None
-    kept = cache_folder() / _COPIES
-    kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept, prefix=".") as scratch:
+    cache = cache_folder() / _COPIES
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".") as scratch:
         copy = Path(scratch, "copy", name := folder.resolve().name)
         _copy(folder, copy)
-        for taken in (*_linked_folders(folder), *_elsewhere(copy)):
+        for outside in (*_linked_folders(folder), *_outside_classes(copy)):
             raise InputError(
-                f"the base takes '{taken}' from another place than its own folder.",
+                f"the base loads '{outside}' from outside its own folder.",
                 where=str(folder),
-                why="What lies there may change, and train.trust_remote_code names the code of one folder.",
-                fix="Copy that file into the folder, name it in the config, and read it.",
+                why="That code may change, and train.trust_remote_code covers only the code of one folder.",
+                fix="Copy that file into the folder, name it in the config, and review it.",
             )
-        if (entry := marked(base, copy)) not in trusted:
+        if (entry := trust_entry(base, copy)) not in trusted:
             raise InputError(
-                "the code that comes with the base is not what train.trust_remote_code names.",
+                "the code shipped with the base is not the code that train.trust_remote_code names.",
                 where=str(folder),
-                why="It can do what you can do on this machine, and it would be run unread.",
-                fix=f'Read its *.py, then set train.trust_remote_code = ["{entry}"].',
+                why="It would run with your permissions on this machine, without having been reviewed.",
+                fix=f'Review its *.py, then set train.trust_remote_code = ["{entry}"].',
             )
-        place = kept / _name_of(copy)
-        if place.is_dir() and _name_of(place / name) != place.name:
-            shutil.rmtree(place)  # not what was put there
+        place = cache / _copy_id(copy)
+        if place.is_dir() and _copy_id(place / name) != place.name:
+            shutil.rmtree(place)  # its content was changed
         try:
             copy.parent.rename(place)
         except OSError:
-            if not place.is_dir():  # by now or before
+            if not place.is_dir():  # otherwise the copy already exists
                 raise
-    with suppress(OSError):  # a cache that others keep
+    with suppress(OSError):  # the cache may belong to another user
         os.utime(place)
-    for old in kept.iterdir():
-        with suppress(FileNotFoundError):  # another process puts its own in its place
+    for old in cache.iterdir():
+        with suppress(FileNotFoundError):  # another process is replacing it
             if time.time() - old.stat().st_mtime > _UNUSED_S:
                 shutil.rmtree(old, ignore_errors=True)
     return place / name
@@ -101,32 +103,33 @@ def _copy(folder: Path, copy: Path) -> None:
             (copy / path.name).symlink_to(path.resolve())
 
 
-def _name_of(copy: Path) -> str:
-    """What tells a copy from every other: its folder's name, its files, and where its links lead."""
+def _copy_id(copy: Path) -> str:
+    """Identifies a copy by its folder's name, its files, and the targets of its links."""
     files = [path for path in sorted(copy.rglob("*")) if not path.is_dir()]
-    holds = [str(path.readlink()) if path.is_symlink() else sha256(path) for path in files]
+    contents = [str(path.readlink()) if path.is_symlink() else sha256(path) for path in files]
     names = [str(path.relative_to(copy.parent)) for path in files]
-    return content_id("copied code", [*zip(names, holds, strict=True)])
+    return content_id("copied code", [*zip(names, contents, strict=True)])
 
 
 @contextmanager
-def loading(folder: Path) -> Iterator[None]:
-    """Around the loading of a model that may need code which nobody has named: InputError in place of what the library
-    says, whose advice is to trust it."""
+def explain_untrusted_code(folder: Path) -> Iterator[None]:
+    """Context for loading a model that may need untrusted code. It raises InputError instead of the library's error,
+    whose advice is to trust the code."""
     try:
         yield
     except ValueError as error:
         if "trust_remote_code" not in str(error):
             raise
         raise InputError(
-            "the base needs code that comes with it, and that is run only by name.",
+            "the base needs the code shipped with it, which runs only if the spec trusts it.",
             where=str(folder),
-            fix="Choose another base; or let `pairsmith doctor` show the name of its code, and read it.",
+            fix="Choose another base; or run `pairsmith doctor` for the entry to add, after reviewing the code.",
         ) from None
 
 
 def copy_code(base: Path, target: Path) -> None:
-    """Have `target` hold the Python files of `base`, and no other: what transformers puts there it has laid flat."""
+    """Replace the Python files of `target` by those of `base`; those that transformers saved there have lost their
+    folders."""
     for path in _code(target):
         path.unlink()
     for path in _code(base):
@@ -136,7 +139,7 @@ def copy_code(base: Path, target: Path) -> None:
 
 
 def _code(folder: Path) -> list[Path]:
-    """Every Python file, `.PY` too, which macOS takes for the same. Folders that are links are not gone into."""
+    """Every Python file, including `.PY`, which macOS treats the same. Linked folders are not followed."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".py" and path.is_file())
 
 
@@ -144,30 +147,30 @@ def _linked_folders(folder: Path) -> Iterator[str]:
     yield from (path.name for path in folder.rglob("*") if path.is_symlink() and path.is_dir())
 
 
-def _elsewhere(folder: Path) -> Iterator[str]:
-    """What is taken from another place: a class of another repository (`name--file.Class`, of most with an owner) or of
-    a file that is not there."""
+def _outside_classes(folder: Path) -> Iterator[str]:
+    """Classes loaded from elsewhere: from another repository (`name--file.Class`, usually with an owner) or from a file
+    that is not in the folder."""
     for name in _classes(folder):
         if "--" in name or "/" in name or not (folder / f"{name.rpartition('.')[0]}.py").is_file():
             yield name
 
 
 def _classes(folder: Path) -> Iterator[str]:
-    """Every class that an `auto_map` in a config of the folder names, as `file.Class`. A config may send its reader to
-    `config.4.0.0.json`."""
+    """Every class that an `auto_map` in a config of the folder names, as `file.Class`. A config may redirect to another
+    file such as `config.4.0.0.json`."""
     for path in sorted(folder.glob("*config*.json")):
         try:
-            yield from _in_maps(json.loads(path.read_bytes()), inside=False)
+            yield from _iter_mapped_names(json.loads(path.read_bytes()), inside=False)
         except ValueError:
-            continue  # a config that cannot be read is refused by whoever needs it
+            continue  # an unreadable config is rejected where it is used
 
 
-def _in_maps(value: Any, *, inside: bool) -> Iterator[str]:
+def _iter_mapped_names(value: Any, *, inside: bool) -> Iterator[str]:
     if inside and isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _in_maps(item, inside=inside)
+            yield from _iter_mapped_names(item, inside=inside)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _in_maps(item, inside=inside or key == "auto_map")
+            yield from _iter_mapped_names(item, inside=inside or key == "auto_map")

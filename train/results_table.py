@@ -9,7 +9,7 @@ from schemas.money import dollars
 from schemas.records import Sampling
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
-from train.intervals import bracketed, interval_in_words, p_in_words
+from train.intervals import format_estimate, format_interval, format_p_value
 from train.metrics import MODES, TUNED, Comparison, Evaluation, ModeResult, SystemResult
 from train.reference_result import MeanEstimate
 
@@ -21,8 +21,8 @@ _SHORT = {"temperature": "T", "repetition_penalty": "rep", "no_repeat_ngram_size
 
 
 def systems_table(evaluation: Evaluation) -> Table:
-    """One row a system: whose decoding it had, the pass rate with its interval, sampled and greedy; then length, time,
-    speed (sampled) and price."""
+    """One row per system: its decoding, the pass rate with its interval, sampled and greedy, then length, time, speed
+    (sampled) and price."""
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
@@ -38,45 +38,47 @@ def systems_table(evaluation: Evaluation) -> Table:
         table.add_row(
             system.label,
             system.decoding,
-            _rate(sampled),
-            _rate(system.greedy),
+            _format_rate(sampled),
+            _format_rate(system.greedy),
             f"{sampled.words.p50:.0f}" if sampled.words else "-",
             f"{sampled.seconds.p50:.1f}/{sampled.seconds.p95 or 0:.1f}" if sampled.seconds else "-",
-            _speed(sampled.tokens_per_s),
+            _format_speed(sampled.tokens_per_s),
             "-" if system.usd_per_1000 is None else dollars(system.usd_per_1000),
         )
         if system.priced_by:
-            table.caption = f"$ of {system.label}: at the price of now ({system.priced_by}), bought without one"
+            table.caption = (
+                f"$ of {system.label}: at the current price ({system.priced_by}); none was known when bought"
+            )
     return table
 
 
-def _speed(tokens_per_s: float | None) -> str:
-    """Of a busy machine 0.4, which is not 0."""
+def _format_speed(tokens_per_s: float | None) -> str:
+    """Tokens per second, with a decimal below 10, so that a busy machine's 0.4 is not shown as 0."""
     return "-" if not tokens_per_s else f"{tokens_per_s:.1f}" if tokens_per_s < 10 else f"{tokens_per_s:.0f}"
 
 
 def checks_table(evaluation: Evaluation) -> Table:
-    """One row a check, one column a system: the share of sampled answers that pass it. Checks no gate uses are the
+    """One row per check, one column per system: the share of sampled answers that pass it. Independent checks come
     last."""
     from rich.table import Table
 
     systems = evaluation.systems
-    table = Table(title="Each check by itself (sampled); those named check: were used by no gate")
+    table = Table(title="Each check separately (sampled); those named check: are not used by any gate")
     table.add_column("check")
     for system in systems:
         table.add_column(system.label, justify="right")
     for name in evaluation.check_names:
-        table.add_row(name, *(_percent(system.sampled.checks.get(name)) for system in systems))
+        table.add_row(name, *(_format_percent(system.sampled.checks.get(name)) for system in systems))
     if any(system.sampled.invented for system in systems):
         rates = (system.sampled.invented for system in systems)
-        table.add_row("(invented detail)", *(_percent(rate.estimate if rate else None) for rate in rates))
+        table.add_row("(invented detail)", *(_format_percent(rate.estimate if rate else None) for rate in rates))
     for name in ("empty", "truncated", "not_scored"):
         table.add_row(f"({name.replace('_', ' ')})", *(str(getattr(system.sampled, name)) for system in systems))
     return table
 
 
 def references_table(evaluation: Evaluation) -> Table | None:
-    """One row a system: its answers against those that people gave; None where the test inputs have none."""
+    """One row per system: its answers compared with those that people wrote; None if the test inputs have none."""
     from rich.table import Table
 
     results = [(system, mode, getattr(system, mode)) for system in evaluation.systems for mode in MODES]
@@ -105,18 +107,18 @@ MEASURES = {
 
 
 def reference_cells(result: ModeResult, measures: Sequence[str], missing: str = "-") -> list[str]:
-    """The exact share and the measures, each with its interval; or that the system was not measured."""
-    compared = result.by_reference
-    if compared is None:
+    """The exact share and the measures, each with its interval, or that the system was not measured."""
+    comparison = result.by_reference
+    if comparison is None:
         return [missing if result.pass_rate else NOT_MEASURED, *[missing] * len(measures)]
-    estimates: list[MeanEstimate | None] = [getattr(compared, name) for name in measures]
-    cells = (missing if e is None else bracketed(e.value, e.low, e.high) for e in estimates)
-    return [interval_in_words(compared.exact), *cells]
+    estimates: list[MeanEstimate | None] = [getattr(comparison, name) for name in measures]
+    cells = (missing if e is None else format_estimate(e.value, e.low, e.high) for e in estimates)
+    return [format_interval(comparison.exact), *cells]
 
 
 def comparison_lines(evaluation: Evaluation) -> list[str]:
-    """Tuned against the others in words, whichever way it falls; why an interval may reach zero beside a "better"; how
-    each was decoded; and whether no check was independent of the gates."""
+    """The tuned model against the others in words, whatever the outcome; why an interval may include zero beside a
+    "better"; how each was decoded; and whether all checks are also gates."""
     order = [system.name for system in evaluation.systems]
     lines = [
         f"{TUNED} against {evaluation.system(gap.b).label}, {gap.mode}: {_in_words(gap, evaluation)}"
@@ -124,17 +126,17 @@ def comparison_lines(evaluation: Evaluation) -> list[str]:
         if gap.a == TUNED
     ]
     decided = [gap.shown for gap in evaluation.comparisons if gap.outcome in ("better", "worse")]
-    lines += [] if all(shown and shown.excludes_zero for shown in decided) else [TOGETHER]
-    alone = [] if any(name.startswith(INDEPENDENT) for name in evaluation.check_names) else [GATES_ALONE]
-    return [*lines, *decoding_lines(evaluation), *alone]
+    lines += [] if all(shown and shown.excludes_zero for shown in decided) else [SIMULTANEOUS_NOTE]
+    gates_only = [] if any(name.startswith(INDEPENDENT) for name in evaluation.check_names) else [GATES_ONLY_NOTE]
+    return [*lines, *decoding_lines(evaluation), *gates_only]
 
 
-TOGETHER = (
-    "the intervals hold for all comparisons at once, so one may still reach zero where the exact test, adjusted for"
-    " them too, decides"
+SIMULTANEOUS_NOTE = (
+    "the intervals hold for all comparisons at once, so one may still include zero although the exact test, which is"
+    " adjusted for all of them too, confirms the difference"
 )
-GATES_ALONE = (
-    "no independent check was used: the gates that chose the training rows judge alone (evaluate.checks is empty)"
+GATES_ONLY_NOTE = (
+    "no independent check was used: only the gates that chose the training rows judge (evaluate.checks is empty)"
 )
 
 
@@ -149,27 +151,27 @@ def decoding_lines(evaluation: Evaluation) -> list[str]:
 
 def settings(evaluation: Evaluation, system: SystemResult) -> str:
     """A system's sampled decoding in short: `T 0.9, top_k 50, rep 1.1`. The random seed is left out."""
-    return brief(evaluation.sampling_of(system))
+    return describe_sampling(evaluation.sampling_of(system))
 
 
-def brief(sampling: Sampling) -> str:
+def describe_sampling(sampling: Sampling) -> str:
     """A decoding in short."""
     named = [f"{_SHORT.get(name, name)} {value}" for name, value in sampling.body().items() if name != "seed"]
-    return ", ".join(named) or "as the server likes"
+    return ", ".join(named) or "the server's defaults"
 
 
 def _in_words(comparison: Comparison, evaluation: Evaluation) -> str:
-    """The difference, the adjusted p and the outcome of a comparison."""
+    """The difference, the adjusted p-value and the outcome of a comparison."""
     if comparison.difference is None:
         return comparison.outcome
-    numbers = interval_in_words(comparison.shown or comparison.difference, sign="+")
+    numbers = format_interval(comparison.shown or comparison.difference, sign="+")
     if comparison.p_holm is not None:
-        numbers += f", {p_in_words(comparison.p_holm)}"
+        numbers += f", {format_p_value(comparison.p_holm)}"
     if comparison.outcome == "not enough evidence":
         inputs = comparison.more_inputs
         more = f"; it needs about {evaluation.more_inputs(inputs)}" if inputs else ""
         return f"{numbers}: {comparison.outcome}{more}"
-    return f"{numbers}: {'cannot be told apart' if comparison.outcome == 'inconclusive' else comparison.outcome}"
+    return f"{numbers}: {'no significant difference' if comparison.outcome == 'inconclusive' else comparison.outcome}"
 
 
 def _level(evaluation: Evaluation) -> float:
@@ -177,9 +179,9 @@ def _level(evaluation: Evaluation) -> float:
     return next((rate.level for rate in rates if rate), 0.95)
 
 
-def _rate(result: ModeResult) -> str:
-    return interval_in_words(result.pass_rate) if result.pass_rate else NOT_MEASURED
+def _format_rate(result: ModeResult) -> str:
+    return format_interval(result.pass_rate) if result.pass_rate else NOT_MEASURED
 
 
-def _percent(share: float | None) -> str:
+def _format_percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"

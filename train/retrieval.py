@@ -1,8 +1,8 @@
-"""The nearest rows to a text, by the characters they share: what a retrieval system shows instead of fixed exemplars.
+"""The rows nearest to a text by shared characters: what a retrieval system shows instead of fixed exemplars.
 
-Similarity is BM25 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75) over character pairs and triples of the folded
-text, so it needs no model, no word list and no language. Only the grams of the texts that will be looked up are kept,
-8 bytes each. Not covered: likeness of sense without likeness of letters.
+Similarity is BM25 (Robertson and Zaragoza 2009, k1 = 1.2, b = 0.75) over character bigrams and trigrams of the folded
+text, so it needs no model, no word list and no knowledge of the language. Only the grams of the texts that will be
+looked up are kept, 8 bytes each. Not covered: semantic similarity without shared characters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SIZES, _K1, _B = (2, 3), 1.2, 0.75
 
 @dataclass(frozen=True)
 class Nearest:
-    """An index over `texts` for looking up `queries`, one of which each look-up must be."""
+    """An index over `texts`. Every lookup must be one of `queries`."""
 
     texts: Sequence[str]
     queries: Sequence[str]
@@ -31,14 +31,14 @@ class Nearest:
         for text in self.texts:
             counted = Counter(grams(text))
             lengths.append(counted.total())
-            here = [(places[gram], times) for gram, times in counted.items() if gram in places]
-            rows.append(np.array(here, dtype=np.int32).reshape(-1, 2))
+            known = [(places[gram], times) for gram, times in counted.items() if gram in places]
+            rows.append(np.array(known, dtype=np.int32).reshape(-1, 2))
         starts = np.cumsum([0, *(len(row) for row in rows)])
         flat = np.concatenate([np.zeros((0, 2), dtype=np.int32), *rows])
         object.__setattr__(self, "_index", (places, flat, starts, np.array(lengths, dtype=np.float64)))
 
     def order(self, query: str) -> NDArray[np.intp]:
-        """The places of all texts, the nearest first; of equally near ones the earlier first."""
+        """The positions of all texts, nearest first; ties keep their order."""
         places, flat, starts, lengths = self._index  # type: ignore[attr-defined]
         if not len(self.texts):
             return np.zeros(0, dtype=np.intp)
@@ -55,7 +55,8 @@ class Nearest:
 
 
 def grams(text: str) -> Iterable[str]:
-    """The character pairs and triples of a text, case folded, white space as one space, with its ends."""
+    """The character bigrams and trigrams of a text, case folded, with whitespace collapsed to single spaces and a space
+    at both ends."""
     folded = f" {' '.join(text.casefold().split())} "
     return itertools.chain.from_iterable(
         (folded[at : at + size] for at in range(len(folded) - size + 1)) for size in _SIZES

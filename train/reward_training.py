@@ -1,14 +1,14 @@
-"""A reward model of the project's own: a Bradley-Terry model (TRL's RewardTrainer with LoRA) on what people and gates
-prefer, tested on inputs it has not seen, beside a rule that looks at length alone.
+"""A project's own reward model: a Bradley-Terry model (TRL's RewardTrainer with LoRA) trained on the preferences of
+reviewers and gates, and tested on unseen inputs against a rule that looks at length alone.
 
-Learned from are edits, what people accepted against what they rejected of the same input, rankings, and accepted rows
-against rows that a gate rejected (curate/preferences.py). Scores teach nothing: a model that learned from another
-model's scores would only repeat them. Answers from the half of the rows that certificates stand on stay out.
+It learns from edits, from accepted versus rejected answers to the same input, from rankings, and from accepted rows
+versus rows that a gate rejected (curate/preferences.py). Scores are not used: a model that learned from another model's
+scores would only repeat them. Answers from the half of the rows that certificates rely on are left out.
 
-A quarter of the inputs, by a hash of their seed, is never trained on. The model that is saved is the one that was
-tested, merged into an ordinary sequence-classification folder, and it is asked as `curate/scorers/reward.py` asks any.
+A quarter of the inputs, chosen by a hash of their seed, is never trained on. The saved model is the one that was
+tested, merged into a standard sequence-classification folder, and `curate/scorers/reward.py` uses it like any other.
 
-Not covered: whether its margins mean anything, since only the order of answers to one input was learned.
+Not covered: the meaning of its margins, since only the order of answers to one input was learned.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from schemas.wording import counted
 from train.base_model import Base, compute_dtype
 from train.intervals import Interval, difference, share
 
-LEAST_PAIRS, LEAST_INPUTS = 64, 32
-"""With fewer preferences, or of fewer inputs, a small model learns length, and its test says nothing."""
+MIN_PAIRS, MIN_INPUTS = 64, 32
+"""With fewer preferences or inputs, a small model only learns length, and its test is meaningless."""
 
 VERSION = 1
-_HELD_OUT = 4  # one input in so many
+_HELD_OUT = 4  # one input in four
 _FACTS = "reward.json"
 
 
 class RewardResult(Record):
-    """A fitted reward model and what it is worth: the share of held-out comparisons that it orders rightly, beside that
-    of the better of "longer" and "shorter" on the comparisons it was fitted on. Ties count one half.
+    """A fitted reward model and its test result: the share of held-out comparisons that it orders correctly, and the
+    same for the better of "longer" and "shorter" on the comparisons it was fitted on. Ties count one half.
 
-    `by` counts the preferences by who prefers. `left_out` are those longer than `train.max_length`.
+    `by` counts the preferences by their source. `left_out` is the number of preferences longer than `train.max_length`.
     """
 
     id: str
@@ -78,13 +78,13 @@ class RewardResult(Record):
 
     @property
     def artifact(self) -> Artifact:
-        """The record that the store keeps of it."""
+        """The record of the model in the store."""
         facts = {"identity": self.id, **self.model_dump(mode="json", exclude={"folder"})}
         return Artifact(id=self.id, kind="reward_model", path=self.folder, facts=facts)
 
 
-class Compared(NamedTuple):
-    """A preference as the model reads it."""
+class TokenisedPreference(NamedTuple):
+    """A preference with the tokens that the model reads."""
 
     preference: Preference
     chosen: Tokens
@@ -94,7 +94,8 @@ class Compared(NamedTuple):
 async def own_preferences(
     project: Project, store: Store, fingerprints: Sequence[str], progress: Progress = unseen
 ) -> list[Preference]:
-    """What people and gates prefer of the present pool, without what certificates stand on. Nobody is asked."""
+    """The preferences of reviewers and gates in the present pool, without the rows that certificates rely on. No model
+    is asked."""
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
     steps = [step for step in steps_for(project, seeds, None) if step.id.by != "pool/semantic@1"]
     pool = await curate(pool, steps, store, progress)
@@ -106,19 +107,19 @@ async def own_preferences(
 def train_reward(
     preferred: Sequence[Preference], base: Base, project: Project, out_dir: Path, progress: Progress = unseen
 ) -> RewardResult:
-    """Fit on `preferred`, test, and save as `out_dir/<id>`; at once if it was done before. Blocks for minutes.
+    """Fit on `preferred`, test, and save as `out_dir/<id>`; returns immediately if that exists. Blocks for minutes.
 
-    `train.r`, `alpha`, `learning_rate`, `batch`, `epochs`, `max_length` and `seed` count here, too. Raises NoWork for
-    too few preferences, or preferences of too few inputs.
+    `train.r`, `alpha`, `learning_rate`, `batch`, `epochs`, `max_length` and `seed` apply here too. Raises NoWork for
+    too few preferences, or too few inputs.
     """
     from transformers import AutoTokenizer
 
     settings, rules = project.spec.train, rules_of(project)
     refuse_few(preferred)
     if base.runs_code:
-        fix = "Name another train.base for this command: --set train.base=embedded."
-        raise InputError("a reward model is not fitted on a base that runs code of its own.", fix=fix)
-    id_ = _named_by(preferred, base, settings, rules)
+        fix = "Choose another train.base for this command: --set train.base=embedded."
+        raise InputError("a reward model cannot be fitted on a base that runs its own code.", fix=fix)
+    id_ = _reward_id(preferred, base, settings, rules)
     folder = out_dir / id_[:12]
     if (folder / _FACTS).is_file():
         return RewardResult.model_validate_json((folder / _FACTS).read_bytes()).model_copy(
@@ -127,7 +128,7 @@ def train_reward(
     started = time.monotonic()
     tokenizer = AutoTokenizer.from_pretrained(base.folder, trust_remote_code=False)
     compared = [
-        Compared(
+        TokenisedPreference(
             preference,
             encoded(tokenizer, asked_of(preference.chosen, rules), preference.chosen.output),
             encoded(tokenizer, asked_of(preference.chosen, rules), preference.rejected.output),
@@ -141,7 +142,7 @@ def train_reward(
     refuse_few([c.preference for c in fitting], too_long=len(compared) - len(fitting))
     with replaced_folder(folder) as partial:
         _fit(learned, base, tokenizer, settings, partial, progress)
-        accuracy, length, gain, rule = _tested(partial, tested, [c.preference for c in learned], rules, project)
+        accuracy, length, gain, rule = _evaluate(partial, tested, [c.preference for c in learned], rules, project)
         result = RewardResult(
             id=id_,
             base=base.name,
@@ -164,36 +165,37 @@ def train_reward(
 
 
 def held_out_seeds(seed_ids: Sequence[str]) -> set[str]:
-    """A quarter of the seeds, by a hash of their ids: more preferences never move one."""
+    """A quarter of the seeds, by a hash of their ids, so that adding preferences never moves one."""
     return {id_ for id_ in seed_ids if int(content_id("reward-test", id_)[:8], 16) % _HELD_OUT == 0}
 
 
 def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
-    """Raises NoWork for too few preferences, or preferences of too few inputs; `too_long` more do not fit."""
+    """Raise NoWork for too few preferences, or too few inputs; `too_long` is the number of preferences that do not
+    fit."""
     inputs = len({preference.chosen.seed_id for preference in preferred})
     tested = len(held_out_seeds([preference.chosen.seed_id for preference in preferred]))
-    if len(preferred) >= LEAST_PAIRS and inputs >= LEAST_INPUTS and 0 < tested < inputs:
+    if len(preferred) >= MIN_PAIRS and inputs >= MIN_INPUTS and 0 < tested < inputs:
         return
     longer = f" ({too_long} more are longer than train.max_length)" if too_long else ""
     raise NoWork(
         f"there are {counted(len(preferred), 'preference', 'preferences')} of {counted(inputs, 'input', 'inputs')}"
-        f"{longer}; a reward model takes {LEAST_PAIRS} of {LEAST_INPUTS}.",
-        why="With fewer it learns which answer is longer, and nobody could tell.",
+        f"{longer}; a reward model needs {MIN_PAIRS} of {MIN_INPUTS}.",
+        why="With fewer it only learns which answer is longer, and the test could not detect that.",
         fix="Raise train.max_length."
-        if too_long and len(preferred) + too_long >= LEAST_PAIRS
-        else "Let people review more candidates of the same inputs (edits, rejections, rankings), or score with"
+        if too_long and len(preferred) + too_long >= MIN_PAIRS
+        else "Have people review more candidates of the same inputs (edits, rejections, rankings), or score with"
         " curate.score.model = 'auto'.",
     )
 
 
-def _named_by(preferred: Sequence[Preference], base: Base, settings: TrainSettings, rules: str) -> str:
+def _reward_id(preferred: Sequence[Preference], base: Base, settings: TrainSettings, rules: str) -> str:
     pairs = sorted((preference.chosen.id, preference.rejected.id) for preference in preferred)
     recipe = [settings.r, settings.alpha, settings.learning_rate, settings.batch, settings.epochs]
     return content_id("reward", [VERSION, pairs, base.hash, rules, *recipe, settings.max_length, settings.seed])
 
 
-def _scoring(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
-    """The base with a head of one number; it pads with the same token in training and in every later batch."""
+def _load_scoring_model(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
+    """The base with a single-output head; it uses the same padding token in training and later."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -206,7 +208,7 @@ def _scoring(base: Base, tokenizer: Any, dtype: Any, *, on_gpu: bool) -> Any:
 
 
 def _fit(
-    learned: Sequence[Compared],
+    learned: Sequence[TokenisedPreference],
     base: Base,
     tokenizer: Any,
     settings: TrainSettings,
@@ -222,7 +224,7 @@ def _fit(
 
     from train.quiet import quiet
 
-    class ToldProgress(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
+    class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             numbers = {"done": state.global_step, "total": state.max_steps}
             progress("fit reward model", numbers | ({"loss": logs["loss"]} if "loss" in (logs or {}) else {}))
@@ -233,7 +235,7 @@ def _fit(
     lora = {"r": settings.r, "lora_alpha": settings.alpha}
     with quiet(), tempfile.TemporaryDirectory() as scratch:
         trainer = RewardTrainer(
-            model=_scoring(base, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
+            model=_load_scoring_model(base, tokenizer, dtype if on_gpu else torch.float32, on_gpu=on_gpu),
             args=RewardConfig(
                 output_dir=scratch,
                 per_device_train_batch_size=settings.batch,
@@ -257,7 +259,7 @@ def _fit(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=LoraConfig(**lora, target_modules="all-linear", task_type=TaskType.SEQ_CLS),
-            callbacks=[ToldProgress()],
+            callbacks=[ProgressCallback()],
         )
         trainer.train()
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -267,10 +269,10 @@ def _fit(
         tokenizer.save_pretrained(folder)
 
 
-def _tested(
+def _evaluate(
     folder: Path, tested: Sequence[Preference], learned: Sequence[Preference], rules: str, project: Project
 ) -> tuple[Interval, Interval, Interval, str]:
-    """Of the saved model: its accuracy, that of length, the difference, and what length's rule is."""
+    """The saved model's accuracy, that of the length rule, the difference, and the length rule."""
     model = open_reward_model(folder, batch_tokens=project.spec.curate.score.batch_tokens)
     rows = [(asked_of(p.chosen, rules), pair.output) for p in tested for pair in (p.chosen, p.rejected)]
     scores = [score.value for score in model.score(rows)]
@@ -279,7 +281,7 @@ def _tested(
     rule = 1 if sum(p.longer for p in learned) >= 0 else -1
     for number, preference in enumerate(tested):
         chosen, rejected = scores[2 * number], scores[2 * number + 1]
-        # What has no score is ordered by nobody: half right.
+        # If either answer has no score, the comparison counts as a tie.
         margin = 0.0 if chosen is None or rejected is None else chosen - rejected
         right.setdefault(preference.chosen.seed_id, []).append(1 + (margin > 0) - (margin < 0))
         by_length.setdefault(preference.chosen.seed_id, []).append(1 + rule * preference.longer)

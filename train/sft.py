@@ -1,8 +1,8 @@
 """Supervised fine-tuning of an adapter: LoRA (Hu et al. 2021) or QLoRA (Dettmers et al. 2023) through TRL.
 
-What is added to TRL: rows that would be cut are left out and named, the prompt of training is that of evaluation, the
-loss mask of every row is checked, the curve comes back as numbers, and an adapter that learned nothing is an error. The
-adapter appears whole or not at all. A run that is killed goes on from its last checkpoint.
+In addition to TRL, rows that would be cut are left out and reported, training uses the same prompts as evaluation, the
+loss mask of every row is checked, the curve is returned as numbers, and an adapter that learned nothing is an error.
+The adapter is written atomically. A run that is killed resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -26,14 +26,23 @@ from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
 from train import unsloth_backend
-from train.base_check import refuse_together
+from train.base_check import refuse_conflicting_settings
 from train.base_model import Base, find_base, load_chat, load_for_training, unpack_if_small
-from train.dataset import Data, Dataset, TrainingRow, dataset_of, refuse_contaminated, refuse_empty, usable, weighted
+from train.dataset import (
+    Data,
+    Dataset,
+    TrainingRow,
+    dataset_of,
+    refuse_contaminated,
+    refuse_empty,
+    repeat_edited,
+    split_by_length,
+)
 from train.mask import assert_completion_only, plain_preview
-from train.merge import chosen
+from train.merge import choose_merge
 from train.model_card import model_card
 from train.models import settled
-from train.preferences import no_preferences, trainer_of_preferences
+from train.preferences import build_preference_trainer, no_preferences_error
 from train.quiet import quiet
 from train.results import TrainResult, read_result, refuse_changed, with_files, write_result
 
@@ -41,7 +50,7 @@ if TYPE_CHECKING:
     from train.trainer import LossLog
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
-_OF_UNSLOTH = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
+_BACKEND_PACKAGES = {"trl": (), "unsloth": ("unsloth", "unsloth_zoo")}
 _SHOWN_MASKS = 3
 
 
@@ -54,12 +63,12 @@ def fine_tune(
     progress: Progress = unseen,
     **settings: Any,
 ) -> TrainResult:
-    """Tune an adapter of `base` on `data` and save it as `out/<adapter id>`, which the result names as its `folder`.
+    """Tune an adapter of `base` on `data` and save it as `out/<adapter id>`, available as the result's `folder`.
 
-    `data` is a folder that was exported, a pool, or rows, and `system_prompt` is for rows without one (see
+    `data` is an exported folder, a pool, or rows; `system_prompt` is used for rows without one (see
     `train.dataset.dataset_of`). `base` is `embedded`, a folder or a hub id. `settings` are the keys of `[train]`:
-    method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. Needs no project. Errors: see `tune` and
-    `find_base`.
+    method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. No project is needed. For errors see
+    `tune` and `find_base`.
     """
     asked, dataset = given(TrainSettings, "fine_tune", base=str(base), **settings), dataset_of(data, system_prompt)
     refuse_untrainable(dataset, asked)
@@ -67,11 +76,11 @@ def fine_tune(
 
 
 def refuse_untrainable(dataset: Dataset, settings: TrainSettings) -> None:
-    """What can be said of a dataset before a base is loaded. Raises NoWork for no rows and for no preferences where the
-    objective needs them, InputError for a row that is in the test."""
+    """Check a dataset before a base is loaded. Raises NoWork if there are no rows, or no preferences although the
+    objective needs them, and InputError for a row that is also in the test set."""
     refuse_empty(dataset.train)
     if settings.objective != "sft" and not dataset.preferences:
-        raise no_preferences(settings)
+        raise no_preferences_error(settings)
     refuse_contaminated(dataset)
 
 
@@ -85,31 +94,31 @@ def tune(
     merge: bool = True,
     asked: Asked = unasked,
 ) -> TrainResult:
-    """Train an adapter on `dataset.train` and save it as `out_dir/<adapter id>`; `dataset.validation` is measured.
+    """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
-    With `train.objective` "dpo" the adapter that supervised fine-tuning makes is trained first (or found) and gone on
-    from; "orpo" begins at the base. After QLoRA it is merged, unless `merge` says that it is only a step on the way.
+    With `train.objective` "dpo", the adapter of supervised fine-tuning is trained first (or reused) and DPO continues
+    from it; "orpo" starts from the base. After QLoRA the adapter is merged, unless `merge` is False.
 
-    Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when
-    one is measured. If the adapter is there already, it is returned and nothing is trained (`reused`). Blocks for
-    minutes; a run that was killed goes on where its last checkpoint is. So does one that `asked` ends: the best weights
-    until then are returned as an adapter of another id (`planned_steps`), or KeyboardInterrupt is raised if nothing was
-    learned yet. Raises InputError for rows that cannot be used and a row that is in the test, NoWork when nothing was
-    learned: no rows, no token with loss, a loss that is not finite, or an adapter that is still zero.
+    Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
+    is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
+    resumes from its last checkpoint, and so does one stopped through `asked`: the best weights until then are returned
+    as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised. Raises
+    InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows, no token
+    with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = (asked_for := settled(settings, base.folder, base.hash, out_dir)).heeded
-    unsloth_backend.begin(settings)
+    settings = (requested := settled(settings, base.folder, base.hash, out_dir)).heeded
+    unsloth_backend.import_unsloth(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name
-    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, asked_for, base.hash)):
-        return _reused(base, dataset, finished, progress, merge=merge)
+    if finished := read_result(folder) or read_result(out_dir / adapter_id(dataset, requested, base.hash)):
+        return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = _supervised(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
+    start = _train_sft(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
-    train, long = usable(dataset.train, chat, settings.max_length, "train")
-    validation, also_long = usable(dataset.validation, chat, settings.max_length, "validation")
+    train, long = split_by_length(dataset.train, chat, settings.max_length, "train")
+    validation, also_long = split_by_length(dataset.validation, chat, settings.max_length, "validation")
     fitting = replace(dataset, train=train, validation=validation)
     _refuse_settings(settings, fitting)
     with quiet():
@@ -117,42 +126,43 @@ def tune(
 
     log = LossLog(progress, asked)
     checkpoints = out_dir / f".{name}.checkpoints"
-    with _room(out_dir), replaced_folder(folder) as partial:
+    with _report_full_disk(out_dir), replaced_folder(folder) as partial:
         try:
             with quiet():
                 result = _train(base, chat, fitting, settings, partial, checkpoints, log, start)
         except PairsmithError:
-            # Going on from there would only end in the same way.
+            # Resuming from there would only fail in the same way.
             shutil.rmtree(checkpoints, ignore_errors=True)
             raise
         result = result.model_copy(update={"left_out": result.left_out | long | also_long})
         if settings.method == "qlora" and merge and result.planned_steps is None:
-            gc.collect()  # of the trained model, which is as large as each that is merged
-            result = result.model_copy(update={"merged": chosen(base, settings, partial, validation, progress)})
-        result = _described(partial, result)
+            gc.collect()  # frees the trained model, which is as large as each merged one
+            result = result.model_copy(update={"merged": choose_merge(base, settings, partial, validation, progress)})
+        result = _write_record(partial, result)
         if result.planned_steps is not None:
-            return _kept(partial, out_dir, result)
+            return _save_stopped(partial, out_dir, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result.model_copy(update={"folder": str(folder)})
 
 
-def _reused(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
-    """The adapter that is there. One that DPO went on from gets its merged model now that it is asked for by itself."""
+def _reuse(base: Base, dataset: Dataset, finished: TrainResult, progress: Progress, *, merge: bool) -> TrainResult:
+    """The existing adapter. If DPO had only used it as an intermediate step, it is merged now that it is requested on
+    its own."""
     finished = finished.model_copy(update={"reused": True})
     if not (merge and finished.is_step):
         return finished
     refuse_changed(finished)
     folder, settings = Path(finished.folder), finished.settings
     chat = load_chat(base, settings.template_arguments)
-    validation, _ = usable(dataset.validation, chat, settings.max_length, "validation")
-    with _room(folder):
-        merged = chosen(base, settings, folder, validation, progress)
-    return _described(folder, finished.model_copy(update={"merged": merged}))
+    validation, _ = split_by_length(dataset.validation, chat, settings.max_length, "validation")
+    with _report_full_disk(folder):
+        merged = choose_merge(base, settings, folder, validation, progress)
+    return _write_record(folder, finished.model_copy(update={"merged": merged}))
 
 
 @contextmanager
-def _room(out_dir: Path) -> Iterator[None]:
-    """Says in a sentence that the disk is full: whoever writes weights has an error of its own for it."""
+def _report_full_disk(out_dir: Path) -> Iterator[None]:
+    """Convert the errors of libraries that write weights to a full disk into StoreFull."""
     try:
         yield
     except PairsmithError:
@@ -163,13 +173,13 @@ def _room(out_dir: Path) -> Iterator[None]:
         raise StoreFull(
             f"no space is left to write ({error}).",
             where=str(out_dir),
-            why="The adapter was not saved; what was trained before the last whole checkpoint is kept.",
-            fix="Free some space and run the same command again; it goes on from there.",
+            why="The adapter was not saved; the last complete checkpoint is kept.",
+            fix="Free some space and run the same command again; it resumes from there.",
         ) from error
 
 
-def _described(partial: Path, result: TrainResult) -> TrainResult:
-    """The result with the hashes of its files, written beside them with its card."""
+def _write_record(partial: Path, result: TrainResult) -> TrainResult:
+    """Write the record with the hashes of the files, and the model card; returns the record."""
     failpoint("mid_train")
     result = with_files(result, partial)
     (partial / "README.md").write_text(model_card(result), encoding="utf-8")
@@ -177,8 +187,8 @@ def _described(partial: Path, result: TrainResult) -> TrainResult:
     return result
 
 
-def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
-    """An adapter that is not the one of its inputs goes under a name of its own; the checkpoints stay to go on from."""
+def _save_stopped(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
+    """Save the adapter of a stopped run under its own id; the checkpoints are kept so that training can resume."""
     folder = out_dir / result.adapter_id
     with replaced_folder(folder) as place:
         place.rmdir()
@@ -187,17 +197,17 @@ def _kept(partial: Path, out_dir: Path, result: TrainResult) -> TrainResult:
 
 
 def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str:
-    """The name of the adapter that these inputs make. Library versions and the processor are facts, not inputs. In ids
-    of earlier versions stood settings that are not heeded, too."""
+    """The id of the adapter that these inputs produce. Library versions and the processor are recorded as facts, not as
+    inputs. Ids of earlier versions also covered settings without effect."""
     recipe = {name: value for name, value in identity(settings).items() if name != "base"}
     preferred = [] if settings.objective == "sft" else [dataset.preferences, dataset.preferred]
     return content_id("adapter", [dataset.id, recipe, base_hash, *preferred])
 
 
-def _supervised(
+def _train_sft(
     base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, asked: Asked
 ) -> TrainResult:
-    """The adapter that DPO goes on from."""
+    """The adapter that DPO continues from."""
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
@@ -208,27 +218,27 @@ def _supervised(
 
 def _refuse_settings(settings: TrainSettings, dataset: Dataset) -> None:
     measured = dataset.validation if settings.objective == "sft" else dataset.preferred
-    refuse_together(settings)
+    refuse_conflicting_settings(settings)
     if settings.patience is not None and not measured:
         raise InputError(
-            "train.patience needs validation rows (preferences, for dpo and orpo), and there are none.",
-            fix="Raise split.validation, or take train.patience out.",
+            "train.patience needs validation rows (preferences for dpo and orpo), and there are none.",
+            fix="Raise split.validation, or remove train.patience.",
         )
 
 
-def _trainer_of_rows(
+def _build_row_trainer(
     model: Any, chat: Chat, dataset: Dataset, settings: TrainSettings, checkpoints: Path, log: LossLog
 ) -> tuple[Any, tuple[int, tuple[str, ...], dict[str, Any]]]:
-    """The trainer of supervised fine-tuning, with the mask of every row checked, and as `trainer_of_preferences` what
-    it learns: tokens, some masks, and how many rows there are."""
+    """The trainer of supervised fine-tuning, with the mask of every row checked. Also returns what
+    `build_preference_trainer` does: the number of learned tokens, some masks, and the row counts."""
     from train.trainer import adapter_trainer
 
-    rows = weighted(dataset, settings.edited_weight)
+    rows = repeat_edited(dataset, settings.edited_weight)
     trainer = adapter_trainer(model, chat, replace(dataset, train=rows), settings, checkpoints, log)
     learned_tokens = _check_masks(chat, rows, trainer.train_dataset)
     _check_masks(chat, dataset.validation, trainer.eval_dataset or ())
-    shown = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
-    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in shown)
+    sample = [trainer.train_dataset[index] for index in range(min(_SHOWN_MASKS, len(dataset.train)))]
+    masks = tuple(plain_preview(chat.tokenizer, row["input_ids"], row["labels"]) for row in sample)
     return trainer, (
         learned_tokens,
         masks,
@@ -246,10 +256,10 @@ def _train(
     log: LossLog,
     start: TrainResult | None,
 ) -> TrainResult:
-    """Load, check the mask of what TRL made of the rows, train, check that something was learned, save."""
+    """Load the model, check the masks of the prepared rows, train, check that something was learned, and save."""
     from transformers import set_seed
 
-    from train.trainer import curve_of, memory, train
+    from train.trainer import memory, read_curve, train
 
     started = time.monotonic()
     set_seed(settings.random_seed)
@@ -257,22 +267,22 @@ def _train(
     if four_bit_layers and settings.backend == "trl":
         unpack_if_small(model)
     if settings.objective == "sft":
-        trainer, prepared = _trainer_of_rows(model, chat, dataset, settings, checkpoints, log)
+        trainer, prepared = _build_row_trainer(model, chat, dataset, settings, checkpoints, log)
     else:
-        trainer, prepared = trainer_of_preferences(model, chat, dataset, settings, checkpoints, log, start)
+        trainer, prepared = build_preference_trainer(model, chat, dataset, settings, checkpoints, log, start)
     learned_tokens, masks, facts = prepared
     train(trainer, checkpoints, log)
-    curve, validation = curve_of(trainer.state)
+    curve, validation = read_curve(trainer.state)
     name, state = adapter_id(dataset, settings, base.hash), trainer.state
     kept_step = state.best_global_step if facts["validation_rows"] else None
-    is_whole = state.global_step >= state.max_steps or not log.ended
-    if not is_whole and not _moved(trainer.model):
+    is_complete = state.global_step >= state.max_steps or not log.ended
+    if not is_complete and not _adapter_changed(trainer.model):
         raise KeyboardInterrupt
     losses = [*(step.loss for step in curve), *(measured.loss for measured in validation)]
     _refuse_no_learning(trainer.model, losses, len(curve))
     _save(trainer.model, chat, base, folder)
     return TrainResult(
-        adapter_id=name if is_whole else content_id("adapter", [name, "ended", kept_step or state.global_step]),
+        adapter_id=name if is_complete else content_id("adapter", [name, "ended", kept_step or state.global_step]),
         dataset_id=dataset.id,
         base=base.name,
         base_hash=base.hash,
@@ -284,26 +294,26 @@ def _train(
         curve=curve,
         validation=validation,
         kept_step=kept_step,
-        planned_steps=None if is_whole else state.max_steps,
+        planned_steps=None if is_complete else state.max_steps,
         four_bit_layers=four_bit_layers,
         trainable_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         compute_dtype=str(model.dtype).removeprefix("torch."),
         seconds=log.earlier_s + time.monotonic() - started,
         seconds_per_step=log.seconds / max(1, log.steps),
         peak_gib=memory()["peak_gib"],
-        versions={package: version(package) for package in (*_PACKAGES, *_OF_UNSLOTH[settings.backend])},
+        versions={package: version(package) for package in (*_PACKAGES, *_BACKEND_PACKAGES[settings.backend])},
         masks=masks,
         system_prompt=dataset.system_prompt,
     )
 
 
 def _check_masks(chat: Chat, rows: Sequence[TrainingRow], prepared: Any) -> int:
-    """Check every row that TRL prepared against the row it was made of; returns the number of tokens with loss."""
+    """Check every row that TRL prepared against the original row, and return the number of tokens with loss."""
     if len(prepared) != len(rows):
         raise PairsmithError(
             f"{len(rows)} rows were given to the trainer and {len(prepared)} came out.",
-            why="Rows would be missing from the training without a reason.",
-            fix="This is a defect; please report it with the version of trl.",
+            why="Rows would silently be missing from the training.",
+            fix="This is a bug; please report it with the version of trl.",
         )
     by_id = {row["pair_id"]: row for row in rows}
     return sum(
@@ -312,11 +322,11 @@ def _check_masks(chat: Chat, rows: Sequence[TrainingRow], prepared: Any) -> int:
     )
 
 
-def _moved(model: Any) -> bool:
-    """Whether the adapter's weights are others than those that it began with."""
+def _adapter_changed(model: Any) -> bool:
+    """Whether the adapter's weights differ from their initial values."""
     weights = dict(model.named_parameters())
     ups = [name for name in weights if "lora_B" in name and ".default." in name]
-    # DPO keeps a copy of the adapter that it began with; any other begins at zero.
+    # DPO keeps a copy of its initial adapter; otherwise the initial weights are zero.
     first = {name: weights.get(name.replace(".default.", ".ref.")) for name in ups}
     return any(
         bool((weights[name] if before is None else weights[name] - before).any()) for name, before in first.items()
@@ -326,10 +336,10 @@ def _moved(model: Any) -> bool:
 def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None:
     fix = "Lower train.learning_rate, raise train.epochs, or look at the rows with `pairsmith explain`."
     if not steps:
-        what = "no step was made"
-    elif not _moved(model):
-        what = "the adapter's weights are what they were before it, or all zero"
-        fix = "Raise train.epochs, or set train.warmup = 0: while it warms up, the first step has a learning rate of 0."
+        what = "no step was taken"
+    elif not _adapter_changed(model):
+        what = "the adapter's weights did not change, or are all zero"
+        fix = "Raise train.epochs, or set train.warmup = 0: during warm-up, the first step has a learning rate of 0."
     elif not all(math.isfinite(loss) for loss in losses):
         what = "the loss is not finite"
     else:
@@ -342,13 +352,13 @@ def _refuse_no_learning(model: Any, losses: Sequence[float], steps: int) -> None
 
 
 def _save(model: Any, chat: Chat, base: Base, folder: Path) -> None:
-    """The adapter with the tokenizer and its settled chat template, and the tokens at which generation stops."""
+    """Save the adapter with the tokenizer, its settled chat template, and the tokens that end generation."""
     from transformers import GenerationConfig
 
-    # Else the saved adapter would name a folder of this machine.
+    # Otherwise the saved adapter would name a folder of this machine.
     model.peft_config["default"].base_model_name_or_path = base.name
-    # "auto" would ask a hub whether the vocabulary grew; it cannot have.
+    # "auto" would query the hub to see whether the vocabulary grew, which it cannot have.
     model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
     chat.tokenizer.save_pretrained(str(folder))
-    own = model.get_base_model().generation_config.eos_token_id
-    GenerationConfig(eos_token_id=chat.end_tokens(own)).save_pretrained(str(folder))
+    end_ids = model.get_base_model().generation_config.eos_token_id
+    GenerationConfig(eos_token_id=chat.end_tokens(end_ids)).save_pretrained(str(folder))

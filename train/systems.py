@@ -1,4 +1,4 @@
-"""The plan of an evaluation: its systems, which model each one asks, with which messages, and how it is decoded."""
+"""The plan of an evaluation: its systems, the model each one asks, the messages, and the decoding."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from train.metrics import TUNED, Decoding, Mode
 from train.results import TrainResult
 from train.retrieval import Nearest
 
-Chat = Callable[[Seed], Messages]
+MessageBuilder = Callable[[Seed], Messages]
 ASK_TIMEOUT_S = 1800.0
-# What of `[evaluate]` changes no number of an evaluation; that vLLM serves stands in the models' revisions.
-_NO_PART = frozenset({"concurrency", "resamples", "ship_at", "vllm", "vllm_python", "vllm_args"})
+# Keys of `[evaluate]` that do not affect any result; the use of vLLM is part of the models' revisions.
+_KEYS_WITHOUT_EFFECT = frozenset({"concurrency", "resamples", "ship_at", "vllm", "vllm_python", "vllm_args"})
 _PROBES = 4
 RETRIEVED = 5
-"""Rows that retrieval shows where the spec has no exemplars; else as many as those."""
+"""The number of rows that retrieval shows if the spec has no exemplars; otherwise it shows as many as those."""
 
 
 class Vllm(NamedTuple):
-    """A vLLM of our own: its Python (None: one that is made for it), and further arguments."""
+    """Settings for a vLLM server started by pairsmith: its Python (None: a dedicated environment), and additional
+    arguments."""
 
     python: str | None
     arguments: tuple[str, ...]
@@ -40,9 +41,9 @@ class Vllm(NamedTuple):
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model that is served on this machine while it is asked: a folder (None: the embedded one), the adapter that is
-    on, if any, and the constants of its chat template. `is_merged`: the folder holds the tuned model itself. `vllm`:
-    what serves it where it is measured; the embedded server where it is None. `runs_code`: that which comes with it."""
+    """A model served on this machine: a folder (None: the embedded one), the active adapter, if any, and the constants
+    of its chat template. `is_merged`: the folder holds the tuned model itself. `vllm`: serve it with vLLM during the
+    evaluation; None means the embedded server. `runs_code`: the code shipped with the model may run."""
 
     folder: Path | None
     adapter: Path | None = None
@@ -53,7 +54,8 @@ class LocalModel:
 
 
 class Model(NamedTuple):
-    """A model as the ledger knows it (`settings`), and where it runs; `local` None: at the address in `settings`."""
+    """A model as the ledger identifies it (`settings`), and where it runs; `local` None: at the address in
+    `settings`."""
 
     settings: TeacherSettings
     local: LocalModel | None = None
@@ -69,7 +71,7 @@ class Models(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """One system. `names` has all names that turned out to mean it.
+    """One system. `names` lists all names that turned out to mean the same system.
 
     `decoding` says whose settings `sampled` and `greedy` are. `schema` and `binding` are as in generation.
     """
@@ -77,7 +79,7 @@ class System:
     names: tuple[str, ...]
     model: Model
     exemplars: int
-    messages: Chat
+    messages: MessageBuilder
     decoding: Decoding
     sampled: Sampling
     greedy: Sampling
@@ -89,32 +91,32 @@ class System:
         return self.names[0]
 
     def sampling(self, mode: Mode, seed: Seed) -> Sampling:
-        """The sampling of this input's answers. Under the evaluation's decoding every input has random numbers of its
-        own; generation's is left as it is, so that an answer bought there is found again."""
+        """The sampling settings for this input. The evaluation's decoding gets a separate random seed per input;
+        generation's is left unchanged, so that answers bought there are reused."""
         chosen = self.sampled if mode == "sampled" else self.greedy
-        return chosen if self.decoding == "generation" else for_input(chosen, seed)
+        return chosen if self.decoding == "generation" else with_input_seed(chosen, seed)
 
     def key(self, seeds: Sequence[Seed]) -> str:
-        """Names what makes two systems the same: model, revision, every message for every seed, and the decoding. The
-        random seed is no part of it: it changes which answers are drawn and not how good they are."""
+        """Identifies a system: model, revision, every message for every seed, and the decoding. The random seed is
+        excluded, because it changes which answers are drawn and not how good they are."""
         settings = self.model.settings
-        asked = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
+        prompts_ = [[message.model_dump() for message in self.messages(seed)] for seed in seeds]
         bodies = (sampling.body() for sampling in (self.sampled, self.greedy))
         decodings = [{name: value for name, value in body.items() if name != "seed"} for body in bodies]
         return content_id(
-            "system", [settings.identity or settings.model, settings.revision, asked, decodings, self.schema]
+            "system", [settings.identity or settings.model, settings.revision, prompts_, decodings, self.schema]
         )
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """The systems, the inputs and the checks of an evaluation. `probes` are scored with the adapter on and off; they
-    are taken from `learned`, what it was trained on. `validation` are inputs whose answers are looked at to decide what
-    to do next; they are no part of the proof.
+    """The systems, the inputs and the checks of an evaluation. `probes` are texts scored with the adapter on and off;
+    they come from `learned`, its training rows. `validation` are inputs whose answers help to decide what to do next;
+    they are not part of the evidence.
 
-    Answers are read by `form` before they are checked: who was asked for `{"label": "x"}` is not judged by brackets.
-    `judging` names what judges would say of them (`curate.judge.judging`); empty where nobody judges. `detail_gates`
-    find what an answer has made up (train/invented.py).
+    Answers are parsed by `form` before they are checked, so that a system that was asked for `{"label": "x"}` is not
+    judged by its brackets. `judging` identifies the judges and their questions (`curate.judge.judging`); empty without
+    judges. `detail_gates` detect invented details (train/invented.py).
     """
 
     spec: Spec
@@ -130,29 +132,29 @@ class EvaluationPlan:
 
     @cached_property
     def references(self) -> dict[str, str]:
-        """Seed id -> the output that a person gave, in the form of the task, where there is one."""
+        """Seed id -> reference output written by a person, in the form of the task."""
         given = ((seed.id, self.reference_of(seed)) for seed in self.seeds)
         return {id_: reference for id_, reference in given if reference is not None}
 
     @cached_property
     def groups(self) -> dict[str, str]:
-        """Seed id -> what it belongs to, of the inputs that are not alone in that."""
+        """Seed id -> group, for the inputs that are not alone in their group."""
         return groups_of(self.seeds)
 
     @property
     def void(self) -> dict[str, str]:
-        """Seed id -> why nothing matches its reference, of those that are no answer to the task."""
+        """Seed id -> why nothing matches its reference, for references that are not valid answers to the task."""
         return {id_: self.checks.void[text] for id_, text in self.references.items() if text in self.checks.void}
 
     def reference_of(self, seed: Seed) -> str | None:
-        """The output that a person gave to the seed, in the form of the task."""
+        """The seed's reference output in the form of the task."""
         return None if seed.reference is None else self.form.canonical(seed.reference)
 
     @cached_property
     def id(self) -> str:
-        """Names everything that could change a number of the evaluation, messages included."""
+        """Identifies everything that could change a number of the evaluation, messages included."""
         asked = [system.key(self.seeds) for system in self.systems]
-        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _NO_PART}
+        settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _KEYS_WITHOUT_EFFECT}
         judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         if self.form.schema is not None and self.references:
             judged.append("an object without a value as absent")
@@ -166,28 +168,29 @@ class EvaluationPlan:
 
     @property
     def probes(self) -> list[tuple[Seed, str]]:
-        """Questions with an answer each: the shortest rows that the adapter learned from, which it moves most and which
-        every context holds, else exemplars, else the style as the answer to a test input."""
+        """Questions with one answer each: the shortest rows that the adapter learned from, which it affects most and
+        which fit any context; otherwise exemplars, otherwise the style as the answer to a test input."""
         known = sorted(self.learned or self.spec.exemplars, key=lambda row: len(row.input) + len(row.output))
-        shown = known[:_PROBES]
-        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in shown]
+        selection = known[:_PROBES]
+        rows = [(Seed(kind="input", text=row.input, source="probe"), row.output) for row in selection]
         return rows or [(self.seeds[0], self.spec.task.style)]
 
 
 def test_set_hash(seeds: Sequence[Seed]) -> str:
-    """The name of a set of seeds, whatever their order."""
+    """The id of a set of seeds, independent of their order."""
     return content_id("test_set", sorted(seed.id for seed in seeds))
 
 
 def systems_of(
     project: Project, seeds: Sequence[Seed], models: Models, rows: Sequence[Exemplar] = ()
 ) -> tuple[System, ...]:
-    """The systems in the order of the report, those that are the same merged into one; the tuned one is the last.
+    """The systems in the order of the report, with identical ones merged; the tuned one is last.
 
     base: the untuned model with the full style in its system prompt. few-shot: the same with the spec's exemplars.
-    retrieval: as many of `rows`, what the tuned model was trained on, those nearest to each input; none without rows.
-    teacher: the spec's teacher as it generates, with generation's messages, decoding, schema and attempts. tuned: the
-    adapter with `task.system` and nothing else. All but the teacher are decoded as `evaluate.sampling` says.
+    retrieval: the same with as many of `rows`, the tuned model's training rows, as are nearest to each input; left out
+    without rows. teacher: the spec's teacher as in generation, with generation's messages, decoding, schema and
+    attempts. tuned: the adapter with `task.system` and nothing else. All but the teacher are decoded as
+    `evaluate.sampling` says.
     """
     spec = project.spec
     prompt = prompts.load(spec.generate.forward.prompt, project.folder)
@@ -195,15 +198,15 @@ def systems_of(
     shown = spec.exemplars if "exemplars" in prompt.variables else ()
     sampled, greedy = decodings(spec)
 
-    def as_evaluated(name: str, model: Model, exemplars: int, messages: Chat) -> System:
+    def as_evaluated(name: str, model: Model, exemplars: int, messages: MessageBuilder) -> System:
         return System((name,), model, exemplars, messages, "evaluation", sampled, greedy)
 
     systems = [
-        as_evaluated("base", models.base, 0, _asking(prompt, spec, (), form)),
-        as_evaluated("few-shot", models.base, len(shown), _asking(prompt, spec, shown, form)),
-        *_retrieval(as_evaluated, models.base, seeds, rows, len(shown) or RETRIEVED, (prompt, spec, form)),
-        *([] if models.teacher is None else [_teacher(spec, prompt, models.base, models.teacher, form)]),
-        as_evaluated(TUNED, models.tuned, 0, _tuned(spec)),
+        as_evaluated("base", models.base, 0, _prompt_messages(prompt, spec, (), form)),
+        as_evaluated("few-shot", models.base, len(shown), _prompt_messages(prompt, spec, shown, form)),
+        *_retrieval_systems(as_evaluated, models.base, seeds, rows, len(shown) or RETRIEVED, (prompt, spec, form)),
+        *([] if models.teacher is None else [_teacher_system(spec, prompt, models.base, models.teacher, form)]),
+        as_evaluated(TUNED, models.tuned, 0, _tuned_messages(spec)),
     ]
     merged: dict[str, System] = {}
     for system in systems:
@@ -212,34 +215,35 @@ def systems_of(
     return tuple(merged.values())
 
 
-def _retrieval(
-    as_evaluated: Callable[[str, Model, int, Chat], System],
+def _retrieval_systems(
+    as_evaluated: Callable[[str, Model, int, MessageBuilder], System],
     base: Model,
     seeds: Sequence[Seed],
     rows: Sequence[Exemplar],
     count: int,
     asking: tuple[Prompt, Spec, AnswerForm],
 ) -> list[System]:
-    """The base told the rows nearest to each input, the nearest last, where the question follows; of rows with one
-    text, such as the levels of a backward seed, the nearest alone. Labels are one text in many rows."""
+    """The base with the rows nearest to each input, the nearest last, right before the question. Of several rows with
+    the same output, such as the levels of a backward seed, only the nearest is shown; for labels, which many rows
+    share, the same input counts instead."""
     prompt, spec, form = asking
     if not rows or "exemplars" not in prompt.variables:
         return []
     nearest = Nearest([row.input for row in rows], [seed.asked for seed in seeds])
 
     @cache
-    def chat_of(asked: str) -> Chat:
+    def builder_for(text: str) -> MessageBuilder:
         chosen: dict[str, Exemplar] = {}
-        for at in nearest.order(asked):
+        for at in nearest.order(text):
             if len(chosen) == count:
                 break
             chosen.setdefault(rows[at].input if form.labels else rows[at].output, rows[at])
-        return _asking(prompt, spec, [*chosen.values()][::-1], form)
+        return _prompt_messages(prompt, spec, [*chosen.values()][::-1], form)
 
-    return [as_evaluated("retrieval", base, min(count, len(rows)), lambda seed: chat_of(seed.asked)(seed))]
+    return [as_evaluated("retrieval", base, min(count, len(rows)), lambda seed: builder_for(seed.asked)(seed))]
 
 
-def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:
+def _teacher_system(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings, form: AnswerForm) -> System:
     is_base = settings.url == "embedded" and (settings.model, settings.revision) == (
         base.settings.model,
         base.settings.revision,
@@ -249,23 +253,23 @@ def _teacher(spec: Spec, prompt: Prompt, base: Model, settings: TeacherSettings,
         names=("teacher",),
         model=Model(settings, base.local if is_base else None),
         exemplars=len(spec.exemplars) if "exemplars" in prompt.variables else 0,
-        messages=_asking(prompt, spec, spec.exemplars, form),
+        messages=_prompt_messages(prompt, spec, spec.exemplars, form),
         decoding="generation",
         sampled=sampling,
-        # A model that takes no temperature has one way of drawing.
-        greedy=sampling if sampling.temperature is None and settings.url != "embedded" else without_chance(sampling),
+        # A model without a temperature parameter has only one way to sample.
+        greedy=sampling if sampling.temperature is None and settings.url != "embedded" else make_greedy(sampling),
         schema=prompt.schema or form.asked,
         binding=prompt.schema is not None or form.binds,
     )
 
 
-def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: AnswerForm) -> Chat:
+def _prompt_messages(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: AnswerForm) -> MessageBuilder:
     columns = columns_of(spec, ("input", "pair", "conversation"))
     render = rendering(prompt, spec.task, exemplars, {"input": ()}, form, columns)
 
     def messages(seed: Seed) -> Messages:
-        """The prompt about the last turn, behind the earlier turns; a system prompt of the seed's own is added to its
-        first message."""
+        """The prompt for the last turn, after the earlier turns; the seed's own system prompt is appended to the first
+        message."""
         first, *rest = render(input=seed.body, **seed.columns)
         if seed.system:
             first = first.model_copy(update={"content": f"{first.content}\n\n{seed.system}"})
@@ -275,7 +279,7 @@ def _asking(prompt: Prompt, spec: Spec, exemplars: Sequence[Exemplar], form: Ans
     return messages
 
 
-def _tuned(spec: Spec) -> Chat:
+def _tuned_messages(spec: Spec) -> MessageBuilder:
     def messages(seed: Seed) -> Messages:
         instruction = spec.task.system if seed.system is None else seed.system
         system = (Message(role="system", content=instruction),) if instruction else ()
@@ -285,22 +289,22 @@ def _tuned(spec: Spec) -> Chat:
 
 
 def decodings(spec: Spec) -> tuple[Sampling, Sampling]:
-    """The evaluation's decoding: sampled as the spec says, and greedy. Both carry a seed, from which every input's own
-    is derived, so that a run can be repeated."""
+    """The evaluation's decoding: sampled as the spec says, and greedy. Both carry a random seed, from which each
+    input's own seed is derived, so that a run can be repeated."""
     sampled = spec.evaluate.sampling
     if sampled.seed is None:
         sampled = sampled.model_copy(update={"seed": spec.train.seed})
-    return sampled, without_chance(sampled)
+    return sampled, make_greedy(sampled)
 
 
-def without_chance(sampled: Sampling) -> Sampling:
-    """The same decoding with the likeliest token always taken. Penalties, limits and extras stay: they belong to how a
-    system is decoded."""
+def make_greedy(sampled: Sampling) -> Sampling:
+    """The same decoding, always taking the most likely token. Penalties, limits and extras are kept: they are part of a
+    system's decoding."""
     return sampled.model_copy(update={"temperature": 0.0, "top_p": None, "top_k": None})
 
 
-def for_input(sampling: Sampling, seed: Seed) -> Sampling:
-    """`sampling` with random numbers for this input alone: one stream for all inputs would make chance alike in all of
-    them, and intervals that take inputs as independent too narrow. 28 bits, so that no server's seed overflows."""
+def with_input_seed(sampling: Sampling, seed: Seed) -> Sampling:
+    """`sampling` with a random seed for this input alone. A shared stream would correlate the randomness of all inputs,
+    and intervals that treat inputs as independent would be too narrow. 28 bits, so that no server's seed overflows."""
     stream = int(content_id("stream", [sampling.seed, seed.id])[:7], 16)
     return sampling.model_copy(update={"seed": stream})

@@ -1,5 +1,5 @@
-"""TRL's trainer as it is used here: LoRA, loss on the completion only, checkpoints to resume from, a log of the loss,
-and guards that stop a run which has gone wrong."""
+"""TRL's trainer configured for pairsmith: LoRA, loss on the completion only, checkpoints to resume from, a log of the
+loss, and guards that stop a run that has gone wrong."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
 from train.dataset import Dataset, TrainingRow
-from train.mask import IGNORED, plain_preview, tokens_of
+from train.mask import IGNORED, plain_preview, tokenise
 from train.results import Step, Validation
 
-# A checkpoint at least this often, so that a killed run loses little.
+# A checkpoint is written at least this often, so that a killed run loses little.
 _CHECKPOINT_S = 120.0
-# Beside each checkpoint, the seconds of training until then.
-_CLOCK = "seconds.txt"
-# A run has diverged when the mean loss of so many steps is this many times that of the first ones.
+# Stored in each checkpoint: the training time until then, in seconds.
+_ELAPSED_FILE = "seconds.txt"
+# A run has diverged if the mean loss of the last _WINDOW steps exceeds this multiple of that of the first ones.
 _WINDOW, _DIVERGED = 5, 3.0
 
 
 def adapter_trainer(
     model: Any, chat: Chat, dataset: Dataset, settings: TrainSettings, folder: Path, log: LossLog
 ) -> CompletionTrainer:
-    """A trainer of a new adapter on the frozen `model`; `folder` is for its checkpoints. Nothing is trained yet.
+    """A trainer for a new adapter on the frozen `model`; `folder` is for its checkpoints. Training is not started.
 
     Raises InputError for `train.targets` that the model does not have.
     """
@@ -58,50 +58,56 @@ def adapter_trainer(
     forward = inspect.signature(type(trainer.model.get_base_model()).forward)
     log.shown = trainer.last_rows
     trainer.has_own_loss = settings.backend == "trl" and "logits_to_keep" in forward.parameters
-    ready(trainer)
+    prepare(trainer)
     return trainer
 
 
 def callbacks(settings: TrainSettings, log: LossLog) -> list[Any]:
-    """The log, and what stops a run whose validation loss falls no more."""
+    """The log, and early stopping if `train.patience` is set."""
     return [log, *([] if settings.patience is None else [EarlyStoppingCallback(settings.patience)])]
 
 
-def ready(trainer: Any) -> None:
-    """Take its own words from `trainer`, and have its adapter in float32."""
+def prepare(trainer: Any) -> None:
+    """Remove the trainer's own printing, and convert its adapter to float32."""
     trainer.remove_callback(PrinterCallback)
     for parameter in trainer.model.parameters():
-        # TRL turns a quantised model's adapter to bfloat16; in that precision Adam's small late steps are rounded away.
+        # TRL casts a quantised model's adapter to bfloat16, in which Adam's small late steps are rounded away.
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
 
 
 def on_one_device(arguments: Any) -> Any:
-    """`arguments` of a trainer that will not spread over the GPUs of this machine: a quantised model cannot be copied
-    to each (nn.DataParallel), and every copy would take a batch of its own. `accelerate launch` uses more GPUs."""
-    arguments.device  # noqa: B018 - it counts the GPUs when it is first asked
+    """`arguments` of a trainer, restricted to one GPU. A quantised model cannot be copied to each GPU
+    (nn.DataParallel), and every copy would take a batch of its own. `accelerate launch` uses more GPUs."""
+    arguments.device  # noqa: B018 - the first access counts the GPUs
     arguments._n_gpu = min(1, arguments._n_gpu)
     return arguments
 
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new adapter over it. Raises InputError for one of `train.targets` that is no linear layer of it:
+    """`model` with a new adapter. Raises InputError for a name in `train.targets` that is not one of its linear layers;
     embeddings and the output layer get no adapter."""
     head = model.get_output_embeddings()
     layers = [
-        name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear | Conv1D) and one is not head
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head
     ]
     for target in settings.targets:
         if not any(f".{name}".endswith(f".{target}") for name in layers):
             raise InputError(
-                f"the base has no linear layer called '{target}', and no other gets an adapter.",
+                f"the base has no linear layer named '{target}', and only linear layers can have an adapter.",
                 where="train.targets",
-                fix=f"Its layers are called {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
+                fix=f"Choose from its layers: {', '.join(sorted({name.rpartition('.')[2] for name in layers}))}.",
             )
-    return unsloth_backend.new_adapter(model, settings) if settings.backend == "unsloth" else _lora(model, settings)
+    return (
+        unsloth_backend.new_adapter(model, settings)
+        if settings.backend == "unsloth"
+        else _lora_adapter(model, settings)
+    )
 
 
-def _lora(model: Any, settings: TrainSettings) -> Any:
+def _lora_adapter(model: Any, settings: TrainSettings) -> Any:
     lora = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -115,24 +121,24 @@ def _lora(model: Any, settings: TrainSettings) -> Any:
 
 
 def _tokenised(chat: Chat, rows: Sequence[TrainingRow]) -> HubDataset:
-    parts = ((row["pair_id"], *tokens_of(chat, row)) for row in rows)
+    parts = ((row["pair_id"], *tokenise(chat, row)) for row in rows)
     return HubDataset.from_list([{"pair_id": name, "input_ids": ids, "labels": labels} for name, ids, labels in parts])
 
 
 def train(trainer: CompletionTrainer, folder: Path, log: LossLog) -> None:
-    """Train to the end, from the last whole checkpoint in `folder` where a run was killed. Where validation rows are
-    measured, the weights of the lowest validation loss are kept."""
+    """Train to the end, resuming from the last complete checkpoint in `folder` if there is one. With validation rows,
+    the weights with the lowest validation loss are kept."""
     resumed = last_checkpoint(folder)
     if resumed:
-        # It was measured when the checkpoint was written.
+        # The loss was already measured when the checkpoint was written.
         trainer.args.eval_on_start = False
-        with suppress(OSError, ValueError):  # of a version before
-            log.earlier_s = float((resumed / _CLOCK).read_text())
+        with suppress(OSError, ValueError):  # a checkpoint of an earlier version has no such file
+            log.earlier_s = float((resumed / _ELAPSED_FILE).read_text())
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the trainer writes its state last."""
+    """The newest complete checkpoint; the trainer writes its state file last."""
     states = folder.glob("checkpoint-*/trainer_state.json")
     for state in sorted(states, key=lambda path: -int(path.parent.name.rpartition("-")[2])):
         try:
@@ -146,7 +152,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> SFTConfig:
     return SFTConfig(
         **arguments(settings, folder, dtype, validate=validate),
-        # Nothing may be cut: every row has been measured already. A pack is as long as the longest row may be.
+        # Nothing may be cut: longer rows are already filtered out. A pack is as long as the longest allowed row.
         max_length=settings.max_length if settings.packing else None,
         completion_only_loss=True,
         packing=settings.packing,
@@ -154,7 +160,7 @@ def _config(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, valida
 
 
 def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, validate: bool) -> dict[str, Any]:
-    """What every trainer of transformers is told, whatever it trains for."""
+    """The arguments shared by all of transformers' trainers, whatever the objective."""
     on_gpu = torch.cuda.is_available()
     when = "steps" if settings.evaluation_steps else "epoch"
     return {
@@ -174,7 +180,7 @@ def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, vali
         "use_cpu": not on_gpu,
         "bf16": dtype == torch.bfloat16,
         "fp16": dtype == torch.float16,
-        # Recomputing activations buys memory that small models on a CPU do not need, for a third more time.
+        # Recomputing activations saves memory that small models on a CPU do not need, and takes a third more time.
         "gradient_checkpointing": on_gpu,
         "dataloader_pin_memory": on_gpu,
         "logging_steps": 1,
@@ -195,16 +201,16 @@ def arguments(settings: TrainSettings, folder: Path, dtype: torch.dtype, *, vali
 
 
 class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
-    """SFTTrainer that applies the language-model head only where a batch has something to learn.
+    """SFTTrainer that applies the language-model head only at positions with something to learn.
 
-    Off a GPU, TRL 1.16 scores every position, prompt and padding included, with entropy and accuracy beside the loss.
-    Leaving that out takes a sixth off a step of SmolLM2 on 2 cores, and 0.17 GiB. The loss is the same number: the sum
-    over learned tokens of -log p(token), divided by how many there are in the batch. Unsloth has a loss of its own,
-    and code that comes with a model may score every position only (`has_own_loss` False).
+    Without a GPU, TRL 1.16 scores every position, prompt and padding included, and computes entropy and accuracy in
+    addition to the loss. Leaving that out saves a sixth of the step time of SmolLM2 on 2 cores, and 0.17 GiB. The loss
+    is the same number: the sum over learned tokens of -log p(token), divided by their number in the batch. Unsloth has
+    its own loss, and code shipped with a model may only support scoring every position (`has_own_loss` False).
     """
 
     has_own_loss = True
-    _last: Any = None
+    _last_batch: Any = None
 
     def compute_loss(
         self,
@@ -215,7 +221,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
     ) -> Any:
         labels = inputs["labels"]
         if model.training:
-            self._last = inputs
+            self._last_batch = inputs
         if return_outputs or labels.is_cuda or not self.has_own_loss:
             loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         else:
@@ -224,22 +230,22 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]  # trl ships no types
             raise NoWork(
                 f"the loss is not finite in step {self.state.global_step + 1}{self.last_rows()}",
                 why="The tuned model would be broken.",
-                fix="Lower train.learning_rate, or look at the rows.",
+                fix="Lower train.learning_rate, or check the rows.",
             )
         return loss
 
     def last_rows(self) -> str:
-        """Two rows of the last batch with their masks, for the end of a sentence."""
-        if self._last is None:
+        """Two rows of the last batch with their masks, as the end of an error message."""
+        if self._last_batch is None:
             return ""
-        count = min(2, len(self._last["labels"]))
-        rows = [plain_preview(self.processing_class, *_unpadded(self._last, row)) for row in range(count)]
+        count = min(2, len(self._last_batch["labels"]))
+        rows = [plain_preview(self.processing_class, *_unpadded(self._last_batch, row)) for row in range(count)]
         return f", on these rows: {' | '.join(rows)[:600]}"
 
     def _completion_loss(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
         labels = inputs["labels"]
         learned = labels[:, 1:] != IGNORED
-        # The position before a token predicts it, and rows are padded on the right: nothing is learned before this.
+        # Each position predicts the next token, and rows are padded on the right: nothing is learned before this.
         first = int(learned.any(dim=0).to(torch.int).argmax())
         logits = model(
             input_ids=inputs["input_ids"],
@@ -259,9 +265,12 @@ def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
 
 
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
-    """Reports each step, stops a run that diverges or that somebody ends, and asks for a checkpoint now and then. The
-    curve itself is the trainer's, which a checkpoint keeps (`curve_of`). `seconds` are those of this run, `earlier_s`
-    those that it went on from. `shown` tells the rows of the last step, where its trainer knows them."""
+    """Reports each step, stops a run that diverges or that the user stops, and requests a checkpoint now and then.
+
+    The curve itself is kept by the trainer and stored in its checkpoints (`curve_of`). `seconds` is the time of this
+    run, `earlier_s` that of the run it resumed. `shown` describes the rows of the last step, if the trainer supports
+    that.
+    """
 
     def __init__(self, progress: Progress, asked: Asked = unasked) -> None:
         self.progress, self.asked = progress, asked
@@ -284,13 +293,13 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
         if time.monotonic() - self._saved > _CHECKPOINT_S:
             control.should_save = True
         if self.asked():
-            # Measured and saved, the weights of this step are one of those among which the best are kept.
+            # Evaluate and save this step, so that its weights are among the candidates for the best.
             control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"
             control.should_save = control.should_training_stop = self.ended = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
-        place = Path(args.output_dir, f"checkpoint-{state.global_step}", _CLOCK)
+        place = Path(args.output_dir, f"checkpoint-{state.global_step}", _ELAPSED_FILE)
         place.write_text(f"{self.earlier_s + self._saved - self._started:.3f}", encoding="ascii")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
@@ -313,7 +322,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
 
 
 def memory() -> dict[str, float]:
-    """GiB in use now and at most, of the GPU, or of this process where there is none."""
+    """Current and peak memory in GiB, of the GPU, or of this process if there is none."""
     if torch.cuda.is_available():
         now, peak = torch.cuda.memory_allocated(), torch.cuda.max_memory_allocated()
     else:
@@ -322,8 +331,8 @@ def memory() -> dict[str, float]:
     return {"memory_gib": round(now / 2**30, 3), "peak_gib": round(peak / 2**30, 3)}
 
 
-def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
-    """The losses of the whole run, those before a resume too."""
+def read_curve(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
+    """The losses of the whole run, including those before a resume."""
     steps = tuple(
         Step(step=entry["step"], epoch=entry["epoch"], loss=entry["loss"], learning_rate=entry["learning_rate"])
         for entry in state.log_history
@@ -338,8 +347,8 @@ def curve_of(state: Any) -> tuple[tuple[Step, ...], tuple[Validation, ...]]:
 
 
 def _refuse_divergence(losses: Sequence[float], planned: int, shown: Callable[[], str] = str) -> None:
-    """By the losses of the steps until now, of which only a few are looked at, however many there are. A run that is
-    too short for two windows is looked at when it is over, by its first and its last third."""
+    """Raise NoWork if the loss diverges, judged by the first and the last few steps. A run too short for two windows is
+    checked at its end, by its first and its last third."""
     window = min(_WINDOW, max(1, planned // 3))
     if len(losses) < min(2 * _WINDOW, planned):
         return
@@ -348,6 +357,6 @@ def _refuse_divergence(losses: Sequence[float], planned: int, shown: Callable[[]
         raise NoWork(
             f"training diverges: the loss was {first:.2f} in the first {window} steps and is {last:.2f} now, at step"
             f" {len(losses)}{shown() or '.'}",
-            why="What it has learned so far is gone.",
+            why="The model has lost what it had learned so far.",
             fix="Lower train.learning_rate, or raise train.batch or train.accumulation.",
         )

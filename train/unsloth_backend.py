@@ -1,8 +1,9 @@
-"""Unsloth as the backend of training (`train.backend = "unsloth"`): its loading and its kernels, our rows and checks.
+"""Unsloth as the training backend (`train.backend = "unsloth"`): it loads the model and provides the kernels; rows and
+checks are pairsmith's own.
 
-Unsloth rewrites transformers, PEFT and TRL while it is imported, for the whole process. What is trained on, what is
-checked, the curve and the folder that comes out are those of the other backend: the adapter is one of PEFT, which
-evaluation and export load without unsloth. Where there is no GPU it trains through its CPU path.
+Importing unsloth patches transformers, PEFT and TRL for the whole process. The training rows, the checks, the curve and
+the resulting folder are the same as with the other backend: the adapter is a PEFT adapter, which evaluation and export
+load without unsloth. Without a GPU, unsloth's CPU path is used.
 """
 
 from __future__ import annotations
@@ -20,53 +21,53 @@ from synth.embedded.weights import cache_folder
 if TYPE_CHECKING:
     from train.base_model import Base
 
-_INSTALL = "pip install 'pairsmith[train,unsloth]' in an environment of its own, or take train.backend out."
+_INSTALL = "pip install 'pairsmith[train,unsloth]' in a separate environment, or remove train.backend."
 
 
 def refuse_unfit(settings: TrainSettings) -> None:
-    """Raises MissingDependency where unsloth is asked for and not installed, InputError for what is trained through TRL
-    alone. Imports nothing."""
+    """Raise MissingDependency if unsloth is requested but not installed, and InputError for settings that only TRL
+    supports. Imports nothing."""
     if settings.backend != "unsloth":
         return
-    asked = {
+    requested = {
         "train.dora": settings.dora,
         "train.method = 'lora-8bit'": settings.method == "lora-8bit",
         f"train.objective = '{settings.objective}'": settings.objective != "sft",
         "train.trust_remote_code": bool(settings.trust_remote_code),
     }
-    for name in (name for name, is_asked in asked.items() if is_asked):
-        raise InputError(f"{name} is not for the unsloth backend.", fix="Take train.backend out: TRL trains it.")
+    for name in (name for name, is_requested in requested.items() if is_requested):
+        raise InputError(f"{name} is not supported by the unsloth backend.", fix="Remove train.backend to use TRL.")
     if find_spec("unsloth") is None:
         raise MissingDependency("train.backend = 'unsloth' needs the package unsloth.", fix=_INSTALL)
 
 
-def begin(settings: TrainSettings) -> None:
-    """Import unsloth where the settings ask for it, before TRL. Raises PairsmithError where that is too late, and what
-    `refuse_unfit` does."""
+def import_unsloth(settings: TrainSettings) -> None:
+    """Import unsloth before TRL, if the settings request it. Raises PairsmithError if TRL is already imported, and the
+    errors of `refuse_unfit`."""
     refuse_unfit(settings)
     if settings.backend != "unsloth" or "unsloth" in sys.modules:
         return
     if "trl" in sys.modules:
         raise PairsmithError(
-            "unsloth cannot be used in this process any more.",
-            why="TRL was imported before it, so it would train without what unsloth changes.",
-            fix="Train in a new process; `pairsmith train` is one.",
+            "unsloth can no longer be used in this process.",
+            why="TRL was imported before it, so training would run without unsloth's patches.",
+            fix="Train in a new process, for example with `pairsmith train`.",
         )
-    # It would fetch a file from a hub to count its users, and write code that it compiles into the folder it runs in.
+    # By default it downloads a file from a hub for usage statistics, and writes compiled code to the working folder.
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder() / "unsloth"))
     try:
-        with redirect_stdout(sys.stderr):  # what programs read on standard output is ours
+        with redirect_stdout(sys.stderr):  # standard output is reserved for pairsmith's machine-readable output
             import unsloth  # noqa: F401
     except (ImportError, NotImplementedError, RuntimeError, OSError) as error:
         raise MissingDependency(
-            f"unsloth is installed and cannot be used here: {str(error).strip().partition(chr(10))[0][:300]}",
-            fix=f"Install what it needs: {_INSTALL}",
+            f"unsloth is installed but cannot be used here: {str(error).strip().partition(chr(10))[0][:300]}",
+            fix=f"Install its requirements: {_INSTALL}",
         ) from error
 
 
 def load(base: Base, settings: TrainSettings, dtype: Any, device: int | str) -> Any:
-    """The frozen base as unsloth loads it, in 16 bits or in 4."""
+    """The frozen base loaded by unsloth, in 16 bits or in 4."""
     from unsloth import FastLanguageModel
 
     with redirect_stdout(sys.stderr):
@@ -81,7 +82,7 @@ def load(base: Base, settings: TrainSettings, dtype: Any, device: int | str) -> 
 
 
 def new_adapter(model: Any, settings: TrainSettings) -> Any:
-    """`model` with a new LoRA adapter over it, through unsloth's kernels where it has them."""
+    """`model` with a new LoRA adapter, using unsloth's kernels if available."""
     import torch
     from unsloth import FastLanguageModel
 

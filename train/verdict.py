@@ -1,12 +1,13 @@
-"""What follows from an evaluation: whether to ship the tuned model, whether to fine-tune at all, and what would flip
-either.
+"""Conclusions from an evaluation: whether to ship the tuned model, whether to fine-tune at all, and what would change
+either decision.
 
-The burden of proof lies with training: a prompt needs no training run, so where the untuned base with a prompt
-(base, few-shot, retrieval) does as well, the answer is not to fine-tune. Two systems *tie* where the test does not tell
-them apart and the tuned one passes at most 5 points more often, or its interval ends below 10 points. A larger
-difference that the test does not confirm is not enough evidence. The teacher stands beside as a price, not as a bar.
+The burden of proof is on training. A prompt needs no training run, so if the untuned base with a prompt (base,
+few-shot, retrieval) does as well, the recommendation is not to fine-tune. Two systems *tie* if the test finds no
+significant difference and either the tuned one passes at most 5 points more often, or its interval ends below 10
+points. A larger difference that the test does not confirm is not enough evidence. The teacher serves as a price
+comparison, not as a bar.
 
-Not covered: the price of the machine that serves the tuned model, and what a pass is worth to whoever ships it.
+Not covered: the cost of the machine that serves the tuned model, and the value of a passing answer to the user.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from schemas.records import Record
 from schemas.step_names import INDEPENDENT
 from schemas.wording import counted
 from train.failures import REFUSAL
-from train.intervals import Interval, confirmed_at, errors_long, interval_in_words
+from train.intervals import Interval, format_interval, required_standard_errors, standard_errors
 from train.metrics import MODES, NO_ANSWER, TUNED, Comparison, Evaluation, Mode, SystemResult
 
 Decision = Literal["ship", "do not ship", "not enough evidence"]
@@ -30,27 +31,28 @@ FineTune = Literal["fine-tune", "do not fine-tune", "not enough evidence"]
 Relation = Literal["better", "worse", "tie", "unclear", "few", "not measured"]
 
 PROMPTED = frozenset({"base", "few-shot", "retrieval"})
-TIE, AT_MOST = 0.05, 0.10
-UNANSWERED_AT_MOST = 0.02
-FORM_ALONE = "whatever has the form of the task passes: nothing checks whether a label or a record is right"
+TIE_MARGIN, TIE_UPPER_BOUND = 0.05, 0.10
+MAX_UNANSWERED = 0.02
+FORM_ONLY_NOTE = "any answer in the right form passes: nothing checks whether a label or a record is correct"
 _MONTHLY_USD = 100.0
-_NOTHING = "not one answer of tuned passes: the checks are too hard for this base with these rows, or wrong"
-_LARGER = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
-_RIGHT = "each test input has its reference, or a check of your own (evaluate.user) tells what is right"
-_ASKED = "the model that serves tuned answers: run it again"
-_AGAIN = "these answers come: run `pairsmith evaluate` again, it asks for no other"
-_WHOLE = {
-    "cut": "{} gives whole answers: raise evaluate.sampling.max_tokens, or look at its answers",
-    "empty": "{} gives whole answers: look at what it writes",
-    "refused": "the server takes what {} is asked",
-    "missing": "the model that serves {} answers: run it again",
+_NONE_PASSES = "no answer of tuned passes: the checks are too hard for this base with these rows, or they are wrong"
+_LARGER_BASE = "a larger base (`pairsmith models`), more rows or other checks let it pass some"
+_CHECK_CORRECTNESS = "each test input had a reference, or your own check (evaluate.user) judged what is correct"
+_RERUN = "the server of the tuned model responded: run the evaluation again"
+_RERUN_MISSING = "the missing answers arrived: run `pairsmith evaluate` again, which requests only those"
+_COMPLETE_ANSWERS = {
+    "cut": "{} gave complete answers: raise evaluate.sampling.max_tokens, or look at its answers",
+    "empty": "{} gave complete answers: look at what it writes",
+    "refused": "the server accepted the requests to {}",
+    "missing": "the server of {} responded: run the evaluation again",
 }
 
 
 class ModelVerdict(Record):
-    """`decision` on the tuned model and `fine_tune` on the way to it, each with its reasons; `flips_when` says what
-    would change them. `break_even` is the number of calls a month from which each $100 a month that serving the tuned
-    model costs is paid back against the teacher; None where the teacher has no price, or was not measured."""
+    """`decision` is about shipping the tuned model, `fine_tune` about fine-tuning at all, each with its reasons;
+    `flips_when` lists what would change them. `break_even` is the number of calls per month at which every $100 per
+    month spent on serving the tuned model is paid back compared with the teacher; None if the teacher has no price, or
+    was not measured."""
 
     decision: Decision
     fine_tune: FineTune
@@ -61,42 +63,43 @@ class ModelVerdict(Record):
 
 
 def form_alone(names: Sequence[str]) -> bool:
-    """Whether one answer is right, and only built-in gates look at the answers: a wrong label passes those. `names` as
-    `Checks.names` has them."""
+    """Whether the task has one right answer but only built-in gates check the answers, so that a wrong label passes.
+    `names` are in the form of `Checks.names`."""
     of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
     return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
-    """The verdict; `ship_at` is the pass rate that the tuned model must have at least (`evaluate.ship_at`)."""
+    """The verdict; `ship_at` is the minimum pass rate of the tuned model (`evaluate.ship_at`)."""
     rivals = [system for system in evaluation.systems if PROMPTED & {*system.names} and TUNED not in system.names]
     relations = [(system, relation(evaluation, system)) for system in rivals]
     fine_tune = _fine_tune([how for _, how in relations])
-    because = [_against(evaluation, system, how) for system, how in relations]
-    flips = [_flip(evaluation, system, how) for system, how in relations if how in _DECIDES[fine_tune]]
+    because = [_describe_relation(evaluation, system, how) for system, how in relations]
+    flips = [_what_would_change(evaluation, system, how) for system, how in relations if how in _DECISIVE[fine_tune]]
     decision: Decision = "ship"
-    if not _measured(evaluation.system(TUNED)):
-        ways, flip = _without_whole(evaluation, evaluation.system(TUNED))
-        decision, because, flips = "do not ship", [f"tuned gave no whole answer: {ways}"], [flip]
+    if not _is_measured(evaluation.system(TUNED)):
+        ways, flip = _why_incomplete(evaluation, evaluation.system(TUNED))
+        decision, because, flips = "do not ship", [f"tuned gave no complete answer: {ways}"], [flip]
         if not evaluation.system(TUNED).sampled.answered + evaluation.system(TUNED).greedy.answered:
-            decision, because = "not enough evidence", ["not one answer of tuned came: it could not be asked"]
-            flips = [_ASKED]
+            decision, because = "not enough evidence", ["no answer of tuned arrived, so nothing is known about it"]
+            flips = [_RERUN]
     elif fine_tune != "fine-tune":
         decision = "do not ship" if fine_tune == "do not fine-tune" else fine_tune
         if fine_tune == "do not fine-tune" and _passes_nothing(evaluation):
-            because, flips = [_NOTHING, *because], [_LARGER, *flips]
+            because, flips = [_NONE_PASSES, *because], [_LARGER_BASE, *flips]
     else:
-        decision, why, flip = _reaches(evaluation, ship_at)
+        decision, why, flip = _compare_with_bar(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
     is_worse = any(how == "worse" for _, how in relations)
     if form_alone(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
-        # No more answers are right than have the form; who has the form as often may be right far less often.
-        bar, why, _ = _reaches(evaluation, ship_at)
+        # At most as many answers are correct as have the right form; a system with an equal share may be correct far
+        # less often.
+        bar, why, _ = _compare_with_bar(evaluation, ship_at)
         fine_tune, decision = "not enough evidence", bar if bar == "do not ship" else "not enough evidence"
-        because = [*([why] if decision == "do not ship" else []), FORM_ALONE, *because]
-        flips = [_RIGHT, *flips]
-    if decision == "ship" and (lacking := [*_lacking([evaluation.system(TUNED), *rivals])]):
-        decision, because, flips = "not enough evidence", [*lacking, *because], [_AGAIN, *flips]
+        because = [*([why] if decision == "do not ship" else []), FORM_ONLY_NOTE, *because]
+        flips = [_CHECK_CORRECTNESS, *flips]
+    if decision == "ship" and (incomplete := [*_incomplete_systems([evaluation.system(TUNED), *rivals])]):
+        decision, because, flips = "not enough evidence", [*incomplete, *because], [_RERUN_MISSING, *flips]
     price, calls, money = _break_even(evaluation)
     return ModelVerdict(
         decision=decision,
@@ -108,32 +111,31 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
     )
 
 
-def _measured(system: SystemResult) -> bool:
+def _is_measured(system: SystemResult) -> bool:
     return system.sampled.pass_rate is not None or system.greedy.pass_rate is not None
 
 
-def _without_whole(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
-    """What the answers of a system are of which none is whole, and what would bring one."""
+def _why_incomplete(evaluation: Evaluation, system: SystemResult) -> tuple[str, str]:
+    """For a system without a complete answer: counts of what its answers are, and what would have to change."""
     outputs = [output for output in evaluation.outputs if output.system == system.name]
     ways = Counter(
         "missing" if not one.answered else "cut" if one.cut else one.reasons.get(NO_ANSWER, "empty") for one in outputs
     )
     most = next((way for way, _ in ways.most_common() if way != "missing"), "missing")
     refusals = Counter(one.reasons[REFUSAL] for one in outputs if REFUSAL in one.reasons)
-    words = f': it refused with "{refusals.most_common(1)[0][0]}"' if most == "refused" and refusals else ""
+    message = f' (it answered "{refusals.most_common(1)[0][0]}")' if most == "refused" and refusals else ""
     listed = ", ".join(f"{count} {way}" for way, count in ways.most_common())
-    return listed, _WHOLE.get(most, _WHOLE["empty"]).format(system.label) + words
+    return listed, _COMPLETE_ANSWERS.get(most, _COMPLETE_ANSWERS["empty"]).format(system.label) + message
 
 
-def _lacking(systems: Iterable[SystemResult]) -> Iterator[str]:
-    """Which systems stand on the part of their answers that happened to come, if more than a few lack: others may be
-    unlike them."""
+def _incomplete_systems(systems: Iterable[SystemResult]) -> Iterator[str]:
+    """Systems with more than a few missing answers; the missing ones may differ from those that arrived."""
     for system in systems:
-        asked, came = (
+        asked, answered = (
             sum(getattr(mode, of) for mode in (system.sampled, system.greedy)) for of in ("asked", "answered")
         )
-        if asked - came > UNANSWERED_AT_MOST * asked:
-            yield f"{asked - came} of {asked} answers of {system.label} never came, and nobody knows what they would be"
+        if asked - answered > MAX_UNANSWERED * asked:
+            yield f"{asked - answered} of {asked} answers of {system.label} never arrived, and they may differ"
 
 
 def _passes_nothing(evaluation: Evaluation) -> bool:
@@ -142,11 +144,12 @@ def _passes_nothing(evaluation: Evaluation) -> bool:
 
 
 def relation(evaluation: Evaluation, other: SystemResult) -> Relation:
-    """Tuned against one system under both decodings: better or worse where one says so and none the opposite."""
-    each = {_relation(gap) for gap in _gaps(evaluation, other)} - {"not measured"}
-    for one, opposite in (("better", "worse"), ("worse", "better")):
-        if one in each:
-            return "unclear" if opposite in each else one
+    """The tuned model against one system over both decodings: better or worse if one decoding says so and none says the
+    opposite."""
+    each = {_relation(gap) for gap in _comparisons_with(evaluation, other)} - {"not measured"}
+    for direction, opposite in (("better", "worse"), ("worse", "better")):
+        if direction in each:
+            return "unclear" if opposite in each else direction
     order: tuple[Relation, ...] = ("unclear", "few", "tie")
     return next((how for how in order if how in each), "not measured")
 
@@ -159,7 +162,7 @@ def _relation(gap: Comparison) -> Relation:
         return "not measured"
     if outcome == "not enough evidence":
         return "few"
-    return "tie" if interval.estimate <= TIE or interval.high <= AT_MOST else "unclear"
+    return "tie" if interval.estimate <= TIE_MARGIN or interval.high <= TIE_UPPER_BOUND else "unclear"
 
 
 def _fine_tune(relations: Sequence[Relation]) -> FineTune:
@@ -168,89 +171,93 @@ def _fine_tune(relations: Sequence[Relation]) -> FineTune:
     return "fine-tune" if relations and {*relations} == {"better"} else "not enough evidence"
 
 
-# The relations that a verdict hangs on, so that would flip it.
-_DECIDES: dict[FineTune, frozenset[Relation]] = {
+# The relations that determine each recommendation, so a change in them would change it.
+_DECISIVE: dict[FineTune, frozenset[Relation]] = {
     "fine-tune": frozenset({"better"}),
     "do not fine-tune": frozenset({"worse", "tie"}),
     "not enough evidence": frozenset({"unclear", "few", "not measured"}),
 }
 
 
-def _gaps(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
+def _comparisons_with(evaluation: Evaluation, other: SystemResult) -> list[Comparison]:
     gaps = (evaluation.comparison(TUNED, other.name, mode) for mode in MODES)
     return [gap for gap in gaps if gap is not None]
 
 
-def _against(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    numbers = _numbers(_gaps(evaluation, other))
+def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
+    numbers = _format_gaps(_comparisons_with(evaluation, other))
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
     there += evaluation.of_groups
-    if (both := _compared(evaluation, other)) < evaluation.seeds:
-        there = f"tuned and {other.label} both answered {both} of {evaluation.seeds} test inputs"
+    if (both := _compared_inputs(evaluation, other)) < evaluation.seeds:
+        there = f"tuned and {other.label} both answered only {both} of {evaluation.seeds} test inputs"
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
         "tie": f"{other.label} passes {_how_often(evaluation, other)} without any training ({numbers})",
-        "unclear": f"tuned and {other.label} cannot be told apart, and may differ by more than a tie does ({numbers})",
+        "unclear": f"tuned and {other.label} do not differ significantly, but it may be more than a tie ({numbers})",
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
-        "not measured": f"tuned and {other.label} were not both measured: one gave no whole answer",
+        "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
     return sentences[how]
 
 
 def _how_often(evaluation: Evaluation, other: SystemResult) -> str:
-    """A tie in words: the test confirms no difference, but in these answers the other side may lead by far."""
-    leads = [gap.shown.estimate for gap in _gaps(evaluation, other) if gap.shown]
-    return "at least as often" if leads and max(leads) < -TIE else "about as often"
+    """A tie in words: the difference is not significant, but in these answers the other system may be far ahead."""
+    leads = [gap.shown.estimate for gap in _comparisons_with(evaluation, other) if gap.shown]
+    return "at least as often" if leads and max(leads) < -TIE_MARGIN else "about as often"
 
 
-def _compared(evaluation: Evaluation, other: SystemResult) -> int:
-    """The test inputs on which tuned is compared with `other`, where some lack an answer of either."""
-    gaps = (gap.difference for gap in _gaps(evaluation, other))
+def _compared_inputs(evaluation: Evaluation, other: SystemResult) -> int:
+    """The number of test inputs on which tuned is compared with `other`, since answers of either may be missing."""
+    gaps = (gap.difference for gap in _comparisons_with(evaluation, other))
     return min((gap.seeds for gap in gaps if gap), default=evaluation.seeds)
 
 
-def _flip(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
-    gaps = [gap for gap in _gaps(evaluation, other) if gap.shown is not None]
+def _what_would_change(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
+    gaps = [gap for gap in _comparisons_with(evaluation, other) if gap.shown is not None]
     if how == "not measured":
-        return _without_whole(evaluation, other)[1]
+        return _why_incomplete(evaluation, other)[1]
     if how in ("few", "unclear"):
         more = [(gap.more_inputs, f"{gap.mode} ") for gap in gaps if gap.more_inputs]
         least_more, mode = min(more, default=(evaluation.seeds, ""))
-        lacking = max(LEAST_TEST_INPUTS - _compared(evaluation, other), least_more)
-        inputs = "is 1 more test input" if lacking == 1 else f"are about {lacking} more test inputs"
+        needed = max(LEAST_TEST_INPUTS - _compared_inputs(evaluation, other), least_more)
+        inputs = "was 1 more test input" if needed == 1 else f"were about {needed} more test inputs"
         inputs += " of other groups" if evaluation.groups else ""
         if how == "few":
             return f"there {inputs}"
-        return f"there {inputs}, if the {mode}difference from {other.label} stays as it is"
+        return f"there {inputs}, and the {mode}difference from {other.label} stayed the same"
     shown = [gap.shown for gap in gaps if gap.shown]
     if how == "better":
-        least = max(gap.difference.estimate - _least_lead(evaluation, gap, other) for gap in gaps if gap.difference)
-        return f"tuned's lead over {other.label} is about {_points(least)} smaller: then they are not told apart"
-    # The interval is as wide on both sides, nearly: a lead beyond its reach would be told apart.
-    reach = max(min(interval.high - interval.estimate for interval in shown), TIE)
+        least = max(
+            gap.difference.estimate - _min_significant_lead(evaluation, gap, other) for gap in gaps if gap.difference
+        )
+        return f"tuned's lead over {other.label} was about {_points(least)} smaller (no longer significant)"
+    # The interval is nearly symmetric, so a lead beyond its half-width would be significant.
+    reach = max(min(interval.high - interval.estimate for interval in shown), TIE_MARGIN)
     rates = [rate.estimate for rate in (other.sampled.pass_rate, other.greedy.pass_rate) if rate]
     if (least := min(rates, default=0.0)) + reach > 1:
-        return f"harder checks or inputs leave room for a lead: {other.label} passes {_percent(least)} of these"
-    return f"tuned leads {other.label} by about {_points(reach)} on as many inputs"
+        return f"harder checks or inputs left room for a lead: {other.label} passes {_percent(least)} of these"
+    return f"tuned led {other.label} by about {_points(reach)} on the same number of inputs"
 
 
-def _least_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:
-    """About the least lead that the adjusted test would confirm, were tuned to lose passes anywhere: a lead d of n
-    inputs (or groups of them) is d / sqrt(v) standard errors long, and of what it loses the part that the other fails
-    makes v smaller by 1 / n each, the rest makes it larger."""
-    here = errors_long(gap.p_value or 1.0)
-    if gap.difference is None or here <= 0:
+def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: SystemResult) -> float:
+    """About the smallest lead that the adjusted test would confirm if tuned lost passes on arbitrary inputs.
+
+    A lead d on n inputs (or groups) is d / sqrt(v) standard errors long. Of the lost passes, those on inputs that the
+    other system fails reduce v by 1 / n each, the others increase it.
+    """
+    current = standard_errors(gap.p_value or 1.0)
+    if gap.difference is None or current <= 0:
         return 0.0
     lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.apart / evaluation.seeds
     rate = getattr(other, gap.mode).pass_rate
-    falls = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
-    needed = confirmed_at(gap.p_value, gap.p_holm) ** 2
-    rest = max(0.0, (lead / here) ** 2 - falls * lead)
-    return (needed * falls + math.sqrt((needed * falls) ** 2 + 4 * needed * rest)) / 2
+    decrease = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
+    needed = required_standard_errors(gap.p_value, gap.p_holm) ** 2
+    rest = max(0.0, (lead / current) ** 2 - decrease * lead)
+    return (needed * decrease + math.sqrt((needed * decrease) ** 2 + 4 * needed * rest)) / 2
 
 
-def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:
+def _compare_with_bar(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str]:
     """Whether the pass rate is high enough, under the decoding in which tuned does best."""
     tuned = evaluation.system(TUNED)
     rates: list[tuple[Mode, Interval]] = [("sampled", r) for r in (tuned.sampled.pass_rate,) if r]
@@ -259,15 +266,17 @@ def _reaches(evaluation: Evaluation, ship_at: float) -> tuple[Decision, str, str
     passes = f"tuned passes {_percent(rate.estimate)} [{_percent(rate.low)}, {_percent(rate.high)}] of {mode} answers"
     bar = f"evaluate.ship_at = {ship_at:g}"
     if rate.low >= ship_at:
-        fewer = f"fewer than {_percent(ship_at)} pass (evaluate.ship_at)" if ship_at else "evaluate.ship_at is above 0"
-        return "ship", f"{passes}, which lies above {bar}", fewer
+        fewer = (
+            f"fewer than {_percent(ship_at)} passed (evaluate.ship_at)" if ship_at else "evaluate.ship_at was above 0"
+        )
+        return "ship", f"{passes}, which is above {bar}", fewer
     if rate.high < ship_at:
-        return "do not ship", f"{passes}, which lies below {bar}", f"at least {_percent(ship_at)} pass"
+        return "do not ship", f"{passes}, which is below {bar}", f"at least {_percent(ship_at)} passed"
     needed = f"more test inputs put the whole interval on one side of {_percent(ship_at)}"
     if ship_at == 1:
-        needed = "evaluate.ship_at is below 1: no number of answers proves that all pass"
+        needed = "evaluate.ship_at was below 1: no number of answers proves that all pass"
     elif rate.estimate == ship_at:
-        needed = f"the rate moves away from {_percent(ship_at)}"
+        needed = f"the rate moved away from {_percent(ship_at)}"
     return "not enough evidence", f"{passes}, and {bar} lies within the interval", needed
 
 
@@ -277,32 +286,32 @@ def _break_even(evaluation: Evaluation) -> tuple[float | None, int | None, list[
         return None, None, []
     price = teacher.usd_per_1000
     if price is None:
-        return None, None, ["the teacher's price is not known, so there is no break-even"]
+        return None, None, ["the teacher's price is not known, so there is no break-even point"]
     if price == 0:
-        return price, None, ["the teacher is free by its price, so money does not speak for a model of one's own"]
+        return price, None, ["the teacher's price is 0 (free), so cost is no reason for your own model"]
     calls = round(_MONTHLY_USD / price * 1000)
-    at = f" at the price of now ({teacher.priced_by}), as its answers were bought without one"
+    at = f" at the current price ({teacher.priced_by}), because none was known when its answers were bought"
     at = at if teacher.priced_by else ""
     sentence = (
-        f"the teacher costs {dollars(price)} for 1,000 outputs{at}: each {dollars(_MONTHLY_USD)} a month that serving"
-        f" the tuned model costs is paid back from {calls:,} calls a month"
+        f"the teacher costs {dollars(price)} per 1,000 outputs{at}: every {dollars(_MONTHLY_USD)} a month spent on"
+        f" serving the tuned model is paid back from {calls:,} calls a month"
     )
     return price, calls, [sentence]
 
 
 def in_words(verdict: ModelVerdict) -> list[str]:
-    """The verdict in lines for a terminal."""
+    """The verdict as lines for a terminal."""
     head = f"Verdict: {verdict.decision}. Should you fine-tune at all? {verdict.fine_tune}."
-    return [head, *_listed("because", verdict.because), *_listed("it flips when", verdict.flips_when)]
+    return [head, *_list_lines("because", verdict.because), *_list_lines("it would change if", verdict.flips_when)]
 
 
-def _listed(word: str, sentences: Iterable[str]) -> list[str]:
-    return [f"  {word if not number else ' ' * len(word)} {line}" for number, line in enumerate(sentences)]
+def _list_lines(heading: str, sentences: Iterable[str]) -> list[str]:
+    return [f"  {heading if not number else ' ' * len(heading)} {line}" for number, line in enumerate(sentences)]
 
 
-def _numbers(gaps: Sequence[Comparison]) -> str:
+def _format_gaps(gaps: Sequence[Comparison]) -> str:
     parts = [(gap.mode, gap.shown) for gap in gaps if gap.shown]
-    return ", ".join(f"{mode} {interval_in_words(shown, '+')}" for mode, shown in parts)
+    return ", ".join(f"{mode} {format_interval(shown, '+')}" for mode, shown in parts)
 
 
 def _percent(share: float) -> str:

@@ -32,8 +32,8 @@ rope anchor gull chalk cliff meadow clover bee hive honey jar shelf cellar candl
 """.split()  # noqa: SIM905
 _WHY = (
     ("rejected", "short", "It has 5 words; at least 8 are asked for.", "gate/length@1"),
-    ("rejected", "echo", "It repeats its input.", "gate/echo@1"),
-    ("rejected", "outranked", "Another candidate of this input is better.", "select/best@1"),
+    ("rejected", "echo", "It repeats the input.", "gate/echo@1"),
+    ("rejected", "outranked", "Another candidate for this input is better.", "select/best@1"),
     ("waiting", "unscored", "The scorer gave no number.", "score/pmi@1"),
 )
 SPEC = """[task]

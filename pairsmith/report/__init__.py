@@ -1,5 +1,5 @@
-"""The report: one HTML file that opens offline and says what the pipeline did, what it proved, and what it did not,
-and beside it the evidence that it was drawn from."""
+"""The report: one self-contained HTML file on what the pipeline did and what it did and did not prove, and beside it
+the evidence file it was rendered from."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def write_report(project: Project, store: Store, out: Path) -> Path:
-    """Write the report of what the store holds now as the file `out`, and `evidence.json` beside it; return its path.
+    """Write the report of the store's present state to the file `out`, and `evidence.json` beside it; return its path.
 
-    Stages that have not run say so. Raises PairsmithError if a file cannot be written.
+    Stages that have not run are shown as such. Raises PairsmithError if a file cannot be written.
     """
     from pairsmith.report.evidence_file import write_evidence
     from pairsmith.report.gather import gather
@@ -41,7 +41,7 @@ def write_report(project: Project, store: Store, out: Path) -> Path:
 
 
 def render_evidence(path: Path, out: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
-    """Write the report of an evidence file as `out`; see `read_evidence`."""
+    """Write the report of an evidence file to `out`; see `read_evidence`."""
     from pairsmith.report.evidence_file import read_evidence
 
     checked = read_evidence(path, folders)
@@ -58,7 +58,7 @@ def _write(out: Path, page: str) -> None:
         raise PairsmithError(
             f"the report cannot be written: {error.strerror or error}.",
             where=str(out),
-            fix="Free space, or correct the permissions of the folder, and run it again.",
+            fix="Free some space or fix the folder's permissions, and run it again.",
         ) from None
 
 
@@ -67,7 +67,7 @@ _CSS = Path(charts.__file__).with_name("page.css")
 
 
 def render(evidence: Evidence) -> str:
-    """The page. Every text of the evidence is escaped: a seed with a tag in it is shown, never obeyed."""
+    """Render the page. All text of the evidence is escaped: a seed that contains a tag is shown as text."""
     from pairsmith.report.next_steps import next_steps
 
     css = Markup(_CSS.read_text(encoding="utf-8"))
@@ -88,12 +88,12 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["apart"] = apart
+    environment.filters["isolate_quotes"] = isolate_quotes
     return environment.get_template("page.html.j2")
 
 
-def apart(sentence: str) -> Markup:
-    """A sentence with what it quotes set apart, an Arabic text of which would turn around what stands behind it, and
-    commands as code."""
+def isolate_quotes(sentence: str) -> Markup:
+    """Wrap quoted text in <bdi>, so that quoted Arabic does not reverse the text after it, and text in backticks in
+    <code>."""
     quoted = re.sub("“([^”]*)”", r"“<bdi>\1</bdi>”", str(escape(sentence)))
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", quoted))

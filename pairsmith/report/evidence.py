@@ -1,7 +1,7 @@
-"""Everything the report says, as one typed value; the page is drawn only from this. `gather.py` fills it.
+"""Everything the report shows, as one typed value; the page is rendered only from this. `gather.py` fills it.
 
-A number stands here in one place, as its producer wrote it: row counts in a receipt, scores in verdicts, losses in the
-training result, shares and intervals in the evaluation. `None` means that nobody measured it, and is shown as missing.
+Each number is stored once, as its producer wrote it: row counts in a receipt, scores in verdicts, losses in the
+training result, shares and intervals in the evaluation. `None` means that it was not measured, and is shown as missing.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ NotAccepted = Literal["rejected", "waiting", "failed"]
 
 @dataclass(frozen=True)
 class RowExample:
-    """A row that met a reason, and what the step said. `output` is absent where no pair came to be; `columns` are those
-    that stay with the row."""
+    """An example row for a reason, with the step's explanation. `output` is absent if no pair was created; `columns`
+    are those kept with the row."""
 
     row_id: str
     input: str
@@ -35,7 +35,7 @@ class RowExample:
 
 @dataclass(frozen=True)
 class ReasonCount:
-    """A reason why rows left: the receipt's word and count, with a few of those rows."""
+    """A reason why rows were dropped: the receipt's reason code and count, with a few of those rows."""
 
     word: str
     outcome: NotAccepted
@@ -45,8 +45,8 @@ class ReasonCount:
 
 @dataclass(frozen=True)
 class StageEvidence:
-    """A stage of the pipeline. `counts` and `reasons` are of its last receipt that went well, absent if there is none;
-    `stopped` is what its last run died of, if that one did not."""
+    """A stage of the pipeline. `counts` and `reasons` come from its last successful receipt and are absent if there is
+    none. `stopped` is the error of its last run, if that run did not succeed."""
 
     command: str
     counts: Counts | None = None
@@ -56,7 +56,8 @@ class StageEvidence:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One number a row: of every row that has it, and of the accepted ones among them. `missing` rows have none."""
+    """One number per row: for all rows that have it, and for the accepted ones among them. `missing` is the number of
+    rows without it."""
 
     everything: tuple[float, ...]
     accepted: tuple[float, ...]
@@ -76,9 +77,10 @@ class Scorer:
 
 @dataclass(frozen=True)
 class StepTally:
-    """The verdicts of one step of curation, counted. A row may be rejected by several steps.
+    """The verdict counts of one curation step. A row may be rejected by several steps.
 
-    Of a gate, `alone` counts the rows that no other gate rejects and `shown` are some of them; `key` changes the gate.
+    For a gate, `alone` is the number of rows that no other gate rejects, and `shown` are some of them; `key` is the
+    setting of the gate.
     """
 
     name: str
@@ -93,8 +95,8 @@ class StepTally:
 
 @dataclass(frozen=True)
 class Reviews:
-    """The decisions of people, and those of a program that plays a person. `status` is that of the review when a
-    command last looked (`curate.review.status.as_json`), `switched_off` whether the spec has it off now."""
+    """Counts of the decisions of reviewers, and of simulated reviewers. `status` is the review status when a command
+    last checked (`curate.review.status.as_json`). `switched_off`: review is disabled in the present spec."""
 
     decisions: int = 0
     pairs: int = 0
@@ -106,7 +108,7 @@ class Reviews:
 
 @dataclass(frozen=True)
 class NextSeeds:
-    """A group of validation failures, and training seeds near to it that have no accepted row."""
+    """A group of validation failures, and similar training seeds without an accepted row."""
 
     failures: Failures
     seeds: tuple[str, ...]
@@ -114,10 +116,10 @@ class NextSeeds:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The data of the page. `stages` has all four, in order; `accepted` and `rejected` are ten rows each, drawn at
-    random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the ledger by
-    stage, teacher and prompt. `curve` is of the present dataset. `certificate` is the last look at people's answers:
-    its words, whether it holds, and what it saw (None: nobody has looked)."""
+    """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows each,
+    drawn at random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the
+    ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last look at the
+    reviewers' labels: its text, whether it is valid, and its data (None: there was no look)."""
 
     project: str
     written_at: datetime
@@ -144,7 +146,7 @@ class Evidence:
     certificate: dict[str, Any] | None = None
 
     def stage(self, command: str) -> StageEvidence:
-        """The stage of that name."""
+        """The stage of that command."""
         return next(stage for stage in self.stages if stage.command == command)
 
     def counts(self, command: str) -> Counts | None:

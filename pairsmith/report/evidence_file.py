@@ -1,7 +1,8 @@
-"""`evidence.json`: everything the report says, every answer with its id, and the SHA-256 of the files it speaks of.
+"""`evidence.json`: everything the report shows, every answer with its id, and the SHA-256 of the files it refers to.
 
-The report is rendered again from this file alone. A changed number is found by the file's own digest, a changed spec,
-dataset, adapter or evaluation by the digests in it. That is no signature: who rewrites all of it leaves no trace.
+The report can be rendered again from this file alone. A changed number is detected by the file's own digest; a changed
+spec, dataset, adapter or evaluation by the digests in it. This is not a signature: rewriting everything consistently
+leaves no trace.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from schemas.records import Artifact, Json
 from schemas.spec_file import SPEC_NAME
 
 _FORMAT = 1
-_AGAIN = "`pairsmith report` writes report and evidence of what is there now."
+_RERUN_REPORT = "`pairsmith report` writes a new report and evidence of the present state."
 
 
-class Bound(NamedTuple):
-    """A file that the evidence speaks of. `path` is its place in the project, `exported` the one in an export; empty
-    for a file to which the export adds something."""
+class FileDigest(NamedTuple):
+    """A file that the evidence refers to. `path` is its path in the project, `exported` the path in an export;
+    `exported` is empty for a file that the export extends."""
 
     path: str
     exported: str
@@ -36,7 +37,7 @@ class Bound(NamedTuple):
 
 
 class CheckedEvidence(NamedTuple):
-    """The evidence, which of its files were there and are the same, and which are not there."""
+    """The evidence, the files that are present and unchanged, and the missing ones."""
 
     evidence: Evidence
     same: tuple[str, ...]
@@ -44,59 +45,59 @@ class CheckedEvidence(NamedTuple):
 
 
 def write_evidence(project: Project, evidence: Evidence, artifacts: Iterable[Artifact], out: Path) -> None:
-    """Write the evidence as `out`. `artifacts` are those it speaks of: their files are bound by their SHA-256."""
-    bound = [_bound(project.folder, SPEC_NAME, SPEC_NAME), *_of_artifacts(project, artifacts)]
+    """Write the evidence to `out`. `artifacts` are the ones it refers to; the SHA-256 of their files is recorded."""
+    digests = [_file_digest(project.folder, SPEC_NAME, SPEC_NAME), *_artifact_files(project, artifacts)]
     body: Json = {
         "format": _FORMAT,
-        "evidence": _ADAPTER.dump_python(_without_places(evidence), mode="json"),
-        "files": [one._asdict() for one in bound if one],
+        "evidence": _ADAPTER.dump_python(_without_local_paths(evidence), mode="json"),
+        "files": [file._asdict() for file in digests if file],
     }
     with replaced(out) as partial:
         partial.write_bytes(orjson.dumps({**body, "sha256": _digest(body)}, option=orjson.OPT_INDENT_2))
 
 
 def read_evidence(path: Path, folders: Sequence[Path] = ()) -> CheckedEvidence:
-    """The evidence in `path`. Its files are looked for beside it and in `folders`.
+    """The evidence in `path`. Its files are looked up beside it and in `folders`.
 
-    Raises InputError for what is no evidence file, and where a hash does not match.
+    Raises InputError if it is not an evidence file, or if a hash does not match.
     """
-    body = _parsed(path)
+    body = _parse(path)
     if body.pop("sha256", None) != _digest(body):
         raise InputError(
             "the evidence was changed after it was written: its own SHA-256 does not match.",
             where=str(path),
-            why="A number in it may be none that was measured.",
-            fix=_AGAIN,
+            why="Its numbers may not be the measured ones.",
+            fix=_RERUN_REPORT,
         )
     try:
         evidence = _ADAPTER.validate_python(body["evidence"])
-        bound = [Bound(**one) for one in body["files"]]
+        digests = [FileDigest(**file) for file in body["files"]]
     except (ValidationError, KeyError, TypeError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise _not_evidence(path, first) from None
     same, missing = [], []
-    for one in bound:
-        place = _place_of(one, [path.parent, *folders])
+    for file in digests:
+        place = _find_file(file, [path.parent, *folders])
         if place is None:
-            missing.append(one.path)
+            missing.append(file.path)
             continue
-        if (now := sha256(place)) != one.sha256:
+        if (now := sha256(place)) != file.sha256:
             raise InputError(
-                f"this is not the file that the evidence speaks of: SHA-256 {now[:12]}... instead of"
-                f" {one.sha256[:12]}...",
+                f"this is not the file that the evidence refers to: SHA-256 {now[:12]}... instead of"
+                f" {file.sha256[:12]}...",
                 where=str(place),
-                why="The report would tell of data, settings or weights that are not these.",
-                fix=f"Put the file of then back, or: {_AGAIN}",
+                why="The report would describe other data, settings or weights than these.",
+                fix=f"Restore the original file, or: {_RERUN_REPORT}",
             )
-        same.append(one.path)
+        same.append(file.path)
     return CheckedEvidence(evidence, tuple(same), tuple(missing))
 
 
 _ADAPTER = TypeAdapter(Evidence)
 
 
-def _without_places(evidence: Evidence) -> Evidence:
-    """Without the folders of this machine."""
+def _without_local_paths(evidence: Evidence) -> Evidence:
+    """The evidence without folder paths of this machine."""
     training, evaluation = evidence.training, evidence.evaluation
     return replace(
         evidence,
@@ -105,32 +106,33 @@ def _without_places(evidence: Evidence) -> Evidence:
     )
 
 
-def _of_artifacts(project: Project, artifacts: Iterable[Artifact]) -> Iterator[Bound | None]:
+def _artifact_files(project: Project, artifacts: Iterable[Artifact]) -> Iterator[FileDigest | None]:
     for artifact in artifacts:
         source = project.folder / artifact.path
         path = project.inside(source)
         for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
-            # A card is prose, to which later stages add.
+            # The model card is prose that later stages extend.
             if file.is_file() and file.name != "README.md":
                 inside = file.relative_to(source).as_posix() if source.is_dir() else ""
-                place = _exported(artifact.kind, inside) if inside else artifact.kind + source.suffix
-                yield _bound(project.folder, f"{path}/{inside}" if inside else path, place)
+                place = _exported_path(artifact.kind, inside) if inside else artifact.kind + source.suffix
+                yield _file_digest(project.folder, f"{path}/{inside}" if inside else path, place)
 
 
-def _exported(kind: str, inside: str) -> str:
-    """Where an export has a file of a folder: a merged model has one of its own, and what decodes is added to."""
+def _exported_path(kind: str, inside: str) -> str:
+    """The path that a file of an artifact has in an export: a merged model has its own folder, and the generation
+    config is extended there."""
     if inside.endswith("generation_config.json"):
         return ""
     return f"model/{inside.removeprefix('merged/')}" if inside.startswith("merged/") else f"{kind}/{inside}"
 
 
-def _bound(folder: Path, path: str, exported: str) -> Bound | None:
+def _file_digest(folder: Path, path: str, exported: str) -> FileDigest | None:
     file = folder / path
-    return Bound(path, exported, sha256(file)) if file.is_file() else None
+    return FileDigest(path, exported, sha256(file)) if file.is_file() else None
 
 
-def _place_of(bound: Bound, folders: Sequence[Path]) -> Path | None:
-    names = dict.fromkeys(filter(None, (bound.path, bound.exported)))
+def _find_file(digest: FileDigest, folders: Sequence[Path]) -> Path | None:
+    names = dict.fromkeys(filter(None, (digest.path, digest.exported)))
     places = (folder / name for folder in folders for name in names)
     return next((place for place in places if place.is_file()), None)
 
@@ -139,7 +141,7 @@ def _digest(body: Json) -> str:
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _parsed(path: Path) -> Json:
+def _parse(path: Path) -> Json:
     try:
         body = orjson.loads(path.read_bytes())
     except OSError as error:
@@ -152,4 +154,6 @@ def _parsed(path: Path) -> Json:
 
 
 def _not_evidence(path: Path, why: str) -> InputError:
-    return InputError(f"this is no evidence file that this version reads: {why}.", where=str(path), fix=_AGAIN)
+    return InputError(
+        f"this is not an evidence file that this version can read: {why}.", where=str(path), fix=_RERUN_REPORT
+    )

@@ -1,4 +1,4 @@
-"""Reading the evidence out of a project: receipts, verdicts, artifacts and the files that the artifacts name."""
+"""Collect the evidence of a project from receipts, verdicts, artifacts and the files that the artifacts name."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ COMMANDS = ("generate", "curate", "train", "evaluate")
 
 
 def gather(project: Project, store: Store) -> Evidence:
-    """The evidence as the store has it now. What a stage has not made yet is None or empty."""
+    """The evidence from the store's present state. Results of stages that have not run are None or empty."""
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
     rows = ReportRows(store, finished.get("generate"), finished.get("curate"), hidden_by(project.spec))
-    artifacts, of_it = present(store), receipts
+    artifacts, stage_receipts = present(store), receipts
     dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
-    if evaluated is None:  # or it is of another adapter
-        of_it = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
+    if evaluated is None:  # none, or it belongs to another adapter
+        stage_receipts = [receipt for receipt in receipts if receipt.command != "evaluate" or not receipt.ok]
     training = None if adapter is None else _training(project.folder / adapter.path, adapter)
     evaluation = None if evaluated is None else evaluation_in(project, evaluated, store)
     latest = receipts[-1] if receipts else None
     return Evidence(
         project=project.spec.task.name,
         written_at=now(),
-        stages=tuple(_stage(command, of_it, rows) for command in COMMANDS),
+        stages=tuple(_stage(command, stage_receipts, rows) for command in COMMANDS),
         seeds=_facts(finished, "generate").get("seeds"),
         unread_seeds=len(_facts(finished, "generate").get("seed_problems", ())),
         accepted=rows.accepted(),
@@ -69,7 +69,7 @@ def gather(project: Project, store: Store) -> Evidence:
 
 
 def _curve(project: Project, dataset: Artifact | None, training: TrainResult | None) -> LearningCurve | None:
-    """The learning curve, if it is of the present dataset and was drawn with the settings of the present adapter."""
+    """The learning curve, if it belongs to the present dataset and has the settings of the present adapter."""
     curve = read_record(project.folder / "curve.json", LearningCurve)
     if curve is None or dataset is None or training is None or curve.dataset_id != dataset.id:
         return None
@@ -79,7 +79,7 @@ def _curve(project: Project, dataset: Artifact | None, training: TrainResult | N
 def _stage(command: str, receipts: Sequence[Receipt], rows: ReportRows) -> StageEvidence:
     runs = [receipt for receipt in receipts if receipt.command == command]
     good = last_good(runs, command)
-    stopped = None if not runs or runs[-1].ok else str(runs[-1].facts.get("error", "the receipt does not say why."))
+    stopped = None if not runs or runs[-1].ok else str(runs[-1].facts.get("error", "the receipt gives no reason."))
     if good is None:
         return StageEvidence(command, stopped=stopped)
     return StageEvidence(command, good.counts, tuple(rows.reasons(good)), stopped)
@@ -90,19 +90,19 @@ def _facts(finished: Mapping[str, Receipt], command: str) -> dict[str, Any]:
 
 
 def _training(folder: Path, adapter: Artifact) -> TrainResult:
-    """The training result with its curve, or without it from the artifact's facts if the folder is gone."""
+    """The training result with its curve, or if the folder is missing, without the curve from the artifact's facts."""
     saved = read_record(folder / "training.json", TrainResult)
     return saved or TrainResult.model_validate({**adapter.facts, "curve": (), "masks": ()})
 
 
 def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Reviews:
     reviews = [review for of_pair in store.reviews().values() for review in of_pair]
-    people = [review for review in reviews if not review.simulated]
+    human = [review for review in reviews if not review.simulated]
     return Reviews(
-        decisions=len(people),
-        pairs=len({review.pair_id for review in people}),
-        reviewers=len({review.reviewer for review in people}),
-        simulated=len(reviews) - len(people),
+        decisions=len(human),
+        pairs=len({review.pair_id for review in human}),
+        reviewers=len({review.reviewer for review in human}),
+        simulated=len(reviews) - len(human),
         status=next((r.facts["review"] for r in reversed(receipts) if r.facts.get("review")), None),
         switched_off=not project.spec.review.enabled,
     )

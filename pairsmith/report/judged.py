@@ -1,4 +1,4 @@
-"""The report's sentences on what judges say of an evaluation."""
+"""The report's sentences on the judges' results of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from train.metrics import Evaluation
 
 
 def method(evaluation: Evaluation) -> str:
-    """Who was asked what about which answers."""
+    """Which judges were asked which questions about which answers."""
     judged = _of(evaluation)
     return (
         f"{', '.join(judged.judges)} answered {counted(len(judged.questions), 'question', 'questions')} about the first"
         f" sampled answer of every system: {' '.join(judged.questions.values())} \u201cAll yes\u201d is the share of"
-        " answers with no \u201cno\u201d, the other columns are the mean probability of yes. A judge is another"
-        " model\u2019s opinion: it decides nothing here."
+        " answers for which every question was answered yes; the other columns are the mean probability of yes. A"
+        " judge is another model\u2019s opinion and does not affect the verdict."
     )
 
 
@@ -31,10 +31,10 @@ def cells(evaluation: Evaluation, result: ChecklistResult) -> list[str]:
 
 
 def sentences(evaluation: Evaluation) -> list[str]:
-    """Who is preferred, what the place in the prompt does, and what should be known of the judges."""
+    """Which system is preferred, the effect of the position in the prompt, and cautions about the judges."""
     return [f"{capital(line)}." for line in judged_lines(evaluation)]
 
 
 def _of(evaluation: Evaluation) -> JudgedEvaluation:
-    assert evaluation.judged is not None, "somebody judged"
+    assert evaluation.judged is not None, "the evaluation was judged"
     return evaluation.judged

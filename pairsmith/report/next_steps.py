@@ -16,34 +16,34 @@ from train.results import no_gain
 from train.retrieval import Nearest
 from train.verdict import PROMPTED
 
-_GROUPS, _SEEDS, _SEARCHED = 6, 3, 20_000
+_MAX_GROUPS, _MAX_SEEDS, _MAX_SEARCHED = 6, 3, 20_000
 
 
 def next_seeds(
     store: Store, spec: Spec, evaluation: Evaluation | None, with_rows: Collection[str]
 ) -> tuple[NextSeeds, ...]:
-    """The largest groups of validation failures, each with training seeds that are near and have no accepted row.
+    """The largest groups of validation failures, each with similar training seeds that have no accepted row.
 
-    `with_rows` are the ids of seeds that have one. Validation inputs themselves are never proposed: trained on, they
-    would no longer tell anything.
+    `with_rows` are the ids of seeds that have one. Validation inputs themselves are never proposed, because training on
+    them would make them useless for validation.
     """
-    groups = [] if evaluation is None else failures(evaluation)[:_GROUPS]
+    groups = [] if evaluation is None else failures(evaluation)[:_MAX_GROUPS]
     if not groups:
         return ()
     train = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "train")
-    unused = [seed.asked for seed in islice((seed for seed in train if seed.id not in with_rows), _SEARCHED)]
+    unused = [seed.asked for seed in islice((seed for seed in train if seed.id not in with_rows), _MAX_SEARCHED)]
     questions = [" ".join(group.inputs) for group in groups]
     nearest = Nearest(unused, questions)
     proposed, proposals = set[str](), []
     for group, question in zip(groups, questions, strict=True):
-        near = [unused[at] for at in nearest.order(question) if unused[at] not in proposed][:_SEEDS]
+        near = [unused[at] for at in nearest.order(question) if unused[at] not in proposed][:_MAX_SEEDS]
         proposed.update(near)
         proposals.append(NextSeeds(group, tuple(near)))
     return tuple(proposals)
 
 
 def next_steps(evidence: Evidence) -> list[str]:
-    """What to do next, the most important first; each follows from the evidence."""
+    """What to do next, most important first; each step follows from the evidence."""
     for command in ("generate", "curate", "train", "evaluate"):
         if evidence.counts(command) is None:
             return [f"Run `pairsmith run`: {command} has not finished yet."]
@@ -56,17 +56,19 @@ def next_steps(evidence: Evidence) -> list[str]:
         first = evidence.failing[0].failures
         steps.append(
             f"Add seeds like those that fail on validation: {counted(len(first.inputs), 'input', 'inputs')} fail"
-            f" {first.check.removeprefix('check:')} first. They are listed with seeds for the next round."
+            f" {first.check.removeprefix('check:')} first. They are listed below with seeds for the next round."
         )
     gates = [step for step in evidence.steps if step.alone and step.key]
     if gates:
         most = max(gates, key=lambda step: step.alone)
         steps.append(
-            f"Read what `{most.name}` alone rejects, {counted(most.alone, 'row', 'rows')}: if those are good,"
+            f"Read the {counted(most.alone, 'row', 'rows')} that only `{most.name}` rejects: if they are good,"
             f" `{most.key}` is too strict for this task."
         )
     if not evidence.reviews.decisions:
-        steps.append("Have people look at some rows: `pairsmith review up`, then `pairsmith run`. Nobody has yet.")
+        steps.append(
+            "Have some rows reviewed: `pairsmith review up`, then `pairsmith run`. None has been reviewed yet."
+        )
     return steps
 
 
@@ -77,9 +79,9 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
     if verdict.decision == "ship":
         return ["Ship it: `pairsmith export` copies adapter, dataset, report and evidence into one folder."]
     if evaluation.seeds < LEAST_TEST_INPUTS:
-        lacking = LEAST_TEST_INPUTS - evaluation.seeds
-        return [f"Have {evaluation.more_inputs(lacking)}: fewer than {LEAST_TEST_INPUTS} decide nothing."]
-    more = "give training more to learn from: more rows, better targets, a larger base."
+        needed = LEAST_TEST_INPUTS - evaluation.seeds
+        return [f"Add {evaluation.more_inputs(needed)}: fewer than {LEAST_TEST_INPUTS} prove nothing."]
+    more = "improve the training: more rows, better outputs, or a larger base."
     if verdict.fine_tune == "do not fine-tune":
         prompted = [system for system in evaluation.systems if PROMPTED & {*system.names}]
         rates = [rate for system in prompted for rate in (system.sampled.pass_rate, system.greedy.pass_rate)]
@@ -87,8 +89,8 @@ def _for_the_verdict(evidence: Evidence) -> list[str]:
         if best < 0.5:
             return [f"Neither the tuned model nor a prompt passes half of the answers: {more}"]
         return [f"Use the untuned base with the prompt that does as well, or {more}"]
-    flips = f" It flips when {verdict.flips_when[0]}." if verdict.flips_when else ""
+    flips = f" This would change if {verdict.flips_when[0]}." if verdict.flips_when else ""
     if verdict.decision == "not enough evidence":
-        return [f"Decide nothing yet: {verdict.because[0]}.{flips}"]
-    why = "training helps, and most answers fail all the same"
+        return [f"Do not decide yet: {verdict.because[0]}.{flips}"]
+    why = "training helps, but most answers still fail"
     return [f"Do not ship it yet: {why if verdict.fine_tune == 'fine-tune' else verdict.because[0]}.{flips}"]

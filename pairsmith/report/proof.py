@@ -1,4 +1,5 @@
-"""The report's sentences on an evaluation: the systems, which way the numbers fall, and the answers side by side."""
+"""The report's sentences on an evaluation: the systems, the direction of the differences, and the answers side by
+side."""
 
 from __future__ import annotations
 
@@ -20,19 +21,19 @@ from train.metrics import (
     Output,
     SystemResult,
 )
-from train.results_table import MEASURES, brief, reference_cells
-from train.verdict import FORM_ALONE, form_alone
+from train.results_table import MEASURES, describe_sampling, reference_cells
+from train.verdict import FORM_ONLY_NOTE, form_alone
 
 BASE = "base"
 _NO_ANSWER = {
     "cut": "it was cut at the token limit",
     "refused": "the model refused",
-    "schema": "it breaks the prompt's schema",
+    "schema": "it violates the prompt's schema",
 }
 
 
 class DrawnInput(NamedTuple):
-    """A drawn input and one answer of every system, in the report's order; None where the system gave none."""
+    """A sampled input and one answer of every system, in the report's order; None for a system without an answer."""
 
     input: str
     answers: tuple[tuple[SystemResult, Output | None], ...]
@@ -44,12 +45,12 @@ def against(evaluation: Evaluation, mode: Mode) -> list[Comparison]:
 
 
 def merged(evaluation: Evaluation) -> bool:
-    """True if some systems turned out to be one."""
+    """True if some systems turned out to be the same."""
     return any(len(system.names) > 1 for system in evaluation.systems)
 
 
 def headline(evaluation: Evaluation) -> str:
-    """Tuned beside its base, sampled and greedy, in numbers, or that one of them was not measured."""
+    """Tuned compared with its base, sampled and greedy, in numbers, or that one of them was not measured."""
     sides = [_side("tuned", evaluation.system(TUNED)), _side("its base", evaluation.system(BASE))]
     sentence = "; ".join(sides)
     gaps = [
@@ -68,16 +69,16 @@ def _side(name: str, system: SystemResult) -> str:
         if result.pass_rate is not None
     ]
     if not rates:
-        return f"{name} was not measured, because it gave no whole answer"
+        return f"{name} was not measured, because it gave no complete answer"
     rest = "".join(f" ({mode} not measured)" for mode, result in modes if result.pass_rate is None)
     return f"{name} passes all checks on {' and '.join(rates)}{rest}"
 
 
-def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
-    """A difference in words, whichever way it falls."""
+def describe_difference(evaluation: Evaluation, comparison: Comparison) -> str:
+    """A difference in words, whatever its direction."""
     than, gap, inputs = evaluation.system(comparison.b).label, comparison.difference, comparison.more_inputs
     if gap is None:
-        return f"Tuned against {than} was not measured: one of them gave no whole answer."
+        return f"Tuned against {than} was not measured: one of them gave no complete answer."
     level = percent(gap.level)
     if comparison.outcome == "not enough evidence":
         more = f" About {evaluation.more_inputs(inputs)} would be needed." if inputs else ""
@@ -87,28 +88,31 @@ def which_way(evaluation: Evaluation, comparison: Comparison) -> str:
         )
     if comparison.outcome == "inconclusive":
         more = (
-            f" About {evaluation.more_inputs(inputs)} would decide it if the difference stayed as it is."
+            f" About {evaluation.more_inputs(inputs)} would decide it if the difference stayed the same."
             if inputs
             else ""
         )
-        return f"These {comparison.mode} answers do not tell tuned and {than} apart{_why_not(comparison, level)}.{more}"
+        return (
+            f"There is no significant difference between tuned and {than} in the {comparison.mode} answers"
+            f"{_why_not(comparison, level)}.{more}"
+        )
     often, side = ("more", "above") if comparison.outcome == "better" else ("less", "below")
-    together = comparison.shown or gap
+    shown = comparison.shown or gap
     p = f"(p\u00a0{_p(comparison)})"
-    held = (
-        f"the {level} interval of the difference lies {side} zero, and so says the exact test {p}."
-        if together.excludes_zero
-        else f"so says the exact test, adjusted for all comparisons {p}; the interval that holds for all of them at"
-        " once still reaches zero."
+    reason = (
+        f"the {level} interval of the difference is {side} zero, and the exact test agrees {p}."
+        if shown.excludes_zero
+        else f"the exact test, adjusted for all comparisons, confirms it {p}; the interval that holds for all of them"
+        " at once still includes zero."
     )
-    return f"Tuned passes {often} often than {than}: {held}"
+    return f"Tuned passes {often} often than {than}: {reason}"
 
 
 def _why_not(comparison: Comparison, level: str) -> str:
     gap = comparison.difference
     if gap is not None and not gap.excludes_zero:
         return f": the {level} interval of the difference includes zero"
-    return f": the exact test, adjusted for all comparisons, does not (p\u00a0{_p(comparison)})"
+    return f": the exact test, adjusted for all comparisons, does not confirm one (p\u00a0{_p(comparison)})"
 
 
 def _p(comparison: Comparison) -> str:
@@ -117,12 +121,12 @@ def _p(comparison: Comparison) -> str:
 
 
 def in_words(evaluation: Evaluation) -> list[str]:
-    """A sentence for each sampled difference, with its numbers where the headline does not have them; before them that
-    nothing but the form of answers was judged, where that is so."""
-    sentences = [f"{capital(FORM_ALONE)}."] if form_alone(evaluation.check_names) else []
+    """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
+    if only the form of answers was judged."""
+    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if form_alone(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
-        first, stop, rest = which_way(evaluation, gap).partition(". ")
+        first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
 
@@ -138,52 +142,57 @@ def greedy_differences(evaluation: Evaluation) -> str:
 
 
 def method(evaluation: Evaluation) -> str:
-    """The measurement in a paragraph."""
-    together = "take inputs as drawn one by one: of parts of one document or mails of one thread they are too narrow"
+    """The measurement method in a paragraph."""
+    assumption = (
+        "treat inputs as independent: for parts of one document or mails of one thread the intervals are too narrow"
+    )
     if evaluation.groups:
-        together = f"with the inputs of one group, of {evaluation.apart} groups, as with one"
+        assumption = f"treat each of the {evaluation.apart} groups of inputs as one unit"
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."
-        f" {decodings(evaluation)} Intervals are 95\u202f% score intervals that reckon with answers to one input being"
-        f" alike, and {together}. Those of the differences hold for all comparisons at once. “More” and “less” are said"
-        " only where the exact sign-flip test says so, adjusted for all comparisons (Holm). An answer that was cut"
-        " never passes."
+        f" {decodings(evaluation)} Intervals are 95\u202f% score intervals. They account for the similarity of answers"
+        f" to one input, and {assumption}. Those of the differences hold for all comparisons at once. “More” and “less”"
+        " are used only if the exact sign-flip test, adjusted for all comparisons (Holm), confirms it. An answer that"
+        " was cut never passes."
     )
 
 
 def decodings(evaluation: Evaluation) -> str:
-    """The decoding of the systems, alike or not."""
+    """The decoding of the systems, and whether it is the same for all."""
     systems: dict[str, list[str]] = {}
     for system in evaluation.systems:
         systems.setdefault(decoding(evaluation, system), []).append(system.label)
     if len(systems) == 1:
-        return f"All are decoded alike ({next(iter(systems))})."
+        return f"All are decoded in the same way ({next(iter(systems))})."
     each = "; ".join(f"{', '.join(names)} with {settings}" for settings, names in systems.items())
-    return f"They are not decoded alike, so part of a difference may come from the decoding: {each}."
+    return f"They are decoded differently, so part of a difference may come from the decoding: {each}."
 
 
 def decoding(evaluation: Evaluation, system: SystemResult) -> str:
     """The settings of a system's sampled answers."""
-    named = brief(evaluation.sampling_of(system))
+    named = describe_sampling(evaluation.sampling_of(system))
     return f"{named} (as in generation)" if system.decoding == "generation" else named
 
 
 def measures(evaluation: Evaluation) -> dict[str, str] | None:
-    """The measures against references beside the exact match, with their headings; None where there is no reference."""
+    """The measures against references apart from the exact match, with their headings; None if there are no
+    references."""
     results = [getattr(system, mode).by_reference for system in evaluation.systems for mode in MODES]
     if not any(results):
         return None
-    return {name: heading for name, heading in MEASURES.items() if any(getattr(one, name, None) for one in results)}
+    return {
+        name: heading for name, heading in MEASURES.items() if any(getattr(result, name, None) for result in results)
+    }
 
 
 def references(evaluation: Evaluation) -> str:
-    """What was compared, and what the intervals are worth."""
-    void = f" Nothing matches {count(len(evaluation.void))} of them, no answer to the task themselves."
+    """What was compared, and how to read it."""
+    void = f" {count(len(evaluation.void))} of them cannot be matched, because they are not valid for the task."
     return (
-        f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} an output that"
-        f" a person gave.{void if evaluation.void else ''} Exact: the answer is that output. The other measures decide"
-        " nothing."
+        f"Of {count(evaluation.seeds)} test inputs, {counted(len(evaluation.references), 'has', 'have')} a reference"
+        f" output.{void if evaluation.void else ''} Exact: the answer is identical to it. The other measures do not"
+        " affect the verdict."
     )
 
 
@@ -193,7 +202,7 @@ def against_people(result: ModeResult, measures: dict[str, str]) -> list[str]:
 
 
 def confusions(evaluation: Evaluation) -> str:
-    """The most frequent wrong labels of the tuned model; empty where there are none."""
+    """The most frequent wrong labels of the tuned model; empty if there are none."""
     result = evaluation.system(TUNED).sampled.by_reference
     table = (result.confusion if result else None) or {}
     cells = [(times, right, given) for right, row in table.items() for given, times in row.items()]
@@ -202,34 +211,34 @@ def confusions(evaluation: Evaluation) -> str:
 
 
 def adapter(evaluation: Evaluation) -> str:
-    """The proof that base and tuned are two models."""
+    """The evidence that base and tuned are two different models."""
     check = evaluation.adapter_check
-    one = check.texts == 1
+    is_single = check.texts == 1
     measure = (
         f"one text of {check.tokens} tokens has"
-        if one
+        if is_single
         else f"{check.texts} texts of {check.tokens} tokens together have"
     )
     if check.base_again is None:
         return (
-            f"The adapter is really in the merged model: {measure} log-probability {rounded(check.base)} under the base"
-            f" and {rounded(check.tuned)} under it."
+            f"The merged model contains the adapter: {measure} log-probability {rounded(check.base)} under the base"
+            f" and {rounded(check.tuned)} under the merged model."
         )
     return (
-        f"The adapter is really on and off: {measure} log-probability {rounded(check.base)} under the base,"
+        f"The adapter is active for tuned only: {measure} log-probability {rounded(check.base)} under the base,"
         f" {rounded(check.tuned)} with the adapter, and {rounded(check.base_again)} under the base again."
     )
 
 
 def described(evaluation: Evaluation, system: SystemResult) -> str:
-    """A system in a line: its model, its examples, its decoding."""
+    """A system in one line: its model, its examples, its decoding."""
     model = f"{evaluation.system(BASE).model} + adapter" if TUNED in system.names else system.model
     shown = counted(system.exemplars, "example", "examples") if system.exemplars else "no examples"
     return f"{model}, {shown}, {decoding(evaluation, system)}"
 
 
 def spoken(system: SystemResult) -> str:
-    """A system's pass rate in words, for those who do not see the track."""
+    """A system's pass rate in words, for screen readers."""
     if system.sampled.pass_rate is None:
         return f"{system.label}: not measured"
     sampled = f"{system.label}: {percent(system.sampled.pass_rate.estimate)} {bounds(system.sampled.pass_rate)} sampled"
@@ -239,17 +248,17 @@ def spoken(system: SystemResult) -> str:
 
 
 def check_name(name: str) -> tuple[str, bool]:
-    """A check's name for people, and whether no gate uses it."""
+    """The display name of a check, and whether it is independent of the gates."""
     return name.removeprefix(INDEPENDENT), name.startswith(INDEPENDENT)
 
 
-def tokens_an_answer(result: ModeResult) -> float | None:
+def tokens_per_answer(result: ModeResult) -> float | None:
     """Mean answer tokens."""
     return result.usage.completion_tokens / result.answered if result.answered else None
 
 
 def flaws(result: ModeResult) -> str:
-    """Answers that are missing, empty, cut off or not scored; empty if there are none."""
+    """Counts of answers that are missing, empty, cut off or not scored; empty if there are none."""
     missing = result.asked - result.answered
     counts = [
         (missing, "without an answer"),
@@ -264,7 +273,7 @@ def flaws(result: ModeResult) -> str:
 
 
 def drawn(evaluation: Evaluation) -> list[DrawnInput]:
-    """The drawn inputs with the first sampled answer of every system."""
+    """The sampled inputs with the first sampled answer of every system."""
     first = {(o.system, o.seed_id): o for o in evaluation.outputs if o.mode == "sampled" and o.sample == 0}
     return [
         DrawnInput(example.input, tuple((s, first.get((s.name, example.seed_id))) for s in evaluation.systems))
@@ -273,29 +282,29 @@ def drawn(evaluation: Evaluation) -> list[DrawnInput]:
 
 
 def watched(evaluation: Evaluation) -> str:
-    """How the tuned model does on validation inputs, and why those."""
+    """The tuned model's results on validation inputs, and why they may be used."""
     answers = evaluation.validation
     passed = sum(output.passes for output in answers)
     return (
         f"Of {counted(len(answers), 'validation input', 'validation inputs')}, {counted(passed, 'passes', 'pass')}"
-        " (greedy). These may be looked at and acted on; what fails in the test may not, or it would be no test."
-        " Below, failures by their first check and by inputs that are alike."
+        " (greedy). You may look at these failures and act on them; acting on test failures would invalidate the test."
+        " Below, failures are grouped by the first failed check and by similar inputs."
     )
 
 
 def how_drawn(evaluation: Evaluation) -> str:
-    """The choice of the shown answers."""
+    """How the displayed answers were selected."""
     return (
         f"{counted(len(evaluation.side_by_side), 'input', 'inputs')} of the {count(evaluation.seeds)}, drawn at random"
-        f" with seed {evaluation.side_by_side_seed}, and for each the first sampled answer of every system. Nobody"
-        " chose them: bad ones stand beside good ones."
+        f" with seed {evaluation.side_by_side_seed}, and for each the first sampled answer of every system. They were"
+        " not hand-picked, so they include bad answers as well as good ones."
     )
 
 
 def failed_checks(output: Output) -> list[tuple[str, str]]:
-    """(check, its reason) for every check that the answer did not pass."""
-    word = "cut" if output.cut else output.reasons.get(NO_ANSWER)
-    why = output.reasons.get(REFUSAL) or (word and _NO_ANSWER.get(word, word))
+    """(check, reason) for every check that the answer did not pass."""
+    code = "cut" if output.cut else output.reasons.get(NO_ANSWER)
+    why = output.reasons.get(REFUSAL) or (code and _NO_ANSWER.get(code, code))
     no_answer = [("answer", why)] if why else []
     return no_answer + [
         (check_name(name)[0], detail_of(output.reasons.get(name, MISSING)))
@@ -310,19 +319,19 @@ def limits(evaluation: Evaluation) -> list[str]:
     independent = [name for name, unseen in checks if unseen]
     gates = len(checks) - len(independent)
     expected = (
-        "the gates that chose the rows, so a model trained on them is expected to pass those: that is the point of the"
-        " training, and no proof of quality."
+        "the gates that chose the training rows. A model trained on those rows is expected to pass them: that is the"
+        " point of the training, and no proof of quality."
     )
     if not independent:
         used = f"No independent check was used: the only {counted(gates, 'check is', 'checks are')} {expected}"
     else:
-        used = f"{counted(len(independent), 'check is', 'checks are')} used by no gate ({', '.join(independent)})."
+        used = f"{counted(len(independent), 'check is', 'checks are')} not used by any gate ({', '.join(independent)})."
         used += f" The other {count(gates)} are {expected}" if gates else ""
     return [
         used,
-        f"The intervals cover chance in these {count(evaluation.seeds)} inputs with {count(evaluation.samples)} samples"
-        " each. They do not cover inputs of another kind or language, or a"
+        f"The intervals cover the random variation of these {count(evaluation.seeds)} inputs with"
+        f" {count(evaluation.samples)} samples each. They do not cover inputs of another kind or language, or a"
         " second training run: one adapter with one random seed was trained.",
-        "Seconds are per request with others in flight, waiting included; they compare systems and say nothing of a"
-        " server at rest.",
+        "Seconds are per request with others in flight, including waiting; they compare systems and do not describe an"
+        " idle server.",
     ]

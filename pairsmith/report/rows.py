@@ -1,4 +1,4 @@
-"""The rows of a project for the report, read a page at a time: numbers, and a few rows for every reason."""
+"""The rows of a project for the report, read in chunks: numbers, and a few example rows for every reason."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from schemas.records import Reason, Receipt
 from schemas.step_names import shown_step
 from schemas.store import Store
 
-_EXAMPLES = 3  # of every reason
-_DRAWN = 10  # accepted ones, and rejected ones
+_EXAMPLES = 3  # for each reason
+_DRAWN = 10  # accepted rows, and as many rejected ones
 _CHUNK = 2_000
 _OUTCOMES: tuple[NotAccepted, ...] = ("rejected", "waiting", "failed")
-_Numbers = tuple[list[float], list[float]]  # of rows that were not accepted, and of those that were
+_Numbers = tuple[list[float], list[float]]  # for rows that were not accepted, and for accepted rows
 
 
-class _Met(NamedTuple):
-    """A row that met a reason, and the sentence."""
+class _RowReason(NamedTuple):
+    """A row with a reason's explanation, or an accepted row with a short description."""
 
     pair_id: str | None
     seed_id: str
@@ -32,9 +32,9 @@ class _Met(NamedTuple):
 
 
 class ReportRows:
-    """The rows of the last good curation, or before there is one those of the last good generation.
+    """The rows of the last successful curation, or if there is none, of the last successful generation.
 
-    In memory are two numbers a row and a few rows for every reason.
+    Memory holds two numbers per row and a few rows for every reason.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ReportRows:
         self.prompts, self.teachers = Counter[str](), Counter[str]()
         self._words: _Numbers = ([], [])
         self._scores: _Numbers = ([], [])
-        self._met = _Examples()
+        self._examples = _Examples()
         self._accepted, self._rejected = _Reservoir("accepted", _DRAWN), _Reservoir("rejected", _DRAWN)
         self.seeds_with_rows = set[str]()
         if curated:
@@ -53,28 +53,28 @@ class ReportRows:
             self._read(self._candidates(generated))
 
     def _candidates(self, generated: Receipt) -> Iterator[tuple[str, bool]]:
-        """The pairs of a generation, none of them accepted."""
+        """The pairs of a generation, none of which is accepted yet."""
         active = self._store.active_seed_ids()
         for fingerprint in generated.facts.get("scopes", {}).values():
             for candidate in self._store.each_candidate(fingerprint):
                 if candidate.failure and candidate.seed_id in active:
-                    met = _Met(None, candidate.seed_id, str(candidate.failure))
-                    self._met.add("failed", candidate.failure.code, met)
+                    row = _RowReason(None, candidate.seed_id, str(candidate.failure))
+                    self._examples.add("failed", candidate.failure.code, row)
                 elif candidate.pair_id and candidate.seed_id in active:
                     yield candidate.pair_id, False
 
     def _states(self, curated: Receipt) -> Iterator[tuple[str, bool]]:
-        """The pairs that stand in the slots of a curation, and whether they are accepted."""
+        """The pairs in the slots of a curation, and whether they are accepted."""
         for state in skim_states(self._store, curated):
             accepted = state["state"] == "accepted"
             if why := state["reason"]:
-                met = _Met(state["pair_id"], state["seed_id"], str(Reason(**why)))
-                self._met.add(state["state"], why["code"], met)
+                row = _RowReason(state["pair_id"], state["seed_id"], str(Reason(**why)))
+                self._examples.add(state["state"], why["code"], row)
                 if state["state"] == "rejected":
-                    self._rejected.add(met)
+                    self._rejected.add(row)
             elif accepted:
                 self.seeds_with_rows.add(state["seed_id"])
-                self._accepted.add(_Met(state["pair_id"], state["seed_id"], _in_short(state)))
+                self._accepted.add(_RowReason(state["pair_id"], state["seed_id"], _summarise(state)))
             if state["score"] is not None:
                 self._scores[accepted].append(state["score"])
             if state["pair_id"]:
@@ -91,12 +91,12 @@ class ReportRows:
 
     @property
     def lengths(self) -> Distribution | None:
-        """Words of the outputs; None without a pair."""
+        """Word counts of the outputs; None without a pair."""
         return _distribution(self._words) if any(self._words) else None
 
     @property
     def scorer(self) -> Scorer | None:
-        """The scorer that the curation chose, with its scores."""
+        """The scorer that curation chose, with its scores."""
         facts: dict[str, Any] | None = self._curated.facts.get("scorer") if self._curated else None
         if self._curated is None or facts is None:
             return None
@@ -110,37 +110,37 @@ class ReportRows:
         return self._shown(self._accepted.drawn)
 
     def rejected(self) -> tuple[RowExample, ...]:
-        """A few rejected rows, drawn at random whatever the reason."""
+        """A few rejected rows, drawn at random regardless of the reason."""
         return self._shown(self._rejected.drawn)
 
     def of(self, pair_ids: Sequence[str], by: str) -> tuple[RowExample, ...]:
-        """These rows, each with what the step `by` said of it last."""
+        """These rows, each with the last explanation of the step `by`."""
         verdicts = self._store.verdicts(pair_ids) if pair_ids else {}
         reasons = {id_: next((v.reason for v in reversed(verdicts.get(id_, ())) if v.by == by), "") for id_ in pair_ids}
-        return self._shown([_Met(id_, "", str(reasons[id_])) for id_ in pair_ids])
+        return self._shown([_RowReason(id_, "", str(reasons[id_])) for id_ in pair_ids])
 
     def reasons(self, receipt: Receipt) -> list[ReasonCount]:
-        """The receipt's reasons, most frequent first, with a few rows that met each."""
+        """The receipt's reasons, most frequent first, with a few example rows for each."""
         possible: tuple[NotAccepted, ...] = ("failed",) if receipt.command == "generate" else _OUTCOMES
         ranked = []
         for code, count in sorted(receipt.reasons.items(), key=lambda item: (-item[1], item[0])):
-            outcome = max(possible, key=lambda candidate: self._met.count(candidate, code))
-            ranked.append(ReasonCount(code, outcome, count, self._shown(self._met.of(outcome, code))))
+            outcome = max(possible, key=lambda candidate: self._examples.count(candidate, code))
+            ranked.append(ReasonCount(code, outcome, count, self._shown(self._examples.of(outcome, code))))
         return ranked
 
-    def _shown(self, rows: Sequence[_Met]) -> tuple[RowExample, ...]:
+    def _shown(self, rows: Sequence[_RowReason]) -> tuple[RowExample, ...]:
         pairs = {pair.id: pair for pair in self._store.pairs(row.pair_id for row in rows if row.pair_id)}
         seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
-        shown, hide = [], self._hide
+        examples, hide = [], self._hide
         for row in rows:
             pair, detail = pairs.get(row.pair_id or ""), hide(with_short_ids(row.detail))
             if pair:
                 columns = tuple((name, hide(text)) for name, text in pair.columns.items())
-                shown.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))
+                examples.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))
             else:
                 text = hide(seeds[row.seed_id].body) if row.seed_id in seeds else ""
-                shown.append(RowExample(row.seed_id, text, None, detail))
-        return tuple(shown)
+                examples.append(RowExample(row.seed_id, text, None, detail))
+        return tuple(examples)
 
 
 def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
@@ -148,37 +148,37 @@ def _distribution(of: _Numbers, missing: int = 0) -> Distribution:
     return Distribution((*others, *accepted), tuple(accepted), missing)
 
 
-def _in_short(state: dict[str, Any]) -> str:
-    """An accepted row in short: its split, and its score if it has one."""
+def _summarise(state: dict[str, Any]) -> str:
+    """A short description of an accepted row: its split, and its score if it has one."""
     return f"{state['split']}, score {state['score']:.3g}" if state["score"] is not None else str(state["split"])
 
 
 class _Reservoir:
-    """At most `most` rows of a stream, each row with the same chance (reservoir sampling, Vitter's algorithm R).
+    """A uniform random sample of at most `capacity` rows of a stream (reservoir sampling, Vitter's algorithm R).
 
-    Drawn, not the first ones: those all come from the first seeds. `seed` makes the draw repeatable.
+    The first rows would all come from the first seeds. `seed` makes the sample repeatable.
     """
 
-    def __init__(self, seed: str, most: int) -> None:
-        self.drawn: list[_Met] = []
+    def __init__(self, seed: str, capacity: int) -> None:
+        self.drawn: list[_RowReason] = []
         self.count = 0
-        self._random, self._most = random.Random(seed), most
+        self._random, self._capacity = random.Random(seed), capacity
 
-    def add(self, row: _Met) -> None:
+    def add(self, row: _RowReason) -> None:
         self.count += 1
-        if len(self.drawn) < self._most:
+        if len(self.drawn) < self._capacity:
             self.drawn.append(row)
-        elif (at := int(self._random.random() * self.count)) < self._most:
+        elif (at := int(self._random.random() * self.count)) < self._capacity:
             self.drawn[at] = row
 
 
 class _Examples:
-    """The number of rows that met a reason, and a few of them."""
+    """The number of rows for each reason, and a few of them."""
 
     def __init__(self) -> None:
         self._by_reason: dict[tuple[str, str], _Reservoir] = {}
 
-    def add(self, outcome: str, code: str, row: _Met) -> None:
+    def add(self, outcome: str, code: str, row: _RowReason) -> None:
         if (outcome, code) not in self._by_reason:
             self._by_reason[outcome, code] = _Reservoir(code, _EXAMPLES)
         self._by_reason[outcome, code].add(row)
@@ -186,5 +186,5 @@ class _Examples:
     def count(self, outcome: str, code: str) -> int:
         return self._by_reason[outcome, code].count if (outcome, code) in self._by_reason else 0
 
-    def of(self, outcome: str, code: str) -> list[_Met]:
+    def of(self, outcome: str, code: str) -> list[_RowReason]:
         return self._by_reason[outcome, code].drawn if (outcome, code) in self._by_reason else []

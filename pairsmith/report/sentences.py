@@ -1,4 +1,4 @@
-"""The sentences of the report. Every sentence follows from the evidence; none is there whatever the numbers say."""
+"""The sentences of the report. Every sentence follows from the evidence; none is printed regardless of the numbers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from schemas.money import Cost, dollars, per_row, told, total
 from schemas.records import Counts
 from schemas.wording import capital, counted
 from train.learning_curve import LearningCurve
-from train.learning_curve import in_words as told_curve
+from train.learning_curve import in_words as curve_in_words
 from train.results import TrainResult
 
 
 class StageWords(NamedTuple):
-    """The names of a stage that counts rows, and of its rows that were accepted or wait; `waiting_tone` colours
-    those."""
+    """Display names for a stage that counts rows, and for its accepted and waiting rows; `waiting_tone` is the colour
+    class of the latter."""
 
     title: str
     noun: str
@@ -32,46 +32,46 @@ class StageWords(NamedTuple):
 
 STAGES = {
     "generate": StageWords(
-        "Generation: one row for each sample of each seed", "Generation", "accepted", "pairs to be curated", "pale"
+        "Generation: one row for each sample of each seed", "Generation", "accepted", "pairs awaiting curation", "pale"
     ),
     "curate": StageWords("Curation: the same rows, judged", "Curation", "accepted", "waiting", "waiting"),
 }
 
 
 def headline(evidence: Evidence) -> str:
-    """The report in a sentence or two, as far as the pipeline has got."""
+    """The state of the project in a sentence or two, as far as the pipeline has progressed."""
     if evidence.evaluation is not None:
         return proof.headline(evidence.evaluation)
     if rows := evidence.counts("curate"):
         return (
             f"{count(rows.accepted)} of {counted(rows.rows_in, 'row', 'rows')} accepted."
-            " There is no evaluation yet, so nothing here says that a model is better."
+            " There is no evaluation yet, so nothing here shows that a model is better."
         )
     if rows := evidence.counts("generate"):
-        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none is curated yet."
+        return f"{counted(rows.rows_in - rows.failed, 'pair', 'pairs')} generated; none has been curated yet."
     return "Nothing has run yet, so there is nothing to report."
 
 
 def lede(evidence: Evidence) -> list[str]:
-    """Cautions for the headline: which way the differences fall, and who looked at the rows."""
+    """Cautions for the headline: the direction of the differences, and whether the rows were reviewed."""
     sentences = proof.in_words(evidence.evaluation) if evidence.evaluation is not None else []
     return [*sentences, reviewed(evidence.reviews)] if evidence.counts("generate") else sentences
 
 
 def reviewed(reviews: Reviews) -> str:
-    """A sentence on whether people looked at the rows."""
+    """A sentence on whether the rows were reviewed."""
     simulated = f" {count(reviews.simulated)} simulated decisions are not counted." if reviews.simulated else ""
     if not reviews.decisions:
-        off = " Human review was switched off." if reviews.switched_off else ""
-        return f"Not reviewed by humans: no person has looked at these rows.{off}{simulated}"
+        off = " Human review was disabled." if reviews.switched_off else ""
+        return f"Not reviewed by humans: nobody has looked at these rows.{off}{simulated}"
     people = counted(reviews.reviewers, "person", "people")
     decisions = counted(reviews.decisions, "decision", "decisions")
-    off = " Human review was then switched off." if reviews.switched_off else ""
+    off = " Human review was then disabled." if reviews.switched_off else ""
     return f"{people} reviewed {counted(reviews.pairs, 'row', 'rows')} in {decisions}.{off}{simulated}"
 
 
 def people(reviews: Reviews) -> list[str]:
-    """The answers of people to the rows that were drawn for them."""
+    """The reviewers' answers on the rows that were sampled for review."""
     return in_words(reviews.status) if reviews.status else []
 
 
@@ -79,10 +79,10 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     """Four figures under the headline: (name, value, detail)."""
     rows, training, evaluation = evidence.counts("curate"), evidence.training, evidence.evaluation
     spent = total(evidence.costs)
-    asked = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
-    asked += counted(spent.requests, "request", "requests")
+    usage_note = f"{count(spent.usage.prompt_tokens + spent.usage.completion_tokens)} tokens, "
+    usage_note += counted(spent.requests, "request", "requests")
     if each := per_row(spent, rows.accepted if rows else 0):
-        asked += f", {dollars(each)} for each accepted row"
+        usage_note += f", {dollars(each)} per accepted row"
     measured = [evaluation.of_groups, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [
         (
@@ -103,7 +103,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         (
             "spent on teachers",
             told(spent) if spent.requests else MISSING,
-            asked if spent.requests else "nothing asked yet",
+            usage_note if spent.requests else "no requests yet",
         ),
     ]
 
@@ -117,7 +117,7 @@ def row_count_check(counts: Counts) -> str:
 
 
 def parts(counts: Counts, words: StageWords) -> list[BarPart]:
-    """The sum as the pieces of a bar."""
+    """The sum as the segments of a bar."""
     return [
         BarPart("accepted", counts.accepted),
         BarPart("rejected", counts.rejected),
@@ -127,33 +127,33 @@ def parts(counts: Counts, words: StageWords) -> list[BarPart]:
 
 
 def seeds_read(evidence: Evidence) -> str | None:
-    """The seeds that were read before anything was asked."""
+    """The seeds that were read before any request was sent."""
     if evidence.seeds is None:
         return None
     unread = evidence.unread_seeds
     return f"Seeds: {seeds(evidence.seeds)}. " + (
-        f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt names each."
+        f"{counted(unread, 'line', 'lines')} of the seed files could not be used; the receipt lists them."
         if unread
-        else "Every line that was read was used."
+        else "All lines were used."
     )
 
 
 def drawn_rows(shown: int, of: int | None) -> str:
-    """The number of rows on the page that were drawn, and of all of their kind."""
+    """How many rows are shown, and out of how many."""
     total = f" of {count(of)}" if of is not None else ""
-    return f"{shown}{total}, each with the same chance. Read them before the numbers."
+    return f"{shown}{total}, a uniform random sample. Read them before you look at the numbers."
 
 
 def splits(evidence: Evidence) -> str:
-    """The splits of the accepted rows, and whether the splits really are apart."""
+    """The splits of the accepted rows, and whether near-duplicate seeds fell into different splits."""
     rows = evidence.splits or {}
     sizes = ", ".join(f"{count(number)} {split}" for split, number in rows.items())
     alike = evidence.near_duplicate_seeds
-    return f"The accepted rows by split: {sizes}. All rows of a seed are in one split. " + (
-        f"{counted(alike, 'pair', 'pairs')} of nearly equal seeds fell into different splits, so these are not quite"
-        " apart; the receipt names them."
+    return f"Accepted rows by split: {sizes}. All rows of a seed are in the same split. " + (
+        f"{counted(alike, 'pair', 'pairs')} of near-duplicate seeds fell into different splits, so the splits are not"
+        " fully separate; the receipt lists them."
         if alike
-        else "No two nearly equal seeds fell into different splits."
+        else "No two near-duplicate seeds fell into different splits."
     )
 
 
@@ -165,13 +165,13 @@ def distribution(unit: str, numbers: Distribution) -> str:
     if numbers.accepted:
         sentence += f"; {rounded(median(numbers.accepted), digits)} over the {count(len(numbers.accepted))} accepted"
     missing = counted(numbers.missing, "row has", "rows have")
-    return f"{sentence}. {missing} no {unit} and are not drawn." if numbers.missing else f"{sentence}."
+    return f"{sentence}. {missing} no {unit} and are not shown." if numbers.missing else f"{sentence}."
 
 
 def scorer(scorer: Scorer) -> str:
-    """The scorer of the rows and why it was chosen, as curation said it."""
+    """The scorer of the rows and why it was chosen, as recorded by curation."""
     changed = f" {capital(scorer.changed)}." if scorer.changed else ""
-    return f"Scored by {scorer.why} ({scorer.name}).{changed}"
+    return f"ScoringServer by {scorer.why} ({scorer.name}).{changed}"
 
 
 def curve(training: TrainResult) -> str:
@@ -186,12 +186,12 @@ def curve(training: TrainResult) -> str:
 
 
 def learning_curve(curve: LearningCurve) -> list[str]:
-    """The learning curve, what more rows would buy, and the slices."""
-    return [f"{capital(line)}." for line in told_curve(curve)]
+    """The learning curve, the expected gain from more rows, and the slices."""
+    return [f"{capital(line)}." for line in curve_in_words(curve)]
 
 
 def training_facts(training: TrainResult) -> list[tuple[str, str]]:
-    """The training of the adapter."""
+    """Facts about the adapter's training."""
     s, layers = training.settings.last_stage, training.four_bit_layers
     objective = "" if s.objective == "sft" else f"{s.objective} (beta {s.beta:g}), "
     four_bit = f", {counted(layers, 'layer', 'layers')} in 4 bits" if layers else ""
@@ -214,20 +214,20 @@ def training_facts(training: TrainResult) -> list[tuple[str, str]]:
         ),
         (
             "tokens",
-            f"{count(training.learned_tokens)} with loss in an epoch,"
-            f" {count(training.trained_tokens)} through the model in all",
+            f"{count(training.learned_tokens)} with loss per epoch,"
+            f" {count(training.trained_tokens)} processed in total",
         ),
-        ("time", f"{duration(training.seconds)}, {rounded(training.seconds_per_step, 2)} s a step"),
-        ("memory", f"{rounded(training.peak_gib)} GiB at most"),
+        ("time", f"{duration(training.seconds)}, {rounded(training.seconds_per_step, 2)} s per step"),
+        ("memory", f"{rounded(training.peak_gib)} GiB at peak"),
     ]
 
 
 def spending(costs: Sequence[Cost]) -> str:
-    """The ledger's sum."""
+    """The ledger's total."""
     spent = total(costs)
     usage, requests = spent.usage, spent.requests
     if not requests:
-        return "No teacher has been asked yet."
+        return "No request has been sent to a teacher yet."
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
     return (
         f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
@@ -238,22 +238,20 @@ def spending(costs: Sequence[Cost]) -> str:
 def limits(evidence: Evidence) -> list[str]:
     """The limits of the numbers."""
     sentences = [
-        "Gates and checks see form, not sense. A text can have the right length, the right ending and every word that a"
-        " pattern looks for, and still say nothing, or something absurd. Read the answers side by side.",
+        "Gates and checks test form, not meaning. A text can have the right length, the right ending and every word"
+        " that a pattern looks for, and still be empty or absurd. Read the answers side by side.",
     ]
     if not evidence.reviews.decisions:
-        sentences.append(
-            "No person has judged a row or an answer: “passes” means that code found nothing to object to."
-        )
+        sentences.append("No person has judged a row or an answer: “passes” means that no automatic check failed.")
     if evidence.evaluation is not None:
         sentences += proof.limits(evidence.evaluation)
     if evidence.scorer is not None:
         sentences.append(
-            "A score is a model's opinion of which of two answers to one input is better. Here it was not compared with"
-            " a person's, and an accepted row carries no certificate."
+            "A score is a model's opinion of which of two answers to one input is better. It was not compared with"
+            " human judgement here, and accepted rows carry no certificate."
         )
     sentences.append(
-        "Costs are what the provider says it charged, else tokens times the prices of the spec or of the table that the"
-        " receipts name. What is free by those has a machine and electricity that are not."
+        "Costs are the charges reported by the provider, otherwise tokens times the prices of the spec or of the price"
+        " table named in the receipts. Models that are free by these prices still cost a machine and electricity."
     )
     return sentences

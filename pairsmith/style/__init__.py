@@ -1,2 +1,2 @@
-"""How figures and charts look, in the report and on the pages of the service alike: one style sheet,
-charts as SVG without script, numbers as people read them, and the sentence behind the code of a reason."""
+"""The look of figures and charts, in the report and on the service's pages: one style sheet, charts as SVG without
+scripts, number formatting, and the sentence for each reason code."""

@@ -1,8 +1,8 @@
 """Charts as inline SVG: no script, no image file, colours from the page's style sheet.
 
-Every horizontal place is a percentage and every height is in pixels, so a chart takes the width it is given while its
-letters keep their size; only curves stretch a path, in a nested `svg` whose strokes do not scale. A chart shows
-numbers that a table or a sentence beside it says in words too: `label` is its text for those who do not see it.
+Horizontal positions are percentages and heights are in pixels, so a chart takes the available width while its text
+keeps its size. Only curves stretch a path, in a nested `svg` whose strokes do not scale. The numbers of a chart are
+also given in a table or a sentence beside it; `label` is its text for screen readers.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _BINS = 24
 
 
 class BarPart(NamedTuple):
-    """A piece of a bar: `tone` is a class of the style sheet."""
+    """A segment of a bar; `tone` is a class of the style sheet."""
 
     tone: str
     value: int
 
 
 class Bin(NamedTuple):
-    """The values from `low` to `high` (the last bin includes it): how many there are, how many of them were kept."""
+    """The values from `low` to `high` (inclusive in the last bin): how many there are, and how many of them were
+    kept."""
 
     low: float
     high: float
@@ -38,7 +39,7 @@ class Bin(NamedTuple):
 
 
 def bar(parts: Sequence[BarPart], total: int, label: str, height: int = 22) -> Markup:
-    """One horizontal bar of `total`, cut into `parts` in their order; what they leave open stays empty."""
+    """A horizontal bar of length `total`, divided into `parts` in their order; the remainder stays empty."""
     if total <= 0:
         return _svg("bar", height, label, "")
     body, x = "", 0.0
@@ -51,32 +52,33 @@ def bar(parts: Sequence[BarPart], total: int, label: str, height: int = 22) -> M
 
 
 def interval_track(interval: Interval, tone: str, other: float | None, label: str) -> Markup:
-    """A share with its interval on a track from 0 to 1; `other` is a second estimate without one, drawn hollow."""
+    """A share with its interval on a track from 0 to 1; `other` is a second estimate without an interval, drawn
+    hollow."""
     body = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 50.0, 75.0, 100.0))
     if other is not None:
-        # Wider than the dot, so that both are seen where they meet.
+        # Wider than the dot, so that both are visible when they overlap.
         body += f'<circle class="{escape(tone)} hollow" cx="{_n(100 * other)}%" cy="13" r="7"/>'
     body += _whisker(100 * interval.low, 100 * interval.high, 100 * interval.estimate, tone)
     return _svg("track", 26, label, body)
 
 
 def track_scale(ticks: Sequence[tuple[float, str]]) -> Markup:
-    """The axis under tracks: (place in percent, text). Hidden from readers of the text, who have the numbers."""
+    """The axis below tracks: (position in percent, text). Hidden from screen readers, which get the numbers."""
     body = "".join(f'<text x="{_n(x)}%" y="12" {_anchor(x)}>{escape(text)}</text>' for x, text in ticks)
     return Markup(f'<svg class="scale" width="100%" height="16" aria-hidden="true">{body}</svg>')
 
 
 def reach(intervals: Sequence[Interval]) -> float:
-    """The distance from zero that a common track of differences has to go: a multiple of 0.25, at most 1."""
+    """The half-width of a common track of differences: a multiple of 0.25, at most 1."""
     widest = max(max(abs(interval.low), abs(interval.high)) for interval in intervals)
     return min(1.0, max(0.25, math.ceil(widest / 0.25) * 0.25))
 
 
-def difference_track(interval: Interval, furthest: float, tone: str, label: str) -> Markup:
-    """A difference of shares on a track from -furthest to +furthest with zero in the middle."""
+def difference_track(interval: Interval, limit: float, tone: str, label: str) -> Markup:
+    """A difference of shares on a track from -limit to +limit, with zero in the middle."""
 
     def place(value: float) -> float:
-        return 50 + 50 * value / furthest
+        return 50 + 50 * value / limit
 
     body = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="26"/>' for x in (0.0, 25.0, 75.0, 100.0))
     body += '<line class="zero" x1="50%" x2="50%" y1="0" y2="26"/>'
@@ -92,8 +94,8 @@ def _whisker(low: float, high: float, middle: float, tone: str) -> str:
 
 
 def bins(everything: Sequence[float], kept: Sequence[float]) -> list[Bin]:
-    """Equal bins with round edges over `everything`, of which `kept` is a part; at most about 24 of them, and none
-    between two whole numbers where all are whole."""
+    """Bins of equal width with round edges over `everything`, of which `kept` is a part: at most about 24 of them, and
+    not finer than whole numbers if all values are whole."""
     if not everything:
         return []
     low, high = min(everything), max(everything)
@@ -116,7 +118,7 @@ def bins(everything: Sequence[float], kept: Sequence[float]) -> list[Bin]:
 
 
 def histogram(columns: Sequence[Bin], label: str) -> Markup:
-    """Columns of everything (pale) with the kept part (solid) standing inside; round ticks below."""
+    """Columns for everything (pale) with the kept part (solid) inside; round ticks below."""
     low, high = columns[0].low, columns[-1].high
     tallest = max(column.everything for column in columns)
     floor, body = 130, ""
@@ -126,51 +128,51 @@ def histogram(columns: Sequence[Bin], label: str) -> Markup:
     width = 100 / len(columns)
     for i, column in enumerate(columns):
         for tone, count in (("pale", column.everything), ("accepted", column.kept)):
-            tall = count / tallest * (floor - 14)
+            column_height = count / tallest * (floor - 14)
             if count:
                 body += (
                     f'<rect class="{tone}" x="{_n(i * width + width * 0.06)}%" width="{_n(width * 0.88)}%"'
-                    f' y="{_n(floor - tall)}" height="{_n(tall)}"/>'
+                    f' y="{_n(floor - column_height)}" height="{_n(column_height)}"/>'
                 )
     body += f'<line class="axis" x1="0" x2="100%" y1="{floor}" y2="{floor}"/>'
     body += f'<text x="0" y="10">{tallest}</text>'
-    for tick in round_ticks(low, high, min(5, len(columns))):  # none inside a column
+    for tick in round_ticks(low, high, min(5, len(columns))):  # no tick inside a column
         x = 100 * (tick - low) / (high - low)
         body += f'<text x="{_n(x)}%" y="{floor + 16}" {_anchor(x)}>{_tick(tick)}</text>'
     return _svg("histogram", floor + 20, label, body)
 
 
 def loss_curve(training: Sequence[Step], validation: Sequence[Validation], label: str) -> Markup:
-    """Training and validation loss over optimizer steps, both axes from zero."""
+    """Training and validation loss over optimizer steps; both axes start at zero."""
     points: list[Step | Validation] = [*training, *validation]
     right, top = max(1, *(p.step for p in points)), 1.02 * max(p.loss for p in points)
     lines = [
         Line("training", [(p.step, p.loss) for p in training], [(p.step, p.loss) for p in training[-1:]]),
         Line("validation", [(p.step, p.loss) for p in validation], [(p.step, p.loss) for p in validation]),
     ]
-    return _plane(lines, round_ticks(0.0, right, 5), right, top, None, label)
+    return _line_chart(lines, round_ticks(0.0, right, 5), right, top, None, label)
 
 
 def learning_curve(curve: LearningCurve, label: str) -> Markup:
-    """The measure of every training over its rows, a line through their means, and the noise floor around the mean of
-    all rows as a band; both axes from zero."""
+    """The measure of every training over its number of rows, a line through the means, and the noise floor as a band
+    around the mean for all rows; both axes start at zero."""
     dots = [(point.rows, curve.value(point)) for point in curve.points]
     rows = sorted({count for count, _ in dots})
     means = [(count, fmean(value for at, value in dots if at == count)) for count in rows]
     top = 1.0 if curve.of == "pass rate" else 1.02 * max(value for _, value in dots)
     band = (means[-1][1] - curve.floor, means[-1][1] + curve.floor)
-    return _plane([Line("validation", means, dots)], rows, rows[-1], top, band, label)
+    return _line_chart([Line("validation", means, dots)], rows, rows[-1], top, band, label)
 
 
 class Line(NamedTuple):
-    """A line through `path` in the tone of the style sheet, and dots of their own."""
+    """A line through `path` in a tone of the style sheet, with its own dots."""
 
     tone: str
     path: Sequence[tuple[float, float]]
     dots: Sequence[tuple[float, float]]
 
 
-def _plane(
+def _line_chart(
     lines: Sequence[Line],
     ticks_x: Sequence[float],
     right: float,
@@ -178,21 +180,21 @@ def _plane(
     band: tuple[float, float] | None,
     label: str,
 ) -> Markup:
-    """Lines over two axes from zero to `right` and, about, `top`; `band` is a stripe between two values."""
+    """Lines over two axes from zero to `right` and about `top`; `band` is a stripe between two values."""
     ticks_y = round_ticks(0.0, top, 4)
     ceiling = max(top, ticks_y[-1]) or 1.0
     floor, head, body = 206, 8, ""
 
-    def depth(value: float) -> float:
+    def y_of(value: float) -> float:
         return floor - min(max(value, 0.0), ceiling) / ceiling * (floor - head)
 
     if band is not None:
-        low, high = (depth(value) for value in band)
+        low, high = (y_of(value) for value in band)
         body += f'<rect class="band" x="0" width="100%" y="{_n(high)}" height="{_n(low - high)}"/>'
     for tick in ticks_y:
-        y = depth(tick)
+        y = y_of(tick)
         body += f'<line class="grid" x1="0" x2="100%" y1="{_n(y)}" y2="{_n(y)}"/>'
-        # The style sheet leaves a margin at the left for these.
+        # The style sheet leaves a margin for these on the left.
         body += f'<text x="-8" y="{_n(y + 4)}" text-anchor="end">{_tick(tick)}</text>'
     for tick in ticks_x:
         x = 100 * tick / right
@@ -204,7 +206,7 @@ def _plane(
         for line in lines
     )
     dots = "".join(
-        f'<circle class="{line.tone} dot" cx="{_n(100 * x / right)}%" cy="{_n(depth(y))}" r="3.5"/>'
+        f'<circle class="{line.tone} dot" cx="{_n(100 * x / right)}%" cy="{_n(y_of(y))}" r="3.5"/>'
         for line in lines
         for x, y in line.dots
     )
@@ -215,11 +217,11 @@ def _plane(
     return _svg("curve", floor + 24, label, body)
 
 
-def round_ticks(low: float, high: float, about: int) -> list[float]:
-    """Round numbers from `low` to `high`, about as many as asked."""
+def round_ticks(low: float, high: float, target: int) -> list[float]:
+    """Round numbers from `low` to `high`, about as many as requested."""
     if high <= low:
         return [low]
-    step = _round_step((high - low) / about)
+    step = _round_step((high - low) / target)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -1,4 +1,4 @@
-"""Numbers as people read them: units, signs, spaces that do not break, and a dash for what nobody measured."""
+"""Number formatting for people: units, signs, non-breaking spaces, and a dash for missing values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.money import dollars
 from schemas.records import Json, Receipt
 from schemas.wording import counted
 
-if TYPE_CHECKING:  # `status` reads numbers as well, and starts in a blink
+if TYPE_CHECKING:  # `status` uses this module too, and has to start fast
     from train.intervals import Interval
     from train.metrics import Spread
 
@@ -19,12 +19,12 @@ _THIN, _HARD, _MINUS = "\u202f", "\u00a0", "\u2212"
 
 
 def count(number: float | None) -> str:
-    """A whole number, a comma between thousands, as on a terminal and in the manual."""
+    """A whole number with a comma between thousands, as on the terminal and in the manual."""
     return rounded(number, 0)
 
 
 def seeds(kinds: Mapping[str, int]) -> str:
-    """How many seeds there are of each kind."""
+    """The number of seeds of each kind."""
     *others, last = [counted(number, kind, f"{kind}s") for kind, number in kinds.items()] or ["0 seeds"]
     return f"{', '.join(others)} and {last}" if others else last
 
@@ -44,7 +44,7 @@ def latency(seconds: Spread | None) -> str:
 
 
 def price(usd: float | None) -> str:
-    """US dollars of a thousand outputs."""
+    """US dollars per thousand outputs."""
     return MISSING if usd is None else dollars(usd)
 
 
@@ -59,7 +59,7 @@ def percent(share: float | None) -> str:
 
 
 def share_of(part: int, whole: int) -> str:
-    """`part` of `whole` as a percentage; missing if there is no whole."""
+    """`part` of `whole` as a percentage; a dash if `whole` is 0."""
     return percent(part / whole) if whole else MISSING
 
 
@@ -69,12 +69,12 @@ def bounds(interval: Interval | None) -> str:
 
 
 def in_brackets(low: float, high: float) -> str:
-    """The same of an interval that a receipt holds."""
+    """The ends of an interval from a receipt, in percent."""
     return f"[{100 * low:.0f},{_HARD}{100 * high:.0f}]"
 
 
 def signed(share: float) -> str:
-    """A difference of shares in percentage points, its sign written."""
+    """A difference of shares in percentage points, with its sign."""
     value = round(100 * share)
     return f"+{value}" if value > 0 else f"{_MINUS}{-value}" if value < 0 else "0"
 
@@ -90,23 +90,23 @@ def points(interval: Interval) -> str:
 
 
 def money(receipt: Receipt) -> str:
-    """What a command has cost; a dash for one that asked nobody."""
+    """The cost of a command; a dash for one that sent no requests."""
     return dollars(receipt.usd) if receipt.calls_sent else MISSING
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a person says them."""
+    """Seconds in a readable form."""
     if seconds is None:
         return MISSING
     if seconds < 120:
         return f"{seconds:.{1 if seconds < 10 else 0}f}{_THIN}s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}{_THIN}min {rest:02d}{_THIN}s"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes}{_THIN}min {remainder:02d}{_THIN}s"
 
 
 def between(ends: Mapping[str, float] | None, shown: Callable[[float], str], unknown: str) -> str:
-    """The ends of what is foreseen, as `$1.20 to $3`; one of them where both read alike. What may cost nothing in the
-    best case is not told to be free."""
+    """The ends of an estimated range, as `$1.20 to $3`, or a single value if both are displayed alike. A cost whose
+    lower end is zero is shown as `at most`, not as free."""
     if not ends:
         return unknown
     if shown is dollars and ends["low"] <= 0 < ends["high"]:
@@ -121,6 +121,6 @@ def moment(at: datetime) -> str:
 
 
 def failure_in_words(failure: Json) -> str:
-    """What was said most often of rows that failed, how many they are, and where the first one comes from."""
+    """The most frequent message of failed rows, how many they are, and where the first one comes from."""
     rows = f"{failure['rows']:,} rows, the first from" if failure["rows"] > 1 else "1 row, from"
     return f"{failure['what']} ({rows} {failure['first']})"

@@ -1,4 +1,4 @@
-"""The sentence behind the code of a reason: what a page says of many rows, where each row has a detail of its own."""
+"""The sentence for a reason code, shown when many rows share a reason and each row has its own detail."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 
 
 def with_short_ids(text: str) -> str:
-    """`text` with ids of rows and seeds as lists of rows show them, and as `explain` takes them."""
+    """`text` with ids of rows and seeds shortened, as lists of rows show them and as `explain` accepts them."""
     return _ID.sub(r"\1", text)
 
 
 def detail_of(reason: str) -> str:
-    """What the reason of a check says, without a code that says nothing more beside the check's name."""
+    """The detail of a check's reason, without the code if it adds nothing to the check's name."""
     read = Reason.read(reason)
     name, _, pattern = read.code.partition(":")
     known = pattern if name in ("missing", "present") else name in SENTENCES and name != "crashed"
@@ -27,8 +27,8 @@ def detail_of(reason: str) -> str:
 
 
 def sentence_of(code: str) -> str:
-    """The sentence of a code; a code that is not ours, such as one of a user's own gate, is shown as it is."""
+    """The sentence of a code; an unknown code, such as one of a user's own gate, is shown with spaces."""
     name, _, of = code.partition(":")
     if name in ("missing", "present") and of:
-        return f"It {'lacks' if name == 'missing' else 'has'} what the pattern {of} looks for."
+        return f"It {'does not match' if name == 'missing' else 'matches'} the pattern {of}."
     return SENTENCES.get(code) or SENTENCES.get(name) or code.replace("_", " ")

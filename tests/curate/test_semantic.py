@@ -17,7 +17,7 @@ from curate.static_embedding import StaticEmbedding, is_packaged, similar_to_ref
 from schemas.errors import MissingDependency
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import rows
-from train.references import GivenAnswer, against_references
+from train.references import GivenAnswer, compare_with_references
 
 pytestmark = pytest.mark.skipif(not is_packaged(), reason="needs the similarity extra")
 
@@ -139,8 +139,8 @@ def test_similarity_to_a_reference_is_a_score_and_without_one_there_is_none() ->
 def test_an_evaluation_tells_similarity_beside_chrf() -> None:
     """An answer that says the same in other words is nearer than chrF sees; an empty one is like nothing."""
     references = {"s": AGAIN.output, "t": AGAIN.output}
-    close = against_references([GivenAnswer(seed_id="s", text=ROUTER.output)], references, (), is_json=False)
-    empty = against_references([GivenAnswer(seed_id="s", text="")], references, (), is_json=False)
+    close = compare_with_references([GivenAnswer(seed_id="s", text=ROUTER.output)], references, (), is_json=False)
+    empty = compare_with_references([GivenAnswer(seed_id="s", text="")], references, (), is_json=False)
     assert close is not None
     assert empty is not None
     assert close.similarity is not None

@@ -17,7 +17,7 @@ from curate.gates.processes import CHUNK, judging
 from schemas import time_limit
 from schemas.records import Imported, Pair
 from schemas.spec import GateSettings, TaskSettings
-from train.checks import checks_of
+from train.checks import build_checks
 
 NESTED = r"(a+)+b"
 SLOW = "a" * 60
@@ -71,7 +71,7 @@ def test_a_row_that_a_pattern_takes_too_long_on_waits(tmp_path: Path, key: str, 
 
 def test_a_check_of_an_evaluation_is_limited_too() -> None:
     """The output is not scored by it, and by the other checks it is."""
-    checked = checks_of([NESTED, "a"])("an input", SLOW)
+    checked = build_checks([NESTED, "a"])("an input", SLOW)
     assert checked.passed == {"check:pattern_1": None, "check:pattern_2": True}
     assert "check:pattern_1 took more than 0.25 s on row “an input”" in checked.reasons["check:pattern_1"]
 

@@ -49,7 +49,7 @@ from train.metrics import (
     Mode,
     Output,
     SystemResult,
-    against_the_rest,
+    compare_last,
     pick_examples,
     summarise,
 )
@@ -295,7 +295,7 @@ def evaluated(project: Project, store: Store, adapter: TrainResult, *, merged: b
         usage = Usage(completion_tokens=sum(2 * output.words for output in answers))
         return summarise(answers, usage, checks.names)
 
-    compared = against_the_rest([{mode: outputs[names[0], mode] for mode in MODES} for names in systems])
+    compared = compare_last([{mode: outputs[names[0], mode] for mode in MODES} for names in systems])
     path = project.folder / "evaluations" / "one.json"
     evaluation = Evaluation(
         id=content_id("evaluation", len(systems)), adapter_id=adapter.adapter_id, test_set=content_id("test_set", 1),

@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
 def test_settings_that_cannot_be_trained_are_refused_before_a_dataset_is_missed(folder: Path) -> None:
     """`train` says first what no dataset would mend, as `doctor` does."""
     project = Project(folder, ["train.objective=orpo", "train.edited_weight=3"])
-    with pytest.raises(PairsmithError, match=r"edited_weight does not go with train\.objective = 'orpo'"):
+    with pytest.raises(PairsmithError, match=r"edited_weight cannot be combined with train\.objective = 'orpo'"):
         project.train()
     with pytest.raises(PairsmithError, match="there is no dataset to train on"):
         Project(folder, ["train.edited_weight=3"]).train()

@@ -237,6 +237,6 @@ def test_a_reference_that_is_no_answer_is_told_by_its_row(tmp_path: Path) -> Non
         '[task]\nname = "t"\nkind = "extract"\nstyle = "s"\nschema = "ticket.json"\n'
         '[[seeds]]\npath = "real.jsonl"\nkind = "pair"\nuse = "test"\n'
     )
-    (check,) = [check for check in findings(tmp_path, ()) if "no answer to the task" in check.what]
+    (check,) = [check for check in findings(tmp_path, ()) if "not valid for the task" in check.what]
     assert check.state == "warn"
     assert "real.jsonl:3: schema: at $.n: 'two' is not of type 'integer'" in check.what

@@ -74,7 +74,7 @@ def test_a_file_that_is_another_is_refused(copy: Path, name: str) -> None:
     """Data, weights, evaluation and config: one byte more, and the report is not drawn."""
     (copy / name).write_text((copy / name).read_text() + "\n")
     page = copy / "again.html"
-    with pytest.raises(InputError, match=f"{name}.*not the file that the evidence speaks of") as refused:
+    with pytest.raises(InputError, match=f"{name}.*not the file that the evidence refers to") as refused:
         render_evidence(copy / "evidence.json", page)
     assert refused.value.fix
     assert not page.exists()
@@ -91,7 +91,7 @@ def test_a_retouched_number_is_refused(copy: Path) -> None:
         render_evidence(path, copy / "again.html")
     for other in ("[]", "{", '{"format": 7}'):
         path.write_text(other)
-        with pytest.raises(InputError, match="no evidence file"):
+        with pytest.raises(InputError, match="not an evidence file"):
             render_evidence(path, copy / "again.html")
     with pytest.raises(InputError, match="cannot be read"):
         render_evidence(copy / "nothing.json", copy / "again.html")

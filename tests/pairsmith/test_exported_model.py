@@ -97,7 +97,7 @@ def test_another_template_is_not_released(exported: Made, tmp_path: Path) -> Non
     out, registry = Path(shutil.copytree(exported.out, tmp_path / "out")), Registry(tmp_path / "registry")
     assert registry.add(out) == "v1"
     (template := out / "model" / "chat_template.jinja").write_text(template.read_text() + " ")
-    with pytest.raises(InputError, match=r"model/chat_template\.jinja: this file is not the one that training wrote"):
+    with pytest.raises(InputError, match=r"model/chat_template\.jinja: this file is not what training wrote"):
         registry.add(out)
 
 
@@ -107,7 +107,7 @@ def test_what_generation_needs_is_not_missing_from_a_release(exported: Made, tmp
     again where a file of it is gone."""
     out = Path(shutil.copytree(exported.out, tmp_path / "out"))
     (out / place).unlink()
-    with pytest.raises(InputError, match=f"{place}: this file is gone, and generation needs it"):
+    with pytest.raises(InputError, match=f"{place}: a file that generation needs is missing"):
         Registry(tmp_path / "registry").add(out)
 
 
@@ -188,7 +188,7 @@ def test_an_adapter_is_not_merged_into_another_base(exported: Made) -> None:
     whole = config.read_text()
     config.write_text(json.dumps({**json.loads(whole), "rms_norm_eps": 0.1}))
     try:
-        refused = pytest.raises(PairsmithError, match="was trained on another base")
+        refused = pytest.raises(PairsmithError, match="was trained on a different base")
         with Store.open(Store.url_for(exported.project)) as store, refused:
             export(exported.project, store, out=exported.out, gguf=("f16",))
     finally:
@@ -203,13 +203,13 @@ def test_an_evaluation_that_is_cut_is_a_sentence(exported: Made) -> None:
     file.write_bytes(whole[:200])
     try:
         with Store.open(Store.url_for(exported.project)) as store:
-            with pytest.raises(InputError, match="not what this version of pairsmith writes") as caught:
+            with pytest.raises(InputError, match="not written by this version of pairsmith") as caught:
                 export(exported.project, store, out=exported.out)
             assert caught.value.where == str(file)
             plan = plan_evaluation(
                 exported.project, held_out_seeds(store, exported.project.spec), exported.trained, None
             )
-            with pytest.raises(InputError, match="not what this version of pairsmith writes"):
+            with pytest.raises(InputError, match="not written by this version of pairsmith"):
                 asyncio.run(measured_once(plan, store, file.parent))
     finally:
         file.write_bytes(whole)

@@ -69,5 +69,5 @@ def test_the_sum_is_itemised_by_stage_teacher_and_prompt(project: Project) -> No
     assert abs(sum(cost["usd"] for cost in ledger["costs"]) - ledger["usd"]) < 1e-9
     assert abs(ledger["usd_per_accepted_row"] - ledger["usd"] / accepted) < 1e-9
     shown = " ".join(project.run("status").stdout.split())
-    assert "for each accepted row" in shown
+    assert "per accepted row" in shown
     assert "genai-prices" in project.receipts()[-1]["versions"]

@@ -111,8 +111,8 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     """Too few inputs: more of them. A tie: no training. To ship: export. And nobody has reviewed."""
     assert evidence.verdict is not None
     assert evidence.evaluation is not None
-    assert f"Have {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
-    assert any("Have people look at some rows" in step for step in next_steps(evidence))
+    assert f"Add {20 - evidence.evaluation.seeds} more test inputs" in next_steps(evidence)[0]
+    assert any("Have some rows reviewed" in step for step in next_steps(evidence))
     evaluation = evidence.evaluation.model_copy(update={"seeds": 60})
     enough = replace(evidence, evaluation=evaluation)
 
@@ -127,8 +127,8 @@ def test_what_to_do_next_follows_from_the_verdict(evidence: Evidence) -> None:
     works = max(rate.estimate for rate in rates) >= 0.5
     sentence = "Use the untuned base" if works else "Neither the tuned model nor a prompt"
     assert sentence in first("do not ship", "do not fine-tune")
-    assert f"Decide nothing yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
-    assert "most answers fail" in first("do not ship", "fine-tune")
+    assert f"Do not decide yet: {evidence.verdict.because[0]}." in first("not enough evidence", "not enough evidence")
+    assert "most answers still fail" in first("do not ship", "fine-tune")
     # Tuned gave no whole answer: nobody knows whether training helps.
     unmeasured = first("do not ship", "not enough evidence")
     assert evidence.verdict.because[0] in unmeasured
@@ -145,7 +145,7 @@ def test_a_training_that_gained_nothing_says_so(evidence: Evidence) -> None:
     rises = tuple(Validation(step=28 * n, epoch=n, loss=loss) for n, loss in enumerate((2.62, 9.5, 10.8)))
     risen = falls.model_copy(update={"validation": rises, "kept_step": 28})
     assert (falls.kept_loss, risen.kept_loss) == (0.83, 9.5)
-    words = "raining gained nothing on validation rows: their loss was 2.62 before it and is 9.50 at best"
+    words = "raining did not improve the loss on validation rows: it was 2.62 before and is 9.50 at best"
     assert any(words in step for step in next_steps(replace(evidence, training=risen)))
     assert not any(words in step for step in next_steps(evidence))
     outcome = TrainOutcome(first_loss=2.5, last_loss=9.0, validation_before=2.62, validation_after=9.5, files=("a",))
@@ -174,6 +174,6 @@ def test_the_curve_of_the_present_dataset_is_on_the_page(whole: tuple[Project, S
             path.write_text(LearningCurve.model_validate({**body, "more": more}).model_dump_json())
             shown = render(gather(project, store))
             is_of_it = (dataset_id, adapter_id) == (present, of_it)
-            assert ("500 more rows like these would buy about -0.20" in shown) == is_of_it
+            assert ("500 more rows like these would gain about -0.20" in shown) == is_of_it
     finally:
         path.unlink()

@@ -93,7 +93,7 @@ def test_what_is_trained_is_not_refused_where_it_could_not_be_trained(folder: Pa
         with recording(project, store, "train", TrainOutcome()) as record:
             inputs = inputs_of("train", project, store)._asdict()
             record.outcome = replace(TrainOutcome(), **inputs, counts=Counts(rows_in=1, accepted=1))
-        with pytest.raises(InputError, match="there is no model here"):  # in its base: it got there
+        with pytest.raises(InputError, match="this folder contains no model"):  # in its base: it got there
             stage("train").run(project, store)
         with pytest.raises(MissingDependency, match="needs a CUDA GPU"):  # now it has not finished
             stage("train").run(project, store)

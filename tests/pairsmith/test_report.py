@@ -17,7 +17,7 @@ from pairsmith.outcome import CurateOutcome
 from pairsmith.receipt import recording
 from pairsmith.report import proof, render, sentences, write_report
 from pairsmith.report.gather import gather
-from pairsmith.report.proof import limits, method, which_way
+from pairsmith.report.proof import describe_difference, limits, method
 from pairsmith.report.sentences import row_count_check
 from pairsmith.style.charts import learning_curve
 from pairsmith.style.numbers import count, percent, points
@@ -31,7 +31,7 @@ from train.intervals import Interval
 from train.learning_curve import in_words
 from train.metrics import MODES
 from train.results import Validation
-from train.results_table import TOGETHER, comparison_lines
+from train.results_table import SIMULTANEOUS_NOTE, comparison_lines
 
 
 @pytest.fixture
@@ -196,9 +196,9 @@ def test_the_shown_answers_are_the_drawn_ones_bad_ones_too(project: Project, don
     [
         (0.02, 0.3, 0.01, 30, "more often"),
         (-0.3, -0.02, 0.01, 30, "less often"),
-        (-0.1, 0.2, 0.4, 30, "do not tell"),
-        (0.02, 0.3, 0.08, 30, "do not tell"),
-        (-0.1, 0.2, 0.01, 30, "do not tell"),
+        (-0.1, 0.2, 0.4, 30, "no significant difference"),
+        (0.02, 0.3, 0.08, 30, "no significant difference"),
+        (-0.1, 0.2, 0.01, 30, "no significant difference"),
         (0.5, 0.9, 0.0001, 19, "not enough evidence"),
     ],
 )
@@ -210,16 +210,16 @@ def test_a_difference_is_said_whichever_way_it_falls(
     assert evaluation is not None
     interval = Interval(estimate=(low + high) / 2, low=low, high=high, level=0.95, seeds=seeds)
     comparison = evaluation.comparisons[0].model_copy(update={"difference": interval, "p_value": p, "p_holm": p})
-    assert sentence in which_way(evaluation, comparison)
+    assert sentence in describe_difference(evaluation, comparison)
     line = comparison_lines(evaluation.model_copy(update={"comparisons": (comparison,)}))[0]
-    words = {"more often": "better", "less often": "worse", "do not tell": "told apart"}
+    words = {"more often": "better", "less often": "worse", "no significant difference": "significant"}
     assert words.get(sentence, sentence) in line
     if sentence == "not enough evidence":
         assert "more test input" in line
-        assert "more test input" in which_way(evaluation, comparison)
+        assert "more test input" in describe_difference(evaluation, comparison)
     wide = comparison.model_copy(update={"simultaneous": interval.model_copy(update={"low": -0.4, "high": 0.4})})
     lines = comparison_lines(evaluation.model_copy(update={"comparisons": (wide,)}))
-    assert (TOGETHER in lines) == (words.get(sentence) in ("better", "worse"))
+    assert (SIMULTANEOUS_NOTE in lines) == (words.get(sentence) in ("better", "worse"))
 
 
 def test_the_page_tells_the_loss_of_the_weights_that_ship(project: Project, done: Store) -> None:
@@ -239,7 +239,7 @@ def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Sto
     assert evaluation is not None
     for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
         judged = evaluation.model_copy(update={"check_names": names})
-        assert proof.in_words(judged)[0].startswith("Whatever has the form of the task passes") == of_form
+        assert proof.in_words(judged)[0].startswith("Any answer in the right form passes") == of_form
         assert ("that is their form alone" in words.evaluation(judged)) == of_form
 
 
@@ -249,10 +249,10 @@ def test_the_page_says_what_its_intervals_take_for_granted(project: Project, don
     evidence = gather(project, done)
     evaluation = evidence.evaluation
     assert evaluation is not None
-    assert "of parts of one document or mails of one thread they are too narrow" in method(evaluation)
+    assert "for parts of one document or mails of one thread the intervals are too narrow" in method(evaluation)
     groups = {output.seed_id: "a thread" for output in evaluation.outputs}
     of_one = evaluation.model_copy(update={"groups": groups, "seeds": len(groups) + 2})
-    assert "with the inputs of one group, of 3 groups, as with one" in method(of_one)
+    assert "treat each of the 3 groups of inputs as one unit" in method(of_one)
     assert "too narrow" not in method(of_one)
     figures = {name: detail for name, _, detail in sentences.key_figures(replace(evidence, evaluation=of_one))}
     assert figures["held-out inputs"] == f"of 3 groups, {evaluation.samples} samples each"
@@ -260,8 +260,8 @@ def test_the_page_says_what_its_intervals_take_for_granted(project: Project, don
     assert gap.difference is not None
     few = gap.model_copy(update={"difference": gap.difference.model_copy(update={"seeds": 4})})
     assert few.more_inputs
-    assert " of other groups would" in which_way(of_one, few)
-    assert " of other groups" not in which_way(evaluation, few)
+    assert " of other groups would" in describe_difference(of_one, few)
+    assert " of other groups" not in describe_difference(evaluation, few)
 
 
 def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store) -> None:
@@ -273,7 +273,7 @@ def test_what_was_not_measured_is_not_called_alike(project: Project, done: Store
     unmeasured = evaluation.model_copy(update={"comparisons": tuple(none)})
     page = render(replace(evidence, evaluation=unmeasured))
     assert "was not measured" in page
-    assert "do not tell" not in page
+    assert "no significant difference" not in page
     base = evaluation.systems[0]
     nothing = {mode: getattr(base, mode).model_copy(update={"pass_rate": None}) for mode in MODES}
     systems = (base.model_copy(update=nothing), *evaluation.systems[1:])
@@ -288,13 +288,13 @@ def test_a_difference_in_decoding_is_said(project: Project, done: Store) -> None
     gives no reason for a difference that nobody measured."""
     evidence = gather(project, done)
     assert evidence.evaluation is not None
-    assert "All are decoded alike" in render(evidence)
+    assert "All are decoded in the same way" in render(evidence)
     adapter = done.artifacts("adapter")[-1].id
     trained = SimpleNamespace(adapter_id=adapter)
     (project.folder / "evaluations" / "one.json").unlink()
     apart = report_project.evaluated(project, done, trained, merged=False)  # type: ignore[arg-type]
     page = render(replace(evidence, evaluation=apart))
-    assert "They are not decoded alike" in page
+    assert "They are decoded differently" in page
     assert "top_k 50 (as in generation)" in page
     assert "because it learned" not in page
     assert any("decodings differ" in line for line in comparison_lines(apart))
@@ -328,7 +328,7 @@ def test_an_evaluation_of_the_version_before_is_shown(project: Project, done: St
     assert first["key"] == shown.outputs[-1].key
     assert shown.comparisons == now.comparisons
     assert shown.systems[-1].sampled.pass_rate == now.systems[-1].sampled.pass_rate
-    assert "systems on held-out inputs" in render(gather(project, done))
+    assert "Systems on held-out inputs" in render(gather(project, done))
 
 
 def test_a_text_is_shown_and_never_obeyed(project: Project, done: Store) -> None:
@@ -399,7 +399,7 @@ def test_a_stage_that_has_not_run_says_so(project: Project, store: Store, ran: i
         *("rows", "set", "training", "systems", "answers", "next", "cost", "limits", "provenance")
     ]
     absent = {
-        command: f"<code>pairsmith {command}</code> does it" in page
+        command: f"Run <code>pairsmith {command}</code> to fill this section" in page
         for command in ("generate", "curate", "train", "evaluate")
     }
     assert list(absent.values()) == [place >= ran for place in range(4)]
@@ -434,7 +434,7 @@ def test_files_that_are_gone_are_said(project: Project, done: Store) -> None:
     (project.folder / "evaluations" / "one.json").unlink()
     (project.folder / "adapters" / "one" / "training.json").unlink()
     text = _Page(render(gather(project, done))).text
-    assert "Evaluation has run, but the files it wrote are gone." in text
+    assert "Evaluation has run, but its output files are missing." in text
     assert "The curve is missing" in text
     assert "4,884,480 trainable parameters" in text
 
@@ -451,7 +451,7 @@ def test_reviews_by_people_and_simulated_ones_are_kept_apart(project: Project, d
     pair = done.pairs()[0]
     done.write(Review(pair_id=pair.id, reviewer="robot", decision="accept", simulated=True))
     page = _Page(render(gather(project, done))).text
-    assert "Not reviewed by humans: no person has looked at these rows. 1 simulated decisions" in page
+    assert "Not reviewed by humans: nobody has looked at these rows. 1 simulated decisions" in page
     done.write(Review(pair_id=pair.id, reviewer="ada", decision="accept"))
     assert "1 person reviewed 1 row in 1 decision." in _Page(render(gather(project, done))).text
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pairsmith.report import apart, write_report
+from pairsmith.report import isolate_quotes, write_report
 from tests.pairsmith import report_project
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -117,5 +117,5 @@ def test_a_text_from_right_to_left_reads_as_it_was_written(report: Path, browser
 
 def test_what_a_reason_quotes_is_set_apart() -> None:
     """Only the quotation, with its own signs escaped."""
-    assert apart("says “<b>” & more") == "says “<bdi>&lt;b&gt;</bdi>” &amp; more"
-    assert apart("run `pairsmith train`") == "run <code>pairsmith train</code>"
+    assert isolate_quotes("says “<b>” & more") == "says “<bdi>&lt;b&gt;</bdi>” &amp; more"
+    assert isolate_quotes("run `pairsmith train`") == "run <code>pairsmith train</code>"

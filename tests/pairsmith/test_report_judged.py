@@ -43,6 +43,6 @@ def test_the_page_tells_who_judged_and_who_is_preferred(tmp_path: Path) -> None:
     assert "What judges say" in page
     assert "&lt;judge&gt; answered 1 question" in page
     assert "1 not scored" in page
-    assert "what length does cannot be told apart" in page
-    assert "The judges choose what stands first in 1.00" in page
+    assert "the effect of length cannot be separated" in page
+    assert "The judges choose the answer shown first in 1.00" in page
     assert "The judge is a cousin." in page

@@ -131,7 +131,7 @@ def test_a_limit_is_cut_to_what_the_context_holds(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("starting the embedded") == 1
     assert "refused" not in done.stdout
-    assert done.stderr.count("a context of 512 tokens") == 1
+    assert done.stderr.count("the context of 512 tokens") == 1
 
 
 def test_an_input_that_no_context_holds_is_an_error(folder: Path) -> None:
@@ -178,7 +178,7 @@ def test_an_adapter_is_not_put_on_another_base(folder: Path, tmp_path: Path, com
     given = ["a fox"] if command == "try" else []
     done = pairsmith(folder, command, *given, "--set", f"train.base={another}")
     assert done.returncode == 4, done.stderr
-    assert "was trained on another base" in done.stderr
+    assert "was trained on a different base" in done.stderr
     assert not done.stdout
 
 

@@ -21,7 +21,7 @@ from tests.pairsmith import report_project
 from tests.serve.people import MINE, Service, problem, unlimited
 
 FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
-NO_TEST = {"kind": "NoWork", "what": "none of the 1 seeds gives the test split an input.", "exit_code": 8}
+NO_TEST = {"kind": "NoWork", "what": "none of the 1 seeds provides an input for the test split.", "exit_code": 8}
 
 
 @pytest.fixture(autouse=True)

@@ -419,10 +419,10 @@ def test_reasons_are_sentences() -> None:
     from pairsmith.style.reasons import SENTENCES, detail_of, sentence_of
 
     assert all(sentence.endswith(".") for sentence in SENTENCES.values())
-    assert sentence_of("missing:ar_flag") == "It lacks what the pattern ar_flag looks for."
+    assert sentence_of("missing:ar_flag") == "It does not match the pattern ar_flag."
     assert sentence_of("my_own") == "my own"
     assert Reason("short").code in SENTENCES
-    assert reason("outranked", "rank 2 of 3") == "Another candidate of this input is better: rank 2 of 3"
+    assert reason("outranked", "rank 2 of 3") == "Another candidate for this input is better: rank 2 of 3"
     assert reason("short", "it has 2 words") == "It has 2 words"
     assert [detail_of(f"{code}: here") for code in ("loop", "missing:end", "crashed", "my_own", "missing")] == [
         *("here", "here"), "crashed: here", "my_own: here", "missing: here"
@@ -483,5 +483,5 @@ def test_who_lost_to_another_candidate_is_not_sent_to_the_checks(tmp_path: Path,
         with Store.open(Store.url_for(load(folder))) as store:
             store.write(Receipt(**of, reasons=reasons, started=now(), spec_hash=""))
         page = browse(Workspace(tmp_path)).get("/p/tiny/run").text
-        assert "Another candidate of this input is better." in page
+        assert "Another candidate for this input is better." in page
         assert ("change the check under" in page) == ("too_short" in reasons)

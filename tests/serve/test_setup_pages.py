@@ -418,7 +418,7 @@ def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: S
             curate(project, store)
     page = unescape(browser.get("/p/broken/run").text)
     assert re.search(r"<dt>rejected</dt><dd>8<", page)
-    assert "It ends in the middle." in page
+    assert "It ends mid-text." in page
     assert "/p/broken/setup#checks" in page
     assert "8 were kept out by <em>cut</em>" in browser.get("/p/broken/setup").text
     assert browser.post("/p/broken/setup/checks", data={"check_cut": "flag"}).status_code == 303

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import PairsmithError
 from schemas.records import Message
-from train.adapter_check import Probe, Scores, check_adapter, check_apart
+from train.adapter_check import Probe, Scores, check_adapter, check_distinct
 
 TEXTS = ("a fox at dawn", "two boats", "an old bridge in the rain", "a clock")
 PROBES = [Probe((Message(role="user", content="ask"),), text) for text in TEXTS]
@@ -48,7 +48,7 @@ def test_a_training_of_two_steps_is_told_from_none() -> None:
 @pytest.mark.parametrize("server", [Server(moved=0.0), Server(moved=0.001, noise=0.01), Server(moved=float("nan"))])
 def test_noise_is_not_taken_for_an_adapter(server: Server) -> None:
     """Scores that do not differ, that differ by no more than those of one model do here, or that are no numbers."""
-    with pytest.raises(PairsmithError, match="the adapter is not on"):
+    with pytest.raises(PairsmithError, match="the adapter is not active"):
         asyncio.run(check_adapter(server.score, "base", "tuned", PROBES))
 
 
@@ -63,8 +63,8 @@ def test_a_merged_model_is_compared_across_servers() -> None:
     base, tokens = [-3.0, -4.0, -5.0, -6.0], [3, 2, 6, 2]
     scores = Scores(base, base, tokens)
     moved = [score + 0.1 for score in base]
-    check = check_apart(scores, Scores(moved, moved, tokens), PROBES)
+    check = check_distinct(scores, Scores(moved, moved, tokens), PROBES)
     assert check.base_again is None
     assert check.tuned - check.base == pytest.approx(0.4)
-    with pytest.raises(PairsmithError, match="the adapter is not on"):
-        check_apart(scores, scores, PROBES)
+    with pytest.raises(PairsmithError, match="the adapter is not active"):
+        check_distinct(scores, scores, PROBES)

@@ -107,14 +107,14 @@ def _others_tokenizer(base: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "what"),
     [
-        (_truncated, "not whole"),
-        (_pointer, "not whole"),
-        (_half, "a part of the weights is missing"),
-        (_damaged, "no model's config"),
-        (_others_tokenizer, "not the model's"),
+        (_truncated, "are incomplete"),
+        (_pointer, "are incomplete"),
+        (_half, "part of the weights is missing"),
+        (_damaged, "not a valid model config"),
+        (_others_tokenizer, "does not match the model"),
         (_pickled, "no safetensors"),
-        (_unknown, "code that comes with it is run only by name"),
-        (_quantised, "quantised already"),
+        (_unknown, "the code shipped with it runs only if the spec trusts it"),
+        (_quantised, "already quantised"),
         (_untemplated, "no single chat template"),
         (_empty, "no config.json"),
     ],
@@ -132,7 +132,7 @@ def test_code_of_a_model_is_never_offered(tmp_path: Path, capfd: pytest.CaptureF
     """The library would ask at the terminal whether to run it, and whoever says yes to everything would."""
     base = make(next(family for family in FAMILIES if family.name == "Llama 3"), tmp_path / "base")
     changed(base / "tokenizer_config.json", tokenizer_class="Own", auto_map={"AutoTokenizer": ["own.Own", None]})
-    what = "its tokenizer is code that comes with the model, which is run only by name"
+    what = "its tokenizer is code shipped with the model, which runs only if the spec trusts it"
     assert facts_of(base)["template"] == ("fail", what)
     assert "y/N" not in "".join(capfd.readouterr())
 
@@ -226,13 +226,13 @@ def test_the_method_is_the_specs_the_projects_or_the_sizes(base: Path, monkeypat
 def test_a_container_has_what_it_was_given(tmp_path: Path) -> None:
     """Not the memory of the machine around it; a limit that is none, absent or larger changes nothing."""
     v2, v1 = tmp_path / "memory.max", tmp_path / "limit_in_bytes"
-    assert models.allowed_gib(64, (v2, v1)) == 64
+    assert models.limit_to_container(64, (v2, v1)) == 64
     for limit, expected in (("max\n", 64), ("", 64), (f"{4 * models.GIB}\n", 4), (str(2**63), 64)):
         v2.write_text(limit)
-        assert models.allowed_gib(64, (v2, v1)) == expected
+        assert models.limit_to_container(64, (v2, v1)) == expected
     v2.write_text("max")
     v1.write_text(str(2 * models.GIB))
-    assert models.allowed_gib(64, (v2, v1)) == 2
+    assert models.limit_to_container(64, (v2, v1)) == 2
 
 
 @pytest.mark.parametrize("line", ["", "NVIDIA GB10, [N/A]", "No devices were found", "a, b, c", "RTX, nan", "RTX, -1"])
@@ -286,11 +286,13 @@ def test_a_spec_without_training_gets_what_its_base_learns_by(monkeypatch: pytes
 
 def test_what_is_asked_of_training_is_not_told_of_the_base(base: Path) -> None:
     """Where the base is fine and a setting is not, the sentence names the section of the setting."""
-    with pytest.raises(PairsmithError, match=r"'base' cannot be trained here as asked: train\.packing") as refused:
+    with pytest.raises(
+        PairsmithError, match=r"'base' cannot be trained here with these settings: train\.packing"
+    ) as refused:
         refuse_unfit(TrainSettings(base="base", packing=True, objective="dpo"), base.parent)
-    with pytest.raises(PairsmithError, match=r"train\.dora does not go with train\.method = 'lora-8bit'"):
+    with pytest.raises(PairsmithError, match=r"train\.dora cannot be combined with train\.method = 'lora-8bit'"):
         refuse_unfit(TrainSettings(base="base", dora=True, method="lora-8bit"), base.parent)
-    with pytest.raises(PairsmithError, match=r"train\.edited_weight does not go with train\.objective = 'orpo'"):
+    with pytest.raises(PairsmithError, match=r"train\.edited_weight cannot be combined with train\.objective = 'orpo'"):
         refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="orpo"), base.parent)
     refuse_unfit(TrainSettings(base="base", edited_weight=3, objective="dpo"), base.parent)
     assert refused.value.where == "[train]"

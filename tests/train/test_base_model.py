@@ -66,7 +66,7 @@ def test_a_folder_of_the_project_is_used_and_an_empty_one_refused(tiny_base: Bas
     copy_of(tiny_base, tmp_path)
     assert find_base(TrainSettings(base="base"), tmp_path).hash == tiny_base.hash
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PairsmithError, match="no model here"):
+    with pytest.raises(PairsmithError, match="contains no model"):
         find_base(TrainSettings(base="empty"), tmp_path)
 
 

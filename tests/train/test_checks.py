@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import SpecError, UsageError
 from schemas.spec import Pattern, PersonalSettings, Spec
 from tests.train.evaluated import spec
-from train.checks import Checked, checks_for, checks_of
+from train.checks import Checked, build_checks, checks_for
 
 GOOD = "a fox in the snow, warm light, wide photograph --ar 3:2"
 
@@ -81,13 +81,13 @@ def test_a_check_may_be_a_pattern_or_a_function_of_both_texts() -> None:
     def broken(input: str, output: str) -> bool:
         raise ValueError(input)
 
-    checks = checks_of([r"--ar \d+:\d+$", keeps_the_subject])
+    checks = build_checks([r"--ar \d+:\d+$", keeps_the_subject])
     assert checks.names == ("check:pattern_1", "check:keeps_the_subject")
     assert checks("a fox", GOOD).all_pass is True
     assert checks("a hare", GOOD).passed["check:keeps_the_subject"] is False
     assert checks("", GOOD).all_pass is None
-    assert checks_of([broken])("a fox", GOOD).passed == {"check:broken": None}
-    assert checks.fingerprint != checks_of([r"--ar \d+:\d+$"]).fingerprint
+    assert build_checks([broken])("a fox", GOOD).passed == {"check:broken": None}
+    assert checks.fingerprint != build_checks([r"--ar \d+:\d+$"]).fingerprint
 
 
 def with_own(*names: str, **more: object) -> Spec:
@@ -136,12 +136,12 @@ def test_a_missing_check_is_named_with_its_key(tmp_path: Path) -> None:
 
 def test_every_check_counts_whatever_it_is_called() -> None:
     """Two lambdas have one name, and the second would have answered for the first: a pass that was none."""
-    checks = checks_of([lambda input, output: "red" in output, lambda input, output: "fox" in output])
+    checks = build_checks([lambda input, output: "red" in output, lambda input, output: "fox" in output])
     assert len(set(checks.names)) == 2
     assert list(checks("a fox", "a fox").passed.values()) == [False, True]
     assert checks("a fox", "a fox").all_pass is False
     with pytest.raises(UsageError, match="two checks are called 'light'"):
-        checks_of([Pattern(name="light", pattern="dawn"), Pattern(name="light", pattern="dusk")])
+        build_checks([Pattern(name="light", pattern="dawn"), Pattern(name="light", pattern="dusk")])
 
 
 def test_what_a_check_prints_stays_out_of_what_programs_read(

@@ -13,25 +13,25 @@ from schemas.errors import InputError, NoWork
 from schemas.records import Edited, Imported, Pair
 from synth.chat_template import Chat
 from tests.train.tiny import row, rows
-from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, usable, weighted
+from train.dataset import Dataset, TrainingRow, dataset_of, refuse_contaminated, repeat_edited, split_by_length
 
 
 def test_a_row_that_would_be_cut_costs_that_row(chat: Chat) -> None:
     """Nothing is truncated in silence and nothing stops: the long row is left out and named with its length."""
     given = [*rows(2), row("too-long", "a fox", "a fox " + "in deep snow, " * 60)]
-    kept, long = usable(given, chat, 64, "train")
+    kept, long = split_by_length(given, chat, 64, "train")
     assert kept == given[:2]
     assert list(long) == ["too-long"]
-    assert usable(given, chat, long["too-long"], "train") == (given, {})
+    assert split_by_length(given, chat, long["too-long"], "train") == (given, {})
     with pytest.raises(NoWork, match="all 1 are longer"):
-        usable(given[2:], chat, 64, "train")
+        split_by_length(given[2:], chat, 64, "train")
 
 
 def test_no_rows_to_train_on_is_no_work(chat: Chat) -> None:
     """An empty train split is an error; an empty validation split is not."""
     with pytest.raises(NoWork, match="no training rows"):
-        usable([], chat, 64, "train")
-    usable([], chat, 64, "validation")
+        split_by_length([], chat, 64, "train")
+    split_by_length([], chat, 64, "validation")
 
 
 def test_a_row_of_the_test_is_never_trained_on() -> None:
@@ -60,7 +60,7 @@ def test_a_completion_that_is_not_one_answer_is_refused(chat: Chat, completion: 
     """Only one assistant message with text in it can be learned."""
     bad = TrainingRow(pair_id="bad", prompt=[{"role": "user", "content": "x"}], completion=completion)
     with pytest.raises(InputError, match="bad"):
-        usable([bad], chat, 64, "train")
+        split_by_length([bad], chat, 64, "train")
 
 
 def test_an_exported_dataset_brings_its_own_id() -> None:
@@ -87,6 +87,6 @@ def test_what_a_person_corrected_can_count_more() -> None:
     assert exported.edited == {entry["pair_id"] for entry in manifest["rows"] if entry["replaces"]}
     assert len(exported.edited) == 1
     known = replace(exported, edited=exported.edited | {exported.train[0]["pair_id"]})
-    counts = Counter(row["pair_id"] for row in weighted(known, 3))
+    counts = Counter(row["pair_id"] for row in repeat_edited(known, 3))
     assert counts == {row["pair_id"]: 3 if row["pair_id"] in known.edited else 1 for row in exported.train}
-    assert weighted(known, 1) == list(known.train)
+    assert repeat_edited(known, 1) == list(known.train)

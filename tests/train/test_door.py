@@ -96,9 +96,9 @@ def test_references_and_rows_bring_two_more_ways_to_measure(trained: TrainResult
     assert set(seen) == {None, "a green fox at sunset"}
     with pytest.raises(UsageError, match="1 references for 2 inputs"):
         evaluate(trained, inputs, checks=["sunset"], references=["a fox"], **settings)
-    with pytest.raises(UsageError, match="none of the inputs"):
+    with pytest.raises(UsageError, match="not one of the inputs"):
         evaluate(trained, inputs, checks=["sunset"], references={"a fax": "a fox"}, **settings)
-    with pytest.raises(InputError, match="is a test input"):
+    with pytest.raises(InputError, match="is also a test input"):
         evaluate(trained, [ROWS[0][0]], checks=["sunset"], rows=ROWS, **settings)
 
 
@@ -116,7 +116,7 @@ def test_without_checks_or_inputs_there_is_nothing_to_measure(trained: TrainResu
         ({"inputs": "a fox"}, "inputs is one text"),
         ({"inputs": {"a fox": 1}}, "inputs is of type dict"),
         ({"checks": "sunset"}, "checks is one text"),
-        ({"references": [math.nan]}, "input 1 or its reference is no text"),
+        ({"references": [math.nan]}, "input 1 or its reference is not a string"),
     ],
 )
 def test_what_is_not_several_is_not_taken_apart(trained: TrainResult, wrong: Any, sentence: str) -> None:
@@ -143,7 +143,7 @@ def test_rows_come_in_several_shapes() -> None:
     assert len({listed.id, pool.id, dataset_of([("a", "c")]).id}) == 3
     odd = [("a", 7), {"input": "a", "output": None}, {"input": "a", "output": "b", "system": 5}, 1, None]
     for bad in ("text", {"input": "a"}, ("a", "b", "c"), {"input": "a", "output": "b", "split": "dev"}, *odd):
-        with pytest.raises(InputError, match="not a row"):
+        with pytest.raises(InputError, match="not a valid training row"):
             dataset_of([bad])
     with pytest.raises(UsageError, match="data is of type NoneType, not a list of rows"):
         dataset_of(None)  # type: ignore[arg-type]

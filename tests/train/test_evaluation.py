@@ -152,7 +152,7 @@ def test_what_was_turned_down_is_told_in_the_words_of_the_server(
         assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
         assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
     base, few_shot = turned_down(measured)
-    assert base.startswith("12 answers of base refused, such as: HTTP 400: This model's context")
+    assert base.startswith("12 answers of base refused, for example: HTTP 400: This model's context")
     assert few_shot.startswith("12 answers of few-shot refused, ")
 
 
@@ -299,7 +299,7 @@ def test_an_adapter_that_does_nothing_is_found_out(tiny_base: Base, trained: Tra
     save_file({name: tensor * 0 for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     zeroed = trained.model_copy(update={"folder": str(folder), "adapter_id": "zeroed"})
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
-    with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not on"):
+    with LoopbackTeacher() as loopback, pytest.raises(PairsmithError, match="adapter is not active"):
         measure(evaluated, zeroed, TeacherSettings(url=loopback.url, model="loopback"))
 
 
@@ -307,7 +307,7 @@ def test_an_adapter_of_another_base_is_refused(tiny_base: Base, trained: TrainRe
     """Weights are named by their content, so a changed base is noticed before anything is asked."""
     evaluated = project(tmp_path, train={"base": str(tiny_base.folder)})
     other = trained.model_copy(update={"base_hash": "another"})
-    with pytest.raises(PairsmithError, match="another base"):
+    with pytest.raises(PairsmithError, match="a different base"):
         measure(evaluated, other, TeacherSettings())
 
 

@@ -18,7 +18,7 @@ from tests.train.families import FAMILIES, Family, make, tokenizer_of
 from tests.train.tiny import row, settings
 from train.base_model import Base, hash_model, load_chat
 from train.dataset import Dataset
-from train.mask import IGNORED, assert_completion_only, tokens_of
+from train.mask import IGNORED, assert_completion_only, tokenise
 from train.quiet import quiet
 from train.sft import tune
 
@@ -56,7 +56,7 @@ def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(family: Family) -
     assert chat.turn.end == family.turn_end
     for text in ANSWERS:
         one = row("pair", "a fox <|im_end|> </s>", text)
-        ids, labels = tokens_of(chat, one)
+        ids, labels = tokenise(chat, one)
         prompt = chat.prompt_ids(one["prompt"])
         assert ids[: len(prompt)] == prompt
         assert assert_completion_only(chat, one, ids, labels) == len(ids) - len(prompt)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from train.intervals import difference, grouped, holm, seeds_for, share, sign_flip_p
+from train.intervals import difference, grouped, holm, seeds_needed, share, sign_flip_p
 from train.limits import Floats, difference_limits, share_limits, sign_flips
 
 RUNS = 2000
@@ -140,10 +140,10 @@ def test_how_many_seeds_it_would_take() -> None:
     """About as many as put the interval's end at zero; unknown where there is no difference."""
     asked = [1] * 10
     gap = difference([1] * 4 + [0] * 6, asked, [1] * 2 + [0] * 8, asked)
-    more = seeds_for(gap)
+    more = seeds_needed(gap)
     assert more is not None
     assert more > 30
-    assert seeds_for(difference([1] * 10, asked, [1] * 10, asked)) is None
+    assert seeds_needed(difference([1] * 10, asked, [1] * 10, asked)) is None
 
 
 @pytest.mark.parametrize(("passed", "asked"), [([], []), ([1], [0]), ([4], [3]), ([1, 1], [3]), ([-1], [3])])

@@ -265,6 +265,6 @@ def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
         console.print(judged_table(evaluation))
     assert "TUNED" in captured.get()
     lines = judged_lines(evaluation)
-    assert any("0.50" in line and "cannot be told apart" in line for line in lines)
-    assert any("the place has a say" in line for line in lines)
+    assert any("0.50" in line and "no significant difference" in line for line in lines)
+    assert any("a position bias" in line for line in lines)
     assert judged_table(Evaluation.model_construct(judged=None)) is None

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from schemas.errors import InputError, NoWork, PairsmithError
 from synth.chat_template import Chat
 from tests.train.tiny import row
-from train.mask import IGNORED, assert_completion_only, expected_completion, plain_preview, tokens_of
+from train.mask import IGNORED, assert_completion_only, expected_completion, plain_preview, tokenise
 
 ROW = row("pair-1", "a fox", "a fox in the snow --ar 3:2")
 
 
 def test_what_is_learned_is_the_completion_its_end_token_and_the_newline(chat: Chat) -> None:
     """For SmolLM2 the template writes a newline after the end token, and both are learned."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     assert expected_completion(chat, ROW) == "a fox in the snow --ar 3:2<|im_end|>\n"
     assert assert_completion_only(chat, ROW, ids, labels) == sum(label != IGNORED for label in labels)
 
@@ -27,7 +27,7 @@ def test_any_text_survives_the_round_trip(chat: Chat, input: str, output: str) -
     """Whatever characters the two sides hold, the learned tokens decode to the completion and its end, or the row is
     refused because the tokenizer has no token for one of them (SmolLM2's lacks some control characters)."""
     example = row("pair", input, output)
-    ids, labels = tokens_of(chat, example)
+    ids, labels = tokenise(chat, example)
     if chat.tokenizer.decode(chat.tokenizer(output)["input_ids"]) != output:
         with pytest.raises(InputError, match="no token for"):
             assert_completion_only(chat, example, ids, labels)
@@ -39,7 +39,7 @@ def test_any_text_survives_the_round_trip(chat: Chat, input: str, output: str) -
 @pytest.mark.parametrize("shift", [-1, 1], ids=["a prompt token is learned", "a completion token is not learned"])
 def test_a_mask_that_begins_one_token_off_is_refused(chat: Chat, shift: int) -> None:
     """An off-by-one at the start of the completion raises and names the row."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     start = labels.index(next(label for label in labels if label != IGNORED)) + shift
     with pytest.raises(PairsmithError, match="pair-1"):
         assert_completion_only(chat, ROW, ids, [IGNORED] * start + ids[start:])
@@ -47,14 +47,14 @@ def test_a_mask_that_begins_one_token_off_is_refused(chat: Chat, shift: int) -> 
 
 def test_a_mask_without_the_end_token_is_refused(chat: Chat) -> None:
     """A model that never learns to stop is worse than an error."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     with pytest.raises(PairsmithError, match="learns"):
         assert_completion_only(chat, ROW, ids, [*labels[:-2], IGNORED, IGNORED])
 
 
 def test_labels_of_other_tokens_are_refused(chat: Chat) -> None:
     """Loss at the right places with wrong targets raises."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     wrong = [label if label == IGNORED else label + 1 for label in labels]
     with pytest.raises(PairsmithError, match="mask"):
         assert_completion_only(chat, ROW, ids, wrong)
@@ -62,14 +62,14 @@ def test_labels_of_other_tokens_are_refused(chat: Chat) -> None:
 
 def test_a_row_without_loss_is_no_work(chat: Chat) -> None:
     """A row in which every token is masked raises NoWork."""
-    ids, _ = tokens_of(chat, ROW)
+    ids, _ = tokenise(chat, ROW)
     with pytest.raises(NoWork, match="pair-1"):
         assert_completion_only(chat, ROW, ids, [IGNORED] * len(ids))
 
 
 def test_two_begin_of_text_tokens_are_refused(chat: Chat) -> None:
     """A template that writes the token of a tokenizer that adds it too is seen, and the row is shown."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     bos = chat.tokenizer.bos_token_id
     with pytest.raises(PairsmithError, match="twice"):
         assert_completion_only(chat, ROW, [bos, bos, *ids], [IGNORED, IGNORED, *labels])
@@ -77,7 +77,7 @@ def test_two_begin_of_text_tokens_are_refused(chat: Chat) -> None:
 
 def test_the_preview_tells_learned_from_read(chat: Chat) -> None:
     """What is learned stands in brackets, and no text is lost."""
-    ids, labels = tokens_of(chat, ROW)
+    ids, labels = tokenise(chat, ROW)
     plain = plain_preview(chat.tokenizer, ids, labels)
     assert plain.endswith("[[a fox in the snow --ar 3:2<|im_end|>⏎\n]]")
     whole = chat.tokenizer.apply_chat_template([*ROW["prompt"], *ROW["completion"]], tokenize=False)

@@ -82,7 +82,7 @@ def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, 
     other = tmp_path / "other.jinja"
     other.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
     subject = by_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
-    with pytest.raises(PairsmithError, match="others of it") as caught:
+    with pytest.raises(PairsmithError, match="differently from training") as caught:
         measure(subject, trained)
     assert "--chat-template" in str(caught.value.fix)
     assert gone(noted(python)["pids"])

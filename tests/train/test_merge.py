@@ -15,7 +15,7 @@ from synth.endpoint import Endpoint
 from tests.train.tiny import rows, settings
 from train.base_model import Base, load_chat
 from train.dataset import Dataset
-from train.merge import forget_rounded, merged_folder, write_merged
+from train.merge import merged_folder, remove_old_rounded_bases, write_merged
 from train.quiet import quiet
 from train.results import TrainResult, read_result, write_result
 from train.sft import tune
@@ -42,7 +42,7 @@ def test_both_merges_are_measured_on_validation_and_one_is_kept(tuned: TrainResu
     folder = Path(tuned.folder) / "merged"
     assert (folder / "model.safetensors").is_file()
     assert not any(path.is_dir() for path in folder.iterdir())
-    assert f"merged into the {tuned.merged.into} base is what was measured" in tuned.artefact
+    assert f"merged into the {tuned.merged.into} base was measured" in tuned.artefact
 
 
 def test_whoever_merges_is_not_told_what_to_install(tiny_base: Base, tuned: TrainResult, tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ import sys
 from pathlib import Path
 from schemas.spec import TrainSettings
 from train.base_model import Base
-from train.merge import write_merged
+from train.merge import merged_folder, remove_old_rounded_bases, write_merged
 base, adapter, out = map(Path, sys.argv[1:])
 write_merged(Base("tiny-llama", base, ""), TrainSettings(), adapter, out)
 """
@@ -111,7 +111,7 @@ def test_an_adapter_of_an_earlier_version_gets_its_merged_model(tiny_base: Base,
     assert again is not None
     assert again.merged is not None
     assert (again.merged.into, again.merged.builds) == ("rounded", ())
-    assert "not chosen" in again.artefact
+    assert "not compared" in again.artefact
     write_result(folder, tuned)
 
 
@@ -162,5 +162,5 @@ def test_rounded_bases_of_earlier_versions_are_removed(tmp_path: Path, monkeypat
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     for name in ("base-nf4-0123456789abcdef", "other-nf4-0123456789abcdef", "base"):
         (tmp_path / name).mkdir()
-    forget_rounded(Base("base", tmp_path / "base", "-"))
+    remove_old_rounded_bases(Base("base", tmp_path / "base", "-"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "other-nf4-0123456789abcdef"]

@@ -13,8 +13,8 @@ from train.metrics import (
     Mode,
     Output,
     adjusted,
-    against_the_rest,
     compare,
+    compare_last,
     pick_examples,
     summarise,
 )
@@ -137,7 +137,7 @@ def _systems(passing: int, of: int = 30) -> list[dict[Any, list[Output]]]:
 
 def test_better_takes_the_adjusted_test_and_the_interval() -> None:
     """Six comparisons at p = 0.031 each prove nothing together; at p = 0.004 and the interval above zero they do."""
-    weak, strong = against_the_rest(_systems(6)), against_the_rest(_systems(9))
+    weak, strong = compare_last(_systems(6)), compare_last(_systems(9))
     assert len(weak) == len(strong) == 6
     assert [one.p_value for one in weak] == [pytest.approx(2**-5)] * 6
     assert [one.p_holm for one in weak] == [pytest.approx(6 * 2**-5)] * 6
@@ -150,7 +150,7 @@ def test_better_takes_the_adjusted_test_and_the_interval() -> None:
 def test_the_shown_intervals_hold_together() -> None:
     """Six differences are shown: each has an interval at 1 - 0.05 / 6, wider than its own at 0.95, around the same
     estimate; one difference alone has the usual one. An evaluation of before is concluded so when it is read."""
-    first, *_ = against_the_rest(_systems(9))
+    first, *_ = compare_last(_systems(9))
     assert first.difference is not None
     assert first.shown is not None
     assert first.shown.level == pytest.approx(1 - 0.05 / 6)
@@ -173,7 +173,7 @@ def test_seconds_and_money_are_counted_by_request() -> None:
 
 def test_test_and_interval_must_agree() -> None:
     """Neither alone is enough: a record with only one of them is inconclusive."""
-    clear = against_the_rest(_systems(20))[0]
+    clear = compare_last(_systems(20))[0]
     assert clear.difference is not None
     wide = clear.difference.model_copy(update={"low": -0.01})
     assert clear.outcome == "better"

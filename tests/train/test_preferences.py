@@ -15,7 +15,7 @@ from pairsmith.report.sentences import training_facts
 from schemas.errors import InputError, NoWork
 from tests.train.tiny import LINEAR_LAYERS, rows, settings
 from train.base_model import Base
-from train.dataset import Dataset, PreferenceRow, preferences_of
+from train.dataset import Dataset, PreferenceRow, load_preferences
 from train.results import TrainResult, read_result
 from train.sft import adapter_id, tune
 
@@ -146,7 +146,7 @@ def test_a_preference_that_is_too_long_costs_that_preference(tiny_base: Base, da
     tuned = tune(tiny_base, more, given("orpo", max_length=128), out)
     assert tuned.train_rows == 3
     assert list(tuned.left_out) == ["train preference 3"]
-    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens: the shortest has \d{3}\."):
+    with pytest.raises(NoWork, match=r"fits into train\.max_length = 128 tokens; the shortest has \d{3}\."):
         tune(tiny_base, Dataset("d", rows(4), preferences=[long]), given("orpo", max_length=128), out)
 
 
@@ -160,7 +160,7 @@ def test_without_preferences_it_is_said_before_anything_is_trained(tiny_base: Ba
 def test_a_preference_about_a_test_input_stops_the_run(tiny_base: Base, tmp_path: Path) -> None:
     """What is preferred is learned; a test input must not be among it."""
     leaked = Dataset("d", rows(4, start=4), held_out=["a fox"], preferences=preferences(1))
-    with pytest.raises(InputError, match="a preference is a test input"):
+    with pytest.raises(InputError, match="a preference is also a test input"):
         tune(tiny_base, leaked, given("orpo"), tmp_path)
 
 
@@ -172,11 +172,11 @@ def test_the_file_of_an_exported_dataset_is_read_by_split(tmp_path: Path) -> Non
     path.write_text("\n".join(lines) + "\n")
     manifest = {"format": FORMAT, "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert preferences_of(tmp_path, "train") == [one]
-    assert preferences_of(tmp_path, "validation") == [two]
+    assert load_preferences(tmp_path, "train") == [one]
+    assert load_preferences(tmp_path, "validation") == [two]
     path.write_text(path.read_text() + "\n")
     with pytest.raises(InputError, match="SHA-256 differs"):
-        preferences_of(tmp_path, "train")
+        load_preferences(tmp_path, "train")
 
 
 def test_what_another_objective_heeds_changes_nothing(tiny_base: Base, dataset: Dataset, tmp_path: Path) -> None:

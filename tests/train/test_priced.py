@@ -37,7 +37,7 @@ def test_a_price_that_is_set_later_prices_what_was_bought() -> None:
     conclusion = verdict(priced(bought(), spec()))
     assert conclusion.teacher_usd_per_1000 == pytest.approx(0.01274 / 60 * 1000)
     assert conclusion.break_even == round(100_000 / (0.01274 / 60 * 1000))
-    assert any("at the price of now (pairsmith.toml)" in line for line in conclusion.because)
+    assert any("at the current price (pairsmith.toml)" in line for line in conclusion.because)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from train.base_model import find_base
 from train.dataset import Dataset
 from train.evaluation import held_out_seeds, measured_once, plan_evaluation
 from train.local_model import serving, tuned_model
-from train.measured_by_vllm import VllmRoutes, chat_of
+from train.measured_by_vllm import VllmRoutes, load_chat_template
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
@@ -109,7 +109,7 @@ def test_the_command_of_the_card_serves_what_was_measured(exported: Exported) ->
     local, _ = tuned_model(exported.base, exported.base.folder, exported.trained)
 
     async def scores(server: VllmServer) -> list[tuple[float, int]]:
-        routes = VllmRoutes(server, chat_of(exported.base.folder, local))
+        routes = VllmRoutes(server, load_chat_template(exported.base.folder, local))
         return [await routes.score("tuned", plan.systems[-1].messages(seed), text) for seed, text in plan.probes]
 
     with running(model, more=more) as server:

@@ -14,7 +14,7 @@ from prompts.answer_form import AnswerForm
 from tests.train.evaluated import spec
 from train.checks import REFERENCE, Checks, checks_for, void_in_words, void_references
 from train.reference_result import ReferenceResult
-from train.references import NO_LABEL, GivenAnswer, against_references
+from train.references import NO_LABEL, GivenAnswer, compare_with_references
 
 LABELS = ("bug", "question", "praise")
 
@@ -23,7 +23,7 @@ def compared(pairs: list[tuple[str, str]], labels: tuple[str, ...] = (), *, is_j
     """(reference, answer) of inputs of their own."""
     references = {str(number): reference for number, (reference, _) in enumerate(pairs)}
     answers = [GivenAnswer(seed_id=str(number), text=text) for number, (_, text) in enumerate(pairs)]
-    result = against_references(answers, references, labels, is_json=is_json)
+    result = compare_with_references(answers, references, labels, is_json=is_json)
     assert result
     return result
 
@@ -171,10 +171,10 @@ def test_text_is_compared_by_letters() -> None:
 def test_inputs_without_a_reference_are_left_out() -> None:
     """They have nothing to be compared with; where no input has a reference there is no comparison."""
     answers = [GivenAnswer(seed_id="a", text="x"), GivenAnswer(seed_id="b", text="y")]
-    result = against_references(answers, {"a": "x"}, (), is_json=False)
+    result = compare_with_references(answers, {"a": "x"}, (), is_json=False)
     assert result
     assert (result.inputs, result.exact.estimate) == (1, 1.0)
-    assert against_references(answers, {}, (), is_json=False) is None
+    assert compare_with_references(answers, {}, (), is_json=False) is None
 
 
 def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_where_one_answer_is_right_it_is_a_check(tmp_path: Path) -> None:
     checks = Checks(exact=True)
     assert checks.names == (REFERENCE,)
     assert checks("in", "bug", "bug").all_pass is True
-    assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: it is “bug”"}
+    assert checks("in", "praise", "bug").reasons == {REFERENCE: "wrong: the reference is “bug”"}
     assert checks("in", "bug").all_pass is None
     assert checks.fingerprint != Checks().fingerprint == Checks().fingerprint
 
@@ -203,14 +203,14 @@ def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
     checks = Checks(exact=True, void=void)
     assert checks("in", fine, fine).all_pass is True
     assert checks("in", broken, broken).all_pass is False
-    assert "no answer matches a reference like this" in checks("in", broken, broken).reasons[REFERENCE]
+    assert "the reference cannot be matched" in checks("in", broken, broken).reasons[REFERENCE]
     assert checks.fingerprint != Checks(exact=True).fingerprint
     for answer in ("", fine):
         measured = compared([(torn, answer)], is_json=True).field_f1
         assert measured
         assert measured.value == 0
     (sentence,) = void_in_words([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
-    assert sentence.startswith("5 references are no answer to the task, so nothing matches there: tickets.jsonl:1: ")
+    assert sentence.startswith("5 references are not valid for the task, so no answer can match: tickets.jsonl:1: ")
     assert sentence.endswith("; and 2 more.")
 
 
@@ -225,7 +225,7 @@ def test_a_number_of_a_record_is_its_value(output: str, same: bool) -> None:
     """Who writes 4.0 where a person wrote 4 has the field right by F1 and by JSON, so by the exact match too."""
     assert Checks(exact=True)("in", output, '{"n": 4}').passed == {REFERENCE: same}
     assert Checks(exact=True)("in", output.replace("4", "1"), '{"n": 1}').passed == {REFERENCE: same}
-    result = against_references([GivenAnswer(seed_id="a", text=output)], {"a": '{"n": 4}'}, (), is_json=True)
+    result = compare_with_references([GivenAnswer(seed_id="a", text=output)], {"a": '{"n": 4}'}, (), is_json=True)
     assert result
     assert result.exact.estimate == same
 
@@ -275,10 +275,10 @@ def test_a_check_of_the_users_own_sees_the_reference(tmp_path: Path) -> None:
 def test_a_measure_at_its_end_is_not_certain(inputs: int) -> None:
     """All labels right, all fields right, all texts equal: with few inputs each may still be far from it in truth."""
     answers = [GivenAnswer(seed_id=f"s{n}", text="a") for n in range(inputs)]
-    by_label = against_references(answers, {a.seed_id: "a" for a in answers}, ["a", "b"], is_json=False)
-    by_letters = against_references(answers, {a.seed_id: "a" for a in answers}, [], is_json=False)
+    by_label = compare_with_references(answers, {a.seed_id: "a" for a in answers}, ["a", "b"], is_json=False)
+    by_letters = compare_with_references(answers, {a.seed_id: "a" for a in answers}, [], is_json=False)
     fields = [answer.model_copy(update={"text": '{"x": 1}'}) for answer in answers]
-    by_field = against_references(fields, {a.seed_id: '{"x": 1}' for a in answers}, [], is_json=True)
+    by_field = compare_with_references(fields, {a.seed_id: '{"x": 1}' for a in answers}, [], is_json=True)
     assert by_label is not None
     assert by_letters is not None
     assert by_field is not None

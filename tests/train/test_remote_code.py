@@ -25,7 +25,7 @@ from train.base_check import check_base, refuse_unfit
 from train.base_model import Base, base_of, find_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
-from train.remote_code import marked, runnable
+from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.sft import tune
 
@@ -90,10 +90,10 @@ def entry_of(own: Path) -> str:
 
 def test_unnamed_code_is_not_run_and_the_refusal_tells_its_name(own: Path) -> None:
     """Neither by doctor's look nor by training; the entry that would let it run stands in the message."""
-    with pytest.raises(PairsmithError, match="run only by name") as refused:
+    with pytest.raises(PairsmithError, match="runs only if the spec trusts it") as refused:
         refuse_unfit(given(), own.parent)
     assert entry_in(refused.value.fix).startswith("own@")
-    with pytest.raises(InputError, match="run only by name"):
+    with pytest.raises(InputError, match="runs only if the spec trusts it"):
         tune(find_base(given(), own.parent), Dataset("d", tiny.rows(2)), given(), own.parent / "adapters")
     assert not (own.parent / "ran").exists()
 
@@ -101,7 +101,7 @@ def test_unnamed_code_is_not_run_and_the_refusal_tells_its_name(own: Path) -> No
 @pytest.mark.parametrize("name", ["own", "own@0123456789abcdef0123456789abcdef"])
 def test_a_name_without_the_hash_of_the_code_runs_nothing(own: Path, name: str) -> None:
     """A name lets whoever changes the files later run what they like; the right entry is told."""
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names") as refused:
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names") as refused:
         find_base(given(name), own.parent)
     assert entry_in(refused.value.fix) == entry_of(own)
     assert "fail" in {fact.state for fact in check_base(given(name), own.parent)}
@@ -113,7 +113,7 @@ def test_code_that_was_changed_is_refused(own: Path) -> None:
     entry = entry_of(own)
     (own / "custom_generate").mkdir()
     (own / "custom_generate" / "generate.py").write_text("raise SystemExit\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
     shutil.rmtree(own / "custom_generate")
     (own / "README.md").write_text("other words")
@@ -138,7 +138,7 @@ def test_a_class_from_another_place_is_refused(own: Path, place: str, config: st
         shutil.copyfile(own / "config.json", own / config)
         changed(own / "config.json", configuration_files=[config])
     changed(own / config, auto_map={"AutoModelForCausalLM": place, "AutoTokenizer": [place, None]})
-    with pytest.raises(InputError, match="another place than its own folder"):
+    with pytest.raises(InputError, match="from outside its own folder"):
         find_base(given(entry), own.parent)
 
 
@@ -148,7 +148,7 @@ def test_a_linked_folder_is_another_place(own: Path) -> None:
     (outside := own.parent / "outside").mkdir()
     (outside / "generate.py").write_text("raise SystemExit\n")
     (own / "custom_generate").symlink_to(outside)
-    with pytest.raises(InputError, match="takes 'custom_generate' from another place"):
+    with pytest.raises(InputError, match="loads 'custom_generate' from outside its own folder"):
         find_base(given(entry), own.parent)
 
 
@@ -156,7 +156,7 @@ def test_a_name_in_capitals_is_python_too(own: Path) -> None:
     """On macOS `modeling_own.PY` is what is loaded as modeling_own.py."""
     entry = entry_of(own)
     (own / "more.PY").write_text("raise SystemExit\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         find_base(given(entry), own.parent)
 
 
@@ -186,7 +186,7 @@ def test_what_runs_is_what_was_looked_at(own: Path) -> None:
 def test_a_folder_has_its_copy_however_it_is_named(own: Path) -> None:
     """A path that ends in `..` or nothing names a folder too. One with the same files and another name, as two
     revisions of a hub have, has a copy of its own, and takes nobody else's away."""
-    entry, again = marked("own", own), own.parent / "again"
+    entry, again = trust_entry("own", own), own.parent / "again"
     (own / "inside").mkdir()
     copy = runnable("own", own, [entry])
     assert copy is not None
@@ -215,7 +215,7 @@ def test_a_copy_that_was_not_asked_for_in_a_month_goes(own: Path) -> None:
     assert not left.exists()
     os.utime(copy.parent, (old, old))
     (own / "modeling_own.py").write_text((own / "modeling_own.py").read_text() + "\n")
-    other = runnable("own", own, [marked("own", own)])
+    other = runnable("own", own, [trust_entry("own", own)])
     assert other not in (None, copy)
     assert not copy.exists()
 
@@ -236,7 +236,7 @@ def test_the_name_of_another_model_changes_nothing(tiny_base: Base, own: Path) -
 def test_code_that_fails_is_known_before_anything_is_paid(own: Path) -> None:
     """A package that is not here, say: doctor makes the model without its weights."""
     (own / "modeling_own.py").write_text("import a_package_that_nobody_has\n")
-    with pytest.raises(PairsmithError, match=r"code that comes with it fails.*a_package_that_nobody_has"):
+    with pytest.raises(PairsmithError, match=r"code shipped with it fails.*a_package_that_nobody_has"):
         refuse_unfit(given(entry_of(own)), own.parent)
 
 
@@ -255,7 +255,7 @@ def test_an_adapter_is_no_reason_to_run_the_code_beside_it(tiny_base: Base, tmp_
     merged = Path(trained.folder) / "merged"
     (merged / "modeling_own.py").write_text("raise SystemExit\n")
     changed(merged / "config.json", auto_map=_MAP | {"AutoConfig": "modeling_own.OwnConfig"})
-    forged = settings.model_copy(update={"trust_remote_code": (marked(settings.base, merged),)})
+    forged = settings.model_copy(update={"trust_remote_code": (trust_entry(settings.base, merged),)})
     local, _ = tuned_model(tiny_base, tiny_base.folder, trained.model_copy(update={"settings": forged}))
     assert not local.runs_code
 
@@ -304,5 +304,5 @@ def test_named_code_is_trained_served_merged_and_told(own: Path, method: str) ->
     merged = Path(trained.folder) / "merged"
     assert {path.name for path in merged.glob("*.py")} == {"configuration_own.py", "modeling_own.py"}
     (merged / "modeling_own.py").write_text("raise SystemExit('unread')\n")
-    with pytest.raises(InputError, match=r"not what train\.trust_remote_code names"):
+    with pytest.raises(InputError, match=r"not the code that train\.trust_remote_code names"):
         tuned_model(base, base.folder, trained)

@@ -76,11 +76,11 @@ def test_a_run_learns_and_leaves_an_adapter_with_its_card(tiny_base: Base, tmp_p
 def test_a_weight_makes_more_steps_of_what_people_corrected(tiny_base: Base, tmp_path: Path) -> None:
     """A row that counts three times is in three places of an epoch; how many rows there are is told as before."""
     one = replace(DATASET, edited={DATASET.train[0]["pair_id"]})
-    plain, weighted = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
-    assert plain.adapter_id != weighted.adapter_id
-    assert weighted.steps == plain.steps + 1
-    assert (weighted.train_rows, weighted.validation_rows) == (plain.train_rows, plain.validation_rows)
-    assert weighted.learned_tokens > plain.learned_tokens
+    plain, repeat_edited = (tune(tiny_base, one, settings(edited_weight=w, epochs=1), tmp_path) for w in (1, 5))
+    assert plain.adapter_id != repeat_edited.adapter_id
+    assert repeat_edited.steps == plain.steps + 1
+    assert (repeat_edited.train_rows, repeat_edited.validation_rows) == (plain.train_rows, plain.validation_rows)
+    assert repeat_edited.learned_tokens > plain.learned_tokens
 
 
 def test_measuring_validation_does_not_change_what_is_learned(tiny_base: Base, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_long_row_costs_that_row(tiny_base: Base, tmp_path: Path) -> None:
 def test_a_test_input_is_never_trained_on(tiny_base: Base, tmp_path: Path) -> None:
     """The row is shown and nothing is trained."""
     leaking = Dataset("leaking", rows(4), held_out=["A  FOX"])
-    with pytest.raises(InputError, match="pair-0 is a test input: 'a fox'"):
+    with pytest.raises(InputError, match="pair-0 is also a test input: 'a fox'"):
         tune(tiny_base, leaking, settings(), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -230,14 +230,14 @@ def test_the_settings_that_people_expect_are_taken(tiny_base: Base, tmp_path: Pa
     assert config["use_rslora"]
     assert config["use_dora"]
     for target in ("nope", "lm_head", "embed_tokens"):
-        with pytest.raises(InputError, match=f"no linear layer called '{target}'"):
+        with pytest.raises(InputError, match=f"no linear layer named '{target}'"):
             tuned(tiny_base, tmp_path, targets=["q_proj", target])
     with pytest.raises(MissingDependency, match="flash-attn"):
         tuned(tiny_base, tmp_path, packing=True)
     in_8_bits = tuned(tiny_base, tmp_path, method="lora-8bit", epochs=1)
     card = Path(in_8_bits.folder, "README.md").read_text()
     assert in_8_bits.steps == 3
-    assert "| method | LoRA, the base in 8 bits while it was trained |" in card
+    assert "| method | LoRA, with the base in 8 bits during training |" in card
     assert "another model" not in card, "who wrote the rows is not known here: they may be a person's own"
 
 
@@ -308,7 +308,7 @@ def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path
     measured = {one.step: one.loss for one in ended.validation if one.step}
     assert set(measured) == {3, 4}
     assert ended.kept_step == min(measured, key=lambda step: measured[step])
-    assert "ended by a person after 4 of 9 steps" in (folder / "README.md").read_text()
+    assert "stopped by the user after 4 of 9 steps" in (folder / "README.md").read_text()
     assert read_result(folder) == ended
     assert not ended.reused
     whole = run(lambda: False)
@@ -339,11 +339,11 @@ def test_files_that_generation_needs_are_those_of_training(tiny_base: Base, tmp_
     for name in result.files:
         kept = (folder / name).read_bytes()
         (folder / name).unlink()
-        with pytest.raises(InputError, match=f"{name}.*this file is gone, and generation needs it"):
+        with pytest.raises(InputError, match=f"{name}.*a file that generation needs is missing"):
             refuse_changed(result)
         (folder / name).write_bytes(kept)
     (folder / "tokenizer_config.json").write_text("{}")
-    with pytest.raises(InputError, match="not the one that training wrote"):
+    with pytest.raises(InputError, match="not what training wrote"):
         refuse_changed(result)
     refuse_changed(result.model_copy(update={"files": {}}))
 
@@ -366,5 +366,5 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
         refuse_changed(result)
     record = folder / "training.json"
     record.write_bytes(record.read_bytes()[:300])
-    with pytest.raises(InputError, match="not what this version of pairsmith writes"):
+    with pytest.raises(InputError, match="not written by this version of pairsmith"):
         read_result(folder)

@@ -70,7 +70,7 @@ def test_it_learns_what_trl_learns_from_the_same_rows(tiny_base: Base, tmp_path:
 def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) -> None:
     """doctor and the check before generation say what to install; so does a training from Python."""
     with pytest.raises(MissingDependency, match=r"needs the package unsloth") as missing:
-        unsloth_backend.begin(settings(backend="unsloth"))
+        unsloth_backend.import_unsloth(settings(backend="unsloth"))
     assert "pairsmith[train,unsloth]" in str(missing.value.fix)
     pytest.importorskip("transformers", reason="the base is looked at with the train extra")
     failed = [fact for fact in check_base(TrainSettings(backend="unsloth"), tmp_path) if fact.state == "fail"]
@@ -90,7 +90,7 @@ def test_without_the_package_it_is_said_before_anything_is_paid(tmp_path: Path) 
 def test_what_it_does_not_train_is_refused_by_name(asked: dict[str, Any], named: str) -> None:
     """It is not trained some other way in silence."""
     with pytest.raises(InputError, match=named):
-        unsloth_backend.begin(settings(backend="unsloth", **asked))
+        unsloth_backend.import_unsloth(settings(backend="unsloth", **asked))
 
 
 def test_an_adapter_of_trl_keeps_its_name() -> None:
@@ -101,17 +101,17 @@ def test_an_adapter_of_trl_keeps_its_name() -> None:
 
 
 def test_after_trl_it_is_too_late(tmp_path: Path) -> None:
-    """unsloth changes TRL while it is imported; a process that has TRL already is told to begin anew."""
+    """unsloth changes TRL while it is imported; a process that has TRL already is told to import_unsloth anew."""
     package = tmp_path / "unsloth"
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('it was imported')")
     code = (
         "import sys, types; sys.modules['trl'] = types.ModuleType('trl')\n"
         "from schemas.errors import PairsmithError; from schemas.spec import TrainSettings\n"
-        "from train.unsloth_backend import begin\n"
-        "try: begin(TrainSettings(backend='unsloth'))\n"
+        "from train.unsloth_backend import import_unsloth\n"
+        "try: import_unsloth(TrainSettings(backend='unsloth'))\n"
         "except PairsmithError as error: print(error.what)\n"
     )
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n{code}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.stdout == "unsloth cannot be used in this process any more.\n", done.stderr
+    assert done.stdout == "unsloth can no longer be used in this process.\n", done.stderr

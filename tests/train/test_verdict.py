@@ -18,7 +18,7 @@ from train.metrics import (
     Mode,
     Output,
     SystemResult,
-    against_the_rest,
+    compare_last,
     summarise,
 )
 from train.results_table import comparison_lines, systems_table
@@ -61,7 +61,7 @@ def evaluation(
         greedy=Sampling(),
         concurrency=1,
         systems=tuple(systems),
-        comparisons=against_the_rest([given[name] for name in NAMES]),
+        comparisons=compare_last([given[name] for name in NAMES]),
         adapter_check=AdapterCheck(text="x", base=-2, tuned=-1, base_again=-2, tokens=1),
         side_by_side=(),
         side_by_side_seed=1,
@@ -78,7 +78,7 @@ def test_a_clear_gain_over_every_prompt_ships() -> None:
     """Better than base, few-shot and retrieval, and above the bar; the teacher may be better still."""
     seen = verdict(evaluation(tuned=0.9, base=0.1, retrieval=0.3, teacher=1.0, **{"few-shot": 0.3}))
     assert (seen.decision, seen.fine_tune) == ("ship", "fine-tune")
-    assert any("smaller: then they are not told apart" in line for line in seen.flips_when)
+    assert any("smaller (no longer significant)" in line for line in seen.flips_when)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_lead_that_is_so_much_smaller_is_not_told_apart(inputs: int, base: flo
         return relation(one, one.system("base")) == "better"
 
     words = " ".join(verdict(evaluation(inputs=inputs, base=base, tuned=tuned, teacher=1.0)).flips_when)
-    (points,) = re.findall(r"lead over base is about (\d+) points? smaller", words)
+    (points,) = re.findall(r"lead over base was about (\d+) points? smaller", words)
     assert not better(tuned - int(points) / 100)
     assert better(tuned - max(0.0, int(points) / 100 - 0.08))
 
@@ -104,8 +104,8 @@ def test_a_lead_that_is_of_groups_is_lost_by_groups() -> None:
     alone = evaluation(inputs=100, tuned=1.0)
     groups = {output.seed_id: f"{int(output.seed_id[1:]) // 5}" for output in alone.outputs}
     given = [alone.outputs_of(name) for name in NAMES]
-    of_groups = alone.model_copy(update={"groups": groups, "comparisons": against_the_rest(given, groups)})
-    (points,) = re.findall(r"lead over base is about (\d+) points smaller", " ".join(verdict(of_groups).flips_when))
+    of_groups = alone.model_copy(update={"groups": groups, "comparisons": compare_last(given, groups)})
+    (points,) = re.findall(r"lead over base was about (\d+) points smaller", " ".join(verdict(of_groups).flips_when))
     assert 55 <= int(points) <= 65
 
 
@@ -127,7 +127,7 @@ def test_the_form_of_a_label_ships_nothing(names: tuple[str, ...], shipped: bool
     seen = verdict(clear.model_copy(update={"check_names": names}))
     assert (seen.decision == "ship", seen.fine_tune == "fine-tune") == (shipped, shipped)
     assert shipped or seen.decision == seen.fine_tune == "not enough evidence"
-    assert shipped or "nothing checks whether a label or a record is right" in seen.because[0]
+    assert shipped or "nothing checks whether a label or a record is correct" in seen.because[0]
     assert shipped or "reference" in seen.flips_when[0]
     beaten = evaluation(tuned=0.5, base=0.9).model_copy(update={"check_names": names})
     assert verdict(beaten).decision == "do not ship"
@@ -139,7 +139,7 @@ def test_a_tie_in_form_does_not_say_that_a_prompt_does_as_well(rate: float) -> N
     to take the base, nor that more test inputs would decide it."""
     seen = verdict(evaluation(tuned=1.0, base=rate).model_copy(update={"check_names": ("label",)}))
     assert seen.decision == seen.fine_tune == "not enough evidence"
-    assert "nothing checks whether a label or a record is right" in seen.because[0]
+    assert "nothing checks whether a label or a record is correct" in seen.because[0]
     assert "reference" in seen.flips_when[0]
 
 
@@ -148,7 +148,7 @@ def test_what_mostly_lacks_the_form_does_not_ship(base: float) -> None:
     """No answer is right that is not even a label, so a tuned model below the bar in form is below it in truth."""
     seen = verdict(evaluation(inputs=200, tuned=0.3, base=base).model_copy(update={"check_names": ("label",)}))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
-    assert "which lies below evaluate.ship_at" in seen.because[0]
+    assert "which is below evaluate.ship_at" in seen.because[0]
     nothing = verdict(evaluation(tuned=0.0, base=0.0).model_copy(update={"check_names": ("label",)}))
     assert nothing.decision == "do not ship"
 
@@ -162,7 +162,7 @@ def test_a_prompt_that_ties_means_do_not_fine_tune(who: str, rate: float, tuned:
     seen = verdict(evaluation(tuned=tuned, **rates))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
     assert any(line.startswith(f"{who} ") and "without any training" in line for line in seen.because)
-    flip = f"room for a lead: {who} passes {100 * rate:.0f} % of these" if rate > 0.85 else f"tuned leads {who} by"
+    flip = f"room for a lead: {who} passes {100 * rate:.0f} % of these" if rate > 0.85 else f"tuned led {who} by"
     assert any(flip in line for line in seen.flips_when)
     assert in_words(seen)[0] == "Verdict: do not ship. Should you fine-tune at all? do not fine-tune."
 
@@ -171,7 +171,7 @@ def test_where_nothing_passes_the_verdict_says_so_first() -> None:
     """At 0 of 40 everywhere a tie says little about prompts and much about checks, rows and base; one pass is a tie."""
     seen = verdict(evaluation(inputs=40))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "do not fine-tune")
-    assert seen.because[0].startswith("not one answer of tuned passes")
+    assert seen.because[0].startswith("no answer of tuned passes")
     assert "larger base" in seen.flips_when[0]
     assert verdict(evaluation(inputs=40, tuned=1 / 40)).because[0].startswith("base passes about as often")
     assert verdict(evaluation(inputs=1)).because[0] == "there is 1 test input, and fewer than 20 prove nothing"
@@ -200,7 +200,7 @@ def test_few_inputs_are_not_enough_evidence() -> None:
     seen = verdict(evaluation(inputs=12, tuned=1.0))
     assert (seen.decision, seen.fine_tune) == ("not enough evidence", "not enough evidence")
     assert seen.because[0] == "there are 12 test inputs, and fewer than 20 prove nothing"
-    assert seen.flips_when == ("there are about 8 more test inputs",)
+    assert seen.flips_when == ("there were about 8 more test inputs",)
 
 
 def test_inputs_that_one_did_not_answer_do_not_count() -> None:
@@ -209,11 +209,11 @@ def test_inputs_that_one_did_not_answer_do_not_count() -> None:
     seen = evaluation(inputs=25, tuned=1.0)
     answered = [o.model_copy(update={"answered": o.system != "few-shot" or o.seed_id < "s017"}) for o in seen.outputs]
     of = [{mode: [o for o in answered if (o.system, o.mode) == (name, mode)] for mode in MODES} for name in NAMES]
-    conclusion = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": against_the_rest(of)}))
+    conclusion = verdict(seen.model_copy(update={"outputs": tuple(answered), "comparisons": compare_last(of)}))
     assert conclusion.decision == "not enough evidence"
-    few = "tuned and few-shot both answered 17 of 25 test inputs, and fewer than 20 prove nothing"
+    few = "tuned and few-shot both answered only 17 of 25 test inputs, and fewer than 20 prove nothing"
     assert few in conclusion.because
-    assert conclusion.flips_when == ("there are about 3 more test inputs",)
+    assert conclusion.flips_when == ("there were about 3 more test inputs",)
 
 
 @pytest.mark.parametrize(("who", "missing", "decision"), [
@@ -231,11 +231,11 @@ def test_what_happened_to_come_ships_nothing(who: str, missing: int, decision: s
         system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
         for system, given in zip(seen.systems, of, strict=True)
     )
-    changed = {"outputs": outputs, "systems": systems, "comparisons": against_the_rest(of)}
+    changed = {"outputs": outputs, "systems": systems, "comparisons": compare_last(of)}
     conclusion = verdict(seen.model_copy(update=changed))
     assert conclusion.decision == decision
     if decision != "ship":
-        assert conclusion.because[0].startswith(f"40 of 120 answers of {who} never came")
+        assert conclusion.because[0].startswith(f"40 of 120 answers of {who} never arrived")
         assert "`pairsmith evaluate` again" in conclusion.flips_when[0]
 
 
@@ -248,7 +248,7 @@ def test_a_lead_that_the_test_does_not_confirm_is_not_enough_evidence() -> None:
     (flip,) = seen.flips_when
     gaps = [gap for gap in measured.comparisons if gap.b == "few-shot" and gap.more_inputs]
     more, mode = min((gap.more_inputs or 0, gap.mode) for gap in gaps)
-    assert flip.endswith(f"{more} more test inputs, if the {mode} difference from few-shot stays as it is")
+    assert flip.endswith(f"{more} more test inputs, and the {mode} difference from few-shot stayed the same")
 
 
 def test_a_better_model_that_mostly_fails_does_not_ship() -> None:
@@ -288,7 +288,7 @@ def test_a_model_without_a_whole_answer_does_not_ship() -> None:
     """If every answer of the tuned model was cut, it is not the others that lack something."""
     seen = verdict(evaluation(cut="tuned"))
     assert (seen.decision, seen.fine_tune) == ("do not ship", "not enough evidence")
-    assert [line.partition(" gives")[0] for line in seen.flips_when] == ["tuned"]
+    assert [line.partition(" gave")[0] for line in seen.flips_when] == ["tuned"]
 
 
 def test_a_model_that_could_not_be_asked_is_not_judged() -> None:
@@ -300,15 +300,15 @@ def test_a_model_that_could_not_be_asked_is_not_judged() -> None:
     gone = [one.model_copy(update={"difference": None}) for one in seen.comparisons]
     conclusion = verdict(seen.model_copy(update={"systems": (*seen.systems[:-1], away), "comparisons": tuple(gone)}))
     assert (conclusion.decision, conclusion.fine_tune) == ("not enough evidence", "not enough evidence")
-    assert conclusion.because[0] == "not one answer of tuned came: it could not be asked"
+    assert conclusion.because[0] == "no answer of tuned arrived, so nothing is known about it"
 
 
 @pytest.mark.parametrize(
     ("tuned", "ship_at", "decision", "flip"),
     [
-        (0.9, 0.0, "ship", "evaluate.ship_at is above 0"),
-        (1.0, 1.0, "not enough evidence", "evaluate.ship_at is below 1: no number of answers proves that all pass"),
-        (0.9, 0.9, "not enough evidence", "the rate moves away from 90 %"),
+        (0.9, 0.0, "ship", "evaluate.ship_at was above 0"),
+        (1.0, 1.0, "not enough evidence", "evaluate.ship_at was below 1: no number of answers proves that all pass"),
+        (0.9, 0.9, "not enough evidence", "the rate moved away from 90 %"),
         (0.9, 0.85, "not enough evidence", "more test inputs put the whole interval on one side of 85 %"),
     ],
 )
@@ -345,14 +345,18 @@ def nothing(difference: Interval | None) -> Interval:
     ("how", "ways", "flip"),
     [
         ({"finish": "length"}, "120 cut", "raise evaluate.sampling.max_tokens"),
-        ({"text": " "}, "120 empty", "tuned gives whole answers: look at what it writes"),
+        ({"text": " "}, "120 empty", "tuned gave complete answers: look at what it writes"),
         (
             {"text": "", "reasons": {NO_ANSWER: "refused", REFUSAL: "maximum context length is 2048 tokens"}},
             "120 refused",
-            'the server takes what tuned is asked: it refused with "maximum context length is 2048 tokens"',
+            'the server accepted the requests to tuned (it answered "maximum context length is 2048 tokens")',
         ),
-        ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server takes what tuned is asked"),
-        ({"answered": False}, "could not be asked", "the model that serves tuned answers: run it again"),
+        ({"text": "", "reasons": {NO_ANSWER: "refused"}}, "120 refused", "the server accepted the requests to tuned"),
+        (
+            {"answered": False},
+            "nothing is known about it",
+            "the server of the tuned model responded: run the evaluation again",
+        ),
     ],
 )
 def test_without_a_whole_answer_the_advice_fits_what_came(how: dict[str, object], ways: str, flip: str) -> None:
@@ -366,7 +370,7 @@ def test_without_a_whole_answer_the_advice_fits_what_came(how: dict[str, object]
         system.model_copy(update={mode: summarise(given[mode], Usage(), ("a",)) for mode in MODES})
         for system, given in zip(seen.systems, of, strict=True)
     )
-    changed = {"outputs": outputs, "systems": systems, "comparisons": against_the_rest(of)}
+    changed = {"outputs": outputs, "systems": systems, "comparisons": compare_last(of)}
     conclusion = verdict(seen.model_copy(update=changed))
     assert ways in conclusion.because[0]
     assert flip in conclusion.flips_when[0]

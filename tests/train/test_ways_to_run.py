@@ -106,7 +106,7 @@ def test_a_command_that_vllm_cannot_follow_is_not_told(tuned: TrainResult) -> No
     settings = tuned.settings.model_copy(update={"dora": True})
     card = model_card(tuned.model_copy(update={"settings": settings}), place="THIS_FOLDER")
     assert ("$ vllm serve" in card) == (tuned.settings.method == "qlora")
-    assert ("vLLM loads no DoRA adapter" in card) == (tuned.settings.method == "lora")
+    assert ("vLLM cannot load DoRA adapters" in card) == (tuned.settings.method == "lora")
 
 
 @pytest.mark.parametrize("adds_begin", [True, False], ids=["adds", "bare"])
@@ -179,13 +179,16 @@ def test_ollama_decodes_as_it_was_measured() -> None:
         (
             "En\u00a0: \u0928\u094d\u200d",
             [
-                "# Ollama drops U+00A0, U+200D of SYSTEM; sent with a request, the message keeps what it has.",
+                "# Ollama drops U+00A0, U+200D from SYSTEM; send the message with each request to keep them.",
                 'SYSTEM """En\u00a0: \u0928\u094d\u200d"""',
             ],
         ),
         (
             'Write\n"""Docs.""" \nfirst.',
-            ["# No SYSTEM: a line of it ends in three quotes, which would end it here. Send it with each request."],
+            [
+                "# No SYSTEM: one of its lines ends in three quotes, which would end it early."
+                " Send it with each request."
+            ],
         ),
         (None, []),
     ],

@@ -160,7 +160,7 @@ def test_outputs_alone_are_proved_against_themselves(tiny_base: Base, tmp_path: 
     assert after.reused
     assert after.verdict["break_even"] == round(100_000 / after.verdict["teacher_usd_per_1000"])
     for page in (shown, (tmp_path / "report.html").read_text()):
-        assert "price of now" in page
+        assert "current price" in page
     assert evaluation.seeds == 8
     outputs = dict(PAIRS)
     given = {output.seed_id for output in evaluation.outputs}

@@ -190,7 +190,7 @@ def test_without_people_the_card_and_the_report_say_so(project: Project, tmp_pat
     with Store.open(Store.url_for(off), write=False) as store:
         page = write_report(off, store, tmp_path / "page.html").read_text()
     assert "Not reviewed by humans" in page
-    assert "Human review was switched off" in page
+    assert "Human review was disabled" in page
 
 
 def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaServer, client: Any) -> None:

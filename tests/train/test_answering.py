@@ -17,8 +17,8 @@ from prompts.answer_form import AnswerForm
 from schemas.progress_line import Pace
 from schemas.records import Call, Seed
 from schemas.spec import Spec
+from train.answering import AnswerCollector, _judge_output
 from train.checks import checks_for
-from train.interview import Interview, _judged
 from train.metrics import Output
 
 
@@ -52,7 +52,7 @@ def test_a_label_counts_however_a_system_was_asked_for_it(answer: str, text: str
         seconds=1.0,
     )
     blank = Output(system="few-shot", mode="greedy", seed_id=seed.id, sample=0, answered=False, key="k")
-    output = _judged(blank, call, plan, seed)
+    output = _judge_output(blank, call, plan, seed)
     assert (output.text, output.all_pass) == (text, passes)
 
 
@@ -81,8 +81,8 @@ def test_what_a_server_writes_is_told_before_an_answer_has_ended() -> None:
 
     async def listen() -> None:
         store: Any = None
-        interview = Interview(plan, store, progress)
-        async with TestServer(app) as server, interview._beating(str(server.make_url("/key/v1"))):
+        collector = AnswerCollector(plan, store, progress)
+        async with TestServer(app) as server, collector._reporting(str(server.make_url("/key/v1"))):
             await asyncio.wait_for(known.wait(), timeout=60)
 
     asyncio.run(listen())
@@ -108,7 +108,7 @@ def test_a_server_that_starts_is_told_of_while_it_starts() -> None:
 
     async def starting() -> None:
         store: Any = None
-        async with Interview(plan, store, progress)._beating(starts="tuned"):
+        async with AnswerCollector(plan, store, progress)._reporting(starting="tuned"):
             await asyncio.wait_for(twice.wait(), timeout=60)
 
     asyncio.run(starting())
