@@ -1,11 +1,11 @@
-"""Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
+"""Code gates: each one looks at one pair and returns keep, reject or "cannot tell", with a reason.
 
     steps = gates_of(project)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
-A gate is a plain function `Pair -> Judgement`; its settings are bound by `functools.partial`. docs/gates.md tells what
-each sees, what it does not see, and its measured precision and recall.
+A gate is a plain function `Pair -> Judgement`; its settings are bound with `functools.partial`. docs/gates.md describes
+what each gate detects and misses, and gives its measured precision and recall.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from schemas.spec import Exemplar, GateSettings, Mode, Pattern, Spec, TaskSettin
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
 
-# The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
+# Gates whose key in the spec is their name, with the task settings each one takes as arguments. They run in this order.
 _STYLE, _LANGUAGE, _BOTH, _TWO = ("style",), ("language",), ("style", "language"), ("language", "input_language")
 _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
@@ -78,18 +78,20 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),
 }
-# The kinds of task that a gate is about, where it is not about all.
+# Gates that apply only to some kinds of task.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 
 
 def gates_for(
     task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
 ) -> list[GateStep]:
-    """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
+    """Return the gates that the spec asks for, cheap ones first. Each pattern and each user function is a gate of its
+    own.
 
-    Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
-    `folder`; one of the `exemplars` said again is an echo. Raises SpecError for whatever would make a gate useless: an
-    unknown language, a bad schema file, a missing function, one pattern name twice.
+    Names look like `gate/length@1`, `gate/must:ar_flag@1` and `gate/user:rules:polite@1`. Paths and user modules are
+    resolved relative to `folder`. An output that copies one of the `exemplars` counts as an echo. Raises SpecError for
+    anything that would make a gate useless: an unknown language, an invalid schema file, a missing function, or two
+    patterns with the same name.
     """
     steps: list[GateStep] = []
 
@@ -117,7 +119,8 @@ def gates_for(
         if mode:
             known = {key: of_task[key] for key in needs}
             bound = partial(gate, **known)
-            asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length
+            # `repetition` detects a loop by its length, so it needs the whole text.
+            asked = bound if name == "repetition" else on_short(bound)
             if name != "encoding":
                 asked = in_one_script(asked, code, spoken_in)
             add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
@@ -164,7 +167,7 @@ def gates_for(
 
 
 def gates_of(project: Project) -> list[GateStep]:
-    """The gates that a project's spec asks for, with one for the personal data that it rejects."""
+    """Return the gates of a project's spec, plus one for the kinds of personal data that it rejects."""
     spec, gates = project.spec, project.spec.curate.gates
     if spec.personal.toxic == "reject":
         gates = gates.model_copy(update={"toxic": True})
@@ -177,7 +180,7 @@ def gates_of(project: Project) -> list[GateStep]:
 
 
 def personal_kept_out(spec: Spec) -> list[str]:
-    """The kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
+    """Return the kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
     every = spec.curate.gates.pii is True
     return [kind for kind in WORDS if every or kind in spec.personal.kinds("reject")]
 
@@ -193,29 +196,30 @@ def _check_names(kind: str, patterns: Sequence[Pattern]) -> None:
 
 
 def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
-    """One verdict a step, in order. Every step is asked, also after a rejection, so that every reason is counted.
+    """Return one verdict per step, in order. All steps run, even after a rejection, so that every reason is counted.
 
-    A gate that raises gives `keep=None` and `crashed: ...`: the row waits.
+    A gate that raises gives `keep=None` and the reason `crashed: ...`, and the row waits.
     """
     return [verdict_of(pair.id, step, safely(step, pair)) for step in steps]
 
 
 def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
-    """A gate's judgement of a pair as it is stored."""
+    """Return a gate's judgement of a pair in the form in which it is stored."""
     return Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
 
 
 def judge_text(
     input: str, output: str, steps: Sequence[GateStep], system: str = "", reference: str | None = None
 ) -> dict[str, Judgement]:
-    """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
+    """Run the same gates on two strings. Returns the judgements by step name: `all(j.keep for j in ....values())` is a
+    strict pass."""
     origin = Imported(source="text")
     pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
     return {step.by: safely(step, pair) for step in steps}
 
 
 class _Door(ModuleType):
-    """This package is called as a function by `from curate import gates`."""
+    """Makes this package callable, so that `from curate import gates` can be used as a function."""
 
     def __call__(self, *own: Any, **settings: Any) -> Any:
         from curate.door import gates

@@ -1,4 +1,4 @@
-"""A value that a reply gives in place of the message's own: another time, another day, another number of one thing.
+"""A value in a reply that replaces the message's own: another time, another day, another number of a thing.
 
 another_value("the kitchen closes at 21:00", "It closes at 22:00.", "en") == ("changed_time", "21:00", "22:00")
 """
@@ -19,34 +19,37 @@ _NUMBERED = re.compile(r"([^\W\d_]{3,}) (\d+[a-z]?)(?![\w:%\u00b0]|[.,]\d)")
 
 
 def another_value(before: str, after: str, language: str) -> tuple[str, str, str] | None:
-    """What the message states and the reply says instead, behind a code: only where the reply keeps no value of that
-    kind and the message names none that it gives. What the message asks for, the reply may not have."""
+    """Return a code, the value in the message and the one in the reply, or None.
+
+    This requires that the reply keeps no value of that kind, and that the message has none of those in the reply.
+    Values in questions of the message do not count, because the reply need not repeat them.
+    """
     given, text = (in_plain_digits(side) for side in (before, after))
     given, mentions = _ASKED.sub(" ", given), NumberMentions(before, language)
     here, there = ([match[0] for match in _TIME.finditer(side)] for side in (given, text))
-    if here and there and not any(_is_told(re.findall(r"\d+", time), mentions) for time in there):
+    if here and there and not any(_are_mentioned(re.findall(r"\d+", time), mentions) for time in there):
         return "changed_time", here[0], there[0]
     if day := weekday_made_up(text, given, language, language, only_in_place_of_another=True):
         return "changed_date", "", day
     days, others = (dates_named(side, language) for side in (given, text))
-    if days and others and not any(_is_told(date[1:2], mentions) for date in others):
+    if days and others and not any(_are_mentioned(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]
-    own, now = _things(given, language), _things(text, language)
+    own, now = _numbers_by_word(given, language), _numbers_by_word(text, language)
     for thing in sorted(own.keys() & now.keys()):
-        if not any(_is_told([number], mentions) for number in now[thing]):
+        if not any(_are_mentioned([number], mentions) for number in now[thing]):
             return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
     return None
 
 
-def _things(folded: str, language: str) -> dict[str, set[str]]:
-    """The numbers that stand behind each word, by its stem."""
+def _numbers_by_word(folded: str, language: str) -> dict[str, set[str]]:
+    """Map each word, by its stem, to the numbers that follow it."""
     numbers, stem = dict[str, set[str]](), stem_of(language)
     for word, number in _NUMBERED.findall(folded):
         numbers.setdefault(stem(word), set()).add(number)
     return numbers
 
 
-def _is_told(numbers: Iterable[str], mentions: NumberMentions) -> bool:
+def _are_mentioned(numbers: Iterable[str], mentions: NumberMentions) -> bool:
     return all(
         not (plain := number.lstrip("0")) or Number(plain, frozenset((plain,))) in mentions for number in numbers
     )

@@ -1,6 +1,6 @@
-"""The days that a text names, in figures or beside a month, and whether another text turned one of them round.
+"""The days that a text names, in figures or with a month name, and whether another text swapped day and month.
 
-days_named("gültig ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]    # a day and a month; 3/4 may be two
+days_named("gültig ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]    # (day, month); 3/4 may be two days
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from functools import cache
 from curate.gates.folding import fold
 from curate.gates.number_words import dates_named
 
-Day = tuple[str, str]  # of a month, and the month; without zeros before them
+Day = tuple[str, str]  # day and month, without leading zeros
 _IN_FIGURES = re.compile(
     r"(?<![\w.,:/-])(?:(?P<year>\d{4})[./-](?P<m>\d{1,2})[./-](?P<d>\d{1,2})"
     r"|(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?:(?P=mark)(?:\d{4}|\d\d))?(?P<dot>\.?))(?![\d:/]|[.,-]\d)"
     r"|(?P<month>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일号]"
 )
 _DIGIT = re.compile(r"\d")
-_MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # it stands in every date in figures
+_MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # occurs in every date in figures
 
 
 def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
-    """Each date of a text as written, and the days it may be: `3/4` is two in English, `3.4.` one."""
+    """Return each date of a text as written, with the days it may stand for: in English `3/4` is two, `3.4.` is one."""
     if not _DIGIT.search(text):
         return []
     folded = fold(text)
@@ -45,8 +45,10 @@ def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
 
 
 def turned_day(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
-    """A date of `after` that `before` does not name, but with the day as the month and the month as the day: as
-    written there and here."""
+    """Return a date of `before` and the date of `after` with its day and month swapped, or None; both as written.
+
+    `before` must not name the date of `after`.
+    """
     named = days_named(before, input_language)
     known = {day: written for written, days in named for day in days}
     for written, days in days_named(after, language) if known else ():
@@ -57,7 +59,7 @@ def turned_day(before: str, after: str, language: str, input_language: str) -> t
 
 @cache
 def _month_first(language: str) -> bool:
-    """Whether a date in figures begins with the month in a language that has one way only (Unicode CLDR)."""
+    """Whether a date in figures begins with the month, in a language with only one order (Unicode CLDR)."""
     from babel import UnknownLocaleError
     from babel.dates import get_date_format
 

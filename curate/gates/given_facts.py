@@ -1,7 +1,7 @@
-"""The gate on facts that a message brings with it for its answer: a note behind it in brackets, or under a label.
+"""The gate on facts that a message supplies for its answer: a note after it in brackets, or under a label.
 
-A reply and an answer tell more than the message, so what they add is no defect; but what was noted down for them binds
-them as a text binds its rewrite.
+Replies and answers contain more than the message, so additions are not defects. But the facts noted for them are
+binding, as a text is for its rewrite.
 
 facts_of("Is it free?\\n(yes, till Friday)", "reply") == "yes, till Friday"
 facts_of("Write a line. Facts: open since May", "free") == "open since May"
@@ -32,19 +32,20 @@ _SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
 def kept_facts(
     pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en", style: str = ""
 ) -> Judgement:
-    """What the message notes down for its answer is kept: the answer names no number, day or name that neither the
-    message nor its note does, what the note denies or limits is not said without that, a no is
-    not answered with yes, its numbers keep their words, and something of it is said.
+    """The answer keeps the facts that the message notes for it.
 
-    Not covered: facts that stand in columns or in the style, and a message without a note.
+    It names no number, day or name that is neither in the message nor in its note. What the note denies or limits is
+    still denied or limited, a no is not answered with yes, the note's numbers stay with their words, and something of
+    the note is used.
+    Not covered: facts in columns or in the style, and messages without a note.
     """
     if kind == "reply" and (gift := promised(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
-        return rejected("promise", f"the reply grants what nobody spoke of: {quote(gift)}")
-    if kind == "reply" and (own := _of_its_own(pair, style, language)):
+        return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
+    if kind == "reply" and (own := _invention(pair, style, language)):
         return rejected(*own)
     facts = facts_of(pair.input, kind)
     if not facts:
-        return passed("it brings no facts")
+        return passed("the message notes no facts")
     noted = pair.model_copy(update={"input": facts})
     unsigned = pair.model_copy(update={"output": _SIGNED.sub("", pair.output.rstrip())})
     judgements = (
@@ -55,21 +56,24 @@ def kept_facts(
     if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
         return differing
     if moved := numbers_beside_others(facts, pair.output, language):
-        return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places beside {quote(moved[2])}")
-    if turned := _answers_otherwise(facts, pair.output, language):
-        return rejected("contrary", f"it is noted {quote(turned[0])}, and the answer begins {quote(turned[1])}")
-    if _are_lost(facts, pair.output, language) or (kind == "reply" and _most_lost(facts, pair.output, language)):
+        return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
+    if turned := _opposite_answer(facts, pair.output, language):
+        return rejected("contrary", f"the note begins with {quote(turned[0])}, the answer with {quote(turned[1])}")
+    if _are_all_lost(facts, pair.output, language) or (
+        kind == "reply" and _are_mostly_lost(facts, pair.output, language)
+    ):
         return rejected("lost_facts", f"nothing is left of {quote(facts)}")
-    return passed("as noted")
+    return passed("it agrees with the note")
 
 
-def _of_its_own(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
-    """A price or a person that a reply names and neither its message nor the style does, as a code and a sentence."""
+def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
+    """Return a price, street or person in a reply that neither its message nor the style names, as a code and a
+    message."""
     given = f"{pair.input}\n{style}"
     if price := priced(fold(given), fold(pair.output)):
-        return "invented_number", f"nobody spoke of {quote(price)}"
+        return "invented_number", f"neither the message nor the style names {quote(price)}"
     if street := addressed(fold(given), fold(pair.output)):
-        return "invented_contact", f"nobody spoke of {quote(street)}"
+        return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
     return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
@@ -78,47 +82,52 @@ def _of_its_own(pair: Pair, style: str, language: str) -> tuple[str, str] | None
 _IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
 
 
-def _are_lost(facts: str, text: str, language: str) -> bool:
-    """Whether a text says no word of weight and no number of the facts."""
+def _are_all_lost(facts: str, text: str, language: str) -> bool:
+    """Whether a text contains no content word and no number of the facts."""
     noted = roots(facts, language) if is_known_to(language) else frozenset[str]()
     mentions, numbers = NumberMentions(text, language), list(in_digits(facts))
     return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
 
 
-def _most_lost(facts: str, text: str, language: str) -> bool:
-    """Whether a text, not much longer than the facts, says no word of weight and no number of two thirds of them, three
-    at least. A longer one may say them in other words."""
+def _are_mostly_lost(facts: str, text: str, language: str) -> bool:
+    """Whether at least two thirds of the facts, of three or more, are missing from a text not much longer than they
+    are.
+
+    A fact is missing if the text has none of its content words and numbers. A longer text may express them in other
+    words.
+    """
     parts = [part for part in _FACTS.split(facts) if roots(part, language)] if is_known_to(language) else []
-    if len(parts) < _THREE or count_words(text) > _LONGER * count_words(facts):
+    if len(parts) < _MIN_FACTS or count_words(text) > _MAX_LENGTH * count_words(facts):
         return False
     there, mentions = roots(text, language), NumberMentions(text, language)
     lost = [p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in in_digits(p))]
-    return len(lost) >= 2 * len(parts) / _THREE
+    return len(lost) >= 2 * len(parts) / _MIN_FACTS
 
 
-_FACTS, _THREE, _LONGER = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
+_FACTS, _MIN_FACTS, _MAX_LENGTH = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
 
 
-def _answers_otherwise(facts: str, text: str, language: str) -> tuple[str, str] | None:
-    """The yes or no that the facts begin with and the other one that an answer begins with, or None."""
-    first, second = (_first_of(fold(side)) for side in (facts, text))
+def _opposite_answer(facts: str, text: str, language: str) -> tuple[str, str] | None:
+    """Return the yes or no that the facts begin with and the opposite one that the answer begins with, or None."""
+    first, second = (_leading_answer(fold(side)) for side in (facts, text))
     return (first[1], second[1]) if first and second and first[0] != second[0] else None
 
 
-def _first_of(folded: str) -> tuple[str, str] | None:
-    begun = _begins().match(folded)
+def _leading_answer(folded: str) -> tuple[str, str] | None:
+    begun = _yes_or_no().match(folded)
     return (begun.lastgroup or "", begun[0].strip(" ,.!:;\"'")) if begun else None
 
 
-# A yes or a no at the start, where a clause ends behind it.
-_begins = worded(
+# A yes or a no at the start, followed by the end of a clause.
+_yes_or_no = worded(
     r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
     r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
 )
 
 
 def facts_of(message: str, kind: str) -> str:
-    """What a message notes down for its answer, or ''. Only behind the message of a reply a bracket is such a note."""
+    """Return what a message notes for its answer, or ''. A final bracket is such a note only in the message of a
+    reply."""
     bracketed = kind == "reply" and message.rstrip()[-1:] in ")\uff09" and _IN_BRACKETS.search(message)
     if bracketed:
         return bracketed[1]

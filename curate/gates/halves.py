@@ -1,4 +1,4 @@
-"""An hour of the morning that another text tells as one of the evening, in the same language or another.
+"""Detects an hour in the morning that another text gives as one in the evening, in the same language or another.
 
 other_half("doors 7 pm", "Doors open at 7 a.m.") == ("7 pm", "7 a.m")
 other_half("午後2時から", "from 2 am") == ("午後2", "2 am")
@@ -14,15 +14,17 @@ _HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.
 
 
 def other_half(before: str, after: str) -> tuple[str, str] | None:
-    """An hour of one half of the day in a folded text that is one of the other half in the other, which says the hour
-    in no other way; or None."""
-    here = _halves(before)
-    there = _halves(after) if here else here
+    """Return an hour of `before` and the same hour of `after` in the other half of the day, or None.
+
+    Both texts are folded. An hour that `after` also gives in the right half does not count.
+    """
+    here = _hours_by_half(before)
+    there = _hours_by_half(after) if here else here
     hour = next((hour for hour in here if hour in there and here[hour].keys().isdisjoint(there[hour])), "")
     return (next(iter(here[hour].values())), next(iter(there[hour].values()))) if hour else None
 
 
-def _halves(folded: str) -> dict[str, dict[str, str]]:
+def _hours_by_half(folded: str) -> dict[str, dict[str, str]]:
     hours = dict[str, dict[str, str]]()
     for match in _HALF.finditer(folded) if "m" in folded else ():
         hours.setdefault(match["hour"], {})[match["half"]] = match[0]

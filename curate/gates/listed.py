@@ -1,4 +1,4 @@
-"""Lists of records with a number each, against a text that counts things: `2 hammers, 1 saw, 50 screws`.
+"""Checks lists of records that have one number each against a text that counts things: `2 hammers, 1 saw, 50 screws`.
 
 misplaced("4 rolls and 9 croissants", [{"article": "rolls", "quantity": 9}]) == "4 rolls"
 left_over("2 hammers, 1 saw, 50 screws", [{"article": "hammers", "quantity": 2}]) == "1 saw"
@@ -14,27 +14,36 @@ from typing import Any
 from curate.gates.folding import fold
 
 _COUNTED = re.compile(r"(?<![\w.,])(\d+) ?(?:x |\u00d7 )?([^\W\d_]{3,})")
-_MANY = 100  # things and records that are compared
-_ROOT = 5  # letters by which a thing is known again
+_MAX_ITEMS = 100  # maximum number of things and records to compare
+_ROOT_LETTERS = 5  # letters by which a thing is recognised
 
 
 def misplaced(figures: str, value: Any) -> str:
-    """A number and the thing behind it, in a folded text whose numbers are in figures, where the record of that thing,
-    and of no other, has another number; or ''."""
+    """Return a number with its thing in a text for which the record has the number of another thing, or ''.
+
+    `figures` is a folded text with its numbers in digits. Exactly one thing must match the record.
+    """
     counted = _counted(figures)
     for thing, number in _records(value):
-        own = [count for word, count in counted if thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT])]
+        own = [
+            count
+            for word, count in counted
+            if thing.startswith(word[:_ROOT_LETTERS]) or word.startswith(thing[:_ROOT_LETTERS])
+        ]
         if len(own) == 1 and number != own[0] and any(count == number for _, count in counted):
             return f"{own[0]} {thing}"
     return ""
 
 
 def left_over(figures: str, value: Any) -> str:
-    """A thing that the text counts and no record names, nor any behind it, where a record names the first of three or
-    more; or ''."""
+    """Return the first thing that the text counts and no record names, or ''.
+
+    A record must name the first of three or more things, and none may name the last two.
+    """
     counted, named = _counted(figures), [thing for thing, _ in _records(value)]
     held = [
-        any(thing.startswith(word[:_ROOT]) or word.startswith(thing[:_ROOT]) for thing in named) for word, _ in counted
+        any(thing.startswith(word[:_ROOT_LETTERS]) or word.startswith(thing[:_ROOT_LETTERS]) for thing in named)
+        for word, _ in counted
     ]
     if len(counted) < 3 or not held[0] or any(held[-2:]):
         return ""
@@ -43,13 +52,13 @@ def left_over(figures: str, value: Any) -> str:
 
 
 def _counted(figures: str) -> Sequence[tuple[str, str]]:
-    return [(match[2], match[1]) for match in islice(_COUNTED.finditer(figures), _MANY)]
+    return [(match[2], match[1]) for match in islice(_COUNTED.finditer(figures), _MAX_ITEMS)]
 
 
 def _records(value: Any) -> Iterator[tuple[str, str]]:
-    """The first word of the one text of each record of a list, and its one whole number."""
+    """Yield the first word of the only text, and the only integer, of each record of a list."""
     lists = [one for one in value.values() if isinstance(one, list)] if isinstance(value, dict) else [value]
-    for record in lists[0][:_MANY] if len(lists) == 1 and isinstance(lists[0], list) else ():
+    for record in lists[0][:_MAX_ITEMS] if len(lists) == 1 and isinstance(lists[0], list) else ():
         inside = list(record.values()) if isinstance(record, dict) else []
         texts = [one for one in inside if isinstance(one, str) and one.strip()]
         numbers = [one for one in inside if type(one) is int]

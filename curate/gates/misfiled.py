@@ -1,4 +1,4 @@
-"""A record against the words of its text: a value that stands under another field's name, and a field that is empty.
+"""Checks a record against its text: values under the wrong field, and fields that are empty.
 
 crossed("seller: orbit ltd. buyer: nova plc.", {"seller": "Nova plc", "buyer": "Orbit Ltd"}) == ("seller", "Nova plc")
 unfilled("test on monday, room 3", {"day": "Monday", "room": None}, "en") == "room"
@@ -18,19 +18,22 @@ from curate.gates.phrases import is_one_of, lexicon, words_of
 from curate.gates.phrases.lists import either
 from curate.words import words
 
-_BEHIND = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
+_SEPARATOR = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
 _ISO = re.compile(r"\d{4}-\d\d-\d\d")
-_NAMED, _ROOT = 3, 4  # letters of the name of a field, and by which a word is known again
+_MIN_FIELD_NAME, _ROOT_LETTERS = 3, 4  # minimum letters of a field's name; letters by which a word is recognised
 _NAME = re.compile(r"(?<!\w)[^\W\d_a-z][^\W\d_A-Z]{2,}(?!\w)")
 
 
 def crossed(folded: str, value: Any) -> tuple[str, str] | None:
-    """A field and its text, where the input says another field's text right behind the name of this one and not its
-    own; or where it says `to` before what the record has as an origin, or `from` before a destination. Or None."""
-    texts = {key: fold(inside) for key, inside in _texts(value)}
+    """Return a field with the value of another field, or None.
+
+    In the input, the other value directly follows this field's name and its own does not, or `to` precedes the value of
+    an origin field, or `from` that of a destination.
+    """
+    texts = {key: fold(inside) for key, inside in _text_fields(value)}
     for key, own in texts.items() if len(texts) > 1 else ():
         name = fold(key).replace("_", " ")
-        behind = [folded[named.end() :] for named in re.finditer(rf"{re.escape(name)}{_BEHIND}", folded)]
+        behind = [folded[named.end() :] for named in re.finditer(rf"{re.escape(name)}{_SEPARATOR}", folded)]
         others = [text for other, text in texts.items() if other != key and text != own and len(text) > 1]
         another = any(rest.startswith(text) for rest in behind for text in others)
         before = any(folded[: named.start()].rstrip().endswith(own) for named in re.finditer(re.escape(name), folded))
@@ -40,20 +43,24 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
             ("fields_from", "before_to", "before_from"),
             ("fields_to", "before_from", "before_to"),
         ):
-            if is_one_of("any", field, name) and _follows(wrong, own, folded) and not _follows(right, own, folded):
+            if (
+                is_one_of("any", field, name)
+                and _occurs_after(wrong, own, folded)
+                and not _occurs_after(right, own, folded)
+            ):
                 return key, str(value[key])
     return None
 
 
-def _follows(name: str, text: str, folded: str) -> bool:
+def _occurs_after(name: str, text: str, folded: str) -> bool:
     return re.search(rf"(?<!\w)(?:{either(words_of(name))}) {re.escape(text)}(?!\w)", folded) is not None
 
 
 def half_told(text: str, value: Any, language: str) -> str:
-    """A text of two names or more in a record of which the input has one and not another, or one that it spells in
-    another way; or ''."""
+    """Return a text of two or more names of which the input has some and not all, or one that it spells differently; or
+    ''."""
     known = set(map(_root, words(text)))
-    for _, inside in _texts(value):
+    for _, inside in _text_fields(value):
         names = [name for name in _NAME.findall(inside) if name[0].isupper()]
         there = [_root(name) in known for name in names]
         if len(names) == len(inside.split()) > 1 and any(there) and not all(there):
@@ -64,19 +71,24 @@ def half_told(text: str, value: Any, language: str) -> str:
 
 
 def _root(word: str) -> str:
-    return unaccented(fold(word)).replace("\u0451", "\u0435")[:_ROOT]
+    return unaccented(fold(word)).replace("\u0451", "\u0435")[:_ROOT_LETTERS]
 
 
 def unfilled(folded: str, value: Any, language: str) -> str:
-    """A field without a value, where the input says its name and behind it a colon and a word, or a number; a date that
-    is missing, where the input names a day and the record has none. Or ''."""
+    """Return an empty field that the input has a value for, or ''.
+
+    The input has the field's name followed by a colon and a word, or by a number. A date field also counts if the input
+    names a day and the record has none.
+    """
     fields = value.items() if isinstance(value, Mapping) else ()
-    empty = [key for key, inside in fields if inside in (None, "", []) or _says_nothing(inside)]
+    empty = [key for key, inside in fields if inside in (None, "", []) or _is_empty_word(inside)]
     record = fold(json.dumps(value, ensure_ascii=False)) if empty else ""
     for key in empty:
         name = fold(key).replace("_", " ")
         sign = r"[:\uff1a=]\s?(?=\w)|\s?(?=\d)" if not value[key] else r"\s"
-        for named in re.finditer(rf"(?<!\w){re.escape(name)}(?:{sign})(\w+)", folded) if len(name) > _NAMED else ():
+        for named in (
+            re.finditer(rf"(?<!\w){re.escape(name)}(?:{sign})(\w+)", folded) if len(name) > _MIN_FIELD_NAME else ()
+        ):
             filled = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
             if filled and named[1] not in record:
                 return str(key)
@@ -91,15 +103,15 @@ def unfilled(folded: str, value: Any, language: str) -> str:
 
 def _names_a_day(folded: str, language: str) -> bool:
     return _ISO.search(folded) is not None or any(
-        len(word) > _NAMED and says_a_day(word, language) for word in words(folded)
+        len(word) > _MIN_FIELD_NAME and says_a_day(word, language) for word in words(folded)
     )
 
 
-def _says_nothing(inside: Any) -> bool:
+def _is_empty_word(inside: Any) -> bool:
     return isinstance(inside, str) and is_one_of("any", "nothing", fold(inside).strip())
 
 
-def _texts(value: Any) -> Iterator[tuple[str, str]]:
+def _text_fields(value: Any) -> Iterator[tuple[str, str]]:
     for key, inside in value.items() if isinstance(value, dict) else ():
         if isinstance(inside, str) and inside.strip():
             yield key, inside

@@ -1,4 +1,4 @@
-"""Times whose minutes are another number of the text, and a move from one day to another told the other way round.
+"""Detects times whose minutes are another number of the text, and a move between two days that is reversed.
 
 mixed_times("leaves 8.15 from bay 12", "It leaves at 8.12 from bay 15.") == ("8.15", "8.12")
 turned_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en") == ("14 june", "21 june")
@@ -19,7 +19,10 @@ _WHOLE = re.compile(r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)")
 
 
 def mixed_times(before: str, after: str) -> tuple[str, str] | None:
-    """A time, or a price, of a text whose minutes are another number there, in place of it; or None."""
+    """Return a time or price of `before` and the one in `after` whose minutes are another number of `before`, or None.
+
+    The original minutes must occur in `after` as a number of their own, that is, the two numbers changed places.
+    """
     if not (_MAY_BE_TIME.search(before) and _MAY_BE_TIME.search(after)):
         return None
     here, there = dict(_TIME.findall(before)), dict(_TIME.findall(after))
@@ -37,8 +40,11 @@ def mixed_times(before: str, after: str) -> tuple[str, str] | None:
 
 
 def turned_move(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Two days of a note of which the first becomes the second, which an output names as a move from the second to the
-    first; or None. A note that says which day was and which will be (`now 3 May, was 9 May`) has no such order."""
+    """Return the two days of a move that `after` describes in the opposite direction, or None.
+
+    The note must name two days of which the first becomes the second. A note that says which day was and which will be
+    (`now 3 May, was 9 May`) has no such order.
+    """
     text, note = fold(after), fold(before)
     if not _becomes(note):
         return None

@@ -1,4 +1,4 @@
-"""What a reply grants or names that nobody spoke of: a refund, a voucher, a price, a street.
+"""Things that a reply grants or names without a basis in its message: a refund, a voucher, a price, a street.
 
 promised("the lamp flickers", "We will refund the full price.", "en") == "refund"
 """
@@ -13,13 +13,13 @@ from curate.gates.phrases.worded import worded
 
 
 def priced(given: str, text: str) -> str:
-    """An amount of money of a folded reply to a message that, with the style, says no number; or ''."""
+    """Return an amount of money in a folded reply, if the message and the style contain no digits; or ''."""
     amount = None if any(map(str.isdigit, given)) else _amount().search(text)
     return amount[0] if amount else ""
 
 
 def addressed(given: str, text: str) -> str:
-    """A street and a number of a folded reply that the message and the style do not name; or ''."""
+    """Return a street with a number in a folded reply that the message and the style do not name; or ''."""
     for match in _addresses().finditer(text) if any(map(str.isdigit, text)) else ():
         if match[0] not in given and not any(number in given for number in _NUMBER.findall(match[0])):
             return match[0]
@@ -41,9 +41,12 @@ _amount = worded(rf"{_SIGN}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{_SIGN}|{{currencies}}(?!
 
 
 def promised(given: str, text: str, language: str) -> str:
-    """The word by which a folded reply grants money or a gift, in a sentence that asks nothing, denies nothing and
-    makes no condition, where `given`, the message and the style, says no such word and asks for no money; or ''."""
-    text = _IN_CODE.sub(" ", text)  # of an API a refund is a thing that events are about
+    """Return the word by which a folded reply grants money or a gift, or ''.
+
+    The sentence must not be a question, a denial or conditional. `given`, the message and the style, must not contain
+    such a word or ask for money.
+    """
+    text = _IN_CODE.sub(" ", text)  # in documentation of an API, a refund is a thing that events report
     word = says("any", "compensates", text)
     if not word or says("any", "compensates", given) or says("any", "of_money", given):
         return ""

@@ -1,9 +1,10 @@
-"""What an answer reckons without an equation: one quantity told in another unit, the end of a span of time, the rows of
-an invoice. Only where the numbers leave no doubt what was to be reckoned.
+"""Arithmetic without an equation: a quantity given in two units, the end of a time span, the rows of an invoice.
 
-Not covered: word problems (`how many legs`, `shared equally`), whose numbers stand for others; units by another factor
-than a power of ten (a lesson of 45 minutes, a pound of 500 g), of temperature and of money; an arrival, which may be in
-another zone of time; a table that multiplies nothing; sums of a column without products.
+Only cases in which the numbers leave no doubt about the calculation are checked.
+
+Not covered: word problems (`how many legs`, `shared equally`), whose numbers stand for others; units with a factor
+other than a power of ten (a lesson of 45 minutes, a pound of 500 g), temperatures and money; an arrival, which may be
+in another time zone; a table without products; sums of a column without products.
 
 wrong_unit("2.5 kilos are 250 grams.", "en") == "2.5 kilos are 250 grams"
 wrong_end("It starts at 20:15 and takes 128 minutes. When does it end?", "At 21:43.", "en") == "21:43"
@@ -30,47 +31,53 @@ _TIME = re.compile(r"(?<![\d:.,])([01]?\d|2[0-3])[:h]([0-5]\d)(?![\d:])")
 _ROW = re.compile(r"(?m)^[ \t]*\|(.+)\|[ \t]*$")
 _CELL = re.compile(r"[€$£¥]?\s?(\d+(?:[.,]\d+)*)\s?(?:[^\W\d]{1,4}|[€$£¥])?")
 _DAY = 24 * 60
-_CLOSE, _ROUGHLY = 0.011, 0.02
-_MOST_ROWS, _MOST_COLUMNS, _MOST_UNITS = 200, 8, 12  # of a table; quantities of a text
+_ABSOLUTE_ERROR, _LOG_ERROR = 0.011, 0.02
+_MAX_ROWS, _MAX_COLUMNS, _MAX_QUANTITIES = 200, 8, 12  # of a table; quantities of a text
 _ENDS = r"(?=\s*(?:[.,;!?)\u3002\uff0c\uff01]|\Z|\n))"
-_JOINED = 6  # characters between the hours and the minutes of one span
+_MAX_GAP = 6  # characters between the hours and the minutes of one span
 
 
 def wrong_unit(text: str, language: str) -> str:
-    """A quantity that a text says to be another one of its kind, which is 10, 100 or 1000 times it or a part of it so
-    small (`2 kilos are 200 grams`); or ''."""
+    """Return a statement that two quantities are equal although they differ by a factor of 10, 100 or 1000, or ''.
+
+    An example is `2 kilos are 200 grams`.
+    """
     figures = fold(in_figures(_HALF.sub("0.5", text), language))
     here = quantities(figures, language)
-    for at, (one, other) in enumerate(pairwise(here) if len(here) <= _MOST_UNITS else ()):
-        equated = rf"{re.escape(one[2])}\s*(?:=|\u2248|(?:{_equals()}))\s*{re.escape(other[2])}{_ENDS}"
-        if not one[1].isdisjoint(other[1]) or not _is_tens_off(one, other):
+    for at, (one, other) in enumerate(pairwise(here) if len(here) <= _MAX_QUANTITIES else ()):
+        equated = rf"{re.escape(one[2])}\s*(?:=|\u2248|(?:{_equality_words()}))\s*{re.escape(other[2])}{_ENDS}"
+        if not one[1].isdisjoint(other[1]) or not _is_off_by_power_of_ten(one, other):
             continue
-        if (match := re.search(equated, figures)) and not (at and _joins(figures[: match.start()], here[at - 1])):
+        if (match := re.search(equated, figures)) and not (
+            at and _continues_quantity(figures[: match.start()], here[at - 1])
+        ):
             return match[0]
     return ""
 
 
-def _joins(before: str, quantity: Quantity) -> bool:
+def _continues_quantity(before: str, quantity: Quantity) -> bool:
     """Whether what follows is the second part of a quantity: 2 h 15 min are 2.25 h."""
-    return len(before) - before.rfind(quantity[2]) - len(quantity[2]) <= _JOINED
+    return len(before) - before.rfind(quantity[2]) - len(quantity[2]) <= _MAX_GAP
 
 
 @cache
-def _equals() -> str:
+def _equality_words() -> str:
     return rf"{either(words_of('equals'))}|{either(words_of('makes_as_much'))}"
 
 
-def _is_tens_off(one: Quantity, other: Quantity) -> bool:
-    """Whether two quantities of one kind, however they are read, are apart by 10, 100 or 1000."""
+def _is_off_by_power_of_ten(one: Quantity, other: Quantity) -> bool:
+    """Whether two quantities of one kind, in every reading, differ by a factor of 10, 100 or 1000."""
     here, there = list(in_base(one)), list(in_base(other))
     both = [(a, b) for kind, a in here for other_kind, b in there if kind == other_kind != "temperature" and a and b]
     powers = [math.log10(a / b) for a, b in both if a / b > 0]
-    return bool(powers) and all(abs(p - round(p)) < _ROUGHLY / 2 and 1 <= abs(round(p)) <= 3 for p in powers)
+    return bool(powers) and all(abs(p - round(p)) < _LOG_ERROR / 2 and 1 <= abs(round(p)) <= 3 for p in powers)
 
 
 def wrong_end(given: str, text: str, language: str) -> str:
-    """The one time that an answer names, where the question asks for the end and names one time and one span, and no
-    other number, and the answer's is neither the end nor the beginning of it; or ''."""
+    """Return the one time in an answer if it is neither the end nor the beginning of the question's time span, or ''.
+
+    The question must ask for the end and contain one time, one span and no other number.
+    """
     asked = _TIME.findall(given)
     other = set(_TIME.findall(text)).difference(asked) if len(asked) == 1 else ()
     if len(other) != 1 or not _asks_for_end().search(fold(given)):
@@ -80,7 +87,7 @@ def wrong_end(given: str, text: str, language: str) -> str:
     written = " ".join(span[2] for span in spans)
     if not 1 <= len(spans) <= 2 or len(re.findall(r"\d+", rest)) != len(re.findall(r"\d+", written)):
         return ""
-    if len(spans) == 2 and not _joins(rest[: rest.index(spans[1][2])], spans[0]):
+    if len(spans) == 2 and not _continues_quantity(rest[: rest.index(spans[1][2])], spans[0]):
         return ""
     minutes, begins, ends = sum(map(_seconds, spans)) / 60, *(60 * int(h) + int(m) for h, m in (asked[0], *other))
     fits = any(abs((begins + sign * minutes - ends) % (_DAY / 2)) < 1 for sign in (1, -1))
@@ -96,12 +103,15 @@ def _seconds(quantity: Quantity) -> float:
 
 
 def wrong_column(text: str) -> str:
-    """A row of an invoice whose product does not hold, where that of as many rows does; or the total of its last row,
-    the one number in it, that is not the sum of all products above. Else ''."""
-    if text.count("|") < _FEWEST:
+    """Return a row of an invoice whose product is wrong, or a wrong total in its last row, or ''.
+
+    The product must hold in at least as many rows. The total must be the only number of the last row, and it must be
+    the sum of all products above.
+    """
+    if text.count("|") < _MIN_BARS:
         return ""
-    rows: list[list[str]] = [[cell.strip(" *_") for cell in row.split("|")] for row in _ROW.findall(text)[:_MOST_ROWS]]
-    if len(rows) < 4 or len({len(row) for row in rows}) > 1 or len(rows[0]) > _MOST_COLUMNS:
+    rows: list[list[str]] = [[cell.strip(" *_") for cell in row.split("|")] for row in _ROW.findall(text)[:_MAX_ROWS]]
+    if len(rows) < 4 or len({len(row) for row in rows}) > 1 or len(rows[0]) > _MAX_COLUMNS:
         return ""
     named = re.fullmatch(rf"(?:{either(words_of('totals'))})\W*", fold(rows[-1][0])) is not None
     body = [row for row in (rows[2:-1] if named else rows[2:]) if "%" not in "".join(row)]
@@ -114,35 +124,38 @@ def wrong_column(text: str) -> str:
                 continue
             whole = named and len(body) == len(rows) - 3 and sum(map(bool, map(_value, rows[-1]))) == 1
             total = _value(rows[-1][result]) if whole else None
-            if total and abs(sum(row[result] or 0.0 for row in numbers) - total) > _CLOSE:
+            if total and abs(sum(row[result] or 0.0 for row in numbers) - total) > _ABSOLUTE_ERROR:
                 return rows[-1][result]
     return ""
 
 
-_FEWEST = 16  # bars of a table of three columns with two rows
+_MIN_BARS = 16  # bars of a table with three columns and two rows
 _MONEY = re.compile(r"\d[.,]\d\d(?!\d)|[€$£¥]")
 
 
 def _products(rows: Sequence[Sequence[float | None]], first: int, second: int, result: int) -> list[bool]:
-    """Of each row whether its product holds, where all have one and as many hold (beyond 1 * x) as do not; or none."""
-    held, telling = list[bool](), 0
+    """Return for each row whether its product holds, or [] if the columns are not factors and products.
+
+    All rows must have the three numbers. At least as many products must hold, apart from 1 * x, as do not.
+    """
+    held, informative = list[bool](), 0
     for row in rows:
         one, other, product = row[first], row[second], row[result]
         if one is None or other is None or product is None:
             return []
-        held.append(abs(one * other - product) <= max(_CLOSE, 0.001 * product))
-        telling += held[-1] and min(one, other) > 1
-    return held if telling and telling >= held.count(False) else []
+        held.append(abs(one * other - product) <= max(_ABSOLUTE_ERROR, 0.001 * product))
+        informative += held[-1] and min(one, other) > 1
+    return held if informative and informative >= held.count(False) else []
 
 
 def _value(cell: str) -> float | None:
-    """The number of a cell, with a currency or a unit beside it; None of any other."""
+    """Return the number of a cell, ignoring a currency or unit next to it; None for any other cell."""
     whole = _CELL.fullmatch(cell)
-    return _reading(whole[1]) if whole else None
+    return _parse_number(whole[1]) if whole else None
 
 
-def _reading(number: str) -> float:
-    """What a number says: 1.250 is 1250, and 1.25 is less than two."""
+def _parse_number(number: str) -> float:
+    """Parse a number: 1.250 is 1250, and 1.25 is less than two."""
     marks = [mark for mark in number if mark in ".,"]
     *_, last = re.split("[.,]", number)
     if not marks or len(set(marks)) < len(marks) or (len(last) == 3 and number[0] != "0"):

@@ -1,5 +1,6 @@
-"""Which of many strings stand in a text, found in one pass (Aho and Corasick 1975): most rules and lists need one that
-does not.
+"""Finds which of many strings occur in a text, in one pass (Aho and Corasick 1975).
+
+Most rules and lists need a string that most texts do not contain, so this avoids most searches.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ _BREAKS = bytes(ord(" ") if _BREAK.match(chr(number)) else number for number in 
 
 
 def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
-    """A function that finds those of `strings` that stand in a text, or in `apart` of it where they are `words`."""
-    from ahocorasick_rs import AhoCorasick  # a command that only shows needs none
+    """Return a function that returns those of `strings` that occur in a text.
+
+    With `words`, they are searched for in the text with a space in place of each non-word character.
+    """
+    from ahocorasick_rs import AhoCorasick  # imported here because commands that only display results do not need it
 
     search = AhoCorasick(sorted(set(strings)), store_patterns=True)
 
@@ -31,14 +35,17 @@ def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], fr
         try:
             return frozenset(search.find_matches_as_strings(text, overlapping=True))
         except UnicodeEncodeError:
-            return frozenset(search.find_matches_as_strings(_whole(text), overlapping=True))
+            return frozenset(search.find_matches_as_strings(_without_surrogates(text), overlapping=True))
 
     return held
 
 
 def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]]:
-    """A function that finds which of `strings` stand in `apart` of a text and where: the number of each, and the
-    places in the text where it begins and ends; a blank before the text or behind it is found too."""
+    """Return a function that locates `strings` in a text, with a space in place of each non-word character.
+
+    It returns the index of each string, and its start and end in the text; a space before or after the text counts as
+    part of it.
+    """
     from ahocorasick_rs import AhoCorasick
 
     search = AhoCorasick(strings, store_patterns=False)
@@ -48,60 +55,66 @@ def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]
         try:
             return search.find_matches_as_indexes(text, overlapping=True)
         except UnicodeEncodeError:
-            return search.find_matches_as_indexes(_whole(text), overlapping=True)
+            return search.find_matches_as_indexes(_without_surrogates(text), overlapping=True)
 
     return placed
 
 
-BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # of each list one, the same in every language
+BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # one bit per list, the same in every language
 
 
-_NO: array[int] = array("I")
+_EMPTY: array[int] = array("I")
 
 
 class Spoken(NamedTuple):
-    """Of which lists a text may say a word, a BIT for each, and which of their strings stand in it, and where."""
+    """The lists that a text may contain a word of, as a mask of BIT, and the strings that occur in it and where."""
 
     lists: int
-    strings: array[int]  # their numbers
+    strings: array[int]  # their indexes
     starts: array[int]
 
 
 def listener(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str]) -> Callable[[str], Spoken]:
-    """A function that finds of which lists a text may say a word: the `usual` ones, and those of the `strings` in it,
-    as `strings_for` gives them."""
+    """Return a function that finds the lists that a text may contain a word of.
+
+    These are the `usual` lists, and those of the `strings` (as returned by `strings_for`) that occur in it.
+    """
     placed, always = placer(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
     lists_of = [reduce(or_, map(BIT.__getitem__, lists)) for lists in strings.values()]
 
     @lru_cache(maxsize=REMEMBERED)
     def spoken(text: str) -> Spoken:
         places = placed(text)
-        numbers, starts = (array("I", side) for side in islice(zip(*places, strict=True), 2)) if places else (_NO, _NO)
+        numbers, starts = (
+            (array("I", side) for side in islice(zip(*places, strict=True), 2)) if places else (_EMPTY, _EMPTY)
+        )
         return Spoken(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
 
     return spoken
 
 
 def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str, dict[str, bool]]:
-    """What to look for in a text: strings, the lists each is for, and whether a word of the list begins with it."""
+    """Return the strings to search a text for. Each maps its lists to whether every word with this string begins with
+    it."""
     strings = dict[str, dict[str, bool]]()
     for name, words in lists.items():
         for word in words:
             if word[0] != "!":
-                of = strings.setdefault(spelt(word, alone=alone), {})
-                of[name] = of.get(name, alone) and leads(word, alone=alone)
+                lists_of_string = strings.setdefault(spelt(word, alone=alone), {})
+                lists_of_string[name] = lists_of_string.get(name, alone) and starts_with_literal(word, alone=alone)
     return strings
 
 
 def strings_of(strings: Mapping[str, Mapping[str, bool]], name: str) -> tuple[frozenset[int], frozenset[int]]:
-    """The numbers of the strings of one list: those that a word begins with, and those that stand within one."""
+    """Return the indexes of the strings of one list: those that its words begin with, and those that occur inside a
+    word."""
     leads = {number: lists[name] for number, lists in enumerate(strings.values()) if name in lists}
     leading = frozenset(number for number in leads if leads[number])
     return leading, frozenset(leads.keys() - leading)
 
 
 def matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Iterator[re.Match[str]]:
-    """What `pattern.finditer(text)` gives, if every match begins at one of `starts`."""
+    """Yield what `pattern.finditer(text)` does, provided that every match begins at one of `starts`."""
     end = 0
     for start in sorted(starts):
         if start >= end and (match := pattern.match(text, start)):
@@ -109,28 +122,33 @@ def matches(pattern: re.Pattern[str], text: str, starts: Iterable[int]) -> Itera
             end = match.end()
 
 
-def _whole(text: str) -> str:
-    """`text` with a mark for each half of a character, which JSON can escape, and which stands in no string."""
+def _without_surrogates(text: str) -> str:
+    """Replace each unpaired surrogate in `text` by a question mark, which occurs in none of the strings.
+
+    JSON can escape such halves of a character.
+    """
     return text.encode("utf-8", "replace").decode()
 
 
 def apart(text: str) -> str:
-    """`text` with a blank for each character that is no part of a word."""
+    """Return `text` with a space in place of each character that is not part of a word."""
     return text.encode().translate(_BREAKS).decode() if text.isascii() else _BREAK.sub(" ", text)
 
 
 def spelt(word: str, *, alone: bool) -> str:
-    """The longest string in `apart` of every text that holds a word of a list, in which `_` is a blank and `*` any
-    letters; `alone`: no letter stands beside it."""
-    return max(_parts(word, alone=alone), key=lambda part: (not part.isspace(), len(part))) or " "
+    """Return the longest string that every text with the word contains, after `spaced`.
+
+    `word` is in list syntax, where `_` is a space and `*` any letters. With `alone`, it has no letter on either side.
+    """
+    return max(_literals(word, alone=alone), key=lambda part: (not part.isspace(), len(part))) or " "
 
 
-def leads(word: str, *, alone: bool) -> bool:
-    """Whether a word of a list begins with what `spelt` gives of it, behind a blank if it stands alone."""
-    first, *_ = parts = _parts(word, alone=alone)
+def starts_with_literal(word: str, *, alone: bool) -> bool:
+    """Whether a word of a list begins with what `longest_literal` returns for it, after a space if it stands alone."""
+    first, *_ = parts = _literals(word, alone=alone)
     return bool(first.strip()) and len(first) == max(map(len, parts))
 
 
-def _parts(word: str, *, alone: bool) -> list[str]:
+def _literals(word: str, *, alone: bool) -> list[str]:
     edge = " " if alone else ""
     return [apart(part.replace("_", " ")) for part in f"{edge}{word}{edge}".split("*")]

@@ -1,8 +1,9 @@
-"""What a text must hold for a pattern to find anything in it, read from the pattern: most texts hold none of it.
+"""Derives from a pattern which strings a text must contain for it to match. Most texts contain none of them.
 
 ways(r"\\bi (?:changed|rewrote) the\\b") == ((frozenset(["i changed the", "i rewrote the"]),),)
 ways(r"no, wait|\\bsorry\\W.*\\bnot\\b") == ((frozenset(["no, wait"]),), (frozenset(["sorry"]),))
 begins(r"\\A\\W*sure") is True                   # it is tried at the start of a text only
+begins(r"\\A\\W*sure") is True                   # it can only match at the start of a text
 """
 
 from __future__ import annotations
@@ -16,30 +17,34 @@ from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
 Strings = frozenset[str]
-_MOST, _SET, _LONG = 80, 8, 5  # strings to look for, characters of a set to take one by one, letters that are many
-_ENOUGH = 5  # letters of a string that need not be made longer
-_TELLING, _FEW = 5, 16  # letters of strings that are worth looking for beside others, and how many they may be
+# Strings to search for; characters of a set to list one by one; letters that make a string long.
+_MAX_STRINGS, _MAX_SET, _LONG_ENOUGH = 80, 8, 5
+_ENOUGH = 5  # letters after which a string need not be extended
+_MIN_EXTRA, _MAX_EXTRA = 5, 16  # letters of strings worth searching for as well, and how many there may be
 _NOTHING = frozenset([""])
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT)
 
 
 def ways(pattern: str) -> tuple[tuple[Strings, ...], ...]:
-    """The ways in which `pattern` may match: of one of them, a text in which it finds something holds a string of each
-    set, the rarest first. No sets where a way names none."""
-    items = _parsed(pattern)
+    """Return the alternative conditions for a match of `pattern`.
+
+    A text with a match meets at least one of them: it contains a string of each set of it. The rarest set comes first.
+    An alternative that requires nothing has no sets.
+    """
+    items = _parse(pattern)
     if items.state.flags & re.IGNORECASE:
         return ((),)
     every = []
     for way in _alternatives(list(items)):
         parts = sorted(dict.fromkeys(_parts(way)), key=_rareness, reverse=True)
-        telling = [part for part in parts[1:] if min(map(len, part)) >= _TELLING and len(part) <= _FEW]
+        telling = [part for part in parts[1:] if min(map(len, part)) >= _MIN_EXTRA and len(part) <= _MAX_EXTRA]
         every.append((*parts[:1], *telling[:1]))
     return tuple(dict.fromkeys(every))
 
 
 def holds_one(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
-    """Whether the strings that a text holds are enough for one of some ways."""
-    for way in ways:  # in place of `any` and `all`, which cost more than what they ask
+    """Whether the strings in a text satisfy at least one of the alternatives."""
+    for way in ways:  # a loop, because calls of `any` and `all` cost more than the tests themselves
         for strings in way:
             if strings.isdisjoint(held):
                 break
@@ -49,124 +54,128 @@ def holds_one(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
 
 
 def begins(pattern: str) -> bool:
-    """Whether every match of `pattern` begins with the text."""
-    return _at_start(_parsed(pattern))
+    """Whether every match of `pattern` starts at the start of the text."""
+    return _at_start(_parse(pattern))
 
 
 def breaks(pattern: str) -> bool:
-    """Whether every match of `pattern` goes over the end of a line."""
-    return _breaks(_parsed(pattern))
+    """Whether every match of `pattern` spans the end of a line."""
+    return _spans_lines(_parse(pattern))
 
 
-@lru_cache(maxsize=1)  # all that is asked of a pattern is asked at once
-def _parsed(pattern: str) -> Any:
+@lru_cache(maxsize=1)  # all questions about a pattern are asked in a row
+def _parse(pattern: str) -> Any:
     return _parser.parse(pattern)
 
 
-def _breaks(items: Iterable[tuple[Any, Any]]) -> bool:
+def _spans_lines(items: Iterable[tuple[Any, Any]]) -> bool:
     return any(
         (kind is op.LITERAL and value == ord("\n"))
-        or (kind is op.SUBPATTERN and _breaks(value[3]))
-        or (kind is op.BRANCH and all(map(_breaks, value[1])))
-        or (kind in _REPEATS and value[0] > 0 and _breaks(value[2]))
+        or (kind is op.SUBPATTERN and _spans_lines(value[3]))
+        or (kind is op.BRANCH and all(map(_spans_lines, value[1])))
+        or (kind in _REPEATS and value[0] > 0 and _spans_lines(value[2]))
         for kind, value in items
     )
 
 
 def _alternatives(items: list[tuple[Any, Any]]) -> list[list[tuple[Any, Any]]]:
-    """A sequence once for each way through the first of its branches whose strings are not all known."""
+    """Expand the first branch of a sequence whose strings are not all known into one sequence per alternative."""
     for at, (kind, value) in enumerate(items):
-        if kind is op.BRANCH and _exactly(kind, value) is None:
+        if kind is op.BRANCH and _possible_strings(kind, value) is None:
             return [[*items[:at], *way, *items[at + 1 :]] for way in value[1]]
     return [items]
 
 
 def _rareness(part: Strings) -> tuple[int, int]:
-    """Those are rarest whose shortest string is longest, and which are few."""
-    return min(_LONG, *map(len, part)), -len(part)
+    """Sort key: a set is rarer the longer its shortest string is, and then the fewer strings it has."""
+    return min(_LONG_ENOUGH, *map(len, part)), -len(part)
 
 
-def _of(items: Iterable[tuple[Any, Any]]) -> Strings | None:
-    """The rarest strings of a sequence."""
+def _rarest(items: Iterable[tuple[Any, Any]]) -> Strings | None:
+    """Return the rarest strings of a sequence."""
     return max(_parts(items), key=_rareness, default=None)
 
 
 def _parts(items: Iterable[tuple[Any, Any]]) -> list[Strings]:
-    """Of each part of a sequence that must be there the strings one of which it is, or holds. Neighbours of which each
-    is one of a few strings are a part together."""
+    """Return, for each required part of a sequence, the strings of which it is or contains one.
+
+    Adjacent items with few possible strings are combined into one part.
+    """
     parts, run = list[Strings](), _NOTHING
     for kind, value in items:
-        exact, again = _exactly(kind, value), _again(kind, value)
-        longer = _joined(run, exact or again or _NOTHING)
+        exact, again = _possible_strings(kind, value), _repeated(kind, value)
+        longer = _concatenated(run, exact or again or _NOTHING)
         if exact and longer and (len(exact) == 1 or min(map(len, run)) < _ENOUGH):
             run = longer
             continue
         parts.append(longer if again and longer else run)
         run = exact or again or _NOTHING
         if exact is None:
-            parts += _held(kind, value)
-    return [few for part in [*parts, run] if all(map(_is_rare, few := _fewest(part))) and len(few) <= _MOST]
+            parts += _contained(kind, value)
+    return [few for part in [*parts, run] if all(map(_is_rare, few := _minimal(part))) and len(few) <= _MAX_STRINGS]
 
 
-def _again(kind: Any, value: Any) -> Strings | None:
-    """What an item that repeats some strings begins and ends with: one of them, or two where it has two at least."""
-    once = _exactly_all(value[2]) if kind in _REPEATS and value[0] > 0 else None
-    return once and (_joined(once, once) if value[0] > 1 else once)
+def _repeated(kind: Any, value: Any) -> Strings | None:
+    """Return the strings that a repeated item begins and ends with: one repetition, or two if there are at least
+    two."""
+    once = _possible_strings_of_all(value[2]) if kind in _REPEATS and value[0] > 0 else None
+    return once and (_concatenated(once, once) if value[0] > 1 else once)
 
 
-def _held(kind: Any, value: Any) -> list[Strings]:
-    """The parts of an item that is none of a few strings."""
+def _contained(kind: Any, value: Any) -> list[Strings]:
+    """Return the parts of an item that cannot be listed as a few strings."""
     if kind is op.SUBPATTERN and value[1] & re.IGNORECASE:
         return [few] if (few := _in_any_case(value[3])) else []
     if kind is op.SUBPATTERN:
         return _parts(value[3])
     if kind is op.BRANCH:
-        each = [_of(way) for way in value[1]]
+        each = [_rarest(way) for way in value[1]]
         return [] if None in each else [frozenset().union(*filter(None, each))]
     return _parts(value[2]) if kind in _REPEATS and value[0] > 0 else []
 
 
-def _exactly(kind: Any, value: Any) -> Strings | None:
-    """The strings one of which an item is, '' among them where it may be left out; None if they are many."""
+def _possible_strings(kind: Any, value: Any) -> Strings | None:
+    """Return all strings that an item may match, including '' if it is optional; None if there are too many."""
     if kind is op.LITERAL:
         return frozenset((chr(value),))
     if kind is op.IN:
-        return _letters(value)
+        return _characters(value)
     if kind in (op.AT, op.ASSERT, op.ASSERT_NOT):
         return _NOTHING
     if kind is op.SUBPATTERN and not value[1] & re.IGNORECASE:
-        return _exactly_all(value[3])
+        return _possible_strings_of_all(value[3])
     if kind is op.BRANCH:
-        each = [_exactly_all(way) for way in value[1]]
+        each = [_possible_strings_of_all(way) for way in value[1]]
         strings = frozenset[str]().union(*filter(None, each))
-        return None if None in each or len(strings) > _MOST else strings
-    if kind in _REPEATS and value[1] == 1 and (once := _exactly_all(value[2])):
+        return None if None in each or len(strings) > _MAX_STRINGS else strings
+    if kind in _REPEATS and value[1] == 1 and (once := _possible_strings_of_all(value[2])):
         return once if value[0] else once | _NOTHING
     return None
 
 
-def _exactly_all(items: Iterable[tuple[Any, Any]]) -> Strings | None:
+def _possible_strings_of_all(items: Iterable[tuple[Any, Any]]) -> Strings | None:
     strings: Strings | None = _NOTHING
     for kind, value in items:
-        exact = _exactly(kind, value)
-        strings = exact and strings and _joined(strings, exact)
+        exact = _possible_strings(kind, value)
+        strings = exact and strings and _concatenated(strings, exact)
         if strings is None:
             return None
     return strings
 
 
-def _joined(first: Strings, then: Strings) -> Strings | None:
-    """Each string with each that may follow; None if they are many."""
-    return frozenset(map("".join, product(first, then))) if len(first) * len(then) <= _MOST else None
+def _concatenated(first: Strings, then: Strings) -> Strings | None:
+    """Return each string followed by each continuation; None if there are too many."""
+    return frozenset(map("".join, product(first, then))) if len(first) * len(then) <= _MAX_STRINGS else None
 
 
-def _fewest(part: Strings) -> Strings:
-    """The strings of which every other one holds one."""
+def _minimal(part: Strings) -> Strings:
+    """Drop the strings that contain another one of the set."""
     return frozenset(one for one in part if not any(other in one for other in part if other != one))
 
 
 def _in_any_case(items: Iterable[tuple[Any, Any]]) -> Strings | None:
-    """Three letters in a row of a sequence, in small letters or capitals; none that has more forms than two."""
+    """Return three consecutive letters of a sequence in lower and upper case, of letters that have no other case
+    forms."""
     run = "".join(chr(value) if kind is op.LITERAL else " " for kind, value in items)
     letters = re.search(r"[a-hj-jl-rt-z]{3}", run)
     return letters and frozenset(map("".join, product(*({letter, letter.upper()} for letter in letters[0]))))
@@ -176,9 +185,9 @@ def _is_rare(string: str) -> bool:
     return len(string) > 1 or (bool(string) and not (string.isascii() and (string.isalnum() or string.isspace())))
 
 
-def _letters(members: list[tuple[Any, Any]]) -> Strings | None:
-    """The characters of a set that lists them, each as a string."""
-    if len(members) > _SET or any(kind is not op.LITERAL for kind, _ in members):
+def _characters(members: list[tuple[Any, Any]]) -> Strings | None:
+    """Return the characters of a set that lists them individually."""
+    if len(members) > _MAX_SET or any(kind is not op.LITERAL for kind, _ in members):
         return None
     return frozenset(chr(value) for _, value in members)
 

@@ -1,4 +1,4 @@
-"""Patterns with words of the lists in them."""
+"""Regular expressions that include the words of phrase lists."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _LISTS = re.compile(r"\{([a-z_|]+)\}")
 
 
 def worded(template: str, flags: int = 0) -> Callable[[], re.Pattern[str]]:
-    """A pattern, for folded text, in which `{greet}` is one of the words of that list in all languages and
-    `{noon|midnight}` one of two lists. It is compiled when it is first asked for: the lists of all languages are read
-    for it."""
+    """Return a function that compiles a pattern for folded text, in which `{name}` stands for the words of that list.
+
+    `{greet}` is one of the words of that list in all languages; `{noon|midnight}` is one of two lists. The pattern is
+    compiled on the first call, because the lists of all languages have to be read for it.
+    """
 
     def words(lists: re.Match[str]) -> str:
         return f"(?:{either(word for name in lists[1].split('|') for word in words_of(name))})"
