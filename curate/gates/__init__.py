@@ -30,7 +30,7 @@ from curate.gates.form import echo, length, repetition
 from curate.gates.given_facts import kept_facts
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
@@ -38,7 +38,7 @@ from curate.gates.patterns import must, must_not
 from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.scripts import in_one_script, known_as
+from curate.gates.scripts import in_one_script, table_code
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -103,7 +103,7 @@ def gates_for(
         steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
     style, form = task.style, AnswerForm.of(task, folder)
-    code, spoken_in = known_as(task.output_language), known_as(task.language)
+    code, spoken_in = table_code(task.output_language), table_code(task.language)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
@@ -120,7 +120,7 @@ def gates_for(
             known = {key: of_task[key] for key in needs}
             bound = partial(gate, **known)
             # `repetition` detects a loop by its length, so it needs the whole text.
-            asked = bound if name == "repetition" else on_short(bound)
+            asked = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
                 asked = in_one_script(asked, code, spoken_in)
             add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
@@ -129,7 +129,7 @@ def gates_for(
             for spoken in dict.fromkeys((spoken_in, code)):
                 check_language(spoken)
             judged = code if code == spoken_in else [code, spoken_in]
-            add(name, on_short(partial(identify, code=code, input_code=spoken_in)), judged, mode)
+            add(name, on_shortened(partial(identify, code=code, input_code=spoken_in)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
@@ -140,7 +140,7 @@ def gates_for(
         if is_known(spoken_in):
             of_texts.append(partial(language, code=spoken_in))
         settings = [style, spoken_in, phrases(spoken_in).digest]
-        add("input", on_short(partial(generated_input, gates=of_texts)), settings)
+        add("input", on_shortened(partial(generated_input, gates=of_texts)), settings)
     if form.labels:
         named = tuple(form.labels)
         add("label", partial(label, labels=named, language=spoken_in), [list(named), spoken_in, tables])
@@ -150,12 +150,12 @@ def gates_for(
     if gates.values:
         add(
             "values",
-            in_one_script(on_short(partial(values, schema=form.schema, language=spoken_in)), spoken_in, spoken_in),
+            in_one_script(on_shortened(partial(values, schema=form.schema, language=spoken_in)), spoken_in, spoken_in),
             [form.schema, spoken_in],
             gates.values,
         )
     if gates.translated:
-        gate = in_one_script(on_short(partial(translated, language=spoken_in, to=code)), code, spoken_in)
+        gate = in_one_script(on_shortened(partial(translated, language=spoken_in, to=code)), code, spoken_in)
         add("translated", gate, [spoken_in, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
@@ -174,7 +174,7 @@ def gates_of(project: Project) -> list[GateStep]:
     steps = gates_for(spec.task, gates, project.folder, spec.exemplars)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
-        gate = on_short(partial(pii, kinds=kinds))
+        gate = on_shortened(partial(pii, kinds=kinds))
         steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
 
@@ -200,7 +200,7 @@ def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
 
     A gate that raises gives `keep=None` and the reason `crashed: ...`, and the row waits.
     """
-    return [verdict_of(pair.id, step, safely(step, pair)) for step in steps]
+    return [verdict_of(pair.id, step, run_gate(step, pair)) for step in steps]
 
 
 def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
@@ -215,7 +215,7 @@ def judge_text(
     strict pass."""
     origin = Imported(source="text")
     pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
-    return {step.by: safely(step, pair) for step in steps}
+    return {step.by: run_gate(step, pair) for step in steps}
 
 
 class _Door(ModuleType):

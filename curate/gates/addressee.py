@@ -10,8 +10,8 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.worded import word_pattern
 from curate.gates.words import words
 
 _ROOT_LETTERS = 5  # letters by which an inflected name is recognised
@@ -55,14 +55,14 @@ def _ignored_words() -> frozenset[str]:
 
 
 # An instruction that begins with its addressee.
-_to = worded(r"\W*{to_whom}\s+((?:[^\n:.,;]|(?<=\w[rsf]|ra)\.){2,40})[:,\n]")
+_to = word_pattern(r"\W*{to_whom}\s+((?:[^\n:.,;]|(?<=\w[rsf]|ra)\.){2,40})[:,\n]")
 
 
 @cache
 def _greeted(language: str) -> re.Pattern[str]:
-    greetings = either(lexicon(language).words("greet"))
+    greetings = alternation(lexicon(language).words("greet"))
     return re.compile(rf"\A\W*(?:{greetings}),? ([^\n,!:]{{2,40}})[,!:\n]" if greetings else "(?!)")
 
 
 # The writer of a message: `it's Daniel`, `this is Ada`.
-_writers = worded(r"(?<!\w)(?i:{it_is_i})\s+([A-ZÀ-ÞА-Я][^\W\d_]+)")
+_writers = word_pattern(r"(?<!\w)(?i:{it_is_i})\s+([A-ZÀ-ÞА-Я][^\W\d_]+)")

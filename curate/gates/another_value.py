@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable
 
 from curate.gates.number import Number
-from curate.gates.number_words import dates_named, weekday_made_up
-from curate.gates.numbers import NumberMentions, in_plain_digits
-from curate.gates.words import stem_of
+from curate.gates.number_words import invented_weekday, month_name_dates
+from curate.gates.numbers import NumberMentions, with_ascii_digits
+from curate.gates.words import stemmer_for
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
 _ASKED = re.compile(r"[^.!?\u061f\uff1f\u3002\n(\[]*[?\u061f\uff1f]")
@@ -24,14 +24,14 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
     This requires that the reply keeps no value of that kind, and that the message has none of those in the reply.
     Values in questions of the message do not count, because the reply need not repeat them.
     """
-    given, text = (in_plain_digits(side) for side in (before, after))
+    given, text = (with_ascii_digits(side) for side in (before, after))
     given, mentions = _ASKED.sub(" ", given), NumberMentions(before, language)
     here, there = ([match[0] for match in _TIME.finditer(side)] for side in (given, text))
     if here and there and not any(_are_mentioned(re.findall(r"\d+", time), mentions) for time in there):
         return "changed_time", here[0], there[0]
-    if day := weekday_made_up(text, given, language, language, only_in_place_of_another=True):
+    if day := invented_weekday(text, given, language, language, only_in_place_of_another=True):
         return "changed_date", "", day
-    days, others = (dates_named(side, language) for side in (given, text))
+    days, others = (month_name_dates(side, language) for side in (given, text))
     if days and others and not any(_are_mentioned(date[1:2], mentions) for date in others):
         return "changed_date", days[0][0], others[0][0]
     own, now = _numbers_by_word(given, language), _numbers_by_word(text, language)
@@ -43,7 +43,7 @@ def another_value(before: str, after: str, language: str) -> tuple[str, str, str
 
 def _numbers_by_word(folded: str, language: str) -> dict[str, set[str]]:
     """Map each word, by its stem, to the numbers that follow it."""
-    numbers, stem = dict[str, set[str]](), stem_of(language)
+    numbers, stem = dict[str, set[str]](), stemmer_for(language)
     for word, number in _NUMBERED.findall(folded):
         numbers.setdefault(stem(word), set()).add(number)
     return numbers

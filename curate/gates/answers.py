@@ -9,20 +9,20 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from curate.gates.contrary import contrary
-from curate.gates.dates import days_named
+from curate.gates.contrary import doubt_about_label
+from curate.gates.dates import find_days
 from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
-from curate.gates.listed import left_over, misplaced
-from curate.gates.miscounted import adds_up, miscounted
-from curate.gates.misfiled import crossed, half_told, unfilled
+from curate.gates.listed import misplaced_count, omitted_thing
+from curate.gates.miscounted import is_computed, miscounted_field
+from curate.gates.misfiled import crossed_field, partly_invented, unfilled_field
 from curate.gates.number import Number
-from curate.gates.number_words import has_number_words, in_figures, numbers_told
-from curate.gates.numbers import NumberMentions, grouped_by, joined_groups
+from curate.gates.number_words import has_number_words, spelt_out_values, words_to_digits
+from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator
 from curate.gates.phrases import lexicon, says, words_of
-from curate.gates.units import CURRENCIES, SHORT, changed_unit, currencies
-from curate.gates.words import stem_of
+from curate.gates.units import CURRENCIES, SHORT, changed_unit, named_currencies
+from curate.gates.words import stemmer_for
 from curate.words import words
 from prompts.answer_form import alternatives, resolved
 from schemas.records import Json, Pair
@@ -51,7 +51,7 @@ def label(pair: Pair, labels: Collection[str], language: str = "en") -> Judgemen
     Not covered: any other wrong label.
     """
     if pair.output in labels:
-        doubt = contrary(pair.input, pair.output, labels, language)
+        doubt = doubt_about_label(pair.input, pair.output, labels, language)
         return passed(doubt)._replace(flags=("contrary",)) if doubt else passed()
     shown = ", ".join(list(labels)[:_MAX_LABELS]) + (", ..." if len(labels) > _MAX_LABELS else "")
     return rejected("label", f"{quote(pair.output)} is not one of the {len(labels)} labels: {shown}")
@@ -93,7 +93,7 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
     absent = [
         (at, leaf)
         for at, leaf in leaves
-        if (not source.holds(leaf) and not adds_up(pair.input, leaf)) or source.has_other_number(at, leaf, fields)
+        if (not source.holds(leaf) and not is_computed(pair.input, leaf)) or source.has_other_number(at, leaf, fields)
     ]
     share = 1 - len(absent) / len(leaves) if leaves else 1.0
     if absent:
@@ -113,17 +113,17 @@ def values(pair: Pair, schema: Json | None, language: str = "en") -> Judgement:
             f"{contradiction[0]} is {str(contradiction[1]).lower()}, and the input says {quote(contradiction[2])}",
             share,
         )
-    if moved := misplaced(source.figures, value):
+    if moved := misplaced_count(source.figures, value):
         return rejected("value", f"a list has another number for {quote(moved)}", share)
-    if left := source.missing_item(value) or left_over(source.figures, value):
+    if left := source.missing_item(value) or omitted_thing(source.figures, value):
         return rejected("value", f"a list is missing {quote(left)}", share)
-    if counted := miscounted(pair.input, value, language):
+    if counted := miscounted_field(pair.input, value, language):
         return rejected("value", f"{counted[0]} is {counted[1]}, which the input gives for another field", share)
-    if filed := crossed(fold(pair.input), value):
+    if filed := crossed_field(fold(pair.input), value):
         return rejected("value", f"{filed[0]} is {quote(filed[1])}, which the input gives for another field", share)
-    if half := half_told(pair.input, value, language):
+    if half := partly_invented(pair.input, value, language):
         return rejected("value", f"{quote(half)} is not in the input in this form", share)
-    if field := unfilled(fold(pair.input), value, language):
+    if field := unfilled_field(fold(pair.input), value, language):
         return rejected("value", f"{field} is empty, although the input has a value for it", share)
     if missing_contact := source.missing_contact(value):
         return rejected(
@@ -162,18 +162,18 @@ class _Input:
 
     def __init__(self, text: str, language: str) -> None:
         text = _SQUARED.sub("", text)
-        self._numbers = NumberMentions(joined_groups(text), language)
+        self._numbers = NumberMentions(join_digit_groups(text), language)
         self._known, self._language = bool(lexicon(language).ones), language
         self._text, self._words = text, f" {' '.join(words(text))} "
 
     @cached_property
     def figures(self) -> str:
-        return in_figures(joined_groups(self._text), self._language)
+        return words_to_digits(join_digit_groups(self._text), self._language)
 
     @cached_property
     def _days(self) -> set[tuple[str, str]]:
         """The days that the text names, as (day, month)."""
-        return {day for _, days in days_named(self._text, self._language) for day in days}
+        return {day for _, days in find_days(self._text, self._language) for day in days}
 
     @cached_property
     def _only_number(self) -> str:
@@ -184,7 +184,7 @@ class _Input:
             or not lexicon(self._language).hints.keys().isdisjoint(words(self._text))
         ):
             return ""
-        numbers = numbers_told(fold(self._text), self._language)
+        numbers = spelt_out_values(fold(self._text), self._language)
         return min(numbers) if len(numbers) == 1 else ""
 
     @cached_property
@@ -193,7 +193,7 @@ class _Input:
         folded = fold(self._text)
         if self._known or any(map(str.isdigit, folded)) or not has_number_words(self._language):
             return False
-        return not numbers_told(folded, self._language) and not says("any", "parts_of_numbers", folded)
+        return not spelt_out_values(folded, self._language) and not says("any", "parts_of_numbers", folded)
 
     def holds(self, leaf: str | int | float) -> bool:
         if not isinstance(leaf, str):
@@ -204,7 +204,7 @@ class _Input:
                 and (isinstance(leaf, float) or self._only_number in ("", plain))
                 and not (self._has_no_number and abs(leaf) >= _MIN_CHECKED)
             )
-        if leaf in CURRENCIES and (named := currencies(self._text, self._language)):
+        if leaf in CURRENCIES and (named := named_currencies(self._text, self._language)):
             return leaf in named
         if time := _TIME.fullmatch(leaf.strip()):
             return self._has_time(int(time[1]), int(time[2]))
@@ -349,7 +349,7 @@ class _Input:
     def _misread(self, plain: str) -> bool:
         """Whether a fraction is written in the input as thousands in the language's notation: 1.250 is not 1.25."""
         whole, _, fraction = plain.partition(".")
-        grouped = rf"(?<![\d.,]){whole}[{grouped_by(self._language)}]{fraction.ljust(3, '0')}(?!\d)"
+        grouped = rf"(?<![\d.,]){whole}[{thousands_separator(self._language)}]{fraction.ljust(3, '0')}(?!\d)"
         return bool(fraction) and re.search(grouped, self._text) is not None
 
     def _has_time(self, hour: int, minute: int) -> bool:
@@ -387,7 +387,7 @@ class _Input:
         stem = word[: max(4, len(word) - 3)]
         if (f" {stem}" if stem.isascii() else stem) in self._words:
             return True
-        root = stem_of(self._language)
+        root = stemmer_for(self._language)
         return len(word) == 4 and root(word) in map(root, self._words.split())
 
     def _in_digits(self, plain: str) -> bool:

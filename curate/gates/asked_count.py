@@ -1,15 +1,15 @@
 """The number of items that an instruction asks for, and lists with another number of items.
 
-another_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices"
-another_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fünf flüsse"
+wrong_item_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices"
+wrong_item_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fünf flüsse"
 """
 
 from __future__ import annotations
 
 import re
 
-from curate.gates.number_words import in_figures
-from curate.gates.phrases.worded import worded
+from curate.gates.number_words import words_to_digits
+from curate.gates.phrases.worded import word_pattern
 from curate.gates.words import count_words
 
 _ITEM = re.compile(r"(?m)^(?:[-*\u2022]|\(?\d{1,2}[.)])\s+\S")
@@ -17,13 +17,13 @@ _SEPARATOR = re.compile(r"\s*[,;\u3001\uff0c\u060c]\s*")
 _MAX_ITEMS, _MAX_ITEM_WORDS = 12, 4  # maximum number of items to check; words of an item in a list on one line
 
 
-def another_count(folded: str, text: str, language: str) -> str:
+def wrong_item_count(folded: str, text: str, language: str) -> str:
     """Return the start of an instruction that asks for a number of things, if the text lists more or fewer; or ''.
 
     An instruction with a second number, `at least` or `up to` is not binding, and a text that is not a list is not
     checked.
     """
-    asked = _counted().match(in_figures(folded, language)) if _begins().match(folded) else None
+    asked = _counted().match(words_to_digits(folded, language)) if _begins().match(folded) else None
     if not asked or len(re.findall(r"\d+", asked.string)) > 1 or _bounds().search(asked.string):
         return ""
     wanted, listed = int(asked["number"]), _count_items(text)
@@ -41,7 +41,9 @@ def _count_items(text: str) -> int:
     return len(parts) if whole and all(count_words(part) <= _MAX_ITEM_WORDS for part in parts) else 0
 
 
-_begins = worded(r"\W*{count_verbs}(?!\w)")
-_joined = worded(r"\s+{listing}\s+")
-_counted = worded(r"\W*(?:{count_verbs}\s+)(?:{form_small}\s+)?(?P<number>\d{1,2})\s+(?!{of_a_text}(?!\w))[^\W\d_]{2,}")
-_bounds = worded(r"(?<!\w){at_most|at_least}(?!\w)")
+_begins = word_pattern(r"\W*{count_verbs}(?!\w)")
+_joined = word_pattern(r"\s+{listing}\s+")
+_counted = word_pattern(
+    r"\W*(?:{count_verbs}\s+)(?:{form_small}\s+)?(?P<number>\d{1,2})\s+(?!{of_a_text}(?!\w))[^\W\d_]{2,}"
+)
+_bounds = word_pattern(r"(?<!\w){at_most|at_least}(?!\w)")

@@ -1,7 +1,7 @@
 """The number of words, characters, sentences or paragraphs that is asked for, and texts far from it.
 
-another_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
-another_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
+missed_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
+missed_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import NamedTuple
 from curate.gates.content import in_code
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.frames import sentences
-from curate.gates.number_words import in_figures
+from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.worded import word_pattern
 from curate.gates.words import count_words
 
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
@@ -36,7 +36,7 @@ _ABOUT = re.compile(rf"(?<![〇一二三四五六七八九十百\d])([一二两�
 _KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
 
 
-def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
+def missed_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
     """Return the length that a folded instruction asks for, if the text has far more of the unit; or ''.
 
     With `at_least`, also if it has less than half. Lists and code are not checked. If two units are named, those in
@@ -80,21 +80,20 @@ def _find_lengths(asked: str, plain: str) -> Iterator[Length]:
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
-        of_story = (
-            high < _MIN_CHARACTERS and not bound and match["asked"].endswith("characters")
-        )  # two characters (in a story)
+        # Two characters (in a story).
+        of_story = high < _MIN_CHARACTERS and not bound and match["asked"].endswith("characters")
         if 0 < high < _MAX_LENGTH and not of_story:
             yield Length(unit, low, high, bound, _as_written(asked, match["asked"].strip()))
 
 
-def _as_written(asked: str, in_figures: str) -> str:
+def _as_written(asked: str, in_digits: str) -> str:
     """Return a length in the instruction's own words, which may spell out the number: `한 문장`, not `1 문장`."""
-    unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_figures)
+    unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_digits)
     first = rf"(?:{_NUMERAL}(?:{_UNIT}[话話落]?)?{_TO})?"
     own = re.search(
         rf"{first}(?:[〇一二三四五六七八九两兩百十\d]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked
     )
-    return in_figures if in_figures in asked or own is None else own[0]
+    return in_digits if in_digits in asked or own is None else own[0]
 
 
 _MIN_CHARACTERS = 6  # characters of a text
@@ -108,8 +107,8 @@ _COUNTERS: dict[str, Callable[[str], int]] = {
 
 def _with_digits(asked: str, language: str) -> str:
     """Return a folded text with its numbers in digits: 二十字 becomes 20字, 세 문장 becomes 3문장."""
-    figures = in_figures(asked, language)
-    figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
+    figures = words_to_digits(asked, language)
+    figures = figures if language == "en" else words_to_digits(figures, "en")  # a style may be in English
     if language in ("zh", "ja"):
         figures = _ABOUT.sub(r"\1~\2", figures)
         figures = _RANGE.sub(_range, figures)
@@ -143,13 +142,13 @@ def _to_digits(numeral: str) -> str:
 
 @cache
 def _units() -> re.Pattern[str]:
-    return re.compile("|".join(either(words_of(f"unit_{name}")) for name in _COUNTERS))
+    return re.compile("|".join(alternation(words_of(f"unit_{name}")) for name in _COUNTERS))
 
 
 @cache
 def _counted() -> re.Pattern[str]:
-    units = "|".join(f"(?P<{name}>{either(words_of(f'unit_{name}'))})" for name in _COUNTERS)
-    ones, between = either(words_of("one_of_text")), either(words_of("between_lengths"))
+    units = "|".join(f"(?P<{name}>{alternation(words_of(f'unit_{name}'))})" for name in _COUNTERS)
+    ones, between = alternation(words_of("one_of_text")), alternation(words_of("between_lengths"))
     number = (
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
@@ -159,4 +158,4 @@ def _counted() -> re.Pattern[str]:
     )
 
 
-_most = worded(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")
+_most = word_pattern(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")

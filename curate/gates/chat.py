@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 
 from curate.gates.folding import fold
-from curate.gates.frames import framed
+from curate.gates.frames import match_frame
 from curate.gates.judgement import Judgement, Side, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, phrases, says
-from curate.gates.turns import only_refuses, says_nothing, turned
-from curate.gates.versions import apart, prompted, several
-from curate.gates.words import content_words, count_words, stem_of, words
+from curate.gates.phrases import all_languages_pattern, list_pattern, phrases, says
+from curate.gates.turns import chat_turn, empty_statement, is_bare_refusal
+from curate.gates.versions import repeated_prompt, repeated_version, unrelated_heading
+from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair, Reason
 
 _CODE = re.compile(r"```[\s\S]*?```|`[^`\n]+`")
@@ -47,7 +47,7 @@ def preamble(
     for side, text in sides(pair):
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         spoken = language, (input_language or language) if side == "output" else language
-        if only_refuses(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
+        if is_bare_refusal(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
             refuses = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
                 return refuses
@@ -65,7 +65,7 @@ def preamble(
                 if part != "maybe":
                     return chats
                 flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
-        frame = None if flagged else framed("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
+        frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
             frame = None
         of_figures = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
@@ -74,19 +74,19 @@ def preamble(
         if side == "output" and not flagged:
             flagged = _flag_chat(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
     same = input_language in (None, language)
-    if not flagged and same and (head := apart(pair.input, pair.output, language)):
+    if not flagged and same and (head := unrelated_heading(pair.input, pair.output, language)):
         flagged = _flag("title", "output", head)
-    if not flagged and (prompt := prompted(pair.input, pair.output)):
+    if not flagged and (prompt := repeated_prompt(pair.input, pair.output)):
         flagged = _flag("prompt_leak", "output", prompt)
     return flagged or passed(f"no chat and no refusal{_coverage_note(language)}")
 
 
 def _flag_chat(text: str, other: str, language: str, same_language: bool) -> Judgement | None:
     """Return a flag for chat around the output, or for an output that is nothing but chat."""
-    if turn := turned(text, other, language, same_language=same_language):
+    if turn := chat_turn(text, other, language, same_language=same_language):
         return _flag(turn.code, "output", turn.quoted)
     # For a translation into a word of thanks, only the source counts as the request, not the style.
-    nothing = says_nothing(text, other if same_language else other.partition("\n")[0], language)
+    nothing = empty_statement(text, other if same_language else other.partition("\n")[0], language)
     return _flag("empty", "output", nothing) if nothing else None
 
 
@@ -140,7 +140,7 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
             thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
             return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
         folded = _without_code(fold(text))
-        if frame := framed("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
+        if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(frame.code, side, frame.quoted)
     return passed(f"no reasoning of a model{_coverage_note(language)}")
 
@@ -155,7 +155,7 @@ def injection(pair: Pair, style: str = "", input_language: str = "en") -> Judgem
     for table in dict.fromkeys((input_language, "en")):
         if finding := phrases(table).find("injection", given, "", fold(style)):
             return rejected("injection", f"the input says {quote(finding.quoted)}")
-    if frame := framed("injection", given, "", input_language):
+    if frame := match_frame("injection", given, "", input_language):
         return rejected("injection", f"the input says {quote(frame.quoted)}")
     if obeyed := _obeyed(fold(pair.input), fold(pair.output), input_language):
         return rejected("obeyed", f"the input gives the order to say {quote(obeyed)}, and the output does")
@@ -196,7 +196,7 @@ def _contempt(text: str, language: str) -> str:
     """Return a word of the list `contempt` right after a form of address, together with it; or ''."""
     if not says(language, "contempt", text):
         return ""
-    for addressed in any_of(language, "addressed").finditer(text):
+    for addressed in list_pattern(language, "addressed").finditer(text):
         behind = _BREAK.split(text[addressed.end() : addressed.end() + _ADDRESS_REACH], maxsplit=1)[0]
         if contempt := says(language, "contempt", behind):
             return text[addressed.start() : addressed.end() + contempt.end()]
@@ -220,9 +220,9 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
         if finding := phrases(language).find("answered", fold(text).strip(), _other(pair, side), fold(style)):
             talk = _ANSWER_KINDS[finding.rule.table.rpartition(".")[2]]
             return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
-        if frame := framed("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
+        if frame := match_frame("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(frame.code, side, frame.quoted)
-    if again := _alternatives(pair, language) or several(pair.input, pair.output, language):
+    if again := _alternatives(pair, language) or repeated_version(pair.input, pair.output, language):
         return _flag("options", "output", again)
     return passed(f"it is a rewrite{_coverage_note(language)}")
 
@@ -238,8 +238,8 @@ def _alternatives(pair: Pair, language: str) -> str:
     lines = [line for line in pair.output.splitlines() if line.strip()]
     if not 2 <= len(lines) <= 10 or not all(map(_ITEM.match, lines)):
         return ""
-    roots = set(map(stem_of(language), content_words(pair.input, language)))
-    shared = sorted(len(roots.intersection(map(stem_of(language), words(line)))) for line in lines)
+    roots = set(map(stemmer_for(language), content_words(pair.input, language)))
+    shared = sorted(len(roots.intersection(map(stemmer_for(language), words(line)))) for line in lines)
     half = len(lines) - max(2, (len(lines) + 1) // 2)
     return lines[0] if shared[half] and shared[-1] > len(roots) / 2 else ""
 
@@ -251,7 +251,7 @@ _ONE_SHORT_PHRASE = re.compile(r"[^\d,;:/&+\n\u060c\u3001\u3002\uff0c]{3,80}")
 def _restates_denial(text: str, other: str, language: str, of_other: str) -> bool:
     """Whether a refusal is a legitimate rewrite or translation, because the other side says what cannot be done."""
     denies = says(language, "negation", other) or says("any", "refuses", other) or says("any", "unable", other)
-    return bool(denies or only_refuses(other, of_other)) and not says("any", "ai", text)
+    return bool(denies or is_bare_refusal(other, of_other)) and not says("any", "ai", text)
 
 
 def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str, of_other: str) -> bool:
@@ -264,9 +264,9 @@ def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str,
     text, other, style = folded
     note = says(language, "negation", other) and count_words(other) <= count_words(text)
     # `impossible` in a style does not ask for a refusal
-    in_style = anywhere("impossible").sub(" ", style) if style else ""
+    in_style = all_languages_pattern("impossible").sub(" ", style) if style else ""
     wanted = says("any", "refuses", f"{other}\n{in_style}") or says("any", "unable", other)
-    return bool(note or wanted) or only_refuses(other, of_other) or only_refuses(fold(reference), language)
+    return bool(note or wanted) or is_bare_refusal(other, of_other) or is_bare_refusal(fold(reference), language)
 
 
 def _other(pair: Pair, side: Side) -> str:

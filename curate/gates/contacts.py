@@ -13,10 +13,10 @@ from curate.gates.content import in_code
 from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.names import titled_behind
+from curate.gates.names import name_before_title
 from curate.gates.personal import SECRET, entropy, personal
 from curate.gates.phrases import says, words_of
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.worded import word_pattern
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
@@ -85,7 +85,7 @@ def _keys(text: str, given: str) -> Iterator[str]:
 
 
 # A word of letters and digits right after a word for a secret: `password Autumn2021!`.
-_secret_after_word = worded(
+_secret_after_word = word_pattern(
     r"(?<!\w)(?i:{secrets}) [\"'`\u201c\u00ab]?((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
 )
 
@@ -101,7 +101,7 @@ def _is_sample(key: str) -> bool:
 
 
 # Prefixes of the keys of services, and their minimum length.
-_provider_keys = worded(r"(?<![\w-])(?i:{key_prefixes})[\w.-]{16,}")
+_provider_keys = word_pattern(r"(?<![\w-])(?i:{key_prefixes})[\w.-]{16,}")
 
 
 def _not_anonymised(given: str, text: str, language: str) -> str:
@@ -115,4 +115,4 @@ def _not_anonymised(given: str, text: str, language: str) -> str:
     names = (part for match in _NAMED.finditer(given) for part in match[0].split())
     if name := next((part for part in names if re.search(rf"(?<!\w){part}(?!\w)", text)), ""):
         return name
-    return next((match[0] for match in titled_behind(language).finditer(given) if match[1] in text), "")
+    return next((match[0] for match in name_before_title(language).finditer(given) if match[1] in text), "")

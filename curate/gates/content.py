@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
-from curate.gates.coverage import BEGINS, is_known_to, roots
+from curate.gates.coverage import ROOT_LETTERS, has_known_stop_words, roots
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import joined_groups, mentions, required
-from curate.gates.phrases import any_of, anywhere, lexicon, says
-from curate.gates.units import converted
+from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
+from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
+from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
     Vocabulary,
     content_words,
     count_words,
     has_stemmer,
-    joined,
+    joined_neighbours,
     without_options,
     words,
 )
@@ -37,7 +37,7 @@ _PARTS = re.compile(r"[,.;:]+(?=\s|\Z)|[\n、。;,]+(?!\d)")
 
 @cache
 def _lens() -> re.Pattern[str]:
-    return re.compile(rf"\d+ ?mm(?:[ -][\w-]+){{0,2}}? {anywhere('camera').pattern}", re.IGNORECASE)
+    return re.compile(rf"\d+ ?mm(?:[ -][\w-]+){{0,2}}? {all_languages_pattern('camera').pattern}", re.IGNORECASE)
 
 
 @cache
@@ -45,7 +45,7 @@ def _length_request(language: str) -> re.Pattern[str]:
     """Return a pattern for the length that the text should have (`in two sentences`), which is not part of its
     content."""
     spelt = "|".join(map(re.escape, lexicon(language).ones))
-    units = "|".join(any_of(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
+    units = "|".join(list_pattern(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
     return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
 
 
@@ -88,7 +88,7 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     if not content:
         return passed("the input has no content words to keep")
     gone = [word for word in content if word not in vocabulary]
-    compounds = joined(gone, pair.input, vocabulary) if gone else set()
+    compounds = joined_neighbours(gone, pair.input, vocabulary) if gone else set()
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
     title = summary and is_title(pair.output)
@@ -129,7 +129,7 @@ def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
 
 def _holds_numbers(pair: Pair, language: str) -> bool:
     """Whether the input has at least two numbers. They are all kept here, so the content is the same in other words."""
-    return len(required(pair.input, language)) > 1
+    return len(required_numbers(pair.input, language)) > 1
 
 
 _ABBREVIATION_LENGTHS = (3, 4)  # letters
@@ -166,14 +166,14 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     if (
         len(given) > _NOTE
         or count_words(text) > _LONGER[count_words(given) > _SHORT_NOTE] * count_words(given)
-        or not is_known_to(language)
+        or not has_known_stop_words(language)
     ):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
     parts = [(part, content) for part, content in parts if content]
     if len(parts) < 3:
         return ""
-    there, folded = roots(text, language) | {word[:BEGINS] for word in words(text)}, fold(text)
+    there, folded = roots(text, language) | {word[:ROOT_LETTERS] for word in words(text)}, fold(text)
     held = [sum(root in there or (root.isdigit() and root in folded) for root in content) for _, content in parts]
     kept = [(n, len(content)) for n, (_, content) in zip(held, parts, strict=True) if n]
     if sum(n for n, _ in kept) < _KEPT * sum(whole for _, whole in kept) or not kept:
@@ -196,20 +196,20 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     The 35 of a 35mm lens does not keep the number 35 of something else.
     """
     of_options = _RATIO_OR_OPTION.findall(input) if "--" in input or ":" in input else []
-    options = required(" ".join(of_options), language) if of_options else []
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if of_options else input, language)
+    options = required_numbers(" ".join(of_options), language) if of_options else []
+    wanted = required_numbers(_RATIO_OR_OPTION.sub(" , ", input) if of_options else input, language)
     if not options and not wanted:
         return []
     of_a_lens = "mm" in fold(input) and _lens().search(input)
-    description = without_options(output) if of_a_lens else description_of(output)
-    in_description = mentions(description, language)
-    grouped = mentions(joined_groups(description), language)
-    anywhere = mentions(output, language) if options else in_description
+    description = without_options(output) if of_a_lens else without_photo_settings(output)
+    in_description = number_mentions(description, language)
+    grouped = number_mentions(join_digit_groups(description), language)
+    in_output = number_mentions(output, language) if options else in_description
     lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.rounds(n)]
     if lost:
-        in_units = converted(input, output, language, language)[0]
+        in_units = find_conversions(input, output, language, language)[0]
         lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.tells_of(n, input)]
-    return [n.text for n in lost] + [n.text for n in options if n not in anywhere]
+    return [n.text for n in lost] + [n.text for n in options if n not in in_output]
 
 
 def is_summary(pair: Pair) -> bool:
@@ -241,7 +241,7 @@ _CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#()-]")  # each of the patterns below
 _CODE_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 
-def description_of(text: str) -> str:
+def without_photo_settings(text: str) -> str:
     """Return `text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
     text = without_options(text)
     return _lens().sub(" , ", text) if "mm" in fold(text) else text

@@ -1,6 +1,6 @@
 """A label that the words of a text contradict. Its meaning is for scorers and reviewers; this detects obvious cases.
 
-contrary("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a message with the reason
+doubt_about_label("Worst hotel ever.", "positive", ("positive", "negative"), "en")     # a message with the reason
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection
 from curate.gates.folding import fold
 from curate.gates.judgement import quote
 from curate.gates.language import identified
-from curate.gates.phrases import is_one_of, says, words_of
+from curate.gates.phrases import is_listed, says, words_of
 from curate.gates.words import words
 
 # A list of labels, the list of words that contradict them, and the list that supports them.
@@ -21,13 +21,13 @@ _AGAINST = (
 )
 
 
-def contrary(text: str, label: str, labels: Collection[str], language: str) -> str:
+def doubt_about_label(text: str, label: str, labels: Collection[str], language: str) -> str:
     """Return the reason to doubt a label, or ''. A text with a denial, or with words of both kinds, is not doubted."""
     folded, named = fold(text), _plain(label)
     if len(labels) < 2:
         return ""
     for of_labels, against, for_it in _AGAINST:
-        if not is_one_of("any", of_labels, named):
+        if not is_listed("any", of_labels, named):
             continue
         speaks = says(language, against, folded)
         before = (
@@ -67,7 +67,7 @@ def _occurs(word: str, beginnings: set[str]) -> bool:
 def _is_other_language(text: str, named: str, labels: Collection[str]) -> str:
     """Return the reason to doubt a label that names another language than the text's, if all labels are languages; or
     ''."""
-    if not is_one_of("any", "labels_languages", named):
+    if not is_listed("any", "labels_languages", named):
         return ""
     codes = {_plain(one): _code_of(_plain(one)) for one in labels}
     if not all(code or one in words_of("labels_other") for one, code in codes.items()):

@@ -11,7 +11,7 @@ from schemas.records import Generated, Pair
 _ITS_OWN = 0.5  # share of an input's content in its output, or in the example's input
 
 
-def copied(pair: Pair, exemplars: Sequence[tuple[str, str]], language: str = "en") -> int | None:
+def copied_example(pair: Pair, exemplars: Sequence[tuple[str, str]], language: str = "en") -> int | None:
     """Return the number (from 1) of the worked example (input, output) that the pair copies, or None.
 
     A copy has the example's output for another input or, where the input was generated backward, the example's input

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases import lexicon
-from curate.gates.words import of_each_word, root_of, without_options, words
+from curate.gates.words import cached_per_word, root_finder, without_options, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
@@ -36,8 +36,8 @@ def roots(text: str, language: str) -> frozenset[str]:
 
 @cache
 def _root_or_number(language: str) -> Callable[[str], str]:
-    root = root_of(language, ROOT_LETTERS)
-    return of_each_word(lambda word: word if word.isdigit() else root(word))
+    root = root_finder(language, ROOT_LETTERS)
+    return cached_per_word(lambda word: word if word.isdigit() else root(word))
 
 
 def share(of: frozenset[str], there: frozenset[str]) -> float:
@@ -45,7 +45,7 @@ def share(of: frozenset[str], there: frozenset[str]) -> float:
     return len(of & there) / len(of) if of else 0.0
 
 
-def most_twice(of: frozenset[str], text: str, language: str) -> float:
+def max_share_in_two_parts(of: frozenset[str], text: str, language: str) -> float:
     """Return an upper bound for the share of the roots `of` that two different parts of a text can both contain.
 
     It is computed from the words of the whole text alone.
@@ -56,7 +56,7 @@ def most_twice(of: frozenset[str], text: str, language: str) -> float:
     return occurrences // 2 / len(of)
 
 
-def said_again(text: str, language: str) -> float:
+def count_repeated_roots(text: str, language: str) -> float:
     """Return an upper bound for the number of roots that two different parts of a text can have in common.
 
     It is the number of repeated roots, computed from the words of the whole text alone.
@@ -68,6 +68,6 @@ def said_again(text: str, language: str) -> float:
     return len(every) - len(frozenset(every))
 
 
-def is_known_to(language: str) -> bool:
+def has_known_stop_words(language: str) -> bool:
     """Whether the stop words of a language are known; without them any two texts have words in common."""
     return language in _UNSPACED or bool(lexicon(language).stop)

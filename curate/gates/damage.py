@@ -12,9 +12,9 @@ from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
-from curate.gates.phrases.worded import worded
-from curate.gates.unfinished import last_left, needs_no_stop, unbalanced
-from curate.gates.unfinished_code import broken_off
+from curate.gates.phrases.worded import word_pattern
+from curate.gates.unfinished import missing_last_item, needs_no_full_stop, unbalanced
+from curate.gates.unfinished_code import broken_code_end
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -55,7 +55,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return rejected("cut", f"a table ends with {quote(row)}")
     if left := _first_missing_item(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
-    if left := last_left(pair.input, text):
+    if left := missing_last_item(pair.input, text):
         return passed(f"it does not mention {quote(left)}")._replace(flags=("unended",))
     if goes_on := _dangling_end(pair, text):
         return passed(f"it ends with {quote(goes_on)}")._replace(flags=("unended",))
@@ -88,7 +88,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if needs_no_stop(line):
+    if needs_no_full_stop(line):
         return passed("it ends like a list or a figure")
     is_headline = is_summary(pair) and is_title(text)
     if _lost_full_stop(pair.input, line, language) and not (is_headline or in_code(text)):
@@ -136,7 +136,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
 
 _ONLY_PUNCTUATION = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
 # A last line of code that must be followed by its block, or that ends in mid-word.
-_begun_block = worded(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
+_begun_block = word_pattern(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
 
 
 def _incomplete_code(given: str, text: str) -> str:
@@ -144,7 +144,7 @@ def _incomplete_code(given: str, text: str) -> str:
     block = _begun_block().search(text)
     if block and (in_code(text) or says("any", "code", fold(given))):
         return block[0]
-    end = broken_off(text)
+    end = broken_code_end(text)
     return "" if end in given else end
 
 

@@ -12,23 +12,23 @@ from functools import cache
 from itertools import chain, combinations
 
 from curate.gates.another_value import another_value
-from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
-from curate.gates.dates import turned_day
+from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
-from curate.gates.halves import other_half
+from curate.gates.halves import other_half_of_day
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.mixed_times import mixed_times, turned_move
+from curate.gates.mixed_times import mixed_times, reversed_move
 from curate.gates.number import Number
-from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
-from curate.gates.numbers import in_digits, in_words, joined_groups, mentions
-from curate.gates.opposites import opposed
-from curate.gates.phrases import any_of, lexicon, says, words_of
-from curate.gates.phrases.worded import worded
+from curate.gates.number_words import invented_weekday, month_name_dates, single_word_numbers, words_to_digits
+from curate.gates.numbers import digit_numbers, join_digit_groups, number_mentions, spelt_out_numbers
+from curate.gates.opposites import contradicting_words
+from curate.gates.phrases import lexicon, list_pattern, says, words_of
+from curate.gates.phrases.worded import word_pattern
 from curate.gates.quoted import made_up_quote
-from curate.gates.units import changed_quantity, changed_unit, converted
-from curate.gates.words import count_words, of_each_word, stem_of
+from curate.gates.units import changed_quantity, changed_unit, find_conversions
+from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED
 from schemas.records import Pair
 
@@ -78,42 +78,46 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     spelt: list[Number] = []
     in_short = in_short and not is_verse(pair.output)
     days = after, fold(pair.input), language, spoken
-    if day := weekday_made_up(*days, only_in_place_of_another=not in_short):
+    if day := invented_weekday(*days, only_in_place_of_another=not in_short):
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
-        spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _UNCHECKED]
+        spelt = [
+            n
+            for n in (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language))
+            if not n.forms & _UNCHECKED
+        ]
     if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
         return rejected("invented_quote", f"the input does not say {quote(made_up)}")
     if counted := _invented_count(pair.output, pair.input, language) if in_short and spoken == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no invented number")
-    given = mentions(pair.input, spoken)
+    given = number_mentions(pair.input, spoken)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
         return passed("no invented number")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
-    text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
-    in_units = converted(pair.input, pair.output, language, spoken)[1]
+    text = without_photo_settings(text if text.isascii() else _FORMULA.sub(" ", text))
+    in_units = find_conversions(pair.input, pair.output, language, spoken)[1]
 
     def of_its_own(text: str) -> str:
         return next(
             (
                 number.text
-                for number in in_digits(_without_camera_settings(text))
+                for number in digit_numbers(_without_camera_settings(text))
                 if not (number.forms & {"0", "1"} or number in given or given.rounds(number) or number.forms & in_units)
             ),
             "",
         )
 
-    if (made_up := of_its_own(text)) and of_its_own(joined_groups(text)):  # 145 000 is the 145000 of the input
+    if (made_up := of_its_own(text)) and of_its_own(join_digit_groups(text)):  # 145 000 is the 145000 of the input
         return rejected("invented_number", f"the input does not say {quote(made_up)}")
-    for date, day, month in dates_named(fold(text), language):
+    for date, day, month in month_name_dates(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
-    if other := turned_day(pair.input, pair.output, language, spoken):
+    if other := swapped_date(pair.input, pair.output, language, spoken):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no invented number")
 
@@ -128,7 +132,7 @@ def _invented_count(text: str, given: str, language: str) -> str:
 
 
 _NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
-_count_with_measure = worded(_NUMERAL.pattern + "+(?:[多余数个個]*){measures}")
+_count_with_measure = word_pattern(_NUMERAL.pattern + "+(?:[多余数个個]*){measures}")
 
 
 def is_date(text: str) -> bool:
@@ -151,21 +155,21 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
         stated = quote(values[0]) if values[0] else "another day"
         detail = f"the message says {stated}, the reply {quote(values[1])}"
         return rejected(code, detail) if changed else passed("it has no conflicting value")
-    if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
+    if not is_summary(pair) and (against := contradicting_words(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
     if turned := _reversed_ratio(pair.input, pair.output):
         return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
     if other := _replaced_ratio(pair.input, pair.output):
         return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
-    if moved := mixed_times(pair.input, pair.output) or turned_move(pair.input, pair.output, language):
+    if moved := mixed_times(pair.input, pair.output) or reversed_move(pair.input, pair.output, language):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    if half := other_half(fold(pair.input), fold(pair.output)):
+    if half := other_half_of_day(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if moved := changed_quantity(pair.input, pair.output, language):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    input, output = in_figures(pair.input, language), in_figures(pair.output, language)
+    input, output = words_to_digits(pair.input, language), words_to_digits(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
         return passed("the numbers kept their places")
     both_say = all(says(language, "instead", side) for side in (fold(pair.input), fold(pair.output)))
@@ -208,11 +212,11 @@ def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
     return next(zip(given - kept, kept - given, strict=False), None)
 
 
-def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
+def numbers_at_other_words(before: str, after: str, language: str) -> tuple[str, str, str] | None:
     """Return two numbers of `before` that `after` puts next to each other's words, and one such word; or None."""
     if len(_DIGIT.findall(before)) < 2:
         return None
-    here, there = (_tokens(in_figures(side, language), language) for side in (before, after))
+    here, there = (_tokens(words_to_digits(side, language), language) for side in (before, after))
     alone = [c for c in _clauses(here) if sum(map(str.isdigit, c)) == 1]
     return _changed_places(
         _neighbouring_words([token for clause in alone for token in (*clause, ".")]), _neighbouring_words(there)
@@ -238,7 +242,7 @@ def _changed_time(before: str, after: str) -> tuple[str, str] | None:
 
 
 # A number and the time that follows it after a word such as `at`.
-_number_at_time = worded(r"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?{at_time} (\d+|{noon|midnight}(?!\w))")
+_number_at_time = word_pattern(r"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?{at_time} (\d+|{noon|midnight}(?!\w))")
 
 
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
@@ -279,7 +283,7 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
 # Separators of the clauses and items of a text.
-clause_ends = worded(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
+clause_ends = word_pattern(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
 
 
 def _numbers(text: str) -> frozenset[str]:
@@ -305,7 +309,7 @@ def _conflicting_number_after(before: str, after: str, language: str) -> tuple[s
 
 def _numbers_after_instead(text: str, language: str) -> dict[str, str]:
     """Return each number after a word of `instead`, with at most one word between, and its context."""
-    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
+    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in list_pattern(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
 
@@ -323,7 +327,7 @@ def _tokens(text: str, language: str) -> list[str]:
 @cache
 def _token_of(language: str) -> Callable[[str], str | None]:
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
-    stem = stem_of(language)
+    stem = stemmer_for(language)
 
     def token_of(token: str) -> str | None:
         if token in stop and token not in joins:
@@ -332,7 +336,7 @@ def _token_of(language: str) -> Callable[[str], str | None]:
             return "."
         return _NO_DIGIT.sub("", token) if token[0].isdigit() else stem(token) if token[0].isalpha() else "."
 
-    return of_each_word(token_of)
+    return cached_per_word(token_of)
 
 
 def _plain_numbers(folded: str) -> set[str]:

@@ -43,7 +43,7 @@ _LONG = re.compile(r"(?<!\W)(\W{500})\W+(\W{500})|(?<!\w)(\w{500})\w+(\w{500})")
 _UNSPACED_RUN = re.compile(rf"(\w{{499}}[{ALONE}])(?=[{ALONE}])")
 
 
-def shortened(text: str) -> str:
+def shorten_runs(text: str) -> str:
     """Shorten very long runs, keeping only their beginning and end.
 
     This applies to runs of more than 1,000 non-word characters and to words of more than 1,000 letters. In a script

@@ -11,14 +11,14 @@ from itertools import islice, pairwise
 from math import floor
 
 from curate.gates.content import in_code
-from curate.gates.copied import copied
-from curate.gates.coverage import is_known_to, roots, said_again
+from curate.gates.copied import copied_example
+from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.twice import again_in_letters, opened_again, written_without_blanks
-from curate.gates.words import count_words, filler, of_each_word, stem_of, without_options, words
+from curate.gates.twice import is_unspaced_alphabet, letter_loop, repeated_part
+from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
 from schemas.spec import LengthSettings
@@ -81,12 +81,12 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
         text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
-        tokens = tuple(fold(text).split()) if written_without_blanks(text) else words(text)
+        tokens = tuple(fold(text).split()) if is_unspaced_alphabet(text) else words(text)
         repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a repeated run, clause or pair requires this
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
         loop = _find_loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
-        loop = loop or _item_again(text) or again_in_letters(text)
+        loop = loop or _item_again(text) or letter_loop(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
@@ -98,7 +98,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         other = pair.input if side == "output" else pair.output
         twice = _repeated_sentence(whole, other) or _contained_sentence(whole, other, language)
-        if again := twice or opened_again(whole, other):
+        if again := twice or repeated_part(whole, other):
             return passed(f"the {side} text repeats {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
@@ -244,11 +244,11 @@ def _contained_sentence(text: str, other: str, language: str) -> str:
 
     Not if the other side repeats it as well, or if there are many sentences.
     """
-    if "```" in text or "|" in text or not is_known_to(language) or is_verse(text):
+    if "```" in text or "|" in text or not has_known_stop_words(language) or is_verse(text):
         return ""
     every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
     parts = [part for part in every if count_words(part) >= _MIN_WORDS and part.rstrip(_CLOSING).endswith(_STOP)]
-    if not 1 < len(parts) <= _MAX_SENTENCES or said_again(text, language) < _MIN_WORDS:
+    if not 1 < len(parts) <= _MAX_SENTENCES or count_repeated_roots(text, language) < _MIN_WORDS:
         return ""
     held = [roots(part, language) for part in parts]
     for one, (part, content) in enumerate(zip(parts, held, strict=True)):
@@ -294,14 +294,14 @@ def echo(
     words about the request. A reply is also rejected if it has the same words, an answer to a free prompt only if it is
     the exact prompt. Other echoes are flagged, unless the input was a finished sentence of which one word in twenty
     changed, that is, a correction. Nothing is rejected where the style asks for corrections. A copied worked example
-    (`copied`) is rejected, or flagged for kinds of task in which different inputs naturally have the same output.
+    (`copied_example`) is rejected, or flagged for kinds of task in which different inputs naturally have one output.
     Not covered: an echo padded with words of its own.
     """
-    if number := copied(pair, exemplars, language):
+    if number := copied_example(pair, exemplars, language):
         again = rejected("echo", f"it repeats worked example {number}")
         return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
     given, text = without_options(pair.input), without_options(pair.output)
-    input, output = (side.split() if written_without_blanks(given) else words(side) for side in (given, text))
+    input, output = (side.split() if is_unspaced_alphabet(given) else words(side) for side in (given, text))
     asks_for_corrections = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _normalised_copy(given) == _normalised_copy(text):
         again = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
@@ -415,8 +415,8 @@ def _content_stems(tokens: Sequence[str], language: str) -> dict[str, str]:
 
 @cache
 def _stem_of_weight(language: str) -> Callable[[str], str | None]:
-    weightless, stem = filler(language), stem_of(language)
-    return of_each_word(lambda word: None if word in weightless else stem(word))
+    weightless, stem = filler(language), stemmer_for(language)
+    return cached_per_word(lambda word: None if word in weightless else stem(word))
 
 
 def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from operator import or_
 from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.phrases import frames_of, may_say, phrases, says
+from curate.gates.phrases import frame_rows, list_finder, phrases, says
 from curate.gates.phrases.holding import BIT
 from curate.gates.words import count_words
 
@@ -51,12 +51,12 @@ class FrameMatch(NamedTuple):
     quoted: str
 
 
-def framed(gate: str, text: str, given: str, language: str) -> FrameMatch | None:
+def match_frame(gate: str, text: str, given: str, language: str) -> FrameMatch | None:
     """Return the first frame of `gate` that a folded text matches, or None. `given` is the other side and the style."""
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
-    every = reduce(or_, [may_say(code)(text).lists for code in codes])
+    every = reduce(or_, [list_finder(code)(text).lists for code in codes])
     uncertain = _CUT if len(text) > _MAX_START else _REJOINED
     places: dict[str, list[tuple[str, str, int]]] = {}  # the texts of each place, with the lists that may occur in them
     for row in _frames().get(gate, ()):
@@ -64,7 +64,7 @@ def framed(gate: str, text: str, given: str, language: str) -> FrameMatch | None
             continue
         if row.place not in places:
             texts = _parts_at(row.place, text)
-            places[row.place] = [(place, code, may_say(code)(place).lists) for place in texts for code in codes]
+            places[row.place] = [(place, code, list_finder(code)(place).lists) for place in texts for code in codes]
         for place, code, lists in places[row.place]:
             if not row.words & ~lists and (quoted := _matched_text(row, place, given, code)):
                 return FrameMatch(row.code, quoted)
@@ -94,7 +94,7 @@ def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
 @cache
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
-    for row in frames_of():
+    for row in frame_rows():
         frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": reduce(or_, map(BIT.__getitem__, row["lists"]))})
         frames.setdefault(frame.gate, []).append(frame)
     return frames

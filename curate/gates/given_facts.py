@@ -3,23 +3,23 @@
 Replies and answers contain more than the message, so additions are not defects. But the facts noted for them are
 binding, as a text is for its rewrite.
 
-facts_of("Is it free?\\n(yes, till Friday)", "reply") == "yes, till Friday"
-facts_of("Write a line. Facts: open since May", "free") == "open since May"
+noted_facts("Is it free?\\n(yes, till Friday)", "reply") == "yes, till Friday"
+noted_facts("Write a line. Facts: open since May", "free") == "open since May"
 """
 
 from __future__ import annotations
 
 import re
 
-from curate.gates.coverage import is_known_to, roots
-from curate.gates.facts import invented, numbers_beside_others
+from curate.gates.coverage import has_known_stop_words, roots
+from curate.gates.facts import invented, numbers_at_other_words
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.limits import limits
 from curate.gates.names import invented_name, unknown_name, unknown_signer
-from curate.gates.numbers import NumberMentions, in_digits
-from curate.gates.phrases.worded import worded
-from curate.gates.promised import addressed, priced, promised
+from curate.gates.numbers import NumberMentions, digit_numbers
+from curate.gates.phrases.worded import word_pattern
+from curate.gates.promised import invented_price, invented_promise, invented_street
 from curate.gates.words import count_words
 from schemas.records import Pair
 
@@ -39,11 +39,11 @@ def kept_facts(
     the note is used.
     Not covered: facts in columns or in the style, and messages without a note.
     """
-    if kind == "reply" and (gift := promised(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
+    if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
         return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
     if kind == "reply" and (own := _invention(pair, style, language)):
         return rejected(*own)
-    facts = facts_of(pair.input, kind)
+    facts = noted_facts(pair.input, kind)
     if not facts:
         return passed("the message notes no facts")
     noted = pair.model_copy(update={"input": facts})
@@ -55,7 +55,7 @@ def kept_facts(
     )
     if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
         return differing
-    if moved := numbers_beside_others(facts, pair.output, language):
+    if moved := numbers_at_other_words(facts, pair.output, language):
         return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
     if turned := _opposite_answer(facts, pair.output, language):
         return rejected("contrary", f"the note begins with {quote(turned[0])}, the answer with {quote(turned[1])}")
@@ -70,9 +70,9 @@ def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
     """Return a price, street or person in a reply that neither its message nor the style names, as a code and a
     message."""
     given = f"{pair.input}\n{style}"
-    if price := priced(fold(given), fold(pair.output)):
+    if price := invented_price(fold(given), fold(pair.output)):
         return "invented_number", f"neither the message nor the style names {quote(price)}"
-    if street := addressed(fold(given), fold(pair.output)):
+    if street := invented_street(fold(given), fold(pair.output)):
         return "invented_contact", f"neither the message nor the style names {quote(street)}"
     name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
     quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
@@ -84,8 +84,8 @@ _IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+
 
 def _are_all_lost(facts: str, text: str, language: str) -> bool:
     """Whether a text contains no content word and no number of the facts."""
-    noted = roots(facts, language) if is_known_to(language) else frozenset[str]()
-    mentions, numbers = NumberMentions(text, language), list(in_digits(facts))
+    noted = roots(facts, language) if has_known_stop_words(language) else frozenset[str]()
+    mentions, numbers = NumberMentions(text, language), list(digit_numbers(facts))
     return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
 
 
@@ -96,11 +96,13 @@ def _are_mostly_lost(facts: str, text: str, language: str) -> bool:
     A fact is missing if the text has none of its content words and numbers. A longer text may express them in other
     words.
     """
-    parts = [part for part in _FACTS.split(facts) if roots(part, language)] if is_known_to(language) else []
+    parts = [part for part in _FACTS.split(facts) if roots(part, language)] if has_known_stop_words(language) else []
     if len(parts) < _MIN_FACTS or count_words(text) > _MAX_LENGTH * count_words(facts):
         return False
     there, mentions = roots(text, language), NumberMentions(text, language)
-    lost = [p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in in_digits(p))]
+    lost = [
+        p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in digit_numbers(p))
+    ]
     return len(lost) >= 2 * len(parts) / _MIN_FACTS
 
 
@@ -119,13 +121,13 @@ def _leading_answer(folded: str) -> tuple[str, str] | None:
 
 
 # A yes or a no at the start, followed by the end of a clause.
-_yes_or_no = worded(
+_yes_or_no = word_pattern(
     r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
     r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
 )
 
 
-def facts_of(message: str, kind: str) -> str:
+def noted_facts(message: str, kind: str) -> str:
     """Return what a message notes for its answer, or ''. A final bracket is such a note only in the message of a
     reply."""
     bracketed = kind == "reply" and message.rstrip()[-1:] in ")\uff09" and _IN_BRACKETS.search(message)
@@ -135,4 +137,6 @@ def facts_of(message: str, kind: str) -> str:
     return labelled[1].strip() if labelled else ""
 
 
-_labelled = worded(r"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE)
+_labelled = word_pattern(
+    r"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE
+)

@@ -1,19 +1,19 @@
 """Detects an hour in the morning that another text gives as one in the evening, in the same language or another.
 
-other_half("doors 7 pm", "Doors open at 7 a.m.") == ("7 pm", "7 a.m")
-other_half("午後2時から", "from 2 am") == ("午後2", "2 am")
+other_half_of_day("doors 7 pm", "Doors open at 7 a.m.") == ("7 pm", "7 a.m")
+other_half_of_day("午後2時から", "from 2 am") == ("午後2", "2 am")
 """
 
 from __future__ import annotations
 
 import re
 
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.worded import word_pattern
 
 _HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
 
 
-def other_half(before: str, after: str) -> tuple[str, str] | None:
+def other_half_of_day(before: str, after: str) -> tuple[str, str] | None:
     """Return an hour of `before` and the same hour of `after` in the other half of the day, or None.
 
     Both texts are folded. An hour that `after` also gives in the right half does not count.
@@ -33,4 +33,6 @@ def _hours_by_half(folded: str) -> dict[str, dict[str, str]]:
     return hours
 
 
-_half_before = worded(r"(?:(?P<a>{hour_before_noon})|(?P<p>{hour_after_noon})) ?(?P<hour>\d{1,2})(?=[:时時点點시])")
+_half_before = word_pattern(
+    r"(?:(?P<a>{hour_before_noon})|(?P<p>{hour_after_noon})) ?(?P<hour>\d{1,2})(?=[:时時点點시])"
+)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
-from curate.gates.folding import shortened
+from curate.gates.folding import shorten_runs
 from schemas.records import Pair, Reason
 
 Side = Literal["output", "input"]
@@ -72,43 +72,43 @@ def _flags(judgement: Judgement) -> Judgement:
     return judgement._replace(keep=True, flags=(judgement.reason.code,))
 
 
-def on_short(gate: Gate) -> Gate:
+def on_shortened(gate: Gate) -> Gate:
     """Return `gate` as one that sees the texts without overlong runs of one kind of character.
 
     The running time of its rules grows with the length of such a run, and the rest of the run carries no information.
     """
-    return partial(_shortly, gate)
+    return partial(_judge_shortened, gate)
 
 
-def _shortly(gate: Gate, pair: Pair) -> Judgement:
-    return gate(_short_of(pair))
+def _judge_shortened(gate: Gate, pair: Pair) -> Judgement:
+    return gate(_shortened_pair(pair))
 
 
-def _short_of(pair: Pair) -> Pair:
+def _shortened_pair(pair: Pair) -> Pair:
     short: Pair | Literal[False] | None = pair.__dict__.get("_short")
     if short is None:  # all gates need it, and a pair never changes
-        texts = {"input": shortened(pair.input), "output": shortened(pair.output)}
+        texts = {"input": shorten_runs(pair.input), "output": shorten_runs(pair.output)}
         changed = (texts["input"], texts["output"]) != (pair.input, pair.output)
         short = pair.__dict__["_short"] = pair.model_copy(update=texts) if changed else False
     return short or pair
 
 
-def safely(step: GateStep, pair: Pair) -> Judgement:
+def run_gate(step: GateStep, pair: Pair) -> Judgement:
     """Run a gate on a pair.
 
     If the gate raises, the result has `keep=None` and the reason `crashed: ...`, and the row waits.
     """
-    return safely_all(step, (pair,))[0]
+    return run_gate_on_all(step, (pair,))[0]
 
 
-def safely_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
+def run_gate_on_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
     """Run a gate on each pair, with the error handling of `run_gate`."""
     flags, judge = _unwrap(_flag, step.judge)
-    short, judge = _unwrap(_shortly, judge)
+    short, judge = _unwrap(_judge_shortened, judge)
     judgements = list[Judgement]()
     for pair in pairs:
         try:
-            judgement = judge(_short_of(pair) if short else pair)
+            judgement = judge(_shortened_pair(pair) if short else pair)
         except Exception as error:
             judgement = crashed(f"{type(error).__name__}: {error}")
         judgements.append(_flags(judgement) if flags and judgement.keep is False else judgement)

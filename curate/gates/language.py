@@ -15,9 +15,9 @@ from typing import Any
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import is_named, keeps_words, names_another, spelt_otherwise
-from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.other_letters import foreign_spelling, keeps_source_words, names_language, names_other_language
+from curate.gates.phrases import FOLDER, fragment, lexicon, says, unique_letters, words_of
+from curate.gates.phrases.lists import alternation
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
@@ -73,7 +73,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY and not is_named(other, pair.input, input_code or code):
+        if sure >= _SURE and expected <= _UNLIKELY and not names_language(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
     return passed("no sign of another language" if score is None else f"{code} has {score:.0%}", score)
@@ -103,7 +103,7 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
             if not judgement.keep and side == "output" and text.isascii():
                 is_code = in_code(text) or fragment("any", "code").search(text)
                 judgement = passed("code is not in a human language") if is_code else judgement
-    if judgement.keep or input_code not in (None, code) or not names_another(pair.input, code, code):
+    if judgement.keep or input_code not in (None, code) or not names_other_language(pair.input, code, code):
         return judgement
     return passed("the input names another language")
 
@@ -129,11 +129,11 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
         for run in _LATIN_RUN.finditer(text):
             if translated or fold(run[0]).strip(" ,") not in given:
                 return rejected("mixed_language", f"the {side} text switches to {quote(run[0])}")
-    for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
+    for piece in _PIECE_END.split(text) if wanted in unique_letters() else ():
         if other := _language_of_letters(piece, wanted, pair.input, least=1):
             return rejected("mixed_language", f"the {side} text switches to {other}: {quote(piece)}")
     known = "" if translated else given
-    if spelt := spelt_otherwise(text, wanted, known):
+    if spelt := foreign_spelling(text, wanted, known):
         return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
     if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining_word(text, wanted, known):
         return rejected("mixed_language", f"the {side} text switches to {quote(piece)}")
@@ -154,7 +154,7 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
         if short and (other_one := _distinct_language(text, wanted)):
             return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
         least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
-        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
+        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_source_words(pair.input, text):
             least, most = _LIKELY, 1 - _LIKELY
         if sure >= least and expected <= most:
             return rejected("mixed_language", f"the {side} text switches to {other}: {quote(segment)}", expected)
@@ -213,7 +213,7 @@ _WIDELY = frozenset(("en", "de", "fr", "es"))
 @cache
 def _slip_pattern(code: str) -> re.Pattern[str]:
     """Return a pattern for the words of `slips`, English and of a language, after a lower-case word."""
-    slips = either(lexicon("en").words("slips") | lexicon(code).words("slips"))
+    slips = alternation(lexicon("en").words("slips") | lexicon(code).words("slips"))
     return re.compile(rf"(?<=[^\W\d_] )(?<![^\W\d_A-Z]\. )(?:{slips})(?= [^\W\d_]|[.,!?]|$)")
 
 
@@ -236,7 +236,7 @@ def _stray_letters(text: str, code: str, given: str, given_in: str) -> str:
     """Return letters in `text`, outside brackets, that `code` does not use, unless `given` accounts for them; or ''."""
     if text.isascii():
         return ""
-    own = own_letters()
+    own = unique_letters()
     for other in _MIXED_WITH.get(code, ()):
         if len(foreign := own[other].intersection(text).difference(given)) > 1:
             return "".join(sorted(foreign))
@@ -264,7 +264,7 @@ def _language_of_letters(text: str, code: str, given: str, least: int = 2) -> st
 
     Two letters that are not in the input are needed, or `least` in a longer text.
     """
-    own = own_letters()
+    own = unique_letters()
     if code not in own or text.isascii() or not own[code].isdisjoint(text):
         return ""
     for other in _MIXED_WITH[code]:

@@ -11,9 +11,9 @@ from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import any_of, lexicon, says, says_one
-from curate.gates.phrases.worded import worded
-from curate.gates.words import content_words, count_words, stem_of, words
+from curate.gates.phrases import lexicon, list_pattern, says, says_one
+from curate.gates.phrases.worded import word_pattern
+from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
 
@@ -116,15 +116,15 @@ def _denies_only_by_lack(source: str, text: str, spoken: str, language: str) -> 
     An example of such a source is `do not stop without asking`.
     """
     lacks, lacking = lexicon(spoken).words("lacking"), lexicon(language).words("lacking")
-    denied = {denial[0] for denial in any_of(spoken, "negation").finditer(source)}
-    denies = {denial[0] for denial in any_of(language, "negated").finditer(text)}
+    denied = {denial[0] for denial in list_pattern(spoken, "negation").finditer(source)}
+    denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
 def _denies(text: str, language: str) -> bool:
     """Whether a text denies something with a word that always denies, unlike `empty` or `only`."""
     loosely = lexicon(language).words("loosely")
-    return any(denial[0] not in loosely for denial in any_of(language, "negated").finditer(text))
+    return any(denial[0] not in loosely for denial in list_pattern(language, "negated").finditer(text))
 
 
 def _added_denial(before: str, after: str, spoken: str, language: str) -> str:
@@ -155,8 +155,8 @@ _SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<
 
 def _undenied_word(before: str, after: str, language: str) -> str:
     """Return a word right after a denial in one text that the other only has in clauses without a denial; or ''."""
-    stem = stem_of(language)
-    denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
+    stem = stemmer_for(language)
+    denials, denied, surely = (list_pattern(language, name) for name in ("denies", "negated", "negation"))
     denies = says(language, "denies", before)
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
     for denial in denials.finditer(before) if denies else ():
@@ -190,7 +190,7 @@ def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
 
 def _without_idioms(text: str, language: str) -> str:
     """Remove idioms that only look like denials: no doubt, last but not least."""
-    return any_of(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
 
 
 def _without_double_denials(text: str, language: str, *, lacking: bool = False) -> str:
@@ -296,7 +296,7 @@ def _begins_like_question(folded: str) -> bool:
     return bool(says("any", "question_starts", folded[:_START_LETTERS]) and _starts().match(folded))
 
 
-_starts = worded(r"\W*{question_starts}(?!\w)")
+_starts = word_pattern(r"\W*{question_starts}(?!\w)")
 _START_LETTERS = 40  # characters in which a question begins
 _EXTRA_WORDS = 4  # words by which a text may exceed 1.6 times another
 _LONG_INPUT = 30  # words of an input from which on a shorter output may be a summary

@@ -1,7 +1,7 @@
 """Checks lists of records that have one number each against a text that counts things: `2 hammers, 1 saw, 50 screws`.
 
-misplaced("4 rolls and 9 croissants", [{"article": "rolls", "quantity": 9}]) == "4 rolls"
-left_over("2 hammers, 1 saw, 50 screws", [{"article": "hammers", "quantity": 2}]) == "1 saw"
+misplaced_count("4 rolls and 9 croissants", [{"article": "rolls", "quantity": 9}]) == "4 rolls"
+omitted_thing("2 hammers, 1 saw, 50 screws", [{"article": "hammers", "quantity": 2}]) == "1 saw"
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_ITEMS = 100  # maximum number of things and records to compare
 _ROOT_LETTERS = 5  # letters by which a thing is recognised
 
 
-def misplaced(figures: str, value: Any) -> str:
+def misplaced_count(figures: str, value: Any) -> str:
     """Return a number with its thing in a text for which the record has the number of another thing, or ''.
 
     `figures` is a folded text with its numbers in digits. Exactly one thing must match the record.
@@ -35,7 +35,7 @@ def misplaced(figures: str, value: Any) -> str:
     return ""
 
 
-def left_over(figures: str, value: Any) -> str:
+def omitted_thing(figures: str, value: Any) -> str:
     """Return the first thing that the text counts and no record names, or ''.
 
     A record must name the first of three or more things, and none may name the last two.

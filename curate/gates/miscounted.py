@@ -3,9 +3,9 @@
 Not covered: fields with names other than those of a quantity and a price, a price without a currency in the input, and
 a number that the input contains twice.
 
-adds_up("Labour 320.00, materials 80.00", 400.0) is True
-miscounted("30 chairs at 14 pounds each", {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
-miscounted("subtotal 200, VAT 21%", {"total": 221}, "en") == ("total", 221)
+is_computed("Labour 320.00, materials 80.00", 400.0) is True
+miscounted_field("30 chairs at 14 pounds each", {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
+miscounted_field("subtotal 200, VAT 21%", {"total": 221}, "en") == ("total", 221)
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from itertools import combinations
 from typing import Any
 
 from curate.gates.folding import fold
-from curate.gates.number_words import in_figures
-from curate.gates.phrases import is_one_of
-from curate.gates.phrases.worded import worded
+from curate.gates.number_words import words_to_digits
+from curate.gates.phrases import is_listed
+from curate.gates.phrases.worded import word_pattern
 from curate.gates.units import CURRENCIES, quantities
 
 _AMOUNT = re.compile(r"(?<![\w.,/-])\d+(?:[.,]\d{1,2})?(?!\d|[.,/-]\d| ?%)")
@@ -31,7 +31,7 @@ def _values(pattern: re.Pattern[str], text: str) -> list[float]:
     return [float(number.replace(",", ".")) for number in pattern.findall(text)]
 
 
-def adds_up(text: str, leaf: Any) -> bool:
+def is_computed(text: str, leaf: Any) -> bool:
     """Whether a number is the sum of two or of all amounts of the input, or the product of two of them."""
     if type(leaf) not in (int, float) or not 10 <= leaf < _MAX_SUM:
         return False
@@ -40,7 +40,7 @@ def adds_up(text: str, leaf: Any) -> bool:
     return any(abs(leaf - reckoned) < 0.006 for reckoned in (*pairs, sum(amounts)))
 
 
-def miscounted(text: str, value: Any, language: str) -> tuple[str, Any] | None:
+def miscounted_field(text: str, value: Any, language: str) -> tuple[str, Any] | None:
     """Return a field with a wrong number, or None.
 
     This is one of the following: a price without a currency in the input, while the quantity of the record has one; a
@@ -50,11 +50,11 @@ def miscounted(text: str, value: Any, language: str) -> tuple[str, Any] | None:
     fields = {k: v for k, v in value.items() if type(v) in (int, float)} if isinstance(value, Mapping) else {}
     if not fields:
         return None
-    figures = fold(in_figures(text, language))
+    figures = fold(words_to_digits(text, language))
     if added := _added_percentage(figures, fields):
         return added
-    counts = [key for key in fields if is_one_of("any", "fields_count", fold(key).replace("_", " "))]
-    prices = [key for key in fields if is_one_of("any", "fields_price", fold(key).replace("_", " "))]
+    counts = [key for key in fields if is_listed("any", "fields_count", fold(key).replace("_", " "))]
+    prices = [key for key in fields if is_listed("any", "fields_price", fold(key).replace("_", " "))]
     with_currency = _numbers_with_currency(figures, language) if counts and prices else frozenset[str]()
     for count in counts:
         number = _plain(fields[count])
@@ -92,4 +92,6 @@ def _occurs(figures: str, number: float) -> bool:
 
 
 # The number of a room or table. It is not followed by a word, because `table 4 persons` counts persons.
-_place_number = worded(r"(?<!\w){numbered_places}(?: ?{word_for_number})? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)")
+_place_number = word_pattern(
+    r"(?<!\w){numbered_places}(?: ?{word_for_number})? ?(\d+)(?=\s*(?:[.,;:!?)]|\Z|\n))(?![.,:]\d)"
+)

@@ -1,7 +1,7 @@
 """Checks a record against its text: values under the wrong field, and fields that are empty.
 
-crossed("seller: orbit ltd. buyer: nova plc.", {"seller": "Nova plc", "buyer": "Orbit Ltd"}) == ("seller", "Nova plc")
-unfilled("test on monday, room 3", {"day": "Monday", "room": None}, "en") == "room"
+crossed_field("from: oslo. to: bergen.", {"from": "Bergen", "to": "Oslo"}) == ("from", "Bergen")
+unfilled_field("test on monday, room 3", {"day": "Monday", "room": None}, "en") == "room"
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 from curate.gates.folding import fold, unaccented
 from curate.gates.near_names import misspelt
-from curate.gates.number_words import says_a_day
-from curate.gates.phrases import is_one_of, lexicon, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.number_words import is_day_or_month
+from curate.gates.phrases import is_listed, lexicon, words_of
+from curate.gates.phrases.lists import alternation
 from curate.words import words
 
 _SEPARATOR = r"[\s:\uff1a=\u2013-]{0,3}"  # between the name of a field and its value
@@ -24,7 +24,7 @@ _MIN_FIELD_NAME, _ROOT_LETTERS = 3, 4  # minimum letters of a field's name; lett
 _NAME = re.compile(r"(?<!\w)[^\W\d_a-z][^\W\d_A-Z]{2,}(?!\w)")
 
 
-def crossed(folded: str, value: Any) -> tuple[str, str] | None:
+def crossed_field(folded: str, value: Any) -> tuple[str, str] | None:
     """Return a field with the value of another field, or None.
 
     In the input, the other value directly follows this field's name and its own does not, or `to` precedes the value of
@@ -44,7 +44,7 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
             ("fields_to", "before_from", "before_to"),
         ):
             if (
-                is_one_of("any", field, name)
+                is_listed("any", field, name)
                 and _occurs_after(wrong, own, folded)
                 and not _occurs_after(right, own, folded)
             ):
@@ -53,10 +53,10 @@ def crossed(folded: str, value: Any) -> tuple[str, str] | None:
 
 
 def _occurs_after(name: str, text: str, folded: str) -> bool:
-    return re.search(rf"(?<!\w)(?:{either(words_of(name))}) {re.escape(text)}(?!\w)", folded) is not None
+    return re.search(rf"(?<!\w)(?:{alternation(words_of(name))}) {re.escape(text)}(?!\w)", folded) is not None
 
 
-def half_told(text: str, value: Any, language: str) -> str:
+def partly_invented(text: str, value: Any, language: str) -> str:
     """Return a text of two or more names of which the input has some and not all, or one that it spells differently; or
     ''."""
     known = set(map(_root, words(text)))
@@ -74,7 +74,7 @@ def _root(word: str) -> str:
     return unaccented(fold(word)).replace("\u0451", "\u0435")[:_ROOT_LETTERS]
 
 
-def unfilled(folded: str, value: Any, language: str) -> str:
+def unfilled_field(folded: str, value: Any, language: str) -> str:
     """Return an empty field that the input has a value for, or ''.
 
     The input has the field's name followed by a colon and a word, or by a number. A date field also counts if the input
@@ -89,11 +89,11 @@ def unfilled(folded: str, value: Any, language: str) -> str:
         for named in (
             re.finditer(rf"(?<!\w){re.escape(name)}(?:{sign})(\w+)", folded) if len(name) > _MIN_FIELD_NAME else ()
         ):
-            filled = named[1] not in lexicon(language).stop and not is_one_of("any", "unknown", named[1])
+            filled = named[1] not in lexicon(language).stop and not is_listed("any", "unknown", named[1])
             if filled and named[1] not in record:
                 return str(key)
         if (
-            is_one_of("any", "fields_date", name)
+            is_listed("any", "fields_date", name)
             and _names_a_day(folded, language)
             and not _names_a_day(record, language)
         ):
@@ -103,12 +103,12 @@ def unfilled(folded: str, value: Any, language: str) -> str:
 
 def _names_a_day(folded: str, language: str) -> bool:
     return _ISO.search(folded) is not None or any(
-        len(word) > _MIN_FIELD_NAME and says_a_day(word, language) for word in words(folded)
+        len(word) > _MIN_FIELD_NAME and is_day_or_month(word, language) for word in words(folded)
     )
 
 
 def _is_empty_word(inside: Any) -> bool:
-    return isinstance(inside, str) and is_one_of("any", "nothing", fold(inside).strip())
+    return isinstance(inside, str) and is_listed("any", "nothing", fold(inside).strip())
 
 
 def _text_fields(value: Any) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,9 @@ from functools import cache, lru_cache
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.near_names import misspelt
-from curate.gates.number_words import says_a_day
+from curate.gates.number_words import is_day_or_month
 from curate.gates.phrases import NEVER, lexicon, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.lists import alternation
 from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 
@@ -103,7 +103,7 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
 def _unknown_party(text: str, other: str, language: str) -> str:
     """Return the name in a greeting, in a signature or before a title that `other` does not contain, or ''."""
     given = fold(other)
-    for pattern in (_greeted_name(language), _SIGNED, titled_behind(language)):
+    for pattern in (_greeted_name(language), _SIGNED, name_before_title(language)):
         for match in pattern.finditer(text):
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
@@ -138,7 +138,7 @@ def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | N
     if not len(lost) == len(new) == 1 or _in_title_case(before) or _in_title_case(after):
         return None
     changed = lost.pop(), new.pop()
-    return None if says_a_day(fold(changed[1]), language) else changed
+    return None if is_day_or_month(fold(changed[1]), language) else changed
 
 
 def _added_name(before: str, after: str, language: str) -> str:
@@ -164,14 +164,14 @@ def _added_name(before: str, after: str, language: str) -> str:
             and name[:_ROOT_LETTERS] not in given
             and name not in known
             and fold(word) not in articles
-            and not says_a_day(name, language)
+            and not is_day_or_month(name, language)
             and not says(language, "addressees", name)
         ):
             return inside
     for match in _NAMED_AT_START.finditer(after):
         name = fold(match[1])
         if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT_LETTERS] not in given and name not in known:
-            days = says_a_day(name, language) or says_a_day(fold(match[2]), language)
+            days = is_day_or_month(name, language) or is_day_or_month(fold(match[2]), language)
             called = says(language, "greet", name) or says(language, "addressees", name)
             if not days and not called and name not in lexicon(language).words("hangs"):
                 return match[1]
@@ -218,17 +218,17 @@ def _greeted_name(language: str) -> re.Pattern[str]:
     greetings = [word.capitalize().replace("_", " ") for word in lexicon(language).words("greet")]
     if not greetings:
         return NEVER
-    return re.compile(rf"(?m)^\W*(?:{either(greetings)}),? ({_NAME}(?: {_NAME})?)\s*[,!.:\u2013-]")
+    return re.compile(rf"(?m)^\W*(?:{alternation(greetings)}),? ({_NAME}(?: {_NAME})?)\s*[,!.:\u2013-]")
 
 
 @cache
-def titled_behind(language: str) -> re.Pattern[str]:
+def name_before_title(language: str) -> re.Pattern[str]:
     """Return a pattern for a Chinese, Japanese or Korean name before a title or an honorific."""
     titles = lexicon(language).words("titles_behind")
     if not titles:
         return NEVER
     before = "" if language == "zh" else " ?"
-    return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{either(titles)})")
+    return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{alternation(titles)})")
 
 
 @lru_cache(maxsize=REMEMBERED)

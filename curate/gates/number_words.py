@@ -1,6 +1,6 @@
 """Numbers in words and month names, from the Unicode CLDR tables of unicode-rbnf and Babel.
 
-    words_of("de").findall(text); numbers_told("drei Eier am 4. Dezember", "de") == {"3", "12"}
+    words_of("de").findall(text); spelt_out_values("drei Eier am 4. Dezember", "de") == {"3", "12"}
 
 RBNF has cardinals and ordinals in every case and gender for about forty languages.
 """
@@ -14,9 +14,9 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
 from curate.gates.number import Number
-from curate.gates.phrases import Lexicon, lexicon, says, weekdays_of
-from curate.gates.phrases.holding import matches, placer, spelt
-from curate.gates.words import of_each_word, words
+from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
+from curate.gates.phrases.holding import longest_literal, matches, string_locator
+from curate.gates.words import cached_per_word, words
 
 _SPELT_OUT = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
@@ -25,7 +25,7 @@ _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
 _UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
 
-def numbers_told(folded: str, language: str) -> set[str]:
+def spelt_out_values(folded: str, language: str) -> set[str]:
     """Return the plain forms of the numbers that a folded text in `language` spells out; months count as their number.
 
     Endings are ignored (`dreistündig` contains 3). Meant for the question whether a number may be mentioned, so a word
@@ -50,8 +50,13 @@ def numbers_told(folded: str, language: str) -> set[str]:
 @cache
 def _prefix_locator(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
     """Return a function that locates in a text the beginnings of numbers and months in words."""
-    return placer(
-        list({spelt(f"{phrase}*", alone=_is_word_start_required(language)) for phrase in _number_table(language)[0]})
+    return string_locator(
+        list(
+            {
+                longest_literal(f"{phrase}*", alone=_is_word_start_required(language))
+                for phrase in _number_table(language)[0]
+            }
+        )
     )
 
 
@@ -66,7 +71,7 @@ def has_number_words(language: str) -> bool:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def dates_named(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
+def month_name_dates(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
     """Return each day next to a month name in a folded text: the text (`1 october`), the day and the month."""
     months, pattern = _dates(language)
     if pattern is None or not _DIGIT.search(folded) or not _may_contain(months, folded):
@@ -97,7 +102,7 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     )
 
 
-def weekday_made_up(
+def invented_weekday(
     folded: str, given: str, language: str, input_language: str, *, only_in_place_of_another: bool = False
 ) -> str:
     """Return a weekday in a folded text that `given` does not name, in full or abbreviated; or ''.
@@ -127,7 +132,9 @@ def weekday_made_up(
 def _possible_days(language: str) -> Callable[[str], set[int]]:
     """Return a function that returns the weekdays that a folded word may stand for."""
     named, short = _days(language)[0].items(), _short_days(language)
-    return of_each_word(lambda word: {day for name, day in named if _may_be_day(name, word)} | short.get(word, set()))
+    return cached_per_word(
+        lambda word: {day for name, day in named if _may_be_day(name, word)} | short.get(word, set())
+    )
 
 
 def _may_be_day(name: str, word: str) -> bool:
@@ -145,14 +152,14 @@ def _is_contraction(word: str, name: str) -> bool:
     return len(word) >= _MIN_MATCH and (word[0], word[-1]) == (name[0], name[-1]) and all(c in letters for c in word)
 
 
-def says_a_day(folded: str, language: str) -> bool:
+def is_day_or_month(folded: str, language: str) -> bool:
     """Whether a folded word begins like a weekday or a month."""
     every = (part for name in (*_days(language)[0], *_dates(language)[0]) for part in (name, *name.split()[1:]))
     named = (name for name in every if name.startswith(folded[:3]))
     return any(len(folded) < _MIN_MATCH or folded.startswith(name[:_MIN_MATCH]) for name in named)  # also for thứ Năm
 
 
-def cardinals(folded: str, language: str) -> Iterator[Number]:
+def single_word_numbers(folded: str, language: str) -> Iterator[Number]:
     """Yield the numbers from three up that a folded text in `language` expresses in a single word."""
     values, pattern = _cardinals(language)
     for word in pattern.findall(folded) if pattern else ():
@@ -160,7 +167,7 @@ def cardinals(folded: str, language: str) -> Iterator[Number]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def in_figures(text: str, language: str) -> str:
+def words_to_digits(text: str, language: str) -> str:
     """Return `text` folded, with cardinals of `language` from two up replaced by digits: `10 miles`.
 
     Languages without spaces between words are left unchanged.
@@ -178,7 +185,7 @@ def in_figures(text: str, language: str) -> str:
 @cache
 def _cardinal_locator(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
     """Return a function that locates candidates for cardinals in a text."""
-    return placer(list({spelt(word, alone=True) for word in _spelt(language)[0]}))
+    return string_locator(list({longest_literal(word, alone=True) for word in _spelt(language)[0]}))
 
 
 @cache
@@ -193,8 +200,8 @@ def _spelt(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     values = {word: value for word, value in named if int(value) > 1 and word not in other and not word[0].isdigit()}
     if not values or language in _UNSPACED:
         return values, None
-    spelt = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(values, key=len, reverse=True))
-    return values, re.compile(rf"(?<!\w)(?:{spelt})(?!\w)")
+    names = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(values, key=len, reverse=True))
+    return values, re.compile(rf"(?<!\w)(?:{names})(?!\w)")
 
 
 @cache
@@ -237,7 +244,7 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
-    named |= weekdays_of(language)
+    named |= inflected_weekdays(language)
     known = lexicon(language)
     ends = "" if language in _UNSPACED else r"s?(?!\w)"
     return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")

@@ -14,10 +14,10 @@ from math import inf, nextafter
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
-from curate.gates.number_words import has_number_words, numbers_told
+from curate.gates.number_words import has_number_words, spelt_out_values
 from curate.gates.phrases import Lexicon, lexicon, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.retold import are_numbers, hours, is_rounded, rounded_with
+from curate.gates.phrases.lists import alternation
+from curate.gates.retold import are_computable, clock_forms, is_rounded, rounding_ranges
 
 # Letters that a code or an option may begin with: those of scripts with capitals. In any other script, a letter before
 # a digit belongs to a word of the sentence.
@@ -28,7 +28,7 @@ _LETTERS, _FIGURES, _POINT = re.compile(r"[^\W\d_]+"), re.compile(r"\d+"), re.co
 _LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"\d[.)]\s")
 
 
-def required(text: str, language: str = "en") -> list[Number]:
+def required_numbers(text: str, language: str = "en") -> list[Number]:
     """Return the numbers that a rewrite of `text` has to keep: all in digits except 0, and words from two up.
 
     The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) are not required. In a language whose
@@ -37,17 +37,17 @@ def required(text: str, language: str = "en") -> list[Number]:
     """
     known = lexicon(language)
     folded = _without_list_numbers(text)
-    in_digits = [
+    kept = [
         n
         for n in _in_digits(folded)
         if n.forms != {"0"}
         and (known.ones or n.letters or n.forms != {"1"})
-        and (has_number_words(language) or not may_be_words(n))
+        and (has_number_words(language) or not may_be_spelt_out(n))
     ]
-    return in_digits + [n for n in _in_words(folded, language) if n.forms not in ({"0"}, {"1"})]
+    return kept + [n for n in _in_words(folded, language) if n.forms not in ({"0"}, {"1"})]
 
 
-def may_be_words(number: Number) -> bool:
+def may_be_spelt_out(number: Number) -> bool:
     """Whether a text may spell out `number`: `drei`, `zwei Millionen`, `24. Dezember`."""
     if number.letters:
         return False
@@ -58,7 +58,7 @@ class NumberMentions:
     """All numbers that a text mentions in any form, with a test for whether a number of another text is among them."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, in_plain_digits(text)
+        self._language, self._folded = language, with_ascii_digits(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = set[str]().union(*(n.forms for n in self._digits))
         for n in self._digits:
@@ -75,9 +75,9 @@ class NumberMentions:
             (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & letter_runs(self._folded)
         )
         hints = (hinted[word] for word in hinting)
-        in_words = (n.forms for n in _in_words(self._folded, self._language))
-        words = frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
-        return words | hours(words | self._in_digits, self._folded, self._language)
+        number_words = (n.forms for n in _in_words(self._folded, self._language))
+        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *hints)
+        return words | clock_forms(words | self._in_digits, self._folded, self._language)
 
     @cached_property
     def _plain(self) -> set[str]:
@@ -122,12 +122,12 @@ class NumberMentions:
 
     def tells_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
-        return self._has_any_form(hours(number.forms, fold(text), self._language))
+        return self._has_any_form(clock_forms(number.forms, fold(text), self._language))
 
     def rounds(self, number: Number) -> bool:
         """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""
-        for form in filter(are_numbers, number.forms):
-            for low, high in rounded_with(form):
+        for form in filter(are_computable, number.forms):
+            for low, high in rounding_ranges(form):
                 first, end = bisect_left(self._by_value, (low,)), bisect_left(self._by_value, (nextafter(high, inf),))
                 if any(is_rounded(one, form) or is_rounded(form, one) for _, one in self._by_value[first:end]):
                     return True
@@ -135,11 +135,11 @@ class NumberMentions:
 
     @cached_property
     def _by_value(self) -> list[tuple[float, str]]:
-        return sorted((float(form), form) for form in self._plain if are_numbers(form))
+        return sorted((float(form), form) for form in self._plain if are_computable(form))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def mentions(text: str, language: str) -> NumberMentions:
+def number_mentions(text: str, language: str) -> NumberMentions:
     """Return the numbers of a text. They are read once for all gates."""
     return NumberMentions(text, language)
 
@@ -147,15 +147,15 @@ def mentions(text: str, language: str) -> NumberMentions:
 _FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
 
 
-def in_plain_digits(text: str) -> str:
+def with_ascii_digits(text: str) -> str:
     """Return `text` folded, with the digits of every script as 0-9."""
     folded = fold(text)
     return folded if folded.isascii() else _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
 def _without_list_numbers(text: str) -> str:
-    """Return `in_plain_digits` without the numbering of a list."""
-    folded = in_plain_digits(text)
+    """Return `with_ascii_digits` without the numbering of a list."""
+    folded = with_ascii_digits(text)
     return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
 
 
@@ -163,7 +163,7 @@ def _without_list_numbers(text: str) -> str:
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
 
 
-def joined_groups(text: str) -> str:
+def join_digit_groups(text: str) -> str:
     """Return `text` without spaces and apostrophes between the thousands of a number."""
     return _GROUPED.sub("", text)
 
@@ -176,7 +176,7 @@ _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 def _scale_words() -> re.Pattern[str]:
     """Return a pattern for the scale words of all languages that follow a number."""
     named = (
-        f"(?P<n{zeros}>{either(words_of(name), ends=True)})"
+        f"(?P<n{zeros}>{alternation(words_of(name), ends=True)})"
         for name, zeros in (("billion", 9), ("million", 6), ("thousand", 3))
     )
     return re.compile(rf"[ \u00a0-]?(?:{'|'.join(named)})")
@@ -190,14 +190,14 @@ def _scale_zeros(after: str) -> int:
     return int((scale.lastgroup or "n0")[1:]) if scale else 0
 
 
-def in_digits(text: str) -> tuple[Number, ...]:
+def digit_numbers(text: str) -> tuple[Number, ...]:
     """Return the numbers that `text` writes in digits, without the numbering of a list."""
     return _in_digits(_without_list_numbers(text))
 
 
-def in_words(text: str, language: str) -> tuple[Number, ...]:
+def spelt_out_numbers(text: str, language: str) -> tuple[Number, ...]:
     """Return the numbers that `text` spells out, if the table of `language` has number words."""
-    return _in_words(in_plain_digits(text), language)
+    return _in_words(with_ascii_digits(text), language)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -273,12 +273,12 @@ def _symbols(language: str) -> dict[str, str]:
         return {}
 
 
-def grouped_by(language: str) -> str:
+def thousands_separator(language: str) -> str:
     """Return the thousands separator of a language, a point or a comma (Unicode CLDR)."""
     return "." if _symbols(language).get("decimal") == "," else ","
 
 
-def is_grouped_by_blanks(language: str) -> bool:
+def groups_by_space(language: str) -> bool:
     """Whether a language separates thousands by a space (Unicode CLDR)."""
     return _symbols(language).get("group", ",").isspace()
 

@@ -1,6 +1,6 @@
 """Words that exclude each other: left and right, before and after, a mother and a father, a kilometre and a mile.
 
-    opposed("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
+    contradicting_words("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
 
 The meanings of words are in the table of each language, under [concepts]; the concepts that exclude each other are in
 any.toml.
@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from curate.gates.folding import fold
 from curate.gates.number import Number
-from curate.gates.number_words import in_figures
-from curate.gates.numbers import mentions
-from curate.gates.phrases import concepts_of, groups_of, says
-from curate.gates.units import converted
-from curate.gates.words import of_each_word, words
+from curate.gates.number_words import words_to_digits
+from curate.gates.numbers import number_mentions
+from curate.gates.phrases import concept_words, exclusive_groups, says
+from curate.gates.units import find_conversions
+from curate.gates.words import cached_per_word, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _STATE = "state"
@@ -38,7 +38,7 @@ class _Table(NamedTuple):
     parts: dict[str, frozenset[str]]
 
 
-def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, str] | None:
+def contradicting_words(before: str, after: str, spoken: str, language: str) -> tuple[str, str] | None:
     """Return a word of `before` and a word of `after` that excludes it, or None.
 
     Each text must only have one meaning of their group.
@@ -72,10 +72,10 @@ def _converted(before: str, after: str, spoken: str, language: str) -> bool:
 
     Ten miles are 16 kilometres, and half a mile is 800 metres.
     """
-    if converted(before, after, language, spoken)[0]:
+    if find_conversions(before, after, language, spoken)[0]:
         return True
-    there = set(_NUMBER.findall(in_figures(after, language)))
-    here = mentions(before, spoken) if there else ()
+    there = set(_NUMBER.findall(words_to_digits(after, language)))
+    here = number_mentions(before, spoken) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 
@@ -124,7 +124,7 @@ def _first_words(language: str) -> frozenset[str]:
 def _may_mean(language: str) -> Callable[[str], bool]:
     """Return a function that returns whether a word has a meaning or begins like one that does; most do not."""
     whole, begun, _ = _table(language)
-    return of_each_word(lambda word: word in whole or any(word[:n] in begun for n in _lengths(language)))
+    return cached_per_word(lambda word: word in whole or any(word[:n] in begun for n in _lengths(language)))
 
 
 @cache
@@ -135,7 +135,7 @@ def _lengths(language: str) -> tuple[int, ...]:
 @cache
 def _groups_with() -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for group, concepts in groups_of().items():
+    for group, concepts in exclusive_groups().items():
         for concept in concepts:
             groups.setdefault(concept, []).append(group)
     return groups
@@ -144,7 +144,7 @@ def _groups_with() -> dict[str, list[str]]:
 @cache
 def _table(language: str) -> _Table:
     table = _Table({}, {}, {})
-    for concept, listed in concepts_of(language).items():
+    for concept, listed in concept_words(language).items():
         for spelt in listed:
             plain = fold(spelt).replace("_", " ").replace("-", " ")
             inside = " " in plain or language in _UNSPACED

@@ -1,7 +1,7 @@
 """Words with letters that a language in Latin script does not use (Polish words in a Czech text), and legitimate text
 in another language: one that the input names, or names from the source.
 
-spelt_otherwise("Prosím vracejte je, dziękujemy za pomoc.", "cs", "") == "dziękujemy"
+foreign_spelling("Prosím vracejte je, dziękujemy za pomoc.", "cs", "") == "dziękujemy"
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import FOLDER, letters_of, lexicon
+from curate.gates.phrases import FOLDER, extra_letters, lexicon
 from curate.gates.words import words
 
 _WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_]{3,}(?![\w@/'\u2019-])")
@@ -18,13 +18,13 @@ _WORD = re.compile(r"(?<![\w.@/'\u2019-])[^\W\d_]{3,}(?![\w@/'\u2019-])")
 _BORROWED = frozenset("abcdefghijklmnopqrstuvwxyz'àáâãäåæçèéêëìíîïñòóôõöøùúûüœßÿ")
 
 
-def spelt_otherwise(text: str, code: str, given: str) -> str:
+def foreign_spelling(text: str, code: str, given: str) -> str:
     """Return a courtesy or stop word of another language with a letter foreign to `code`, or ''.
 
     The letter is one that neither `code` nor loanwords use, and `given` does not contain the word. Dishes and names
     with such letters do not count, because no list has them all.
     """
-    if text.isascii() or not letters_of(code):
+    if text.isascii() or not extra_letters(code):
         return ""
     letters, others = _distinctive_letters(code)
     if letters.isdisjoint(text):
@@ -38,18 +38,18 @@ def _distinctive_letters(code: str) -> tuple[frozenset[str], frozenset[str]]:
     codes = [path.stem for path in FOLDER.glob("*.toml") if path.stem != "any"]
     lexicons = [lexicon(other) for other in codes if other != code]
     listed = frozenset[str]().union(*((*one.stop, *one.words("courtesy"), *one.words("thanks")) for one in lexicons))
-    letters = frozenset[str]().union(*map(letters_of, codes)) - letters_of(code) - _BORROWED
+    letters = frozenset[str]().union(*map(extra_letters, codes)) - extra_letters(code) - _BORROWED
     words = frozenset(word for word in map(fold, listed) if word.isalpha() and not letters.isdisjoint(word))
     return letters | frozenset(map(str.upper, letters)), words
 
 
-def names_another(given: str, language: str, code: str) -> bool:
+def names_other_language(given: str, language: str, code: str) -> bool:
     """Whether an input names a language other than `code`: `how do I say thank you in Polish?`"""
     codes = (path.stem for path in FOLDER.glob("*.toml"))
-    return any(is_named(other, given, language) for other in codes if other not in ("any", code))
+    return any(names_language(other, given, language) for other in codes if other not in ("any", code))
 
 
-def is_named(code: str, given: str, language: str) -> bool:
+def names_language(code: str, given: str, language: str) -> bool:
     """Whether an input names a language in its own words: two lines for a Spanish neighbour may be in Spanish."""
     name = _language_name(code, language)
     return name is not None and name.search(fold(given)) is not None
@@ -74,7 +74,7 @@ def _language_name(code: str, language: str) -> re.Pattern[str] | None:
 _MIN_NAME = 5
 
 
-def keeps_words(given: str, text: str) -> bool:
+def keeps_source_words(given: str, text: str) -> bool:
     """Whether at least half of the words of a translation are also in its source: names of dishes are of no other
     language."""
     kept = set(words(text))

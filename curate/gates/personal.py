@@ -17,8 +17,8 @@ from typing import Any
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import anywhere, words_of
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases import all_languages_pattern, words_of
+from curate.gates.phrases.worded import word_pattern
 from curate.words import SPACED
 from schemas.records import Pair
 
@@ -59,7 +59,7 @@ ONE = {kind: f"{'an' if words[0] in 'eIi' else 'a'} {words}" for kind, words in 
 REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
 _REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
 # A word for a secret, what connects it to the secret, the secret, and the end of its sentence, if any.
-_named_secret = worded(
+_named_secret = word_pattern(
     r"(?:(?<![^\W_])|(?<=[\u3040-\u9fff])){secrets}(?:(?P<sign>[\"']?\s*[:=：]\s*)|\s?{is}\s*:?\s*)"
     r"(?P<quote>[\"'«“]?)(?P<secret>[^\s\0\"'»”,;。、]+)(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
     re.IGNORECASE,
@@ -68,7 +68,9 @@ _named_secret = worded(
 
 @cache
 def _number_after_phone_word() -> re.Pattern[str]:
-    return re.compile(rf"{anywhere('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE)
+    return re.compile(
+        rf"{all_languages_pattern('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE
+    )
 
 
 def narrowed(text: str) -> str:
@@ -199,7 +201,7 @@ def _has_enough_digits(number: str) -> bool:
 
 def _follows_word(words: str, text: str, at: int) -> bool:
     """Whether a word of a list comes right before a position in the text."""
-    return anywhere(words).search(fold(text[max(0, at - _CONTEXT) : at])) is not None
+    return all_languages_pattern(words).search(fold(text[max(0, at - _CONTEXT) : at])) is not None
 
 
 def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:

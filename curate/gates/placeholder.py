@@ -12,7 +12,7 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says, words_of
+from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair, Reason
 
 # Links, citations, checkboxes and array indexes are not placeholders.
@@ -83,7 +83,7 @@ def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[t
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
-            filled_in = kind == "<" and " " in inside and anywhere("fill").match(inside)
+            filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
             if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
@@ -137,7 +137,7 @@ def _is_placeholder(inside: str, kind: str, language: str, closed: bool) -> bool
         return "__" in inside
     if closed or '"' in inside:
         return False
-    slots, fill = _placeholder_words(language), anywhere("fill")
+    slots, fill = _placeholder_words(language), all_languages_pattern("fill")
     if kind == "<":
         return not re.search(r"[@.:]", inside)
     if kind == "(" and (fill.match(inside) or fill.search(inside[-12:])):
@@ -152,4 +152,4 @@ def _is_placeholder(inside: str, kind: str, language: str, closed: bool) -> bool
 @cache
 def _placeholder_words(language: str) -> re.Pattern[str]:
     codes = (language, "en") if lexicon(language).words("slots") else (language, "en", "any")
-    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys(codes)))
+    return re.compile("|".join(list_pattern(code, "slots").pattern for code in dict.fromkeys(codes)))

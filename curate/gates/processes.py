@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.judgement import Gate, GateStep, Judgement, safely_all
+from curate.gates.judgement import Gate, GateStep, Judgement, run_gate_on_all
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.records import Pair
@@ -130,7 +130,7 @@ def _judgements(gates: Sequence[GateStep], pairs: Sequence[Pair | str]) -> Itera
             Pair.model_validate_json(given) if isinstance(given, str) else given
             for given in pairs[first : first + _PAIRS_IN_A_ROW]
         ]
-        yield from zip(*(safely_all(gate, some) for gate in gates), strict=True)
+        yield from zip(*(run_gate_on_all(gate, some) for gate in gates), strict=True)
 
 
 def _is_picklable(gate: Gate) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.coverage import is_known_to, roots, share
+from curate.gates.coverage import has_known_stop_words, roots, share
 from curate.gates.form import is_verse
 from curate.gates.words import count_words
 
@@ -24,7 +24,11 @@ def made_up_quote(given: str, text: str, language: str) -> str:
     Only where the input quotes nothing, the text is not far longer than the input, and the quotation shares few words
     with the input. Verse and dialogue may quote anything.
     """
-    if _MARK.search(given) or not is_known_to(language) or count_words(text) > _LONGER * count_words(given) + _LEAST:
+    if (
+        _MARK.search(given)
+        or not has_known_stop_words(language)
+        or count_words(text) > _LONGER * count_words(given) + _LEAST
+    ):
         return ""
     quotes = _QUOTE.findall(text)
     if len(quotes) != 1 or is_verse(text):

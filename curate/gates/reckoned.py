@@ -20,11 +20,11 @@ from functools import cache
 from itertools import pairwise, permutations
 
 from curate.gates.folding import fold
-from curate.gates.number_words import in_figures
+from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
-from curate.gates.phrases.worded import worded
-from curate.gates.units import Quantity, in_base, quantities
+from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.worded import word_pattern
+from curate.gates.units import Quantity, in_base_units, quantities
 
 _HALF = re.compile(r"(?<!\w)半(?=[^\W\d])")
 _TIME = re.compile(r"(?<![\d:.,])([01]?\d|2[0-3])[:h]([0-5]\d)(?![\d:])")
@@ -42,7 +42,7 @@ def wrong_unit(text: str, language: str) -> str:
 
     An example is `2 kilos are 200 grams`.
     """
-    figures = fold(in_figures(_HALF.sub("0.5", text), language))
+    figures = fold(words_to_digits(_HALF.sub("0.5", text), language))
     here = quantities(figures, language)
     for at, (one, other) in enumerate(pairwise(here) if len(here) <= _MAX_QUANTITIES else ()):
         equated = rf"{re.escape(one[2])}\s*(?:=|\u2248|(?:{_equality_words()}))\s*{re.escape(other[2])}{_ENDS}"
@@ -62,12 +62,12 @@ def _continues_quantity(before: str, quantity: Quantity) -> bool:
 
 @cache
 def _equality_words() -> str:
-    return rf"{either(words_of('equals'))}|{either(words_of('makes_as_much'))}"
+    return rf"{alternation(words_of('equals'))}|{alternation(words_of('makes_as_much'))}"
 
 
 def _is_off_by_power_of_ten(one: Quantity, other: Quantity) -> bool:
     """Whether two quantities of one kind, in every reading, differ by a factor of 10, 100 or 1000."""
-    here, there = list(in_base(one)), list(in_base(other))
+    here, there = list(in_base_units(one)), list(in_base_units(other))
     both = [(a, b) for kind, a in here for other_kind, b in there if kind == other_kind != "temperature" and a and b]
     powers = [math.log10(a / b) for a, b in both if a / b > 0]
     return bool(powers) and all(abs(p - round(p)) < _LOG_ERROR / 2 and 1 <= abs(round(p)) <= 3 for p in powers)
@@ -82,7 +82,7 @@ def wrong_end(given: str, text: str, language: str) -> str:
     other = set(_TIME.findall(text)).difference(asked) if len(asked) == 1 else ()
     if len(other) != 1 or not _asks_for_end().search(fold(given)):
         return ""
-    rest = fold(in_figures(_TIME.sub(" , ", given), language))
+    rest = fold(words_to_digits(_TIME.sub(" , ", given), language))
     spans = [one for one in quantities(rest, language) if _seconds(one)]
     written = " ".join(span[2] for span in spans)
     if not 1 <= len(spans) <= 2 or len(re.findall(r"\d+", rest)) != len(re.findall(r"\d+", written)):
@@ -95,11 +95,11 @@ def wrong_end(given: str, text: str, language: str) -> str:
     return "" if fits or minutes != int(minutes) else wrong
 
 
-_asks_for_end = worded(r"(?<![^\W\u0e00-\u9fff\uac00-\ud7a3]){asks_end}[^.?!\u061f\uff1f]{0,20}[?\u061f\uff1fか]")
+_asks_for_end = word_pattern(r"(?<![^\W\u0e00-\u9fff\uac00-\ud7a3]){asks_end}[^.?!\u061f\uff1f]{0,20}[?\u061f\uff1fか]")
 
 
 def _seconds(quantity: Quantity) -> float:
-    return next((amount for kind, amount in in_base(quantity) if kind == "duration" and amount < _DAY * 60), 0.0)
+    return next((amount for kind, amount in in_base_units(quantity) if kind == "duration" and amount < _DAY * 60), 0.0)
 
 
 def wrong_column(text: str) -> str:
@@ -113,7 +113,7 @@ def wrong_column(text: str) -> str:
     rows: list[list[str]] = [[cell.strip(" *_") for cell in row.split("|")] for row in _ROW.findall(text)[:_MAX_ROWS]]
     if len(rows) < 4 or len({len(row) for row in rows}) > 1 or len(rows[0]) > _MAX_COLUMNS:
         return ""
-    named = re.fullmatch(rf"(?:{either(words_of('totals'))})\W*", fold(rows[-1][0])) is not None
+    named = re.fullmatch(rf"(?:{alternation(words_of('totals'))})\W*", fold(rows[-1][0])) is not None
     body = [row for row in (rows[2:-1] if named else rows[2:]) if "%" not in "".join(row)]
     numbers = [[_value(cell) for cell in row] for row in body]
     for first, second, result in permutations(range(len(rows[0])), 3):

@@ -1,8 +1,8 @@
 """How a text addresses its reader: the form of address that a style asks for, and lapses in register.
 
-slip("to bank manager: request meeting", "Dear Sir,\\n\\nThursday if poss, cos I'm off lol.", "en") == "cos"
-other_address("Sie-Form, höflich.", "Schick uns deine Unterlagen.", "de") == "deine"
-other_address("Tutoyer.", "Envoyez votre dossier.", "fr") == "votre"
+informal_slip("to bank manager: request meeting", "Dear Sir,\\n\\nThursday if poss, cos I'm off lol.", "en") == "cos"
+wrong_address_form("Sie-Form, höflich.", "Schick uns deine Unterlagen.", "de") == "deine"
+wrong_address_form("Tutoyer.", "Envoyez votre dossier.", "fr") == "votre"
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.phrases import NEVER, address_of, lexicon, says, says_one
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import NEVER, address_patterns, lexicon, says, says_one
+from curate.gates.phrases.lists import alternation
 
 _EMOJI = re.compile("[\U0001f600-\U0001f64f\U0001f917-\U0001f978\U0001f92a-\U0001f92f\U0001f389\U0001f44d]")
 _OPENS, _CLOSES = r"\"\u201c\u201e\u00ab\u300c\u2018", r"\"\u201d\u201c\u00bb\u300d\u2019"
@@ -20,7 +20,7 @@ _QUOTED = re.compile(rf"[{_OPENS}][^{_CLOSES}\n]{{2,}}[{_CLOSES}]")
 _DENIAL_REACH = 16  # characters before a form of address that may deny it: do not use du
 
 
-def slip(given: str, text: str, language: str) -> str:
+def informal_slip(given: str, text: str, language: str) -> str:
     """Return an informal expression in a text that has a formal greeting or closing, or for which a formal one was
     asked; or ''.
 
@@ -40,11 +40,11 @@ def slip(given: str, text: str, language: str) -> str:
 @cache
 def _formal_lines(language: str) -> re.Pattern[str]:
     """Return a pattern for the start of a line of a formal text."""
-    lines, ends = either(lexicon(language).words("formal_lines")), lexicon(language).after
+    lines, ends = alternation(lexicon(language).words("formal_lines")), lexicon(language).after
     return re.compile(rf"(?m)^[^\w\n]*(?:{lines}){ends}") if lines else NEVER
 
 
-def other_address(style: str, text: str, language: str) -> str:
+def wrong_address_form(style: str, text: str, language: str) -> str:
     """Return a word of a text with the other form of `you` than its style asks for, or ''.
 
     A familiar text may also contain the other form (`vous` to two friends), so there it counts only if it is the only
@@ -75,5 +75,5 @@ def _asks_formal(style: str) -> bool | None:
 @cache
 def _forms(language: str) -> tuple[re.Pattern[str], re.Pattern[str]] | None:
     """Return patterns for the familiar and the formal `you` in a language that has both."""
-    forms = address_of(language)
+    forms = address_patterns(language)
     return (re.compile(forms["familiar"]), re.compile(forms["formal"])) if forms else None

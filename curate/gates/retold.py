@@ -1,6 +1,6 @@
 """Numbers in another form: on the other clock, counted back from the next hour, or rounded.
 
-hours({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
+clock_forms({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
 is_rounded("1214", "1200")
 """
 
@@ -21,7 +21,7 @@ _FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
 _FIVES = ("5", "10", "15", "20", "25")
 
 
-def hours(numbers: Collection[str], folded: str, language: str) -> set[str]:
+def clock_forms(numbers: Collection[str], folded: str, language: str) -> set[str]:
     """Return the hours and minutes that a text expresses by other numbers: 14 for two o'clock, 9 and 45 for a quarter
     to ten."""
     # A loop of digits is not a time, and too long for an int.
@@ -47,7 +47,11 @@ def _mentions_hours(folded: str, language: str) -> tuple[bool, bool]:
 
 def is_rounded(exact: str, other: str) -> bool:
     """Whether a plain number is another one, not a year, with fewer significant digits: 1200 for 1214, 50 for 49.8."""
-    if len(exact) < _MIN_EXACT or exact[0] not in (other[0], str(int(other[0]) - 1)) or not are_numbers(exact, other):
+    if (
+        len(exact) < _MIN_EXACT
+        or exact[0] not in (other[0], str(int(other[0]) - 1))
+        or not are_computable(exact, other)
+    ):
         return False
     kept = len(other.replace(".", "").strip("0"))
     if len(exact.replace(".", "").strip("0")) <= kept:
@@ -58,7 +62,7 @@ def is_rounded(exact: str, other: str) -> bool:
     return float(f"{first:.{max(_MIN_KEPT, kept) - 1}e}") == second or float(f"{first:.0f}") == second
 
 
-def rounded_with(number: str) -> Iterator[tuple[float, float]]:
+def rounding_ranges(number: str) -> Iterator[tuple[float, float]]:
     """Yield the ranges of the numbers that may round to this one, and the values that this one may round to."""
     value, kept = float(number), max(_MIN_KEPT, len(number.replace(".", "").strip("0")))
     margin = min(1.1 * _MAX_ERROR * value, max(1.0, 0.6 * value * 10 ** (1 - kept)))
@@ -67,6 +71,6 @@ def rounded_with(number: str) -> Iterator[tuple[float, float]]:
         yield float(text), float(text)
 
 
-def are_numbers(*texts: str) -> bool:
+def are_computable(*texts: str) -> bool:
     """Whether plain numbers have few enough digits to compute with."""
     return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MAX_DIGITS for text in texts)

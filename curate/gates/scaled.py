@@ -1,6 +1,6 @@
 """Detects a number whose digits are kept but whose power of ten changed: 3.5亿 is not 3.5 billion.
 
-scaled("营收达3.5亿元", "Revenue reached 3.5 billion yuan.", "zh", "en") == ("3.5亿", "3.5 billion")
+changed_scale("营收达3.5亿元", "Revenue reached 3.5 billion yuan.", "zh", "en") == ("3.5亿", "3.5 billion")
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.lists import alternation
 
 
-def scaled(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
+def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
     """Return a number with a scale word and the same digits with another scale in the other text, or None.
 
     Digits that occur with two different scales in one text are ignored.
@@ -38,7 +38,7 @@ def _scaled_digits(folded: str, language: str) -> dict[str, tuple[int, str]]:
 
 @cache
 def _scaled_number(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({either(_scale_powers(language))})")
+    return re.compile(rf"(?<![\d.,])(\d+(?:[.,]\d+)?) ?({alternation(_scale_powers(language))})")
 
 
 @cache

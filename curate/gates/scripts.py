@@ -22,7 +22,7 @@ _LETTERS |= {"љ": "lj", "њ": "nj", "џ": "dž"}
 _TO_LATIN = str.maketrans(_LETTERS | {one.upper(): other.capitalize() for one, other in _LETTERS.items()})
 
 
-def known_as(code: str) -> str:
+def table_code(code: str) -> str:
     """Return the code under which the tables and the identifier know the language `code`."""
     return _KNOWN_AS.get(code, code)
 
@@ -40,10 +40,10 @@ def in_one_script(gate: Gate, language: str, input_language: str) -> Gate:
 
 
 def _judge_in_one_script(gate: Gate, language: str, input_language: str, pair: Pair) -> Judgement:
-    return gate(alike(pair, language, input_language))
+    return gate(in_same_script(pair, language, input_language))
 
 
-def alike(pair: Pair, language: str, input_language: str) -> Pair:
+def in_same_script(pair: Pair, language: str, input_language: str) -> Pair:
     """Return the pair with both sides in Latin letters if one is in Serbian Cyrillic and the other in Latin; else
     unchanged."""
     for one, other, code in ((pair.input, pair.output, input_language), (pair.output, pair.input, language)):

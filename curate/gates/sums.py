@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from operator import add, mul, sub, truediv
 
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.worded import word_pattern
+from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
 from schemas.records import Pair
 
 # Or a digit; only of scripts with spaces, because 38元 is a number.
@@ -37,7 +37,7 @@ _SIGNS: Mapping[str, Callable[[float, float], float]] = {
 
 # Contexts in which an equation is part of something else: an operator, a bracket, a power, an unknown, a time, a whole
 # number before a fraction, a LaTeX command, an operator in words.
-_preceding_context = worded(
+_preceding_context = word_pattern(
     rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+|\d\s+{{operators}}\s+)\Z"
 )
 
@@ -96,7 +96,7 @@ def _wrong_in_words(text: str, given: str) -> str:
 
 
 _OPERATOR_WORDS = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
-_calculation_in_words = worded(
+_calculation_in_words = word_pattern(
     rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+"
     r"(?:(?P<sum_plus>{sum_plus})|(?P<sum_minus>{sum_minus})|(?P<sum_times>{sum_times})|(?P<sum_divided>{sum_divided}))"
     rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
@@ -120,7 +120,7 @@ def _wrong_share(text: str, given: str) -> str:
     return ""
 
 
-_percentage = worded(
+_percentage = word_pattern(
     rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+{{share_of}}\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
     rf"\s*(?:=|{{equals}}(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
 )

@@ -11,21 +11,28 @@ from itertools import chain, pairwise
 
 from curate.gates.answers import ADDRESS
 from curate.gates.coverage import roots, share
-from curate.gates.dates import turned_day
+from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
-from curate.gates.frames import framed, sentences
-from curate.gates.halves import other_half
+from curate.gates.frames import match_frame, sentences
+from curate.gates.halves import other_half_of_day
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import unknown_name
 from curate.gates.near_names import misspelt
 from curate.gates.number import Number
-from curate.gates.number_words import dates_named, in_figures
-from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
-from curate.gates.opposites import opposed
-from curate.gates.phrases import letters_of, lexicon, says, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.scaled import scaled
-from curate.gates.units import changed_unit, converted
+from curate.gates.number_words import month_name_dates, words_to_digits
+from curate.gates.numbers import (
+    NumberMentions,
+    digit_numbers,
+    join_digit_groups,
+    may_be_spelt_out,
+    required_numbers,
+    thousands_separator,
+)
+from curate.gates.opposites import contradicting_words
+from curate.gates.phrases import extra_letters, lexicon, says, words_of
+from curate.gates.phrases.lists import alternation
+from curate.gates.scaled import changed_scale
+from curate.gates.units import changed_unit, find_conversions
 from curate.words import words
 from schemas.records import Pair, Reason
 
@@ -75,12 +82,14 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
     if addresses:
         return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
-    kept_numbers = NumberMentions(joined_groups(pair.output), to)
-    wanted = [n for n in required(joined_groups(ADDRESS.sub(" ", pair.input)), language) if _is_required(n, to)]
+    kept_numbers = NumberMentions(join_digit_groups(pair.output), to)
+    wanted = [
+        n for n in required_numbers(join_digit_groups(ADDRESS.sub(" ", pair.input)), language) if _is_required(n, to)
+    ]
     gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
-    in_units = converted(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
+    in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
     lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
-    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
+    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_spelt_out(n)]
     lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -118,12 +127,12 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
-    if other := opposed(source, text, language, to):
+    if other := contradicting_words(source, text, language, to):
         yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
-    if day := turned_day(source, text, to, language):
+    if day := swapped_date(source, text, to, language):
         yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
     days = [
-        list(dict.fromkeys(date[1:] for date in dates_named(fold(side), code)))
+        list(dict.fromkeys(date[1:] for date in month_name_dates(fold(side), code)))
         for side, code in ((source, language), (text, to))
     ]
     if len(days[0]) > 1 and days[0] != days[1] and sorted(days[0]) == sorted(days[1]):
@@ -131,11 +140,11 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
             "number_order",
             f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
         )
-    if turned := _swapped_numbers(in_figures(source, language), in_figures(text, to)):
+    if turned := _swapped_numbers(words_to_digits(source, language), words_to_digits(text, to)):
         yield "number_order", f"{quote(turned)} are in another order"
-    if half := other_half(fold(source), fold(text)):
+    if half := other_half_of_day(fold(source), fold(text)):
         yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
-    if power := scaled(source, text, language, to):
+    if power := changed_scale(source, text, language, to):
         yield "changed_number", f"the source says {quote(power[0])}, the translation {quote(power[1])}"
     if changed := misspelt(source, text):
         yield "changed_name", f"the source names {quote(changed[0])}, the translation {quote(changed[1])}"
@@ -143,7 +152,7 @@ def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator
         yield "left_over", f"{quote(left)} is not translated"
     if _is_transliterated(source, text):
         yield "transliterated", "it is a transliteration of the source"
-    if not says(language, "provide", fold(source)) and (asks := framed("translated", fold(text), "", to)):
+    if not says(language, "provide", fold(source)) and (asks := match_frame("translated", fold(text), "", to)):
         yield asks.code, f"it asks for a text instead: {quote(asks.quoted)}"
 
 
@@ -271,7 +280,7 @@ _VARIABLE = re.compile(
 
 def _misread(source: str, text: str, language: str, to: str) -> str:
     """Return a number of the source with a thousands separator that the text has as a fraction, or ''."""
-    group, point = grouped_by(language), "," if grouped_by(to) == "." else "."
+    group, point = thousands_separator(language), "," if thousands_separator(to) == "." else "."
     for number in re.findall(rf"(?<![\w.,])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
         whole, rest = number.split(group)
         if re.search(rf"(?<![\d.,]){whole}[{point}]{rest.rstrip('0')}0?(?![\d]|[.,]\d)", text):
@@ -307,7 +316,7 @@ def _swapped_numbers(source: str, text: str) -> str:
 
     Both texts must have the same numbers, each once, and the source no date.
     """
-    first, second = (list(in_digits(joined_groups(side))) for side in (source, text))
+    first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))
     if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
         return ""
     there: dict[str, int] = {}  # form -> index
@@ -345,7 +354,7 @@ def _untranslated(source: str, text: str, language: str, to: str) -> str:
     for first, second in pairwise(given) if stop else ():
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
-    foreign = letters_of(language) - letters_of(to) if letters_of(to) else frozenset[str]()
+    foreign = extra_letters(language) - extra_letters(to) if extra_letters(to) else frozenset[str]()
     return next((w for w in given if len(w) > _MAX_LOANWORD and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
 
 
@@ -370,7 +379,7 @@ def _is_required(number: Number, to: str) -> bool:
     if lexicon(to).ones or number.letters:
         return True
     ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
-    return number.text[0].isdigit() and not may_be_words(number) and not may_be_words(ungrouped)
+    return number.text[0].isdigit() and not may_be_spelt_out(number) and not may_be_spelt_out(ungrouped)
 
 
 def _is_roman(number: Number, text: str) -> bool:
@@ -380,4 +389,4 @@ def _is_roman(number: Number, text: str) -> bool:
         return False
     tens, ones = divmod(int(digits), 10)
     roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:{either(words_of('ordinal'))})?\b", text) is not None
+    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None

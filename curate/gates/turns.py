@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.frames import FrameMatch
-from curate.gates.phrases import any_of, fragment, is_one_of, says
+from curate.gates.phrases import fragment, is_listed, list_pattern, says
 from curate.gates.words import count_words
 
 # A label at the start of a line, followed by text.
@@ -23,7 +23,7 @@ _OPENS = ("[", "【", "(", "（", "*", "#")  # characters that a title may be se
 _MAX_COURTESY, _MIN_REQUEST = 12, 12  # words of a courtesy text; letters of an input that asks for more
 
 
-def turned(text: str, other: str, language: str, *, same_language: bool = True) -> FrameMatch | None:
+def chat_turn(text: str, other: str, language: str, *, same_language: bool = True) -> FrameMatch | None:
     """Return what makes a folded text look like a chat turn, or None. `other` is the text of the other side and the
     style."""
     labels = list(_LABEL.finditer(text)) if ":" in text or "：" in text else []
@@ -47,7 +47,7 @@ def turned(text: str, other: str, language: str, *, same_language: bool = True) 
 
 
 def _speakers(labels: list[re.Match[str]], language: str) -> list[re.Match[str]]:
-    return [label for label in labels if _is_listed(label[1], "speakers", language)]
+    return [label for label in labels if _is_in_list(label[1], "speakers", language)]
 
 
 def _heading_kind(
@@ -56,7 +56,7 @@ def _heading_kind(
     """Return a kind of text named at the start, if no other line has a label and nothing asks for it; or None."""
     named = _BOXED.match(text) or _MARKED.match(text) or (first if len(labels) == 1 else None)
     alone = named and not _MORE_HEADINGS.search(text, named.end())
-    if named and alone and named[1] not in other and _is_listed(named[1], "headed", language):
+    if named and alone and named[1] not in other and _is_in_list(named[1], "headed", language):
         return FrameMatch("title", named[0].strip())
     return None
 
@@ -72,7 +72,7 @@ def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
     return None
 
 
-def says_nothing(text: str, other: str, language: str) -> str:
+def empty_statement(text: str, other: str, language: str) -> str:
     """Return a folded text that is an empty fence, a word for nothing, or courtesy alone, if the input asks for more;
     or ''."""
     if _EMPTY_FENCE.fullmatch(text):
@@ -80,16 +80,16 @@ def says_nothing(text: str, other: str, language: str) -> str:
     plain = text.strip(" \n\t.!。！…*_\"'()[]-–—")
     if not plain or "\n\n" in plain or count_words(plain) > _MAX_COURTESY or plain in other:
         return ""
-    if _is_listed(plain, "nothing", language):
+    if _is_in_list(plain, "nothing", language):
         return plain
     asked = sum(map(str.isalpha, other))
     if asked < _MIN_REQUEST or says(language, "courtesy", other[:12]):
         return ""
-    left = any_of(language, "courtesy").sub(" ", text)
+    left = list_pattern(language, "courtesy").sub(" ", text)
     return plain if not any(map(str.isalnum, left)) else ""
 
 
-def only_refuses(text: str, language: str) -> bool:
+def is_bare_refusal(text: str, language: str) -> bool:
     """Whether a folded text only says that its writer cannot do it, with an apology or a word of help (`declining`).
 
     A text that says what cannot be done, why, or what is possible has a word that is in none of the lists.
@@ -100,15 +100,15 @@ def only_refuses(text: str, language: str) -> bool:
             continue
         left = text
         for name in ("unable", "able", "declining", "vague", "denial"):
-            left = any_of(code, name).sub(" ", left)
+            left = list_pattern(code, name).sub(" ", left)
         if not any(map(str.isalnum, left)):
             return True
     return False
 
 
 def _is_manner(text: str, language: str) -> bool:
-    return _is_listed(text, "register", language) or _is_listed(text, "manners", language)
+    return _is_in_list(text, "register", language) or _is_in_list(text, "manners", language)
 
 
-def _is_listed(text: str, name: str, language: str) -> bool:
-    return any(is_one_of(code, name, text.strip()) for code in dict.fromkeys((language, "en")))
+def _is_in_list(text: str, name: str, language: str) -> bool:
+    return any(is_listed(code, name, text.strip()) for code in dict.fromkeys((language, "en")))

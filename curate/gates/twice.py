@@ -1,7 +1,7 @@
 """Repetition visible in the form of a text: its greeting, a list item, and loops in a script without spaces.
 
-opened_again("Hello,\\n\\nno.\\n\\nHello,\\n\\nno, we are closed.", "") == "hello,"
-opened_again("1. Sleep at a fixed time.\\n2. Rest.\\n3. Sleep at a fixed time.", "") == "sleep at a fixed time"
+repeated_part("Hello,\\n\\nno.\\n\\nHello,\\n\\nno, we are closed.", "") == "hello,"
+repeated_part("1. Sleep at a fixed time.\\n2. Rest.\\n3. Sleep at a fixed time.", "") == "sleep at a fixed time"
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DIGIT = re.compile(r"\d")  # an item with a number, such as a pause of 1 minute
 _MIN_ITEM_WORDS, _MIN_ITEM_LETTERS, _MAX_ITEMS = 5, 12, 12
 
 
-def written_without_blanks(text: str) -> bool:
+def is_unspaced_alphabet(text: str) -> bool:
     """Whether most letters of a text belong to an alphabet that is written without spaces, so that letters are not
     words."""
     if text.isascii() or not _ALPHABETS.search(text):
@@ -30,9 +30,9 @@ def written_without_blanks(text: str) -> bool:
     return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
 
 
-def again_in_letters(text: str) -> str:
+def letter_loop(text: str) -> str:
     """Describe a loop in a text written without spaces, as the start of a message; or ''."""
-    if not written_without_blanks(text):
+    if not is_unspaced_alphabet(text):
         return ""
     letters = "".join(fold(text).split())
     runs = [letters[at : at + _RUN_LETTERS] for at in range(len(letters) - _RUN_LETTERS + 1)]
@@ -41,7 +41,7 @@ def again_in_letters(text: str) -> str:
     return f"{again} of {len(runs)} runs of letters repeat" if loops else ""
 
 
-def opened_again(text: str, other: str) -> str:
+def repeated_part(text: str, other: str) -> str:
     """Return a greeting that a text repeats, or a repeated item of a short list, or ''.
 
     A greeting stands on its own line, and a later paragraph begins with it again and goes on with many words of the

@@ -1,6 +1,6 @@
 """Things that a text begins and does not end: a list of names without the last one, a bracket, a tag.
 
-last_left("Capitals of Chile, Peru and Bolivia", "Chile: Santiago. Peru: Lima.") == "Bolivia"
+missing_last_item("Capitals of Chile, Peru and Bolivia", "Chile: Santiago. Peru: Lima.") == "Bolivia"
 unbalanced("SELECT 1 WHERE (a > 2;", "") == "("
 """
 
@@ -10,7 +10,7 @@ import re
 from collections import Counter
 
 from curate.gates.folding import fold
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.worded import word_pattern
 
 _WHOLE_WORD = re.compile(r"\w+")
 _QUOTES = "'\"\u2018\u201c\u00ab\u300c"
@@ -30,7 +30,7 @@ NEED_NO_END = frozenset(
 )
 
 
-def last_left(given: str, text: str) -> str:
+def missing_last_item(given: str, text: str) -> str:
     """Return the last of several listed names if the output has all the others but not this one, or ''.
 
     The names are three or more that the input lists, or two or more words that it quotes or writes as identifiers.
@@ -45,7 +45,7 @@ def last_left(given: str, text: str) -> str:
     return next((words[-1] for words in lists if _all_but_the_last(words, there)), "")
 
 
-_names_listed = worded(r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? {listing} [^\W\d_a-z]\w{3,}(?!\w)")
+_names_listed = word_pattern(r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? {listing} [^\W\d_a-z]\w{3,}(?!\w)")
 
 
 def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
@@ -66,7 +66,7 @@ def unbalanced(text: str, given: str) -> str:
     return ""
 
 
-def needs_no_stop(line: str) -> bool:
+def needs_no_full_stop(line: str) -> bool:
     """Whether a last line is a list of words between commas (`I, II, III, IV, V`), or ends with a figure after a
     sentence.
 

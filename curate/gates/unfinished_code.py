@@ -4,8 +4,8 @@ comment that stands for the rest.
 Not covered: a bracket that is missing before the last statement of a text, because regexes, heredocs, macros and
 half-open intervals have unbalanced brackets too; and a text that stops between two statements.
 
-broken_off("def add(a, b):\\n    return a +") == "return a +"
-broken_off("f = open(path)\\nrows = list(csv.reader(f") == "("
+broken_code_end("def add(a, b):\\n    return a +") == "return a +"
+broken_code_end("f = open(path)\\nrows = list(csv.reader(f") == "("
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TAG = re.compile(r"</?[a-z][\w-]*(?:\s[^<>]*)?>")
 _FEW = 2  # maximum number of tags in a text that is not markup, and of clauses in one that is not a query
 
 
-def broken_off(text: str) -> str:
+def broken_code_end(text: str) -> str:
     """Return what code ends with or leaves open, or ''. In a text with code fences, only the last one is checked."""
     fenced = _FENCED.findall(text) if "```" in text else ()
     code = (fenced[-1] if fenced else text).strip()

@@ -14,10 +14,10 @@ from functools import cache, lru_cache
 from itertools import product
 
 from curate.gates.folding import REMEMBERED, fold, unaccented
-from curate.gates.number_words import in_figures
-from curate.gates.numbers import in_digits, is_grouped_by_blanks
-from curate.gates.phrases import units_of
-from curate.gates.phrases.lists import either
+from curate.gates.number_words import words_to_digits
+from curate.gates.numbers import digit_numbers, groups_by_space
+from curate.gates.phrases import unit_names
+from curate.gates.phrases.lists import alternation
 
 _UNITS = """
 mass-microgram mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-micrometer
@@ -49,7 +49,7 @@ def changed_unit(
     `before` must not give the number the new unit as well. With `alike`, the units must be of the same kind, and not a
     time (grams for kilograms).
     """
-    before, after = in_figures(before, input_language), in_figures(after, language)
+    before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
     if metres := _other_metres(before, after) or _other_metres(after, before):
@@ -106,7 +106,7 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
 
     Each text must have exactly one number with this unit.
     """
-    before, after = in_figures(before, language), in_figures(after, language)
+    before, after = words_to_digits(before, language), words_to_digits(after, language)
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
     given, numbered = quantities(before, language), quantities(after, language)
@@ -125,7 +125,9 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     return None
 
 
-def converted(before: str, after: str, language: str, input_language: str) -> tuple[frozenset[str], frozenset[str]]:
+def find_conversions(
+    before: str, after: str, language: str, input_language: str
+) -> tuple[frozenset[str], frozenset[str]]:
     """Return the plain forms of the numbers of `before` that `after` gives in another unit, and the forms of their
     conversions.
 
@@ -133,17 +135,17 @@ def converted(before: str, after: str, language: str, input_language: str) -> tu
     """
     if not _DIGIT.search(after) or not _DIGIT.search(before):
         return frozenset(), frozenset()
-    here = quantities(in_figures(before, input_language), input_language)
-    there = quantities(in_figures(after, language), language) if here else ()
+    here = quantities(words_to_digits(before, input_language), input_language)
+    there = quantities(words_to_digits(after, language), language) if here else ()
     by_kind = dict[str, list[tuple[float, int]]]()  # the amounts of each kind in the text, and their indexes
     for at, other in enumerate(there):
-        for kind, amount in in_base(other):
+        for kind, amount in in_base_units(other):
             by_kind.setdefault(kind, []).append((amount, at))
     for amounts in by_kind.values():
         amounts.sort()
     kept, stating = set[str](), set[str]()
     for one in here:
-        for kind, amount in in_base(one):
+        for kind, amount in in_base_units(one):
             for also, at in _amounts_near(amount, _margin(kind, amount), by_kind.get(kind, [])):
                 if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
                     kept |= one[0]
@@ -160,7 +162,7 @@ def _amounts_near(amount: float, margin: float, amounts: list[tuple[float, int]]
     return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
 
 
-def in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
+def in_base_units(quantity: Quantity) -> Iterator[tuple[str, float]]:
     """Yield what a quantity may be, as its kind and its amount in the base unit of that kind."""
     for form, unit in product(quantity[0], quantity[1]):
         kind = unit.partition("-")[0]
@@ -191,7 +193,7 @@ _IN_BASE_UNITS = {
 }  # fmt: skip
 
 
-def currencies(text: str, language: str) -> frozenset[str]:
+def named_currencies(text: str, language: str) -> frozenset[str]:
     """Return the codes of the currencies that a text names by a code, a sign or a word."""
     codes = {code for sign, code in _SIGNS.items() if sign in text and code in CURRENCIES}
     named, folded = _named_currencies(language), fold(text)
@@ -206,7 +208,7 @@ def _named_currencies(language: str) -> dict[str, frozenset[str]]:
 
 @cache
 def _currency_names(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![^\W\d_])(?:{either(_named_currencies(language))})(?![^\W\d_])")
+    return re.compile(rf"(?<![^\W\d_])(?:{alternation(_named_currencies(language))})(?![^\W\d_])")
 
 
 Quantity = tuple[frozenset[str], frozenset[str], str]
@@ -233,7 +235,7 @@ def _quantities(folded: str, language: str) -> Iterator[Quantity]:
         for forms in _forms(number):
             if whole != number:
                 (grouped,) = _forms(re.sub(r"\D", "", whole))
-                forms = grouped if "'" in whole or is_grouped_by_blanks(language) else forms | grouped
+                forms = grouped if "'" in whole or groups_by_space(language) else forms | grouped
             yield forms, unit, match[0].strip().replace(number, whole, 1)
 
 
@@ -260,7 +262,7 @@ _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile
 
 @lru_cache(maxsize=4096)  # the same few numbers occur in many texts
 def _forms(digits: str) -> tuple[frozenset[str], ...]:
-    return tuple(number.forms for number in in_digits(digits))
+    return tuple(number.forms for number in digit_numbers(digits))
 
 
 @cache
@@ -275,9 +277,9 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
                 continue
             for spelt in {plain, unaccented(plain)}:  # users leave out accents
                 names[spelt] = names.get(spelt, frozenset()) | {unit}
-    for name, unit in units_of():
+    for name, unit in unit_names():
         names[name] = names.get(name, frozenset()) | {unit}
-    spelt = either(names)
+    spelt = alternation(names)
     return names, re.compile(
         rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.content import in_code
-from curate.gates.coverage import is_known_to, most_twice, roots, share
+from curate.gates.coverage import has_known_stop_words, max_share_in_two_parts, roots, share
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.phrases import says
@@ -24,16 +24,16 @@ _MIN_ROOTS, _MOST_ROOTS, _SOME_ROOTS = 3, 0.6, 0.3
 _MAX_LENGTH, _SHARED_ROOTS = 2.5, 0.6
 
 
-def several(given: str, text: str, language: str) -> str:
+def repeated_version(given: str, text: str, language: str) -> str:
     """Return a part of a text that contains most of the input, if another part does too; or ''.
 
     Parts are lines, texts between slashes or in quotation marks, and sentences. Verse is not checked, nor is an input
     that consists of several texts itself.
     """
-    if len(text) < 12 or not is_known_to(language):
+    if len(text) < 12 or not has_known_stop_words(language):
         return ""
     whole = roots(given, language)
-    if len(whole) < _MIN_ROOTS or most_twice(whole, text, language) < _MOST_ROOTS or is_verse(text):
+    if len(whole) < _MIN_ROOTS or max_share_in_two_parts(whole, text, language) < _MOST_ROOTS or is_verse(text):
         return ""
     lines, slashes = (_LINES,) if "\n" in text else (), (_SLASHES,) if "/" in text or "|" in text else ()
     for pattern in (*lines, *slashes, _SENTENCE):
@@ -63,7 +63,7 @@ def _repeated_part(parts: list[str], whole: frozenset[str], given: str, language
     return ""
 
 
-def apart(given: str, text: str, language: str) -> str:
+def unrelated_heading(given: str, text: str, language: str) -> str:
     """Return the only heading of a text, if it has nothing in common with the input and the rest contains most of it;
     or ''.
 
@@ -73,7 +73,7 @@ def apart(given: str, text: str, language: str) -> str:
     marked = _MARKED.match(first)
     if not rest.strip() or not marked or "," in first[-2:] or _MARK.search(rest):
         return ""
-    if count_words(first) > _MAX_HEADING or not is_known_to(language) or _GREETS.match(first):
+    if count_words(first) > _MAX_HEADING or not has_known_stop_words(language) or _GREETS.match(first):
         return ""
     whole, heading = roots(given, language), roots(first, language)
     if len(whole) < _MIN_ROOTS or not heading or not heading.isdisjoint(whole) or first.strip("*#_: ") in given:
@@ -81,7 +81,7 @@ def apart(given: str, text: str, language: str) -> str:
     return first if share(whole, roots(rest, language)) >= _MIN_KEPT else ""
 
 
-def prompted(given: str, text: str) -> str:
+def repeated_prompt(given: str, text: str) -> str:
     """Return the part of a prompt that a text repeats before it begins, or ''.
 
     This is one of the following: the whole prompt on a line of its own; the text before its colon that says how to

@@ -90,14 +90,14 @@ def _content_of(language: str) -> Callable[[str], str]:
         light = word in weightless or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
         return "" if light else plain
 
-    return of_each_word(content)
+    return cached_per_word(content)
 
 
 @cache
-def root_of(language: str, letters: int) -> Callable[[str], str]:
+def root_finder(language: str, letters: int) -> Callable[[str], str]:
     """Return a function that returns the first letters of the stem of a content word, and '' for other words."""
-    content, stem = _content_of(language), stem_of(language)
-    return of_each_word(lambda word: stem(content(word))[:letters] if content(word) else "")
+    content, stem = _content_of(language), stemmer_for(language)
+    return cached_per_word(lambda word: stem(content(word))[:letters] if content(word) else "")
 
 
 @cache
@@ -116,11 +116,11 @@ def stem(word: str, language: str = "en") -> str:
 
     In a language without a stemmer this is the word itself.
     """
-    return stem_of(language)(word)
+    return stemmer_for(language)(word)
 
 
 @cache
-def stem_of(language: str) -> Callable[[str], str]:
+def stemmer_for(language: str) -> Callable[[str], str]:
     """Return `stem` for one language, for use on many words."""
     irregular, stemmer = lexicon(language).irregular, _stemmer(language)
 
@@ -129,10 +129,10 @@ def stem_of(language: str) -> Callable[[str], str]:
         plain = irregular.get(plain, plain)
         return str(stemmer.stemWord(plain)) if stemmer else plain
 
-    return of_each_word(stem)
+    return cached_per_word(stem)
 
 
-def of_each_word(function: Callable[[str], Result]) -> Callable[[str], Result]:
+def cached_per_word(function: Callable[[str], Result]) -> Callable[[str], Result]:
     """Return a cached version of a `function` of a word: each distinct word is computed once for all texts."""
     return _WordCache(function).__getitem__
 
@@ -180,7 +180,7 @@ class Vocabulary:
 
     @cached_property
     def _stems(self) -> frozenset[str]:
-        return frozenset(map(stem_of(self.language), self._distinct))
+        return frozenset(map(stemmer_for(self.language), self._distinct))
 
     @cached_property
     def _joined(self) -> str:
@@ -198,7 +198,7 @@ class Vocabulary:
 
     def inflected(self, words: Iterable[str]) -> set[str]:
         """Return those of `words` that occur in some form. A word is skipped if no word of the text begins like it."""
-        lines, stem, stems = "\n".join(("", *self.words)), stem_of(self.language), self._stems
+        lines, stem, stems = "\n".join(("", *self.words)), stemmer_for(self.language), self._stems
         return {word for word in words if f"\n{word[:_SAME_START]}" in lines and stem(word) in stems}
 
     def __contains__(self, word: str) -> bool:
@@ -209,7 +209,7 @@ class Vocabulary:
         """
         if word in self._distinct:
             return True
-        stem = stem_of(self.language)
+        stem = stemmer_for(self.language)
         root = stem(word)
         if root in self._stems or any(stem(one) == root for one in self._joined_like(word)):
             return True
@@ -225,7 +225,7 @@ class Vocabulary:
         return words
 
 
-def joined(gone: Collection[str], text: str, vocabulary: Vocabulary) -> set[str]:
+def joined_neighbours(gone: Collection[str], text: str, vocabulary: Vocabulary) -> set[str]:
     """Return the words of `text` that `vocabulary` writes together with a neighbour: `light house` as `lighthouse`.
 
     Only words of `gone` and their neighbours are considered.

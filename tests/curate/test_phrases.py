@@ -15,8 +15,8 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.misfiled import unfilled
-from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
+from curate.gates.misfiled import unfilled_field
+from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases
 from curate.gates.phrases.needs import begins, breaks, ways
 from tests.curate.tiny import pair
 
@@ -142,9 +142,9 @@ def test_a_list_finds_its_example_and_leaves_its_counterexample(language: str) -
     assert table["tried"].keys() <= table["lists"].keys()
     for name, (finds, leaves) in table["tried"].items():
         for text in finds:
-            assert any_of(language, name).search(fold(text)), (name, text)
+            assert list_pattern(language, name).search(fold(text)), (name, text)
         for text in leaves:
-            assert not any_of(language, name).search(fold(text)), (name, text)
+            assert not list_pattern(language, name).search(fold(text)), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -223,5 +223,5 @@ def test_words_for_nothing_are_data() -> None:
     listed = lexicon("any").words("nothing")
     assert {"n/a", "unknown", "-"} <= set(listed)
     for word in listed:
-        assert unfilled("the room 3, on monday", {"room": f" {word.upper()} "}, "en") == "room"
-    assert not unfilled("the room 3, on monday", {"room": "nothing but 3"}, "en")
+        assert unfilled_field("the room 3, on monday", {"room": f" {word.upper()} "}, "en") == "room"
+    assert not unfilled_field("the room 3, on monday", {"room": "nothing but 3"}, "en")

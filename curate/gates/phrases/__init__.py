@@ -2,8 +2,8 @@
 
     phrases("en").find("preamble", text, other, style)    # the first rule of a table with a match
     lexicon("en").stop                                           # the stop words
-    any_of("en", "negation").findall(text)                       # the words of a list, in a text
-    anywhere("form").search(text)                                # the words of a list in every language
+    list_pattern("en", "negation").findall(text)                 # the words of a list, in a text
+    all_languages_pattern("form").search(text)                   # the words of a list in every language
 
 A language without a file has no phrases and no words: English ones are never applied to its texts. To add a language,
 write `<code>.toml` with the sections of `en.toml` you have words for; tests/curate/test_phrases.py checks every row.
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
-from curate.gates.phrases.lists import either, pattern_of
-from curate.gates.phrases.needs import begins, breaks, holds_one, ways
+from curate.gates.phrases.holding import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
+from curate.gates.phrases.lists import alternation, pattern_of
+from curate.gates.phrases.needs import begins, breaks, satisfies_any, ways
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -159,7 +159,7 @@ class Phrases:
     @cached_property
     def _candidates(self) -> Callable[[str], tuple[frozenset[str], int]]:
         """A function that returns the strings in a text, and a bit mask of the rules that may match it."""
-        held = finder(chain.from_iterable(part for rule in self.rules for way in rule.ways for part in way))
+        held = string_finder(chain.from_iterable(part for rule in self.rules for way in rule.ways for part in way))
         needing = dict[str, int]()
         for place, rule in enumerate(self._in_order):
             for need in frozenset().union(*(way[0] if way else ("",) for way in rule.ways)):
@@ -178,7 +178,7 @@ class Phrases:
         folded."""
         held, may = self._candidates(text)
         for rule in self._rules_in_mask(may & self._rules_by_gate.get(gate, 0)):
-            if (rule.breaks and "\n" not in text) or not holds_one(rule.ways, held):
+            if (rule.breaks and "\n" not in text) or not satisfies_any(rule.ways, held):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)
@@ -229,7 +229,7 @@ NEVER = re.compile(r"(?!)")
 
 
 @cache
-def any_of(language: str, name: str) -> re.Pattern[str]:
+def list_pattern(language: str, name: str) -> re.Pattern[str]:
     """Return one pattern for the words of a list of `language`, for folded text. It never matches if there are none.
 
     The syntax of a list is described in curate/gates/phrases/lists.py.
@@ -238,16 +238,16 @@ def any_of(language: str, name: str) -> re.Pattern[str]:
 
 
 @cache
-def anywhere(name: str) -> re.Pattern[str]:
+def all_languages_pattern(name: str) -> re.Pattern[str]:
     """Return one pattern for the words of a list in all languages. Meant for words that only let a text pass."""
     listed = [pattern for path in sorted(FOLDER.glob("*.toml")) if (pattern := _pattern_text(path.stem, name))]
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
 
 
 @cache
-def may_say(language: str) -> Callable[[str], Spoken]:
+def list_finder(language: str) -> Callable[[str], ListHits]:
     """Return a function that finds, in one pass, the lists of a language that a folded text may contain a word of."""
-    return listener(_strings(language), _COMMON)
+    return hits_finder(_strings(language), _COMMON)
 
 
 @cache
@@ -262,12 +262,12 @@ def _strings_of(language: str, name: str) -> tuple[frozenset[int], frozenset[int
 
 
 @cache
-def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
+def word_finder(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
     """Return a function that finds which strings of one list, in some languages or all, occur in a folded text."""
     strings = set[str]()
     for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
         strings.update(strings_for({name: known.words(name)}, alone=known.alone))
-    return finder(strings, words=True)
+    return string_finder(strings, words=True)
 
 
 # Lists of which almost every text contains a word, and which are seldom searched for in whole texts.
@@ -280,11 +280,11 @@ _COMMON = (
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
     """Return the first word of a list in a folded text; with the language `any`, of the list in all languages."""
     if language == "any":
-        return anywhere(name).search(folded) if may_say_one(name)(folded) else None
-    lists, strings, starts = may_say(language)(folded)
+        return all_languages_pattern(name).search(folded) if word_finder(name)(folded) else None
+    lists, strings, starts = list_finder(language)(folded)
     if not lists & BIT[name]:
         return None
-    pattern, (leading, within) = any_of(language, name), _strings_of(language, name)
+    pattern, (leading, within) = list_pattern(language, name), _strings_of(language, name)
     if not leading or not within.isdisjoint(strings):
         return pattern.search(folded)
     led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
@@ -293,17 +293,17 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
 
 def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
     """Same as `says`, but cheaper for a text that is searched for this list only."""
-    return any_of(language, name).search(folded) if may_say_one(name, language)(folded) else None
+    return list_pattern(language, name).search(folded) if word_finder(name, language)(folded) else None
 
 
-def is_one_of(language: str, name: str, folded: str) -> bool:
+def is_listed(language: str, name: str, folded: str) -> bool:
     """Whether a folded text consists of nothing but one word of a list of `language`."""
     return _whole(language, name).fullmatch(folded) is not None
 
 
 @cache
 def _whole(language: str, name: str) -> re.Pattern[str]:
-    return re.compile(either(lexicon(language).words(name)) or NEVER.pattern)
+    return re.compile(alternation(lexicon(language).words(name)) or NEVER.pattern)
 
 
 @cache
@@ -313,50 +313,50 @@ def words_of(name: str) -> frozenset[str]:
 
 
 @cache
-def own_letters() -> Mapping[str, frozenset[str]]:
+def unique_letters() -> Mapping[str, frozenset[str]]:
     """Return the letters unique to each language among the others of its script, for languages that are easily
     confused."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
 
 
 @cache
-def letters_of(language: str) -> frozenset[str]:
+def extra_letters(language: str) -> frozenset[str]:
     """Return the letters other than a to z of a language in Latin script; none if the language is not listed."""
     return frozenset(_table("any")["alphabets"].get(language, ""))
 
 
 @cache
-def units_of() -> tuple[tuple[str, str], ...]:
+def unit_names() -> tuple[tuple[str, str], ...]:
     """Return names of units in everyday spelling, each with the unit's name in the Unicode CLDR, or a currency."""
     units = _table("any")["units"].items()
     return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
 
 
 @cache
-def weekdays_of(language: str) -> Mapping[str, int]:
+def inflected_weekdays(language: str) -> Mapping[str, int]:
     """Return weekdays in grammatical cases that the CLDR does not list, with their number (Monday is 0)."""
     pairs = (word.split("=") for word in _table("any")["weekdays"].get(language, "").split())
     return {fold(word): int(day) for word, day in pairs}
 
 
-def address_of(language: str) -> Mapping[str, str]:
+def address_patterns(language: str) -> Mapping[str, str]:
     """Return the patterns `familiar` and `formal` for the two ways to say `you`; empty if the language has only one."""
     return dict(_table("any")["address"].get(language, {}))
 
 
 @cache
-def concepts_of(language: str) -> Mapping[str, tuple[str, ...]]:
+def concept_words(language: str) -> Mapping[str, tuple[str, ...]]:
     """Return concepts that exclude others, each with the words of a language for it."""
     return {concept: tuple(text.split()) for concept, text in _table(language).get("concepts", {}).items()}
 
 
 @cache
-def groups_of() -> Mapping[str, tuple[str, ...]]:
+def exclusive_groups() -> Mapping[str, tuple[str, ...]]:
     """Return the groups of concepts that exclude each other."""
     return {group: tuple(text.split()) for group, text in _table("any")["groups"].items()}
 
 
-def frames_of() -> list[dict[str, Any]]:
+def frame_rows() -> list[dict[str, Any]]:
     """Return the rows of [[frames]]."""
     return list(_table("any")["frames"])
 

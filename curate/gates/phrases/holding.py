@@ -20,7 +20,7 @@ _BREAK = re.compile(r"\W")
 _BREAKS = bytes(ord(" ") if _BREAK.match(chr(number)) else number for number in range(128)) + bytes(128)
 
 
-def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
+def string_finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], frozenset[str]]:
     """Return a function that returns those of `strings` that occur in a text.
 
     With `words`, they are searched for in the text with a space in place of each non-word character.
@@ -31,7 +31,7 @@ def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], fr
 
     @lru_cache(maxsize=REMEMBERED)
     def held(text: str) -> frozenset[str]:
-        text = f" {apart(text)} " if words else text
+        text = f" {spaced(text)} " if words else text
         try:
             return frozenset(search.find_matches_as_strings(text, overlapping=True))
         except UnicodeEncodeError:
@@ -40,7 +40,7 @@ def finder(strings: Iterable[str], *, words: bool = False) -> Callable[[str], fr
     return held
 
 
-def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]]:
+def string_locator(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]]:
     """Return a function that locates `strings` in a text, with a space in place of each non-word character.
 
     It returns the index of each string, and its start and end in the text; a space before or after the text counts as
@@ -51,7 +51,7 @@ def placer(strings: Sequence[str]) -> Callable[[str], list[tuple[int, int, int]]
     search = AhoCorasick(strings, store_patterns=False)
 
     def placed(text: str) -> list[tuple[int, int, int]]:
-        text = f" {apart(text)} "
+        text = f" {spaced(text)} "
         try:
             return search.find_matches_as_indexes(text, overlapping=True)
         except UnicodeEncodeError:
@@ -66,7 +66,7 @@ BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # one bit per l
 _EMPTY: array[int] = array("I")
 
 
-class Spoken(NamedTuple):
+class ListHits(NamedTuple):
     """The lists that a text may contain a word of, as a mask of BIT, and the strings that occur in it and where."""
 
     lists: int
@@ -74,21 +74,21 @@ class Spoken(NamedTuple):
     starts: array[int]
 
 
-def listener(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str]) -> Callable[[str], Spoken]:
+def hits_finder(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str]) -> Callable[[str], ListHits]:
     """Return a function that finds the lists that a text may contain a word of.
 
     These are the `usual` lists, and those of the `strings` (as returned by `strings_for`) that occur in it.
     """
-    placed, always = placer(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
+    placed, always = string_locator(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
     lists_of = [reduce(or_, map(BIT.__getitem__, lists)) for lists in strings.values()]
 
     @lru_cache(maxsize=REMEMBERED)
-    def spoken(text: str) -> Spoken:
+    def spoken(text: str) -> ListHits:
         places = placed(text)
         numbers, starts = (
             (array("I", side) for side in islice(zip(*places, strict=True), 2)) if places else (_EMPTY, _EMPTY)
         )
-        return Spoken(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
+        return ListHits(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
 
     return spoken
 
@@ -100,7 +100,7 @@ def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str,
     for name, words in lists.items():
         for word in words:
             if word[0] != "!":
-                lists_of_string = strings.setdefault(spelt(word, alone=alone), {})
+                lists_of_string = strings.setdefault(longest_literal(word, alone=alone), {})
                 lists_of_string[name] = lists_of_string.get(name, alone) and starts_with_literal(word, alone=alone)
     return strings
 
@@ -130,12 +130,12 @@ def _without_surrogates(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def apart(text: str) -> str:
+def spaced(text: str) -> str:
     """Return `text` with a space in place of each character that is not part of a word."""
     return text.encode().translate(_BREAKS).decode() if text.isascii() else _BREAK.sub(" ", text)
 
 
-def spelt(word: str, *, alone: bool) -> str:
+def longest_literal(word: str, *, alone: bool) -> str:
     """Return the longest string that every text with the word contains, after `spaced`.
 
     `word` is in list syntax, where `_` is a space and `*` any letters. With `alone`, it has no letter on either side.
@@ -151,4 +151,4 @@ def starts_with_literal(word: str, *, alone: bool) -> bool:
 
 def _literals(word: str, *, alone: bool) -> list[str]:
     edge = " " if alone else ""
-    return [apart(part.replace("_", " ")) for part in f"{edge}{word}{edge}".split("*")]
+    return [spaced(part.replace("_", " ")) for part in f"{edge}{word}{edge}".split("*")]

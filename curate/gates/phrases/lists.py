@@ -22,16 +22,16 @@ def pattern_of(listed: Collection[str], before: str, after: str, holders: Collec
     """
     words = {word for word in listed if not word.startswith("!")}
     never = {word[1:] for word in listed if word.startswith("!")} | (set(holders) - words)
-    exclusions = [f"(?:{either(never)}){after}"] if never else []
+    exclusions = [f"(?:{alternation(never)}){after}"] if never else []
     for word in sorted(never) if not before else ():
         starts = (at for at in range(1, len(word)) if word.startswith(tuple(words), at))
-        exclusions += (f"(?<={either([word[:at]])}){either([word[at:]])}" for at in starts)
+        exclusions += (f"(?<={alternation([word[:at]])}){alternation([word[at:]])}" for at in starts)
     exclude = f"(?!{'|'.join(exclusions)})" if exclusions else ""
-    wanted = either(words).replace(r"\|", _EDGE)
+    wanted = alternation(words).replace(r"\|", _EDGE)
     return f"{before}{exclude}(?:{wanted}){after}" if wanted else ""
 
 
-def either(words: Iterable[str], *, ends: bool = False) -> str:
+def alternation(words: Iterable[str], *, ends: bool = False) -> str:
     """Return an alternation of the words of a list, longest first. With `ends`, a word without a star must end there.
 
     Words with the same first character are grouped after it, so that one comparison skips them all. They are not

@@ -42,7 +42,7 @@ def ways(pattern: str) -> tuple[tuple[Strings, ...], ...]:
     return tuple(dict.fromkeys(every))
 
 
-def holds_one(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
+def satisfies_any(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
     """Whether the strings in a text satisfy at least one of the alternatives."""
     for way in ways:  # a loop, because calls of `any` and `all` cost more than the tests themselves
         for strings in way:
