@@ -85,13 +85,13 @@ _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": (
 def gates_for(
     task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
 ) -> list[GateStep]:
-    """Return the gates that the spec asks for, cheap ones first. Each pattern and each user function is a gate of its
-    own.
+    """Return the gates that the spec asks for, cheap ones first.
 
-    Names look like `gate/length@1`, `gate/must:ar_flag@1` and `gate/user:rules:polite@1`. Paths and user modules are
-    resolved relative to `folder`. An output that copies one of the `exemplars` counts as an echo. Raises SpecError for
-    anything that would make a gate useless: an unknown language, an invalid schema file, a missing function, or two
-    patterns with the same name.
+    Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@1` and
+    `gate/user:rules:polite@1`. Paths and user modules are resolved relative to `folder`. An output that copies one of
+    the `exemplars` counts as an echo.
+    Raises SpecError for anything that would make a gate useless: an unknown language, an invalid schema file, a missing
+    function, or two patterns with the same name.
     """
     steps: list[GateStep] = []
 
@@ -211,8 +211,10 @@ def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
 def judge_text(
     input: str, output: str, steps: Sequence[GateStep], system: str = "", reference: str | None = None
 ) -> dict[str, Judgement]:
-    """Run the same gates on two strings. Returns the judgements by step name: `all(j.keep for j in ....values())` is a
-    strict pass."""
+    """Run the same gates on two strings, and return the judgements by step name.
+
+    The text passes strictly if `all(j.keep for j in judge_text(...).values())`.
+    """
     origin = Imported(source="text")
     pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
     return {step.by: run_gate(step, pair) for step in steps}

@@ -120,8 +120,8 @@ def _with_digits(asked: str, language: str) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
-    """Return a range in digits. With `、` it is one only for consecutive numbers: `2、100字` is the second item of a
-    list."""
+    """Return a range in digits. `、` joins one only if the numbers are consecutive: `2、100字` is the second list
+    item."""
     low, high = int(_to_digits(match["low"])), int(_to_digits(match["high"]))
     joined = low < high and ("、" not in match["to"] or high == low + 1)
     return f"{low}~{high}" if joined else match[0]

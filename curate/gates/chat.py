@@ -91,8 +91,7 @@ def _flag_chat(text: str, other: str, language: str, same_language: bool) -> Jud
 
 
 def _without_speech(text: str) -> str:
-    """Remove what characters say: quotations that are not the whole text, and lines of dialogue if there are two or
-    more.
+    """Remove what characters say: quotations that are not the whole text, and two or more lines of dialogue.
 
     A line of dialogue begins with a dash. If a character refuses something, it is part of a story.
     """

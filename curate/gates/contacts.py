@@ -1,5 +1,4 @@
-"""The gate on what a text discloses: addresses and numbers that its input does not contain, keys, and names to leave
-out.
+"""The gate on what a text discloses: contacts and numbers that its input does not have, keys, and names to leave out.
 
 It knows no people, so it flags.
 """
@@ -35,11 +34,11 @@ _MIN_ENTROPY, _MIN_PASSWORD = 4.0, 8  # bits per character of a long token; char
 
 
 def contacts(pair: Pair, input_language: str = "en") -> Judgement:
-    """E-mail addresses, web addresses, telephone numbers, cards and accounts of the output are in the input. It
-    contains no key.
+    """The e-mail and web addresses, telephone numbers, cards and accounts of the output are in the input.
 
-    Keys are recognised by the formats of their providers; long random tokens and passwords count if they are not in the
-    input. If the input asks to leave out names (`anonymise`), none of its names, addresses and long numbers is left.
+    No key is in the output at all. Keys are recognised by the formats of their providers; long random tokens and
+    passwords count if they are not in the input. If the input asks to leave out names (`anonymise`), none of its names,
+    addresses and long numbers is left.
     Not covered: addresses in code; names in scripts without capitals, except those before a title.
     """
     text = pair.output

@@ -42,8 +42,7 @@ def _lens() -> re.Pattern[str]:
 
 @cache
 def _length_request(language: str) -> re.Pattern[str]:
-    """Return a pattern for the length that the text should have (`in two sentences`), which is not part of its
-    content."""
+    """Return a pattern for the requested length of the text (`in two sentences`), which is not part of its content."""
     spelt = "|".join(map(re.escape, lexicon(language).ones))
     units = "|".join(list_pattern(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
     return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
@@ -136,10 +135,10 @@ _ABBREVIATION_LENGTHS = (3, 4)  # letters
 
 
 def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
-    """Return the parts of a note that are lost, if the note has four or more parts and at least half of them are; else
-    ''.
+    """Return the parts of a note that are lost, or ''.
 
-    A part is lost if none of its words and numbers is in the output. An output longer than the note is not checked.
+    The note must have four or more parts, and at least half of them must be lost. A part is lost if none of its words
+    and numbers is in the output. An output longer than the note is not checked.
     """
     if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG_INPUT:
         return ""
@@ -219,8 +218,7 @@ def is_summary(pair: Pair) -> bool:
 
 
 def is_title(text: str) -> bool:
-    """Whether a text is one short line that starts with a capital (in scripts that have them) and ends without a full
-    stop."""
+    """Whether a text is one short line that starts with a capital, in scripts that have them, and has no full stop."""
     line = text.strip()
     return line[-1:].isalnum() and not line[0].islower() and "\n" not in line and count_words(line) <= _MAX_TITLE
 

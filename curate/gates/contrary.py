@@ -48,8 +48,7 @@ _ROOT_LETTERS = 5  # letters by which a word of a label is recognised
 
 
 def _names_other_label(text: str, named: str, labels: Collection[str], language: str) -> str:
-    """Return the reason to doubt a label of which the text has no word, while it has those of exactly one other; or
-    ''."""
+    """Return the reason to doubt a label of which the text has no word, but those of exactly one other label; or ''."""
     beginnings = {word[:_ROOT_LETTERS] for word in words(text)}
     known = [
         one for one in labels if (parts := words(_plain(one))) and all(_occurs(word, beginnings) for word in parts)
@@ -65,8 +64,10 @@ def _occurs(word: str, beginnings: set[str]) -> bool:
 
 
 def _is_other_language(text: str, named: str, labels: Collection[str]) -> str:
-    """Return the reason to doubt a label that names another language than the text's, if all labels are languages; or
-    ''."""
+    """Return the reason to doubt a label that names another language than the text's, or ''.
+
+    All labels must be languages.
+    """
     if not is_listed("any", "labels_languages", named):
         return ""
     codes = {_plain(one): _code_of(_plain(one)) for one in labels}

@@ -1,5 +1,6 @@
-"""How much of one text is contained in another, measured by word roots. This separates two versions of a text from
-parts of one.
+"""How much of one text is contained in another, measured by word roots.
+
+This distinguishes two versions of a text from two parts of one.
 
 share(roots("the boat is late", "en"), roots("late boats", "en")) == 1.0
 """

@@ -321,8 +321,7 @@ _READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # the first bytes of kan
 
 
 def _escaped(text: str, given: str) -> str:
-    """Return a line end or letter written as an escape, or ''. Not in code, nor if either side has other
-    backslashes."""
+    """Return a line end or letter written as an escape, or ''. Not in code, nor if a side has other backslashes."""
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
         return ""
     escapes = _ESCAPE.findall(text)
@@ -406,7 +405,7 @@ def broken_json(pair: Pair, style: str = "") -> Judgement:
     """
     text = pair.output.strip()
     if _PYTHON_LIST.fullmatch(text) and says("any", "forms_json", f"{fold(pair.input)}\n{fold(style)}"):
-        return rejected("broken_json", f"it is not JSON, which has double quotes: {quote(text)}")
+        return rejected("broken_json", f"JSON needs double quotes: {quote(text)}")
     if text[:1] not in ("{", "[") or not _JSON.match(text):
         return passed("it is not JSON")
     try:

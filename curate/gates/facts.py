@@ -123,8 +123,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
 
 
 def _invented_count(text: str, given: str, language: str) -> str:
-    """Return a number in Chinese or Japanese characters before a measure word, if the input has no number at all; or
-    ''."""
+    """Return a number in Chinese or Japanese characters before a measure word, if the input has no number; or ''."""
     if language not in ("zh", "ja") or _DIGIT.search(given) or _NUMERAL.search(given):
         return ""
     count = _count_with_measure().search(text)
@@ -140,11 +139,10 @@ def is_date(text: str) -> bool:
 
 
 def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
-    """Two numbers of the input are next to the same words in the output, not next to each other's; a ratio (`3:1`)
-    keeps its order.
+    """Two numbers of the input did not change places: each is next to its own words in the output.
 
-    A reply contains more than its message, so it is only checked for another time, day or number of a thing (`room 12`)
-    than the message names.
+    A ratio (`3:1`) must not be reversed. A reply contains more than its message, so it is only checked for another
+    time, day or number of a thing (`room 12`) than the message names.
     Not covered: words that changed, and texts without spaces between words.
     """
     if kind == "reply":
@@ -203,8 +201,7 @@ def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
 
 
 def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
-    """Return a ratio or time of `before` that occurs less often in `after`, and one that `after` has instead; or
-    None."""
+    """Return a ratio or time of `before` that is rarer in `after`, and one that `after` has instead; or None."""
     ratios = _RATIO.findall(before) if ":" in before and ":" in after else []
     if not ratios:
         return None
@@ -294,8 +291,7 @@ _DIGITS, _IN_FIGURES = re.compile(r"\d+"), re.compile(r"\d+\w*")
 
 
 def _conflicting_number_after(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Return the numbers after a word such as `instead of` in two texts, each with its context, if they differ; or
-    None.
+    """Return the different numbers after a word such as `instead of` in two texts, with their context; or None.
 
     Both texts must contain both numbers.
     """
@@ -317,7 +313,7 @@ _NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
 def _tokens(text: str, language: str) -> list[str]:
-    """Return stems and plain numbers of the clauses with a number, and a dot where a clause ends or `and` begins
+    """Return stems and plain numbers of clauses with a number, and a dot where a clause ends or `and` begins
     another."""
     clauses = filter(_DIGIT.search, _CLAUSE_END.split(fold(text)))
     tokens = map(_token_of(language), _TOKEN.findall(";".join(clauses)))

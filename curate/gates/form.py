@@ -33,8 +33,7 @@ _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
 def length(pair: Pair, bounds: LengthSettings) -> Judgement:
-    """The output's word count, and its ratio to the input's word count, are within `bounds`. Score: the words of the
-    output.
+    """The words of the output, and their ratio to the words of the input, are within `bounds`. Score: the words.
 
     Words are counted as a word counter does (by whitespace; by character in scripts without spaces), so an option such
     as `--ar 3:2` counts as two.
@@ -104,8 +103,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
 
 
 def _without_refrain(text: str) -> str:
-    """Return verse with each line once, and other text unchanged. A loop repeats most of its lines, a refrain only
-    some."""
+    """Return verse with each line once, and other text unchanged. A loop repeats most lines, a refrain only some."""
     lines = _lines(text)
     return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if is_verse(text) else text
 
@@ -222,8 +220,7 @@ def _item_again(text: str) -> str:
 
 
 def _repeated_sentence(text: str, other: str) -> str:
-    """Return a long enough sentence, or line of two sentences, that prose contains twice and the other side does not;
-    or ''."""
+    """Return a long sentence, or line of two sentences, that prose has twice and the other side has not; or ''."""
     if "```" in text or "|" in text:
         return ""
     whole = () if is_verse(text) else sentences(fold(text))

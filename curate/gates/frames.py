@@ -78,8 +78,7 @@ def _parts_at(place: str, text: str) -> tuple[str, ...]:
 
 
 def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
-    """Return the sentence at a place that contains a word of each list, or the text there if the lists may be apart; or
-    ''."""
+    """Return the sentence at a place that contains a word of each list, or the text there if `apart`; or ''."""
     first = says(language, row.lists[0], place)
     if not first or (row.unless and says(language, row.unless, given)):
         return ""

@@ -67,7 +67,7 @@ def kept_facts(
 
 
 def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
-    """Return a price, street or person in a reply that neither its message nor the style names, as a code and a
+    """Return a price, street or person in a reply that its message and the style do not name, as a code and a
     message."""
     given = f"{pair.input}\n{style}"
     if price := invented_price(fold(given), fold(pair.output)):
@@ -90,8 +90,8 @@ def _are_all_lost(facts: str, text: str, language: str) -> bool:
 
 
 def _are_mostly_lost(facts: str, text: str, language: str) -> bool:
-    """Whether at least two thirds of the facts, of three or more, are missing from a text not much longer than they
-    are.
+    """Whether at least two thirds of the facts, of three or more, are missing from a text not much longer than the
+    facts.
 
     A fact is missing if the text has none of its content words and numbers. A longer text may express them in other
     words.
@@ -128,8 +128,10 @@ _yes_or_no = word_pattern(
 
 
 def noted_facts(message: str, kind: str) -> str:
-    """Return what a message notes for its answer, or ''. A final bracket is such a note only in the message of a
-    reply."""
+    """Return what a message notes for its answer, or ''.
+
+    A final bracket is such a note only in the message of a reply.
+    """
     bracketed = kind == "reply" and message.rstrip()[-1:] in ")\uff09" and _IN_BRACKETS.search(message)
     if bracketed:
         return bracketed[1]

@@ -14,10 +14,10 @@ from schemas.time_limit import TookTooLong, limited
 
 
 def json_schema(schema: Any, model: Any = None) -> Gate:
-    """Return a gate that checks that the output is JSON and valid under `schema`, and under the pydantic `model` if
-    given.
+    """Return a gate that checks that the output is JSON and valid under `schema`, and under `model` if given.
 
-    JSON is RFC 8259: no NaN, no comments, no code fence. `model` is the class that the schema was derived from.
+    JSON is RFC 8259: no NaN, no comments, no code fence. `model` is the pydantic class that the schema was derived
+    from.
     Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, which
     the standard leaves open; a model checks whatever it defines. A schema that cannot be applied (an unresolvable or
     circular reference) judges no row; a pattern that takes too long leaves the current row unjudged

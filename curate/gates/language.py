@@ -373,8 +373,7 @@ def is_known(code: str) -> bool:
 
 @cache
 def _identifier(code: str) -> Any:
-    """Return the identifier restricted to the candidates for a task in `code`, so that their probabilities sum to
-    one."""
+    """Return the identifier restricted to the candidates for a task in `code`; their probabilities sum to one."""
     identifier = copy(_model())  # shares the model's tables
     identifier.set_languages({*_WRITTEN.split(), *relatives(code)} & {*identifier.labels, code})
     return identifier
@@ -405,8 +404,7 @@ def relatives(code: str) -> frozenset[str]:
 
 @lru_cache(maxsize=REMEMBERED)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
-    """Return the probability of `code`, and that of the most likely other language and its code, all including
-    relatives."""
+    """Return the probability of `code`, that of the likeliest other language, and its code; relatives are included."""
     left = dict(_identifier(code).rank(text))
     expected = math.fsum(left.pop(lang, 0.0) for lang in relatives(code))
     best = max(left, key=lambda lang: left[lang])

@@ -18,8 +18,7 @@ from schemas.records import Pair
 
 
 def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
-    """The output denies what the input denies (`not`, `without`), limits what it limits (`only`, `unless`) and asks
-    what it asks.
+    """The output keeps the denials (`not`, `without`), limits (`only`, `unless`) and questions of the input.
 
     A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated.
     In other words no denial may be needed (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
@@ -86,7 +85,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
 def _lost_question(before: str, after: str, spoken: str, language: str) -> str:
     """Describe a question, or a request to ask one, that only the first text has; or ''."""
     if says_one(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
-        return "requests a question, the output asks none"
+        return "asks for a question, the output has none"
     asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
     if not (asked or (spoken == language and _begins_like_question(before))) or _ASKS.search(after):
         return ""
@@ -179,8 +178,7 @@ def _undenied_word(before: str, after: str, language: str) -> str:
 
 
 def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
-    """Return both texts folded, without the quotations that both have: a denial in a title or in speech is not the
-    text's."""
+    """Return both texts folded, without the quotations that both have, whose denials are not the text's own."""
     before, after = fold(given), fold(text)
     for quoted in map(fold, quotations(given)):
         if quoted in after and len(quoted) < len(before) / 2:
@@ -240,8 +238,7 @@ _STEM = 4
 
 
 def _denied_in_japanese(before: str, after: str) -> str:
-    """Return a word of at least two characters that is before a denial in one text and before none in the other; or
-    ''."""
+    """Return a word of two or more characters that precedes a denial in one text and none in the other; or ''."""
     known = lexicon("ja")
     denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
     denied: list[str] = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
@@ -252,8 +249,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
 
 
 def _lost_requirement(text: str, other: str, language: str, others: str) -> str:
-    """Return a clause that allows nothing without something, if the other text says that something is not needed; or
-    ''.
+    """Return a clause that allows nothing without something that the other text calls unnecessary; or ''.
 
     The clause has a denial before a word such as `without`. The other text must not deny in another way.
     """

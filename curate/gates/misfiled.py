@@ -57,8 +57,7 @@ def _occurs_after(name: str, text: str, folded: str) -> bool:
 
 
 def partly_invented(text: str, value: Any, language: str) -> str:
-    """Return a text of two or more names of which the input has some and not all, or one that it spells differently; or
-    ''."""
+    """Return a text of two or more names of which the input has only some, or one that it spells differently; or ''."""
     known = set(map(_root, words(text)))
     for _, inside in _text_fields(value):
         names = [name for name in _NAME.findall(inside) if name[0].isupper()]

@@ -138,8 +138,7 @@ def _possible_days(language: str) -> Callable[[str], set[int]]:
 
 
 def _may_be_day(name: str, word: str) -> bool:
-    """Whether a word is the beginning of a weekday's name, or may be an inflection: `poniedziałku` of
-    `poniedziałek`."""
+    """Whether a word is the start of a weekday, or may be an inflected one: `poniedziałku` for `poniedziałek`."""
     stem = name[: max(4, len(name) - 2)]
     return (
         name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2) or _is_contraction(word, name)
@@ -190,8 +189,7 @@ def _cardinal_locator(language: str) -> Callable[[str], list[tuple[int, int, int
 
 @cache
 def _spelt(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
-    """Return the cardinals of a language with their values, and a pattern for them if the language has spaces between
-    words."""
+    """Return the cardinals of a language with their values, and a pattern for them if words are separated by spaces."""
     other = lexicon(language).words("no_numbers")
     named = (
         (fold(word).replace("\u00ad", "").replace("-", " "), value)

@@ -239,8 +239,8 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
 
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
-    """Return the hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2. Zero minutes are
-    optional."""
+    """Return the hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2 (zero minutes are
+    optional)."""
     if before == ":" and number == "00":
         return {"0"}
     if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):

@@ -1,5 +1,6 @@
-"""Words with letters that a language in Latin script does not use (Polish words in a Czech text), and legitimate text
-in another language: one that the input names, or names from the source.
+"""Detects words with letters that a language in Latin script does not use, such as Polish words in a Czech text.
+
+It also recognises legitimate text in another language: one that the input names, or names from the source.
 
 foreign_spelling("Prosím vracejte je, dziękujemy za pomoc.", "cs", "") == "dziękujemy"
 """
@@ -75,7 +76,6 @@ _MIN_NAME = 5
 
 
 def keeps_source_words(given: str, text: str) -> bool:
-    """Whether at least half of the words of a translation are also in its source: names of dishes are of no other
-    language."""
+    """Whether at least half of the words of a translation are also in its source, such as names of dishes."""
     kept = set(words(text))
     return 2 * len(kept.intersection(words(given))) >= len(kept)

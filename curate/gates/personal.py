@@ -177,7 +177,7 @@ def _is_secret(match: re.Match[str]) -> bool:
 
 
 def _is_phone(number: str, text: str, at: int) -> bool:
-    """Whether a number that begins with + or 0 is a telephone number, and not a date, a range of times or an order
+    """Whether a number that begins with + or 0 is a telephone number, not a date, a range of times or an order
     number."""
     digits = re.sub(r"\D", "", number)
     if is_date(number) or not _has_enough_digits(number) or _TIMES.fullmatch(number):
@@ -216,8 +216,7 @@ def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
 
 
 def counted(held: Iterable[tuple[str, str]]) -> str:
-    """Summarise the pieces of personal data by kind, for a message: `3 e-mail addresses, 1 IBAN`; '' if there are
-    none."""
+    """Summarise pieces of personal data by kind, for a message: `3 e-mail addresses, 1 IBAN`; '' for none."""
     kinds = Counter(kind for kind, _ in held)
     numbers = ((kinds[kind], words) for kind, words in _COUNTED.items() if kinds[kind])
     return ", ".join(f"{n:,} {words if n == 1 else _plural(words)}" for n, words in numbers)

@@ -131,8 +131,7 @@ def _begins_like_placeholder(inside: str, kind: str, language: str) -> bool:
 
 
 def _is_placeholder(inside: str, kind: str, language: str, closed: bool) -> bool:
-    """Whether the folded text inside brackets is a placeholder. `closed` means that it is a tag with an end tag
-    elsewhere."""
+    """Whether the folded text inside brackets is a placeholder. `closed`: it is a tag with an end tag elsewhere."""
     if not re.search(r"[^\W\d]", inside):
         return "__" in inside
     if closed or '"' in inside:

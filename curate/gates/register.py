@@ -21,10 +21,10 @@ _DENIAL_REACH = 16  # characters before a form of address that may deny it: do n
 
 
 def informal_slip(given: str, text: str, language: str) -> str:
-    """Return an informal expression in a text that has a formal greeting or closing, or for which a formal one was
-    asked; or ''.
+    """Return an informal expression in a text that should be formal, or ''.
 
-    What the input contains itself and what is quoted does not count. Both texts are folded.
+    It should be if it has a formal greeting or closing, or if a formal text was asked for. What the input contains
+    itself and what is quoted does not count. Both texts are folded.
     """
     asked = says_one(language, "formal_asked", given) and not says_one(language, "casual_asked", given)
     if not (asked or _formal_lines(language).search(text)):
@@ -62,8 +62,7 @@ def wrong_address_form(style: str, text: str, language: str) -> str:
 
 
 def _asks_formal(style: str) -> bool | None:
-    """Return whether a folded style asks for the formal (True) or the familiar (False) address; None for neither or
-    both."""
+    """Return whether a folded style asks for formal (True) or familiar (False) address; None for neither or both."""
     asked = set[bool]()
     for name, formal in (("address_formal", True), ("address_familiar", False)):
         if named := says("any", name, style):

@@ -22,8 +22,10 @@ _FIVES = ("5", "10", "15", "20", "25")
 
 
 def clock_forms(numbers: Collection[str], folded: str, language: str) -> set[str]:
-    """Return the hours and minutes that a text expresses by other numbers: 14 for two o'clock, 9 and 45 for a quarter
-    to ten."""
+    """Return the hours and minutes that a text may express by other numbers.
+
+    Examples are 14 for two o'clock, and 9 and 45 for a quarter to ten.
+    """
     # A loop of digits is not a time, and too long for an int.
     short = {n for n in numbers if len(n) <= 4 and n.isdecimal()}
     times = (_FOUR_DIGITS.fullmatch(n) for n in short if int(n) not in _YEARS)

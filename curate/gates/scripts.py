@@ -44,8 +44,10 @@ def _judge_in_one_script(gate: Gate, language: str, input_language: str, pair: P
 
 
 def in_same_script(pair: Pair, language: str, input_language: str) -> Pair:
-    """Return the pair with both sides in Latin letters if one is in Serbian Cyrillic and the other in Latin; else
-    unchanged."""
+    """Return a pair with both sides in Latin letters, if one is in Serbian Cyrillic and the other in Latin letters.
+
+    Any other pair is returned unchanged.
+    """
     for one, other, code in ((pair.input, pair.output, input_language), (pair.output, pair.input, language)):
         if code in _TWO_SCRIPTS and _mostly_cyrillic(one) and not _mostly_cyrillic(other) and _LATIN.search(other):
             return pair.model_copy(update={"input": in_latin(pair.input), "output": in_latin(pair.output)})

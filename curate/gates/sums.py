@@ -81,8 +81,7 @@ _DIGIT = re.compile(r"\d")
 
 
 def _wrong_in_words(text: str, given: str) -> str:
-    """Return a wrong calculation with two numbers and an operator in words (`6 times 7 is 41`), unless `given` has it;
-    or ''."""
+    """Return a wrong calculation with an operator in words (`6 times 7 is 41`), unless `given` has it; or ''."""
     for equation in _calculation_in_words().finditer(text):
         sign = next(sign for name, sign in _OPERATOR_WORDS.items() if equation[name])
         wrong = not _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"])
@@ -127,8 +126,7 @@ _percentage = word_pattern(
 
 
 def _holds(left: str, right: str) -> bool:
-    """Whether an equation holds in some reading of its numbers, or up to a unit conversion factor, or is not an
-    equation."""
+    """Whether an equation holds in some reading of its numbers, or up to a unit factor, or is not an equation."""
     parts = _OPERATION.split(left)
     numbers, signs = parts[::2], [sign.strip() for sign in parts[1::2]]
     readings, results = [[*_readings(number)] for number in numbers], [*_readings(right)]

@@ -223,8 +223,7 @@ def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tu
 
 
 def _another_version(source: str, text: str) -> str:
-    """Return the second of several lines that are each about as long as the source, or a bracket after the text; or
-    ''."""
+    """Return the second of several lines that are each about as long as the source, or a final bracket; or ''."""
     parts = [part for part in text.splitlines() if part.strip()]
     if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
         parts = [text[: note.start()], note[1]]

@@ -24,8 +24,7 @@ _MAX_COURTESY, _MIN_REQUEST = 12, 12  # words of a courtesy text; letters of an 
 
 
 def chat_turn(text: str, other: str, language: str, *, same_language: bool = True) -> FrameMatch | None:
-    """Return what makes a folded text look like a chat turn, or None. `other` is the text of the other side and the
-    style."""
+    """Return what makes a folded text look like a chat turn, or None. `other` is the other side and the style."""
     labels = list(_LABEL.finditer(text)) if ":" in text or "：" in text else []
     first = labels[0] if labels and not text[: labels[0].start()].strip() else None
     if not labels and text.lstrip()[:1] not in _OPENS:
@@ -73,8 +72,10 @@ def _next_turn(text: str, other: str, language: str) -> FrameMatch | None:
 
 
 def empty_statement(text: str, other: str, language: str) -> str:
-    """Return a folded text that is an empty fence, a word for nothing, or courtesy alone, if the input asks for more;
-    or ''."""
+    """Return a folded text that is an empty fence, a word for nothing, or only courtesy; or ''.
+
+    Courtesy counts only if the input asks for more.
+    """
     if _EMPTY_FENCE.fullmatch(text):
         return text.strip()
     plain = text.strip(" \n\t.!。！…*_\"'()[]-–—")

@@ -23,8 +23,7 @@ _MIN_ITEM_WORDS, _MIN_ITEM_LETTERS, _MAX_ITEMS = 5, 12, 12
 
 
 def is_unspaced_alphabet(text: str) -> bool:
-    """Whether most letters of a text belong to an alphabet that is written without spaces, so that letters are not
-    words."""
+    """Whether most letters of a text belong to an alphabet written without spaces, so that letters are not words."""
     if text.isascii() or not _ALPHABETS.search(text):
         return False
     return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))

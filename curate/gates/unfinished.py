@@ -54,8 +54,7 @@ def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
 
 
 def unbalanced(text: str, given: str) -> str:
-    """Return a bracket of one line of code that is not closed, or a tag of markup that is not closed or not opened; or
-    ''."""
+    """Return a bracket of one line of code, or a tag of markup, that lacks its counterpart; or ''."""
     if "```" not in text and "<" not in given and _TAGGED.match(text):
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
         return next(
@@ -67,10 +66,9 @@ def unbalanced(text: str, given: str) -> str:
 
 
 def needs_no_full_stop(line: str) -> bool:
-    """Whether a last line is a list of words between commas (`I, II, III, IV, V`), or ends with a figure after a
-    sentence.
+    """Whether a last line is a list of words between commas, or ends with a figure after a sentence.
 
-    An example of the latter is `Calls in the afternoon only. 15 € VB`.
+    Examples are `I, II, III, IV, V` and `Calls in the afternoon only. 15 € VB`.
     """
     parts = line.split(",")
     listed = len(parts) > _MIN_PARTS and all(len(part.split()) <= 2 for part in parts)

@@ -1,5 +1,7 @@
-"""Code that breaks off: after an operator or word that requires a continuation, inside a bracket or a tag, or with a
-comment that stands for the rest.
+"""Code that breaks off.
+
+It ends after an operator or word that requires a continuation, inside a bracket or a tag, or with a comment that stands
+for the rest.
 
 Not covered: a bracket that is missing before the last statement of a text, because regexes, heredocs, macros and
 half-open intervals have unbalanced brackets too; and a text that stops between two statements.

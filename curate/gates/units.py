@@ -128,8 +128,7 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
 def find_conversions(
     before: str, after: str, language: str, input_language: str
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the plain forms of the numbers of `before` that `after` gives in another unit, and the forms of their
-    conversions.
+    """Return the forms of the numbers of `before` that `after` gives in another unit, and the forms of the results.
 
     The units are of the same kind: 3 miles are 5 km.
     """

@@ -64,8 +64,8 @@ def _repeated_part(parts: list[str], whole: frozenset[str], given: str, language
 
 
 def unrelated_heading(given: str, text: str, language: str) -> str:
-    """Return the only heading of a text, if it has nothing in common with the input and the rest contains most of it;
-    or ''.
+    """Return the only heading of a text, if it is unrelated to the input and the rest contains most of the input; or
+    ''.
 
     A salutation does not count.
     """

@@ -44,8 +44,10 @@ _STEMMERS = {
 
 @lru_cache(maxsize=REMEMBERED)
 def words(text: str) -> tuple[str, ...]:
-    """Return the folded words in order. Hyphenated words are split; in a script without spaces each character is a
-    word."""
+    """Return the folded words in order.
+
+    Hyphenated words are split. In a script without spaces each character is a word.
+    """
     folded = fold(text)
     if not folded.isascii():
         return tuple(_WORD.findall(folded))
@@ -255,8 +257,10 @@ def _in_order(letters: str, word: str) -> bool:
 
 
 def _misspelt(word: str, vocabulary: Collection[str]) -> bool:
-    """Whether a word of about the same length has at least 85 % of the letters in order. All begin with the same
-    letter."""
+    """Whether a word is similar to one of a vocabulary: of about the same length, with 85 % of the letters in order.
+
+    All words of the vocabulary begin with the same letter.
+    """
     letters = set(word)
     near = (w for w in vocabulary if abs(len(w) - len(word)) <= 2 and _may_be_alike(word, letters, w))
     matchers = (SequenceMatcher(None, word, w, autojunk=False) for w in near)

@@ -92,8 +92,7 @@ class Rule:
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
     def find(self, text: str, other: str, style: str, known: Lexicon = Lexicon()) -> str:  # noqa: B008 (a constant)
-        """Return the match in `text`, or '' if there is none or the other side or the style has it too. All are
-        folded."""
+        """Return the match in `text`, or '' if there is none or the other side or the style has it too (all folded)."""
         if self.after_subject:
             end = end_of_subject(text, other, known.stop, known.words("articles"))
             match = self.pattern.match(text, end) if end else None
@@ -174,8 +173,7 @@ class Phrases:
         return may_find
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
-        """Return the first match of the rules of `gate`, or of one table such as `placeholder.words`. All texts are
-        folded."""
+        """Return the first match of the rules of `gate`, or of one table such as `placeholder.words` (all folded)."""
         held, may = self._candidates(text)
         for rule in self._rules_in_mask(may & self._rules_by_gate.get(gate, 0)):
             if (rule.breaks and "\n" not in text) or not satisfies_any(rule.ways, held):
@@ -314,8 +312,7 @@ def words_of(name: str) -> frozenset[str]:
 
 @cache
 def unique_letters() -> Mapping[str, frozenset[str]]:
-    """Return the letters unique to each language among the others of its script, for languages that are easily
-    confused."""
+    """Return the letters unique to one language among those of its script, for languages that are easily confused."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
 
 

@@ -94,8 +94,10 @@ def hits_finder(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str])
 
 
 def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str, dict[str, bool]]:
-    """Return the strings to search a text for. Each maps its lists to whether every word with this string begins with
-    it."""
+    """Return the strings to search a text for, each with its lists.
+
+    The value of a list is True if each of its words with this string begins with it.
+    """
     strings = dict[str, dict[str, bool]]()
     for name, words in lists.items():
         for word in words:
@@ -106,8 +108,7 @@ def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str,
 
 
 def strings_of(strings: Mapping[str, Mapping[str, bool]], name: str) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the indexes of the strings of one list: those that its words begin with, and those that occur inside a
-    word."""
+    """Return the indexes of the strings of one list: those at the start of its words, and those inside them."""
     leads = {number: lists[name] for number, lists in enumerate(strings.values()) if name in lists}
     leading = frozenset(number for number in leads if leads[number])
     return leading, frozenset(leads.keys() - leading)

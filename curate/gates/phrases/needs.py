@@ -116,8 +116,7 @@ def _parts(items: Iterable[tuple[Any, Any]]) -> list[Strings]:
 
 
 def _repeated(kind: Any, value: Any) -> Strings | None:
-    """Return the strings that a repeated item begins and ends with: one repetition, or two if there are at least
-    two."""
+    """Return the strings that a repeated item begins and ends with: one or, if there are at least two, two in a row."""
     once = _possible_strings_of_all(value[2]) if kind in _REPEATS and value[0] > 0 else None
     return once and (_concatenated(once, once) if value[0] > 1 else once)
 
@@ -174,8 +173,7 @@ def _minimal(part: Strings) -> Strings:
 
 
 def _in_any_case(items: Iterable[tuple[Any, Any]]) -> Strings | None:
-    """Return three consecutive letters of a sequence in lower and upper case, of letters that have no other case
-    forms."""
+    """Return the case variants of three consecutive letters of a sequence, without letters that have other forms."""
     run = "".join(chr(value) if kind is op.LITERAL else " " for kind, value in items)
     letters = re.search(r"[a-hj-jl-rt-z]{3}", run)
     return letters and frozenset(map("".join, product(*({letter, letter.upper()} for letter in letters[0]))))

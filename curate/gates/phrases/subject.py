@@ -12,11 +12,10 @@ _TOKEN = re.compile(r"[\w'-]+")
 
 @lru_cache(maxsize=REMEMBERED)  # a handful of rules ask about the same text
 def end_of_subject(text: str, given: str, stop: frozenset[str], articles: frozenset[str]) -> int:
-    """Return the index at which the leading words of `text` stop being words of `given`; 0 if none of them carries
-    content.
+    """Return the index at which the leading words of `text` stop being words of `given`.
 
-    Both texts are folded. `stop` are words without content; `articles` may precede any subject. A plural `s` is
-    ignored.
+    0 if none of them carries content. Both texts are folded. `stop` are words without content; `articles` may precede
+    any subject. A plural `s` is ignored.
     """
     known = {word.removesuffix("s") for word in _TOKEN.findall(given)} | articles
     end, has_content = 0, False
