@@ -97,66 +97,68 @@ def gates_for(
 
     def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
         version = VERSIONS.get(name, 1)
-        asked_with = settings if mode is True else [settings, mode]
-        fingerprint = content_id("gate", [name, version, asked_with])
+        fingerprinted = settings if mode is True else [settings, mode]
+        fingerprint = content_id("gate", [name, version, fingerprinted])
         flags = mode == "flag"
         steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
     style, form = task.style, AnswerForm.of(task, folder)
-    code, spoken_in = table_code(task.output_language), table_code(task.language)
+    code, input_code = table_code(task.output_language), table_code(task.language)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    of_task: dict[str, Any] = {
+    task_values: dict[str, Any] = {
         "style": style,
         "language": code,
-        "input_language": spoken_in,
+        "input_language": input_code,
         "kind": task.kind,
         "exemplars": tuple((one.input, one.output) for one in exemplars),
     }
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
         if mode:
-            known = {key: of_task[key] for key in needs}
+            known = {key: task_values[key] for key in needs}
             bound = partial(gate, **known)
             # `repetition` detects a loop by its length, so it needs the whole text.
-            asked = bound if name == "repetition" else on_shortened(bound)
+            wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
-                asked = in_one_script(asked, code, spoken_in)
-            add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
+                wrapped = in_one_script(wrapped, code, input_code)
+            add(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
     for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
-            for spoken in dict.fromkeys((spoken_in, code)):
-                check_language(spoken)
-            judged = code if code == spoken_in else [code, spoken_in]
-            add(name, on_shortened(partial(identify, code=code, input_code=spoken_in)), judged, mode)
+            for language_code in dict.fromkeys((input_code, code)):
+                check_language(language_code)
+            judged = code if code == input_code else [code, input_code]
+            add(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
     if form.asked:
-        of_texts = [partial(repetition, language=spoken_in), partial(preamble, style=style, language=spoken_in)]
-        if is_known(spoken_in):
-            of_texts.append(partial(language, code=spoken_in))
-        settings = [style, spoken_in, phrases(spoken_in).digest]
-        add("input", on_shortened(partial(generated_input, gates=of_texts)), settings)
+        input_gates = [partial(repetition, language=input_code), partial(preamble, style=style, language=input_code)]
+        if is_known(input_code):
+            input_gates.append(partial(language, code=input_code))
+        settings = [style, input_code, phrases(input_code).digest]
+        add("input", on_shortened(partial(generated_input, gates=input_gates)), settings)
     if form.labels:
         named = tuple(form.labels)
-        add("label", partial(label, labels=named, language=spoken_in), [list(named), spoken_in, tables])
+        add("label", partial(label, labels=named, language=input_code), [list(named), input_code, tables])
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         add(
             "values",
-            in_one_script(on_shortened(partial(values, schema=form.schema, language=spoken_in)), spoken_in, spoken_in),
-            [form.schema, spoken_in],
+            in_one_script(
+                on_shortened(partial(values, schema=form.schema, language=input_code)), input_code, input_code
+            ),
+            [form.schema, input_code],
             gates.values,
         )
     if gates.translated:
-        gate = in_one_script(on_shortened(partial(translated, language=spoken_in, to=code)), code, spoken_in)
-        add("translated", gate, [spoken_in, code], gates.translated)
+        gate = in_one_script(on_shortened(partial(translated, language=input_code, to=code)), code, input_code)
+        add("translated", gate, [input_code, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)

@@ -48,28 +48,28 @@ def preamble(
         folded = (_without_code(fold(text)), _other(pair, side), fold(style))
         spoken = language, (input_language or language) if side == "output" else language
         if is_bare_refusal(folded[0], language) and not _asks_to_refuse(folded, pair.reference or "", *spoken):
-            refuses = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
+            refusal = rejected("refusal", f"the {side} text is a refusal and nothing else: {quote(text)}")
             if kind != "reply" or says("any", "assists", folded[0]):
-                return refuses
-            flagged = refuses._replace(keep=True, flags=("refusal",))  # as people do to each other
+                return refusal
+            flagged = refusal._replace(keep=True, flags=("refusal",))  # as people do to each other
         for table in ("refusal", "preamble"):
             searched = _without_speech(folded[0]) if table == "refusal" else folded[0]
             finding = phrases(language).find(table, searched, *folded[1:])
             asked = finding and finding.rule.table == "refusal.maybe" and says("any", "machines", folded[1])
             if finding and not asked and not (table == "refusal" and _restates_denial(*folded[:2], *spoken)):
                 _, _, part = finding.rule.table.partition(".")
-                chats = rejected(
+                chat = rejected(
                     table if table == "refusal" else _CODES.get(part, table),
                     f"the {side} text says {quote(finding.quoted)}",
                 )
                 if part != "maybe":
-                    return chats
-                flagged = flagged or chats._replace(keep=True, flags=(chats.reason.code,))
+                    return chat
+                flagged = flagged or chat._replace(keep=True, flags=(chat.reason.code,))
         frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
             frame = None
-        of_figures = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
-        if frame and not of_figures and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
+        in_story = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
+        if frame and not in_story and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _flag_chat(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))
@@ -136,8 +136,12 @@ def thinking(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """
     for side, text in sides(pair):
         if finding := phrases(language).find("thinking", _without_code(fold(text)), _other(pair, side), fold(style)):
-            thinks = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
-            return thinks._replace(keep=True, flags=("thinking",)) if finding.rule.table.endswith(".maybe") else thinks
+            reasoning = rejected("thinking", f"the {side} text says {quote(finding.quoted)}")
+            return (
+                reasoning._replace(keep=True, flags=("thinking",))
+                if finding.rule.table.endswith(".maybe")
+                else reasoning
+            )
         folded = _without_code(fold(text))
         if frame := match_frame("thinking", folded, f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(frame.code, side, frame.quoted)
@@ -217,8 +221,8 @@ def answered(pair: Pair, style: str = "", language: str = "en") -> Judgement:
     """
     for side, text in sides(pair):
         if finding := phrases(language).find("answered", fold(text).strip(), _other(pair, side), fold(style)):
-            talk = _ANSWER_KINDS[finding.rule.table.rpartition(".")[2]]
-            return rejected("answered", f"the {side} text {talk}: {quote(finding.quoted)}")
+            description = _ANSWER_KINDS[finding.rule.table.rpartition(".")[2]]
+            return rejected("answered", f"the {side} text {description}: {quote(finding.quoted)}")
         if frame := match_frame("answered", fold(text), f"{_other(pair, side)}\n{fold(style)}", language):
             return _flag(frame.code, side, frame.quoted)
     if again := _alternatives(pair, language) or repeated_version(pair.input, pair.output, language):

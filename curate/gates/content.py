@@ -204,10 +204,10 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
     in_description = number_mentions(description, language)
     grouped = number_mentions(join_digit_groups(description), language)
     in_output = number_mentions(output, language) if options else in_description
-    lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.rounds(n)]
+    lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.has_rounded(n)]
     if lost:
         in_units = find_conversions(input, output, language, language)[0]
-        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.tells_of(n, input)]
+        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.has_hours_of(n, input)]
     return [n.text for n in lost] + [n.text for n in options if n not in in_output]
 
 

@@ -31,8 +31,8 @@ def roots(text: str, language: str) -> frozenset[str]:
         runs = _LETTERS.findall(fold(text))
         return frozenset(run[at : at + 2] for run in runs for at in range(max(1, len(run) - 1)))
     plain = without_options(text)
-    begun = frozenset(filter(None, map(_root_or_number(language), words(plain))))
-    return begun if plain is text else begun.union(filter(str.isdigit, words(text)))
+    word_roots = frozenset(filter(None, map(_root_or_number(language), words(plain))))
+    return word_roots if plain is text else word_roots.union(filter(str.isdigit, words(text)))
 
 
 @cache

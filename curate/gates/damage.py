@@ -57,8 +57,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
     if left := missing_last_item(pair.input, text):
         return passed(f"it does not mention {quote(left)}")._replace(flags=("unended",))
-    if goes_on := _dangling_end(pair, text):
-        return passed(f"it ends with {quote(goes_on)}")._replace(flags=("unended",))
+    if dangling := _dangling_end(pair, text):
+        return passed(f"it ends with {quote(dangling)}")._replace(flags=("unended",))
     if gap := _numbering_gap(pair.input, text):
         return passed(f"a list continues with number {quote(gap)}")._replace(flags=("numbering",))
     if opened := _unclosed_mark(text, pair.input) or unbalanced(text, pair.input):
@@ -72,8 +72,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     known = lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
-    hangs = line.endswith(tuple(known)) if unspaced else last in known
-    if hangs and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
+    dangles = line.endswith(tuple(known)) if unspaced else last in known
+    if dangles and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
         return rejected("cut", f"it ends with {quote(line[-40:])}")
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
@@ -102,12 +102,12 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     ):
         return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
-    hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
+    dangles = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
     above = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
     titles = bool(above) and all(map(_ITEM.match, (*above[-1:], line))) and not _STOPS.search(above[-1]) and not sure
     least = 12 if unspaced else 4 if sure else 8
-    if hangs and words > least and not titles and last not in fold(pair.input).split()[-1:]:
+    if dangles and words > least and not titles and last not in fold(pair.input).split()[-1:]:
         hanging = passed(f"its last word is {quote(last)}, without a full stop")
         return hanging._replace(flags=("unended",))
     if (

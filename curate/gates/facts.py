@@ -73,11 +73,11 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
         return passed("numbers in code are not compared")
-    spoken = input_language or language
+    source_language = input_language or language
     after, in_short = fold(pair.output), count_words(pair.output) <= 2.5 * count_words(pair.input)
     spelt: list[Number] = []
     in_short = in_short and not is_verse(pair.output)
-    days = after, fold(pair.input), language, spoken
+    days = after, fold(pair.input), language, source_language
     if day := invented_weekday(*days, only_in_place_of_another=not in_short):
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
@@ -86,13 +86,17 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             for n in (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language))
             if not n.forms & _UNCHECKED
         ]
-    if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+    if source_language == language and (made_up := made_up_quote(pair.input, pair.output, language)):
         return rejected("invented_quote", f"the input does not say {quote(made_up)}")
-    if counted := _invented_count(pair.output, pair.input, language) if in_short and spoken == language else "":
+    if (
+        counted := _invented_count(pair.output, pair.input, language)
+        if in_short and source_language == language
+        else ""
+    ):
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no invented number")
-    given = number_mentions(pair.input, spoken)
+    given = number_mentions(pair.input, source_language)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -100,14 +104,16 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("no invented number")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
     text = without_photo_settings(text if text.isascii() else _FORMULA.sub(" ", text))
-    in_units = find_conversions(pair.input, pair.output, language, spoken)[1]
+    in_units = find_conversions(pair.input, pair.output, language, source_language)[1]
 
     def of_its_own(text: str) -> str:
         return next(
             (
                 number.text
                 for number in digit_numbers(_without_camera_settings(text))
-                if not (number.forms & {"0", "1"} or number in given or given.rounds(number) or number.forms & in_units)
+                if not (
+                    number.forms & {"0", "1"} or number in given or given.has_rounded(number) or number.forms & in_units
+                )
             ),
             "",
         )
@@ -117,7 +123,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for date, day, month in month_name_dates(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
-    if other := swapped_date(pair.input, pair.output, language, spoken):
+    if other := swapped_date(pair.input, pair.output, language, source_language):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no invented number")
 
@@ -297,9 +303,9 @@ def _conflicting_number_after(before: str, after: str, language: str) -> tuple[s
     """
     here, there = _numbers_after_instead(before, language), _numbers_after_instead(after, language)
     if len(here) == len(there) == 1 and here.keys() != there.keys():
-        (number, said_then), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
+        (number, before_text), (other, after_text) = next(iter(here.items())), next(iter(there.items()))
         both = (set(re.findall(r"\d+", side)) for side in (before, after))
-        return (said_then, says_now) if all({number, other} <= numbers for numbers in both) else None
+        return (before_text, after_text) if all({number, other} <= numbers for numbers in both) else None
     return None
 
 

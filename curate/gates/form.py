@@ -311,12 +311,12 @@ def echo(
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
-    if kind != "free" and (input == output or again_in_part) and not _has_other_form(pair):
+    mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
+    if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
         more = ", ".join(added) or "no content word"
         again = rejected("echo", f"it is the input with {more} added", new)
-        weightless = filler(language)
-        plain, now = ([word for word in side if word not in weightless] for side in (input, output))
+        filler_words = filler(language)
+        plain, now = ([word for word in side if word not in filler_words] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         if plain == now and (kind == "reply" or asking):
             return again
@@ -357,8 +357,8 @@ def _repeated_message(given: str, text: str, kind: str) -> str:
         return f"it repeats the input and adds little: {quote(text)}"
     quotes = _QUOTED.findall(given) if kind == "free" else []
     quoted = next((part for part in quotes if _normalised_copy(part) == _normalised_copy(text)), "")
-    mended = quoted and says("any", "mends", fold(given))
-    return f"it should be corrected but is unchanged: {quote(quoted)}" if mended else ""
+    to_correct = quoted and says("any", "mends", fold(given))
+    return f"it should be corrected but is unchanged: {quote(quoted)}" if to_correct else ""
 
 
 def _is_clean(given: str, language: str) -> bool:
@@ -412,8 +412,8 @@ def _content_stems(tokens: Sequence[str], language: str) -> dict[str, str]:
 
 @cache
 def _stem_of_weight(language: str) -> Callable[[str], str | None]:
-    weightless, stem = filler(language), stemmer_for(language)
-    return cached_per_word(lambda word: None if word in weightless else stem(word))
+    filler_words, stem = filler(language), stemmer_for(language)
+    return cached_per_word(lambda word: None if word in filler_words else stem(word))
 
 
 def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:

@@ -34,13 +34,13 @@ def spelt_out_values(folded: str, language: str) -> set[str]:
     values, pattern = _number_table(language)
     if pattern is None:
         return set()
-    begun, runs = _prefix_locator(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
+    candidates, runs = _prefix_locator(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
     years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
-    if not begun:
+    if not candidates:
         return years
     plain = folded.replace("-", " ")
     in_words = (
-        matches(pattern, plain, (start for _, start, _ in begun))
+        matches(pattern, plain, (start for _, start, _ in candidates))
         if _is_word_start_required(language)
         else pattern.finditer(plain)
     )

@@ -120,11 +120,11 @@ class NumberMentions:
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
-    def tells_of(self, number: Number, text: str) -> bool:
+    def has_hours_of(self, number: Number, text: str) -> bool:
         """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
         return self._has_any_form(clock_forms(number.forms, fold(text), self._language))
 
-    def rounds(self, number: Number) -> bool:
+    def has_rounded(self, number: Number) -> bool:
         """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""
         for form in filter(are_computable, number.forms):
             for low, high in rounding_ranges(form):

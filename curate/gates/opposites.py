@@ -38,27 +38,28 @@ class _Table(NamedTuple):
     parts: dict[str, frozenset[str]]
 
 
-def contradicting_words(before: str, after: str, spoken: str, language: str) -> tuple[str, str] | None:
+def contradicting_words(before: str, after: str, source_language: str, language: str) -> tuple[str, str] | None:
     """Return a word of `before` and a word of `after` that excludes it, or None.
 
     Each text must only have one meaning of their group.
     """
-    here = _meanings_by_group(before, spoken)
+    here = _meanings_by_group(before, source_language)
     if not here:
         return None
     there = _meanings_by_group(after, language)
     for group, before_words in here.items():
         after_words = there.get(group)
         if not after_words or (
-            group in _DENIABLE and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
+            group in _DENIABLE
+            and (says(source_language, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
         if group == _STATE and any(
-            bool(says(spoken, name, fold(before))) != bool(says(language, name, fold(after)))
+            bool(says(source_language, name, fold(before))) != bool(says(language, name, fold(after)))
             for name in ("until", "condition")
         ):
             continue  # open until six, closes at six; closed on Mondays, open every day except Monday
-        if group in _UNITS and _converted(before, after, spoken, language):
+        if group in _UNITS and _converted(before, after, source_language, language):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))
         may = frozenset().union(*(one for _, one in after_words))
@@ -67,15 +68,15 @@ def contradicting_words(before: str, after: str, spoken: str, language: str) -> 
     return None
 
 
-def _converted(before: str, after: str, spoken: str, language: str) -> bool:
+def _converted(before: str, after: str, source_language: str, language: str) -> bool:
     """Whether `after` gives a number of `before` in another unit, or has only numbers that `before` does not mention.
 
     Ten miles are 16 kilometres, and half a mile is 800 metres.
     """
-    if find_conversions(before, after, language, spoken)[0]:
+    if find_conversions(before, after, language, source_language)[0]:
         return True
     there = set(_NUMBER.findall(words_to_digits(after, language)))
-    here = number_mentions(before, spoken) if there else ()
+    here = number_mentions(before, source_language) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 

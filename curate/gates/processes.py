@@ -72,13 +72,13 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
         yield partial(_judge_here, gates), 1
         return
     async with AsyncExitStack() as children:
-        load = pickle.dumps(
+        payload = pickle.dumps(
             [gate if is_picklable else None for gate, is_picklable in zip(gates, picklable, strict=True)]
         )
         started = [await children.enter_async_context(_child()) for _ in range(min(count, rows // CHUNK))]
         free: asyncio.Queue[tuple[asyncio.subprocess.Process, asyncio.Lock]] = asyncio.Queue()
         for child in started:
-            _send(child, load)
+            _send(child, payload)
         for place in [(child, asyncio.Lock()) for child in started] * _CHUNKS_AHEAD:
             free.put_nowait(place)
 
@@ -126,11 +126,11 @@ def _judgements(gates: Sequence[GateStep], pairs: Sequence[Pair | str]) -> Itera
     few texts are still cached when the next gate runs.
     """
     for first in range(0, len(pairs), _PAIRS_IN_A_ROW):
-        some = [
+        batch = [
             Pair.model_validate_json(given) if isinstance(given, str) else given
             for given in pairs[first : first + _PAIRS_IN_A_ROW]
         ]
-        yield from zip(*(run_gate_on_all(gate, some) for gate in gates), strict=True)
+        yield from zip(*(run_gate_on_all(gate, batch) for gate in gates), strict=True)
 
 
 def _is_picklable(gate: Gate) -> bool:

@@ -85,11 +85,11 @@ def content_words(text: str, language: str = "en") -> list[str]:
 @cache
 def _content_of(language: str) -> Callable[[str], str]:
     """Return a function that returns the content part of a word, which is '' for most words."""
-    stop, weightless = lexicon(language).stop, filler(language)
+    stop, filler_words = lexicon(language).stop, filler(language)
 
     def content(word: str) -> str:
         plain = word.removesuffix("'s")
-        light = word in weightless or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
+        light = word in filler_words or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
         return "" if light else plain
 
     return cached_per_word(content)

@@ -91,8 +91,8 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
         if row["language"] != language:
             continue
         text, other = fold(row["output"]), fold(row["input"])
-        for gate, places in table._of_gate.items():
-            rules = list(table._rules_at(places))
+        for gate, places in table._rules_by_gate.items():
+            rules = list(table._rules_in_mask(places))
             wanted = next(((rule, hit) for rule in rules if (hit := rule.find(text, other, "", known))), None)
             assert table.find(gate, text, other, "") == wanted, text
 

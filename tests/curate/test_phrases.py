@@ -17,7 +17,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.misfiled import unfilled_field
 from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases
-from curate.gates.phrases.needs import begins, breaks, ways
+from curate.gates.phrases.needs import only_at_start, required_strings, spans_line_end
 from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -178,7 +178,7 @@ def test_needs_are_read_from_a_pattern() -> None:
     """The longest strings that every match holds; none where a pattern can do without, or ignores case."""
 
     def strings(pattern: str) -> list[list[set[str]]]:
-        return [[set(part) for part in way] for way in ways(pattern)]
+        return [[set(part) for part in way] for way in required_strings(pattern)]
 
     assert strings(r"\bi (?:changed|rewrote) the\b") == [[{"i changed the", "i rewrote the"}]]
     assert strings(r"(?:please )?send") == [[{"send"}]]
@@ -188,8 +188,12 @@ def test_needs_are_read_from_a_pattern() -> None:
     assert strings(r"\d+") == strings(r"(?i)lux") == [[]]
     assert strings(r"(?i:up to)|\bTBD\b") == [[], [{"TBD"}]]
     assert strings(r"(?i:lux)") == [[{"LUX", "LUx", "LuX", "Lux", "lUX", "lUx", "luX", "lux"}]]
-    assert (breaks(r"\bhi\n\W*(?:yes|no)"), breaks(r"hi(?:\n|\.)"), breaks(r"hi\n?")) == (True, False, False)
-    assert (begins(r"\A\W*sure"), begins(r"\A(?:a|b)|c")) == (True, False)
+    assert (spans_line_end(r"\bhi\n\W*(?:yes|no)"), spans_line_end(r"hi(?:\n|\.)"), spans_line_end(r"hi\n?")) == (
+        True,
+        False,
+        False,
+    )
+    assert (only_at_start(r"\A\W*sure"), only_at_start(r"\A(?:a|b)|c")) == (True, False)
 
 
 # What patterns in the code of gates may say: marks of formats, none of them a word of a language.

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.phrases.holding import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
 from curate.gates.phrases.lists import alternation, pattern_of
-from curate.gates.phrases.needs import begins, breaks, satisfies_any, ways
+from curate.gates.phrases.needs import only_at_start, required_strings, satisfies_any, spans_line_end
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
@@ -413,9 +413,9 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         place,
         **compiled,
         after_subject=row.get("after_subject", False),
-        ways=ways(compiled["pattern"].pattern),
-        begins=begins(compiled["pattern"].pattern),
-        breaks=breaks(compiled["pattern"].pattern),
+        ways=required_strings(compiled["pattern"].pattern),
+        begins=only_at_start(compiled["pattern"].pattern),
+        breaks=spans_line_end(compiled["pattern"].pattern),
         examples=examples,
         counterexamples=counterexamples,
     )

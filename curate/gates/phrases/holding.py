@@ -50,14 +50,14 @@ def string_locator(strings: Sequence[str]) -> Callable[[str], list[tuple[int, in
 
     search = AhoCorasick(strings, store_patterns=False)
 
-    def placed(text: str) -> list[tuple[int, int, int]]:
+    def locate(text: str) -> list[tuple[int, int, int]]:
         text = f" {spaced(text)} "
         try:
             return search.find_matches_as_indexes(text, overlapping=True)
         except UnicodeEncodeError:
             return search.find_matches_as_indexes(_without_surrogates(text), overlapping=True)
 
-    return placed
+    return locate
 
 
 BIT: defaultdict[str, int] = defaultdict(lambda: 1 << len(BIT))  # one bit per list, the same in every language
@@ -79,18 +79,18 @@ def hits_finder(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str])
 
     These are the `usual` lists, and those of the `strings` (as returned by `strings_for`) that occur in it.
     """
-    placed, always = string_locator(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
+    locate, always = string_locator(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
     lists_of = [reduce(or_, map(BIT.__getitem__, lists)) for lists in strings.values()]
 
     @lru_cache(maxsize=REMEMBERED)
-    def spoken(text: str) -> ListHits:
-        places = placed(text)
+    def find_hits(text: str) -> ListHits:
+        places = locate(text)
         numbers, starts = (
             (array("I", side) for side in islice(zip(*places, strict=True), 2)) if places else (_EMPTY, _EMPTY)
         )
         return ListHits(reduce(or_, map(lists_of.__getitem__, numbers), always), numbers, starts)
 
-    return spoken
+    return find_hits
 
 
 def strings_for(lists: Mapping[str, Iterable[str]], *, alone: bool) -> dict[str, dict[str, bool]]:

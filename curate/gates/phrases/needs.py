@@ -1,9 +1,8 @@
 """Derives from a pattern which strings a text must contain for it to match. Most texts contain none of them.
 
-ways(r"\\bi (?:changed|rewrote) the\\b") == ((frozenset(["i changed the", "i rewrote the"]),),)
-ways(r"no, wait|\\bsorry\\W.*\\bnot\\b") == ((frozenset(["no, wait"]),), (frozenset(["sorry"]),))
-begins(r"\\A\\W*sure") is True                   # it is tried at the start of a text only
-begins(r"\\A\\W*sure") is True                   # it can only match at the start of a text
+required_strings(r"\\bi (?:changed|rewrote) the\\b") == ((frozenset(["i changed the", "i rewrote the"]),),)
+required_strings(r"no, wait|\\bsorry\\W.*\\bnot\\b") == ((frozenset(["no, wait"]),), (frozenset(["sorry"]),))
+only_at_start(r"\\A\\W*sure") is True                   # it can only match at the start of a text
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _NOTHING = frozenset([""])
 _REPEATS = (op.MAX_REPEAT, op.MIN_REPEAT)
 
 
-def ways(pattern: str) -> tuple[tuple[Strings, ...], ...]:
+def required_strings(pattern: str) -> tuple[tuple[Strings, ...], ...]:
     """Return the alternative conditions for a match of `pattern`.
 
     A text with a match meets at least one of them: it contains a string of each set of it. The rarest set comes first.
@@ -53,12 +52,12 @@ def satisfies_any(ways: Iterable[tuple[Strings, ...]], held: Strings) -> bool:
     return False
 
 
-def begins(pattern: str) -> bool:
+def only_at_start(pattern: str) -> bool:
     """Whether every match of `pattern` starts at the start of the text."""
     return _at_start(_parse(pattern))
 
 
-def breaks(pattern: str) -> bool:
+def spans_line_end(pattern: str) -> bool:
     """Whether every match of `pattern` spans the end of a line."""
     return _spans_lines(_parse(pattern))
 
