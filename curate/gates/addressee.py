@@ -11,7 +11,7 @@ from functools import cache
 from curate.gates.folding import fold
 from curate.gates.phrases import lexicon, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import words
 
 _ROOT_LETTERS = 5  # letters by which an inflected name is recognised

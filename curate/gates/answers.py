@@ -9,18 +9,18 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-from curate.gates.contrary import doubt_about_label
 from curate.gates.dates import find_days
+from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import CONTACT, clause_ends, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Gate, Judgement, passed, quote, rejected, sides
-from curate.gates.listed import misplaced_count, omitted_thing
-from curate.gates.miscounted import is_computed, miscounted_field
-from curate.gates.misfiled import crossed_field, partly_invented, unfilled_field
 from curate.gates.number import Number
 from curate.gates.number_words import has_number_words, spelt_out_values, words_to_digits
 from curate.gates.numbers import NumberMentions, join_digit_groups, thousands_separator
 from curate.gates.phrases import lexicon, says, words_of
+from curate.gates.record_fields import crossed_field, partly_invented, unfilled_field
+from curate.gates.record_lists import misplaced_count, omitted_thing
+from curate.gates.record_numbers import is_computed, miscounted_field
 from curate.gates.units import CURRENCIES, SHORT, changed_unit, named_currencies
 from curate.gates.words import stemmer_for
 from curate.words import words

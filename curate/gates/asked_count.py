@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from curate.gates.number_words import words_to_digits
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 _ITEM = re.compile(r"(?m)^(?:[-*\u2022]|\(?\d{1,2}[.)])\s+\S")

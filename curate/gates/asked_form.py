@@ -17,7 +17,7 @@ from curate.gates.folding import fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import list_pattern, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")

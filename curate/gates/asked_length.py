@@ -17,7 +17,7 @@ from curate.gates.frames import sentences
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")

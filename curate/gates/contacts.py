@@ -15,7 +15,7 @@ from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.names import name_before_title
 from curate.gates.personal import SECRET, entropy, personal
 from curate.gates.phrases import says, words_of
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")

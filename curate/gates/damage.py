@@ -12,7 +12,7 @@ from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.unfinished import missing_last_item, needs_no_full_stop, unbalanced
 from curate.gates.unfinished_code import broken_code_end
 from curate.gates.words import count_words, without_options

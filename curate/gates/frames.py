@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
 from curate.gates.phrases import frame_rows, list_finder, phrases, says
-from curate.gates.phrases.holding import BIT
+from curate.gates.phrases.search import BIT
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")

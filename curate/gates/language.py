@@ -14,8 +14,8 @@ from typing import Any
 
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
+from curate.gates.foreign_letters import foreign_spelling, keeps_source_words, names_language, names_other_language
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import foreign_spelling, keeps_source_words, names_language, names_other_language
 from curate.gates.phrases import FOLDER, fragment, lexicon, says, unique_letters, words_of
 from curate.gates.phrases.lists import alternation
 from curate.gates.words import words

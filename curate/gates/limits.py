@@ -12,7 +12,7 @@ from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import lexicon, list_pattern, says, says_one
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 

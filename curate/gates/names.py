@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.near_names import misspelt
+from curate.gates.misspelt_names import misspelt
 from curate.gates.number_words import is_day_or_month
 from curate.gates.phrases import NEVER, lexicon, says, words_of
 from curate.gates.phrases.lists import alternation

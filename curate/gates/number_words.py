@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
 from curate.gates.number import Number
 from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
-from curate.gates.phrases.holding import longest_literal, matches, string_locator
+from curate.gates.phrases.search import longest_literal, matches, string_locator
 from curate.gates.words import cached_per_word, words
 
 _SPELT_OUT = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)

@@ -14,10 +14,10 @@ from math import inf, nextafter
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
+from curate.gates.number_forms import are_computable, clock_forms, is_rounded, rounding_ranges
 from curate.gates.number_words import has_number_words, spelt_out_values
 from curate.gates.phrases import Lexicon, lexicon, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.retold import are_computable, clock_forms, is_rounded, rounding_ranges
 
 # Letters that a code or an option may begin with: those of scripts with capitals. In any other script, a letter before
 # a digit belongs to a word of the sentence.

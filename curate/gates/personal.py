@@ -18,7 +18,7 @@ from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.phrases import all_languages_pattern, words_of
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.words import SPACED
 from schemas.records import Pair
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from operator import add, mul, sub, truediv
 
+from curate.gates.arithmetic import wrong_column, wrong_end, wrong_unit
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases.worded import word_pattern
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
+from curate.gates.phrases.word_patterns import word_pattern
 from schemas.records import Pair
 
 # Or a digit; only of scripts with spaces, because 38元 is a number.

@@ -14,11 +14,12 @@ from curate.gates.coverage import roots, share
 from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.frames import match_frame, sentences
-from curate.gates.halves import other_half_of_day
+from curate.gates.half_days import other_half_of_day
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.misspelt_names import misspelt
 from curate.gates.names import unknown_name
-from curate.gates.near_names import misspelt
 from curate.gates.number import Number
+from curate.gates.number_scales import changed_scale
 from curate.gates.number_words import month_name_dates, words_to_digits
 from curate.gates.numbers import (
     NumberMentions,
@@ -31,7 +32,6 @@ from curate.gates.numbers import (
 from curate.gates.opposites import contradicting_words
 from curate.gates.phrases import extra_letters, lexicon, says, words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.scaled import changed_scale
 from curate.gates.units import changed_unit, find_conversions
 from curate.words import words
 from schemas.records import Pair, Reason

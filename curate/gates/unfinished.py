@@ -10,7 +10,7 @@ import re
 from collections import Counter
 
 from curate.gates.folding import fold
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 
 _WHOLE_WORD = re.compile(r"\w+")
 _QUOTES = "'\"\u2018\u201c\u00ab\u300c"

@@ -16,8 +16,8 @@ from curate.gates.damage import cut, encoding, fenced
 from curate.gates.facts import swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.given_facts import kept_facts
 from curate.gates.limits import limits
+from curate.gates.noted_facts import kept_facts
 from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit

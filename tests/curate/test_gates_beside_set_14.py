@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from curate.gates import judge_text
+from curate.gates.arithmetic import wrong_column, wrong_end, wrong_unit
 from curate.gates.damage import cut, encoding, fenced
 from curate.gates.facts import swapped
+from curate.gates.foreign_letters import foreign_spelling
 from curate.gates.form import echo, repetition
 from curate.gates.instructed import instructed
 from curate.gates.language import language, mixed_language
-from curate.gates.miscounted import is_computed, miscounted_field
-from curate.gates.other_letters import foreign_spelling
 from curate.gates.phrases import FOLDER, lexicon, phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
+from curate.gates.record_numbers import is_computed, miscounted_field
+from curate.gates.repeated_parts import repeated_part
 from curate.gates.turns import empty_statement
-from curate.gates.twice import repeated_part
 from curate.gates.unfinished_code import broken_code_end
 from tests.curate.test_gate_rates import steps_of
 from tests.curate.tiny import pair

@@ -10,19 +10,19 @@ from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
 from curate.gates.chat import preamble, thinking
 from curate.gates.content import lost_content
-from curate.gates.contrary import doubt_about_label
 from curate.gates.damage import cut, encoding
+from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import invented, swapped
 from curate.gates.folding import unaccented
 from curate.gates.form import length
 from curate.gates.language import _WRITTEN
 from curate.gates.limits import limits
+from curate.gates.misspelt_names import misspelt
 from curate.gates.names import invented_name
-from curate.gates.near_names import misspelt
 from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
 from curate.gates.opposites import contradicting_words
 from curate.gates.placeholder import placeholder
-from curate.gates.promised import invented_promise
+from curate.gates.promises import invented_promise
 from curate.gates.scripts import in_latin, in_same_script
 from curate.gates.words import words
 from schemas.spec import LengthSettings

@@ -8,11 +8,11 @@ import pytest
 from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
 from curate.gates.content import lost_content
-from curate.gates.contrary import doubt_about_label
 from curate.gates.damage import cut
+from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import swapped
 from curate.gates.limits import limits
-from curate.gates.promised import invented_promise
+from curate.gates.promises import invented_promise
 from curate.gates.units import quantities
 from tests.curate.tiny import pair
 

@@ -28,7 +28,7 @@ from curate.gates.phrases import (
     says,
     says_one,
 )
-from curate.gates.phrases.holding import longest_literal, string_finder
+from curate.gates.phrases.search import longest_literal, string_finder
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
 from curate.gates.versions import _SENTENCE

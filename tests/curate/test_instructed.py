@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from curate.gates import GateStep
-from curate.gates.given_facts import kept_facts, noted_facts
 from curate.gates.instructed import instructed
 from curate.gates.judgement import Judgement
+from curate.gates.noted_facts import kept_facts, noted_facts
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import said, steps
 

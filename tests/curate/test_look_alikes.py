@@ -14,7 +14,7 @@ from curate.gates import injection, limits, preamble, swapped
 from curate.gates.content import lost_content
 from curate.gates.facts import invented
 from curate.gates.judgement import Gate, Judgement
-from curate.gates.retold import clock_forms, is_rounded
+from curate.gates.number_forms import clock_forms, is_rounded
 from curate.gates.translations import translated
 from curate.gates.units import find_conversions
 from schemas.records import Imported, Pair

@@ -14,8 +14,8 @@ from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import GateStep, flagged, on_shortened, passed, rejected, run_gate_on_all
 from curate.gates.number import Number
+from curate.gates.number_forms import is_rounded
 from curate.gates.numbers import NumberMentions
-from curate.gates.retold import is_rounded
 from curate.gates.units import (
     _MAX_DEGREES,
     _MAX_ERROR,

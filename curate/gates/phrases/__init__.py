@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
 from curate.gates.phrases.lists import alternation, pattern_of
-from curate.gates.phrases.needs import only_at_start, required_strings, satisfies_any, spans_line_end
+from curate.gates.phrases.literals import only_at_start, required_strings, satisfies_any, spans_line_end
+from curate.gates.phrases.search import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curate.gates.folding import fold, unaccented
-from curate.gates.near_names import misspelt
+from curate.gates.misspelt_names import misspelt
 from curate.gates.number_words import is_day_or_month
 from curate.gates.phrases import is_listed, lexicon, words_of
 from curate.gates.phrases.lists import alternation

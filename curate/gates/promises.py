@@ -9,7 +9,7 @@ import re
 
 from curate.gates.frames import sentences
 from curate.gates.phrases import says
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 
 
 def invented_price(given: str, text: str) -> str:

@@ -11,7 +11,7 @@ import re
 from curate.gates.folding import fold
 from curate.gates.number_words import month_name_dates
 from curate.gates.phrases import says
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
 _MAY_BE_TIME = re.compile(r"\d[.:]\d\d")

@@ -18,7 +18,7 @@ from typing import Any
 from curate.gates.folding import fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import is_listed
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.units import CURRENCIES, quantities
 
 _AMOUNT = re.compile(r"(?<![\w.,/-])\d+(?:[.,]\d{1,2})?(?!\d|[.,/-]\d| ?%)")

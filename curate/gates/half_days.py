@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 
 _HALF = re.compile(r"(?<![\d:.])(?P<hour>\d{1,2})(?:[:.]\d\d)? ?(?P<half>[ap])\.?m\b")
 

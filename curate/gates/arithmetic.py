@@ -23,7 +23,7 @@ from curate.gates.folding import fold
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
 from curate.gates.phrases.lists import alternation
-from curate.gates.phrases.worded import word_pattern
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.units import Quantity, in_base_units, quantities
 
 _HALF = re.compile(r"(?<!\w)半(?=[^\W\d])")
