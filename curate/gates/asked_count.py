@@ -1,6 +1,6 @@
 """The number of items that an instruction asks for, and lists with another number of items.
 
-wrong_item_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices"
+wrong_item_count("name three spices.", "Cumin, turmeric, paprika, clove", "en") == "name three spices."
 wrong_item_count("nenne fünf flüsse", "Inn, Isar und Lech.", "de") == "nenne fünf flüsse"
 """
 

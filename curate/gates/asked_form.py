@@ -1,7 +1,7 @@
 """A form that an instruction asks for and the text does not have: a limerick in one line, a table without columns.
 
 missing_form("A limerick about a goat.", "Goats are hardy ruminants.", "en") == "limerick"
-missing_form("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
+missing_form("In two sentences: the sea and its salt.", "One. Two. Three. Four. Five.", "en") == "two sentences"
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The number of words, characters, sentences or paragraphs that is asked for, and texts far from it.
 
-missed_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
-missed_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
+missed_length("in two sentences: the sea and its salt.", "One. Two. Three. Four. Five.", "en") == "two sentences"
+missed_length("a tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
 """
 
 from __future__ import annotations

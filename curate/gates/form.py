@@ -85,7 +85,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
         loop = _find_loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
-        loop = loop or _item_again(text) or letter_loop(text)
+        loop = loop or _repeated_item(text) or letter_loop(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
@@ -210,8 +210,8 @@ def _few_words(tokens: Sequence[str]) -> str:
     return ""
 
 
-def _item_again(text: str) -> str:
-    """A list whose items are said again and again, as the start of a sentence; or ''."""
+def _repeated_item(text: str) -> str:
+    """Describe a list whose items repeat, as the start of a message; '' if they do not."""
     items = [fold(line[number.end() :]).strip(" .;,") for line in _lines(text) if (number := _ITEM.match(line))]
     if len(items) < _MANY_ITEMS or len(items) <= 2 * len(set(items)):
         return ""

@@ -1,6 +1,6 @@
 """Numbers in words and month names, from the Unicode CLDR tables of unicode-rbnf and Babel.
 
-    words_of("de").findall(text); spelt_out_values("drei Eier am 4. Dezember", "de") == {"3", "12"}
+spelt_out_values("drei eier am 4. dezember", "de") == {"3", "12"}
 
 RBNF has cardinals and ordinals in every case and gender for about forty languages.
 """

@@ -1,7 +1,7 @@
 """How a text addresses its reader: the form of address that a style asks for, and lapses in register.
 
-informal_slip("to bank manager: request meeting", "Dear Sir,\\n\\nThursday if poss, cos I'm off lol.", "en") == "cos"
-wrong_address_form("Sie-Form, höflich.", "Schick uns deine Unterlagen.", "de") == "deine"
+informal_slip("to bank manager: request meeting", "dear sir,\\n\\nthursday if poss, cos i'm off lol.", "en") == "cos"
+wrong_address_form("Sie-Form, höflich.", "Wir prüfen deine Unterlagen.", "de") == "deine"
 wrong_address_form("Tutoyer.", "Envoyez votre dossier.", "fr") == "votre"
 """
 

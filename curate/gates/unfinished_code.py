@@ -6,7 +6,7 @@ for the rest.
 Not covered: a bracket that is missing before the last statement of a text, because regexes, heredocs, macros and
 half-open intervals have unbalanced brackets too; and a text that stops between two statements.
 
-broken_code_end("def add(a, b):\\n    return a +") == "return a +"
+broken_code_end("function f(x) {\\n  return x +") == "return x +"
 broken_code_end("f = open(path)\\nrows = list(csv.reader(f") == "("
 """
 
