@@ -192,8 +192,8 @@ def _check_names(kind: str, patterns: Sequence[Pattern]) -> None:
     if twice:
         raise SpecError(
             f"'curate.gates.{kind}': two patterns are named '{twice[0]}'.",
-            why="Their verdicts could not be told apart.",
-            fix="Give each a name of its own.",
+            why="Their verdicts could not be distinguished.",
+            fix="Give each pattern its own name.",
         )
 
 

@@ -216,12 +216,8 @@ class _Input:
                 or self._in_digits(year[2:])
                 or (self._known and self._has_number(year))
             )
-            contradiction = (date[2].lstrip("0"), date[3].lstrip("0"))
-            return (
-                self._has_number(day)
-                and years
-                and not (contradiction in self._days and contradiction[::-1] not in self._days)
-            )
+            swapped = (date[2].lstrip("0"), date[3].lstrip("0"))
+            return self._has_number(day) and years and not (swapped in self._days and swapped[::-1] not in self._days)
         if spanned := _SPAN.fullmatch(leaf.strip()):
             return all(self.holds(time) for time in spanned.groups())
         if month := _MONTH.fullmatch(leaf.strip()):

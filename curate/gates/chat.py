@@ -68,8 +68,8 @@ def preamble(
         frame = None if flagged else match_frame("preamble", folded[0], f"{folded[1]}\n{folded[2]}", language)
         if frame and frame.code == "prompt_leak" and says("any", "prompts", folded[1]):
             frame = None
-        in_story = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
-        if frame and not in_story and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
+        restated = frame and frame.code == "refusal" and _restates_denial(*folded[:2], *spoken)
+        if frame and not restated and not (frame.code in ("refusal", "policy") and _is_spoken(frame.quoted)):
             flagged = _flag(frame.code, side, frame.quoted)
         if side == "output" and not flagged:
             flagged = _flag_chat(folded[0], f"{folded[1]}\n{folded[2]}", language, input_language in (None, language))

@@ -295,15 +295,15 @@ def echo(
     Not covered: an echo padded with words of its own.
     """
     if number := copied_example(pair, exemplars, language):
-        again = rejected("echo", f"it repeats worked example {number}")
-        return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
+        echoed = rejected("echo", f"it repeats worked example {number}")
+        return echoed._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else echoed
     given, text = without_options(pair.input), without_options(pair.output)
     input, output = (side.split() if is_unspaced_alphabet(given) else words(side) for side in (given, text))
     asks_for_corrections = says("any", "mends", fold(f"{style}\n{pair.system}"))
     if (not output and kind != "free") or _normalised_copy(given) == _normalised_copy(text):
-        again = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
+        echoed = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
-        return again._replace(keep=True, flags=("echo",)) if (asks_for_corrections or clean) and output else again
+        return echoed._replace(keep=True, flags=("echo",)) if (asks_for_corrections or clean) and output else echoed
     repeats_message = _repeated_message(given, text, kind) if kind in ("free", "reply") else ""
     if kind == "free" and not repeats_message:
         return passed("it differs from the input")
@@ -314,15 +314,15 @@ def echo(
     mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
     if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
         more = ", ".join(added) or "no content word"
-        again = rejected("echo", f"it is the input with {more} added", new)
+        echoed = rejected("echo", f"it is the input with {more} added", new)
         filler_words = filler(language)
         plain, now = ([word for word in side if word not in filler_words] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         if plain == now and (kind == "reply" or asking):
-            return again
+            return echoed
         if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
-        return again._replace(keep=True, flags=("echo",))
+        return echoed._replace(keep=True, flags=("echo",))
     if (
         not repeats_message
         and len(input) >= _MIN_WORDS

@@ -61,11 +61,10 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 @asynccontextmanager
 async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[JudgeChunk, int]]:
-    """Yield a function that judges chunks, and how many chunks may be in flight; `rows` decides whether children are
-    worth it.
+    """Yield a function that judges chunks, and how many chunks may be in flight.
 
-    A gate that cannot be pickled (a user's function, a closure) runs in this process. `judge_chunk` raises
-    PairsmithError if a child died; earlier results are kept.
+    Children are only started if there are enough `rows`. A gate that cannot be pickled (a user's function, a closure)
+    runs in this process. `judge_chunk` raises PairsmithError if a child died; earlier results are kept.
     """
     count, picklable = cores(), [_is_picklable(gate.judge) for gate in gates]
     if rows < WORTH or count < 2 or not any(picklable):

@@ -253,7 +253,7 @@ def _repeated_sentence(parts: tuple[str, ...]) -> str:
     alike = (
         SequenceMatcher(None, one, other, autojunk=False).ratio() >= _MIN_SIMILARITY for one, other in pairwise(parts)
     )
-    return next((detail for detail, again in zip(parts[1:], alike, strict=True) if again), "")
+    return next((sentence for sentence, again in zip(parts[1:], alike, strict=True) if again), "")
 
 
 _MIN_SIMILARITY = 0.6
