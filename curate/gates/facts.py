@@ -73,11 +73,11 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
         return passed("numbers in code are not compared")
-    source_language = input_language or language
+    input_lang = input_language or language
     after, in_short = fold(pair.output), count_words(pair.output) <= 2.5 * count_words(pair.input)
     spelt: list[Number] = []
     in_short = in_short and not is_verse(pair.output)
-    days = after, fold(pair.input), language, source_language
+    days = after, fold(pair.input), language, input_lang
     if day := invented_weekday(*days, only_in_place_of_another=not in_short):
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
@@ -86,17 +86,13 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
             for n in (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language))
             if not n.forms & _UNCHECKED
         ]
-    if source_language == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+    if input_lang == language and (made_up := made_up_quote(pair.input, pair.output, language)):
         return rejected("invented_quote", f"the input does not say {quote(made_up)}")
-    if (
-        counted := _invented_count(pair.output, pair.input, language)
-        if in_short and source_language == language
-        else ""
-    ):
+    if counted := _invented_count(pair.output, pair.input, language) if in_short and input_lang == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
         return passed("no invented number")
-    given = number_mentions(pair.input, source_language)
+    given = number_mentions(pair.input, input_lang)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
@@ -104,7 +100,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
         return passed("no invented number")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
     text = without_photo_settings(text if text.isascii() else _FORMULA.sub(" ", text))
-    in_units = find_conversions(pair.input, pair.output, language, source_language)[1]
+    in_units = find_conversions(pair.input, pair.output, language, input_lang)[1]
 
     def of_its_own(text: str) -> str:
         return next(
@@ -123,7 +119,7 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     for date, day, month in month_name_dates(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
-    if other := swapped_date(pair.input, pair.output, language, source_language):
+    if other := swapped_date(pair.input, pair.output, language, input_lang):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
     return passed("no invented number")
 

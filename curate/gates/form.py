@@ -284,14 +284,12 @@ def echo(
     Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. A text is an echo in two
     cases. First, fewer than 15 % of the content words are new, 80 % of the input's are present, and the text is not
     much longer or in another form (a list or code made from a sentence). Second, it repeats the first six words of the
-    system prompt or of the style, unless the input contains them too; a sentence from the middle of a style may be one
-    that the style asks for.
-
-    An echo is rejected if it is the exact input apart from a first capital and the last full stop, or the input plus
-    words about the request. A reply is also rejected if it has the same words, an answer to a free prompt only if it is
-    the exact prompt. Other echoes are flagged, unless the input was a finished sentence of which one word in twenty
-    changed, that is, a correction. Nothing is rejected where the style asks for corrections. A copied worked example
-    (`copied_example`) is rejected, or flagged for kinds of task in which different inputs naturally have one output.
+    system prompt or of the style, unless the input has them too; a sentence from the middle of a style may be one that
+    it asks for. An echo is rejected if it is the exact input apart from a first capital and the last full stop, or the
+    input plus words about the request. A reply is also rejected if it has the same words, an answer to a free prompt
+    only if it is the exact prompt. Other echoes are flagged, unless one word in twenty of a finished sentence changed
+    (a correction). Nothing is rejected where the style asks for corrections. A copied worked example (`copied_example`)
+    is rejected, or flagged for kinds of task in which different inputs naturally have one output.
     Not covered: an echo padded with words of its own.
     """
     if number := copied_example(pair, exemplars, language):
@@ -323,12 +321,7 @@ def echo(
         if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
             return passed("the input was a finished text, and this corrects it", new)
         return echoed._replace(keep=True, flags=("echo",))
-    if (
-        not repeats_message
-        and len(input) >= _MIN_WORDS
-        and output[: len(input)] == input
-        and _continues_after_input(pair)
-    ):
+    if not repeats_message and len(input) >= _MIN_WORDS and output[: len(input)] == input and _continues_after(pair):
         repeats_message = f"it repeats the input before it begins: {quote(pair.input)}"
     if repeats_message:
         return rejected("echo", repeats_message, new)._replace(keep=True, flags=("echo",))
@@ -391,7 +384,7 @@ _MAX_COMPARED = 2_000  # words from which on their order is not compared
 _UNSPACED = ("zh", "ja")
 
 
-def _continues_after_input(pair: Pair) -> bool:
+def _continues_after(pair: Pair) -> bool:
     """Whether a text that begins with the input continues after it on a new line or after an arrow."""
     behind = fold(pair.output).strip().removeprefix(fold(pair.input).strip())
     return re.match(r"\W*?(?:\n|[-=]+>|\u2192|\u21d2)", behind) is not None and len(words(behind)) >= _MIN_WORDS

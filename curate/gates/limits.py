@@ -23,30 +23,28 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated.
     In other words no denial may be needed (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
     follows a denial in the input must not be in a clause of the output without one. A translation also keeps an `if`.
-    Idioms such as `no doubt` deny nothing (`idioms`). A summary, with less than 60 % of the words, may omit it. A
-    quotation that both texts have is ignored.
+    Idioms such as `no doubt` deny nothing (`idioms`). A summary (less than 60 % of the words) may omit it. Shared
+    quotations are ignored.
     Not covered: a denial by a word that is in no list, and a denial that moved to another thing.
     """
-    source_language = input_language or language
+    input_lang = input_language or language
     before, after = _without_shared_quotes(pair.input, pair.output)
-    given, before = before, _without_idioms(before, source_language)
-    if not_asked := _lost_question(before, after, source_language, language):
+    given, before = before, _without_idioms(before, input_lang)
+    if not_asked := _lost_question(before, after, input_lang, language):
         return rejected("lost_question", f"the input {not_asked}")
-    translated = source_language != language
+    translated = input_lang != language
     # If both make an exception, one may say what is allowed and the other what is not: `no dogs except guide dogs`,
     # `guide dogs only`.
-    excepted = bool(says(source_language, "condition", before) and says(language, "condition", after))
-    if not excepted and (flipped := _reversed_permission(before, after, source_language, language)):
+    excepted = bool(says(input_lang, "condition", before) and says(language, "condition", after))
+    if not excepted and (flipped := _reversed_permission(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the opposite")
     if is_summary(pair) and count_words(pair.input) > _LONG_INPUT and not translated:
         return passed("a summary may leave things out")
-    if lacking := _lost_requirement(before, after, source_language, language) or _lost_requirement(
-        after, before, language, source_language
-    ):
+    if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
         return rejected("lost_condition", f"{quote(lacking)} is a requirement on one side and not on the other")
     needed = says(language, "conditions", after) is not None
     denying, short = (
-        _without_double_denials(before, source_language, lacking=needed),
+        _plain_denials(before, input_lang, lacking=needed),
         count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS,
     )
     conditions = ("condition", "supposes") if translated else ("condition",)
@@ -54,12 +52,12 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
-        word = next(filter(None, (says(source_language, name, denying) for name in words_asked)), None)
+        word = next(filter(None, (says(input_lang, name, denying) for name in words_asked)), None)
         known = any(lexicon(language).words(name) for name in lists)
         if (
             code == "lost_condition"
             and short
-            and not says(source_language, "denial", before)
+            and not says(input_lang, "denial", before)
             and says(language, "denial", after)
         ):
             continue  # `only members may` also means that others may not
@@ -68,54 +66,54 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
                 continue
             return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
     if not (translated or excepted) and (
-        flipped := _undenied_word(_without_double_denials(before, source_language), after, language)
+        flipped := _undenied_word(_plain_denials(before, input_lang), after, language)
     ):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if (
         translated
-        and not (excepted and says(source_language, "forbidden", before))
-        and (denied := _lost_denial_of_sentence(before, after, source_language, language))
+        and not (excepted and says(input_lang, "forbidden", before))
+        and (denied := _lost_denial_of_sentence(before, after, input_lang, language))
     ):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
-    if added := _added_denial(given, _without_idioms(after, language), source_language, language):
+    if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
     return passed("denials, limits and questions are kept")
 
 
-def _lost_question(before: str, after: str, source_language: str, language: str) -> str:
+def _lost_question(before: str, after: str, input_lang: str, language: str) -> str:
     """Describe a question, or a request to ask one, that only the first text has; or ''."""
-    if says_one(source_language, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+    if says_one(input_lang, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
         return "asks for a question, the output has none"
-    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(source_language, "asked", before)
-    if not (asked or (source_language == language and _begins_like_question(before))) or _ASKS.search(after):
+    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(input_lang, "asked", before)
+    if not (asked or (input_lang == language and _begins_like_question(before))) or _ASKS.search(after):
         return ""
     return "" if says(language, "asks", after) else "asks something, the output does not"
 
 
-def _lost_denial_of_sentence(before: str, after: str, source_language: str, language: str) -> str:
+def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language: str) -> str:
     """Return the denial of a sentence whose translation, the sentence at the same index, denies nothing; or ''."""
     if not lexicon(language).words("negated"):
         return ""
     here, there = ([part for part in _SENTENCES.split(side) if part.strip()] for side in (before, after))
     for one, other in zip(here, there, strict=True) if len(here) == len(there) else ():
-        denies = says(source_language, "negation", one)
+        denies = says(input_lang, "negation", one)
         if (
             denies
-            and not _denies_twice(one, source_language, lacking=False)
-            and (not _denies(other, language) or _denies_only_by_lack(one, other, source_language, language))
+            and not _denies_twice(one, input_lang, lacking=False)
+            and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
         ):
             return denies[0]
     return ""
 
 
-def _denies_only_by_lack(source: str, text: str, source_language: str, language: str) -> bool:
+def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str) -> bool:
     """Whether a text only denies with words such as `without`, while its source also denies in other ways.
 
     An example of such a source is `do not stop without asking`.
     """
-    lacks, lacking = lexicon(source_language).words("lacking"), lexicon(language).words("lacking")
-    denied = {denial[0] for denial in list_pattern(source_language, "negation").finditer(source)}
+    lacks, lacking = lexicon(input_lang).words("lacking"), lexicon(language).words("lacking")
+    denied = {denial[0] for denial in list_pattern(input_lang, "negation").finditer(source)}
     denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
@@ -126,15 +124,15 @@ def _denies(text: str, language: str) -> bool:
     return any(denial[0] not in loosely for denial in list_pattern(language, "negated").finditer(text))
 
 
-def _added_denial(before: str, after: str, source_language: str, language: str) -> str:
+def _added_denial(before: str, after: str, input_lang: str, language: str) -> str:
     """Return what the output denies although the input denies and limits nothing; or ''."""
-    denies = says(language, "denial", _without_double_denials(after, language))
+    denies = says(language, "denial", _plain_denials(after, language))
     lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
-    if not denies or any(says(source_language, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+    if not denies or any(says(input_lang, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
         return ""
-    if not lexicon(source_language).words("negated"):
+    if not lexicon(input_lang).words("negated"):
         return ""
-    if source_language != language:
+    if input_lang != language:
         plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
         return denies[0] if plain and _word_count(before) <= _LONG_INPUT / 2 else ""
     return (
@@ -191,7 +189,7 @@ def _without_idioms(text: str, language: str) -> str:
     return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
 
 
-def _without_double_denials(text: str, language: str, *, lacking: bool = False) -> str:
+def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:
     """Remove clauses that deny a word which is a denial itself (`do not forget`).
 
     With `lacking`, also those that allow nothing without something (`no entry without a ticket`).
@@ -248,7 +246,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
     return ""
 
 
-def _lost_requirement(text: str, other: str, language: str, others: str) -> str:
+def _unrequired(text: str, other: str, language: str, others: str) -> str:
     """Return a clause that allows nothing without something that the other text calls unnecessary; or ''.
 
     The clause has a denial before a word such as `without`. The other text must not deny in another way.
@@ -262,9 +260,9 @@ def _lost_requirement(text: str, other: str, language: str, others: str) -> str:
     return ""
 
 
-def _reversed_permission(before: str, after: str, source_language: str, language: str) -> str:
+def _reversed_permission(before: str, after: str, input_lang: str, language: str) -> str:
     """Return what one text allows and the other forbids, in the words of the input; or ''."""
-    first = _permission(before, source_language)
+    first = _permission(before, input_lang)
     second = (
         _permission(after, language, ("allowed", "may")) if first and not first[0] else _permission(after, language)
     )
