@@ -33,7 +33,7 @@ def limits(pair: Pair, language: str = "en", input_language: str | None = None) 
     if not_asked := _lost_question(before, after, input_lang, language):
         return rejected("lost_question", f"the input {not_asked}")
     translated = input_lang != language
-    # An exception may be expressed by what is allowed or by what is not: `no dogs except guide dogs`, `guide dogs only`.
+    # An exception may say what is allowed or what is not: `no dogs except guide dogs`, `guide dogs only`.
     excepted = bool(says(input_lang, "condition", before) and says(language, "condition", after))
     if not excepted and (flipped := _reversed_permission(before, after, input_lang, language)):
         return rejected("lost_negation", f"the input says {quote(flipped)}, the output the opposite")
