@@ -1,11 +1,11 @@
-"""Code gates: each looks at one pair and says keep, reject or cannot tell, with a reason.
+"""Code gates: each one looks at one pair and returns keep, reject or "cannot tell", with a reason.
 
     steps = gates_of(project)
     verdicts = judge(pair, steps)                      # to be stored
     judgements = judge_text(input, output, steps)      # the same gates on two strings, for the evaluation
 
-A gate is a plain function `Pair -> Judgement`; its settings are bound by `functools.partial`. docs/gates.md tells what
-each sees, what it does not see, and its measured precision and recall.
+A gate is a plain function `Pair -> Judgement`; its settings are bound with `functools.partial`. docs/gates.md describes
+what each gate detects and misses, and gives its measured precision and recall.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from curate.gates.content import lost_content
 from curate.gates.damage import broken_json, cut, encoding, fenced
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, length, repetition
-from curate.gates.given_facts import kept_facts
 from curate.gates.instructed import instructed
 from curate.gates.json_schema import json_schema
-from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_short, safely
+from curate.gates.judgement import Gate, GateStep, Judgement, flagged, on_shortened, run_gate
 from curate.gates.language import check_language, is_known, language, mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
+from curate.gates.noted_facts import kept_facts
 from curate.gates.patterns import must, must_not
 from curate.gates.personal import WORDS, pii
 from curate.gates.phrases import phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.scripts import in_one_script, known_as
+from curate.gates.scripts import in_one_script, table_code
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from curate.gates.user import user_gate
@@ -52,7 +52,7 @@ from schemas.spec import Exemplar, GateSettings, Mode, Pattern, Spec, TaskSettin
 __all__ = ["Gate", "GateStep", "Judgement", "gates_for", "gates_of", "judge", "judge_text"]
 
 
-# The gates whose key is their name, and what of the task they are told; in the order in which they are asked.
+# Gates whose key in the spec is their name, with the task settings each one takes as arguments. They run in this order.
 _STYLE, _LANGUAGE, _BOTH, _TWO = ("style",), ("language",), ("style", "language"), ("language", "input_language")
 _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "thinking": (thinking, _BOTH),
@@ -78,82 +78,87 @@ _BY_KEY: dict[str, tuple[Callable[..., Judgement], tuple[str, ...]]] = {
     "toxic": (toxic, _LANGUAGE),
     "pii": (pii, ()),
 }
-# The kinds of task that a gate is about, where it is not about all.
+# Gates that apply only to some kinds of task.
 _OF_KINDS = {"instructed": ("rewrite", "reply", "translate", "free"), "facts": ("reply", "free")}
 
 
 def gates_for(
     task: TaskSettings, gates: GateSettings, folder: Path, exemplars: Sequence[Exemplar] = ()
 ) -> list[GateStep]:
-    """The gates that the spec asks for, cheap ones first; every pattern and every user function is a gate of its own.
+    """Return the gates that the spec asks for, cheap ones first.
 
-    Names: `gate/length@1`, `gate/must:ar_flag@1`, `gate/user:rules:polite@1`. Paths and user modules are looked up in
-    `folder`; one of the `exemplars` said again is an echo. Raises SpecError for whatever would make a gate useless: an
-    unknown language, a bad schema file, a missing function, one pattern name twice.
+    Each pattern and each user function is a gate of its own. Names look like `gate/length@1`, `gate/must:ar_flag@1` and
+    `gate/user:rules:polite@1`. Paths and user modules are resolved relative to `folder`. An output that copies one of
+    the `exemplars` counts as an echo.
+    Raises SpecError for anything that would make a gate useless: an unknown language, an invalid schema file, a missing
+    function, or two patterns with the same name.
     """
     steps: list[GateStep] = []
 
     def add(name: str, gate: Gate, settings: Any = None, mode: Mode = True) -> None:
         version = VERSIONS.get(name, 1)
-        asked_with = settings if mode is True else [settings, mode]
-        fingerprint = content_id("gate", [name, version, asked_with])
+        fingerprinted = settings if mode is True else [settings, mode]
+        fingerprint = content_id("gate", [name, version, fingerprinted])
         flags = mode == "flag"
         steps.append(GateStep(f"gate/{name}@{version}", fingerprint, flagged(gate) if flags else gate, flags))
 
     style, form = task.style, AnswerForm.of(task, folder)
-    code, spoken_in = known_as(task.output_language), known_as(task.language)
+    code, input_code = table_code(task.output_language), table_code(task.language)
     tables = phrases(code).digest
     if gates.length:
         add("length", partial(length, bounds=gates.length), identity(gates.length))
-    of_task: dict[str, Any] = {
+    task_values: dict[str, Any] = {
         "style": style,
         "language": code,
-        "input_language": spoken_in,
+        "input_language": input_code,
         "kind": task.kind,
         "exemplars": tuple((one.input, one.output) for one in exemplars),
     }
     for name, (gate, needs) in _BY_KEY.items():
         mode = getattr(gates, name) if task.kind in _OF_KINDS.get(name, (task.kind,)) else False
         if mode:
-            known = {key: of_task[key] for key in needs}
+            known = {key: task_values[key] for key in needs}
             bound = partial(gate, **known)
-            asked = bound if name == "repetition" else on_short(bound)  # a loop is told by its length
+            # `repetition` detects a loop by its length, so it needs the whole text.
+            wrapped = bound if name == "repetition" else on_shortened(bound)
             if name != "encoding":
-                asked = in_one_script(asked, code, spoken_in)
-            add(name, asked, [*dict.fromkeys(known.values()), tables], mode)
+                wrapped = in_one_script(wrapped, code, input_code)
+            add(name, wrapped, [*dict.fromkeys(known.values()), tables], mode)
     for name, identify in (("language", language), ("mixed_language", mixed_language)):
         if gates.language and (mode := getattr(gates, name)):
-            for spoken in dict.fromkeys((spoken_in, code)):
-                check_language(spoken)
-            judged = code if code == spoken_in else [code, spoken_in]
-            add(name, on_short(partial(identify, code=code, input_code=spoken_in)), judged, mode)
+            for language_code in dict.fromkeys((input_code, code)):
+                check_language(language_code)
+            judged = code if code == input_code else [code, input_code]
+            add(name, on_shortened(partial(identify, code=code, input_code=input_code)), judged, mode)
     for kind, patterns, search in (("must", gates.must, must), ("must_not", gates.must_not, must_not)):
         _check_names(kind, patterns)
         for given in patterns:
             bound = partial(search, name=given.name, pattern=re.compile(given.pattern))
             add(f"{kind}:{given.name}", bound, given.pattern)
     if form.asked:
-        of_texts = [partial(repetition, language=spoken_in), partial(preamble, style=style, language=spoken_in)]
-        if is_known(spoken_in):
-            of_texts.append(partial(language, code=spoken_in))
-        settings = [style, spoken_in, phrases(spoken_in).digest]
-        add("input", on_short(partial(generated_input, gates=of_texts)), settings)
+        input_gates = [partial(repetition, language=input_code), partial(preamble, style=style, language=input_code)]
+        if is_known(input_code):
+            input_gates.append(partial(language, code=input_code))
+        settings = [style, input_code, phrases(input_code).digest]
+        add("input", on_shortened(partial(generated_input, gates=input_gates)), settings)
     if form.labels:
         named = tuple(form.labels)
-        add("label", partial(label, labels=named, language=spoken_in), [list(named), spoken_in, tables])
+        add("label", partial(label, labels=named, language=input_code), [list(named), input_code, tables])
     if form.schema:
         model, source_hash = model_of(task, folder) or (None, "")
         add("schema", json_schema(form.schema, model), [form.schema, source_hash] if model else form.schema)
     if gates.values:
         add(
             "values",
-            in_one_script(on_short(partial(values, schema=form.schema, language=spoken_in)), spoken_in, spoken_in),
-            [form.schema, spoken_in],
+            in_one_script(
+                on_shortened(partial(values, schema=form.schema, language=input_code)), input_code, input_code
+            ),
+            [form.schema, input_code],
             gates.values,
         )
     if gates.translated:
-        gate = in_one_script(on_short(partial(translated, language=spoken_in, to=code)), code, spoken_in)
-        add("translated", gate, [spoken_in, code], gates.translated)
+        gate = in_one_script(on_shortened(partial(translated, language=input_code, to=code)), code, input_code)
+        add("translated", gate, [input_code, code], gates.translated)
     if gates.json_schema is not None:
         schema = load_schema(folder / gates.json_schema)
         add("json_schema", json_schema(schema), schema)
@@ -164,20 +169,20 @@ def gates_for(
 
 
 def gates_of(project: Project) -> list[GateStep]:
-    """The gates that a project's spec asks for, with one for the personal data that it rejects."""
+    """Return the gates of a project's spec, plus one for the kinds of personal data that it rejects."""
     spec, gates = project.spec, project.spec.curate.gates
     if spec.personal.toxic == "reject":
         gates = gates.model_copy(update={"toxic": True})
     steps = gates_for(spec.task, gates, project.folder, spec.exemplars)
     if kinds := [kind for kind in spec.personal.kinds("reject") if kind in WORDS]:
         fingerprint = content_id("gate", ["personal", VERSIONS["pii"], kinds])
-        gate = on_short(partial(pii, kinds=kinds))
+        gate = on_shortened(partial(pii, kinds=kinds))
         steps.append(GateStep(f"gate/personal@{VERSIONS['pii']}", fingerprint, gate))
     return steps
 
 
 def personal_kept_out(spec: Spec) -> list[str]:
-    """The kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
+    """Return the kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
     every = spec.curate.gates.pii is True
     return [kind for kind in WORDS if every or kind in spec.personal.kinds("reject")]
 
@@ -187,35 +192,38 @@ def _check_names(kind: str, patterns: Sequence[Pattern]) -> None:
     if twice:
         raise SpecError(
             f"'curate.gates.{kind}': two patterns are named '{twice[0]}'.",
-            why="Their verdicts could not be told apart.",
-            fix="Give each a name of its own.",
+            why="Their verdicts could not be distinguished.",
+            fix="Give each pattern its own name.",
         )
 
 
 def judge(pair: Pair, steps: Sequence[GateStep]) -> list[Verdict]:
-    """One verdict a step, in order. Every step is asked, also after a rejection, so that every reason is counted.
+    """Return one verdict per step, in order. All steps run, even after a rejection, so that every reason is counted.
 
-    A gate that raises gives `keep=None` and `crashed: ...`: the row waits.
+    A gate that raises gives `keep=None` and the reason `crashed: ...`, and the row waits.
     """
-    return [verdict_of(pair.id, step, safely(step, pair)) for step in steps]
+    return [verdict_of(pair.id, step, run_gate(step, pair)) for step in steps]
 
 
 def verdict_of(pair_id: str, step: GateStep, judgement: Judgement) -> Verdict:
-    """A gate's judgement of a pair as it is stored."""
+    """Return a gate's judgement of a pair in the form in which it is stored."""
     return Verdict(pair_id=pair_id, by=step.by, fingerprint=step.fingerprint, **judgement._asdict())
 
 
 def judge_text(
     input: str, output: str, steps: Sequence[GateStep], system: str = "", reference: str | None = None
 ) -> dict[str, Judgement]:
-    """The same gates on two strings, by the step's name: `all(j.keep for j in ....values())` is a strict pass."""
+    """Run the same gates on two strings, and return the judgements by step name.
+
+    The text passes strictly if `all(j.keep for j in judge_text(...).values())`.
+    """
     origin = Imported(source="text")
     pair = Pair(seed_id="", input=input, output=output, system=system, reference=reference, origin=origin)
-    return {step.by: safely(step, pair) for step in steps}
+    return {step.by: run_gate(step, pair) for step in steps}
 
 
 class _Door(ModuleType):
-    """This package is called as a function by `from curate import gates`."""
+    """Makes this package callable, so that `from curate import gates` can be used as a function."""
 
     def __call__(self, *own: Any, **settings: Any) -> Any:
         from curate.door import gates

@@ -1,7 +1,7 @@
-"""A form that an instruction asks for and the text has not: a limerick in one line, a table without columns.
+"""A form that an instruction asks for and the text does not have: a limerick in one line, a table without columns.
 
-another_form("A limerick about a goat.", "Goats are hardy ruminants.", "en") == "limerick"
-another_form("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
+missing_form("A limerick about a goat.", "Goats are hardy ruminants.", "en") == "limerick"
+missing_form("In two sentences: the sea and its salt.", "One. Two. Three. Four. Five.", "en") == "two sentences"
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from curate.gates.asked_count import another_count
-from curate.gates.asked_length import ITEM, another_length
+from curate.gates.asked_count import wrong_item_count
+from curate.gates.asked_length import ITEM, missed_length
 from curate.gates.content import in_code
 from curate.gates.folding import fold
-from curate.gates.number_words import in_figures
-from curate.gates.phrases import any_of, says, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.phrases.worded import worded
+from curate.gates.number_words import words_to_digits
+from curate.gates.phrases import list_pattern, says, words_of
+from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 _REGEX = re.compile(r"[\\\[\]^$+*?{}|]")
@@ -27,7 +27,7 @@ def _lines(text: str) -> int:
     return sum(bool(line.strip()) for line in re.split(r"\n| / ", text))
 
 
-# A list of names of a form in all languages, and whether a text has the form.
+# Lists of names of a form in all languages, with a test for whether a text has the form.
 _FORMS: dict[str, Callable[[str], bool]] = {
     "forms_verse": lambda text: _lines(text) > 1 or count_words(text) < 8,
     "forms_long_verse": lambda text: _lines(text) > 3,
@@ -43,83 +43,87 @@ _FORMS: dict[str, Callable[[str], bool]] = {
 }
 
 
-def another_form(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
-    """What the first words of an instruction ask for and the text is not: a form that is named there, or a length
-    that the text is far above, or with `at_least` below; or ''. Neither what a question asks nor what is denied is a
-    form."""
-    start = fold(asked)[:_START]
+def missing_form(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
+    """Return a form or a length that an instruction asks for at its start and the text does not have, or ''.
+
+    A text misses a length if it is far longer or, with `at_least`, far shorter. Whatever a question asks about or a
+    denial excludes is not a requested form.
+    """
+    start = fold(asked)[:_START_LETTERS]
     folded = start.split("?")[0] if "?" in start else start
-    form = _named().search(folded)
+    form = _requested_form().search(folded)
     if form and "?" not in start and not says(language, "denial", folded[: form.end()]):
         for name, has in _FORMS.items():
-            if _of(name).fullmatch(form[1]) and not has(text):
+            if _form_names(name).fullmatch(form[1]) and not has(text):
                 return form[1]
-    if "?" not in start and (count := another_count(start, text, language)):
+    if "?" not in start and (count := wrong_item_count(start, text, language)):
         return count
-    return another_length(folded, text, language, at_least=at_least)
+    return missed_length(folded, text, language, at_least=at_least)
 
 
-_START = 90  # characters of an instruction in which it says what it asks for
+_START_LETTERS = 90  # characters of an instruction in which it says what it asks for
 
 
-def several_for_one(asked: str, text: str) -> str:
-    """What an instruction asks one of (`one title`, `just the title`), where the text is a list of several; or ''."""
+def several_instead_of_one(asked: str, text: str) -> str:
+    """Return the request for one thing (`one title`, `just the title`), if the text is a list of several; or ''."""
     one = _one_asked().search(fold(asked)) if len(ITEM.findall(text)) > 1 else None
     lines = [line for line in text.splitlines() if line.strip()]
     return one[0] if one and all(map(ITEM.match, lines)) else ""
 
 
-def more_than_code(asked: str, text: str) -> str:
-    """A first line of prose before code, where nothing but the code was asked for; or ''."""
+def prose_before_code(asked: str, text: str) -> str:
+    """Return a first line of prose before code, if only code was asked for; or ''."""
     first, _, rest = text.strip().partition("\n")
     prose = rest.strip() and count_words(first) > 3 and _PROSE.fullmatch(first)
     return first if prose and says("any", "only_code", fold(asked)) else ""
 
 
-def smiles(asked: str, text: str) -> str:
-    """An emoji of a text, where none is asked for; or ''."""
+def unwanted_emoji(asked: str, text: str) -> str:
+    """Return an emoji of a text, if the instruction excludes emoji; or ''."""
     emoji = _EMOJI.search(text) if not text.isascii() else None
     return emoji[0] if emoji and says("any", "no_emoji", fold(asked)) else ""
 
 
-# Signs such as a telephone or a warning are letters, unless a mark makes pictures of them.
+# Symbols such as a telephone or a warning sign are text, unless a variation selector makes them pictures.
 _EMOJI = re.compile("[\U0001f300-\U0001faff\u2614\u2615\u26a1\u26bd\u26c4\u2728\u2764]|[\u2600-\u27bf]\ufe0f")
 
 
-def other_lines(asked: str, text: str, language: str) -> str:
-    """So many lines of verse as an instruction names, where a text of some lines, or one of its stanzas, has another
-    number; or ''."""
+def wrong_line_count(asked: str, text: str, language: str) -> str:
+    """Return the number of lines of verse that an instruction asks for, if the text has another number; or ''.
+
+    The text must have several lines. The number may also be that of each stanza.
+    """
     lines = sum(bool(line.strip()) for line in text.splitlines()) if "\n" in text and "|" not in text else 0
-    if lines < _LEAST or in_code(text):
+    if lines < _MIN_LINES or in_code(text):
         return ""
-    figures = in_figures(asked, language)
-    named = _of_lines().findall(fold(figures if language == "en" else in_figures(figures, "en")))
-    if len(named) != 1 or not 1 < int(named[0][1]) <= _MOST:
+    figures = words_to_digits(asked, language)
+    named = _line_count().findall(fold(figures if language == "en" else words_to_digits(figures, "en")))
+    if len(named) != 1 or not 1 < int(named[0][1]) <= _MAX_LINES:
         return ""
     stanzas = [stanza.count("\n") + 1 for stanza in text.strip().split("\n\n")]
     return "" if int(named[0][1]) in (lines, *(stanzas if len(set(stanzas)) == 1 else ())) else named[0][0].strip()
 
 
-_LEAST, _MOST = 3, 20  # lines
-# A number of lines at the start of a clause or behind a word such as `exactly`, which is no bound.
-_of_lines = worded(
+_MIN_LINES, _MAX_LINES = 3, 20  # lines
+# A number of lines at the start of a clause or after a word such as `exactly`, and not a bound.
+_line_count = word_pattern(
     r"(?:(?:\A|[.,;:!\u3001\u3002\uff0c])\s*|(?<!\w){exactly}\s?)((\d{1,2}) ?{lines_of_verse})"
     r"(?![^\W\u3040-\u9fff])(?!\W*{at_least|at_most})"
 )
 _PROSE = re.compile(r"[^\W\d_][^=;{}()\[\]<>$#|\\/]*[:.!\uff1a]")
-_one_asked = worded(r"(?<!\w){only_one}\s{one_things}(?!\w)")
+_one_asked = word_pattern(r"(?<!\w){only_one}\s{one_things}(?!\w)")
 
 
 @cache
-def _of(name: str) -> re.Pattern[str]:
-    return re.compile(either(words_of(name)))
+def _form_names(name: str) -> re.Pattern[str]:
+    return re.compile(alternation(words_of(name)))
 
 
 @cache
-def _named() -> re.Pattern[str]:
-    """A form that an instruction begins with, or names behind a word such as `only`."""
-    forms = "|".join(any_of("any", name).pattern for name in _FORMS)
-    verbs, small, only = (either(words_of(name)) for name in ("form_verbs", "form_small", "form_only"))
+def _requested_form() -> re.Pattern[str]:
+    """Return a pattern for a form that an instruction begins with, or names after a word such as `only`."""
+    forms = "|".join(list_pattern("any", name).pattern for name in _FORMS)
+    verbs, small, only = (alternation(words_of(name)) for name in ("form_verbs", "form_small", "form_only"))
     return re.compile(
         rf"(?:\A\W*(?:(?:{verbs})\s+)?(?:(?:{small}|\d+)\s+){{0,3}}(?:[^\W\d_]+\s+)?|(?<!\w)(?:{only})\s+(?:(?:{small})\s+){{0,2}})"
         rf"({forms})(?!\w)"

@@ -1,7 +1,7 @@
-"""A number of words, characters, sentences or paragraphs that is asked for, and a text far from it.
+"""The number of words, characters, sentences or paragraphs that is asked for, and texts far from it.
 
-another_length("In two sentences: why is the sea salty?", "One. Two. Three. Four.", "en") == "two sentences"
-another_length("A tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
+missed_length("in two sentences: the sea and its salt.", "One. Two. Three. Four. Five.", "en") == "two sentences"
+missed_length("a tale of about 120 words", "The lamp went out.", "en", at_least=True) == "120 words"
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from typing import NamedTuple
 from curate.gates.content import in_code
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.frames import sentences
-from curate.gates.number_words import in_figures
+from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
-from curate.gates.phrases.lists import either
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.lists import alternation
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.gates.words import count_words
 
 ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7\u2013]|\(?\d{1,2}[.)\u3001:]|\(?[a-z][.)]|#+ |\|)")
-_MOST = 2000  # of a unit, for a length that is meant
+_MAX_LENGTH = 2000  # maximum number of a unit that can be a requested length
 _CJK_DIGITS = {digit: str(at % 10) for at, digit in enumerate("〇一二三四五六七八九")} | {"两": "2", "兩": "2"}
 _CJK = re.compile(
     r"(?<![\u4e00-\u9fff])?([〇一二三四五六七八九两兩]?[百十]?[〇一二三四五六七八九]?十?[〇一二三四五六七八九]?)(?=個?个?(?:字|文|句|段))"
 )
 _NUMERAL, _UNIT = r"(?:\d+|[〇一二三四五六七八九两兩百十]+)", "個?个?(?:文?字|文|句|段)"
 _TO = r"\s?(?:[~\u301c\u2013-]|から|到|至|、)\s?"
-# 一〜三文, 30字から50字; and 两三句, which is two or three.
+# 一〜三文, 30字から50字; and 两三句, which means two or three.
 _RANGE = re.compile(
     rf"(?P<low>{_NUMERAL})(?:(?P<unit>{_UNIT})[话話落]?)?(?P<to>{_TO})(?P<high>{_NUMERAL})(?=(?(unit)(?P=unit)|{_UNIT}))"
 )
@@ -36,9 +36,12 @@ _ABOUT = re.compile(rf"(?<![〇一二三四五六七八九十百\d])([一二两�
 _KOREAN = dict(zip(["한", "두", "세", "네", "다섯"], "12345", strict=True))
 
 
-def another_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
-    """The number and the unit that a folded text asks for, where the text has far more, or with `at_least` not half of
-    them; or ''. Neither of a list nor of code, and of two units the words and characters bind no whole text."""
+def missed_length(asked: str, text: str, language: str, *, at_least: bool = False) -> str:
+    """Return the length that a folded instruction asks for, if the text has far more of the unit; or ''.
+
+    With `at_least`, also if it has less than half. Lists and code are not checked. If two units are named, those in
+    words and characters do not refer to the whole text.
+    """
     lengths = _lengths(asked, language)
     if not lengths or len(ITEM.findall(text)) > 1 or in_code(text):
         return ""
@@ -57,7 +60,7 @@ def another_length(asked: str, text: str, language: str, *, at_least: bool = Fal
 
 
 class Length(NamedTuple):
-    """How many of a unit a text is to have; `bound`: at most so many."""
+    """The number of units that a text should have. With `bound`, it is a maximum."""
 
     unit: str
     low: int
@@ -68,31 +71,32 @@ class Length(NamedTuple):
 
 @lru_cache(maxsize=REMEMBERED)
 def _lengths(asked: str, language: str) -> tuple[Length, ...]:
-    """The lengths that a folded text names."""
-    return tuple(_named(asked, _plain(asked, language))) if _units().search(asked) else ()
+    """Return the lengths that a folded text names."""
+    return tuple(_find_lengths(asked, _with_digits(asked, language))) if _units().search(asked) else ()
 
 
-def _named(asked: str, plain: str) -> Iterator[Length]:
+def _find_lengths(asked: str, plain: str) -> Iterator[Length]:
     for match in _counted().finditer(plain):
         unit = next(name for name in _COUNTERS if match[name])
         low, high = (int(part) if part.isdigit() else 1 for part in (match["low"], match["high"] or match["low"]))
         bound = bool(_most().search(match["before"]) or _most().match(match["behind"]))
-        of_people = high < _LEAST and not bound and match["asked"].endswith("characters")  # two characters
-        if 0 < high < _MOST and not of_people:
-            yield Length(unit, low, high, bound, _as_asked(asked, match["asked"].strip()))
+        # Two characters (in a story).
+        of_story = high < _MIN_CHARACTERS and not bound and match["asked"].endswith("characters")
+        if 0 < high < _MAX_LENGTH and not of_story:
+            yield Length(unit, low, high, bound, _as_written(asked, match["asked"].strip()))
 
 
-def _as_asked(asked: str, in_figures: str) -> str:
-    """A length in the words of whoever asks, who may have written the number as one: `한 문장`, not `1 문장`."""
-    unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_figures)
+def _as_written(asked: str, in_digits: str) -> str:
+    """Return a length in the instruction's own words, which may spell out the number: `한 문장`, not `1 문장`."""
+    unit = re.sub(r"^\d[\d\s~\u2013-]*", "", in_digits)
     first = rf"(?:{_NUMERAL}(?:{_UNIT}[话話落]?)?{_TO})?"
     own = re.search(
         rf"{first}(?:[〇一二三四五六七八九两兩百十\d]+|(?<!\S)[^\s\u4e00-\u9fff]+)[ -]?{re.escape(unit)}", asked
     )
-    return in_figures if in_figures in asked or own is None else own[0]
+    return in_digits if in_digits in asked or own is None else own[0]
 
 
-_LEAST = 6  # characters of a text
+_MIN_CHARACTERS = 6  # characters of a text
 _COUNTERS: dict[str, Callable[[str], int]] = {
     "words": count_words,
     "characters": lambda text: sum(map(str.isalnum, text)),
@@ -101,14 +105,14 @@ _COUNTERS: dict[str, Callable[[str], int]] = {
 }
 
 
-def _plain(asked: str, language: str) -> str:
-    """A folded text with its numbers in figures: 二十字 is 20字, 세 문장 3문장."""
-    figures = in_figures(asked, language)
-    figures = figures if language == "en" else in_figures(figures, "en")  # a style may be in English
+def _with_digits(asked: str, language: str) -> str:
+    """Return a folded text with its numbers in digits: 二十字 becomes 20字, 세 문장 becomes 3문장."""
+    figures = words_to_digits(asked, language)
+    figures = figures if language == "en" else words_to_digits(figures, "en")  # a style may be in English
     if language in ("zh", "ja"):
         figures = _ABOUT.sub(r"\1~\2", figures)
         figures = _RANGE.sub(_range, figures)
-        return _CJK.sub(lambda match: _figure(match[1]), figures)
+        return _CJK.sub(lambda match: _to_digits(match[1]), figures)
     if language == "ko":
         figures = re.sub(r"(?<!\S)(한|두|세|네|다섯)(?= ?(?:문장|단락|문단))", lambda m: _KOREAN[m[1]], figures)
         return re.sub(r"(\d+) ?(문장|단락|문단|자|글자)에서 (\d+)(?= ?\2)", r"\1~\3", figures)
@@ -116,14 +120,15 @@ def _plain(asked: str, language: str) -> str:
 
 
 def _range(match: re.Match[str]) -> str:
-    """A range in figures. What `、` joins is one if the second comes next: `2、100字` is the second of a list."""
-    low, high = int(_figure(match["low"])), int(_figure(match["high"]))
+    """Return a range in digits. `、` joins one only if the numbers are consecutive: `2、100字` is the second list
+    item."""
+    low, high = int(_to_digits(match["low"])), int(_to_digits(match["high"]))
     joined = low < high and ("、" not in match["to"] or high == low + 1)
     return f"{low}~{high}" if joined else match[0]
 
 
-def _figure(numeral: str) -> str:
-    """A number below a thousand in Chinese characters, in figures."""
+def _to_digits(numeral: str) -> str:
+    """Return a Chinese numeral below a thousand in digits."""
     if numeral.isdigit():
         return numeral
     total, digit = 0, 0
@@ -137,13 +142,13 @@ def _figure(numeral: str) -> str:
 
 @cache
 def _units() -> re.Pattern[str]:
-    return re.compile("|".join(either(words_of(f"unit_{name}")) for name in _COUNTERS))
+    return re.compile("|".join(alternation(words_of(f"unit_{name}")) for name in _COUNTERS))
 
 
 @cache
 def _counted() -> re.Pattern[str]:
-    units = "|".join(f"(?P<{name}>{either(words_of(f'unit_{name}'))})" for name in _COUNTERS)
-    ones, between = either(words_of("one_of_text")), either(words_of("between_lengths"))
+    units = "|".join(f"(?P<{name}>{alternation(words_of(f'unit_{name}'))})" for name in _COUNTERS)
+    ones, between = alternation(words_of("one_of_text")), alternation(words_of("between_lengths"))
     number = (
         rf"(?P<low>(?<!\d)(?<!\d[.,])\d+|(?<!\w)(?:{ones})(?=[ -]))(?:\s?(?:[-\u2013~]|{between})\s?(?P<high>\d+))?"
     )
@@ -153,4 +158,4 @@ def _counted() -> re.Pattern[str]:
     )
 
 
-_most = worded(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")
+_most = word_pattern(r"\W*{at_most}(?![a-zß-öø-ÿа-я])")

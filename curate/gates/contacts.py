@@ -1,5 +1,7 @@
-"""The gate on what a text gives away: addresses and numbers that its input does not say, keys, and names that it was to
-leave out. It knows no people, so it flags."""
+"""The gate on what a text discloses: contacts and numbers that its input does not have, keys, and names to leave out.
+
+It knows no people, so it flags.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,14 @@ from curate.gates.content import in_code
 from curate.gates.facts import CONTACT, MAY_BE_CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.names import titled_behind
+from curate.gates.names import name_before_title
 from curate.gates.personal import SECRET, entropy, personal
 from curate.gates.phrases import says, words_of
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.word_patterns import word_pattern
 from schemas.records import Pair
 
 _MANY_DIGITS = re.compile(r"\d(?:\D{0,6}\d){5}")
-# It begins with the digit, and looks back from there: so most characters of a text are passed over at once.
+# The pattern begins with the digit and looks behind from there, so that most characters are skipped quickly.
 _MAY_BE_KEY = re.compile(r"\d(?:(?<=[A-Za-z]\d)[\w!@#$%^&*]|(?<=[\w!@#$%^&*]\d)[A-Za-z])")
 _WITH_PASSWORD = re.compile(r"://[^\s/@]*@")
 _TOKEN = re.compile(r"(?<![\w+/.=-])[A-Za-z0-9+/_-]{32,}={0,2}(?![\w/.-])")
@@ -26,26 +28,29 @@ _PASSWORD = re.compile(
 )
 _NUMBER = re.compile(r"\d(?:[ ()./-]{0,2}\d){6,}")
 _NAMED = re.compile(r"[^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,} [^\W\d_a-zß-ÿа-я][^\W\d_A-Z]{2,}")
-_LIKE_A_CARD = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
-_DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # of an article
-_RANDOM, _LIKELY = 4.0, 8  # bits a character of a long token, letters of a password
+_CARD_GROUPS = re.compile(r"(?<![\d.,-])(?<!\d )\d{4}(?:[ -]\d{4}){3}(?![ -]?\d)")
+_DOI = re.compile(r"(?<![\w.])10\.\d{4,9}/[^\s<>\"'()\[\]]*[^\s<>\"'()\[\].,;:]")  # identifier of an article
+_MIN_ENTROPY, _MIN_PASSWORD = 4.0, 8  # bits per character of a long token; characters of a password
 
 
 def contacts(pair: Pair, input_language: str = "en") -> Judgement:
-    """E-mail addresses, web addresses, telephone numbers, cards and accounts of the output stand in the input; no key
-    stands in it at all, as providers write them, and no long random token or password of its own.
+    """The e-mail and web addresses, telephone numbers, cards and accounts of the output are in the input.
 
-    Where the input asks to leave names out (`anonymise`), none of its names, addresses and long numbers is left.
-    Not covered: addresses in code; names in scripts without capitals, but for those before a title.
+    No key is in the output at all. Keys are recognised by the formats of their providers; long random tokens and
+    passwords count if they are not in the input. If the input asks to leave out names (`anonymise`), none of its names,
+    addresses and long numbers is left.
+    Not covered: addresses in code; names in scripts without capitals, except those before a title.
     """
     text = pair.output
     may_be = _MAY_BE_KEY.search(text) or "PRIVATE KEY" in text or ("://" in text and _WITH_PASSWORD.search(text))
     if may_be and (key := next(_keys(text, pair.input), "")):
         return rejected("secret", f"the output holds a key or a password: {quote(key[:6] + '…')}")
-    if says(input_language, "anonymise", fold(pair.input)) and (kept := _kept(pair.input, text, input_language)):
-        return rejected("kept_name", f"the input asks for no names, and the output says {quote(kept)}")
+    if says(input_language, "anonymise", fold(pair.input)) and (
+        kept := _not_anonymised(pair.input, text, input_language)
+    ):
+        return rejected("kept_name", f"the input asks to leave out names, and the output says {quote(kept)}")
     if not any(map(text.__contains__, ("@", "://", "www."))) and not _MANY_DIGITS.search(text):
-        return passed("no contact of its own")
+        return passed("no invented contact")
     if "```" in text or ("\n" in text and in_code(text)):
         return passed("addresses in code are not compared")
     digits, given = re.sub(r"\D", "", pair.input), fold(pair.input)
@@ -58,28 +63,28 @@ def contacts(pair: Pair, input_language: str = "en") -> Judgement:
         if not known and not (kind == "phone" and is_date(contact)):
             return rejected("invented_contact", f"the input does not say {quote(contact)}")
     held = (piece for kind, piece in personal(text) if kind in ("phone", "card", "iban"))
-    numbers = (*held, *_LIKE_A_CARD.findall(text))
+    numbers = (*held, *_CARD_GROUPS.findall(text))
     if account := next((piece for piece in numbers if re.sub(r"\D", "", piece) not in digits), ""):
         return rejected("invented_contact", f"the input does not say {quote(account[:6] + '…')}")
-    return passed("no contact of its own")
+    return passed("no invented contact")
 
 
 def _keys(text: str, given: str) -> Iterator[str]:
-    """Keys in a text; of what only looks random, what `given` does not say."""
-    for pattern in (SECRET, _of_providers()):
+    """Yield the keys in a text; what only looks random must not be in `given`."""
+    for pattern in (SECRET, _provider_keys()):
         yield from (match[0] for match in pattern.finditer(text) if not _is_sample(match[0]) and _is_mixed(match[0]))
     for match in _TOKEN.finditer(text):
         mixed = all(any(map(test, match[0])) for test in (str.isupper, str.islower, str.isdigit))
-        if mixed and entropy(match[0]) >= _RANDOM and match[0] not in given and not _is_sample(match[0]):
+        if mixed and entropy(match[0]) >= _MIN_ENTROPY and match[0] not in given and not _is_sample(match[0]):
             yield match[0]
     for match in _PASSWORD.finditer(text):
-        if len(match[1]) >= _LIKELY and match[1] not in given and not _is_sample(match[1]):
+        if len(match[1]) >= _MIN_PASSWORD and match[1] not in given and not _is_sample(match[1]):
             yield match[1]
-    yield from (word for word in _behind_a_word_for_one().findall(text) if word not in given and not _is_sample(word))
+    yield from (word for word in _secret_after_word().findall(text) if word not in given and not _is_sample(word))
 
 
-# A word of letters and digits right behind one for a secret: `password Autumn2021!`.
-_behind_a_word_for_one = worded(
+# A word of letters and digits right after a word for a secret: `password Autumn2021!`.
+_secret_after_word = word_pattern(
     r"(?<!\w)(?i:{secrets}) [\"'`\u201c\u00ab]?((?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9!@#$%^&*?]{8,})"
 )
 
@@ -89,17 +94,17 @@ def _is_mixed(key: str) -> bool:
 
 
 def _is_sample(key: str) -> bool:
-    """Whether a key shows what a key looks like: it says so, or is of a few letters again and again."""
+    """Whether a key is an example: it contains a word that says so, or has only a few distinct characters."""
     folded = fold(key)
     return any(word in folded for word in words_of("sample_keys")) or len(set(folded[-16:])) < 6
 
 
-# How keys of services begin, and as many letters as they have at least.
-_of_providers = worded(r"(?<![\w-])(?i:{key_prefixes})[\w.-]{16,}")
+# Prefixes of the keys of services, and their minimum length.
+_provider_keys = word_pattern(r"(?<![\w-])(?i:{key_prefixes})[\w.-]{16,}")
 
 
-def _kept(given: str, text: str, language: str) -> str:
-    """The first name, address or long number of `given` that a text says too; or ''."""
+def _not_anonymised(given: str, text: str, language: str) -> str:
+    """Return the first name, address or long number of `given` that a text still contains, or ''."""
     digits, folded = re.sub(r"\D", "", text), fold(text)
     for match in CONTACT.finditer(given):
         if match.lastgroup != "phone" and fold(match[0]).rstrip(".") in folded:
@@ -109,4 +114,4 @@ def _kept(given: str, text: str, language: str) -> str:
     names = (part for match in _NAMED.finditer(given) for part in match[0].split())
     if name := next((part for part in names if re.search(rf"(?<!\w){part}(?!\w)", text)), ""):
         return name
-    return next((match[0] for match in titled_behind(language).finditer(given) if match[1] in text), "")
+    return next((match[0] for match in name_before_title(language).finditer(given) if match[1] in text), "")

@@ -1,83 +1,84 @@
-"""The gate on what the rewrite keeps of its input: the subject, the numbers and the quoted text."""
+"""The gate that checks that the output keeps the subject, the numbers and the quoted text of its input."""
 
 from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
 
-from curate.gates.coverage import BEGINS, is_known_to, roots
+from curate.gates.coverage import ROOT_LETTERS, has_known_stop_words, roots
 from curate.gates.folding import REMEMBERED, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.numbers import joined_groups, mentions, required
-from curate.gates.phrases import any_of, anywhere, lexicon, says
-from curate.gates.units import converted
+from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
+from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
+from curate.gates.units import find_conversions
 from curate.gates.words import (
     OPTION,
     Vocabulary,
     content_words,
     count_words,
     has_stemmer,
-    joined,
+    joined_neighbours,
     without_options,
     words,
 )
 from schemas.records import Pair
 
-# An inch mark (6") opens no quotation, an apostrophe closes none.
-# It begins with the marks, and looks back from there: so most characters of a text are passed over at once.
+# An inch mark (6") does not open a quotation, and an apostrophe does not close one. The pattern begins with the
+# quotation marks and looks behind from there, so that most characters are skipped quickly.
 _QUOTED = re.compile(
     r"\"(?<!\w\")(?=\S)([^\"\n]*?\S)\"(?!\w)|“([^“”\n]+)”|«([^«»\n]+)»|„([^„“”\n]+)[“”]"
     r"|'(?<!\w')(?=\S)([^'\n]*?\S)'(?!\w)|\u2018(?<!\w\u2018)([^\u2018\u2019\n]+)\u2019(?!\w)"
 )
 
 _RATIO_OR_OPTION = re.compile(rf"{OPTION.pattern}|(?<![\w:])\d{{1,2}}:\d{{1,2}}(?![\w:])")
-_LONG = 30  # words of an input that a shorter output may sum up
+_LONG_INPUT = 30  # words of an input from which on a shorter output may be a summary
 _PARTS = re.compile(r"[,.;:]+(?=\s|\Z)|[\n、。;,]+(?!\d)")
 
 
 @cache
 def _lens() -> re.Pattern[str]:
-    return re.compile(rf"\d+ ?mm(?:[ -][\w-]+){{0,2}}? {anywhere('camera').pattern}", re.IGNORECASE)
+    return re.compile(rf"\d+ ?mm(?:[ -][\w-]+){{0,2}}? {all_languages_pattern('camera').pattern}", re.IGNORECASE)
 
 
 @cache
-def _of_the_text(language: str) -> re.Pattern[str]:
-    """How long the text is to be, which is no content of it: `in two sentences`."""
+def _length_request(language: str) -> re.Pattern[str]:
+    """Return a pattern for the requested length of the text (`in two sentences`), which is not part of its content."""
     spelt = "|".join(map(re.escape, lexicon(language).ones))
-    units = "|".join(any_of(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
+    units = "|".join(list_pattern(code, "of_text").pattern for code in dict.fromkeys((language, "en")))
     return re.compile(rf"(?<!\w)(?:\d+{'|' + spelt if spelt else ''})[ -]?(?:{units})", re.IGNORECASE)
 
 
-def _without_its_length(text: str, language: str) -> str:
+def _without_length_request(text: str, language: str) -> str:
     may_say = not text.isascii() or any(says(code, "of_text", fold(text)) for code in dict.fromkeys((language, "en")))
-    return _of_the_text(language).sub(" ", text) if may_say else text
+    return _length_request(language).sub(" ", text) if may_say else text
 
 
 def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement:
     """The content of the input is in the output. Score: the share of content words that survive.
 
     Strict: every number, in digits or words (`three`, `3`, `a trio`; `PW-55120`; `2pm`, `14:00`), and every quoted
-    text, up to case, spacing and punctuation. Lenient: of the content words at least one must survive; where the input
-    side is one phrase, half of them must, unless one of its head (`red fox` of `red fox in the snow`) does. A note of
-    several phrases is often paraphrased. A word survives as itself, inflected, written together with its neighbour or
-    apart, spelt out from an abbreviation, or with a typing mistake mended.
+    text, ignoring case, spacing and punctuation. Lenient: at least one content word must survive. If the input is a
+    single phrase, half of them must, unless a word of its head survives (`red fox` in `red fox in the snow`). A note of
+    several phrases is often paraphrased. A word survives as itself, inflected, joined to its neighbour or split in two,
+    spelt out from an abbreviation, or with a typing mistake corrected.
 
-    Backward, the same rule finds numbers and quotations that the input made up.
-    Not covered: synonyms (they are why the rule on words is lenient), numbers that the output makes up, a number
-    kept but given to another thing; in a language without number words in its table, numbers that may be told in words;
-    in one without a stemmer or without spaces, the words (other numbers and quotations are still checked).
+    For inputs generated backward, the same rule finds numbers and quotations that the input invented.
+    Not covered: synonyms (the reason why the rule for words is lenient), numbers that the output invents, and a number
+    that is kept but assigned to something else. Without number words in the language's table, numbers that may be spelt
+    out are not checked. Without a stemmer or spaces between words, the words are not checked; other numbers and
+    quotations still are.
     """
     shorter = count_words(pair.output) < count_words(pair.input)
     asked = shorter and _asks_for_less(fold(style), language)
     summary = asked or is_summary(pair)
-    lost = [] if summary else _lost_numbers(_without_its_length(pair.input, language), pair.output, language)
+    lost = [] if summary else _lost_numbers(_without_length_request(pair.input, language), pair.output, language)
     if lost:
         missing = ", ".join(map(quote, lost))
         return rejected("lost_number", f"the input says {missing}, the output does not")
     vocabulary = Vocabulary(pair.output, language)
     for quoted in [] if summary or in_code(pair.input) else quotations(pair.input):
         if 2 * len(quoted) > len(pair.input) and len(quoted.split()) > 4:
-            continue  # it is the text that is to be rewritten
+            continue  # the quotation is the text to rewrite
         wanted = " ".join(words(quoted))
         output_words = f" {' '.join(vocabulary.words)} "
         if f" {wanted} " not in output_words if wanted else fold(quoted) not in fold(pair.output):
@@ -86,57 +87,60 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     if not content:
         return passed("the input has no content words to keep")
     gone = [word for word in content if word not in vocabulary]
-    compounds = joined(gone, pair.input, vocabulary) if gone else set()
+    compounds = joined_neighbours(gone, pair.input, vocabulary) if gone else set()
     gone = [word for word in gone if word not in compounds]
     share = 1 - len(gone) / len(content)
     title = summary and is_title(pair.output)
-    leaves_out = title and count_words(pair.input) > _LONG  # the headline of a report says one thing of many
+    leaves_out = title and count_words(pair.input) > _LONG_INPUT  # the headline of a report mentions one thing of many
     part = "" if leaves_out else _lost_parts(pair, vocabulary, language)
     if part := part or ("" if asked or leaves_out else _lost_piece(pair.input, pair.output, language)):
         return rejected("lost_part", f"nothing is left of {quote(part)}", share)
     if not has_stemmer(language):
         return passed(f"the words are not compared: no stemmer for '{language}'", share)
     if not in_code(pair.input) and in_code(without_options(pair.output)):
-        return passed("what is told in words may be written in code", share)
+        return passed("a description in words may become code", share)
     one_phrase = _ONE_PHRASE.fullmatch(pair.input)
     subject = (content_words(main_phrase(pair.input, language), language) if one_phrase else []) or content
     if share == 0 and (_is_shortened(gone, vocabulary) or _holds_numbers(pair, language)):
-        return passed("its words are spelt out, or its numbers kept", share)
+        return passed("its words are spelt out, or its numbers are kept", share)
     if title:
-        return passed("a title may be in other words", share)
+        return passed("a title may use other words", share)
     if share == 0 or (share < 0.5 and all(word in gone for word in subject)):
         return rejected("lost_subject", f"nothing is left of {', '.join(map(quote, gone[:5]))}", share)
     return passed(f"{share:.0%} of the content words survive", share)
 
 
 def _asks_for_less(style: str, language: str) -> bool:
-    """Whether a folded style asks for a summary, a headline or the like; `do not summarise` does not."""
+    """Whether a folded style asks for a summary, a headline or the like; `do not summarise` does not count."""
     asked = says("any", "sums_up", style)
-    before = style[max(0, asked.start() - _DENIED) : asked.start()] if asked else ""
+    before = style[max(0, asked.start() - _DENIAL_REACH) : asked.start()] if asked else ""
     return asked is not None and not any(says(code, "negation", before) for code in ("en", language))
 
 
-_DENIED = 16  # characters in front of a word that a denial there denies
+_DENIAL_REACH = 16  # characters before a word in which a denial refers to it
 
 
 def _is_shortened(gone: list[str], vocabulary: Vocabulary) -> bool:
-    """Whether a word of a note is the beginning of a longer one: `rev` of revenue."""
-    short = [word for word in gone if len(word) in _SHORT]
+    """Whether a word of a note is the beginning of a longer word in the output: `rev` of revenue."""
+    short = [word for word in gone if len(word) in _ABBREVIATION_LENGTHS]
     return any(there.startswith(word) and len(there) > len(word) + 2 for word in short for there in vocabulary.words)
 
 
 def _holds_numbers(pair: Pair, language: str) -> bool:
-    """Whether the input has two numbers or more, which are all kept: then it is the same matter in other words."""
-    return len(required(pair.input, language)) > 1
+    """Whether the input has at least two numbers. They are all kept here, so the content is the same in other words."""
+    return len(required_numbers(pair.input, language)) > 1
 
 
-_SHORT = (3, 4)  # letters
+_ABBREVIATION_LENGTHS = (3, 4)  # letters
 
 
 def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
-    """The parts of a note of four or more, half of them at least, of which no word and no number is in an output that
-    is no longer than the note; empty if there are none."""
-    if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG:
+    """Return the parts of a note that are lost, or ''.
+
+    The note must have four or more parts, and at least half of them must be lost. A part is lost if none of its words
+    and numbers is in the output. An output longer than the note is not checked.
+    """
+    if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG_INPUT:
         return ""
     if len(_PARTS.findall(pair.input)) < 3:
         return ""
@@ -153,19 +157,22 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
 
 
 def _lost_piece(given: str, text: str, language: str) -> str:
-    """A part of a note, not its first, no word of which is in an output that keeps nearly all words of the others and
-    is no longer; empty if there is none."""
+    """Return a lost part of a note other than its first, or ''.
+
+    None of its words may be in the output, which keeps nearly all words of the other parts and is not longer than the
+    note.
+    """
     if (
         len(given) > _NOTE
-        or count_words(text) > _LONGER[count_words(given) > _FEW] * count_words(given)
-        or not is_known_to(language)
+        or count_words(text) > _LONGER[count_words(given) > _SHORT_NOTE] * count_words(given)
+        or not has_known_stop_words(language)
     ):
         return ""
     parts = [(part.strip(), roots(part, language)) for part in _PIECES.split(given)]
     parts = [(part, content) for part, content in parts if content]
     if len(parts) < 3:
         return ""
-    there, folded = roots(text, language) | {word[:BEGINS] for word in words(text)}, fold(text)
+    there, folded = roots(text, language) | {word[:ROOT_LETTERS] for word in words(text)}, fold(text)
     held = [sum(root in there or (root.isdigit() and root in folded) for root in content) for _, content in parts]
     kept = [(n, len(content)) for n, (_, content) in zip(held, parts, strict=True) if n]
     if sum(n for n, _ in kept) < _KEPT * sum(whole for _, whole in kept) or not kept:
@@ -175,71 +182,71 @@ def _lost_piece(given: str, text: str, language: str) -> str:
     )
 
 
-_NOTE, _FEW = 900, 12  # characters of a note, and words of one that a sentence of it makes longer
-_LONGER = (1.5, 1.1)  # times the words of a note, a short one's and any other's: what keeps its words is no longer
-_KEPT = 0.7  # of a note's words: so many are kept
+_NOTE, _SHORT_NOTE = 900, 12  # characters of a note; words of a note so short that full sentences make it longer
+_LONGER = (1.5, 1.1)  # maximum length relative to a short note and to any other, for an output that keeps the words
+_KEPT = 0.7  # share of a note's words that must be kept
 _PIECES = re.compile(r"[.;:!?]+(?=\s|\Z)|[\n,\u3001\u3002\uff0c\uff1b]+(?!\d)|\s[-\u2013\u2014/&+]\s")
 
 
 def _lost_numbers(input: str, output: str, language: str) -> list[str]:
-    """The numbers of the input that the output lacks.
+    """Return the numbers of the input that are missing from the output.
 
-    The numbers of an option (`--ar 3:2`) keep a ratio or an option, they are not three of anything; nor is a lens of
-    35mm the 35 of something else.
+    The numbers of an option (`--ar 3:2`) may only be kept by a ratio or an option, because they do not count anything.
+    The 35 of a 35mm lens does not keep the number 35 of something else.
     """
     of_options = _RATIO_OR_OPTION.findall(input) if "--" in input or ":" in input else []
-    options = required(" ".join(of_options), language) if of_options else []
-    wanted = required(_RATIO_OR_OPTION.sub(" , ", input) if of_options else input, language)
+    options = required_numbers(" ".join(of_options), language) if of_options else []
+    wanted = required_numbers(_RATIO_OR_OPTION.sub(" , ", input) if of_options else input, language)
     if not options and not wanted:
         return []
     of_a_lens = "mm" in fold(input) and _lens().search(input)
-    description = without_options(output) if of_a_lens else description_of(output)
-    in_description = mentions(description, language)
-    grouped = mentions(joined_groups(description), language)
-    anywhere = mentions(output, language) if options else in_description
-    lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.rounds(n)]
+    description = without_options(output) if of_a_lens else without_photo_settings(output)
+    in_description = number_mentions(description, language)
+    grouped = number_mentions(join_digit_groups(description), language)
+    in_output = number_mentions(output, language) if options else in_description
+    lost = [n for n in wanted if n not in in_description and n not in grouped and not in_description.has_rounded(n)]
     if lost:
-        in_units = converted(input, output, language, language)[0]
-        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.tells_of(n, input)]
-    return [n.text for n in lost] + [n.text for n in options if n not in anywhere]
+        in_units = find_conversions(input, output, language, language)[0]
+        lost = [n for n in lost if n.forms.isdisjoint(in_units) and not in_description.has_hours_of(n, input)]
+    return [n.text for n in lost] + [n.text for n in options if n not in in_output]
 
 
 def is_summary(pair: Pair) -> bool:
-    """True if the output has less than 60 % of the input's words or is a title, and so leaves things out."""
+    """Whether the output omits things by design: it has less than 60 % of the input's words, or it is a title."""
     before, after = count_words(pair.input), count_words(pair.output)
     return (after < 0.6 * before and before > 20) or (after < before and is_title(pair.output))
 
 
 def is_title(text: str) -> bool:
-    """True of a line of a few words that begins with a capital, where there are any, and ends without a stop."""
+    """Whether a text is one short line that starts with a capital, in scripts that have them, and has no full stop."""
     line = text.strip()
-    return line[-1:].isalnum() and not line[0].islower() and "\n" not in line and count_words(line) <= _TITLE
+    return line[-1:].isalnum() and not line[0].islower() and "\n" not in line and count_words(line) <= _MAX_TITLE
 
 
-_TITLE = 15  # words
+_MAX_TITLE = 15  # words
 
 
 @lru_cache(maxsize=REMEMBERED)
 def in_code(text: str) -> bool:
-    """True if most lines of `text` have signs of code, or a fence holds it."""
-    if "```" in text or not _SIGN.search(text):
+    """Whether most lines of `text` contain characters typical of code, or it has a code fence."""
+    if "```" in text or not _CODE_CHARACTER.search(text):
         return "```" in text or not text.strip()
     lines = [line for line in text.splitlines() if line.strip()]
-    return 2 * len(list(filter(_SIGNS.search, lines))) >= len(lines)
+    return 2 * len(list(filter(_CODE_SIGNS.search, lines))) >= len(lines)
 
 
-_SIGN = re.compile(r"[{}=<>\\;|+$#()-]")  # one of which each of the next has
-_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
+_CODE_CHARACTER = re.compile(r"[{}=<>\\;|+$#()-]")  # each of the patterns below needs one of these characters
+_CODE_SIGNS = re.compile(r"[{}=<>\\]|;\s*$|^\s*(?:[|+$]|[-#](?! ))|\(\)|\s--?\w")
 
 
-def description_of(text: str) -> str:
-    """`text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
+def without_photo_settings(text: str) -> str:
+    """Return `text` without options (`--ar 3:2`) and lenses (`35mm film`)."""
     text = without_options(text)
     return _lens().sub(" , ", text) if "mm" in fold(text) else text
 
 
 def quotations(text: str) -> list[str]:
-    """The texts in quotation marks, without the marks."""
+    """Return the texts in quotation marks, without the marks."""
     return [next(filter(None, match.groups())) for match in _QUOTED.finditer(text)]
 
 
@@ -254,7 +261,7 @@ def _phrase_end(language: str) -> re.Pattern[str]:
 
 
 def main_phrase(text: str, language: str = "en") -> str:
-    """The text before the first comma, preposition or relative: `red fox` of `red fox in the snow`."""
+    """Return the text before the first comma, preposition or relative pronoun: `red fox` of `red fox in the snow`."""
     text = text.strip()
     end = _phrase_end(language).search(text, 1) if text else None
     return text[: end.start()] if end else text

@@ -1,4 +1,4 @@
-"""Gates on damage to a text: it was cut off, its characters were garbled, it stands in a fence, its JSON is broken."""
+"""Gates on damaged texts: cut off, garbled characters, wrapped in a code fence, or broken JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from curate.gates.content import in_code, is_summary, is_title
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import fragment, lexicon, says
-from curate.gates.phrases.worded import worded
-from curate.gates.unfinished import last_left, needs_no_stop, unbalanced
-from curate.gates.unfinished_code import broken_off
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.unfinished import missing_last_item, needs_no_full_stop, unbalanced
+from curate.gates.unfinished_code import broken_code_end
 from curate.gates.words import count_words, without_options
 from schemas.records import Pair
 
@@ -29,42 +29,42 @@ _UNSPACED = re.compile(r"[぀-ヿ一-鿿]")
 _ROW = re.compile(r"^\s*\|.*$", re.MULTILINE)
 _GAPS = re.compile(r"\|\s*(?:…|\.{3})\s*\|\s*(?:(?:…|\.{3})\s*\|)|\((?:…|\.{3})[^()\n]{0,40}\)\s*\Z")
 _SENTENCE = 5  # words
-_ALPHABETS = "\u0590"  # before this stand the letters of Latin, Greek and Cyrillic, which end a sentence with a stop
-_SMALL = 4  # letters: "the", "your" and "team" beside a name
+_ALPHABETS_END = "\u0590"  # end of Latin, Greek and Cyrillic, whose sentences end with a full stop
+_SMALL_WORD = 4  # letters of "the", "your" and "team" next to a name
 _STOPS = re.compile(r"[.!?…。！？।؟۔][\"'”»)\]*]*\Z")
 _ITEM = re.compile(r"(?:[-*•·]|\d{1,2}[.)]|\(?[a-z]\))\s")
 _SHORT_QUOTE = re.compile(r"`[^`\n]{1,40}`|\"[^\"\n]{1,40}\"")
 
 
 def cut(pair: Pair, language: str = "en") -> Judgement:
-    """The output was not cut off: its last line does not end on a word that something has to follow, a line of
-    several sentences ends like a sentence, brackets and fences are closed, and a table's last row is as wide as the
-    others. Where all earlier items of a list end in a stop, the last one does; a long last line of prose that alone has
-    no stop is only flagged, `unended`.
+    """The output was not cut off.
 
-    Titles, verse, lists, code and the name under a letter end without a stop; only a last line with another sentence
-    before it is asked for one.
-    Not covered: a text that was cut behind a full stop, or inside of its first sentence behind a noun.
+    Its last line does not end with a word that requires a continuation, a line of several sentences ends like a
+    sentence, brackets and fences are closed, and a table's last row is as wide as the others. If all earlier items of a
+    list end with a full stop, the last one does too. A long last line of prose is only flagged, `unended`, if it alone
+    has no end. Titles, verse, lists, code and the name under a letter have no full stop, so only a last line with a
+    complete sentence before the last one has to end with one.
+    Not covered: a text that was cut after a full stop, or inside its first sentence after a noun.
     """
-    if _SIGNS.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
-        return passed(f"it is {quote(pair.output)} alone")._replace(flags=("unended",))
+    if _ONLY_PUNCTUATION.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
+        return passed(f"it is nothing but {quote(pair.output)}")._replace(flags=("unended",))
     text = without_options(pair.output).strip().removesuffix(",").rstrip()
     if "```" in text and len(_FENCE.findall(text)) % 2:
         return rejected("cut", "a code fence is never closed")
     if row := _cut_table(text):
-        return rejected("cut", f"a table ends in {quote(row)}")
-    if left := _stops_before(pair.input, text):
+        return rejected("cut", f"a table ends with {quote(row)}")
+    if left := _first_missing_item(pair.input, text):
         return passed(f"it stops before {quote(left)}")._replace(flags=("unended",))
-    if left := last_left(pair.input, text):
-        return passed(f"it says nothing of {quote(left)}")._replace(flags=("unended",))
-    if goes_on := _goes_on(pair, text):
-        return passed(f"it ends in {quote(goes_on)}")._replace(flags=("unended",))
-    if gap := _gap(pair.input, text):
-        return passed(f"a list goes on with {quote(gap)}")._replace(flags=("numbering",))
-    if opened := _never_closed(text, pair.input) or unbalanced(text, pair.input):
+    if left := missing_last_item(pair.input, text):
+        return passed(f"it does not mention {quote(left)}")._replace(flags=("unended",))
+    if dangling := _dangling_end(pair, text):
+        return passed(f"it ends with {quote(dangling)}")._replace(flags=("unended",))
+    if gap := _numbering_gap(pair.input, text):
+        return passed(f"a list continues with number {quote(gap)}")._replace(flags=("numbering",))
+    if opened := _unclosed_mark(text, pair.input) or unbalanced(text, pair.input):
         return passed(f"{quote(opened)} is never closed")._replace(flags=("unclosed",))
-    if block := _code_end(pair.input, text):
-        return passed(f"its code ends in {quote(block)}")._replace(flags=("unended",))
+    if block := _incomplete_code(pair.input, text):
+        return passed(f"its code ends with {quote(block)}")._replace(flags=("unended",))
     before, _, line = (part.strip() for part in text.rpartition("\n"))
     if not line or _ENDS.search(line) or "```" in text or not line[-1].isalpha() or pair.output.rstrip()[-1] == "`":
         return passed("it has an end")
@@ -72,8 +72,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     known = lexicon(language).words("cut")
     unspaced = bool(_UNSPACED.search(line[-1]))
     words = count_words(line)
-    hangs = line.endswith(tuple(known)) if unspaced else last in known
-    if hangs and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
+    dangles = line.endswith(tuple(known)) if unspaced else last in known
+    if dangles and words > (12 if unspaced else 5) and last not in fold(pair.input).split()[-1:]:
         return rejected("cut", f"it ends with {quote(line[-40:])}")
     behind_a_sentence = list(_INSIDE.finditer(line))
     if behind_a_sentence:
@@ -83,32 +83,32 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
             return rejected("cut", f"its last sentence has no end: {quote(_end_of(line))}")
         begun = fold(rest).split()[:1]
         begins = begun and begun[0] in lexicon(language).stop and len(line) >= length
-        if (begins or (count_words(rest) >= 3 and _is_plain(rest, unspaced))) and not _is_signed(rest):
-            hanging = passed(f"its last sentence is only begun: {quote(_end_of(line))}")
+        if (begins or (count_words(rest) >= 3 and _is_sentence_start(rest, unspaced))) and not _is_signed(rest):
+            hanging = passed(f"its last sentence is incomplete: {quote(_end_of(line))}")
             return hanging._replace(flags=("unended",))
     if _open_bracket(line):
         return rejected("cut", f"a bracket is never closed: {quote(line[-40:])}")
-    if needs_no_stop(line):
-        return passed("it ends as a list or a figure does")
-    told_shortly = is_summary(pair) and is_title(text)  # as a headline is
-    if _begins_another(pair.input, line, language) and not (told_shortly or in_code(text)):
-        return passed(f"the source has an end, and this has none: {quote(_end_of(line))}")._replace(flags=("unended",))
+    if needs_no_full_stop(line):
+        return passed("it ends like a list or a figure")
+    is_headline = is_summary(pair) and is_title(text)
+    if _lost_full_stop(pair.input, line, language) and not (is_headline or in_code(text)):
+        return passed(f"the input has an end, the output has none: {quote(_end_of(line))}")._replace(flags=("unended",))
     if (
         "\n" not in text
-        and line[-1] < _ALPHABETS
+        and line[-1] < _ALPHABETS_END
         and line[0].isupper()
         and words > 3 * _SENTENCE
         and without_options(pair.output) == pair.output
     ):
         return passed(f"a long sentence has no end: {quote(_end_of(line))}")._replace(flags=("unended",))
     seldom = lexicon(language).words("hangs")
-    hangs = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
+    dangles = line.endswith(tuple(seldom)) if unspaced else last in lexicon(language).stop or last in seldom
     sure = last in seldom or last in lexicon(language).words("prepositions")
     above = [earlier.strip() for earlier in before.splitlines() if earlier.strip()]
     titles = bool(above) and all(map(_ITEM.match, (*above[-1:], line))) and not _STOPS.search(above[-1]) and not sure
     least = 12 if unspaced else 4 if sure else 8
-    if hangs and words > least and not titles and last not in fold(pair.input).split()[-1:]:
-        hanging = passed(f"its last word is {quote(last)}, without a stop")
+    if dangles and words > least and not titles and last not in fold(pair.input).split()[-1:]:
+        hanging = passed(f"its last word is {quote(last)}, without a full stop")
         return hanging._replace(flags=("unended",))
     if (
         len(above) > 1
@@ -116,7 +116,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         and all(map(_STOPS.search, above))
         and words < _SENTENCE
     ):
-        return passed(f"the last item alone has no stop: {quote(line)}")._replace(flags=("unended",))
+        return passed(f"only the last item has no full stop: {quote(line)}")._replace(flags=("unended",))
     of_section = before[before.rfind("\n#") + 1 :]  # a list under another heading may be of another kind
     lines = [earlier.strip() for earlier in of_section.splitlines() if count_words(earlier) >= _SENTENCE]
     if (
@@ -126,7 +126,7 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
         and not line.startswith("#")
     ):
         in_a_list = len(lines) > 1 and all(map(_ITEM.match, (*lines, line)))
-        cut_off = rejected("cut", f"the last line alone has no end: {quote(_end_of(line))}")
+        cut_off = rejected("cut", f"only the last line has no end: {quote(_end_of(line))}")
         if in_a_list:
             return cut_off
         if words >= 2 * _SENTENCE:
@@ -134,30 +134,32 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     return passed("it has an end")
 
 
-_SIGNS = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
-# A last line of code behind which its block has to follow, or that breaks off in a word.
-_begun_block = worded(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
+_ONLY_PUNCTUATION = re.compile(r"[.,:;\u2026\u3002\uff0c\u3001!\uff01\u2014-]+")
+# A last line of code that must be followed by its block, or that ends in mid-word.
+_begun_block = word_pattern(r"(?m)^[ \t]*(?:{code_blocks}\b[^\n:]*:|{code_halves})\Z")
 
 
-def _code_end(given: str, text: str) -> str:
-    """What code breaks off in or stands for the rest with, where the input does not say it; or ''."""
+def _incomplete_code(given: str, text: str) -> str:
+    """Return the end of code that breaks off, or what stands for the rest; '' if there is none or the input has it."""
     block = _begun_block().search(text)
     if block and (in_code(text) or says("any", "code", fold(given))):
         return block[0]
-    end = broken_off(text)
+    end = broken_code_end(text)
     return "" if end in given else end
 
 
 def _end_of(line: str) -> str:
-    """The last words of a line; of one without blanks, its last characters."""
+    """Return the last words of a line, or its last characters if it has no spaces."""
     end = line[-60:]
     return end if len(line) <= len(end) or " " not in end else end.partition(" ")[2]
 
 
-def _stops_before(given: str, text: str) -> str:
-    """The first item of a list of four or more in the input at which the output, that has the first ones, stops; or ''.
+def _first_missing_item(given: str, text: str) -> str:
+    """Return the list item of the input before which the output stops, or ''.
 
-    An item is in the output, a table, a list or JSON, if a number, or a word with a capital, of it is."""
+    The input lists four or more items, and the output, as a table, a list or JSON, has the first ones. It has an item
+    if it contains one of its numbers or capitalised words.
+    """
     if not _LISTED.search(text):
         return ""
     noted = ((part.strip(), _NOTED.findall(part)) for part in _PARTED.split(given.rpartition(": ")[2]))
@@ -176,14 +178,14 @@ _WHOLE_WORD = re.compile(r"\w+")
 _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 
 
-def _goes_on(pair: Pair, text: str) -> str:
-    """The end of an output that is a comma, or a bare number of a list, where the input does not end so; or ''."""
+def _dangling_end(pair: Pair, text: str) -> str:
+    """Return the end of an output that is a colon, a comma or an empty list item, unless the input ends so; or ''."""
     written = pair.output.rstrip()
     if written.endswith((":", "\uff1a")) and "\n" not in written and not pair.input.rstrip().endswith(written[-1]):
         return written[-30:]
     if written.endswith(_COMMAS) and "--" not in written and not pair.input.rstrip().endswith(_COMMAS):
-        whole = "\n" not in written and count_words(pair.input) > _SMALL
-        return written[-30:] if whole or count_words(written.rpartition("\n")[2]) > _SMALL else ""
+        whole = "\n" not in written and count_words(pair.input) > _SMALL_WORD
+        return written[-30:] if whole or count_words(written.rpartition("\n")[2]) > _SMALL_WORD else ""
     bare = _BARE_ITEM.search(written)
     return bare[0].strip() if bare and not pair.input.rstrip().endswith(bare[0].strip()) else ""
 
@@ -192,14 +194,16 @@ _COMMAS = (",", "\u060c", "\u3001", "\uff0c")
 _BARE_ITEM = re.compile(r"(?<=\S)\n\s*(?:\d{1,2}[.)]|[-*\u2022])\s*\Z")
 
 
-def _is_plain(rest: str, unspaced: bool) -> bool:
-    """Whether words may be the beginning of a sentence: none but the first is written with a capital."""
+def _is_sentence_start(rest: str, unspaced: bool) -> bool:
+    """Whether words may begin a sentence: only the first one may start with a capital."""
     return not unspaced and rest[-1].islower() and not any(word[0].isupper() for word in rest.split()[1:])
 
 
-def _gap(given: str, text: str) -> str:
-    """The number of an item that does not follow the one before it, in a list of one level that begins with 1, where
-    the input has no list of numbers; or ''. Markdown numbers items that are all 1, and two lists begin anew."""
+def _numbering_gap(given: str, text: str) -> str:
+    """Return the number of an item that does not follow the previous one, in a flat list from 1, or ''.
+
+    Not if the input has a numbered list. Markdown lists may number all items 1, and a second list starts again.
+    """
     numbers = _NUMBERED.findall(text)
     if (
         len(numbers) < 3
@@ -216,8 +220,8 @@ def _gap(given: str, text: str) -> str:
 _NUMBERED = re.compile(r"(?m)^[ \t]*(?:\*\*)?(\d{1,2})[.)](?=\s|\*)")
 
 
-def _never_closed(text: str, given: str) -> str:
-    """A mark of quotation or emphasis that is opened in the only or last line and not closed; or ''."""
+def _unclosed_mark(text: str, given: str) -> str:
+    """Return a quotation or emphasis mark of the last line that is opened and not closed, or ''."""
     if is_code_like(text):
         return ""
     line = text.rpartition("\n")[2]
@@ -241,8 +245,8 @@ def is_code_like(text: str) -> bool:
     return "```" in text or "{" in text or "$" in text or in_code(text)
 
 
-def _begins_another(given: str, line: str, language: str) -> bool:
-    """Whether a line of prose has no stop, where the input has one."""
+def _lost_full_stop(given: str, line: str, language: str) -> bool:
+    """Whether a line of prose has no end although the input has one."""
     if _UNSPACED.search(line) and count_words(line) < 6 * _SENTENCE:
         return False
     return bool(
@@ -251,13 +255,13 @@ def _begins_another(given: str, line: str, language: str) -> bool:
 
 
 def _is_signed(rest: str) -> bool:
-    """The end of a letter, which has no stop: a greeting and, behind a comma, a name (`Regards, the Luma team`)."""
+    """Whether a text is the end of a letter, a greeting, a comma and a name: `Regards, the Luma team`."""
     greeting, comma, name = (part.strip() for part in rest.rpartition(","))
     words = name.split()
     if not comma or not greeting[:1].isupper() or max(len(greeting.split()), len(words)) > 4:
         return False
     named = [word[0].isupper() for word in words]
-    return any(named) and all(is_name or len(word) <= _SMALL for word, is_name in zip(words, named, strict=True))
+    return any(named) and all(is_name or len(word) <= _SMALL_WORD for word, is_name in zip(words, named, strict=True))
 
 
 def _open_bracket(line: str) -> bool:
@@ -265,7 +269,7 @@ def _open_bracket(line: str) -> bool:
 
 
 def _cut_table(text: str) -> str:
-    """The last row of a Markdown table if it is not a whole one, or a row that stands for others."""
+    """Return the last row of a Markdown table if it is incomplete, or a row that stands for omitted ones; or ''."""
     if gap := _GAPS.search(text):
         return gap[0]
     rows = _ROW.findall(text)
@@ -280,10 +284,10 @@ def _cut_table(text: str) -> str:
 
 
 def encoding(pair: Pair) -> Judgement:
-    """No garbled characters: no U+FFFD, no control character (NUL, the colours of a terminal), and no UTF-8 that was
-    read as another encoding (`Ã¼` for ü), as ftfy knows it.
+    """No garbled characters: no U+FFFD, no control character, and no UTF-8 that was read in another encoding.
 
-    What the other side writes in the same way is no damage, nor is what shows it where the input asks about encodings.
+    Control characters are NUL, terminal colours and the like. Misread UTF-8 (`Ã¼` for ü) is detected with ftfy.
+    Whatever the other side contains too is not damage, nor are examples where the input asks about encodings.
     """
     from ftfy.badness import badness
 
@@ -292,7 +296,7 @@ def encoding(pair: Pair) -> Judgement:
         if junk := _markup(text, given):
             return rejected("markup", f"the {side} text has scraps of markup: {quote(junk)}")
         if junk := _escaped(text, given):
-            return rejected("escaped", f"the {side} text has {quote(junk)} for what it stands for: {quote(text)}")
+            return rejected("escaped", f"the {side} text has the escape {quote(junk)}: {quote(text)}")
         if (control := _CONTROL.search(text)) and not _CONTROL.search(given):
             return rejected("control", f"the {side} text has the control character U+{ord(control[0]):04X}")
         if (
@@ -301,24 +305,23 @@ def encoding(pair: Pair) -> Judgement:
             and len(lost) > 1
             and not _LOST_LETTER.search(given)
         ):
-            return rejected("mojibake", f"the {side} text has question marks for letters: {quote(lost[0])}")
+            return rejected("mojibake", f"the {side} text has question marks in place of letters: {quote(lost[0])}")
         if text.isascii() or (side == "output" and fragment("any", "encodings").search(fold(pair.input))):
             continue
         if "\ufffd" in _shown(text) and "\ufffd" not in given:
-            return rejected("mojibake", f"the {side} text has characters that were lost: {quote(text)}")
+            return rejected("mojibake", f"the {side} text has lost characters: {quote(text)}")
         if len(_READ_AS_JAPANESE.findall(_shown(text))) > 1 and not _READ_AS_JAPANESE.search(given):
-            return rejected("mojibake", f"the {side} text was read in another encoding: {quote(text)}")
+            return rejected("mojibake", f"the {side} text was decoded with the wrong encoding: {quote(text)}")
         if (bad := badness(_shown(text))) and bad > badness(given):
             return rejected("mojibake", f"the {side} text is garbled: {quote(text)}")
     return passed("no garbled characters")
 
 
-_READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # what the first bytes of kana are in Shift-JIS
+_READ_AS_JAPANESE = re.compile("[\u7e3a\u7e67\u7e5d]")  # the first bytes of kana, read as Shift-JIS
 
 
 def _escaped(text: str, given: str) -> str:
-    """A line end or a letter spelt as in a string of code, in a text that is none and has no other backslash; ''
-    where the other side has one."""
+    """Return a line end or letter written as an escape, or ''. Not in code, nor if a side has other backslashes."""
     if "\\" not in text or "\\" in given or "`" in text or not _ESCAPES.fullmatch(text):
         return ""
     escapes = _ESCAPE.findall(text)
@@ -328,10 +331,10 @@ def _escaped(text: str, given: str) -> str:
 
 
 _LOST_LETTER = re.compile(r"(?<![\w/.?=&-])[^\W\d_]*\?[^\W\d_A-Z][^\W\d_]*(?![\w/=])")
-_LINE_END = re.compile(r"\\n(?![a-z])")  # in C:\new\names there is none
+_LINE_END = re.compile(r"\\n(?![a-z])")  # C:\new\names contains none
 _ESCAPE = re.compile(r"\\(?:[nrt\"'/]|u[0-9a-fA-F]{4})")
 _ESCAPES = re.compile(rf"(?:[^\\;{{}}=]|{_ESCAPE.pattern})*")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed are blanks
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")  # a vertical tab and a form feed count as whitespace
 _ENTITY = re.compile(r"&(?:[a-z]{2,8}|#\d{2,5}|#x[0-9a-f]{2,4});", re.IGNORECASE)
 _CLOSING = re.compile(r"</([^\W\d]\w*)>")
 _ELEMENT = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*)?>[\s\S]*</\1>", re.IGNORECASE)
@@ -340,12 +343,14 @@ _COMMENT = re.compile(r"<!--[\s\S]*?-->")
 
 
 def _markup(text: str, given: str) -> str:
-    """An end tag without its beginning, a character spelt as HTML does, or a comment, in a text that is no markup; ''
-    where the other side has any of it."""
+    """Return an end tag without a start, an HTML entity or a comment in a text that is not markup; or ''.
+
+    Not if the other side contains any of these.
+    """
     if ("<" not in text and "&" not in text) or "```" in text or _ENTITY.search(given) or "<" in given:
         return ""
     if _ELEMENT.fullmatch(text.strip()):
-        return ""  # it is markup, which spells characters so
+        return ""  # it is markup, in which entities are normal
     shown = _shown(text)
     if "|" not in text and (broken := _BREAK.search(shown)):
         return broken[0]
@@ -355,38 +360,38 @@ def _markup(text: str, given: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """`text` without what it quotes: a text about garbled characters shows some."""
+    """Remove short quotations from `text`: a text about garbled characters quotes some."""
     return _SHORT_QUOTE.sub(" ", text)
 
 
 def fenced(pair: Pair, style: str = "") -> Judgement:
-    """A text of words does not stand in a code fence from its first to its last line; one in a tag is flagged.
+    """A text of words is not in a code fence from its first to its last line. A text in a tag is flagged.
 
-    A fence that names a language of code, and any fence where the input or the style speaks of code, is wanted.
+    A fence that names a programming language is intended, and so is any fence if the input or the style mentions code.
     """
     asked = f"{fold(pair.input)}\n{fold(style)}"
     tag = _IN_A_TAG.match(pair.output)
     if tag and not tag["inside"].strip().startswith("<") and "<" not in asked and not says("any", "code", asked):
-        return passed(f"it stands in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
+        return passed(f"it is wrapped in a tag: {quote(tag['tag'])}")._replace(flags=("tagged",))
     match = _FENCED.match(pair.output)
     if (match or "```" in pair.output[:4]) and "```" not in pair.input and says("any", "no_fence", asked):
-        return rejected("code_fence", f"no fence is asked for, and the text stands in one: {quote(pair.output)}")
+        return rejected("code_fence", f"the text is in a fence, which was not wanted: {quote(pair.output)}")
     if _IN_MARKS.match(pair.output) and pair.output.strip()[:3] not in asked and not says("any", "code", asked):
-        return passed("it stands in the marks of a text in code")._replace(flags=("tagged",))
+        return passed("it is wrapped in triple quotes")._replace(flags=("tagged",))
     if not match or "```" in match["inside"] or not _is_of_text(match["kind"].casefold()):
-        return passed("it stands in no fence")
+        return passed("it is not in a fence")
     if "```" in asked or says("any", "code", asked) or in_code(match["inside"]):
-        return passed("code may stand in a fence")
-    return rejected("code_fence", f"the whole text stands in a code fence: {quote(pair.output)}")
+        return passed("code may be in a fence")
+    return rejected("code_fence", f"the whole text is in a code fence: {quote(pair.output)}")
 
 
 def _is_of_text(kind: str) -> bool:
-    """Whether the name of a fence says text, a kind of text or a language that people speak."""
-    return kind in _OF_TEXT or bool(says("any", "text", kind)) or kind in _spoken()
+    """Whether the info string of a fence names text, a kind of text, or a human language."""
+    return kind in _OF_TEXT or bool(says("any", "text", kind)) or kind in _human_languages()
 
 
 @cache
-def _spoken() -> frozenset[str]:
+def _human_languages() -> frozenset[str]:
     from babel import Locale
 
     named = {fold(name) for name in Locale.parse("en").languages.values()}
@@ -394,13 +399,15 @@ def _spoken() -> frozenset[str]:
 
 
 def broken_json(pair: Pair, style: str = "") -> Judgement:
-    """A text that begins like a JSON object is one. Text with braces that was never JSON is left alone, and a whole
-    object of a few texts is flagged, `wrapped`, where nothing speaks of code."""
+    """A text that begins like a JSON object is valid JSON. Other text with braces is ignored.
+
+    An object that only holds a few texts is flagged, `wrapped`, unless something mentions code.
+    """
     text = pair.output.strip()
     if _PYTHON_LIST.fullmatch(text) and says("any", "forms_json", f"{fold(pair.input)}\n{fold(style)}"):
-        return rejected("broken_json", f"JSON has other quotation marks: {quote(text)}")
+        return rejected("broken_json", f"JSON needs double quotes: {quote(text)}")
     if text[:1] not in ("{", "[") or not _JSON.match(text):
-        return passed("it is no JSON")
+        return passed("it is not JSON")
     try:
         value = orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
@@ -418,5 +425,5 @@ _PYTHON_LIST = re.compile(r"\[\s*'[^'\n]*'(?:\s*,\s*'[^'\n]*')*\s*\]|\{\s*'[^'\n
 
 
 def _is_wrapped(value: dict[str, Any]) -> bool:
-    """Whether an object is a text with a name: three keys at most, one of them with a sentence."""
+    """Whether an object is only a text with a name: at most three keys, one of them with a sentence."""
     return len(value) <= 3 and any(isinstance(part, str) and " " in part.strip() for part in value.values())

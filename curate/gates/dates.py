@@ -1,6 +1,6 @@
-"""The days that a text names, in figures or beside a month, and whether another text turned one of them round.
+"""The days that a text names, in figures or with a month name, and whether another text swapped day and month.
 
-days_named("gültig ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]    # a day and a month; 3/4 may be two
+find_days("gültig ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]    # (day, month); 3/4 may be two days
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import re
 from functools import cache
 
 from curate.gates.folding import fold
-from curate.gates.number_words import dates_named
+from curate.gates.number_words import month_name_dates
 
-Day = tuple[str, str]  # of a month, and the month; without zeros before them
+Day = tuple[str, str]  # day and month, without leading zeros
 _IN_FIGURES = re.compile(
     r"(?<![\w.,:/-])(?:(?P<year>\d{4})[./-](?P<m>\d{1,2})[./-](?P<d>\d{1,2})"
     r"|(?P<first>\d{1,2})(?P<mark>[./-])(?P<second>\d{1,2})(?:(?P=mark)(?:\d{4}|\d\d))?(?P<dot>\.?))(?![\d:/]|[.,-]\d)"
     r"|(?P<month>\d{1,2}) ?[月월] ?(?P<day>\d{1,2}) ?[日일号]"
 )
 _DIGIT = re.compile(r"\d")
-_MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # it stands in every date in figures
+_MAY_BE_DATE = re.compile(r"\d(?:[./-]\d| ?[月월])")  # occurs in every date in figures
 
 
-def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
-    """Each date of a text as written, and the days it may be: `3/4` is two in English, `3.4.` one."""
+def find_days(text: str, language: str) -> list[tuple[str, set[Day]]]:
+    """Return each date of a text as written, with the days it may stand for: in English `3/4` is two, `3.4.` is one."""
     if not _DIGIT.search(text):
         return []
     folded = fold(text)
-    days_written = [(written, {(day, month)}) for written, day, month in dates_named(folded, language)]
+    days_written = [(written, {(day, month)}) for written, day, month in month_name_dates(folded, language)]
     for match in _IN_FIGURES.finditer(folded) if _MAY_BE_DATE.search(folded) else ():
         if match["year"] or match["month"]:
             ways = [(match["d"] or match["day"], match["m"] or match["month"])]
@@ -44,12 +44,14 @@ def days_named(text: str, language: str) -> list[tuple[str, set[Day]]]:
     return days_written
 
 
-def turned_day(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
-    """A date of `after` that `before` does not name, but with the day as the month and the month as the day: as
-    written there and here."""
-    named = days_named(before, input_language)
+def swapped_date(before: str, after: str, language: str, input_language: str) -> tuple[str, str] | None:
+    """Return a date of `before` and the date of `after` with its day and month swapped, or None; both as written.
+
+    `before` must not name the date of `after`.
+    """
+    named = find_days(before, input_language)
     known = {day: written for written, days in named for day in days}
-    for written, days in days_named(after, language) if known else ():
+    for written, days in find_days(after, language) if known else ():
         if days.isdisjoint(known) and (turned := next((known[m, d] for d, m in days if (m, d) in known), "")):
             return turned, written
     return None
@@ -57,7 +59,7 @@ def turned_day(before: str, after: str, language: str, input_language: str) -> t
 
 @cache
 def _month_first(language: str) -> bool:
-    """Whether a date in figures begins with the month in a language that has one way only (Unicode CLDR)."""
+    """Whether a date in figures begins with the month, in a language with only one order (Unicode CLDR)."""
     from babel import UnknownLocaleError
     from babel.dates import get_date_format
 

@@ -1,4 +1,7 @@
-"""Gates on facts that a text makes up, swaps or turns round. They compare two texts and know no facts, so they flag."""
+"""Gates on facts that a text invents, swaps or reverses.
+
+They compare two texts and have no knowledge of the world, so they flag.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,24 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import chain, combinations
 
-from curate.gates.another_value import another_value
-from curate.gates.content import description_of, in_code, is_summary
+from curate.gates.changed_times import mixed_times, reversed_move
+from curate.gates.changed_values import another_value
+from curate.gates.content import in_code, is_summary, without_photo_settings
 from curate.gates.coverage import roots
-from curate.gates.dates import turned_day
+from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
-from curate.gates.halves import other_half
+from curate.gates.half_days import other_half_of_day
+from curate.gates.invented_quotes import made_up_quote
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.mixed_times import mixed_times, turned_move
 from curate.gates.number import Number
-from curate.gates.number_words import cardinals, dates_named, in_figures, weekday_made_up
-from curate.gates.numbers import in_digits, in_words, joined_groups, mentions
-from curate.gates.opposites import opposed
-from curate.gates.phrases import any_of, lexicon, says, words_of
-from curate.gates.phrases.worded import worded
-from curate.gates.quoted import made_up_quote
-from curate.gates.units import changed_quantity, changed_unit, converted
-from curate.gates.words import count_words, of_each_word, stem_of
+from curate.gates.number_words import invented_weekday, month_name_dates, single_word_numbers, words_to_digits
+from curate.gates.numbers import digit_numbers, join_digit_groups, number_mentions, spelt_out_numbers
+from curate.gates.opposites import contradicting_words
+from curate.gates.phrases import lexicon, list_pattern, says, words_of
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.units import changed_quantity, changed_unit, find_conversions
+from curate.gates.words import cached_per_word, count_words, stemmer_for
 from curate.words import SPACED
 from schemas.records import Pair
 
@@ -34,97 +37,103 @@ CONTACT = re.compile(
     r"|(?P<url>(?:https?://|www\.)[^\s<>\"')\]、。]+)"
     rf"|(?P<phone>(?<![.,/-])(?<!{SPACED})(?:\+\d|\(?0\d|1-\d{{3}}-)[\d ()/.\u2013-]{{5,}}\d(?!{SPACED}))"
 )
-# Each stands in a match of CONTACT.
+# Each match of CONTACT contains one of these.
 MAY_BE_CONTACT = re.compile(rf"@|:(?=//)|w(?=ww\.)|\+(?=\d)|0(?<![.,/-]0)(?<!{SPACED}0)(?=\d)|1(?=-\d)")
 _RATIO = re.compile(r"(?<![\d:.])\d{1,2}:\d(?![\d:])")
 _EITHER_RATIO = re.compile(r"(\d(?<![\d:]\d)\d*)[:\u2013-](\d+)(?![\d:])")
-_RATIO_AT = re.compile(r"\d(?<![\d:]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]))")  # also where one ends in the next
-_FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # of chemistry: H₂O
+# Also if one ratio ends where the next begins.
+_RATIO_AT = re.compile(r"\d(?<![\d:]\d)\d*(?=([:\u2013-])(\d+)(?![\d:]))")
+_FORMULA = re.compile(r"\w*[\u2080-\u2089]\w*")  # a chemical formula: H₂O
 _DIGIT = re.compile(r"\d")
-_FEW = frozenset(("0", "1", "2", "100", "1000", "1000000"))
-_NEAR = 4  # tokens between a number and the word that it belongs to
+_UNCHECKED = frozenset(("0", "1", "2", "100", "1000", "1000000"))
+_REACH = 4  # tokens between a number and the word it belongs to
 
 
 @cache
-def _of_pictures() -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """What is told of a camera, and what stands in all of it."""
+def _camera_patterns() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return a pattern for camera settings, and one that matches inside each of them."""
     units = "|".join(sorted(words_of("picture"), key=len, reverse=True))
     settings = rf"\b\d+(?:\.\d+)? ?(?:{units})\b|\bf ?/ ?\d+(?:\.\d+)?"
     return re.compile(settings), re.compile(rf"\d ?(?:{units})\b")
 
 
-def _without_lenses(text: str) -> str:
-    settings, may_hold = _of_pictures()
+def _without_camera_settings(text: str) -> str:
+    settings, may_hold = _camera_patterns()
     return settings.sub(" ", text) if "/" in text or may_hold.search(text) else text
 
 
 def invented(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
-    """The numbers in digits of the output stand in the input, in any spelling, in words of some forty languages too.
+    """The numbers in digits of the output are in the input, in any spelling, also in words of about forty languages.
 
-    0 and 1, the numbering of a list, options (`--ar 3:2`) and the lens of a camera ask for nothing, nor does code; the
-    day and the month of a date (`1 October`) do.
-    In words, three and more count where the language's table has them, and days of the week, unless the text is far
-    longer than its input: it tells a story then, and a day counts only where no day of the input is left.
-    Not covered: what is known from elsewhere and right, which is why it flags.
+    0 and 1, the numbering of a list, options (`--ar 3:2`), the lens of a camera and code are ignored. The day and the
+    month of a date (`1 October`) are checked. Spelt-out numbers from three up are checked where the language's table
+    has them, and so are weekdays, unless the text is far longer than its input. Such a text tells a story, and a
+    weekday counts only if no weekday of the input is left.
+    Not covered: correct facts from elsewhere, which is the reason why this gate flags.
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
         return passed("numbers in code are not compared")
-    spoken = input_language or language
+    input_lang = input_language or language
     after, in_short = fold(pair.output), count_words(pair.output) <= 2.5 * count_words(pair.input)
     spelt: list[Number] = []
     in_short = in_short and not is_verse(pair.output)
-    days = after, fold(pair.input), language, spoken
-    if day := weekday_made_up(*days, only_in_place_of_another=not in_short):
+    days = after, fold(pair.input), language, input_lang
+    if day := invented_weekday(*days, only_in_place_of_another=not in_short):
         return rejected("invented_date", f"the input does not say {quote(day)}")
     if in_short:
-        spelt = [n for n in (*in_words(pair.output, language), *cardinals(after, language)) if not n.forms & _FEW]
-    if spoken == language and (made_up := made_up_quote(pair.input, pair.output, language)):
+        spelt = [
+            n
+            for n in (*spelt_out_numbers(pair.output, language), *single_word_numbers(after, language))
+            if not n.forms & _UNCHECKED
+        ]
+    if input_lang == language and (made_up := made_up_quote(pair.input, pair.output, language)):
         return rejected("invented_quote", f"the input does not say {quote(made_up)}")
-    if counted := _counted(pair.output, pair.input, language) if in_short and spoken == language else "":
+    if counted := _invented_count(pair.output, pair.input, language) if in_short and input_lang == language else "":
         return rejected("invented_number", f"the input does not say {quote(counted)}")
     if not spelt and not _DIGIT.search(after):
-        return passed("no number of its own")
-    given = mentions(pair.input, spoken)
+        return passed("no invented number")
+    given = number_mentions(pair.input, input_lang)
     for number in spelt:
         if number not in given:
             return rejected("invented_number", f"the input does not say {quote(number.text)}")
     if not _DIGIT.search(after):
-        return passed("no number of its own")
+        return passed("no invented number")
     text = CONTACT.sub(" ", pair.output) if MAY_BE_CONTACT.search(pair.output) else pair.output
-    text = description_of(text if text.isascii() else _FORMULA.sub(" ", text))
-    in_units = converted(pair.input, pair.output, language, spoken)[1]
+    text = without_photo_settings(text if text.isascii() else _FORMULA.sub(" ", text))
+    in_units = find_conversions(pair.input, pair.output, language, input_lang)[1]
 
     def of_its_own(text: str) -> str:
         return next(
             (
                 number.text
-                for number in in_digits(_without_lenses(text))
-                if not (number.forms & {"0", "1"} or number in given or given.rounds(number) or number.forms & in_units)
+                for number in digit_numbers(_without_camera_settings(text))
+                if not (
+                    number.forms & {"0", "1"} or number in given or given.has_rounded(number) or number.forms & in_units
+                )
             ),
             "",
         )
 
-    if (made_up := of_its_own(text)) and of_its_own(joined_groups(text)):  # 145 000 is the 145000 of the input
+    if (made_up := of_its_own(text)) and of_its_own(join_digit_groups(text)):  # 145 000 is the 145000 of the input
         return rejected("invented_number", f"the input does not say {quote(made_up)}")
-    for date, day, month in dates_named(fold(text), language):
+    for date, day, month in month_name_dates(fold(text), language):
         if any(Number(part, frozenset({part})) not in given for part in (day, month)):
             return rejected("invented_date", f"the input does not say {quote(date)}")
-    if other := turned_day(pair.input, pair.output, language, spoken):
+    if other := swapped_date(pair.input, pair.output, language, input_lang):
         return rejected("invented_date", f"the input says {quote(other[0])}, the output {quote(other[1])}")
-    return passed("no number of its own")
+    return passed("no invented number")
 
 
-def _counted(text: str, given: str, language: str) -> str:
-    """A number of Chinese or Japanese characters before a measure, in a text whose input has no number at all; or
-    ''."""
+def _invented_count(text: str, given: str, language: str) -> str:
+    """Return a number in Chinese or Japanese characters before a measure word, if the input has no number; or ''."""
     if language not in ("zh", "ja") or _DIGIT.search(given) or _NUMERAL.search(given):
         return ""
-    count = _counted_by().search(text)
+    count = _count_with_measure().search(text)
     return count[0] if count else ""
 
 
 _NUMERAL = re.compile(r"[二三四五六七八九十百千万亿億两]")
-_counted_by = worded(_NUMERAL.pattern + "+(?:[多余数个個]*){measures}")
+_count_with_measure = word_pattern(_NUMERAL.pattern + "+(?:[多余数个個]*){measures}")
 
 
 def is_date(text: str) -> bool:
@@ -132,11 +141,11 @@ def is_date(text: str) -> bool:
 
 
 def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
-    """Two numbers of the input stand beside the same words in the output, not beside each other's; a ratio (`3:1`) is
-    not turned round. Of a reply, which tells more than its message, only that it names no other time, day or number of
-    a thing (`room 12`) than the message does.
+    """Two numbers of the input did not change places: each is next to its own words in the output.
 
-    Not covered: words that changed, and texts without blanks between words.
+    A ratio (`3:1`) must not be reversed. A reply contains more than its message, so it is only checked for another
+    time, day or number of a thing (`room 12`) than the message names.
+    Not covered: words that changed, and texts without spaces between words.
     """
     if kind == "reply":
         changed = another_value(pair.input, pair.output, language)
@@ -144,45 +153,45 @@ def swapped(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgemen
             changed = "changed_unit", *units
         code, *values = changed or ("", "", "")
         stated = quote(values[0]) if values[0] else "another day"
-        sentence = f"the message says {stated}, the reply {quote(values[1])}"
-        return rejected(code, sentence) if changed else passed("it names no other value")
-    if not is_summary(pair) and (against := opposed(pair.input, pair.output, language, language)):
+        detail = f"the message says {stated}, the reply {quote(values[1])}"
+        return rejected(code, detail) if changed else passed("it has no conflicting value")
+    if not is_summary(pair) and (against := contradicting_words(pair.input, pair.output, language, language)):
         return rejected("changed_word", f"the input says {quote(against[0])}, the output {quote(against[1])}")
-    if turned := _turned(pair.input, pair.output):
+    if turned := _reversed_ratio(pair.input, pair.output):
         return rejected("swapped", f"the input says {quote(turned[0])}, the output {quote(turned[1])}")
-    if other := _another_ratio(pair.input, pair.output):
+    if other := _replaced_ratio(pair.input, pair.output):
         return rejected("swapped", f"the input says {quote(other[0])}, the output {quote(other[1])}")
-    if moved := mixed_times(pair.input, pair.output) or turned_move(pair.input, pair.output, language):
+    if moved := mixed_times(pair.input, pair.output) or reversed_move(pair.input, pair.output, language):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    if half := other_half(fold(pair.input), fold(pair.output)):
+    if half := other_half_of_day(fold(pair.input), fold(pair.output)):
         return rejected("changed_time", f"the input says {quote(half[0])}, the output {quote(half[1])}")
     if units := changed_unit(pair.input, pair.output, language, language):
         return rejected("changed_unit", f"the input says {quote(units[0])}, the output {quote(units[1])}")
     if moved := changed_quantity(pair.input, pair.output, language):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
-    input, output = in_figures(pair.input, language), in_figures(pair.output, language)
+    input, output = words_to_digits(pair.input, language), words_to_digits(pair.output, language)
     if len(_DIGIT.findall(input)) < 2 or not _DIGIT.search(output):
-        return passed("numbers stand where they stood")
+        return passed("the numbers kept their places")
     both_say = all(says(language, "instead", side) for side in (fold(pair.input), fold(pair.output)))
-    if both_say and (instead := _other_one_behind(input, output, language)):
+    if both_say and (instead := _conflicting_number_after(input, output, language)):
         return rejected("swapped", f"the input says {quote(instead[0])}, the output {quote(instead[1])}")
     if len(_plain_numbers(input) & _plain_numbers(output)) < 2:
-        return passed("numbers stand where they stood")
+        return passed("the numbers kept their places")
     before, after = _tokens(input, language), _tokens(output, language)
-    if mixed := _regrouped(before, after):
-        return rejected("swapped", f"{quote(mixed)} do not stand together in the input")
-    if places := _changed_places(_beside(before), _beside(after)):
+    if mixed := _regrouped_numbers(before, after):
+        return rejected("swapped", f"{quote(mixed)} are not together in the input")
+    if places := _changed_places(_neighbouring_words(before), _neighbouring_words(after)):
         first, second, word = map(quote, places)
-        return rejected("swapped", f"{first} and {second} changed places beside {word}")
-    if moved := _at_another_time(input, output):
+        return rejected("swapped", f"{first} and {second} changed places next to {word}")
+    if moved := _changed_time(input, output):
         return rejected("swapped", f"the input says {quote(moved[0])}, the output {quote(moved[1])}")
     if moved := _crossed(fold(pair.input), fold(pair.output), language):
         return rejected("swapped", f"the numbers of {quote(moved[0])} and {quote(moved[1])} changed places")
-    return passed("numbers stand where they stood")
+    return passed("the numbers kept their places")
 
 
-def _turned(before: str, after: str) -> tuple[str, str] | None:
-    """A ratio or a span of a text that another one has the other way round only, and as it stands there; or None."""
+def _reversed_ratio(before: str, after: str) -> tuple[str, str] | None:
+    """Return a ratio or range of `before` and its reversal in `after`, or None. `after` must only have the reversal."""
     ratios = _EITHER_RATIO.findall(before) if any(map(before.__contains__, ":\u2013-")) else []
     there = dict[tuple[str, str], str]()
     for match in _RATIO_AT.finditer(after) if ratios else ():
@@ -193,8 +202,8 @@ def _turned(before: str, after: str) -> tuple[str, str] | None:
     return None
 
 
-def _another_ratio(before: str, after: str) -> tuple[str, str] | None:
-    """A ratio or a time of a text that another one has less often, and one of that one's own; or None."""
+def _replaced_ratio(before: str, after: str) -> tuple[str, str] | None:
+    """Return a ratio or time of `before` that is rarer in `after`, and one that `after` has instead; or None."""
     ratios = _RATIO.findall(before) if ":" in before and ":" in after else []
     if not ratios:
         return None
@@ -202,13 +211,15 @@ def _another_ratio(before: str, after: str) -> tuple[str, str] | None:
     return next(zip(given - kept, kept - given, strict=False), None)
 
 
-def numbers_beside_others(before: str, after: str, language: str) -> tuple[str, str, str] | None:
-    """Two numbers of a text that stand beside each other's words in another one, and such a word; None if none do."""
+def numbers_at_other_words(before: str, after: str, language: str) -> tuple[str, str, str] | None:
+    """Return two numbers of `before` that `after` puts next to each other's words, and one such word; or None."""
     if len(_DIGIT.findall(before)) < 2:
         return None
-    here, there = (_tokens(in_figures(side, language), language) for side in (before, after))
+    here, there = (_tokens(words_to_digits(side, language), language) for side in (before, after))
     alone = [c for c in _clauses(here) if sum(map(str.isdigit, c)) == 1]
-    return _changed_places(_beside([token for clause in alone for token in (*clause, ".")]), _beside(there))
+    return _changed_places(
+        _neighbouring_words([token for clause in alone for token in (*clause, ".")]), _neighbouring_words(there)
+    )
 
 
 def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tuple[str, str, str] | None:
@@ -220,22 +231,24 @@ def _changed_places(here: dict[str, set[str]], there: dict[str, set[str]]) -> tu
     return None
 
 
-def _at_another_time(before: str, after: str) -> tuple[str, str] | None:
-    """A number and the time behind it (`82 at 6`), where another text gives the number another of the same times."""
-    here, there = ({match[1]: match for match in _at_a_time().finditer(fold(side))} for side in (before, after))
+def _changed_time(before: str, after: str) -> tuple[str, str] | None:
+    """Return a number with its time (`82 at 6`) in `before` and with another of the same times in `after`, or None."""
+    here, there = ({match[1]: match for match in _number_at_time().finditer(fold(side))} for side in (before, after))
     both = here.keys() & there.keys() if len(here) > 1 else frozenset[str]()
     given = {here[number][2] for number in here}
     moved = (n for n in sorted(both) if here[n][2] != there[n][2] and there[n][2] in given)
     return next(((here[number][0], there[number][0]) for number in moved), None) if len(both) > 1 else None
 
 
-# A number and, behind a word such as `at`, a time.
-_at_a_time = worded(r"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?{at_time} (\d+|{noon|midnight}(?!\w))")
+# A number and the time that follows it after a word such as `at`.
+_number_at_time = word_pattern(r"(\d(?<![\d/.,:]\d)[\d/.,:]*) ?{at_time} (\d+|{noon|midnight}(?!\w))")
 
 
 def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Two parts of a note each of whose numbers stand, in the output, in the one clause that says words of the other
-    part and none of its own; None if there are none."""
+    """Return two parts of a note whose numbers changed places, or None.
+
+    In the output, each part's numbers are in exactly one clause, which has words of the other part and none of its own.
+    """
     if len(_numbers(before) & _numbers(after)) < 2:
         return None
     parts = [(part.strip(), numbers) for part in _NOTE_PARTS.split(before) if (numbers := _numbers(part))]
@@ -251,7 +264,7 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
         holding = [clause for clause, held in clauses_with[min(numbers)] if numbers <= held]
         if len(holding) == 1:
             of_part, here = (roots(_IN_FIGURES.sub(" ", text), language) for text in (part, holding[0]))
-            if here - of_part:  # words of another part stand there, if anything was crossed
+            if here - of_part:  # only if it has words of another part, anything can be crossed
                 places.append((part, numbers, holding[0], of_part, here))
     for (one, numbers, first, of_one, here), (other, others, second, of_other, there) in combinations(places, 2):
         own, foreign = of_one - of_other, of_other - of_one
@@ -268,8 +281,8 @@ def _crossed(before: str, after: str, language: str) -> tuple[str, str] | None:
 
 
 _NOTE_PARTS = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)|[.\u3002](?=\s|\Z)")
-# What parts the clauses and the items of a text.
-clause_ends = worded(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
+# Separators of the clauses and items of a text.
+clause_ends = word_pattern(r"[.,;:!?\n\u3001\u3002\uff0c\u060c]+|(?<!\w){listing}(?!\w)")
 
 
 def _numbers(text: str) -> frozenset[str]:
@@ -279,20 +292,22 @@ def _numbers(text: str) -> frozenset[str]:
 _DIGITS, _IN_FIGURES = re.compile(r"\d+"), re.compile(r"\d+\w*")
 
 
-def _other_one_behind(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """What two texts say of a number behind a word such as `instead of`, where it is another number of both of them;
-    None if it is not."""
-    here, there = _behind(before, language), _behind(after, language)
+def _conflicting_number_after(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Return the different numbers after a word such as `instead of` in two texts, with their context; or None.
+
+    Both texts must contain both numbers.
+    """
+    here, there = _numbers_after_instead(before, language), _numbers_after_instead(after, language)
     if len(here) == len(there) == 1 and here.keys() != there.keys():
-        (number, said_then), (other, says_now) = next(iter(here.items())), next(iter(there.items()))
+        (number, before_text), (other, after_text) = next(iter(here.items())), next(iter(there.items()))
         both = (set(re.findall(r"\d+", side)) for side in (before, after))
-        return (said_then, says_now) if all({number, other} <= numbers for numbers in both) else None
+        return (before_text, after_text) if all({number, other} <= numbers for numbers in both) else None
     return None
 
 
-def _behind(text: str, language: str) -> dict[str, str]:
-    """Each number that stands behind a word of `instead`, at most one word between, with the words."""
-    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in any_of(language, "instead").finditer(text))
+def _numbers_after_instead(text: str, language: str) -> dict[str, str]:
+    """Return each number after a word of `instead`, with at most one word between, and its context."""
+    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in list_pattern(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
 
@@ -300,8 +315,9 @@ _NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
 def _tokens(text: str, language: str) -> list[str]:
-    """Stems and plain numbers of the clauses that hold a number; a dot where one ends or `and` begins another."""
-    clauses = filter(_DIGIT.search, _MARK.split(fold(text)))
+    """Return stems and plain numbers of clauses with a number, and a dot where a clause ends or `and` begins
+    another."""
+    clauses = filter(_DIGIT.search, _CLAUSE_END.split(fold(text)))
     tokens = map(_token_of(language), _TOKEN.findall(";".join(clauses)))
     return [token for token in tokens if token is not None]
 
@@ -309,7 +325,7 @@ def _tokens(text: str, language: str) -> list[str]:
 @cache
 def _token_of(language: str) -> Callable[[str], str | None]:
     stop, joins = lexicon(language).stop, lexicon(language).words("joins")
-    stem = stem_of(language)
+    stem = stemmer_for(language)
 
     def token_of(token: str) -> str | None:
         if token in stop and token not in joins:
@@ -318,23 +334,25 @@ def _token_of(language: str) -> Callable[[str], str | None]:
             return "."
         return _NO_DIGIT.sub("", token) if token[0].isdigit() else stem(token) if token[0].isalpha() else "."
 
-    return of_each_word(token_of)
+    return cached_per_word(token_of)
 
 
 def _plain_numbers(folded: str) -> set[str]:
-    """The numbers among the tokens of a folded text."""
+    """Return the numbers among the tokens of a folded text."""
     return {n if n.isdecimal() else _NO_DIGIT.sub("", n) for n in _FIGURES.findall(folded)}
 
 
 _NO_DIGIT = re.compile(r"\D")
 _FIGURES = re.compile(r"\d+(?:[.,\s]\d{3})*(?:[.,]\d+)?")
 _TOKEN = re.compile(rf"{_FIGURES.pattern}|[^\W\d_]+|[.;:!?\n,]")
-_MARK = re.compile(r"[.;:!?\n,](?!\d)")  # at the end of a clause, and in no figure
+_CLAUSE_END = re.compile(r"[.;:!?\n,](?!\d)")  # the end of a clause, outside a number
 
 
-def _regrouped(before: list[str], after: list[str]) -> str:
-    """Numbers of one clause of the output that no clause of the input holds together, where both have the same
-    numbers in as many clauses of the same sizes; or ''."""
+def _regrouped_numbers(before: list[str], after: list[str]) -> str:
+    """Return numbers that one clause of the output has together and no clause of the input does, or ''.
+
+    Both must have the same numbers in the same number of clauses of the same sizes.
+    """
     here, there = ([sorted(filter(str.isdigit, clause)) for clause in _clauses(tokens)] for tokens in (before, after))
     here, there = ([numbers for numbers in side if len(numbers) > 1] for side in (here, there))
     if sorted(map(len, here)) != sorted(map(len, there)) or Counter(chain(*here)) != Counter(chain(*there)):
@@ -352,14 +370,17 @@ def _clauses(tokens: list[str]) -> Iterator[list[str]]:
             clause = []
 
 
-def _beside(tokens: list[str]) -> dict[str, set[str]]:
-    """For each number, the words nearest to it inside its clause: those behind it where the clause begins with a
-    number, those before it where the clause ends with one, else both."""
+def _neighbouring_words(tokens: list[str]) -> dict[str, set[str]]:
+    """Return the nearest words of each number in its clause.
+
+    These are the words after it if the clause begins with a number, the words before it if the clause ends with one,
+    and both otherwise.
+    """
     near: dict[str, set[str]] = {}
     for clause in _clauses(tokens):
         places = [at for at, token in enumerate(clause) if token.isdigit()]
         for at in places:
-            sides = clause[max(0, at - _NEAR) : at][::-1], clause[at + 1 : at + 1 + _NEAR]
+            sides = clause[max(0, at - _REACH) : at][::-1], clause[at + 1 : at + 1 + _REACH]
             beside = near.setdefault(clause[at], set())
             if len(places) == 1:
                 beside.update(word for side in sides for word in side if len(word) > 2)

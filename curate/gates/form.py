@@ -1,4 +1,4 @@
-"""Gates on the form of a text: its length, a loop in it, and a rewrite that is only the input again."""
+"""Gates on the form of a text: its length, loops in it, and outputs that only repeat the input."""
 
 from __future__ import annotations
 
@@ -11,59 +11,65 @@ from itertools import islice, pairwise
 from math import floor
 
 from curate.gates.content import in_code
-from curate.gates.copied import copied
-from curate.gates.coverage import is_known_to, roots, said_again
+from curate.gates.copied_examples import copied_example
+from curate.gates.coverage import count_repeated_roots, has_known_stop_words, roots
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import lexicon, says
-from curate.gates.twice import again_in_letters, opened_again, written_without_blanks
-from curate.gates.words import count_words, filler, of_each_word, stem_of, without_options, words
+from curate.gates.repeated_parts import is_unspaced_alphabet, letter_loop, repeated_part
+from curate.gates.words import cached_per_word, count_words, filler, stemmer_for, without_options, words
 from schemas.kinds import KINDS, KindName
 from schemas.records import Pair
 from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
-_LEAK = 6
-_MANY = 6  # items of a list
-_AGAIN = 3  # words of an input that are no title
+_LEAK_WORDS = 6
+_MANY_ITEMS = 6  # items of a list
+_MIN_WORDS = 3  # words from which on an input is more than a title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
 _SAME_CHARACTER = re.compile(r"([^\s\-=_*.~#])\1{11,}")
 
 
 def length(pair: Pair, bounds: LengthSettings) -> Judgement:
-    """Words of the output and output words / input words within `bounds`. Score: the words.
+    """The words of the output, and their ratio to the words of the input, are within `bounds`. Score: the words.
 
-    Words are counted as a word counter counts them (by white space; scripts without spaces by character), so an option
-    such as `--ar 3:2` counts as two. Not covered: a text of the right length that ends in mid-sentence.
+    Words are counted as a word counter does (by whitespace; by character in scripts without spaces), so an option such
+    as `--ar 3:2` counts as two.
+    Not covered: a text of the right length that ends in mid-sentence.
     """
     output, input = count_words(pair.output), max(1, count_words(pair.input))
     ratio = output / input
     if output < bounds.min_words:
-        return rejected("short", f"it has {output} words, at least {bounds.min_words} are asked for", output)
+        return rejected("short", f"it has {output} words, at least {bounds.min_words} are required", output)
     if output > bounds.max_words:
         return rejected("long", f"it has {output} words, at most {bounds.max_words} are allowed", output)
     measured = f"{output} words are {ratio:.2f} times the {input} of the input"
     if output < floor(bounds.min_ratio * input):  # a fifth of 12 words is 2
-        return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are asked for", output)
+        return rejected("short", f"{measured}, at least {bounds.min_ratio:g} times are required", output)
     if ratio > bounds.max_ratio:
         return rejected("long", f"{measured}, at most {bounds.max_ratio:g} times are allowed", output)
     return passed(measured, output)
 
 
 def repetition(pair: Pair, language: str = "en") -> Judgement:
-    """No loop in what a model wrote. Score: the share of words that stand in a repeated run of four words.
+    """A text from a model contains no loop. Score: the share of words in a repeated run of four words.
 
-    A loop is any of: one character 12 times in a row; a phrase that follows itself (one word 4 times, with commas
-    between them 7, two words 4 times, more 3 times); a clause of two words or more 3 times (of two in verse 5), but not
-    one that differing items of a list share; a quarter of the
-    words, six at least, in repeated runs of four; a pair of words with content 5 times and a quarter of the text; fewer
-    than 40 % distinct words in a stretch of 100; a list of six items and more, half of them said before. The shares
-    have the shape of the rules on repeated n-grams of Rae et al. 2021 (table A1), with counts beside them, for these
-    texts are short. The keys of a JSON text are not counted,
-    nor are the repeated lines of verse, of which at least half must be distinct; a loop in such verse, or in a log, is
-    only flagged, for the lines of a song differ by a word and those of a log by their time; so is one in code.
+    A loop is any of the following:
+
+        - one character 12 times in a row
+        - a phrase repeated directly: one word 4 times (7 times with commas between), two words 4 times, more 3 times
+        - a clause of two words or more 3 times (in verse, of two words 5 times), unless differing list items share it
+        - a quarter of the words, and at least six, in repeated runs of four
+        - a pair of content words 5 times, making up a quarter of the text
+        - fewer than 40 % distinct words in a stretch of 100
+        - a list of six or more items, half of which repeat earlier ones
+
+    The shares follow the rules on repeated n-grams of Rae et al. 2021 (table A1); counts are added because these texts
+    are short. The keys of JSON do not count, nor do repeated lines of verse, of which at least half must be distinct. A
+    loop in such verse, in a log or in code is only flagged: the lines of a song may differ by one word, those of a log
+    by their time.
     Not covered: the same idea in other words, and a loop inside one long word.
     """
     share = 0.0
@@ -74,12 +80,12 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         if '":' in text or '" :' in text:
             text = _JSON_KEY.sub(" ", text)
         text = _without_shared_ends(_without_refrain(text)) if "\n" in text else text
-        tokens = tuple(fold(text).split()) if written_without_blanks(text) else words(text)
-        repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a run, a clause or a pair that comes twice needs it
+        tokens = tuple(fold(text).split()) if is_unspaced_alphabet(text) else words(text)
+        repeats = len(set(pairwise(tokens))) < len(tokens) - 1  # a repeated run, clause or pair requires this
         repeated, example = _repeated_runs(tokens) if repeats else (0.0, "")
         share = max(share, repeated)
-        loop = _loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
-        loop = loop or _item_again(text) or again_in_letters(text)
+        loop = _find_loop(text, tokens, repeated, example, lexicon(language).stop) if repeats else _few_words(tokens)
+        loop = loop or _repeated_item(text) or letter_loop(text)
         if loop:
             looped = rejected("loop", f"{loop} in the {side} text", share)
             wanted = (
@@ -90,20 +96,23 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
             )
             return looped._replace(keep=True, flags=("loop",)) if wanted else looped
         other = pair.input if side == "output" else pair.output
-        twice = _said_twice(whole, other) or _said_in_another(whole, other, language)
-        if again := twice or opened_again(whole, other):
-            return passed(f"the {side} text says twice {quote(again)}", share)._replace(flags=("twice",))
+        twice = _repeated_sentence(whole, other) or _contained_sentence(whole, other, language)
+        if again := twice or repeated_part(whole, other):
+            return passed(f"the {side} text repeats {quote(again)}", share)._replace(flags=("twice",))
     return passed(f"{share:.0%} of the words repeat a run of four", share)
 
 
 def _without_refrain(text: str) -> str:
-    """Verse with each line once; other text as it is. A loop repeats most of its lines, a refrain some."""
+    """Return verse with each line once, and other text unchanged. A loop repeats most lines, a refrain only some."""
     lines = _lines(text)
     return "\n".join({_REFRAIN_KEY.sub("", fold(line)): line for line in lines}.values()) if is_verse(text) else text
 
 
 def _without_shared_ends(text: str) -> str:
-    """A list with a last clause that differing items share, at most half of each, said once: `30 seconds a side`."""
+    """Return a list with a last clause that differing items share kept only once: `30 seconds a side`.
+
+    The clause must be at most half of each item.
+    """
     items = [line[number.end() :] for line in map(str.strip, _lines(text)) if (number := _ITEM.match(line))]
     ends = Counter(_last_clause(item) for item in set(items))
     shared = {end for end, times in ends.items() if end and times > 2}
@@ -119,7 +128,7 @@ def _last_clause(item: str) -> str:
 
 
 def is_verse(text: str) -> bool:
-    """Whether a text has four short lines or more without numbers or bullets before them, half of them distinct."""
+    """Whether a text has four or more short lines without numbers or bullets, of which at least half are distinct."""
     lines = _lines(text)
     if len(lines) < 4 or sum(map(len, lines)) > 60 * len(lines) or any(map(_ITEM.match, lines)):
         return False
@@ -127,7 +136,7 @@ def is_verse(text: str) -> bool:
 
 
 def _is_log(text: str) -> bool:
-    """Whether each of three lines or more begins with a time or a date of its own."""
+    """Whether a text has three or more lines and each begins with its own time or date."""
     starts = [_STAMP.match(line) for line in _lines(text)]
     return len(starts) > 2 and all(starts) and len({start[0] for start in starts if start}) == len(starts)
 
@@ -138,12 +147,12 @@ def _lines(text: str) -> list[str]:
 
 _ITEM = re.compile(r"[-*•·] |\d{1,2}[.)]\s")
 _STAMP = re.compile(r"\W?\d[\d.:/T,-]{3,}")
-_SYMBOL = re.compile(r"[a-z]|\d+")  # of a formula or a table, no word
+_FORMULA_SYMBOL = re.compile(r"[a-z]|\d+")  # a symbol of a formula or table rather than a word
 _REFRAIN_KEY = re.compile(r"\W+")
 
 
 def _repeated_runs(tokens: Sequence[str]) -> tuple[float, str]:
-    """The share of words inside a second or later occurrence of a run of four words, and the first such run."""
+    """Return the share of words in a second or later occurrence of a run of four words, and the first such run."""
     grams = list(zip(tokens, tokens[1:], tokens[2:], tokens[3:], strict=False))
     if len(set(grams)) == len(grams):
         return 0.0, ""
@@ -158,39 +167,42 @@ def _repeated_runs(tokens: Sequence[str]) -> tuple[float, str]:
     return len(covered) / len(tokens), example
 
 
-def _loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop: Collection[str]) -> str:
-    """The repeated part of the text, as the start of a sentence; empty if nothing does."""
+def _find_loop(text: str, tokens: Sequence[str], repeated: float, example: str, stop: Collection[str]) -> str:
+    """Describe the loop in a text, as the start of a message; '' if there is none."""
     pairs = Counter(pairwise(tokens))
-    often = max(pairs.values()) > 2  # whatever follows itself three times holds a pair that does
-    characters = sum(map(len, tokens)) < 1.5 * len(tokens)  # of Chinese or Japanese, of which one is less than a word
+    often = max(pairs.values()) > 2  # anything that repeats three times in a row contains such a pair
+    # Chinese or Japanese characters, each of which is less than a word
+    characters = sum(map(len, tokens)) < 1.5 * len(tokens)
     if repeated >= 0.25 and repeated * len(tokens) >= (12 if characters else 6):
         return f"{repeated:.0%} of the words repeat an earlier run such as {quote(example)}"
     stutters = often and any(times >= 3 and one == other for (one, other), times in pairs.items())
     if stutters and (stutter := _STUTTER.search(text)):
-        return f"{quote(stutter[0])} follows itself"
-    if often and (run := _follows_itself(tokens)):
-        return f"{quote(run)} follows itself"
+        return f"{quote(stutter[0])} repeats directly"
+    if often and (run := _immediate_repeat(tokens)):
+        return f"{quote(run)} repeats directly"
     clauses = Counter(clause for part in _CLAUSE_END.split(fold(text)) if " " in (clause := " ".join(part.split())))
     if clauses:
         clause, times = clauses.most_common(1)[0]
         if times >= (5 if "\n" in text and len(clause.split()) == 2 else 3):
-            return f"the phrase {quote(clause)} stands {times} times"
+            return f"the phrase {quote(clause)} occurs {times} times"
     if often and len(tokens) >= 12:
         of_content = [
             (n, p)
             for p, n in pairs.items()
-            if n >= 5 and p[0] != p[1] and not all(word in stop or _SYMBOL.fullmatch(word) for word in p)
+            if n >= 5 and p[0] != p[1] and not all(word in stop or _FORMULA_SYMBOL.fullmatch(word) for word in p)
         ]
         times, pair = max(of_content, key=lambda counted: counted[0], default=(0, ("", "")))
         if 2 * times >= 0.25 * len(tokens):
-            return f"{quote(' '.join(pair))} stands {times} times in {len(tokens)} words"
+            return f"{quote(' '.join(pair))} occurs {times} times in {len(tokens)} words"
     return _few_words(tokens)
 
 
 def _few_words(tokens: Sequence[str]) -> str:
     if len(tokens) < 30:
         return ""
-    tokens = [token for token in tokens if (len(token) > 1 and not token.isdecimal()) or not _SYMBOL.fullmatch(token)]
+    tokens = [
+        token for token in tokens if (len(token) > 1 and not token.isdecimal()) or not _FORMULA_SYMBOL.fullmatch(token)
+    ]
     for start in range(0, len(tokens), 100):
         stretch = tokens[start : start + 100]
         if len(stretch) >= 30 and len(set(stretch)) < 0.4 * len(stretch):
@@ -198,18 +210,17 @@ def _few_words(tokens: Sequence[str]) -> str:
     return ""
 
 
-def _item_again(text: str) -> str:
-    """A list whose items are said again and again, as the start of a sentence; or ''."""
+def _repeated_item(text: str) -> str:
+    """Describe a list whose items repeat, as the start of a message; '' if they do not."""
     items = [fold(line[number.end() :]).strip(" .;,") for line in _lines(text) if (number := _ITEM.match(line))]
-    if len(items) < _MANY or len(items) <= 2 * len(set(items)):
+    if len(items) < _MANY_ITEMS or len(items) <= 2 * len(set(items)):
         return ""
     item, times = Counter(items).most_common(1)[0]
-    return f"the item {quote(item)} stands {times} times in a list"
+    return f"the item {quote(item)} occurs {times} times in a list"
 
 
-def _said_twice(text: str, other: str) -> str:
-    """A sentence of some length that prose says twice, or a line of two sentences, and the other side does not; or
-    ''."""
+def _repeated_sentence(text: str, other: str) -> str:
+    """Return a long sentence, or line of two sentences, that prose has twice and the other side has not; or ''."""
     if "```" in text or "|" in text:
         return ""
     whole = () if is_verse(text) else sentences(fold(text))
@@ -219,36 +230,38 @@ def _said_twice(text: str, other: str) -> str:
     if len(set(parts)) == len(parts):
         return ""
     lines = [line for line in fold(text).splitlines() if len(sentences(line)) > 1]
-    least = _MANY + 1 if any(map(_ITEM.match, _lines(text))) else _AGAIN
+    least = _MANY_ITEMS + 1 if any(map(_ITEM.match, _lines(text))) else _MIN_WORDS
     often = Counter(part.strip(" *_") for part in (*lines, *whole) if len(part) >= _LONG_SENTENCE)
     again = (part for part, times in often.items() if times > 1 and count_words(part) >= least)
-    return next((part for part in islice(again, _LOOKED_AT) if fold(other).count(part) < 2), "")
+    return next((part for part in islice(again, _MAX_LOOKUPS) if fold(other).count(part) < 2), "")
 
 
-def _said_in_another(text: str, other: str, language: str) -> str:
-    """A sentence of prose whose content another one has too, word for word; '' where the other side says so, or where
-    there are many sentences."""
-    if "```" in text or "|" in text or not is_known_to(language) or is_verse(text):
+def _contained_sentence(text: str, other: str, language: str) -> str:
+    """Return a sentence whose content another sentence contains completely, or ''.
+
+    Not if the other side repeats it as well, or if there are many sentences.
+    """
+    if "```" in text or "|" in text or not has_known_stop_words(language) or is_verse(text):
         return ""
     every = [] if any(map(_ITEM.match, _lines(text))) else sentences(fold(text))
-    parts = [part for part in every if count_words(part) >= _AGAIN and part.rstrip(_CLOSING).endswith(_STOP)]
-    if not 1 < len(parts) <= _FEW or said_again(text, language) < _AGAIN:
+    parts = [part for part in every if count_words(part) >= _MIN_WORDS and part.rstrip(_CLOSING).endswith(_STOP)]
+    if not 1 < len(parts) <= _MAX_SENTENCES or count_repeated_roots(text, language) < _MIN_WORDS:
         return ""
     held = [roots(part, language) for part in parts]
     for one, (part, content) in enumerate(zip(parts, held, strict=True)):
         for another, more in enumerate(held):
-            whole = one != another and len(content) >= _AGAIN and content <= more
+            whole = one != another and len(content) >= _MIN_WORDS and content <= more
             if whole and (len(content) < len(more) or one > another) and fold(other).count(part) < 2:
                 return part
     return ""
 
 
-_FEW = 6  # sentences
-_LONG_SENTENCE, _LOOKED_AT = 16, 20  # characters; of what is said twice, how many are looked for on the other side
+_MAX_SENTENCES = 6  # sentences
+_LONG_SENTENCE, _MAX_LOOKUPS = 16, 20  # characters; repeated sentences to look up in the other side
 
 
-def _follows_itself(tokens: Sequence[str]) -> str:
-    """A word 7 times in a row, two words 4 times, or 3 to 6 words 3 times."""
+def _immediate_repeat(tokens: Sequence[str]) -> str:
+    """Return a word that occurs 7 times in a row, two words 4 times, or 3 to 6 words 3 times; or ''."""
     for size in range(1, 7):
         needed = 6 if size < 3 else 2 * size
         run = 0
@@ -266,57 +279,57 @@ def echo(
     kind: KindName = "rewrite",
     exemplars: Sequence[tuple[str, str]] = (),
 ) -> Judgement:
-    """The output is more than the input again. Score: the share of its distinct content words that are new.
+    """The output is more than the input repeated. Score: the share of its distinct content words that are new.
 
-    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. It is an echo when fewer than
-    15 % of the content words are new, 80 % of the input's are there and the text is not much longer and in no other
-    form (a list or code made of a sentence), or when the text repeats the instruction: the first six words of the
-    system prompt or of the style (a sentence from its middle may be one that the style wants), unless the input says
-    them too. Rejected is the input to the letter, but for a first capital and the last stop, and one with words about
-    the asking added; a reply also in the same words; an answer to a free prompt, only that prompt to the letter. The
-    others are flagged, unless the input was a finished sentence of which one word in twenty changed: it is mended.
-    Where the style asks for corrections nothing is rejected. A worked example said again (`copied`) is rejected, and
-    flagged where different inputs have one output by nature.
+    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. A text is an echo in two
+    cases. First, fewer than 15 % of the content words are new, 80 % of the input's are present, and the text is not
+    much longer or in another form (a list or code made from a sentence). Second, it repeats the first six words of the
+    system prompt or of the style, unless the input has them too; a sentence from the middle of a style may be one that
+    it asks for. An echo is rejected if it is the exact input apart from a first capital and the last full stop, or the
+    input plus words about the request. A reply is also rejected if it has the same words, an answer to a free prompt
+    only if it is the exact prompt. Other echoes are flagged, unless one word in twenty of a finished sentence changed
+    (a correction). Nothing is rejected where the style asks for corrections. A copied worked example (`copied_example`)
+    is rejected, or flagged for kinds of task in which different inputs naturally have one output.
     Not covered: an echo padded with words of its own.
     """
-    if number := copied(pair, exemplars, language):
-        again = rejected("echo", f"it is worked example {number} again")
-        return again._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else again
+    if number := copied_example(pair, exemplars, language):
+        echoed = rejected("echo", f"it repeats worked example {number}")
+        return echoed._replace(keep=True, flags=("echo",)) if KINDS[kind].outputs_recur else echoed
     given, text = without_options(pair.input), without_options(pair.output)
-    input, output = (side.split() if written_without_blanks(given) else words(side) for side in (given, text))
-    mends = says("any", "mends", fold(f"{style}\n{pair.system}"))
-    if (not output and kind != "free") or _to_the_letter(given) == _to_the_letter(text):
-        again = rejected("echo", f"nothing is added to {quote(pair.input)}", 0.0)
+    input, output = (side.split() if is_unspaced_alphabet(given) else words(side) for side in (given, text))
+    asks_for_corrections = says("any", "mends", fold(f"{style}\n{pair.system}"))
+    if (not output and kind != "free") or _normalised_copy(given) == _normalised_copy(text):
+        echoed = rejected("echo", f"it adds nothing to {quote(pair.input)}", 0.0)
         clean = kind == "rewrite" and _is_clean(given, language)
-        return again._replace(keep=True, flags=("echo",)) if (mends or clean) and output else again
-    asked_again = _asked_again(given, text, kind) if kind in ("free", "reply") else ""
-    if kind == "free" and not asked_again:
-        return passed("it is another text")
-    before, after = _weighty(input, language), _weighty(output, language)
+        return echoed._replace(keep=True, flags=("echo",)) if (asks_for_corrections or clean) and output else echoed
+    repeats_message = _repeated_message(given, text, kind) if kind in ("free", "reply") else ""
+    if kind == "free" and not repeats_message:
+        return passed("it differs from the input")
+    before, after = _content_stems(input, language), _content_stems(output, language)
     added = [word for root, word in after.items() if root not in before]
     new = len(added) / len(after) if after else 1.0
     shared = sum(root in after for root in before) / len(before) if before else 0.0
-    again_in_part = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
-    if kind != "free" and (input == output or again_in_part) and not _another_form(pair):
-        more = ", ".join(added) or "nothing of weight"
-        again = rejected("echo", f"it is the input again, with {more} added", new)
-        weightless = filler(language)
-        plain, now = ([word for word in side if word not in weightless] for side in (input, output))
+    mostly_repeated = new < 0.15 and shared >= 0.8 and len(output) <= 1.7 * len(input) + 2
+    if kind != "free" and (input == output or mostly_repeated) and not _has_other_form(pair):
+        more = ", ".join(added) or "no content word"
+        echoed = rejected("echo", f"it is the input with {more} added", new)
+        filler_words = filler(language)
+        plain, now = ([word for word in side if word not in filler_words] for side in (input, output))
         asking = lexicon(language).words("asking").intersection(output).difference(input)
         if plain == now and (kind == "reply" or asking):
-            return again
-        if mends or (kind != "reply" and _is_mended(given, text, language)):
-            return passed("it was a finished text, and is mended", new)
-        return again._replace(keep=True, flags=("echo",))
-    if not asked_again and len(input) >= _AGAIN and output[: len(input)] == input and _goes_on(pair):
-        asked_again = f"it says the input again before it begins: {quote(pair.input)}"
-    if asked_again:
-        return rejected("echo", asked_again, new)._replace(keep=True, flags=("echo",))
+            return echoed
+        if asks_for_corrections or (kind != "reply" and _is_corrected(given, text, language)):
+            return passed("the input was a finished text, and this corrects it", new)
+        return echoed._replace(keep=True, flags=("echo",))
+    if not repeats_message and len(input) >= _MIN_WORDS and output[: len(input)] == input and _continues_after(pair):
+        repeats_message = f"it repeats the input before it begins: {quote(pair.input)}"
+    if repeats_message:
+        return rejected("echo", repeats_message, new)._replace(keep=True, flags=("echo",))
     for instruction in (pair.system, style):
-        start = words(instruction)[:_LEAK]
-        if len(start) == _LEAK and _has_run(output, start) and not _has_run(input, start):
+        start = words(instruction)[:_LEAK_WORDS]
+        if len(start) == _LEAK_WORDS and _has_run(output, start) and not _has_run(input, start):
             leaked = rejected("echo", f"it repeats the instruction: {quote(' '.join(start))}", new)
-            # What a style tells a reply of the matter, the reply says again.
+            # A reply may repeat what a style says about the subject.
             return leaked._replace(keep=True, flags=("echo",)) if kind == "reply" else leaked
     return passed(f"{new:.0%} of its content words are new", new)
 
@@ -326,62 +339,65 @@ _QUOTED = re.compile(
 )
 
 
-def _asked_again(given: str, text: str, kind: str) -> str:
-    """Why an answer is its message again: a message of some words and a few words around it (`You ask: where is the
-    bus?`), or what a prompt quotes to be mended, as it was; or ''."""
-    few = count_words(text) - count_words(given) <= _MANY and "\n" not in text.strip()
-    if few and count_words(given) >= _AGAIN and _to_the_letter(fold(given)) in fold(text):
-        return f"it says the input again and little more: {quote(text)}"
+def _repeated_message(given: str, text: str, kind: str) -> str:
+    """Describe how an answer only repeats its message, or ''.
+
+    This is a message with a few words around it (`You ask: where is the bus?`), or a quoted text that was to be
+    corrected and is unchanged.
+    """
+    few = count_words(text) - count_words(given) <= _MANY_ITEMS and "\n" not in text.strip()
+    if few and count_words(given) >= _MIN_WORDS and _normalised_copy(fold(given)) in fold(text):
+        return f"it repeats the input and adds little: {quote(text)}"
     quotes = _QUOTED.findall(given) if kind == "free" else []
-    quoted = next((part for part in quotes if _to_the_letter(part) == _to_the_letter(text)), "")
-    mended = quoted and says("any", "mends", fold(given))
-    return f"it is to be mended, and is as it was: {quote(quoted)}" if mended else ""
+    quoted = next((part for part in quotes if _normalised_copy(part) == _normalised_copy(text)), "")
+    to_correct = quoted and says("any", "mends", fold(given))
+    return f"it should be corrected but is unchanged: {quote(quoted)}" if to_correct else ""
 
 
 def _is_clean(given: str, language: str) -> bool:
-    """Whether a text is one sentence as it may be printed: it begins with a capital and has a stop."""
+    """Whether a text is a single sentence ready for print: it begins with a capital and ends with a full stop."""
     first = given.lstrip()[:1]
     joined = not lexicon(language).stop.isdisjoint(words(given))
     return first.isupper() and given.rstrip().endswith(_STOP) and joined and len(sentences(fold(given))) == 1
 
 
-def _to_the_letter(text: str) -> str:
-    """A text without what any copy may have: other white space, a capital at its start, a stop at its end."""
+def _normalised_copy(text: str) -> str:
+    """Normalise what any copy may change: whitespace, a capital at the start, punctuation at the end."""
     plain = " ".join(text.split()).rstrip(_STOPS)
     return plain[:1].casefold() + plain[1:]
 
 
-def _is_mended(given: str, text: str, language: str) -> bool:
-    """Whether a text that ends as a sentence does, with words that join others, has one word in twenty changed."""
+def _is_corrected(given: str, text: str, language: str) -> bool:
+    """Whether a finished sentence, with words that join others, was changed in at most one word in twenty."""
     known = lexicon(language).stop
     if not given.rstrip(_CLOSING).endswith(_STOP) or (known and known.isdisjoint(words(given))):
         return False
     before, after = (list(side) if language in _UNSPACED else side.split() for side in (given, text))
-    matcher = SequenceMatcher(None, before, after, autojunk=False)  # takes time by the square of the length
-    return matcher.quick_ratio() < _ALIKE or (len(before) < _IN_ORDER and matcher.ratio() < _ALIKE)
+    matcher = SequenceMatcher(None, before, after, autojunk=False)  # takes quadratic time in the length
+    return matcher.quick_ratio() < _SAME_TEXT or (len(before) < _MAX_COMPARED and matcher.ratio() < _SAME_TEXT)
 
 
 _STOP = (".", "!", "?", "\u2026", "\u3002", "\uff01", "\uff1f", "\u061f", "\u06d4", "\u0964")
 _STOPS, _CLOSING = "".join(_STOP) + " ,", " \"'\u201d\u00bb\u300d)*_"
-_ALIKE = 0.95  # of the words of two texts, in their order
-_IN_ORDER = 2_000  # words of a text in which their order is not looked at
+_SAME_TEXT = 0.95  # similarity of the words of two texts, in order
+_MAX_COMPARED = 2_000  # words from which on their order is not compared
 _UNSPACED = ("zh", "ja")
 
 
-def _goes_on(pair: Pair) -> bool:
-    """Whether a text that begins with the input goes on behind it on a line of its own, or behind an arrow."""
+def _continues_after(pair: Pair) -> bool:
+    """Whether a text that begins with the input continues after it on a new line or after an arrow."""
     behind = fold(pair.output).strip().removeprefix(fold(pair.input).strip())
-    return re.match(r"\W*?(?:\n|[-=]+>|\u2192|\u21d2)", behind) is not None and len(words(behind)) >= _AGAIN
+    return re.match(r"\W*?(?:\n|[-=]+>|\u2192|\u21d2)", behind) is not None and len(words(behind)) >= _MIN_WORDS
 
 
-def _another_form(pair: Pair) -> bool:
-    """Whether a text of one or two lines became one of three lines or more, or code."""
+def _has_other_form(pair: Pair) -> bool:
+    """Whether one or two lines became three or more lines, or code."""
     before, after = (len(_lines(without_options(text))) for text in (pair.input, pair.output))
     return (after >= 3 and after > 2 * before) or (in_code(without_options(pair.output)) and not in_code(pair.input))
 
 
-def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
-    """The distinct words that are more than filler, by their stem."""
+def _content_stems(tokens: Sequence[str], language: str) -> dict[str, str]:
+    """Return the distinct words other than filler, by stem."""
     words = dict(zip(map(_stem_of_weight(language), tokens), tokens, strict=True))
     words.pop(None, None)
     return words  # type: ignore[return-value]
@@ -389,8 +405,8 @@ def _weighty(tokens: Sequence[str], language: str) -> dict[str, str]:
 
 @cache
 def _stem_of_weight(language: str) -> Callable[[str], str | None]:
-    weightless, stem = filler(language), stem_of(language)
-    return of_each_word(lambda word: None if word in weightless else stem(word))
+    filler_words, stem = filler(language), stemmer_for(language)
+    return cached_per_word(lambda word: None if word in filler_words else stem(word))
 
 
 def _has_run(tokens: Sequence[str], run: Sequence[str]) -> bool:

@@ -1,10 +1,10 @@
-"""What a model says around a text, found by where it stands and by the kinds of words that meet there.
+"""Detects what a model writes around a text, by position and by the kinds of words that occur together there.
 
-A phrase table knows sentences; a frame knows a place (a title, the last paragraph) and lists of words, one of each of
-which has to stand in one sentence of it: `let me know` and `shorter` at the end. Lists are longer than phrases can be,
-so frames find chat in other words, and doubt more: they only flag. The frames stand in
-curate/gates/phrases/any.toml, their lists in each language's table; models comment in English too, so its lists are
-looked for in every language.
+A phrase table knows sentences. A frame knows a place (a title, the last paragraph) and several word lists, a word of
+each of which has to occur in one sentence there: `let me know` and `shorter` at the end. Lists cover far more than
+phrases can, so frames detect chat in other words but are less certain, and only flag. The frames are in
+curate/gates/phrases/any.toml, their lists in each language's table. Models comment in English too, so the English lists
+are used for every language.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from operator import or_
 from typing import NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.phrases import frames_of, may_say, phrases, says
-from curate.gates.phrases.holding import BIT
+from curate.gates.phrases import frame_rows, list_finder, phrases, says
+from curate.gates.phrases.search import BIT
 from curate.gates.words import count_words
 
 _SENTENCE = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u00bb)*_]*\s+|(?<=[\u3002\uff01\uff1f\u061f])\s*|\n+")
 _PARAGRAPH = re.compile(r"\n\s*\n|\n(?:-{3,}|\*{3,})\n")
 _MARKED = re.compile(r"\A\W*(?:\*\*|__|#{1,4} )|[:\uff1a]\W*\Z")
 _ITEM = re.compile(r"(?m)^\s*(?:[-*\u2022\u00b7]|\(?\d{1,2}[.)\u3001:]|\(?[a-c][.)])\s*\S")
-_TITLE, _START, _END = 12, 260, 400  # words of a title, characters of a start and an end
-_SHORT = 420  # characters of a text that may be a refusal
+_MAX_TITLE, _MAX_START, _MAX_END = 12, 260, 400  # words of a title; characters of a start and an end
+_MAX_REFUSAL = 420  # characters of a text that may be a refusal
 
 
 class Frame(NamedTuple):
-    """A row of [[frames]]: the gate that asks, what it is called, where the words stand, the lists they are of.
+    """A row of [[frames]]: the gate that uses it, its code, where the words are expected, and their lists.
 
-    `unless`: a list no word of which the other side or the style says. `apart`: the lists need not meet in one
-    sentence, only in the place.
+    `unless` is a list whose words must not occur in the other side or the style. With `apart`, the lists need not occur
+    in the same sentence, only in the same place.
     """
 
     gate: str
@@ -41,44 +41,44 @@ class Frame(NamedTuple):
     lists: tuple[str, ...]
     unless: str = ""
     apart: bool = False
-    words: int = 0  # the bits of `lists`, for a look at what a text may say
+    words: int = 0  # a mask of `lists`, to compare with the lists that occur in a text
 
 
-class Found(NamedTuple):
-    """The code of a frame and the words that were found."""
+class FrameMatch(NamedTuple):
+    """The code of a frame and the words that matched it."""
 
     code: str
     quoted: str
 
 
-def framed(gate: str, text: str, given: str, language: str) -> Found | None:
-    """The first frame of `gate` that a folded text fills; `given` is what the other side and the style say."""
+def match_frame(gate: str, text: str, given: str, language: str) -> FrameMatch | None:
+    """Return the first frame of `gate` that a folded text matches, or None. `given` is the other side and the style."""
     if not phrases(language).known:
         return None
     codes = (language,) if language == "en" else (language, "en")
-    every = reduce(or_, [may_say(code)(text).lists for code in codes])
-    uncertain = _CUT if len(text) > _START else _JOINED
-    places: dict[str, list[tuple[str, str, int]]] = {}  # of a place its texts, and the lists they may say
+    every = reduce(or_, [list_finder(code)(text).lists for code in codes])
+    uncertain = _CUT if len(text) > _MAX_START else _REJOINED
+    places: dict[str, list[tuple[str, str, int]]] = {}  # the texts of each place, with the lists that may occur in them
     for row in _frames().get(gate, ()):
         if row.words & ~every and row.place not in uncertain:
             continue
         if row.place not in places:
-            texts = _found(row.place, text)
-            places[row.place] = [(place, code, may_say(code)(place).lists) for place in texts for code in codes]
+            texts = _parts_at(row.place, text)
+            places[row.place] = [(place, code, list_finder(code)(place).lists) for place in texts for code in codes]
         for place, code, lists in places[row.place]:
-            if not row.words & ~lists and (quoted := _filled(row, place, given, code)):
-                return Found(row.code, quoted)
+            if not row.words & ~lists and (quoted := _matched_text(row, place, given, code)):
+                return FrameMatch(row.code, quoted)
     return None
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _found(place: str, text: str) -> tuple[str, ...]:
-    """What stands at a place of a text."""
+def _parts_at(place: str, text: str) -> tuple[str, ...]:
+    """Return the parts of a text at a place."""
     return tuple(_PLACES[place](text))
 
 
-def _filled(row: Frame, place: str, given: str, language: str) -> str:
-    """The sentence of a place in which a word of each list stands, or its words; empty if there is none."""
+def _matched_text(row: Frame, place: str, given: str, language: str) -> str:
+    """Return the sentence at a place that contains a word of each list, or the text there if `apart`; or ''."""
     first = says(language, row.lists[0], place)
     if not first or (row.unless and says(language, row.unless, given)):
         return ""
@@ -93,7 +93,7 @@ def _filled(row: Frame, place: str, given: str, language: str) -> str:
 @cache
 def _frames() -> dict[str, list[Frame]]:
     frames: dict[str, list[Frame]] = {}
-    for row in frames_of():
+    for row in frame_rows():
         frame = Frame(**{**row, "lists": tuple(row["lists"]), "words": reduce(or_, map(BIT.__getitem__, row["lists"]))})
         frames.setdefault(frame.gate, []).append(frame)
     return frames
@@ -101,7 +101,7 @@ def _frames() -> dict[str, list[Frame]]:
 
 @lru_cache(maxsize=REMEMBERED)
 def sentences(text: str) -> tuple[str, ...]:
-    """The sentences of a folded text, lines apart."""
+    """Return the sentences of a folded text. A line end also ends a sentence."""
     return tuple(part for part in _SENTENCE.split(text) if part and part.strip())
 
 
@@ -117,9 +117,9 @@ def _first_line(text: str) -> tuple[str, str]:
 
 
 def _title(text: str) -> Iterator[str]:
-    """A marked first line that other text follows: a heading, one in bold, one with a colon."""
+    """A marked first line followed by text: a heading, bold text, or a line with a colon."""
     first, rest = _first_line(text)
-    if rest and len(first) <= 120 and _MARKED.search(first) and count_words(first) <= _TITLE:
+    if rest and len(first) <= 120 and _MARKED.search(first) and count_words(first) <= _MAX_TITLE:
         yield first
     elif boxed := re.match(r"\A[\[\u3010]([^\]\u3011\n]{2,30})[\]\u3011]\s", text):
         yield boxed[1]
@@ -128,7 +128,7 @@ def _title(text: str) -> Iterator[str]:
 
 
 def _opening(text: str) -> Iterator[str]:
-    """A first line that ends in a colon, or the first of several paragraphs."""
+    """A first line that ends with a colon, or the first of several paragraphs."""
     first, rest = _first_line(text)
     if (
         rest
@@ -139,7 +139,7 @@ def _opening(text: str) -> Iterator[str]:
 
 
 def _cheer(text: str) -> Iterator[str]:
-    """A first paragraph of a few words that says nothing of the matter: `Here you go!`."""
+    """A first paragraph of a few words that says nothing about the subject: `Here you go!`."""
     first, rest = _first_line(text)
     if (
         rest
@@ -151,7 +151,7 @@ def _cheer(text: str) -> Iterator[str]:
 
 
 def _list(text: str) -> Iterator[str]:
-    """A first line that nothing but two items or more follow, or alternatives in quotation marks."""
+    """A first line followed by nothing but two or more items, or by alternatives in quotation marks."""
     first, rest = _first_line(text)
     lines = [line for line in rest.splitlines() if line.strip()]
     if len(lines) < 2 or len(first) > 200:
@@ -161,26 +161,26 @@ def _list(text: str) -> Iterator[str]:
 
 
 def _start(text: str) -> Iterator[str]:
-    yield text.strip()[:_START]
+    yield text.strip()[:_MAX_START]
 
 
 def _reply(text: str) -> Iterator[str]:
     """A whole text of a few sentences in one or two paragraphs."""
-    if len(text) <= _SHORT and len(_paragraphs(text)) <= 2:
+    if len(text) <= _MAX_REFUSAL and len(_paragraphs(text)) <= 2:
         yield text
 
 
 def _end(text: str) -> Iterator[str]:
-    """The last paragraph, or what stands behind the first sentence of a text in one."""
+    """The last paragraph, or the last sentence of a text with one paragraph."""
     parts = _paragraphs(text)
     if len(parts) > 1:
-        yield parts[-1][-_END:]
+        yield parts[-1][-_MAX_END:]
     elif len(all_of := sentences(text)) > 1:
         yield all_of[-1]
 
 
 def _aside(text: str) -> Iterator[str]:
-    """The first and the last of several sentences, and what stands in brackets at the end."""
+    """The first and the last of several sentences, and text in brackets at the end."""
     all_of = sentences(text)
     if len(all_of) > 1:
         yield from dict.fromkeys((all_of[0], all_of[-1]))
@@ -193,7 +193,7 @@ def _aside(text: str) -> Iterator[str]:
 
 
 def _before(text: str) -> Iterator[str]:
-    """All but the last paragraph, or line, of a text."""
+    """Everything before the last paragraph or line."""
     parts = _paragraphs(text)
     if len(parts) < 2:
         parts = tuple(line for line in text.splitlines() if line.strip())
@@ -202,7 +202,7 @@ def _before(text: str) -> Iterator[str]:
 
 
 def _plan(text: str) -> Iterator[str]:
-    """The first of several paragraphs, where it speaks to nobody: no greeting, no question, no list."""
+    """The first of several paragraphs, if it addresses nobody: no greeting, no question, no list."""
     parts = _paragraphs(text)
     if len(parts) > 1 and 25 <= len(parts[0]) <= 1500 and parts[0][-1] not in ",:?!" and not _ITEM.search(parts[0]):
         yield parts[0]
@@ -213,7 +213,7 @@ def _anywhere(text: str) -> Iterator[str]:
 
 
 def _label(text: str) -> Iterator[str]:
-    """What stands before a colon at the start, in three words at most, where no other line begins so: it is a form."""
+    """Up to three words before a colon at the start. If another line begins the same way, the text is a form."""
     head = re.match(r"\A\W*([^\n:]{2,40}?)\W*:", text)
     if head is None or re.search(r"\n\W{0,4}[^\W\d_][\w ]{0,20}\W{0,3}:", text):
         return
@@ -222,8 +222,8 @@ def _label(text: str) -> Iterator[str]:
 
 
 def _head(text: str) -> Iterator[str]:
-    """What stands before the first colon of a first line, where text follows."""
-    if (head := re.match(r"\A\W*([^\n:\uff1a]{4,140})[:\uff1a]\s*\S", text)) and count_words(head[1]) <= 4 * _TITLE:
+    """The text before the first colon of a first line, if more text follows."""
+    if (head := re.match(r"\A\W*([^\n:\uff1a]{4,140})[:\uff1a]\s*\S", text)) and count_words(head[1]) <= 4 * _MAX_TITLE:
         yield head[1]
 
 
@@ -235,31 +235,31 @@ def _noted(text: str) -> Iterator[str]:
 
 
 def _bracket(text: str) -> Iterator[str]:
-    """What stands in brackets behind the text."""
-    if ("(" in text or "\uff08" in text) and (note := _BEHIND.search(text)):
+    """Text in brackets at the very end."""
+    if ("(" in text or "\uff08" in text) and (note := _BRACKET_AT_END.search(text)):
         yield note[1]
 
 
 def _tail(text: str) -> Iterator[str]:
-    """What stands before a colon at the start of the last paragraph or in brackets behind the text."""
+    """The text before a colon at the start of the last paragraph."""
     parts = _paragraphs(text)
     if len(parts) > 1 and (head := re.match(r"\W*([^\n:\uff1a]{3,40})[:\uff1a]", parts[-1])):
         yield head[1]
 
 
 def _choice(text: str) -> Iterator[str]:
-    """The last paragraph, or the last line, behind two items or more of a list, or two texts or more."""
+    """The last line after a list of two or more items, or after two or more texts."""
     parts = _paragraphs(text)
     lines = [line for line in text.splitlines() if line.strip()]
     if len(parts) > 2 or len(_ITEM.findall(text)) > 1 or (len(lines) > 2 and len(parts) == len(lines)):
-        yield lines[-1][-_END:]
+        yield lines[-1][-_MAX_END:]
 
 
-_BEHIND = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
+_BRACKET_AT_END = re.compile(r"(?<=\S)\s*[(\uff08]([^()\uff08\uff09\n]{8,300})[)\uff09]\W*\Z")
 _BRACKET = re.compile(r"(?m)(?<=\S)[ \u3000]?[(\uff08]([^()\uff08\uff09\n]{3,60})[)\uff09]\W*$")
-# Places that may say what the whole text does not: of lines that are joined anew, or cut inside of a word.
-_JOINED = frozenset(("before",))
-_CUT = _JOINED | {"start", "end", "choice"}
+# Places that may contain words that the whole text does not, because lines are joined anew or words are cut.
+_REJOINED = frozenset(("before",))
+_CUT = _REJOINED | {"start", "end", "choice"}
 _PLACES: dict[str, Callable[[str], Iterator[str]]] = {
     "title": _title,
     "opening": _opening,

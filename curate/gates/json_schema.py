@@ -1,4 +1,4 @@
-"""The gate for tasks whose output is JSON: it parses, and it is valid under a JSON Schema file."""
+"""The gate for tasks with JSON output: the output parses and is valid under a JSON Schema file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from schemas.time_limit import TookTooLong, limited
 
 
 def json_schema(schema: Any, model: Any = None) -> Gate:
-    """A gate: the output is JSON (RFC 8259: no NaN, no comment, no code fence) and valid under `schema`, and by the
-    pydantic `model` that it is the schema of, where there is one.
+    """Return a gate that checks that the output is JSON and valid under `schema`, and under `model` if given.
 
-    Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, as the
-    standard leaves it; a model checks what it checks. A schema that cannot be applied (a reference that leads nowhere
-    or in a circle) judges nothing, and one with a pattern that takes too long not this row (`schemas.time_limit`).
+    JSON is RFC 8259: no NaN, no comments, no code fence. `model` is the pydantic class that the schema was derived
+    from.
+    Reasons: `not_json` with line and column, `schema` with the path of the worst error. `format` is not checked, which
+    the standard leaves open; a model checks whatever it defines. A schema that cannot be applied (an unresolvable or
+    circular reference) judges no row; a pattern that takes too long leaves the current row unjudged
+    (`schemas.time_limit`).
     """
     from jsonschema import exceptions, validators
     from referencing import Registry
@@ -41,14 +43,16 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
             return crashed(f"the schema cannot be applied: {type(error).__name__}: {error}")
         if worst is not None:
             return rejected("schema", f"at {worst.json_path}: {' '.join(worst.message.split())[:200]}")
-        return passed("it is valid") if model is None else _by_the_model(model, pair.output)
+        return passed("it is valid") if model is None else _validate_with_model(model, pair.output)
 
     return gate
 
 
-def _by_the_model(model: Any, output: str) -> Judgement:
-    """What the user's own model says of a record: it is who reads them in the end. A validator that crashes judges
-    nothing."""
+def _validate_with_model(model: Any, output: str) -> Judgement:
+    """Validate a record with the user's own model, which is what reads the records in the end.
+
+    A validator that raises leaves the row unjudged.
+    """
     try:
         refusal = refused_by(model, output)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The answer of a gate, and which side of a pair it has to look at."""
+"""The result of a gate, and which sides of a pair a gate has to check."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal, NamedTuple
 
-from curate.gates.folding import shortened
+from curate.gates.folding import shorten_runs
 from schemas.records import Pair, Reason
 
 Side = Literal["output", "input"]
 
 
 class Judgement(NamedTuple):
-    """One gate's answer for one pair.
+    """One gate's result for one pair.
 
-    `keep=None` means that the gate could not judge: the row waits. `score` is the quantity the gate looked at, if it is
-    a number. The code of `reason` is stable (`ok`, `short`, `loop`, `missing:ar_flag`, ...), its detail quotes the
-    evidence. `flags` are codes of what is worth a look; they decide nothing.
+    `keep=None` means that the gate could not judge, so the row waits. `score` is the quantity that the gate measured,
+    where it is a number. The code of `reason` is stable (`ok`, `short`, `loop`, `missing:ar_flag`, ...); its detail
+    quotes the evidence. `flags` are codes of things that deserve a look; they do not decide anything.
     """
 
     keep: bool | None
@@ -32,8 +32,10 @@ Gate = Callable[[Pair], Judgement]
 
 @dataclass(frozen=True)
 class GateStep:
-    """A gate with its settings bound: `by` names it (`gate/length@1`), `fingerprint` is the hash of its settings.
-    `flags`: it rejects nothing."""
+    """A gate with its settings bound. `by` is its name (`gate/length@1`), `fingerprint` the hash of its settings.
+
+    `flags` is True for a gate that rejects nothing and only flags.
+    """
 
     by: str
     fingerprint: str
@@ -42,7 +44,7 @@ class GateStep:
 
 
 def passed(sentence: str = "", score: float | None = None) -> Judgement:
-    """The gate has nothing against the pair."""
+    """Return a judgement without objections."""
     return _passed(sentence) if score is None else Judgement(True, score, Reason("ok", sentence))
 
 
@@ -52,12 +54,12 @@ def _passed(sentence: str) -> Judgement:
 
 
 def rejected(word: str, sentence: str, score: float | None = None) -> Judgement:
-    """The gate rejects the pair; `word` is what tests and reports count."""
+    """Return a rejection. `word` is the reason code, which tests and reports count."""
     return Judgement(False, score, Reason(word, sentence))
 
 
 def flagged(gate: Gate) -> Gate:
-    """`gate`, but what it would reject is kept and flagged with the code of the reason."""
+    """Return `gate` as one that keeps what it would reject and flags it with the code of the reason."""
     return partial(_flag, gate)
 
 
@@ -70,68 +72,79 @@ def _flags(judgement: Judgement) -> Judgement:
     return judgement._replace(keep=True, flags=(judgement.reason.code,))
 
 
-def on_short(gate: Gate) -> Gate:
-    """`gate`, asked about texts without their overlong runs of one kind of character: its rules take time by the length
-    of a run, and are told nothing by it."""
-    return partial(_shortly, gate)
+def on_shortened(gate: Gate) -> Gate:
+    """Return `gate` as one that sees the texts without overlong runs of one kind of character.
+
+    The running time of its rules grows with the length of such a run, and the rest of the run carries no information.
+    """
+    return partial(_judge_shortened, gate)
 
 
-def _shortly(gate: Gate, pair: Pair) -> Judgement:
-    return gate(_short_of(pair))
+def _judge_shortened(gate: Gate, pair: Pair) -> Judgement:
+    return gate(_shortened_pair(pair))
 
 
-def _short_of(pair: Pair) -> Pair:
+def _shortened_pair(pair: Pair) -> Pair:
     short: Pair | Literal[False] | None = pair.__dict__.get("_short")
-    if short is None:  # every gate asks; a pair never changes
-        texts = {"input": shortened(pair.input), "output": shortened(pair.output)}
+    if short is None:  # all gates need it, and a pair never changes
+        texts = {"input": shorten_runs(pair.input), "output": shorten_runs(pair.output)}
         changed = (texts["input"], texts["output"]) != (pair.input, pair.output)
         short = pair.__dict__["_short"] = pair.model_copy(update=texts) if changed else False
     return short or pair
 
 
-def safely(step: GateStep, pair: Pair) -> Judgement:
-    """What the gate says; one that raises gives `keep=None` and `crashed: ...`: the row waits."""
-    return safely_all(step, (pair,))[0]
+def run_gate(step: GateStep, pair: Pair) -> Judgement:
+    """Run a gate on a pair.
+
+    If the gate raises, the result has `keep=None` and the reason `crashed: ...`, and the row waits.
+    """
+    return run_gate_on_all(step, (pair,))[0]
 
 
-def safely_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
-    """`safely` of each pair."""
-    flags, judge = _within(_flag, step.judge)
-    short, judge = _within(_shortly, judge)
+def run_gate_on_all(step: GateStep, pairs: Iterable[Pair]) -> list[Judgement]:
+    """Run a gate on each pair, with the error handling of `run_gate`."""
+    flags, judge = _unwrap(_flag, step.judge)
+    short, judge = _unwrap(_judge_shortened, judge)
     judgements = list[Judgement]()
     for pair in pairs:
         try:
-            judgement = judge(_short_of(pair) if short else pair)
+            judgement = judge(_shortened_pair(pair) if short else pair)
         except Exception as error:
             judgement = crashed(f"{type(error).__name__}: {error}")
         judgements.append(_flags(judgement) if flags and judgement.keep is False else judgement)
     return judgements
 
 
-def _within(around: Callable[..., Judgement], gate: Gate) -> tuple[bool, Gate]:
-    """Whether a function stands around a gate, and the gate within: a call for each pair is much of its time."""
-    inside = isinstance(gate, partial) and gate.func is around
-    return inside, gate.args[0] if inside else gate  # type: ignore[attr-defined]
+def _unwrap(wrapper: Callable[..., Judgement], gate: Gate) -> tuple[bool, Gate]:
+    """Return whether `wrapper` wraps a gate, and the wrapped gate.
+
+    Unwrapping it once saves one call per pair, which is a large part of the time of a cheap gate.
+    """
+    is_wrapped = isinstance(gate, partial) and gate.func is wrapper
+    return is_wrapped, gate.args[0] if is_wrapped else gate  # type: ignore[attr-defined]
 
 
 def crashed(sentence: str) -> Judgement:
-    """The gate could not judge: the row waits and is counted, it neither passes nor is rejected."""
+    """Return the judgement of a gate that could not judge.
+
+    The row waits and is counted; it neither passes nor is rejected.
+    """
     return Judgement(None, None, Reason("crashed", " ".join(sentence.split())[:300]))
 
 
 def quote(text: str, limit: int = 80) -> str:
-    """`text` in quotation marks on one line, cut at `limit` characters, as evidence in a reason."""
+    """Return `text` on one line in quotation marks, cut at `limit` characters, as evidence in a reason."""
     flat = " ".join(text.split())
     return f"“{flat if len(flat) <= limit else flat[: limit - 1] + '…'}”"
 
 
 def sides(pair: Pair) -> tuple[tuple[Side, str], ...]:
-    """The texts a model may have spoilt: always the output, and the input if it was generated backward.
+    """Return the texts that a model may have damaged: always the output, and the input if it was generated backward.
 
-    A person's own terse seed is never judged by its form: it is what users type.
+    A user's own terse seed is never judged by its form, because that is what users type.
     """
     known: tuple[tuple[Side, str], ...] = pair.__dict__.get("_sides", ())
-    if not known:  # every gate asks; a pair never changes
+    if not known:  # all gates need it, and a pair never changes
         origin, known = pair.origin, (("output", pair.output),)
         if origin.by == "generated" and origin.generator == "backward":
             known = (("output", pair.output), ("input", pair.input))

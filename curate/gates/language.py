@@ -1,4 +1,4 @@
-"""The gate on the language of a text, by a real identifier (py3langid)."""
+"""The gate on the language of a text, with a trained identifier (py3langid)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any
 
 from curate.gates.content import in_code, quotations
 from curate.gates.folding import REMEMBERED, fold
+from curate.gates.foreign_letters import foreign_spelling, keeps_source_words, names_language, names_other_language
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.other_letters import is_named, keeps_words, names_another, spelt_otherwise
-from curate.gates.phrases import FOLDER, fragment, lexicon, own_letters, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases import FOLDER, fragment, lexicon, says, unique_letters, words_of
+from curate.gates.phrases.lists import alternation
 from curate.gates.words import words
 from schemas.errors import SpecError
 from schemas.records import Pair
 
-# Languages a teacher is likely to slip into. The model knows 140; the small ones only draw probability away from a
+# Languages that a teacher is likely to slip into. The model knows 140; the small ones only take probability away in a
 # short text, so they are left out unless the task asks for one.
 _WRITTEN = """
 af ar bg bn ca cs cy da de el en es et eu fa fi fr gl he hi hr hu id it ja ka ko lt lv mk ms nl no pl pt ro ru sk sl sq
 sr sv sw ta te th tl tr uk ur vi zh
 """
-# Languages that the model cannot tell apart in short texts count as one.
+# Languages that the model cannot distinguish in short texts count as one.
 _SIBLINGS = ("no nn da", "hr sr bs", "es gl ca", "id ms", "cs sk", "bg mk", "zh yue wuu", "nl af", "hi mr ne")
 _NON_LATIN = {
     "CYRILLIC": "ru uk bg mk sr be kk ky mn tg tt ba",
@@ -45,16 +45,16 @@ _UNLIKELY = 0.001
 
 
 def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
-    """A generated text is in the language `code` (ISO 639-1), an input in `input_code` where that is another one.
+    """A generated text is in the language `code` (ISO 639-1), an input in `input_code` if that is given.
 
-    Score: the least probability of the right language; None if the texts are too short to tell, or if a quarter of the
-    words are stop words of that language and twice as many as of any other.
+    Score: the lowest probability of the expected language; None if the texts are too short to identify, or if a quarter
+    of the words are stop words of that language and twice as many as of any other.
 
-    A text of another script is rejected if most of its letters are of it. Otherwise the identifier decides, on 60
-    letters or more, among about 50 widely written languages, close relatives counted as one, with probabilities
-    normalised by length; it rejects only if another language has 95 % and the right one 0.1 %. Shorter texts pass: on
-    them, and on lists of names, the identifier guesses. A quotation that the input says too is left out, and a
-    person's own seed is not judged.
+    A text is rejected if most of its letters are of another script. Otherwise the identifier decides on 60 or more
+    letters, among about 50 widely written languages, with close relatives counted as one and probabilities normalised
+    by length. It rejects only if another language has 95 % and the expected one 0.1 %. It guesses on shorter texts,
+    which pass, and on lists of names. A quotation that is also in the input is ignored, and a user's own seed is not
+    judged.
     Not covered: short texts in another language of the same script, one foreign sentence in a longer text, close
     relatives, and a mixture.
     """
@@ -67,48 +67,49 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
         letters = _letters(text)
         if foreign := _foreign_script(letters, wanted):
             return rejected("language", f"the {side} text is written in {foreign.lower()} script: {quote(text)}", 0.0)
-        if other := _by_own_letters(text, wanted, pair.input):
+        if other := _language_of_letters(text, wanted, pair.input):
             return rejected("language", f"the {side} text is written in the letters of {other}: {quote(text)}", 0.0)
-        if len(letters) < _MIN_LETTERS or _speaks(text, wanted):
+        if len(letters) < _MIN_LETTERS or _is_evident(text, wanted):
             continue
         expected, sure, other = _own_and_best_other(text, wanted)
         score = expected if score is None else min(score, expected)
-        if sure >= _SURE and expected <= _UNLIKELY and not is_named(other, pair.input, input_code or code):
+        if sure >= _SURE and expected <= _UNLIKELY and not names_language(other, pair.input, input_code or code):
             detail = f"the {side} text looks like {other} ({sure:.0%}), not {wanted}: {quote(text)}"
             return rejected("language", detail, expected)
-    return passed("nothing speaks against it" if score is None else f"{code} has {score:.0%}", score)
+    return passed("no sign of another language" if score is None else f"{code} has {score:.0%}", score)
 
 
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
 _LATIN_WORD = re.compile(r"(?<![\w@./:#<>{}='\"*`-])[a-z]{4,}(?![\w@./:#<>{}='\"*`-])")
-_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")  # letters of a text that has none of its script, no name or code
-_SEGMENT, _SHORT = 35, 10  # letters of a sentence, and of a whole text
+# Letters of a text with no letter of its script, name or code.
+_MIN_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")
+_MIN_SEGMENT, _SHORT = 35, 10  # letters of a sentence; letters of a whole text
 
 
 def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
-    """No sentence of a generated text is in another language: of another script, or surely so on 35 letters and more;
-    a whole text on 10, by its probability or by stop words of one other language alone. A single English word that
-    joins others (`until`, `which`) is a slip.
+    """No sentence of a generated text is in another language.
 
-    What stands in quotation marks or in the input is left out, and so are texts whose input holds code, and answers to
-    an input that names another language. Not covered: shorter pieces, and languages that the identifier takes for
-    relatives.
+    That means another script, or near certainty on 35 or more letters; for a whole text on 10, by probability or by
+    stop words of only one other language. A single English joining word (`until`, `which`) counts as a slip. Text in
+    quotation marks or in the input is ignored, and so are texts whose input holds code, and answers to an input that
+    names another language.
+    Not covered: shorter pieces, and languages that the identifier takes for relatives.
     """
     judgement = passed("one language")
     for side, text in sides(pair):
         if judgement.keep and "```" not in text and not (side == "output" and _is_code(text)):
-            judgement = _mixed(pair, side, text, code, input_code)
+            judgement = _judge_text(pair, side, text, code, input_code)
             if not judgement.keep and side == "output" and text.isascii():
                 is_code = in_code(text) or fragment("any", "code").search(text)
-                judgement = passed("a program is in no language") if is_code else judgement
-    if judgement.keep or input_code not in (None, code) or not names_another(pair.input, code, code):
+                judgement = passed("code is not in a human language") if is_code else judgement
+    if judgement.keep or input_code not in (None, code) or not names_other_language(pair.input, code, code):
         return judgement
     return passed("the input names another language")
 
 
-def _mixed(pair: Pair, side: str, text: str, code: str, input_code: str | None) -> Judgement:
-    """What `mixed_language` says of one text."""
+def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | None) -> Judgement:
+    """Return the judgement of `mixed_language` on one text."""
     given = fold(pair.input)
     wanted = input_code or code if side == "input" else code
     text = _CODE_SPAN.sub(" ", text) if "`" in text else text
@@ -116,53 +117,52 @@ def _mixed(pair: Pair, side: str, text: str, code: str, input_code: str | None) 
         text = text.replace(quoted, " ")
     translated = input_code not in (None, code) and side == "output"
     given_in = code if side == "input" else input_code or code
-    if stray := _stray(text, wanted, pair.input if side == "output" else pair.output, given_in):
+    if stray := _stray_letters(text, wanted, pair.input if side == "output" else pair.output, given_in):
         return rejected("mixed_language", f"the {side} text has {quote(stray)} in it")
     if _writes_no_latin(wanted):
         letters = _letters(text)
-        if letters.isascii() and len(letters) >= _ALL_LATIN and fold(text) not in given and not _LINK.search(text):
+        if letters.isascii() and len(letters) >= _MIN_ALL_LATIN and fold(text) not in given and not _LINK.search(text):
             return rejected("mixed_language", f"the {side} text is in another script: {quote(text)}")
         left_in = next((w for w in _LATIN_WORD.findall(text) if translated or w not in given), "")
         if left_in and not _LINK.search(text) and left_in not in words_of("latin_everywhere"):
             return rejected("mixed_language", f"the {side} text has {quote(left_in)} in it")
         for run in _LATIN_RUN.finditer(text):
             if translated or fold(run[0]).strip(" ,") not in given:
-                return rejected("mixed_language", f"the {side} text goes over into {quote(run[0])}")
-    for piece in _PIECE_END.split(text) if wanted in own_letters() else ():
-        if other := _by_own_letters(piece, wanted, pair.input, least=1):
-            return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(piece)}")
+                return rejected("mixed_language", f"the {side} text switches to {quote(run[0])}")
+    for piece in _PIECE_END.split(text) if wanted in unique_letters() else ():
+        if other := _language_of_letters(piece, wanted, pair.input, least=1):
+            return rejected("mixed_language", f"the {side} text switches to {other}: {quote(piece)}")
     known = "" if translated else given
-    if spelt := spelt_otherwise(text, wanted, known):
+    if spelt := foreign_spelling(text, wanted, known):
         return rejected("mixed_language", f"the {side} text has {quote(spelt)} in it")
-    if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining(text, wanted, known):
-        return rejected("mixed_language", f"the {side} text goes over into {quote(piece)}")
+    if piece := _foreign_run(text, wanted, given) or _slip(text, wanted, known) or _joining_word(text, wanted, known):
+        return rejected("mixed_language", f"the {side} text switches to {quote(piece)}")
     for segment in (text, *(marked or bare for marked, bare in _SEGMENTS.findall(text))):
-        if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _SEGMENT):
+        if len(segment) < 8 or (segment is not text and segment.isascii() and len(segment) < _MIN_SEGMENT):
             continue
         letters = _letters(segment)
         if len(letters) < 8 or (not translated and fold(segment).strip(" .!?") in given):
             continue
-        if foreign := _foreign_script(letters, wanted, least=_SEGMENT):
-            return rejected("mixed_language", f"the {side} text goes over into {foreign.lower()}: {quote(segment)}")
-        if len(letters) < (_SHORT if segment is text else _SEGMENT) or not _has_lower(letters):
+        if foreign := _foreign_script(letters, wanted, least=_MIN_SEGMENT):
+            return rejected("mixed_language", f"the {side} text switches to {foreign.lower()}: {quote(segment)}")
+        if len(letters) < (_SHORT if segment is text else _MIN_SEGMENT) or not _has_lower(letters):
             continue
-        if (segment is not text and _has_stop_words(segment, wanted)) or _speaks(segment, wanted, 3):
+        if (segment is not text and _has_stop_words(segment, wanted)) or _is_evident(segment, wanted, 3):
             continue
         expected, sure, other = _own_and_best_other(segment, wanted)
         short = segment is text and len(letters) < _MIN_LETTERS
-        if short and (other_one := _spoken_alone(text, wanted)):
+        if short and (other_one := _distinct_language(text, wanted)):
             return rejected("mixed_language", f"the {side} text looks like {other_one}: {quote(text)}", expected)
         least, most = (_SURE_OF_A_TEXT, 1 - _SURE) if short else (_SURE_OF_A_SEGMENT, _UNLIKELY)
-        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_words(pair.input, text):
+        if short and translated and len(letters) >= _SHORT_TRANSLATION and not keeps_source_words(pair.input, text):
             least, most = _LIKELY, 1 - _LIKELY
         if sure >= least and expected <= most:
-            return rejected("mixed_language", f"the {side} text goes over into {other}: {quote(segment)}", expected)
+            return rejected("mixed_language", f"the {side} text switches to {other}: {quote(segment)}", expected)
     return passed("one language")
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:
-    """Four words or more in a row, none of them a stop word of `code`, two of them stop words of one other language
-    alone, which the input does not say so; or ''."""
+    """Return four or more words without a stop word of `code`, two of them of one other language and new; or ''."""
     own, known = lexicon(code).stop, _languages_of()
     if not own or len(_foreign_stop_words(code).intersection(words(text))) < 2:
         return ""
@@ -181,17 +181,15 @@ def _foreign_run(text: str, code: str, given: str) -> str:
 
 
 def _slip(text: str, code: str, given: str) -> str:
-    """A word of English that joins others, behind a word in small letters of another language and in no quotation;
-    or ''."""
+    """Return an English joining word after a lower-case word of another language, outside a quotation; or ''."""
     if code == "en" or not (says("en", "slips", fold(text)) or says(code, "slips", fold(text))):
         return ""
-    slip = _slips(code).search(_SHORT_PIECE.sub(" ", text))
+    slip = _slip_pattern(code).search(_SHORT_PIECE.sub(" ", text))
     return slip[0] if slip and f" {slip[0]} " not in f" {given} " else ""
 
 
-def _joining(text: str, code: str, given: str) -> str:
-    """A word that joins others in one of the widely written languages and is no word of `code`, in small letters; or
-    ''."""
+def _joining_word(text: str, code: str, given: str) -> str:
+    """Return a lower-case stop word of a widely written language that is not a word of `code`, or ''."""
     if not (own := lexicon(code).stop) or not (joining := _joining_words(code).intersection(words(text))):
         return ""
     plain, given_words = _SHORT_PIECE.sub(" ", text), set(words(given))
@@ -203,8 +201,7 @@ _WHOLE_WORD = re.compile(r"(?<=[^\W\d_][ ,] )[a-zß-ÿ]{3,}(?![\w'’-])|(?<=[^\
 
 @cache
 def _joining_words(code: str) -> frozenset[str]:
-    """Stop words of three letters or more of English, German, French and Spanish alone, without those that another
-    language has too, with another sense."""
+    """Return longer stop words that only English, German, French or Spanish have, without homographs."""
     listed = _languages_of().items()
     joining = {word for word, codes in listed if len(word) > 2 and set(codes) <= _WIDELY and code not in codes}
     return frozenset(joining - lexicon("any").words("homographs"))
@@ -214,19 +211,18 @@ _WIDELY = frozenset(("en", "de", "fr", "es"))
 
 
 @cache
-def _slips(code: str) -> re.Pattern[str]:
-    """The words of `slips` of English and of a language, behind a word in small letters."""
-    slips = either(lexicon("en").words("slips") | lexicon(code).words("slips"))
+def _slip_pattern(code: str) -> re.Pattern[str]:
+    """Return a pattern for the words of `slips`, English and of a language, after a lower-case word."""
+    slips = alternation(lexicon("en").words("slips") | lexicon(code).words("slips"))
     return re.compile(rf"(?<=[^\W\d_] )(?<![^\W\d_A-Z]\. )(?:{slips})(?= [^\W\d_]|[.,!?]|$)")
 
 
 _SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d*`)]|\w+://\S+")
 
 
-def _spoken_alone(text: str, code: str) -> str:
-    """The language of which a short text says two stop words of three letters or more that no other has, where it
-    says none of `code`; or ''."""
-    # Those of SQL stand in capitals.
+def _distinct_language(text: str, code: str) -> str:
+    """Return the language of which a short text has two stop words unique to it, and none of `code`; or ''."""
+    # SQL keywords are in capitals.
     distinct = set(words(" ".join(word for word in text.split() if not word.isupper())))
     own, known = lexicon(code).stop, _languages_of()
     if not own or not own.isdisjoint(distinct):
@@ -236,12 +232,11 @@ def _spoken_alone(text: str, code: str) -> str:
     return best if spoken[best] > 1 and best not in relatives(code) else ""
 
 
-def _stray(text: str, code: str, given: str, given_in: str) -> str:
-    """Letters in `text`, but for what stands in brackets, that a text in `code` does not write, of another script or
-    of a language of the same one, where `given` has none either, or is in the language they are of; or ''."""
+def _stray_letters(text: str, code: str, given: str, given_in: str) -> str:
+    """Return letters in `text`, outside brackets, that `code` does not use, unless `given` accounts for them; or ''."""
     if text.isascii():
         return ""
-    own = own_letters()
+    own = unique_letters()
     for other in _MIXED_WITH.get(code, ()):
         if len(foreign := own[other].intersection(text).difference(given)) > 1:
             return "".join(sorted(foreign))
@@ -255,7 +250,7 @@ def _stray(text: str, code: str, given: str, given_in: str) -> str:
     return ""
 
 
-# A language whose own letters have no place in a text of the other.
+# Languages whose unique letters do not belong in a text of the other language.
 _MIXED_WITH = {"ja": ("zh",), "zh": ("ja",), "uk": ("ru",), "ru": ("uk",), "cs": ("sk",), "sk": ("cs",)}
 _FOREIGN_RUNS = re.compile(r"[Ѐ-ӿ]{2,}|[֐-׿؀-ۿऀ-ॿ฀-๿]{2,}|[぀-ヿ一-鿿가-힣]+")
 _BRACKETS = re.compile(r"[(（][^()（）]*[)）]")
@@ -264,32 +259,34 @@ _HAN = re.compile(r"[一-鿿]{2,}")
 _RUN_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.!?;:,\"«»„“”()\n]|\d+")
 
 
-def _by_own_letters(text: str, code: str, given: str, least: int = 2) -> str:
-    """The language whose own letters stand in a text (two that the input does not say, or `least` in a longer one),
-    which has none of those of `code`; or ''."""
-    own = own_letters()
+def _language_of_letters(text: str, code: str, given: str, least: int = 2) -> str:
+    """Return the language whose unique letters occur in a text without any of `code`, or ''.
+
+    Two letters that are not in the input are needed, or `least` in a longer text.
+    """
+    own = unique_letters()
     if code not in own or text.isascii() or not own[code].isdisjoint(text):
         return ""
     for other in _MIXED_WITH[code]:
         foreign = [letter for letter in text if letter in own[other] and letter not in given]
-        if foreign and len(text) <= _BARE and code == "ja" and _script(text[0]) != "LATIN":
+        if foreign and len(text) <= _MAX_LABEL and code == "ja" and _script(text[0]) != "LATIN":
             return other
         if (
             len(set(foreign)) > 1
-            or (len(foreign) >= least and len(text) >= _OWN_LETTERS)
-            or (foreign and len(text) > 2 * _OWN_LETTERS)
-            or (foreign and code == "ja" and len(text) >= _BARE_HAN)
+            or (len(foreign) >= least and len(text) >= _MIN_WITHOUT_OWN)
+            or (foreign and len(text) > 2 * _MIN_WITHOUT_OWN)
+            or (foreign and code == "ja" and len(text) >= _MIN_CLAUSE)
         ):
             return other
     return ""
 
 
 _PIECE_END = re.compile(r"[.!?…。！？、，,;；:：\n]+")
-_BARE, _BARE_HAN = 6, 10  # characters of a label without a kana, and of a clause without one
-_OWN_LETTERS = 20  # characters of a text without a letter of its own language
+_MAX_LABEL, _MIN_CLAUSE = 6, 10  # characters of a label without kana; characters of a clause without kana
+_MIN_WITHOUT_OWN = 20  # characters of a text without a letter unique to its language
 _SURE_OF_A_SEGMENT, _SURE_OF_A_TEXT = 0.99, 0.9
-_LIKELY, _SHORT_TRANSLATION = 0.8, 20  # of a translation, which quotes and lists less than other texts do
-_OWN = 0.35  # so many of the words of a sentence that are stop words of a language make it a sentence of that language
+_LIKELY, _SHORT_TRANSLATION = 0.8, 20  # for a translation, which has fewer quotations and lists than other texts
+_STOP_WORD_SHARE = 0.35  # share of stop words that makes a sentence one of that language
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -307,23 +304,23 @@ _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha()
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _speaks(text: str, code: str, least: int = 5) -> bool:
-    """Whether a text is so full of stop words of `code`, and of no other language's, that it needs no identifying."""
+def _is_evident(text: str, code: str, least: int = 5) -> bool:
+    """Whether a text has so many stop words of `code`, and few of other languages, that it need not be identified."""
     own = sum(map(lexicon(code).stop.__contains__, words(text)))
-    if own < least or own < _SURE_SHARE * len(words(text)):
+    if own < least or own < _EVIDENT_SHARE * len(words(text)):
         return False
-    return own >= 2 * max((times for other, times in _spoken(text).items() if other != code), default=0)
+    return own >= 2 * max((times for other, times in _count_stop_words(text).items() if other != code), default=0)
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _spoken(text: str) -> Counter[str]:
-    """How many words of a text are stop words of each language."""
+def _count_stop_words(text: str) -> Counter[str]:
+    """Count the stop words of each language in a text."""
     return Counter(chain.from_iterable(map(_languages_of().get, words(text), repeat(()))))
 
 
 @cache
 def _languages_of() -> dict[str, tuple[str, ...]]:
-    """Each stop word, with the languages that have it."""
+    """Map each stop word to the languages that have it."""
     tables = {path.stem: lexicon(path.stem).stop for path in FOLDER.glob("*.toml")}
     return {
         word: tuple(code for code, stop in tables.items() if word in stop)
@@ -336,12 +333,12 @@ def _foreign_stop_words(code: str) -> frozenset[str]:
     return frozenset(_languages_of()) - lexicon(code).stop
 
 
-_SURE_SHARE = 0.25
+_EVIDENT_SHARE = 0.25
 
 
 def _has_stop_words(segment: str, code: str) -> bool:
     stop, spoken = lexicon(code).stop, words(segment)
-    return sum(map(stop.__contains__, spoken)) >= _OWN * len(spoken) > 0
+    return sum(map(stop.__contains__, spoken)) >= _STOP_WORD_SHARE * len(spoken) > 0
 
 
 def _is_code(text: str) -> bool:
@@ -358,14 +355,13 @@ def check_language(code: str) -> None:
     if not is_known(code):
         raise SpecError(
             f"'task.language': the language gate does not know '{code}'.",
-            why="It could not tell a right text from a wrong one.",
-            fix="Use the two letters of ISO 639-1, such as 'en' or 'de', or set curate.gates.language = false.",
+            why="It could not distinguish texts in this language from others.",
+            fix="Use a two-letter ISO 639-1 code such as 'en' or 'de', or set curate.gates.language = false.",
         )
 
 
 def is_known(code: str) -> bool:
-    """Whether the identifier knows the language `code`: it knows what is likely to be written, and need not be loaded
-    (100 MB) to say so."""
+    """Whether the identifier knows a language. For widely written ones its model (100 MB) is not loaded to find out."""
     if code in _WRITTEN.split():
         return True
     try:
@@ -377,14 +373,14 @@ def is_known(code: str) -> bool:
 
 @cache
 def _identifier(code: str) -> Any:
-    """The identifier restricted to the candidates for a task in `code`: probabilities over them sum to one."""
-    identifier = copy(_model())  # its tables are shared
+    """Return the identifier restricted to the candidates for a task in `code`; their probabilities sum to one."""
+    identifier = copy(_model())  # shares the model's tables
     identifier.set_languages({*_WRITTEN.split(), *relatives(code)} & {*identifier.labels, code})
     return identifier
 
 
 def identified(text: str, codes: Collection[str]) -> str:
-    """Which of the languages `codes` a text is in, if that is sure; else ''."""
+    """Return which of the languages `codes` a text is in, if that is certain; else ''."""
     known = {code for code in codes if is_known(code)}
     if len(known) < 2 or len(_letters(text)) < 12:
         return ""
@@ -408,7 +404,7 @@ def relatives(code: str) -> frozenset[str]:
 
 @lru_cache(maxsize=REMEMBERED)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
-    """The probability of `code`, that of the likeliest other language, and its code; each with its relatives."""
+    """Return the probability of `code`, that of the likeliest other language, and its code; relatives are included."""
     left = dict(_identifier(code).rank(text))
     expected = math.fsum(left.pop(lang, 0.0) for lang in relatives(code))
     best = max(left, key=lambda lang: left[lang])
@@ -421,7 +417,7 @@ def _script(letter: str) -> str:
 
 
 def _foreign_script(letters: str, code: str, least: int = _MIN_LETTERS) -> str:
-    """The name of a script not of `code` that more than half of the letters (and at least four) are in, or ''."""
+    """Return the script, not of `code`, of more than half of the letters and at least four; or ''."""
     if letters.isascii():
         return "LATIN" if _writes_no_latin(code) and len(letters) >= least else ""
     scripts = Counter(map(_script, letters))

@@ -1,4 +1,7 @@
-"""The gate on what a text denies, limits and asks. It compares two texts and knows no facts, so it flags."""
+"""The gate on what a text denies, limits and asks.
+
+It compares two texts and has no knowledge of the world, so it flags.
+"""
 
 from __future__ import annotations
 
@@ -8,143 +11,152 @@ from curate.gates.content import is_summary, quotations
 from curate.gates.coverage import roots
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import any_of, lexicon, says, says_one
-from curate.gates.phrases.worded import worded
-from curate.gates.words import content_words, count_words, stem_of, words
+from curate.gates.phrases import lexicon, list_pattern, says, says_one
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.words import content_words, count_words, stemmer_for, words
 from schemas.records import Pair
 
 
 def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
-    """What the input denies (`not`, `without`) or limits (`only`, `unless`) is denied or limited in the output, and
-    what it asks is asked.
+    """The output keeps the denials (`not`, `without`), limits (`only`, `unless`) and questions of the input.
 
-    One word of the table's list in the input asks for one of the wider list in the output, any of them, where a word
-    beside it is said again: other words need no denial (`not before 10` is `from 10`, `do not forget` is `remember`).
-    What stands behind a denial in the input stands in no clause of the output without one. A translation keeps an `if`
-    too. A turn of speech such as `no doubt` denies nothing (`idioms`). A summary, of less than 60 % of the words, may
-    leave it out; a quotation that both have is left out.
-    Not covered: what is denied by a word that no list has, and a denial that moved to another thing.
+    A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated.
+    In other words no denial may be needed (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
+    follows a denial in the input must not be in a clause of the output without one. A translation also keeps an `if`.
+    Idioms such as `no doubt` deny nothing (`idioms`). A summary (less than 60 % of the words) may omit it. Shared
+    quotations are ignored.
+    Not covered: a denial by a word that is in no list, and a denial that moved to another thing.
     """
-    spoken = input_language or language
-    before, after = _apart_from_quoted(pair.input, pair.output)
-    given, before = before, _without_idioms(before, spoken)
-    if not_asked := _not_asked(before, after, spoken, language):
+    input_lang = input_language or language
+    before, after = _without_shared_quotes(pair.input, pair.output)
+    given, before = before, _without_idioms(before, input_lang)
+    if not_asked := _lost_question(before, after, input_lang, language):
         return rejected("lost_question", f"the input {not_asked}")
-    translated = spoken != language
-    # Where both make an exception, what holds may be told by what does not: `no dogs except guide dogs`, `guide dogs
-    # only`.
-    excepted = bool(says(spoken, "condition", before) and says(language, "condition", after))
-    if not excepted and (flipped := _other_way(before, after, spoken, language)):
-        return rejected("lost_negation", f"the input says {quote(flipped)}, the output the contrary")
-    if is_summary(pair) and count_words(pair.input) > _LONG and not translated:
+    translated = input_lang != language
+    # An exception may say what is allowed or what is not: `no dogs except guide dogs`, `guide dogs only`.
+    excepted = bool(says(input_lang, "condition", before) and says(language, "condition", after))
+    if not excepted and (flipped := _reversed_permission(before, after, input_lang, language)):
+        return rejected("lost_negation", f"the input says {quote(flipped)}, the output the opposite")
+    if is_summary(pair) and count_words(pair.input) > _LONG_INPUT and not translated:
         return passed("a summary may leave things out")
-    if lacking := _needless(before, after, spoken, language) or _needless(after, before, language, spoken):
-        return rejected("lost_condition", f"{quote(lacking)} is needed on one side, on the other it is not")
+    if lacking := _unrequired(before, after, input_lang, language) or _unrequired(after, before, language, input_lang):
+        return rejected("lost_condition", f"{quote(lacking)} is a requirement on one side and not on the other")
     needed = says(language, "conditions", after) is not None
-    denying, short = _plainly(before, spoken, lacking=needed), count_words(after) <= 1.6 * count_words(before) + _MORE
+    denying, short = (
+        _plain_denials(before, input_lang, lacking=needed),
+        count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS,
+    )
     conditions = ("condition", "supposes") if translated else ("condition",)
     for words_asked, lists, code in (
         (("negation",), ("negated",), "lost_negation"),
         (conditions, ("conditions", "supposes"), "lost_condition"),
     ):
-        word = next(filter(None, (says(spoken, name, denying) for name in words_asked)), None)
+        word = next(filter(None, (says(input_lang, name, denying) for name in words_asked)), None)
         known = any(lexicon(language).words(name) for name in lists)
         if (
             code == "lost_condition"
             and short
-            and not says(spoken, "denial", before)
+            and not says(input_lang, "denial", before)
             and says(language, "denial", after)
         ):
-            continue  # only members may: others may not
+            continue  # `only members may` also means that others may not
         if word and known and not any(says(language, name, after) for name in lists):
-            if not translated and code == "lost_negation" and not _stays(denying, word, after, language):
+            if not translated and code == "lost_negation" and not _keeps_denied_word(denying, word, after, language):
                 continue
-            return rejected(code, f"the input says {quote(word[0])}, and nothing in the output does")
-    if not (translated or excepted) and (flipped := _flipped(_plainly(before, spoken), after, language)):
+            return rejected(code, f"the input says {quote(word[0])}, and the output has nothing like it")
+    if not (translated or excepted) and (
+        flipped := _undenied_word(_plain_denials(before, input_lang), after, language)
+    ):
         return rejected("lost_negation", f"the input denies {quote(flipped)}, the output does not")
     if (
         translated
-        and not (excepted and says(spoken, "forbidden", before))
-        and (denied := _denied_apart(before, after, spoken, language))
+        and not (excepted and says(input_lang, "forbidden", before))
+        and (denied := _lost_denial_of_sentence(before, after, input_lang, language))
     ):
         return rejected("lost_negation", f"the input says {quote(denied)}, the same sentence of the output does not")
-    if added := _added(given, _without_idioms(after, language), spoken, language):
+    if added := _added_denial(given, _without_idioms(after, language), input_lang, language):
         return rejected("added_negation", f"the output denies {quote(added)}, the input does not")
-    return passed("what is denied, limited or asked stays so")
+    return passed("denials, limits and questions are kept")
 
 
-def _not_asked(before: str, after: str, spoken: str, language: str) -> str:
-    """That a text asks, or is to ask, which the other one does not; or ''."""
-    if says_one(spoken, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
-        return "is to ask something, the output does not"
-    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(spoken, "asked", before)
-    if not (asked or (spoken == language and _begins_to_ask(before))) or _ASKS.search(after):
+def _lost_question(before: str, after: str, input_lang: str, language: str) -> str:
+    """Describe a question, or a request to ask one, that only the first text has; or ''."""
+    if says_one(input_lang, "ask_for", before[:30]) and not (_ASKS.search(after) or says(language, "begs", after)):
+        return "asks for a question, the output has none"
+    asked = (_ASKS.search(before) and _ASKED.search(before)) or says(input_lang, "asked", before)
+    if not (asked or (input_lang == language and _begins_like_question(before))) or _ASKS.search(after):
         return ""
     return "" if says(language, "asks", after) else "asks something, the output does not"
 
 
-def _denied_apart(before: str, after: str, spoken: str, language: str) -> str:
-    """What a sentence denies whose translation, the one at the same place, denies nothing; or ''."""
+def _lost_denial_of_sentence(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return the denial of a sentence whose translation, the sentence at the same index, denies nothing; or ''."""
     if not lexicon(language).words("negated"):
         return ""
     here, there = ([part for part in _SENTENCES.split(side) if part.strip()] for side in (before, after))
     for one, other in zip(here, there, strict=True) if len(here) == len(there) else ():
-        denies = says(spoken, "negation", one)
+        denies = says(input_lang, "negation", one)
         if (
             denies
-            and not _denies_twice(one, spoken, lacking=False)
-            and (not _denies(other, language) or _only_lacks(one, other, spoken, language))
+            and not _denies_twice(one, input_lang, lacking=False)
+            and (not _denies(other, language) or _denies_only_by_lack(one, other, input_lang, language))
             and not _ASKS.search(one)
         ):
             return denies[0]
     return ""
 
 
-def _only_lacks(source: str, text: str, spoken: str, language: str) -> bool:
-    """Whether a text denies in words such as `without` only, and its source in others beside them: do not stop without
-    asking."""
-    lacks, lacking = lexicon(spoken).words("lacking"), lexicon(language).words("lacking")
-    denied = {denial[0] for denial in any_of(spoken, "negation").finditer(source)}
-    denies = {denial[0] for denial in any_of(language, "negated").finditer(text)}
+def _denies_only_by_lack(source: str, text: str, input_lang: str, language: str) -> bool:
+    """Whether a text only denies with words such as `without`, while its source also denies in other ways.
+
+    An example of such a source is `do not stop without asking`.
+    """
+    lacks, lacking = lexicon(input_lang).words("lacking"), lexicon(language).words("lacking")
+    denied = {denial[0] for denial in list_pattern(input_lang, "negation").finditer(source)}
+    denies = {denial[0] for denial in list_pattern(language, "negated").finditer(text)}
     return bool(denied & lacks) and bool(denied - lacks) and denies <= lacking
 
 
 def _denies(text: str, language: str) -> bool:
-    """Whether a text denies something in a word that says so by itself: `empty` may, and `only`."""
+    """Whether a text denies something with a word that always denies, unlike `empty` or `only`."""
     loosely = lexicon(language).words("loosely")
-    return any(denial[0] not in loosely for denial in any_of(language, "negated").finditer(text))
+    return any(denial[0] not in loosely for denial in list_pattern(language, "negated").finditer(text))
 
 
-def _added(before: str, after: str, spoken: str, language: str) -> str:
-    """What the output denies where the input denies and limits nothing; or ''."""
-    denies = says(language, "denial", _plainly(after, language))
+def _added_denial(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return what the output denies although the input denies and limits nothing; or ''."""
+    denies = says(language, "denial", _plain_denials(after, language))
     lists = ("negated", "denial", "conditions", "supposes", "forbidden", "lacking", "denies")
-    if not denies or any(says(spoken, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
+    if not denies or any(says(input_lang, name, before) for name in lists) or _ASKS.search(f"{before}{after}"):
         return ""
-    if not lexicon(spoken).words("negated"):
+    if not lexicon(input_lang).words("negated"):
         return ""
-    if spoken != language:
+    if input_lang != language:
         plain = after[denies.end() : denies.end() + 1] != "." and denies[0] not in lexicon(language).words("loosely")
-        return denies[0] if plain and _weighs(before) <= _LONG / 2 else ""
-    return _flipped(after, before, language) if count_words(after) <= 1.6 * count_words(before) + _MORE else ""
+        return denies[0] if plain and _word_count(before) <= _LONG_INPUT / 2 else ""
+    return (
+        _undenied_word(after, before, language)
+        if count_words(after) <= 1.6 * count_words(before) + _EXTRA_WORDS
+        else ""
+    )
 
 
-def _weighs(text: str) -> float:
-    """The words of a text, two characters of a script without blanks as one."""
+def _word_count(text: str) -> float:
+    """Count the words of a text; two characters of a script without spaces count as one."""
     return count_words(text) / (2 if not text.isascii() and count_words(text) > 2 * len(text.split()) else 1)
 
 
 _SENTENCES = re.compile(r"[.;!?\n\u3002\uff1b\uff01\u061f\u061b\u0964]+(?:\s|(?<=[\u3002\uff1b\uff01])|$)")
 
 
-def _flipped(before: str, after: str, language: str) -> str:
-    """A word right behind a denial of one text that the other says, only in clauses that deny nothing."""
-    stem = stem_of(language)
-    denials, denied, surely = (any_of(language, name) for name in ("denies", "negated", "negation"))
+def _undenied_word(before: str, after: str, language: str) -> str:
+    """Return a word right after a denial in one text that the other only has in clauses without a denial; or ''."""
+    stem = stemmer_for(language)
+    denials, denied, surely = (list_pattern(language, name) for name in ("denies", "negated", "negation"))
     denies = says(language, "denies", before)
     clauses = [clause for clause in _CLAUSE.split(after) if clause.strip()] if denies else []
     for denial in denials.finditer(before) if denies else ():
-        behind = _CLAUSE.split(before[denial.end() : denial.end() + _NEAR], maxsplit=1)[0]
+        behind = _CLAUSE.split(before[denial.end() : denial.end() + _DENIAL_REACH], maxsplit=1)[0]
         word = next((w for w in words(behind)[:4] if len(w) > 3 and w not in lexicon(language).stop), "")
         root = stem(word) if word else ""
         again = root and any(stem(w) == root for w in words(after))
@@ -162,8 +174,8 @@ def _flipped(before: str, after: str, language: str) -> str:
     return ""
 
 
-def _apart_from_quoted(given: str, text: str) -> tuple[str, str]:
-    """Both texts folded, without the quotations that both have: what a title or a figure denies is not the text's."""
+def _without_shared_quotes(given: str, text: str) -> tuple[str, str]:
+    """Return both texts folded, without the quotations that both have, whose denials are not the text's own."""
     before, after = fold(given), fold(text)
     for quoted in map(fold, quotations(given)):
         if quoted in after and len(quoted) < len(before) / 2:
@@ -172,13 +184,15 @@ def _apart_from_quoted(given: str, text: str) -> tuple[str, str]:
 
 
 def _without_idioms(text: str, language: str) -> str:
-    """A text without its turns of speech that deny in their letters only: no doubt, last but not least."""
-    return any_of(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
+    """Remove idioms that only look like denials: no doubt, last but not least."""
+    return list_pattern(language, "idioms").sub(" ", text) if says(language, "idioms", text) else text
 
 
-def _plainly(text: str, language: str, *, lacking: bool = False) -> str:
-    """A text without its clauses that deny a word which denies itself (`do not forget`) or, with `lacking`, that let
-    nothing be without something (`no entry without a ticket`)."""
+def _plain_denials(text: str, language: str, *, lacking: bool = False) -> str:
+    """Remove clauses that deny a word which is a denial itself (`do not forget`).
+
+    With `lacking`, also those that allow nothing without something (`no entry without a ticket`).
+    """
     if not (says("any", "forgets", text) or (lacking and says(language, "lacking", text))):
         return text
     clauses = _CLAUSE_WHOLE.findall(text)
@@ -196,9 +210,11 @@ def _denies_twice(clause: str, language: str, *, lacking: bool) -> bool:
     )
 
 
-def _stays(before: str, denial: re.Match[str], after: str, language: str) -> bool:
-    """Whether the other text says the word that is denied, behind the denial or right before it: one that says it in
-    other words may need no denial."""
+def _keeps_denied_word(before: str, denial: re.Match[str], after: str, language: str) -> bool:
+    """Whether the other text contains the denied word, after the denial or right before it.
+
+    A text that uses other words may not need a denial.
+    """
     behind = _CLAUSE.split(before[denial.end() :], maxsplit=1)[0]
     ahead = _CLAUSE.split(before[: denial.start()])[-1]
     denied = content_words(behind, language)[:2] + content_words(ahead, language)[-1:]
@@ -207,18 +223,19 @@ def _stays(before: str, denial: re.Match[str], after: str, language: str) -> boo
         and limit[2] in after
         and not re.search(rf"{limit[1]}\s+{limit[2]}(?!\d)", after)
     ):
-        return False  # not before 10 is from 10
+        return False  # `not before 10` is `from 10`
     here = roots(" ".join(denied), language)
     return not here or not here.isdisjoint(roots(after, language))
 
 
-_NEAR = 200  # characters behind a denial in which the word that it denies stands
-_DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")  # a verb that denies may stand behind all that it denies
+_DENIAL_REACH = 200  # characters after a denial that may contain the denied word
+# Languages in which a denying verb may follow everything that it denies.
+_DENIES_AT_THE_END = ("de", "nl", "tr", "ja", "ko", "hi")
 _STEM = 4
 
 
 def _denied_in_japanese(before: str, after: str) -> str:
-    """A word of two characters or more before a denial of one text that stands before none in the other; or ''."""
+    """Return a word of two or more characters that precedes a denial in one text and none in the other; or ''."""
     known = lexicon("ja")
     denials = "|".join(sorted(known.words("denial"), key=len, reverse=True))
     denied: list[str] = re.findall(rf"([一-鿿]{{2,6}})[ぁ-ん]{{0,4}}?(?:{denials})", before)
@@ -228,9 +245,11 @@ def _denied_in_japanese(before: str, after: str) -> str:
     return ""
 
 
-def _needless(text: str, other: str, language: str, others: str) -> str:
-    """A clause that allows nothing without something (a denial before a word such as `without`), where the other text
-    says that something is not needed and denies no other way; or ''."""
+def _unrequired(text: str, other: str, language: str, others: str) -> str:
+    """Return a clause that allows nothing without something that the other text calls unnecessary; or ''.
+
+    The clause has a denial before a word such as `without`. The other text must not deny in another way.
+    """
     if not says(language, "lacking", text) or not says(others, "unneeded", other) or says(language, "unneeded", text):
         return ""
     for clause in _CLAUSE.split(text):
@@ -240,16 +259,20 @@ def _needless(text: str, other: str, language: str, others: str) -> str:
     return ""
 
 
-def _other_way(before: str, after: str, spoken: str, language: str) -> str:
-    """What one text allows and the other forbids, as the input says it; or ''."""
-    first = _allows(before, spoken)
-    second = _allows(after, language, ("allowed", "may")) if first and not first[0] else _allows(after, language)
+def _reversed_permission(before: str, after: str, input_lang: str, language: str) -> str:
+    """Return what one text allows and the other forbids, in the words of the input; or ''."""
+    first = _permission(before, input_lang)
+    second = (
+        _permission(after, language, ("allowed", "may")) if first and not first[0] else _permission(after, language)
+    )
     return first[1] if first and second and first[0] != second[0] else ""
 
 
-def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
-    """Whether all that a text says of being allowed, open or possible is said without a denial (True), or all of it
-    with one (False); None if both or nothing is."""
+def _permission(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> tuple[bool, str] | None:
+    """Return whether a text only allows (True) or only forbids (False), with the word for it; None for both or neither.
+
+    Allowing means that words for allowed, open or possible occur without a denial.
+    """
     allowed: dict[bool, str] = {}
     if not any(says(language, name, text) for name in (*lists, "forbidden")):
         return None
@@ -261,15 +284,15 @@ def _allows(text: str, language: str, lists: tuple[str, ...] = ("allowed",)) -> 
     return next(iter(allowed.items())) if len(allowed) == 1 else None
 
 
-def _begins_to_ask(folded: str) -> bool:
-    """Whether a text begins as a question does, with or without its mark: `why is my bill so high`."""
-    return bool(says("any", "question_starts", folded[:_STARTS]) and _starts().match(folded))
+def _begins_like_question(folded: str) -> bool:
+    """Whether a text begins like a question, with or without a question mark: `why is my bill so high`."""
+    return bool(says("any", "question_starts", folded[:_START_LETTERS]) and _starts().match(folded))
 
 
-_starts = worded(r"\W*{question_starts}(?!\w)")
-_STARTS = 40  # characters in which a question begins
-_MORE = 4  # words by which a text may be longer than 1.6 times another
-_LONG = 30  # words of an input that a shorter output may sum up
+_starts = word_pattern(r"\W*{question_starts}(?!\w)")
+_START_LETTERS = 40  # characters in which a question begins
+_EXTRA_WORDS = 4  # words by which a text may exceed 1.6 times another
+_LONG_INPUT = 30  # words of an input from which on a shorter output may be a summary
 _LIMIT = re.compile(r"([^\W\d_]+)\s+(\d+)(?!\d)")
 _CLAUSE_WHOLE = re.compile(r"[\s\S]+?(?:[.,;:!?\n\u2013\u2014]+(?:\s|$)|\s[\u2013\u2014-]\s|\Z)")
 _CLAUSE = re.compile(r"[.,;:!?\n–—]+(?:\s|$)|\s[–—-]\s")

@@ -1,4 +1,7 @@
-"""The gate on people and houses that a text names and its input does not. It knows no names, so it flags."""
+"""The gate on people and houses that a text names and its input does not.
+
+It has no list of names, so it flags.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.near_names import misspelt
-from curate.gates.number_words import says_a_day
+from curate.gates.misspelt_names import misspelt
+from curate.gates.number_words import is_day_or_month
 from curate.gates.phrases import NEVER, lexicon, says, words_of
-from curate.gates.phrases.lists import either
+from curate.gates.phrases.lists import alternation
 from curate.gates.words import count_words, filler, words
 from schemas.records import Pair
 
@@ -22,39 +25,40 @@ _QUOTED_NAME = re.compile(r"(?<=«)([^«»\n.!?,:]{3,30})(?=»)")
 
 @cache
 def _titles() -> frozenset[str]:
-    """A title of two letters or less is one with a capital only: `5 m` is no Monsieur."""
+    """Return the titles. One of one or two letters counts only with a capital: `5 m` is not a Monsieur."""
     small = {title for title in words_of("titles") if len(title) > 2}
     return frozenset(small | {title.capitalize() for title in words_of("titles")})
 
 
 @cache
 def _titled() -> re.Pattern[str]:
-    """A title and a name behind it."""
+    """Return a pattern for a title followed by a name."""
     titles = "|".join(sorted(_titles(), key=lambda t: (-len(t), t)))
     return re.compile(rf"(?<!\w)(?:{titles})\.? ({_NAME}(?: {_NAME})*)")
 
 
 def _may_have_title(text: str) -> bool:
-    """False where no title stands between what are no letters."""
+    """Return False if the text contains no title between non-letters."""
     if text.isascii():
         return not words_of("titles").isdisjoint(letter_runs(fold(text)))
     return not _titles().isdisjoint(letter_runs(text)) or any(t in text for t in _titles() if not t.isalpha())
 
 
 @cache
-def _two_names() -> re.Pattern[str]:
+def _name_sequence() -> re.Pattern[str]:
     between = "|".join(sorted(words_of("particles")))
     return re.compile(rf" (?={_CAPITAL})(?<=[\w,] )(?<!\d )({_NAME}(?: (?:{between}))? {_NAME}(?: {_NAME})?)")
 
 
 def invented_name(pair: Pair, language: str = "en") -> Judgement:
-    """No person or house is named that the input does not name: a title with a name, two names in a row, whom the text
-    greets and who signs it, in Chinese, Japanese and Korean a name before a title.
+    """The output names no person or house that the input does not name.
 
-    Elsewhere only in scripts with capitals; in German, where every noun has one, not two words in a row.
-    Not covered: a single name inside of a text.
+    Names are recognised as a title with a name, two names in a row, the name in a greeting or signature, and in
+    Chinese, Japanese and Korean a name before a title. Apart from these, only scripts with capitals are covered; in
+    German, where every noun has a capital, two words in a row do not count.
+    Not covered: a single name inside a text.
     """
-    given = _with_spelt_out(pair.input, pair.output, language)
+    given = _with_initials_expanded(pair.input, pair.output, language)
     if name := unknown_name(pair.output, given, language) or _unknown_party(pair.output, given, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
     if changed := _changed_name(given, pair.output, language):
@@ -63,11 +67,11 @@ def invented_name(pair: Pair, language: str = "en") -> Judgement:
         return rejected("changed_name", f"the input names {quote(changed[0])}, the output {quote(changed[1])}")
     if name := _added_name(given, pair.output, language):
         return rejected("invented_name", f"the input does not name {quote(name)}")
-    return passed("no name of its own")
+    return passed("no invented name")
 
 
-def _with_spelt_out(text: str, other: str, language: str) -> str:
-    """A text and, in small letters, the names of `other` whose initials are a word of it: `ny` is New York."""
+def _with_initials_expanded(text: str, other: str, language: str) -> str:
+    """Return a text plus, folded, the names of `other` whose initials are a word of it: `ny` is New York."""
     names = _NAMES.findall(other)
     short = {word for word in words(text) if 1 < len(word) < 5} - lexicon(language).stop if names else ()
     spelt = [fold(name) for name in names if fold("".join(part[0] for part in name.split())) in short]
@@ -78,10 +82,13 @@ _NAMES = re.compile(rf"{_NAME}(?: {_NAME})+")
 
 
 def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
-    """The first name in `text` no part of which begins with the same `letters` as a part of a word in `other`, or,
-    where they are less than 0, is there but for so many at its end; empty if there is none."""
+    """Return the first name in `text` that `other` does not contain, or ''.
+
+    `other` contains a name if a word in it begins with the same `letters` as a part of the name. If `letters` is
+    negative, that many letters at the end of a part may differ.
+    """
     given = fold(other)
-    plain = [] if language == "de" or _in_title_case(text) else [_two_names()]
+    plain = [] if language == "de" or _in_title_case(text) else [_name_sequence()]
     quoted = [_QUOTED_NAME] if "«" in text else []
     for pattern in (*([_titled()] if _may_have_title(text) else []), *quoted, *plain):
         for match in pattern.finditer(text):
@@ -94,9 +101,9 @@ def unknown_name(text: str, other: str, language: str, letters: int = 5) -> str:
 
 
 def _unknown_party(text: str, other: str, language: str) -> str:
-    """Who is greeted, signs, or has a title behind the name, if `other` does not name them; or ''."""
+    """Return the name in a greeting, in a signature or before a title that `other` does not contain, or ''."""
     given = fold(other)
-    for pattern in (_greeted(language), _SIGNED, titled_behind(language)):
+    for pattern in (_greeted_name(language), _SIGNED, name_before_title(language)):
         for match in pattern.finditer(text):
             if not says(language, "addressees", fold(match[1])) and _is_new(match[1], given):
                 return match[1]
@@ -104,7 +111,7 @@ def _unknown_party(text: str, other: str, language: str) -> str:
 
 
 def unknown_signer(text: str, other: str, language: str) -> str:
-    """Two names that sign a text, and what may be their office below them, if `other` does not name them; or ''."""
+    """Return two names that sign a text, with an optional line below them, if `other` does not contain them; or ''."""
     signed = _SIGNED_BY_TWO.search(text) if language != "de" else None
     new = signed and not says(language, "addressees", fold(signed[1])) and _is_new(signed[1], fold(other))
     return signed[1] if signed and new else ""
@@ -114,50 +121,57 @@ _SIGNED_BY_TWO = re.compile(rf",\s*\n\s*({_NAME} {_NAME})(?:\n[^\n.!?]{{3,40}})?
 
 
 def _changed_name(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """A name inside of a sentence that the output lost, and one that it has instead; None where more or fewer changed,
-    in German, and where words have capitals for another reason."""
+    """Return a name inside a sentence that the output lost, and one that it has instead, or None.
+
+    None if more or fewer names changed, in German, and where words have capitals for another reason.
+    """
     if language == "de":
         return None
     given, after_folded = fold(before), fold(after)
     known = filler(language)
-    lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT] not in after_folded}
+    lost = {n for n in _ONE_NAME.findall(before) if n[0].isupper() and fold(n)[:_ROOT_LETTERS] not in after_folded}
     new = {
-        n for n in _ONE_NAME.findall(after) if n[0].isupper() and fold(n)[:_ROOT] not in given and fold(n) not in known
+        n
+        for n in _ONE_NAME.findall(after)
+        if n[0].isupper() and fold(n)[:_ROOT_LETTERS] not in given and fold(n) not in known
     }
     if not len(lost) == len(new) == 1 or _in_title_case(before) or _in_title_case(after):
         return None
     changed = lost.pop(), new.pop()
-    return None if says_a_day(fold(changed[1]), language) else changed
+    return None if is_day_or_month(fold(changed[1]), language) else changed
 
 
 def _added_name(before: str, after: str, language: str) -> str:
-    """A word with a capital inside of a sentence that no word of the input begins like, where the text is not much
-    longer than the input; none behind an article, for contracts have capitals there; or ''."""
+    """Return a capitalised word inside a sentence that no word of the input begins like, or ''.
+
+    Only if the text is not much longer than the input, and not after an article, because contracts capitalise such
+    words.
+    """
     if (
         language == "de"
         or (after.isascii() and after.islower())
-        or count_words(after) > 2 * count_words(before) + _MORE
+        or count_words(after) > 2 * count_words(before) + _EXTRA_WORDS
     ):
         return ""
     if _in_title_case(before) or _in_title_case(after):
         return ""
-    given, known = fold(before), _no_names(language)
+    given, known = fold(before), _other_capitalised_words(language)
     articles = lexicon(language).words("articles")
     for word, inside in _names_inside(after):
         name = fold(inside)
         if (
             inside[0].isupper()
-            and name[:_ROOT] not in given
+            and name[:_ROOT_LETTERS] not in given
             and name not in known
             and fold(word) not in articles
-            and not says_a_day(name, language)
+            and not is_day_or_month(name, language)
             and not says(language, "addressees", name)
         ):
             return inside
     for match in _NAMED_AT_START.finditer(after):
         name = fold(match[1])
-        if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT] not in given and name not in known:
-            days = says_a_day(name, language) or says_a_day(fold(match[2]), language)
+        if match[1][0].isupper() and match[2][0].isupper() and name[:_ROOT_LETTERS] not in given and name not in known:
+            days = is_day_or_month(name, language) or is_day_or_month(fold(match[2]), language)
             called = says(language, "greet", name) or says(language, "addressees", name)
             if not days and not called and name not in lexicon(language).words("hangs"):
                 return match[1]
@@ -165,27 +179,27 @@ def _added_name(before: str, after: str, language: str) -> str:
 
 
 def _names_inside(text: str) -> Iterator[tuple[str, str]]:
-    """Each word that begins as a name does behind a word in small letters, which is no name itself, and that word."""
+    """Yield each lower-case word, which is not a name itself, with the word after it that begins like a name."""
     end = 0
     for match in _NAME_INSIDE.finditer(text):
-        if word := _SMALL.match(text[end : match.start()][::-1]):
+        if word := _LOWER_CASE_REVERSED.match(text[end : match.start()][::-1]):
             end = match.end()
             yield word[0][::-1], match[1]
 
 
 @cache
-def _no_names(language: str) -> frozenset[str]:
+def _other_capitalised_words(language: str) -> frozenset[str]:
     return filler(language) | words_of("capitals") | words_of("titles")
 
 
-_MORE = 8  # words
+_EXTRA_WORDS = 8  # words
 _NAMED_AT_START = re.compile(
     r"(?:\A|[.!?\u2026] |\n)([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) ([^\W\d_a-zа-яß-ÿ][^\W\d_A-Z]{2,}) (?=[^\W\d_A-Z])"
 )
 _NAME_INSIDE = re.compile(rf"[ ,](?={_CAPITAL})(?<=[^\W\d_A-Z][ ,])(.[^\W\d_A-Z]{{2,}}(?!\w))")
-_SMALL = re.compile(r"[^\W\d_A-Z]+")
+_LOWER_CASE_REVERSED = re.compile(r"[^\W\d_A-Z]+")
 _ONE_NAME = re.compile(rf" (?={_CAPITAL})(?<=[^\W\d_,] )(.[^\W\d_A-Z]{{2,}}(?!\w))")
-_ROOT = 3
+_ROOT_LETTERS = 3
 
 
 def _is_new(name: str, given: str, letters: int = 5) -> bool:
@@ -200,21 +214,21 @@ _SIGNED = re.compile(rf"(?:,\s*\n+|\n\s*\n[^\W\d_][^\n.!?:,]{{6,36}}[^\W\d_]\n+)
 
 
 @cache
-def _greeted(language: str) -> re.Pattern[str]:
+def _greeted_name(language: str) -> re.Pattern[str]:
     greetings = [word.capitalize().replace("_", " ") for word in lexicon(language).words("greet")]
     if not greetings:
         return NEVER
-    return re.compile(rf"(?m)^\W*(?:{either(greetings)}),? ({_NAME}(?: {_NAME})?)\s*[,!.:\u2013-]")
+    return re.compile(rf"(?m)^\W*(?:{alternation(greetings)}),? ({_NAME}(?: {_NAME})?)\s*[,!.:\u2013-]")
 
 
 @cache
-def titled_behind(language: str) -> re.Pattern[str]:
-    """A name of Chinese, Japanese or Korean before a title or an honorific."""
+def name_before_title(language: str) -> re.Pattern[str]:
+    """Return a pattern for a Chinese, Japanese or Korean name before a title or an honorific."""
     titles = lexicon(language).words("titles_behind")
     if not titles:
         return NEVER
     before = "" if language == "zh" else " ?"
-    return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{either(titles)})")
+    return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{alternation(titles)})")
 
 
 @lru_cache(maxsize=REMEMBERED)

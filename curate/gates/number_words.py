@@ -1,8 +1,8 @@
-"""Numbers told in words and the months' names, by the Unicode CLDR tables of unicode-rbnf and Babel.
+"""Numbers in words and month names, from the Unicode CLDR tables of unicode-rbnf and Babel.
 
-    words_of("de").findall(text); numbers_told("drei Eier am 4. Dezember", "de") == {"3", "12"}
+spelt_out_values("drei eier am 4. dezember", "de") == {"3", "12"}
 
-RBNF has cardinals and ordinals in every case and gender of some forty languages.
+RBNF has cardinals and ordinals in every case and gender for about forty languages.
 """
 
 from __future__ import annotations
@@ -14,58 +14,67 @@ from functools import cache, lru_cache
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
 from curate.gates.number import Number
-from curate.gates.phrases import Lexicon, lexicon, says, weekdays_of
-from curate.gates.phrases.holding import matches, placer, spelt
-from curate.gates.words import of_each_word, words
+from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
+from curate.gates.phrases.search import longest_literal, matches, string_locator
+from curate.gates.words import cached_per_word, words
 
-_TOLD = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
+_SPELT_OUT = (*range(2, 101), *range(200, 1000, 100), *range(1000, 10_000, 1000), 1500, 10_000, 100_000, 1_000_000)
 _ORDINALS = range(1, 32)
-_DIGITS = "〇一二三四五六七八九零"  # from 0 to 9, and another 0
+_DIGITS = "〇一二三四五六七八九零"  # 0 to 9, and a second 0
 _RUNS = re.compile(f"[{_DIGITS}]{{2,}}")
 _UNSPACED, _DIGIT = ("zh", "ja", "ko"), re.compile(r"\d")
 
 
-def numbers_told(folded: str, language: str) -> set[str]:
-    """The plain forms of the numbers that a folded text in `language` tells in words, months as their number.
+def spelt_out_values(folded: str, language: str) -> set[str]:
+    """Return the plain forms of the numbers that a folded text in `language` spells out; months count as their number.
 
-    Endings do not matter (`dreistündig` tells 3). Meant for the question whether a number may be told: a word that
-    only begins like a number counts too.
+    Endings are ignored (`dreistündig` contains 3). Meant for the question whether a number may be mentioned, so a word
+    that only begins like a number counts too.
     """
-    values, pattern = _table(language)
+    values, pattern = _number_table(language)
     if pattern is None:
         return set()
-    begun, runs = _begun(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
+    candidates, runs = _prefix_locator(language)(folded), () if folded.isascii() else _RUNS.findall(folded)
     years = {"".join(str(_DIGITS.index(digit) % 10) for digit in run) for run in runs}
-    if not begun:
+    if not candidates:
         return years
     plain = folded.replace("-", " ")
     in_words = (
-        matches(pattern, plain, (start for _, start, _ in begun)) if _alone(language) else pattern.finditer(plain)
+        matches(pattern, plain, (start for _, start, _ in candidates))
+        if _is_word_start_required(language)
+        else pattern.finditer(plain)
     )
     return years | {value for match in in_words for value in values[match[1]]}
 
 
 @cache
-def _begun(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
-    """To find in a text what a number or a month in words begins with, and where."""
-    return placer(list({spelt(f"{phrase}*", alone=_alone(language)) for phrase in _table(language)[0]}))
+def _prefix_locator(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
+    """Return a function that locates in a text the beginnings of numbers and months in words."""
+    return string_locator(
+        list(
+            {
+                longest_literal(f"{phrase}*", alone=_is_word_start_required(language))
+                for phrase in _number_table(language)[0]
+            }
+        )
+    )
 
 
-def _alone(language: str) -> bool:
-    """Whether no letter stands before a word."""
+def _is_word_start_required(language: str) -> bool:
+    """Whether a word must not have a letter before it."""
     return language not in _UNSPACED and lexicon(language).before == Lexicon().before
 
 
 def has_number_words(language: str) -> bool:
     """Whether the CLDR has the number words of `language`."""
-    return _table(language)[1] is not None
+    return _number_table(language)[1] is not None
 
 
 @lru_cache(maxsize=REMEMBERED)
-def dates_named(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
-    """Each day beside a month's name in a folded text in `language`: `1 october`, as written, the day and the month."""
+def month_name_dates(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
+    """Return each day next to a month name in a folded text: the text (`1 october`), the day and the month."""
     months, pattern = _dates(language)
-    if pattern is None or not _DIGIT.search(folded) or not _may_hold(months, folded):
+    if pattern is None or not _DIGIT.search(folded) or not _may_contain(months, folded):
         return ()
     return tuple(
         (date[0], (date["day"] or date["after"]).lstrip("0"), months[date["month"] or date["first"]])
@@ -73,8 +82,8 @@ def dates_named(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _may_hold(names: dict[str, str], folded: str) -> bool:
-    """Whether one of some names may stand in a text, with no letter beside it."""
+def _may_contain(names: dict[str, str], folded: str) -> bool:
+    """Whether any of the names may occur in a text without a letter next to it."""
     if names.keys().isdisjoint(letter_runs(folded)):
         return any(name in folded for name in names if not name.isalpha())
     return True
@@ -93,11 +102,14 @@ def _dates(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     )
 
 
-def weekday_made_up(
+def invented_weekday(
     folded: str, given: str, language: str, input_language: str, *, only_in_place_of_another: bool = False
 ) -> str:
-    """A day of the week in a folded text that another one does not name, in full or in the letters it begins with;
-    empty if there is none, or if that one tells days in other words."""
+    """Return a weekday in a folded text that `given` does not name, in full or abbreviated; or ''.
+
+    If `given` refers to days in other words (`tomorrow`), '' is returned unless it also names weekdays, none of which
+    the text has. With `only_in_place_of_another`, `given` must name weekdays and the text none of them.
+    """
     days, pattern = _days(language)
     if pattern is None or not any(map(folded.__contains__, days)):
         return ""
@@ -108,7 +120,7 @@ def weekday_made_up(
     known = {day for name, day in before.items() if name in given or unaccented(name) in plain}
     if only_in_place_of_another and (not known or not known.isdisjoint(named)):
         return ""
-    known.update(*map(_days_of(input_language), _SHORT.findall(given)))
+    known.update(*map(_possible_days(input_language), _SHORT.findall(given)))
     return (
         ""
         if says(input_language, "relative_days", given) and not (known and known.isdisjoint(named))
@@ -117,61 +129,67 @@ def weekday_made_up(
 
 
 @cache
-def _days_of(language: str) -> Callable[[str], set[int]]:
-    """The days that a folded word may be."""
+def _possible_days(language: str) -> Callable[[str], set[int]]:
+    """Return a function that returns the weekdays that a folded word may stand for."""
     named, short = _days(language)[0].items(), _short_days(language)
-    return of_each_word(lambda word: {day for name, day in named if _may_be(name, word)} | short.get(word, set()))
+    return cached_per_word(
+        lambda word: {day for name, day in named if _may_be_day(name, word)} | short.get(word, set())
+    )
 
 
-def _may_be(name: str, word: str) -> bool:
-    """Whether a word is the beginning of a day's name, or may be a case of it: `poniedziałku` of `poniedziałek`."""
+def _may_be_day(name: str, word: str) -> bool:
+    """Whether a word is the start of a weekday, or may be an inflected one: `poniedziałku` for `poniedziałek`."""
     stem = name[: max(4, len(name) - 2)]
-    return name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2) or _leaves_out(word, name)
+    return (
+        name.startswith(word) or (word.startswith(stem) and len(word) <= len(name) + 2) or _is_contraction(word, name)
+    )
 
 
-def _leaves_out(word: str, name: str) -> bool:
-    """Whether a word of five letters or more is a name with letters inside of it left out: `jmosi` of `jumamosi`."""
+def _is_contraction(word: str, name: str) -> bool:
+    """Whether a word of five letters or more is a name with inner letters left out: `jmosi` for `jumamosi`."""
     letters = iter(name)
-    return len(word) >= _WHOLE and (word[0], word[-1]) == (name[0], name[-1]) and all(c in letters for c in word)
+    return len(word) >= _MIN_MATCH and (word[0], word[-1]) == (name[0], name[-1]) and all(c in letters for c in word)
 
 
-def says_a_day(folded: str, language: str) -> bool:
-    """Whether a folded word begins as a day of the week or a month does."""
+def is_day_or_month(folded: str, language: str) -> bool:
+    """Whether a folded word begins like a weekday or a month."""
     every = (part for name in (*_days(language)[0], *_dates(language)[0]) for part in (name, *name.split()[1:]))
     named = (name for name in every if name.startswith(folded[:3]))
-    return any(len(folded) < _WHOLE or folded.startswith(name[:_WHOLE]) for name in named)  # thứ Năm, too
+    return any(len(folded) < _MIN_MATCH or folded.startswith(name[:_MIN_MATCH]) for name in named)  # also for thứ Năm
 
 
-def cardinals(folded: str, language: str) -> Iterator[Number]:
-    """The numbers from three on that a folded text in `language` tells in a word of their own."""
+def single_word_numbers(folded: str, language: str) -> Iterator[Number]:
+    """Yield the numbers from three up that a folded text in `language` expresses in a single word."""
     values, pattern = _cardinals(language)
     for word in pattern.findall(folded) if pattern else ():
         yield Number(word, frozenset((values[word],)))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def in_figures(text: str, language: str) -> str:
-    """`text` folded, the numbers from two on that it tells in cardinals of `language` in figures: `10 miles`. Not where
-    no blanks stand between words."""
+def words_to_digits(text: str, language: str) -> str:
+    """Return `text` folded, with cardinals of `language` from two up replaced by digits: `10 miles`.
+
+    Languages without spaces between words are left unchanged.
+    """
     folded, (values, pattern) = fold(text), _spelt(language)
     if pattern is None or values.keys().isdisjoint(words(text)):
         return folded
     pieces, end = list[str](), 0
-    for match in matches(pattern, folded, (start for _, start, _ in _placed(language)(folded))):
+    for match in matches(pattern, folded, (start for _, start, _ in _cardinal_locator(language)(folded))):
         pieces += folded[end : match.start()], values[match[0].replace("-", " ")]
         end = match.end()
     return "".join((*pieces, folded[end:]))
 
 
 @cache
-def _placed(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
-    """To find where a cardinal may stand in a text."""
-    return placer(list({spelt(word, alone=True) for word in _spelt(language)[0]}))
+def _cardinal_locator(language: str) -> Callable[[str], list[tuple[int, int, int]]]:
+    """Return a function that locates candidates for cardinals in a text."""
+    return string_locator(list({longest_literal(word, alone=True) for word in _spelt(language)[0]}))
 
 
 @cache
 def _spelt(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
-    """The cardinals of a language with their values, and a pattern for them where words stand apart."""
+    """Return the cardinals of a language with their values, and a pattern for them if words are separated by spaces."""
     other = lexicon(language).words("no_numbers")
     named = (
         (fold(word).replace("\u00ad", "").replace("-", " "), value)
@@ -180,8 +198,8 @@ def _spelt(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
     values = {word: value for word, value in named if int(value) > 1 and word not in other and not word[0].isdigit()}
     if not values or language in _UNSPACED:
         return values, None
-    spelt = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(values, key=len, reverse=True))
-    return values, re.compile(rf"(?<!\w)(?:{spelt})(?!\w)")
+    names = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(values, key=len, reverse=True))
+    return values, re.compile(rf"(?<!\w)(?:{names})(?!\w)")
 
 
 @cache
@@ -196,7 +214,7 @@ def _cardinals(language: str) -> tuple[dict[str, str], re.Pattern[str] | None]:
 
 @cache
 def _short_days(language: str) -> dict[str, set[int]]:
-    """The days by their abbreviations: `пн`."""
+    """Return the weekdays by their abbreviations: `пн`."""
     from babel.dates import get_day_names
 
     short: dict[str, set[int]] = {}
@@ -207,7 +225,7 @@ def _short_days(language: str) -> dict[str, set[int]]:
 
 
 _SHORT = re.compile(r"[^\W\d_]{2,}")
-_WHOLE = 5  # letters of a name that is none of a day
+_MIN_MATCH = 5  # letters after which a word must match a name that far
 
 
 @cache
@@ -219,19 +237,19 @@ def _days(language: str) -> tuple[dict[str, int], re.Pattern[str] | None]:
         named = {
             fold(name).strip(" ."): day
             for width in (("wide", "abbreviated") if language == "zh" else ("wide",))
-            for code in filter(None, (language, _ALSO_IN.get(language)))
+            for code in filter(None, (language, _SECOND_SCRIPT.get(language)))
             for day, name in get_day_names(width, "format", code).items()
         }
     except (UnknownLocaleError, ValueError):
         return {}, None
-    named |= weekdays_of(language)
+    named |= inflected_weekdays(language)
     known = lexicon(language)
     ends = "" if language in _UNSPACED else r"s?(?!\w)"
     return named, re.compile(f"{known.before}({'|'.join(map(re.escape, named))}){ends}")
 
 
 @cache
-def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
+def _number_table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] | None]:
     values: dict[str, tuple[str, ...]] = {}
     for phrase, value in (*_numbers(language), *_months(language)):
         text = fold(phrase).replace("\u00ad", "").replace("-", " ").strip(" .")
@@ -244,15 +262,18 @@ def _table(language: str) -> tuple[dict[str, tuple[str, ...]], re.Pattern[str] |
     return values, re.compile(f"{before}({phrases})")
 
 
-def _cases(number: str, language: str) -> tuple[str, ...]:
-    """A number in words in the forms that it has: in Arabic that for feminine things (تسع) and that behind other words
-    (ثلاثين), which the CLDR has not."""
+def _inflections(number: str, language: str) -> tuple[str, ...]:
+    """Return the forms of a number in words.
+
+    In Arabic, these include the form for feminine nouns (تسع) and the oblique case (ثلاثين), which the CLDR does not
+    have.
+    """
     if language != "ar":
         return (number,)
     return tuple(dict.fromkeys((number, number.removesuffix("ة"), re.sub("ون$", "ين", number))))
 
 
-_ALSO_IN = {"sr": "sr_Latn"}  # a language of two scripts, whose table has one
+_SECOND_SCRIPT = {"sr": "sr_Latn"}  # languages with two scripts, whose table covers one
 
 
 def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str]]:
@@ -262,14 +283,14 @@ def _numbers(language: str, *, ordinals: bool = True) -> Iterator[tuple[str, str
     try:
         engine = RbnfEngine.for_language(language)
     except ValueError:
-        return  # CLDR has no rules for this language
-    rules = ((_TOLD, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
+        return  # the CLDR has no rules for this language
+    rules = ((_SPELT_OUT, FormatPurpose.CARDINAL), (_ORDINALS, FormatPurpose.ORDINAL))
     for numbers, purpose in rules if ordinals else rules[:1]:
         for number in numbers:
-            with suppress(NoRuleForNumberError, ValueError):  # those of Tamil end at its twentieth
+            with suppress(NoRuleForNumberError, ValueError):  # those of Tamil end at 20
                 for text in set(engine.format_number(number, purpose=purpose).text_by_ruleset.values()):
-                    yield from ((form, str(number)) for form in _cases(text, language))
-    if also := _ALSO_IN.get(language):
+                    yield from ((form, str(number)) for form in _inflections(text, language))
+    if also := _SECOND_SCRIPT.get(language):
         yield from _numbers(also, ordinals=ordinals)
 
 
@@ -285,5 +306,5 @@ def _months(language: str) -> Iterator[tuple[str, str]]:
                         yield name, str(number)
     except (UnknownLocaleError, ValueError):
         return
-    if also := _ALSO_IN.get(language):
+    if also := _SECOND_SCRIPT.get(language):
         yield from _months(also)

@@ -1,6 +1,6 @@
-"""Numbers in a text, in digits or in words, so that `three`, `3` and `a trio` are one number.
+"""Numbers in a text, in digits or in words, so that `three`, `3` and `a trio` are the same number.
 
-The number words of a language stand in curate/gates/phrases.
+The number words of a language are in curate/gates/phrases.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from math import inf, nextafter
 
 from curate.gates.folding import REMEMBERED, fold, letter_runs
 from curate.gates.number import Number
-from curate.gates.number_words import has_number_words, numbers_told
+from curate.gates.number_forms import are_computable, clock_forms, is_rounded, rounding_ranges
+from curate.gates.number_words import has_number_words, spelt_out_values
 from curate.gates.phrases import Lexicon, lexicon, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.retold import are_numbers, hours, is_rounded, rounded_with
+from curate.gates.phrases.lists import alternation
 
-# Letters that a code or an option may begin with: those of scripts that have capitals. A letter of another script in
-# front of a digit is a word of the sentence.
+# Letters that a code or an option may begin with: those of scripts with capitals. In any other script, a letter before
+# a digit belongs to a word of the sentence.
 _CODE_LETTERS = "a-zµß-öø-ɏͰ-ԯա-և"
 _DIGITS = re.compile(r"(?P<number>\d+(?:[.,]\d+)*)(?P<tail>[^\W\d_]*)")
 _is_code_letter = re.compile(f"[{_CODE_LETTERS}]").match
@@ -28,37 +28,37 @@ _LETTERS, _FIGURES, _POINT = re.compile(r"[^\W\d_]+"), re.compile(r"\d+"), re.co
 _LIST_NUMBER, _MAY_LIST = re.compile(r"(?m)^\s*\d{1,2}[.)]\s"), re.compile(r"\d[.)]\s")
 
 
-def required(text: str, language: str = "en") -> list[Number]:
-    """The numbers a rewrite of `text` has to keep: all in digits but 0, and words from two up.
+def required_numbers(text: str, language: str = "en") -> list[Number]:
+    """Return the numbers that a rewrite of `text` has to keep: all in digits except 0, and words from two up.
 
-    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) ask for nothing. In a language whose
-    number words are not known, a number that a text may tell in words asks for nothing either: those below 100, round
-    ones, and days of a month such as `24.12`.
+    The numbering of a list, `one`, `first` and vague words (`a couple`, `dozens`) are not required. In a language whose
+    number words are not known, neither is a number that may be spelt out: those below 100, round ones, and days of a
+    month such as `24.12`.
     """
     known = lexicon(language)
-    folded = _unnumbered(text)
-    in_digits = [
+    folded = _without_list_numbers(text)
+    kept = [
         n
         for n in _in_digits(folded)
         if n.forms != {"0"}
         and (known.ones or n.letters or n.forms != {"1"})
-        and (has_number_words(language) or not may_be_words(n))
+        and (has_number_words(language) or not may_be_spelt_out(n))
     ]
-    return in_digits + [n for n in _in_words(folded, language) if n.forms not in ({"0"}, {"1"})]
+    return kept + [n for n in _in_words(folded, language) if n.forms not in ({"0"}, {"1"})]
 
 
-def may_be_words(number: Number) -> bool:
-    """True if a text may spell `number` in words: `drei`, `zwei Millionen`, `24. Dezember`."""
+def may_be_spelt_out(number: Number) -> bool:
+    """Whether a text may spell out `number`: `drei`, `zwei Millionen`, `24. Dezember`."""
     if number.letters:
         return False
     return bool(re.fullmatch(r"\d{1,2}|\d0*|(?:[012]?\d|3[01])\.(?:0?\d|1[0-2])", number.text))
 
 
 class NumberMentions:
-    """Every number a text tells in any way, asked whether it tells another text's number."""
+    """All numbers that a text mentions in any form, with a test for whether a number of another text is among them."""
 
     def __init__(self, text: str, language: str = "en") -> None:
-        self._language, self._folded = language, in_plain_digits(text)
+        self._language, self._folded = language, with_ascii_digits(text)
         self._digits = _in_digits(self._folded)
         self._in_digits = set[str]().union(*(n.forms for n in self._digits))
         for n in self._digits:
@@ -67,17 +67,17 @@ class NumberMentions:
                 self._in_digits.update(_plain(part) for part in parts if len(part) <= 2 or "," in n.text)
 
     @cached_property
-    def _told(self) -> frozenset[str]:
-        """The forms of the numbers in words; asked for only where digits do not tell a number."""
+    def _spelt_out(self) -> frozenset[str]:
+        """The forms of the numbers in words. Computed only if the digits do not contain a number."""
         hinted = lexicon(self._language).hints
         unspaced = lexicon(self._language).before == ""
         hinting = (
             (word for word in hinted if word in self._folded) if unspaced else hinted.keys() & letter_runs(self._folded)
         )
         hints = (hinted[word] for word in hinting)
-        in_words = (n.forms for n in _in_words(self._folded, self._language))
-        words = frozenset(numbers_told(self._folded, self._language)).union(*in_words, *hints)
-        return words | hours(words | self._in_digits, self._folded, self._language)
+        number_words = (n.forms for n in _in_words(self._folded, self._language))
+        words = frozenset(spelt_out_values(self._folded, self._language)).union(*number_words, *hints)
+        return words | clock_forms(words | self._in_digits, self._folded, self._language)
 
     @cached_property
     def _plain(self) -> set[str]:
@@ -95,36 +95,39 @@ class NumberMentions:
     def _digits_joined(self) -> str:
         return re.sub(r"\D+", "", self._folded)
 
-    def _tells(self, forms: Iterable[str]) -> bool:
-        return not self._in_digits.isdisjoint(forms) or not self._told.isdisjoint(forms)
+    def _has_any_form(self, forms: Iterable[str]) -> bool:
+        return not self._in_digits.isdisjoint(forms) or not self._spelt_out.isdisjoint(forms)
 
     def __contains__(self, number: Number) -> bool:
-        """A number joined to letters is kept as a whole (`PW-55120`) or as a plain number; others by value.
+        """Whether the text mentions a number.
 
-        A long number may be grouped differently.
+        A number attached to letters is kept as a whole (`PW-55120`) or as a plain number; others by value. A long
+        number may be grouped differently.
         """
         if number.letters:
             joined = re.sub(r"[\W_]+", "", number.text)
-            return joined in self._joined or not number.forms.isdisjoint(self._plain | self._told)
-        if self._tells(number.forms):
+            return joined in self._joined or not number.forms.isdisjoint(self._plain | self._spelt_out)
+        if self._has_any_form(number.forms):
             return True
         parts = _POINT.split(number.text)
-        if len(parts) == 2 and all(self._tells((_plain(part),)) for part in parts if part.isdigit()):
+        if len(parts) == 2 and all(self._has_any_form((_plain(part),)) for part in parts if part.isdigit()):
             return True  # 10.30 is 10:30, and 7,9 may be 7 and 9
         if (time := _FOUR_DIGITS.fullmatch(number.text)) and not self._has_four_digits:  # 1430 is 14:30
             hour, minute = int(time[1]), _plain(time[2])
-            return self._tells((str(hour), str(hour % 12 or 12))) and (minute == "0" or self._tells((minute,)))
+            return self._has_any_form((str(hour), str(hour % 12 or 12))) and (
+                minute == "0" or self._has_any_form((minute,))
+            )
         digits = re.sub(r"\D+", "", number.text)
         return len(digits) >= 5 and digits in self._digits_joined
 
-    def tells_of(self, number: Number, text: str) -> bool:
-        """Whether the hours that a number is in `text` stand here: a quarter to 10 is 9:45."""
-        return self._tells(hours(number.forms, fold(text), self._language))
+    def has_hours_of(self, number: Number, text: str) -> bool:
+        """Whether the text mentions the hours that a number stands for in `text`: a quarter to 10 is 9:45."""
+        return self._has_any_form(clock_forms(number.forms, fold(text), self._language))
 
-    def rounds(self, number: Number) -> bool:
-        """Whether the text has a number in digits of which this one is the rounded form, or the other way round."""
-        for form in filter(are_numbers, number.forms):
-            for low, high in rounded_with(form):
+    def has_rounded(self, number: Number) -> bool:
+        """Whether the text has a number in digits that rounds to this one, or to which this one rounds."""
+        for form in filter(are_computable, number.forms):
+            for low, high in rounding_ranges(form):
                 first, end = bisect_left(self._by_value, (low,)), bisect_left(self._by_value, (nextafter(high, inf),))
                 if any(is_rounded(one, form) or is_rounded(form, one) for _, one in self._by_value[first:end]):
                     return True
@@ -132,36 +135,36 @@ class NumberMentions:
 
     @cached_property
     def _by_value(self) -> list[tuple[float, str]]:
-        return sorted((float(form), form) for form in self._plain if are_numbers(form))
+        return sorted((float(form), form) for form in self._plain if are_computable(form))
 
 
 @lru_cache(maxsize=REMEMBERED)
-def mentions(text: str, language: str) -> NumberMentions:
-    """The numbers of a text, read once for all gates that ask."""
+def number_mentions(text: str, language: str) -> NumberMentions:
+    """Return the numbers of a text. They are read once for all gates."""
     return NumberMentions(text, language)
 
 
 _FOUR_DIGITS, _OTHER = re.compile(r"([01]\d|2[0-3])([0-5]\d)"), re.compile(r"[^\D0-9]")
 
 
-def in_plain_digits(text: str) -> str:
-    """`text` folded, the digits of every script written as 0-9."""
+def with_ascii_digits(text: str) -> str:
+    """Return `text` folded, with the digits of every script as 0-9."""
     folded = fold(text)
     return folded if folded.isascii() else _OTHER.sub(lambda digit: str(unicodedata.digit(digit[0])), folded)
 
 
-def _unnumbered(text: str) -> str:
-    """`in_plain_digits`, without the numbers of a list."""
-    folded = in_plain_digits(text)
+def _without_list_numbers(text: str) -> str:
+    """Return `with_ascii_digits` without the numbering of a list."""
+    folded = with_ascii_digits(text)
     return _LIST_NUMBER.sub(" ", folded) if _MAY_LIST.search(folded) else folded
 
 
-# How digits are grouped differs by language: 1 200, 1'200 and 1.200 are 1200 for all that a translation may do to it.
+# The grouping of digits differs by language, and a translation may change it: 1 200, 1'200 and 1.200 are all 1200.
 _GROUPED = re.compile("(?<=\\d)[ \u00a0\u202f\u2009'\u2019](?=\\d{3}(?!\\d))")
 
 
-def joined_groups(text: str) -> str:
-    """`text` without the blanks and apostrophes between the thousands of a number."""
+def join_digit_groups(text: str) -> str:
+    """Return `text` without spaces and apostrophes between the thousands of a number."""
     return _GROUPED.sub("", text)
 
 
@@ -171,30 +174,30 @@ _SCALES = {"万": 4, "萬": 4, "만": 4, "億": 8, "亿": 8, "억": 8, "千": 3}
 
 @cache
 def _scale_words() -> re.Pattern[str]:
-    """The words of scale of all languages, as they stand behind a number."""
+    """Return a pattern for the scale words of all languages that follow a number."""
     named = (
-        f"(?P<n{zeros}>{either(words_of(name), ends=True)})"
+        f"(?P<n{zeros}>{alternation(words_of(name), ends=True)})"
         for name, zeros in (("billion", 9), ("million", 6), ("thousand", 3))
     )
     return re.compile(rf"[ \u00a0-]?(?:{'|'.join(named)})")
 
 
-def _scale(after: str) -> int:
-    """The zeros of the word of scale that a folded text begins with."""
+def _scale_zeros(after: str) -> int:
+    """Return the number of zeros of the scale word at the start of a folded text; 0 if there is none."""
     if not after[1 if after[:1] in (" ", "\u00a0", "-") else 0 :][:1].isalpha():
         return 0
     scale = _scale_words().match(after)
     return int((scale.lastgroup or "n0")[1:]) if scale else 0
 
 
-def in_digits(text: str) -> tuple[Number, ...]:
-    """The numbers that `text` writes in digits, without the numbering of a list."""
-    return _in_digits(_unnumbered(text))
+def digit_numbers(text: str) -> tuple[Number, ...]:
+    """Return the numbers that `text` writes in digits, without the numbering of a list."""
+    return _in_digits(_without_list_numbers(text))
 
 
-def in_words(text: str, language: str) -> tuple[Number, ...]:
-    """The numbers that `text` tells in words, where the table of `language` has them."""
-    return _in_words(in_plain_digits(text), language)
+def spelt_out_numbers(text: str, language: str) -> tuple[Number, ...]:
+    """Return the numbers that `text` spells out, if the table of `language` has number words."""
+    return _in_words(with_ascii_digits(text), language)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -220,12 +223,12 @@ def _read_digits(folded: str) -> Iterator[Number]:
 
 @lru_cache(maxsize=8 * REMEMBERED)  # a number is read in several forms of a text
 def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
-    """What a number may be, with the letters that are joined to it and what stands around both."""
+    """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
     forms = set(_values(number, parts))
     if (zeros := _SHORT_SCALES.get(tail)) and len(parts) <= 2:
         forms.add(_plain(parts[0] + (parts[1] if parts[1:] else "").ljust(zeros, "0")))
-    if (zeros := _SCALES.get(tail[:1]) or _scale(after)) and len(parts) <= 2:
+    if (zeros := _SCALES.get(tail[:1]) or _scale_zeros(after)) and len(parts) <= 2:
         fraction = parts[1] if len(parts) == 2 else ""
         forms.add(_plain(parts[0] + fraction.ljust(zeros, "0")))
     if tail == "s" and len(number) in (2, 4):
@@ -236,7 +239,8 @@ def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
 
 
 def _clock(number: str, tail: str, after: str, before: str) -> set[str]:
-    """The hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2; full minutes need not be told."""
+    """Return the hour on the other clock: `2pm` and `2 p.m.` are also 14, `14:00` is also 2 (zero minutes are
+    optional)."""
     if before == ":" and number == "00":
         return {"0"}
     if (time := _TIME.fullmatch(number)) and (tail in words_of("afternoon") or _afternoon().match(after)):
@@ -269,13 +273,13 @@ def _symbols(language: str) -> dict[str, str]:
         return {}
 
 
-def grouped_by(language: str) -> str:
-    """The mark between the thousands of a number in a language, a point or a comma (Unicode CLDR)."""
+def thousands_separator(language: str) -> str:
+    """Return the thousands separator of a language, a point or a comma (Unicode CLDR)."""
     return "." if _symbols(language).get("decimal") == "," else ","
 
 
-def is_grouped_by_blanks(language: str) -> bool:
-    """Whether a language writes a blank between the thousands of a number (Unicode CLDR)."""
+def groups_by_space(language: str) -> bool:
+    """Whether a language separates thousands by a space (Unicode CLDR)."""
     return _symbols(language).get("group", ",").isspace()
 
 
@@ -284,7 +288,7 @@ def _is_grouped(parts: list[str]) -> bool:
 
 
 def _values(number: str, parts: list[str]) -> Iterator[str]:
-    """The plain decimal forms of a number under the English and the continental way of writing it."""
+    """Return the plain decimal forms of a number in the English and in the continental notation."""
     if len(parts) == 1:
         yield _plain(number)
         return
@@ -296,7 +300,7 @@ def _values(number: str, parts: list[str]) -> Iterator[str]:
 
 
 def _plain(digits: str) -> str:
-    """Digits without leading zeros and without zeros after the point; never through a float, which would round."""
+    """Remove leading zeros, and zeros after the point. Never converts to a float, which would round."""
     whole, _, fraction = digits.partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")
     return f"{whole}.{fraction}" if fraction else whole
@@ -315,7 +319,7 @@ def _number_words(language: str) -> frozenset[str]:
 
 
 def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterator[Number]:
-    """Runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
+    """Yield the numbers in runs of number words: `twenty-five`, `two hundred and five`, `a dozen`."""
     total = current = 0
     words: list[str] = []
     last_end = 0
@@ -334,12 +338,12 @@ def _read_words(folded: str, known: Lexicon, listed: Collection[str]) -> Iterato
         if words and joined and word in known.links and words[-1] in known.scales:
             continue
         ones, tens, scale = known.ones.get(word), known.tens.get(word), known.scales.get(word)
-        goes_on = joined and (
+        continues = joined and (
             (scale is not None and current > 0)
             or (ones is not None and (words[-1] in known.scales or (words[-1] in known.tens and 0 < ones < 10)))
             or (tens is not None and words[-1] in known.scales)
         )
-        if words and not goes_on:
+        if words and not continues:
             yield number()
             total, current, words = 0, 0, []
         if scale is not None:

@@ -1,8 +1,9 @@
 """Words that exclude each other: left and right, before and after, a mother and a father, a kilometre and a mile.
 
-    opposed("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
+    contradicting_words("key under the left pot", "Der Schlüssel liegt rechts.", "en", "de") == ("left", "rechts")
 
-Which words of a language mean what stands in its table, under [concepts]; which exclude each other, in any.toml.
+The meanings of words are in the table of each language, under [concepts]; the concepts that exclude each other are in
+any.toml.
 """
 
 from __future__ import annotations
@@ -15,45 +16,50 @@ from typing import NamedTuple
 
 from curate.gates.folding import fold
 from curate.gates.number import Number
-from curate.gates.number_words import in_figures
-from curate.gates.numbers import mentions
-from curate.gates.phrases import concepts_of, groups_of, says
-from curate.gates.units import converted
-from curate.gates.words import of_each_word, words
+from curate.gates.number_words import words_to_digits
+from curate.gates.numbers import number_mentions
+from curate.gates.phrases import concept_words, exclusive_groups, says
+from curate.gates.units import find_conversions
+from curate.gates.words import cached_per_word, words
 
 _UNSPACED = ("zh", "ja", "ko")
 _STATE = "state"
-_DENIED = (_STATE, "temperature", "amount", "trend")  # not open is closed
+_DENIABLE = (_STATE, "temperature", "amount", "trend")  # not open is closed
 _UNITS, _NUMBER = ("length", "mass", "money", "temperature", "period", "clock"), re.compile(r"\d+")
-Said = dict[str, list[tuple[str, frozenset[str]]]]  # of a group the words that are said, and what each may mean
+# Group -> the words of it in a text, with the concepts each may mean.
+Meanings = dict[str, list[tuple[str, frozenset[str]]]]
 
 
 class _Table(NamedTuple):
-    """What words mean: whole ones (two with a blank between them too), what longer ones begin with, and parts."""
+    """What words mean: whole words (also two with a space between), beginnings of longer words, and parts."""
 
     whole: dict[str, frozenset[str]]
     begun: dict[str, frozenset[str]]
     parts: dict[str, frozenset[str]]
 
 
-def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, str] | None:
-    """A word of `before` and another one of `after` that excludes it, where each text says one of its group alone."""
-    here = _said(before, spoken)
+def contradicting_words(before: str, after: str, source_language: str, language: str) -> tuple[str, str] | None:
+    """Return a word of `before` and a word of `after` that excludes it, or None.
+
+    Each text must only have one meaning of their group.
+    """
+    here = _meanings_by_group(before, source_language)
     if not here:
         return None
-    there = _said(after, language)
+    there = _meanings_by_group(after, language)
     for group, before_words in here.items():
         after_words = there.get(group)
         if not after_words or (
-            group in _DENIED and (says(spoken, "denial", fold(before)) or says(language, "denial", fold(after)))
+            group in _DENIABLE
+            and (says(source_language, "denial", fold(before)) or says(language, "denial", fold(after)))
         ):
             continue
         if group == _STATE and any(
-            bool(says(spoken, name, fold(before))) != bool(says(language, name, fold(after)))
+            bool(says(source_language, name, fold(before))) != bool(says(language, name, fold(after)))
             for name in ("until", "condition")
         ):
             continue  # open until six, closes at six; closed on Mondays, open every day except Monday
-        if group in _UNITS and _converted(before, after, spoken, language):
+        if group in _UNITS and _converted(before, after, source_language, language):
             continue
         meant, means = (frozenset.intersection(*(one for _, one in side)) for side in (before_words, after_words))
         may = frozenset().union(*(one for _, one in after_words))
@@ -62,19 +68,21 @@ def opposed(before: str, after: str, spoken: str, language: str) -> tuple[str, s
     return None
 
 
-def _converted(before: str, after: str, spoken: str, language: str) -> bool:
-    """Whether the second text tells a number of the first in another unit, or tells numbers none of which the first one
-    does: ten miles are 16 kilometres, and half a mile 800 metres."""
-    if converted(before, after, language, spoken)[0]:
+def _converted(before: str, after: str, source_language: str, language: str) -> bool:
+    """Whether `after` gives a number of `before` in another unit, or has only numbers that `before` does not mention.
+
+    Ten miles are 16 kilometres, and half a mile is 800 metres.
+    """
+    if find_conversions(before, after, language, source_language)[0]:
         return True
-    there = set(_NUMBER.findall(in_figures(after, language)))
-    here = mentions(before, spoken) if there else ()
+    there = set(_NUMBER.findall(words_to_digits(after, language)))
+    here = number_mentions(before, source_language) if there else ()
     return bool(there) and all(Number(number, frozenset((number,))) not in here for number in there)
 
 
-def _said(text: str, language: str) -> Said:
-    meanings: Said = {}
-    for word, concepts in _meant(text, language):
+def _meanings_by_group(text: str, language: str) -> Meanings:
+    meanings: Meanings = {}
+    for word, concepts in _words_with_meaning(text, language):
         for group, of_group in _by_group(concepts).items():
             meanings.setdefault(group, []).append((word, of_group))
     return meanings
@@ -86,7 +94,7 @@ def _by_group(concepts: frozenset[str]) -> dict[str, frozenset[str]]:
     return {group: frozenset(c for c in concepts if group in _groups_with()[c]) for group in groups}
 
 
-def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
+def _words_with_meaning(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
     whole, begun, parts = _table(language)
     if language in _UNSPACED:
         folded = fold(text)
@@ -109,15 +117,15 @@ def _meant(text: str, language: str) -> Iterator[tuple[str, frozenset[str]]]:
 
 @cache
 def _first_words(language: str) -> frozenset[str]:
-    """What stands before the first blank of two words that mean something together."""
+    """Return the words before the first space of two words that have a meaning together."""
     return frozenset(part.partition(" ")[0] for part in _table(language).parts)
 
 
 @cache
 def _may_mean(language: str) -> Callable[[str], bool]:
-    """Whether a word is one with a meaning, or begins like one: most do not."""
+    """Return a function that returns whether a word has a meaning or begins like one that does; most do not."""
     whole, begun, _ = _table(language)
-    return of_each_word(lambda word: word in whole or any(word[:n] in begun for n in _lengths(language)))
+    return cached_per_word(lambda word: word in whole or any(word[:n] in begun for n in _lengths(language)))
 
 
 @cache
@@ -128,7 +136,7 @@ def _lengths(language: str) -> tuple[int, ...]:
 @cache
 def _groups_with() -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
-    for group, concepts in groups_of().items():
+    for group, concepts in exclusive_groups().items():
         for concept in concepts:
             groups.setdefault(concept, []).append(group)
     return groups
@@ -137,7 +145,7 @@ def _groups_with() -> dict[str, list[str]]:
 @cache
 def _table(language: str) -> _Table:
     table = _Table({}, {}, {})
-    for concept, listed in concepts_of(language).items():
+    for concept, listed in concept_words(language).items():
         for spelt in listed:
             plain = fold(spelt).replace("_", " ").replace("-", " ")
             inside = " " in plain or language in _UNSPACED

@@ -1,4 +1,4 @@
-"""Gates given as regular expressions in the spec: `must` and `must_not`."""
+"""Gates given in the spec as regular expressions: `must` and `must_not`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from schemas.time_limit import TookTooLong, search
 
 
 def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
-    """`pattern` is found somewhere in the output. Reason: `missing:<name>`.
+    """The output contains a match of `pattern`. Reason: `missing:<name>`.
 
-    The pattern is searched as written: flags and anchors are the spec's (`(?i)`, `\\A`, `\\Z`). A row on which it takes
-    too long waits (`schemas.time_limit`).
+    The pattern is searched as written, with the flags and anchors of the spec (`(?i)`, `\\A`, `\\Z`). A row on which
+    the search takes too long waits (`schemas.time_limit`).
     """
     try:
         match = search(pattern, pair.output, f"must '{name}'", row_of(pair))
@@ -26,7 +26,7 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 
 
 def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
-    """`pattern` is found nowhere in the output. Reason: `present:<name>`, with what was found."""
+    """The output contains no match of `pattern`. Reason: `present:<name>`, with the match."""
     try:
         match = search(pattern, pair.output, f"must_not '{name}'", row_of(pair))
     except TookTooLong as late:
@@ -37,5 +37,5 @@ def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 
 
 def row_of(pair: Pair) -> str:
-    """A row in a sentence: its id as commands take it, and how its input begins."""
+    """Describe a row in a message: its id as commands accept it, and the start of its input."""
     return f"{pair.id[:8]} ({quote(pair.input, 30)})"

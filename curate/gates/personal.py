@@ -1,6 +1,6 @@
-"""Personal data and secrets that a text holds: e-mail addresses, telephone numbers, cards, IBANs, IP addresses, keys.
+"""Personal data and secrets in a text: e-mail addresses, telephone numbers, cards, IBANs, IP addresses, keys.
 
-For the sentence before the first request, and for the gate `pii`.
+Used for the message before the first request, and by the gate `pii`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from curate.gates.facts import CONTACT, is_date
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases import anywhere, words_of
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases import all_languages_pattern, words_of
+from curate.gates.phrases.word_patterns import word_pattern
 from curate.words import SPACED
 from schemas.records import Pair
 
@@ -29,7 +29,7 @@ _IBAN = re.compile(
     rf"|[a-z]{{2}}\d{{2}}[a-z0-9]{{11,30}}){_ENDS}"
 )
 _ADDRESS = re.compile(rf"(?<!\.){_BEGINS}(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?!\.){_ENDS}")
-# As providers write them; behind a word for a secret, what looks random.
+# In the formats of providers; after a word for a secret, anything that looks random.
 SECRET = re.compile(
     rf"{_BEGINS}"
     r"(?:sk-[\w-]{20,}|sk_live_\w{16,}|gh[pousr]_\w{30,}|github_pat_\w{30,}|glpat-[\w-]{20,}|xox[abprs]-[\w-]{10,}"
@@ -42,10 +42,10 @@ SECRET = re.compile(
 _AMERICAN = re.compile(rf"(?<![.,/-]){_BEGINS}(?:\(\d{{3}}\) ?|\d{{3}}[-.])\d{{3}}[-.]\d{{4}}(?!-){_ENDS}")
 _DIGITS = rf"[+(]?\d[\d ()/.\u2013-]{{5,}}\d{_ENDS}"
 _HYPHENS = dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2212), "-")
-_NARROW: dict[int, str | int] = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, **_HYPHENS}
-_GONE = "\0"  # in place of what has been told, and no part of anything else
-_RANDOM = 3.5  # bits a character of a secret has at least where words follow it
-_BEFORE = 24  # characters before a number that say what it is
+_TO_NARROW: dict[int, str | int] = {0x3000: " ", **{code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}, **_HYPHENS}
+_REMOVED_MARK = "\0"  # replaces what has been returned, and is never part of anything else
+_MIN_ENTROPY = 3.5  # minimum bits per character of a secret that is followed by words
+_CONTEXT = 24  # characters before a number that may say what it is
 WORDS = {
     "email": "e-mail address",
     "phone": "telephone number",
@@ -58,8 +58,8 @@ _COUNTED = {**WORDS, "toxic": "insult"}
 ONE = {kind: f"{'an' if words[0] in 'eIi' else 'a'} {words}" for kind, words in _COUNTED.items()}
 REMOVED = {kind: f"({words} removed)" for kind, words in WORDS.items()}
 _REMOVED = re.compile("|".join(map(re.escape, REMOVED.values())))
-# A word for a secret, what joins it to one, the secret, and whether anything of the sentence follows.
-_named_secret = worded(
+# A word for a secret, what connects it to the secret, the secret, and the end of its sentence, if any.
+_named_secret = word_pattern(
     r"(?:(?<![^\W_])|(?<=[\u3040-\u9fff])){secrets}(?:(?P<sign>[\"']?\s*[:=：]\s*)|\s?{is}\s*:?\s*)"
     r"(?P<quote>[\"'«“]?)(?P<secret>[^\s\0\"'»”,;。、]+)(?P<end>[\"'»”]?[.,;。、)]?(?:\s*\Z|\s*\n|(?<=[.,;。、])\s))?",
     re.IGNORECASE,
@@ -67,61 +67,72 @@ _named_secret = worded(
 
 
 @cache
-def _called() -> re.Pattern[str]:
-    return re.compile(rf"{anywhere('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE)
+def _number_after_phone_word() -> re.Pattern[str]:
+    return re.compile(
+        rf"{all_languages_pattern('phones').pattern}[^\d\n+(]{{0,12}}(?P<number>{_DIGITS})", re.IGNORECASE
+    )
 
 
 def narrowed(text: str) -> str:
-    """A text, as long as it was, with its hyphens and what is in full width as keyboards have them."""
-    return text if text.isascii() else text.translate(_NARROW)
+    """Return a text of the same length, with hyphens and full-width characters as they are typed on a keyboard."""
+    return text if text.isascii() else text.translate(_TO_NARROW)
 
 
 def personal(text: str) -> Iterator[tuple[str, str]]:
-    """Each piece of personal data in a text, as it stands in `narrowed(text)`, with its kind (a key of WORDS).
+    """Yield each piece of personal data in a text, as it occurs in `narrowed(text)`, with its kind (a key of WORDS).
 
-    A card number has the check digit of Luhn, an IBAN that of ISO 13616. A telephone number begins with + or 0, is
-    written like an American one, or stands behind a word such as `call`; a number of digits alone behind a word such as
-    `order` is none. Behind a word for a secret (`password:`) the next word is one, if nothing follows it in its
-    sentence or it looks random. Not covered: names, postal addresses, dates of birth, numbers of persons; numbers
-    written another way; a password in a sentence of its own.
+    A card number has a valid Luhn check digit, an IBAN a valid one of ISO 13616. A telephone number begins with + or 0,
+    has an American format, or follows a word such as `call`. Digits without separators after a word such as `order` are
+    not one. After a word for a secret (`password:`), the next word is a secret if it ends its sentence or looks random.
+    Not covered: names, postal addresses, dates of birth, identity numbers; numbers in other formats; a password in a
+    sentence of its own.
     """
     text = narrowed(text)
     for kind, number in accounts(text):
         yield kind, number
-        text = text.replace(number, _GONE)
+        text = text.replace(number, _REMOVED_MARK)
     for match in _ADDRESS.finditer(text):
-        if _is_public(match[0]) and not _told_by("versions", text, match.start()):
+        if _is_public(match[0]) and not _follows_word("versions", text, match.start()):
             yield "ip", match[0]
-            text = text.replace(match[0], _GONE)
+            text = text.replace(match[0], _REMOVED_MARK)
     for match in SECRET.finditer(text):
         yield "secret", match[0]
-        text = text.replace(match[0], _GONE)
+        text = text.replace(match[0], _REMOVED_MARK)
     for match in _named_secret().finditer(text):
         if _is_secret(match):
             yield "secret", match["secret"].rstrip(".")
-            text = text.replace(match["secret"], _GONE)
+            text = text.replace(match["secret"], _REMOVED_MARK)
     taken = list[str]()
     for match in CONTACT.finditer(text):
         if match.lastgroup == "email" or (match.lastgroup == "phone" and _is_phone(match[0], text, match.start())):
             taken.append(match[0])
             yield match.lastgroup, match[0]
-    for number in (*(m[0] for m in _AMERICAN.finditer(text)), *(m["number"] for m in _called().finditer(text))):
-        if not is_date(number) and _many(number) and not any(number in other or other in number for other in taken):
+    for number in (
+        *(m[0] for m in _AMERICAN.finditer(text)),
+        *(m["number"] for m in _number_after_phone_word().finditer(text)),
+    ):
+        if (
+            not is_date(number)
+            and _has_enough_digits(number)
+            and not any(number in other or other in number for other in taken)
+        ):
             taken.append(number)
             yield "phone", number
 
 
 def pieces(text: str) -> Iterator[tuple[str, str]]:
-    """What `personal` gives of a text, and of each value in one that is a JSON object or list: escapes stand beside
-    values there (a line's end is `\\n`), and hide or lengthen what they hold."""
+    """Yield what `personal` does for a text, and for each value in it if it is a JSON object or list.
+
+    In JSON, escapes next to a value (a line end is `\\n`) would hide or extend what it contains.
+    """
     yield from personal(text)
     if (record := record_in(text)) is not None:
-        for line in _lines(record, ""):
+        for line in _labelled_values(record, ""):
             yield from personal(line)
 
 
 def record_in(text: str) -> Any:
-    """The JSON object or list that a text is; None where it is none."""
+    """Return the JSON object or list that a text consists of, or None."""
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
@@ -130,27 +141,27 @@ def record_in(text: str) -> Any:
         return None
 
 
-def _lines(value: Any, name: str) -> Iterator[str]:
-    """Each value behind the name that it has, which may say what it is."""
+def _labelled_values(value: Any, name: str) -> Iterator[str]:
+    """Yield each value after its key, which may say what the value is."""
     if isinstance(value, dict):
         for key, held in value.items():
             yield key
-            yield from _lines(held, key)
+            yield from _labelled_values(held, key)
     elif isinstance(value, list):
         for held in value:
-            yield from _lines(held, name)
+            yield from _labelled_values(held, name)
     elif value is not None and not isinstance(value, bool):
         yield f"{name}: {value}" if name else str(value)
 
 
 def accounts(text: str) -> Iterator[tuple[str, str]]:
-    """The accounts and the cards among what `personal` gives, which come first there."""
+    """Yield the accounts and cards among the pieces of `personal`, where they come first."""
     text = narrowed(text)
     for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card)):
         for match in pattern.finditer(text):
             if holds(match[0]):
                 yield kind, match[0]
-                text = text.replace(match[0], _GONE)
+                text = text.replace(match[0], _REMOVED_MARK)
 
 
 def _is_secret(match: re.Match[str]) -> bool:
@@ -162,17 +173,18 @@ def _is_secret(match: re.Match[str]) -> bool:
     if match["sign"] is None:
         return bool(match["quote"] or (mixed and len(secret) >= 6 and re.search(r"\d", secret)))
     alone = match["end"] is not None or bool(match["quote"]) or (mixed and len(secret) >= 8)
-    return alone or (len(secret) >= 12 and entropy(secret) >= _RANDOM)
+    return alone or (len(secret) >= 12 and entropy(secret) >= _MIN_ENTROPY)
 
 
 def _is_phone(number: str, text: str, at: int) -> bool:
-    """Whether what begins with + or 0 is a number to call: a date, a span of times and a number of an order are not."""
+    """Whether a number that begins with + or 0 is a telephone number, not a date, a range of times or an order
+    number."""
     digits = re.sub(r"\D", "", number)
-    if is_date(number) or not _many(number) or _TIMES.fullmatch(number):
+    if is_date(number) or not _has_enough_digits(number) or _TIMES.fullmatch(number):
         return False
     if number.startswith("+"):
         return 8 <= len(digits) <= 15
-    if _told_by("numbered", text, at):
+    if _follows_word("numbered", text, at):
         return False
     if number.isdigit():
         return (9 <= len(digits) <= 12 and digits[1] != "0") or (12 <= len(digits) <= 15 and digits[:2] == "00")
@@ -182,29 +194,29 @@ def _is_phone(number: str, text: str, at: int) -> bool:
 _TIMES = re.compile(r"[\d.]{4,5} ?[\u2013-] ?[\d.]{4,5}")
 
 
-def _many(number: str) -> bool:
+def _has_enough_digits(number: str) -> bool:
     digits = re.sub(r"\D", "", number)
     return len(digits) >= 7 and len(set(digits)) >= 3
 
 
-def _told_by(words: str, text: str, at: int) -> bool:
-    """Whether a word of a list stands right before a place of the text."""
-    return anywhere(words).search(fold(text[max(0, at - _BEFORE) : at])) is not None
+def _follows_word(words: str, text: str, at: int) -> bool:
+    """Whether a word of a list comes right before a position in the text."""
+    return all_languages_pattern(words).search(fold(text[max(0, at - _CONTEXT) : at])) is not None
 
 
 def pii(pair: Pair, kinds: Collection[str] = WORDS.keys()) -> Judgement:
-    """Neither side of the row holds personal data of these kinds."""
+    """Neither side of the row contains personal data of these kinds."""
     for side, text in (("output", pair.output), ("input", pair.input)):
         for kind, piece in pieces(text):
             if kind not in kinds:
                 continue
             shown = quote(piece[:6] + "…") if kind in ("secret", "card", "iban") else quote(piece)
             return rejected(f"pii_{kind}", f"the {side} text holds {ONE[kind]}, {shown}")
-    return passed("no personal data that has a form")
+    return passed("no personal data with a known format")
 
 
 def counted(held: Iterable[tuple[str, str]]) -> str:
-    """What texts hold, each with its kind, for a sentence: `3 e-mail addresses, 1 IBAN`; empty if nothing."""
+    """Summarise pieces of personal data by kind, for a message: `3 e-mail addresses, 1 IBAN`; '' for none."""
     kinds = Counter(kind for kind, _ in held)
     numbers = ((kinds[kind], words) for kind, words in _COUNTED.items() if kinds[kind])
     return ", ".join(f"{n:,} {words if n == 1 else _plural(words)}" for n, words in numbers)

@@ -1,6 +1,6 @@
-"""The gate on slots that were left open: `[Your Name]`, `{{ order_id }}`, `____`, `XX.XX.`, Lorem ipsum.
+"""The gate on placeholders that were not filled in: `[Your Name]`, `{{ order_id }}`, `____`, `XX.XX.`, Lorem ipsum.
 
-Marks that can be nothing else stand in the tables of curate/gates/phrases; in brackets, the words decide.
+Unambiguous markers are in the tables of curate/gates/phrases; in brackets, the words decide.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from functools import cache
 
 from curate.gates.folding import fold
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
-from curate.gates.phrases import any_of, anywhere, fragment, lexicon, phrases, says, words_of
+from curate.gates.phrases import all_languages_pattern, fragment, lexicon, list_pattern, phrases, says, words_of
 from schemas.records import Pair, Reason
 
-# A link, a citation, a checkbox and an index of code are no slots.
+# Links, citations, checkboxes and array indexes are not placeholders.
 _BRACKETED = re.compile(
     r"(?<![A-Za-z0-9_\])])(?:\[([^\[\]\n]{1,80})\](?![(\[]|:\s*http)|【([^【】\n]{1,40})】)|(?<=#)\[(_+)\]"
 )
@@ -30,47 +30,49 @@ _TAGS = re.compile(
     r"(?:a|b|i|p|u|s|br|hr|em|strong|code|pre|[uo]l|li|div|span|h[1-6]|table|t[rhd]|img|su[bp]|kbd|details|summary|html|body|head"
     r"|title|script|style|form|input|button|label|section|main|nav|header|footer|blockquote|small|mark)"
 )
-_FILLED = re.compile(r"\d+|[ivxlc]+")  # a number, in digits or as the Romans wrote it: (Title VII), (position 3)
+_FILLED_IN = re.compile(r"\d+|[ivxlc]+")  # a number in digits or Roman numerals: (Title VII), (position 3)
 _OWN_LINE = re.compile(r"(?:^|\n)[ \t*_>#-]*\Z")
 
 
 def placeholder(pair: Pair, style: str = "", language: str = "en") -> Judgement:
-    """No slot was left open. What the other side or the house style writes in the same way is wanted, and so are slots
-    in a form or a template, where either of them speaks of one.
+    """No placeholder was left open.
 
-    A text in square brackets is a slot if a word of `slots` of the language's table, or of the English one, stands in
-    it; in angle brackets anything is but a tag of HTML or one that is closed. Other words in square brackets inside of
-    a sentence are only flagged, `bracketed`: on a line of their own they are stage directions.
-    Not covered: a slot in round brackets that is not all slot words; variables in code.
+    Placeholders that the other side or the house style contains are intended, and so are those in a form or a template
+    if either of them mentions one.
+
+    A text in square brackets is a placeholder if it contains a word of `slots` from the language's or the English
+    table. In angle brackets, anything is except an HTML tag or an element that is closed. Other words in square
+    brackets inside a sentence are only flagged, `bracketed`: on a line of their own they are stage directions.
+    Not covered: a placeholder in round brackets that does not only consist of such words; variables in code.
     """
     flagged = ""
     for side, text in sides(pair):
         given = fold(pair.input if side == "output" else pair.output)
         text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-        for slot, surely in _slots(text, given, fold(style), language):
+        for slot, certain in _placeholders(text, given, fold(style), language):
             if slot.endswith(":") and f" {fold(slot)[:-1]} " in f" {given} ":
                 continue
             if says("any", "form", f"{given}\n{fold(style)}"):
                 break
-            if surely:
-                return rejected("placeholder", f"the {side} text has an open slot: {quote(slot)}")
+            if certain:
+                return rejected("placeholder", f"the {side} text has an unfilled placeholder: {quote(slot)}")
             flagged = flagged or slot
     if flagged:
-        return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a slot"), flags=("bracketed",))
-    return passed("no open slot")
+        return passed()._replace(reason=Reason("ok", f"{quote(flagged)} may be a placeholder"), flags=("bracketed",))
+    return passed("no unfilled placeholder")
 
 
-def _slots(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
-    """What looks like a slot, and whether it surely is one."""
+def _placeholders(text: str, given: str, style: str, language: str) -> Iterator[tuple[str, bool]]:
+    """Yield what looks like a placeholder, and whether it certainly is one."""
     prose = _INLINE.sub(" ", text) if "`" in text else text
     for code, table in ((language, "placeholder"), *([("en", "placeholder.words")] if language != "en" else [])):
         if finding := phrases(code).find(table, prose, given, style):
             yield finding.quoted, not finding.rule.table.endswith(".maybe")
-    yield from _bracketed(text, f"{given}\n{style}", language)
+    yield from _bracketed_placeholders(text, f"{given}\n{style}", language)
 
 
-def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, bool]]:
-    """What stands in brackets and looks like a slot, and whether it surely is one."""
+def _bracketed_placeholders(text: str, wanted: str, language: str) -> Iterator[tuple[str, bool]]:
+    """Yield bracketed text that looks like a placeholder, and whether it certainly is one."""
     if not any(mark in text for mark in "[【<(«"):
         return
     code, prose = bool(fragment("any", "code").search(text)), _FENCED.sub(" ", text)
@@ -81,58 +83,60 @@ def _bracketed(text: str, wanted: str, language: str) -> Iterator[tuple[str, boo
                 continue
             if fold(match[0]) in wanted or _TAGS.fullmatch(inside):
                 continue
-            filled_in = kind == "<" and " " in inside and anywhere("fill").match(inside)
+            filled_in = kind == "<" and " " in inside and all_languages_pattern("fill").match(inside)
             if (code and kind != "[" and not inside.isupper() and not filled_in) or (
                 match[0] not in prose and not _IN_CODE.fullmatch(match[0][1:-1])
             ):
                 continue
             if (
-                _is_slot(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text))
-                or (kind == "[" and _is_greeted(text, match))
-                or (not text[match.end() :].strip() and _signs(text, match, language))
+                _is_placeholder(inside, kind, language, bool(inside.strip()) and f"</{inside.split()[0]}" in fold(text))
+                or (kind == "[" and _is_in_greeting(text, match))
+                or (not text[match.end() :].strip() and _is_signature(text, match, language))
             ):
                 yield match[0], True
-            elif not code and (_may_be_slot(text, match) if kind == "[" else _begins_as_slot(inside, kind, language)):
+            elif not code and (
+                _may_be_placeholder(text, match) if kind == "[" else _begins_like_placeholder(inside, kind, language)
+            ):
                 yield match[0], False
 
 
-def _is_greeted(text: str, match: re.Match[str]) -> bool:
-    """Whether a text in square brackets ends the first of several lines as a name does in a greeting: `Hej [x],`."""
+def _is_in_greeting(text: str, match: re.Match[str]) -> bool:
+    """Whether text in square brackets ends the first of several lines like a name in a greeting: `Hej [x],`."""
     first, _, rest = text.partition("\n")
     return bool(rest.strip()) and match.start() > 0 and first[match.end() :].strip() in (",", "!", ":")
 
 
-def _signs(text: str, match: re.Match[str], language: str) -> bool:
-    """Whether the last line of several is a word of a slot in brackets, where a name is signed."""
+def _is_signature(text: str, match: re.Match[str], language: str) -> bool:
+    """Whether the last of several lines is a placeholder word in brackets, where a letter is signed."""
     alone = _OWN_LINE.search(text[: match.start()]) if match.start() else None
-    return alone is not None and bool(_words_of_slots(language).fullmatch(fold(match[0][1:-1]).strip()))
+    return alone is not None and bool(_placeholder_words(language).fullmatch(fold(match[0][1:-1]).strip()))
 
 
-def _may_be_slot(text: str, match: re.Match[str]) -> bool:
-    """Whether a text in square brackets stands inside of a sentence, in few words."""
+def _may_be_placeholder(text: str, match: re.Match[str]) -> bool:
+    """Whether text in square brackets consists of a few words inside a sentence."""
     inside = match[0][1:-1]
     alone = _OWN_LINE.search(text[: match.start()]) and text[match.end() : match.end() + 1] in ("", "\n")
     linked = text[match.start() - 1 : match.start()] == "[" and text[match.end() : match.end() + 1] == "]"
     return not alone and not linked and len(inside.split()) <= 5 and inside[:1].isalpha() and len(inside) > 3
 
 
-def _begins_as_slot(inside: str, kind: str, language: str) -> bool:
-    """Whether one or two words in round brackets begin with one of a slot: `(name)`."""
+def _begins_like_placeholder(inside: str, kind: str, language: str) -> bool:
+    """Whether one or two words in round brackets begin with a placeholder word: `(name)`."""
     return (
         kind == "("
         and ":" not in inside
         and len(inside.split()) <= 2
-        and bool(_words_of_slots(language).match(inside.strip()))
+        and bool(_placeholder_words(language).match(inside.strip()))
     )
 
 
-def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
-    """Whether the folded text inside of brackets is a slot; `closed`: it is a tag that ends elsewhere."""
+def _is_placeholder(inside: str, kind: str, language: str, closed: bool) -> bool:
+    """Whether the folded text inside brackets is a placeholder. `closed`: it is a tag with an end tag elsewhere."""
     if not re.search(r"[^\W\d]", inside):
         return "__" in inside
     if closed or '"' in inside:
         return False
-    slots, fill = _words_of_slots(language), anywhere("fill")
+    slots, fill = _placeholder_words(language), all_languages_pattern("fill")
     if kind == "<":
         return not re.search(r"[@.:]", inside)
     if kind == "(" and (fill.match(inside) or fill.search(inside[-12:])):
@@ -140,11 +144,11 @@ def _is_slot(inside: str, kind: str, language: str, closed: bool) -> bool:
     if kind in "[【" or not slots.search(inside):
         return slots.search(inside) is not None
     left = re.sub(r"\W+", "", slots.sub("", inside))
-    filled = _FILLED.fullmatch(left) or left in words_of("of_any")  # (any date)
+    filled = _FILLED_IN.fullmatch(left) or left in words_of("of_any")  # (any date)
     return len(left) <= 3 and not filled and (kind == "«" or len(inside.split()) > 1)
 
 
 @cache
-def _words_of_slots(language: str) -> re.Pattern[str]:
+def _placeholder_words(language: str) -> re.Pattern[str]:
     codes = (language, "en") if lexicon(language).words("slots") else (language, "en", "any")
-    return re.compile("|".join(any_of(code, "slots").pattern for code in dict.fromkeys(codes)))
+    return re.compile("|".join(list_pattern(code, "slots").pattern for code in dict.fromkeys(codes)))

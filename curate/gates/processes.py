@@ -1,10 +1,10 @@
-"""Gates on every core: child processes that judge chunks of pairs, for pools that are worth their start.
+"""Runs gates on every core, in child processes that judge chunks of pairs, for pools large enough to justify the start.
 
     async with judging(gates, rows) as (judge_chunk, at_once):
-        (said,) = await judge_chunk(pairs, (0, 2, 5))      # of the gates 0, 2 and 5
+        (judged,) = await judge_chunk(pairs, (0, 2, 5))      # by the gates 0, 2 and 5
 
-A child is a Python of its own, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
-threads of the caller do not matter. It ends when its standard input does, so also when the caller is killed.
+A child is a new Python process, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
+threads of the caller do not matter. A child exits when its standard input is closed, so also when the caller is killed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED
-from curate.gates.judgement import Gate, GateStep, Judgement, safely_all
+from curate.gates.judgement import Gate, GateStep, Judgement, run_gate_on_all
 from schemas.cores import cores
 from schemas.errors import PairsmithError
 from schemas.records import Pair
@@ -31,9 +31,11 @@ from synth.embedded.child import child_command, child_environment
 
 
 class JudgedPairs(NamedTuple):
-    """What the gates at `places` said of some pairs. `bodies` are what is kept (`schemas.store.judged`); `opinions` (a
-    number of `meanings`) and `scores` (NaN for none) have the shape [pairs, places]; few have `flags`, which stand with
-    the number of the pair and that of the place."""
+    """The judgements of some pairs by the gates at `places`.
+
+    `bodies` are stored (`schemas.store.judged`). `opinions` (indexes into `meanings`) and `scores` (NaN for none) have
+    the shape [pairs, places]. The few `flags` come with the index of the pair and that of the place.
+    """
 
     places: tuple[int, ...]
     bodies: list[str]
@@ -44,47 +46,50 @@ class JudgedPairs(NamedTuple):
 
 
 JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any, list[JudgedPairs]]]
-"""Judges pairs, or what is kept of them, by the gates at some places; those that cannot travel have an answer apart."""
+"""Judges pairs, or their stored form, by the gates at some places. Gates run in this process give a separate result."""
 
-CHUNK = 128  # pairs in one message and in one commit
-_IN_A_ROW = REMEMBERED // 8  # a gate asks of a pair for two texts and some forms of them
-_AHEAD = 2  # chunks that a child has been sent: it does not wait for this process between two
+CHUNK = 128  # pairs per message and per commit
+_PAIRS_IN_A_ROW = REMEMBERED // 8  # a gate looks up two texts of a pair, and several forms of them
+_CHUNKS_AHEAD = 2  # chunks sent to a child in advance, so that it does not wait for this process
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4
-_UNREAD_BYTES = 1 << 30  # above it a pipe is not read, so its end is not seen, and to wait for its process is for ever
-_GARBAGE = 50_000  # objects after which a child looks for cycles, of which gates make none
+# Above this limit a pipe is paused, so its end is not seen and waiting for the process never ends.
+_MAX_UNREAD_BYTES = 1 << 30
+_GC_THRESHOLD = 50_000  # objects after which a child searches for reference cycles; gates create none
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @asynccontextmanager
 async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[JudgeChunk, int]]:
-    """How to judge chunks, and how many may be under way; in `rows` lies whether children are worth it.
+    """Yield a function that judges chunks, and how many chunks may be in flight.
 
-    A gate that cannot travel (a function of the user's, a closure) is asked in this process. `judge_chunk` raises
-    PairsmithError where a child died: what was judged before is kept.
+    Children are only started if there are enough `rows`. A gate that cannot be pickled (a user's function, a closure)
+    runs in this process. `judge_chunk` raises PairsmithError if a child died; earlier results are kept.
     """
-    count, travelling = cores(), [_travels(gate.judge) for gate in gates]
-    if rows < WORTH or count < 2 or not any(travelling):
-        yield partial(_here, gates), 1
+    count, picklable = cores(), [_is_picklable(gate.judge) for gate in gates]
+    if rows < WORTH or count < 2 or not any(picklable):
+        yield partial(_judge_here, gates), 1
         return
     async with AsyncExitStack() as children:
-        load = pickle.dumps([gate if travels else None for gate, travels in zip(gates, travelling, strict=True)])
+        payload = pickle.dumps(
+            [gate if is_picklable else None for gate, is_picklable in zip(gates, picklable, strict=True)]
+        )
         started = [await children.enter_async_context(_child()) for _ in range(min(count, rows // CHUNK))]
         free: asyncio.Queue[tuple[asyncio.subprocess.Process, asyncio.Lock]] = asyncio.Queue()
         for child in started:
-            _send(child, load)
-        for place in [(child, asyncio.Lock()) for child in started] * _AHEAD:
+            _send(child, payload)
+        for place in [(child, asyncio.Lock()) for child in started] * _CHUNKS_AHEAD:
             free.put_nowait(place)
 
         async def judge_chunk(pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
-            away, here = (tuple(p for p in places if travelling[p] is goes) for goes in (True, False))
+            for_child, here = (tuple(p for p in places if picklable[p] is in_child) for in_child in (True, False))
             judged = [judge_all(gates, pairs, here)] if here else []
-            if not away:
+            if not for_child:
                 return judged
             child, in_turn = await free.get()
             try:
-                _send(child, pickle.dumps((pairs, away)))
-                async with in_turn:  # a child answers in the order in which it was asked
+                _send(child, pickle.dumps((pairs, for_child)))
+                async with in_turn:  # a child answers in the order of its requests
                     return [await _receive(child), *judged]
             finally:
                 free.put_nowait((child, in_turn))
@@ -92,12 +97,14 @@ async def judging(gates: Sequence[GateStep], rows: int) -> AsyncIterator[tuple[J
         yield judge_chunk, free.qsize() + len(started)
 
 
-async def _here(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]) -> list[JudgedPairs]:
+async def _judge_here(
+    gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: Sequence[int]
+) -> list[JudgedPairs]:
     return [judge_all(gates, pairs, tuple(places))]
 
 
 def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tuple[int, ...]) -> JudgedPairs:
-    """What the gates at `places` say of the pairs."""
+    """Return the judgements of the pairs by the gates at `places`."""
     numbers = dict[tuple[bool | None, str], int]()
     judged = JudgedPairs(places, [], [], array("H"), array("d"), [])
     for number, judgements in enumerate(_judgements([gates[place] for place in places], pairs)):
@@ -112,17 +119,20 @@ def judge_all(gates: Sequence[GateStep], pairs: Sequence[Pair | str], places: tu
 
 
 def _judgements(gates: Sequence[GateStep], pairs: Sequence[Pair | str]) -> Iterator[tuple[Judgement, ...]]:
-    """What each gate says of each pair. A gate is asked about some pairs in a row: its patterns stay in the processor's
-    cache, and what gates share of so few texts is still remembered when the next one asks."""
-    for first in range(0, len(pairs), _IN_A_ROW):
-        some = [
+    """Yield the judgements of all gates for each pair.
+
+    A gate judges several pairs in a row: its patterns stay in the processor's cache, and intermediate results for these
+    few texts are still cached when the next gate runs.
+    """
+    for first in range(0, len(pairs), _PAIRS_IN_A_ROW):
+        batch = [
             Pair.model_validate_json(given) if isinstance(given, str) else given
-            for given in pairs[first : first + _IN_A_ROW]
+            for given in pairs[first : first + _PAIRS_IN_A_ROW]
         ]
-        yield from zip(*(safely_all(gate, some) for gate in gates), strict=True)
+        yield from zip(*(run_gate_on_all(gate, batch) for gate in gates), strict=True)
 
 
-def _travels(gate: Gate) -> bool:
+def _is_picklable(gate: Gate) -> bool:
     function, bound = gate, list[object]()
     while isinstance(function, partial):
         bound += [*function.args, *function.keywords.values()]
@@ -131,8 +141,8 @@ def _travels(gate: Gate) -> bool:
         function, "__qualname__", "<locals>"
     ):
         return False
-    return all(_travels(value) for value in bound if callable(value)) and all(
-        _travels(part) for value in bound if isinstance(value, list) for part in value if callable(part)
+    return all(_is_picklable(value) for value in bound if callable(value)) and all(
+        _is_picklable(part) for value in bound if isinstance(value, list) for part in value if callable(part)
     )
 
 
@@ -143,7 +153,7 @@ async def _child() -> AsyncIterator[asyncio.subprocess.Process]:
         env=child_environment() | _ONE_THREAD,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=_UNREAD_BYTES,
+        limit=_MAX_UNREAD_BYTES,
         start_new_session=True,
     )
     try:
@@ -168,22 +178,22 @@ async def _receive(child: asyncio.subprocess.Process) -> JudgedPairs:
     except asyncio.IncompleteReadError:
         code = await child.wait()
         raise PairsmithError(
-            f"A process that asks the gates ended with code {code}.",
-            why="-9 is usually a machine without memory. What was judged before is kept.",
-            fix="Run the command again: it asks only for what is missing.",
+            f"A process that runs the gates ended with code {code}.",
+            why="-9 usually means that the machine ran out of memory. Everything judged before is kept.",
+            fix="Run the command again: it judges only the missing rows.",
         ) from None
 
 
 def main() -> None:
-    """The child: the gates, then chunks, each answered in turn."""
+    """The child process: receives the gates, then chunks, and answers each in turn."""
     incoming, outgoing = sys.stdin.buffer, os.dup(1)
-    os.dup2(2, 1)  # what else is printed would stand in an answer
+    os.dup2(2, 1)  # anything else that is printed would corrupt an answer
     gates: Sequence[GateStep] | None = None
     while len(head := incoming.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
         message = pickle.loads(incoming.read(int.from_bytes(head, "big")))
         if gates is None:
             gates = message
-            gc.set_threshold(_GARBAGE)
+            gc.set_threshold(_GC_THRESHOLD)
             continue
         answer = pickle.dumps(judge_all(gates, *message))
         left = memoryview(len(answer).to_bytes(_LENGTH_BYTES, "big") + answer)
@@ -192,6 +202,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from curate.gates import processes  # under its own name, so that what it sends is known to the caller
+    from curate.gates import processes  # import under its own name, so that the caller can unpickle its results
 
     processes.main()

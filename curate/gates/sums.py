@@ -1,4 +1,4 @@
-"""The gate on what a text reckons, which is the same in every language: `3 * 18 = 64` does not hold."""
+"""The gate on arithmetic in a text, which is the same in every language: `3 * 18 = 64` is wrong."""
 
 from __future__ import annotations
 
@@ -7,67 +7,69 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from operator import add, mul, sub, truediv
 
+from curate.gates.arithmetic import wrong_column, wrong_end, wrong_unit
 from curate.gates.judgement import Judgement, passed, quote, rejected
-from curate.gates.phrases.worded import worded
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
+from curate.gates.phrases.word_patterns import word_pattern
 from schemas.records import Pair
 
-_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"  # or a digit; of a script with blanks, for 38元 is a number
+# Or a digit; only of scripts with spaces, because 38元 is a number.
+_LETTER = r"[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]"
 _UNIT = r"(?: ?[€$£¥]| (?:kg|[cmk]?m[²³]?|[gl]|ml|h))?"
-# 12, 1,250.50, 1.250,50, 2 000; a currency before it, a unit behind it. Its digits are not divided, so that no row of
-# ones or of terms is looked through again from each of its places.
+# 12, 1,250.50, 1.250,50, 2 000; with a currency before it or a unit after it. The digits are matched atomically, so
+# that a row of ones or of terms is not searched again from each of its positions.
 _DIGITS = r"(?>\d{1,3}(?:[ \u00a0\u202f]\d{3}){1,6}(?!\d)|\d+(?:[.,]\d+)*)"
 _NUMBER = rf"[€$£¥]?(?!0\d){_DIGITS}{_UNIT}(?!{_LETTER})"
 _MARKS = r"+×*·÷\u2212\u2013/"
 _SIGN = rf"\s*+(?:[{_MARKS}]|-|(?<=[\d ])x(?=[\d ])|(?<=\s):(?=\s))\s*+"
-_TERMS = 8
+_MAX_TERMS = 8
 _EQUATION = re.compile(
-    rf"(?<!{_LETTER})(?<![.,)\]}}€$£¥])(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER}){{1,{_TERMS - 1}}})"
+    rf"(?<!{_LETTER})(?<![.,)\]}}€$£¥])(?P<left>{_NUMBER}(?:{_SIGN}{_NUMBER}){{1,{_MAX_TERMS - 1}}})"
     rf"\s?=\s?(?P<right>[\u2212-]?{_NUMBER})"
 )
 _OPERATION = re.compile(rf"({_SIGN})(?={_NUMBER})")
-# A sign, a bracket, a power, an unknown, a divisor or base.
-_BEHIND = re.compile(rf"\s*(?:[{_MARKS}^!:=-]\s*\S|[%²³\d]|[.,]\d|x\s*\d|\\[a-z]|\w*\s*\(?mod\b|\s*\(?base\b)")
-_AROUND = 12  # characters on either side
+# An operator, a bracket, a power, an unknown, a divisor or a base.
+_CONTINUES = re.compile(rf"\s*(?:[{_MARKS}^!:=-]\s*\S|[%²³\d]|[.,]\d|x\s*\d|\\[a-z]|\w*\s*\(?mod\b|\s*\(?base\b)")
+_CONTEXT = 12  # characters on either side
 _SIGNS: Mapping[str, Callable[[float, float], float]] = {
     **dict.fromkeys("×*·x", mul), **dict.fromkeys("÷/:", truediv), "+": add, **dict.fromkeys("-\u2212\u2013", sub)
 }  # fmt: skip
 
 
-# What makes an equation a part of something else: a sign, a bracket, a power, an unknown, a time, a whole number before
-# a fraction, a command of LaTeX, a sign in words.
-_before = worded(
+# Contexts in which an equation is part of something else: an operator, a bracket, a power, an unknown, a time, a whole
+# number before a fraction, a LaTeX command, an operator in words.
+_preceding_context = word_pattern(
     rf"(?:[{_MARKS}(^√%-]\s*|\d:|\\[a-z]+\s*|(?<!\w)(?:[^\W\d]|\d+|sin|cos|tan|log|ln)\s+|\d\s+{{operators}}\s+)\Z"
 )
 
 
 def sums(pair: Pair, language: str = "en", kind: str = "rewrite") -> Judgement:
-    """Every equation of plain numbers in the output holds, as far as its result is exact: `10 / 3 = 3.3` does.
+    """Every equation of plain numbers in the output holds, to the precision of its result: `10 / 3 = 3.3` does.
 
-    A number may be read in any way of writing: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Of
-    percentages only `15 % of 240 is 36` is reckoned. Of an invoice the products of its rows and the total of its last
-    hold; of an answer also one quantity told in another unit, and the end of a span of time that a question asks for.
+    A number may be read in any notation: 1.250 is 1250 or 1.25. An equation of the input may be repeated. Percentages
+    are only checked in the form `15 % of 240 is 36`. In an invoice, the products of the rows and the total in the last
+    row are checked. In an answer, so are a quantity given in two units, and the end of a time span that the question
+    asks for.
     Not covered: brackets, powers, unknowns, sums of several units, and word problems.
     """
     if "%" in pair.output and (share := _wrong_share(pair.output, pair.input)):
         return rejected("wrong_sum", f"{quote(share)} does not hold")
-    if wrong := _wrong_in_words(pair.output, pair.input) or _wrong_elsewhere(pair, language, kind):
+    if wrong := _wrong_in_words(pair.output, pair.input) or _wrong_table_or_answer(pair, language, kind):
         return rejected("wrong_sum", f"{quote(wrong)} does not hold")
     if "=" not in pair.output:
-        return passed("it reckons nothing")
+        return passed("it has no equation")
     given = "".join(pair.input.split())
     for equation in _EQUATION.finditer(pair.output):
         first, end = equation.span()
-        before, behind = pair.output[max(0, first - _AROUND) : first], pair.output[end : end + _AROUND]
-        if _before().search(before) or _BEHIND.match(behind) or "".join(equation[0].split()) in given:
+        before, behind = pair.output[max(0, first - _CONTEXT) : first], pair.output[end : end + _CONTEXT]
+        if _preceding_context().search(before) or _CONTINUES.match(behind) or "".join(equation[0].split()) in given:
             continue
         if not _holds(equation["left"], equation["right"]):
             return rejected("wrong_sum", f"{quote(equation[0])} does not hold")
-    return passed("what it reckons holds")
+    return passed("its equations hold")
 
 
-def _wrong_elsewhere(pair: Pair, language: str, kind: str) -> str:
-    """What does not hold in a table, or in an answer, of what its question asks for; or ''."""
+def _wrong_table_or_answer(pair: Pair, language: str, kind: str) -> str:
+    """Return a wrong result in a table or, in an answer, for what its question asks; or ''."""
     if wrong := wrong_column(pair.output):
         return wrong
     if kind != "free" or not _DIGIT.search(pair.output):
@@ -79,22 +81,21 @@ _DIGIT = re.compile(r"\d")
 
 
 def _wrong_in_words(text: str, given: str) -> str:
-    """What a text reckons with two numbers and a sign or a word for one (`6 times 7 is 41`), where it does not hold and
-    `given` does not say it; or ''."""
-    for equation in _told_in_words().finditer(text):
-        sign = next(sign for name, sign in _WORDS_FOR.items() if equation[name])
+    """Return a wrong calculation with an operator in words (`6 times 7 is 41`), unless `given` has it; or ''."""
+    for equation in _calculation_in_words().finditer(text):
+        sign = next(sign for name, sign in _OPERATOR_WORDS.items() if equation[name])
         wrong = not _holds(f"{equation['first']} {sign} {equation['second']}", equation["result"])
         if (
             wrong
             and equation[0] not in given
-            and not _before().search(text[max(0, equation.start() - _AROUND) : equation.start()])
+            and not _preceding_context().search(text[max(0, equation.start() - _CONTEXT) : equation.start()])
         ):
             return equation[0]
     return ""
 
 
-_WORDS_FOR = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
-_told_in_words = worded(
+_OPERATOR_WORDS = {"sum_plus": "+", "sum_minus": "-", "sum_times": "×", "sum_divided": "÷"}
+_calculation_in_words = word_pattern(
     rf"(?<!{_LETTER})(?<![.,:/%$€£\d-])(?P<first>{_DIGITS})\s+"
     r"(?:(?P<sum_plus>{sum_plus})|(?P<sum_minus>{sum_minus})|(?P<sum_times>{sum_times})|(?P<sum_divided>{sum_divided}))"
     rf"\s+(?P<second>{_DIGITS})\s+{{equals}}\s+(?P<result>{_DIGITS})(?![\d%:/]| ?%|{_LETTER}|\s*[{_MARKS}=x-]|[.,]\d)",
@@ -103,9 +104,8 @@ _told_in_words = worded(
 
 
 def _wrong_share(text: str, given: str) -> str:
-    """What a text says a percentage of a number is (`15 % of 240 is 32`), where it is not, and `given` does not say
-    it; or ''."""
-    for share in _share_of().finditer(text):
+    """Return a wrong percentage of a number (`15 % of 240 is 32`), unless `given` has it; or ''."""
+    for share in _percentage().finditer(text):
         if share[0] in given:
             continue
         rates, wholes, results = ([*_readings(share[name])] for name in ("rate", "whole", "share"))
@@ -119,53 +119,54 @@ def _wrong_share(text: str, given: str) -> str:
     return ""
 
 
-_share_of = worded(
+_percentage = word_pattern(
     rf"(?<!{_LETTER})(?<![.,\d+\u2212-])(?P<rate>{_DIGITS}) ?%\s+{{share_of}}\s+[€$£¥]?(?P<whole>{_DIGITS}){_UNIT}"
     rf"\s*(?:=|{{equals}}(?!\w))\s*[€$£¥]?(?P<share>{_DIGITS})(?![\d%]| ?%|{_LETTER}|\s*[{_MARKS}=x-])"
 )
 
 
 def _holds(left: str, right: str) -> bool:
-    """Whether it holds in one way of reading its numbers, or by a factor that turns one unit into another, or is no
-    equation."""
+    """Whether an equation holds in some reading of its numbers, or up to a unit factor, or is not an equation."""
     parts = _OPERATION.split(left)
     numbers, signs = parts[::2], [sign.strip() for sign in parts[1::2]]
     readings, results = [[*_readings(number)] for number in numbers], [*_readings(right)]
     divisions = sum(_SIGNS[sign] is truediv for sign in signs)
-    if divisions > 1 or not all([*readings, results]):  # 25 / 1/3 is 75, and 10.12.2024 a date
+    if divisions > 1 or not all([*readings, results]):  # 25 / 1/3 is 75, and 10.12.2024 is a date
         return True
     first = tuple(of_one[0][0] for of_one in readings)
-    if _is_another_thing(left, right, signs, first, results[0][0]):
+    if _is_no_calculation(left, right, signs, first, results[0][0]):
         return True
-    inexact = 0.999 if divisions else 0.5  # of the last digit: cut off, or rounded
+    inexact = 0.999 if divisions else 0.5  # of the last digit, which may be truncated or rounded
     for values in product(*([value for value, _ in of_one] for of_one in readings)):
-        reckoned = abs(_reckoned(values, signs))
+        computed = abs(_evaluate(values, signs))
         for result, places in results:
-            if abs(reckoned - result) <= inexact * 10**-places + 1e-9 * reckoned:
+            if abs(computed - result) <= inexact * 10**-places + 1e-9 * computed:
                 return True
-            if result and reckoned and round(max(reckoned / result, result / reckoned), 6) in _UNITS:
+            if result and computed and round(max(computed / result, result / computed), 6) in _CONVERSION_FACTORS:
                 return True
     return False
 
 
-def _is_another_thing(left: str, right: str, signs: list[str], values: tuple[float, ...], result: float) -> bool:
-    """Whether its units or the order of its numbers say that nothing is reckoned here: 1 km + 500 m = 1.5 km; pages
-    12-14 = 3; 1/4 = 4 tbsp; 7 * 24 = 1 week; in base 2, 1 + 1 = 10."""
+def _is_no_calculation(left: str, right: str, signs: list[str], values: tuple[float, ...], result: float) -> bool:
+    """Whether the units or the order of the numbers show that nothing is calculated.
+
+    Examples: 1 km + 500 m = 1.5 km; pages 12-14 = 3; 1/4 = 4 tbsp; 7 * 24 = 1 week; in base 2, 1 + 1 = 10.
+    """
     operations = {_SIGNS[sign] for sign in signs}
     return (
         (bool(operations & {add, sub}) and len({*re.findall("[a-wyz]+|[€$£¥]", left + right)}) > 1)
-        or (operations == {sub} and _reckoned(values, signs) <= 0 and right[0] not in "-\u2212")
+        or (operations == {sub} and _evaluate(values, signs) <= 0 and right[0] not in "-\u2212")
         or (operations == {truediv} and values[0] < values[1] and result >= 1)
         or (operations == {mul} and result < min(values))
         or not re.search(r"[^\D01]", left + right)
     )
 
 
-_UNITS = (7, 10, 12, 24, 60, 100, 365, 1_000, 3_600, 1_000_000)
+_CONVERSION_FACTORS = (7, 10, 12, 24, 60, 100, 365, 1_000, 3_600, 1_000_000)
 
 
-def _reckoned(values: tuple[float, ...], signs: list[str]) -> float:
-    """The value of a chain of operations; those of points go before those of lines. Infinite where it divides by 0."""
+def _evaluate(values: tuple[float, ...], signs: list[str]) -> float:
+    """Evaluate a chain of operations, with multiplication and division first. Infinite after a division by 0."""
     terms = [values[0]]
     for sign, value in zip(signs, values[1:], strict=True):
         operation = _SIGNS[sign]
@@ -177,7 +178,7 @@ def _reckoned(values: tuple[float, ...], signs: list[str]) -> float:
 
 
 def _readings(number: str) -> Iterator[tuple[float, int]]:
-    """What a number may say, and how many digits stand behind its point."""
+    """Yield the values that a number may have, each with its number of decimal places."""
     plain = "".join(character for character in number if character.isdecimal() or character in ".,")
     at = max(plain.rfind("."), plain.rfind(","))
     whole, mark, fraction = (plain[:at], plain[at], plain[at + 1 :]) if at > 0 else (plain, "", "")

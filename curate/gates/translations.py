@@ -1,4 +1,4 @@
-"""The gate on a translation: what of its source it has to keep, and what it has no business to add."""
+"""The gate on translations: what they have to keep of the source, and what they must not add."""
 
 from __future__ import annotations
 
@@ -11,65 +11,85 @@ from itertools import chain, pairwise
 
 from curate.gates.answers import ADDRESS
 from curate.gates.coverage import roots, share
-from curate.gates.dates import turned_day
+from curate.gates.dates import swapped_date
 from curate.gates.folding import fold
-from curate.gates.frames import framed, sentences
-from curate.gates.halves import other_half
+from curate.gates.frames import match_frame, sentences
+from curate.gates.half_days import other_half_of_day
 from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.misspelt_names import misspelt
 from curate.gates.names import unknown_name
-from curate.gates.near_names import misspelt
 from curate.gates.number import Number
-from curate.gates.number_words import dates_named, in_figures
-from curate.gates.numbers import NumberMentions, grouped_by, in_digits, joined_groups, may_be_words, required
-from curate.gates.opposites import opposed
-from curate.gates.phrases import letters_of, lexicon, says, words_of
-from curate.gates.phrases.lists import either
-from curate.gates.scaled import scaled
-from curate.gates.units import changed_unit, converted
+from curate.gates.number_scales import changed_scale
+from curate.gates.number_words import month_name_dates, words_to_digits
+from curate.gates.numbers import (
+    NumberMentions,
+    digit_numbers,
+    join_digit_groups,
+    may_be_spelt_out,
+    required_numbers,
+    thousands_separator,
+)
+from curate.gates.opposites import contradicting_words
+from curate.gates.phrases import extra_letters, lexicon, says, words_of
+from curate.gates.phrases.lists import alternation
+from curate.gates.units import changed_unit, find_conversions
 from curate.words import words
 from schemas.records import Pair, Reason
 
 _A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
-_ENDING = -3  # letters of a name that another language may write in its own way
-_PROSE = 40  # letters of a source that a translation may be too short for
-_ADDED = 2.0  # how often a translation may be as long as its source, and so many letters more
-# Letters of an alphabet that a character of Chinese or Japanese, or of Korean, stands for.
-_A_WORD, _A_SYLLABLE = 2.6, 1.8
-_A_KANA, _WITHOUT_VOWELS = 1.5, 1.35  # and a letter of a script that writes no vowels, or beside their consonant
-_CLEARLY, _FEWER = 0.6, 0.75  # of the length of a source, with fewer clauses, and with half of them
+_VARIABLE_ENDING = -3  # letters at the end of a name that another language may spell differently
+_PROSE = 40  # letters of a source from which on a translation can be too short
+_MAX_LENGTH = 2.0  # maximum length relative to the source, plus this many letters of _PROSE
+# Letters of an alphabet that correspond to a character of Chinese or Japanese, or of Korean.
+_CHARACTER_WEIGHT, _HANGUL_WEIGHT = 2.6, 1.8
+# And to a letter of a script in which vowels are not written, or are signs on consonants.
+_KANA_WEIGHT, _ABJAD_WEIGHT = 1.5, 1.35
+_SHORTER, _SHORTER_WITH_HALF = 0.6, 0.75  # length relative to the source, with fewer clauses; with at most half of them
 _TWICE = 1.7
-_ALIKE_WORDS = 5  # a text of fewer words may be the same in two languages
+_ALIKE_WORDS = 5  # a text of fewer words may be the same in both languages
 
 
 def translated(pair: Pair, language: str, to: str) -> Judgement:
-    """The output is another text than the input, and numbers and addresses of the web are kept.
+    """The output differs from the input, and numbers and web addresses are kept.
 
-    Numbers by value, however they are grouped or spelt; where the number words of the target language are not known,
-    those that may be told in words (below 100, round ones) ask for nothing. Names are spelt and inflected in each
-    language's own way, so a name of two words or more (and any behind a title) no part of which is seen again is only
-    flagged, `lost_name`, and between two alphabets none is. Flagged are a translation less than half as long as its
-    source (`shorter`), a number with another unit (`changed_unit`), the same numbers in another order (`number_order`),
-    and words of the source that stand there untranslated (`left_over`). The language itself is another gate's.
-    Flagged are also one far longer than its source (`longer`), a date whose day and month changed places
-    (`changed_date`), the source in other letters (`transliterated`), one that asks for the text instead, a variable or
-    a tag of the source that is gone (`lost_variable`), a grouped number read as a fraction (1.250 as 1.25:
-    `number_format`), more lines than the source has sentences (`added_lines`), a note in brackets (`added_note`),
-    alternatives between slashes or one sentence twice (`options`) and fewer sentences in clearly less text
-    (`lost_sentence`). The first that is found is named.
-    Not covered: numbers that the translation makes up; units that were converted.
+    Numbers are compared by value, in any grouping or spelling. If the number words of the target language are not
+    known, those that may be spelt out (below 100, round ones) are not required. Names are spelt and inflected
+    differently in each language, so a name of two or more words, or after a title, is only flagged if no part of it
+    recurs (`lost_name`), and never between two alphabets. The language itself is checked by another gate.
+
+    The following are flagged; the first one found is reported:
+
+        shorter           less than half as long as its source
+        longer            far longer than its source
+        changed_unit      a number with another unit
+        number_order      the same numbers in another order
+        number_format     a grouped number read as a fraction (1.250 as 1.25)
+        changed_date      a date whose day and month were swapped
+        left_over         words of the source left untranslated
+        transliterated    the source in other letters
+        lost_variable     a variable or a tag of the source is missing
+        added_lines       more lines than the source has sentences
+        added_note        a note in brackets
+        options           alternatives between slashes, or one sentence twice
+        lost_sentence     fewer sentences in clearly less text
+
+    So is a translation that asks for the text instead.
+    Not covered: numbers that the translation invents; converted units.
     """
     source = words(pair.input)
     if source == words(pair.output) and len(source) >= _ALIKE_WORDS:
-        return rejected("untranslated", f"it is the source again: {quote(pair.output)}", 0.0)
+        return rejected("untranslated", f"it is the same as the source: {quote(pair.output)}", 0.0)
     addresses = [address for address in ADDRESS.findall(pair.input) if address.casefold() not in pair.output.casefold()]
     if addresses:
         return rejected("lost_address", f"the source says {quote(addresses[0])}, the translation does not")
-    kept_numbers = NumberMentions(joined_groups(pair.output), to)
-    wanted = [n for n in required(joined_groups(ADDRESS.sub(" ", pair.input)), language) if _binds(n, to)]
-    gone = [number for number in wanted if number not in kept_numbers and not _in_roman(number, pair.output)]
-    in_units = converted(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
+    kept_numbers = NumberMentions(join_digit_groups(pair.output), to)
+    wanted = [
+        n for n in required_numbers(join_digit_groups(ADDRESS.sub(" ", pair.input)), language) if _is_required(n, to)
+    ]
+    gone = [number for number in wanted if number not in kept_numbers and not _is_roman(number, pair.output)]
+    in_units = find_conversions(pair.input, pair.output, to, language)[0] if gone else frozenset[str]()
     lost = [number.text for number in gone if number.forms.isdisjoint(in_units)]
-    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_words(n)]
+    doubted = [] if lexicon(language).ones else [n.text for n in wanted if n.text in lost and may_be_spelt_out(n)]
     lost = [text for text in lost if text not in doubted]
     if lost:
         missing = ", ".join(map(quote, lost))
@@ -78,35 +98,41 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
         )
     kept = passed(f"{len(wanted)} numbers are kept", 1.0)
     if doubted:
-        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} is not seen again"), flags=("lost_number",))
-    doubts = chain(_sense(pair.input, pair.output, language, to), _shape(pair.input, pair.output, language, to))
+        return kept._replace(reason=Reason("ok", f"{quote(doubted[0])} does not recur"), flags=("lost_number",))
+    doubts = chain(
+        _meaning_changes(pair.input, pair.output, language, to), _form_changes(pair.input, pair.output, language, to)
+    )
     if doubt := next(doubts, None):
-        code, sentence = doubt
-        return kept._replace(reason=Reason("ok", sentence), flags=(code,))
-    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _ENDING)):
-        return kept._replace(reason=Reason("ok", f"the name {quote(name)} is not seen again"), flags=("lost_name",))
+        code, detail = doubt
+        return kept._replace(reason=Reason("ok", detail), flags=(code,))
+    if _in_latin(pair.output) and (name := unknown_name(pair.input, pair.output, language, _VARIABLE_ENDING)):
+        return kept._replace(reason=Reason("ok", f"the name {quote(name)} does not recur"), flags=("lost_name",))
     return kept
 
 
-def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
-    """What a translation may have done to the sense of its source: a code and a sentence."""
+def _meaning_changes(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
+    """Yield possible changes of meaning, as a code and a message."""
     source_weight, weight = _weight(source), _weight(text)
     if source_weight >= _PROSE and weight < 0.5 * source_weight:
         yield "shorter", "it is less than half as long as the source"
-    elif source_weight >= _PROSE and weight < _FEWER * source_weight and _clauses(text) <= _clauses(source) / 2:
+    elif (
+        source_weight >= _PROSE
+        and weight < _SHORTER_WITH_HALF * source_weight
+        and _clauses(text) <= _clauses(source) / 2
+    ):
         yield "shorter", "it has clearly less text than the source, and half as many clauses"
-    elif source_weight >= _PROSE and weight < _CLEARLY * source_weight and _clauses(text) < _clauses(source):
+    elif source_weight >= _PROSE and weight < _SHORTER * source_weight and _clauses(text) < _clauses(source):
         yield "shorter", "it has clearly less text than the source, and fewer clauses"
-    if weight > _ADDED * source_weight + _PROSE:
+    if weight > _MAX_LENGTH * source_weight + _PROSE:
         yield "longer", "it is far longer than the source"
     if units := changed_unit(source, text, to, language):
         yield "changed_unit", f"the source says {quote(units[0])}, the translation {quote(units[1])}"
-    if other := opposed(source, text, language, to):
+    if other := contradicting_words(source, text, language, to):
         yield "changed_word", f"the source says {quote(other[0])}, the translation {quote(other[1])}"
-    if day := turned_day(source, text, to, language):
+    if day := swapped_date(source, text, to, language):
         yield "changed_date", f"the source says {quote(day[0])}, the translation {quote(day[1])}"
     days = [
-        list(dict.fromkeys(date[1:] for date in dates_named(fold(side), code)))
+        list(dict.fromkeys(date[1:] for date in month_name_dates(fold(side), code)))
         for side, code in ((source, language), (text, to))
     ]
     if len(days[0]) > 1 and days[0] != days[1] and sorted(days[0]) == sorted(days[1]):
@@ -114,41 +140,43 @@ def _sense(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
             "number_order",
             f"the days {quote(' / '.join(days[0][0]))} and {quote(' / '.join(days[0][1]))} changed places",
         )
-    if turned := _turned(in_figures(source, language), in_figures(text, to)):
-        yield "number_order", f"{quote(turned)} stand in another order"
-    if half := other_half(fold(source), fold(text)):
+    if turned := _swapped_numbers(words_to_digits(source, language), words_to_digits(text, to)):
+        yield "number_order", f"{quote(turned)} are in another order"
+    if half := other_half_of_day(fold(source), fold(text)):
         yield "changed_time", f"the source says {quote(half[0])}, the translation {quote(half[1])}"
-    if power := scaled(source, text, language, to):
+    if power := changed_scale(source, text, language, to):
         yield "changed_number", f"the source says {quote(power[0])}, the translation {quote(power[1])}"
     if changed := misspelt(source, text):
         yield "changed_name", f"the source names {quote(changed[0])}, the translation {quote(changed[1])}"
-    if left := _left_over(source, text, language, to):
+    if left := _untranslated(source, text, language, to):
         yield "left_over", f"{quote(left)} is not translated"
-    if _is_spelt(source, text):
-        yield "transliterated", "it is the source in other letters"
-    if not says(language, "provide", fold(source)) and (asks := framed("translated", fold(text), "", to)):
-        yield asks.code, f"it asks for a text: {quote(asks.quoted)}"
+    if _is_transliterated(source, text):
+        yield "transliterated", "it is a transliteration of the source"
+    if not says(language, "provide", fold(source)) and (asks := match_frame("translated", fold(text), "", to)):
+        yield asks.code, f"it asks for a text instead: {quote(asks.quoted)}"
 
 
-def _is_spelt(source: str, text: str) -> bool:
-    """Whether a text in another script has the consonants of its source, in their order: it is spelt, not
-    translated."""
+def _is_transliterated(source: str, text: str) -> bool:
+    """Whether a text in another script has the consonants of its source in order, so that it is a transliteration."""
     scripts = _script(source), _script(text)
     in_latin = source if scripts[0] == "LATIN" else text
     if scripts[0] == scripts[1] or sum(word[0].islower() for word in in_latin.replace("-", " ").split()) < 2:
         return False
     first, second = _consonants(source), _consonants(text)
-    return min(len(first), len(second)) > 5 and SequenceMatcher(None, first, second, autojunk=False).ratio() >= _SPELT
+    return (
+        min(len(first), len(second)) > 5
+        and SequenceMatcher(None, first, second, autojunk=False).ratio() >= _MIN_ALIKE_CONSONANTS
+    )
 
 
-_SPELT = 0.8
+_MIN_ALIKE_CONSONANTS = 0.8
 _SOUND = str.maketrans("cqzjdbwgp", "kksstvvkf")
-_SILENT = frozenset(("alef", "ain", "hamza", "mark"))  # letters of Arabic, and the long stroke of Japanese
+_SILENT = frozenset(("alef", "ain", "hamza", "mark"))  # letters of Arabic, and the long vowel mark of Japanese
 _MUTE = re.compile("[aeiouyh]")
 
 
 def _consonants(text: str) -> str:
-    """The consonants of a text as Unicode names its letters, those that sound alike as one."""
+    """Return the consonants of a text by the Unicode names of its letters, with similar sounds merged."""
     return "".join(_consonant(letter) for letter in fold(text) if letter.isalpha())
 
 
@@ -161,14 +189,14 @@ def _consonant(letter: str) -> str:
 
 
 def _script(text: str) -> str:
-    """The script of the first letter of a text."""
+    """Return the script of the first letter of a text."""
     return next((unicodedata.name(letter, "?").partition(" ")[0] for letter in text if letter.isalpha()), "")
 
 
-def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
-    """What a translation did to the form of its source: a code and a sentence."""
+def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tuple[str, str]]:
+    """Yield changes of form, as a code and a message."""
     if lost := [mark for mark in _VARIABLE.findall(source) if mark not in text and fold(mark) not in fold(text)]:
-        yield "lost_variable", f"{quote(lost[0])} is gone"
+        yield "lost_variable", f"{quote(lost[0])} is missing"
     if misread := _misread(source, text, language, to):
         yield "number_format", f"{quote(misread)} is read as a fraction"
     source_count, count = len(sentences(source)), len(sentences(text))
@@ -182,17 +210,20 @@ def _shape(source: str, text: str, language: str, to: str) -> Iterator[tuple[str
         yield "options", f"{quote(second)} is another translation"
     if len(before) == 1 and " / " in text and "/" not in source:
         yield "options", f"{quote(text)} gives several translations"
-    if len(before) == 1 and len(lines) == 2 and (second := _said_twice_over(source, lines, to)):
-        yield "options", f"{quote(second)} says it again"
-    if count > source_count and _weight(text) > _TWICE * _weight(source) and (twice := _said_twice(sentences(text))):
-        yield "options", f"{quote(twice)} is said twice"
+    if len(before) == 1 and len(lines) == 2 and (second := _repeated_line(source, lines, to)):
+        yield "options", f"{quote(second)} repeats it"
+    if (
+        count > source_count
+        and _weight(text) > _TWICE * _weight(source)
+        and (twice := _repeated_sentence(sentences(text)))
+    ):
+        yield "options", f"{quote(twice)} repeats the sentence before it"
     if count < source_count > 2 and _weight(text) < (0.85 if source_count <= _FEW_SENTENCES else 0.7) * _weight(source):
         yield "lost_sentence", f"it has {count} sentences, the source {source_count}"
 
 
 def _another_version(source: str, text: str) -> str:
-    """The second of two lines or more each of which is about as long as the source, or what stands in brackets behind
-    it; or ''."""
+    """Return the second of several lines that are each about as long as the source, or a final bracket; or ''."""
     parts = [part for part in text.splitlines() if part.strip()]
     if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
         parts = [text[: note.start()], note[1]]
@@ -207,8 +238,8 @@ _NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
 _AS_LONG = (0.55, 1.9)
 
 
-def _said_twice_over(source: str, lines: list[str], to: str) -> str:
-    """The second of two lines that are about as long as the whole source and share most of their words; or ''."""
+def _repeated_line(source: str, lines: list[str], to: str) -> str:
+    """Return the second of two lines that are each about as long as the source and share most of their words; or ''."""
     whole, (first, second) = _weight(source), (roots(line, to) for line in lines)
     alike = min(len(first), len(second)) >= _FEW_ROOTS and min(share(first, second), share(second, first)) >= _ALIKE
     return lines[1].strip() if alike and all(_AS_LONG[0] * whole <= _weight(one) for one in lines) else ""
@@ -217,18 +248,20 @@ def _said_twice_over(source: str, lines: list[str], to: str) -> str:
 _FEW_ROOTS, _ALIKE = 3, 0.6
 
 
-def _said_twice(parts: tuple[str, ...]) -> str:
-    """A sentence that is nearly the one before it; or ''."""
-    alike = (SequenceMatcher(None, one, other, autojunk=False).ratio() >= _TWICE_SAID for one, other in pairwise(parts))
+def _repeated_sentence(parts: tuple[str, ...]) -> str:
+    """Return a sentence that is nearly the same as the previous one, or ''."""
+    alike = (
+        SequenceMatcher(None, one, other, autojunk=False).ratio() >= _MIN_SIMILARITY for one, other in pairwise(parts)
+    )
     return next((sentence for sentence, again in zip(parts[1:], alike, strict=True) if again), "")
 
 
-_TWICE_SAID = 0.6
-_FEW_SENTENCES = 5  # of which one that is gone makes a text clearly shorter
+_MIN_SIMILARITY = 0.6
+_FEW_SENTENCES = 5  # in a text of up to so many sentences, one fewer makes it clearly shorter
 
 
 def _added_note(source: str, text: str) -> str:
-    """What a translation says in brackets of its own, in more than a few letters and no word of the source; or ''."""
+    """Return a note in brackets that a translation adds, if it is long enough and has no word of the source; or ''."""
     if not any(mark in text for mark in "(（") or any(mark in source for mark in "(（[<{—–"):
         return ""
     given = fold(source)
@@ -245,9 +278,8 @@ _VARIABLE = re.compile(
 
 
 def _misread(source: str, text: str, language: str, to: str) -> str:
-    """A number of the source in groups of three, as its language groups them, which the text has as a fraction; or
-    ''."""
-    group, point = grouped_by(language), "," if grouped_by(to) == "." else "."
+    """Return a number of the source with a thousands separator that the text has as a fraction, or ''."""
+    group, point = thousands_separator(language), "," if thousands_separator(to) == "." else "."
     for number in re.findall(rf"(?<![\w.,])\d{{1,3}}[{re.escape(group)}]\d\d0(?![\w]|[.,]\d)", source):
         whole, rest = number.split(group)
         if re.search(rf"(?<![\d.,]){whole}[{point}]{rest.rstrip('0')}0?(?![\d]|[.,]\d)", text):
@@ -256,19 +288,19 @@ def _misread(source: str, text: str, language: str, to: str) -> str:
 
 
 def _weight(text: str) -> float:
-    """How much a text says, in letters of an alphabet."""
-    return sum(_of_letter(letter) for letter in text if letter.isalpha())
+    """Return the length of a text, in letters of an alphabet."""
+    return sum(_letter_weight(letter) for letter in text if letter.isalpha())
 
 
 @cache
-def _of_letter(letter: str) -> float:
+def _letter_weight(letter: str) -> float:
     if letter < "\u0600":
         return 1.0
     if letter < "\u2e80":
-        return _WITHOUT_VOWELS if letter < "\u0780" or "\u0900" <= letter <= "\u0dff" else 1.0
+        return _ABJAD_WEIGHT if letter < "\u0780" or "\u0900" <= letter <= "\u0dff" else 1.0
     if "\u3040" <= letter <= "\u30ff":
-        return _A_KANA
-    return _A_SYLLABLE if "\uac00" <= letter <= "\ud7a3" else _A_WORD
+        return _KANA_WEIGHT
+    return _HANGUL_WEIGHT if "\uac00" <= letter <= "\ud7a3" else _CHARACTER_WEIGHT
 
 
 def _clauses(text: str) -> int:
@@ -278,12 +310,15 @@ def _clauses(text: str) -> int:
 _CLAUSE_END = re.compile(r"[,;:.!?\u3001\u3002\uff0c\uff1b\uff01\uff1f\u060c\u061f\u0964]+")
 
 
-def _turned(source: str, text: str) -> str:
-    """Two numbers in digits that changed places, where both texts hold the same ones, each once, and no date does."""
-    first, second = (list(in_digits(joined_groups(side))) for side in (source, text))
+def _swapped_numbers(source: str, text: str) -> str:
+    """Return two numbers in digits that changed places, or ''.
+
+    Both texts must have the same numbers, each once, and the source no date.
+    """
+    first, second = (list(digit_numbers(join_digit_groups(side))) for side in (source, text))
     if len(first) < 2 or len(first) != len(second) or _A_DATE.search(source):
         return ""
-    there: dict[str, int] = {}  # the place of a form
+    there: dict[str, int] = {}  # form -> index
     for at, number in enumerate(second):
         if not there.keys().isdisjoint(number.forms):
             return ""
@@ -297,13 +332,16 @@ def _turned(source: str, text: str) -> str:
     )
 
 
-def _left_over(source: str, text: str, language: str, to: str) -> str:
-    """Two words or more of the source, one of them a stop word of its language alone, that the text says in a row in
-    small letters and in no quotation, or that are a whole sentence, line or cell of both; a long one of them with a
-    letter that the other language does not write; or ''."""
-    here, there = ({part.strip(" *_#\"'") for part in _PARTED.split(side)} for side in (source, text))
+def _untranslated(source: str, text: str, language: str, to: str) -> str:
+    """Return words of the source that were not translated, or ''.
+
+    These are two adjacent lower-case words, one of them a stop word of the source language alone, that the text also
+    has in a row outside quotations; a whole sentence, line or cell of both texts; or a long word with a letter that the
+    other language does not use.
+    """
+    here, there = ({part.strip(" *_#\"'") for part in _SEGMENT_END.split(side)} for side in (source, text))
     for part in sorted(here & there):
-        if len(part) >= _PART and any(w.isalpha() and w[0].islower() and len(w) > 3 for w in part.split()[1:]):
+        if len(part) >= _MIN_SEGMENT and any(w.isalpha() and w[0].islower() and len(w) > 3 for w in part.split()[1:]):
             return part
     stop = lexicon(language).stop - lexicon(to).stop - words_of("particles")
     if kept := next((value for value in _VALUE.findall(source) if f'"{value}"' in text), ""):
@@ -311,20 +349,20 @@ def _left_over(source: str, text: str, language: str, to: str) -> str:
     plain = _QUOTATION.sub(
         lambda quoted: quoted[0] if quoted[0][0] in _MARKS and quoted[0][1:-1].strip() not in source else " | ", text
     )
-    spoken, given = f" {' '.join(_SMALL.findall(plain))} ", _SMALL.findall(source)
+    spoken, given = f" {' '.join(_LOWER_CASE.findall(plain))} ", _LOWER_CASE.findall(source)
     for first, second in pairwise(given) if stop else ():
         if (first in stop or second in stop) and len(first + second) > 5 and f" {first} {second} " in spoken:
             return f"{first} {second}"
-    foreign = letters_of(language) - letters_of(to) if letters_of(to) else frozenset[str]()
-    return next((w for w in given if len(w) > _LOAN and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
+    foreign = extra_letters(language) - extra_letters(to) if extra_letters(to) else frozenset[str]()
+    return next((w for w in given if len(w) > _MAX_LOANWORD and not foreign.isdisjoint(w) and f" {w} " in spoken), "")
 
 
-_VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a text of several words in JSON
-_PARTED = re.compile(r"[.!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)")
-_PART = 8  # letters
+_VALUE = re.compile(r"(?<=: \")([^\W_][^\"\n]* [a-z][^\"\n]*)(?=\")")  # a JSON string of several words
+_SEGMENT_END = re.compile(r"[.!?\u2026:;|\n\u3002\uff01\uff1f\u061f\u0964\u2022]+|(?<=\s)[-\u2013\u2014](?=\s)")
+_MIN_SEGMENT = 8  # letters
 _MARKS = "\"\u201c\u201e\u00ab\u300c'"
-_LOAN = 6  # letters of a word that languages borrow from each other: café, façade
-_SMALL = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
+_MAX_LOANWORD = 6  # letters up to which a word may be a loan: café, façade
+_LOWER_CASE = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?|[.,;:|!?\n]")
 _QUOTATION = re.compile(
     r"\$[^$\n]+\$|\\\w+|[\"\u201c\u201e\u00ab\u300c'][^\n]{1,200}?[\"\u201d\u201c\u00bb\u300d']|`[^`\n]+`|\*[^*\n]+\*|\{[^{}]*\}|<[^<>]*>"
 )
@@ -335,19 +373,19 @@ def _in_latin(text: str) -> bool:
     return sum(letters) > len(letters) / 2
 
 
-def _binds(number: Number, to: str) -> bool:
-    """Whether a text in the language `to` has to tell the number in a way that can be seen."""
+def _is_required(number: Number, to: str) -> bool:
+    """Whether a text in the language `to` must express the number in a recognisable way."""
     if lexicon(to).ones or number.letters:
         return True
     ungrouped = number._replace(text=re.sub(r"[.,](?=\d{3})", "", number.text))
-    return number.text[0].isdigit() and not may_be_words(number) and not may_be_words(ungrouped)
+    return number.text[0].isdigit() and not may_be_spelt_out(number) and not may_be_spelt_out(ungrouped)
 
 
-def _in_roman(number: Number, text: str) -> bool:
-    """Whether the text tells a number up to 39 as I, V and X: the 19th century is le XIXe siècle."""
+def _is_roman(number: Number, text: str) -> bool:
+    """Whether the text contains a number up to 39 in Roman numerals: the 19th century is le XIXe siècle."""
     digits = next(iter(number.forms))
     if not digits.isdigit() or not 0 < int(digits) < 40:
         return False
     tens, ones = divmod(int(digits), 10)
     roman = "X" * tens + ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")[ones]
-    return re.search(rf"\b{roman}(?:{either(words_of('ordinal'))})?\b", text) is not None
+    return re.search(rf"\b{roman}(?:{alternation(words_of('ordinal'))})?\b", text) is not None

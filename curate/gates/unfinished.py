@@ -1,6 +1,6 @@
-"""What a text begins and does not end: a list of names without the last one, a bracket, a tag.
+"""Things that a text begins and does not end: a list of names without the last one, a bracket, a tag.
 
-last_left("Capitals of Chile, Peru and Bolivia", "Chile: Santiago. Peru: Lima.") == "Bolivia"
+missing_last_item("Capitals of Chile, Peru and Bolivia", "Chile: Santiago. Peru: Lima.") == "Bolivia"
 unbalanced("SELECT 1 WHERE (a > 2;", "") == "("
 """
 
@@ -10,17 +10,17 @@ import re
 from collections import Counter
 
 from curate.gates.folding import fold
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.word_patterns import word_pattern
 
 _WHOLE_WORD = re.compile(r"\w+")
 _QUOTES = "'\"\u2018\u201c\u00ab\u300c"
 _LONG_WORD = re.compile(r"[^\W\d_]\w{3,}")
 _QUOTED = re.compile(r"(?<!\w)['\"\u2018\u201c\u00ab\u300c](\w{2,20})['\"\u2019\u201d\u00bb\u300d](?!\w)")
-_AS_IN_CODE = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
+_IDENTIFIER = re.compile(r"(?<!\w)([a-z]+_[a-z_]+)(?!\w)")
 _TAGGED = re.compile(r"\A<[a-z][\w-]*(?:\s[^<>]*)?>[\s\S]*>\Z")
 _OPENING, _CLOSING = re.compile(r"<([a-z][\w-]*)(?:\s[^<>]*[^/<>])?>"), re.compile(r"</([a-z][\w-]*)>")
 _STRING = re.compile(r"['\"][^'\"]*[()\[\]{}]")
-# Elements without an end, and those whose end HTML lets one leave out.
+# Elements without an end tag, and those whose end tag is optional in HTML.
 NEED_NO_END = frozenset(
     (
         *("br", "hr", "img", "input", "meta", "link", "source", "wbr", "col", "area", "base", "track"),
@@ -30,11 +30,13 @@ NEED_NO_END = frozenset(
 )
 
 
-def last_left(given: str, text: str) -> str:
-    """The last of three names or more that the input joins in a list, or of two words that it quotes or writes as code
-    does, where the output has all the others; or ''."""
+def missing_last_item(given: str, text: str) -> str:
+    """Return the last of several listed names if the output has all the others but not this one, or ''.
+
+    The names are three or more that the input lists, or two or more words that it quotes or writes as identifiers.
+    """
     listed = _names_listed().search(given) if ", " in given else None
-    patterns = [_AS_IN_CODE] if "_" in given else []
+    patterns = [_IDENTIFIER] if "_" in given else []
     patterns += [_QUOTED] if any(map(given.__contains__, _QUOTES)) else []
     names = [name for name in _LONG_WORD.findall(listed[0]) if name[0].isupper()] if listed else []
     lists = [names if len(names) > 2 else [], *(list(dict.fromkeys(p.findall(given))) for p in patterns)]
@@ -43,7 +45,7 @@ def last_left(given: str, text: str) -> str:
     return next((words[-1] for words in lists if _all_but_the_last(words, there)), "")
 
 
-_names_listed = worded(r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? {listing} [^\W\d_a-z]\w{3,}(?!\w)")
+_names_listed = word_pattern(r"[^\W\d_a-z]\w{3,}(?:, [^\W\d_a-z]\w{3,})+,? {listing} [^\W\d_a-z]\w{3,}(?!\w)")
 
 
 def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
@@ -52,8 +54,7 @@ def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
 
 
 def unbalanced(text: str, given: str) -> str:
-    """A tag of a text of markup, or a bracket of one line of code, that is opened and not closed, or a tag that is
-    closed and was not opened; or ''."""
+    """Return a bracket of one line of code, or a tag of markup, that lacks its counterpart; or ''."""
     if "```" not in text and "<" not in given and _TAGGED.match(text):
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
         return next(
@@ -64,13 +65,15 @@ def unbalanced(text: str, given: str) -> str:
     return ""
 
 
-def needs_no_stop(line: str) -> bool:
-    """Whether a last line is a list of words between commas (`I, II, III, IV, V`), or ends in a figure alone behind
-    a sentence: `Calls in the afternoon only. 15 € VB`."""
+def needs_no_full_stop(line: str) -> bool:
+    """Whether a last line is a list of words between commas, or ends with a figure after a sentence.
+
+    Examples are `I, II, III, IV, V` and `Calls in the afternoon only. 15 € VB`.
+    """
     parts = line.split(",")
-    listed = len(parts) > _MANY and all(len(part.split()) <= 2 for part in parts)
-    return listed or _FIGURE_BEHIND.search(line) is not None
+    listed = len(parts) > _MIN_PARTS and all(len(part.split()) <= 2 for part in parts)
+    return listed or _FIGURE_AFTER_SENTENCE.search(line) is not None
 
 
-_MANY = 4  # parts of a list
-_FIGURE_BEHIND = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S{1,4}){0,2}\Z")  # with a unit, if any
+_MIN_PARTS = 4  # parts of a list
+_FIGURE_AFTER_SENTENCE = re.compile(r"[.!?] \W{0,2}\d[^.!?\s]*(?: \S{1,4}){0,2}\Z")  # with a unit, if any

@@ -1,4 +1,4 @@
-"""Quantities in a text: a number and its unit or currency, by the Unicode CLDR tables of Babel.
+"""Quantities in a text: a number with its unit or currency, from the Unicode CLDR tables of Babel.
 
 quantities("5 pounds", "en") == (({"5"}, {"mass-pound", "GBP"}, "5 pounds"),)
 """
@@ -14,10 +14,10 @@ from functools import cache, lru_cache
 from itertools import product
 
 from curate.gates.folding import REMEMBERED, fold, unaccented
-from curate.gates.number_words import in_figures
-from curate.gates.numbers import in_digits, is_grouped_by_blanks
-from curate.gates.phrases import units_of
-from curate.gates.phrases.lists import either
+from curate.gates.number_words import words_to_digits
+from curate.gates.numbers import digit_numbers, groups_by_space
+from curate.gates.phrases import unit_names
+from curate.gates.phrases.lists import alternation
 
 _UNITS = """
 mass-microgram mass-milligram mass-gram mass-kilogram mass-tonne mass-ounce mass-pound length-micrometer
@@ -34,19 +34,22 @@ CURRENCIES = ("EUR", "USD", "GBP", "JPY", "CNY", "CHF", "RUB", "INR", "BRL", "PL
 _DIGIT, _BEGINS = re.compile(r"\d"), re.compile(r"[0-9]+|[\d$€£₹₺₩%]")
 _COUNTS = (1, 2, 5, 1.5)
 _LENGTHS = ("long", "short", "narrow")
-# Letters that are a unit behind a number in every text; others of two letters or less may be a word.
+# Short names that are a unit after a number in any text. Other names of one or two letters may be words.
 _SHORT = "g kg mg km cm mm ml cl dl ft lb oz h l kw gb mb tb kb w ha zł kč кг г км см мм ч л м т र"
 SHORT = frozenset(_SHORT.split())
-_ORDINAL = "°"  # 2° giorno: without a letter behind it, it may be no degree
-_BEFORE = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
+_ORDINAL = "°"  # 2° giorno: without a letter after it, it may not be a degree
+_SIGNS = {"$": "USD", "€": "EUR", "£": "GBP", "₹": "INR", "₺": "TRY", "₩": "KRW", "%": "concentr-percent"}
 
 
 def changed_unit(
     before: str, after: str, language: str, input_language: str, *, alike: bool = False
 ) -> tuple[str, str] | None:
-    """A number and a unit that `after` gives it, where `before` gives the number another one and never this; as
-    written there and here. `alike`: only one of the same kind that is no time (grams for kilograms)."""
-    before, after = in_figures(before, input_language), in_figures(after, language)
+    """Return a number with its unit in `before` and with another one in `after`, or None; both as written.
+
+    `before` must not give the number the new unit as well. With `alike`, the units must be of the same kind, and not a
+    time (grams for kilograms).
+    """
+    before, after = words_to_digits(before, input_language), words_to_digits(after, language)
     if not (_DIGIT.search(after) and _DIGIT.search(before)):
         return None
     if metres := _other_metres(before, after) or _other_metres(after, before):
@@ -54,7 +57,7 @@ def changed_unit(
     given = quantities(before, input_language)
     if not given:
         return None
-    of_form: dict[str, dict[tuple[frozenset[str], str], None]] = {}  # the units that the input gives a number
+    of_form: dict[str, dict[tuple[frozenset[str], str], None]] = {}  # the units of each number in the input
     for numbers, unit, written in given:
         for form in numbers:
             of_form.setdefault(form, {})[unit, written] = None
@@ -69,8 +72,10 @@ def changed_unit(
 
 
 def _other_metres(one: str, other: str) -> tuple[str, str] | None:
-    """A number of metres of one text (`3 m`, which alone may be another thing) and the same one of a multiple or a part
-    in the other, where neither has both; or None."""
+    """Return a number of metres in one text and the same number of a multiple or fraction in the other, or None.
+
+    `3 m` alone may also stand for something else. Neither text may have both.
+    """
     if not (_METRE.search(one) and _METRE.search(other)):
         return None
     here, there = (dict(pattern.findall(side)[::-1]) for pattern, side in ((_METRES, one), (_PARTS, other)))
@@ -85,21 +90,23 @@ def _other_metres(one: str, other: str) -> tuple[str, str] | None:
     return (f"{number} m", f"{number} {there[number]}") if number else None
 
 
-_METRE = re.compile(r"m(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # stands in both of these
+_METRE = re.compile(r"m(?:(?<=\dm)|(?<=\d m)|(?<=\d[ckm]m)|(?<=\d [ckm]m))")  # occurs in both of these
 _METRES = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?(m)(?![\w\u00b2\u00b3/'\u2019.])")
 _PARTS = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)?) ?([ckm]m)(?!\w)")
 _LONE = re.compile(r"\d ?[cf]\Z")  # 34 f may be a woman
 
 
 def _kinds(*units: frozenset[str]) -> frozenset[str]:
-    """What units measure, but for time."""
+    """Return the kinds of quantity that units measure, without time."""
     return frozenset(name.partition("-")[0] for unit in units for name in unit if "-" in name) - {"duration"}
 
 
 def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """A unit that both texts give to one number each, where it is another number of the input's own; as written there
-    and here."""
-    before, after = in_figures(before, language), in_figures(after, language)
+    """Return a quantity of `before` whose number in `after` is another one, or None; both as written.
+
+    Each text must have exactly one number with this unit.
+    """
+    before, after = words_to_digits(before, language), words_to_digits(after, language)
     if len(_DIGIT.findall(before)) < 2 or not _DIGIT.search(after):
         return None
     given, numbered = quantities(before, language), quantities(after, language)
@@ -118,52 +125,59 @@ def changed_quantity(before: str, after: str, language: str) -> tuple[str, str] 
     return None
 
 
-def converted(before: str, after: str, language: str, input_language: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The plain forms of the numbers of `before` that `after` tells in another unit of the same kind, and of those that
-    tell them: 3 miles are 5 km."""
+def find_conversions(
+    before: str, after: str, language: str, input_language: str
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the forms of the numbers of `before` that `after` gives in another unit, and the forms of the results.
+
+    The units are of the same kind: 3 miles are 5 km.
+    """
     if not _DIGIT.search(after) or not _DIGIT.search(before):
         return frozenset(), frozenset()
-    here = quantities(in_figures(before, input_language), input_language)
-    there = quantities(in_figures(after, language), language) if here else ()
-    by_kind = dict[str, list[tuple[float, int]]]()  # of each kind how much the text says, and where
+    here = quantities(words_to_digits(before, input_language), input_language)
+    there = quantities(words_to_digits(after, language), language) if here else ()
+    by_kind = dict[str, list[tuple[float, int]]]()  # the amounts of each kind in the text, and their indexes
     for at, other in enumerate(there):
-        for kind, amount in in_base(other):
+        for kind, amount in in_base_units(other):
             by_kind.setdefault(kind, []).append((amount, at))
     for amounts in by_kind.values():
         amounts.sort()
-    kept, telling = set[str](), set[str]()
+    kept, stating = set[str](), set[str]()
     for one in here:
-        for kind, amount in in_base(one):
-            for also, at in _near(amount, _margin(kind, amount), by_kind.get(kind, [])):
+        for kind, amount in in_base_units(one):
+            for also, at in _amounts_near(amount, _margin(kind, amount), by_kind.get(kind, [])):
                 if abs(amount - also) <= _margin(kind, amount) and one[1].isdisjoint(there[at][1]):
                     kept |= one[0]
-                    telling |= there[at][0]
-    return frozenset(kept), frozenset(telling)
+                    stating |= there[at][0]
+    return frozenset(kept), frozenset(stating)
 
 
-def _near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """The amounts, in order, that are so near to one; a number of hundreds of digits has no neighbours to tell."""
+def _amounts_near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
+    """Return the amounts within the margin. A number of hundreds of digits has no useful neighbours.
+
+    `amounts` is sorted.
+    """
     low, high = amount - 1.01 * margin, amount + 1.01 * margin
     return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts
 
 
-def in_base(quantity: Quantity) -> Iterator[tuple[str, float]]:
-    """What a quantity may be, each as its kind and how many of that kind's first unit."""
+def in_base_units(quantity: Quantity) -> Iterator[tuple[str, float]]:
+    """Yield what a quantity may be, as its kind and its amount in the base unit of that kind."""
     for form, unit in product(quantity[0], quantity[1]):
         kind = unit.partition("-")[0]
         if unit == "temperature-fahrenheit":
             yield kind, (float(form) - 32) / 1.8
-        elif unit in _OF_BASE or kind == "temperature":
-            yield kind, float(form) * _OF_BASE.get(unit, 1.0)
+        elif unit in _IN_BASE_UNITS or kind == "temperature":
+            yield kind, float(form) * _IN_BASE_UNITS.get(unit, 1.0)
 
 
 def _margin(kind: str, amount: float) -> float:
-    return _DEGREES if kind == "temperature" else _ROUGHLY * abs(amount)
+    return _MAX_DEGREES if kind == "temperature" else _MAX_ERROR * abs(amount)
 
 
-_ROUGHLY, _DEGREES = 0.06, 6.0  # how far a number may be rounded when it is converted
-# Of a unit how many grams, metres, litres, seconds or square metres it is.
-_OF_BASE = {
+_MAX_ERROR, _MAX_DEGREES = 0.06, 6.0  # how far a converted number may be rounded
+# Each unit in grams, metres, litres, seconds, square metres or another base unit of its kind.
+_IN_BASE_UNITS = {
     "mass-milligram": 0.001, "mass-gram": 1, "mass-kilogram": 1000, "mass-tonne": 1e6, "mass-ounce": 28.35,
     "mass-pound": 453.6, "length-millimeter": 0.001, "length-centimeter": 0.01, "length-meter": 1,
     "length-kilometer": 1000, "length-inch": 0.0254, "length-foot": 0.3048, "length-yard": 0.9144,
@@ -178,9 +192,9 @@ _OF_BASE = {
 }  # fmt: skip
 
 
-def currencies(text: str, language: str) -> frozenset[str]:
-    """The currencies that a text names by a code, a sign or a word, as their codes."""
-    codes = {code for sign, code in _BEFORE.items() if sign in text and code in CURRENCIES}
+def named_currencies(text: str, language: str) -> frozenset[str]:
+    """Return the codes of the currencies that a text names by a code, a sign or a word."""
+    codes = {code for sign, code in _SIGNS.items() if sign in text and code in CURRENCIES}
     named, folded = _named_currencies(language), fold(text)
     return frozenset(codes.union(*(named[match[0]] for match in _currency_names(language).finditer(folded))))
 
@@ -193,7 +207,7 @@ def _named_currencies(language: str) -> dict[str, frozenset[str]]:
 
 @cache
 def _currency_names(language: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![^\W\d_])(?:{either(_named_currencies(language))})(?![^\W\d_])")
+    return re.compile(rf"(?<![^\W\d_])(?:{alternation(_named_currencies(language))})(?![^\W\d_])")
 
 
 Quantity = tuple[frozenset[str], frozenset[str], str]
@@ -201,49 +215,53 @@ Quantity = tuple[frozenset[str], frozenset[str], str]
 
 @lru_cache(maxsize=REMEMBERED)
 def quantities(text: str, language: str) -> tuple[Quantity, ...]:
-    """Each number with a unit: its plain forms, what the unit may be (`pounds` are two), both as written. `2 500 g` may
-    be 2500 g or two of 500, but where the language groups digits so."""
+    """Return each number with a unit: its plain forms, the units it may have (`pounds` are two), and both as written.
+
+    `2 500 g` may be 2500 g or 500 g after a 2, unless the language groups digits this way.
+    """
     return tuple(_quantities(fold(text), language))
 
 
 def _quantities(folded: str, language: str) -> Iterator[Quantity]:
     (names, behind), end = _table(language), 0
-    for begun in _BEGINS.finditer(folded):  # where every match does: so most characters are passed over at once
+    for begun in _BEGINS.finditer(folded):  # a match can only start here, so most characters are skipped quickly
         if begun.start() < end or not (match := behind.match(folded, begun.start())):
             continue
         end = match.end()
-        unit = names.get(match["unit"] or "") or frozenset((_BEFORE[match["sign"]],))
+        unit = names.get(match["unit"] or "") or frozenset((_SIGNS[match["sign"]],))
         number = match["number"] or match["signed"]
         whole = _grouped(folded, match) if len(number) <= 3 else number
         for forms in _forms(number):
             if whole != number:
                 (grouped,) = _forms(re.sub(r"\D", "", whole))
-                forms = grouped if "'" in whole or is_grouped_by_blanks(language) else forms | grouped
+                forms = grouped if "'" in whole or groups_by_space(language) else forms | grouped
             yield forms, unit, match[0].strip().replace(number, whole, 1)
 
 
 def _grouped(folded: str, match: re.Match[str]) -> str:
-    """A number of a quantity with the groups of digits that stand in front of it, or of one behind a sign with those
-    behind it: of `1 500 m` the `1 500`."""
+    """Return the number of a quantity with its groups of digits: `1 500` in `1 500 m`.
+
+    The groups are in front of a number before a unit, and after a number that follows a sign.
+    """
     if number := match["number"]:
         start = match.start("number")
         head = (
             len(number) == 3
-            and folded[start - 1 : start] in _MARKS
-            and _HEAD.search(folded, max(0, start - _FAR), start)
+            and folded[start - 1 : start] in _SEPARATORS
+            and _HEAD.search(folded, max(0, start - _MAX_GROUPS), start)
         )
         return head[0] + number if head else number
     tail = _TAIL.match(folded, match.end("signed"))
     return match["signed"] + (tail[0] if tail else "")
 
 
-_MARKS, _FAR = (" ", "'"), 12  # characters of groups
+_SEPARATORS, _MAX_GROUPS = (" ", "'"), 12  # group separators; maximum length of the groups
 _HEAD, _TAIL = re.compile(r"(?<![\w.,])\d{1,3}(?:[ ']\d{3})*[ ']\Z"), re.compile(r"(?:[ ']\d{3})+(?!\d)")
 
 
-@lru_cache(maxsize=4096)  # the same few numbers are in many texts
+@lru_cache(maxsize=4096)  # the same few numbers occur in many texts
 def _forms(digits: str) -> tuple[frozenset[str], ...]:
-    return tuple(number.forms for number in in_digits(digits))
+    return tuple(number.forms for number in digit_numbers(digits))
 
 
 @cache
@@ -256,11 +274,11 @@ def _table(language: str) -> tuple[dict[str, frozenset[str]], re.Pattern[str]]:
             letters = plain.isalpha() and (plain.isascii() or plain[:1] < "\u0e00")
             if plain in ("", _ORDINAL) or (letters and len(plain) <= 2 and plain not in SHORT):
                 continue
-            for spelt in {plain, unaccented(plain)}:  # people leave accents out
+            for spelt in {plain, unaccented(plain)}:  # users leave out accents
                 names[spelt] = names.get(spelt, frozenset()) | {unit}
-    for name, unit in units_of():
+    for name, unit in unit_names():
         names[name] = names.get(name, frozenset()) | {unit}
-    spelt = either(names)
+    spelt = alternation(names)
     return names, re.compile(
         rf"(?<![a-z0-9_.,:])(?P<number>\d++(?:[.,]\d++)*+)[ \u00a0\u202f-]?(?P<unit>{spelt})(?![a-zß-öø-ÿа-я])"
         rf"|(?P<sign>[$€£₹₺₩%])\s?(?P<signed>\d+(?:[.,]\d+)*)"

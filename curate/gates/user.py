@@ -1,4 +1,4 @@
-"""Gates a user writes: a function in a Python file beside the spec, named `module:function`."""
+"""Gates that users write: a function in a Python file next to the spec, named as `module:function`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from schemas.records import Pair, Reason
 
 
 def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[Gate, str]:
-    """The gate `module:function` of `folder`, and the hash of its file, which belongs to the gate's settings. `key` is
-    the key of the spec that names it.
+    """Load the gate `module:function` from `folder`.
 
-    The file is loaded from its place under a name of its own: a `train.py` there may hold gates, yet it never stands in
-    for ours, nor for a file of the same name in another project. For what the file imports itself, the folder is
-    appended to `sys.path`, never prepended.
+    Returns the gate and the hash of its file, which is part of the gate's settings. `key` is the spec key that names
+    it. The file is loaded by path under a module name of its own, so a `train.py` with gates never shadows our module
+    or a file of the same name in another project. For imports inside that file, the folder is appended to `sys.path`,
+    never prepended.
 
-    Raises SpecError if there is no such file, it cannot be run, or it has no such function of one argument.
+    Raises SpecError if the file does not exist, cannot be run, or has no such function that takes one argument.
     Not covered: a change in a file that the gate's file imports does not change the hash.
     """
     own = OwnName.read(name)
@@ -55,11 +55,11 @@ def _check_shape(function: Any, key: str, path: Path) -> None:
             f"{key} cannot be called with one pair.", where=str(path), fix="Write it as `def gate(pair): ...`."
         ) from None
     except ValueError:
-        return  # a builtin that tells no signature: the first row will show
+        return  # a builtin without a signature: the first row will show whether it works
 
 
 def check_plain(function: Any) -> None:
-    """Raises UsageError for what is not a plain function of one pair."""
+    """Raises UsageError for anything that is not a plain function of one pair."""
     name = getattr(function, "__qualname__", repr(function))
     if not callable(function):
         raise UsageError(f"the gate {name} is a {type(function).__name__}, not a function.")
@@ -68,11 +68,11 @@ def check_plain(function: Any) -> None:
 
 
 def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
-    """`function` as a gate: what it returns becomes a Judgement; if it raises, the row waits with `crashed: ...`.
+    """Return `function` as a gate: its result becomes a Judgement, and if it raises, the row waits with `crashed: ...`.
 
-    It may return True, False or None; `(keep, reason)`; or an object with `keep` and `reason` (and perhaps `score`),
-    such as a Verdict. Anything else counts as crashed: it is never a pass and never a rejection. What it prints goes to
-    standard error: what programs read on standard output is ours.
+    It may return True, False or None; `(keep, reason)`; or an object with `keep` and `reason` (and optionally `score`),
+    such as a Verdict. Anything else counts as crashed, never as a pass or a rejection. Whatever it prints goes to
+    standard error, because programs read our standard output.
     """
 
     def gate(pair: Pair) -> Judgement:
@@ -97,5 +97,5 @@ def _judgement(answer: Any, name: str) -> Judgement:
         return crashed(f"it returned {answer!r}; a gate returns True, False, None or (one of these, a reason)")
     if isinstance(reason, str):
         reason = reason.strip() and Reason.read(" ".join(reason.split()))
-    why = reason or Reason({True: "ok", False: "user", None: "unsure"}[keep], f"says {name}")
+    why = reason or Reason({True: "ok", False: "user", None: "unsure"}[keep], f"returned by {name}")
     return Judgement(keep, None if score is None else float(score), why)

@@ -1,11 +1,11 @@
-"""Several texts where one was asked for, one text said twice, and a prompt said again before the text."""
+"""Several texts where one was asked for, a text written twice, and a prompt repeated before the text."""
 
 from __future__ import annotations
 
 import re
 
 from curate.gates.content import in_code
-from curate.gates.coverage import is_known_to, most_twice, roots, share
+from curate.gates.coverage import has_known_stop_words, max_share_in_two_parts, roots, share
 from curate.gates.folding import fold
 from curate.gates.form import is_verse
 from curate.gates.phrases import says
@@ -18,71 +18,79 @@ _QUOTED = re.compile(
     r"[\u00ab\u201c\u201e\u300c\"]\s*([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\"\n]{8,200}?)\s*[\u00bb\u201c\u201d\u300d\"]"
 )
 _LABEL = re.compile(r"\A\W*[^\n:：]{2,30}[:：]")
-_LEAST, _MOST, _SOME = 3, 0.6, 0.3  # roots of an input; the share of them that two parts say, and that every part does
-_LONG, _SAME = 2.5, 0.6  # words of a part for one of the input; of the roots of two parts, in both
+# roots of an input; the share of them in two of the parts; the share of them in every part
+_MIN_ROOTS, _MOST_ROOTS, _SOME_ROOTS = 3, 0.6, 0.3
+# Words of a part per word of the input; share of the roots that two parts have in common.
+_MAX_LENGTH, _SHARED_ROOTS = 2.5, 0.6
 
 
-def several(given: str, text: str, language: str) -> str:
-    """A part of a text that says most of the input, where another one does too; or ''.
+def repeated_version(given: str, text: str, language: str) -> str:
+    """Return a part of a text that contains most of the input, if another part does too; or ''.
 
-    Parts are lines, what stands between slashes or in quotation marks, and sentences. Verse is none, nor is an input
-    that is several texts itself.
+    Parts are lines, texts between slashes or in quotation marks, and sentences. Verse is not checked, nor is an input
+    that consists of several texts itself.
     """
-    if len(text) < 12 or not is_known_to(language):
+    if len(text) < 12 or not has_known_stop_words(language):
         return ""
     whole = roots(given, language)
-    if len(whole) < _LEAST or most_twice(whole, text, language) < _MOST or is_verse(text):
+    if len(whole) < _MIN_ROOTS or max_share_in_two_parts(whole, text, language) < _MOST_ROOTS or is_verse(text):
         return ""
     lines, slashes = (_LINES,) if "\n" in text else (), (_SLASHES,) if "/" in text or "|" in text else ()
     for pattern in (*lines, *slashes, _SENTENCE):
         parts = [part.strip() for part in pattern.split(text) if part.strip()]
-        if len(parts) > 1 and (version := _said_by_each(parts, whole, given, language)):
+        if len(parts) > 1 and (version := _repeated_part(parts, whole, given, language)):
             return version
     quoted = [part for part in _QUOTED.findall(text) if part not in given]
-    return _said_by_each(quoted, whole, given, language) if len(quoted) > 1 else ""
+    return _repeated_part(quoted, whole, given, language) if len(quoted) > 1 else ""
 
 
-def _said_by_each(parts: list[str], whole: frozenset[str], given: str, language: str) -> str:
-    longest, least = _LONG * count_words(given) + _LEAST, max(2, len(parts) / 2)
+def _repeated_part(parts: list[str], whole: frozenset[str], given: str, language: str) -> str:
+    longest, least = _MAX_LENGTH * count_words(given) + _MIN_ROOTS, max(2, len(parts) / 2)
     telling = list[tuple[str, frozenset[str]]]()
     for left, part in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
-        if count_words(part) <= longest and share(whole, roots(part, language)) >= _MOST:
+        if count_words(part) <= longest and share(whole, roots(part, language)) >= _MOST_ROOTS:
             telling.append((part, roots(part, language)))
         elif len(telling) + left < least:
             return ""
     said_roots = [roots(part, language) for part in parts]
     for (part, one), (_, other) in zip(telling[1:], telling, strict=False):
         if (
-            share(one, other) >= _SAME
-            or share(other, one) >= _SAME
-            or all(share(whole, s) >= _SOME for s in said_roots)
+            share(one, other) >= _SHARED_ROOTS
+            or share(other, one) >= _SHARED_ROOTS
+            or all(share(whole, s) >= _SOME_ROOTS for s in said_roots)
         ):
             return part
     return ""
 
 
-def apart(given: str, text: str, language: str) -> str:
-    """A heading, the only one, that says nothing of the input, before a text that says
-    most of it; or ''. A salutation is none."""
+def unrelated_heading(given: str, text: str, language: str) -> str:
+    """Return the only heading of a text, if it is unrelated to the input and the rest contains most of the input; or
+    ''.
+
+    A salutation does not count.
+    """
     first, _, rest = text.strip().partition("\n")
     marked = _MARKED.match(first)
     if not rest.strip() or not marked or "," in first[-2:] or _MARK.search(rest):
         return ""
-    if count_words(first) > _FEW or not is_known_to(language) or _GREETS.match(first):
+    if count_words(first) > _MAX_HEADING or not has_known_stop_words(language) or _GREETS.match(first):
         return ""
     whole, heading = roots(given, language), roots(first, language)
-    if len(whole) < _LEAST or not heading or not heading.isdisjoint(whole) or first.strip("*#_: ") in given:
+    if len(whole) < _MIN_ROOTS or not heading or not heading.isdisjoint(whole) or first.strip("*#_: ") in given:
         return ""
-    return first if share(whole, roots(rest, language)) >= _KEPT else ""
+    return first if share(whole, roots(rest, language)) >= _MIN_KEPT else ""
 
 
-def prompted(given: str, text: str) -> str:
-    """What of a prompt a text says before it begins: the whole of it, on a line of its own, or what stands before its
-    colon and says how to write (`make it short, no slang:`), which a heading does not (`note to tenants:`), also behind
-    a label or less its first words; or what it says to a model (`you are a cook.`). Else ''."""
+def repeated_prompt(given: str, text: str) -> str:
+    """Return the part of a prompt that a text repeats before it begins, or ''.
+
+    This is one of the following: the whole prompt on a line of its own; the text before its colon that says how to
+    write (`make it short, no slang:`), also after a label or without its first words, whereas a heading
+    (`note to tenants:`) does not say that; or a sentence addressed to a model (`you are a cook.`).
+    """
     asked, written = fold(given).strip(), fold(text).strip()
     first, _, rest = written.partition("\n")
-    if rest.strip() and count_words(asked) > _LEAST and first.strip(_EDGES) == asked.strip(_EDGES):
+    if rest.strip() and count_words(asked) > _MIN_ROOTS and first.strip(_MARKUP) == asked.strip(_MARKUP):
         return first
     role = _FIRST_SENTENCE.match(asked)
     if role and says("any", "to_a_model", role[0]) and written.startswith(role[0]):
@@ -91,17 +99,17 @@ def prompted(given: str, text: str) -> str:
     if not prompt or in_code(text) or not says("any", "of_writing", prompt[1]):
         return ""
     line, start = _BEFORE_COLON.match(written), written[: len(prompt[1]) + _LABEL_BEFORE]
-    head = line[1].strip(_EDGES) if line else ""
+    head = line[1].strip(_MARKUP) if line else ""
     again = prompt[1] if prompt[1] in start else head if head in prompt[1] else ""
-    return again if len(again.split()) >= _LEAST or (len(again) >= _LEAST and _UNSPACED.search(again)) else ""
+    return again if len(again.split()) >= _MIN_ROOTS or (len(again) >= _MIN_ROOTS and _UNSPACED.search(again)) else ""
 
 
-_LABEL_BEFORE = 12  # characters of a label before a prompt: Task:
+_LABEL_BEFORE = 12  # characters of a label before a prompt, such as Task:
 _FIRST_SENTENCE = re.compile(r"[^.!?\n]{8,200}[.!?](?=\s)")
-_EDGES = " *#_:\"'"
+_MARKUP = " *#_:\"'"
 _BEFORE_COLON = re.compile(r"([^:\uff1a\n]{5,120})[:\uff1a]\s*(?=\S)")
 _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _MARKED = re.compile(r"\W*(?:\*\*|__|#{1,4} |[\[\u3010])\s*\S")
 _MARK = re.compile(r"(?m)^\s*(?:\*\*|#{1,4} |\||[\[\u3010-])")
 _GREETS = re.compile(r"\W*\w+,")
-_FEW, _KEPT = 10, 0.5
+_MAX_HEADING, _MIN_KEPT = 10, 0.5

@@ -1,6 +1,6 @@
-"""Words of a text as the gates compare them: folded, inflections allowed for.
+"""Words of a text as the gates compare them: folded, and with inflections taken into account.
 
-The words of a language (stop words, irregular forms) stand in curate/gates/phrases.
+The words of a language (stop words, irregular forms) are in curate/gates/phrases.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from curate.words import SIGNS
 if TYPE_CHECKING:
     from Stemmer import Stemmer
 
-Of = TypeVar("Of")
+Result = TypeVar("Result")
 
 # Scripts written without spaces: every character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _LETTER = rf"[^\W_{_UNSPACED}]"
-_RUN = rf"(?:{_LETTER}|[{SIGNS}]){_LETTER}*+(?:[{SIGNS}]++{_LETTER}*+)*+"  # of letters, and of signs of vowels
+_RUN = rf"(?:{_LETTER}|[{SIGNS}]){_LETTER}*+(?:[{SIGNS}]++{_LETTER}*+)*+"  # letters and vowel signs
 _WORD = re.compile(rf"[{_UNSPACED}]|{_RUN}(?:'{_RUN})*")
 _UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
-# `--ar 16:9`: an option of the image model, not a word of the description.
+# `--ar 16:9` is an option of the image model, not a word of the description.
 OPTION = re.compile(r"(?<!\S)--[a-z]\w*(?:[ =][\d.:/]+(?=[,;]?(?:\s|\Z))|[ =]\S+(?=\s+--|\s*$))?")
 
 # ISO 639-1 -> the Snowball algorithm.
@@ -44,27 +44,30 @@ _STEMMERS = {
 
 @lru_cache(maxsize=REMEMBERED)
 def words(text: str) -> tuple[str, ...]:
-    """The folded words in order; hyphenated words are split, and a character of an unspaced script is a word."""
+    """Return the folded words in order.
+
+    Hyphenated words are split. In a script without spaces each character is a word.
+    """
     folded = fold(text)
     if not folded.isascii():
         return tuple(_WORD.findall(folded))
-    split = folded.encode().translate(_NO_WORD).decode().split()  # which takes a tenth of the time
+    split = folded.encode().translate(_NON_WORD_TO_SPACE).decode().split()  # ten times faster
     if "'" not in folded:
         return tuple(split)
     return tuple(chain.from_iterable([_WORD.findall(one) if "'" in one else (one,) for one in split]))
 
 
-_NO_WORD = bytes(n if chr(n).isalnum() or chr(n) == "'" else ord(" ") for n in range(128)) + bytes(128)
+_NON_WORD_TO_SPACE = bytes(n if chr(n).isalnum() or chr(n) == "'" else ord(" ") for n in range(128)) + bytes(128)
 
 
 def without_options(text: str) -> str:
-    """`text` without options such as `--ar 16:9`."""
+    """Return `text` without options such as `--ar 16:9`."""
     return OPTION.sub(" , ", text) if "--" in text else text
 
 
 @lru_cache(maxsize=REMEMBERED)
 def count_words(text: str) -> int:
-    """Words as a word counter counts them (runs without white space), unspaced scripts by character."""
+    """Count words as a word counter does: runs without whitespace, and single characters in scripts without spaces."""
     if text.isascii():
         return len(text.split())
     unspaced = len(_UNSPACED_CHARACTER.findall(text))
@@ -72,55 +75,55 @@ def count_words(text: str) -> int:
 
 
 def content_words(text: str, language: str = "en") -> list[str]:
-    """The distinct words of `text` that carry its content: no stop words, no words about the asking, no numbers.
+    """Return the distinct words of `text` that carry content: no stop words, no words about the request, no numbers.
 
-    In a language without a list of stop words only the rule "longer than one letter" thins the words out.
+    In a language without a stop word list, only the rule "longer than one letter" filters the words.
     """
     return list(dict.fromkeys(filter(None, map(_content_of(language), words(without_options(text))))))
 
 
 @cache
 def _content_of(language: str) -> Callable[[str], str]:
-    """What of a word carries content; '' of most words."""
-    stop, weightless = lexicon(language).stop, filler(language)
+    """Return a function that returns the content part of a word, which is '' for most words."""
+    stop, filler_words = lexicon(language).stop, filler(language)
 
     def content(word: str) -> str:
         plain = word.removesuffix("'s")
-        light = word in weightless or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
+        light = word in filler_words or len(plain) < 2 or plain in stop or any(map(str.isdigit, word))
         return "" if light else plain
 
-    return of_each_word(content)
+    return cached_per_word(content)
 
 
 @cache
-def root_of(language: str, letters: int) -> Callable[[str], str]:
-    """The letters that the stem of a word of content begins with; '' of another word."""
-    content, stem = _content_of(language), stem_of(language)
-    return of_each_word(lambda word: stem(content(word))[:letters] if content(word) else "")
+def root_finder(language: str, letters: int) -> Callable[[str], str]:
+    """Return a function that returns the first letters of the stem of a content word, and '' for other words."""
+    content, stem = _content_of(language), stemmer_for(language)
+    return cached_per_word(lambda word: stem(content(word))[:letters] if content(word) else "")
 
 
 @cache
 def filler(language: str) -> frozenset[str]:
-    """The words of a language without content, and those about the asking."""
+    """Return the words of a language that carry no content, and those about the request."""
     return lexicon(language).stop | lexicon(language).words("asking")
 
 
 def has_stemmer(language: str) -> bool:
-    """True if inflected forms of a word of `language` are known to be one word."""
+    """Whether inflected forms of a word of `language` can be recognised as the same word."""
     return _stemmer(language) is not None
 
 
 def stem(word: str, language: str = "en") -> str:
-    """The part that the inflected forms of a word share: irregular forms by table, else the Snowball stem.
+    """Return what the inflected forms of a word have in common: by table for irregular forms, else the Snowball stem.
 
-    The word itself in a language without a stemmer.
+    In a language without a stemmer this is the word itself.
     """
-    return stem_of(language)(word)
+    return stemmer_for(language)(word)
 
 
 @cache
-def stem_of(language: str) -> Callable[[str], str]:
-    """`stem` in one language, for many words."""
+def stemmer_for(language: str) -> Callable[[str], str]:
+    """Return `stem` for one language, for use on many words."""
     irregular, stemmer = lexicon(language).irregular, _stemmer(language)
 
     def stem(word: str) -> str:
@@ -128,32 +131,34 @@ def stem_of(language: str) -> Callable[[str], str]:
         plain = irregular.get(plain, plain)
         return str(stemmer.stemWord(plain)) if stemmer else plain
 
-    return of_each_word(stem)
+    return cached_per_word(stem)
 
 
-def of_each_word(function: Callable[[str], Of]) -> Callable[[str], Of]:
-    """`function` of a word, which is asked once for all texts that say the word."""
-    return _Remembered(function).__getitem__
+def cached_per_word(function: Callable[[str], Result]) -> Callable[[str], Result]:
+    """Return a cached version of a `function` of a word: each distinct word is computed once for all texts."""
+    return _WordCache(function).__getitem__
 
 
-class _Remembered(dict[str, Of]):
-    """Words and what a function gives of them; forgotten before they are too many, and long ones, such as a file in
-    base64, are not remembered."""
+class _WordCache(dict[str, Result]):
+    """A bounded cache of a function of a word.
 
-    def __init__(self, function: Callable[[str], Of]) -> None:
+    It is cleared when it holds too many words. Long words, such as a file in base64, are not cached.
+    """
+
+    def __init__(self, function: Callable[[str], Result]) -> None:
         super().__init__()
         self._function = function
 
-    def __missing__(self, word: str) -> Of:
-        of_word = self._function(word)
-        if len(word) <= _LONGEST_REMEMBERED:
-            if len(self) >= _REMEMBERED_WORDS:
+    def __missing__(self, word: str) -> Result:
+        result = self._function(word)
+        if len(word) <= _LONGEST_CACHED_WORD:
+            if len(self) >= _MAX_CACHED_WORDS:
                 self.clear()
-            self[word] = of_word
-        return of_word
+            self[word] = result
+        return result
 
 
-_REMEMBERED_WORDS, _LONGEST_REMEMBERED = 1 << 15, 64  # words, and letters of one
+_MAX_CACHED_WORDS, _LONGEST_CACHED_WORD = 1 << 15, 64  # number of words; letters of one
 
 
 @cache
@@ -161,14 +166,14 @@ def _stemmer(language: str) -> Stemmer | None:
     from Stemmer import Stemmer
 
     name = _STEMMERS.get(language)
-    return Stemmer(name, 0) if name else None  # 0: `stem` has a cache of its own
+    return Stemmer(name, 0) if name else None  # 0: `stem` has its own cache
 
 
-_ALIKE = 2  # letters that a compound and its inflections begin with
+_SAME_START = 2  # letters that a compound and its inflections share at the start
 
 
 class Vocabulary:
-    """The words of one text in `language`, asked whether another text's word survives in it."""
+    """The words of one text in `language`, with a test for whether a word of another text survives in it."""
 
     def __init__(self, text: str, language: str = "en") -> None:
         self.words = words(text)
@@ -177,36 +182,36 @@ class Vocabulary:
 
     @cached_property
     def _stems(self) -> frozenset[str]:
-        return frozenset(map(stem_of(self.language), self._distinct))
+        return frozenset(map(stemmer_for(self.language), self._distinct))
 
     @cached_property
     def _joined(self) -> str:
-        """Neighbours written as one (`lighthouse` of `light house`), a line for each."""
+        """Adjacent words written as one (`lighthouse` for `light house`), one per line."""
         return "\n".join(("", *map(add, self.words, self.words[1:]), ""))
 
     def _joined_like(self, word: str) -> Iterator[str]:
-        """The neighbours that begin with the same two letters as a word; none like a word of one."""
-        begins = f"\n{word[:_ALIKE]}"
-        at = self._joined.find(begins) if len(word) >= _ALIKE else -1
+        """Yield the joined neighbours that begin with the same two letters as a word; none for a word of one letter."""
+        begins = f"\n{word[:_SAME_START]}"
+        at = self._joined.find(begins) if len(word) >= _SAME_START else -1
         while at >= 0:
             end = self._joined.index("\n", at + 1)
             yield self._joined[at + 1 : end]
             at = self._joined.find(begins, end)
 
     def inflected(self, words: Iterable[str]) -> set[str]:
-        """Those of `words` a form of which is there. Where no word begins like one no form of it is."""
-        lines, stem, stems = "\n".join(("", *self.words)), stem_of(self.language), self._stems
-        return {word for word in words if f"\n{word[:_ALIKE]}" in lines and stem(word) in stems}
+        """Return those of `words` that occur in some form. A word is skipped if no word of the text begins like it."""
+        lines, stem, stems = "\n".join(("", *self.words)), stemmer_for(self.language), self._stems
+        return {word for word in words if f"\n{word[:_SAME_START]}" in lines and stem(word) in stems}
 
     def __contains__(self, word: str) -> bool:
         """True for the word itself, an inflection, its two halves side by side, its abbreviation or its misspelling.
 
-        A longer word that begins with it is another word (`lighthouse` is no `light`), and so is a shorter one.
-        Synonyms and derived words (`baker` for `bake`) are not covered.
+        A longer word that begins with it is another word (`lighthouse` is not `light`), and so is a shorter one.
+        Not covered: synonyms and derived words (`baker` for `bake`).
         """
         if word in self._distinct:
             return True
-        stem = stem_of(self.language)
+        stem = stemmer_for(self.language)
         root = stem(word)
         if root in self._stems or any(stem(one) == root for one in self._joined_like(word)):
             return True
@@ -222,9 +227,11 @@ class Vocabulary:
         return words
 
 
-def joined(gone: Collection[str], text: str, vocabulary: Vocabulary) -> set[str]:
-    """The words of `text`, `gone` ones and their neighbours, that `vocabulary` writes as one with another: `light
-    house` in `lighthouse`."""
+def joined_neighbours(gone: Collection[str], text: str, vocabulary: Vocabulary) -> set[str]:
+    """Return the words of `text` that `vocabulary` writes together with a neighbour: `light house` as `lighthouse`.
+
+    Only words of `gone` and their neighbours are considered.
+    """
     neighbours = [pair for pair in pairwise(words(without_options(text))) if pair[0] in gone or pair[1] in gone]
     there = vocabulary.inflected(map("".join, neighbours))
     return {word for pair in neighbours if "".join(pair) in there for word in pair} if there else there
@@ -234,9 +241,10 @@ _VOWELS = frozenset("aeiouy")
 
 
 def _abbreviated(word: str, vocabulary: Collection[str]) -> bool:
-    """`acct` for account, `dmgd` for damaged: hardly a vowel after the first letter, all letters in order.
+    """Whether a word may be an abbreviation: `acct` for account, `dmgd` for damaged.
 
-    Only in Latin letters, the only ones whose vowels are known here.
+    It has hardly any vowel after the first letter, and all its letters occur in order. Latin letters only, because the
+    vowels of other scripts are not known here.
     """
     if not 2 <= len(word) <= 6 or not word.isascii() or not _VOWELS.isdisjoint(word[1:]):
         return False
@@ -249,16 +257,19 @@ def _in_order(letters: str, word: str) -> bool:
 
 
 def _misspelt(word: str, vocabulary: Collection[str]) -> bool:
-    """A word of about the same length and at least 85 % of the letters in order; all begin with the same letter."""
+    """Whether a word is similar to one of a vocabulary: of about the same length, with 85 % of the letters in order.
+
+    All words of the vocabulary begin with the same letter.
+    """
     letters = set(word)
     near = (w for w in vocabulary if abs(len(w) - len(word)) <= 2 and _may_be_alike(word, letters, w))
     matchers = (SequenceMatcher(None, word, w, autojunk=False) for w in near)
-    return any(matcher.quick_ratio() >= _LIKE and matcher.ratio() >= _LIKE for matcher in matchers)
+    return any(matcher.quick_ratio() >= _MIN_RATIO and matcher.ratio() >= _MIN_RATIO for matcher in matchers)
 
 
-_LIKE = 0.85
+_MIN_RATIO = 0.85
 
 
 def _may_be_alike(word: str, letters: set[str], other: str) -> bool:
-    """Whether so few of the letters of a word are missing in another one that their ratio may be _LIKE."""
-    return 2 * (len(word) - len(letters.difference(other))) >= _LIKE * (len(word) + len(other))
+    """Whether few enough letters of a word are missing in another one for their ratio to reach _MIN_RATIO."""
+    return 2 * (len(word) - len(letters.difference(other))) >= _MIN_RATIO * (len(word) + len(other))

@@ -8,17 +8,17 @@ from time import process_time
 
 import pytest
 
-from curate.gates.asked_form import more_than_code, several_for_one
-from curate.gates.asked_length import another_length
+from curate.gates.asked_form import prose_before_code, several_instead_of_one
+from curate.gates.asked_length import missed_length
 from curate.gates.chat import answered
 from curate.gates.content import lost_content
 from curate.gates.damage import cut, encoding, fenced
 from curate.gates.facts import swapped
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.given_facts import kept_facts
 from curate.gates.limits import limits
-from curate.gates.register import other_address
+from curate.gates.noted_facts import kept_facts
+from curate.gates.register import wrong_address_form
 from curate.gates.translations import translated
 from curate.gates.units import changed_unit
 from schemas.records import Imported, Pair
@@ -44,18 +44,18 @@ def pair(given: str, text: str) -> Pair:
 )
 def test_a_text_says_you_as_its_style_asks(style: str, language: str, formal: str, familiar: str) -> None:
     """Where a style names the formal address no familiar form passes; the formal one does."""
-    assert other_address(style, familiar, language)
-    assert other_address(style, formal, language) == ""
-    assert other_address("Write it well.", familiar, language) == ""
+    assert wrong_address_form(style, familiar, language)
+    assert wrong_address_form(style, formal, language) == ""
+    assert wrong_address_form("Write it well.", familiar, language) == ""
 
 
 def test_a_familiar_style_is_not_answered_formally() -> None:
     """`Duzen` is missed by Sie, a style that says not to is the other one, and a third person is nobody's address."""
-    assert other_address("Duzen, locker.", "Bitte stellen Sie Ihr Fahrrad weg.", "de") == "Sie"
-    assert other_address("Nicht duzen.", "Stell dein Fahrrad weg.", "de") == "dein"
-    assert other_address("Duzen.", "Frau Kern kommt. Sie bringt Kuchen.", "de") == ""
-    assert other_address("Tutoyer le lecteur.", "Prends ton rendez-vous.", "fr") == ""
-    assert other_address("Sie-Form.", 'Das Stück heißt "Du und ich".', "de") == ""
+    assert wrong_address_form("Duzen, locker.", "Bitte stellen Sie Ihr Fahrrad weg.", "de") == "Sie"
+    assert wrong_address_form("Nicht duzen.", "Stell dein Fahrrad weg.", "de") == "dein"
+    assert wrong_address_form("Duzen.", "Frau Kern kommt. Sie bringt Kuchen.", "de") == ""
+    assert wrong_address_form("Tutoyer le lecteur.", "Prends ton rendez-vous.", "fr") == ""
+    assert wrong_address_form("Sie-Form.", 'Das Stück heißt "Du und ich".', "de") == ""
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_a_familiar_style_is_not_answered_formally() -> None:
 )
 def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None:
     """A number of words, characters, sentences or paragraphs that is asked for, in figures or words, is met."""
-    assert another_length(fold(asked), text, language, at_least=True)
+    assert missed_length(fold(asked), text, language, at_least=True)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_length_in_words_is_kept(asked: str, language: str, text: str) -> None
 def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: str) -> None:
     """A style that says `한 문장` was quoted as `1 문장`, which stands nowhere in it."""
     text = "비가 온다. 춥다. 늦었다. 우리는 간다. 끝이다." if language == "ko" else "One. Two. Three. Four. Five. Six."
-    assert another_length(fold(asked), text, language) == own
+    assert missed_length(fold(asked), text, language) == own
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_length_is_quoted_as_the_style_has_it(asked: str, language: str, own: 
 def test_two_numbers_are_a_range_of_one_unit(asked: str, language: str, text: str, own: str) -> None:
     """What `、` joins may be two lengths, or the number of an item and one: three sentences in 500 signs were a range
     of 3 to 500 signs, so seven sentences kept to it."""
-    has = another_length(fold(asked), text, language)
+    has = missed_length(fold(asked), text, language)
     assert (own in has) if own else not has
 
 
@@ -132,7 +132,7 @@ def test_a_range_is_met_by_either_end(asked: str, language: str, low: int, high:
     many."""
     dot = ". " if language == "ko" else "。"
     texts = {n: "비가 온다. " * n if language == "ko" else f"雨{dot}" * n for n in (low, high, high + 3)}
-    has = {n: another_length(fold(asked), text.strip(), language, at_least=True) for n, text in texts.items()}
+    has = {n: missed_length(fold(asked), text.strip(), language, at_least=True) for n, text in texts.items()}
     assert [bool(has[n]) for n in (low, high, high + 3)] == [False, False, True]
 
 
@@ -148,17 +148,17 @@ def test_a_range_is_met_by_either_end(asked: str, language: str, low: int, high:
 )
 def test_a_length_that_is_met_is_no_other(asked: str, text: str) -> None:
     """A bound from above asks for no more, and a number of words beside one of sentences is of each."""
-    assert another_length(fold(asked), text, "en", at_least=True) == ""
+    assert missed_length(fold(asked), text, "en", at_least=True) == ""
 
 
 def test_one_is_not_several_and_only_code_has_no_sentence() -> None:
     """One title is no list of titles; only the code begins with no sentence. Three titles and prose are wanted so."""
     titles = "- Darn It\n- A Stitch in Time\n- Holy Socks"
-    assert several_for_one("Give me one title. Just the title.", titles) == "one title"
-    assert several_for_one("Give me three titles.", titles) == ""
-    assert more_than_code("Only the code: reverse s.", "Certainly! You can slice it like so:\n\ns[::-1]")
-    assert more_than_code("Reverse s.", "You can slice it like so:\n\ns[::-1]") == ""
-    assert more_than_code("Only the code: reverse s.", "def back(s):\n    return s[::-1]") == ""
+    assert several_instead_of_one("Give me one title. Just the title.", titles) == "one title"
+    assert several_instead_of_one("Give me three titles.", titles) == ""
+    assert prose_before_code("Only the code: reverse s.", "Certainly! You can slice it like so:\n\ns[::-1]")
+    assert prose_before_code("Reverse s.", "You can slice it like so:\n\ns[::-1]") == ""
+    assert prose_before_code("Only the code: reverse s.", "def back(s):\n    return s[::-1]") == ""
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_long_styles_and_texts_take_linear_time() -> None:
     def seconds(times: int) -> float:
         asked, text = fold("at most twelve words or 3 to 5 sentences " * times), "du und Sie " * times
         start = process_time()
-        another_length(asked, text, "en", at_least=True)
-        other_address("Sie-Form. " * times, text.replace("du", "er"), "de")
+        missed_length(asked, text, "en", at_least=True)
+        wrong_address_form("Sie-Form. " * times, text.replace("du", "er"), "de")
         return process_time() - start
 
     seconds(10)

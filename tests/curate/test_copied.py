@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 
-from curate.gates.copied import copied
+from curate.gates.copied_examples import copied_example
 from curate.gates.words import words
 from schemas.records import Generated, Imported, Pair, Sampling
 from tests.curate.test_gate_rates import Row, rows
@@ -38,9 +38,9 @@ def test_a_copy_of_an_example_is_seen_and_an_answer_of_ones_own_is_none() -> Non
             others = rng.sample(different, SHOWN)
             shown = [(other["input"], other["output"]) for other in others]
             given, answer = rng.choice(shown)
-            wrong += [row] if copied(pair(row), shown, language) else []
-            seen += [copied(pair(row, output=answer), shown, language) is not None]
-            seen += [copied(pair(row, input=given), shown, language) is not None]
+            wrong += [row] if copied_example(pair(row), shown, language) else []
+            seen += [copied_example(pair(row, output=answer), shown, language) is not None]
+            seen += [copied_example(pair(row, input=given), shown, language) is not None]
     assert len(seen) > 4_000
     assert sum(seen) >= 0.99 * len(seen)
     assert wrong == []

@@ -11,7 +11,7 @@ import pytest
 
 from curate.gates import judge_text
 from curate.gates.folding import fold
-from curate.gates.phrases import any_of, lexicon
+from curate.gates.phrases import lexicon, list_pattern
 from curate.gates.phrases.lists import pattern_of
 from tests.curate.test_gate_rates import Row, steps_of
 
@@ -42,7 +42,7 @@ def test_a_denial_that_is_gone_is_flagged_in_these_languages() -> None:
 @pytest.mark.parametrize("language", ["ja", "zh", "ko", "ar", "hi"])
 def test_every_holder_holds_a_word_of_a_list(language: str) -> None:
     """A word of the list `holders` that held nothing would be there for nothing; and none of them is found itself."""
-    denies = any_of(language, "negation")
+    denies = list_pattern(language, "negation")
     for word in lexicon(language).words("holders") - lexicon(language).words("negation"):
         assert not denies.search(fold(word.replace("_", " "))), word
 

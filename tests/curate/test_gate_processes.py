@@ -112,8 +112,8 @@ def test_what_is_not_ours_stays_here(tmp_path: Path) -> None:
 
     ours = gates_for(TaskSettings(name="t", style="Say it well."), GateSettings(), tmp_path)
     own = GateStep("gate/own@1", "f", closure)
-    assert all(processes._travels(gate.judge) for gate in ours)
-    assert not processes._travels(own.judge)
+    assert all(processes._is_picklable(gate.judge) for gate in ours)
+    assert not processes._is_picklable(own.judge)
 
 
 SCRIPT = """

@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 
 from curate.gates import judge_text
+from curate.gates.arithmetic import wrong_column, wrong_end, wrong_unit
 from curate.gates.damage import cut, encoding, fenced
 from curate.gates.facts import swapped
+from curate.gates.foreign_letters import foreign_spelling
 from curate.gates.form import echo, repetition
 from curate.gates.instructed import instructed
 from curate.gates.language import language, mixed_language
-from curate.gates.miscounted import adds_up, miscounted
-from curate.gates.other_letters import spelt_otherwise
 from curate.gates.phrases import FOLDER, lexicon, phrases
 from curate.gates.placeholder import placeholder
-from curate.gates.reckoned import wrong_column, wrong_end, wrong_unit
-from curate.gates.turns import says_nothing
-from curate.gates.twice import opened_again
-from curate.gates.unfinished_code import broken_off
+from curate.gates.record_numbers import is_computed, miscounted_field
+from curate.gates.repeated_parts import repeated_part
+from curate.gates.turns import empty_statement
+from curate.gates.unfinished_code import broken_code_end
 from tests.curate.test_gate_rates import steps_of
 from tests.curate.tiny import pair
 
@@ -85,7 +85,7 @@ def test_good_rows_beside_a_rule_are_let_be(rule: str) -> None:
 def test_code_that_breaks_off_is_seen(text: str, end: str) -> None:
     """A sign or a word that something has to follow, a bracket or a tag inside of which it stops, a stand-in for the
     rest; what strings, comments and regexes hold opens nothing, and a name or an empty setting may be the last word."""
-    assert broken_off(text) == end
+    assert broken_code_end(text) == end
     assert bool(cut(pair("some code", text)).flags) == bool(end)
 
 
@@ -121,12 +121,12 @@ def test_a_table_reckons_as_its_other_rows_do() -> None:
 
 def test_a_greeting_or_an_item_comes_once() -> None:
     """The greeting on its own line again, one item of a short list twice; a refrain and exercises may come again."""
-    assert opened_again("Buongiorno,\n\nno, lunedì.\n\nBuongiorno,\n\nno, si consegna lunedì.", "") == "buongiorno,"
+    assert repeated_part("Buongiorno,\n\nno, lunedì.\n\nBuongiorno,\n\nno, si consegna lunedì.", "") == "buongiorno,"
     items = "1. Sleep at a fixed time.\n2. Rest.\n3. Sleep at a fixed time."
-    assert opened_again(items, "") == "sleep at a fixed time"
-    assert opened_again("Dear Tom,\n\nthe sea is calm.\n\nDear Tom,\n\nboats are in.\n\nCome home.", "") == ""
-    assert opened_again("Canta, río,\nes noche.\n\nCanta, río,\nes alba.\n\nFin.", "") == ""
-    assert opened_again("1. 10 sit-ups\n2. 1 minute of rest\n3. 10 squats\n4. 1 minute of rest", "") == ""
+    assert repeated_part(items, "") == "sleep at a fixed time"
+    assert repeated_part("Dear Tom,\n\nthe sea is calm.\n\nDear Tom,\n\nboats are in.\n\nCome home.", "") == ""
+    assert repeated_part("Canta, río,\nes noche.\n\nCanta, río,\nes alba.\n\nFin.", "") == ""
+    assert repeated_part("1. 10 sit-ups\n2. 1 minute of rest\n3. 10 squats\n4. 1 minute of rest", "") == ""
 
 
 def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
@@ -141,9 +141,9 @@ def test_letters_of_an_alphabet_without_blanks_are_no_words() -> None:
 def test_words_in_letters_of_another_language_are_seen() -> None:
     """Polish in a Czech notice, Chinese in a Japanese reply, Russian for Ukrainian; borrowed words and dishes are let
     be."""
-    assert spelt_otherwise("Knihy vracejte, dziękujemy.", "cs", "") == "dziękujemy"
-    assert spelt_otherwise("Café s paní Wałęsovou a crème brûlée.", "cs", "") == ""
-    assert spelt_otherwise("Na stole bude żurek a kürtőskalács.", "cs", "") == ""
+    assert foreign_spelling("Knihy vracejte, dziękujemy.", "cs", "") == "dziękujemy"
+    assert foreign_spelling("Café s paní Wałęsovou a crème brûlée.", "cs", "") == ""
+    assert foreign_spelling("Na stole bude żurek a kürtőskalács.", "cs", "") == ""
     mixed = "チェックアウトは11時でございます。您可以在退房后将行李寄存在前台。"
     assert mixed_language(pair("何時ですか。", mixed), "ja").keep is False
     russian = pair("Your luggage will arrive on the next flight.", "Ваш багаж прибудет следующим рейсом.")
@@ -174,21 +174,21 @@ def test_an_exception_of_a_list_names_a_word() -> None:
     """A mark alone behind which a word would be excepted makes a list find nothing: `好的` is courtesy and no more."""
     for path in FOLDER.glob("*.toml"):
         assert not [name for name, words in lexicon(path.stem).lists.items() if "!" in words], path.name
-    assert says_nothing("好的.", "下周出差去成都 周三回 有事找小陈", "zh") == "好的"
+    assert empty_statement("好的.", "下周出差去成都 周三回 有事找小陈", "zh") == "好的"
 
 
 def test_a_number_of_a_record_stands_at_its_field() -> None:
     """A price without its currency, the number of a table for a quantity, a percentage added as an amount; a sum of two
     amounts is told by the text."""
     chairs = "We need 30 folding chairs at 14 pounds each."
-    assert miscounted(chairs, {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
-    assert miscounted(chairs, {"quantity": 30, "unit_price": 14}, "en") is None
-    assert miscounted("Nasi goreng 4 porsi, meja nomor 9.", {"jumlah": 9}, "id") == ("jumlah", 9)
-    assert miscounted("Subtotaal 200 euro, btw 21%.", {"totaal": 221}, "nl") == ("totaal", 221)
-    assert miscounted("Mesa 4 personas, 2 niños.", {"cantidad": 4}, "es") is None
-    assert miscounted("200 with 10% off, plus 10 for delivery.", {"total": 210}, "en") is None
-    assert adds_up("Labour 320.00, materials 80.00, plus 20% VAT", 400.0)
-    assert not adds_up("Labour 320.00, plus 20% VAT", 340.0)
+    assert miscounted_field(chairs, {"quantity": 14, "unit_price": 30}, "en") == ("unit_price", 30)
+    assert miscounted_field(chairs, {"quantity": 30, "unit_price": 14}, "en") is None
+    assert miscounted_field("Nasi goreng 4 porsi, meja nomor 9.", {"jumlah": 9}, "id") == ("jumlah", 9)
+    assert miscounted_field("Subtotaal 200 euro, btw 21%.", {"totaal": 221}, "nl") == ("totaal", 221)
+    assert miscounted_field("Mesa 4 personas, 2 niños.", {"cantidad": 4}, "es") is None
+    assert miscounted_field("200 with 10% off, plus 10 for delivery.", {"total": 210}, "en") is None
+    assert is_computed("Labour 320.00, materials 80.00, plus 20% VAT", 400.0)
+    assert not is_computed("Labour 320.00, plus 20% VAT", 340.0)
 
 
 def test_minutes_are_no_number_of_a_bay() -> None:

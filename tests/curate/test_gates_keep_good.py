@@ -10,20 +10,20 @@ from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
 from curate.gates.chat import preamble, thinking
 from curate.gates.content import lost_content
-from curate.gates.contrary import contrary
 from curate.gates.damage import cut, encoding
+from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import invented, swapped
 from curate.gates.folding import unaccented
 from curate.gates.form import length
 from curate.gates.language import _WRITTEN
 from curate.gates.limits import limits
+from curate.gates.misspelt_names import misspelt
 from curate.gates.names import invented_name
-from curate.gates.near_names import misspelt
-from curate.gates.number_words import cardinals, has_number_words, numbers_told
-from curate.gates.opposites import opposed
+from curate.gates.number_words import has_number_words, single_word_numbers, spelt_out_values
+from curate.gates.opposites import contradicting_words
 from curate.gates.placeholder import placeholder
-from curate.gates.promised import promised
-from curate.gates.scripts import alike, in_latin
+from curate.gates.promises import invented_promise
+from curate.gates.scripts import in_latin, in_same_script
 from curate.gates.words import words
 from schemas.spec import LengthSettings
 from tests.curate.test_gate_rates import said
@@ -33,14 +33,14 @@ from tests.curate.tiny import pair
 @pytest.mark.parametrize("language", sorted(_WRITTEN.split()))
 def test_no_language_makes_a_gate_crash_on_its_numbers(language: str) -> None:
     """The number words of every written language are read, where the CLDR stops at some (Tamil ordinals at 20) too."""
-    assert isinstance(numbers_told("21", language), set)
-    assert isinstance(list(cardinals("21", language)), list)
+    assert isinstance(spelt_out_values("21", language), set)
+    assert isinstance(list(single_word_numbers("21", language)), list)
 
 
 def test_the_cardinals_of_tamil_are_known() -> None:
     """That ordinals stop at 20 takes nothing from the cardinals."""
     assert has_number_words("ta")
-    assert numbers_told("இரண்டு", "ta") == {"2"}
+    assert spelt_out_values("இரண்டு", "ta") == {"2"}
 
 
 @pytest.mark.parametrize("code", ["nb", "nn"])
@@ -80,7 +80,7 @@ def test_serbian_is_one_language_in_two_scripts() -> None:
     assert not said(row).flagging
     assert said(row | {"output": "Пржити пет сати и јавити Милици."}).flagging
     same = pair("здраво, Милица", "Здраво, Милица!")
-    assert alike(same, "sr", "sr") is same
+    assert in_same_script(same, "sr", "sr") is same
     history = {"kind": "translate", "language": "sr", "to": "en", "input": "Основао га је кнез Милош Обреновић."}
     assert not said(history | {"output": "It was founded by Prince Miloš Obrenović."}).flagging
     assert said(history | {"output": "It was founded by Prince Petar Karageorgević."}).flagging
@@ -105,8 +105,8 @@ def test_days_are_known_shortened_and_by_their_last_word() -> None:
 
 def test_arabic_numbers_have_forms_that_the_cldr_has_not() -> None:
     """تسع is the nine of feminine things, ثلاثين the thirty behind a word."""
-    assert numbers_told("منذ تسع سنوات", "ar") == {"9"}
-    assert numbers_told("خلال ثلاثين يوما", "ar") == {"30"}
+    assert spelt_out_values("منذ تسع سنوات", "ar") == {"9"}
+    assert spelt_out_values("خلال ثلاثين يوما", "ar") == {"30"}
 
 
 def test_accents_are_taken_from_every_letter_or_none() -> None:
@@ -126,7 +126,7 @@ def test_a_record_holds_what_its_text_says() -> None:
     assert other.keep  # beside the name, on its other side
     assert not values(pair(claims, '{"claims": 9}'), None).keep
     baths = values(pair("3 beds, 2 baths, $2,400", '{"beds": 2, "baths": 3, "rent": 2400}'), None)
-    assert baths.reason.detail.startswith("the input has another number than “3” beside the name of $.baths")
+    assert baths.reason.detail.startswith("next to the name of $.baths, the input has another number than “3”")
     assert values(pair("přišlo 6 812 diváků", '{"diváků": 6812}'), None, "cs").keep
     assert values(pair("STK do 6/2025", '{"stk": "2025-06"}'), None, "cs").keep
     assert not values(pair("STK do 6/2025", '{"stk": "2026-06"}'), None, "cs").keep
@@ -199,16 +199,18 @@ def test_small_causes() -> None:
     assert [one.high for one in _lengths("8字以内", "zh")] == [8]
     assert placeholder(pair("a horoscope", "Sceptics (any date): this week you will notice.")).keep
     assert not placeholder(pair("a letter", "We met on (the date) at the office.")).keep
-    assert not promised("it fires twice", "we see that `refund.created` is sent twice", "en")
-    assert promised("it fires twice", "we will refund the full price", "en")
+    assert not invented_promise("it fires twice", "we see that `refund.created` is sent twice", "en")
+    assert invented_promise("it fires twice", "we will refund the full price", "en")
     miles, km = (
         "The bridge is 1.2 miles long and carries 40,000 cars.",
         "El puente mide 1,9 kilómetros y pasan 40.000 coches.",
     )
-    assert not opposed(miles, km, "en", "es")
-    assert opposed(miles, "El puente mide 1,2 kilómetros y pasan 40.000 coches.", "en", "es")
+    assert not contradicting_words(miles, km, "en", "es")
+    assert contradicting_words(miles, "El puente mide 1,2 kilómetros y pasan 40.000 coches.", "en", "es")
     labels = ("allergic", "not allergic", "unknown")
-    assert not contrary("Pt denies any allergy to penicillin, allergic to nothing", "not allergic", labels, "en")
+    assert not doubt_about_label(
+        "Pt denies any allergy to penicillin, allergic to nothing", "not allergic", labels, "en"
+    )
 
 
 def test_a_style_that_asks_for_a_summary_lets_parts_go() -> None:

@@ -40,12 +40,12 @@ def ask(step: GateStep, output: str = "a red fox in snow") -> Judgement:
 @pytest.mark.parametrize(
     ("body", "keep", "reason"),
     [
-        ("return 'fox' in pair.output", True, "ok: says rules:check"),
-        ("return 'hen' in pair.output", False, "user: says rules:check"),
-        ("return None", None, "unsure: says rules:check"),
+        ("return 'fox' in pair.output", True, "ok: returned by rules:check"),
+        ("return 'hen' in pair.output", False, "user: returned by rules:check"),
+        ("return None", None, "unsure: returned by rules:check"),
         ("return False, 'impolite it never says please'", False, "impolite: it never says please"),
-        ("return (None, None)", None, "unsure: says rules:check"),
-        ("return __import__('numpy').bool_(False)", False, "user: says rules:check"),
+        ("return (None, None)", None, "unsure: returned by rules:check"),
+        ("return __import__('numpy').bool_(False)", False, "user: returned by rules:check"),
         ("return __import__('types').SimpleNamespace(keep=False, score=0.5, reason='dull')", False, "dull"),
     ],
 )

@@ -12,12 +12,12 @@ from curate.gates.contacts import contacts
 from curate.gates.damage import broken_json, cut, encoding
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, repetition
-from curate.gates.given_facts import kept_facts
 from curate.gates.instructed import instructed
 from curate.gates.judgement import Judgement
 from curate.gates.language import language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
+from curate.gates.noted_facts import kept_facts
 from curate.gates.sums import sums
 from curate.gates.translations import translated
 from tests.curate.tiny import pair

@@ -158,7 +158,7 @@ def test_an_output_that_is_no_label_is_rejected_with_the_labels_there_are(tmp_pa
     assert gates["names"] == EVERY | {"broken_json", "input", "label"}
     judgements = judge_text("Where is it?", "refunds", gates["steps"])
     assert judgements["gate/label@5"].reason.code == "label"
-    assert judgements["gate/label@5"].reason.detail == "“refunds” is none of the 2 labels: billing, delivery"
+    assert judgements["gate/label@5"].reason.detail == "“refunds” is not one of the 2 labels: billing, delivery"
     assert all(judgement.keep for judgement in judge_text("Where is it?", "delivery", gates["steps"]).values())
 
 

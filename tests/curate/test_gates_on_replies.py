@@ -9,7 +9,7 @@ from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
-from curate.gates.number_words import weekday_made_up
+from curate.gates.number_words import invented_weekday
 from tests.curate.tiny import pair
 
 
@@ -86,7 +86,7 @@ def test_a_list_that_goes_round_is_a_loop() -> None:
 )
 def test_a_day_is_known_in_every_case(language: str, input: str, output: str, day: str) -> None:
     """As a language declines its days, and as people write them without accents."""
-    assert weekday_made_up(fold(output), fold(input), language, language) == day
+    assert invented_weekday(fold(output), fold(input), language, language) == day
 
 
 def test_a_word_of_a_third_script_is_a_slip_in_a_text_of_a_second_one() -> None:

@@ -9,14 +9,14 @@ import pytest
 from curate.gates.answers import values
 from curate.gates.chat import preamble, toxic
 from curate.gates.damage import broken_json, cut, encoding
-from curate.gates.dates import days_named, turned_day
+from curate.gates.dates import find_days, swapped_date
 from curate.gates.facts import invented, swapped
 from curate.gates.form import echo, repetition
 from curate.gates.judgement import Judgement
 from curate.gates.language import mixed_language
 from curate.gates.limits import limits
 from curate.gates.names import invented_name
-from curate.gates.number_words import in_figures
+from curate.gates.number_words import words_to_digits
 from curate.gates.placeholder import placeholder
 from curate.gates.translations import translated
 from tests.curate.tiny import pair
@@ -93,10 +93,10 @@ def test_numbers_in_words_have_units_and_places_too(before: str, after: str, lan
 
 def test_a_day_turned_round_is_another_day() -> None:
     """Figures mean what they mean in their language; what may be either day is neither turned nor wrong."""
-    assert days_named("ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]
-    assert days_named("on 3/4/2025, version 3.4.1", "en")[0][1] == {("3", "4"), ("4", "3")}
-    assert turned_day("on 4 May", "on 5 April", "en", "en") == ("4 may", "5 april")
-    assert turned_day("3/4/2025", "4 March 2025", "en", "en") is None
+    assert find_days("ab 01.04.2025", "de") == [("01.04.2025", {("1", "4")})]
+    assert find_days("on 3/4/2025, version 3.4.1", "en")[0][1] == {("3", "4"), ("4", "3")}
+    assert swapped_date("on 4 May", "on 5 April", "en", "en") == ("4 may", "5 april")
+    assert swapped_date("3/4/2025", "4 March 2025", "en", "en") is None
     assert code_of(invented(pair("cita 4 de mayo", "Su cita es el 5 de abril."), "es")) == "invented_date"
 
 
@@ -129,9 +129,9 @@ def test_a_day_in_place_of_another_counts_in_a_long_text_too(output: str, code: 
 
 def test_number_words_become_figures() -> None:
     """Cardinals from two on, in the words of the language; text without them is only folded."""
-    assert in_figures("Twenty-five men and one dog", "en") == "25 men and one dog"
-    assert in_figures("deux chats", "fr") == "2 chats"
-    assert in_figures("No number", "xx") == "no number"
+    assert words_to_digits("Twenty-five men and one dog", "en") == "25 men and one dog"
+    assert words_to_digits("deux chats", "fr") == "2 chats"
+    assert words_to_digits("No number", "xx") == "no number"
 
 
 @pytest.mark.parametrize(

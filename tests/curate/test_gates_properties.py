@@ -12,7 +12,7 @@ from curate.gates import GateStep, gates_for, judge, judge_text
 from curate.gates.content import lost_content
 from curate.gates.form import echo
 from curate.gates.number_words import has_number_words
-from curate.gates.numbers import NumberMentions, required
+from curate.gates.numbers import NumberMentions, required_numbers
 from curate.gates.words import Vocabulary
 from schemas.records import Generated, Imported, Origin, Pair, Sampling
 from schemas.spec import GateSettings, Pattern, TaskSettings
@@ -95,11 +95,11 @@ def test_a_number_is_the_same_in_digits_groups_and_words(number: int) -> None:
     """Digits, digits in groups and number words tell one number, in both directions."""
     for written in (str(number), f"{number:,}", in_words(number)):
         for read in (str(number), f"{number:,}", in_words(number)):
-            assert all(n in NumberMentions(f"lamps: {read} of them") for n in required(f"{written} lamps")), (
+            assert all(n in NumberMentions(f"lamps: {read} of them") for n in required_numbers(f"{written} lamps")), (
                 written,
                 read,
             )
-    (wanted,) = required(f"{number + 1} lamps")
+    (wanted,) = required_numbers(f"{number + 1} lamps")
     assert wanted not in NumberMentions(f"lamps: {number}")
 
 
@@ -156,8 +156,8 @@ def test_a_small_number_may_be_told_in_words_that_are_not_known(language: str, n
     asked for; a code always is, and so is any other number but 0 and 1 where its words are known."""
     word = lost_content(pair(f"{head}{number} x", "x y z"), language).reason.code
     assert (word == "lost_number") is (bool(head) or (has_number_words(language) and number > 1))
-    assert required("three lamps", language) == []
-    assert not [n for n in required("3 lamps", "en") if n in NumberMentions("three lamps", language)]
+    assert required_numbers("three lamps", language) == []
+    assert not [n for n in required_numbers("3 lamps", "en") if n in NumberMentions("three lamps", language)]
 
 
 ROOTS = ("light", "book", "snow", "river", "garden", "winter", "market", "cart")

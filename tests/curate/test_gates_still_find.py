@@ -8,11 +8,11 @@ import pytest
 from curate.gates.answers import values
 from curate.gates.asked_length import _lengths
 from curate.gates.content import lost_content
-from curate.gates.contrary import contrary
 from curate.gates.damage import cut
+from curate.gates.doubted_labels import doubt_about_label
 from curate.gates.facts import swapped
 from curate.gates.limits import limits
-from curate.gates.promised import promised
+from curate.gates.promises import invented_promise
 from curate.gates.units import quantities
 from tests.curate.tiny import pair
 
@@ -107,17 +107,17 @@ def test_a_place_is_no_instead(language: str, given: str, output: str) -> None:
 )
 def test_a_total_of_days_is_no_money(language: str, given: str, reply: str) -> None:
     """Who writes `in total` speaks of no price; who names the total of a bill does."""
-    assert promised(given, reply, language)
-    assert not promised("the total is wrong", "we will refund the difference", "en")
+    assert invented_promise(given, reply, language)
+    assert not invented_promise("the total is wrong", "we will refund the difference", "en")
 
 
 def test_a_label_within_another_is_told_apart_by_a_denial() -> None:
     """`not allergic` holds the word of `allergic`; a text that denies nothing speaks against it."""
     labels = ("allergic", "not allergic", "unknown")
-    assert contrary("I am allergic to penicillin.", "not allergic", labels, "en")
-    assert not contrary("I am allergic to penicillin.", "allergic", labels, "en")
-    assert not contrary("Nothing makes me allergic.", "not allergic", labels, "en")
-    assert contrary("My delivery was late.", "live", ("live", "delivery"), "en")
+    assert doubt_about_label("I am allergic to penicillin.", "not allergic", labels, "en")
+    assert not doubt_about_label("I am allergic to penicillin.", "allergic", labels, "en")
+    assert not doubt_about_label("Nothing makes me allergic.", "not allergic", labels, "en")
+    assert doubt_about_label("My delivery was late.", "live", ("live", "delivery"), "en")
 
 
 def test_a_password_has_characters_and_a_play_has_some() -> None:

@@ -11,19 +11,28 @@ from pathlib import Path
 
 import pytest
 
-from curate.gates.coverage import most_twice, roots, share
+from curate.gates.coverage import max_share_in_two_parts, roots, share
 from curate.gates.facts import _TOKEN, _clauses, _token_of, _tokens
 from curate.gates.folding import fold
-from curate.gates.frames import Found, _filled, _found, _frames, framed
+from curate.gates.frames import FrameMatch, _frames, _matched_text, _parts_at, match_frame
 from curate.gates.language import _SEGMENTS
 from curate.gates.names import _CAPITAL, _may_have_title, _names_inside, _titled
-from curate.gates.number_words import _dates, _may_hold, _spelt, _table, in_figures, numbers_told
-from curate.gates.phrases import FOLDER, any_of, anywhere, either, lexicon, phrases, says, says_one
-from curate.gates.phrases.holding import finder, spelt
+from curate.gates.number_words import _dates, _may_contain, _number_table, _spelt, spelt_out_values, words_to_digits
+from curate.gates.phrases import (
+    FOLDER,
+    all_languages_pattern,
+    alternation,
+    lexicon,
+    list_pattern,
+    phrases,
+    says,
+    says_one,
+)
+from curate.gates.phrases.search import longest_literal, string_finder
 from curate.gates.units import _table as units_table
 from curate.gates.units import quantities
 from curate.gates.versions import _SENTENCE
-from curate.gates.words import _LIKE, _WORD, Vocabulary, _may_be_alike, of_each_word, words
+from curate.gates.words import _MIN_RATIO, _WORD, Vocabulary, _may_be_alike, cached_per_word, words
 
 EVERY = 7  # th row
 ROWS = [
@@ -46,10 +55,10 @@ def test_a_list_says_what_its_pattern_finds(language: str) -> None:
     """The first word of every list, at the same place as without the look at what a text holds."""
     for text in map(fold, texts(language)):
         for name in lexicon(language).lists:
-            hit, wanted = says(language, name, text), any_of(language, name).search(text)
+            hit, wanted = says(language, name, text), list_pattern(language, name).search(text)
             assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
             alone = says_one(language, name, text[:60])
-            wanted = any_of(language, name).search(text[:60])
+            wanted = list_pattern(language, name).search(text[:60])
             assert (alone and alone.span()) == (wanted and wanted.span()), (name, text)
 
 
@@ -57,7 +66,7 @@ def test_a_list_says_what_its_pattern_finds(language: str) -> None:
 def test_a_list_of_all_languages_says_what_its_pattern_finds(name: str) -> None:
     """The same word of any language as without the look at what a text holds."""
     for text in (fold(row[side]) for row in ROWS for side in ("input", "output")):
-        hit, wanted = says("any", name, text), anywhere(name).search(text)
+        hit, wanted = says("any", name, text), all_languages_pattern(name).search(text)
         assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
 
 
@@ -68,7 +77,7 @@ def test_a_pattern_of_words_finds_the_longest_that_stands_there(language: str) -
         for words_of_it in (sorted(listed), sorted(word for word in listed if "*" not in word)):
             ordered = sorted(words_of_it, key=lambda word: (-len(word), word))
             plain = [re.escape(word).replace("_", r"\s").replace(r"\*", r"\w*") for word in ordered]
-            together, apart = re.compile(either(words_of_it)), re.compile("|".join(plain))
+            together, apart = re.compile(alternation(words_of_it)), re.compile("|".join(plain))
             for text in (word.replace("_", " ").replace("*", "ing") + end for word in ordered for end in ("", "s a")):
                 hit, wanted = together.search(text), apart.search(text)
                 assert (hit and hit.span()) == (wanted and wanted.span()), (name, text)
@@ -82,8 +91,8 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
         if row["language"] != language:
             continue
         text, other = fold(row["output"]), fold(row["input"])
-        for gate, places in table._of_gate.items():
-            rules = list(table._rules_at(places))
+        for gate, places in table._rules_by_gate.items():
+            rules = list(table._rules_in_mask(places))
             wanted = next(((rule, hit) for rule in rules if (hit := rule.find(text, other, "", known))), None)
             assert table.find(gate, text, other, "") == wanted, text
 
@@ -91,10 +100,10 @@ def test_a_table_finds_what_its_rules_find_one_by_one(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_numbers_in_words_are_all_told(language: str) -> None:
     """A text in which no number word begins tells none."""
-    values, pattern = _table(language)
+    values, pattern = _number_table(language)
     for text in map(fold, texts(language)):
         matches = pattern.findall(text.replace("-", " ")) if pattern else ()
-        assert numbers_told(text, language) >= {value for word in matches for value in values[word]}, text
+        assert spelt_out_values(text, language) >= {value for word in matches for value in values[word]}, text
 
 
 def test_words_of_plain_letters_are_those_of_the_pattern() -> None:
@@ -119,7 +128,7 @@ def test_a_date_is_seen_where_one_stands(language: str) -> None:
     months, pattern = _dates(language)
     days = (f"on 3 {month} and {month} 4, {month}3 {month}'s" for month in months)
     for text in map(fold, (*texts(language), *days)):
-        assert _may_hold(months, text) or not pattern or not pattern.search(text), text
+        assert _may_contain(months, text) or not pattern or not pattern.search(text), text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -128,7 +137,9 @@ def test_two_parts_of_a_text_say_no_more_than_its_words_do(language: str) -> Non
     for row in ROWS:
         whole, parts = roots(row["input"], language), _SENTENCE.split(row["output"])
         shares = sorted(share(whole, roots(part, language)) for part in parts)
-        assert len(parts) < 2 or not whole or shares[-2] <= most_twice(whole, row["output"], language), row["output"]
+        assert len(parts) < 2 or not whole or shares[-2] <= max_share_in_two_parts(whole, row["output"], language), row[
+            "output"
+        ]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -156,7 +167,7 @@ def test_a_misspelt_word_is_not_passed_over() -> None:
     every = sorted({word for row in ROWS for word in words(row["output"]) if 5 < len(word) < 12})[::9]
     for word, other in ((one, other) for one in every for other in every if one[0] == other[0]):
         if abs(len(word) - len(other)) <= 2 and not _may_be_alike(word, set(word), other):
-            assert SequenceMatcher(None, word, other, autojunk=False).quick_ratio() < _LIKE, (word, other)
+            assert SequenceMatcher(None, word, other, autojunk=False).quick_ratio() < _MIN_RATIO, (word, other)
 
 
 def test_neighbours_are_found_by_how_they_begin() -> None:
@@ -170,8 +181,8 @@ def test_neighbours_are_found_by_how_they_begin() -> None:
 
 def test_half_a_character_hides_no_other() -> None:
     """JSON can escape one; what stands beside it is found."""
-    assert finder(["fox"])("a \ud83d fox") == {"fox"}
-    assert finder([" fox "], words=True)("a \ud83dfox") == {" fox "}
+    assert string_finder(["fox"])("a \ud83d fox") == {"fox"}
+    assert string_finder([" fox "], words=True)("a \ud83dfox") == {" fox "}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -184,13 +195,13 @@ def test_a_frame_finds_what_it_finds_without_a_look_at_the_whole_text(language: 
         text, given = fold(row["output"]), fold(row["input"])
         for gate, rows in _frames().items():
             filled = (
-                Found(frame.code, quoted)
+                FrameMatch(frame.code, quoted)
                 for frame in rows
-                for place in _found(frame.place, text)
+                for place in _parts_at(frame.place, text)
                 for code in codes
-                if (quoted := _filled(frame, place, given, code))
+                if (quoted := _matched_text(frame, place, given, code))
             )
-            assert framed(gate, text, given, language) == next(filled, None), (gate, text)
+            assert match_frame(gate, text, given, language) == next(filled, None), (gate, text)
 
 
 _GROUPS = re.compile(r"^\d{1,3}(?:[ ']\d{3})*[ '](?=\d{3}(?!\d))")  # in front of the last one, which the pattern finds
@@ -204,7 +215,9 @@ def test_numbers_are_found_at_the_same_places_as_by_their_patterns(language: str
     for text in texts(language):
         folded = fold(text)
         if cardinal and not values.keys().isdisjoint(words(text)):
-            assert in_figures(text, language) == cardinal.sub(lambda n: values[n[0].replace("-", " ")], folded), text
+            assert words_to_digits(text, language) == cardinal.sub(lambda n: values[n[0].replace("-", " ")], folded), (
+                text
+            )
         wanted = [match[0].strip() for match in units.finditer(folded)]
         seen = [_GROUPS.sub("", quantity[2]) for quantity in quantities(text, language)]
         assert list(dict.fromkeys(seen)) == list(dict.fromkeys(wanted)), text
@@ -227,7 +240,7 @@ def test_long_words_are_not_remembered() -> None:
         asked.append(word)
         return len(word)
 
-    of_word = of_each_word(letters)
+    of_word = cached_per_word(letters)
     long = "QUJD" * 50_000
     assert [of_word(word) for word in ("lamp", "lamp", long, long)] == [4, 4, 200_000, 200_000]
     assert asked == ["lamp", long, long]
@@ -237,5 +250,10 @@ def test_long_words_are_not_remembered() -> None:
 def test_a_word_of_letters_is_not_known_by_the_blanks_around_it(language: str) -> None:
     """One between two stars was looked for in every text that has a blank: a gate's dearest look, for `*忘*`."""
     lists = lexicon(language).lists.values()
-    spelled = {spelt(word, alone=True) for words_of_it in lists for word in words_of_it if any(map(str.isalnum, word))}
+    spelled = {
+        longest_literal(word, alone=True)
+        for words_of_it in lists
+        for word in words_of_it
+        if any(map(str.isalnum, word))
+    }
     assert not {string for string in spelled if not string.strip()}

@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from curate.gates import GateStep
-from curate.gates.given_facts import facts_of, kept_facts
 from curate.gates.instructed import instructed
 from curate.gates.judgement import Judgement
+from curate.gates.noted_facts import kept_facts, noted_facts
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import said, steps
 
@@ -114,12 +114,12 @@ def test_a_text_to_the_one_who_is_named_is_kept() -> None:
 
 def test_facts_are_what_a_message_brings_for_its_answer() -> None:
     """A bracket behind a message, and what stands under a label; a dialogue and an aside are none."""
-    assert facts_of("Is it free?\n(yes, till Friday)", "reply") == "yes, till Friday"
-    assert facts_of("When does it open?\nFacts: at nine, closed on Mondays", "reply") == "at nine, closed on Mondays"
-    assert facts_of("Ist es frei? Notizen: ab Mai, 40 Euro", "free") == "ab Mai, 40 Euro"
-    assert facts_of("Write two lines. (short ones)", "free") == ""
-    assert facts_of("I came with my dog (a terrier)", "reply") == ""
-    assert facts_of("User: hello there\nAssistant: hello", "reply") == ""
+    assert noted_facts("Is it free?\n(yes, till Friday)", "reply") == "yes, till Friday"
+    assert noted_facts("When does it open?\nFacts: at nine, closed on Mondays", "reply") == "at nine, closed on Mondays"
+    assert noted_facts("Ist es frei? Notizen: ab Mai, 40 Euro", "free") == "ab Mai, 40 Euro"
+    assert noted_facts("Write two lines. (short ones)", "free") == ""
+    assert noted_facts("I came with my dog (a terrier)", "reply") == ""
+    assert noted_facts("User: hello there\nAssistant: hello", "reply") == ""
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from curate.gates import GateStep, gates_for
-from curate.gates.folding import shortened
-from curate.gates.judgement import safely
+from curate.gates.folding import shorten_runs
+from curate.gates.judgement import run_gate
 from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair
 from schemas.spec import Spec
@@ -57,7 +57,7 @@ def seconds(step: GateStep, input: str, output: str) -> float:
     """Of the processor."""
     pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
     began = time.process_time()
-    assert safely(step, pair).keep is not None
+    assert run_gate(step, pair).keep is not None
     return time.process_time() - began
 
 
@@ -110,11 +110,11 @@ def test_a_long_list_of_numbers_is_not_compared_each_with_each(text: str) -> Non
 
 def test_a_run_is_cut_and_a_text_without_one_is_as_it_was() -> None:
     """The ends of a run of signs and of an endless word stay; words, lines and tables do not change."""
-    assert shortened("a" + "\n" * 5_000 + "b") == "a" + "\n" * 1_000 + "b"
-    assert shortened("x" * 5_000) == "x" * 1_000
-    assert len(shortened("«" * 20_000 + "a" * 20_000)) == 2_000
+    assert shorten_runs("a" + "\n" * 5_000 + "b") == "a" + "\n" * 1_000 + "b"
+    assert shorten_runs("x" * 5_000) == "x" * 1_000
+    assert len(shorten_runs("«" * 20_000 + "a" * 20_000)) == 2_000
     for text in ("A short line.\n\n\nAnother.", "|---|---|\n| a | b |", "z" * 1_000, "-" * 999, "中文没有空格。" * 400):
-        assert shortened(text) == text
+        assert shorten_runs(text) == text
 
 
 def keeps(input: str, output: str, *gates: str) -> None:
@@ -122,7 +122,7 @@ def keeps(input: str, output: str, *gates: str) -> None:
     pair = Pair(seed_id="s", input=input, output=output, system="", origin=Imported(source="t"))
     asked = [step for step in steps() if step.by.partition("/")[2].partition("@")[0] in gates]
     assert len(asked) == len(gates)
-    judgements = [safely(step, pair) for step in asked]
+    judgements = [run_gate(step, pair) for step in asked]
     assert [judgement for judgement in judgements if judgement.keep is not True or judgement.flags] == []
 
 
@@ -147,5 +147,5 @@ def test_a_transcript_without_stops_is_read_to_its_end() -> None:
     clauses = [f"第{number}个客户昨天订了{7 * number + 131}箱苹果和一些别的东西" for number in range(10, 100)]
     assert len("".join(clauses)) > 2_000
     keeps("".join(clauses), "、".join(clauses) + "。", "invented", "lost_content")
-    assert shortened("".join(clauses)).replace(" ", "") == "".join(clauses)
-    assert len(shortened("x" * 20_000 + "中" * 2_000)) < 3_100
+    assert shorten_runs("".join(clauses)).replace(" ", "") == "".join(clauses)
+    assert len(shorten_runs("x" * 20_000 + "中" * 2_000)) < 3_100

@@ -14,9 +14,9 @@ from curate.gates import injection, limits, preamble, swapped
 from curate.gates.content import lost_content
 from curate.gates.facts import invented
 from curate.gates.judgement import Gate, Judgement
-from curate.gates.retold import hours, is_rounded
+from curate.gates.number_forms import clock_forms, is_rounded
 from curate.gates.translations import translated
-from curate.gates.units import converted
+from curate.gates.units import find_conversions
 from schemas.records import Imported, Pair
 from tests.curate.test_gate_rates import Row, said
 
@@ -81,10 +81,12 @@ def test_a_translation_may_convert_units() -> None:
     baked = "Bake at 350°F for half an hour.", "Grädda i 175 °C i en halvtimme."
     assert of(translated, *baked, language="en", to="sv").keep is True
     assert of(translated, baked[0], "Grädda i 275 °C i en halvtimme.", language="en", to="sv").keep is False
-    assert converted("3 miles", "5 km", "en", "en") == ({"3"}, {"5"})
-    assert converted("3 miles", "8 km", "en", "en") == (frozenset(), frozenset())
-    assert hours({"2"}, "klockan två", "sv") == {"14"}
-    assert hours({"9" * 5_000}, "a quarter to ten", "en") == set(), "a loop of digits, which Python makes no int of"
+    assert find_conversions("3 miles", "5 km", "en", "en") == ({"3"}, {"5"})
+    assert find_conversions("3 miles", "8 km", "en", "en") == (frozenset(), frozenset())
+    assert clock_forms({"2"}, "klockan två", "sv") == {"14"}
+    assert clock_forms({"9" * 5_000}, "a quarter to ten", "en") == set(), (
+        "a loop of digits, which Python makes no int of"
+    )
     assert is_rounded("1214", "1200")
     assert not is_rounded("1200", "1214")
 

@@ -15,9 +15,9 @@ from curate.gates.chat import answered, preamble, thinking
 from curate.gates.content import lost_content
 from curate.gates.folding import fold
 from curate.gates.form import echo, repetition
-from curate.gates.misfiled import unfilled
-from curate.gates.phrases import FOLDER, Lexicon, Rule, any_of, lexicon, phrases
-from curate.gates.phrases.needs import begins, breaks, ways
+from curate.gates.phrases import FOLDER, Lexicon, Rule, lexicon, list_pattern, phrases
+from curate.gates.phrases.literals import only_at_start, required_strings, spans_line_end
+from curate.gates.record_fields import unfilled_field
 from tests.curate.tiny import pair
 
 LANGUAGES = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem != "any")
@@ -100,8 +100,8 @@ def test_a_language_without_a_table_gets_no_english_phrases_and_says_so() -> Non
         assert gate(pair("a fox", chat), language="de").keep is True
         judgement = gate(pair("a fox", chat), language="et")
         assert judgement.keep is True
-        assert "not looked for: no phrases of 'et' yet" in str(judgement.reason)
-    assert "not looked for" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
+        assert "not checked: there are no phrases for 'et' yet" in str(judgement.reason)
+    assert "not checked" not in preamble(pair("a fox", "a fox in snow"), language="en").reason.detail
 
 
 def test_marks_of_a_chat_template_are_seen_in_every_language() -> None:
@@ -142,9 +142,9 @@ def test_a_list_finds_its_example_and_leaves_its_counterexample(language: str) -
     assert table["tried"].keys() <= table["lists"].keys()
     for name, (finds, leaves) in table["tried"].items():
         for text in finds:
-            assert any_of(language, name).search(fold(text)), (name, text)
+            assert list_pattern(language, name).search(fold(text)), (name, text)
         for text in leaves:
-            assert not any_of(language, name).search(fold(text)), (name, text)
+            assert not list_pattern(language, name).search(fold(text)), (name, text)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -178,7 +178,7 @@ def test_needs_are_read_from_a_pattern() -> None:
     """The longest strings that every match holds; none where a pattern can do without, or ignores case."""
 
     def strings(pattern: str) -> list[list[set[str]]]:
-        return [[set(part) for part in way] for way in ways(pattern)]
+        return [[set(part) for part in way] for way in required_strings(pattern)]
 
     assert strings(r"\bi (?:changed|rewrote) the\b") == [[{"i changed the", "i rewrote the"}]]
     assert strings(r"(?:please )?send") == [[{"send"}]]
@@ -188,8 +188,12 @@ def test_needs_are_read_from_a_pattern() -> None:
     assert strings(r"\d+") == strings(r"(?i)lux") == [[]]
     assert strings(r"(?i:up to)|\bTBD\b") == [[], [{"TBD"}]]
     assert strings(r"(?i:lux)") == [[{"LUX", "LUx", "LuX", "Lux", "lUX", "lUx", "luX", "lux"}]]
-    assert (breaks(r"\bhi\n\W*(?:yes|no)"), breaks(r"hi(?:\n|\.)"), breaks(r"hi\n?")) == (True, False, False)
-    assert (begins(r"\A\W*sure"), begins(r"\A(?:a|b)|c")) == (True, False)
+    assert (spans_line_end(r"\bhi\n\W*(?:yes|no)"), spans_line_end(r"hi(?:\n|\.)"), spans_line_end(r"hi\n?")) == (
+        True,
+        False,
+        False,
+    )
+    assert (only_at_start(r"\A\W*sure"), only_at_start(r"\A(?:a|b)|c")) == (True, False)
 
 
 # What patterns in the code of gates may say: marks of formats, none of them a word of a language.
@@ -223,5 +227,5 @@ def test_words_for_nothing_are_data() -> None:
     listed = lexicon("any").words("nothing")
     assert {"n/a", "unknown", "-"} <= set(listed)
     for word in listed:
-        assert unfilled("the room 3, on monday", {"room": f" {word.upper()} "}, "en") == "room"
-    assert not unfilled("the room 3, on monday", {"room": "nothing but 3"}, "en")
+        assert unfilled_field("the room 3, on monday", {"room": f" {word.upper()} "}, "en") == "room"
+    assert not unfilled_field("the room 3, on monday", {"room": "nothing but 3"}, "en")

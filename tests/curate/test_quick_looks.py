@@ -8,15 +8,24 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.gates.coverage import roots, said_again
-from curate.gates.facts import _EITHER_RATIO, _turned
+from curate.gates.coverage import count_repeated_roots, roots
+from curate.gates.facts import _EITHER_RATIO, _reversed_ratio
 from curate.gates.folding import fold
 from curate.gates.frames import sentences
-from curate.gates.judgement import GateStep, flagged, on_short, passed, rejected, safely_all
+from curate.gates.judgement import GateStep, flagged, on_shortened, passed, rejected, run_gate_on_all
 from curate.gates.number import Number
+from curate.gates.number_forms import is_rounded
 from curate.gates.numbers import NumberMentions
-from curate.gates.retold import is_rounded
-from curate.gates.units import _DEGREES, _METRE, _METRES, _PARTS, _ROUGHLY, converted, in_base, quantities
+from curate.gates.units import (
+    _MAX_DEGREES,
+    _MAX_ERROR,
+    _METRE,
+    _METRES,
+    _PARTS,
+    find_conversions,
+    in_base_units,
+    quantities,
+)
 from schemas.records import Imported, Pair
 
 NUMBER = st.one_of(
@@ -32,7 +41,7 @@ def test_a_rounded_number_is_looked_for_among_its_neighbours(numbers: list[str],
     """As comparing it with every number finds it: 5,000 numbers of a long text were each compared with all."""
     text = NumberMentions(" ; ".join(numbers), "en")
     each = any(is_rounded(*two) for one in text._plain for two in ((one, number), (number, one)))
-    assert text.rounds(Number(number, frozenset((number,)))) == each
+    assert text.has_rounded(Number(number, frozenset((number,)))) == each
 
 
 UNITS = ("km", "miles", "m", "feet", "kg", "pounds", "g", "hours", "minutes", "°f", "°c", "litres", "cups")
@@ -46,16 +55,16 @@ def test_a_converted_number_is_looked_for_among_those_of_its_kind(before: str, a
     """As comparing each quantity of a text with each of the other finds it: that took 8 s for a megabyte."""
 
     def equal(one: tuple[str, float], other: tuple[str, float]) -> bool:
-        margin = _DEGREES if one[0] == "temperature" else _ROUGHLY * abs(one[1])
+        margin = _MAX_DEGREES if one[0] == "temperature" else _MAX_ERROR * abs(one[1])
         return one[0] == other[0] and abs(one[1] - other[1]) <= margin
 
     pairs = [
         (one, other)
         for one, other in product(quantities(before, "en"), quantities(after, "en"))
-        if one[1].isdisjoint(other[1]) and any(equal(*two) for two in product(in_base(one), in_base(other)))
+        if one[1].isdisjoint(other[1]) and any(equal(*two) for two in product(in_base_units(one), in_base_units(other)))
     ]
     each = tuple(frozenset(form for two in pairs for form in two[side][0]) for side in (0, 1))
-    assert converted(before, after, "en", "en") == each
+    assert find_conversions(before, after, "en", "en") == each
 
 
 SPANS = st.lists(st.sampled_from([*"0123", "12", ":", "-", "\u2013", " ", "a"]), max_size=14).map("".join)
@@ -70,7 +79,7 @@ def test_a_ratio_that_is_turned_round_is_seen_wherever_it_stands(before: str, af
         straight = re.search(rf"(?<![\d:]){one}[:\u2013-]{other}(?![\d:])", after)
         if there and not straight and one != other and not turned:
             turned = f"{one}:{other}", there[0]
-    assert _turned(before, after) == turned
+    assert _reversed_ratio(before, after) == turned
 
 
 SAID = st.lists(
@@ -101,7 +110,7 @@ def test_what_two_sentences_share_the_text_says_again(text: str) -> None:
     """No two sentences have more roots in common than the text says again: fewer than three, and none are compared."""
     held = [roots(part, "en") for part in sentences(fold(text))]
     shared = (len(one & other) for at, one in enumerate(held) for other in held[:at])
-    assert max(shared, default=0) <= said_again(text, "en")
+    assert max(shared, default=0) <= count_repeated_roots(text, "en")
 
 
 @given(
@@ -123,9 +132,9 @@ def test_what_stands_around_a_gate_is_heeded_where_a_chunk_is_judged() -> None:
     texts = ("a", "x" * 3_000, "crash")
     pairs = [Pair(seed_id="s", input="i", output=text, system="", origin=Imported(source="t")) for text in texts]
     seen = []
-    for around in (gate, flagged(gate), on_short(gate), flagged(on_short(gate)), on_short(flagged(gate))):  # type: ignore[arg-type]
+    for around in (gate, flagged(gate), on_shortened(gate), flagged(on_shortened(gate)), on_shortened(flagged(gate))):  # type: ignore[arg-type]
         step = GateStep("gate/own@1", "f", around)  # type: ignore[arg-type]
-        judged = safely_all(step, pairs)
+        judged = run_gate_on_all(step, pairs)
         assert judged[:2] == [step.judge(pair) for pair in pairs[:2]]
         assert (judged[2].keep, judged[2].reason.code) == (None, "crashed")
         seen.append((judged[1].keep, judged[1].reason.detail, judged[1].flags))

@@ -142,7 +142,7 @@ def test_rows_lists_what_is_flagged_with_its_sentence(tmp_path: Path) -> None:
     assert sentence in " ".join(shown.split())
     assert [row["flags"] for row in here.json("rows", "--state", "accepted", "--flagged")["rows"]] == [["value"]]
     (row,) = here.json("rows", "--flagged")["rows"]
-    assert row["flagged"] == ["value: “cash” at $.paid does not stand in the input"]
+    assert row["flagged"] == ["value: “cash” at $.paid is not in the input"]
     assert (row["state"], here.json("rows", "--reason", "value")["rows"]) == ("accepted", [row])
     assert not here.json("rows", "--reason", "value", "--state", "rejected")["rows"]
     assert "flag value: “cash”" in " ".join(here.run("rows", "--flagged").stdout.split())

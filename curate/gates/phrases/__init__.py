@@ -1,12 +1,12 @@
-"""The phrases and words that gates look for, one table a language: `en.toml`, and `any.toml` for every language.
+"""The phrases and words that gates search for: a table per language (`en.toml`), and `any.toml` for all languages.
 
-    phrases("en").find("preamble", text, other, style)    # the first rule of a table that finds something
+    phrases("en").find("preamble", text, other, style)    # the first rule of a table with a match
     lexicon("en").stop                                           # the stop words
-    any_of("en", "negation").findall(text)                       # the words of a list, in a text
-    anywhere("form").search(text)                                # the words of a list in every language
+    list_pattern("en", "negation").findall(text)                 # the words of a list, in a text
+    all_languages_pattern("form").search(text)                   # the words of a list in every language
 
-A language without a file has no phrases and no words of its own: English ones are never applied to its texts. To add
-one, write `<code>.toml` with the sections of `en.toml` that are known; tests/curate/test_phrases.py tries every row.
+A language without a file has no phrases and no words: English ones are never applied to its texts. To add a language,
+write `<code>.toml` with the sections of `en.toml` you have words for; tests/curate/test_phrases.py checks every row.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.gates.folding import REMEMBERED, fold
-from curate.gates.phrases.holding import BIT, Spoken, finder, listener, matches, strings_for, strings_of
-from curate.gates.phrases.lists import either, pattern_of
-from curate.gates.phrases.needs import begins, breaks, holds_one, ways
+from curate.gates.phrases.lists import alternation, pattern_of
+from curate.gates.phrases.literals import only_at_start, required_strings, satisfies_any, spans_line_end
+from curate.gates.phrases.search import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
 from curate.gates.phrases.subject import end_of_subject
 from schemas.records import content_id
 
 FOLDER = Path(__file__).parent
-_NOT_RULES = {
+_OTHER_SECTIONS = {
     "words",
     "frames",
     "units",
@@ -48,7 +48,7 @@ _NOT_RULES = {
 
 
 class Lexicon(NamedTuple):
-    """The words of a language as plain data. Every field may be empty. `lists` are described in en.toml."""
+    """The words of a language as plain data. Any field may be empty. The `lists` are described in en.toml."""
 
     lists: Mapping[str, frozenset[str]] = {}
     irregular: Mapping[str, str] = {}  # form -> base
@@ -57,21 +57,21 @@ class Lexicon(NamedTuple):
     scales: Mapping[str, int] = {}
     links: frozenset[str] = frozenset()
     hints: Mapping[str, tuple[str, ...]] = {}  # a word -> the numbers it may stand for
-    before: str = r"(?<!\w)"  # what a word of a list begins behind, as a pattern, and what it ends at
+    before: str = r"(?<!\w)"  # patterns for what precedes and what follows a word of a list
     after: str = r"(?!\w)"
 
     def words(self, name: str) -> frozenset[str]:
-        """The words of the list `name`."""
+        """Return the words of the list `name`."""
         return self.lists.get(name, frozenset())
 
     @property
     def alone(self) -> bool:
-        """Whether no letter stands beside a word of a list."""
+        """Whether a word of a list must have no letter on either side."""
         return (self.before, self.after) == (Lexicon().before, Lexicon().after)
 
     @property
     def stop(self) -> frozenset[str]:
-        """Words without content."""
+        """Words that carry no content."""
         return self.words("stop")
 
 
@@ -85,15 +85,14 @@ class Rule:
     unless_given: re.Pattern[str] | None = None
     unless_text: re.Pattern[str] | None = None
     after_subject: bool = False
-    ways: tuple[tuple[frozenset[str], ...], ...] = ((),)  # of one, a string of each set stands in what it finds
+    ways: tuple[tuple[frozenset[str], ...], ...] = ((),)  # a match needs a string of each set of one of them
     begins: bool = False
-    breaks: bool = False  # it goes over the end of a line
+    breaks: bool = False  # every match spans the end of a line
     examples: tuple[Any, ...] = field(default=(), repr=False)
     counterexamples: tuple[Any, ...] = field(default=(), repr=False)
 
     def find(self, text: str, other: str, style: str, known: Lexicon = Lexicon()) -> str:  # noqa: B008 (a constant)
-        """The match of this rule in `text`, all folded; '' if nothing, or if the other side or the style says it
-        too."""
+        """Return the match in `text`, or '' if there is none or the other side or the style has it too (all folded)."""
         if self.after_subject:
             end = end_of_subject(text, other, known.stop, known.words("articles"))
             match = self.pattern.match(text, end) if end else None
@@ -110,7 +109,7 @@ class Rule:
         return (text[: match.end()] if self.after_subject else match[0]).strip()
 
     def settings(self) -> list[Any]:
-        """All that decides what this rule finds, as JSON."""
+        """Return everything that determines what this rule finds, as JSON."""
         conditions = (self.if_given, self.unless_given, self.unless_text)
         return [
             self.pattern.pattern,
@@ -127,7 +126,7 @@ class Rule:
 
 
 class PhraseMatch(NamedTuple):
-    """A rule and what it found in a text."""
+    """A rule and the text that it matched."""
 
     rule: Rule
     quoted: str
@@ -135,21 +134,21 @@ class PhraseMatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Phrases:
-    """The rules for texts of `language`. `known` is False where only those for every language are there."""
+    """The rules for texts in `language`. `known` is False if only the rules for every language exist."""
 
     language: str
     known: bool
     rules: tuple[Rule, ...] = field(repr=False)
-    digest: str  # changes with every rule, so that verdicts of older rules are not taken for these
+    digest: str  # changes with every rule, so that verdicts of older rules are not reused
 
     @cached_property
     def _in_order(self) -> tuple[Rule, ...]:
-        """The rules in the order in which they are asked: those that only flag, last."""
+        """The rules in the order in which they are tried; those that only flag come last."""
         return tuple(sorted(self.rules, key=lambda rule: rule.table.endswith(".maybe")))
 
     @cached_property
-    def _of_gate(self) -> dict[str, int]:
-        """The rules of each gate and table, a bit for each in their order."""
+    def _rules_by_gate(self) -> dict[str, int]:
+        """The rules of each gate and table as a bit mask over `_in_order`."""
         gates: dict[str, int] = {}
         for place, rule in enumerate(self._in_order):
             for name in {rule.table, rule.table.partition(".")[0]}:
@@ -157,9 +156,9 @@ class Phrases:
         return gates
 
     @cached_property
-    def _may_find(self) -> Callable[[str], tuple[frozenset[str], int]]:
-        """A function that tells what a text holds, and which rules may match it, a bit for each."""
-        held = finder(chain.from_iterable(part for rule in self.rules for way in rule.ways for part in way))
+    def _candidates(self) -> Callable[[str], tuple[frozenset[str], int]]:
+        """A function that returns the strings in a text, and a bit mask of the rules that may match it."""
+        held = string_finder(chain.from_iterable(part for rule in self.rules for way in rule.ways for part in way))
         needing = dict[str, int]()
         for place, rule in enumerate(self._in_order):
             for need in frozenset().union(*(way[0] if way else ("",) for way in rule.ways)):
@@ -174,20 +173,19 @@ class Phrases:
         return may_find
 
     def find(self, gate: str, text: str, other: str, style: str) -> PhraseMatch | None:
-        """The first rule of the tables of `gate` that finds something in `text`; all of them folded. `gate` may be one
-        table, such as `placeholder.words`."""
-        held, may = self._may_find(text)
-        for rule in self._rules_at(may & self._of_gate.get(gate, 0)):
-            if (rule.breaks and "\n" not in text) or not holds_one(rule.ways, held):
+        """Return the first match of the rules of `gate`, or of one table such as `placeholder.words` (all folded)."""
+        held, may = self._candidates(text)
+        for rule in self._rules_in_mask(may & self._rules_by_gate.get(gate, 0)):
+            if (rule.breaks and "\n" not in text) or not satisfies_any(rule.ways, held):
                 continue
             if quoted := rule.find(text, other, style, self._lexicon):
                 return PhraseMatch(rule, quoted)
         return None
 
-    def _rules_at(self, places: int) -> Iterator[Rule]:
-        while places:
-            last = places & -places
-            places ^= last
+    def _rules_in_mask(self, mask: int) -> Iterator[Rule]:
+        while mask:
+            last = mask & -mask
+            mask ^= last
             yield self._in_order[last.bit_length() - 1]
 
     @cached_property
@@ -197,17 +195,17 @@ class Phrases:
 
 @cache
 def phrases(language: str) -> Phrases:
-    """The rules for texts in `language` (ISO 639-1): those for every language, then its own if there are any."""
+    """Return the rules for texts in `language` (ISO 639-1): those for every language, then its own, if any."""
     table = _table(language)
     rules = (*_rules(_table("any")), *_rules(table))
-    lists = {name: content for name, content in table.items() if name in _NOT_RULES}
+    lists = {name: content for name, content in table.items() if name in _OTHER_SECTIONS}
     digest = content_id("phrases", [[rule.settings() for rule in rules], lists])
-    return Phrases(language, any(name not in _NOT_RULES for name in table), rules, digest)
+    return Phrases(language, any(name not in _OTHER_SECTIONS for name in table), rules, digest)
 
 
 @cache
 def lexicon(language: str) -> Lexicon:
-    """The stop words, number words, months and irregular forms of `language`; all empty if it has no file."""
+    """Return the word lists, number words and irregular forms of `language`; all empty if it has no file."""
     table = _table(language)
     lists = {name: frozenset(fold(text).split()) for name, text in table.get("lists", {}).items()}
     numbers = table.get("numbers", {})
@@ -229,31 +227,31 @@ NEVER = re.compile(r"(?!)")
 
 
 @cache
-def any_of(language: str, name: str) -> re.Pattern[str]:
-    """One pattern for the words of a list of `language`, for folded text. It matches nothing where there are none.
+def list_pattern(language: str, name: str) -> re.Pattern[str]:
+    """Return one pattern for the words of a list of `language`, for folded text. It never matches if there are none.
 
-    How a list is written stands in curate/gates/phrases/lists.py.
+    The syntax of a list is described in curate/gates/phrases/lists.py.
     """
-    return re.compile(_listed(language, name) or NEVER.pattern)
+    return re.compile(_pattern_text(language, name) or NEVER.pattern)
 
 
 @cache
-def anywhere(name: str) -> re.Pattern[str]:
-    """One pattern for the words of a list in all languages: for words that only let something pass."""
-    listed = [pattern for path in sorted(FOLDER.glob("*.toml")) if (pattern := _listed(path.stem, name))]
+def all_languages_pattern(name: str) -> re.Pattern[str]:
+    """Return one pattern for the words of a list in all languages. Meant for words that only let a text pass."""
+    listed = [pattern for path in sorted(FOLDER.glob("*.toml")) if (pattern := _pattern_text(path.stem, name))]
     return re.compile(f"(?:{'|'.join(listed)})" if listed else NEVER.pattern)
 
 
 @cache
-def may_say(language: str) -> Callable[[str], Spoken]:
-    """A function that finds the lists of a language of which a folded text may say a word, all in one pass."""
-    return listener(_strings(language), _USUAL)
+def list_finder(language: str) -> Callable[[str], ListHits]:
+    """Return a function that finds, in one pass, the lists of a language that a folded text may contain a word of."""
+    return hits_finder(_strings(language), _COMMON)
 
 
 @cache
 def _strings(language: str) -> Mapping[str, Mapping[str, bool]]:
     known = lexicon(language)
-    return strings_for({name: words for name, words in known.lists.items() if name not in _USUAL}, alone=known.alone)
+    return strings_for({name: words for name, words in known.lists.items() if name not in _COMMON}, alone=known.alone)
 
 
 @cache
@@ -262,29 +260,29 @@ def _strings_of(language: str, name: str) -> tuple[frozenset[int], frozenset[int
 
 
 @cache
-def may_say_one(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
-    """A function that finds what of the words of one list, in some languages or all, stands in a folded text."""
+def word_finder(name: str, *languages: str) -> Callable[[str], frozenset[str]]:
+    """Return a function that finds which strings of one list, in some languages or all, occur in a folded text."""
     strings = set[str]()
     for known in map(lexicon, languages or (path.stem for path in FOLDER.glob("*.toml"))):
         strings.update(strings_for({name: known.words(name)}, alone=known.alone))
-    return finder(strings, words=True)
+    return string_finder(strings, words=True)
 
 
-# Lists of which nearly every text says a word, and which whole texts are seldom asked for.
-_USUAL = (
+# Lists of which almost every text contains a word, and which are seldom searched for in whole texts.
+_COMMON = (
     *("stop", "prepositions", "articles", "joins", "asking", "hangs", "cut", "courtesy", "addressees"),
     *("vague", "nothing"),
 )
 
 
 def says(language: str, name: str, folded: str) -> re.Match[str] | None:
-    """The first word of a list of `language` in a folded text; of `any`, of a list in all languages."""
+    """Return the first word of a list in a folded text; with the language `any`, of the list in all languages."""
     if language == "any":
-        return anywhere(name).search(folded) if may_say_one(name)(folded) else None
-    lists, strings, starts = may_say(language)(folded)
+        return all_languages_pattern(name).search(folded) if word_finder(name)(folded) else None
+    lists, strings, starts = list_finder(language)(folded)
     if not lists & BIT[name]:
         return None
-    pattern, (leading, within) = any_of(language, name), _strings_of(language, name)
+    pattern, (leading, within) = list_pattern(language, name), _strings_of(language, name)
     if not leading or not within.isdisjoint(strings):
         return pattern.search(folded)
     led = (start for string, start in zip(strings, starts, strict=True) if string in leading)
@@ -292,82 +290,82 @@ def says(language: str, name: str, folded: str) -> re.Match[str] | None:
 
 
 def says_one(language: str, name: str, folded: str) -> re.Match[str] | None:
-    """`says`, of a text that is asked about this list only: which others it may say need not be known."""
-    return any_of(language, name).search(folded) if may_say_one(name, language)(folded) else None
+    """Same as `says`, but cheaper for a text that is searched for this list only."""
+    return list_pattern(language, name).search(folded) if word_finder(name, language)(folded) else None
 
 
-def is_one_of(language: str, name: str, folded: str) -> bool:
-    """Whether a folded text is one of the words of a list of `language`, and nothing more."""
+def is_listed(language: str, name: str, folded: str) -> bool:
+    """Whether a folded text consists of nothing but one word of a list of `language`."""
     return _whole(language, name).fullmatch(folded) is not None
 
 
 @cache
 def _whole(language: str, name: str) -> re.Pattern[str]:
-    return re.compile(either(lexicon(language).words(name)) or NEVER.pattern)
+    return re.compile(alternation(lexicon(language).words(name)) or NEVER.pattern)
 
 
 @cache
 def words_of(name: str) -> frozenset[str]:
-    """The words of a list in all languages, as they are listed."""
+    """Return the words of a list in all languages, as they are listed."""
     return frozenset[str]().union(*(lexicon(path.stem).words(name) for path in FOLDER.glob("*.toml")))
 
 
 @cache
-def own_letters() -> Mapping[str, frozenset[str]]:
-    """The letters that one language writes and the others of its script do not, for languages that are easily mixed."""
+def unique_letters() -> Mapping[str, frozenset[str]]:
+    """Return the letters unique to one language among those of its script, for languages that are easily confused."""
     return {language: frozenset(letters) for language, letters in _table("any")["letters"].items()}
 
 
 @cache
-def letters_of(language: str) -> frozenset[str]:
-    """The letters beyond a to z that a language of the Latin script writes; none for a language that is not listed."""
+def extra_letters(language: str) -> frozenset[str]:
+    """Return the letters other than a to z of a language in Latin script; none if the language is not listed."""
     return frozenset(_table("any")["alphabets"].get(language, ""))
 
 
 @cache
-def units_of() -> tuple[tuple[str, str], ...]:
-    """Names of units as people write them, each with the unit's name in the Unicode CLDR, or a currency."""
+def unit_names() -> tuple[tuple[str, str], ...]:
+    """Return names of units in everyday spelling, each with the unit's name in the Unicode CLDR, or a currency."""
     units = _table("any")["units"].items()
     return tuple((fold(word).replace("_", " "), unit) for unit, text in units for word in text.split())
 
 
 @cache
-def weekdays_of(language: str) -> Mapping[str, int]:
-    """The days of the week in other cases than the CLDR names them in, with their number from Monday as 0."""
+def inflected_weekdays(language: str) -> Mapping[str, int]:
+    """Return weekdays in grammatical cases that the CLDR does not list, with their number (Monday is 0)."""
     pairs = (word.split("=") for word in _table("any")["weekdays"].get(language, "").split())
     return {fold(word): int(day) for word, day in pairs}
 
 
-def address_of(language: str) -> Mapping[str, str]:
-    """How a language says `you` in two ways, as the patterns `familiar` and `formal`; empty if it has one."""
+def address_patterns(language: str) -> Mapping[str, str]:
+    """Return the patterns `familiar` and `formal` for the two ways to say `you`; empty if the language has only one."""
     return dict(_table("any")["address"].get(language, {}))
 
 
 @cache
-def concepts_of(language: str) -> Mapping[str, tuple[str, ...]]:
-    """Concepts that exclude others, each with the words of a language that mean it."""
+def concept_words(language: str) -> Mapping[str, tuple[str, ...]]:
+    """Return concepts that exclude others, each with the words of a language for it."""
     return {concept: tuple(text.split()) for concept, text in _table(language).get("concepts", {}).items()}
 
 
 @cache
-def groups_of() -> Mapping[str, tuple[str, ...]]:
-    """Groups of concepts that exclude each other."""
+def exclusive_groups() -> Mapping[str, tuple[str, ...]]:
+    """Return the groups of concepts that exclude each other."""
     return {group: tuple(text.split()) for group, text in _table("any")["groups"].items()}
 
 
-def frames_of() -> list[dict[str, Any]]:
-    """The rows of [[frames]]."""
+def frame_rows() -> list[dict[str, Any]]:
+    """Return the rows of [[frames]]."""
     return list(_table("any")["frames"])
 
 
-def _listed(language: str, name: str) -> str:
+def _pattern_text(language: str, name: str) -> str:
     known = lexicon(language)
-    holders = known.words("holders") if name in _HELD else ()
+    holders = known.words("holders") if name in _WITH_HOLDERS else ()
     return pattern_of(known.words(name), known.before, known.after, holders)
 
 
-# Lists of short words that others hold the letters of: those stand in the list `holders`, and say nothing of the kind.
-_HELD = (
+# Lists of short words whose letters occur inside other words. Those other words are in the list `holders`.
+_WITH_HOLDERS = (
     *("negation", "negated", "denial", "denies", "forbidden"),
     *("condition", "conditions", "supposes", "ask_for", "asked", "asks", "begs"),
 )
@@ -381,14 +379,14 @@ def _table(language: str) -> dict[str, Any]:
 
 @cache
 def fragment(language: str, name: str) -> re.Pattern[str]:
-    """A fragment of [words] as a pattern of its own."""
+    """Return a fragment of [words] as a pattern."""
     return re.compile(_fragments(_table(language))[name])
 
 
 def _fragments(table: dict[str, Any]) -> dict[str, str]:
     fragments: dict[str, str] = {}
     for name, text in table.get("words", {}).items():
-        fragments[name] = _expanded(text, fragments)
+        fragments[name] = _expand(text, fragments)
     return fragments
 
 
@@ -397,7 +395,7 @@ def _rules(table: dict[str, Any]) -> list[Rule]:
     rows = [
         (gate if name is None else f"{gate}.{name}", row)
         for gate, content in table.items()
-        if gate not in _NOT_RULES
+        if gate not in _OTHER_SECTIONS
         for name, rows in ([(None, content)] if isinstance(content, list) else content.items())
         for row in rows
     ]
@@ -406,7 +404,7 @@ def _rules(table: dict[str, Any]) -> list[Rule]:
 
 def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule:
     compiled = {
-        key: re.compile(_expanded(row[key], fragments))
+        key: re.compile(_expand(row[key], fragments))
         for key in ("pattern", "if_given", "unless_given", "unless_text")
         if key in row
     }
@@ -415,14 +413,14 @@ def _rule(place: str, row: dict[str, Any], fragments: Mapping[str, str]) -> Rule
         place,
         **compiled,
         after_subject=row.get("after_subject", False),
-        ways=ways(compiled["pattern"].pattern),
-        begins=begins(compiled["pattern"].pattern),
-        breaks=breaks(compiled["pattern"].pattern),
+        ways=required_strings(compiled["pattern"].pattern),
+        begins=only_at_start(compiled["pattern"].pattern),
+        breaks=spans_line_end(compiled["pattern"].pattern),
         examples=examples,
         counterexamples=counterexamples,
     )
 
 
-def _expanded(pattern: str, fragments: Mapping[str, str]) -> str:
-    """`pattern` with lines joined where one ends in a backslash, and each {name} replaced by its fragment."""
+def _expand(pattern: str, fragments: Mapping[str, str]) -> str:
+    """Join the lines of `pattern` where one ends in a backslash, and replace each {name} by its fragment."""
     return re.sub(r"\{([a-z_]+)\}", lambda name: fragments[name[1]], pattern.replace("\\\n", ""))

@@ -1,4 +1,4 @@
-"""The end of the subject at the start of a text: `the old mill` of `the old mill dates back ...`."""
+"""Finds where the subject at the start of a text ends: `the old mill` in `the old mill dates back ...`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from curate.gates.folding import REMEMBERED
 _TOKEN = re.compile(r"[\w'-]+")
 
 
-@lru_cache(maxsize=REMEMBERED)  # a handful of rules ask about one text
+@lru_cache(maxsize=REMEMBERED)  # a handful of rules ask about the same text
 def end_of_subject(text: str, given: str, stop: frozenset[str], articles: frozenset[str]) -> int:
-    """The index where the leading words of `text` stop being words of `given`; 0 if none of them carries content.
+    """Return the index at which the leading words of `text` stop being words of `given`.
 
-    Both are folded; `stop` are the words without content, `articles` may stand before any subject. A
-    plural `s` makes no difference.
+    0 if none of them carries content. Both texts are folded. `stop` are words without content; `articles` may precede
+    any subject. A plural `s` is ignored.
     """
     known = {word.removesuffix("s") for word in _TOKEN.findall(given)} | articles
     end, has_content = 0, False

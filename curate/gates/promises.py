@@ -1,6 +1,6 @@
-"""What a reply grants or names that nobody spoke of: a refund, a voucher, a price, a street.
+"""Things that a reply grants or names without a basis in its message: a refund, a voucher, a price, a street.
 
-promised("the lamp flickers", "We will refund the full price.", "en") == "refund"
+invented_promise("the lamp flickers", "We will refund the full price.", "en") == "refund"
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import re
 
 from curate.gates.frames import sentences
 from curate.gates.phrases import says
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.word_patterns import word_pattern
 
 
-def priced(given: str, text: str) -> str:
-    """An amount of money of a folded reply to a message that, with the style, says no number; or ''."""
+def invented_price(given: str, text: str) -> str:
+    """Return an amount of money in a folded reply, if the message and the style contain no digits; or ''."""
     amount = None if any(map(str.isdigit, given)) else _amount().search(text)
     return amount[0] if amount else ""
 
 
-def addressed(given: str, text: str) -> str:
-    """A street and a number of a folded reply that the message and the style do not name; or ''."""
+def invented_street(given: str, text: str) -> str:
+    """Return a street with a number in a folded reply that the message and the style do not name; or ''."""
     for match in _addresses().finditer(text) if any(map(str.isdigit, text)) else ():
         if match[0] not in given and not any(number in given for number in _NUMBER.findall(match[0])):
             return match[0]
     return ""
 
 
-_addresses = worded(
+_addresses = word_pattern(
     r"(?<!\w)\d{1,4},? {streets_first} [^\W\d]{2,}"
     r"|(?<!\w)\d{1,4}[a-z]? (?:[^\W\d]+ ){1,2}{streets_last}(?!\w)"
     r"|(?<!\w){streets_first} [^\d\n,.;:!?]{2,30},? (?:n[.\u00ba\u00b0]* ?)?\d{1,4}(?![\d.,:%]|\s?[\u20ac$])"
@@ -37,13 +37,16 @@ _NUMBER = re.compile(r"\d+")
 
 
 _SIGN = r"[$\u20ac\u00a3\u00a5\u20b9\u5186\u5143\uc6d0]"
-_amount = worded(rf"{_SIGN}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{_SIGN}|{{currencies}}(?!\w))")
+_amount = word_pattern(rf"{_SIGN}\s?\d[\d.,]*|\d[\d.,]*\s?(?:{_SIGN}|{{currencies}}(?!\w))")
 
 
-def promised(given: str, text: str, language: str) -> str:
-    """The word by which a folded reply grants money or a gift, in a sentence that asks nothing, denies nothing and
-    makes no condition, where `given`, the message and the style, says no such word and asks for no money; or ''."""
-    text = _IN_CODE.sub(" ", text)  # of an API a refund is a thing that events are about
+def invented_promise(given: str, text: str, language: str) -> str:
+    """Return the word by which a folded reply grants money or a gift, or ''.
+
+    The sentence must not be a question, a denial or conditional. `given`, the message and the style, must not contain
+    such a word or ask for money.
+    """
+    text = _IN_CODE.sub(" ", text)  # in documentation of an API, a refund is a thing that events report
     word = says("any", "compensates", text)
     if not word or says("any", "compensates", given) or says("any", "of_money", given):
         return ""

@@ -1,7 +1,7 @@
-"""Times whose minutes are another number of the text, and a move from one day to another told the other way round.
+"""Detects times whose minutes are another number of the text, and a move between two days that is reversed.
 
 mixed_times("leaves 8.15 from bay 12", "It leaves at 8.12 from bay 15.") == ("8.15", "8.12")
-turned_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en") == ("14 june", "21 june")
+reversed_move("14 June becomes 21 June", "It moves from 21 June to 14 June.", "en") == ("14 june", "21 june")
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from curate.gates.folding import fold
-from curate.gates.number_words import dates_named
+from curate.gates.number_words import month_name_dates
 from curate.gates.phrases import says
-from curate.gates.phrases.worded import worded
+from curate.gates.phrases.word_patterns import word_pattern
 
 _TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[.:](\d\d)(?![\d:]|[.,]\d)")
 _MAY_BE_TIME = re.compile(r"\d[.:]\d\d")
@@ -19,7 +19,10 @@ _WHOLE = re.compile(r"(?<![\d.:,])\d{1,3}(?![\d:]|[.,]\d)")
 
 
 def mixed_times(before: str, after: str) -> tuple[str, str] | None:
-    """A time, or a price, of a text whose minutes are another number there, in place of it; or None."""
+    """Return a time or price of `before` and the one in `after` whose minutes are another number of `before`, or None.
+
+    The original minutes must occur in `after` as a number of their own, that is, the two numbers changed places.
+    """
     if not (_MAY_BE_TIME.search(before) and _MAY_BE_TIME.search(after)):
         return None
     here, there = dict(_TIME.findall(before)), dict(_TIME.findall(after))
@@ -36,13 +39,16 @@ def mixed_times(before: str, after: str) -> tuple[str, str] | None:
     return None
 
 
-def turned_move(before: str, after: str, language: str) -> tuple[str, str] | None:
-    """Two days of a note of which the first becomes the second, which an output names as a move from the second to the
-    first; or None. A note that says which day was and which will be (`now 3 May, was 9 May`) has no such order."""
+def reversed_move(before: str, after: str, language: str) -> tuple[str, str] | None:
+    """Return the two days of a move that `after` describes in the opposite direction, or None.
+
+    The note must name two days of which the first becomes the second. A note that says which day was and which will be
+    (`now 3 May, was 9 May`) has no such order.
+    """
     text, note = fold(after), fold(before)
     if not _becomes(note):
         return None
-    days, other = (list(dict.fromkeys(dates_named(side, language))) for side in (note, text))
+    days, other = (list(dict.fromkeys(month_name_dates(side, language))) for side in (note, text))
     if len(days) != 2 or [day[1:] for day in other] != [day[1:] for day in days[::-1]]:
         return None
     one, two = (note.index(day[0]) for day in days)
@@ -53,8 +59,8 @@ def turned_move(before: str, after: str, language: str) -> tuple[str, str] | Non
     return (days[0][0], other[0][0]) if turned else None
 
 
-_from = worded(r"(?<!\w){moved_from}\s*\Z")
-_to = worded(r"(?<!\w){moved_to}\s*\Z")
+_from = word_pattern(r"(?<!\w){moved_from}\s*\Z")
+_to = word_pattern(r"(?<!\w){moved_to}\s*\Z")
 
 
 def _becomes(note: str) -> bool:

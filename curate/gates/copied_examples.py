@@ -1,4 +1,4 @@
-"""A worked example said again: what a small teacher gives when it does not know what to say."""
+"""Detects copies of a worked example: what a small teacher returns when it does not know what to write."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from curate.gates.coverage import roots, share
 from curate.gates.words import words
 from schemas.records import Generated, Pair
 
-_ITS_OWN = 0.5  # of the content of an input is in its output, or in the example's input: then it may well be its own
+_ITS_OWN = 0.5  # share of an input's content in its output, or in the example's input
 
 
-def copied(pair: Pair, exemplars: Sequence[tuple[str, str]], language: str = "en") -> int | None:
-    """The number, from 1, of the worked example (input, output) whose output this one has for another input, or, where
-    the input was generated, whose input it has for another output; None if there is none.
+def copied_example(pair: Pair, exemplars: Sequence[tuple[str, str]], language: str = "en") -> int | None:
+    """Return the number (from 1) of the worked example (input, output) that the pair copies, or None.
 
-    Case, spacing and punctuation make no difference. An input that shares half of its content with its own output, or
-    with the example's input, may have the example's text by right. Not covered: a copy with a word changed.
+    A copy has the example's output for another input or, where the input was generated backward, the example's input
+    for another output. Case, spacing and punctuation are ignored. An input that shares half of its content with its own
+    output, or with the example's input, may legitimately have the example's text.
+    Not covered: a copy in which a word was changed.
     """
     generated = isinstance(pair.origin, Generated) and pair.origin.generator == "backward"
     for number, (given, answer) in enumerate(exemplars, 1):

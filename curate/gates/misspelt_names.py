@@ -1,4 +1,4 @@
-"""A name that is spelt another way than the input spells it.
+"""Detects a name that is spelt differently than in the input.
 
 misspelt("ask Siobhan Kearney", "Please ask Siobhan Kearny.") == ("Kearney", "Kearny")
 """
@@ -10,18 +10,20 @@ from itertools import takewhile
 
 from curate.gates.folding import fold, unaccented
 
-# It begins with the letter, and looks back from there: so most characters of a text are passed over at once.
+# The pattern begins with the letter and looks behind from there, so that most characters are skipped quickly.
 _NAME = re.compile(
     r"[^\W\d_a-z](?<![.!?\u2026:] [^\n])(?<!^[^\n])(?<!\n[^\n])(?<![\w'\u2019-][^\n])[^\W\d_A-Z]{4,}(?![\w'\u2019-])"
 )
-_ONE_CASE = ("en", "fr", "es", "pt", "it")  # languages in which a name has no case
-_BEGIN = 3  # letters that both have at the beginning
+_ONE_CASE = ("en", "fr", "es", "pt", "it")  # languages in which names are not inflected
+_SAME_START = 3  # letters that both names begin with
 
 
 def misspelt(before: str, after: str, language: str = "") -> tuple[str, str] | None:
-    """A word with a capital of `before` that `after` has not, and one of `after` that `before` has not, where a letter
-    inside of one is missing, doubled, changed or in another place; the last one too in a
-    `language` whose names have no cases. Or None."""
+    """Return a capitalised word of `before` and its misspelling in `after`, or None.
+
+    Neither word may occur in the other text. A misspelling has one letter missing, doubled, changed or moved inside the
+    word; the last letter may differ only in a `language` whose names are not inflected.
+    """
     if not _NAME.search(after):
         return None
     here, there = (unaccented(fold(side)) for side in (before, after))
@@ -34,7 +36,7 @@ def misspelt(before: str, after: str, language: str = "") -> tuple[str, str] | N
 
 def _is_slip(one: str, other: str, language: str) -> bool:
     first, second = unaccented(fold(one)), unaccented(fold(other))
-    if abs(len(first) - len(second)) > 1 or first[:_BEGIN] != second[:_BEGIN]:
+    if abs(len(first) - len(second)) > 1 or first[:_SAME_START] != second[:_SAME_START]:
         return False
     if first[-1] != second[-1] and (language not in _ONE_CASE or "s" in (first[-1], second[-1])):
         return False

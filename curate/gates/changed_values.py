@@ -1,0 +1,55 @@
+"""A value in a reply that replaces the message's own: another time, another day, another number of a thing.
+
+another_value("the kitchen closes at 21:00", "It closes at 22:00.", "en") == ("changed_time", "21:00", "22:00")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from curate.gates.number import Number
+from curate.gates.number_words import invented_weekday, month_name_dates
+from curate.gates.numbers import NumberMentions, with_ascii_digits
+from curate.gates.words import stemmer_for
+
+_TIME = re.compile(r"(?<![\d.:,])(\d{1,2})[:h](\d\d)(?![\d:])|(?<![\d.:,])(\d{1,2}) ?[ap][.]?m(?!\w)")
+_ASKED = re.compile(r"[^.!?\u061f\uff1f\u3002\n(\[]*[?\u061f\uff1f]")
+_NUMBERED = re.compile(r"([^\W\d_]{3,}) (\d+[a-z]?)(?![\w:%\u00b0]|[.,]\d)")
+
+
+def another_value(before: str, after: str, language: str) -> tuple[str, str, str] | None:
+    """Return a code, the value in the message and the one in the reply, or None.
+
+    This requires that the reply keeps no value of that kind, and that the message has none of those in the reply.
+    Values in questions of the message do not count, because the reply need not repeat them.
+    """
+    given, text = (with_ascii_digits(side) for side in (before, after))
+    given, mentions = _ASKED.sub(" ", given), NumberMentions(before, language)
+    here, there = ([match[0] for match in _TIME.finditer(side)] for side in (given, text))
+    if here and there and not any(_are_mentioned(re.findall(r"\d+", time), mentions) for time in there):
+        return "changed_time", here[0], there[0]
+    if day := invented_weekday(text, given, language, language, only_in_place_of_another=True):
+        return "changed_date", "", day
+    days, others = (month_name_dates(side, language) for side in (given, text))
+    if days and others and not any(_are_mentioned(date[1:2], mentions) for date in others):
+        return "changed_date", days[0][0], others[0][0]
+    own, now = _numbers_by_word(given, language), _numbers_by_word(text, language)
+    for thing in sorted(own.keys() & now.keys()):
+        if not any(_are_mentioned([number], mentions) for number in now[thing]):
+            return "changed_number", f"{thing} {min(own[thing])}", f"{thing} {min(now[thing])}"
+    return None
+
+
+def _numbers_by_word(folded: str, language: str) -> dict[str, set[str]]:
+    """Map each word, by its stem, to the numbers that follow it."""
+    numbers, stem = dict[str, set[str]](), stemmer_for(language)
+    for word, number in _NUMBERED.findall(folded):
+        numbers.setdefault(stem(word), set()).add(number)
+    return numbers
+
+
+def _are_mentioned(numbers: Iterable[str], mentions: NumberMentions) -> bool:
+    return all(
+        not (plain := number.lstrip("0")) or Number(plain, frozenset((plain,))) in mentions for number in numbers
+    )

@@ -1,0 +1,144 @@
+"""The gate on facts that a message supplies for its answer: a note after it in brackets, or under a label.
+
+Replies and answers contain more than the message, so additions are not defects. But the facts noted for them are
+binding, as a text is for its rewrite.
+
+noted_facts("Is it free?\\n(yes, till Friday)", "reply") == "yes, till Friday"
+noted_facts("Write a line. Facts: open since May", "free") == "open since May"
+"""
+
+from __future__ import annotations
+
+import re
+
+from curate.gates.coverage import has_known_stop_words, roots
+from curate.gates.facts import invented, numbers_at_other_words
+from curate.gates.folding import fold
+from curate.gates.judgement import Judgement, passed, quote, rejected
+from curate.gates.limits import limits
+from curate.gates.names import invented_name, unknown_name, unknown_signer
+from curate.gates.numbers import NumberMentions, digit_numbers
+from curate.gates.phrases.word_patterns import word_pattern
+from curate.gates.promises import invented_price, invented_promise, invented_street
+from curate.gates.words import count_words
+from schemas.records import Pair
+
+_IN_BRACKETS = re.compile(
+    r"(?:\n|[.?!\u2026\u3002\uff1f\uff01\u061f])\s*[(\uff08]([^()\uff08\uff09]{2,})[)\uff09]\W*\Z"
+)
+_SIGNED = re.compile(r"\n+[^\n.?!]{1,40}\Z")
+
+
+def kept_facts(
+    pair: Pair, kind: str = "reply", language: str = "en", input_language: str = "en", style: str = ""
+) -> Judgement:
+    """The answer keeps the facts that the message notes for it.
+
+    It names no number, day or name that is neither in the message nor in its note. What the note denies or limits is
+    still denied or limited, a no is not answered with yes, the note's numbers stay with their words, and something of
+    the note is used.
+    Not covered: facts in columns or in the style, and messages without a note.
+    """
+    if kind == "reply" and (gift := invented_promise(fold(f"{pair.input}\n{style}"), fold(pair.output), language)):
+        return rejected("promise", f"the reply promises something that was not offered: {quote(gift)}")
+    if kind == "reply" and (own := _invention(pair, style, language)):
+        return rejected(*own)
+    facts = noted_facts(pair.input, kind)
+    if not facts:
+        return passed("the message notes no facts")
+    noted = pair.model_copy(update={"input": facts})
+    unsigned = pair.model_copy(update={"output": _SIGNED.sub("", pair.output.rstrip())})
+    judgements = (
+        invented(pair, language, input_language),
+        invented_name(unsigned, language),
+        limits(noted, language, input_language),
+    )
+    if differing := next((one for one in judgements if not one.keep and one.reason.code != "lost_question"), None):
+        return differing
+    if moved := numbers_at_other_words(facts, pair.output, language):
+        return rejected("swapped", f"{quote(moved[0])} and {quote(moved[1])} changed places next to {quote(moved[2])}")
+    if turned := _opposite_answer(facts, pair.output, language):
+        return rejected("contrary", f"the note begins with {quote(turned[0])}, the answer with {quote(turned[1])}")
+    if _are_all_lost(facts, pair.output, language) or (
+        kind == "reply" and _are_mostly_lost(facts, pair.output, language)
+    ):
+        return rejected("lost_facts", f"nothing is left of {quote(facts)}")
+    return passed("it agrees with the note")
+
+
+def _invention(pair: Pair, style: str, language: str) -> tuple[str, str] | None:
+    """Return a price, street or person in a reply that its message and the style do not name, as a code and a
+    message."""
+    given = f"{pair.input}\n{style}"
+    if price := invented_price(fold(given), fold(pair.output)):
+        return "invented_number", f"neither the message nor the style names {quote(price)}"
+    if street := invented_street(fold(given), fold(pair.output)):
+        return "invented_contact", f"neither the message nor the style names {quote(street)}"
+    name = unknown_name(pair.output, given, language) or unknown_signer(pair.output, given, language)
+    quoted = name and any(name in one for one in _IN_QUOTES.findall(pair.output))
+    return ("invented_name", f"the message does not name {quote(name)}") if name and not quoted else None
+
+
+_IN_QUOTES = re.compile(r"[\"\u201c\u201e\u00ab\u300c][^\"\u201d\u00bb\u300d\n]+[\"\u201d\u201c\u00bb\u300d]")
+
+
+def _are_all_lost(facts: str, text: str, language: str) -> bool:
+    """Whether a text contains no content word and no number of the facts."""
+    noted = roots(facts, language) if has_known_stop_words(language) else frozenset[str]()
+    mentions, numbers = NumberMentions(text, language), list(digit_numbers(facts))
+    return bool(noted) and noted.isdisjoint(roots(text, language)) and not any(number in mentions for number in numbers)
+
+
+def _are_mostly_lost(facts: str, text: str, language: str) -> bool:
+    """Whether at least two thirds of the facts, of three or more, are missing from a text not much longer than the
+    facts.
+
+    A fact is missing if the text has none of its content words and numbers. A longer text may express them in other
+    words.
+    """
+    parts = [part for part in _FACTS.split(facts) if roots(part, language)] if has_known_stop_words(language) else []
+    if len(parts) < _MIN_FACTS or count_words(text) > _MAX_LENGTH * count_words(facts):
+        return False
+    there, mentions = roots(text, language), NumberMentions(text, language)
+    lost = [
+        p for p in parts if roots(p, language).isdisjoint(there) and not any(n in mentions for n in digit_numbers(p))
+    ]
+    return len(lost) >= 2 * len(parts) / _MIN_FACTS
+
+
+_FACTS, _MIN_FACTS, _MAX_LENGTH = re.compile(r"[,;\n\u3001\uff0c\uff1b]+(?!\d)"), 3, 1.75
+
+
+def _opposite_answer(facts: str, text: str, language: str) -> tuple[str, str] | None:
+    """Return the yes or no that the facts begin with and the opposite one that the answer begins with, or None."""
+    first, second = (_leading_answer(fold(side)) for side in (facts, text))
+    return (first[1], second[1]) if first and second and first[0] != second[0] else None
+
+
+def _leading_answer(folded: str) -> tuple[str, str] | None:
+    begun = _yes_or_no().match(folded)
+    return (begun.lastgroup or "", begun[0].strip(" ,.!:;\"'")) if begun else None
+
+
+# A yes or a no at the start, followed by the end of a clause.
+_yes_or_no = word_pattern(
+    r"\W*(?:(?P<yes>{yes_first})|(?P<no>{no_first}))"
+    r"(?=\s*(?:[,.;:!)\u2013\u2014\u3001\u3002\uff0c\uff01\u060c\u0964-]|\Z))"
+)
+
+
+def noted_facts(message: str, kind: str) -> str:
+    """Return what a message notes for its answer, or ''.
+
+    A final bracket is such a note only in the message of a reply.
+    """
+    bracketed = kind == "reply" and message.rstrip()[-1:] in ")\uff09" and _IN_BRACKETS.search(message)
+    if bracketed:
+        return bracketed[1]
+    labelled = _labelled().search(message) if ":" in message or "\uff1a" in message else None
+    return labelled[1].strip() if labelled else ""
+
+
+_labelled = word_pattern(
+    r"(?:\A|[\n.?!,;]\s*)(?:[^\W\d_]+ )?{facts_named}\s*[:\uff1a]\s*(\S[\s\S]{7,})\Z", re.IGNORECASE
+)

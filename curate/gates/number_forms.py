@@ -1,0 +1,78 @@
+"""Numbers in another form: on the other clock, counted back from the next hour, or rounded.
+
+clock_forms({"2", "45"}, "klockan två", "sv") == {"14"}    # and 1430 is 2:30
+is_rounded("1214", "1200")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+
+from curate.gates.folding import REMEMBERED
+from curate.gates.phrases import says
+
+_MIN_EXACT = 3  # minimum length of an exact number
+_MIN_KEPT, _MAX_DIGITS = 2, 15  # minimum digits that a rounded number keeps; maximum length of a number to compute with
+_MAX_ERROR = 0.015  # maximum distance of the rounded number, relative to the exact one
+_YEARS = range(1900, 2100)
+_FOUR_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)")
+_FIVES = ("5", "10", "15", "20", "25")
+
+
+def clock_forms(numbers: Collection[str], folded: str, language: str) -> set[str]:
+    """Return the hours and minutes that a text may express by other numbers.
+
+    Examples are 14 for two o'clock, and 9 and 45 for a quarter to ten.
+    """
+    # A loop of digits is not a time, and too long for an int.
+    short = {n for n in numbers if len(n) <= 4 and n.isdecimal()}
+    times = (_FOUR_DIGITS.fullmatch(n) for n in short if int(n) not in _YEARS)
+    forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
+    before, tells = _mentions_hours(folded, language)
+    if before:
+        forms |= {str(int(n) - 1 or 12) for n in short if 1 <= int(n) <= 24}
+        forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
+    if tells:
+        plain = {int(n) for n in (*forms, *numbers) if n.isdecimal() and len(n) <= 2}
+        forms |= {str(n + 12) for n in plain if 1 <= n <= 11} | {str(n - 12) for n in plain if 13 <= n <= 23}
+    return forms
+
+
+@lru_cache(maxsize=REMEMBERED)  # called for each number that is searched for in a text
+def _mentions_hours(folded: str, language: str) -> tuple[bool, bool]:
+    """Return whether a text counts back from the next hour, and whether it gives an hour at all."""
+    before = bool(says(language, "to_the_hour", folded))
+    return before, before or bool(says(language, "clock", folded))
+
+
+def is_rounded(exact: str, other: str) -> bool:
+    """Whether a plain number is another one, not a year, with fewer significant digits: 1200 for 1214, 50 for 49.8."""
+    if (
+        len(exact) < _MIN_EXACT
+        or exact[0] not in (other[0], str(int(other[0]) - 1))
+        or not are_computable(exact, other)
+    ):
+        return False
+    kept = len(other.replace(".", "").strip("0"))
+    if len(exact.replace(".", "").strip("0")) <= kept:
+        return False
+    first, second = float(exact), float(other)
+    if (first in _YEARS and "." not in exact) or not first or abs(first - second) > _MAX_ERROR * first:
+        return False
+    return float(f"{first:.{max(_MIN_KEPT, kept) - 1}e}") == second or float(f"{first:.0f}") == second
+
+
+def rounding_ranges(number: str) -> Iterator[tuple[float, float]]:
+    """Yield the ranges of the numbers that may round to this one, and the values that this one may round to."""
+    value, kept = float(number), max(_MIN_KEPT, len(number.replace(".", "").strip("0")))
+    margin = min(1.1 * _MAX_ERROR * value, max(1.0, 0.6 * value * 10 ** (1 - kept)))
+    yield value - margin, value + margin
+    for text in (f"{value:.0f}", *(f"{value:.{digits - 1}e}" for digits in range(_MIN_KEPT, _MAX_DIGITS))):
+        yield float(text), float(text)
+
+
+def are_computable(*texts: str) -> bool:
+    """Whether plain numbers have few enough digits to compute with."""
+    return all(text.replace(".", "", 1).isdecimal() and len(text) <= _MAX_DIGITS for text in texts)

@@ -1,0 +1,67 @@
+"""Repetition visible in the form of a text: its greeting, a list item, and loops in a script without spaces.
+
+repeated_part("Hello,\\n\\nno.\\n\\nHello,\\n\\nno, we are closed.", "") == "hello,"
+repeated_part("1. Sleep at a fixed time.\\n2. Rest.\\n3. Sleep at a fixed time.", "") == "sleep at a fixed time"
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from curate.gates.folding import fold
+from curate.gates.words import count_words, words
+
+_ALPHABETS = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")  # Thai, Lao, Burmese and Khmer
+_ITEM = re.compile(r"(?:[-*\u2022\u00b7]|\d{1,2}[.)])\s+(?=\S)")
+# Letters of a run; share of the text in repeated runs; minimum number of runs.
+_RUN_LETTERS, _MIN_SHARE, _MIN_RUNS = 12, 0.4, 60
+_GREETING_ENDS, _MAX_GREETING = (",", "!", "\uff0c", "\u060c"), 60  # letters of a line
+_DIGIT = re.compile(r"\d")  # an item with a number, such as a pause of 1 minute, may recur
+# Of an item; maximum length of a list that may not repeat an item.
+_MIN_ITEM_WORDS, _MIN_ITEM_LETTERS, _MAX_ITEMS = 5, 12, 12
+
+
+def is_unspaced_alphabet(text: str) -> bool:
+    """Whether most letters of a text belong to an alphabet written without spaces, so that letters are not words."""
+    if text.isascii() or not _ALPHABETS.search(text):
+        return False
+    return 2 * len(_ALPHABETS.findall(text)) > sum(map(str.isalpha, text))
+
+
+def letter_loop(text: str) -> str:
+    """Describe a loop in a text written without spaces, as the start of a message; or ''."""
+    if not is_unspaced_alphabet(text):
+        return ""
+    letters = "".join(fold(text).split())
+    runs = [letters[at : at + _RUN_LETTERS] for at in range(len(letters) - _RUN_LETTERS + 1)]
+    again = len(runs) - len(set(runs))
+    loops = again >= _MIN_SHARE * len(runs) and len(runs) >= _MIN_RUNS
+    return f"{again} of {len(runs)} runs of letters repeat" if loops else ""
+
+
+def repeated_part(text: str, other: str) -> str:
+    """Return a greeting that a text repeats, or a repeated item of a short list, or ''.
+
+    A greeting stands on its own line, and a later paragraph begins with it again and goes on with many words of the
+    first part. A list item does not count if `other` repeats it too. After a refrain, or in two letters, the text goes
+    on with other words.
+    """
+    if "\n" not in text:
+        return ""
+    paragraphs = [part.strip() for part in fold(text).split("\n\n") if part.strip()]
+    first = paragraphs[0] if paragraphs else ""
+    greets = len(paragraphs) > 2 and first.endswith(_GREETING_ENDS) and len(first) < _MAX_GREETING and "\n" not in first
+    places = [at for at, part in enumerate(paragraphs) if part.partition("\n")[0] == first] if greets else []
+    if len(places) == 2 and fold(other).count(first) < 2:
+        one, two = (set(words("\n".join(part))) for part in (paragraphs[1 : places[1]], paragraphs[places[1] :]))
+        if 2 * len(one & two) >= max(len(one), 1):
+            return first
+    lines = [line.strip() for line in fold(text).splitlines() if line.strip()]
+    items = [line[number.end() :].strip(" .;,\u3002") for line in lines if (number := _ITEM.match(line))]
+    if not 2 < len(items) <= _MAX_ITEMS or len(items) < len(lines) - 1:
+        return ""
+    again = (
+        item for item, n in Counter(items).items() if n > 1 and fold(other).count(item) < 2 and not _DIGIT.search(item)
+    )
+    return next((item for item in again if count_words(item) >= _MIN_ITEM_WORDS and len(item) >= _MIN_ITEM_LETTERS), "")
