@@ -1,4 +1,4 @@
-"""Reads JSON schemas, and checks one that binds a teacher's answers before a single answer is paid for."""
+"""Loads JSON schemas, and checks one that a teacher's answers must conform to before any answer is paid for."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from referencing import Resource
     from referencing._core import Resolver
 
-# Below these keys stand values, not schemas; below those, schemas under names of the user's own.
+# Keys whose contents are values, not schemas, and keys whose contents are schemas by user-defined names.
 _VALUES = ("enum", "const", "default", "examples")
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-# Words that judge nothing by themselves, of JSON Schema and of dialects of it (OpenAPI, Gemini).
+# Keywords of JSON Schema and its dialects (OpenAPI, Gemini) that do not constrain a value by themselves.
 _SILENT = """
     $schema $id $anchor $dynamicAnchor $vocabulary $comment id then else minContains maxContains contentEncoding
     contentMediaType contentSchema deprecated readOnly writeOnly nullable discriminator example propertyOrdering
@@ -35,9 +35,9 @@ _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
 def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
-    """The schema in the file at `path`, which the key `key` of the spec names.
+    """Load the schema in the file at `path`; `key` is the key of the spec that names it.
 
-    Raises SpecError if the file is missing, is not JSON or not a JSON Schema, or refers to something outside of itself.
+    Raises SpecError if the file is missing, is not JSON or not a JSON Schema, or refers to anything outside itself.
     """
     from jsonschema import exceptions, validators
 
@@ -49,30 +49,30 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
             f"{key}: {path} cannot be read: {error.strerror}.", fix="Name a file, relative to the folder of the spec."
         ) from None
     except orjson.JSONDecodeError as error:
-        raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Mend that place.") from None
+        raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Correct the file there.") from None
     if not isinstance(schema, dict):
-        raise SpecError(f"{key}: {path} holds {type(schema).__name__}, a JSON Schema is an object.")
+        raise SpecError(f"{key}: {path} contains a {type(schema).__name__}, but a JSON Schema is an object.")
     try:
         validators.validator_for(schema).check_schema(schema)
     except exceptions.SchemaError as error:
         raise SpecError(f"{key}: {path} is not a JSON Schema: {error.message} (at {error.json_path}).") from None
     if is_example(schema):
         raise SpecError(
-            f"{key}: {path} holds none of JSON Schema's words.",
+            f"{key}: {path} contains no JSON Schema keywords.",
             why="Any answer would satisfy it.",
             fix='If it is an example of a record, describe its keys: {"type": "object", "properties": {...}}.',
         )
     if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
         raise SpecError(
             f"{key}: {path} refers to '{outside}', outside its own file.",
-            why="A gate must give the same answer without a network.",
+            why="A gate must give the same result without a network.",
             fix="Copy that definition into '$defs' and refer to '#/$defs/...'.",
         )
     return schema
 
 
 def is_example(value: Json) -> bool:
-    """Whether an object says nothing as a JSON Schema, because it has none of its words: an example of a record."""
+    """Whether an object has no JSON Schema keywords, and so is probably an example of a record."""
     words = _words() - _BESIDE
     return bool(value) and not any(key in words or key.startswith("$") for key in value)
 
@@ -98,13 +98,13 @@ def _pointers(schema: Any) -> Iterator[str]:
 
 
 def check_answer_schema(schema: Json, path: Path) -> None:
-    """Raise PromptError, naming the file and the key, unless `schema` can judge any answer.
+    """Raise PromptError, naming the file and the key, unless any answer can be validated against `schema`.
 
-    Refused are: what JSON does not have (dates, inf), a draft that nobody knows, whatever the draft's own meta-schema
-    refuses (an unknown type, a bound that is no number), a pattern that is no regular expression, a reference that
-    leads nowhere, out of the file or back to itself, strings and lists without a bound, a misspelt word, which would be
-    passed over, and what no answer can keep, as far as one part of it tells. Not covered: a pattern that takes for ever
-    on some text, parts that contradict each other.
+    Refused are: values that JSON does not have (dates, inf), an unknown draft, anything that the draft's meta-schema
+    refuses (an unknown type, a bound that is not a number), an invalid regular expression, a reference that leads
+    nowhere, out of the file or back to itself, strings and arrays without a limit, a misspelt keyword, which would be
+    ignored, and requirements that no answer can meet, if one part alone shows it. Not covered: a pattern that takes
+    exponential time on some texts, and parts that contradict each other.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -118,7 +118,7 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     if isinstance(draft, str):
         kind = validator_for(schema, default=unknown)
     if kind is None:
-        raise _wrong("$schema", "names no draft of JSON Schema that is known here", path, "Leave it out.")
+        raise _wrong("$schema", "names an unknown draft of JSON Schema", path, "Leave it out.")
     try:
         kind.check_schema(schema)
     except SchemaError as error:
@@ -138,30 +138,30 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     except PromptError:
         raise
     except Unresolvable:
-        pass  # relative to an $id within; that each reference leads somewhere is known
-    except Exception as error:  # whatever it is, it would come with the first answer, too
+        pass  # relative to an $id within the schema; `_check_references` has checked that each one resolves
+    except Exception as error:  # the first answer would raise it too
         raise _wrong("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
 
 
 def _wrong(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
     name = ".".join(part for part in ("schema", key.removeprefix("schema").removeprefix(".")) if part)
     return PromptError(
-        f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be judged by it.", fix=fix
+        f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be checked against it.", fix=fix
     )
 
 
 def _check_json(node: Any, key: str, path: Path) -> None:
-    """Refuse what TOML can write and JSON cannot: no server could be sent it."""
+    """Refuse values that TOML can express but JSON cannot, because they cannot be sent to a server."""
     parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, part in parts:
         _check_json(part, f"{key}.{name}".removeprefix("."), path)
     if not isinstance(node, dict | list | str | int | float | None) or (isinstance(node, float) and not isfinite(node)):
-        raise _wrong(key, f"'{node}' is a value that JSON does not have", path, "Write it as a text or a number.")
+        raise _wrong(key, f"'{node}' is not a JSON value", path, "Write it as a string or a number.")
 
 
 def bounded(schema: Json) -> Json:
-    """`schema` with an end to every text and list that has none: one that a person wrote to say what is right may well
-    leave them open, and a server that constrains decoding needs them."""
+    """`schema` with a limit added to every string and array without one. A schema written for validation may well omit
+    limits, but a server that constrains decoding needs them."""
     closed: Json = deepcopy(schema)
     for _, node, bound in _endless(closed):
         node[bound] = max(_MOST[bound], node.get(bound.replace("max", "min"), 0))
@@ -169,7 +169,7 @@ def bounded(schema: Json) -> Json:
 
 
 def is_closed(schema: Json) -> bool:
-    """Whether every object in it has all of its keys and no other, which OpenAI asks of what it calls strict."""
+    """Whether every object in it requires all its keys and allows no others, as OpenAI's strict mode demands."""
     objects = [node for _, node in _schemas(schema) if node.get("type") == "object" or "properties" in node]
     return all(
         node.get("additionalProperties") is False and set(node.get("required", ())) == set(node.get("properties", ()))
@@ -178,7 +178,7 @@ def is_closed(schema: Json) -> bool:
 
 
 def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
-    """The key and the schema of every text and list without an end, and the word for the end that it lacks."""
+    """The key and schema of every string and array without a limit, and the keyword of the missing limit."""
     for key, node in _schemas(schema):
         kinds = node.get("type")
         for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
@@ -188,7 +188,7 @@ def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
 
 
 def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
-    """Every schema in `node`, itself first, with the key that it stands under."""
+    """Every schema in `node`, itself first, with its key."""
     if isinstance(node, list):
         for number, part in enumerate(node):
             yield from _schemas(part, f"{key}.{number}")
@@ -205,19 +205,20 @@ def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
 
 def _check_words(schema: Json, kind: Any, path: Path) -> None:
     if is_example(schema):
-        fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} write what stands under schema."
-        raise _wrong("", "has none of JSON Schema's words, so any answer would keep it", path, fix)
+        fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} use only the value of schema."
+        raise _wrong("", "has no JSON Schema keywords, so any answer would satisfy it", path, fix)
     judging = _words() - _BESIDE
     for key, node in _schemas(schema):
         for word in node.keys() - _words():
             for near in difflib.get_close_matches(word, judging, n=1, cutoff=0.8):
                 if _may_say(kind, near, node[word]):
-                    what = "is no word of JSON Schema and would be passed over"
+                    what = "is not a JSON Schema keyword and would be ignored"
                     raise _wrong(f"{key}.{word}", what, path, f"Write {near}.")
 
 
 def _may_say(kind: Any, word: str, value: Any) -> bool:
-    """Whether `word` could have this value; an annotation of another tool (a `note`, a `tsType`) mostly could not."""
+    """Whether the keyword `word` could have this value; an annotation of another tool (a `note`, a `tsType`) usually
+    could not."""
     from jsonschema.exceptions import SchemaError
 
     try:
@@ -228,28 +229,28 @@ def _may_say(kind: Any, word: str, value: Any) -> bool:
 
 
 def _check_possible(schema: Json, validator: Any, path: Path) -> None:
-    """Refuse a part that no value keeps."""
+    """Refuse a part that no value can satisfy."""
     for key, node in _schemas(schema):
         for least, most in _PAIRS:
             if node.get(least, 0) > node.get(most, node.get(least, 0)):
-                raise _wrong(key, f"no answer can keep {least} {node[least]} and {most} {node[most]}", path)
+                raise _wrong(key, f"no answer can satisfy {least} {node[least]} and {most} {node[most]}", path)
         is_closed_one = node.get("additionalProperties") is False and "patternProperties" not in node
         for name in node.get("required", ()) if is_closed_one else ():
             if name not in node.get("properties", {}):
                 raise _wrong(
-                    key, f"requires '{name}', which its properties lack and additionalProperties forbids", path
+                    key, f"requires '{name}', which is not in its properties and additionalProperties forbids", path
                 )
         if "enum" in node and not any(map(validator.evolve(schema=node).is_valid, node["enum"])):
-            raise _wrong(key, "no value of its enum can be an answer", path)
+            raise _wrong(key, "no value of its enum satisfies the rest of the schema", path)
 
 
 def _check_bounded(schema: Json, path: Path) -> None:
-    """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
+    """Refuse a schema that allows answers of unlimited length: constrained decoding could run into the token limit."""
     for key, _, bound in _endless(schema):
         raise PromptError(
             f"'{key}' is of type {'string' if bound == 'maxLength' else 'array'} and has no {bound}.",
             where=str(path),
-            why="An answer without an end is cut at the token limit and lost.",
+            why="An answer without a length limit may be cut off at the token limit and lost.",
             fix=f"Add {bound}.",
         )
 
@@ -291,7 +292,7 @@ def _resolve(resource: Resource[Any], resolver: Resolver[Any], path: Path) -> No
         try:
             resolver.lookup(reference)
         except Unresolvable:
-            what = f"'{reference}' leads nowhere in this file, and nothing is fetched"
-            raise _wrong(name, what, path, "Write what it means into [schema.'$defs'].") from None
+            what = f"'{reference}' does not exist in this file, and references are not fetched"
+            raise _wrong(name, what, path, "Write the definition into [schema.'$defs'].") from None
     for sub in resource.subresources():
         _resolve(sub, resolver.in_subresource(sub), path)

@@ -1,6 +1,6 @@
-"""The Jinja of prompts: nothing that comes from nowhere, and nothing computed before it is rendered.
+"""The Jinja environment for prompts: undefined variables are errors, and nothing is computed before rendering.
 
-A service compiles what its editors write, and renders only what cannot keep it busy (`unbounded`).
+A service compiles templates written by its editors, and renders only those whose cost is bounded (`unbounded`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MOST_OUTPUTS = 50
 
 
 class _Late(CodeGenerator):
-    """Computes no constant: `"x"|center(10**9)` would be a gigabyte before anybody rendered it."""
+    """Disables constant folding: `"x"|center(10**9)` would allocate a gigabyte at compile time."""
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
         if not isinstance(node, nodes.TemplateData):
@@ -33,7 +33,7 @@ class _Late(CodeGenerator):
 
 
 class _Names(_Late, TrackingCodeGenerator):
-    """Finds the names that a template needs. Jinja's own computes its constants."""
+    """Collects the names that a template needs, without the constant folding of Jinja's own generator."""
 
 
 def undeclared(tree: nodes.Template) -> set[str]:
@@ -46,7 +46,7 @@ def undeclared(tree: nodes.Template) -> set[str]:
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The environment of every prompt and of `seeds.input`."""
+    """The environment for all prompts and for `seeds.input`."""
 
     code_generator_class = _Late
 
@@ -54,16 +54,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(
             undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, optimized=False
         )
-        # A prompt needs its variables, if and for.
+        # A prompt needs only its variables, if and for.
         self.globals.clear()
-        # Jinja's own `tojson` writes for web pages: R&D becomes R\u0026D.
+        # Jinja's own `tojson` escapes for HTML: R&D becomes R\u0026D.
         self.filters["json"] = partial(json.dumps, ensure_ascii=False)
 
 
 def unbounded(source: str) -> str | None:
-    """The first part of a template, such as `for` or `*`, with which a text of a few words could take for ever or fill
-    the memory; None if there is none: then rendering takes a time like the length of what is put in. Raises Jinja's
-    TemplateSyntaxError."""
+    """The first construct in a template, such as `for` or `*`, that could make a short template take unlimited time or
+    memory; None if there is none, so that rendering time is proportional to the length of the values.
+
+    Raises Jinja's TemplateSyntaxError.
+    """
     outputs = 0
     for node in _every(Sandbox().parse(source)):
         if isinstance(node, nodes.Filter | nodes.Test):

@@ -1,4 +1,4 @@
-"""Which columns of a source hold what: as the spec says, or as their own names tell."""
+"""Determines which columns of a source are used for what, from the spec or from the column names."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_CHARS = 100_000
-"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
-MOST_COLUMNS = 16_384  # as a spreadsheet has
-_NAMED = 20  # columns, in a sentence
+"""A row with a longer text is a problem: few teachers accept it, and it nearly always means a broken file."""
+MOST_COLUMNS = 16_384  # the limit of common spreadsheets
+_NAMED = 20  # columns listed in a message
 _HALF = re.compile("[\ud800-\udfff]")
-_UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show nothing: joiners, marks of direction
+_UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of invisible characters: joiners, direction marks, spaces
 
 
 class SeedProblem(NamedTuple):
-    """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
-    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`,
-    `header`, `shape`, `lines` for what was mended or recognised."""
+    """A problem or a note about one row. `code` is a stable word for tests and counts: `blank`, `duplicate`, `type`,
+    `nul`, `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used;
+    `bom`, `header`, `shape`, `lines` for something that was fixed or recognised."""
 
     where: str
     code: str
@@ -41,23 +41,23 @@ class SeedProblem(NamedTuple):
 
     @property
     def what(self) -> str:
-        """Both in a line."""
+        """Code and detail in one line."""
         return f"{self.code}: {self.detail}"
 
 
 class Fault(NamedTuple):
-    """A row that its reader already knows to be unusable, and why, as `SeedProblem` has it."""
+    """Why a row or a cell is unusable; `code` and `detail` are those of `SeedProblem`."""
 
     code: str
     detail: str
 
 
 Cells = Mapping[str, object]
-"""A row: what it holds under our names for its columns."""
+"""A row: its cells by our names for the columns."""
 
 
 class _Shape(NamedTuple):
-    """A shape that a row may have: our name for a column -> the names that the file may have for it."""
+    """A known row shape: our name for each column -> the names it may have in the file."""
 
     name: str
     columns: Mapping[str, tuple[str, ...]]
@@ -67,7 +67,7 @@ class _Shape(NamedTuple):
 _SYSTEM = {"system": ("system",)}
 _SIDES = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
 _BETTER, _WORSE = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
-WORSE = "is worse"  # our name for the column of an answer that the output is better than; none that a spec can give
+WORSE = "is worse"  # our name for the column of the rejected answer; not a name that a spec can contain
 _ASKED = ("prompt", "question", "query", "conversations", "messages", "input")
 PREFERENCES = ("instruction", *_ASKED, *_BETTER, *_WORSE, *_SYSTEM)
 _ROWS = (
@@ -94,9 +94,9 @@ _ROWS = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
-_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: a label that is false tells a bad one
-TOGETHER = "is of"  # our name for the column of what rows belong to; none that a spec can give
-LIKED = "is liked"  # our name for that label; none that a spec can give
+_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: the label of a bad completion is false
+TOGETHER = "is of"  # our name for the column with a row's group; not a name that a spec can contain
+LIKED = "is liked"  # our name for the label column; not a name that a spec can contain
 _JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
@@ -108,8 +108,8 @@ _CHAT = next(shape for shape in _ROWS if shape.columns == {"messages": ("message
 
 
 class Layout(NamedTuple):
-    """Where a source holds what. `columns` maps our names to the place among its columns; `needed` are those without
-    which a row is no row."""
+    """Which columns of a source are read. `columns` maps our names to column indices; `needed` are the names without
+    which a row cannot be used."""
 
     shape: str
     columns: Mapping[str, int]
@@ -119,21 +119,18 @@ class Layout(NamedTuple):
 def layout(
     columns: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem], *, objects: bool = True
 ) -> Layout:
-    """The places of what `source` needs among `columns`, whose names stand at `where`. With `objects` a cell
-    may be one, and a name a path into it.
-
-    An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there, and for
-    more than a table has.
-    """
+    """Find what `source` needs among `columns`, whose names are at `where`. With `objects` a name may be a path into an
+    object. An exact name wins; a difference in case or spaces is accepted and noted. Raises InputError for a missing
+    column and for too many columns."""
     check_columns(columns, where)
     called, alike = _by(columns, str), _by(columns, _plain)
     for name in sorted(name for name, at in called.items() if name.strip() and len(at) > 1):
-        notes.append(SeedProblem(where, "header", f"{len(called[name])} columns are called '{name}'."))
+        notes.append(SeedProblem(where, "header", f"{len(called[name])} columns have the name '{name}'."))
     known = set(alike)
     shapes = _shapes(source)
     fitting = [shape for shape in shapes if _fits(shape, known)]
     others = [shape for shape in fitting if WORSE not in shape.columns]
-    if any("output" in shape.columns for shape in others):  # beside outputs, `chosen` and `rejected` are other things
+    if any("output" in shape.columns for shape in others):  # with outputs, these two mean other things
         fitting = others
     shape = next(iter(fitting), _SIDES if _SIDES in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
@@ -153,31 +150,31 @@ def layout(
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
     if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
-        ways = 'reference = "output" has answers compared with it, kind = "pair" has it trained on'
+        ways = 'add reference = "output" to compare answers with it, or kind = "pair" to train on it'
         notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
     needed = frozenset(shape.columns) & places.keys() - {WORSE, TOGETHER, *variables(source), *source.extra}
     return Layout(shape.name, places, needed)
 
 
 def check_columns(columns: Sequence[str], where: str) -> None:
-    """Raises InputError for more columns than a table has: each of them is compared with every name."""
+    """Raise InputError for too many columns, because each is compared with every known name."""
     if len(columns) > MOST_COLUMNS:
         raise InputError(
-            f"has {len(columns):,} columns, and {MOST_COLUMNS:,} are read at most.",
+            f"has {len(columns):,} columns; at most {MOST_COLUMNS:,} can be read.",
             where=where,
-            fix="Keep the columns with the texts.",
+            fix="Keep only the columns with the texts.",
         )
 
 
 def some_of(names: Iterable[str]) -> str:
-    """The columns of a file for a sentence, not all of very many."""
+    """Quoted column names for a message, at most 20 of them."""
     quoted = [repr(name) for name in names]
     more = f" and {len(quoted) - _NAMED:,} more" if len(quoted) > _NAMED else ""
     return f"{', '.join(quoted[:_NAMED])}{more}" if quoted else "none"
 
 
 def _shapes(source: SeedSource) -> Sequence[_Shape]:
-    """The shapes that the spec leaves open: where it names a column of one, that one."""
+    """The shapes that are still possible under the spec; only one if the spec names a column of it."""
     shapes = _SHAPES[source.kind]
     if source.input is not None:
         return (_JOINED,) if source.imported else (_Shape("", {}),)
@@ -191,23 +188,23 @@ def _shapes(source: SeedSource) -> Sequence[_Shape]:
 
 
 def unpaired(columns: Iterable[str]) -> str | None:
-    """The column that says which completions are liked, where a file has TRL's unpaired preferences."""
+    """The label column, if the columns are those of TRL's unpaired preferences."""
     known = {_plain(column): column for column in columns}
     return known["label"] if known.keys() >= set(_UNPAIRED) else None
 
 
 def worse_than(answers: Iterable[str], columns: Iterable[str]) -> str | None:
-    """The column of the answer that is worse, where a file has preferences; `answers` may be the names of the other."""
+    """The column of the rejected answer, if a file has preferences; `answers` are possible names of the chosen one."""
     known = {_plain(column): column for column in columns}
     better = any(_plain(name) in _BETTER for name in answers)
     return next((known[name] for name in _WORSE if better and name in known), None)
 
 
 def disliked(cells: Cells) -> Fault | None:
-    """A fault for a row whose own label says that nobody should learn its completion."""
+    """A fault for a row whose label marks its completion as one not to train on."""
     if LIKED not in cells or str(cells[LIKED]).strip().casefold() != "false":
         return None
-    return Fault("disliked", "its label is false, so among TRL's unpaired preferences its completion is a bad one.")
+    return Fault("disliked", "its label is false, which marks a bad completion in TRL's unpaired preferences.")
 
 
 def _fits(shape: _Shape, known: set[str]) -> bool:
@@ -240,9 +237,9 @@ def _place(
         hits = exact or alike.get(_plain(name), ())
         if len(hits) > 1:
             raise InputError(
-                f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
+                f"columns {' and '.join(str(at + 1) for at in hits)} have the same name '{name}'.",
                 where=where,
-                why="It would be a guess which one is meant.",
+                why="It is ambiguous which one is meant.",
                 fix="Rename one of them.",
             )
         if hits and not exact:
@@ -250,7 +247,7 @@ def _place(
         if hits:
             return hits[0]
         if objects and (outer := name.partition(".")[0]) != name and len(called.get(outer, ())) == 1:
-            return called[outer][0]  # an object, in which the rest of the name is looked for: `inside`
+            return called[outer][0]  # an object, in which `inside` follows the rest of the path
     plain = {_plain(column): column for column in called if column.strip()}
     near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -267,7 +264,7 @@ def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
 
 
 def known_headers(cells: Iterable[str], source: SeedSource) -> int:
-    """How many cells are called like columns that the source or a shape of rows asks for."""
+    """How many cells are names of columns that the source or one of its possible shapes needs."""
     wanted = {*_named(source).values(), *variables(source)}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
     known = {_plain(name) for name in wanted}
@@ -275,13 +272,12 @@ def known_headers(cells: Iterable[str], source: SeedSource) -> int:
 
 
 def delimiter(header: str, source: SeedSource) -> str:
-    """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
-    doubt."""
+    """The separator that yields the most known column names, then the most cells; a comma if in doubt."""
 
     def rank(separator: str) -> tuple[int, int]:
         try:
             cells = next(csv.reader([header], delimiter=separator), [])
-        except csv.Error:  # a line end of old Macs, which another separator has between quotes
+        except csv.Error:  # a lone carriage return, which is quoted only under another separator
             return 0, 0
         return known_headers(cells, source), len(cells)
 
@@ -289,7 +285,7 @@ def delimiter(header: str, source: SeedSource) -> str:
 
 
 def variables(source: SeedSource) -> tuple[str, ...]:
-    """The columns that the source's input template asks for. Raises PromptError for one that is not valid."""
+    """The columns that the source's input template uses. Raises PromptError for an invalid template."""
     return tuple(sorted(_template(source.input)[1])) if source.input is not None else ()
 
 
@@ -297,7 +293,7 @@ def variables(source: SeedSource) -> tuple[str, ...]:
 def _template(text: str) -> tuple[Template, frozenset[str]]:
     template, used = compiled(text, "seeds.input")
     if not used:
-        raise InputError("uses no column, so every input would be the same.", where=f"seeds.input = {text!r}")
+        raise InputError("uses no column, so all inputs would be the same.", where=f"seeds.input = {text!r}")
     return template, frozenset(used)
 
 
@@ -311,8 +307,8 @@ def _by_value(compare: Callable[[Any, Any], bool]) -> Any:
 
 
 class _JsonText(str):
-    """A number, `true` or `false` of a JSON cell in a template: written as its text, asked and compared as its value,
-    so that `{% if paid %}` is what it says. Compared with a text it is a text, as a template may have it."""
+    """A JSON number or boolean in a template: rendered as text, but tested and compared by value, so that
+    `{% if paid %}` works as expected. Compared with a string, it is a string."""
 
     __slots__ = ("value",)
     value: float
@@ -332,7 +328,7 @@ class _JsonText(str):
 
 
 def joined(source: SeedSource, cells: Cells) -> str | Fault:
-    """The input that the source's template makes of a row; blank if none of its columns holds a text."""
+    """The input that the source's template renders for a row; a `blank` fault if all its columns are empty."""
     from jinja2 import TemplateError
 
     assert source.input is not None
@@ -352,12 +348,12 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
 
 
 def of_objects(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
-    """Those of the columns in whose objects the spec names something."""
+    """The columns that must contain objects, because the spec names a path into them."""
     return {name: column for name, column in columns.items() if _named(source).get(name, "").startswith(f"{column}.")}
 
 
 def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
-    """A fault where a row has another thing than an object in a column `of_objects`."""
+    """A fault if a row has something other than an object in one of the columns from `of_objects`."""
     for name, column in objects.items():
         if not isinstance(cells[name], dict | None):
             return Fault("type", f"expected an object in '{column}'.")
@@ -370,13 +366,13 @@ def _named(source: SeedSource) -> dict[str, str]:
 
 
 def paths_in(source: SeedSource) -> dict[str, list[str]]:
-    """What the spec names by a path, as `translation.en` is one into the column `translation`: its parts."""
+    """The paths in the spec, split into parts: `translation.en` leads into the column `translation`."""
     return {name: path.split(".") for name, path in _named(source).items() if "." in path}
 
 
 def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
-    """The row with what is named by a path in it. What would stand in a `null` is empty, as an issue without a
-    milestone has none of its titles; a list of one text, or of the same text several times, is that text."""
+    """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
+    an issue without a milestone); a list of one text, or of the same text repeated, becomes that text."""
     if not paths:
         return cells
     values = dict(cells)
@@ -389,12 +385,12 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there or 'none'}.")
             values[name] = value[key]
         if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
-            values[name] = held[0]  # as SQuAD's answers.text
+            values[name] = held[0]  # such as SQuAD's answers.text
     return values
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may be empty, a number, a date or a time."""
+    """The text of a cell that may also be empty, a number, a date or a time."""
     if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
@@ -404,7 +400,7 @@ def plain_text(cell: object) -> str | Fault:
 
 
 def checked(cell: object, of: str = "") -> str | Fault:
-    """The text of a cell, or why it cannot be used; `of` says what it is."""
+    """The text of a cell, stripped, or why it cannot be used; `of` names the cell in messages."""
     if isinstance(cell, Fault):
         return cell
     part = f" in {of}" if of else ""
@@ -417,14 +413,14 @@ def checked(cell: object, of: str = "") -> str | Fault:
     if not text[:1].isalnum() and all(unicodedata.category(character) in _UNSEEN for character in text):
         return Fault("blank", f"there is no text{part}.")
     if not text.isascii() and (half := _HALF.search(text)):
-        return Fault("surrogate", f"character {half.start() + 1}{part} is half of a pair, which no text can hold.")
+        return Fault("surrogate", f"character {half.start() + 1}{part} is half of a surrogate pair, which is not text.")
     if "\0" in text:
-        return Fault("nul", f"character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
+        return Fault("nul", f"character {text.index(chr(0)) + 1} is a NUL, which databases cannot store.")
     if len(text) > MAX_CHARS:
-        return Fault("long", f"{len(text):,} characters, and at most {MAX_CHARS:,} are read.")
+        return Fault("long", f"the text has {len(text):,} characters; the limit is {MAX_CHARS:,}.")
     return text
 
 
 def _is_nan(cell: object) -> bool:
-    """Whether a cell is what data frames have for an empty one."""
+    """Whether a cell is NaN, which data frames use for an empty cell."""
     return isinstance(cell, float) and math.isnan(cell)

@@ -1,4 +1,4 @@
-"""The rows of a source of seeds, read as a stream: one reader for each format, all yielding `(row number, cells)`."""
+"""Reads the rows of a seed source as a stream: one reader for each format, all yielding `(row number, cells)`."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ _OTHER_ENDINGS = {
 _HEADS = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
 _AS_TEXT = {
     "is a spreadsheet": 'Save it as "CSV UTF-8".',
-    "is compressed": "Unpack it, and name the file that was in it.",
-    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
+    "is compressed": "Unpack it, and name the file inside it.",
+    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", or unpack an archive.',
 }
 _ROWS_OF_NAMES = 100
-_SAVED = ("state.json", "dataset_dict.json")  # in a folder that `datasets` saved
-_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
+_SAVED = ("state.json", "dataset_dict.json")  # files in a folder saved by `datasets`
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns with media that a chat refers to
 _TURN = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
@@ -58,9 +58,10 @@ Readable = BinaryIO | Recoded
 def rows_of(
     source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
 ) -> Rows:
-    """The rows of `source`, with what they hold under our names for its columns: a str, None, or whatever else a broken
-    row holds; or a Fault. Files are opened in `stack`, and `notes` gathers what was mended. Raises InputError if the
-    source cannot be read."""
+    """The rows of `source`: cells under our column names (a str, None, or whatever a broken row contains), or a Fault.
+
+    Files are opened in `stack`, and fixes are reported in `notes`. Raises InputError if the source cannot be read.
+    """
     path = folder / source.path
     kind = source.format or _told_by_name(source, path)
     if kind == "hub":
@@ -73,7 +74,7 @@ def rows_of(
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{_ending_in(path)}".'
+        fix = f'Name its files by a pattern: path = "{source.path.rstrip("/")}/*{_ending_in(path)}".'
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
@@ -101,16 +102,19 @@ def rows_of(
     if kind == "text":
         return _text_rows(lines, source, notes)
     raise InputError(
-        f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
+        f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name that file."
     )
 
 
 def names_of(path: Path, encoding: str | None = None) -> list[str]:
-    """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
-    quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
+    """The column names of a file: its headers, its columns, or the keys of the first object of a JSON list.
+
+    For JSONL, the keys that at least a quarter of the objects in the first lines have; broken lines are skipped. Raises
+    InputError.
+    """
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
-    other = f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]"
-    of_text = ': a line is a seed, or with format = "document" a file is.'
+    other = f"{fix}, or create a project with `pairsmith init` and set {{}} as the path of its [[seeds]]"
+    of_text = ': each line is a seed, or each file with format = "document".'
     if path.is_dir():
         saved = any((path / name).is_file() for name in _SAVED)
         named = path.resolve() if saved else path.resolve() / f"*{_ending_in(path)}"
@@ -123,18 +127,20 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
         fix = f"{other.format('this one')}{of_text}"
-        raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
+        raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
         content = Recoded(io.BytesIO(content), encoding, path.name).read()
     if kind == "json" and _is_list(content):
         row = next(iter(_list_in(content, source)), None)
     elif kind == "json" and (key := _list_inside(content)):
-        fix = f"Write that list alone into the file, as `jq .{key}` does."
-        raise InputError(f"is one object, and its rows are the list '{key}'.", where=path.name, fix=fix)
+        fix = f"Save only that list, for example with `jq .{key}`."
+        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=path.name, fix=fix)
     elif kind == "json" and _is_table(content):
-        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` if each is one."
-        raise InputError("is one object, whose values are columns of a table, or its rows.", where=path.name, fix=fix)
+        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
+        raise InputError(
+            "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
+        )
     else:
         lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
         head = next(lines, "")
@@ -147,7 +153,7 @@ def names_of(path: Path, encoding: str | None = None) -> list[str]:
         try:
             row = _value(head) if head else None
         except orjson.JSONDecodeError as error:
-            fix = one_a_line(head) or "Mend this line."
+            fix = one_a_line(head) or "Fix this line."
             raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
@@ -159,8 +165,10 @@ def _ending_in(folder: Path) -> str:
 
 
 def _list_inside(content: bytes) -> str | None:
-    """The key of the first list of objects in a file that is one object; None where that is a row: it has texts of its
-    own, or the objects are turns of a chat."""
+    """The key of the first list of objects in a file that is a single object.
+
+    None if that object is itself a row: it has texts of its own, or the listed objects are turns of a chat.
+    """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
         value = _value(content.decode("utf-8-sig"))
         held = value if isinstance(value, dict) else {}
@@ -177,8 +185,10 @@ def _list_inside(content: bytes) -> str | None:
 
 
 def _is_table(content: bytes) -> bool:
-    """Whether a file is one object of columns, as data frames write a table, or of rows by their names: values that are
-    lists of one length, or objects with the same keys."""
+    """Whether a file is a single object that holds a table, as data frames write it.
+
+    Its values are either columns (lists of equal length) or named rows (objects with the same keys).
+    """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
         value = _value(content.decode("utf-8-sig"))
         held = list(value.values()) if isinstance(value, dict) else []
@@ -189,9 +199,9 @@ def _is_table(content: bytes) -> bool:
 
 
 def refuse_other(name: str) -> None:
-    """Raises InputError for the name of a file that is no text: a spreadsheet, an archive."""
+    """Raise InputError if a file name is that of a spreadsheet or an archive rather than text."""
     if other := _OTHER_ENDINGS.get(Path(name).suffix.lower()):
-        raise InputError(f"{other}, and only text is read.", where=name, fix=_AS_TEXT[other])
+        raise InputError(f"{other}, but only text files can be read.", where=name, fix=_AS_TEXT[other])
 
 
 def _told_by_name(source: SeedSource, path: Path) -> str:
@@ -205,7 +215,7 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
     if path.exists():
         refuse_other(source.path)
         raise InputError(
-            f"its format is not told by the ending '{path.suffix}'.",
+            f"its format cannot be determined from the file extension '{path.suffix}'.",
             where=source.path,
             fix='Add format = "jsonl" (or csv, parquet, text, document) to its [[seeds]], or use one of '
             f"{', '.join(_ENDINGS)}.",
@@ -214,14 +224,14 @@ def _told_by_name(source: SeedSource, path: Path) -> str:
 
 
 def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Lines:
-    """Numbered lines with their line ends, one at a time. A line that is too long is skipped and told as a fault."""
+    """Numbered lines with their line ends, one at a time. A line that is too long is yielded as a Fault."""
     number = offset = 0
     while raw := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         size = len(raw)
         if number == 1:
             if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
-                raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
+                raise InputError(f"{other}, but only text files can be read.", where=shown(source), fix=_AS_TEXT[other])
             if wide := wide_encoding(raw[:4]):
                 raise InputError(
                     f"is {wide[:6].upper()}.",
@@ -235,7 +245,7 @@ def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Li
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
                 size += len(raw)
-            yield number, Fault("long", f"a line of {size:,} bytes, and at most {MAX_LINE_BYTES:,} are read.")
+            yield number, Fault("long", f"the line has {size:,} bytes; the limit is {MAX_LINE_BYTES:,}.")
         else:
             try:
                 yield number, raw.decode()
@@ -260,8 +270,8 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                         raise InputError(
                             what,
                             where=f"{shown(source)}:{number}",
-                            why="JSONL holds one whole object on every line.",
-                            fix=one_a_line(line) or "Mend or delete this line.",
+                            why="Every line of JSONL must be a complete object.",
+                            fix=one_a_line(line) or "Fix or delete this line.",
                         ) from None
                     yield number, Fault("json", what)
 
@@ -269,8 +279,11 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
 
 
 def _value(text: str) -> object:
-    """The JSON value in `text`. What Python's own writer makes beside strict JSON, NaN and half a surrogate pair, is
-    read as well: it costs the text that it stands in, not the file. Raises orjson.JSONDecodeError."""
+    """The JSON value in `text`.
+
+    NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
+    they make one text unusable, not the file. Raises orjson.JSONDecodeError.
+    """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -284,7 +297,7 @@ def _value(text: str) -> object:
 
 
 def _keys(line: str) -> tuple[str, ...]:
-    """The keys of the object in a line; none where there is no object in it."""
+    """The keys of the JSON object in a line; empty if it is not an object."""
     try:
         row = _value(line)
     except orjson.JSONDecodeError:
@@ -293,7 +306,7 @@ def _keys(line: str) -> tuple[str, ...]:
 
 
 def _whole(lines: Lines) -> Lines:
-    """All lines of a file as one."""
+    """All lines of a file joined into one text, or the first Fault among them."""
     parts = list[str]()
     for number, line in lines:
         if isinstance(line, Fault):
@@ -305,7 +318,7 @@ def _whole(lines: Lines) -> Lines:
 
 def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
-        layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
+        layout(["text"], source, shown(source), notes, objects=False)  # raises for any column other than `text`
     for number, line in lines:
         if isinstance(line, str) and number == 1 and "\r" in line.strip() and not line.endswith("\n"):
             raise old_mac(f"{shown(source)}:1")
@@ -313,7 +326,7 @@ def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Ro
 
 
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """The objects of a list, which is held in memory; a file that does not begin with one is read as lines."""
+    """The objects of a JSON list, which is held in memory; a file that does not begin with a list is read as JSONL."""
     if not _is_list(content):
         return _jsonl_rows(_lines(io.BytesIO(content), source, notes), source, notes)
     return object_rows(enumerate(_list_in(content, source), 1), source, notes)
@@ -339,8 +352,10 @@ def _list_in(content: bytes, source: SeedSource) -> list[object]:
 
 
 def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
-    output one that is no object, or unlike all that is known, costs itself alone."""
+    """Rows from JSON objects. The keys of the first object determine which keys the others must have.
+
+    Among rows that contain their own output, one that is not an object or has no known shape is only a Fault.
+    """
     columns: dict[str, str] | None = None
     needed, inner = frozenset[str](), dict[str, str]()
     unlike: InputError | None = None
@@ -369,10 +384,10 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
         if not needed <= row.keys():
             lacking = next(column for column in columns.values() if column in needed and column not in row)
             there = ", ".join(map(repr, row)) or "none"
-            yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
+            yield number, Fault("column", f"there is no '{lacking}' in this row; there is: {there}.")
             continue
         if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
-            yield number, Fault("type", f"it comes with '{media}', and only text is read.")
+            yield number, Fault("type", f"the row has '{media}', but only text is read.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
         yield number, flat(inner, cells) or cells

@@ -1,7 +1,7 @@
-"""Reading seeds: files, `datasets` folders, hub ids and standard input become `Seed` records, every row accounted for.
+"""Reads seeds: files, `datasets` folders, hub ids and standard input become `Seed` records. Every row is accounted for.
 
-What makes a *file* unreadable (it is missing, empty, not UTF-8, broken JSON or CSV, lacks the column) is an InputError:
-the run stops before a teacher is asked. What makes one *row* unusable is a `SeedProblem`, and the rest is read.
+An unreadable *file* (missing, empty, not UTF-8, broken JSON or CSV, without the column) is an InputError: the run stops
+before any request to a teacher. An unusable *row* is a `SeedProblem`, and the other rows are read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from synth.csv_rows import shown
 from synth.seed_rows import object_rows, rows_of
 from synth.turns import exchange, other_answer, written
 
-_NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
+_NONE: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
 _USES: dict[str, Json] = {}
 
 __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
@@ -45,7 +45,8 @@ __all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
 
 @dataclass
 class SeedReading:
-    """What was read. `rows_in == len(seeds) + len(problems)`; `notes` tell what was mended without losing a row."""
+    """The result of reading seeds. `rows_in == len(seeds) + len(problems)`; `notes` are about fixes that cost no
+    row."""
 
     seeds: SpooledSeeds | list[Seed] = field(default_factory=SpooledSeeds)
     problems: list[SeedProblem] = field(default_factory=list)
@@ -54,7 +55,7 @@ class SeedReading:
 
     @property
     def not_used(self) -> str:
-        """`80 of 200 rows are not used: blank 50, json 30`; empty where all are."""
+        """A summary such as `80 of 200 rows are not used: blank 50, json 30`; empty if all rows are used."""
         if not self.problems:
             return ""
         words = Counter(problem.code for problem in self.problems).most_common()
@@ -66,24 +67,24 @@ class SeedReading:
 def read_seeds(
     sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None, *, most_rows: int | None = None
 ) -> SeedReading:
-    """Read every source in order. Paths are relative to `folder`; `stdin` stands for the path `-`.
+    """Read every source in order. Paths are relative to `folder`; the path `-` is read from `stdin`.
 
-    White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
-    source, is a problem that names the first one; if it has another licence, the first seed tells both. A source is
-    read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
-    number of the line it starts on, in a JSON list its place. Only the columns that are asked for are read. A source
-    with more than `most_rows` rows is refused as soon as that is seen.
+    Whitespace around a text is removed. A row with the same text and kind as an earlier row of any source is a problem
+    that names the earlier one; if their licences differ, the first seed records both. A source is read up to `limit`
+    seeds; later rows are not counted. Lines and rows are numbered from 1: a CSV row by the line it starts on, a row of
+    a JSON list by its position. Only the required columns are read. A source is refused as soon as it turns out to have
+    more than `most_rows` rows.
 
-    Raises InputError, before anything is returned, if there is no source, or one is missing, empty, malformed (the
-    file, the line and the column or byte are named), lacks the column, or has not one row with a text.
+    Raises InputError, before anything is returned, if there is no source, or if a source is missing, empty, malformed
+    (the message names the file, the line and the column or byte), without the column, or without any usable row.
     """
     if not sources:
         raise InputError(
             "there are no seeds to start from.",
             where="[[seeds]]",
             why="Every pair starts from a seed: an input as users type it, or an excellent output.",
-            fix='Write some into a file beside the spec, one a line, and add [[seeds]] with path = "seeds.txt" to it '
-            '(and kind = "output" for outputs).',
+            fix='Write some into a file next to the spec, one per line, and add [[seeds]] with path = "seeds.txt" to '
+            'the spec (and kind = "output" for outputs).',
         )
     if sum(source.path == "-" for source in sources) > 1:
         raise InputError(
@@ -96,7 +97,7 @@ def read_seeds(
     first_seen = Numbered()
     for source in sources:
         left, files = source.limit, source.each(folder)
-        # Of a folder of documents each is a row, and one that is blank is no more than that.
+        # In a folder of documents each file is a row, so a blank one is only an unusable row.
         documents = source.format == "document" and len(files) > 1
         seeds, problems = len(reading.seeds), len(reading.problems)
         for one in files:
@@ -111,7 +112,7 @@ def read_seeds(
 
 
 def read_held(source: SeedSource, rows: Iterable[object]) -> SeedReading:
-    """The seeds in objects that are in memory, for which `source` stands; read as the rows of a JSON file are."""
+    """Read seeds from objects in memory as if they were the rows of a JSON file with the settings of `source`."""
     reading = SeedReading()
     _read(source, Path(), None, reading, Numbered(), enumerate(rows, 1))
     return reading
@@ -127,7 +128,7 @@ def _read(
     most_rows: int | None = None,
     is_row: bool = False,
 ) -> int:
-    """How many seeds of `source` were read into `reading`."""
+    """Read `source`, or the rows in `held`, into `reading`, and return the number of new seeds."""
     rows = accepted = duplicates = 0
     name, seed_of, seeds = shown(source), _maker(source, reading.notes), len(reading.seeds)
     unusable: list[SeedProblem] = []
@@ -140,7 +141,7 @@ def _read(
         for number, cells in given:
             rows += 1
             if most_rows is not None and rows > most_rows:
-                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Part it into several files.")
+                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Split it into several files.")
             where = f"{name}:{number}"
             seed = cells if isinstance(cells, Fault) else seed_of(cells, where)
             if isinstance(seed, Fault):
@@ -168,8 +169,8 @@ def _read(
         and 3 < rows < 4 * blank
         and not _as_lines(reading)
     ):
-        kept = f"{blank:,} of its {rows:,} lines are blank, and each of the others is a seed"
-        reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed a file write format = "document".'))
+        kept = f"{blank:,} of its {rows:,} lines are blank, and each other line is a seed"
+        reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed per file add format = "document".'))
     if not rows:
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates and not is_row:
@@ -188,13 +189,15 @@ def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
         if len(every) > 1
         else f"its one row cannot be used: {first.what}",
         where=first.where,
-        fix="Look at the file, and at the column that the spec names.",
+        fix="Check the file, and the column that the spec names.",
     )
 
 
 def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
-    """The first of two rows of one text, with the second row's licence beside its own if that is another one, the
-    answers that the second rejects, and its group if the first has none; and how the first is told."""
+    """Merge a duplicate into the first seed with the same text, and describe that seed for the message.
+
+    The first seed gains the duplicate's licence if that differs, its rejected answers, and its group if it has none.
+    """
     if GROUP in seed.meta and GROUP not in first.meta:
         first = first.model_copy(update={"meta": {**first.meta, GROUP: seed.meta[GROUP]}})
     worse = first.meta.get("rejected", [])
@@ -208,8 +211,10 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
 
 
 def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
-    """What makes a seed of the cells of one row of `source` and the place of the row, or says why it is none. `notes`
-    gathers what of a row is not read."""
+    """A function that builds a seed from the cells of a row of `source` and the row's location, or returns a Fault.
+
+    Parts of a row that are not read are reported in `notes`.
+    """
     imported, extra, paths = source.imported, source.extra, paths_in(source)
     meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
 
@@ -221,14 +226,14 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
         for name in extra:
             text = plain_text(cells.get(name))
             if isinstance(text, Fault):
-                return Fault(text.code, f"{text.detail} It stands in '{name}'.")
+                return Fault(text.code, f"{text.detail} The column is '{name}'.")
             columns[name] = text
         if source.input is not None:
             cells = {**cells, "input" if imported else "text": joined(source, cells)}
-        cell = cells.get(TOGETHER)  # 12 is 12.0 where pandas wrote a column that has empty cells
+        cell = cells.get(TOGETHER)  # pandas writes 12 as 12.0 in a column with empty cells
         of = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
         if isinstance(of, Fault):
-            return Fault(of.code, f"{of.detail} It stands in '{source.group}'.")
+            return Fault(of.code, f"{of.detail} The column is '{source.group}'.")
         own = {**meta, GROUP: content_id("group", of)} if of else meta
         shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
         shared["columns"] = columns
@@ -238,7 +243,7 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             if isinstance(text, Fault):
                 return text
             if isinstance(reference, Fault):
-                return Fault(reference.code, f"{reference.detail} It stands in '{source.reference}'.")
+                return Fault(reference.code, f"{reference.detail} The column is '{source.reference}'.")
             shared["text"], shared["reference"] = text, reference or None
             return made(Seed, shared)
         several = source.kind == "conversation"
@@ -251,7 +256,7 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             else:
                 notes.append(
                     SeedProblem(
-                        where, "rejected", "it is no other answer to the same question; only the better one is read."
+                        where, "rejected", "not a different answer to the same question; only the better one is read."
                     )
                 )
         if source.kind == "pair" and len(turns.asked) == 1:

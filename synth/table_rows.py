@@ -1,4 +1,4 @@
-"""The rows of a Parquet file and of a `datasets` folder, read in batches and only in the columns that are asked for."""
+"""Reads the rows of a Parquet file or a `datasets` folder in batches, and only the required columns."""
 
 from __future__ import annotations
 
@@ -32,11 +32,14 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
                     number += 1
                     yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
+            raise InputError(f"cannot be read any further: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
 def parquet_names(path: Path) -> list[str]:
-    """The columns of a Parquet file, numbers of labels by the path to their names. Raises InputError."""
+    """The column names of a Parquet file; a label column is given as the path to its label names (`label.name`).
+
+    Raises InputError.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -49,7 +52,8 @@ def parquet_names(path: Path) -> list[str]:
 
 
 def _labels(schema: Any) -> dict[str, list[str]]:
-    """The names of the numbers in columns of labels (`ClassLabel`), as `datasets` writes them into a schema."""
+    """The label names of each `ClassLabel` column, in the order of their numbers, as `datasets` stores them in a
+    schema."""
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         features = orjson.loads((schema.metadata or {})[b"huggingface"])["info"]["features"].items()
         return {name: of["names"] for name, of in features if of.get("_type") == "ClassLabel"}
@@ -63,14 +67,14 @@ def _cells(
     cells: Iterable[Any],
     where: str,
 ) -> Cells | Fault:
-    """A row; where the spec names something in a column of labels, its number is an object with the `name`."""
+    """One row as cells. If the spec refers to a path in a label column, its number becomes an object with a `name`."""
     try:
         row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise InputError(
             f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
             where=where,
-            fix="Write the file again with UTF-8 text.",
+            fix="Rewrite the file with UTF-8 text.",
         ) from None
     for name in objects if labels else ():
         if (names := labels.get(columns[name])) and isinstance(row[name], int):
@@ -83,12 +87,12 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
 
     try:
         data: Any = load_from_disk(str(path))
-    except Exception as error:  # its reasons range from a missing file to a wrong schema, in no common type
+    except Exception as error:  # causes range from a missing file to a wrong schema, without a common base class
         ending = next((file.suffix for file in sorted(path.iterdir()) if file.suffix), ".jsonl")
         raise InputError(
-            f"is not a folder that `datasets` saved: {first_line(error)}",
+            f"is not a folder saved by `datasets`: {first_line(error)}",
             where=source.path,
-            fix="Name a folder made by save_to_disk, or files by a pattern: "
+            fix="Name a folder written by save_to_disk, or files by a pattern: "
             f'path = "{source.path.rstrip("/")}/*{ending}".',
         ) from None
     if not isinstance(data, Dataset):

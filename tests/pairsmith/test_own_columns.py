@@ -199,7 +199,9 @@ def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path
 def test_a_table_written_as_one_object_is_told_as_one(tmp_path: Path, content: object) -> None:
     """What pandas writes by default held "no text", and the way out that was named would have read one cell of it."""
     (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"one object, whose values are columns of a table, or its rows.*records"):
+    with pytest.raises(
+        InputError, match=r"a single object whose values are the columns or the rows of a table.*records"
+    ):
         guess(tmp_path / "a.json")
 
 
