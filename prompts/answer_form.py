@@ -79,13 +79,13 @@ class AnswerForm:
         """`text` in the form that rows store: a label as spelled in the spec, or JSON without a code fence, in the
         schema's key order, with one space after each comma and colon. Other text is unchanged, for a gate to reject."""
         if self.labels:
-            return label_in(self.labels, _bare_label(text)) or text
+            return label_in(self.labels, _extract_label(text)) or text
         if self.schema is None:
             return text
         try:
             fenced = _FENCED.fullmatch(text)
-            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
-            spelt = json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse_constant)
+            spelt = json.dumps(_order_keys(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
             spelt.encode()  # fails for a lone surrogate, which JSON can escape but no file can store
             return spelt
         except (ValueError, RecursionError):
@@ -95,7 +95,7 @@ class AnswerForm:
 ANY_TEXT = AnswerForm()
 
 
-def _bare_label(text: str) -> str:
+def _extract_label(text: str) -> str:
     """The label in `{"label": "x"}`, or in `Label: x`, which models write without constrained decoding."""
     try:
         value = json.loads(text)
@@ -105,20 +105,20 @@ def _bare_label(text: str) -> str:
     return held if isinstance(held, str) else text
 
 
-def _refuse(constant: str) -> Any:
+def _refuse_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _ordered(value: Any, schema: Any, root: Json) -> Any:
+def _order_keys(value: Any, schema: Any, root: Json) -> Any:
     """`value` with the keys of each object in the order of its schema; unknown keys follow, sorted."""
     schema = resolved(schema, root)
     if isinstance(value, list):
-        return [_ordered(item, schema.get("items"), root) for item in value]
+        return [_order_keys(item, schema.get("items"), root) for item in value]
     if not isinstance(value, dict):
         return value
     named = {name: part for way in alternatives(schema, root) for name, part in way.get("properties", {}).items()}
     keys = [*(key for key in named if key in value), *sorted(value.keys() - named.keys())]
-    return {key: _ordered(value[key], named.get(key), root) for key in keys}
+    return {key: _order_keys(value[key], named.get(key), root) for key in keys}
 
 
 def resolved(schema: Any, root: Json) -> Json:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from referencing._core import Resolver
 
 # Keys whose contents are values, not schemas, and keys whose contents are schemas by user-defined names.
-_VALUES = ("enum", "const", "default", "examples")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_VALUE_KEYS = ("enum", "const", "default", "examples")
+_NAMED_KEYS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 # Keywords of JSON Schema and its dialects (OpenAPI, Gemini) that do not constrain a value by themselves.
-_SILENT = """
+_ANNOTATION_KEYWORDS = """
     $schema $id $anchor $dynamicAnchor $vocabulary $comment id then else minContains maxContains contentEncoding
     contentMediaType contentSchema deprecated readOnly writeOnly nullable discriminator example propertyOrdering
 """
-_BESIDE = frozenset(_SILENT.split())
-_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
-_MOST = {"maxLength": 2000, "maxItems": 100}
+_ANNOTATIONS = frozenset(_ANNOTATION_KEYWORDS.split())
+_BOUND_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
+_DEFAULT_LIMITS = {"maxLength": 2000, "maxItems": 100}
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
@@ -62,7 +62,7 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
             why="Any answer would satisfy it.",
             fix='If it is an example of a record, describe its keys: {"type": "object", "properties": {...}}.',
         )
-    if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
+    if outside := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
         raise SpecError(
             f"{key}: {path} refers to '{outside}', outside its own file.",
             why="A gate must give the same result without a network.",
@@ -73,28 +73,35 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
 
 def is_example(value: Json) -> bool:
     """Whether an object has no JSON Schema keywords, and so is probably an example of a record."""
-    words = _words() - _BESIDE
+    words = _keywords() - _ANNOTATIONS
     return bool(value) and not any(key in words or key.startswith("$") for key in value)
 
 
 @cache
-def _words() -> frozenset[str]:
+def _keywords() -> frozenset[str]:
     from jsonschema.validators import Draft4Validator, Draft202012Validator
 
-    words = (*_NAMED, *_VALUES, *Draft4Validator.VALIDATORS, *Draft202012Validator.VALIDATORS, "title", "description")
-    return frozenset(words) | _BESIDE
+    words = (
+        *_NAMED_KEYS,
+        *_VALUE_KEYS,
+        *Draft4Validator.VALIDATORS,
+        *Draft202012Validator.VALIDATORS,
+        "title",
+        "description",
+    )
+    return frozenset(words) | _ANNOTATIONS
 
 
-def _pointers(schema: Any) -> Iterator[str]:
+def _references(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         for key, value in schema.items():
             if key in ("$ref", "$dynamicRef") and isinstance(value, str):
                 yield value
             else:
-                yield from _pointers(value)
+                yield from _references(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from _pointers(value)
+            yield from _references(value)
 
 
 def check_answer_schema(schema: Json, path: Path) -> None:
@@ -118,17 +125,17 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     if isinstance(draft, str):
         kind = validator_for(schema, default=unknown)
     if kind is None:
-        raise _wrong("$schema", "names an unknown draft of JSON Schema", path, "Leave it out.")
+        raise _schema_error("$schema", "names an unknown draft of JSON Schema", path, "Leave it out.")
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise _wrong(".".join(map(str, error.absolute_path)), error.message, path) from None
+        raise _schema_error(".".join(map(str, error.absolute_path)), error.message, path) from None
     _check_words(schema, kind, path)
     _check_bounded(schema, path)
     _check_patterns(schema, path)
     _check_references(schema, path)
     validator = kind(schema, registry=Registry())
-    references = [{"$ref": node["$ref"]} for _, node in _schemas(schema) if "$ref" in node]
+    references = [{"$ref": node["$ref"]} for _, node in _subschemas(schema) if "$ref" in node]
     try:
         _check_possible(schema, validator, path)
         for part in (schema, *references):
@@ -140,10 +147,10 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     except Unresolvable:
         pass  # relative to an $id within the schema; `_check_references` has checked that each one resolves
     except Exception as error:  # the first answer would raise it too
-        raise _wrong("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
+        raise _schema_error("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
 
 
-def _wrong(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
+def _schema_error(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
     name = ".".join(part for part in ("schema", key.removeprefix("schema").removeprefix(".")) if part)
     return PromptError(
         f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be checked against it.", fix=fix
@@ -156,30 +163,30 @@ def _check_json(node: Any, key: str, path: Path) -> None:
     for name, part in parts:
         _check_json(part, f"{key}.{name}".removeprefix("."), path)
     if not isinstance(node, dict | list | str | int | float | None) or (isinstance(node, float) and not isfinite(node)):
-        raise _wrong(key, f"'{node}' is not a JSON value", path, "Write it as a string or a number.")
+        raise _schema_error(key, f"'{node}' is not a JSON value", path, "Write it as a string or a number.")
 
 
 def bounded(schema: Json) -> Json:
     """`schema` with a limit added to every string and array without one. A schema written for validation may well omit
     limits, but a server that constrains decoding needs them."""
     closed: Json = deepcopy(schema)
-    for _, node, bound in _endless(closed):
-        node[bound] = max(_MOST[bound], node.get(bound.replace("max", "min"), 0))
+    for _, node, bound in _unbounded_parts(closed):
+        node[bound] = max(_DEFAULT_LIMITS[bound], node.get(bound.replace("max", "min"), 0))
     return closed
 
 
 def is_closed(schema: Json) -> bool:
     """Whether every object in it requires all its keys and allows no others, as OpenAI's strict mode demands."""
-    objects = [node for _, node in _schemas(schema) if node.get("type") == "object" or "properties" in node]
+    objects = [node for _, node in _subschemas(schema) if node.get("type") == "object" or "properties" in node]
     return all(
         node.get("additionalProperties") is False and set(node.get("required", ())) == set(node.get("properties", ()))
         for node in objects
     )
 
 
-def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
+def _unbounded_parts(schema: Json) -> Iterator[tuple[str, Json, str]]:
     """The key and schema of every string and array without a limit, and the keyword of the missing limit."""
-    for key, node in _schemas(schema):
+    for key, node in _subschemas(schema):
         kinds = node.get("type")
         for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
             is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
@@ -187,36 +194,36 @@ def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
                 yield key, node, bound
 
 
-def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
+def _subschemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
     """Every schema in `node`, itself first, with its key."""
     if isinstance(node, list):
         for number, part in enumerate(node):
-            yield from _schemas(part, f"{key}.{number}")
+            yield from _subschemas(part, f"{key}.{number}")
     if not isinstance(node, dict):
         return
     yield key, node
     for name, part in node.items():
-        if name in _NAMED and isinstance(part, dict):
+        if name in _NAMED_KEYS and isinstance(part, dict):
             for own, schema in part.items():
-                yield from _schemas(schema, f"{key}.{name}.{own}")
-        elif name not in _VALUES:
-            yield from _schemas(part, f"{key}.{name}")
+                yield from _subschemas(schema, f"{key}.{name}.{own}")
+        elif name not in _VALUE_KEYS:
+            yield from _subschemas(part, f"{key}.{name}")
 
 
 def _check_words(schema: Json, kind: Any, path: Path) -> None:
     if is_example(schema):
         fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} use only the value of schema."
-        raise _wrong("", "has no JSON Schema keywords, so any answer would satisfy it", path, fix)
-    judging = _words() - _BESIDE
-    for key, node in _schemas(schema):
-        for word in node.keys() - _words():
+        raise _schema_error("", "has no JSON Schema keywords, so any answer would satisfy it", path, fix)
+    judging = _keywords() - _ANNOTATIONS
+    for key, node in _subschemas(schema):
+        for word in node.keys() - _keywords():
             for near in difflib.get_close_matches(word, judging, n=1, cutoff=0.8):
-                if _may_say(kind, near, node[word]):
+                if _accepts_value(kind, near, node[word]):
                     what = "is not a JSON Schema keyword and would be ignored"
-                    raise _wrong(f"{key}.{word}", what, path, f"Write {near}.")
+                    raise _schema_error(f"{key}.{word}", what, path, f"Write {near}.")
 
 
-def _may_say(kind: Any, word: str, value: Any) -> bool:
+def _accepts_value(kind: Any, word: str, value: Any) -> bool:
     """Whether the keyword `word` could have this value; an annotation of another tool (a `note`, a `tsType`) usually
     could not."""
     from jsonschema.exceptions import SchemaError
@@ -230,23 +237,23 @@ def _may_say(kind: Any, word: str, value: Any) -> bool:
 
 def _check_possible(schema: Json, validator: Any, path: Path) -> None:
     """Refuse a part that no value can satisfy."""
-    for key, node in _schemas(schema):
-        for least, most in _PAIRS:
-            if node.get(least, 0) > node.get(most, node.get(least, 0)):
-                raise _wrong(key, f"no answer can satisfy {least} {node[least]} and {most} {node[most]}", path)
+    for key, node in _subschemas(schema):
+        for lower, upper in _BOUND_PAIRS:
+            if node.get(lower, 0) > node.get(upper, node.get(lower, 0)):
+                raise _schema_error(key, f"no answer can satisfy {lower} {node[lower]} and {upper} {node[upper]}", path)
         is_closed_one = node.get("additionalProperties") is False and "patternProperties" not in node
         for name in node.get("required", ()) if is_closed_one else ():
             if name not in node.get("properties", {}):
-                raise _wrong(
+                raise _schema_error(
                     key, f"requires '{name}', which is not in its properties and additionalProperties forbids", path
                 )
         if "enum" in node and not any(map(validator.evolve(schema=node).is_valid, node["enum"])):
-            raise _wrong(key, "no value of its enum satisfies the rest of the schema", path)
+            raise _schema_error(key, "no value of its enum satisfies the rest of the schema", path)
 
 
 def _check_bounded(schema: Json, path: Path) -> None:
     """Refuse a schema that allows answers of unlimited length: constrained decoding could run into the token limit."""
-    for key, _, bound in _endless(schema):
+    for key, _, bound in _unbounded_parts(schema):
         raise PromptError(
             f"'{key}' is of type {'string' if bound == 'maxLength' else 'array'} and has no {bound}.",
             where=str(path),
@@ -256,13 +263,15 @@ def _check_bounded(schema: Json, path: Path) -> None:
 
 
 def _check_patterns(schema: Json, path: Path) -> None:
-    for key, node in _schemas(schema):
+    for key, node in _subschemas(schema):
         for name, pattern in _patterns(node):
             try:
                 re.compile(pattern)
             except (re.error, OverflowError, RecursionError) as error:
                 where = f"{key}.{name}".removeprefix("schema.")
-                raise _wrong(where, f"is not a regular expression: {error}", path, "Correct the pattern.") from None
+                raise _schema_error(
+                    where, f"is not a regular expression: {error}", path, "Correct the pattern."
+                ) from None
 
 
 def _patterns(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -293,6 +302,6 @@ def _resolve(resource: Resource[Any], resolver: Resolver[Any], path: Path) -> No
             resolver.lookup(reference)
         except Unresolvable:
             what = f"'{reference}' does not exist in this file, and references are not fetched"
-            raise _wrong(name, what, path, "Write the definition into [schema.'$defs'].") from None
+            raise _schema_error(name, what, path, "Write the definition into [schema.'$defs'].") from None
     for sub in resource.subresources():
         _resolve(sub, resolver.in_subresource(sub), path)

@@ -10,14 +10,14 @@ from pathlib import Path
 from prompts.prompt import Prompt
 from schemas.errors import PromptError
 
-_OURS = Path(__file__).parent
+_BUNDLED = Path(__file__).parent
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(?P<hash>[0-9a-f]{8}))?)?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
 _TEMPLATE = re.compile(r"\.(?:jinja2?|j2)\b", re.IGNORECASE)
-_NEARLY = re.compile("prompt|template", re.IGNORECASE)
+_PROMPT_LIKE = re.compile("prompt|template", re.IGNORECASE)
 # Files that a folder may contain next to prompts: notes, the user's own Python package, files of editors and systems.
-_NO_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
+_NOT_A_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
 
 
 def load(name: str, folder: Path | None = None) -> Prompt:
@@ -42,7 +42,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         own = next((versions_here for root in roots if (versions_here := _versions(root / ref["name"]))), {})
         version = max(own, key=lambda v: int(v[1:]), default=None)
     if version is None:
-        raise _unknown(ref["name"], roots)
+        raise _unknown_prompt(ref["name"], roots)
     if version not in versions:
         known = ", ".join(f"{ref['name']}/{v}" for v in sorted(versions, key=lambda v: int(v[1:])))
         raise PromptError(f"there is no prompt '{ref['name']}/{version}'.", fix=f"There is: {known or 'none'}.")
@@ -76,12 +76,12 @@ def unused(used: Iterable[str], folder: Path) -> list[str]:
 def _roots(folder: Path | None) -> list[Path]:
     """The folders that are searched for prompts, the project's own first. Raises PromptError for a file in the project
     that looks like a prompt but would be ignored."""
-    if folder is None or (folder / "prompts").resolve() == _OURS:
-        return [_OURS]
+    if folder is None or (folder / "prompts").resolve() == _BUNDLED:
+        return [_BUNDLED]
     own = folder / "prompts"
-    _refuse_beside(folder, own)
+    _refuse_misplaced(folder, own)
     for path in sorted(own.iterdir()) if own.is_dir() else ():
-        if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
+        if _NOT_A_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
             continue
         if not path.is_dir():
             name = re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_") or "NAME"
@@ -93,26 +93,26 @@ def _roots(folder: Path | None) -> list[Path]:
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
             raise _misnamed(path, f"The name of a prompt's folder must be lower case: rename it to {own / near}.")
         for file in sorted(path.iterdir()):
-            if file.is_dir() and not _NO_PROMPT.fullmatch(file.name):
+            if file.is_dir() and not _NOT_A_PROMPT.fullmatch(file.name):
                 if _is_version(Path(f"{file.name}.jinja")):  # a separate folder for each version
                     raise _misnamed(file, f"Save it as a single file, {path / file.name}.jinja.")
                 for one in filter(_is_version, sorted(file.iterdir())):
                     raise _misnamed(one, f"Move it to {path}.")
-            if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NO_PROMPT.fullmatch(file.name)):
+            if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NOT_A_PROMPT.fullmatch(file.name)):
                 raise _misnamed(file, f"Rename it to {_free_name(file)}.")
-    return [own, _OURS]
+    return [own, _BUNDLED]
 
 
-def _refuse_beside(folder: Path, own: Path) -> None:
+def _refuse_misplaced(folder: Path, own: Path) -> None:
     """Raise PromptError for a prompt that is in the project but outside its `prompts` folder."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = _TEMPLATE.split(path.name)[0]
-        if path.is_dir() and path.name != own.name and _NEARLY.search(path.name):
+        if path.is_dir() and path.name != own.name and _PROMPT_LIKE.search(path.name):
             misspelt = path.name.lower() in ("prompt", "prompts")  # otherwise it may belong to another program
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
-                if (misspelt or (_OURS / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
+                if (misspelt or (_BUNDLED / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
                     raise _misnamed(path, f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.")
-        elif name != path.name and (_OURS / name).is_dir() and not (own / name).is_dir():
+        elif name != path.name and (_BUNDLED / name).is_dir() and not (own / name).is_dir():
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 
 
@@ -146,7 +146,7 @@ def _versions(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if _VERSION_FILE.fullmatch(path.name)}
 
 
-def _unknown(name: str, roots: list[Path]) -> PromptError:
+def _unknown_prompt(name: str, roots: list[Path]) -> PromptError:
     names = sorted({sub.name for root in roots for sub in _folders(root) if _versions(sub)})
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""

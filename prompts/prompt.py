@@ -124,19 +124,19 @@ class Prompt:
 
         Turns that use no other variables, such as the worked examples, are rendered here, which is most of the work.
         """
-        fixed = self._spelled(fixed)
+        fixed = self._with_declared_names(fixed)
         self._check(fixed, fixed)
         groups = [
-            (turns, self._group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
+            (turns, self._render_group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
             for turns in (list(g) for _, g in groupby(self.turns, key=lambda turn: (turn.item, turn.items)))
         ]
 
         def render(**values: Any) -> Messages:
-            values = self._spelled(values) | fixed
+            values = self._with_declared_names(values) | fixed
             self._check(values, self.variables)
             messages: list[Message] = []
             for turns, ready in groups:
-                messages += self._group(turns, values) if ready is None else ready
+                messages += self._render_group(turns, values) if ready is None else ready
             return tuple(messages)
 
         return render
@@ -145,7 +145,7 @@ class Prompt:
         """Whether the prompt declares the variable `name`, under this name or its old name."""
         return name in self.variables or OLD_NAMES.get(name) in self.variables
 
-    def _spelled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _with_declared_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` under the names by which this file declares them."""
         return {
             OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
@@ -162,16 +162,16 @@ class Prompt:
             if values.get(name) is None:
                 self._refuse(f"needs the variable '{name}'", f"It stands for {self.variables[name]}.")
 
-    def _group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
+    def _render_group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
         """The messages of neighbouring turns that are repeated for the same items, or are not repeated."""
         item, items = turns[0].item, turns[0].items
         if item is None or items is None:
-            return [self._message(turn, values) for turn in turns]
+            return [self._render_message(turn, values) for turn in turns]
         if isinstance(values[items], str | bytes | Mapping) or not hasattr(values[items], "__iter__"):
             self._refuse(f"repeats turns for every item of '{items}', which is not a list", "Give a list.")
-        return [self._message(turn, {**values, item: one}) for one in values[items] for turn in turns]
+        return [self._render_message(turn, {**values, item: one}) for one in values[items] for turn in turns]
 
-    def _message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
+    def _render_message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
         if turn.plain is not None:
             parts: list[Any] = list(turn.plain)
             parts[1::2] = map(values.get, turn.plain[1::2])

@@ -14,16 +14,16 @@ from jinja2.compiler import CodeGenerator
 from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-_PARTS = (
+_ALLOWED_NODES = (
     *(nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.If, nodes.CondExpr),
     *(nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Concat, nodes.Getitem, nodes.Slice),
 )
 _FILTERS = frozenset({"capitalize", "default", "d", "json", "length", "lower", "string", "title", "trim", "upper"})
 _TESTS = frozenset({"defined", "eq", "equalto", "in", "ne", "none", "string", "undefined"})
-_MOST_OUTPUTS = 50
+_MAX_OUTPUTS = 50
 
 
-class _Late(CodeGenerator):
+class _NoConstantFolding(CodeGenerator):
     """Disables constant folding: `"x"|center(10**9)` would allocate a gigabyte at compile time."""
 
     def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
@@ -32,14 +32,14 @@ class _Late(CodeGenerator):
         return super()._output_child_to_const(node, frame, finalize)
 
 
-class _Names(_Late, TrackingCodeGenerator):
+class _NameCollector(_NoConstantFolding, TrackingCodeGenerator):
     """Collects the names that a template needs, without the constant folding of Jinja's own generator."""
 
 
 def undeclared(tree: nodes.Template) -> set[str]:
     """The variables that a template needs."""
     assert tree.environment is not None
-    names = _Names(tree.environment)
+    names = _NameCollector(tree.environment)
     names.optimizer = None
     names.visit(tree)
     return names.undeclared_identifiers
@@ -48,7 +48,7 @@ def undeclared(tree: nodes.Template) -> set[str]:
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment for all prompts and for `seeds.input`."""
 
-    code_generator_class = _Late
+    code_generator_class = _NoConstantFolding
 
     def __init__(self) -> None:
         super().__init__(
@@ -67,17 +67,17 @@ def unbounded(source: str) -> str | None:
     Raises Jinja's TemplateSyntaxError.
     """
     outputs = 0
-    for node in _every(Sandbox().parse(source)):
+    for node in _walk(Sandbox().parse(source)):
         if isinstance(node, nodes.Filter | nodes.Test):
             if node.name not in (_FILTERS if isinstance(node, nodes.Filter) else _TESTS):
                 return node.name
-        elif not isinstance(node, _PARTS):
+        elif not isinstance(node, _ALLOWED_NODES):
             return type(node).__name__.lower()
         outputs += isinstance(node, nodes.Name)
-    return f"more than {_MOST_OUTPUTS} columns" if outputs > _MOST_OUTPUTS else None
+    return f"more than {_MAX_OUTPUTS} columns" if outputs > _MAX_OUTPUTS else None
 
 
-def _every(node: nodes.Node) -> Any:
+def _walk(node: nodes.Node) -> Any:
     yield node
     for child in node.iter_child_nodes():
-        yield from _every(child)
+        yield from _walk(child)

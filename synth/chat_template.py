@@ -18,24 +18,24 @@ from typing import Any, NamedTuple
 from schemas.errors import InputError
 
 # The date for templates that write the current date; any fixed day would do.
-_TODAY = date(2024, 7, 26)
+_FIXED_DATE = date(2024, 7, 26)
 _DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-_CLOCK = re.compile(r"\bstrftime_now\s*\(")
-_STOPPED = f"{{%- macro strftime_now(format) %}}{_TODAY.isoformat()}{{%- endmacro %}}"
+_DATE_CALL = re.compile(r"\bstrftime_now\s*\(")
+_FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
-_THINKS = "enable_thinking"
-_FOLD = (
+_THINKING = "enable_thinking"
+_MERGE_SYSTEM = (
     "{%- if messages[0]['role'] == 'system' and messages | length > 1 %}"
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
     " + messages[2:] %}{%- endif %}"
 )
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
 # <think>, [THINK], <|START_THINKING|>, <seed:think>: the tags with which model families open a reasoning block.
-_OPEN_BLOCK = re.compile(
+_REASONING_START = re.compile(
     r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.I
 )
-_ASKED = ({"role": "user", "content": _USER},)
-_ANSWERED = (*_ASKED, {"role": "assistant", "content": _ANSWER})
+_QUESTION = ({"role": "user", "content": _USER},)
+_EXCHANGE = (*_QUESTION, {"role": "assistant", "content": _ANSWER})
 # A private-use character that marks where text that must not be read as a special token was taken out.
 _MARK = "\U000f5a5a"
 
@@ -62,21 +62,21 @@ class Chat:
     """
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
-        self.tokenizer = settle(tokenizer, arguments)
+        self.tokenizer = freeze_template(tokenizer, arguments)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if str(token).strip()}
         self._special = re.compile("|".join(map(re.escape, sorted({*special, _MARK}, key=len, reverse=True))))
         self.turn = self._turn()
 
     def _turn(self) -> Turn:
-        prompt, whole = _rendered(self.tokenizer, _ASKED, prompt=True), _rendered(self.tokenizer, _ANSWERED)
+        prompt, whole = _render(self.tokenizer, _QUESTION, prompt=True), _render(self.tokenizer, _EXCHANGE)
         before, answer, after = whole.rpartition(_ANSWER)
         token = self._special.match(after.lstrip())
         if token is None:  # e.g. GLM, where the start of the next question ends an answer
-            after = _rendered(self.tokenizer, (*_ANSWERED, *_ASKED)).rpartition(_ANSWER)[2]
+            after = _render(self.tokenizer, (*_EXCHANGE, *_QUESTION)).rpartition(_ANSWER)[2]
             token = self._special.match(after.lstrip())
         if not answer or token is None or token[0] == self.tokenizer.bos_token:
             what = "has a chat template that writes no end token after an answer"
-            raise _unfit(self.tokenizer, what, "Choose an instruct model.")
+            raise _unusable(self.tokenizer, what, "Choose an instruct model.")
         rest = after.lstrip()[token.end() :]
         end = after[: len(after) - len(rest.lstrip())]
         lead = before.removeprefix(prompt)
@@ -92,7 +92,7 @@ class Chat:
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation as text, up to where the assistant's answer starts."""
-        return _rendered(self.tokenizer, messages, prompt=True)
+        return _render(self.tokenizer, messages, prompt=True)
 
     def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The tokens of `prompt`.
@@ -100,17 +100,17 @@ class Chat:
         Special tokens spelled out in a message ("<|im_end|>") are tokenised as plain text, so a message can never end
         its own turn or open another role.
         """
-        lifted: list[str] = []
+        spelled_tokens: list[str] = []
 
         def lift(match: re.Match[str]) -> str:
-            lifted.append(match.group())
+            spelled_tokens.append(match.group())
             return _MARK
 
         safe = [{**message, "content": self._special.sub(lift, message["content"])} for message in messages]
         first, *others = self.prompt(safe).split(_MARK)
         ids = self._ids(first)
-        for text, piece in zip(lifted, others, strict=True):
-            ids += [*self._following(text, plain=True), *self._following(piece)]
+        for text, piece in zip(spelled_tokens, others, strict=True):
+            ids += [*self._ids_mid_text(text, plain=True), *self._ids_mid_text(piece)]
         return ids
 
     def answer_ids(self, messages: Sequence[Mapping[str, str]], answer: str) -> tuple[list[int], list[int]]:
@@ -123,10 +123,10 @@ class Chat:
         spelled = self._special.search(text) is not None
         whole = [] if spelled else self._ids(self.prompt(messages) + text)
         follows = len(whole) > len(prompt) and whole[: len(prompt)] == prompt
-        learned = whole[len(prompt) :] if follows else self._following(text, plain=spelled)
+        learned = whole[len(prompt) :] if follows else self._ids_mid_text(text, plain=spelled)
         return prompt, [*learned, *self._ids(self.turn.end)]
 
-    def _following(self, text: str, *, plain: bool = False) -> list[int]:
+    def _ids_mid_text(self, text: str, *, plain: bool = False) -> list[int]:
         """Tokens of `text` in the middle of a longer text: some tokenizers add a space before the very first word."""
         head, whole = self._ids("\n", plain=plain), self._ids("\n" + text, plain=plain)
         return whole[len(head) :] if whole[: len(head)] == head else self._ids(text, plain=plain)
@@ -140,7 +140,7 @@ class Chat:
         return ids
 
 
-def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
+def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
     """Replace the chat template of `tokenizer` by its frozen form, and return the tokenizer. Idempotent.
 
     - `arguments` (the spec's `train.template_arguments`) become constants; thinking is off unless they enable it.
@@ -161,52 +161,54 @@ def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
         template = template.get("default")
     if not isinstance(template, str) or not template:
         fix = "Choose an instruct model, or put a chat_template.jinja into the folder of this one."
-        raise _unfit(tokenizer, "has no single chat template", fix)
-    template = _GENERATION.sub(_as_condition, template)
-    template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
-    if _CLOCK.search(template) and _STOPPED not in template:  # a call whose format is computed
-        template = _STOPPED + template
+        raise _unusable(tokenizer, "has no single chat template", fix)
+    template = _GENERATION.sub(_as_noop_block, template)
+    template = _DATE.sub(lambda match: json.dumps(_FIXED_DATE.strftime(match[2])), template)
+    if _DATE_CALL.search(template) and _FIXED_CLOCK not in template:  # a call whose format is computed
+        template = _FIXED_CLOCK + template
     given = dict(arguments or {})
-    if _THINKS in template:
-        given.setdefault(_THINKS, False)
+    if _THINKING in template:
+        given.setdefault(_THINKING, False)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     tokenizer.chat_template = constants + template
-    prompt = _rendered(tokenizer, _ASKED, prompt=True)
-    if not (arguments or {}).get(_THINKS) and (head := _unprompted(tokenizer, prompt)):
+    prompt = _render(tokenizer, _QUESTION, prompt=True)
+    if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
         asked = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
         tokenizer.chat_template = constants + template + asked
-        if _rendered(tokenizer, _ASKED, prompt=True) == prompt + head:
+        if _render(tokenizer, _QUESTION, prompt=True) == prompt + head:
             prompt, template = prompt + head, template + asked
         tokenizer.chat_template = constants + template
     if not _keeps_system(tokenizer):
-        tokenizer.chat_template = constants + _FOLD + template
+        tokenizer.chat_template = constants + _MERGE_SYSTEM + template
         if not _keeps_system(tokenizer):
-            raise _unfit(tokenizer, "has a chat template that drops the system message", "Choose another base model.")
-    if block := _OPEN_BLOCK.search(prompt):
+            raise _unusable(
+                tokenizer, "has a chat template that drops the system message", "Choose another base model."
+            )
+    if block := _REASONING_START.search(prompt):
         fix = "Choose a model that can answer without thinking, or set the argument in train.template_arguments."
-        raise _unfit(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
+        raise _unusable(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
 
 
-def _unprompted(tokenizer: Any, prompt: str) -> str:
+def _prompt_head(tokenizer: Any, prompt: str) -> str:
     """The text that the template writes between a question and its answer but leaves out of a prompt. Without a
     trailing space, which belongs to the answer (`Turn.lead`)."""
-    before = _rendered(tokenizer, _ANSWERED).rpartition(_ANSWER)[0]
+    before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
     head = before.removeprefix(prompt) if before.startswith(prompt) else ""
     return head.rstrip(" ") if head.strip() else ""
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
     except Exception as error:  # a template is third-party code and may raise anything
         what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
         fix = "Check the order of its turns; otherwise fix the template, or choose another base model."
-        raise _unfit(tokenizer, what, fix) from None
+        raise _unusable(tokenizer, what, fix) from None
 
 
-def _as_condition(match: re.Match[str]) -> str:
+def _as_noop_block(match: re.Match[str]) -> str:
     """`{% if true %}` for `{% generation %}`, with the same whitespace control."""
     return f"{{%{match[1]} {'endif' if match[2] else 'if true'} {match[3]}%}}"
 
@@ -214,7 +216,7 @@ def _as_condition(match: re.Match[str]) -> str:
 def _keeps_system(tokenizer: Any) -> bool:
     messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     try:
-        return _SYSTEM in _rendered(tokenizer, messages, prompt=True)
+        return _SYSTEM in _render(tokenizer, messages, prompt=True)
     except InputError:
         return False
 
@@ -224,5 +226,5 @@ def _literal(value: Any) -> str:
     return "none" if value is None else json.dumps(value)
 
 
-def _unfit(tokenizer: Any, what: str, fix: str) -> InputError:
+def _unusable(tokenizer: Any, what: str, fix: str) -> InputError:
     return InputError(f"the base model {what}.", where=str(tokenizer.name_or_path), fix=fix)

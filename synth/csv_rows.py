@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, known_headers, layout
-from synth.unreadable import no_csv
+from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, delimiter, layout
+from synth.seed_errors import invalid_csv_error
 
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line or CSV cell is not held in memory."""
 
 LOOKED_AT = 10  # lines after the first one that are searched for the headers
 BLANK = Fault("blank", "there is no text.")
-_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-_MARK = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # a list marker
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_LIST_MARKER = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # a list marker
 _NO_HEADER = re.compile(r"^\s|^$|[\d=<>{}]|\w\(|[.?!]$")
 
 Rows = Iterator[tuple[int, Cells | Fault]]
 Lines = Iterator[tuple[int, str | Fault]]
 
 
-def shown(source: SeedSource) -> str:
+def display_name(source: SeedSource) -> str:
     """The source's name in messages."""
     return "standard input" if source.path == "-" else source.path
 
@@ -34,13 +34,13 @@ def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
     """The headers of a CSV file, given its lines without blank ones. Raises InputError."""
     rest = iter(lines)
     head = next(rest, "")
-    separator_line = _SEPARATOR.fullmatch(head)
+    separator_line = _SEPARATOR_LINE.fullmatch(head)
     first = [next(rest, "") if separator_line else head, *islice(rest, LOOKED_AT)]
     above, separator = head_of(first, source, separator_line[1] if separator_line else None)
     try:
         return next(csv.reader(chain(first[above:], rest), delimiter=separator), [])
     except csv.Error as error:
-        raise no_csv(error, f"{source.path}:1") from None
+        raise invalid_csv_error(error, f"{source.path}:1") from None
 
 
 def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
@@ -52,19 +52,19 @@ def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None 
     """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
     separator = given or delimiter(texts[0], source)
-    records = _records(texts, separator)
-    if not records or known_headers(records[0][1], source):
+    records = _parse_records(texts, separator)
+    if not records or count_known_headers(records[0][1], source):
         return 0, separator
     if len(records[0][1]) > 1:
         # Only the first cell of the headers may be empty: the column of an unnamed index.
         filled = ((at, [bool(cell.strip()) for cell in cells]) for at, cells in records)
         return next((at for at, cells in filled if sum(cells) > 1 or (len(cells) > 1 and all(cells[1:]))), 0), separator
-    titled = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
-    for start in range(1, len(texts) if titled else 1):
+    is_title = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
+    for start in range(1, len(texts) if is_title else 1):
         separator = given or delimiter(texts[start], source)
-        above = [cells for _, cells in _records(texts[:start], separator)]
+        above = [cells for _, cells in _parse_records(texts[:start], separator)]
         alone = texts[start].strip() and all(sum(bool(cell.strip()) for cell in cells) < 2 for cells in above)
-        if alone and _are_headers(_records(texts[start:], separator), source):
+        if alone and _are_headers(_parse_records(texts[start:], separator), source):
             return start, separator
     return 0, given or delimiter(texts[0], source)
 
@@ -74,8 +74,8 @@ def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -
     headers, *rows = [cells for _, cells in records if cells] or [[]]
     whole = rows[:-1] or rows  # the last row may be cut off
     plain = all(cell.strip() and not cell.startswith(" ") for cell in headers)  # prose has a space after a comma
-    alike = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
-    return len(headers) > 1 and (alike or known_headers(headers, source) > 1)
+    even = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
+    return len(headers) > 1 and (even or count_known_headers(headers, source) > 1)
 
 
 def is_table(text: str, called: Callable[[str], bool]) -> bool:
@@ -90,19 +90,19 @@ def is_table(text: str, called: Callable[[str], bool]) -> bool:
     """
     lines = text.splitlines(keepends=True)[:1000]
     for separator in "\t;,|":
-        headers, *rows = [cells for _, cells in _records(lines, separator) if any(cells)] or [[]]
-        alike = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
+        headers, *rows = [cells for _, cells in _parse_records(lines, separator) if any(cells)] or [[]]
+        even = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
         if separator == "\t":
-            named = sum(not _MARK.fullmatch(cell) for cell in headers) > 1
+            named = sum(not _LIST_MARKER.fullmatch(cell) for cell in headers) > 1
         else:
             named = len(set(headers)) == len(headers) and not any(map(_NO_HEADER.search, headers))
             named = named and any(map(called, headers))
-        if alike and named:
+        if even and named:
             return True
     return False
 
 
-def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
+def _parse_records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
     """The CSV records in `lines`, each with the number of lines before it; empty if the lines are not valid CSV (the
     error is reported when the rows are read)."""
     records, above = list[tuple[int, list[str]]](), 0
@@ -116,7 +116,7 @@ def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]
     return records
 
 
-def up_to_text(
+def split_leading_blanks(
     lines: Lines,
 ) -> tuple[list[tuple[int, Fault]], Lines]:
     """The leading blank lines, as faults, and the remaining lines."""
@@ -141,12 +141,12 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
 
     # The csv module's default limit of 131,072 characters would stop the run at a long cell in an unused column.
     csv.field_size_limit(MAX_LINE_BYTES)
-    blank, rest = up_to_text(lines)
+    blank, rest = split_leading_blanks(lines)
     yield from blank
     head = next(rest, None)
     if head is None:
         return
-    separator_line = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
+    separator_line = _SEPARATOR_LINE.fullmatch(head[1]) if isinstance(head[1], str) else None
     if separator_line:  # written by Excel above the headers
         head = next(rest, head)
     if isinstance(head[1], Fault):
@@ -161,11 +161,11 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
     end, width = head[0] - 1, 0
     while True:
         start = end + 1
-        where = f"{shown(source)}:{start}"
+        where = f"{display_name(source)}:{start}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise no_csv(error, where) from None
+            raise invalid_csv_error(error, where) from None
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num

@@ -52,7 +52,7 @@ def families(model: str) -> frozenset[str]:
     name = model.lower()
     words = re.findall(r"[a-z]+", name)
     makers = {
-        by for by, starts in _FAMILIES.items() for start in starts.split() for word in words if _is_of(word, start)
+        by for by, starts in _FAMILIES.items() for start in starts.split() for word in words if _matches(word, start)
     }
     if any(_O_SERIES.fullmatch(part) for part in re.split(r"[^a-z0-9]+", name)):
         makers.add("OpenAI")
@@ -67,7 +67,7 @@ def is_another(asked: str, answered: str) -> bool:
     return all(names) and names[0] not in names[1] and names[1] not in names[0]
 
 
-def _is_of(word: str, start: str) -> bool:
+def _matches(word: str, start: str) -> bool:
     """Whether `word` belongs to a family with the prefix `start`. A prefix of at most 4 characters must be the whole
     word: `phi` does not match `philosophy`."""
     return word == start if len(start) <= 4 else word.startswith(start)

@@ -18,7 +18,7 @@ from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
 AT_ONCE = 8  # concurrent calls of a function if no teacher sets the concurrency
-MOST = 100_000  # outputs of a seed
+MAX_OUTPUTS = 100_000  # outputs of a seed
 
 
 class Function:
@@ -67,55 +67,55 @@ class Function:
     async def _outputs(self, text: str) -> list[str | Reason]:
         loop, context = asyncio.get_running_loop(), copy_context()  # the caller's context: spans, loggers, decimals
         try:
-            given = await loop.run_in_executor(self._threads, context.run, self._called, text)
-            if inspect.isawaitable(given):
-                given = await given
-            if isinstance(given, AsyncIterable):
-                given = await _drained(given)
-            outputs = _listed(given)
+            result = await loop.run_in_executor(self._threads, context.run, self._call, text)
+            if inspect.isawaitable(result):
+                result = await result
+            if isinstance(result, AsyncIterable):
+                result = await _collect_async(result)
+            outputs = _as_list(result)
         except PairsmithError:
             raise
         except (Exception, SystemExit, asyncio.CancelledError) as error:  # fails only this seed
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
-        return [_checked(output) for output in outputs] or [Reason("empty", "the function returned nothing")]
+        return [_check_output(output) for output in outputs] or [Reason("empty", "the function returned nothing")]
 
-    def _called(self, text: str) -> Any:
+    def _call(self, text: str) -> Any:
         """Call the function in its thread, and consume a lazy iterable there too.
 
         A StopIteration is converted, because a future cannot hold one: awaiting it would never return.
         """
         try:
-            given = self.function(text)
-            return given if inspect.isawaitable(given) or isinstance(given, AsyncIterable) else _listed(given)
+            result = self.function(text)
+            return result if inspect.isawaitable(result) or isinstance(result, AsyncIterable) else _as_list(result)
         except StopIteration:
             raise RuntimeError("the function raised StopIteration") from None
 
 
-def _listed(given: Any) -> list[Any]:
+def _as_list(result: Any) -> list[Any]:
     """The outputs as a list. Mappings and data frames, which iterate over their keys or columns, are one output."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-    if not several or hasattr(given, "columns"):
-        return [given]
-    return _ended(list(islice(given, MOST + 1)))
+    several = isinstance(result, Iterable) and not isinstance(result, str | bytes | Mapping)
+    if not several or hasattr(result, "columns"):
+        return [result]
+    return _refuse_endless(list(islice(result, MAX_OUTPUTS + 1)))
 
 
-async def _drained(given: AsyncIterable[Any]) -> list[Any]:
+async def _collect_async(result: AsyncIterable[Any]) -> list[Any]:
     outputs: list[Any] = []
-    async for output in given:
+    async for output in result:
         outputs.append(output)
-        _ended(outputs)
+        _refuse_endless(outputs)
     return outputs
 
 
-def _ended(outputs: list[Any]) -> list[Any]:
-    if len(outputs) > MOST:
-        raise ValueError(f"it returned more than {MOST:,} outputs, and does not seem to end")
+def _refuse_endless(outputs: list[Any]) -> list[Any]:
+    if len(outputs) > MAX_OUTPUTS:
+        raise ValueError(f"it returned more than {MAX_OUTPUTS:,} outputs, and does not seem to end")
     return outputs
 
 
-def _checked(output: object) -> str | Reason:
+def _check_output(output: object) -> str | Reason:
     if not isinstance(output, str):
         return Reason("malformed", f"the function returned {type(output).__name__}, not a text")
     return output.strip() or Reason("empty", "the function returned a blank text")

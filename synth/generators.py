@@ -69,7 +69,7 @@ AS_WRITTEN = Redaction()
 
 
 @dataclass(frozen=True)
-class _Teaching:
+class _TeacherGenerator:
     """The part that both directions share: the call ledger (None: questions are only built, not sent) and settings.
 
     `prompt` is a loaded prompt or the name of one (pairsmith's own, or from a folder `prompts` in the working folder);
@@ -164,7 +164,7 @@ class _Teaching:
         return fingerprint(*shaped, self.redaction.kinds)
 
     @classmethod
-    def _shared(
+    def _common_arguments(
         cls, project: Project, ledger: Ledger | None, settings: ForwardSettings | BackwardSettings, redaction: Redaction
     ) -> dict[str, Any]:
         task = project.spec.task
@@ -184,7 +184,7 @@ class _Teaching:
 
 
 @dataclass(frozen=True)
-class Forward(_Teaching):
+class Forward(_TeacherGenerator):
     """Generates `n` candidates of each input seed in one request.
 
     `prompt` must use the variable `input`, and may use those of `rendering`. Answers must conform to the JSON schema in
@@ -202,7 +202,7 @@ class Forward(_Teaching):
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Forward:
         """The forward generator that the spec configures."""
         settings: ForwardSettings = getattr(project.spec.generate, cls.name)
-        return cls(**cls._shared(project, ledger, settings, redaction), n=settings.n)
+        return cls(**cls._common_arguments(project, ledger, settings, redaction), n=settings.n)
 
     @property
     def samples(self) -> int:
@@ -214,7 +214,7 @@ class Forward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS}, self.form, self.columns)
+        return rendering(self.template, self.task, self.shown, {"input": _SAMPLE_TEXTS}, self.form, self.columns)
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chat = self.render(input=seed.text, **seed.columns)
@@ -229,7 +229,7 @@ class Forward(_Teaching):
 
 
 @dataclass(frozen=True)
-class Backward(_Teaching):
+class Backward(_TeacherGenerator):
     """Generates a simple version of each output seed at every level of `levels`, requested concurrently.
 
     `prompt` must use the variable `output`, and `level` if there are several, and may use those of `rendering`.
@@ -247,7 +247,7 @@ class Backward(_Teaching):
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Backward:
         """The backward generator that the spec configures."""
         settings = project.spec.generate.backward
-        return cls(**cls._shared(project, ledger, settings, redaction), levels=settings.levels)
+        return cls(**cls._common_arguments(project, ledger, settings, redaction), levels=settings.levels)
 
     @property
     def samples(self) -> int:
@@ -259,7 +259,7 @@ class Backward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        varying = {"output": _TWO_TEXTS, "level": self.levels}
+        varying = {"output": _SAMPLE_TEXTS, "level": self.levels}
         return rendering(self.template, self.task, self.shown, varying, self.form, self.columns)
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
@@ -302,11 +302,11 @@ def generators_of(
     """The generators that the spec enables, each with the ledger of its direction; a direction without a ledger is
     left out. Raises PromptError."""
     enabled = [name for name in project.spec.generate.directions if name in ledgers]
-    asking = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
-    return [*asking, *imports_of(project)]
+    teacher_generators = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
+    return [*teacher_generators, *import_generators(project)]
 
 
-def imports_of(project: Project) -> tuple[Import, ...]:
+def import_generators(project: Project) -> tuple[Import, ...]:
     """The generator for pairs that the spec's sources contain, if any source does. Raises SpecError."""
     task = project.spec.task
     has_any = any(source.imported for source in project.spec.seeds)
@@ -357,10 +357,10 @@ def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]
         for name, way in spec.generate.directions.items()
         if name in teachers
     }
-    return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
+    return {**asked, **{imports.name: imports.fingerprint for imports in import_generators(project)}}
 
 
-_TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
+_SAMPLE_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
 
 
 def rendering(
@@ -404,7 +404,7 @@ def rendering(
 
     examples = {name: values[0] for name, values in varying.items() if values}
     for name, values in varying.items():
-        if not _tells_apart(prompt, render, {**examples, **dict.fromkeys(columns, _TWO_TEXTS[0])}, name, set(values)):
+        if not _varies(prompt, render, {**examples, **dict.fromkeys(columns, _SAMPLE_TEXTS[0])}, name, set(values)):
             raise PromptError(
                 f"is the same for every value of '{name}'.",
                 where=str(prompt.path),
@@ -415,15 +415,15 @@ def rendering(
     return render
 
 
-def _tells_apart(
-    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, some: set[str]
+def _varies(
+    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, samples: set[str]
 ) -> bool:
     """Whether the rendered prompt differs for each of these values of the variable."""
-    if len(some) < 2:
+    if len(samples) < 2:
         return True
     if not any({name, OLD_NAMES.get(name)} & turn.uses for turn in prompt.turns):
         return False
     try:
-        return len({render(**{**values, name: value}) for value in some}) == len(some)
+        return len({render(**{**values, name: value}) for value in samples}) == len(samples)
     except PromptError:
         return True  # the template parses the text in a way that the sample does not fit; real values will show

@@ -14,7 +14,7 @@ from schemas.errors import InputError, UsageError, several
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from synth.columns import SeedProblem
-from synth.seeds import read_held, read_seeds
+from synth.seeds import read_objects, read_seeds
 from synth.slots import Kind, Name, Outcome, Slot
 
 
@@ -103,7 +103,7 @@ def pairs(
         objects = [_as_object(number, row) for number, row in enumerate(several(rows, "rows", "pairs"), 1)]
         if not objects:
             raise UsageError("there are no pairs.", fix="Pass at least one (input, output).")
-        reading = read_held(source, objects)
+        reading = read_objects(source, objects)
     return Imports(tuple(pair_of(seed, system) for seed in reading.seeds), tuple(reading.problems))
 
 

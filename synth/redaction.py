@@ -14,8 +14,8 @@ from schemas.errors import AuthError
 # A key this long cannot be an ordinary word; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name: RFC 9110, section 5.1
-_FRAMING = ("content-length", "transfer-encoding")  # set by the HTTP client for the body
-_NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
+_FRAMING_HEADERS = ("content-length", "transfer-encoding")  # set by the HTTP client for the body
+_KEY_LABEL = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
 
@@ -52,17 +52,17 @@ def without_key(text: str, key: str) -> str:
     if not key:
         return text
     if len(key) >= LONG_KEY_CHARS:
-        return _every_spelling(key).sub("***", text)
-    return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
+        return _key_pattern(key).sub("***", text)
+    return re.sub(rf"({_KEY_LABEL}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
 @lru_cache(maxsize=256)  # a key and the secrets in headers and proxies: a browser's cookies alone are dozens
-def _every_spelling(key: str) -> re.Pattern[str]:
+def _key_pattern(key: str) -> re.Pattern[str]:
     """A pattern for the key with each character in any usual escape, or in base64, alone or at the end of a text."""
-    return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
+    return re.compile("|".join(("".join(map(_escaped_forms, key)), *_base64_forms(key))))
 
 
-def _spellings(character: str) -> str:
+def _escaped_forms(character: str) -> str:
     code = ord(character)
     escapes = (
         f"%(?:25){{0,3}}{code:02x}",
@@ -77,14 +77,14 @@ def _spellings(character: str) -> str:
     )
 
 
-def _in_base64(key: str) -> set[str]:
+def _base64_forms(key: str) -> set[str]:
     """The base64 forms of the key at the three possible byte offsets, in both alphabets, without the characters that
     also encode bits of neighbouring bytes."""
     spellings = set()
     for before in range(3):
         length = before + len(key)
-        letters = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
-        spellings |= {re.escape(letters), re.escape(letters.replace("+", "-").replace("/", "_"))}
+        encoded_key = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
+        spellings |= {re.escape(encoded_key), re.escape(encoded_key.replace("+", "-").replace("/", "_"))}
     return spellings
 
 
@@ -100,7 +100,7 @@ def without_user_info(text: str) -> str:
 def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str]) -> None:
     """Raise AuthError for a key or a header that cannot be sent in a request."""
     for name, value in headers.items():
-        if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+        if not _NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
             raise AuthError(
                 f"The header '{name}' cannot be added to a request.",
                 why="The server could not determine where the request ends, and would refuse every row.",

@@ -20,27 +20,27 @@ from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import (
+    GROUP_COLUMN,
     MAX_CHARS,
-    TOGETHER,
     WORSE,
     Cells,
     Fault,
     SeedProblem,
-    checked,
-    disliked,
+    check_text,
+    dislike_fault,
     inside,
-    joined,
     paths_in,
     plain_text,
+    render_input,
 )
-from synth.csv_rows import shown
+from synth.csv_rows import display_name
 from synth.seed_rows import object_rows, rows_of
-from synth.turns import exchange, other_answer, written
+from synth.turns import as_json, exchange, rejected_answer
 
-_NONE: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
-_USES: dict[str, Json] = {}
+_EMPTY: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
+_USE_META: dict[str, Json] = {}
 
-__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
+__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_objects", "read_seeds"]
 
 
 @dataclass
@@ -107,11 +107,11 @@ def read_seeds(
                 left = None if left is None else left - accepted
         unusable = reading.problems[problems:]
         if documents and len(reading.seeds) == seeds and all(of.code != "duplicate" for of in unusable):
-            raise _unusable(unusable, "documents")
+            raise _no_usable_row(unusable, "documents")
     return reading
 
 
-def read_held(source: SeedSource, rows: Iterable[object]) -> SeedReading:
+def read_objects(source: SeedSource, rows: Iterable[object]) -> SeedReading:
     """Read seeds from objects in memory as if they were the rows of a JSON file with the settings of `source`."""
     reading = SeedReading()
     _read(source, Path(), None, reading, Numbered(), enumerate(rows, 1))
@@ -130,20 +130,20 @@ def _read(
 ) -> int:
     """Read `source`, or the rows in `held`, into `reading`, and return the number of new seeds."""
     rows = accepted = duplicates = 0
-    name, seed_of, seeds = shown(source), _maker(source, reading.notes), len(reading.seeds)
+    name, build_seed, seeds = display_name(source), _seed_builder(source, reading.notes), len(reading.seeds)
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
-        given = (
+        numbered_rows = (
             rows_of(source, folder, stdin, reading.notes, stack)
             if held is None
             else object_rows(held, source, reading.notes)
         )
-        for number, cells in given:
+        for number, cells in numbered_rows:
             rows += 1
             if most_rows is not None and rows > most_rows:
                 raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Split it into several files.")
             where = f"{name}:{number}"
-            seed = cells if isinstance(cells, Fault) else seed_of(cells, where)
+            seed = cells if isinstance(cells, Fault) else build_seed(cells, where)
             if isinstance(seed, Fault):
                 unusable.append(SeedProblem(where, *seed))
                 reading.problems.append(unusable[-1])
@@ -151,9 +151,9 @@ def _read(
             if (place := first_seen.setdefault(seed.id, seeds)) < seeds:
                 duplicates += 1
                 known = reading.seeds[place]
-                both, first = _same_text(known, seed)
-                if both is not known:
-                    reading.seeds[place] = both
+                merged, first = _merge_duplicate(known, seed)
+                if merged is not known:
+                    reading.seeds[place] = merged
                 reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)
@@ -167,22 +167,22 @@ def _read(
         Path(source.path).suffix in (".txt", ".text")
         and source.format is None
         and 3 < rows < 4 * blank
-        and not _as_lines(reading)
+        and not _has_lines_note(reading)
     ):
         kept = f"{blank:,} of its {rows:,} lines are blank, and each other line is a seed"
         reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed per file add format = "document".'))
     if not rows:
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates and not is_row:
-        raise _unusable(unusable, "rows")
+        raise _no_usable_row(unusable, "rows")
     return accepted
 
 
-def _as_lines(reading: SeedReading) -> bool:
+def _has_lines_note(reading: SeedReading) -> bool:
     return any(note.code == "lines" for note in reading.notes)
 
 
-def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
+def _no_usable_row(every: Sequence[SeedProblem], nouns: str) -> InputError:
     first = every[0]
     return InputError(
         f"none of its {len(every):,} {nouns} can be used; the first: {first.what}"
@@ -193,7 +193,7 @@ def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
     )
 
 
-def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
+def _merge_duplicate(first: Seed, seed: Seed) -> tuple[Seed, str]:
     """Merge a duplicate into the first seed with the same text, and describe that seed for the message.
 
     The first seed gains the duplicate's licence if that differs, its rejected answers, and its group if it has none.
@@ -210,27 +210,27 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
     return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
-def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
+def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
     """A function that builds a seed from the cells of a row of `source` and the row's location, or returns a Fault.
 
     Parts of a row that are not read are reported in `notes`.
     """
     imported, extra, paths = source.imported, source.extra, paths_in(source)
-    meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
+    meta = _EMPTY if source.use is None else _USE_META.setdefault(source.use, {"use": source.use})
 
-    def seed_of(cells: Cells, where: str) -> Seed | Fault:
-        parts = disliked(cells) or inside(paths, cells)
+    def build_seed(cells: Cells, where: str) -> Seed | Fault:
+        parts = dislike_fault(cells) or inside(paths, cells)
         if isinstance(parts, Fault):
             return parts
-        cells, columns = parts, dict[str, str]() if extra else _NONE
+        cells, columns = parts, dict[str, str]() if extra else _EMPTY
         for name in extra:
             text = plain_text(cells.get(name))
             if isinstance(text, Fault):
                 return Fault(text.code, f"{text.detail} The column is '{name}'.")
             columns[name] = text
         if source.input is not None:
-            cells = {**cells, "input" if imported else "text": joined(source, cells)}
-        cell = cells.get(TOGETHER)  # pandas writes 12 as 12.0 in a column with empty cells
+            cells = {**cells, "input" if imported else "text": render_input(source, cells)}
+        cell = cells.get(GROUP_COLUMN)  # pandas writes 12 as 12.0 in a column with empty cells
         of = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
         if isinstance(of, Fault):
             return Fault(of.code, f"{of.detail} The column is '{source.group}'.")
@@ -238,8 +238,8 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
         shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
         shared["columns"] = columns
         if not imported:
-            text, given = checked(cells.get("text")), cells.get("reference") if source.reference else None
-            reference = plain_text(written(given) if isinstance(given, dict) else given)
+            text, raw = check_text(cells.get("text")), cells.get("reference") if source.reference else None
+            reference = plain_text(as_json(raw) if isinstance(raw, dict) else raw)
             if isinstance(text, Fault):
                 return text
             if isinstance(reference, Fault):
@@ -251,7 +251,7 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
         if isinstance(turns, Fault):
             return turns
         if cells.get(WORSE):
-            if worse := other_answer(cells, turns, several=several):
+            if worse := rejected_answer(cells, turns, several=several):
                 shared["meta"] = {**own, "rejected": [worse]}
             else:
                 notes.append(
@@ -263,4 +263,4 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
             return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
         return Seed(messages=turns.asked, reference=turns.answer, **shared)
 
-    return seed_of
+    return build_seed

@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, flat, layout, of_objects
+from synth.columns import Cells, Fault, SeedProblem, check_objects, layout, object_columns
 
 
 def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -25,7 +25,7 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
     with table:
         names = table.schema_arrow.names
         columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        objects, labels, number = of_objects(source, columns), _labels(table.schema_arrow), 0
+        objects, labels, number = object_columns(source, columns), _labels(table.schema_arrow), 0
         try:
             for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
                 for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
@@ -79,7 +79,7 @@ def _cells(
     for name in objects if labels else ():
         if (names := labels.get(columns[name])) and isinstance(row[name], int):
             row[name] = {"name": names[row[name]] if 0 <= row[name] < len(names) else None}
-    return flat(objects, row) or row
+    return check_objects(objects, row) or row
 
 
 def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -106,7 +106,7 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         data = data[split]
     names = data.column_names
     columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    objects, labels, number = of_objects(source, columns), _labels(data.features.arrow_schema), 0
+    objects, labels, number = object_columns(source, columns), _labels(data.features.arrow_schema), 0
     wanted = list(dict.fromkeys(columns.values()))
     for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeGuard
 import orjson
 
 from schemas.records import Message, Messages
-from synth.columns import MAX_CHARS, WORSE, Cells, Fault, checked
+from synth.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
 
 Role = Literal["system", "user", "assistant"]
 ROLES: Mapping[str, Role] = {
@@ -24,8 +24,8 @@ ROLES: Mapping[str, Role] = {
 _TOOLS = frozenset(
     ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
 )
-_SEEN_BY_NOBODY = "and a model that cannot see what a tool returns would learn to make it up"
-_PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
+_WHY_NO_TOOLS = "and a model that cannot see what a tool returns would learn to make it up"
+_MEDIA_TAG = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
@@ -44,45 +44,45 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     Consecutive turns by one side are joined; user turns after the last answer are dropped. Earlier turns are allowed
     only with `several`.
     """
-    turns = turns_of(cells["messages"]) if "messages" in cells else _sides(cells)
+    turns = turns_of(cells["messages"]) if "messages" in cells else _turns_of_sides(cells)
     if isinstance(turns, Fault):
         return turns
     if (system := cells.get("system")) and turns[0].role != "system":
-        text = checked(system, "system")
+        text = check_text(system, "system")
         if isinstance(text, Fault):
-            return text if text.code != "blank" else _split(turns, several)
+            return text if text.code != "blank" else _split_exchange(turns, several)
         turns = [Message(role="system", content=text), *turns]
-    return _split(turns, several)
+    return _split_exchange(turns, several)
 
 
-def _split(turns: list[Message], several: bool) -> Exchange | Fault:
+def _split_exchange(turns: list[Message], several: bool) -> Exchange | Fault:
     system = [turn.content for turn in turns if turn.role == "system"]
     if any(turn.role == "system" for turn in turns[len(system) :]):
         return Fault("turns", "there is a system turn in the middle of the conversation.")
-    spoken = _joined(turns[len(system) :])
-    while spoken and spoken[-1].role == "user":
-        spoken.pop()
-    if not spoken:
+    dialogue = _merge_consecutive(turns[len(system) :])
+    while dialogue and dialogue[-1].role == "user":
+        dialogue.pop()
+    if not dialogue:
         return Fault("turns", "there is no answer by an assistant.")
-    *asked, answer = spoken
+    *asked, answer = dialogue
     if not asked:
         return Fault("turns", "there is no question before the answer.")
     if len(asked) > 1 and not several:
-        return Fault("turns", f'{len(spoken)} turns, but a pair has two; kind = "conversation" reads them all.')
+        return Fault("turns", f'{len(dialogue)} turns, but a pair has two; kind = "conversation" reads them all.')
     if sum(len(turn.content) for turn in turns) > MAX_CHARS:
         return Fault("long", f"the turns have more than {MAX_CHARS:,} characters together.")
     first = (Message(role="system", content="\n\n".join(system)),) if system else ()
     return Exchange((*first, *asked), answer.content)
 
 
-def _joined(turns: Iterable[Message]) -> list[Message]:
+def _merge_consecutive(turns: Iterable[Message]) -> list[Message]:
     return [
         Message(role=role, content="\n\n".join(turn.content for turn in group))
         for role, group in groupby(turns, key=lambda turn: turn.role)
     ]
 
 
-def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
+def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
     """The rejected answer of a row; None if there is none, it is the same answer, or it answers another question."""
     own = "messages" if "messages" in cells else "output"
     other = exchange({**cells, own: cells[WORSE]}, several=several)
@@ -91,7 +91,7 @@ def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None
     return None if other.answer == better.answer else other.answer
 
 
-def _sides(cells: Cells) -> list[Message] | Fault:
+def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
@@ -102,17 +102,17 @@ def _sides(cells: Cells) -> list[Message] | Fault:
             whole = role == "assistant" and any(turn.role == "user" for turn in turns)
             sides = turns if whole else [*sides, *turns]  # an output that repeats the question is the whole exchange
             continue
-        text = checked(written(cells[name]) if name == "output" else cells[name], name)
+        text = check_text(as_json(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=ROLES[role], content=text))
-    more = checked(cells.get("input") if asked == "instruction" else None, "input")
+    more = check_text(cells.get("input") if asked == "instruction" else None, "input")
     if isinstance(more, Fault):
         return sides if more.code == "blank" else more
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 
-def written(cell: object) -> object:
+def as_json(cell: object) -> object:
     """An output that is a label's number or a record rather than a text, as JSON; anything else unchanged.
 
     JSON has no NaN or infinity (orjson would write null), so these stay as they are, as does any value that JSON cannot
@@ -132,7 +132,7 @@ def turns_of(cell: object) -> list[Message] | Fault:
     if isinstance(cell, str) and _SPEAKERS.match(cell):
         _, *parts = _SPEAKERS.split(cell.strip())
         cell = [{"role": who, "content": text} for who, text in zip(parts[::2], parts[1::2], strict=True)]
-    elif isinstance(cell, str) and (cell := _spelt_list(cell)) is None:
+    elif isinstance(cell, str) and (cell := _parse_list(cell)) is None:
         return Fault("json", "the turns are a string that is not valid JSON.")
     if not _is_list(cell):
         return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
@@ -145,12 +145,12 @@ def turns_of(cell: object) -> list[Message] | Fault:
             return message
         turns.append(message)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
-    if last is not None and _is_left_out(cell[last]):
+    if last is not None and _is_excluded(cell[last]):
         return Fault("turns", f"turn {last + 1}, the last answer, is itself marked as not to be trained on.")
     return turns
 
 
-def _spelt_list(text: str) -> object:
+def _parse_list(text: str) -> object:
     """The value of a JSON text, or of a Python literal, which data frames write into CSV; None if it is neither."""
     for read in (orjson.loads, literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
@@ -158,7 +158,7 @@ def _spelt_list(text: str) -> object:
     return None
 
 
-def _is_left_out(turn: object) -> bool:
+def _is_excluded(turn: object) -> bool:
     """Whether OpenAI's `weight` or Axolotl's `train` excludes a turn from the loss."""
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
@@ -189,21 +189,21 @@ def _message(turn: object, number: int) -> Message | Fault:
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
     role = role_of(named) if named else None
     if role is None and named and named.strip().casefold() in _TOOLS:
-        what = f"turn {number} is by a tool ('{named[:40]}'), {_SEEN_BY_NOBODY}"
+        what = f"turn {number} is by a tool ('{named[:40]}'), {_WHY_NO_TOOLS}"
         return Fault("tool", f"{what}. Write its result into the question, or leave the chat out.")
     if role is None:
         who = f"the role '{named[:40]}' is unknown" if named else "it has no role"
         return Fault("role", f"turn {number}: {who}; known roles: {', '.join(ROLES)}.")
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
-        return Fault("tool", f"turn {number} calls a tool, {_SEEN_BY_NOBODY}.")
-    if other := _other_than_text(content):
+        return Fault("tool", f"turn {number} calls a tool, {_WHY_NO_TOOLS}.")
+    if other := _media_in(content):
         return Fault("type", f"turn {number} contains {other}, but only text is read.")
-    text = checked(_parts(content), f"turn {number}")
+    text = check_text(_join_text_parts(content), f"turn {number}")
     return text if isinstance(text, Fault) else Message(role=role, content=text)
 
 
-def _other_than_text(content: object) -> str:
+def _media_in(content: object) -> str:
     """The type of the first part of a turn that is not text, or its media placeholder; empty if it is only text.
 
     Training on an answer about a picture that the model cannot see would teach it to make things up.
@@ -211,11 +211,11 @@ def _other_than_text(content: object) -> str:
     if _is_list(content):
         kinds = (part.get("type") for part in content if isinstance(part, dict))
         return next((repr(kind) for kind in kinds if isinstance(kind, str) and kind != "text"), "")
-    marked = _PICTURE.search(content) if isinstance(content, str) else None
+    marked = _MEDIA_TAG.search(content) if isinstance(content, str) else None
     return marked[0].strip() if marked else ""
 
 
-def _parts(content: object) -> object:
+def _join_text_parts(content: object) -> object:
     """The text of a content that is a list of text parts; anything else unchanged."""
     if not _is_list(content):
         return content

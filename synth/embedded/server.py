@@ -348,7 +348,9 @@ def main() -> None:
     parser.add_argument(
         "--listen", type=json.loads, help="JSON list of a host and a port to serve on without a secret path"
     )
-    parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
+    parser.add_argument(
+        "--template-arguments", type=json.loads, default={}, help="see synth.chat_template.freeze_template"
+    )
     parser.add_argument(
         "--defaults", type=json.loads, default={}, help="sampling parameters for requests that set none"
     )

@@ -8,7 +8,7 @@ from typing import BinaryIO, Self
 from schemas.errors import InputError
 
 
-class Recoded:
+class Utf8Reader:
     """Wraps `stream`, which holds text in `encoding`, and returns its content as UTF-8. `where` names it in errors.
 
     A context manager that leaves the underlying stream open.

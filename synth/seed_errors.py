@@ -11,7 +11,7 @@ from schemas.errors import InputError
 from schemas.spec import SeedSource
 
 
-def missing(source: SeedSource, path: Path) -> InputError:
+def missing_error(source: SeedSource, path: Path) -> InputError:
     names = [entry.name for entry in path.parent.iterdir() if entry.exists()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
@@ -23,7 +23,7 @@ def missing(source: SeedSource, path: Path) -> InputError:
     )
 
 
-def no_utf8(error: UnicodeDecodeError, line: bytes, where: str, offset: int) -> InputError:
+def not_utf8_error(error: UnicodeDecodeError, line: bytes, where: str, offset: int) -> InputError:
     """The error for a line that is not UTF-8. `line` begins at byte `offset` of its file.
 
     No encoding is guessed, because a wrong one garbles characters.
@@ -40,14 +40,14 @@ def no_utf8(error: UnicodeDecodeError, line: bytes, where: str, offset: int) -> 
     )
 
 
-def one_a_line(line: str) -> str:
+def one_per_line_hint(line: str) -> str:
     """A hint for a JSONL line that holds only the beginning of a value; empty for any other mistake."""
     if line.strip() not in ("{", "[", "[{"):
         return ""
     return 'Write each object on one line; for a JSON list use the extension .json, or format = "json" in the spec.'
 
 
-def old_mac(where: str) -> InputError:
+def lone_cr_error(where: str) -> InputError:
     return InputError(
         "has a lone carriage return at the end of a line, as old Macs wrote it.",
         where=where,
@@ -55,9 +55,9 @@ def old_mac(where: str) -> InputError:
     )
 
 
-def no_csv(error: csv.Error, where: str) -> InputError:
+def invalid_csv_error(error: csv.Error, where: str) -> InputError:
     if str(error).startswith("new-line character"):
-        return old_mac(where)
+        return lone_cr_error(where)
     return InputError(
         f"is not valid CSV: {error}.",
         where=where,
@@ -66,7 +66,7 @@ def no_csv(error: csv.Error, where: str) -> InputError:
     )
 
 
-def column_named(ours: str, column: str, source: SeedSource, template: Collection[str]) -> str:
+def column_hint(ours: str, column: str, source: SeedSource, template: Collection[str]) -> str:
     """How to set in the spec that `column` of the file is what we call `ours`; `template` holds the names that the
     input template uses."""
     if ours in template and ours not in source.columns:
