@@ -130,15 +130,15 @@ class _TeacherGenerator:
         slot = Slot(self.fingerprint, seed.id, self.name, sample)
         if isinstance(answer, FailedSample):
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
-        written, asked = clean(answer.text), seed.text or ""
-        written, kinds = self.redaction.of(self.form.canonical(written) if "input" in self.takes else written)
-        input, output = (asked, written) if "input" in self.takes else (written, self.form.canonical(asked))
+        text, seed_text = clean(answer.text), seed.text or ""
+        text, kinds = self.redaction.of(self.form.canonical(text) if "input" in self.takes else text)
+        input, output = (seed_text, text) if "input" in self.takes else (text, self.form.canonical(seed_text))
         meta |= {"redacted": kinds} if kinds else {}
-        origin, named = self._origin
+        fields, hashed_fields = self._origin
         calls = {"calls": ((answer.key, answer.attempt),)}
-        texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
-        by = made(Generated, {**origin, **calls}, _identity={**named, **calls})
-        pair = made(Pair, {"seed_id": seed.id, "origin": by, "meta": meta, **texts_of})
+        texts = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
+        origin = made(Generated, {**fields, **calls}, _identity={**hashed_fields, **calls})
+        pair = made(Pair, {"seed_id": seed.id, "origin": origin, "meta": meta, **texts})
         return Outcome(slot.filled(pair), pair)
 
     @cached_property
@@ -159,9 +159,9 @@ class _TeacherGenerator:
 
     @cached_property
     def fingerprint(self) -> str:
-        asked = self.asked.teacher
-        shaped = self.name, self.task, self.shown, self.settings, self.template, asked, self.form
-        return fingerprint(*shaped, self.redaction.kinds)
+        teacher = self.asked.teacher
+        parts = self.name, self.task, self.shown, self.settings, self.template, teacher, self.form
+        return fingerprint(*parts, self.redaction.kinds)
 
     @classmethod
     def _common_arguments(
@@ -264,23 +264,23 @@ class Backward(_TeacherGenerator):
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chats = (self.render(output=seed.text, level=level, **seed.columns) for level in self.levels)
-        asked = self.sampling, self.template.schema, True, self._ref
-        return [(Question(chat, *asked), 1) for chat in chats]
+        shared = self.sampling, self.template.schema, True, self._ref
+        return [(Question(chat, *shared), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        asked = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
+        requests = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
         try:
             return [
-                self.outcome(seed, sample, *(await answers), level=level)
-                for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True))
+                self.outcome(seed, sample, *(await request), level=level)
+                for sample, (level, request) in enumerate(zip(self.levels, requests, strict=True))
             ]
         except asyncio.CancelledError:
-            for answers in asked:
-                answers.cancel()
+            for request in requests:
+                request.cancel()
             raise
         finally:
             # After an error in one level, the answers in flight for the other levels are still worth keeping.
-            await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.gather(*requests, return_exceptions=True)
 
 
 def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
@@ -329,7 +329,7 @@ def fingerprint(
     sampling, levels, teacher and revision, and what is redacted. Not included: `n`, so that a higher number keeps the
     existing candidates, and address, concurrency, timeouts and retries.
     """
-    shapes: list[Any] = [
+    parts: list[Any] = [
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
@@ -338,10 +338,10 @@ def fingerprint(
         [teacher.identity or teacher.model, teacher.revision],
     ]
     if task.to or form != ANY_TEXT:
-        shapes.append([task.to, list(form.labels.items()), form.schema])
+        parts.append([task.to, list(form.labels.items()), form.schema])
     if redacts:
-        shapes.append({"redacted": sorted(redacts)})
-    return content_id("scope", [generator, shapes])
+        parts.append({"redacted": sorted(redacts)})
+    return content_id("scope", [generator, parts])
 
 
 def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]) -> dict[str, str]:
@@ -351,13 +351,13 @@ def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]
     schema that cannot be read.
     """
     spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
-    ends = form, spec.personal.kinds("redact")
-    asked: dict[str, str] = {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], *ends)
+    rest = form, spec.personal.kinds("redact")
+    directions: dict[str, str] = {
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], *rest)
         for name, way in spec.generate.directions.items()
         if name in teachers
     }
-    return {**asked, **{imports.name: imports.fingerprint for imports in import_generators(project)}}
+    return {**directions, **{imports.name: imports.fingerprint for imports in import_generators(project)}}
 
 
 _SAMPLE_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
@@ -396,11 +396,11 @@ def rendering(
                 fix=f"It may use: {', '.join(sorted({*known, *varying, *columns}))}. Another column of the seeds "
                 f'is available once every source lists it: columns = {{ {name} = "..." }}.',
             )
-    given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
+    bound = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
     used = [name for name in (*varying, *columns) if prompt.takes(name)]
 
     def render(**values: str) -> Messages:
-        return given(**{name: values[name] for name in used})
+        return bound(**{name: values[name] for name in used})
 
     examples = {name: values[0] for name, values in varying.items() if values}
     for name, values in varying.items():

@@ -96,17 +96,17 @@ def read_seeds(
     reading = SeedReading()
     first_seen = Numbered()
     for source in sources:
-        left, files = source.limit, source.each(folder)
+        remaining, files = source.limit, source.each(folder)
         # In a folder of documents each file is a row, so a blank one is only an unusable row.
         documents = source.format == "document" and len(files) > 1
         seeds, problems = len(reading.seeds), len(reading.problems)
         for one in files:
-            if left is None or left > 0:
-                one = one if left == one.limit else one.model_copy(update={"limit": left})
+            if remaining is None or remaining > 0:
+                one = one if remaining == one.limit else one.model_copy(update={"limit": remaining})
                 accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows, is_row=documents)
-                left = None if left is None else left - accepted
+                remaining = None if remaining is None else remaining - accepted
         unusable = reading.problems[problems:]
-        if documents and len(reading.seeds) == seeds and all(of.code != "duplicate" for of in unusable):
+        if documents and len(reading.seeds) == seeds and all(problem.code != "duplicate" for problem in unusable):
             raise _no_usable_row(unusable, "documents")
     return reading
 
@@ -148,12 +148,12 @@ def _read(
                 unusable.append(SeedProblem(where, *seed))
                 reading.problems.append(unusable[-1])
                 continue
-            if (place := first_seen.setdefault(seed.id, seeds)) < seeds:
+            if (index := first_seen.setdefault(seed.id, seeds)) < seeds:
                 duplicates += 1
-                known = reading.seeds[place]
-                merged, first = _merge_duplicate(known, seed)
-                if merged is not known:
-                    reading.seeds[place] = merged
+                earlier = reading.seeds[index]
+                merged, first = _merge_duplicate(earlier, seed)
+                if merged is not earlier:
+                    reading.seeds[index] = merged
                 reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)
@@ -182,11 +182,11 @@ def _has_lines_note(reading: SeedReading) -> bool:
     return any(note.code == "lines" for note in reading.notes)
 
 
-def _no_usable_row(every: Sequence[SeedProblem], nouns: str) -> InputError:
-    first = every[0]
+def _no_usable_row(problems: Sequence[SeedProblem], noun: str) -> InputError:
+    first = problems[0]
     return InputError(
-        f"none of its {len(every):,} {nouns} can be used; the first: {first.what}"
-        if len(every) > 1
+        f"none of its {len(problems):,} {noun} can be used; the first: {first.what}"
+        if len(problems) > 1
         else f"its one row cannot be used: {first.what}",
         where=first.where,
         fix="Check the file, and the column that the spec names.",
@@ -231,11 +231,11 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
         if source.input is not None:
             cells = {**cells, "input" if imported else "text": render_input(source, cells)}
         cell = cells.get(GROUP_COLUMN)  # pandas writes 12 as 12.0 in a column with empty cells
-        of = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
-        if isinstance(of, Fault):
-            return Fault(of.code, f"{of.detail} The column is '{source.group}'.")
-        own = {**meta, GROUP: content_id("group", of)} if of else meta
-        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
+        group = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+        if isinstance(group, Fault):
+            return Fault(group.code, f"{group.detail} The column is '{source.group}'.")
+        seed_meta = {**meta, GROUP: content_id("group", group)} if group else meta
+        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": seed_meta}
         shared["columns"] = columns
         if not imported:
             text, raw = check_text(cells.get("text")), cells.get("reference") if source.reference else None
@@ -252,7 +252,7 @@ def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cel
             return turns
         if cells.get(WORSE):
             if worse := rejected_answer(cells, turns, several=several):
-                shared["meta"] = {**own, "rejected": [worse]}
+                shared["meta"] = {**seed_meta, "rejected": [worse]}
             else:
                 notes.append(
                     SeedProblem(
