@@ -114,8 +114,8 @@ class Prompt:
     def render(self, **values: Any) -> Messages:
         """The chat messages for `values`, which must be exactly the declared variables, none of them None.
 
-        Strings are inserted unchanged: not trimmed, not escaped, not parsed as Jinja. Raises PromptError, naming the
-        file, if a variable is missing or unknown or has no field that the template uses.
+        Strings are inserted unchanged: not trimmed, not escaped, not parsed as Jinja. Raises PromptError, which names
+        the file and the variable, if one is missing, unknown, or lacks a field that the template uses.
         """
         return self.given()(**values)
 

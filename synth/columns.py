@@ -130,7 +130,7 @@ def layout(
     shapes = _shapes(source)
     fitting = [shape for shape in shapes if _matches(shape, known)]
     others = [shape for shape in fitting if WORSE not in shape.columns]
-    if any("output" in shape.columns for shape in others):  # beside an output, `chosen` is not the answer
+    if any("output" in shape.columns for shape in others):  # next to an output, `chosen` means something else
         fitting = others
     shape = next(iter(fitting), _INPUT_OUTPUT if _INPUT_OUTPUT in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}

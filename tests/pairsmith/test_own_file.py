@@ -386,7 +386,7 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
             '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
             r"there is: ticket\.body, reply\.text\.",
         ),
-        ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"as `jq \.data` does"),
+        ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"with `jq \.data`"),
         ("a.txt", "some lines\n", "of format text has no columns"),
         ("a.jsonl", "[1]\n", "does not begin with an object"),
         ("a.jsonl", "", "does not begin with an object"),
@@ -422,7 +422,7 @@ def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
 def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
     """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
     (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
-    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells under 2"):
+    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells for 2"):
         guess(tmp_path / "a.csv")
 
 
