@@ -68,15 +68,15 @@ _SYSTEM = {"system": ("system",)}
 _INPUT_OUTPUT = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
 _BETTER, _WORSE = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
 WORSE = "is worse"  # our name for the column of the rejected answer; not a name that a spec can contain
-_ASKED = ("prompt", "question", "query", "conversations", "messages", "input")
-PREFERENCES = ("instruction", *_ASKED, *_BETTER, *_WORSE, *_SYSTEM)
+_QUESTION = ("prompt", "question", "query", "conversations", "messages", "input")
+PREFERENCES = ("instruction", *_QUESTION, *_BETTER, *_WORSE, *_SYSTEM)
 _PAIR_SHAPES = (
     _Shape(
         "preferences (instruction, chosen, rejected)",
         {"instruction": ("instruction",), "output": _BETTER, WORSE: _WORSE},
         {"input": ("input",), **_SYSTEM},
     ),
-    _Shape("preferences (prompt, chosen, rejected)", {"input": _ASKED, "output": _BETTER, WORSE: _WORSE}, _SYSTEM),
+    _Shape("preferences (prompt, chosen, rejected)", {"input": _QUESTION, "output": _BETTER, WORSE: _WORSE}, _SYSTEM),
     _Shape("preferences (chosen, rejected)", {"messages": _BETTER, WORSE: _WORSE}, _SYSTEM),
     _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, _SYSTEM),
     _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, _SYSTEM),
