@@ -51,7 +51,7 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
     except orjson.JSONDecodeError as error:
         raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Correct the file there.") from None
     if not isinstance(schema, dict):
-        raise SpecError(f"{key}: {path} contains a {type(schema).__name__}, but a JSON Schema is an object.")
+        raise SpecError(f"{key}: {path} contains {type(schema).__name__}, but a JSON Schema is an object.")
     try:
         validators.validator_for(schema).check_schema(schema)
     except exceptions.SchemaError as error:

@@ -219,5 +219,5 @@ def test_a_folder_is_named_as_what_is_in_it(tmp_path: Path, file: str, named: st
     """What `datasets` saved is a source as it is, and was to be named as text files that it does not hold."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / file).write_text("{}")
-    with pytest.raises(InputError, match=rf"is a folder\..*name \S+{named} as the path of its \[\[seeds\]\]"):
+    with pytest.raises(InputError, match=rf"is a folder\..*set \S+{named} as the path of its \[\[seeds\]\]"):
         guess(tmp_path / "folder")
