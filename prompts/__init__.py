@@ -1,4 +1,4 @@
-"""Prompt templates, one file a version, and the strict loader that renders them into chat messages."""
+"""Prompt templates, one file per version, and the strict loader that renders them into chat messages."""
 
 from prompts.library import available, load, unused
 from prompts.prompt import OLD_NAMES, Prompt, compiled

@@ -1,6 +1,7 @@
-"""What an answer of a task must be: any text, one of the task's labels, or JSON by its schema.
+"""The required form of an answer: any text, one of the task's labels, or JSON that conforms to its schema.
 
-The teacher is asked for it (`asked`), its answers are read by it (`canonical`), and so are those of an evaluation.
+It determines the schema sent to the teacher (`asked`) and how answers are normalised (`canonical`), in generation and
+in evaluation.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNOREC
 
 @dataclass(frozen=True)
 class AnswerForm:
-    """Labels with their definitions, or a JSON schema, or neither: then any text will do. `model` is the pydantic model
-    that the schema is of, where it is of one."""
+    """Labels with their definitions, or a JSON schema, or neither, which allows any text. `model` is the pydantic model
+    that the schema comes from, if any."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     schema: Json | None = None
@@ -40,7 +41,7 @@ class AnswerForm:
 
     @classmethod
     def of(cls, task: TaskSettings, folder: Path) -> AnswerForm:
-        """That of a spec's task. Raises SpecError or PromptError for a schema that cannot bind answers."""
+        """The answer form of a spec's task. Raises SpecError or PromptError for a schema that cannot be used."""
         if task.answer_schema is None:
             return cls(task.labels)
         schema, model = _schema(task.answer_schema, folder), model_of(task, folder)
@@ -48,13 +49,13 @@ class AnswerForm:
 
     @property
     def has_one_right(self) -> bool:
-        """Whether one answer to an input is right and no other, as no translation is the only one."""
+        """Whether an input has exactly one right answer, unlike, for example, a translation."""
         return bool(self.labels) or self.schema is not None
 
     @cached_property
     def asked(self) -> Json | None:
-        """The JSON schema that a teacher is sent: an object around a label, because some servers take nothing else, or
-        the task's with an end to every text and list."""
+        """The JSON schema sent to the teacher: an object with a label, because some servers accept only objects, or the
+        task's schema with a limit for every string and array."""
         if not self.labels:
             return self.schema and bounded(self.schema)
         label = {"type": "string", "enum": list(self.labels)}
@@ -62,30 +63,30 @@ class AnswerForm:
 
     @property
     def binds(self) -> bool:
-        """Whether an answer that breaks `asked` is asked for again. A label is read out of whatever was answered, and
-        is for a gate to judge: not every server keeps to a schema."""
+        """Whether an answer that violates `asked` is requested again. A label is instead extracted from any answer and
+        judged by a gate, because not every server follows a schema."""
         return self.schema is not None
 
     def refused(self, text: str) -> str | None:
-        """What the model has against an answer, None if nothing; a validator that crashes has not spoken, and a gate
-        will make the row wait."""
+        """The pydantic model's complaint about an answer, or None. A validator that crashes counts as no complaint: a
+        gate will leave the row waiting."""
         try:
             return None if self.model is None else refused_by(self.model, self.canonical(text))
-        except Exception:  # the user's code; anything may come out of it
+        except Exception:  # the user's code may raise anything
             return None
 
     def canonical(self, text: str) -> str:
-        """`text` as a row holds it: a label as the spec writes it, JSON without a fence around it, in the order of the
-        schema's keys and with one blank after each comma and colon. What is neither stays, for a gate to reject."""
+        """`text` in the form that rows store: a label as spelled in the spec, or JSON without a code fence, in the
+        schema's key order, with one space after each comma and colon. Other text is unchanged, for a gate to reject."""
         if self.labels:
-            return label_in(self.labels, _bare_label(text)) or text
+            return label_in(self.labels, _extract_label(text)) or text
         if self.schema is None:
             return text
         try:
             fenced = _FENCED.fullmatch(text)
-            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse)
-            spelt = json.dumps(_ordered(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
-            spelt.encode()  # half a character, which JSON can escape and no file can hold
+            value = json.loads(fenced[1] if fenced else text, parse_constant=_refuse_constant)
+            spelt = json.dumps(_order_keys(value, self.schema, self.schema), ensure_ascii=False, allow_nan=False)
+            spelt.encode()  # fails for a lone surrogate, which JSON can escape but no file can store
             return spelt
         except (ValueError, RecursionError):
             return text
@@ -94,8 +95,8 @@ class AnswerForm:
 ANY_TEXT = AnswerForm()
 
 
-def _bare_label(text: str) -> str:
-    """The label in `{"label": "x"}`, and in `Label: x`, as models write it where nothing constrains them."""
+def _extract_label(text: str) -> str:
+    """The label in `{"label": "x"}`, or in `Label: x`, which models write without constrained decoding."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -104,25 +105,26 @@ def _bare_label(text: str) -> str:
     return held if isinstance(held, str) else text
 
 
-def _refuse(constant: str) -> Any:
+def _refuse_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _ordered(value: Any, schema: Any, root: Json) -> Any:
-    """`value` with the keys of each object in the order in which its schema names them; others behind, sorted."""
+def _order_keys(value: Any, schema: Any, root: Json) -> Any:
+    """`value` with the keys of each object in the order of its schema; unknown keys follow, sorted."""
     schema = resolved(schema, root)
     if isinstance(value, list):
-        return [_ordered(item, schema.get("items"), root) for item in value]
+        return [_order_keys(item, schema.get("items"), root) for item in value]
     if not isinstance(value, dict):
         return value
     named = {name: part for way in alternatives(schema, root) for name, part in way.get("properties", {}).items()}
     keys = [*(key for key in named if key in value), *sorted(value.keys() - named.keys())]
-    return {key: _ordered(value[key], named.get(key), root) for key in keys}
+    return {key: _order_keys(value[key], named.get(key), root) for key in keys}
 
 
 def resolved(schema: Any, root: Json) -> Json:
-    """The schema that a reference within `root` leads to, or `schema` itself; what is no object is the open schema."""
-    for _ in range(20):  # a chain of references; one in a circle is refused when it is read
+    """The schema that a reference within `root` leads to, or `schema` itself; the empty schema if it is not an
+    object."""
+    for _ in range(20):  # follows a chain of references; circular ones are refused when the schema is loaded
         reference = schema.get("$ref") if isinstance(schema, dict) else None
         if not isinstance(reference, str) or not reference.startswith("#"):
             break
@@ -134,14 +136,16 @@ def resolved(schema: Any, root: Json) -> Json:
 
 
 def alternatives(schema: Json, root: Json) -> list[Json]:
-    """The schema and those that it is combined of by anyOf, oneOf and allOf."""
+    """The schema and all those it is composed of by anyOf, oneOf and allOf."""
     parts = [part for name in ("anyOf", "oneOf", "allOf") for part in schema.get(name, ())]
     return [schema, *(way for part in parts for way in alternatives(resolved(part, root), root))]
 
 
 def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
-    """The pydantic model that `task.schema` names and the hash of its file; None where it names a JSON schema. A model
-    may ask more than its JSON schema tells: validators, dates, decimals. Raises SpecError."""
+    """The pydantic model that `task.schema` names and the hash of its file; None if it names a JSON schema file.
+
+    A model may require more than its JSON schema expresses: validators, dates, decimals. Raises SpecError.
+    """
     name = task.answer_schema
     if name is None or not _MODEL.fullmatch(name):
         return None
@@ -150,7 +154,7 @@ def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
 
 
 def refused_by(model: Any, text: str) -> str | None:
-    """What the user's own model says against a record, None if nothing. What a validator of its raises, this raises."""
+    """The complaint of the user's pydantic model about a record, or None. Exceptions of its validators propagate."""
     from pydantic import ValidationError
 
     try:
@@ -183,11 +187,11 @@ def _model_schema(module: Any, name: str, path: Path) -> Json:
         models = [known for known, value in vars(module).items() if _is_model(value)]
         near = difflib.get_close_matches(called, models, n=1)
         fix = f"Did you mean '{near[0]}'?" if near else f"Write `class {called}(pydantic.BaseModel): ...` there."
-        raise SpecError(f"'task.schema': {name} is no pydantic model.", where=str(path), fix=fix)
+        raise SpecError(f"'task.schema': {name} is not a pydantic model.", where=str(path), fix=fix)
     try:
-        # As servers send it back, with nothing in it that only Python knows.
+        # A round trip through JSON, so that it contains no Python-only values.
         return orjson.loads(orjson.dumps(model.model_json_schema()))  # type: ignore[no-any-return]
-    except Exception as error:  # whatever pydantic says of a model that has no JSON schema
+    except Exception as error:  # pydantic raises various errors for a model that has no JSON schema
         raise SpecError(f"'task.schema': {name} has no JSON schema: {error}.", where=str(path)) from None
 
 

@@ -1,4 +1,4 @@
-"""Reads JSON schemas, and checks one that binds a teacher's answers before a single answer is paid for."""
+"""Loads JSON schemas, and checks one that a teacher's answers must conform to before any answer is paid for."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from referencing import Resource
     from referencing._core import Resolver
 
-# Below these keys stand values, not schemas; below those, schemas under names of the user's own.
-_VALUES = ("enum", "const", "default", "examples")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
-# Words that judge nothing by themselves, of JSON Schema and of dialects of it (OpenAPI, Gemini).
-_SILENT = """
+# Keys whose contents are values, not schemas, and keys whose contents are schemas by user-defined names.
+_VALUE_KEYS = ("enum", "const", "default", "examples")
+_NAMED_KEYS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+# Keywords of JSON Schema and its dialects (OpenAPI, Gemini) that do not constrain a value by themselves.
+_ANNOTATION_KEYWORDS = """
     $schema $id $anchor $dynamicAnchor $vocabulary $comment id then else minContains maxContains contentEncoding
     contentMediaType contentSchema deprecated readOnly writeOnly nullable discriminator example propertyOrdering
 """
-_BESIDE = frozenset(_SILENT.split())
-_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
-_MOST = {"maxLength": 2000, "maxItems": 100}
+_ANNOTATIONS = frozenset(_ANNOTATION_KEYWORDS.split())
+_BOUND_PAIRS = tuple((f"min{what}", f"max{what}") for what in ("Length", "Items", "Properties", "imum"))
+_DEFAULT_LIMITS = {"maxLength": 2000, "maxItems": 100}
 _EXAMPLES: tuple[Any, ...] = ({}, [], "", 0, 0.5, True, None)
 
 
 def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
-    """The schema in the file at `path`, which the key `key` of the spec names.
+    """Load the schema in the file at `path`; `key` is the key of the spec that names it.
 
-    Raises SpecError if the file is missing, is not JSON or not a JSON Schema, or refers to something outside of itself.
+    Raises SpecError if the file is missing, is not JSON or not a JSON Schema, or refers to anything outside itself.
     """
     from jsonschema import exceptions, validators
 
@@ -49,62 +49,69 @@ def load_schema(path: Path, key: str = "curate.gates.json_schema") -> Json:
             f"{key}: {path} cannot be read: {error.strerror}.", fix="Name a file, relative to the folder of the spec."
         ) from None
     except orjson.JSONDecodeError as error:
-        raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Mend that place.") from None
+        raise SpecError(f"{key}: {path} is not JSON: {error}.", fix="Correct the file there.") from None
     if not isinstance(schema, dict):
-        raise SpecError(f"{key}: {path} holds {type(schema).__name__}, a JSON Schema is an object.")
+        raise SpecError(f"{key}: {path} contains {type(schema).__name__}, but a JSON Schema is an object.")
     try:
         validators.validator_for(schema).check_schema(schema)
     except exceptions.SchemaError as error:
         raise SpecError(f"{key}: {path} is not a JSON Schema: {error.message} (at {error.json_path}).") from None
     if is_example(schema):
         raise SpecError(
-            f"{key}: {path} holds none of JSON Schema's words.",
+            f"{key}: {path} contains no JSON Schema keywords.",
             why="Any answer would satisfy it.",
             fix='If it is an example of a record, describe its keys: {"type": "object", "properties": {...}}.',
         )
-    if outside := next((ref for ref in _pointers(schema) if not ref.startswith("#")), None):
+    if outside := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
         raise SpecError(
             f"{key}: {path} refers to '{outside}', outside its own file.",
-            why="A gate must give the same answer without a network.",
+            why="A gate must give the same result without a network.",
             fix="Copy that definition into '$defs' and refer to '#/$defs/...'.",
         )
     return schema
 
 
 def is_example(value: Json) -> bool:
-    """Whether an object says nothing as a JSON Schema, because it has none of its words: an example of a record."""
-    words = _words() - _BESIDE
+    """Whether an object has no JSON Schema keywords, and so is probably an example of a record."""
+    words = _keywords() - _ANNOTATIONS
     return bool(value) and not any(key in words or key.startswith("$") for key in value)
 
 
 @cache
-def _words() -> frozenset[str]:
+def _keywords() -> frozenset[str]:
     from jsonschema.validators import Draft4Validator, Draft202012Validator
 
-    words = (*_NAMED, *_VALUES, *Draft4Validator.VALIDATORS, *Draft202012Validator.VALIDATORS, "title", "description")
-    return frozenset(words) | _BESIDE
+    words = (
+        *_NAMED_KEYS,
+        *_VALUE_KEYS,
+        *Draft4Validator.VALIDATORS,
+        *Draft202012Validator.VALIDATORS,
+        "title",
+        "description",
+    )
+    return frozenset(words) | _ANNOTATIONS
 
 
-def _pointers(schema: Any) -> Iterator[str]:
+def _references(schema: Any) -> Iterator[str]:
     if isinstance(schema, dict):
         for key, value in schema.items():
             if key in ("$ref", "$dynamicRef") and isinstance(value, str):
                 yield value
             else:
-                yield from _pointers(value)
+                yield from _references(value)
     elif isinstance(schema, list):
         for value in schema:
-            yield from _pointers(value)
+            yield from _references(value)
 
 
 def check_answer_schema(schema: Json, path: Path) -> None:
-    """Raise PromptError, naming the file and the key, unless `schema` can judge any answer.
+    """Raise PromptError, naming the file and the key, unless any answer can be validated against `schema`.
 
-    Refused are: what JSON does not have (dates, inf), a draft that nobody knows, whatever the draft's own meta-schema
-    refuses (an unknown type, a bound that is no number), a pattern that is no regular expression, a reference that
-    leads nowhere, out of the file or back to itself, strings and lists without a bound, a misspelt word, which would be
-    passed over, and what no answer can keep, as far as one part of it tells. Not covered: a pattern that takes for ever
-    on some text, parts that contradict each other.
+    Refused are: values that JSON does not have (dates, inf), an unknown draft, anything that the draft's meta-schema
+    refuses (an unknown type, a bound that is not a number), an invalid regular expression, a reference that leads
+    nowhere, out of the file or back to itself, strings and arrays without a limit, a misspelt keyword, which would be
+    ignored, and requirements that no answer can meet, if one part alone shows it. Not covered: a pattern that takes
+    exponential time on some texts, and parts that contradict each other.
     """
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -118,17 +125,17 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     if isinstance(draft, str):
         kind = validator_for(schema, default=unknown)
     if kind is None:
-        raise _wrong("$schema", "names no draft of JSON Schema that is known here", path, "Leave it out.")
+        raise _schema_error("$schema", "names an unknown draft of JSON Schema", path, "Leave it out.")
     try:
         kind.check_schema(schema)
     except SchemaError as error:
-        raise _wrong(".".join(map(str, error.absolute_path)), error.message, path) from None
+        raise _schema_error(".".join(map(str, error.absolute_path)), error.message, path) from None
     _check_words(schema, kind, path)
     _check_bounded(schema, path)
     _check_patterns(schema, path)
     _check_references(schema, path)
     validator = kind(schema, registry=Registry())
-    references = [{"$ref": node["$ref"]} for _, node in _schemas(schema) if "$ref" in node]
+    references = [{"$ref": node["$ref"]} for _, node in _subschemas(schema) if "$ref" in node]
     try:
         _check_possible(schema, validator, path)
         for part in (schema, *references):
@@ -138,48 +145,48 @@ def check_answer_schema(schema: Json, path: Path) -> None:
     except PromptError:
         raise
     except Unresolvable:
-        pass  # relative to an $id within; that each reference leads somewhere is known
-    except Exception as error:  # whatever it is, it would come with the first answer, too
-        raise _wrong("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
+        pass  # relative to an $id within the schema; `_check_references` has checked that each one resolves
+    except Exception as error:  # the first answer would raise it too
+        raise _schema_error("", f"cannot be applied ({type(error).__name__}: {str(error)[:200]})", path) from None
 
 
-def _wrong(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
+def _schema_error(key: str, what: str, path: Path, fix: str = "Correct it; see json-schema.org.") -> PromptError:
     name = ".".join(part for part in ("schema", key.removeprefix("schema").removeprefix(".")) if part)
     return PromptError(
-        f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be judged by it.", fix=fix
+        f"'{name}': {what.rstrip('.')}.", where=str(path), why="No answer could be checked against it.", fix=fix
     )
 
 
 def _check_json(node: Any, key: str, path: Path) -> None:
-    """Refuse what TOML can write and JSON cannot: no server could be sent it."""
+    """Refuse values that TOML can express but JSON cannot, because they cannot be sent to a server."""
     parts = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, part in parts:
         _check_json(part, f"{key}.{name}".removeprefix("."), path)
     if not isinstance(node, dict | list | str | int | float | None) or (isinstance(node, float) and not isfinite(node)):
-        raise _wrong(key, f"'{node}' is a value that JSON does not have", path, "Write it as a text or a number.")
+        raise _schema_error(key, f"'{node}' is not a JSON value", path, "Write it as a string or a number.")
 
 
 def bounded(schema: Json) -> Json:
-    """`schema` with an end to every text and list that has none: one that a person wrote to say what is right may well
-    leave them open, and a server that constrains decoding needs them."""
+    """`schema` with a limit added to every string and array without one. A schema written for validation may well omit
+    limits, but a server that constrains decoding needs them."""
     closed: Json = deepcopy(schema)
-    for _, node, bound in _endless(closed):
-        node[bound] = max(_MOST[bound], node.get(bound.replace("max", "min"), 0))
+    for _, node, bound in _unbounded_parts(closed):
+        node[bound] = max(_DEFAULT_LIMITS[bound], node.get(bound.replace("max", "min"), 0))
     return closed
 
 
 def is_closed(schema: Json) -> bool:
-    """Whether every object in it has all of its keys and no other, which OpenAI asks of what it calls strict."""
-    objects = [node for _, node in _schemas(schema) if node.get("type") == "object" or "properties" in node]
+    """Whether every object in it requires all its keys and allows no others, as OpenAI's strict mode demands."""
+    objects = [node for _, node in _subschemas(schema) if node.get("type") == "object" or "properties" in node]
     return all(
         node.get("additionalProperties") is False and set(node.get("required", ())) == set(node.get("properties", ()))
         for node in objects
     )
 
 
-def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
-    """The key and the schema of every text and list without an end, and the word for the end that it lacks."""
-    for key, node in _schemas(schema):
+def _unbounded_parts(schema: Json) -> Iterator[tuple[str, Json, str]]:
+    """The key and schema of every string and array without a limit, and the keyword of the missing limit."""
+    for key, node in _subschemas(schema):
         kinds = node.get("type")
         for kind, bound in (("string", "maxLength"), ("array", "maxItems")):
             is_one = kinds == kind or (isinstance(kinds, list) and kind in kinds)
@@ -187,37 +194,38 @@ def _endless(schema: Json) -> Iterator[tuple[str, Json, str]]:
                 yield key, node, bound
 
 
-def _schemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
-    """Every schema in `node`, itself first, with the key that it stands under."""
+def _subschemas(node: Any, key: str = "schema") -> Iterator[tuple[str, Json]]:
+    """Every schema in `node`, itself first, with its key."""
     if isinstance(node, list):
         for number, part in enumerate(node):
-            yield from _schemas(part, f"{key}.{number}")
+            yield from _subschemas(part, f"{key}.{number}")
     if not isinstance(node, dict):
         return
     yield key, node
     for name, part in node.items():
-        if name in _NAMED and isinstance(part, dict):
+        if name in _NAMED_KEYS and isinstance(part, dict):
             for own, schema in part.items():
-                yield from _schemas(schema, f"{key}.{name}.{own}")
-        elif name not in _VALUES:
-            yield from _schemas(part, f"{key}.{name}")
+                yield from _subschemas(schema, f"{key}.{name}.{own}")
+        elif name not in _VALUE_KEYS:
+            yield from _subschemas(part, f"{key}.{name}")
 
 
 def _check_words(schema: Json, kind: Any, path: Path) -> None:
     if is_example(schema):
-        fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} write what stands under schema."
-        raise _wrong("", "has none of JSON Schema's words, so any answer would keep it", path, fix)
-    judging = _words() - _BESIDE
-    for key, node in _schemas(schema):
-        for word in node.keys() - _words():
+        fix = "Describe the keys of the answer; of OpenAI's {name, strict, schema} use only the value of schema."
+        raise _schema_error("", "has no JSON Schema keywords, so any answer would satisfy it", path, fix)
+    judging = _keywords() - _ANNOTATIONS
+    for key, node in _subschemas(schema):
+        for word in node.keys() - _keywords():
             for near in difflib.get_close_matches(word, judging, n=1, cutoff=0.8):
-                if _may_say(kind, near, node[word]):
-                    what = "is no word of JSON Schema and would be passed over"
-                    raise _wrong(f"{key}.{word}", what, path, f"Write {near}.")
+                if _accepts_value(kind, near, node[word]):
+                    what = "is not a JSON Schema keyword and would be ignored"
+                    raise _schema_error(f"{key}.{word}", what, path, f"Write {near}.")
 
 
-def _may_say(kind: Any, word: str, value: Any) -> bool:
-    """Whether `word` could have this value; an annotation of another tool (a `note`, a `tsType`) mostly could not."""
+def _accepts_value(kind: Any, word: str, value: Any) -> bool:
+    """Whether the keyword `word` could have this value; an annotation of another tool (a `note`, a `tsType`) usually
+    could not."""
     from jsonschema.exceptions import SchemaError
 
     try:
@@ -228,40 +236,42 @@ def _may_say(kind: Any, word: str, value: Any) -> bool:
 
 
 def _check_possible(schema: Json, validator: Any, path: Path) -> None:
-    """Refuse a part that no value keeps."""
-    for key, node in _schemas(schema):
-        for least, most in _PAIRS:
-            if node.get(least, 0) > node.get(most, node.get(least, 0)):
-                raise _wrong(key, f"no answer can keep {least} {node[least]} and {most} {node[most]}", path)
+    """Refuse a part that no value can satisfy."""
+    for key, node in _subschemas(schema):
+        for lower, upper in _BOUND_PAIRS:
+            if node.get(lower, 0) > node.get(upper, node.get(lower, 0)):
+                raise _schema_error(key, f"no answer can satisfy {lower} {node[lower]} and {upper} {node[upper]}", path)
         is_closed_one = node.get("additionalProperties") is False and "patternProperties" not in node
         for name in node.get("required", ()) if is_closed_one else ():
             if name not in node.get("properties", {}):
-                raise _wrong(
-                    key, f"requires '{name}', which its properties lack and additionalProperties forbids", path
+                raise _schema_error(
+                    key, f"requires '{name}', which is not in its properties and additionalProperties forbids", path
                 )
         if "enum" in node and not any(map(validator.evolve(schema=node).is_valid, node["enum"])):
-            raise _wrong(key, "no value of its enum can be an answer", path)
+            raise _schema_error(key, "no value of its enum satisfies the rest of the schema", path)
 
 
 def _check_bounded(schema: Json, path: Path) -> None:
-    """Refuse a schema that admits endless answers: a server that constrains decoding would run into the token limit."""
-    for key, _, bound in _endless(schema):
+    """Refuse a schema that allows answers of unlimited length: constrained decoding could run into the token limit."""
+    for key, _, bound in _unbounded_parts(schema):
         raise PromptError(
             f"'{key}' is of type {'string' if bound == 'maxLength' else 'array'} and has no {bound}.",
             where=str(path),
-            why="An answer without an end is cut at the token limit and lost.",
+            why="An answer without a length limit may be cut off at the token limit and lost.",
             fix=f"Add {bound}.",
         )
 
 
 def _check_patterns(schema: Json, path: Path) -> None:
-    for key, node in _schemas(schema):
+    for key, node in _subschemas(schema):
         for name, pattern in _patterns(node):
             try:
                 re.compile(pattern)
             except (re.error, OverflowError, RecursionError) as error:
                 where = f"{key}.{name}".removeprefix("schema.")
-                raise _wrong(where, f"is not a regular expression: {error}", path, "Correct the pattern.") from None
+                raise _schema_error(
+                    where, f"is not a regular expression: {error}", path, "Correct the pattern."
+                ) from None
 
 
 def _patterns(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -291,7 +301,7 @@ def _resolve(resource: Resource[Any], resolver: Resolver[Any], path: Path) -> No
         try:
             resolver.lookup(reference)
         except Unresolvable:
-            what = f"'{reference}' leads nowhere in this file, and nothing is fetched"
-            raise _wrong(name, what, path, "Write what it means into [schema.'$defs'].") from None
+            what = f"'{reference}' does not exist in this file, and references are not fetched"
+            raise _schema_error(name, what, path, "Write the definition into [schema.'$defs'].") from None
     for sub in resource.subresources():
         _resolve(sub, resolver.in_subresource(sub), path)

@@ -1,4 +1,4 @@
-"""English names of languages, for prompts: a model follows "in Portuguese" more surely than "in pt"."""
+"""English names of languages for prompts: a model follows "in Portuguese" more reliably than "in pt"."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _CODES = {name.casefold(): code for code, name in _NAMES.items()} | {code: code 
 
 
 def language_name(code: str) -> str:
-    """The English name of the language with the two letters `code` (ISO 639-1), or words that name it by them."""
+    """The English name of a language by its two-letter code (ISO 639-1), or a phrase that contains an unknown code."""
     return _NAMES.get(code, f"the language with the ISO 639-1 code {code}")
 
 
 def language_code(name: str) -> str | None:
-    """The two letters of the language that is called so, by them, with a region or a script (`pt-BR`), or in English;
-    None for what is no language."""
+    """The two-letter code of a language, from a code, a code with a region or script (`pt-BR`), or an English name;
+    None if it is not a known language."""
     return _CODES.get(_REGION.sub("", name.strip()).casefold())

@@ -1,4 +1,4 @@
-"""Finding a prompt by name: a project's own files first, then the ones that come with pairsmith."""
+"""Finds a prompt by name: in the project's own files first, then among those that come with pairsmith."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 from prompts.prompt import Prompt
 from schemas.errors import PromptError
 
-_OURS = Path(__file__).parent
+_BUNDLED = Path(__file__).parent
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9_-]*)(?:/(?P<version>v[1-9]\d*)(?:@(?P<hash>[0-9a-f]{8}))?)?")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VERSION_FILE = re.compile(r"v[1-9]\d*\.jinja")
 _TEMPLATE = re.compile(r"\.(?:jinja2?|j2)\b", re.IGNORECASE)
-_NEARLY = re.compile("prompt|template", re.IGNORECASE)
-# Beside prompts a folder may hold these: notes, a package of the user's own code, what editors and systems leave.
-_NO_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
+_PROMPT_LIKE = re.compile("prompt|template", re.IGNORECASE)
+# Files that a folder may contain next to prompts: notes, the user's own Python package, files of editors and systems.
+_NOT_A_PROMPT = re.compile(r"\..*|README.*|.*\.pyc?|.*~|#.*#|Thumbs\.db", re.IGNORECASE)
 
 
 def load(name: str, folder: Path | None = None) -> Prompt:
-    """The prompt `name` refers to, parsed and checked.
+    """Load and check the prompt that `name` refers to.
 
     `enhance` is the newest version, `enhance/v1` one version, `enhance/v1@d1754fc5` one version with exactly that
-    content. Files in `folder/prompts/enhance/` win over ours: if there is any, "newest" is the newest of those, so a
-    later pairsmith with a higher version never replaces a prompt that a project wrote for itself.
+    content. Files in `folder/prompts/enhance/` take precedence over ours: if there are any, "newest" is the newest of
+    those, so a later pairsmith with a higher version never replaces a project's own prompt.
 
-    Raises PromptError if there is no such prompt, its file is malformed, its content has another hash, or a file in
-    `folder/prompts` has a name by which it would never be found.
+    Raises PromptError if there is no such prompt, if its file is malformed or has another hash, or if a file in
+    `folder/prompts` has a name under which it would never be found.
     """
     ref = _REF.fullmatch(name)
     if ref is None:
@@ -42,30 +42,30 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         own = next((versions_here for root in roots if (versions_here := _versions(root / ref["name"]))), {})
         version = max(own, key=lambda v: int(v[1:]), default=None)
     if version is None:
-        raise _unknown(ref["name"], roots)
+        raise _unknown_prompt(ref["name"], roots)
     if version not in versions:
         known = ", ".join(f"{ref['name']}/{v}" for v in sorted(versions, key=lambda v: int(v[1:])))
         raise PromptError(f"there is no prompt '{ref['name']}/{version}'.", fix=f"There is: {known or 'none'}.")
     prompt = Prompt.read(versions[version], ref["name"])
     if ref["hash"] and ref["hash"] != prompt.hash:
         raise PromptError(
-            f"is {prompt.ref}, not {name}: it was changed since.",
+            f"is {prompt.ref}, not {name}: it has been changed.",
             where=str(prompt.path),
-            why="The same name would stand for two prompts.",
-            fix="Put the old text back, and write the new one to a file with the next number.",
+            why="The same name would refer to two prompts.",
+            fix="Restore the old text, and save the new one in a file with the next version number.",
         )
     return prompt
 
 
 def available(folder: Path | None = None) -> list[str]:
-    """`name/version` of every prompt that can be loaded, sorted, without reading any of them."""
+    """`name/version` of every prompt that can be loaded, sorted. Does not read the files."""
     roots = _roots(folder)
     return sorted({f"{sub.name}/{v}" for root in roots for sub in _folders(root) for v in _versions(sub)})
 
 
 def unused(used: Iterable[str], folder: Path) -> list[str]:
-    """The project's own prompts that none of these names refers to, where one of them means a prompt of ours: whoever
-    wrote `prompts/enhanse` wanted it to be used."""
+    """The project's own prompts that none of the `used` names refers to. Empty unless one of the names refers to a
+    bundled prompt: only then may an unused one, such as `prompts/enhanse`, be a misspelling."""
     own, names = (
         {sub.name for sub in _folders(folder / "prompts") if _versions(sub)},
         {n.partition("/")[0] for n in used},
@@ -74,13 +74,14 @@ def unused(used: Iterable[str], folder: Path) -> list[str]:
 
 
 def _roots(folder: Path | None) -> list[Path]:
-    """Where prompts are looked for, the project's own first, if nothing in there would be passed over."""
-    if folder is None or (folder / "prompts").resolve() == _OURS:
-        return [_OURS]
+    """The folders that are searched for prompts, the project's own first. Raises PromptError for a file in the project
+    that looks like a prompt but would be ignored."""
+    if folder is None or (folder / "prompts").resolve() == _BUNDLED:
+        return [_BUNDLED]
     own = folder / "prompts"
-    _refuse_beside(folder, own)
+    _refuse_misplaced(folder, own)
     for path in sorted(own.iterdir()) if own.is_dir() else ():
-        if _NO_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
+        if _NOT_A_PROMPT.fullmatch(path.name) or path.name == "__pycache__":
             continue
         if not path.is_dir():
             name = re.sub(r"[^a-z0-9_-]+", "-", path.name.partition(".")[0].lower()).strip("-_") or "NAME"
@@ -90,28 +91,28 @@ def _roots(folder: Path | None) -> list[Path]:
             if not versions and not any(_TEMPLATE.search(file.name) for file in path.iterdir()):
                 continue
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
-            raise _misnamed(path, f"A prompt's folder is named in small letters: rename it to {own / near}.")
+            raise _misnamed(path, f"The name of a prompt's folder must be lower case: rename it to {own / near}.")
         for file in sorted(path.iterdir()):
-            if file.is_dir() and not _NO_PROMPT.fullmatch(file.name):
-                if _is_version(Path(f"{file.name}.jinja")):  # a folder for each version
-                    raise _misnamed(file, f"Write it as one file, {path / file.name}.jinja.")
+            if file.is_dir() and not _NOT_A_PROMPT.fullmatch(file.name):
+                if _is_version(Path(f"{file.name}.jinja")):  # a separate folder for each version
+                    raise _misnamed(file, f"Save it as a single file, {path / file.name}.jinja.")
                 for one in filter(_is_version, sorted(file.iterdir())):
                     raise _misnamed(one, f"Move it to {path}.")
-            if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NO_PROMPT.fullmatch(file.name)):
+            if not (file.is_dir() or _VERSION_FILE.fullmatch(file.name) or _NOT_A_PROMPT.fullmatch(file.name)):
                 raise _misnamed(file, f"Rename it to {_free_name(file)}.")
-    return [own, _OURS]
+    return [own, _BUNDLED]
 
 
-def _refuse_beside(folder: Path, own: Path) -> None:
-    """Refuse a prompt that lies in the project, and in no folder of the prompts of its own."""
+def _refuse_misplaced(folder: Path, own: Path) -> None:
+    """Raise PromptError for a prompt that is in the project but outside its `prompts` folder."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         name = _TEMPLATE.split(path.name)[0]
-        if path.is_dir() and path.name != own.name and _NEARLY.search(path.name):
-            misspelt = path.name.lower() in ("prompt", "prompts")  # else what it holds may be another program's
+        if path.is_dir() and path.name != own.name and _PROMPT_LIKE.search(path.name):
+            misspelt = path.name.lower() in ("prompt", "prompts")  # otherwise it may belong to another program
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
-                if (misspelt or (_OURS / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
-                    raise _misnamed(path, f"{'Move what it holds' if own.is_dir() else 'Rename it'} to {own}.")
-        elif name != path.name and (_OURS / name).is_dir() and not (own / name).is_dir():
+                if (misspelt or (_BUNDLED / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
+                    raise _misnamed(path, f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.")
+        elif name != path.name and (_BUNDLED / name).is_dir() and not (own / name).is_dir():
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 
 
@@ -123,13 +124,13 @@ def _misnamed(path: Path, fix: str) -> PromptError:
     return PromptError(
         "is not read: a prompt is a file prompts/NAME/vN.jinja.",
         where=str(path),
-        why="Another prompt would be taken without a word.",
+        why="Another prompt would be used without any warning.",
         fix=fix,
     )
 
 
 def _free_name(path: Path) -> str:
-    """The name that a misnamed version should have: its own number if it has one that is free, else the next."""
+    """The file name that a misnamed version should have: with its own number if it has a free one, else the next."""
     taken = [int(version[1:]) for version in _versions(path.parent)]
     number = next((int(digits) for digits in re.findall(r"\d+", path.name)), 0)
     return f"v{number}.jinja" if number and number not in taken else f"v{max(taken, default=0) + 1}.jinja"
@@ -145,7 +146,7 @@ def _versions(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if _VERSION_FILE.fullmatch(path.name)}
 
 
-def _unknown(name: str, roots: list[Path]) -> PromptError:
+def _unknown_prompt(name: str, roots: list[Path]) -> PromptError:
     names = sorted({sub.name for root in roots for sub in _folders(root) if _versions(sub)})
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""

@@ -1,4 +1,4 @@
-"""One prompt file: TOML front matter, then the chat turns as Jinja text; parsed strictly, rendered strictly.
+"""One prompt file: TOML front matter, then the chat turns as Jinja text. Both are parsed and rendered strictly.
 
 A file looks like this::
 
@@ -18,8 +18,8 @@ A file looks like this::
     === user ===
     {{ input }}
 
-Neighbouring turns with the same `for` are repeated together, once for every item. The text is cut into turns before
-anything is rendered, and each turn is rendered into the content of one message, so no value can open a role or a tag.
+Neighbouring turns with the same `for` are repeated together, once for every item. The text is split into turns before
+anything is rendered, and each turn becomes the content of one message, so no value can open a role or a tag.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ _FRONT_KEYS = ("about", "variables", "schema")
 class PromptTurn(NamedTuple):
     """One marked part of the file: rendered once, or once for every `item` of the variable `items`.
 
-    `uses` are the variables it needs, `items` among them. `plain`: where it is text and plain variables, these parts in
-    turn, which needs no Jinja.
+    `uses` are the variables it needs, including `items`. `plain` is set if it consists of text and simple variables
+    only: these parts alternate, and rendering them needs no Jinja.
     """
 
     role: Role
@@ -69,14 +69,14 @@ class PromptTurn(NamedTuple):
     plain: tuple[str, ...] | None
 
 
-# A released prompt never changes, so files that were written with these names keep them.
+# A released prompt never changes, so older files still use these names.
 OLD_NAMES = {"input": "simple", "output": "enhanced"}
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A parsed prompt file. `variables` maps each name that `render` takes to what it means; `schema` is the JSON
-    schema that the answer must keep, if the file has one."""
+    """A parsed prompt file. `variables` maps each name that `render` takes to its meaning; `schema` is the JSON schema
+    that the answer must conform to, if the file has one."""
 
     name: str
     version: str
@@ -103,49 +103,49 @@ class Prompt:
 
     @cached_property
     def hash(self) -> str:
-        """The first 8 hex digits of the file's SHA-256, whichever way its lines end."""
+        """The first 8 hex digits of the file's SHA-256, with line ends normalised."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:8]
 
     @property
     def ref(self) -> str:
-        """`name/version@hash`, which pairs carry so that their prompt can be found again."""
+        """`name/version@hash`, which pairs store so that their prompt can be identified."""
         return f"{self.name}/{self.version}@{self.hash}"
 
     def render(self, **values: Any) -> Messages:
-        """The chat messages for `values`, which must be exactly the declared variables and none of them None.
+        """The chat messages for `values`, which must be exactly the declared variables, none of them None.
 
-        Strings are put in as they are: not trimmed, not escaped, not read as Jinja. Raises PromptError naming the file
-        and the variable that is missing, unknown, or lacks a field that the template asks for.
+        Strings are inserted unchanged: not trimmed, not escaped, not parsed as Jinja. Raises PromptError, which names
+        the file and the variable, if one is missing, unknown, or lacks a field that the template uses.
         """
         return self.given()(**values)
 
     def given(self, **fixed: Any) -> Callable[..., Messages]:
-        """`render` with the values of `fixed` given once for many renderings.
+        """`render` with the values of `fixed` bound once for many renderings.
 
-        Turns that use no other variable, such as all the worked examples, are rendered here, which is most of the work.
+        Turns that use no other variables, such as the worked examples, are rendered here, which is most of the work.
         """
-        fixed = self._spelled(fixed)
+        fixed = self._with_declared_names(fixed)
         self._check(fixed, fixed)
         groups = [
-            (turns, self._group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
+            (turns, self._render_group(turns, fixed) if all(turn.uses <= fixed.keys() for turn in turns) else None)
             for turns in (list(g) for _, g in groupby(self.turns, key=lambda turn: (turn.item, turn.items)))
         ]
 
         def render(**values: Any) -> Messages:
-            values = self._spelled(values) | fixed
+            values = self._with_declared_names(values) | fixed
             self._check(values, self.variables)
             messages: list[Message] = []
             for turns, ready in groups:
-                messages += self._group(turns, values) if ready is None else ready
+                messages += self._render_group(turns, values) if ready is None else ready
             return tuple(messages)
 
         return render
 
     def takes(self, name: str) -> bool:
-        """Whether the prompt declares the variable `name`, under this name or its old one."""
+        """Whether the prompt declares the variable `name`, under this name or its old name."""
         return name in self.variables or OLD_NAMES.get(name) in self.variables
 
-    def _spelled(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def _with_declared_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """`values` under the names by which this file declares them."""
         return {
             OLD_NAMES[name] if name not in self.variables and self.takes(name) else name: value
@@ -162,16 +162,16 @@ class Prompt:
             if values.get(name) is None:
                 self._refuse(f"needs the variable '{name}'", f"It stands for {self.variables[name]}.")
 
-    def _group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
-        """The messages of neighbouring turns that are repeated for the same items, or for none."""
+    def _render_group(self, turns: list[PromptTurn], values: Mapping[str, Any]) -> list[Message]:
+        """The messages of neighbouring turns that are repeated for the same items, or are not repeated."""
         item, items = turns[0].item, turns[0].items
         if item is None or items is None:
-            return [self._message(turn, values) for turn in turns]
+            return [self._render_message(turn, values) for turn in turns]
         if isinstance(values[items], str | bytes | Mapping) or not hasattr(values[items], "__iter__"):
             self._refuse(f"repeats turns for every item of '{items}', which is not a list", "Give a list.")
-        return [self._message(turn, {**values, item: one}) for one in values[items] for turn in turns]
+        return [self._render_message(turn, {**values, item: one}) for one in values[items] for turn in turns]
 
-    def _message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
+    def _render_message(self, turn: PromptTurn, values: Mapping[str, Any]) -> Message:
         if turn.plain is not None:
             parts: list[Any] = list(turn.plain)
             parts[1::2] = map(values.get, turn.plain[1::2])
@@ -185,7 +185,7 @@ class Prompt:
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             line = turn.line + _line_in_template(error) - 1
             raise PromptError(
-                f"cannot be rendered: {error}.", where=f"{self.path}:{line}", fix="Check the name, and what it holds."
+                f"cannot be rendered: {error}.", where=f"{self.path}:{line}", fix="Check the variable and its value."
             ) from None
 
     def _refuse(self, what: str, fix: str) -> NoReturn:
@@ -193,13 +193,13 @@ class Prompt:
 
 
 def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | None, int]:
-    """About, variables, schema, and how many lines of the file they take."""
+    """About, variables, schema, and the number of lines of the front matter."""
     front = _FRONT.match(text)
     if front is None:
         raise PromptError(
             "does not begin with TOML between two lines of +++.",
             where=f"{path}:1",
-            fix="`pairsmith docs prompts` shows how a prompt file looks.",
+            fix="`pairsmith docs prompts` shows the format of a prompt file.",
         )
     try:
         raw = toml.loads(front["toml"])
@@ -210,12 +210,12 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
             raise PromptError(f"unknown key '{key}'.", where=str(path), fix=f"Legal here: {', '.join(_FRONT_KEYS)}.")
     about, variables, schema = raw.get("about"), raw.get("variables"), raw.get("schema")
     if not isinstance(about, str) or not about.strip():
-        raise PromptError("has no 'about'.", where=str(path), fix="Say in one sentence what the prompt is for.")
+        raise PromptError("has no 'about'.", where=str(path), fix="Describe in one sentence what the prompt is for.")
     if not isinstance(variables, dict) or not all(isinstance(v, str) for v in variables.values()):
         raise PromptError(
             "has no table [variables].",
             where=str(path),
-            fix='Write one line for each, as in input = "the seed\'s text".',
+            fix='Write one line for each variable, such as input = "the seed\'s text".',
         )
     if schema is not None:
         if not isinstance(schema, dict):
@@ -225,7 +225,7 @@ def _front_matter(text: str, path: Path) -> tuple[str, dict[str, str], Json | No
 
 
 def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str]) -> tuple[PromptTurn, ...]:
-    """Cut the body, whose first line is line `first` of the file, at its markers and compile each part."""
+    """Split the body, whose first line is line `first` of the file, at its markers, and compile each part."""
     turns: list[PromptTurn] = []
     marks: list[tuple[int, re.Match[str]]] = []
     for at, line in enumerate(lines):
@@ -249,7 +249,7 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
         where = f"{path}:{first + at}"
         start = next((i for i in range(at + 1, end) if lines[i].strip()), None)
         if start is None:
-            raise PromptError("this turn says nothing.", where=where, fix="Write it, or delete the line.")
+            raise PromptError("this turn is empty.", where=where, fix="Write its text, or delete the line.")
         role, item, items = cast("tuple[Role, str | None, str | None]", mark.group("role", "item", "items"))
         if items and items not in variables:
             raise _undeclared(items, where)
@@ -262,14 +262,14 @@ def _turns(lines: list[str], first: int, path: Path, variables: Mapping[str, str
 
 
 def _plain(source: str, uses: frozenset[str]) -> tuple[str, ...] | None:
-    """Text and the names of variables in turn, where it holds nothing else."""
+    """Texts and names of variables, alternating; None if the source contains anything else."""
     parts = tuple(_PLAIN.split(source))
     plain = uses.issuperset(parts[1::2]) and not any("{" in text or "}" in text for text in parts[::2])
     return parts if plain else None
 
 
 def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Template, set[str]]:
-    """The template, and the variables it uses."""
+    """The template and the variables it uses. Raises PromptError for an undeclared one."""
     template, used = compiled(source, str(path), line)
     for name in sorted(used - known):
         raise _undeclared(name, f"{path}:{line}")
@@ -277,7 +277,10 @@ def _compiled(source: str, line: int, path: Path, known: set[str]) -> tuple[Temp
 
 
 def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]]:
-    """The Jinja template `source`, which stands at `line` of `where`, and the variables it uses. Raises PromptError."""
+    """Compile the Jinja template `source`, which starts at `line` of `where`; returns it with the variables it uses.
+
+    Raises PromptError.
+    """
     from jinja2 import TemplateSyntaxError, meta
 
     from prompts.sandbox import Sandbox, undeclared
@@ -290,13 +293,13 @@ def compiled(source: str, where: str, line: int = 1) -> tuple[Template, set[str]
         template = sandbox.from_string(source)
     except TemplateSyntaxError as error:
         raise PromptError(
-            f"is not valid Jinja: {error.message}.", where=f"{where}:{line + error.lineno - 1}", fix="Mend that line."
+            f"is not valid Jinja: {error.message}.", where=f"{where}:{line + error.lineno - 1}", fix="Fix that line."
         ) from None
     except RecursionError:
         raise PromptError("is nested too deeply.", where=f"{where}:{line}", fix="Make it simpler.") from None
     if refers:
         raise PromptError(
-            "includes another file.", where=f"{where}:{line}", fix="A prompt is one file: copy the text in."
+            "includes another file.", where=f"{where}:{line}", fix="A prompt is a single file: copy the text into it."
         )
     return template, used
 
@@ -305,13 +308,13 @@ def _undeclared(name: str, where: str) -> PromptError:
     return PromptError(
         f"uses the variable '{name}', which [variables] does not declare.",
         where=where,
-        fix="Declare it with its meaning, or mend its name.",
+        fix="Declare it with its meaning, or correct its name.",
     )
 
 
 def _check_order(turns: list[PromptTurn], path: Path) -> None:
-    """An optional system turn, then user and assistant in turn, ending with the user: what every chat template takes.
-    Repeated turns must be whole exchanges, so that this holds for any number of items, none included."""
+    """Require an optional system turn, then user and assistant alternating, ending with the user: every chat template
+    accepts this. Repeated turns must be whole exchanges, so that it holds for any number of items, including zero."""
     chat = turns[1:] if turns[0].role == "system" and turns[0].items is None else turns
     expected = ["user", "assistant"] * (len(chat) // 2) + ["user"]
     if [turn.role for turn in chat] != expected:
@@ -319,20 +322,21 @@ def _check_order(turns: list[PromptTurn], path: Path) -> None:
             f"its turns are {', '.join(turn.role for turn in turns)}.",
             where=str(path),
             why="Many models refuse a chat in any other order.",
-            fix="Write an optional system turn, then user and assistant in turn, and end with user.",
+            fix="Write an optional system turn, then alternate user and assistant, and end with user.",
         )
     for (_, items), group in groupby(chat, key=lambda turn: (turn.item, turn.items)):
         repeated = list(group)
         if items and (repeated[0].role != "user" or repeated[-1].role != "assistant"):
             raise PromptError(
-                f"the turns repeated for '{items}' are not whole exchanges.",
+                f"the turns repeated for '{items}' are not complete exchanges.",
                 where=f"{path}:{repeated[0].line}",
                 fix="Repeat a user turn together with the assistant turn that follows it.",
             )
 
 
 def _line_in_template(error: BaseException) -> int:
-    """Jinja rewrites tracebacks so that the innermost frame called <template> carries the template's line."""
+    """The line of an error within its template: Jinja rewrites tracebacks so that the innermost frame named <template>
+    has the template's line number."""
     line, trace = 1, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == "<template>":

@@ -1,4 +1,4 @@
-"""Seeds in, pairs out: seed readers, teachers, generators, and the engine that runs them.
+"""Turns seeds into pairs: seed readers, teachers, generators, and the engine that runs them.
 
 from synth import Forward, generate, teacher
 
@@ -38,5 +38,5 @@ _ROOMS = {
 }
 __all__ = list(_ROOMS)
 
-# Whatever lies in the working folder: `train.py` there is not our `train`.
+# Works whatever is in the working folder: a `train.py` there is not our `train`.
 __getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)

@@ -1,10 +1,10 @@
-"""The chat template of a model, settled once as text, so that training, evaluation, serving and export render alike.
+"""Freezes a model's chat template, so that training, evaluation, serving and export all render the same prompt.
 
-A model's own template leaves things open that change the prompt: whether the model thinks first (`enable_thinking`),
-what day it is (`strftime_now`), and some refuse or drop a system message. `settle` decides them inside the template's
-text. Whoever applies that text (TRL, vLLM, transformers, this house) then gives the model the same bytes, without
-having to know of arguments. Only what stands in the template is changed; a template that leaves nothing open is kept
-byte for byte.
+A model's own template may depend on things outside the conversation: whether the model thinks first
+(`enable_thinking`) and the current date (`strftime_now`). Some templates also refuse or drop a system message.
+`freeze_template` resolves these inside the template's text. Every program that applies that text (TRL, vLLM,
+transformers, pairsmith) then produces the same bytes, without passing any arguments. A template without such
+dependencies is kept byte for byte.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from typing import Any, NamedTuple
 
 from schemas.errors import InputError
 
-# The day that a template which writes the date is told; any fixed day would do.
-_TODAY = date(2024, 7, 26)
+# The date for templates that write the current date; any fixed day would do.
+_FIXED_DATE = date(2024, 7, 26)
 _DATE = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
-_CLOCK = re.compile(r"\bstrftime_now\s*\(")
-_STOPPED = f"{{%- macro strftime_now(format) %}}{_TODAY.isoformat()}{{%- endmacro %}}"
+_DATE_CALL = re.compile(r"\bstrftime_now\s*\(")
+_FIXED_CLOCK = f"{{%- macro strftime_now(format) %}}{_FIXED_DATE.isoformat()}{{%- endmacro %}}"
 _GENERATION = re.compile(r"\{%(-?)\s*(end)?generation\s*(-?)%\}")
-_THINKS = "enable_thinking"
-_FOLD = (
+_THINKING = "enable_thinking"
+_MERGE_SYSTEM = (
     "{%- if messages[0]['role'] == 'system' and messages | length > 1 %}"
     "{%- set messages = [{'role': 'user', 'content': messages[0]['content'] + '\\n\\n' + messages[1]['content']}]"
     " + messages[2:] %}{%- endif %}"
 )
 _SYSTEM, _USER, _ANSWER = "pairsmith-system", "pairsmith-user", "pairsmith-answer"
-# <think>, [THINK], <|START_THINKING|>, <seed:think>: whatever a family calls the mark that opens its thoughts.
-_OPEN_BLOCK = re.compile(
+# <think>, [THINK], <|START_THINKING|>, <seed:think>: the tags with which model families open a reasoning block.
+_REASONING_START = re.compile(
     r"([<\[]\|?(?:start_|begin_of_|\w+:)?(?:think|thinking|reasoning|thoughts?)\|?[>\]])\s*\Z", re.I
 )
-_ASKED = ({"role": "user", "content": _USER},)
-_ANSWERED = (*_ASKED, {"role": "assistant", "content": _ANSWER})
-# A character of a private plane: it marks where text that must not be read as a special token was taken out.
+_QUESTION = ({"role": "user", "content": _USER},)
+_EXCHANGE = (*_QUESTION, {"role": "assistant", "content": _ANSWER})
+# A private-use character that marks where text that must not be read as a special token was taken out.
 _MARK = "\U000f5a5a"
 
 
 class Turn(NamedTuple):
-    """What a template writes around an answer.
+    """The text that a template writes around an answer.
 
-    `lead` is white space between prompt and answer (mostly none). `end` runs to the first special token behind the
-    answer and the white space after that: for SmolLM2 `<|im_end|>` and a newline, for Mistral `</s>`, for GLM
-    `<|user|>`, which opens the next question. What a template writes once more behind the conversation (Phi-3's
-    `<|endoftext|>`) is no part of the turn. Generation stops at `end_token`.
+    `lead` is whitespace between prompt and answer (usually empty). `end` extends to the first special token after the
+    answer and the whitespace that follows it: for SmolLM2 `<|im_end|>` and a newline, for Mistral `</s>`, for GLM
+    `<|user|>`, which opens the next question. A token at the end of the whole conversation (Phi-3's `<|endoftext|>`) is
+    not part of the turn. Generation stops at `end_token`.
     """
 
     lead: str
@@ -55,27 +55,28 @@ class Turn(NamedTuple):
 
 
 class Chat:
-    """A tokenizer with its settled chat template, and the tokens of a conversation as every part of the house has them.
+    """A tokenizer with its frozen chat template; the single place that turns conversations into tokens.
 
-    `turn` is what the template writes around an answer. Making a second one of the same tokenizer changes nothing.
+    `turn` is the text that the template writes around an answer. Creating a second `Chat` from the same tokenizer
+    changes nothing.
     """
 
     def __init__(self, tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> None:
-        self.tokenizer = settle(tokenizer, arguments)
+        self.tokenizer = freeze_template(tokenizer, arguments)
         special = {str(token) for token in tokenizer.added_tokens_decoder.values() if str(token).strip()}
         self._special = re.compile("|".join(map(re.escape, sorted({*special, _MARK}, key=len, reverse=True))))
         self.turn = self._turn()
 
     def _turn(self) -> Turn:
-        prompt, whole = _rendered(self.tokenizer, _ASKED, prompt=True), _rendered(self.tokenizer, _ANSWERED)
+        prompt, whole = _render(self.tokenizer, _QUESTION, prompt=True), _render(self.tokenizer, _EXCHANGE)
         before, answer, after = whole.rpartition(_ANSWER)
         token = self._special.match(after.lstrip())
-        if token is None:  # as GLM's: the mark of the next question ends an answer
-            after = _rendered(self.tokenizer, (*_ANSWERED, *_ASKED)).rpartition(_ANSWER)[2]
+        if token is None:  # e.g. GLM, where the start of the next question ends an answer
+            after = _render(self.tokenizer, (*_EXCHANGE, *_QUESTION)).rpartition(_ANSWER)[2]
             token = self._special.match(after.lstrip())
         if not answer or token is None or token[0] == self.tokenizer.bos_token:
-            what = "has a chat template that writes no end token behind an answer"
-            raise _unfit(self.tokenizer, what, "Choose an instruct model.")
+            what = "has a chat template that writes no end token after an answer"
+            raise _unusable(self.tokenizer, what, "Choose an instruct model.")
         rest = after.lstrip()[token.end() :]
         end = after[: len(after) - len(rest.lstrip())]
         lead = before.removeprefix(prompt)
@@ -83,55 +84,55 @@ class Chat:
         return Turn(lead if is_lead else "", end, int(self.tokenizer.convert_tokens_to_ids(token[0])))
 
     def end_tokens(self, named: int | Sequence[int] | None = None) -> list[int]:
-        """Every token that ends an answer: the turn's end, those that the generation config has `named`, and the
-        tokenizer's own."""
+        """Every token that ends an answer: those `named` by the generation config, the tokenizer's own, and the end of
+        the turn."""
         listed = [named] if isinstance(named, int) else list(named or ())
         own = self.tokenizer.eos_token_id
         return list(dict.fromkeys(token for token in (*listed, own, self.turn.end_token) if token is not None))
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation as text, up to where the assistant's answer starts."""
-        return _rendered(self.tokenizer, messages, prompt=True)
+        return _render(self.tokenizer, messages, prompt=True)
 
     def prompt_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """The tokens of `prompt`.
 
-        A message that spells a special token ("<|im_end|>") is tokenised as plain text there: a message can never end
+        Special tokens spelled out in a message ("<|im_end|>") are tokenised as plain text, so a message can never end
         its own turn or open another role.
         """
-        lifted: list[str] = []
+        spelled_tokens: list[str] = []
 
         def lift(match: re.Match[str]) -> str:
-            lifted.append(match.group())
+            spelled_tokens.append(match.group())
             return _MARK
 
         safe = [{**message, "content": self._special.sub(lift, message["content"])} for message in messages]
         first, *others = self.prompt(safe).split(_MARK)
         ids = self._ids(first)
-        for text, piece in zip(lifted, others, strict=True):
-            ids += [*self._following(text, plain=True), *self._following(piece)]
+        for text, piece in zip(spelled_tokens, others, strict=True):
+            ids += [*self._ids_mid_text(text, plain=True), *self._ids_mid_text(piece)]
         return ids
 
     def answer_ids(self, messages: Sequence[Mapping[str, str]], answer: str) -> tuple[list[int], list[int]]:
-        """The tokens of the prompt, exactly as they are asked in evaluation, and those that the model must write: the
-        answer and the end of its turn.
+        """The tokens of the prompt, exactly as in evaluation, and the tokens that the model must generate: the answer
+        and the end of its turn.
 
-        Where a tokenizer would join characters across the border of the two, the answer is tokenised by itself.
+        If the tokenizer would merge characters across the boundary between them, the answer is tokenised separately.
         """
         prompt, text = self.prompt_ids(messages), self.turn.lead + answer
         spelled = self._special.search(text) is not None
         whole = [] if spelled else self._ids(self.prompt(messages) + text)
         follows = len(whole) > len(prompt) and whole[: len(prompt)] == prompt
-        learned = whole[len(prompt) :] if follows else self._following(text, plain=spelled)
+        learned = whole[len(prompt) :] if follows else self._ids_mid_text(text, plain=spelled)
         return prompt, [*learned, *self._ids(self.turn.end)]
 
-    def _following(self, text: str, *, plain: bool = False) -> list[int]:
-        """Tokens of `text` in the middle of another: some tokenizers put a blank before the first word of all."""
+    def _ids_mid_text(self, text: str, *, plain: bool = False) -> list[int]:
+        """Tokens of `text` in the middle of a longer text: some tokenizers add a space before the very first word."""
         head, whole = self._ids("\n", plain=plain), self._ids("\n" + text, plain=plain)
         return whole[len(head) :] if whole[: len(head)] == head else self._ids(text, plain=plain)
 
     def plain_ids(self, text: str) -> list[int]:
-        """Tokens of `text`; special tokens that it spells are read as text."""
+        """Tokens of `text`; special tokens spelled out in it are treated as plain text."""
         return self._ids(text, plain=True)
 
     def _ids(self, text: str, *, plain: bool = False) -> list[int]:
@@ -139,89 +140,91 @@ class Chat:
         return ids
 
 
-def settle(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
-    """Give `tokenizer` the settled form of its chat template, and return it. Settling twice changes nothing.
+def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Any:
+    """Replace the chat template of `tokenizer` by its frozen form, and return the tokenizer. Idempotent.
 
-    - `arguments` (the spec's `train.template_arguments`) become constants; thinking is off unless they say otherwise;
-    - of several templates it is the default, as transformers takes it;
-    - the date is a fixed day;
-    - the `{% generation %}` marks of trainers, which most servers cannot read, become blocks without a meaning;
-    - what it writes before an answer, but not where one is asked for, it writes there too: the head of the turn where
-      it knows no `add_generation_prompt`, the empty thoughts or the channel of one that would think first, unless the
-      spec says that it does;
-    - where the template refuses or drops a system message, the system message begins the first user turn, an empty line
-      between, as Gemma 3 does by itself.
+    - `arguments` (the spec's `train.template_arguments`) become constants; thinking is off unless they enable it.
+    - Of several templates the default is taken, as transformers does.
+    - The current date becomes a fixed day.
+    - `{% generation %}` marks for trainers, which most servers cannot parse, become blocks without effect.
+    - Text that the template writes before an answer, but not at the end of a prompt, is added to the prompt: the head
+      of the turn if the template ignores `add_generation_prompt`, or the empty reasoning block or channel of a model
+      that would think first. This is skipped if the spec enables thinking.
+    - If the template refuses or drops a system message, the system message is put at the start of the first user turn,
+      followed by an empty line, as Gemma 3 does by itself.
 
-    Raises InputError where there is no single chat template, where it cannot render a plain conversation, or where
-    its prompt ends inside a reasoning block, so that an answer would be taken for thoughts.
+    Raises InputError if there is no single chat template, if it cannot render a plain conversation, or if its prompt
+    ends inside a reasoning block, so that an answer would be mistaken for reasoning.
     """
     template = tokenizer.chat_template
     if isinstance(template, Mapping):
         template = template.get("default")
     if not isinstance(template, str) or not template:
         fix = "Choose an instruct model, or put a chat_template.jinja into the folder of this one."
-        raise _unfit(tokenizer, "has no single chat template", fix)
-    template = _GENERATION.sub(_as_condition, template)
-    template = _DATE.sub(lambda match: json.dumps(_TODAY.strftime(match[2])), template)
-    if _CLOCK.search(template) and _STOPPED not in template:  # in a format that is computed
-        template = _STOPPED + template
+        raise _unusable(tokenizer, "has no single chat template", fix)
+    template = _GENERATION.sub(_as_noop_block, template)
+    template = _DATE.sub(lambda match: json.dumps(_FIXED_DATE.strftime(match[2])), template)
+    if _DATE_CALL.search(template) and _FIXED_CLOCK not in template:  # a call whose format is computed
+        template = _FIXED_CLOCK + template
     given = dict(arguments or {})
-    if _THINKS in template:
-        given.setdefault(_THINKS, False)
+    if _THINKING in template:
+        given.setdefault(_THINKING, False)
     constants = "".join(f"{{%- set {name} = {_literal(value)} %}}" for name, value in sorted(given.items()))
     template = template.removeprefix(constants)
     tokenizer.chat_template = constants + template
-    prompt = _rendered(tokenizer, _ASKED, prompt=True)
-    if not (arguments or {}).get(_THINKS) and (head := _unprompted(tokenizer, prompt)):
+    prompt = _render(tokenizer, _QUESTION, prompt=True)
+    if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
         asked = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
         tokenizer.chat_template = constants + template + asked
-        if _rendered(tokenizer, _ASKED, prompt=True) == prompt + head:
+        if _render(tokenizer, _QUESTION, prompt=True) == prompt + head:
             prompt, template = prompt + head, template + asked
         tokenizer.chat_template = constants + template
     if not _keeps_system(tokenizer):
-        tokenizer.chat_template = constants + _FOLD + template
+        tokenizer.chat_template = constants + _MERGE_SYSTEM + template
         if not _keeps_system(tokenizer):
-            raise _unfit(tokenizer, "has a chat template that loses the system message", "Choose another base model.")
-    if block := _OPEN_BLOCK.search(prompt):
-        fix = "Choose a model that can answer without thinking, or name the argument in train.template_arguments."
-        raise _unfit(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
+            raise _unusable(
+                tokenizer, "has a chat template that drops the system message", "Choose another base model."
+            )
+    if block := _REASONING_START.search(prompt):
+        fix = "Choose a model that can answer without thinking, or set the argument in train.template_arguments."
+        raise _unusable(tokenizer, f"has a chat template that opens {block[1]} before the answer", fix)
     return tokenizer
 
 
-def _unprompted(tokenizer: Any, prompt: str) -> str:
-    """What the template writes between a question and its answer, and does not where an answer is asked for; a blank
-    before an answer is its own (`Turn.lead`)."""
-    before = _rendered(tokenizer, _ANSWERED).rpartition(_ANSWER)[0]
+def _prompt_head(tokenizer: Any, prompt: str) -> str:
+    """The text that the template writes between a question and its answer but leaves out of a prompt. Without a
+    trailing space, which belongs to the answer (`Turn.lead`)."""
+    before = _render(tokenizer, _EXCHANGE).rpartition(_ANSWER)[0]
     head = before.removeprefix(prompt) if before.startswith(prompt) else ""
     return head.rstrip(" ") if head.strip() else ""
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
+def _render(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, prompt: bool = False) -> str:
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=prompt))
-    except Exception as error:  # a template is its maker's code, and raises what it likes
+    except Exception as error:  # a template is third-party code and may raise anything
         what = f"has a chat template that cannot render the conversation: {str(error).rstrip('.')}"
-        fix = "Look at the order of its turns; else mend the template, or choose another base model."
-        raise _unfit(tokenizer, what, fix) from None
+        fix = "Check the order of its turns; otherwise fix the template, or choose another base model."
+        raise _unusable(tokenizer, what, fix) from None
 
 
-def _as_condition(match: re.Match[str]) -> str:
-    """`{% if true %}` for `{% generation %}`, with the same care for white space."""
+def _as_noop_block(match: re.Match[str]) -> str:
+    """`{% if true %}` for `{% generation %}`, with the same whitespace control."""
     return f"{{%{match[1]} {'endif' if match[2] else 'if true'} {match[3]}%}}"
 
 
 def _keeps_system(tokenizer: Any) -> bool:
     messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
     try:
-        return _SYSTEM in _rendered(tokenizer, messages, prompt=True)
+        return _SYSTEM in _render(tokenizer, messages, prompt=True)
     except InputError:
         return False
 
 
 def _literal(value: Any) -> str:
-    """A constant of Jinja, which spells None, True and strings as JSON's null, true and strings."""
+    """A Jinja constant: `none` for None, otherwise written as in JSON."""
     return "none" if value is None else json.dumps(value)
 
 
-def _unfit(tokenizer: Any, what: str, fix: str) -> InputError:
+def _unusable(tokenizer: Any, what: str, fix: str) -> InputError:
     return InputError(f"the base model {what}.", where=str(tokenizer.name_or_path), fix=fix)

@@ -1,4 +1,4 @@
-"""Which columns of a source hold what: as the spec says, or as their own names tell."""
+"""Determines which columns of a source are used for what, from the spec or from the column names."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from prompts import compiled
 from schemas.errors import InputError
 from schemas.spec import SeedSource
-from synth.unreadable import column_named
+from synth.seed_errors import column_hint
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_CHARS = 100_000
-"""A seed longer than this is a problem row: few teachers take it, and it is nearly always a broken file."""
-MOST_COLUMNS = 16_384  # as a spreadsheet has
-_NAMED = 20  # columns, in a sentence
-_HALF = re.compile("[\ud800-\udfff]")
-_UNSEEN = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of characters that show nothing: joiners, marks of direction
+"""A row with a longer text is a problem: few teachers accept it, and it nearly always means a broken file."""
+MAX_COLUMNS = 16_384  # the limit of common spreadsheets
+_MAX_LISTED = 20  # columns listed in a message
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp"}  # categories of invisible characters: joiners, direction marks, spaces
 
 
 class SeedProblem(NamedTuple):
-    """Something about one row. `code` is a word that a test or a count can use: `blank`, `duplicate`, `type`, `nul`,
-    `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used; `bom`,
-    `header`, `shape`, `lines` for what was mended or recognised."""
+    """A problem or a note about one row. `code` is a stable word for tests and counts: `blank`, `duplicate`, `type`,
+    `nul`, `surrogate`, `long`, `column`, `cells`, `json`, `role`, `turns`, `disliked` for a row that is not used;
+    `bom`, `header`, `shape`, `lines` for something that was fixed or recognised."""
 
     where: str
     code: str
@@ -41,23 +41,23 @@ class SeedProblem(NamedTuple):
 
     @property
     def what(self) -> str:
-        """Both in a line."""
+        """Code and detail in one line."""
         return f"{self.code}: {self.detail}"
 
 
 class Fault(NamedTuple):
-    """A row that its reader already knows to be unusable, and why, as `SeedProblem` has it."""
+    """Why a row or a cell is unusable; `code` and `detail` are those of `SeedProblem`."""
 
     code: str
     detail: str
 
 
 Cells = Mapping[str, object]
-"""A row: what it holds under our names for its columns."""
+"""A row: its cells by our names for the columns."""
 
 
 class _Shape(NamedTuple):
-    """A shape that a row may have: our name for a column -> the names that the file may have for it."""
+    """A known row shape: our name for each column -> the names it may have in the file."""
 
     name: str
     columns: Mapping[str, tuple[str, ...]]
@@ -65,18 +65,18 @@ class _Shape(NamedTuple):
 
 
 _SYSTEM = {"system": ("system",)}
-_SIDES = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
+_INPUT_OUTPUT = _Shape("columns input and output", {"input": ("input",), "output": ("output",)}, _SYSTEM)
 _BETTER, _WORSE = ("chosen", "preferred_output"), ("rejected", "non_preferred_output")
-WORSE = "is worse"  # our name for the column of an answer that the output is better than; none that a spec can give
-_ASKED = ("prompt", "question", "query", "conversations", "messages", "input")
-PREFERENCES = ("instruction", *_ASKED, *_BETTER, *_WORSE, *_SYSTEM)
-_ROWS = (
+WORSE = "is worse"  # our name for the column of the rejected answer; not a name that a spec can contain
+_QUESTION = ("prompt", "question", "query", "conversations", "messages", "input")
+PREFERENCES = ("instruction", *_QUESTION, *_BETTER, *_WORSE, *_SYSTEM)
+_PAIR_SHAPES = (
     _Shape(
         "preferences (instruction, chosen, rejected)",
         {"instruction": ("instruction",), "output": _BETTER, WORSE: _WORSE},
         {"input": ("input",), **_SYSTEM},
     ),
-    _Shape("preferences (prompt, chosen, rejected)", {"input": _ASKED, "output": _BETTER, WORSE: _WORSE}, _SYSTEM),
+    _Shape("preferences (prompt, chosen, rejected)", {"input": _QUESTION, "output": _BETTER, WORSE: _WORSE}, _SYSTEM),
     _Shape("preferences (chosen, rejected)", {"messages": _BETTER, WORSE: _WORSE}, _SYSTEM),
     _Shape("OpenAI chat (messages)", {"messages": ("messages",)}, _SYSTEM),
     _Shape("ShareGPT (conversations)", {"messages": ("conversations",)}, _SYSTEM),
@@ -85,7 +85,7 @@ _ROWS = (
         {"instruction": ("instruction",), "output": ("output",)},
         {"input": ("input",), **_SYSTEM},
     ),
-    _SIDES,
+    _INPUT_OUTPUT,
     _Shape("prompt and completion", {"input": ("prompt",), "output": ("completion", "response")}, _SYSTEM),
     _Shape("question and answer", {"input": ("question", "query"), "output": ("answer", "response")}, _SYSTEM),
     _Shape(
@@ -94,22 +94,22 @@ _ROWS = (
         {"input": ("context",), **_SYSTEM},
     ),
 )
-_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: a label that is false tells a bad one
-TOGETHER = "is of"  # our name for the column of what rows belong to; none that a spec can give
-LIKED = "is liked"  # our name for that label; none that a spec can give
-_JOINED = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
+_UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: the label of a bad completion is false
+GROUP_COLUMN = "is of"  # our name for the column with a row's group; not a name that a spec can contain
+LABEL_COLUMN = "is liked"  # our name for the label column; not a name that a spec can contain
+_TEMPLATE_INPUT = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
     "output": (_Shape("", {"text": ("text", "output")}),),
-    "pair": _ROWS,
-    "conversation": _ROWS,
+    "pair": _PAIR_SHAPES,
+    "conversation": _PAIR_SHAPES,
 }
-_CHAT = next(shape for shape in _ROWS if shape.columns == {"messages": ("messages",)})
+_CHAT_SHAPE = next(shape for shape in _PAIR_SHAPES if shape.columns == {"messages": ("messages",)})
 
 
 class Layout(NamedTuple):
-    """Where a source holds what. `columns` maps our names to the place among its columns; `needed` are those without
-    which a row is no row."""
+    """Which columns of a source are read. `columns` maps our names to column indices; `needed` are the names without
+    which a row cannot be used."""
 
     shape: str
     columns: Mapping[str, int]
@@ -119,115 +119,112 @@ class Layout(NamedTuple):
 def layout(
     columns: Sequence[str], source: SeedSource, where: str, notes: list[SeedProblem], *, objects: bool = True
 ) -> Layout:
-    """The places of what `source` needs among `columns`, whose names stand at `where`. With `objects` a cell
-    may be one, and a name a path into it.
-
-    An exact name wins; case and spaces are forgiven and told. Raises InputError for a column that is not there, and for
-    more than a table has.
-    """
+    """Find what `source` needs among `columns`, whose names are at `where`. With `objects` a name may be a path into an
+    object. An exact name wins; a difference in case or spaces is accepted and noted. Raises InputError for a missing
+    column and for too many columns."""
     check_columns(columns, where)
-    called, alike = _by(columns, str), _by(columns, _plain)
-    for name in sorted(name for name, at in called.items() if name.strip() and len(at) > 1):
-        notes.append(SeedProblem(where, "header", f"{len(called[name])} columns are called '{name}'."))
-    known = set(alike)
+    by_name, by_key = _index_by(columns, str), _index_by(columns, _normalise)
+    for name in sorted(name for name, at in by_name.items() if name.strip() and len(at) > 1):
+        notes.append(SeedProblem(where, "header", f"{len(by_name[name])} columns have the name '{name}'."))
+    known = set(by_key)
     shapes = _shapes(source)
-    fitting = [shape for shape in shapes if _fits(shape, known)]
+    fitting = [shape for shape in shapes if _matches(shape, known)]
     others = [shape for shape in fitting if WORSE not in shape.columns]
-    if any("output" in shape.columns for shape in others):  # beside outputs, `chosen` and `rejected` are other things
+    if any("output" in shape.columns for shape in others):  # next to an output, `chosen` means something else
         fitting = others
-    shape = next(iter(fitting), _SIDES if _SIDES in shapes else shapes[-1])
+    shape = next(iter(fitting), _INPUT_OUTPUT if _INPUT_OUTPUT in shapes else shapes[-1])
     names = {**shape.columns, **{k: wanted for k, wanted in shape.optional.items() if not known.isdisjoint(wanted)}}
     names |= {name: (name,) for name in variables(source)}
     names |= {name: (column,) for name, column in source.columns.items()}
     names |= {"reference": (source.reference,)} if source.reference else {}
-    names |= {TOGETHER: (source.group,)} if source.group else {}
+    names |= {GROUP_COLUMN: (source.group,)} if source.group else {}
     label = unpaired(columns) if source.imported else None
-    names |= {LIKED: (label,)} if label and label != source.columns.get("output") else {}
+    names |= {LABEL_COLUMN: (label,)} if label and label != source.columns.get("output") else {}
     if source.imported and (
         worse := source.rejected or worse_than(names.get("output", names.get("messages", ())), columns)
     ):
         names |= {WORSE: (worse,)}
     places = {
-        name: _place(called, alike, wanted, where, notes, source, objects, name) for name, wanted in names.items()
+        name: _locate(by_name, by_key, wanted, where, notes, source, objects, name) for name, wanted in names.items()
     }
     if source.imported:
         notes.append(SeedProblem(where, "shape", f"{shape.name}."))
-    if source.kind == "input" and "output" in known and alike["output"][0] not in places.values():
-        ways = 'reference = "output" has answers compared with it, kind = "pair" has it trained on'
+    if source.kind == "input" and "output" in known and by_key["output"][0] not in places.values():
+        ways = 'add reference = "output" to compare answers with it, or kind = "pair" to train on it'
         notes.append(SeedProblem(where, "shape", f"the column 'output' is not read: {ways}."))
-    needed = frozenset(shape.columns) & places.keys() - {WORSE, TOGETHER, *variables(source), *source.extra}
+    needed = frozenset(shape.columns) & places.keys() - {WORSE, GROUP_COLUMN, *variables(source), *source.extra}
     return Layout(shape.name, places, needed)
 
 
 def check_columns(columns: Sequence[str], where: str) -> None:
-    """Raises InputError for more columns than a table has: each of them is compared with every name."""
-    if len(columns) > MOST_COLUMNS:
+    """Raise InputError for too many columns, because each is compared with every known name."""
+    if len(columns) > MAX_COLUMNS:
         raise InputError(
-            f"has {len(columns):,} columns, and {MOST_COLUMNS:,} are read at most.",
+            f"has {len(columns):,} columns; at most {MAX_COLUMNS:,} can be read.",
             where=where,
-            fix="Keep the columns with the texts.",
+            fix="Keep only the columns with the texts.",
         )
 
 
 def some_of(names: Iterable[str]) -> str:
-    """The columns of a file for a sentence, not all of very many."""
+    """Quoted column names for a message, at most 20 of them."""
     quoted = [repr(name) for name in names]
-    more = f" and {len(quoted) - _NAMED:,} more" if len(quoted) > _NAMED else ""
-    return f"{', '.join(quoted[:_NAMED])}{more}" if quoted else "none"
+    more = f" and {len(quoted) - _MAX_LISTED:,} more" if len(quoted) > _MAX_LISTED else ""
+    return f"{', '.join(quoted[:_MAX_LISTED])}{more}" if quoted else "none"
 
 
 def _shapes(source: SeedSource) -> Sequence[_Shape]:
-    """The shapes that the spec leaves open: where it names a column of one, that one."""
+    """The shapes that are still possible under the spec; only one if the spec names a column of it."""
     shapes = _SHAPES[source.kind]
     if source.input is not None:
-        return (_JOINED,) if source.imported else (_Shape("", {}),)
+        return (_TEMPLATE_INPUT,) if source.imported else (_Shape("", {}),)
     if not source.imported:
         return shapes
     if "messages" in source.columns:
-        return (_CHAT,)
+        return (_CHAT_SHAPE,)
     if {"input", "output"} & source.columns.keys():
-        return (_SIDES,)
+        return (_INPUT_OUTPUT,)
     return shapes
 
 
 def unpaired(columns: Iterable[str]) -> str | None:
-    """The column that says which completions are liked, where a file has TRL's unpaired preferences."""
-    known = {_plain(column): column for column in columns}
+    """The label column, if the columns are those of TRL's unpaired preferences."""
+    known = {_normalise(column): column for column in columns}
     return known["label"] if known.keys() >= set(_UNPAIRED) else None
 
 
 def worse_than(answers: Iterable[str], columns: Iterable[str]) -> str | None:
-    """The column of the answer that is worse, where a file has preferences; `answers` may be the names of the other."""
-    known = {_plain(column): column for column in columns}
-    better = any(_plain(name) in _BETTER for name in answers)
+    """The column of the rejected answer, if a file has preferences; `answers` are possible names of the chosen one."""
+    known = {_normalise(column): column for column in columns}
+    better = any(_normalise(name) in _BETTER for name in answers)
     return next((known[name] for name in _WORSE if better and name in known), None)
 
 
-def disliked(cells: Cells) -> Fault | None:
-    """A fault for a row whose own label says that nobody should learn its completion."""
-    if LIKED not in cells or str(cells[LIKED]).strip().casefold() != "false":
+def dislike_fault(cells: Cells) -> Fault | None:
+    """A fault for a row whose label marks its completion as one not to train on."""
+    if LABEL_COLUMN not in cells or str(cells[LABEL_COLUMN]).strip().casefold() != "false":
         return None
-    return Fault("disliked", "its label is false, so among TRL's unpaired preferences its completion is a bad one.")
+    return Fault("disliked", "its label is false, which marks a bad completion in TRL's unpaired preferences.")
 
 
-def _fits(shape: _Shape, known: set[str]) -> bool:
-    return all(any(_plain(name) in known for name in names) for names in shape.columns.values())
+def _matches(shape: _Shape, known: set[str]) -> bool:
+    return all(any(_normalise(name) in known for name in names) for names in shape.columns.values())
 
 
-def _plain(name: str) -> str:
+def _normalise(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _by(columns: Sequence[str], of: Callable[[str], str]) -> dict[str, list[int]]:
+def _index_by(columns: Sequence[str], of: Callable[[str], str]) -> dict[str, list[int]]:
     places: dict[str, list[int]] = {}
     for at, column in enumerate(columns):
         places.setdefault(of(column), []).append(at)
     return places
 
 
-def _place(
-    called: Mapping[str, Sequence[int]],
-    alike: Mapping[str, Sequence[int]],
+def _locate(
+    by_name: Mapping[str, Sequence[int]],
+    by_key: Mapping[str, Sequence[int]],
     wanted: Sequence[str],
     where: str,
     notes: list[SeedProblem],
@@ -236,60 +233,61 @@ def _place(
     ours: str,
 ) -> int:
     for name in wanted:
-        exact = called.get(name, ())
-        hits = exact or alike.get(_plain(name), ())
+        exact = by_name.get(name, ())
+        hits = exact or by_key.get(_normalise(name), ())
         if len(hits) > 1:
             raise InputError(
-                f"columns {' and '.join(str(at + 1) for at in hits)} are both called '{name}'.",
+                f"columns {' and '.join(str(at + 1) for at in hits)} have the same name '{name}'.",
                 where=where,
-                why="It would be a guess which one is meant.",
+                why="It is ambiguous which one is meant.",
                 fix="Rename one of them.",
             )
         if hits and not exact:
-            notes.append(SeedProblem(where, "header", f"the column '{_at(called, hits[0])}' was read as '{name}'."))
+            notes.append(
+                SeedProblem(where, "header", f"the column '{_name_at(by_name, hits[0])}' was read as '{name}'.")
+            )
         if hits:
             return hits[0]
-        if objects and (outer := name.partition(".")[0]) != name and len(called.get(outer, ())) == 1:
-            return called[outer][0]  # an object, in which the rest of the name is looked for: `inside`
-    plain = {_plain(column): column for column in called if column.strip()}
-    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_plain(name), plain, n=1)]
+        if objects and (outer := name.partition(".")[0]) != name and len(by_name.get(outer, ())) == 1:
+            return by_name[outer][0]  # an object, in which `inside` follows the rest of the path
+    plain = {_normalise(column): column for column in by_name if column.strip()}
+    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_normalise(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
     raise InputError(
         f"there is no column '{wanted[0]}'; there is: {some_of(plain.values())}.",
         where=where,
-        fix=f"{hint}Name the column in its [[seeds]], as in {column_named(ours, example, source, variables(source))}.",
+        fix=f"{hint}Name the column in its [[seeds]], as in {column_hint(ours, example, source, variables(source))}.",
     )
 
 
-def _at(called: Mapping[str, Sequence[int]], place: int) -> str:
-    return next(name for name, at in called.items() if place in at)
+def _name_at(by_name: Mapping[str, Sequence[int]], place: int) -> str:
+    return next(name for name, at in by_name.items() if place in at)
 
 
-def known_headers(cells: Iterable[str], source: SeedSource) -> int:
-    """How many cells are called like columns that the source or a shape of rows asks for."""
-    wanted = {*_named(source).values(), *variables(source)}
+def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
+    """How many cells are names of columns that the source or one of its possible shapes needs."""
+    wanted = {*_in_spec(source).values(), *variables(source)}
     wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
-    known = {_plain(name) for name in wanted}
-    return sum(_plain(cell) in known for cell in cells)
+    known = {_normalise(name) for name in wanted}
+    return sum(_normalise(cell) in known for cell in cells)
 
 
 def delimiter(header: str, source: SeedSource) -> str:
-    """The separator under which the header holds most of the columns, then the one that makes most cells; a comma in
-    doubt."""
+    """The separator that yields the most known column names, then the most cells; a comma if in doubt."""
 
     def rank(separator: str) -> tuple[int, int]:
         try:
             cells = next(csv.reader([header], delimiter=separator), [])
-        except csv.Error:  # a line end of old Macs, which another separator has between quotes
+        except csv.Error:  # a lone carriage return, which is quoted only under another separator
             return 0, 0
-        return known_headers(cells, source), len(cells)
+        return count_known_headers(cells, source), len(cells)
 
     return max(",;\t|", key=rank)
 
 
 def variables(source: SeedSource) -> tuple[str, ...]:
-    """The columns that the source's input template asks for. Raises PromptError for one that is not valid."""
+    """The columns that the source's input template uses. Raises PromptError for an invalid template."""
     return tuple(sorted(_template(source.input)[1])) if source.input is not None else ()
 
 
@@ -297,11 +295,11 @@ def variables(source: SeedSource) -> tuple[str, ...]:
 def _template(text: str) -> tuple[Template, frozenset[str]]:
     template, used = compiled(text, "seeds.input")
     if not used:
-        raise InputError("uses no column, so every input would be the same.", where=f"seeds.input = {text!r}")
+        raise InputError("uses no column, so all inputs would be the same.", where=f"seeds.input = {text!r}")
     return template, frozenset(used)
 
 
-def _by_value(compare: Callable[[Any, Any], bool]) -> Any:
+def _compare_by_value(compare: Callable[[Any, Any], bool]) -> Any:
     def of(self: _JsonText, other: object) -> bool:
         if isinstance(other, _JsonText):
             return compare(self.value, other.value)
@@ -311,28 +309,28 @@ def _by_value(compare: Callable[[Any, Any], bool]) -> Any:
 
 
 class _JsonText(str):
-    """A number, `true` or `false` of a JSON cell in a template: written as its text, asked and compared as its value,
-    so that `{% if paid %}` is what it says. Compared with a text it is a text, as a template may have it."""
+    """A JSON number or boolean in a template: rendered as text, but tested and compared by value, so that
+    `{% if paid %}` works as expected. Compared with a string, it is a string."""
 
     __slots__ = ("value",)
     value: float
 
     @classmethod
     def of(cls, text: str, value: float) -> _JsonText:
-        written = cls(text)
-        written.value = value
-        return written
+        instance = cls(text)
+        instance.value = value
+        return instance
 
     def __bool__(self) -> bool:
         return bool(self.value)
 
     __hash__ = str.__hash__
-    __eq__, __ne__ = _by_value(operator.eq), _by_value(operator.ne)
-    __lt__, __le__, __gt__, __ge__ = map(_by_value, (operator.lt, operator.le, operator.gt, operator.ge))
+    __eq__, __ne__ = _compare_by_value(operator.eq), _compare_by_value(operator.ne)
+    __lt__, __le__, __gt__, __ge__ = map(_compare_by_value, (operator.lt, operator.le, operator.gt, operator.ge))
 
 
-def joined(source: SeedSource, cells: Cells) -> str | Fault:
-    """The input that the source's template makes of a row; blank if none of its columns holds a text."""
+def render_input(source: SeedSource, cells: Cells) -> str | Fault:
+    """The input that the source's template renders for a row; a `blank` fault if all its columns are empty."""
     from jinja2 import TemplateError
 
     assert source.input is not None
@@ -351,32 +349,32 @@ def joined(source: SeedSource, cells: Cells) -> str | Fault:
         return Fault("template", f"{error}.")
 
 
-def of_objects(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
-    """Those of the columns in whose objects the spec names something."""
-    return {name: column for name, column in columns.items() if _named(source).get(name, "").startswith(f"{column}.")}
+def object_columns(source: SeedSource, columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns that must contain objects, because the spec names a path into them."""
+    return {name: column for name, column in columns.items() if _in_spec(source).get(name, "").startswith(f"{column}.")}
 
 
-def flat(objects: Mapping[str, str], cells: Cells) -> Fault | None:
-    """A fault where a row has another thing than an object in a column `of_objects`."""
+def check_objects(objects: Mapping[str, str], cells: Cells) -> Fault | None:
+    """A fault if a row has something other than an object in one of the columns from `object_columns`."""
     for name, column in objects.items():
         if not isinstance(cells[name], dict | None):
             return Fault("type", f"expected an object in '{column}'.")
     return None
 
 
-def _named(source: SeedSource) -> dict[str, str]:
-    others = {"reference": source.reference, WORSE: source.rejected, TOGETHER: source.group}
+def _in_spec(source: SeedSource) -> dict[str, str]:
+    others = {"reference": source.reference, WORSE: source.rejected, GROUP_COLUMN: source.group}
     return dict(source.columns) | {name: column for name, column in others.items() if column}
 
 
 def paths_in(source: SeedSource) -> dict[str, list[str]]:
-    """What the spec names by a path, as `translation.en` is one into the column `translation`: its parts."""
-    return {name: path.split(".") for name, path in _named(source).items() if "." in path}
+    """The paths in the spec, split into parts: `translation.en` leads into the column `translation`."""
+    return {name: path.split(".") for name, path in _in_spec(source).items() if "." in path}
 
 
 def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
-    """The row with what is named by a path in it. What would stand in a `null` is empty, as an issue without a
-    milestone has none of its titles; a list of one text, or of the same text several times, is that text."""
+    """The row with every path replaced by the value it leads to. A path through `null` is empty (`milestone.title` of
+    an issue without a milestone); a list of one text, or of the same text repeated, becomes that text."""
     if not paths:
         return cells
     values = dict(cells)
@@ -389,22 +387,22 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                 return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there or 'none'}.")
             values[name] = value[key]
         if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
-            values[name] = held[0]  # as SQuAD's answers.text
+            values[name] = held[0]  # such as SQuAD's answers.text
     return values
 
 
 def plain_text(cell: object) -> str | Fault:
-    """The text of a cell that may be empty, a number, a date or a time."""
+    """The text of a cell that may also be empty, a number, a date or a time."""
     if cell is None or _is_nan(cell):
         return ""
     if isinstance(cell, bool):
         return str(cell).lower()
-    text = checked(str(cell) if isinstance(cell, int | float | Decimal | date | time) else cell)
+    text = check_text(str(cell) if isinstance(cell, int | float | Decimal | date | time) else cell)
     return "" if isinstance(text, Fault) and text.code == "blank" else text
 
 
-def checked(cell: object, of: str = "") -> str | Fault:
-    """The text of a cell, or why it cannot be used; `of` says what it is."""
+def check_text(cell: object, of: str = "") -> str | Fault:
+    """The text of a cell, stripped, or why it cannot be used; `of` names the cell in messages."""
     if isinstance(cell, Fault):
         return cell
     part = f" in {of}" if of else ""
@@ -414,17 +412,17 @@ def checked(cell: object, of: str = "") -> str | Fault:
         value = value if len(value) <= 40 else f"{value[:40]}..."
         return Fault("type", f"expected text{part}, found {type(cell).__name__} {value}.")
     text = (cell or "").strip()
-    if not text[:1].isalnum() and all(unicodedata.category(character) in _UNSEEN for character in text):
+    if not text[:1].isalnum() and all(unicodedata.category(character) in _INVISIBLE for character in text):
         return Fault("blank", f"there is no text{part}.")
-    if not text.isascii() and (half := _HALF.search(text)):
-        return Fault("surrogate", f"character {half.start() + 1}{part} is half of a pair, which no text can hold.")
+    if not text.isascii() and (half := _SURROGATE.search(text)):
+        return Fault("surrogate", f"character {half.start() + 1}{part} is half of a surrogate pair, which is not text.")
     if "\0" in text:
-        return Fault("nul", f"character {text.index(chr(0)) + 1} is a NUL, which databases cannot hold.")
+        return Fault("nul", f"character {text.index(chr(0)) + 1} is a NUL, which databases cannot store.")
     if len(text) > MAX_CHARS:
-        return Fault("long", f"{len(text):,} characters, and at most {MAX_CHARS:,} are read.")
+        return Fault("long", f"the text has {len(text):,} characters; the limit is {MAX_CHARS:,}.")
     return text
 
 
 def _is_nan(cell: object) -> bool:
-    """Whether a cell is what data frames have for an empty one."""
+    """Whether a cell is NaN, which data frames use for an empty cell."""
     return isinstance(cell, float) and math.isnan(cell)

@@ -1,4 +1,4 @@
-"""The rows of a CSV or TSV file, read as a stream. Above its headers may stand what spreadsheets and reports write:
+"""Reads the rows of a CSV or TSV file as a stream. The headers may be preceded by what spreadsheets and reports write:
 blank lines, `sep=;`, a title with the rest of its line empty, or lines without any separator."""
 
 from __future__ import annotations
@@ -9,97 +9,102 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, Layout, SeedProblem, delimiter, known_headers, layout
-from synth.unreadable import no_csv
+from synth.columns import Cells, Fault, Layout, SeedProblem, count_known_headers, delimiter, layout
+from synth.seed_errors import invalid_csv_error
 
 MAX_LINE_BYTES = 16 * 2**20
-"""A line or a CSV cell longer than this is not held in memory."""
+"""A longer line or CSV cell is not held in memory."""
 
-LOOKED_AT = 10  # lines below the first one, among which the headers may be
+LOOKED_AT = 10  # lines after the first one that are searched for the headers
 BLANK = Fault("blank", "there is no text.")
-_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-_MARK = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # of a list
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_LIST_MARKER = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # a list marker
 _NO_HEADER = re.compile(r"^\s|^$|[\d=<>{}]|\w\(|[.?!]$")
 
 Rows = Iterator[tuple[int, Cells | Fault]]
 Lines = Iterator[tuple[int, str | Fault]]
 
 
-def shown(source: SeedSource) -> str:
-    """The source as a person calls it."""
+def display_name(source: SeedSource) -> str:
+    """The source's name in messages."""
     return "standard input" if source.path == "-" else source.path
 
 
 def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
-    """The headers of a file, of its lines that are not blank. Raises InputError."""
+    """The headers of a CSV file, given its lines without blank ones. Raises InputError."""
     rest = iter(lines)
     head = next(rest, "")
-    separator_line = _SEPARATOR.fullmatch(head)
+    separator_line = _SEPARATOR_LINE.fullmatch(head)
     first = [next(rest, "") if separator_line else head, *islice(rest, LOOKED_AT)]
     above, separator = head_of(first, source, separator_line[1] if separator_line else None)
     try:
         return next(csv.reader(chain(first[above:], rest), delimiter=separator), [])
     except csv.Error as error:
-        raise no_csv(error, f"{source.path}:1") from None
+        raise invalid_csv_error(error, f"{source.path}:1") from None
 
 
 def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
-    """How many of the first lines stand above the headers, as a report's title does, and the separator, which may be
-    `given`. Of several cells of such a line at most one is filled, and nobody asks for it; or it has no separator, and
-    below it stand headers, all filled, and rows as wide as they are."""
+    """How many of the first lines precede the headers, such as a report's title, and the separator (`given`, or
+    detected).
+
+    A line above the headers has at most one filled cell, which is not a known column. Or it has no separator, and is
+    followed by headers without empty cells and by rows of the same width.
+    """
     texts = ["\n" if isinstance(line, Fault) else line for line in lines]
     separator = given or delimiter(texts[0], source)
-    records = _records(texts, separator)
-    if not records or known_headers(records[0][1], source):
+    records = _parse_records(texts, separator)
+    if not records or count_known_headers(records[0][1], source):
         return 0, separator
     if len(records[0][1]) > 1:
-        # A first cell alone may be empty in headers: an index has no name.
+        # Only the first cell of the headers may be empty: the column of an unnamed index.
         filled = ((at, [bool(cell.strip()) for cell in cells]) for at, cells in records)
         return next((at for at, cells in filled if sum(cells) > 1 or (len(cells) > 1 and all(cells[1:]))), 0), separator
-    titled = texts[0].startswith('"') or " " in texts[0].strip()  # one word is a header
-    for start in range(1, len(texts) if titled else 1):
+    is_title = texts[0].startswith('"') or " " in texts[0].strip()  # a single word is a header
+    for start in range(1, len(texts) if is_title else 1):
         separator = given or delimiter(texts[start], source)
-        above = [cells for _, cells in _records(texts[:start], separator)]
+        above = [cells for _, cells in _parse_records(texts[:start], separator)]
         alone = texts[start].strip() and all(sum(bool(cell.strip()) for cell in cells) < 2 for cells in above)
-        if alone and _are_headers(_records(texts[start:], separator), source):
+        if alone and _are_headers(_parse_records(texts[start:], separator), source):
             return start, separator
     return 0, given or delimiter(texts[0], source)
 
 
 def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -> bool:
-    """Whether the first of these rows, below lines of one text, names the columns of the others."""
+    """Whether the first of these rows, which follow title lines, contains the column names of the others."""
     headers, *rows = [cells for _, cells in records if cells] or [[]]
-    whole = rows[:-1] or rows  # the last may go on
-    plain = all(cell.strip() and not cell.startswith(" ") for cell in headers)  # behind a comma of prose is a blank
-    alike = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
-    return len(headers) > 1 and (alike or known_headers(headers, source) > 1)
+    whole = rows[:-1] or rows  # the last row may continue on further lines
+    plain = all(cell.strip() and not cell.startswith(" ") for cell in headers)  # prose has a space after a comma
+    even = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
+    return len(headers) > 1 and (even or count_known_headers(headers, source) > 1)
 
 
 def is_table(text: str, called: Callable[[str], bool]) -> bool:
-    """Whether a text that nobody has called a table is one: tabs make as many cells of nine lines in ten as of the
-    first, in which two hold more than the mark of a list, or another separator does below headers of which one is
-    `called` as columns are: `Berlin,Paris` may be headers or not. No such header has a figure or a sign of code in it,
-    or begins with a blank as behind a comma of prose.
+    """Whether a text that is not known to be a table looks like one.
+
+    Nine in ten lines must have as many cells as the first line. Separated by tabs, at least two cells of the first line
+    must be more than a list marker. With another separator, at least one header must be `called` like a column
+    (`Berlin,Paris` could be headers or not), and no header may contain a digit or a sign of code, or begin with a space
+    as after a comma in prose.
 
     is_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery", {"label"}.__contains__)
     """
     lines = text.splitlines(keepends=True)[:1000]
     for separator in "\t;,|":
-        headers, *rows = [cells for _, cells in _records(lines, separator) if any(cells)] or [[]]
-        alike = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
+        headers, *rows = [cells for _, cells in _parse_records(lines, separator) if any(cells)] or [[]]
+        even = len(headers) > 1 and 10 * sum(len(cells) == len(headers) for cells in rows) >= max(1, 9 * len(rows))
         if separator == "\t":
-            named = sum(not _MARK.fullmatch(cell) for cell in headers) > 1
+            named = sum(not _LIST_MARKER.fullmatch(cell) for cell in headers) > 1
         else:
             named = len(set(headers)) == len(headers) and not any(map(_NO_HEADER.search, headers))
             named = named and any(map(called, headers))
-        if alike and named:
+        if even and named:
             return True
     return False
 
 
-def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
-    """The rows that lines hold, each with the number of lines above it; none where they are no CSV: whoever reads the
-    rows says where."""
+def _parse_records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]]:
+    """The CSV records in `lines`, each with the number of lines before it; empty if the lines are not valid CSV (the
+    error is reported when the rows are read)."""
     records, above = list[tuple[int, list[str]]](), 0
     reader = csv.reader(lines, delimiter=separator)
     try:
@@ -111,10 +116,10 @@ def _records(lines: Sequence[str], separator: str) -> list[tuple[int, list[str]]
     return records
 
 
-def up_to_text(
+def split_leading_blanks(
     lines: Lines,
 ) -> tuple[list[tuple[int, Fault]], Lines]:
-    """The blank lines at the head, and the rest."""
+    """The leading blank lines, as faults, and the remaining lines."""
     blank: list[tuple[int, Fault]] = []
     for number, line in lines:
         if isinstance(line, Fault) or line.strip():
@@ -134,33 +139,33 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
             else:
                 yield line
 
-    # The module's limit of 131,072 characters would end the run at a long cell in a column that nobody reads.
+    # The csv module's default limit of 131,072 characters would stop the run at a long cell in an unused column.
     csv.field_size_limit(MAX_LINE_BYTES)
-    blank, rest = up_to_text(lines)
+    blank, rest = split_leading_blanks(lines)
     yield from blank
     head = next(rest, None)
     if head is None:
         return
-    separator_line = _SEPARATOR.fullmatch(head[1]) if isinstance(head[1], str) else None
-    if separator_line:  # what Excel writes above the headers
+    separator_line = _SEPARATOR_LINE.fullmatch(head[1]) if isinstance(head[1], str) else None
+    if separator_line:  # written by Excel above the headers
         head = next(rest, head)
     if isinstance(head[1], Fault):
         yield head[0], head[1]
         return
     first = [head, *islice(rest, LOOKED_AT)]
     above, separator = head_of([line for _, line in first], source, separator_line[1] if separator_line else None)
-    yield from ((number, Fault("title", "it stands above the headers.")) for number, _ in first[:above])
+    yield from ((number, Fault("title", "the line is above the headers.")) for number, _ in first[:above])
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)
     places: Layout | None = None
     end, width = head[0] - 1, 0
     while True:
         start = end + 1
-        where = f"{shown(source)}:{start}"
+        where = f"{display_name(source)}:{start}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise no_csv(error, where) from None
+            raise invalid_csv_error(error, where) from None
         if cells is None:
             return
         end = head[0] - 1 + reader.line_num
@@ -174,8 +179,7 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
                 start,
                 Fault(
                     "cells",
-                    f"{len(cells)} cells under {width} headers; quote a text that has the separator "
-                    f"{separator!r} in it.",
+                    f"{len(cells)} cells for {width} headers; quote texts that contain the separator {separator!r}.",
                 ),
             )
         else:

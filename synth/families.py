@@ -1,17 +1,17 @@
-"""The families of language models, by the names that endpoints serve them under.
+"""Families of language models, recognised by the names that endpoints serve them under.
 
-A judge likes what its own family writes, because it finds it easy to foresee (Panickssery et al. 2024,
-arXiv:2404.13076), so who judges should be of another family than who wrote.
+A judge prefers the output of its own family, which is more predictable to it (Panickssery et al. 2024,
+arXiv:2404.13076), so a judge should be of another family than the model that wrote the text.
 
-Not covered: a model under a name that says nothing of its family, and what it was distilled from unless its name says
-so.
+Not covered: models whose name does not show their family, and the model that one was distilled from unless its name
+says so.
 """
 
 from __future__ import annotations
 
 import re
 
-# Who made the family -> the beginnings of words of its names.
+# The maker of a family -> prefixes of words in its model names.
 _FAMILIES = {
     "OpenAI": "gpt chatgpt davinci",
     "Anthropic": "claude",
@@ -47,12 +47,12 @@ _O_SERIES = re.compile(r"o[1-9]")
 
 
 def families(model: str) -> frozenset[str]:
-    """Who made the model that is served as `model`; several where its name says what it was made from
-    (`DeepSeek-R1-Distill-Qwen-32B`), none where it says nothing."""
+    """The makers of the model that is served as `model`: several if the name also shows what it was distilled from
+    (`DeepSeek-R1-Distill-Qwen-32B`), none if the name shows no family."""
     name = model.lower()
     words = re.findall(r"[a-z]+", name)
     makers = {
-        by for by, starts in _FAMILIES.items() for start in starts.split() for word in words if _is_of(word, start)
+        by for by, starts in _FAMILIES.items() for start in starts.split() for word in words if _matches(word, start)
     }
     if any(_O_SERIES.fullmatch(part) for part in re.split(r"[^a-z0-9]+", name)):
         makers.add("OpenAI")
@@ -60,13 +60,14 @@ def families(model: str) -> frozenset[str]:
 
 
 def is_another(asked: str, answered: str) -> bool:
-    """Whether an endpoint says that it answered with another model than it was asked for, as servers do that answer
-    with whichever is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is none."""
-    # Without a vendor before it and a tag or "latest" behind it, in letters and digits.
+    """Whether an endpoint reports a different model than was requested, as servers do that answer with whichever model
+    is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is not different."""
+    # Only letters and digits, without a vendor prefix and a tag or "latest" suffix.
     names = [re.sub(r"^.*/|:.*|-latest$|[^a-z0-9]", "", name.lower()) for name in (asked, answered)]
     return all(names) and names[0] not in names[1] and names[1] not in names[0]
 
 
-def _is_of(word: str, start: str) -> bool:
-    """A short name is a whole word: `phi` is none of `philosophy`."""
+def _matches(word: str, start: str) -> bool:
+    """Whether `word` belongs to a family with the prefix `start`. A prefix of at most 4 characters must be the whole
+    word: `phi` does not match `philosophy`."""
     return word == start if len(start) <= 4 else word.startswith(start)

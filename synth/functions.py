@@ -1,4 +1,4 @@
-"""A generator of your own: a function from a seed's text to outputs."""
+"""A custom generator: a function from a seed's text to outputs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from schemas.functions import Identity, identity_of
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
-AT_ONCE = 8  # calls of a function, where no teacher says how many
-MOST = 100_000  # outputs of a seed
+AT_ONCE = 8  # concurrent calls of a function if no teacher sets the concurrency
+MAX_OUTPUTS = 100_000  # outputs of a seed
 
 
 class Function:
-    """`function(text)` gives the outputs of an input seed: a text, or several of them; it may be async or a generator.
+    """Generates pairs with `function(text)`, which returns one output of an input seed or several of them.
 
-    A plain function runs in a thread of its own, several at a time. What it raises, and what is no text, fails the slot
-    with a reason and costs no other. `named` stands for its qualified name and source. What it gave for a seed once is
-    not asked again.
+    The function may be async or a generator. A plain function runs in its own threads, several calls at a time. An
+    exception, or an output that is not a text, fails only its own slots, with a reason. `named` is an identity to use
+    instead of the function's qualified name and source. The function is not called again for a seed whose outputs are
+    in the store.
     """
 
     name: ClassVar[Name] = "forward"
@@ -44,7 +45,7 @@ class Function:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        """Of this function alone: one that calls `generate` itself would wait for threads that all wait for it."""
+        """Threads for this function only: with shared threads, a function that calls `generate` could deadlock."""
         return ThreadPoolExecutor(AT_ONCE)
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
@@ -59,60 +60,62 @@ class Function:
             generator=self.name, prompt="@".join(self.identity), teacher="function", sampling=Sampling(), calls=()
         )
         texts = {"input": seed.text or "", "output": output, "system": self.system, "columns": seed.columns}
-        # The same output twice is two pairs: each has the number of its sample.
+        # The sample number is part of a pair, so that the same output twice makes two pairs.
         pair = Pair(seed_id=seed.id, origin=origin, meta={"sample": sample}, **texts)
         return Outcome(slot.filled(pair), pair)
 
     async def _outputs(self, text: str) -> list[str | Reason]:
-        loop, context = asyncio.get_running_loop(), copy_context()  # of who called: spans, loggers, decimals
+        loop, context = asyncio.get_running_loop(), copy_context()  # the caller's context: spans, loggers, decimals
         try:
-            given = await loop.run_in_executor(self._threads, context.run, self._called, text)
-            if inspect.isawaitable(given):
-                given = await given
-            if isinstance(given, AsyncIterable):
-                given = await _drained(given)
-            outputs = _listed(given)
+            result = await loop.run_in_executor(self._threads, context.run, self._call, text)
+            if inspect.isawaitable(result):
+                result = await result
+            if isinstance(result, AsyncIterable):
+                result = await _collect_async(result)
+            outputs = _as_list(result)
         except PairsmithError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # costs the seed it is raised for
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # fails only this seed
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             return [Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")]
-        return [_checked(output) for output in outputs] or [Reason("empty", "the function gave nothing")]
+        return [_check_output(output) for output in outputs] or [Reason("empty", "the function returned nothing")]
 
-    def _called(self, text: str) -> Any:
-        """What the function gives; what that is made of as it is read is read here, in the thread. No future can hold a
-        StopIteration: whoever waits for it would wait for ever."""
+    def _call(self, text: str) -> Any:
+        """Call the function in its thread, and consume a lazy iterable there too.
+
+        A StopIteration is converted, because a future cannot hold one: awaiting it would never return.
+        """
         try:
-            given = self.function(text)
-            return given if inspect.isawaitable(given) or isinstance(given, AsyncIterable) else _listed(given)
+            result = self.function(text)
+            return result if inspect.isawaitable(result) or isinstance(result, AsyncIterable) else _as_list(result)
         except StopIteration:
             raise RuntimeError("the function raised StopIteration") from None
 
 
-def _listed(given: Any) -> list[Any]:
-    """Several outputs, or one. What gives its keys or columns where texts are asked for is no list of outputs."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping)
-    if not several or hasattr(given, "columns"):
-        return [given]
-    return _ended(list(islice(given, MOST + 1)))
+def _as_list(result: Any) -> list[Any]:
+    """The outputs as a list. Mappings and data frames, which iterate over their keys or columns, are one output."""
+    several = isinstance(result, Iterable) and not isinstance(result, str | bytes | Mapping)
+    if not several or hasattr(result, "columns"):
+        return [result]
+    return _refuse_endless(list(islice(result, MAX_OUTPUTS + 1)))
 
 
-async def _drained(given: AsyncIterable[Any]) -> list[Any]:
+async def _collect_async(result: AsyncIterable[Any]) -> list[Any]:
     outputs: list[Any] = []
-    async for output in given:
+    async for output in result:
         outputs.append(output)
-        _ended(outputs)
+        _refuse_endless(outputs)
     return outputs
 
 
-def _ended(outputs: list[Any]) -> list[Any]:
-    if len(outputs) > MOST:
-        raise ValueError(f"it gave more than {MOST:,} outputs, and does not seem to end")
+def _refuse_endless(outputs: list[Any]) -> list[Any]:
+    if len(outputs) > MAX_OUTPUTS:
+        raise ValueError(f"it returned more than {MAX_OUTPUTS:,} outputs, and does not seem to end")
     return outputs
 
 
-def _checked(output: object) -> str | Reason:
+def _check_output(output: object) -> str | Reason:
     if not isinstance(output, str):
-        return Reason("malformed", f"the function gave {type(output).__name__}, not a text")
-    return output.strip() or Reason("empty", "the function gave a blank text")
+        return Reason("malformed", f"the function returned {type(output).__name__}, not a text")
+    return output.strip() or Reason("empty", "the function returned a blank text")

@@ -1,4 +1,5 @@
-"""Seeds to pairs from Python: `generate` waits, and returns what a pool is read from."""
+"""Generation from Python: `generate` blocks until all seeds are done, and returns a `Generation` to build a pool
+from."""
 
 from __future__ import annotations
 
@@ -26,11 +27,12 @@ _SOURCE = "python"
 
 @dataclass(frozen=True)
 class Generation:
-    """What `generate` made, as the store holds it: slots of `seed_ids` under `fingerprints`.
+    """The result of `generate`, which is in the store: the slots of `seed_ids` under `fingerprints`.
 
-    `forward_n` is how many forward candidates of a seed count, if one number was asked for: an earlier run may have
-    made more. `counts` are slots: what failed, and what waits for curation. `reasons` counts failures by their code.
-    `pairs_made` are new, `pairs_kept` were there. `usage`, `usd` and `calls_sent` are of this call of `generate`.
+    `forward_n` is the number of forward candidates per seed that count, if all generators agree on one: an earlier run
+    may have made more. `counts` are slots: failed, or waiting for curation. `reasons` counts failures by their code.
+    `pairs_made` are new, `pairs_kept` existed before. `usage`, `usd` and `calls_sent` are for this call of `generate`
+    only.
     """
 
     store: str
@@ -46,7 +48,7 @@ class Generation:
     usd: float | None
 
     def candidates(self, store: Store) -> Iterator[Candidate]:
-        """Every slot, from `store`, a page in memory at a time."""
+        """Every slot, read from `store` one page at a time."""
         for fingerprint in self.fingerprints:
             yield from (c for c in store.each_candidate(fingerprint) if c.seed_id in self.seed_ids)
 
@@ -73,25 +75,25 @@ def generate(
     store: str | Path | None = None,
     progress: bool = True,
 ) -> Generation:
-    """Ask `generators` about `seeds`, texts or `Seed`s, and keep what comes in the store.
+    """Run `generators` on `seeds` (texts or `Seed`s), and save the results in the store.
 
-    A generator is a `Forward` or a `Backward`, or a function of your own from a seed's text to outputs. Where all take
-    the same kind of seed, texts are seeds of that kind. What the store holds already is not asked again; a run that was
-    stopped goes on when it is called again. `store` is the teacher's, or without one `pairsmith.db` in the working
-    folder.
+    A generator is a `Forward`, a `Backward`, or your own function from a seed's text to outputs. If all generators take
+    the same kind of seed, texts are seeds of that kind. Results that are already in the store are not requested again,
+    so calling this again resumes a stopped run. `store` is the teacher's, or without a teacher `pairsmith.db` in the
+    working folder.
 
-    Raises UsageError for generators and seeds that do not fit, TeacherError (and its kinds) for what concerns every
-    row, StoreError.
+    Raises UsageError for generators and seeds that do not fit together, TeacherError (or a subclass) for a failure that
+    concerns every row, and StoreError.
     """
     if not generators:
-        raise UsageError("there is no generator.", fix="Give one, as in generate(texts, Forward(teacher, style)).")
+        raise UsageError("there is no generator.", fix="Pass one, as in generate(texts, Forward(teacher, style)).")
     ways = [_generator(one) for one in generators]
     records = _seeds(seeds, ways)
     forward_n = {way.samples for way in ways if way.name == "forward"}
     ledgers = list({id(way.ledger): way.ledger for way in ways if way.ledger is not None}.values())
     used = {ledger.store.url for ledger in ledgers} | ({url_of(store)} if store is not None else set())
     if len(used) > 1:
-        raise UsageError("the generators' teachers keep their answers in different stores.", fix="Name one store.")
+        raise UsageError("the generators' teachers use different stores.", fix="Use one store for all of them.")
     sent, before = sum(ledger.sent for ledger in ledgers), total(c for ledger in ledgers for c in ledger.costs)
     with ExitStack() as opened:
         kept = opened.enter_context(shared(used.pop() if used else DEFAULT))
@@ -118,28 +120,30 @@ def _generator(given: Generator | Callable[[str], Any]) -> Generator:
     if ledger is not None and not (hasattr(ledger, "store") and is_open(ledger.store)):
         raise UsageError(
             f"the teacher of a {type(given).__name__} is not open.",
-            why="It is open for the length of its block.",
+            why="A teacher is open only inside its with block.",
             fix=f"with teacher(...) as t: generate(texts, {type(given).__name__}(t, style=...)).",
         )
     if hasattr(given, "fingerprint"):
         return given  # type: ignore[return-value]  # one of ours, or an object of the same shape
     if not callable(given):
         raise UsageError(
-            f"{given!r:.80} is no generator.", fix="Give a Forward, a Backward, or a function from a text to outputs."
+            f"{given!r:.80} is not a generator.",
+            fix="Pass a Forward, a Backward, or a function from text to outputs.",
         )
     return Function(given)
 
 
 def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list[Seed]:
-    """Each seed once. Raises UsageError for none, for a blank one, and for texts that could be of two kinds."""
+    """The seeds without duplicates. Raises UsageError if there is none, if one is blank, or if the kind of a text is
+    ambiguous."""
     kinds = {kind for generator in generators for kind in generator.takes}
     records: dict[str, Seed] = {}
     for number, seed in enumerate(several(seeds, "seeds"), 1):
         if isinstance(seed, str):
             if len(kinds) != 1:
                 raise UsageError(
-                    "a text may be an input or an output: these generators take both.",
-                    fix='Say what it is: Seed(kind="output", text=..., source="python").',
+                    "a text could be an input or an output: these generators take both.",
+                    fix='Pass a seed with its kind: Seed(kind="output", text=..., source="python").',
                 )
             if not seed.strip():
                 raise UsageError(f"seed {number} is blank.")
@@ -147,18 +151,18 @@ def _seeds(seeds: Iterable[str | Seed], generators: Sequence[Generator]) -> list
         if not isinstance(seed, Seed):
             raise UsageError(
                 f"seed {number} is of type {type(seed).__name__}, neither a text nor a Seed.",
-                fix='Give texts: ["an old lighthouse", ...].',
+                fix='Pass texts: ["an old lighthouse", ...].',
             )
         if seed.kind not in kinds:
             raise UsageError(f"seed {number} is of kind {seed.kind}, which no generator takes.")
         records.setdefault(seed.id, seed)
     if not records:
-        raise UsageError("there are no seeds.", fix="Give at least one text.")
+        raise UsageError("there are no seeds.", fix="Pass at least one text.")
     return list(records.values())
 
 
 def _spent(before: Cost, after: Cost) -> tuple[Usage, float | None]:
-    """Tokens and US dollars from one moment to another; None where any part of the money is unknown."""
+    """Tokens and US dollars spent between two totals; the dollars are None if any part of them is unknown."""
     names = Usage.model_fields
     usage = Usage(**{name: getattr(after.usage, name) - getattr(before.usage, name) for name in names})
     unknown = (after.unpriced, after.lost) != (before.unpriced, before.lost)

@@ -1,7 +1,7 @@
-"""From a seed to pairs: forward (input to candidates), backward (excellent output to inputs).
+"""Generators, which turn a seed into pairs: forward (input to candidates) and backward (excellent output to inputs).
 
 Backward follows Prompt Expansion (Datta et al. 2023, arXiv:2312.16720): excellent outputs are shortened at several
-levels of abstraction, so that the student sees inputs from terse to detailed for one and the same target.
+levels of abstraction, so that the student sees inputs from terse to detailed for the same target.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _TASK, _FORWARD, _BACKWARD = TaskSettings.model_fields, ForwardSettings(), Backw
 
 
 class Generator(Protocol):
-    """Called with a seed of a kind in `takes`, gives the outcome of each of its `samples` slots, in any order.
+    """Called with a seed of a kind in `takes`, returns the outcome of each of its `samples` slots, in any order.
 
-    `samples` is None where only the call tells how many there are, and `ledger` where no teacher is asked.
-    `fingerprint` names everything that shapes its pairs.
+    `samples` is None if the number is known only after the call; `ledger` is None if no teacher is involved.
+    `fingerprint` identifies everything that shapes its pairs.
     """
 
     takes: ClassVar[tuple[Kind, ...]]
@@ -59,7 +59,7 @@ class Generator(Protocol):
 
 
 class Redaction(NamedTuple):
-    """What is taken out of a teacher's answers: which kinds, and a text without them with the kinds that it held."""
+    """What to redact from a teacher's answers: `kinds`, and `of`, which returns a redacted text and the kinds found."""
 
     kinds: tuple[str, ...] = ()
     of: Callable[[str], tuple[str, list[str]]] = lambda text: (text, [])
@@ -69,14 +69,14 @@ AS_WRITTEN = Redaction()
 
 
 @dataclass(frozen=True)
-class _Teaching:
-    """What both directions have: whom they ask (None: a question is made, not asked), and what shapes it.
+class _TeacherGenerator:
+    """The part that both directions share: the call ledger (None: questions are only built, not sent) and settings.
 
-    `prompt` is the name of a prompt (pairsmith's own, or one of a folder `prompts` in the working folder) or one that
-    is loaded; `exemplars` are worked examples, (input, output) each. `system` is what the tuned model will be told.
-    `form` says what an output must be, `output_language` where that differs from the language of the inputs; `columns`
-    are the columns that every seed has, for `prompt` to ask for; `redaction` is made of what is answered. Raises
-    PromptError for a prompt that does not fit, UsageError for a value that is not legal.
+    `prompt` is a loaded prompt or the name of one (pairsmith's own, or from a folder `prompts` in the working folder);
+    `exemplars` are worked examples, (input, output) each. `system` is the tuned model's system prompt. `form` is the
+    required form of an output; `output_language` is set if it differs from `language`, that of the inputs. `columns`
+    are the columns that every seed has, which `prompt` may use. `redaction` is applied to answers. Raises PromptError
+    for a prompt that does not fit, UsageError for an invalid value.
     """
 
     name: ClassVar[Direction]
@@ -95,7 +95,7 @@ class _Teaching:
     sampling: Sampling
 
     def __post_init__(self) -> None:
-        _ = self.settings, self.render  # what is wrong with a prompt or a value is said before a teacher is asked
+        _ = self.settings, self.render  # report an invalid prompt or value before any request
 
     @cached_property
     def task(self) -> TaskSettings:
@@ -105,7 +105,7 @@ class _Teaching:
 
     @cached_property
     def shown(self) -> tuple[Exemplar, ...]:
-        """The exemplars as the prompt sees them."""
+        """The exemplars as passed to the prompt."""
         return tuple(e if isinstance(e, Exemplar) else Exemplar(input=e[0], output=e[1]) for e in self.exemplars)
 
     @cached_property
@@ -121,36 +121,36 @@ class _Teaching:
         raise NotImplementedError
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
-        """What the teacher is asked about a seed, each with the number of its samples."""
+        """The questions for the teacher about a seed, each with its number of samples."""
         raise NotImplementedError
 
     def outcome(self, seed: Seed, sample: int, answer: Completion | FailedSample, **meta: Any) -> Outcome:
-        """The pair of the seed and the cleaned answer, on the sides that belong to them, without what the spec redacts;
-        `meta["redacted"]` has the kinds of that."""
+        """The pair of the seed and the cleaned, redacted answer, each on its proper side. `meta["redacted"]` lists the
+        kinds that were redacted."""
         slot = Slot(self.fingerprint, seed.id, self.name, sample)
         if isinstance(answer, FailedSample):
             return Outcome(slot.failed(Reason.read(answer.reason)), None)
-        written, asked = clean(answer.text), seed.text or ""
-        written, kinds = self.redaction.of(self.form.canonical(written) if "input" in self.takes else written)
-        input, output = (asked, written) if "input" in self.takes else (written, self.form.canonical(asked))
+        text, seed_text = clean(answer.text), seed.text or ""
+        text, kinds = self.redaction.of(self.form.canonical(text) if "input" in self.takes else text)
+        input, output = (seed_text, text) if "input" in self.takes else (text, self.form.canonical(seed_text))
         meta |= {"redacted": kinds} if kinds else {}
-        origin, named = self._origin
+        fields, hashed_fields = self._origin
         calls = {"calls": ((answer.key, answer.attempt),)}
-        texts_of = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
-        by = made(Generated, {**origin, **calls}, _identity={**named, **calls})
-        pair = made(Pair, {"seed_id": seed.id, "origin": by, "meta": meta, **texts_of})
+        texts = {"input": input, "output": output, "system": self.system, "columns": seed.columns}
+        origin = made(Generated, {**fields, **calls}, _identity={**hashed_fields, **calls})
+        pair = made(Pair, {"seed_id": seed.id, "origin": origin, "meta": meta, **texts})
         return Outcome(slot.filled(pair), pair)
 
     @cached_property
     def _origin(self) -> tuple[Json, Json]:
-        """What the origins of all pairs have in common, as they have it and as it enters ids."""
+        """The fields that the origins of all pairs share, as stored and as hashed into ids."""
         origin: Json = {"by": "generated", "generator": self.name, "prompt": self._ref, "teacher": self.asked.identity}
         origin["sampling"] = self.sampling
         return origin, identity(made(Generated, {**origin, "calls": ()}))
 
     @property
     def asked(self) -> Ledger:
-        assert self.ledger is not None, "whoever asks has a ledger"
+        assert self.ledger is not None, "sending requires a ledger"
         return self.ledger
 
     @cached_property
@@ -159,12 +159,12 @@ class _Teaching:
 
     @cached_property
     def fingerprint(self) -> str:
-        asked = self.asked.teacher
-        shaped = self.name, self.task, self.shown, self.settings, self.template, asked, self.form
-        return fingerprint(*shaped, self.redaction.kinds)
+        teacher = self.asked.teacher
+        parts = self.name, self.task, self.shown, self.settings, self.template, teacher, self.form
+        return fingerprint(*parts, self.redaction.kinds)
 
     @classmethod
-    def _shared(
+    def _common_arguments(
         cls, project: Project, ledger: Ledger | None, settings: ForwardSettings | BackwardSettings, redaction: Redaction
     ) -> dict[str, Any]:
         task = project.spec.task
@@ -184,11 +184,11 @@ class _Teaching:
 
 
 @dataclass(frozen=True)
-class Forward(_Teaching):
-    """`n` candidates of each input seed, asked for in one request.
+class Forward(_TeacherGenerator):
+    """Generates `n` candidates of each input seed in one request.
 
-    `prompt` must use the variable input, and may use those of `rendering`. A JSON schema in the prompt file binds the
-    answers, else `form` does.
+    `prompt` must use the variable `input`, and may use those of `rendering`. Answers must conform to the JSON schema in
+    the prompt file, or without one to `form`.
     """
 
     name: ClassVar[Direction] = "forward"
@@ -200,9 +200,9 @@ class Forward(_Teaching):
 
     @classmethod
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Forward:
-        """The one that the spec means."""
+        """The forward generator that the spec configures."""
         settings: ForwardSettings = getattr(project.spec.generate, cls.name)
-        return cls(**cls._shared(project, ledger, settings, redaction), n=settings.n)
+        return cls(**cls._common_arguments(project, ledger, settings, redaction), n=settings.n)
 
     @property
     def samples(self) -> int:
@@ -214,7 +214,7 @@ class Forward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        return rendering(self.template, self.task, self.shown, {"input": _TWO_TEXTS}, self.form, self.columns)
+        return rendering(self.template, self.task, self.shown, {"input": _SAMPLE_TEXTS}, self.form, self.columns)
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chat = self.render(input=seed.text, **seed.columns)
@@ -229,11 +229,11 @@ class Forward(_Teaching):
 
 
 @dataclass(frozen=True)
-class Backward(_Teaching):
-    """One simple version of each output seed at every level of `levels`, asked for at the same time.
+class Backward(_TeacherGenerator):
+    """Generates a simple version of each output seed at every level of `levels`, requested concurrently.
 
-    `prompt` must use the variable output, and level if there are several, and may use those of `rendering`.
-    Sample i of a seed is level i, which the pair names in `meta`.
+    `prompt` must use the variable `output`, and `level` if there are several, and may use those of `rendering`.
+    Sample i of a seed is level i, which the pair records in `meta`.
     """
 
     name: ClassVar[Direction] = "backward"
@@ -245,9 +245,9 @@ class Backward(_Teaching):
 
     @classmethod
     def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Backward:
-        """The one that the spec means."""
+        """The backward generator that the spec configures."""
         settings = project.spec.generate.backward
-        return cls(**cls._shared(project, ledger, settings, redaction), levels=settings.levels)
+        return cls(**cls._common_arguments(project, ledger, settings, redaction), levels=settings.levels)
 
     @property
     def samples(self) -> int:
@@ -259,28 +259,28 @@ class Backward(_Teaching):
 
     @cached_property
     def render(self) -> Callable[..., Messages]:
-        varying = {"output": _TWO_TEXTS, "level": self.levels}
+        varying = {"output": _SAMPLE_TEXTS, "level": self.levels}
         return rendering(self.template, self.task, self.shown, varying, self.form, self.columns)
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chats = (self.render(output=seed.text, level=level, **seed.columns) for level in self.levels)
-        asked = self.sampling, self.template.schema, True, self._ref
-        return [(Question(chat, *asked), 1) for chat in chats]
+        shared = self.sampling, self.template.schema, True, self._ref
+        return [(Question(chat, *shared), 1) for chat in chats]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
-        asked = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
+        requests = [asyncio.create_task(self.asked.answer(*question)) for question in self.questions(seed)]
         try:
             return [
-                self.outcome(seed, sample, *(await answers), level=level)
-                for sample, (level, answers) in enumerate(zip(self.levels, asked, strict=True))
+                self.outcome(seed, sample, *(await request), level=level)
+                for sample, (level, request) in enumerate(zip(self.levels, requests, strict=True))
             ]
         except asyncio.CancelledError:
-            for answers in asked:
-                answers.cancel()
+            for request in requests:
+                request.cancel()
             raise
         finally:
-            # After an error in one level the answers on their way for the others are still worth having.
-            await asyncio.gather(*asked, return_exceptions=True)
+            # After an error in one level, the answers in flight for the other levels are still worth keeping.
+            await asyncio.gather(*requests, return_exceptions=True)
 
 
 def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
@@ -289,7 +289,7 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*sources))) if sources else ()
 
 
-# The generator of each direction that the spec may enable.
+# The generator class of each direction that the spec can enable.
 WAYS: dict[Direction, type[Forward] | type[Backward]] = {
     "forward": Forward,
     "backward": Backward,
@@ -299,15 +299,15 @@ WAYS: dict[Direction, type[Forward] | type[Backward]] = {
 def generators_of(
     project: Project, ledgers: Mapping[Direction, Ledger], redaction: Redaction = AS_WRITTEN
 ) -> list[Generator]:
-    """The generators that the spec enables, each with the ledger of its direction; those that ask somebody only where
-    there is one. Raises PromptError."""
+    """The generators that the spec enables, each with the ledger of its direction; a direction without a ledger is
+    left out. Raises PromptError."""
     enabled = [name for name in project.spec.generate.directions if name in ledgers]
-    asking = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
-    return [*asking, *imports_of(project)]
+    teacher_generators = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
+    return [*teacher_generators, *import_generators(project)]
 
 
-def imports_of(project: Project) -> tuple[Import, ...]:
-    """The generator of the pairs that the spec's sources bring, if any does. Raises SpecError."""
+def import_generators(project: Project) -> tuple[Import, ...]:
+    """The generator for pairs that the spec's sources contain, if any source does. Raises SpecError."""
     task = project.spec.task
     has_any = any(source.imported for source in project.spec.seeds)
     return (Import(task.system, AnswerForm.of(task, project.folder)),) if has_any else ()
@@ -323,13 +323,13 @@ def fingerprint(
     form: AnswerForm = ANY_TEXT,
     redacts: Sequence[str] = (),
 ) -> str:
-    """`Candidate.fingerprint`: a hash of all that shapes a generator's pairs.
+    """`Candidate.fingerprint`: a hash of everything that shapes a generator's pairs.
 
-    In it: the prompt's name and content, style, system prompt, languages, the form of an answer, exemplars, sampling,
-    levels, teacher and revision, and what is redacted. Not in it: `n`, so that asking for more candidates keeps those
-    there are, and address, concurrency, timeouts, retries.
+    Included: the prompt's name and content, style, system prompt, languages, the form of an answer, exemplars,
+    sampling, levels, teacher and revision, and what is redacted. Not included: `n`, so that a higher number keeps the
+    existing candidates, and address, concurrency, timeouts and retries.
     """
-    shapes: list[Any] = [
+    parts: list[Any] = [
         prompt.ref,
         [task.style, task.system, task.language],
         [[e.input, e.output] for e in exemplars],
@@ -338,29 +338,29 @@ def fingerprint(
         [teacher.identity or teacher.model, teacher.revision],
     ]
     if task.to or form != ANY_TEXT:
-        shapes.append([task.to, list(form.labels.items()), form.schema])
+        parts.append([task.to, list(form.labels.items()), form.schema])
     if redacts:
-        shapes.append({"redacted": sorted(redacts)})
-    return content_id("scope", [generator, shapes])
+        parts.append({"redacted": sorted(redacts)})
+    return content_id("scope", [generator, parts])
 
 
 def fingerprints(project: Project, teachers: Mapping[Direction, TeacherSettings]) -> dict[str, str]:
-    """generator -> the fingerprint of its candidates under the present spec, for each that is enabled. Asks nobody.
+    """The fingerprint of each enabled generator's candidates under the current spec, by generator name. Sends nothing.
 
-    `teachers` are the spec's by direction, with their revisions. Raises PromptError, and SpecError for a schema that
-    cannot be read.
+    `teachers` are the spec's teachers by direction, with their revisions. Raises PromptError, and SpecError for a
+    schema that cannot be read.
     """
     spec, form = project.spec, AnswerForm.of(project.spec.task, project.folder)
-    ends = form, spec.personal.kinds("redact")
-    asked: dict[str, str] = {
-        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], *ends)
+    rest = form, spec.personal.kinds("redact")
+    directions: dict[str, str] = {
+        name: fingerprint(name, spec.task, spec.exemplars, way, load(way.prompt, project.folder), teachers[name], *rest)
         for name, way in spec.generate.directions.items()
         if name in teachers
     }
-    return {**asked, **{imports.name: imports.fingerprint for imports in imports_of(project)}}
+    return {**directions, **{imports.name: imports.fingerprint for imports in import_generators(project)}}
 
 
-_TWO_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
+_SAMPLE_TEXTS = ("A heron stands in the shallow water.", "Seven red kites over the old harbour.")
 
 
 def rendering(
@@ -371,12 +371,12 @@ def rendering(
     form: AnswerForm = ANY_TEXT,
     columns: Sequence[str] = (),
 ) -> Callable[..., Messages]:
-    """`prompt.render` for what changes from seed to seed; the rest is given once: style, exemplars, system, language
-    (two letters), input_language and output_language (in English words), labels and schema (empty for other tasks).
+    """`prompt.render` with only the per-seed variables left to pass. Bound here are style, exemplars, system, language
+    (two letters), input_language and output_language (English names), labels and schema (empty for other tasks).
 
-    `varying` holds some values of each such variable; `columns` are further ones, which a prompt may use or not. Raises
-    PromptError for a prompt that asks for what generation does not have, or that is the same whatever one of `varying`
-    says: everything would get the same answers.
+    `varying` maps each per-seed variable to some sample values; `columns` are optional further ones. Raises PromptError
+    for a prompt that uses an unavailable variable, or that does not change with one of `varying`: all seeds would get
+    the same answers.
     """
     known: dict[str, Any] = {
         "style": task.style,
@@ -391,39 +391,39 @@ def rendering(
     for name in prompt.variables:
         if name not in {*known, *varying, *columns} and name not in map(OLD_NAMES.get, varying):
             raise PromptError(
-                f"asks for the variable '{name}', which generation does not have.",
+                f"uses the variable '{name}', which generation does not provide.",
                 where=str(prompt.path),
-                fix=f"It may use: {', '.join(sorted({*known, *varying, *columns}))}. Any other column of the seeds "
-                f'is one once every source of them names it: columns = {{ {name} = "..." }}.',
+                fix=f"It may use: {', '.join(sorted({*known, *varying, *columns}))}. Another column of the seeds "
+                f'is available once every source lists it: columns = {{ {name} = "..." }}.',
             )
-    given = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
+    bound = prompt.given(**{name: value for name, value in known.items() if name in prompt.variables})
     used = [name for name in (*varying, *columns) if prompt.takes(name)]
 
     def render(**values: str) -> Messages:
-        return given(**{name: values[name] for name in used})
+        return bound(**{name: values[name] for name in used})
 
     examples = {name: values[0] for name, values in varying.items() if values}
     for name, values in varying.items():
-        if not _tells_apart(prompt, render, {**examples, **dict.fromkeys(columns, _TWO_TEXTS[0])}, name, set(values)):
+        if not _varies(prompt, render, {**examples, **dict.fromkeys(columns, _SAMPLE_TEXTS[0])}, name, set(values)):
             raise PromptError(
-                f"says the same whatever '{name}' is.",
+                f"is the same for every value of '{name}'.",
                 where=str(prompt.path),
-                why=f"Every {'seed' if name != 'level' else 'level of a seed'} would be asked the same question, "
-                "and get the same answers.",
+                why=f"Every {'seed' if name != 'level' else 'level of a seed'} would lead to the same question "
+                "and the same answers.",
                 fix=f"Declare {name} in [variables] and write {{{{ {name} }}}} where it belongs.",
             )
     return render
 
 
-def _tells_apart(
-    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, some: set[str]
+def _varies(
+    prompt: Prompt, render: Callable[..., Messages], values: Mapping[str, str], name: str, samples: set[str]
 ) -> bool:
-    """Whether the prompt is another one for each of `some` values of the variable."""
-    if len(some) < 2:
+    """Whether the rendered prompt differs for each of these values of the variable."""
+    if len(samples) < 2:
         return True
     if not any({name, OLD_NAMES.get(name)} & turn.uses for turn in prompt.turns):
         return False
     try:
-        return len({render(**{**values, name: value}) for value in some}) == len(some)
+        return len({render(**{**values, name: value}) for value in samples}) == len(samples)
     except PromptError:
-        return True  # it takes the text apart in a way that ours does not fit; a real one will tell
+        return True  # the template parses the text in a way that the sample does not fit; real values will show

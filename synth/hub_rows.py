@@ -1,4 +1,4 @@
-"""The rows of a dataset of the Hugging Face hub, as they come."""
+"""Streams the rows of a dataset on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synth.columns import SeedProblem
 
 
 def hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Iterator[object]:
-    """Streams, so that `limit` downloads no more than it needs. Raises InputError."""
+    """The rows of a hub dataset, streamed so that `limit` downloads no more than needed. Raises InputError."""
     from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset
 
     try:
@@ -19,13 +19,15 @@ def hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Iterator[object]:
             configs = get_dataset_config_names(source.path, **pinned)
             if len(configs) > 1 and "default" not in configs:
                 several = ", ".join(configs[:20])
-                raise InputError("has several parts.", where=source.path, fix=f'Add config = "...": {several}.')
+                raise InputError(
+                    "has several configurations.", where=source.path, fix=f'Add config = "..." with one of: {several}.'
+                )
         split = source.split
         if split is None:
             splits = get_dataset_split_names(source.path, source.config, **pinned)
             if len(splits) > 1 and "train" not in splits:
                 raise InputError(
-                    "has several splits.", where=source.path, fix=f'Add split = "...": {", ".join(splits)}.'
+                    "has several splits.", where=source.path, fix=f'Add split = "..." with one of: {", ".join(splits)}.'
                 )
             split = "train" if "train" in splits else splits[0]
             if len(splits) > 1:
@@ -35,9 +37,9 @@ def hub_rows(source: SeedSource, notes: list[SeedProblem]) -> Iterator[object]:
         yield from load_dataset(source.path, source.config, split=split, streaming=True, **pinned)
     except InputError:
         raise
-    except Exception as error:  # the hub client raises dozens of types; each means that the rows cannot be had
+    except Exception as error:  # the hub client raises dozens of types; each means that the rows are not available
         raise InputError(
             f"cannot be read from the hub: {first_line(error)}",
             where=source.path,
-            fix="Check the name, the config and the network, or save the data to a file and name that.",
+            fix="Check the name, the config and the network, or save the data to a file and use that file.",
         ) from None

@@ -1,4 +1,4 @@
-"""Pairs that exist: rows that came with their outputs become pairs without a teacher."""
+"""Existing pairs: rows that come with their outputs become pairs without a teacher."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from schemas.errors import InputError, UsageError, several
 from schemas.records import Imported, Pair, Seed, content_id
 from schemas.spec import SeedSource, given
 from synth.columns import SeedProblem
-from synth.seeds import read_held, read_seeds
+from synth.seeds import read_objects, read_seeds
 from synth.slots import Kind, Name, Outcome, Slot
 
 
 @dataclass(frozen=True)
 class Import:
-    """The one pair of a seed that brings its output. `system` is for seeds that bring no system prompt; `form` says
-    how outputs are spelt."""
+    """Generates the single pair of a seed that has its own output.
+
+    `system` applies to seeds without a system prompt; `form` determines how outputs are normalised.
+    """
 
     name: ClassVar[Name] = "imported"
     takes: ClassVar[tuple[Kind, ...]] = ("pair", "conversation")
@@ -41,10 +43,10 @@ class Import:
 
 
 def pair_of(seed: Seed, system: str = "", form: AnswerForm = ANY_TEXT) -> Pair:
-    """The pair in a seed of kind pair or conversation; `system` is for one that brings none. A label or JSON is spelt
-    as `form` has it.
+    """The pair in a seed of kind pair or conversation. `system` applies if the seed has no system prompt; a label or
+    JSON output is normalised by `form`.
 
-    Its origin names the file without the line, so that a line added above makes no other pair.
+    Its origin names the file without the line, so that inserting a line above does not change the pair.
     """
     return Pair(
         seed_id=seed.id,
@@ -59,7 +61,7 @@ def pair_of(seed: Seed, system: str = "", form: AnswerForm = ANY_TEXT) -> Pair:
 
 @dataclass(frozen=True)
 class Imports:
-    """What `pairs` read: the pairs, in their order, and what became of each row that is none."""
+    """The result of `pairs`: the pairs in order, and a problem for each row that is not used."""
 
     pairs: tuple[Pair, ...]
     problems: tuple[SeedProblem, ...] = ()
@@ -84,11 +86,11 @@ def pairs(
     input: str | None = None,
     system: str = "",
 ) -> Imports:
-    """Pairs that exist, for `curate` and `fine_tune`: a file in any shape that `[[seeds]]` reads, or a list.
+    """Read existing pairs for `curate` and `fine_tune`, from a file in any shape that `[[seeds]]` reads, or a list.
 
-    An entry of a list is (input, output), or an object in one of these shapes. `columns` and `input` are those of
-    `[[seeds]]` (docs/seeds.md); `system` is for rows that bring no system prompt. Raises InputError for what cannot be
-    read at all, UsageError for columns that are not legal.
+    A list entry is (input, output), or an object in one of these shapes. `columns` and `input` are those of `[[seeds]]`
+    (docs/seeds.md); `system` applies to rows without a system prompt. Raises InputError for a source that cannot be
+    read at all, UsageError for invalid columns.
     """
     settings = {"kind": kind, "columns": dict(columns or {}), "input": input}
     if isinstance(rows, str | Path):
@@ -100,8 +102,8 @@ def pairs(
         source = given(SeedSource, "pairs", path="python", **settings)
         objects = [_as_object(number, row) for number, row in enumerate(several(rows, "rows", "pairs"), 1)]
         if not objects:
-            raise UsageError("there are no pairs.", fix="Give at least one (input, output).")
-        reading = read_held(source, objects)
+            raise UsageError("there are no pairs.", fix="Pass at least one (input, output).")
+        reading = read_objects(source, objects)
     return Imports(tuple(pair_of(seed, system) for seed in reading.seeds), tuple(reading.problems))
 
 
@@ -109,5 +111,5 @@ def _as_object(number: int, row: object) -> object:
     if not isinstance(row, tuple | list):
         return row
     if len(row) != 2:
-        raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix="Give two texts, or an object.")
+        raise UsageError(f"pair {number} is {row!r:.80}, not (input, output).", fix="Pass two texts, or an object.")
     return dict(zip(("input", "output"), row, strict=True))

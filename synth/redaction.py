@@ -1,4 +1,4 @@
-"""Secrets out of texts that a person, a log or the store sees. Answers are never touched: they are data."""
+"""Removes secrets from texts that a user, a log or the store sees. Answers are never changed: they are data."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from functools import lru_cache
 
 from schemas.errors import AuthError
 
-# A key this long is no word of anybody's language; a shorter one (`test`, `EMPTY`, `1`) may be.
+# A key this long cannot be an ordinary word; a shorter one (`test`, `EMPTY`, `1`) may be.
 LONG_KEY_CHARS = 16
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # of a header: RFC 9110, 5.1
-_FRAMING = ("content-length", "transfer-encoding")  # said by who sends the body
-_NAMED = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a header's name: RFC 9110, section 5.1
+_FRAMING_HEADERS = ("content-length", "transfer-encoding")  # set by the HTTP client for the body
+_KEY_LABEL = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[\"']?\s*(?:[:=]|is\b)?\s*[\"']?)"
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
 
 def secrets_in(header: str) -> list[str]:
-    """The value of a header, and what of it is a secret by itself, which a server may repeat alone: the key of `Bearer
-    KEY`, each of several cookies, user and password as basic authentication encodes them, and that password."""
+    """The value of a header, and the parts of it that are secrets by themselves, since a server may repeat only a part.
+
+    These are the key of `Bearer KEY`, each cookie, the user and password that basic authentication encodes, and that
+    password alone.
+    """
     secrets = [header]
     for word in re.split(r"[\s;,{}\"']+", header):
         _, _, value = word.partition("=")
@@ -40,26 +43,26 @@ def without_keys(text: str, *keys: str) -> str:
 
 
 def without_key(text: str, key: str) -> str:
-    """`text`, the words of an error, with `***` for the key.
+    """`text`, usually an error message, with the key replaced by `***`.
 
-    A key of `LONG_KEY_CHARS` or more goes wherever it stands, also as it is written inside of URLs, JSON, HTML and
-    base64. A shorter one, such as the dummy keys of local servers, goes only as a whole word behind a word that
-    introduces keys ("Bearer test"), because it may be an ordinary word. Not covered: a key that is cut, or encrypted.
+    A key of at least `LONG_KEY_CHARS` characters is replaced everywhere, also as it is escaped in URLs, JSON, HTML and
+    base64. A shorter one, such as the dummy keys of local servers, may be an ordinary word, so it is replaced only as a
+    whole word after a word that introduces keys ("Bearer test"). Not covered: a truncated or encrypted key.
     """
     if not key:
         return text
     if len(key) >= LONG_KEY_CHARS:
-        return _every_spelling(key).sub("***", text)
-    return re.sub(rf"({_NAMED}){re.escape(key)}(?![\w-])", r"\1***", text)
+        return _key_pattern(key).sub("***", text)
+    return re.sub(rf"({_KEY_LABEL}){re.escape(key)}(?![\w-])", r"\1***", text)
 
 
-@lru_cache(maxsize=256)  # a key, what headers and proxies hold: a browser's cookies are dozens
-def _every_spelling(key: str) -> re.Pattern[str]:
-    """The key with each of its characters in any usual escape, or in base64 of itself or of a text that it ends."""
-    return re.compile("|".join(("".join(map(_spellings, key)), *_in_base64(key))))
+@lru_cache(maxsize=256)  # a key and the secrets in headers and proxies: a browser's cookies alone are dozens
+def _key_pattern(key: str) -> re.Pattern[str]:
+    """A pattern for the key with each character in any usual escape, or in base64, alone or at the end of a text."""
+    return re.compile("|".join(("".join(map(_escaped_forms, key)), *_base64_forms(key))))
 
 
-def _spellings(character: str) -> str:
+def _escaped_forms(character: str) -> str:
     code = ord(character)
     escapes = (
         f"%(?:25){{0,3}}{code:02x}",
@@ -74,47 +77,50 @@ def _spellings(character: str) -> str:
     )
 
 
-def _in_base64(key: str) -> set[str]:
-    """What base64 makes of the key behind 0, 1 or 2 other bytes, without the letters that hold bits of its neighbours;
-    in both alphabets."""
+def _base64_forms(key: str) -> set[str]:
+    """The base64 forms of the key at the three possible byte offsets, in both alphabets, without the characters that
+    also encode bits of neighbouring bytes."""
     spellings = set()
     for before in range(3):
         length = before + len(key)
-        letters = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
-        spellings |= {re.escape(letters), re.escape(letters.replace("+", "-").replace("/", "_"))}
+        encoded_key = base64.b64encode(bytes(before) + key.encode()).decode()[-(-before * 8 // 6) : length * 8 // 6]
+        spellings |= {re.escape(encoded_key), re.escape(encoded_key.replace("+", "-").replace("/", "_"))}
     return spellings
 
 
 def without_user_info(text: str) -> str:
-    """`text` with `***@` for the user and password of every URL in it; bytes of a header that are no text (they come as
-    halves of surrogate pairs, which nothing could show or keep) are escaped."""
+    """`text` with the user and password of every URL replaced by `***@`.
+
+    Lone surrogates, which stand for bytes of a header that are not text and can be neither displayed nor stored, are
+    escaped.
+    """
     return _USER_INFO.sub("***@", text).encode("utf-8", "backslashreplace").decode()
 
 
 def refuse_unsendable(key: str, key_env: str | None, headers: Mapping[str, str]) -> None:
-    """Raise AuthError for a key or a header that no request can hold."""
+    """Raise AuthError for a key or a header that cannot be sent in a request."""
     for name, value in headers.items():
-        if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+        if not _NAME.fullmatch(name) or name.lower() in _FRAMING_HEADERS:
             raise AuthError(
-                f"The header '{name}' is none that can be added to a request.",
-                why="A server could not tell where the request ends, and would refuse every row.",
-                fix="Take it out of teacher.headers and teacher.headers_env, or correct its name.",
+                f"The header '{name}' cannot be added to a request.",
+                why="The server could not determine where the request ends, and would refuse every row.",
+                fix="Remove it from teacher.headers and teacher.headers_env, or correct its name.",
             )
         if any(ord(c) < 32 or ord(c) == 127 for c in name + value):
             raise AuthError(
-                f"The header '{name}' holds a line break or another control character.",
+                f"The header '{name}' contains a line break or another control character.",
                 why="It could not be sent.",
                 fix="Correct it in teacher.headers, or the variable that teacher.headers_env names for it.",
             )
     if len(key) > 2 and key[0] == key[-1] and key[0] in "'\"":
         raise AuthError(
-            f"The key in {key_env or 'the key variable'} stands in quotation marks.",
-            why="They would be sent with it: a shell takes them off, an env file of Docker keeps them.",
-            fix="Set the variable to the key alone.",
+            f"The key in {key_env or 'the key variable'} is in quotation marks.",
+            why="They would be sent with it: a shell removes them, but a Docker env file keeps them.",
+            fix="Set the variable to the key without quotation marks.",
         )
     if any(ord(c) < 33 or ord(c) > 126 for c in key):
         raise AuthError(
-            f"The key in {key_env or 'the key variable'} holds a blank or a non-ASCII character.",
+            f"The key in {key_env or 'the key variable'} contains whitespace or a control or non-ASCII character.",
             why="It could not be sent as an HTTP header.",
-            fix="Set the variable to the key alone.",
+            fix="Set the variable to just the key.",
         )

@@ -1,4 +1,4 @@
-"""The rows of a source of seeds, read as a stream: one reader for each format, all yielding `(row number, cells)`."""
+"""Reads the rows of a seed source as a stream: one reader for each format, all yielding `(row number, cells)`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import orjson
 from schemas.errors import InputError
 from schemas.spec import SeedSource
 from schemas.wide_text import wide_encoding
-from synth.columns import Fault, SeedProblem, flat, layout, of_objects, variables
-from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, shown, up_to_text
+from synth.columns import Fault, SeedProblem, check_objects, layout, object_columns, variables
+from synth.csv_rows import BLANK, MAX_LINE_BYTES, Lines, Rows, csv_names, csv_rows, display_name, split_leading_blanks
 from synth.hub_rows import hub_rows
-from synth.recoded import Recoded
+from synth.seed_errors import lone_cr_error, missing_error, not_utf8_error, one_per_line_hint
 from synth.table_rows import datasets_rows, parquet_names, parquet_rows
-from synth.unreadable import missing, no_utf8, old_mac, one_a_line
+from synth.transcoding import Utf8Reader
 
-_ENDINGS = {
+_FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
@@ -35,45 +35,46 @@ _ENDINGS = {
     ".txt": "text",
     ".text": "text",
 }
-_OTHER_ENDINGS = {
+_UNREADABLE = {
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".numbers"), "is a spreadsheet"),
     **dict.fromkeys((".gz", ".zst", ".bz2", ".xz", ".zip"), "is compressed"),
 }
-_HEADS = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
-_AS_TEXT = {
+_MAGIC_BYTES = {b"PK\x03\x04": "is a spreadsheet or an archive", b"\x1f\x8b": "is compressed"}
+_FIXES = {
     "is a spreadsheet": 'Save it as "CSV UTF-8".',
-    "is compressed": "Unpack it, and name the file that was in it.",
-    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", unpack an archive.',
+    "is compressed": "Unpack it, and name the file inside it.",
+    "is a spreadsheet or an archive": 'Save a spreadsheet as "CSV UTF-8", or unpack an archive.',
 }
-_ROWS_OF_NAMES = 100
-_SAVED = ("state.json", "dataset_dict.json")  # in a folder that `datasets` saved
-_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # beside a chat, of which its turns speak
-_TURN = frozenset(("role", "from"))
+_SAMPLED_ROWS = 100
+_DATASETS_FILES = ("state.json", "dataset_dict.json")  # files in a folder saved by `datasets`
+_MEDIA = ("images", "image", "videos", "video", "audios", "audio")  # columns with media that a chat refers to
+_TURN_KEYS = frozenset(("role", "from"))
 _JSON_HEAD = re.compile(r"\s*(?:\{|\[\s*(?:[{\"\[]|$))")
 
 
-Readable = BinaryIO | Recoded
+Readable = BinaryIO | Utf8Reader
 
 
 def rows_of(
     source: SeedSource, folder: Path, stdin: BinaryIO | None, notes: list[SeedProblem], stack: ExitStack
 ) -> Rows:
-    """The rows of `source`, with what they hold under our names for its columns: a str, None, or whatever else a broken
-    row holds; or a Fault. Files are opened in `stack`, and `notes` gathers what was mended. Raises InputError if the
-    source cannot be read."""
+    """The rows of `source`: cells under our column names (a str, None, or whatever a broken row contains), or a Fault.
+
+    Files are opened in `stack`, and fixes are reported in `notes`. Raises InputError if the source cannot be read.
+    """
     path = folder / source.path
-    kind = source.format or _told_by_name(source, path)
+    kind = source.format or _format_by_name(source, path)
     if kind == "hub":
         return object_rows(enumerate(hub_rows(source, notes), 1), source, notes)
     stream: Readable
     if source.path == "-":
         stream = stdin if stdin is not None else sys.stdin.buffer
     elif not path.exists():
-        raise missing(source, path)
+        raise missing_error(source, path)
     elif kind == "datasets":
         return datasets_rows(source, path, notes)
     elif path.is_dir():
-        fix = f'Name the files in it: path = "{source.path.rstrip("/")}/*{_ending_in(path)}".'
+        fix = f'Name its files by a pattern: path = "{source.path.rstrip("/")}/*{_first_suffix(path)}".'
         raise InputError(f"is a folder, not a {kind} file.", where=source.path, fix=fix)
     elif kind == "parquet":
         return parquet_rows(source, path, notes)
@@ -83,12 +84,12 @@ def rows_of(
         except OSError as error:
             raise InputError(f"cannot be opened: {error.strerror}.", where=source.path) from None
     if source.encoding is not None:
-        stream = stack.enter_context(Recoded(stream, source.encoding, shown(source)))
+        stream = stack.enter_context(Utf8Reader(stream, source.encoding, display_name(source)))
     if kind == "json":
         return _json_rows(stream.read(), source, notes)
-    lines = _lines(stream, source, notes)
+    lines = _read_lines(stream, source, notes)
     if kind == "guess":
-        blank, lines = up_to_text(lines)
+        blank, lines = split_leading_blanks(lines)
         head = next(lines, None)
         kind = "jsonl" if head and isinstance(head[1], str) and _JSON_HEAD.match(head[1]) else "text"
         lines = chain(blank, [] if head is None else [head], lines)
@@ -97,72 +98,83 @@ def rows_of(
     if kind == "csv":
         return csv_rows(lines, source, notes)
     if kind == "document":
-        return _text_rows(_whole(lines), source, notes)
+        return _text_rows(_join_lines(lines), source, notes)
     if kind == "text":
         return _text_rows(lines, source, notes)
     raise InputError(
-        f"{kind} cannot be read from standard input.", where=shown(source), fix="Save it to a file and name the file."
+        f"{kind} cannot be read from standard input.",
+        where=display_name(source),
+        fix="Save it to a file and name that file.",
     )
 
 
 def names_of(path: Path, encoding: str | None = None) -> list[str]:
-    """The columns of a table: its headers or columns, the keys of the first object of a JSON list, or those that a
-    quarter of the first lines of JSONL have, whatever is broken among them. Raises InputError."""
+    """The column names of a file: its headers, its columns, or the keys of the first object of a JSON list.
+
+    For JSONL, the keys that at least a quarter of the objects in the first lines have; broken lines are skipped. Raises
+    InputError.
+    """
     source, fix = SeedSource(path=path.name or str(path)), "Give a CSV, TSV, JSON, JSONL or Parquet file"
-    other = f"{fix}, or make a project with `pairsmith init` and name {{}} as the path of its [[seeds]]"
-    of_text = ': a line is a seed, or with format = "document" a file is.'
+    other = f"{fix}, or create a project with `pairsmith init` and set {{}} as the path of its [[seeds]]"
+    of_text = ': each line is a seed, or each file with format = "document".'
     if path.is_dir():
-        saved = any((path / name).is_file() for name in _SAVED)
-        named = path.resolve() if saved else path.resolve() / f"*{_ending_in(path)}"
+        saved = any((path / name).is_file() for name in _DATASETS_FILES)
+        named = path.resolve() if saved else path.resolve() / f"*{_first_suffix(path)}"
         raise InputError(f"'{path}' is a folder.", fix=other.format(named) + ("." if saved else of_text))
     if not path.is_file():
         fix = f"{other.format(path)}{of_text}" if "*" in path.name else f"{fix}."
         raise InputError(f"there is no file '{path}'.", fix=fix)
-    kind = _told_by_name(source, path)
+    kind = _format_by_name(source, path)
     if kind == "parquet":
         return parquet_names(path)
     if kind not in ("csv", "json", "jsonl"):
         fix = f"{other.format('this one')}{of_text}"
-        raise InputError(f"a source of format {kind} has no columns to look at.", where=path.name, fix=fix)
+        raise InputError(f"a source of format {kind} has no columns.", where=path.name, fix=fix)
     content = path.read_bytes()
     if encoding is not None:
-        content = Recoded(io.BytesIO(content), encoding, path.name).read()
+        content = Utf8Reader(io.BytesIO(content), encoding, path.name).read()
     if kind == "json" and _is_list(content):
-        row = next(iter(_list_in(content, source)), None)
-    elif kind == "json" and (key := _list_inside(content)):
-        fix = f"Write that list alone into the file, as `jq .{key}` does."
-        raise InputError(f"is one object, and its rows are the list '{key}'.", where=path.name, fix=fix)
+        row = next(iter(_parse_list(content, source)), None)
+    elif kind == "json" and (key := _nested_list_key(content)):
+        fix = f"Save only that list, for example with `jq .{key}`."
+        raise InputError(f"is a single object; its rows are in the list '{key}'.", where=path.name, fix=fix)
     elif kind == "json" and _is_table(content):
-        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` if each is one."
-        raise InputError("is one object, whose values are columns of a table, or its rows.", where=path.name, fix=fix)
+        fix = "Write rows: `df.to_json('rows.jsonl', orient='records', lines=True)`, or `jq -c '.[]'` for named rows."
+        raise InputError(
+            "is a single object whose values are the columns or the rows of a table.", where=path.name, fix=fix
+        )
     else:
-        lines = (line for _, line in _lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip())
+        lines = (
+            line for _, line in _read_lines(io.BytesIO(content), source, []) if isinstance(line, str) and line.strip()
+        )
         head = next(lines, "")
         if kind == "csv":
             return csv_names(chain([head], lines), source)
-        first = () if one_a_line(head) else islice(chain([head], lines), _ROWS_OF_NAMES)
-        if objects := [keys for line in first if (keys := _keys(line))]:
+        first = () if one_per_line_hint(head) else islice(chain([head], lines), _SAMPLED_ROWS)
+        if objects := [keys for line in first if (keys := _object_keys(line))]:
             holds = Counter(chain.from_iterable(objects))
             return [name for name, rows in holds.items() if 4 * rows >= len(objects)]
         try:
-            row = _value(head) if head else None
+            row = _parse_json(head) if head else None
         except orjson.JSONDecodeError as error:
-            fix = one_a_line(head) or "Mend this line."
+            fix = one_per_line_hint(head) or "Fix this line."
             raise InputError(f"is not valid JSON: {error}.", where=f"{path.name}:1", fix=fix) from None
     if not isinstance(row, dict):
         raise InputError("does not begin with an object.", where=path.name, fix='Write rows such as {"text": "..."}.')
     return list(row)
 
 
-def _ending_in(folder: Path) -> str:
-    return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _ENDINGS), ".txt")
+def _first_suffix(folder: Path) -> str:
+    return next((path.suffix for path in sorted(folder.iterdir()) if path.suffix in _FORMATS), ".txt")
 
 
-def _list_inside(content: bytes) -> str | None:
-    """The key of the first list of objects in a file that is one object; None where that is a row: it has texts of its
-    own, or the objects are turns of a chat."""
+def _nested_list_key(content: bytes) -> str | None:
+    """The key of the first list of objects in a file that is a single object.
+
+    None if that object is itself a row: it has texts of its own, or the listed objects are turns of a chat.
+    """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
-        value = _value(content.decode("utf-8-sig"))
+        value = _parse_json(content.decode("utf-8-sig"))
         held = value if isinstance(value, dict) else {}
         if any(isinstance(text, str) and " " in text.strip() for text in held.values()):
             return None
@@ -170,77 +182,83 @@ def _list_inside(content: bytes) -> str | None:
             if (
                 isinstance(rows, list)
                 and rows
-                and all(isinstance(row, dict) and not _TURN & row.keys() for row in rows)
+                and all(isinstance(row, dict) and not _TURN_KEYS & row.keys() for row in rows)
             ):
                 return str(key)
     return None
 
 
 def _is_table(content: bytes) -> bool:
-    """Whether a file is one object of columns, as data frames write a table, or of rows by their names: values that are
-    lists of one length, or objects with the same keys."""
+    """Whether a file is a single object that holds a table, as data frames write it.
+
+    Its values are either columns (lists of equal length) or named rows (objects with the same keys).
+    """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
-        value = _value(content.decode("utf-8-sig"))
+        value = _parse_json(content.decode("utf-8-sig"))
         held = list(value.values()) if isinstance(value, dict) else []
         lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in held)
         objects = all(isinstance(one, dict) and len(one) > 1 for one in held) and len(set(map(frozenset, held))) == 1
-        return len(held) > 1 and ((lists and len(set(map(len, held))) == 1) or (objects and not _TURN & held[0].keys()))
+        return len(held) > 1 and (
+            (lists and len(set(map(len, held))) == 1) or (objects and not _TURN_KEYS & held[0].keys())
+        )
     return False
 
 
 def refuse_other(name: str) -> None:
-    """Raises InputError for the name of a file that is no text: a spreadsheet, an archive."""
-    if other := _OTHER_ENDINGS.get(Path(name).suffix.lower()):
-        raise InputError(f"{other}, and only text is read.", where=name, fix=_AS_TEXT[other])
+    """Raise InputError if a file name is that of a spreadsheet or an archive rather than text."""
+    if other := _UNREADABLE.get(Path(name).suffix.lower()):
+        raise InputError(f"{other}, but only text files can be read.", where=name, fix=_FIXES[other])
 
 
-def _told_by_name(source: SeedSource, path: Path) -> str:
+def _format_by_name(source: SeedSource, path: Path) -> str:
     if source.path == "-":
         return "guess"
     if path.is_dir():
         return "datasets"
-    by_ending = _ENDINGS.get(path.suffix.lower())
+    by_ending = _FORMATS.get(path.suffix.lower())
     if by_ending:
         return by_ending
     if path.exists():
         refuse_other(source.path)
         raise InputError(
-            f"its format is not told by the ending '{path.suffix}'.",
+            f"its format cannot be determined from the file extension '{path.suffix}'.",
             where=source.path,
             fix='Add format = "jsonl" (or csv, parquet, text, document) to its [[seeds]], or use one of '
-            f"{', '.join(_ENDINGS)}.",
+            f"{', '.join(_FORMATS)}.",
         )
-    raise missing(source, path)
+    raise missing_error(source, path)
 
 
-def _lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Lines:
-    """Numbered lines with their line ends, one at a time. A line that is too long is skipped and told as a fault."""
+def _read_lines(stream: Readable, source: SeedSource, notes: list[SeedProblem]) -> Lines:
+    """Numbered lines with their line ends, one at a time. A line that is too long is yielded as a Fault."""
     number = offset = 0
     while raw := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
         size = len(raw)
         if number == 1:
-            if other := next((what for head, what in _HEADS.items() if raw.startswith(head)), None):
-                raise InputError(f"{other}, and only text is read.", where=shown(source), fix=_AS_TEXT[other])
+            if other := next((what for head, what in _MAGIC_BYTES.items() if raw.startswith(head)), None):
+                raise InputError(
+                    f"{other}, but only text files can be read.", where=display_name(source), fix=_FIXES[other]
+                )
             if wide := wide_encoding(raw[:4]):
                 raise InputError(
                     f"is {wide[:6].upper()}.",
-                    where=f"{shown(source)}:1",
+                    where=f"{display_name(source)}:1",
                     fix=f'Save it as UTF-8, or add encoding = "{wide}" to its [[seeds]].',
                 )
             if raw.startswith(b"\xef\xbb\xbf"):
-                notes.append(SeedProblem(f"{shown(source)}:1", "bom", "a byte order mark was skipped."))
+                notes.append(SeedProblem(f"{display_name(source)}:1", "bom", "a byte order mark was skipped."))
                 raw, offset, size = raw[3:], 3, size - 3
         if size > MAX_LINE_BYTES:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(MAX_LINE_BYTES)
                 size += len(raw)
-            yield number, Fault("long", f"a line of {size:,} bytes, and at most {MAX_LINE_BYTES:,} are read.")
+            yield number, Fault("long", f"the line has {size:,} bytes; the limit is {MAX_LINE_BYTES:,}.")
         else:
             try:
                 yield number, raw.decode()
             except UnicodeDecodeError as error:
-                raise no_utf8(error, raw, f"{shown(source)}:{number}", offset) from None
+                raise not_utf8_error(error, raw, f"{display_name(source)}:{number}", offset) from None
         offset += size
 
 
@@ -253,24 +271,27 @@ def _jsonl_rows(lines: Iterable[tuple[int, str | Fault]], source: SeedSource, no
                 yield number, BLANK
             else:
                 try:
-                    yield number, _value(line.rstrip())
+                    yield number, _parse_json(line.rstrip())
                 except orjson.JSONDecodeError as error:
                     what = f"is not valid JSON at column {error.colno}: {error.msg}."
                     if not source.imported:
                         raise InputError(
                             what,
-                            where=f"{shown(source)}:{number}",
-                            why="JSONL holds one whole object on every line.",
-                            fix=one_a_line(line) or "Mend or delete this line.",
+                            where=f"{display_name(source)}:{number}",
+                            why="Every line of JSONL must be a complete object.",
+                            fix=one_per_line_hint(line) or "Fix or delete this line.",
                         ) from None
                     yield number, Fault("json", what)
 
     return object_rows(objects(), source, notes)
 
 
-def _value(text: str) -> object:
-    """The JSON value in `text`. What Python's own writer makes beside strict JSON, NaN and half a surrogate pair, is
-    read as well: it costs the text that it stands in, not the file. Raises orjson.JSONDecodeError."""
+def _parse_json(text: str) -> object:
+    """The JSON value in `text`.
+
+    NaN and lone surrogates, which Python's own JSON writer produces although strict JSON has neither, are accepted too:
+    they make one text unusable, not the file. Raises orjson.JSONDecodeError.
+    """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -283,17 +304,17 @@ def _value(text: str) -> object:
         raise
 
 
-def _keys(line: str) -> tuple[str, ...]:
-    """The keys of the object in a line; none where there is no object in it."""
+def _object_keys(line: str) -> tuple[str, ...]:
+    """The keys of the JSON object in a line; empty if it is not an object."""
     try:
-        row = _value(line)
+        row = _parse_json(line)
     except orjson.JSONDecodeError:
         return ()
     return tuple(row) if isinstance(row, dict) else ()
 
 
-def _whole(lines: Lines) -> Lines:
-    """All lines of a file as one."""
+def _join_lines(lines: Lines) -> Lines:
+    """All lines of a file joined into one text, or the first Fault among them."""
     parts = list[str]()
     for number, line in lines:
         if isinstance(line, Fault):
@@ -305,45 +326,47 @@ def _whole(lines: Lines) -> Lines:
 
 def _text_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows:
     if source.imported or source.extra or source.reference or variables(source):
-        layout(["text"], source, shown(source), notes, objects=False)  # one column, so it says which is missing
+        layout(["text"], source, display_name(source), notes, objects=False)  # raises for any column other than `text`
     for number, line in lines:
         if isinstance(line, str) and number == 1 and "\r" in line.strip() and not line.endswith("\n"):
-            raise old_mac(f"{shown(source)}:1")
+            raise lone_cr_error(f"{display_name(source)}:1")
         yield number, line if isinstance(line, Fault) else {"text": line}
 
 
 def _json_rows(content: bytes, source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """The objects of a list, which is held in memory; a file that does not begin with one is read as lines."""
+    """The objects of a JSON list, which is held in memory; a file that does not begin with a list is read as JSONL."""
     if not _is_list(content):
-        return _jsonl_rows(_lines(io.BytesIO(content), source, notes), source, notes)
-    return object_rows(enumerate(_list_in(content, source), 1), source, notes)
+        return _jsonl_rows(_read_lines(io.BytesIO(content), source, notes), source, notes)
+    return object_rows(enumerate(_parse_list(content, source), 1), source, notes)
 
 
 def _is_list(content: bytes) -> bool:
     return content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
-def _list_in(content: bytes, source: SeedSource) -> list[object]:
+def _parse_list(content: bytes, source: SeedSource) -> list[object]:
     try:
         rows: list[object] = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
     except orjson.JSONDecodeError as error:
         try:
-            value = _value(content.decode("utf-8-sig"))
+            value = _parse_json(content.decode("utf-8-sig"))
         except (orjson.JSONDecodeError, UnicodeDecodeError):
             value = None
         if isinstance(value, list):
             return value
-        where = f"{shown(source)}:{error.lineno}"
+        where = f"{display_name(source)}:{error.lineno}"
         raise InputError(f"is not valid JSON at column {error.colno}: {error.msg}.", where=where) from None
     return rows
 
 
 def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: list[SeedProblem]) -> Rows:
-    """Rows from JSON. What the first object has for keys says what the others should have. Of rows that hold their own
-    output one that is no object, or unlike all that is known, costs itself alone."""
+    """Rows from JSON objects. The keys of the first object determine which keys the others must have.
+
+    Among rows that contain their own output, one that is not an object or has no known shape is only a Fault.
+    """
     columns: dict[str, str] | None = None
     needed, inner = frozenset[str](), dict[str, str]()
-    unlike: InputError | None = None
+    first_error: InputError | None = None
     for number, row in rows:
         if isinstance(row, Fault):
             yield number, row
@@ -352,29 +375,29 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
             if not isinstance(row, dict):
                 raise InputError(
                     f"is a JSON {type(row).__name__}, not an object.",
-                    where=f"{shown(source)}:{number}",
+                    where=f"{display_name(source)}:{number}",
                     fix='Write lines such as {"text": "..."}.',
                 )
             if columns is None:
                 names = list(row)
-                _, places, must = layout(names, source, f"{shown(source)}:{number}", notes)
+                _, places, required = layout(names, source, f"{display_name(source)}:{number}", notes)
                 columns = {name: names[at] for name, at in places.items()}
-                needed, inner = frozenset(columns[name] for name in must), of_objects(source, columns)
+                needed, inner = frozenset(columns[name] for name in required), object_columns(source, columns)
         except InputError as error:
             if not source.imported:
                 raise
-            unlike = unlike or error
+            first_error = first_error or error
             yield number, Fault("column", error.what)
             continue
         if not needed <= row.keys():
-            lacking = next(column for column in columns.values() if column in needed and column not in row)
+            missing_column = next(column for column in columns.values() if column in needed and column not in row)
             there = ", ".join(map(repr, row)) or "none"
-            yield number, Fault("column", f"no '{lacking}' here; there is: {there}.")
+            yield number, Fault("column", f"there is no '{missing_column}' in this row; there is: {there}.")
             continue
         if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
-            yield number, Fault("type", f"it comes with '{media}', and only text is read.")
+            yield number, Fault("type", f"the row has '{media}', but only text is read.")
             continue
         cells = {name: row.get(column) for name, column in columns.items()}
-        yield number, flat(inner, cells) or cells
-    if columns is None and unlike:
-        raise unlike
+        yield number, check_objects(inner, cells) or cells
+    if columns is None and first_error:
+        raise first_error

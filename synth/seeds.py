@@ -1,7 +1,7 @@
-"""Reading seeds: files, `datasets` folders, hub ids and standard input become `Seed` records, every row accounted for.
+"""Reads seeds: files, `datasets` folders, hub ids and standard input become `Seed` records. Every row is accounted for.
 
-What makes a *file* unreadable (it is missing, empty, not UTF-8, broken JSON or CSV, lacks the column) is an InputError:
-the run stops before a teacher is asked. What makes one *row* unusable is a `SeedProblem`, and the rest is read.
+An unreadable *file* (missing, empty, not UTF-8, broken JSON or CSV, without the column) is an InputError: the run stops
+before any request to a teacher. An unusable *row* is a `SeedProblem`, and the other rows are read.
 """
 
 from __future__ import annotations
@@ -20,32 +20,33 @@ from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
 from synth.columns import (
+    GROUP_COLUMN,
     MAX_CHARS,
-    TOGETHER,
     WORSE,
     Cells,
     Fault,
     SeedProblem,
-    checked,
-    disliked,
+    check_text,
+    dislike_fault,
     inside,
-    joined,
     paths_in,
     plain_text,
+    render_input,
 )
-from synth.csv_rows import shown
+from synth.csv_rows import display_name
 from synth.seed_rows import object_rows, rows_of
-from synth.turns import exchange, other_answer, written
+from synth.turns import as_json, exchange, rejected_answer
 
-_NONE: Json = {}  # one for all seeds that have none: an empty one takes as much memory as a short text
-_USES: dict[str, Json] = {}
+_EMPTY: Json = {}  # shared by all seeds without metadata: an empty dict takes as much memory as a short text
+_USE_META: dict[str, Json] = {}
 
-__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_held", "read_seeds"]
+__all__ = ["MAX_CHARS", "SeedProblem", "SeedReading", "read_objects", "read_seeds"]
 
 
 @dataclass
 class SeedReading:
-    """What was read. `rows_in == len(seeds) + len(problems)`; `notes` tell what was mended without losing a row."""
+    """The result of reading seeds. `rows_in == len(seeds) + len(problems)`; `notes` are about fixes that cost no
+    row."""
 
     seeds: SpooledSeeds | list[Seed] = field(default_factory=SpooledSeeds)
     problems: list[SeedProblem] = field(default_factory=list)
@@ -54,7 +55,7 @@ class SeedReading:
 
     @property
     def not_used(self) -> str:
-        """`80 of 200 rows are not used: blank 50, json 30`; empty where all are."""
+        """A summary such as `80 of 200 rows are not used: blank 50, json 30`; empty if all rows are used."""
         if not self.problems:
             return ""
         words = Counter(problem.code for problem in self.problems).most_common()
@@ -66,24 +67,24 @@ class SeedReading:
 def read_seeds(
     sources: Sequence[SeedSource], folder: Path, stdin: BinaryIO | None = None, *, most_rows: int | None = None
 ) -> SeedReading:
-    """Read every source in order. Paths are relative to `folder`; `stdin` stands for the path `-`.
+    """Read every source in order. Paths are relative to `folder`; the path `-` is read from `stdin`.
 
-    White space around a text is not part of it. A row whose text (of the same kind) was read before, in whichever
-    source, is a problem that names the first one; if it has another licence, the first seed tells both. A source is
-    read up to `limit` seeds; rows behind that do not count. Lines and rows are numbered from 1; in CSV a row has the
-    number of the line it starts on, in a JSON list its place. Only the columns that are asked for are read. A source
-    with more than `most_rows` rows is refused as soon as that is seen.
+    Whitespace around a text is removed. A row with the same text and kind as an earlier row of any source is a problem
+    that names the earlier one; if their licences differ, the first seed records both. A source is read up to `limit`
+    seeds; later rows are not counted. Lines and rows are numbered from 1: a CSV row by the line it starts on, a row of
+    a JSON list by its position. Only the required columns are read. A source is refused as soon as it turns out to have
+    more than `most_rows` rows.
 
-    Raises InputError, before anything is returned, if there is no source, or one is missing, empty, malformed (the
-    file, the line and the column or byte are named), lacks the column, or has not one row with a text.
+    Raises InputError, before anything is returned, if there is no source, or if a source is missing, empty, malformed
+    (the message names the file, the line and the column or byte), without the column, or without any usable row.
     """
     if not sources:
         raise InputError(
             "there are no seeds to start from.",
             where="[[seeds]]",
             why="Every pair starts from a seed: an input as users type it, or an excellent output.",
-            fix='Write some into a file beside the spec, one a line, and add [[seeds]] with path = "seeds.txt" to it '
-            '(and kind = "output" for outputs).',
+            fix='Write some into a file next to the spec, one per line, and add [[seeds]] with path = "seeds.txt" to '
+            'the spec (and kind = "output" for outputs).',
         )
     if sum(source.path == "-" for source in sources) > 1:
         raise InputError(
@@ -95,23 +96,23 @@ def read_seeds(
     reading = SeedReading()
     first_seen = Numbered()
     for source in sources:
-        left, files = source.limit, source.each(folder)
-        # Of a folder of documents each is a row, and one that is blank is no more than that.
+        remaining, files = source.limit, source.each(folder)
+        # In a folder of documents each file is a row, so a blank one is only an unusable row.
         documents = source.format == "document" and len(files) > 1
         seeds, problems = len(reading.seeds), len(reading.problems)
         for one in files:
-            if left is None or left > 0:
-                one = one if left == one.limit else one.model_copy(update={"limit": left})
+            if remaining is None or remaining > 0:
+                one = one if remaining == one.limit else one.model_copy(update={"limit": remaining})
                 accepted = _read(one, folder, stdin, reading, first_seen, most_rows=most_rows, is_row=documents)
-                left = None if left is None else left - accepted
+                remaining = None if remaining is None else remaining - accepted
         unusable = reading.problems[problems:]
-        if documents and len(reading.seeds) == seeds and all(of.code != "duplicate" for of in unusable):
-            raise _unusable(unusable, "documents")
+        if documents and len(reading.seeds) == seeds and all(problem.code != "duplicate" for problem in unusable):
+            raise _no_usable_row(unusable, "documents")
     return reading
 
 
-def read_held(source: SeedSource, rows: Iterable[object]) -> SeedReading:
-    """The seeds in objects that are in memory, for which `source` stands; read as the rows of a JSON file are."""
+def read_objects(source: SeedSource, rows: Iterable[object]) -> SeedReading:
+    """Read seeds from objects in memory as if they were the rows of a JSON file with the settings of `source`."""
     reading = SeedReading()
     _read(source, Path(), None, reading, Numbered(), enumerate(rows, 1))
     return reading
@@ -127,32 +128,32 @@ def _read(
     most_rows: int | None = None,
     is_row: bool = False,
 ) -> int:
-    """How many seeds of `source` were read into `reading`."""
+    """Read `source`, or the rows in `held`, into `reading`, and return the number of new seeds."""
     rows = accepted = duplicates = 0
-    name, seed_of, seeds = shown(source), _maker(source, reading.notes), len(reading.seeds)
+    name, build_seed, seeds = display_name(source), _seed_builder(source, reading.notes), len(reading.seeds)
     unusable: list[SeedProblem] = []
     with ExitStack() as stack:
-        given = (
+        numbered_rows = (
             rows_of(source, folder, stdin, reading.notes, stack)
             if held is None
             else object_rows(held, source, reading.notes)
         )
-        for number, cells in given:
+        for number, cells in numbered_rows:
             rows += 1
             if most_rows is not None and rows > most_rows:
-                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Part it into several files.")
+                raise InputError(f"has more than {most_rows:,} rows.", where=name, fix="Split it into several files.")
             where = f"{name}:{number}"
-            seed = cells if isinstance(cells, Fault) else seed_of(cells, where)
+            seed = cells if isinstance(cells, Fault) else build_seed(cells, where)
             if isinstance(seed, Fault):
                 unusable.append(SeedProblem(where, *seed))
                 reading.problems.append(unusable[-1])
                 continue
-            if (place := first_seen.setdefault(seed.id, seeds)) < seeds:
+            if (index := first_seen.setdefault(seed.id, seeds)) < seeds:
                 duplicates += 1
-                known = reading.seeds[place]
-                both, first = _same_text(known, seed)
-                if both is not known:
-                    reading.seeds[place] = both
+                earlier = reading.seeds[index]
+                merged, first = _merge_duplicate(earlier, seed)
+                if merged is not earlier:
+                    reading.seeds[index] = merged
                 reading.problems.append(SeedProblem(where, "duplicate", f"the same text as {first}."))
                 continue
             reading.seeds.append(seed)
@@ -166,35 +167,37 @@ def _read(
         Path(source.path).suffix in (".txt", ".text")
         and source.format is None
         and 3 < rows < 4 * blank
-        and not _as_lines(reading)
+        and not _has_lines_note(reading)
     ):
-        kept = f"{blank:,} of its {rows:,} lines are blank, and each of the others is a seed"
-        reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed a file write format = "document".'))
+        kept = f"{blank:,} of its {rows:,} lines are blank, and each other line is a seed"
+        reading.notes.append(SeedProblem(name, "lines", f'{kept}; for one seed per file add format = "document".'))
     if not rows:
         raise InputError("has no rows.", where=name, fix="Write at least one seed into it.")
     if not accepted and not duplicates and not is_row:
-        raise _unusable(unusable, "rows")
+        raise _no_usable_row(unusable, "rows")
     return accepted
 
 
-def _as_lines(reading: SeedReading) -> bool:
+def _has_lines_note(reading: SeedReading) -> bool:
     return any(note.code == "lines" for note in reading.notes)
 
 
-def _unusable(every: Sequence[SeedProblem], nouns: str) -> InputError:
-    first = every[0]
+def _no_usable_row(problems: Sequence[SeedProblem], noun: str) -> InputError:
+    first = problems[0]
     return InputError(
-        f"none of its {len(every):,} {nouns} can be used; the first: {first.what}"
-        if len(every) > 1
+        f"none of its {len(problems):,} {noun} can be used; the first: {first.what}"
+        if len(problems) > 1
         else f"its one row cannot be used: {first.what}",
         where=first.where,
-        fix="Look at the file, and at the column that the spec names.",
+        fix="Check the file, and the column that the spec names.",
     )
 
 
-def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
-    """The first of two rows of one text, with the second row's licence beside its own if that is another one, the
-    answers that the second rejects, and its group if the first has none; and how the first is told."""
+def _merge_duplicate(first: Seed, seed: Seed) -> tuple[Seed, str]:
+    """Merge a duplicate into the first seed with the same text, and describe that seed for the message.
+
+    The first seed gains the duplicate's licence if that differs, its rejected answers, and its group if it has none.
+    """
     if GROUP in seed.meta and GROUP not in first.meta:
         first = first.model_copy(update={"meta": {**first.meta, GROUP: seed.meta[GROUP]}})
     worse = first.meta.get("rejected", [])
@@ -207,38 +210,40 @@ def _same_text(first: Seed, seed: Seed) -> tuple[Seed, str]:
     return first.model_copy(update={"meta": {**first.meta, "also": also}}), f"{first.source} ({licences})"
 
 
-def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
-    """What makes a seed of the cells of one row of `source` and the place of the row, or says why it is none. `notes`
-    gathers what of a row is not read."""
-    imported, extra, paths = source.imported, source.extra, paths_in(source)
-    meta = _NONE if source.use is None else _USES.setdefault(source.use, {"use": source.use})
+def _seed_builder(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str], Seed | Fault]:
+    """A function that builds a seed from the cells of a row of `source` and the row's location, or returns a Fault.
 
-    def seed_of(cells: Cells, where: str) -> Seed | Fault:
-        parts = disliked(cells) or inside(paths, cells)
+    Parts of a row that are not read are reported in `notes`.
+    """
+    imported, extra, paths = source.imported, source.extra, paths_in(source)
+    meta = _EMPTY if source.use is None else _USE_META.setdefault(source.use, {"use": source.use})
+
+    def build_seed(cells: Cells, where: str) -> Seed | Fault:
+        parts = dislike_fault(cells) or inside(paths, cells)
         if isinstance(parts, Fault):
             return parts
-        cells, columns = parts, dict[str, str]() if extra else _NONE
+        cells, columns = parts, dict[str, str]() if extra else _EMPTY
         for name in extra:
             text = plain_text(cells.get(name))
             if isinstance(text, Fault):
-                return Fault(text.code, f"{text.detail} It stands in '{name}'.")
+                return Fault(text.code, f"{text.detail} The column is '{name}'.")
             columns[name] = text
         if source.input is not None:
-            cells = {**cells, "input" if imported else "text": joined(source, cells)}
-        cell = cells.get(TOGETHER)  # 12 is 12.0 where pandas wrote a column that has empty cells
-        of = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
-        if isinstance(of, Fault):
-            return Fault(of.code, f"{of.detail} It stands in '{source.group}'.")
-        own = {**meta, GROUP: content_id("group", of)} if of else meta
-        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": own}
+            cells = {**cells, "input" if imported else "text": render_input(source, cells)}
+        cell = cells.get(GROUP_COLUMN)  # pandas writes 12 as 12.0 in a column with empty cells
+        group = plain_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+        if isinstance(group, Fault):
+            return Fault(group.code, f"{group.detail} The column is '{source.group}'.")
+        seed_meta = {**meta, GROUP: content_id("group", group)} if group else meta
+        shared: Json = {"kind": source.kind, "source": where, "license": source.license, "meta": seed_meta}
         shared["columns"] = columns
         if not imported:
-            text, given = checked(cells.get("text")), cells.get("reference") if source.reference else None
-            reference = plain_text(written(given) if isinstance(given, dict) else given)
+            text, raw = check_text(cells.get("text")), cells.get("reference") if source.reference else None
+            reference = plain_text(as_json(raw) if isinstance(raw, dict) else raw)
             if isinstance(text, Fault):
                 return text
             if isinstance(reference, Fault):
-                return Fault(reference.code, f"{reference.detail} It stands in '{source.reference}'.")
+                return Fault(reference.code, f"{reference.detail} The column is '{source.reference}'.")
             shared["text"], shared["reference"] = text, reference or None
             return made(Seed, shared)
         several = source.kind == "conversation"
@@ -246,16 +251,16 @@ def _maker(source: SeedSource, notes: list[SeedProblem]) -> Callable[[Cells, str
         if isinstance(turns, Fault):
             return turns
         if cells.get(WORSE):
-            if worse := other_answer(cells, turns, several=several):
-                shared["meta"] = {**own, "rejected": [worse]}
+            if worse := rejected_answer(cells, turns, several=several):
+                shared["meta"] = {**seed_meta, "rejected": [worse]}
             else:
                 notes.append(
                     SeedProblem(
-                        where, "rejected", "it is no other answer to the same question; only the better one is read."
+                        where, "rejected", "not a different answer to the same question; only the better one is read."
                     )
                 )
         if source.kind == "pair" and len(turns.asked) == 1:
             return made(Seed, {**shared, "text": turns.asked[0].content, "reference": turns.answer})
         return Seed(messages=turns.asked, reference=turns.answer, **shared)
 
-    return seed_of
+    return build_seed

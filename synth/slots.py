@@ -1,4 +1,4 @@
-"""What a generator yields: a slot of the pool, and the pair in it or the reason why there is none; and their sums."""
+"""The results of generators: a slot of the pool with its pair or the reason for its failure, and the totals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Kind = Literal["input", "output", "pair", "conversation"]
 
 
 class Slot(NamedTuple):
-    """Where a candidate stands: sample `sample` of a seed under one generation."""
+    """A candidate's position: sample number `sample` of a seed, under the fingerprint of one generation."""
 
     fingerprint: str
     seed_id: str
@@ -22,18 +22,18 @@ class Slot(NamedTuple):
     sample: int
 
     def filled(self, pair: Pair) -> Candidate:
-        """The slot with its pair."""
+        """The candidate for this slot with its pair."""
         fingerprint, seed_id, generator, sample = self
         place = {"fingerprint": fingerprint, "seed_id": seed_id, "generator": generator, "sample": sample}
         return made(Candidate, {**place, "pair_id": pair.id})
 
     def failed(self, reason: Reason) -> Candidate:
-        """The slot for which no pair came."""
+        """The candidate for this slot without a pair, and why."""
         return Candidate(**self._asdict(), failure=reason)
 
 
 class Outcome(NamedTuple):
-    """What asking for one sample of a seed came to: its slot in the pool, and the pair unless it failed."""
+    """The result of one sample of a seed: the candidate in its slot, and the pair unless it failed."""
 
     candidate: Candidate
     pair: Pair | None
@@ -41,14 +41,14 @@ class Outcome(NamedTuple):
 
 @dataclass
 class GenerateResult:
-    """What became of the slots asked for: rows in = accepted + rejected + waiting + failed at every moment.
+    """The state of the requested slots: rows in = accepted + rejected + waiting + failed at every moment.
 
-    A slot is one sample of one seed. Without `accept` nothing judges, so every pair waits. `reasons` counts the
-    failed ones by the first word of their failure, `sentences` by the whole of it, each with the place of its first
-    seed (of at most 1,000 different ones). `pairs_made` are new, `pairs_kept` were there from an earlier run.
-    `stopped`: it ended by the stop event, so slots may be left; `target_reached`: a direction ended
-    because enough of its rows were accepted, `limit_reached`: because so many candidates were asked for. `missed` has
-    the accepted rows of each direction that was asked for more, once all of its seeds are asked.
+    A slot is one sample of one seed. Without `accept` nothing is judged, so every pair is waiting. `reasons` counts
+    failures by their code, `sentences` by the whole message, each with the location of its first seed (at most 1,000
+    different messages). `pairs_made` are new, `pairs_kept` are from an earlier run. `stopped`: the stop event ended the
+    run, so slots may be left. `target_reached`: a direction ended because enough of its rows were accepted;
+    `limit_reached`: because the limit of candidates was reached. `missed` has the number of accepted rows of each
+    direction whose target was higher, once all of its seeds have been used.
     """
 
     accepted: int = 0
@@ -68,7 +68,7 @@ class GenerateResult:
 
     @property
     def counts(self) -> Counts:
-        """The rows by state."""
+        """The number of rows in each state."""
         return Counts(
             rows_in=self.rows_in,
             accepted=self.accepted,

@@ -1,4 +1,4 @@
-"""The rows of a Parquet file and of a `datasets` folder, read in batches and only in the columns that are asked for."""
+"""Reads the rows of a Parquet file or a `datasets` folder in batches, and only the required columns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 from schemas.errors import InputError, first_line
 from schemas.spec import SeedSource
-from synth.columns import Cells, Fault, SeedProblem, flat, layout, of_objects
+from synth.columns import Cells, Fault, SeedProblem, check_objects, layout, object_columns
 
 
 def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -25,18 +25,21 @@ def parquet_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> It
     with table:
         names = table.schema_arrow.names
         columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-        objects, labels, number = of_objects(source, columns), _labels(table.schema_arrow), 0
+        objects, labels, number = object_columns(source, columns), _labels(table.schema_arrow), 0
         try:
             for batch in table.iter_batches(batch_size=1024, columns=list(dict.fromkeys(columns.values()))):
                 for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):
                     number += 1
                     yield number, _cells(objects, labels, columns, cells, f"{source.path}:{number}")
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"cannot be read on: {error}.", where=f"{source.path}:{number + 1}") from None
+            raise InputError(f"cannot be read any further: {error}.", where=f"{source.path}:{number + 1}") from None
 
 
 def parquet_names(path: Path) -> list[str]:
-    """The columns of a Parquet file, numbers of labels by the path to their names. Raises InputError."""
+    """The column names of a Parquet file; a label column is given as the path to its label names (`label.name`).
+
+    Raises InputError.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -49,7 +52,8 @@ def parquet_names(path: Path) -> list[str]:
 
 
 def _labels(schema: Any) -> dict[str, list[str]]:
-    """The names of the numbers in columns of labels (`ClassLabel`), as `datasets` writes them into a schema."""
+    """The label names of each `ClassLabel` column, in the order of their numbers, as `datasets` stores them in a
+    schema."""
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         features = orjson.loads((schema.metadata or {})[b"huggingface"])["info"]["features"].items()
         return {name: of["names"] for name, of in features if of.get("_type") == "ClassLabel"}
@@ -63,19 +67,19 @@ def _cells(
     cells: Iterable[Any],
     where: str,
 ) -> Cells | Fault:
-    """A row; where the spec names something in a column of labels, its number is an object with the `name`."""
+    """One row as cells. If the spec refers to a path in a label column, its number becomes an object with a `name`."""
     try:
         row = {name: cell.as_py() for name, cell in zip(columns, cells, strict=True)}
     except UnicodeDecodeError as error:
         raise InputError(
             f"is not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the text.",
             where=where,
-            fix="Write the file again with UTF-8 text.",
+            fix="Rewrite the file with UTF-8 text.",
         ) from None
     for name in objects if labels else ():
         if (names := labels.get(columns[name])) and isinstance(row[name], int):
             row[name] = {"name": names[row[name]] if 0 <= row[name] < len(names) else None}
-    return flat(objects, row) or row
+    return check_objects(objects, row) or row
 
 
 def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> Iterator[tuple[int, Cells | Fault]]:
@@ -83,12 +87,12 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
 
     try:
         data: Any = load_from_disk(str(path))
-    except Exception as error:  # its reasons range from a missing file to a wrong schema, in no common type
+    except Exception as error:  # causes range from a missing file to a wrong schema, without a common base class
         ending = next((file.suffix for file in sorted(path.iterdir()) if file.suffix), ".jsonl")
         raise InputError(
-            f"is not a folder that `datasets` saved: {first_line(error)}",
+            f"is not a folder saved by `datasets`: {first_line(error)}",
             where=source.path,
-            fix="Name a folder made by save_to_disk, or files by a pattern: "
+            fix="Name a folder written by save_to_disk, or files by a pattern: "
             f'path = "{source.path.rstrip("/")}/*{ending}".',
         ) from None
     if not isinstance(data, Dataset):
@@ -102,7 +106,7 @@ def datasets_rows(source: SeedSource, path: Path, notes: list[SeedProblem]) -> I
         data = data[split]
     names = data.column_names
     columns = {name: names[at] for name, at in layout(names, source, source.path, notes).columns.items()}
-    objects, labels, number = of_objects(source, columns), _labels(data.features.arrow_schema), 0
+    objects, labels, number = object_columns(source, columns), _labels(data.features.arrow_schema), 0
     wanted = list(dict.fromkeys(columns.values()))
     for batch in data.with_format("arrow").select_columns(wanted).iter(batch_size=1024):
         for cells in zip(*(batch.column(column) for column in columns.values()), strict=True):

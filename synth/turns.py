@@ -1,4 +1,4 @@
-"""A row that holds its own output, in whichever shape: what is asked, with earlier turns, and the answer."""
+"""Parses rows that contain their own output, in any known shape, into a question with earlier turns and an answer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeGuard
 import orjson
 
 from schemas.records import Message, Messages
-from synth.columns import MAX_CHARS, WORSE, Cells, Fault, checked
+from synth.columns import MAX_CHARS, WORSE, Cells, Fault, check_text
 
 Role = Literal["system", "user", "assistant"]
 ROLES: Mapping[str, Role] = {
@@ -24,66 +24,66 @@ ROLES: Mapping[str, Role] = {
 _TOOLS = frozenset(
     ("tool", "function", "function_call", "tool_call", "observation", "tool_response", "tool_results", "ipython")
 )
-_SEEN_BY_NOBODY = "and a model that cannot see what a tool does would learn to make it up"
-_PICTURE = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # where LLaVA and its kind show one
+_WHY_NO_TOOLS = "and a model that cannot see what a tool returns would learn to make it up"
+_MEDIA_TAG = re.compile(r"\A\s*<(image|video|audio)>|<(image|video|audio)>\s*\Z")  # placeholders of LLaVA and others
 _SPEAKERS = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLE, _CONTENT = ("role", "from", "author", "speaker"), ("content", "value", "text", "body")
 
 
 class Exchange(NamedTuple):
-    """What is asked (an optional system prompt, earlier turns, the last turn of a user) and the answer."""
+    """The question (an optional system prompt, earlier turns, the last user turn) and the answer."""
 
     asked: Messages
     answer: str
 
 
 def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
-    """The exchange in a row with `messages`, or with `input`, `output` and perhaps `instruction` and `system`;
-    a side may be a list of turns.
+    """The exchange in a row with `messages`, or with `input`, `output` and optionally `instruction` and `system`; each
+    side may be a list of turns.
 
-    Turns in a row by one side are joined; what the user says after the last answer is left out. With `several` there
-    may be earlier turns.
+    Consecutive turns by one side are joined; user turns after the last answer are dropped. Earlier turns are allowed
+    only with `several`.
     """
-    turns = turns_of(cells["messages"]) if "messages" in cells else _sides(cells)
+    turns = turns_of(cells["messages"]) if "messages" in cells else _turns_of_sides(cells)
     if isinstance(turns, Fault):
         return turns
     if (system := cells.get("system")) and turns[0].role != "system":
-        text = checked(system, "system")
+        text = check_text(system, "system")
         if isinstance(text, Fault):
-            return text if text.code != "blank" else _split(turns, several)
+            return text if text.code != "blank" else _split_exchange(turns, several)
         turns = [Message(role="system", content=text), *turns]
-    return _split(turns, several)
+    return _split_exchange(turns, several)
 
 
-def _split(turns: list[Message], several: bool) -> Exchange | Fault:
+def _split_exchange(turns: list[Message], several: bool) -> Exchange | Fault:
     system = [turn.content for turn in turns if turn.role == "system"]
     if any(turn.role == "system" for turn in turns[len(system) :]):
-        return Fault("turns", "a system turn stands in the middle of the conversation.")
-    spoken = _joined(turns[len(system) :])
-    while spoken and spoken[-1].role == "user":
-        spoken.pop()
-    if not spoken:
-        return Fault("turns", "there is no answer of an assistant.")
-    *asked, answer = spoken
+        return Fault("turns", "there is a system turn in the middle of the conversation.")
+    dialogue = _merge_consecutive(turns[len(system) :])
+    while dialogue and dialogue[-1].role == "user":
+        dialogue.pop()
+    if not dialogue:
+        return Fault("turns", "there is no answer by an assistant.")
+    *asked, answer = dialogue
     if not asked:
-        return Fault("turns", "nobody asks before the answer.")
+        return Fault("turns", "there is no question before the answer.")
     if len(asked) > 1 and not several:
-        return Fault("turns", f'{len(spoken)} turns, and a pair has two; kind = "conversation" takes them all.')
+        return Fault("turns", f'{len(dialogue)} turns, but a pair has two; kind = "conversation" reads them all.')
     if sum(len(turn.content) for turn in turns) > MAX_CHARS:
-        return Fault("long", f"more than {MAX_CHARS:,} characters in all turns.")
+        return Fault("long", f"the turns have more than {MAX_CHARS:,} characters together.")
     first = (Message(role="system", content="\n\n".join(system)),) if system else ()
     return Exchange((*first, *asked), answer.content)
 
 
-def _joined(turns: Iterable[Message]) -> list[Message]:
+def _merge_consecutive(turns: Iterable[Message]) -> list[Message]:
     return [
         Message(role=role, content="\n\n".join(turn.content for turn in group))
         for role, group in groupby(turns, key=lambda turn: turn.role)
     ]
 
 
-def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
-    """The answer that a row puts below its own, to the same question; None where there is none."""
+def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
+    """The rejected answer of a row; None if there is none, it is the same answer, or it answers another question."""
     own = "messages" if "messages" in cells else "output"
     other = exchange({**cells, own: cells[WORSE]}, several=several)
     if isinstance(other, Fault) or other.asked != better.asked:
@@ -91,7 +91,7 @@ def other_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None
     return None if other.answer == better.answer else other.answer
 
 
-def _sides(cells: Cells) -> list[Message] | Fault:
+def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
@@ -100,21 +100,24 @@ def _sides(cells: Cells) -> list[Message] | Fault:
             if isinstance(turns, Fault):
                 return turns
             whole = role == "assistant" and any(turn.role == "user" for turn in turns)
-            sides = turns if whole else [*sides, *turns]  # an output that repeats what was asked tells all of it
+            sides = turns if whole else [*sides, *turns]  # an output that repeats the question is the whole exchange
             continue
-        text = checked(written(cells[name]) if name == "output" else cells[name], name)
+        text = check_text(as_json(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=ROLES[role], content=text))
-    more = checked(cells.get("input") if asked == "instruction" else None, "input")
+    more = check_text(cells.get("input") if asked == "instruction" else None, "input")
     if isinstance(more, Fault):
         return sides if more.code == "blank" else more
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]
 
 
-def written(cell: object) -> object:
-    """An output that is no text but a label's number or a record, as the JSON that it is. JSON has no NaN and no
-    infinity (orjson would write null): they stay as they are, and so does what it cannot hold."""
+def as_json(cell: object) -> object:
+    """An output that is a label's number or a record rather than a text, as JSON; anything else unchanged.
+
+    JSON has no NaN or infinity (orjson would write null), so these stay as they are, as does any value that JSON cannot
+    represent.
+    """
     if not isinstance(cell, bool | int | float | dict) or (isinstance(cell, float) and not math.isfinite(cell)):
         return cell
     try:
@@ -124,12 +127,13 @@ def written(cell: object) -> object:
 
 
 def turns_of(cell: object) -> list[Message] | Fault:
-    """The turns of a list of objects, of its JSON, or of a text that names who speaks as Anthropic's transcripts do."""
+    """The turns in a list of objects, in such a list as JSON, or in a text with `Human:` and `Assistant:` markers, as
+    in Anthropic's transcripts."""
     if isinstance(cell, str) and _SPEAKERS.match(cell):
         _, *parts = _SPEAKERS.split(cell.strip())
         cell = [{"role": who, "content": text} for who, text in zip(parts[::2], parts[1::2], strict=True)]
-    elif isinstance(cell, str) and (cell := _spelt_list(cell)) is None:
-        return Fault("json", "the turns are a text that is not JSON.")
+    elif isinstance(cell, str) and (cell := _parse_list(cell)) is None:
+        return Fault("json", "the turns are a string that is not valid JSON.")
     if not _is_list(cell):
         return Fault("type", f"expected a list of turns, found {type(cell).__name__}.")
     if len(cell) == 0:
@@ -141,33 +145,33 @@ def turns_of(cell: object) -> list[Message] | Fault:
             return message
         turns.append(message)
     last = max((at for at, turn in enumerate(turns) if turn.role == "assistant"), default=None)
-    if last is not None and _is_left_out(cell[last]):
-        return Fault("turns", f"turn {last + 1}, the last answer, says itself that it is not to be learned from.")
+    if last is not None and _is_excluded(cell[last]):
+        return Fault("turns", f"turn {last + 1}, the last answer, is itself marked as not to be trained on.")
     return turns
 
 
-def _spelt_list(text: str) -> object:
-    """What JSON, or Python, as data frames write it into CSV, spells; None where it is neither."""
+def _parse_list(text: str) -> object:
+    """The value of a JSON text, or of a Python literal, which data frames write into CSV; None if it is neither."""
     for read in (orjson.loads, literal_eval):
         with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             return read(text.strip())
     return None
 
 
-def _is_left_out(turn: object) -> bool:
-    """Whether OpenAI's `weight` or Axolotl's `train` keeps a turn out of the loss."""
+def _is_excluded(turn: object) -> bool:
+    """Whether OpenAI's `weight` or Axolotl's `train` excludes a turn from the loss."""
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
 def turns_in(side: object) -> list[object] | None:
-    """The turns of a side that is a list of them, as in TRL's conversational prompts and completions, and not an array;
-    that is one, by a role that is known; or an object that holds such a list as `messages`."""
+    """The turns of a side that is not a text: a list of turns, as in TRL's conversational prompts and completions, a
+    single turn with a known role, or an object with such a list as `messages`. None for any other value."""
     turns = side.get("messages", [side]) if isinstance(side, dict) else side
     first = turns[0] if _is_list(turns) and turns else None
     if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
         return None
     is_turn = not first.keys().isdisjoint(_CONTENT) and any(role_of(str(first.get(key))) for key in _ROLE)
-    return turns if is_turn or turns is side else None  # a record may say `from` and `author` of other things
+    return turns if is_turn or turns is side else None  # a record may use `from` and `author` for other things
 
 
 def _is_list(cell: object) -> TypeGuard[list[object]]:
@@ -175,7 +179,7 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
 
 
 def role_of(name: str) -> Role | None:
-    """Whose turn it is where a chat calls the speaker so; None for a name that is not known."""
+    """The role for a speaker's name in a chat; None for an unknown name."""
     return ROLES.get(name.strip().casefold())
 
 
@@ -185,32 +189,34 @@ def _message(turn: object, number: int) -> Message | Fault:
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
     role = role_of(named) if named else None
     if role is None and named and named.strip().casefold() in _TOOLS:
-        what = f"turn {number} is a tool's ('{named[:40]}'), {_SEEN_BY_NOBODY}"
-        return Fault("tool", f"{what}. Write what it found into the question, or do without the chat.")
+        what = f"turn {number} is by a tool ('{named[:40]}'), {_WHY_NO_TOOLS}"
+        return Fault("tool", f"{what}. Write its result into the question, or leave the chat out.")
     if role is None:
-        who = f"'{named[:40]}' is no role that is known" if named else "has no role"
-        return Fault("role", f"turn {number}: {who}; there is: {', '.join(ROLES)}.")
+        who = f"the role '{named[:40]}' is unknown" if named else "it has no role"
+        return Fault("role", f"turn {number}: {who}; known roles: {', '.join(ROLES)}.")
     content = next((turn[key] for key in _CONTENT if key in turn), None)
     if not content and (turn.get("tool_calls") or turn.get("function_call")):
-        return Fault("tool", f"turn {number} calls a tool, {_SEEN_BY_NOBODY}.")
-    if other := _other_than_text(content):
-        return Fault("type", f"turn {number} holds {other}, and only text is read.")
-    text = checked(_parts(content), f"turn {number}")
+        return Fault("tool", f"turn {number} calls a tool, {_WHY_NO_TOOLS}.")
+    if other := _media_in(content):
+        return Fault("type", f"turn {number} contains {other}, but only text is read.")
+    text = check_text(_join_text_parts(content), f"turn {number}")
     return text if isinstance(text, Fault) else Message(role=role, content=text)
 
 
-def _other_than_text(content: object) -> str:
-    """What a turn shows beside text, by the name that it has there; empty where it is text alone. An answer about a
-    picture that nobody sees would teach to make one up."""
+def _media_in(content: object) -> str:
+    """The type of the first part of a turn that is not text, or its media placeholder; empty if it is only text.
+
+    Training on an answer about a picture that the model cannot see would teach it to make things up.
+    """
     if _is_list(content):
         kinds = (part.get("type") for part in content if isinstance(part, dict))
         return next((repr(kind) for kind in kinds if isinstance(kind, str) and kind != "text"), "")
-    marked = _PICTURE.search(content) if isinstance(content, str) else None
+    marked = _MEDIA_TAG.search(content) if isinstance(content, str) else None
     return marked[0].strip() if marked else ""
 
 
-def _parts(content: object) -> object:
-    """The text of a content that is a list of text parts; anything else as it is."""
+def _join_text_parts(content: object) -> object:
+    """The text of a content that is a list of text parts; anything else unchanged."""
     if not _is_list(content):
         return content
     texts = [part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None for part in content]

@@ -1,5 +1,6 @@
 """The embedded teacher: a small causal language model in a child process that speaks the OpenAI protocol.
 
-`process` starts it and `weights` finds its weights; those two are for the parent and import nothing heavy.
-`server`, `decoder`, `model`, `rows`, `sampling` and `constrain` run in the child. `protocol` is what both agree on.
+`process` starts the child and `weights` locates the model weights; the parent uses only these two, and they import
+nothing heavy. `server`, `decoder`, `model`, `rows`, `sampling` and `constrain` run in the child. `protocol` defines the
+request format that both sides share.
 """

@@ -1,5 +1,5 @@
-"""Child processes of ours: how a child Python finds these packages, and nobody else's of the same name, and a child
-that serves for as long as it is wanted."""
+"""Child processes: making a child Python import these packages rather than others of the same name, and running a
+server process for the duration of a block."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from typing import IO
 
 from schemas.errors import TeacherError
 
-_GRACE_S = 30.0  # more than `synth.beside_parent` gives what it runs
+_GRACE_S = 30.0  # longer than `synth.beside_parent` gives the process that it runs
 
 
 def child_command(module: str, *arguments: str) -> list[str]:
-    """Runs a module of ours; -P keeps a `train.py` or `schemas.py` in the working folder off the child's path."""
+    """The command that runs one of our modules; -P keeps a `train.py` or `schemas.py` in the working folder from being
+    imported instead of ours."""
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def child_environment() -> dict[str, str]:
-    """This environment, with the folder that holds our packages in front where they are not installed ones."""
+    """The current environment. If our packages are not installed, their parent folder is put first on PYTHONPATH."""
     environment = dict(os.environ)
     root = str(Path(__file__).resolve().parents[2])
     if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
@@ -42,11 +43,12 @@ async def serving_child(
     tells: bool = True,
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Process]:
-    """A child that serves while the block runs, with the variables `more`. What it writes goes to `log`, but for
-    standard output where it `tells` its parent something there.
+    """A server process that runs for the duration of the block, with `more` added to its environment variables.
 
-    It is in a session of its own, so Ctrl-C reaches only the parent, which can drain first. At the end of the block its
-    standard input closes, at which it ends, as it does when its parent dies; one that does not is killed.
+    Its output goes to `log`, except that standard output is a pipe to the parent if the child `tells` it something
+    there. It runs in its own session, so Ctrl-C reaches only the parent, which can drain first. At the end of the block
+    the child's standard input is closed. The child is expected to exit then, as it does when its parent dies; if it
+    does not, it is killed.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -68,15 +70,17 @@ async def _stop(process: Process) -> None:
     try:
         await asyncio.wait_for(process.wait(), _GRACE_S)
     except TimeoutError:
-        # On a busy machine it may end between the last look and this one.
+        # On a busy machine the process may exit between the timeout and this call.
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
 
 
 async def first_line(process: Process, log: IO[bytes], within_s: float, name: str, begins: bytes = b"") -> bytes:
-    """The first line that `begins` so of what a child tells its parent; nothing where it has ended. Raises TeacherError
-    where none comes in time."""
+    """The first line of the child's standard output that starts with `begins`; empty if the child has exited.
+
+    Raises TeacherError if no such line arrives within `within_s` seconds.
+    """
     assert process.stdout is not None
     try:
         async with asyncio.timeout(within_s):
@@ -86,12 +90,13 @@ async def first_line(process: Process, log: IO[bytes], within_s: float, name: st
         raise TeacherError(
             f"{name} did not start within {within_s:.0f} s.",
             why=last_words(log) or None,
-            fix="End other work on this machine.",
+            fix="Stop other work on this machine, and try again.",
         ) from None
     return line
 
 
 def last_words(log: IO[bytes], most: int = 2000) -> str:
-    """The end of what a child wrote. Reads without moving the offset, which the child shares and writes at."""
+    """The last `most` bytes of a child's log. Reads without moving the file offset, which the child shares and writes
+    at."""
     end = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), most, max(0, end - most)).decode(errors="replace").strip()

@@ -1,8 +1,8 @@
 """Decoding constrained to a JSON schema, by llguidance's token masks.
 
-White space outside strings is fixed to that of `json.dumps`, because a very small model that may choose it tends to
-write blanks until its limit. A schema without bounds (a string with no `maxLength`) can still run into the token
-limit: the answer then ends with `finish_reason: "length"` and does not parse.
+Whitespace outside strings is fixed to what `json.dumps` writes, because a very small model that is free to choose it
+tends to emit spaces until it reaches its token limit. A schema without bounds (a string with no `maxLength`) can still
+hit the token limit: the answer then ends with `finish_reason: "length"` and does not parse.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ _JSON_DUMPS_SPACING = {"whitespace_flexible": False, "item_separator": ", ", "ke
 
 
 class SchemaError(ValueError):
-    """A JSON schema that cannot be followed; the message is llguidance's own."""
+    """A JSON schema that decoding cannot be constrained to; the message comes from llguidance."""
 
 
 class Constraint:
-    """Which tokens one choice may have next. Not shared between choices: it advances with the tokens taken."""
+    """The tokens that one choice may have next. Not shared between choices: it advances with every token taken."""
 
     def __init__(self, matcher: llguidance.LLMatcher, vocabulary: int) -> None:
         self._matcher, self._vocabulary = matcher, vocabulary
 
     def allowed(self) -> torch.Tensor:
-        """A bool tensor [vocabulary]; the end token is allowed where the JSON may end."""
+        """The allowed tokens as a bool tensor [vocabulary]; the end token is allowed where the JSON may end."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         mask = np.unpackbits(bits, bitorder="little", count=self._vocabulary)
         return torch.from_numpy(mask.view(np.bool_))
 
     def take(self, token: int) -> bool:
-        """Advances by a token that was allowed; True when the JSON is complete and nothing may follow."""
+        """Advance by an allowed token; True if the JSON is now complete and nothing may follow."""
         if not self._matcher.consume_token(token):
             raise RuntimeError(f"The schema's automaton stopped: {self._matcher.get_error().splitlines()[0]}")
         return bool(self._matcher.is_stopped())
 
 
 class SchemaCompiler:
-    """Compiles schemas for one tokenizer. Building its token trie takes about 0.3 s, so it waits for the first use."""
+    """Compiles schemas for one tokenizer. Its token trie takes about 0.3 s to build, so it is built on first use."""
 
     def __init__(self, tokenizer: Any, vocabulary: int, end_tokens: list[int]) -> None:
         self._tokenizer, self._vocabulary, self._end_tokens = tokenizer, vocabulary, end_tokens
@@ -52,11 +52,11 @@ class SchemaCompiler:
         return llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=self._vocabulary, eos_token=self._end_tokens)
 
     def token_bytes(self, token: int) -> bytes:
-        """The exact bytes of a token, which need not be whole UTF-8 characters."""
+        """The exact bytes of a token, which may end in the middle of a UTF-8 character."""
         return bytes(self._trie.decode_bytes([token]))
 
     def check(self, schema: dict[str, Any]) -> str:
-        """The grammar of a schema, or `SchemaError`."""
+        """The grammar of a schema. Raises SchemaError if llguidance cannot follow it."""
         grammar: str = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides=_JSON_DUMPS_SPACING)
         failed, messages = llguidance.LLMatcher.validate_grammar_with_warnings(grammar, self._trie)
         if failed:

@@ -1,4 +1,5 @@
-"""GGUF to a transformers folder in bfloat16; run as a process of its own, so that its 1.5 GiB do not stay."""
+"""Converts GGUF to a transformers folder in bfloat16. Runs as a separate process, so that the 1.5 GiB it needs are
+freed."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
 def convert(gguf: Path, target: Path) -> None:
-    """Dequantises a GGUF file. Without `dequantize=True` transformers keeps it quantised, and saving it raises."""
+    """Dequantise a GGUF file. Without `dequantize=True` transformers keeps it quantised, and saving it raises."""
     place = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     quantization = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(**place, quantization_config=quantization, dtype=torch.bfloat16)
-    # It would be written into the config and say where this machine keeps its files.
+    # Otherwise the config would record a local path of this machine.
     model.config._name_or_path = ""
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(**place).save_pretrained(target)

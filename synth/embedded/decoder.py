@@ -1,7 +1,6 @@
 """The batched decode loop: one thread that owns the model, admits requests between steps and drops finished rows.
 
-Each served model name (the base, or an adapter over it) has a lane of its own; lanes with work take turns, one step
-each.
+Each served model name (the base, or an adapter over it) has its own lane. Lanes with work alternate, one step each.
 """
 
 from __future__ import annotations
@@ -20,60 +19,62 @@ from typing import Any, TypeVar
 import torch
 
 from synth.embedded.constrain import Constraint
-from synth.embedded.jobs import Choice, DecodedRow, GenerationJob, Likelihood, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, DecodedRow, GenerationJob, Likelihood, ScoringJob, TokenLogprob
 from synth.embedded.model import ChatModel
 from synth.embedded.rows import PrefixStore, RowCache, RowTokens
-from synth.embedded.sampling import RowDraw, next_tokens
+from synth.embedded.sampling import RowSampler, next_tokens
 
-# Prompts with fewer new tokens run together, padded; longer ones one by one, and stay in the prefix store.
+# Prompts with fewer new tokens than this run together, padded. Longer ones run one at a time and are kept in the prefix
+# store.
 _LONG_TOKENS = 32
-# Bounds activations: tokens of one long prompt, or of one batch of completions to score, in a forward pass.
+# Tokens of one long prompt, or of one batch of completions to score, in a forward pass; this bounds activation memory.
 _PROMPT_CHUNK_TOKENS = 512
 _SCORE_CHUNK_TOKENS = 256
-# Matrix products of one to three rows take kernels that round differently from those of four and more. With spare
-# rows beside them, a lone answer comes out as it would in a crowd on most processors; on some (those with AMX, say)
-# rounding depends on every batch size, so nothing may rely on it.
-_FEWEST_ROWS = 4
-# Fewer tokens that all rows begin with are not worth a pass of their own.
-_SHARED_STEP = 64
-# Beginnings of prompts are kept in so much of what keys and values may take, beside it.
-_PREFIX_SHARE, _LEAST_PREFIX_MIB = 1 / 8, 96
+# Matrix products of one to three rows use kernels that round differently from those for four or more. Padding a batch
+# to four rows makes a single answer come out as it would in a larger batch on most processors. On some (for example
+# those with AMX) rounding depends on every batch size, so nothing may rely on this.
+_MIN_ROWS = 4
+# A shared prefix is used in multiples of this many tokens; a shorter one is not worth a separate pass.
+_SHARED_PREFIX_STEP = 64
+# Memory for cached prompt prefixes, as a share of the key-value budget and in addition to it.
+_PREFIX_SHARE, _MIN_PREFIX_MIB = 1 / 8, 96
 
-JobT = TypeVar("JobT", GenerationJob, Scoring)
+JobT = TypeVar("JobT", GenerationJob, ScoringJob)
 
 
 @dataclass(eq=False)
 class _Lane:
-    """Row i of `active` lies in row i of `cache`."""
+    """The state of one served model name. Row i of `active` is stored in row i of `cache`."""
 
     cache: RowCache | RowTokens
     active: list[DecodedRow] = field(default_factory=list)
     waiting: deque[DecodedRow] = field(default_factory=deque)
-    scoring: deque[Scoring] = field(default_factory=deque)
-    starting: list[GenerationJob | Scoring] = field(default_factory=list)
-    """Jobs taken from a queue whose rows are not active yet: they too fail if the step fails."""
+    scoring: deque[ScoringJob] = field(default_factory=deque)
+    starting: list[GenerationJob | ScoringJob] = field(default_factory=list)
+    """Jobs taken from a queue whose rows are not active yet; they also fail if the step fails."""
 
     def has_work(self) -> bool:
         return bool(self.active or self.waiting or self.scoring)
 
     def shared_prefix(self) -> int:
-        """How many tokens the prompts of all active rows begin with alike, in whole steps."""
+        """How many leading tokens the prompts of all active rows share, a multiple of `_SHARED_PREFIX_STEP`."""
         prompts = [row.job.prompt for row in self.active]
-        least, most = min(prompts), max(prompts)  # in order of their tokens, so what these two share all do
-        shared = next((at for at, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
-        return shared // _SHARED_STEP * _SHARED_STEP
+        first, last = min(prompts), max(prompts)  # in lexicographic order: a prefix that these two share, all share
+        shared = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+        return shared // _SHARED_PREFIX_STEP * _SHARED_PREFIX_STEP
 
-    def most_cells(self, more: Sequence[DecodedRow] = ()) -> int:
-        """Cells of the row cache once each row, these too, has reached its token limit."""
+    def max_cells(self, more: Sequence[DecodedRow] = ()) -> int:
+        """Cells that the row cache needs once every active row, and every row in `more`, has reached its token
+        limit."""
         limits = [len(row.job.prompt) + row.job.max_tokens for row in chain(self.active, more)]
         return len(limits) * max(limits, default=0)
 
 
 class Decoder:
-    """Answers generations and scorings from a thread of its own, with at most `max_batch` rows of a lane in a step.
+    """Runs generation and scoring jobs in its own thread, with at most `max_batch` rows of a lane in a step.
 
-    `models` maps each served name to an adapter of `model`, or to None for the bare base. `kv_mib` bounds the keys
-    and values over all lanes: a row waits until its worst case fits (one that never fits is run alone).
+    `models` maps each served name to an adapter of `model`, or to None for the base alone. `kv_mib` bounds the keys and
+    values over all lanes: a row waits until its worst case fits (one that never fits is run alone).
     """
 
     def __init__(
@@ -87,26 +88,27 @@ class Decoder:
     ) -> None:
         self._model, self._adapters, self._start_constraint = model, dict(models), start_constraint
         self._max_batch = max_batch
-        self._most_cells = kv_mib * 2**20 // model.bytes_per_token()
-        prefix_mib = max(_LEAST_PREFIX_MIB, int(_PREFIX_SHARE * kv_mib))
+        self._max_cells = kv_mib * 2**20 // model.bytes_per_token()
+        prefix_mib = max(_MIN_PREFIX_MIB, int(_PREFIX_SHARE * kv_mib))
         self._prefixes = PrefixStore(prefix_mib * 2**20 // model.bytes_per_token())
-        self._wordy: list[bool] = model.wordy_tokens().tolist()
+        self._has_letter: list[bool] = model.tokens_with_letters().tolist()
         self._lanes = {name: _Lane(model.new_rows()) for name in models}
-        self._inbox: queue.SimpleQueue[GenerationJob | Scoring | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[GenerationJob | ScoringJob | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="decoder", daemon=True)
         self.generated_tokens = self.computed_prompt_tokens = self.reused_prompt_tokens = 0
         self._thread.start()
 
-    def submit(self, job: GenerationJob | Scoring) -> None:
-        """Queues a job; safe from any thread."""
+    def submit(self, job: GenerationJob | ScoringJob) -> None:
+        """Queue a job. Thread safe."""
         self._inbox.put(job)
 
     def close(self) -> None:
-        """Finishes the step in progress and stops; whatever is unfinished is cancelled."""
+        """Finish the step in progress and stop. Unfinished jobs are cancelled."""
         self._inbox.put(None)
         self._thread.join()
 
     def load(self) -> dict[str, int]:
+        """Current row counts and the token counters so far, for the health route."""
         lanes = self._lanes.values()
         return {
             "rows_active": sum(len(lane.active) for lane in lanes),
@@ -123,11 +125,13 @@ class Decoder:
                 if lane.has_work():
                     failure: Exception | None = None
                     try:
-                        self._turn(name, lane)
+                        self._step(name, lane)
                     except Exception as error:
-                        failure = error.with_traceback(None)  # which would keep the step's tensors in memory
-                    # One failed step must not end the server: its requests get the error.
-                    if failure is not None and not (isinstance(failure, torch.OutOfMemoryError) and self._halve(lane)):
+                        failure = error.with_traceback(None)  # the traceback would keep the step's tensors in memory
+                    # A failed step must not stop the server: only its own requests get the error.
+                    if failure is not None and not (
+                        isinstance(failure, torch.OutOfMemoryError) and self._retry_halved(lane)
+                    ):
                         self._fail(lane, failure)
         for lane in self._lanes.values():
             for row in chain(lane.active, lane.waiting):
@@ -136,7 +140,7 @@ class Decoder:
                 job.future.cancel()
 
     def _take_inbox(self) -> bool:
-        """Moves new jobs to their lanes, sleeping if there is nothing else to do; False when told to stop."""
+        """Move new jobs to their lanes, blocking while there is no other work; False after `close`."""
         idle = not any(lane.has_work() for lane in self._lanes.values())
         while idle or not self._inbox.empty():
             job = self._inbox.get()
@@ -144,7 +148,7 @@ class Decoder:
             if job is None:
                 return False
             lane = self._lanes[job.model]
-            if isinstance(job, Scoring):
+            if isinstance(job, ScoringJob):
                 lane.scoring.append(job)
             else:
                 lane.waiting.extend(self._new_row(job, index) for index in range(job.n))
@@ -154,11 +158,11 @@ class Decoder:
         seed = secrets.randbits(62) if job.seed is None else job.seed + index
         generator = torch.Generator().manual_seed(seed % 2**63)
         constraint = self._start_constraint(job.grammar) if job.grammar is not None else None
-        return DecodedRow(job, index, RowDraw(job.sampling, generator, constraint), length=len(job.prompt))
+        return DecodedRow(job, index, RowSampler(job.sampling, generator, constraint), length=len(job.prompt))
 
-    def _turn(self, name: str, lane: _Lane) -> None:
-        """One step of a lane: a scoring if one waits, then new rows, then one token for every row."""
-        self._model.use(self._adapters[name])
+    def _step(self, name: str, lane: _Lane) -> None:
+        """One step of a lane: a waiting scoring job if there is one, then new rows, then one token for every row."""
+        self._model.activate(self._adapters[name])
         for slot in reversed(range(len(lane.active))):
             if lane.active[slot].job.future.done():
                 _remove(lane, slot)
@@ -169,7 +173,7 @@ class Decoder:
         self._admit(lane)
         lane.starting = []
         if lane.active:
-            spare = max(0, _FEWEST_ROWS - len(lane.active))
+            spare = max(0, _MIN_ROWS - len(lane.active))
             lengths = [row.length for row in lane.active] + [0] * spare
             lane.cache.reserve(len(lengths), max(lengths) + 1)
             ids = torch.tensor([[row.ids[-1]] for row in lane.active] + [[0]] * spare)
@@ -178,20 +182,23 @@ class Decoder:
             )
             for row in lane.active:
                 row.length += 1
-            self._choose(lane, 0, logits[: len(lane.active), -1])
+            self._draw_tokens(lane, 0, logits[: len(lane.active), -1])
         if not lane.active and not lane.waiting:
             lane.cache.release()
 
-    def _halve(self, lane: _Lane) -> bool:
-        """Start the rows of a step that ran out of memory anew, half as many at a time; False if it was one row, or if
-        somebody has heard the beginning of one, which could come out otherwise."""
+    def _retry_halved(self, lane: _Lane) -> bool:
+        """Restart the rows of a step that ran out of memory, half as many at a time.
+
+        False if the step had only one row, or if part of an answer has already been streamed: decoded again, its
+        beginning could differ.
+        """
         rows = max(len(lane.active), len(lane.starting))
         if min(rows, self._max_batch) <= 1 or any(row.sent for row in lane.active):
             return False
         self._max_batch = max(1, min(rows, self._max_batch) // 2)
         waiting = {(row.job, row.index) for row in lane.waiting}
         for job in {*lane.starting, *(row.job for row in lane.active)}:
-            if isinstance(job, Scoring):
+            if isinstance(job, ScoringJob):
                 lane.scoring.appendleft(job)
                 continue
             missing = (index for index in range(job.n) if index not in job.choices and (job, index) not in waiting)
@@ -199,7 +206,7 @@ class Decoder:
         lane.starting, lane.active = [], []
         lane.cache.release()
         self._prefixes.clear()
-        torch.cuda.empty_cache()  # does nothing where there is no such GPU
+        torch.cuda.empty_cache()  # does nothing without a CUDA GPU
         return True
 
     def _fail(self, lane: _Lane, error: Exception) -> None:
@@ -210,7 +217,7 @@ class Decoder:
         lane.cache.release()
 
     def _admit(self, lane: _Lane) -> None:
-        """Starts as many waiting rows as fit, computing each prompt once, and draws their first tokens."""
+        """Start as many waiting rows as fit, computing each prompt once, and draw their first tokens."""
         choices: dict[GenerationJob, list[DecodedRow]] = {}
         for row in self._take_waiting(lane):
             choices.setdefault(row.job, []).append(row)
@@ -227,23 +234,23 @@ class Decoder:
                 lane.cache.move(first + place, len(lane.active), len(job.prompt))
                 lane.active.append(sibling)
                 source.append(place)
-        self._choose(lane, first, logits[source])
+        self._draw_tokens(lane, first, logits[source])
 
     def _take_waiting(self, lane: _Lane) -> list[DecodedRow]:
         taken: list[DecodedRow] = []
-        others = sum(other.most_cells() for other in self._lanes.values() if other is not lane)
+        others = sum(other.max_cells() for other in self._lanes.values() if other is not lane)
         while lane.waiting and len(lane.active) + len(taken) < self._max_batch:
             row = lane.waiting[0]
             if not row.job.future.done():
                 busy = bool(lane.active or taken or others)
-                if busy and others + lane.most_cells([*taken, row]) > self._most_cells:
+                if busy and others + lane.max_cells([*taken, row]) > self._max_cells:
                     break
                 taken.append(row)
             lane.waiting.popleft()
         return taken
 
     def _run_prompts(self, lane: _Lane, first: int, jobs: Sequence[JobT]) -> tuple[list[JobT], torch.Tensor]:
-        """Computes each job's prompt in a row of its own, from row `first` on.
+        """Compute each job's prompt in its own row, starting at row `first`.
 
         Returns the jobs in the order of their rows, and the logits [jobs, vocabulary] after each prompt.
         """
@@ -272,24 +279,27 @@ class Decoder:
         return order, torch.cat(logits)
 
     def _prefill(self, lane: _Lane, first: int, prompts: Sequence[list[int]], known: Sequence[int]) -> torch.Tensor:
-        """Computes what is not known of prompts in rows from `first` on; logits [prompts, vocabulary] at their ends."""
+        """Compute the part of each prompt beyond its `known` tokens, in rows from `first` on.
+
+        Returns the logits [prompts, vocabulary] after each prompt.
+        """
         new = [len(prompt) - start for prompt, start in zip(prompts, known, strict=True)]
         self.computed_prompt_tokens += sum(new)
         self.reused_prompt_tokens += sum(known)
         width = max(new)
         ends = torch.tensor([len(prompt) for prompt in prompts])[:, None]
-        # Aligned at the end, so that every row's last token is last. A shorter row is filled up by computing its
-        # first new token again: the same value into the same cell.
+        # Right aligned, so that every row's last token comes last. A shorter row is padded by computing its first new
+        # token repeatedly, which writes the same value into the same cell.
         positions = (ends - width + torch.arange(width)).maximum(torch.tensor(known)[:, None])
         ids = torch.tensor([[prompt[at] for at in row] for prompt, row in zip(prompts, positions, strict=True)])
         for part_ids, part_positions in zip(*_even_chunks(ids, positions), strict=True):
             logits = self._model.forward(lane.cache, first, part_ids, part_positions)
         return logits[:, -1]
 
-    def _choose(self, lane: _Lane, first: int, logits: torch.Tensor) -> None:
-        """Draws a token for each active row from `first` on, and removes the rows that this ends."""
+    def _draw_tokens(self, lane: _Lane, first: int, logits: torch.Tensor) -> None:
+        """Draw a token for each active row from `first` on, and remove the rows that end with it."""
         rows = lane.active[first:]
-        # Taken before the draw, which overwrites the logits.
+        # Computed before the draw, which overwrites the logits.
         reports = [
             None if row.job.top_logprobs is None else own.log_softmax(-1) for row, own in zip(rows, logits, strict=True)
         ]
@@ -300,15 +310,15 @@ class Decoder:
                 _remove(lane, slot)
 
     def _take_token(self, row: DecodedRow, token: int, logprobs: torch.Tensor | None) -> bool:
-        """Adds a token to its row; True when that ended the row, whose choice is then handed over."""
+        """Add a token to its row; True if this finished the row, in which case its choice is stored with the job."""
         job = row.job
         if token in self._model.end_tokens:
             self._finish(row, self._model.decode(row.ids), "stop", len(row.ids) + 1)
             return True
         row.ids.append(token)
-        row.draw.record(token, self._wordy[token])
+        row.draw.record(token, self._has_letter[token])
         if logprobs is not None:
-            row.logprobs.append(_report(logprobs, token, job.top_logprobs or 0))
+            row.logprobs.append(_token_logprob(logprobs, token, job.top_logprobs or 0))
         complete = row.draw.constraint is not None and row.draw.constraint.take(token)
         text = self._model.decode(row.ids) if job.stop or job.tell else ""
         cuts = [at for at in map(text.find, job.stop) if at >= 0]
@@ -324,10 +334,10 @@ class Decoder:
         row.tell(text, whole=True)
         job.choices[row.index] = Choice(text, reason, tokens, tuple(row.logprobs))
         if len(job.choices) == job.n:
-            _answer(job, [job.choices[index] for index in range(job.n)])
+            _set_result(job, [job.choices[index] for index in range(job.n)])
 
-    def _score(self, lane: _Lane, job: Scoring) -> None:
-        """Runs completions of like length together, after one computation of their prompt."""
+    def _score(self, lane: _Lane, job: ScoringJob) -> None:
+        """Score the completions of a job, in batches of similar length, computing their prompt once."""
         first, start = len(lane.active), len(job.prompt)
         lane.cache.reserve(first + 1, start)
         _, after_prompt = self._run_prompts(lane, first, [job])
@@ -359,30 +369,30 @@ class Decoder:
                 sums += own.cpu().double().masked_fill(~counted, 0.0).sum(-1)
             for index, total in zip(batch, sums.tolist(), strict=True):
                 scores[index] = Likelihood(total, len(job.completions[index]))
-        _answer(job, [scores[index] for index in sorted(scores)])
+        _set_result(job, [scores[index] for index in sorted(scores)])
 
 
 def _even_chunks(ids: torch.Tensor, positions: torch.Tensor) -> tuple[Sequence[torch.Tensor], Sequence[torch.Tensor]]:
-    """Both tensors [rows, tokens] in parts of at most `_PROMPT_CHUNK_TOKENS`, of like size so that none is tiny."""
+    """Both tensors [rows, tokens] split into chunks of at most `_PROMPT_CHUNK_TOKENS` tokens, of about equal size."""
     parts = -(-ids.shape[1] // _PROMPT_CHUNK_TOKENS)
     return ids.tensor_split(parts, dim=1), positions.tensor_split(parts, dim=1)
 
 
 def _remove(lane: _Lane, slot: int) -> None:
-    """Closes the gap a finished row leaves by moving the last one into it."""
+    """Remove a finished row, moving the last row into its place."""
     last = lane.active.pop()
     if slot < len(lane.active):
         lane.cache.move(len(lane.active), slot, last.length)
         lane.active[slot] = last
 
 
-def _report(logprobs: torch.Tensor, token: int, top: int) -> TokenLogprob:
+def _token_logprob(logprobs: torch.Tensor, token: int, top: int) -> TokenLogprob:
     best = logprobs.topk(top)
     pairs = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
     return TokenLogprob(token, float(logprobs[token]), pairs)
 
 
-def _answer(job: GenerationJob | Scoring, result: Any) -> None:
-    # The client may cancel between the check and the answer; then nobody waits for it.
+def _set_result(job: GenerationJob | ScoringJob, result: Any) -> None:
+    # The client may cancel at any moment; then there is nobody to deliver the result to.
     with suppress(InvalidStateError):
         job.future.set_result(result)

@@ -1,4 +1,4 @@
-"""What the HTTP side hands to the decode loop, and what comes back."""
+"""The jobs that the HTTP side submits to the decode loop, and their results."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from synth.embedded.sampling import RowDraw, TokenSampling
+from synth.embedded.sampling import RowSampler, TokenSampling
 
 
 @dataclass(frozen=True)
 class TokenLogprob:
-    """A token with the model's own log-probability (natural logarithm) and the likeliest tokens at its place."""
+    """A token with the model's own log-probability (natural logarithm), and the most likely tokens at its position."""
 
     token: int
     logprob: float
@@ -20,7 +20,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer. `tokens` counts the end token; `logprobs` leaves it out, as it is no part of the text."""
+    """One answer. `tokens` includes the end token; `logprobs` does not, because it is not part of the text."""
 
     text: str
     finish_reason: str
@@ -30,7 +30,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Sum of the log-probabilities of a completion's tokens (the end token is not counted), and their number."""
+    """The sum of the log-probabilities of a completion's tokens (without the end token), and their number."""
 
     logprob: float
     tokens: int
@@ -38,7 +38,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Piece:
-    """What one choice has gone on by: text that will not change any more, and its tokens."""
+    """The next part of one choice: text that will not change any more, and the log-probabilities of its tokens."""
 
     index: int
     text: str
@@ -47,12 +47,12 @@ class Piece:
 
 @dataclass(kw_only=True, eq=False)
 class GenerationJob:
-    """`n` answers to one prompt. Choice i draws from the stream `seed + i`; without a seed, from a random one. A seed
-    fixes the draws, not how the processor rounds: answers decoded beside others may part from the lone one.
+    """`n` answers to one prompt. Choice i draws from the random stream `seed + i`; without a seed, from a random one.
 
-    `top_logprobs` None reports no log-probabilities. `grammar` comes from `SchemaCompiler.check`. Cancelling
-    `future` drops the rows before the next step. `tell` hears every piece as it is decoded, in the decoder's thread;
-    all pieces of a choice together are its text and log-probabilities.
+    A seed fixes the draws, not how the processor rounds: an answer decoded in a batch may differ from the same one
+    decoded alone. With `top_logprobs` None no log-probabilities are reported. `grammar` comes from
+    `SchemaCompiler.check`. Cancelling `future` drops the rows before the next step. `tell` is called with every piece
+    as it is decoded, in the decoder's thread; concatenated, the pieces of a choice are its text and log-probabilities.
     """
 
     model: str
@@ -70,8 +70,8 @@ class GenerationJob:
 
 
 @dataclass(kw_only=True, eq=False)
-class Scoring:
-    """Log-probabilities of completions (as tokens) after a prompt; scores come back in the order given."""
+class ScoringJob:
+    """Asks for the log-probabilities of completions (as tokens) after a prompt; scores come in the order given."""
 
     model: str
     prompt: list[int]
@@ -85,7 +85,7 @@ class DecodedRow:
 
     job: GenerationJob
     index: int
-    draw: RowDraw
+    draw: RowSampler
     length: int
     """Tokens whose keys and values are in the row cache."""
     ids: list[int] = field(default_factory=list)
@@ -94,8 +94,10 @@ class DecodedRow:
     sent_tokens: int = 0
 
     def tell(self, text: str, *, whole: bool) -> None:
-        """Hand on what `text`, the choice so far, has more than what was sent. Unless it is `whole`, half a character
-        and what may become a text to stop at are held back."""
+        """Pass on the part of `text`, the choice so far, that has not been sent yet.
+
+        Unless the text is `whole`, an incomplete character and a possible beginning of a stop text are held back.
+        """
         if self.job.tell is None:
             return
         if not whole:

@@ -1,4 +1,4 @@
-"""A causal language model of transformers with its tokenizer and LoRA adapters, as the decode loop uses it."""
+"""A transformers causal language model with its tokenizer and LoRA adapters, as the decode loop uses it."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from synth.chat_template import Chat
 from synth.embedded import shared_prefix
 from synth.embedded.rows import RowCache, RowTokens
 
-# About what the activations of a small model take for a token; it bounds how many rows are recomputed together.
+# Rough activation memory of a small model for one token; it bounds how many rows are recomputed together.
 _RECOMPUTED_BYTES = 16 * 2**10
 
 
 class UnsupportedModel(Exception):
-    """A model this decode loop would run wrongly; the message says what about it."""
+    """A model that this decode loop cannot run correctly; the message gives the reason."""
 
 
-# How far logits through the row cache may be from those of a plain pass, in relation to their size.
-_NOISE = {torch.bfloat16: 0.1, torch.float16: 0.02, torch.float32: 1e-3}
-# Of a GPU's free memory, so much is for keys and values; on a CPU a fixed size, which 20 rows of a small model fill.
+# How far logits computed through the row cache may be from those of a plain pass, relative to their norm.
+_LOGIT_TOLERANCE = {torch.bfloat16: 0.1, torch.float16: 0.02, torch.float32: 1e-3}
+# The share of a GPU's free memory used for keys and values; on a CPU a fixed size, which 20 rows of a small model fill.
 _KV_SHARE, _CPU_KV_MIB = 0.7, 400
 
 
 def best_device() -> str:
-    """`cuda` for the first NVIDIA or AMD GPU, `mps` for Apple's, else `cpu`."""
+    """`cuda` for the first NVIDIA or AMD GPU, `mps` for an Apple GPU, else `cpu`."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def best_dtype(device: str = "cpu") -> torch.dtype:
-    """bfloat16 where the device multiplies it natively, else float16 on a GPU and float32 on a CPU.
+    """bfloat16 if the device multiplies it natively, else float16 on a GPU and float32 on a CPU.
 
-    On a CPU that has it bfloat16 is twice as fast as float32 and takes half the memory.
+    On a CPU that supports it, bfloat16 is twice as fast as float32 and takes half the memory.
     """
     if device == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
@@ -50,7 +50,7 @@ def best_dtype(device: str = "cpu") -> torch.dtype:
 
 
 def free_kv_mib(device: str) -> int:
-    """MiB for keys and values, once the model is loaded."""
+    """Memory available for keys and values once the model is loaded, in MiB."""
     if device == "cuda":
         free, _ = torch.cuda.mem_get_info()
     elif device == "mps":
@@ -61,25 +61,27 @@ def free_kv_mib(device: str) -> int:
 
 
 def feed_head_whole(model: Any) -> None:
-    """Give the head of a causal language model whole tensors. A slice of the hidden states, as `logits_to_keep` makes
-    it, torch (2.13) multiplies row by row with a copy of the head's weights for each: in a profile a third of a LoRA
-    step of SmolLM2 on a CPU."""
+    """Make the inputs of a causal language model's head contiguous.
+
+    torch (2.13) multiplies a slice of the hidden states, such as `logits_to_keep` creates, row by row with a copy of
+    the head's weights for each row. In a profile this took a third of a LoRA step of SmolLM2 on a CPU.
+    """
     head = model.get_output_embeddings()
-    if head is not None:  # code that comes with a model may not tell
+    if head is not None:  # a model's own code may not expose its head
         head.register_forward_pre_hook(lambda head, given: (given[0].contiguous(), *given[1:]))
 
 
 def _multiplies_bfloat16() -> bool:
-    # Not registered where torch is built without oneDNN, as on Apple silicon.
+    # Not registered if torch is built without oneDNN, as on Apple silicon.
     return hasattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class ChatModel:
-    """One base model and any number of LoRA adapters over it, one of them (or none) switched on at a time.
+    """One base model and any number of LoRA adapters over it, of which at most one is active at a time.
 
-    `adapters` maps a served name to a PEFT folder. Adapters stay unmerged, in the base's dtype. A model whose logits
-    through `RowCache` differ from its own plain forward pass, as those with linear attention or convolutions do, is
-    computed anew with every token (`RowTokens`). Not thread safe: one thread owns it.
+    `adapters` maps a served name to a PEFT folder. Adapters stay unmerged, in the base's dtype. If a model's logits
+    through `RowCache` differ from those of its plain forward pass, as with linear attention or convolutions, whole rows
+    are recomputed for every token (`RowTokens`). Not thread safe: one thread owns it.
     """
 
     def __init__(
@@ -115,19 +117,22 @@ class ChatModel:
         parameters = inspect.signature(type(self._model).forward).parameters
         # transformers 5.24 renamed the argument.
         self._cache_argument = "cache" if "cache" in parameters else "past_key_values"
-        self._can_keep = "logits_to_keep" in parameters
+        self._can_select_logits = "logits_to_keep" in parameters
         self._tuned: Any = None
         self._slots = {name: f"adapter{index}" for index, name in enumerate(adapters)}
         for name, adapter in adapters.items():
             self._load_adapter(name, adapter)
-        self._on: str | None = None
-        self.use(None)
-        self._layout = self._fitting_layout(_layout(config))
+        self._active_adapter: str | None = None
+        self.activate(None)
+        self._layout = self._verify_layout(_layout(config))
         self._shares_prefixes = self._can_share_prefixes(parameters)
 
     def _can_share_prefixes(self, parameters: Mapping[str, inspect.Parameter]) -> bool:
-        """Whether `shared_prefix.attend` computes this model: on a CPU, through keys and values that all stay seen, by
-        layers that are told of the prefix (a model that does not pass it on computes every row by itself)."""
+        """Whether `shared_prefix.attend` can compute this model's attention.
+
+        That needs a CPU, layers without an attention window, and a forward pass that hands the prefix length on to its
+        layers. Other models compute every row separately.
+        """
         passes_on = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
         plain = self._layout is not None and set(self._layout.windows.values()) == {None}
         if not (plain and passes_on and self.device == "cpu" and self._model.config._attn_implementation == "sdpa"):
@@ -146,27 +151,27 @@ class ChatModel:
         else:
             self._tuned.load_adapter(str(folder), adapter_name=slot, autocast_adapter_dtype=False)
         if self._tuned.peft_config[slot].is_prompt_learning:
-            raise UnsupportedModel(f"the adapter {name!r} is of a prompt-learning kind; only LoRA is served")
-        # Parameters alone: the frequencies of rotary positions are buffers, and stay as exact as without an adapter.
+            raise UnsupportedModel(f"the adapter {name!r} is a prompt-learning adapter; only LoRA adapters are served")
+        # Only parameters: rotary position frequencies are buffers and must stay as exact as without an adapter.
         for parameter in self._tuned.parameters():
             parameter.data = parameter.data.to(device=self.device, dtype=self.dtype)
 
-    def use(self, adapter: str | None) -> None:
-        """Switches to an adapter by its served name, or to the bare base with None."""
-        if self._tuned is None or (adapter == self._on and adapter is not None):
+    def activate(self, adapter: str | None) -> None:
+        """Switch to an adapter by its served name, or to the base alone with None."""
+        if self._tuned is None or (adapter == self._active_adapter and adapter is not None):
             return
         if adapter is None:
             self._tuned.base_model.disable_adapter_layers()
         else:
             self._tuned.base_model.enable_adapter_layers()
             self._tuned.base_model.set_adapter(self._slots[adapter])
-        self._on = adapter
+        self._active_adapter = adapter
 
     def new_rows(self) -> RowCache | RowTokens:
         return RowCache(*self._layout, self.dtype, self.device) if self._layout else RowTokens()
 
     def bytes_per_token(self) -> int:
-        """Memory that one token takes in a row: keys and values, or what recomputing it holds for a moment."""
+        """Memory that one token of a row takes: keys and values, or the temporary activations of recomputing it."""
         if self._layout is None:
             return _RECOMPUTED_BYTES
         layers, heads, width, _ = self._layout
@@ -182,46 +187,48 @@ class ChatModel:
         every_logit: bool = False,
         shared: int = 0,
     ) -> torch.Tensor:
-        """Runs S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token.
+        """Run S new tokens of R rows; returns float32 logits [R, S, vocabulary], or [R, 1, ...] of the last token.
 
-        The first `shared` tokens of all rows are the same, which saves work where S is 1. Logits of the last token, of
-        which tokens are drawn, are on the CPU, all of them on the model's device.
+        The first `shared` tokens of all rows are identical, which saves work if S is 1. Logits of the last token only,
+        from which tokens are drawn, are on the CPU; with `every_logit` they are on the model's device.
         """
         if isinstance(rows, RowTokens):
             wanted_RS = positions_RS if every_logit else positions_RS[:, -1:]
-            recomputed = self._recomputed(rows.place(first, ids_RS, positions_RS), wanted_RS)
+            recomputed = self._recompute(rows.write_tokens(first, ids_RS, positions_RS), wanted_RS)
             return recomputed if every_logit else recomputed.cpu()
-        masks = rows.aim(first, positions_RS)
+        masks = rows.select_rows(first, positions_RS)
         more = {"shared_prefix": shared} if shared and self._shares_prefixes and ids_RS.shape[1] == 1 else {}
         output = self._model(
             input_ids=ids_RS.to(self.device),
             position_ids=positions_RS.to(self.device),
-            # Models whose layers differ in kind take a mask for each kind, the others one mask.
+            # Models with several kinds of layers take a mask for each kind, all others a single mask.
             attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
             use_cache=True,
-            **self._kept(0 if every_logit else 1),
+            **self._logits_argument(0 if every_logit else 1),
             **{self._cache_argument: rows.cache},
             **more,
         )
         logits: torch.Tensor = output.logits
         return logits.float() if every_logit else logits[:, -1:].float().cpu()
 
-    def _kept(self, which: int | torch.Tensor) -> dict[str, Any]:
-        """The argument for the logits that are wanted; code that comes with a model may not know it."""
-        return {"logits_to_keep": which} if self._can_keep else {}
+    def _logits_argument(self, which: int | torch.Tensor) -> dict[str, Any]:
+        """The argument that selects logits; empty if the model's own code does not accept it."""
+        return {"logits_to_keep": which} if self._can_select_logits else {}
 
-    def _recomputed(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
-        """Logits at the wanted positions of whole rows. Padding on the right reaches nothing before it."""
+    def _recompute(self, ids_RL: torch.Tensor, wanted_RS: torch.Tensor) -> torch.Tensor:
+        """Logits at the wanted positions of whole rows. Padding on the right does not affect earlier positions."""
         kept, places = torch.unique(wanted_RS.to(self.device), return_inverse=True)
         ids = ids_RL.to(self.device)
-        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, **self._kept(kept)).logits
-        logits = logits if self._can_keep else logits[:, kept]
+        logits: torch.Tensor = self._model(input_ids=ids, use_cache=False, **self._logits_argument(kept)).logits
+        logits = logits if self._can_select_logits else logits[:, kept]
         return logits[torch.arange(len(ids), device=self.device)[:, None], places].float()
 
     @torch.inference_mode()
-    def _fitting_layout(self, layout: CacheSizes | None) -> CacheSizes | None:
-        """`layout` if decoding through it gives the logits of a plain forward pass, else None: a model that keeps more
-        state than keys and values would decode nonsense silently."""
+    def _verify_layout(self, layout: CacheSizes | None) -> CacheSizes | None:
+        """`layout` if decoding through it gives the logits of a plain forward pass, else None.
+
+        Without this check a model that keeps more state than keys and values would silently decode nonsense.
+        """
         self._layout = layout
         if layout is None:
             return None
@@ -234,25 +241,25 @@ class ChatModel:
                 self.forward(rows, 0, ids[:, a:b], torch.arange(a, b)[None], every_logit=True)
                 for a, b in ((0, 8), (8, 11), (11, 12))
             ]
-        except Exception:  # a model of another kind, or code that comes with one, fails in its own way
+        except Exception:  # other architectures and models' own code fail with all kinds of errors
             return None
         distance = float((torch.cat(steps, dim=1) - plain).norm() / plain.norm())
-        return layout if distance <= _NOISE[self.dtype] else None
+        return layout if distance <= _LOGIT_TOLERANCE[self.dtype] else None
 
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
-    def wordy_tokens(self) -> torch.Tensor:
-        """A bool tensor [vocabulary]: tokens that hold a letter. The decoding aids leave all others alone."""
+    def tokens_with_letters(self) -> torch.Tensor:
+        """A bool tensor [vocabulary]: which tokens contain a letter. Repetition controls apply only to these."""
         special = set(self.tokenizer.all_special_ids)
         texts = self.tokenizer.batch_decode([[token] for token in range(len(self.tokenizer))])
-        wordy = [token not in special and any(map(str.isalpha, text)) for token, text in enumerate(texts)]
-        return torch.tensor((wordy + [False] * self.vocabulary)[: self.vocabulary])
+        has_letter = [token not in special and any(map(str.isalpha, text)) for token, text in enumerate(texts)]
+        return torch.tensor((has_letter + [False] * self.vocabulary)[: self.vocabulary])
 
 
 class CacheSizes(NamedTuple):
-    """The sizes of a `RowCache`, and how many tokens back each kind of layer sees (None: all)."""
+    """The dimensions of a `RowCache`, and how many tokens back each kind of layer attends (None: all)."""
 
     layers: int
     heads: int
@@ -261,7 +268,7 @@ class CacheSizes(NamedTuple):
 
 
 def _layout(config: Any) -> CacheSizes | None:
-    """The layout that a configuration says; None if its layers keep more than keys and values."""
+    """The cache layout that a model's configuration describes; None if its layers keep more than keys and values."""
     window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
     kinds = getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"]
     windows = {kind: {"full_attention": None, "sliding_attention": window}.get(kind, 0) for kind in kinds}
@@ -270,6 +277,6 @@ def _layout(config: Any) -> CacheSizes | None:
     try:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or math.floor(config.hidden_size / config.num_attention_heads)
-    except RuntimeError:  # transformers names no single width where layers differ in it, as in Gemma 4
+    except RuntimeError:  # transformers reports no single width if layers differ in it, as in Gemma 4
         return None
     return CacheSizes(int(config.num_hidden_layers), int(heads), int(width), windows)

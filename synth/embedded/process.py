@@ -1,4 +1,4 @@
-"""The parent's side of the embedded teacher: starts the child, waits until it serves, ends it."""
+"""The parent's side of the embedded teacher: starts the child, waits until it serves, and stops it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _START_S = 180.0
 _CHILD_SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_OFFLINE": "1",
-    # glibc otherwise returns each step's few MiB of logits to the system and faults them in again: 5 ms a step.
+    # By default glibc returns each step's few MiB of logits to the system and faults them in again: 5 ms a step.
     "MALLOC_MMAP_THRESHOLD_": str(64 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
     "TOKENIZERS_PARALLELISM": "false",
@@ -30,9 +30,11 @@ _CHILD_SETTINGS = {
 
 @dataclass(frozen=True)
 class EmbeddedServer:
-    """A running child. `base_url` holds an unguessable path, the child's only key. `model` is the base's name;
-    `revisions` holds the content hash of every served name; `context_tokens` is what prompt and answer may take
-    together."""
+    """A running child.
+
+    `base_url` contains an unguessable path, which is the only access control. `model` is the base's name, `revisions`
+    maps every served name to its content hash, and `context_tokens` limits prompt and answer together.
+    """
 
     base_url: str
     pid: int
@@ -46,7 +48,7 @@ class EmbeddedServer:
         return self.revisions[self.model]
 
     def last_words(self) -> str:
-        """The end of what the child wrote to standard error: why it died, if it did."""
+        """The end of the child's standard error: the cause, if it died."""
         return last_words(self._stderr)
 
 
@@ -64,24 +66,24 @@ async def embedded(
     name: str | None = None,
     listen: tuple[str, int] | None = None,
 ) -> AsyncIterator[EmbeddedServer]:
-    """Serves a model folder (default: the embedded SmolLM2, fetched if need be) while the block runs.
+    """Serve a model folder (default: the embedded SmolLM2, fetched if needed) for the duration of the block.
 
-    `name` is what requests call it (default: that of the folder). `listen` is a host and a port for everybody who can
-    reach them; without it the address is a free port of this machine and a path that only the parent knows.
+    `name` is the model name in requests (default: the folder's name). `listen` is a host and port, open to anyone who
+    can reach them; without it the address is a free local port and a path that only the parent knows.
 
-    `adapters` maps further model names to PEFT folders: a request that asks for such a name is decoded with that
-    adapter on, one that asks for the base's name with none. At most `max_batch` answers of one name are decoded
-    together, and their keys and values take at most 70 % of a GPU's free memory, 400 MiB on a CPU; where memory ends
-    all the same, half as many are. The first GPU is used where torch finds one (CUDA, MPS); setting
-    CUDA_VISIBLE_DEVICES to nothing keeps CUDA out. `dtype` is auto, bfloat16 or float32; auto takes bfloat16 where the
-    device has it, else float16 on a GPU. `template_arguments` are constants of the chat template
-    (`synth.chat_template`). `runs_code` runs the model's own code; `defaults` are for requests that name no decoding.
+    `adapters` maps further model names to PEFT folders: a request for such a name is decoded with that adapter, a
+    request for the base's name with none. At most `max_batch` answers for one name are decoded together, and their keys
+    and values take at most 70 % of a GPU's free memory, or 400 MiB on a CPU; if memory still runs out, the batch is
+    halved. The first GPU that torch finds is used (CUDA, MPS); an empty CUDA_VISIBLE_DEVICES disables CUDA. `dtype` is
+    auto, bfloat16 or float32; auto is bfloat16 if the device supports it, else float16 on a GPU and float32 on a CPU.
+    `template_arguments` are constants of the chat template (`synth.chat_template`). `runs_code` allows the model's own
+    code to run; `defaults` are the sampling parameters of requests that do not set them.
 
-    The child ends with the block, and by itself when the parent dies. Raises `TeacherError` (with the child's last
-    words) when it does not come up, `MissingDependency` when packages or weights are missing.
+    The child exits with the block, and by itself if the parent dies. Raises `TeacherError` (with the end of the child's
+    log) if it does not start, `MissingDependency` if packages or weights are missing.
     """
-    _need_packages()
-    served = await asyncio.to_thread(_served, model, adapters or {}, progress, name)
+    _require_packages()
+    served = await asyncio.to_thread(_model_entries, model, adapters or {}, progress, name)
     command = child_command(
         "synth.embedded.server",
         *("--served", json.dumps(served)),
@@ -97,12 +99,12 @@ async def embedded(
     progress(f"starting the embedded server of {name}")
     with tempfile.TemporaryFile() as stderr:
         async with serving_child(command, stderr, more=_CHILD_SETTINGS) as process:
-            address, context_tokens = await _address(process, stderr)
+            address, context_tokens = await _read_address(process, stderr)
             revisions = {str(entry["name"]): str(entry["revision"]) for entry in served}
             yield EmbeddedServer(address, process.pid, name, revisions, context_tokens, stderr)
 
 
-def _need_packages() -> None:
+def _require_packages() -> None:
     wanted = ("torch", "transformers", "llguidance", "peft")
     missing = [package for package in wanted if importlib.util.find_spec(package) is None]
     if missing:
@@ -112,14 +114,16 @@ def _need_packages() -> None:
         )
 
 
-def _served(
+def _model_entries(
     model: Path | None, adapters: Mapping[str, Path], progress: Progress, name: str | None
 ) -> list[dict[str, Any]]:
-    """The list the child is given, the base first. Hashing and fetching block, so this runs in a thread."""
+    """The models to pass to the child, the base first. Hashing and fetching block, so this runs in a thread."""
     base = folder_weights(model) if model else embedded_weights(progress)
     name = name or (model.resolve().name.lower() if model else NAME)
     if name in adapters:
-        raise UsageError(f"An adapter cannot be called {name!r}: that is the base model's name.", fix="Rename it.")
+        raise UsageError(
+            f"An adapter cannot be called {name!r}: that is the base model's name.", fix="Rename the adapter."
+        )
     tuned = [(alias, folder_weights(folder), True) for alias, folder in adapters.items()]
     return [
         {"name": alias, "folder": str(one.folder.resolve()), "revision": one.revision, "is_adapter": is_adapter}
@@ -127,8 +131,8 @@ def _served(
     ]
 
 
-async def _address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tuple[str, int]:
-    """Where the child serves, and the tokens of its context."""
+async def _read_address(process: asyncio.subprocess.Process, stderr: IO[bytes]) -> tuple[str, int]:
+    """The address that the child serves at, and its context size in tokens."""
     line = await first_line(process, stderr, _START_S, "The embedded teacher")
     try:
         up = json.loads(line)

@@ -1,8 +1,8 @@
-"""What the embedded teacher accepts over HTTP, checked before any token is spent.
+"""The request bodies that the embedded teacher accepts over HTTP, validated before any token is computed.
 
 The bodies are those of OpenAI's chat completions, plus `top_k`, `repetition_penalty` and `no_repeat_ngram_size`
-under the names that vLLM and transformers use, plus `/score`. A field this server does not implement is refused by
-name; only the value that means "do nothing" (`presence_penalty: 0`) is let through, because clients send it unasked.
+under the names that vLLM and transformers use, plus `/score`. A field that this server does not implement is refused by
+name. Only its neutral value (such as `presence_penalty: 0`) is accepted, because some clients always send it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 DEFAULT_MAX_TOKENS = 512
-"""Tokens a choice may have when the request names no limit (or what is left of the context window, if less)."""
+"""The token limit of a choice if the request sets none (or the rest of the context window, if that is less)."""
 
-# The values with which a field this server lacks asks for nothing.
+# Values with no effect, for fields that this server does not implement.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "frequency_penalty": (None, 0),
     "function_call": (None, "none"),
@@ -32,12 +32,12 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 
 
-# What a client says for its provider's own books; no answer hangs on it.
-_BOOKKEEPING = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user"})
+# Fields for a provider's own bookkeeping, which do not affect an answer.
+_IGNORED_FIELDS = frozenset({"metadata", "prompt_cache_key", "safety_identifier", "user"})
 
 
 class RequestError(Exception):
-    """A request that cannot be served; becomes `{"error": {...}}` with this status, as OpenAI shapes it."""
+    """A request that cannot be served. The response is `{"error": {...}}` in OpenAI's format, with this status."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:
         super().__init__(message)
@@ -58,25 +58,25 @@ class TextPart(_Body):
 
 
 def _join_text_parts(content: Any) -> Any:
-    """OpenAI allows a list of typed parts; text parts are joined, anything else is left for validation to refuse."""
+    """Join the text parts of a list of typed parts, which OpenAI allows; anything else is left to validation."""
     if not isinstance(content, list):
         return content
     return "".join(TextPart.model_validate(part).text for part in content)
 
 
-def _whole(text: str) -> str:
-    """`text`, unless it holds half a surrogate pair, which JSON can spell and no tokenizer reads."""
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise ValueError("holds half of a surrogate pair, which is no character")
+def _without_lone_surrogates(text: str) -> str:
+    """`text`, unless it contains a lone surrogate, which JSON can express but no tokenizer accepts."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("contains half of a surrogate pair, which is not a character")
     return text
 
 
 class ChatMessage(_Body):
     role: Annotated[
         Literal["system", "user", "assistant"],
-        BeforeValidator(lambda role: "system" if role == "developer" else role),  # OpenAI's later word for it
+        BeforeValidator(lambda role: "system" if role == "developer" else role),  # OpenAI's newer name
     ]
-    content: Annotated[str, BeforeValidator(_join_text_parts), AfterValidator(_whole)]
+    content: Annotated[str, BeforeValidator(_join_text_parts), AfterValidator(_without_lone_surrogates)]
 
 
 class JsonSchema(_Body):
@@ -93,7 +93,7 @@ class ResponseFormat(_Body):
     @model_validator(mode="after")
     def _schema_only_where_it_is_used(self) -> ResponseFormat:
         if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("`json_schema` is needed with type json_schema, and only there")
+            raise ValueError("`json_schema` is required with type json_schema, and allowed only there")
         return self
 
     def schema_to_follow(self) -> dict[str, Any] | None:
@@ -107,8 +107,8 @@ class StreamOptions(_Body):
 
 
 class ChatRequest(_Body):
-    """`POST /v1/chat/completions`. Defaults are OpenAI's; `top_k`, `repetition_penalty` and
-    `no_repeat_ngram_size` are off unless sent, and the latter two count generated tokens only."""
+    """`POST /v1/chat/completions`. Defaults are OpenAI's; `top_k`, `repetition_penalty` and `no_repeat_ngram_size` are
+    off unless sent, and the latter two consider generated tokens only."""
 
     model: str
     messages: list[ChatMessage] = Field(min_length=1)
@@ -136,29 +136,32 @@ class ChatRequest(_Body):
         if len(limits) > 1:
             raise ValueError("`max_tokens` and `max_completion_tokens` disagree; send one of them")
         if len(self.stop_texts()) > 16 or "" in self.stop_texts():
-            raise ValueError("`stop` takes at most 16 texts, none of them empty")
+            raise ValueError("`stop` takes at most 16 strings, none of them empty")
         return self
 
     def stop_texts(self) -> tuple[str, ...]:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
-    def token_limit(self, prompt_tokens: int, context_tokens: int, unasked: int = DEFAULT_MAX_TOKENS) -> int:
-        """How many tokens each choice may have: as many as the request names, else `unasked`, and never more than the
-        context window has room for behind the prompt. Refuses a prompt that leaves no room."""
+    def token_limit(self, prompt_tokens: int, context_tokens: int, default: int = DEFAULT_MAX_TOKENS) -> int:
+        """The token limit of each choice: the one in the request, else `default`, and at most what the context window
+        has left after the prompt.
+
+        Raises RequestError if the prompt leaves no room.
+        """
         left = context_tokens - prompt_tokens
         asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         if left < 1:
             raise RequestError(
-                f"This model's context holds {context_tokens} tokens, prompt and answer together; the messages alone "
-                f"take {prompt_tokens}.",
+                f"This model's context holds {context_tokens} tokens for prompt and answer together; the messages "
+                f"alone take {prompt_tokens}.",
                 param="messages",
                 code="context_length_exceeded",
             )
-        return min(left, unasked if asked is None else asked)
+        return min(left, default if asked is None else asked)
 
 
 class ScoreRequest(_Body):
-    """`POST /score`: how likely each completion is as the assistant's answer to `messages`."""
+    """`POST /score`: asks how likely each completion is as the assistant's answer to `messages`."""
 
     model: str
     messages: list[ChatMessage]
@@ -169,20 +172,22 @@ BodyT = TypeVar("BodyT", ChatRequest, ScoreRequest)
 
 
 def parse_body(kind: type[BodyT], body: Any, defaults: Mapping[str, Any] | None = None) -> BodyT:
-    """Validates a decoded JSON body, in which `defaults` stand for what it leaves open, or raises a `RequestError` that
-    names the first field that is wrong."""
+    """Validate a decoded JSON body; `defaults` fill in the fields that it does not set.
+
+    Raises a RequestError that names the first invalid field.
+    """
     if not isinstance(body, dict):
-        raise RequestError("The body must be one JSON object.")
+        raise RequestError("The body must be a JSON object.")
     known = kind.model_fields
     fields = dict(defaults or {})
     for name, value in body.items():
         if name in known:
             if value is not None or known[name].is_required():
                 fields[name] = value
-        elif name not in _BOOKKEEPING and not any(value == neutral for neutral in _NEUTRAL.get(name, ())):
+        elif name not in _IGNORED_FIELDS and not any(value == neutral for neutral in _NEUTRAL.get(name, ())):
             raise RequestError(
-                f"`{name}` is not supported here, and is refused rather than ignored. "
-                f"Supported here: {', '.join(known)}.",
+                f"`{name}` is not supported by this server, and is refused rather than ignored. "
+                f"Supported: {', '.join(known)}.",
                 param=name,
                 code="unsupported_parameter",
             )

@@ -1,8 +1,8 @@
-"""Keys and values of the sequences being decoded, one row each, in place of transformers' own cache.
+"""The key-value cache of the sequences being decoded, one row each. It replaces transformers' own cache.
 
-The rows are left aligned and may differ in length, so a finished row can be dropped and a new one admitted between
-two steps (continuous batching; Yu et al., Orca, OSDI 2022), and the keys and values of a prompt's beginning can be
-copied in instead of computed again.
+Rows are left aligned and may differ in length. So a finished row can be dropped and a new one admitted between two
+steps (continuous batching; Yu et al., Orca, OSDI 2022), and the keys and values of a prompt's prefix can be copied in
+instead of being computed again.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy.typing as npt
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-_LENGTH_STEP, _ROW_STEP, _SHOWN_STEP = 64, 4, 32
-# A pass over one or two tokens takes other kernels, which round differently, than a pass over a dozen.
+_LENGTH_STEP, _ROW_STEP, _VISIBLE_STEP = 64, 4, 32
+# A pass over one or two tokens uses different kernels, which round differently, than a pass over a dozen.
 _FRESH_TOKENS = 16
 
 
-class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as untyped
-    """Writes new keys and values where `RowCache.aim` said, and shows attention the rows and cells it asked for."""
+class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers has no types
+    """Writes new keys and values to the cells that `RowCache.select_rows` chose, and returns the visible cells."""
 
     def __init__(self, owner: RowCache) -> None:
         super().__init__()
@@ -32,23 +32,23 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as 
         self.is_initialized = True
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: `RowCache.reserve` makes room before every forward pass."""
+        """Nothing to do: `RowCache.reserve` allocates memory before every forward pass."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        aim, (heads, width) = self._owner, key_states.shape[1::2]
+        owner, (heads, width) = self._owner, key_states.shape[1::2]
         for part, states in ((0, key_states), (1, value_states)):
             cells = self.store[part].view(-1, heads, width)
-            cells.index_copy_(0, aim.cells, states.transpose(1, 2).reshape(-1, heads, width))
-        shown = self.store[:, aim.first : aim.last, : aim.shown].transpose(2, 3)
-        return shown[0], shown[1]
+            cells.index_copy_(0, owner.cells, states.transpose(1, 2).reshape(-1, heads, width))
+        visible = self.store[:, owner.first : owner.last, : owner.visible].transpose(2, 3)
+        return visible[0], visible[1]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self._owner.shown, 0
+        return self._owner.visible, 0
 
     def get_seq_length(self) -> int:
-        return self._owner.shown
+        return self._owner.visible
 
     def get_max_length(self) -> int:
         return -1
@@ -57,8 +57,8 @@ class _Layer(CacheLayerMixin):  # type: ignore[misc]  # transformers is seen as 
 class RowCache:
     """Up to `rows` sequences of up to `length` tokens; each layer's store is [2, rows, length, heads, width].
 
-    `windows` says for each kind of layer how many tokens back it sees (None: all). Layers with a window keep all their
-    keys too; the mask hides the old ones.
+    `windows` gives, for each kind of layer, how many tokens back it attends (None: all). Layers with a window also keep
+    all their keys; the mask hides the old ones.
     """
 
     def __init__(
@@ -75,11 +75,12 @@ class RowCache:
         self._layers = [_Layer(self) for _ in range(layers)]
         self.cache = Cache(layers=self._layers)
         self.rows = self.length = 0
-        self.first = self.last = self.shown = 0
+        self.first = self.last = self.visible = 0
         self.cells = torch.empty(0, dtype=torch.long)
 
     def reserve(self, rows: int, length: int) -> None:
-        """Makes room, keeping what is stored. Cells start as zeros: attention multiplies even masked ones."""
+        """Grow to at least this size, keeping what is stored. New cells are zero: attention multiplies even masked
+        cells."""
         rows = max(self.rows, -(-rows // _ROW_STEP) * _ROW_STEP)
         length = max(self.length, -(-length // _LENGTH_STEP) * _LENGTH_STEP)
         if (rows, length) == (self.rows, self.length):
@@ -93,24 +94,24 @@ class RowCache:
         self.rows, self.length = rows, length
 
     def release(self) -> None:
-        """Gives the memory back; only when no row is in use."""
+        """Free the memory; only while no row is in use."""
         for layer in self._layers:
             layer.store = torch.empty(0)
         self.rows = self.length = 0
 
-    def aim(self, first: int, positions_RS: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Points the next forward pass at rows `first`..`first + R`, whose new tokens stand at `positions_RS`.
+    def select_rows(self, first: int, positions_RS: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Select rows `first`..`first + R` for the next forward pass, whose new tokens are at `positions_RS`.
 
-        Returns the additive attention masks [R, 1, S, shown] by kind of layer: a token sees its own row up to itself,
-        as far back as the layer's window goes.
+        Returns the additive attention masks [R, 1, S, visible] by kind of layer: a token attends its own row up to
+        itself, as far back as the layer's window reaches.
         """
         count = positions_RS.shape[0]
         self.first, self.last = first, first + count
-        # In whole steps: attention sums in vector lanes, so a row would round differently next to a longer one.
-        self.shown = -(-(int(positions_RS.max()) + 1) // _SHOWN_STEP) * _SHOWN_STEP
+        # A multiple of the step: attention sums in vector lanes, so a row would round differently next to a longer one.
+        self.visible = -(-(int(positions_RS.max()) + 1) // _VISIBLE_STEP) * _VISIBLE_STEP
         row_starts = torch.arange(first, first + count)[:, None] * self.length
         self.cells = (row_starts + positions_RS).reshape(-1).to(self._device)
-        at, cells = positions_RS.to(self._device)[:, None, :, None], torch.arange(self.shown, device=self._device)
+        at, cells = positions_RS.to(self._device)[:, None, :, None], torch.arange(self.visible, device=self._device)
         zeros = torch.zeros((cells > at).shape, dtype=self._dtype, device=self._device)
         return {
             kind: zeros.masked_fill(
@@ -120,11 +121,12 @@ class RowCache:
         }
 
     def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of row `source` to row `target`."""
         for layer in self._layers:
             layer.store[:, target, :length] = layer.store[:, source, :length]
 
     def read(self, row: int, length: int) -> torch.Tensor:
-        """A copy [layers, 2, length, heads, width] of a row's beginning."""
+        """A copy [layers, 2, length, heads, width] of a row's first `length` tokens."""
         return torch.stack([layer.store[:, row, :length] for layer in self._layers])
 
     def write(self, row: int, block: torch.Tensor, length: int) -> None:
@@ -133,8 +135,10 @@ class RowCache:
 
 
 class RowTokens:
-    """In place of a `RowCache` for a model that keeps more than keys and values (linear attention, convolutions): only
-    the tokens are kept, [rows, length], and every step computes the whole row again. Slow, and right for any model."""
+    """Replaces `RowCache` for a model that keeps more than keys and values (linear attention, convolutions).
+
+    It stores only the tokens, [rows, length], and every step recomputes the whole row: slow, but correct for any model.
+    """
 
     def __init__(self) -> None:
         self.tokens = torch.zeros(0, 0, dtype=torch.long)
@@ -148,10 +152,10 @@ class RowTokens:
     def release(self) -> None:
         self.tokens = torch.zeros(0, 0, dtype=torch.long)
 
-    def place(self, first: int, ids_RS: torch.Tensor, positions_RS: torch.Tensor) -> torch.Tensor:
-        """Put new tokens into rows `first`..`first + R`; returns those rows [R, L], as long as the longest needs.
+    def write_tokens(self, first: int, ids_RS: torch.Tensor, positions_RS: torch.Tensor) -> torch.Tensor:
+        """Write new tokens into rows `first`..`first + R`; returns those rows [R, L], L being the longest row's length.
 
-        What stands behind a row's last token is of no meaning, and does not change what stands before it.
+        Cells after a row's last token are arbitrary, and do not affect earlier positions.
         """
         rows = slice(first, first + len(ids_RS))
         self.tokens[rows].scatter_(1, positions_RS, ids_RS)
@@ -168,10 +172,10 @@ class RowTokens:
 
 
 class PrefixStore:
-    """Keys and values of recent prompts, so that a beginning they share with a new prompt is copied, not computed.
+    """Keys and values of recent prompts, so that a prefix shared with a new prompt is copied instead of computed.
 
-    Least recently used goes first once `max_tokens` are held. Entries belong to one model name: an adapter changes
-    keys and values.
+    Holds at most `max_tokens`; the least recently used entry is evicted first. An entry belongs to one model name,
+    because an adapter changes keys and values.
     """
 
     def __init__(self, max_tokens: int) -> None:
@@ -179,7 +183,10 @@ class PrefixStore:
         self._entries: OrderedDict[tuple[str, bytes], tuple[npt.NDArray[np.int64], torch.Tensor]] = OrderedDict()
 
     def longest(self, model: str, prompt: list[int]) -> tuple[int, torch.Tensor | None]:
-        """How many of the prompt's first tokens are known, and where; the last 16 are always left to compute."""
+        """The length of the longest stored prefix of `prompt`, and the block that holds it (None if there is none).
+
+        The last 16 tokens of a prompt are never taken from the store.
+        """
         tokens = np.asarray(prompt[:-_FRESH_TOKENS], dtype=np.int64)
         best, best_key = 0, None
         for key, (known, _) in self._entries.items():
@@ -196,7 +203,7 @@ class PrefixStore:
         return best, self._entries[best_key][1]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all entries."""
         self._entries.clear()
         self._tokens = 0
 

@@ -1,7 +1,7 @@
-"""From logits to the next token of every row: decoding aids, constraints, temperature, top-k, top-p, the draw.
+"""From logits to the next token of every row: repetition controls, constraints, temperature, top-k, top-p, the draw.
 
-Order (that of vLLM): aids, then the schema's mask, then temperature, top-k, top-p. Log-probabilities that are
-reported are the model's own, before any of it.
+The order is vLLM's: repetition controls, then the schema's mask, then temperature, top-k, top-p. Reported
+log-probabilities are the model's own, before any of these.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import torch
 
 from synth.embedded.constrain import Constraint
 
-# Far below any logit, yet finite: where a schema allows nothing but banned tokens, they all stay comparable.
+# Far below any logit, but finite: if a schema allows only banned tokens, they can still be compared.
 _BANNED = -1e6
-# Sorting 49,152 probabilities costs more than a decoding step's share; the nucleus nearly always lies in the top ones.
+# Sorting all 49,152 probabilities is too expensive for every step; the nucleus nearly always lies within the top ones.
 _NUCLEUS_GUESS = 1024
 _BLOCK = 256
 
 
 @dataclass(frozen=True)
 class TokenSampling:
-    """How tokens are drawn. Temperature 0 is greedy; `top_k` <= 0, `top_p` 1, penalty 1 and n-gram size 0 are off."""
+    """Sampling parameters. Temperature 0 is greedy; `top_k` <= 0, `top_p` 1, penalty 1 and n-gram size 0 are off."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -32,12 +32,12 @@ class TokenSampling:
 
 
 @dataclass
-class RowDraw:
-    """One row's state for drawing: its settings, its random stream, and what it generated so far.
+class RowSampler:
+    """The sampling state of one row: its parameters, its random stream, and the tokens generated so far.
 
-    The aids know generated tokens only. Counting the prompt too (as transformers' processors do) forbids a few-shot
-    prompt's own style. Tokens that hold no letter (digits, punctuation, line ends, parts of a character) are exempt
-    from both aids: `--ar 16:9`, commas and JSON need them again and again.
+    The repetition controls (penalty and n-gram ban) consider generated tokens only. Including the prompt, as
+    transformers' processors do, would forbid the very style of a few-shot prompt. Tokens without a letter (digits,
+    punctuation, line ends, parts of a character) are exempt from both: `--ar 16:9`, commas and JSON repeat them.
     """
 
     sampling: TokenSampling
@@ -47,20 +47,20 @@ class RowDraw:
     _tail: tuple[int, ...] = ()
     _followers: dict[tuple[int, ...], list[int]] = field(default_factory=lambda: defaultdict(list))
 
-    def record(self, token: int, wordy: bool) -> None:
-        """Counts a generated token; `wordy` tells whether it holds a letter."""
-        if wordy:
+    def record(self, token: int, has_letter: bool) -> None:
+        """Record a generated token; `has_letter` is whether it contains a letter."""
+        if has_letter:
             self.seen[token] = None
         size = self.sampling.no_repeat_ngram_size
         if size:
-            if wordy and len(self._tail) == size - 1:
+            if has_letter and len(self._tail) == size - 1:
                 self._followers[self._tail].append(token)
             self._tail = (*self._tail, token)[-(size - 1) :] if size > 1 else ()
 
     def adjust(self, logits: torch.Tensor) -> None:
-        """Applies aids and constraint to this row's logits [vocabulary], in place.
+        """Apply the repetition controls and the constraint to this row's logits [vocabulary], in place.
 
-        The penalty is CTRL's (Keskar et al., 2019): a positive logit is divided by it, a negative one multiplied.
+        The penalty is that of CTRL (Keskar et al., 2019): a positive logit is divided by it, a negative one multiplied.
         """
         penalty = self.sampling.repetition_penalty
         if penalty != 1.0 and self.seen:
@@ -74,13 +74,13 @@ class RowDraw:
             logits.masked_fill_(~self.constraint.allowed(), float("-inf"))
 
 
-def next_tokens(logits: torch.Tensor, draws: list[RowDraw]) -> list[int]:
+def next_tokens(logits: torch.Tensor, draws: list[RowSampler]) -> list[int]:
     """One token for each row of `logits` [rows, vocabulary] (overwritten).
 
-    A sampled row takes exactly one uniform number from its own generator and inverts the distribution function in
-    vocabulary order. So a draw depends on the row's seed and logits alone, never on its neighbours, and a tiny change
-    of the logits changes it only when the number falls next to an edge. The logits themselves may round otherwise in
-    another batch, so a text is promised again only for the same batch.
+    A sampled row takes exactly one uniform number from its own generator and inverts the cumulative distribution in
+    vocabulary order. So a draw depends only on the row's own seed and logits, and a tiny change of the logits changes
+    it only if the number falls close to a boundary. The logits themselves may round differently in another batch, so a
+    text is reproducible only within the same batch.
     """
     for row, draw in zip(logits, draws, strict=True):
         draw.adjust(row)
@@ -115,7 +115,8 @@ def _probabilities(logits: torch.Tensor, sampling: list[TokenSampling]) -> torch
 
 
 def _nucleus_floor(probabilities: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """The least probability in each row's smallest set of tokens that together hold `share` (Holtzman et al., 2020)."""
+    """The lowest probability in each row's nucleus: the smallest set of tokens with a total probability of `share`
+    (Holtzman et al., 2020)."""
     vocabulary = probabilities.shape[-1]
     width = min(_NUCLEUS_GUESS, vocabulary)
     best = probabilities.topk(width).values
@@ -130,7 +131,7 @@ def _nucleus_floor(probabilities: torch.Tensor, share: torch.Tensor) -> torch.Te
 
 
 def _invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """The token at which each row's distribution function passes its uniform number, in two levels of blocks."""
+    """The token at which each row's cumulative distribution passes its uniform number, searched in two levels."""
     rows, vocabulary = probabilities.shape
     padded = torch.nn.functional.pad(probabilities, (0, -vocabulary % _BLOCK))
     blocks = padded.view(rows, -1, _BLOCK)

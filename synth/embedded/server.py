@@ -1,7 +1,7 @@
-"""The child process: HTTP on a loopback port, OpenAI's chat completions in front of the decode loop.
+"""The child process: an HTTP server on a loopback port that exposes the decode loop as OpenAI's chat completions.
 
-Run by `synth.embedded.process`, not by hand. It reports its address as one JSON line on standard output, and it ends on
-SIGTERM or when standard input closes, which happens even if the parent is killed with -9.
+It is started by `synth.embedded.process`, not by hand. It reports its address as one JSON line on standard output, and
+exits on SIGTERM or when standard input closes, which happens even if the parent is killed with SIGKILL.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from synth.embedded.constrain import SchemaCompiler, SchemaError
 from synth.embedded.decoder import Decoder
-from synth.embedded.jobs import Choice, GenerationJob, Piece, Scoring, TokenLogprob
+from synth.embedded.jobs import Choice, GenerationJob, Piece, ScoringJob, TokenLogprob
 from synth.embedded.model import ChatModel, UnsupportedModel, best_device, best_dtype, free_kv_mib
 from synth.embedded.protocol import DEFAULT_MAX_TOKENS, ChatRequest, RequestError, ScoreRequest, parse_body
 from synth.embedded.sampling import TokenSampling
@@ -35,7 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Served(BaseModel):
-    """One model name a request may ask for: the base itself, or the base with an adapter."""
+    """A model name that requests can use: the base itself, or the base with an adapter."""
 
     name: str
     folder: Path
@@ -44,7 +44,7 @@ class Served(BaseModel):
 
 
 class Api:
-    """The routes. Tokenising happens here on the event loop; everything with the model in the decode loop."""
+    """The routes. Tokenising happens here, on the event loop; everything that uses the model, in the decode loop."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Api:
         defaults: dict[str, Any] | None = None,
     ) -> None:
         self._defaults = dict(defaults or {})
-        self._unasked = self._defaults.pop("max_tokens", DEFAULT_MAX_TOKENS)
+        self._default_max_tokens = self._defaults.pop("max_tokens", DEFAULT_MAX_TOKENS)
         self._served = {served.name: served for served in (base, *adapters)}
         self._device = best_device()
         chosen = best_dtype(self._device) if dtype == "auto" else getattr(torch, dtype)
@@ -72,11 +72,11 @@ class Api:
 
     @property
     def context_tokens(self) -> int:
-        """What prompt and answer may take together."""
+        """The limit for prompt and answer together."""
         return self._model.context_tokens
 
     def application(self, prefix: str = "") -> web.Application:
-        """The routes beneath `prefix`, a path that begins with a slash."""
+        """The application with its routes under `prefix`, a path that begins with a slash."""
         app = web.Application(middlewares=[_errors_as_openai], client_max_size=16 * 2**20)
         app.router.add_post(f"{prefix}/v1/chat/completions", self.chat_completions)
         app.router.add_post(f"{prefix}/v1/score", self.score)
@@ -90,7 +90,7 @@ class Api:
         self._decoder.close()
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
-        body = parse_body(ChatRequest, await _json(request), self._defaults)
+        body = parse_body(ChatRequest, await _read_json(request), self._defaults)
         served = self._find(body.model)
         prompt = self._prompt(body)
         job = GenerationJob(
@@ -99,7 +99,7 @@ class Api:
             sampling=TokenSampling(
                 body.temperature, body.top_p, body.top_k, body.repetition_penalty, body.no_repeat_ngram_size
             ),
-            max_tokens=body.token_limit(len(prompt), self._model.context_tokens, self._unasked),
+            max_tokens=body.token_limit(len(prompt), self._model.context_tokens, self._default_max_tokens),
             n=body.n,
             seed=body.seed,
             stop=body.stop_texts(),
@@ -123,57 +123,61 @@ class Api:
     async def _streamed(
         self, request: web.Request, body: ChatRequest, job: GenerationJob, head: dict[str, Any]
     ) -> web.StreamResponse:
-        """Each piece as it is decoded, as a server-sent event. A failure before the first one has its status, a later
-        one is an event."""
-        heard, loop = asyncio.Queue[Piece | None](), asyncio.get_running_loop()
+        """Stream each piece as it is decoded, as a server-sent event.
 
-        def tell(piece: Piece) -> None:
-            loop.call_soon_threadsafe(heard.put_nowait, piece)
+        A failure before the first piece gets an HTTP error status; a later failure is sent as an event.
+        """
+        pieces, loop = asyncio.Queue[Piece | None](), asyncio.get_running_loop()
 
-        job.tell = tell
+        def enqueue(piece: Piece) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        job.tell = enqueue
         done = asyncio.wrap_future(job.future)
-        done.add_done_callback(lambda _: heard.put_nowait(None))
+        done.add_done_callback(lambda _: pieces.put_nowait(None))
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
 
-        async def say(**more: Any) -> None:
+        async def send(**more: Any) -> None:
             await response.write(f"data: {json.dumps({**head, **more})}\n\n".encode())
 
-        async def told(index: int, delta: dict[str, Any], *tokens: TokenLogprob, reason: str | None = None) -> None:
+        async def send_delta(
+            index: int, delta: dict[str, Any], *tokens: TokenLogprob, reason: str | None = None
+        ) -> None:
             shown = {"content": [self._logprob(one) for one in tokens]} if body.logprobs and tokens else None
-            await say(choices=[{"index": index, "delta": delta, "finish_reason": reason, "logprobs": shown}])
+            await send(choices=[{"index": index, "delta": delta, "finish_reason": reason, "logprobs": shown}])
 
         try:
             self._decoder.submit(job)
-            piece = await heard.get()
+            piece = await pieces.get()
             if piece is None:
-                await done  # raises what kept it from the first piece; an answer without text goes on
+                await done  # raises if the job failed; an answer without text continues
             await response.prepare(request)
             for index in range(body.n):
-                await told(index, {"role": "assistant", "content": ""})
+                await send_delta(index, {"role": "assistant", "content": ""})
             while piece is not None:
-                await told(piece.index, {"content": piece.text}, *piece.logprobs)
-                piece = await heard.get()
+                await send_delta(piece.index, {"content": piece.text}, *piece.logprobs)
+                piece = await pieces.get()
             try:
                 choices = await done
             except asyncio.CancelledError:
-                if _hung_up():
+                if _client_disconnected():
                     raise
-                await say(**_ENDING.body())
+                await send(**_SHUTTING_DOWN.body())
                 return response
             except Exception as error:
-                await say(**RequestError(f"The decode loop failed: {error!r}", status=500).body())
+                await send(**RequestError(f"The decode loop failed: {error!r}", status=500).body())
                 return response
             for index, choice in enumerate(choices):
-                await told(index, {}, reason=choice.finish_reason)
+                await send_delta(index, {}, reason=choice.finish_reason)
             if body.stream_options.include_usage:
-                await say(choices=[], usage=_usage(job.prompt, choices))
+                await send(choices=[], usage=_usage(job.prompt, choices))
             await response.write(b"data: [DONE]\n\n")
             return response
         finally:
-            job.future.cancel()  # who hung up wants no more
+            job.future.cancel()  # stops decoding if the client has disconnected
 
     async def score(self, request: web.Request) -> web.Response:
-        body = parse_body(ScoreRequest, await _json(request))
+        body = parse_body(ScoreRequest, await _read_json(request))
         served = self._find(body.model)
         prompt = self._prompt(body)
         completions = [self._model.chat.plain_ids(text) for text in body.completions]
@@ -185,7 +189,7 @@ class Api:
                 param="completions",
                 code="context_length_exceeded",
             )
-        job = Scoring(model=served.name, prompt=prompt, completions=completions)
+        job = ScoringJob(model=served.name, prompt=prompt, completions=completions)
         self._decoder.submit(job)
         scores = await asyncio.wrap_future(job.future)
         data = [{"index": i, "logprob": one.logprob, "tokens": one.tokens} for i, one in enumerate(scores)]
@@ -193,12 +197,12 @@ class Api:
         return web.json_response({"object": "list", "model": served.name, "data": data, "usage": usage})
 
     async def models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [self._described(one) for one in self._served.values()]})
+        return web.json_response({"object": "list", "data": [self._describe(one) for one in self._served.values()]})
 
     async def model(self, request: web.Request) -> web.Response:
-        return web.json_response(self._described(self._find(request.match_info["name"])))
+        return web.json_response(self._describe(self._find(request.match_info["name"])))
 
-    def _described(self, served: Served) -> dict[str, Any]:
+    def _describe(self, served: Served) -> dict[str, Any]:
         return {
             "id": served.name,
             "object": "model",
@@ -216,7 +220,7 @@ class Api:
         if name not in self._served:
             known = ", ".join(self._served)
             raise RequestError(
-                f"The model `{name}` is not served here; these are: {known}.",
+                f"The model `{name}` is not served here. Served models: {known}.",
                 param="model",
                 code="model_not_found",
                 status=404,
@@ -224,7 +228,7 @@ class Api:
         return self._served[name]
 
     def _prompt(self, body: ChatRequest | ScoreRequest) -> list[int]:
-        # Reading a body of megabytes into tokens would hold up everybody for a minute, only to refuse it.
+        # Tokenising a body of megabytes would block all requests for a minute, only for it to be refused.
         characters = sum(len(message.content) for message in body.messages)
         if characters > (context := self._model.context_tokens) * self._model.longest_token:
             raise RequestError(
@@ -234,12 +238,12 @@ class Api:
             )
         try:
             prompt = self._model.chat.prompt_ids([message.model_dump() for message in body.messages])
-        except Exception as error:  # A chat template is a program of the model's author and may raise anything.
+        except Exception as error:  # A chat template is code by the model's author and may raise anything.
             raise RequestError(
                 f"The model's chat template refuses these messages: {error}", param="messages"
             ) from error
         if not prompt:
-            raise RequestError("The model's chat template makes nothing of these messages.", param="messages")
+            raise RequestError("The model's chat template renders these messages as empty text.", param="messages")
         return prompt
 
     def _grammar(self, body: ChatRequest) -> str | None:
@@ -249,7 +253,7 @@ class Api:
         try:
             return self._schemas.check(schema)
         except (SchemaError, ValueError) as error:
-            raise RequestError(f"The JSON schema cannot be followed: {error}", param="response_format") from error
+            raise RequestError(f"The JSON schema is not supported: {error}", param="response_format") from error
 
     def _choice(self, index: int, choice: Choice, logprobs: bool) -> dict[str, Any]:
         content = [self._logprob(one) for one in choice.logprobs] if logprobs else None
@@ -274,18 +278,18 @@ def _usage(prompt: Sequence[int], choices: Sequence[Choice]) -> dict[str, int]:
     return {"prompt_tokens": len(prompt), "completion_tokens": completion, "total_tokens": len(prompt) + completion}
 
 
-async def _json(request: web.Request) -> Any:
+async def _read_json(request: web.Request) -> Any:
     try:
         return await request.json()
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The body is not JSON: {error}.") from error
 
 
-_ENDING = RequestError("The server is shutting down.", status=503)
+_SHUTTING_DOWN = RequestError("The server is shutting down.", status=503)
 
 
-def _hung_up() -> bool:
-    """Whether it is the client that ended the present request, and not this server."""
+def _client_disconnected() -> bool:
+    """Whether the client ended the current request, rather than this server."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
@@ -299,9 +303,9 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
     except web.HTTPException as error:
         failure = RequestError(f"{request.method} {request.path}: {error.reason}.", status=error.status)
     except asyncio.CancelledError:
-        if _hung_up():
+        if _client_disconnected():
             raise
-        failure = _ENDING
+        failure = _SHUTTING_DOWN
     except Exception as error:
         print(f"{request.path}: {error!r}", file=sys.stderr, flush=True)
         failure = RequestError(f"The decode loop failed: {error!r}", status=500)
@@ -309,7 +313,7 @@ async def _errors_as_openai(request: web.Request, handler: Handler) -> web.Strea
 
 
 async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
-    # Other users of this machine and pages in a browser reach the port too; the path only the parent is told.
+    # Other users of this machine and pages in a browser can reach the port too, but only the parent knows the path.
     prefix = "" if listen else f"/{secrets.token_urlsafe(24)}"
     host, port = listen or ("127.0.0.1", 0)
     app = api.application(prefix)
@@ -328,7 +332,8 @@ async def _serve(api: Api, listen: tuple[str, int] | None) -> None:
 
 
 def _watch_parent() -> None:
-    """Standard input is a pipe that only the parent holds; its end is the parent's end. Watched while it loads, too."""
+    """Stop this process when the parent exits: only the parent holds the other end of the standard input pipe. This
+    also covers the time while the model loads."""
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -340,9 +345,15 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--max-batch", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--listen", type=json.loads, help="JSON list of a host and a port for everybody")
-    parser.add_argument("--template-arguments", type=json.loads, default={}, help="see synth.chat_template.settle")
-    parser.add_argument("--defaults", type=json.loads, default={}, help="sampling where a request names none")
+    parser.add_argument(
+        "--listen", type=json.loads, help="JSON list of a host and a port to serve on without a secret path"
+    )
+    parser.add_argument(
+        "--template-arguments", type=json.loads, default={}, help="see synth.chat_template.freeze_template"
+    )
+    parser.add_argument(
+        "--defaults", type=json.loads, default={}, help="sampling parameters for requests that set none"
+    )
     parser.add_argument("--runs-code", action="store_true", help="run the code that comes with the base")
     options = parser.parse_args()
     threading.Thread(target=_watch_parent, daemon=True).start()

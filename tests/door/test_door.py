@@ -90,7 +90,7 @@ def test_outputs_go_backward(loopback: LoopbackTeacher) -> None:
     with teacher(loopback.url, "loopback") as t:
         pairs = generate(["A red fox in deep snow"], Backward(t, STYLE, ("three words", "a phrase")), progress=False)
         assert [pair.output for pair in pairs.pairs()] == ["A red fox in deep snow"] * 2
-        with pytest.raises(UsageError, match="may be an input or an output"):
+        with pytest.raises(UsageError, match="could be an input or an output"):
             generate(["x"], forward(t), Backward(t, STYLE), progress=False)
 
 
@@ -481,7 +481,7 @@ def test_what_is_no_seed_or_no_generator_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="seed 2 is of type int"):
         generate(["a lamp", 2], shout)  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="5 is no generator"):
+    with pytest.raises(UsageError, match="5 is not a generator"):
         generate(["a lamp"], 5)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="there is no generator"):
         generate(["a lamp"])

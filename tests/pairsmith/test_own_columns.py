@@ -199,7 +199,9 @@ def test_sides_in_an_object_called_as_languages_are_a_translation(tmp_path: Path
 def test_a_table_written_as_one_object_is_told_as_one(tmp_path: Path, content: object) -> None:
     """What pandas writes by default held "no text", and the way out that was named would have read one cell of it."""
     (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"one object, whose values are columns of a table, or its rows.*records"):
+    with pytest.raises(
+        InputError, match=r"a single object whose values are the columns or the rows of a table.*records"
+    ):
         guess(tmp_path / "a.json")
 
 
@@ -217,5 +219,5 @@ def test_a_folder_is_named_as_what_is_in_it(tmp_path: Path, file: str, named: st
     """What `datasets` saved is a source as it is, and was to be named as text files that it does not hold."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / file).write_text("{}")
-    with pytest.raises(InputError, match=rf"is a folder\..*name \S+{named} as the path of its \[\[seeds\]\]"):
+    with pytest.raises(InputError, match=rf"is a folder\..*set \S+{named} as the path of its \[\[seeds\]\]"):
         guess(tmp_path / "folder")

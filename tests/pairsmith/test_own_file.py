@@ -386,7 +386,7 @@ def test_ids_are_not_kept_and_columns_that_come_back_are(tmp_path):
             '{"id": 1, "ticket": {"body": "Is it open today?"}, "reply": {"text": "Yes, until six."}}\n',
             r"Paths: ticket\.body, reply\.text\.",
         ),
-        ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"as `jq \.data` does"),
+        ("a.json", '{"version": 2,\n "data": [{"input": "Is it open?", "output": "Yes."}]}', r"with `jq \.data`"),
         ("a.txt", "some lines\n", "of format text has no columns"),
         ("a.jsonl", "[1]\n", "does not begin with an object"),
         ("a.jsonl", "", "does not begin with an object"),
@@ -422,7 +422,7 @@ def test_a_line_for_each_message_is_no_row(tmp_path: Path) -> None:
 def test_of_rows_that_cannot_be_read_the_first_is_told(tmp_path: Path) -> None:
     """Every row has a comma too many: the sentence names it, and does not ask for a row below the headers."""
     (tmp_path / "a.csv").write_text("question,answer\nWhere, oh where?,Here.\nWho, then?,You.\n")
-    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells under 2"):
+    with pytest.raises(InputError, match=r"a.csv:2: none of its rows can be used; the first: cells: 3 cells for 2"):
         guess(tmp_path / "a.csv")
 
 
@@ -433,7 +433,7 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path: Path, named: str, message:
     assert done.returncode == 4
     assert done.stderr.startswith(f"error: {message}")
     # A folder of texts is as good a beginning; who has one is told how.
-    assert (named == ".") == ('[[seeds]]: a line is a seed, or with format = "document" a file is' in done.stderr)
+    assert (named == ".") == ('[[seeds]]: each line is a seed, or each file with format = "document"' in done.stderr)
 
 
 def test_a_file_of_which_no_row_is_read_leaves_no_project_behind(tmp_path: Path) -> None:
@@ -872,7 +872,7 @@ def test_what_else_a_second_column_of_texts_may_be_is_told(tmp_path: Path) -> No
 def test_a_text_file_has_a_way_into_a_project(tmp_path: Path) -> None:
     """It has no columns to look at, and the refusal says where it is named instead."""
     (tmp_path / "prompts.txt").write_text("a lighthouse\n")
-    with pytest.raises(InputError, match=r"make a project with `pairsmith init` and name this one as the path"):
+    with pytest.raises(InputError, match=r"create a project with `pairsmith init` and set this one as the path"):
         guess(tmp_path / "prompts.txt")
 
 

@@ -160,8 +160,8 @@ def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:
     [
         ("absent.json", "cannot be read"),
         ("broken.json", "is not JSON"),
-        ("records:Absent", "is no pydantic model"),
-        ("records:function", "is no pydantic model"),
+        ("records:Absent", "is not a pydantic model"),
+        ("records:function", "is not a pydantic model"),
         ("nowhere:Model", "there is no module 'nowhere'"),
         ("records.py:Bug", "Did you mean 'records:Bug'? Write the file's name without .py."),
         ("records:Bog", "Did you mean 'Bug'?"),

@@ -290,10 +290,10 @@ def test_what_a_template_may_not_do_is_a_prompt_error(tmp_path, expression):
         ("=== system ===", "Hello\n=== system ===", "text before the first turn", 6),
         ("=== user ===", "=== User ===", "'=== User ===' is not a turn", 8),
         ("=== user ===", "=== user for each ===", "is not a turn", 8),
-        ("Rewrite.", "", "this turn says nothing", 6),
+        ("Rewrite.", "", "this turn is empty", 6),
         ("=== user ===", "=== assistant ===", "its turns are system, assistant", None),
         ("=== system ===", "=== user ===", "its turns are user, user", None),
-        ("=== user ===", "=== user for one in simple ===", "are not whole exchanges", 9),
+        ("=== user ===", "=== user for one in simple ===", "are not complete exchanges", 9),
         ("=== user ===", "=== user for one in many ===", "variable 'many', which", 8),
         ("{{ simple }}", "\n\n{{ simpel }}", "variable 'simpel', which", 11),
         ("{{ simple }}", "{{ range }}", "variable 'range', which", 9),
@@ -342,11 +342,11 @@ def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
         ("properties = []", r"'schema\.properties': \[\] is not of type 'object'"),
         ('required = "a"', "'schema.required': 'a' is not of type 'array'"),
         ("patternProperties = { '(' = { type = \"null\" } }", "regular expression|is not a 'regex'"),
-        ("'$ref' = \"#/$defs/none\"", r"'schema.\$ref': '#/\$defs/none' leads nowhere"),
-        ("properties.a = { '$ref' = \"https://example.org/a.json\" }", "leads nowhere in this file"),
+        ("'$ref' = \"#/$defs/none\"", r"'schema.\$ref': '#/\$defs/none' does not exist"),
+        ("properties.a = { '$ref' = \"https://example.org/a.json\" }", "does not exist in this file"),
         ("'$ref' = \"#\"", "RecursionError"),
-        ("'$schema' = \"https://example.org/draft\"", r"'schema.\$schema': names no draft"),
-        ("'$schema' = 7", r"'schema.\$schema': names no draft"),
+        ("'$schema' = \"https://example.org/draft\"", r"'schema.\$schema': names an unknown draft"),
+        ("'$schema' = 7", r"'schema.\$schema': names an unknown draft"),
     ],
 )
 def test_a_schema_that_cannot_judge_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
@@ -406,7 +406,7 @@ def test_a_full_ref_loads_only_that_content(tmp_path):
     ref = load("mine", tmp_path).ref
     assert load(ref, tmp_path).ref == ref
     path.write_text(ONE.replace("Rewrite.", "Rewrite it."))
-    with pytest.raises(PromptError, match=rf"is mine/v1@\w{{8}}, not {ref}: it was changed since"):
+    with pytest.raises(PromptError, match=rf"is mine/v1@\w{{8}}, not {ref}: it has been changed"):
         load(ref, tmp_path)
 
 
@@ -446,7 +446,7 @@ def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
         ("enhance.jinja", r"Move it to .*enhance.v1\.jinja"),
         ("v1.jinja", r"Move it to .*v1.v1\.jinja"),
         ("Enhance/v1.jinja", r"rename it to .*prompts.enhance\."),
-        ("enhance/v2/prompt.jinja", r"Write it as one file, .*enhance.v2\.jinja"),
+        ("enhance/v2/prompt.jinja", r"Save it as a single file, .*enhance.v2\.jinja"),
     ],
 )
 def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written, fix):
@@ -612,14 +612,14 @@ def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
     ("schema", "message"),
     [
         ('name = "answer"\nstrict = true\nschema = { type = "object" }', "OpenAI's {name, strict, schema}"),
-        ('label = "a word"', "none of JSON Schema's words"),
+        ('label = "a word"', "no JSON Schema keywords"),
         (
             'type = "object"\nadditionalproperties = false',
             r"'schema\.additionalproperties'.*Write additionalProperties",
         ),
         ('properties.a = { type = "null", max_length = 3 }', r"'schema\.properties\.a\.max_length'.*Write maxLength"),
         ('type = "object"\npropertis.a = { type = "null" }', r"'schema\.propertis'.*Write properties"),
-        ('type = "string"\nminLength = 9\nmaxLength = 5', "no answer can keep minLength 9 and maxLength 5"),
+        ('type = "string"\nminLength = 9\nmaxLength = 5', "no answer can satisfy minLength 9 and maxLength 5"),
         (
             'type = "object"\nrequired = ["b"]\nadditionalProperties = false\nproperties.a = { const = 1 }',
             "requires 'b'",

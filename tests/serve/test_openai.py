@@ -131,7 +131,7 @@ def test_what_stands_twice_is_no_mistake_and_what_nobody_asked_is(service: Servi
         assert kept.status == "processed"
         with pytest.raises(openai.BadRequestError) as refused:
             await client.files.create(file=("train.jsonl", GOOD + answer), purpose="fine-tune")
-        assert "turns: nobody asks before the answer" in refused.value.message
+        assert "turns: there is no question before the answer" in refused.value.message
         assert ":13" in refused.value.message
 
     spoken(service, scene)

@@ -588,7 +588,7 @@ def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None
     for path, form in (("/new", {"name": "sheet"}), ("/p/tickets/setup/seeds", {})):
         refused = browser.post(path, data=form, files=files)
         assert refused.status_code in (400, 422)
-        assert "is a spreadsheet, and only text is read." in refused.text
+        assert "is a spreadsheet, but only text files can be read." in refused.text
         assert "Save it as &#34;CSV UTF-8&#34;." in refused.text
 
 

@@ -100,7 +100,7 @@ def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "X Title", "X-Title:", ""])
 def test_a_header_that_would_break_a_request_is_named(name: str) -> None:
     """Sent beside ours it made every row a refused one."""
-    with pytest.raises(AuthError, match=f"The header '{name}' is none that can be added"):
+    with pytest.raises(AuthError, match=f"The header '{name}' cannot be added"):
         Endpoint("http://h", "m", headers={name: "3"})
     assert Endpoint("http://h", "m", headers={"Connection": "close"})  # it breaks nothing
 
@@ -208,7 +208,7 @@ def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str) -
 def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An env file of Docker keeps them, and the server's refusal is shown without the key, so without them."""
     monkeypatch.setenv("MY_KEY", key)
-    with pytest.raises(AuthError, match="MY_KEY stands in quotation marks") as caught:
+    with pytest.raises(AuthError, match="MY_KEY is in quotation marks") as caught:
         reached("", key_env="MY_KEY")
     assert "sk-abc" not in str(caught.value)
 

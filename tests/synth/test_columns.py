@@ -134,7 +134,7 @@ def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path)
     lines = "".join(f'{{"text": "{text}"{cell}}}\n' for text, cell in zip("abcde", cells, strict=True))
     reading = read(tmp_path, lines, "a.jsonl", columns={"text": "text", "n": "n"})
     assert [seed.columns["n"] for seed in reading.seeds] == ["7", "", "true", ""]
-    assert "It stands in 'n'" in reading.problems[0].what
+    assert "The column is 'n'" in reading.problems[0].what
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_a_reference_may_be_a_record(tmp_path):
     reading = read(tmp_path, rows, name="test.jsonl", use="test", reference="output")
     assert [seed.reference for seed in reading.seeds] == ['{"a":3,"b":null}']
     (problem,) = reading.problems
-    assert problem.detail == "expected text, found list ['x']. It stands in 'output'."
+    assert problem.detail == "expected text, found list ['x']. The column is 'output'."
 
 
 def test_one_answer_in_a_list_is_read_by_its_path(tmp_path):

@@ -20,7 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward  # n
 
 from synth.embedded.constrain import SchemaCompiler, SchemaError  # noqa: E402
 from synth.embedded.decoder import Decoder  # noqa: E402
-from synth.embedded.jobs import Choice, GenerationJob, Likelihood, Scoring  # noqa: E402
+from synth.embedded.jobs import Choice, GenerationJob, Likelihood, ScoringJob  # noqa: E402
 from synth.embedded.model import ChatModel  # noqa: E402
 from synth.embedded.sampling import TokenSampling  # noqa: E402
 from synth.embedded.shared_prefix import attend  # noqa: E402
@@ -83,7 +83,7 @@ def drawn(choice: Choice) -> list[Drawn]:
 
 
 def scores(decoder: Decoder, prompt: list[int], completions: list[list[int]]) -> list[Likelihood]:
-    job = Scoring(model="tiny", prompt=prompt, completions=completions)
+    job = ScoringJob(model="tiny", prompt=prompt, completions=completions)
     decoder.submit(job)
     return job.future.result(timeout=60)
 

@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch", reason="the embedded teacher needs the trai
 
 from torch import Tensor  # noqa: E402
 
-from synth.embedded.sampling import RowDraw, TokenSampling, next_tokens  # noqa: E402
+from synth.embedded.sampling import RowSampler, TokenSampling, next_tokens  # noqa: E402
 
 VOCABULARY = 3000
 
 
-def draw(seed: int = 0, **sampling: float) -> RowDraw:
-    return RowDraw(TokenSampling(**sampling), torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
+def draw(seed: int = 0, **sampling: float) -> RowSampler:
+    return RowSampler(TokenSampling(**sampling), torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
 
 
 def peaks(*pairs: tuple[int, float]) -> Tensor:
@@ -78,16 +78,16 @@ def test_the_repetition_penalty_counts_generated_words_only() -> None:
     one = draw(temperature=0, repetition_penalty=2.0)
     logits = peaks((5, 3.0), (6, 2.0))
     assert next_tokens(logits.clone(), [one]) == [5]
-    one.record(5, wordy=False)
+    one.record(5, has_letter=False)
     assert next_tokens(logits.clone(), [one]) == [5]
-    one.record(5, wordy=True)
+    one.record(5, has_letter=True)
     assert next_tokens(logits.clone(), [one]) == [6]
 
 
 def test_a_negative_logit_is_penalised_downwards() -> None:
     """CTRL's rule: dividing a negative logit would reward repetition."""
     one = draw(repetition_penalty=2.0)
-    one.record(4, wordy=True)
+    one.record(4, has_letter=True)
     logits = peaks((4, -3.0))[0]
     one.adjust(logits)
     assert logits[4] == -6.0
@@ -97,9 +97,9 @@ def test_no_ngram_is_generated_twice_unless_it_ends_without_a_letter() -> None:
     """After `a b c ... a b` the token c is banned; a comma in its place would not be."""
     one = draw(temperature=0, no_repeat_ngram_size=3)
     for token in (1, 2, 3, 9, 1, 2):
-        one.record(token, wordy=True)
+        one.record(token, has_letter=True)
     assert next_tokens(peaks((3, 5.0), (8, 1.0)), [one]) == [8]
     comma = draw(temperature=0, no_repeat_ngram_size=3)
     for token in (1, 2, 3, 9, 1, 2):
-        comma.record(token, wordy=token != 3)
+        comma.record(token, has_letter=token != 3)
     assert next_tokens(peaks((3, 5.0), (8, 1.0)), [comma]) == [3]

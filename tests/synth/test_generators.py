@@ -234,7 +234,7 @@ def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
         make = {"forward": Forward, "backward": Backward}[way]
-        with pytest.raises(PromptError, match=f"says the same whatever '{unused}' is"):
+        with pytest.raises(PromptError, match=f"is the same for every value of '{unused}'"):
             make(ledger, TASK.style, prompt=load("own", tmp_path))
 
 

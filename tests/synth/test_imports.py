@@ -89,7 +89,7 @@ def test_a_side_of_turns_may_hold_the_system_prompt_and_earlier_turns(tmp_path):
     assert (pair.system, pair.turns[0].content, pair.input, pair.output) == ("Be brief.", "Hi", "It drips", "Sorry.")
     reading = read(tmp_path, [{"prompt": "It drips", "completion": ANSWER}, {"prompt": ANSWER, "completion": "x"}])
     assert [seed.reference for seed in reading.seeds] == ["Sorry."]
-    assert reading.problems[0].what.startswith("turns: nobody asks")
+    assert reading.problems[0].what.startswith("turns: there is no question")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -146,8 +146,8 @@ def test_what_would_stand_in_a_null_is_empty(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
-        ("<image>\nWhat is in it?", "holds <image>"),
-        ("What is in it?\n<video>", "holds <video>"),
+        ("<image>\nWhat is in it?", "contains <image>"),
+        ("What is in it?\n<video>", "contains <video>"),
         ([{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {"url": "a"}}], "'image_url'"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_picture_beside_a_chat_costs_the_row(tmp_path):
     rows = [{"conversations": chat, "images": ["a.png"]}, {"conversations": chat, "images": []}]
     reading = read(tmp_path, rows)
     assert [seed.reference for seed in reading.seeds] == ["A red kite."]
-    assert [problem.what for problem in reading.problems] == ["type: it comes with 'images', and only text is read."]
+    assert [problem.what for problem in reading.problems] == ["type: the row has 'images', but only text is read."]
 
 
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
@@ -179,7 +179,7 @@ def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     left_out = {"messages": [*chat[:3], {**chat[3], **mark}]}
     reading = read(tmp_path, [left_out, {"messages": [chat[0], {**chat[1], **mark}, *chat[2:]]}], kind="conversation")
     assert [problem.where for problem in reading.problems] == ["rows.jsonl:1"]
-    assert "turn 4, the last answer, says itself" in reading.problems[0].what
+    assert "turn 4, the last answer, is itself marked" in reading.problems[0].what
 
 
 WORSE = [{"role": "assistant", "content": "Not ours."}]
@@ -434,13 +434,13 @@ def test_a_missing_cell_of_pandas_is_blank(tmp_path):
     ("turn", "sentence"),
     [
         ({"role": "assistant", "content": None, "tool_calls": [{}]}, "turn 2 calls a tool"),
-        ({"role": "tool", "content": "in transit"}, r"turn 2 is a tool's \('tool'\)"),
-        ({"from": "function_call", "value": "{}"}, r"turn 2 is a tool's \('function_call'\)"),
-        ({"from": "observation", "value": "in transit"}, r"turn 2 is a tool's \('observation'\)"),
+        ({"role": "tool", "content": "in transit"}, r"turn 2 is by a tool \('tool'\)"),
+        ({"from": "function_call", "value": "{}"}, r"turn 2 is by a tool \('function_call'\)"),
+        ({"from": "observation", "value": "in transit"}, r"turn 2 is by a tool \('observation'\)"),
     ],
 )
 def test_a_turn_of_a_tool_is_named_as_one(turn, sentence):
     """A person who reads "blank", or that a role is not known, would look for a mistake of the file's."""
     turns = [{"role": "user", "content": "Where is it?"}, turn, {"role": "assistant", "content": "Nearly there."}]
-    with pytest.raises(InputError, match=f"{sentence}, and a model that cannot see what a tool does would learn"):
+    with pytest.raises(InputError, match=f"{sentence}, and a model that cannot see what a tool returns would learn"):
         pairs([{"messages": turns}])

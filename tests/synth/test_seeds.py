@@ -79,7 +79,7 @@ def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path
     problems = {problem.where: problem.what for problem in reading.problems}
     assert problems["seeds.jsonl:4"] == "duplicate: the same text as seeds.jsonl:1."
     assert problems["seeds.jsonl:5"] == "type: expected text, found int 7."
-    assert problems["seeds.jsonl:8"] == "column: no 'text' here; there is: 'txt'."
+    assert problems["seeds.jsonl:8"] == "column: there is no 'text' in this row; there is: 'txt'."
 
 
 def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
@@ -208,7 +208,7 @@ def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
     assert texts(reading) == ["a fox"]
     assert reading.notes == [
         ("seeds.csv:1", "bom", "a byte order mark was skipped."),
-        ("seeds.csv:1", "header", "2 columns are called 'ID'."),
+        ("seeds.csv:1", "header", "2 columns have the name 'ID'."),
         ("seeds.csv:1", "header", "the column ' Text ' was read as 'text'."),
     ]
 
@@ -217,7 +217,7 @@ def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
 def test_two_columns_of_the_wanted_name_are_refused(tmp_path, write, header):
     """Which of them holds the seeds would be a guess."""
     write("seeds.csv", f"{header}\na,b,c\n")
-    with pytest.raises(InputError, match="columns 1 and 3 are both called 'text'"):
+    with pytest.raises(InputError, match="columns 1 and 3 have the same name 'text'"):
         read(tmp_path, "seeds.csv")
 
 
@@ -269,7 +269,7 @@ def test_a_text_that_shows_nothing_is_blank(tmp_path, write, unseen):
 def test_the_line_ends_of_old_macs_are_named(tmp_path, write):
     """A whole file of them would be one seed that nobody wrote."""
     write("seeds.txt", b"a fox\ran owl\ra cat\r")
-    with pytest.raises(InputError, match=r"^seeds.txt:1: has a carriage return alone where a line ends"):
+    with pytest.raises(InputError, match=r"^seeds.txt:1: has a lone carriage return at the end of a line"):
         read(tmp_path, "seeds.txt")
 
 
@@ -400,14 +400,14 @@ def test_a_missing_file_names_its_neighbour(tmp_path, write):
     write("seeds.jsonl", '{"text": "a"}')
     with pytest.raises(InputError, match=r"^seed\.jsonl: these seeds do not exist\. Did you mean 'seeds\.jsonl'"):
         read(tmp_path, "seed.jsonl")
-    with pytest.raises(InputError, match=r'do not exist.*For a dataset of the hub add format = "hub"'):
+    with pytest.raises(InputError, match=r'do not exist.*For a dataset on the hub add format = "hub"'):
         read(tmp_path, "nowhere/seeds")
 
 
 def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
     """A format is never guessed for a file; naming it is enough."""
     write("seeds.data", '{"text": "a fox"}')
-    with pytest.raises(InputError, match=r"not told by the ending '\.data'"):
+    with pytest.raises(InputError, match=r"cannot be determined from the file extension '\.data'"):
         read(tmp_path, "seeds.data")
     assert texts(read(tmp_path, "seeds.data", format="jsonl")) == ["a fox"]
 
@@ -419,8 +419,8 @@ def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
         ("s.csv.gz", b"\x1f\x8b", r"is compressed.*Unpack it"),
         ("s.csv", b"PK\x03\x04\x14\x00", r"is a spreadsheet or an archive"),
         ("s.jsonl", b"\x1f\x8b\x08", r"is compressed"),
-        ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a carriage return alone.*CSV UTF-8"),
-        ("s.jsonl", b'[\n {"text": "a fox"}\n]\n', r"Write each object on one line; a file that is a list is called"),
+        ("s.csv", b"text,label\ra fox,x\ran owl,y\r", r"s\.csv:1: has a lone carriage return.*CSV UTF-8"),
+        ("s.jsonl", b'[\n {"text": "a fox"}\n]\n', r"Write each object on one line; for a JSON list use the extension"),
         ("s.jsonl", b'{\n "text": "a fox"\n}\n', r"Write each object on one line"),
     ],
 )
@@ -448,7 +448,7 @@ def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match=r'is a folder, not a jsonl file.*path = "data/\*\.txt"'):
         read(tmp_path, "data", format="jsonl")
-    with pytest.raises(InputError, match=r"is not a folder that `datasets` saved.*path = \"\w+/\*\.\w+\""):
+    with pytest.raises(InputError, match=r"is not a folder saved by `datasets`.*path = \"\w+/\*\.\w+\""):
         read(tmp_path, "data")
 
 
@@ -589,7 +589,7 @@ def test_a_part_of_a_dataset_of_the_hub_is_named_by_config(tmp_path, write):
     write("repo/de.jsonl", '{"text": "ein Fuchs"}\n')
     repo = str(tmp_path / "repo")
     assert texts(read(tmp_path, repo, format="hub", config="de")) == ["ein Fuchs"]
-    with pytest.raises(InputError, match=r'has several parts\. Add config = "\.\.\.": en, de'):
+    with pytest.raises(InputError, match=r'has several configurations\. Add config = "\.\.\." with one of: en, de'):
         read(tmp_path, repo, format="hub")
 
 
@@ -629,7 +629,7 @@ def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp
         read(tmp_path, "logs/*.csv")
     with pytest.raises(
         InputError,
-        match=r"logs/o\*: these seeds do not exist\. No file fits the pattern .*logs/o\*; folders do not count",
+        match=r"logs/o\*: these seeds do not exist\. No file matches the pattern .*logs/o\*; folders do not count",
     ):
         read(tmp_path, "logs/o*")
 
@@ -675,9 +675,9 @@ def test_a_text_is_read_in_the_encoding_that_the_spec_names(encoding, tmp_path, 
 def test_a_text_that_is_not_in_its_encoding_is_one_sentence(tmp_path, write):
     """A byte that the named encoding has not stops the run as a byte that is not UTF-8 does, which names the key."""
     write("a.txt", b"a fox\n\x81\n")
-    with pytest.raises(InputError, match=r"a\.txt: is not in the encoding that its \[\[seeds\]\] names: .*0x81"):
+    with pytest.raises(InputError, match=r"a\.txt: is not in the encoding set in its \[\[seeds\]\]: .*0x81"):
         read(tmp_path, "a.txt", encoding="cp1252")
-    with pytest.raises(InputError, match=r'Name its encoding in its \[\[seeds\]\], as in encoding = "cp1252"'):
+    with pytest.raises(InputError, match=r'Set the encoding in its \[\[seeds\]\], such as encoding = "cp1252"'):
         read(tmp_path, "a.txt")
 
 
@@ -764,7 +764,7 @@ def test_a_folder_of_texts_that_is_read_by_lines_is_noted(tmp_path: Path, write:
         write(f"{name}.txt", f"Dear {name},\n\nthe roof leaks.\n\nYours, {name}\n")
     notes = [note for note in read(tmp_path, "*.txt").notes if note.code == "lines"]
     assert [note.where for note in notes] == ["a.txt"]  # once, however many files there are
-    assert 'for one seed a file write format = "document"' in notes[0].detail
+    assert 'for one seed per file add format = "document"' in notes[0].detail
     assert not read(tmp_path, "*.txt", format="document").notes
     write("c.txt", "a fox\nan owl\n\na hen\na cat\n")
     assert not read(tmp_path, "c.txt").notes
@@ -778,7 +778,7 @@ def test_a_folder_of_texts_that_is_read_by_lines_is_noted(tmp_path: Path, write:
             "Did you mean 'Summary'? Name the column in its [[seeds]], as in input = \"... {{ Summary }} ...\"",
         ),
         ({"input": "{{ part }}", "columns": {"part": "Componet/s"}}, 'as in columns = { part = "Component/s" }'),
-        ({"input": "{{ Component }}"}, 'as in columns = { Component = "Component/s" } beside the {{ Component }} of'),
+        ({"input": "{{ Component }}"}, 'as in columns = { Component = "Component/s" } for the {{ Component }} of'),
         ({"columns": {"text": "Sumary"}}, 'as in columns = { text = "Summary" }'),
         ({"columns": {"text": "Summary"}, "reference": "Anser"}, 'as in reference = "Answer"'),
     ],

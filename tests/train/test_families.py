@@ -112,7 +112,7 @@ def test_thinking_is_an_argument_of_the_spec() -> None:
         ("{% if %}", "cannot render the conversation"),
         ("{{ 1 / 0 }}", "division by zero"),
         ("{{ messages[0].content + 1 }}", "cannot render the conversation"),
-        ("{% for message in messages %}{{ message.content | upper }}{% endfor %}", "loses the system message"),
+        ("{% for message in messages %}{{ message.content | upper }}{% endfor %}", "drops the system message"),
     ],
 )
 def test_a_template_that_cannot_be_trained_on_is_one_sentence(template: str | None, what: str) -> None:

@@ -1,4 +1,4 @@
-"""A text in another encoding, read as the UTF-8 that it would be."""
+"""Reads text in another encoding as UTF-8."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import BinaryIO, Self
 from schemas.errors import InputError
 
 
-class Recoded:
-    """`stream` holds text in `encoding`; its lines and all of it are given in UTF-8. `where` names it in errors. A
-    context manager that leaves the stream open."""
+class Utf8Reader:
+    """Wraps `stream`, which holds text in `encoding`, and returns its content as UTF-8. `where` names it in errors.
+
+    A context manager that leaves the underlying stream open.
+    """
 
     def __init__(self, stream: BinaryIO, encoding: str, where: str) -> None:
-        self._text = io.TextIOWrapper(stream, encoding, newline="\n")  # no other sign ends a line
+        self._text = io.TextIOWrapper(stream, encoding, newline="\n")  # only \n ends a line
         self._encoding, self._where = encoding, where
 
     def __enter__(self) -> Self:
@@ -23,16 +25,16 @@ class Recoded:
         self._text.detach()
 
     def readline(self, size: int = -1) -> bytes:
-        """The next line, or `size` signs of it. Raises InputError."""
+        """The next line, or its first `size` characters. Raises InputError."""
         try:
             return self._text.readline(size).encode()
         except UnicodeError as error:
             raise InputError(
-                f"is not in the encoding that its [[seeds]] names: {error}.",
+                f"is not in the encoding set in its [[seeds]]: {error}.",
                 where=self._where,
-                fix=f"Another one than {self._encoding} may be meant; without `encoding` it is read as UTF-8.",
+                fix=f"Set an encoding other than {self._encoding}; without `encoding` it is read as UTF-8.",
             ) from None
 
     def read(self) -> bytes:
-        """All that is left."""
+        """Everything that is left."""
         return b"".join(iter(self.readline, b""))
