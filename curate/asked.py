@@ -1,4 +1,4 @@
-"""The models that curation asks by HTTP: judges, and a reward model that is served."""
+"""The models that curation calls over HTTP: the judges, and a reward model behind an endpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from schemas.project import Project
 from schemas.store import Store
 from synth.ledger import Ledger
 
-_AT_ONCE = 256  # rows given to them, of which they ask as many at a time as their teacher takes
+_AT_ONCE = 256  # rows per call of a scorer; how many requests run at a time is limited by its teacher's settings
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The judge and the served reward model of a spec; None where it names none."""
+    """The judge and the served reward model that a spec names; None for one that it does not name."""
 
     judge: Judge | None = None
     reward: ServedReward | None = None
@@ -32,12 +32,12 @@ class Asked:
 
     @property
     def costs(self) -> list[Cost]:
-        """What was sent in this run."""
+        """The costs of the requests sent in this run."""
         return [cost for ledger in self.ledgers for cost in ledger.costs]
 
     @property
     def as_judge(self) -> Chosen | None:
-        """The judge as a scorer."""
+        """The judge as a scorer; None without a judge."""
         if self.judge is None:
             return None
         names = ", ".join(ledger.identity for ledger in self.judge.ledgers)
@@ -47,7 +47,7 @@ class Asked:
 
     @property
     def as_reward(self) -> Chosen | None:
-        """The served reward model as a scorer."""
+        """The served reward model as a scorer; None without one."""
         if self.reward is None:
             return None
         teacher = self.reward.ledger.teacher if isinstance(self.reward, HostedReward) else self.reward.teacher
@@ -57,6 +57,7 @@ class Asked:
 
 
 async def open_asked(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> Asked:
-    """What the spec names, for as long as `opened` is. Nobody is asked before there is something to judge."""
+    """Open the judge and the reward model that the spec names, until `opened` is closed. No request is sent before
+    there is a row to judge."""
     judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
     return Asked(judge, await open_served(project, store, opened, say))
