@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from curate.judge import Judge, open_judge
 from curate.rows import JUDGE
-from curate.scorers.choose import Chosen
+from curate.scorers.choose import ChosenScorer
 from curate.scorers.served_reward import REWARD, HostedReward, ServedReward, open_served
 from schemas.money import Cost
 from schemas.progress import Say
@@ -36,24 +36,24 @@ class Asked:
         return [cost for ledger in self.ledgers for cost in ledger.costs]
 
     @property
-    def as_judge(self) -> Chosen | None:
+    def as_judge(self) -> ChosenScorer | None:
         """The judge as a scorer; None without a judge."""
         if self.judge is None:
             return None
         names = ", ".join(ledger.identity for ledger in self.judge.ledgers)
         sentence = f"a checklist of {len(self.judge.questions)} questions, answered by {names}"
         facts = {"judges": self.judge.facts["judges"]}
-        return Chosen(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts, at_once=_AT_ONCE)
+        return ChosenScorer(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts, at_once=_AT_ONCE)
 
     @property
-    def as_reward(self) -> Chosen | None:
+    def as_reward(self) -> ChosenScorer | None:
         """The served reward model as a scorer; None without one."""
         if self.reward is None:
             return None
         teacher = self.reward.ledger.teacher if isinstance(self.reward, HostedReward) else self.reward.teacher
         sentence = f"the reward model {teacher.model} at {teacher.url}"
         facts = {"model": teacher.model}
-        return Chosen(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
+        return ChosenScorer(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
 
 
 async def open_asked(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> Asked:

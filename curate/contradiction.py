@@ -19,7 +19,7 @@ from curate.pool import Pool
 from curate.rows import StepId
 from curate.scorers import Score
 from curate.scorers.reward import RewardModel, load_classifier
-from curate.steps import Named
+from curate.steps import NamedStep
 from schemas.errors import SpecError
 from schemas.records import Pair, Reason, Verdict, content_id
 
@@ -42,7 +42,7 @@ class InferenceModel(RewardModel):
         return logits.softmax(dim=-1)[:, self._label]
 
 
-def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None = None) -> Named:
+def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None = None) -> NamedStep:
     """The step; it looks at the accepted rows that it has not judged yet. `revision` identifies the weights if `where`
     does not.
 
@@ -62,7 +62,7 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
             for pair, score in zip(chunk, await asyncio.to_thread(work, chunk), strict=True):
                 yield step.verdict(pair.id, True, score.value, *_opinion(score))
 
-    step = Named(id_, look, at_once=_BATCH_ROWS)
+    step = NamedStep(id_, look, at_once=_BATCH_ROWS)
     return step
 
 

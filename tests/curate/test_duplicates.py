@@ -451,7 +451,7 @@ def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() ->
     keys = np.sort(tokens << np.uint64(24) | np.repeat(np.arange(rows, dtype=np.uint64), each))
     tracemalloc.start()
     try:
-        crowded = set_join._Crowded(keys, np.full(rows, 3, np.uint8))
+        crowded = set_join._RowsWithFrequentTokens(keys, np.full(rows, 3, np.uint8))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

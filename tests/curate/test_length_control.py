@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate.curation import curate
 from curate.pool import Pool
 from curate.selection import LengthFit, in_words, selected
-from curate.steps import Named, best, named, scored
+from curate.steps import NamedStep, best, named, scored
 from schemas.records import Imported, Pair
 
 
@@ -20,7 +20,7 @@ def pair(input: str, output: str) -> Pair:
     return Pair(seed_id=input, input=input, output=output, system="", origin=Imported(source="t"))
 
 
-def by_length(bonus: str = "gem", worth: float = 2.0) -> Named:
+def by_length(bonus: str = "gem", worth: float = 2.0) -> NamedStep:
     """Likes length, and a little more what holds the word `bonus`."""
     return scored(named(lambda p: len(p.output) / 20 + worth * (bonus in p.output), "score/long@1"))
 
@@ -86,7 +86,7 @@ def test_what_is_left_has_nothing_to_do_with_length(inputs: list[list[tuple[str,
     """The fit of the residuals is flat, whatever is added to all the scores of an input."""
     fit = LengthFit.of(inputs)
     assert 0 <= fit.r_squared <= 1
-    left = [[(text, fit.left_of(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
+    left = [[(text, fit.residual(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
     again = LengthFit.of(left)
     assert again.slope == pytest.approx(0, abs=1e-6)
 

@@ -334,4 +334,4 @@ def test_a_model_that_counts_positions_behind_its_padding_reads_fewer_tokens(tmp
     rows = [("ban", " ".join(tiny.WORDS[:words])) for words in (19, 20)]
     whole, longer = scored(open_reward_model(folder, batch_tokens=4096), rows)
     assert whole.value is not None
-    assert longer.reason == Reason("overlong", "21 tokens, the model reads 20")
+    assert longer.reason == Reason("overlong", "21 tokens; the model reads at most 20")
