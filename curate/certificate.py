@@ -39,7 +39,7 @@ _MORE_LABELS = (
     *range(100, 400, 20),
     *range(400, 2_001, 100),
 )  # numbers of further labels to forecast
-_BETTER = "correct the prompt or the gates, take a scorer that ranks better, or ask for a lower --precision."
+_BETTER = "improve the prompt or the gates, use a scorer that ranks better, or request a lower --precision."
 # The steps that a certificate depends on, by the prefix of their names, and the word that users see for each.
 _PARTS = {
     "gate/": "gates",
@@ -255,23 +255,25 @@ def _more_rows(sets: Sequence[RowSet], passed: int, precision: float, error: flo
     for more in (more for more in _MORE_LABELS if more <= left):
         then = _passed([_with_more(of, labels, more) for of in sets], precision, error)
         if then > passed:
-            return f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they come as those so far did"
-    return "more labels would hardly accept more rows" if left else "no row is left to ask about"
+            return (
+                f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they turn out like those so far"
+            )
+    return "more labels would hardly accept more rows" if left else "no row is left to review"
 
 
 def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:
     """Why the first set failed, and what would change that. It holds `share` of the rows; `left` rows can still be sent
     to reviewers."""
     if not sets:
-        return "no row is left that the programs accept", "Correct the gates, the prompt or the style."
+        return "the programs accept no row", "Improve the gates, the prompt or the style."
     first, threshold = sets[0], 1 / error
     of = f"of the {first.size:,} rows with the highest P(good)"
     needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= threshold), None)
     too_bad = first.bad > (1 - precision) * first.seen
-    hopeless = f"More labels change nothing at this share: {_BETTER}"
+    hopeless = f"More labels would not help at this share: {_BETTER}"
     if needed and first.seen < needed:
         bad = f", and {first.bad:,} of them {'is' if first.bad == 1 else 'are'} bad" if first.bad else ""
-        why = f"{of} only {first.seen:,} are labelled{bad}; it takes {needed:,}, if all of them are good"
+        why = f"{of} only {first.seen:,} are labelled{bad}; {needed:,} are needed, if all of them are good"
         return why, hopeless if too_bad else _more_labels_hint(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
     if too_bad:
@@ -280,14 +282,14 @@ def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: flo
         seen = min(first.size, first.seen + round(more * share))
         if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= threshold:
             return f"{why}, which may be chance", _more_labels_hint(more, left)
-    return f"{why}, which is too near {percent(1 - precision)} to tell", f"More labels hardly help: {_BETTER}"
+    return f"{why}, which is too close to {percent(1 - precision)} to tell", f"More labels would hardly help: {_BETTER}"
 
 
 def _more_labels_hint(more: int, left: int) -> str:
     if more <= left:
-        return f"About {more:,} more labels would tell, at this share (`pairsmith review push --more` draws rows)."
+        return f"About {more:,} more labels would decide it at this share (`pairsmith review push --more` draws rows)."
     rest = f"only {left:,} rows are" if left else "no row of the estimation half is"
-    return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
+    return f"About {more:,} more labels are needed, but {rest} left to review: generate more."
 
 
 def too_few_to_calibrate(
@@ -298,21 +300,22 @@ def too_few_to_calibrate(
     `left` rows of the calibration half can still be sent to reviewers. None means that there is no calibration half: an
     estimate needs the whole pool, or needed it when its rows were drawn although `half_proves` enough now.
     """
-    why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
+    why = f"estimating P(good) needs {LEAST} answers in the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
     more = (
-        f"{LEAST - answered:,} more of them (`pairsmith review push --more` draws rows; [review.shares] calibration)."
+        f"{LEAST - answered:,} more are needed (`pairsmith review push --more` draws rows; see [review.shares]"
+        " calibration)."
     )
     if left is None:
-        why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
-        more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
+        why = "all rows are drawn for the human gate, and none is left to estimate P(good)"
+        more = "Half of them could not prove what review.accept_at_least asks for; the gate shows what people accept."
         if half_proves:
             more = (
                 "Rows of both halves were drawn before: for a higher review.accept_at_least, from fewer rows, or by an"
             )
-            more += " earlier version. What an estimate stands on calibrates nothing; the gate says what people accept."
+            more += " earlier version. They cannot be used for calibration; the gate shows what people accept."
     elif answered + left < LEAST:
-        more = f"Rows of it that are left to ask about: {left:,}. Generate more."
+        more = f"Rows of that half left to review: {left:,}. Generate more."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 

@@ -289,7 +289,7 @@ def _require_all_verdicts(accepted: Accepted, result: CurateResult) -> None:
         raise RowCountMismatch(
             f"row {accepted.pair.id} has no verdict from {missing.by}.",
             why="A row that was not judged may not be exported.",
-            fix="This is a bug in pairsmith; the store is intact.",
+            fix="This is a defect of pairsmith; the store is intact.",
         )
 
 

@@ -171,7 +171,7 @@ def _checked_counts(pool: Pool) -> Counts:
         raise RowCountMismatch(
             f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
             f"{counts.waiting} waiting + {counts.failed} failed is a different number.",
-            fix="This is a bug in pairsmith; the store is intact.",
+            fix="This is a defect of pairsmith; the store is intact.",
         )
     return counts
 

@@ -128,10 +128,10 @@ def in_words(facts: Json) -> str:
     share = f"{facts['length_r_squared']:.0%}"
     side = f" ({'longer' if facts['length_slope'] > 0 else 'shorter'} is better)" if share != "0%" else ""
     if facts["length_control"]:
-        length = f"length explained {share} of the score within inputs, and was taken out"
+        length = f"length explained {share} of the score within inputs, and was subtracted"
     else:
         length = f"length explains {share} of the score within inputs{side}"
     return (
-        f"keeping {best} left {facts['left_out']:,} rows out, of {facts['inputs']:,} inputs with more; of"
-        f" {facts['not_first']:,} others were kept than the first; {length}"
+        f"keeping {best} left out {facts['left_out']:,} rows of {facts['inputs']:,} inputs with more candidates; for"
+        f" {facts['not_first']:,} of these inputs, others than the first were kept; {length}"
     )

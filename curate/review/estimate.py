@@ -226,7 +226,7 @@ class Advice:
         if self.exhausted:
             return f"stop: every row that can be drawn is decided, and the interval stays at {points}"
         if self.rows == 0:
-            return f"stop: the interval is as tight as {points}"
+            return f"stop: the interval is within {points}"
         time = f"{self.answers} more answers" if self.minutes is None else f"about {_minutes(self.minutes)}"
         return f"{'stop, or ' if self.stop else ''}{time} would buy {points}"
 

@@ -46,7 +46,7 @@ class Gate:
             return ""
         proven = math.floor(100 * self.reach + 1e-9)  # rounded down, because a share rounded up would not open the gate
         return (
-            f"even if people accept every row that can still be drawn, that proves a share of {proven}%, and"
+            f"even if people accept every row that can still be drawn, that proves a share of only {proven}%, and"
             f" review.accept_at_least asks for {percent(self.at_least)}: only more rows or a lower share open the gate"
         )
 

@@ -65,7 +65,7 @@ class ReviewStatus:
             return self.gate.out_of_reach
         if self.gate.state == "asking" and self.gate.missing:
             at_least = percent(self.gate.at_least)
-            return f"about {self.gate.missing:,} more answers tell whether people accept {at_least} of it"
+            return f"about {self.gate.missing:,} more answers will show whether people accept {at_least} of the rows"
         return str(self.advice) if self.advice else None
 
     @property
@@ -185,23 +185,23 @@ def in_words(facts: Json) -> list[str]:
     ]
     if rate := status.get("trained_acceptance_rate"):
         lines.append(
-            f"Of what the programs accept, people accept {_with_interval(rate)} as it is. That is about the rows before"
-            " review: those that people rejected are not in the dataset."
+            f"Of the rows that the programs accept, people accept {_with_interval(rate)} unchanged. This is the rate"
+            " before review: rows that people rejected are not in the dataset."
         )
     if older := older_choice(status):
         lines.append(f"{capital(older)}.")
     if (rate := status["acceptance_rate"]) and not same_rows(status):
-        lines.append(f"Of what passed the gates, people accept {_with_interval(rate)} as it is.")
+        lines.append(f"Of the rows that passed the gates, people accept {_with_interval(rate)} unchanged.")
     elif not rate:
-        lines.append("That is too few answers to tell what share people would accept.")
+        lines.append("These are too few answers to estimate what share people would accept.")
     if rate := status["missed_acceptance_rate"]:
-        lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
+        lines.append(f"Of the rows that the programs rejected, people would have accepted {_with_interval(rate)}.")
     if status.get("gate") == "rejected":
         lines.append(
-            f"People reject this set: fewer than the {percent(status['accept_at_least'])} asked for are accepted."
+            f"People reject this set: they accept fewer than the required {percent(status['accept_at_least'])}."
         )
     elif not status["enough"]:
-        lines.append("The review was not finished: people have said too little for what the spec asks.")
+        lines.append("The review was not finished: there are too few answers for what the spec asks.")
     return lines
 
 
@@ -210,8 +210,8 @@ def older_choice(status: Json) -> str:
     if not (by := status.get("compared_by")):
         return ""
     return (
-        f"the choice that people judge is that of {by} before the scorer was changed: the present one is not asked"
-        " about rows that people rejected or edited, so what it would choose of them is not known"
+        f"these rates are for the rows chosen by the earlier scorer {by}: the present scorer does not score rows that"
+        " people rejected or edited, so it is not known which of them it would choose"
     )
 
 

@@ -60,7 +60,7 @@ def test_selection_says_what_it_changed() -> None:
     assert selection.length.r_squared > 0.8
     assert selection.length.slope > 0
     words = in_words(selection.as_json)
-    assert words.startswith("keeping the best left 120 rows out, of 40 inputs with more")
+    assert words.startswith("keeping the best left out 120 rows of 40 inputs with more candidates")
     assert "(longer is better)" in words
     flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
     unmoved = selected(flat, 1)
