@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.overlap import SHORT, Touch, contaminated
+from curate.overlap import SHORT, ContaminatedText, contaminated
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
@@ -92,7 +92,7 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
     return HeldOut(tuple(texts), tuple(names), ids, kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
-def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
+def with_generated_inputs(pool: Pool, held: HeldOut) -> HeldOut:
     """Add the generated inputs of accepted test rows to `held`.
 
     For output seeds a teacher writes the input, so it is only known after generation.
@@ -103,7 +103,7 @@ def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
     return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
 
 
-class Likeness(NamedTuple):
+class HeldOutMatch(NamedTuple):
     """A seed or exemplar that resembles a held-out text, detected before generation."""
 
     number: int
@@ -116,7 +116,7 @@ class Likeness(NamedTuple):
 
 def clear_of_the_test(
     seeds: Sequence[Seed], spec: Spec, folder: Path
-) -> tuple[Sequence[Seed], list[tuple[Seed, Likeness]], list[Likeness]]:
+) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
     """Separate seeds that repeat held-out texts.
 
     Returns the seeds to generate from, the seeds left out (curation would reject all their rows), and the exemplars (by
@@ -129,17 +129,19 @@ def clear_of_the_test(
     rows = chain(exemplar_texts, ((seed.asked,) for seed in judged))
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     exemplars = [
-        _likeness(number, touches.pop(number), held) for number in sorted(touches) if number < len(exemplar_texts)
+        _held_out_match(number, touches.pop(number), held) for number in sorted(touches) if number < len(exemplar_texts)
     ]
     numbered = enumerate(judged, len(exemplar_texts)) if touches else ()
-    left_out = [(seed, _likeness(number, touches[number], held)) for number, seed in numbered if number in touches]
+    left_out = [
+        (seed, _held_out_match(number, touches[number], held)) for number, seed in numbered if number in touches
+    ]
     ids = {seed.id for seed, _ in left_out}
     return Where(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
-def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
+def _held_out_match(number: int, touch: ContaminatedText, held: HeldOut) -> HeldOutMatch:
     at = touch.held_out
-    return Likeness(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
+    return HeldOutMatch(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progres
     first = ids[0]
     accepted = not gates and (first.scores or not first.per_row)
     pool.load_known(ids)
-    total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
+    total = max(pool.count_pending(id_, accepted=accepted) for id_ in ids)
     shown, done = "gates" if gates else By.read(first.by).name, 0
     collectors = [pool.collect(id_) for id_ in ids]
     progress(shown, {"done": 0, "total": total})

@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import prompts
-from curate.checklists import checklist_schema, questions_of, read_checklist, told_against
+from curate.checklists import checklist_schema, describe_no_answers, questions_of, read_checklist
 from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt
@@ -117,7 +117,7 @@ class Judge:
         weight = sum(question.weight for question in self.questions)
         value = sum(question.weight * answers[question.name] for question in self.questions) / weight
         against = [question for question in self.questions if answers[question.name] < 0.5]
-        reasons = told_against({question.name: answers[question.name] for question in against})
+        reasons = describe_no_answers({question.name: answers[question.name] for question in against})
         if must := next((question for question in against if question.must is True), None):
             return Score(value, Reason(f"judge:{must.name}", reasons), rejects=True)
         flags = tuple(question.name for question in against if question.must == "flag")

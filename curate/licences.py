@@ -21,18 +21,18 @@ from schemas.spec.export import NOT_STATED, ExportSettings
 from schemas.store import Store
 
 
-class Declared(NamedTuple):
+class DeclaredTerms(NamedTuple):
     """The licences and terms declared for a row. `terms` is empty if no teacher wrote it."""
 
     licenses: tuple[str, ...]
     terms: tuple[str, ...]
 
 
-def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[Declared]:
+def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[DeclaredTerms]:
     """Count the rows by their declared licences and terms; seeds as they were last read."""
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     terms = terms_of(project)
-    counts: Counter[Declared] = Counter()
+    counts: Counter[DeclaredTerms] = Counter()
     for pair in store.pairs(pair_ids):
         counts[_declared(_unedited(store, pair), seeds.get(pair.seed_id), terms)] += 1
     return counts
@@ -79,7 +79,7 @@ def refuse_unlicensed(
     counts = ledger(project, store, rows)
     if bare_seed_ids:
         seeds = (seed for seed in store.seeds(active=False) if seed.id in bare_seed_ids)
-        counts += Counter(Declared(_licenses(seed), ()) for seed in seeds)
+        counts += Counter(DeclaredTerms(_licenses(seed), ()) for seed in seeds)
     check(counts, project.spec.export)
 
 
@@ -98,20 +98,20 @@ def _unedited(store: Store, pair: Pair) -> Pair:
     return pair
 
 
-def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> Declared:
+def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> DeclaredTerms:
     teacher = terms.get(pair.origin.teacher, (NOT_STATED,)) if isinstance(pair.origin, Generated) else ()
-    return Declared(_licenses(seed), teacher)
+    return DeclaredTerms(_licenses(seed), teacher)
 
 
 def _licenses(seed: Seed | None) -> tuple[str, ...]:
     return tuple(sorted({license or NOT_STATED for license in (seed.licenses if seed else (None,))}))
 
 
-def as_json(counts: Counter[Declared]) -> list[Json]:
+def as_json(counts: Counter[DeclaredTerms]) -> list[Json]:
     return [{**declared._asdict(), "rows": rows} for declared, rows in counts.most_common()]
 
 
-def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
+def check(counts: Counter[DeclaredTerms], allowed: ExportSettings) -> None:
     """Raise NotLicensed for rows with a licence or terms that are not allowed. All licences of a row must be
     allowed."""
     refused: Counter[str] = Counter()

@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from curate.set_join import Alike, TokenSets, alike
+from curate.set_join import SimilarRows, TokenSets, alike
 from curate.words import numbers_in, words
 from schemas.kinds import TaskKind
 
 _PAIRS = 40  # per row; above this on both sides, most rows are duplicates and both texts are joined at once
 
 
-def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, Alike]:
+def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, SimilarRows]:
     """Map the index of each duplicate row to the earlier row that it repeats. The first row of several stays, so put
     the preferred ones first.
 
@@ -28,7 +28,7 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, A
         return _first_matches(sets, threshold)
 
 
-def _first_matches(sets: TokenSets, threshold: float) -> dict[int, Alike]:
+def _first_matches(sets: TokenSets, threshold: float) -> dict[int, SimilarRows]:
     return {pair.later: pair for pair in alike(sets, threshold, first=True)}
 
 
@@ -45,7 +45,7 @@ class RepeatedRows(NamedTuple):
     """`of` maps the index of each duplicate pair to the earlier pair that is the same row; `flagged` holds the indices
     of the pairs that get the flag `TaskKind.flag`."""
 
-    of: dict[int, Alike]
+    of: dict[int, SimilarRows]
     flagged: frozenset[int]
 
 
@@ -72,7 +72,7 @@ def repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kin
     return RepeatedRows(of, frozenset(flagged))
 
 
-def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[int, Alike], set[int]]:
+def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[int, SimilarRows], set[int]]:
     """`duplicates` of rows with two texts, and the rows whose second text repeats another one.
 
     A thousand replies from one template would all be compared with each other although no two answer the same message,
@@ -102,10 +102,10 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
     return of, outputs
 
 
-def _exact_duplicates(rows: Iterable[tuple[str, ...]]) -> dict[int, Alike]:
+def _exact_duplicates(rows: Iterable[tuple[str, ...]]) -> dict[int, SimilarRows]:
     first: dict[tuple[str, ...], int] = {}
     numbers = ((number, first.setdefault(row, number)) for number, row in enumerate(rows))
-    return {number: Alike(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
+    return {number: SimilarRows(number, earlier, 1.0) for number, earlier in numbers if earlier != number}
 
 
 def _with_numbers(pair: HasTexts, kind: TaskKind) -> str:
@@ -121,7 +121,7 @@ def _with_numbers(pair: HasTexts, kind: TaskKind) -> str:
     return " ".join(mark + (word if word.isascii() else word.encode().hex()) for word in words(pair.asked))
 
 
-def similar_pairs(texts: Iterable[str], threshold: float) -> list[Alike]:
+def similar_pairs(texts: Iterable[str], threshold: float) -> list[SimilarRows]:
     """All pairs of similar texts."""
     with TokenSets((text,) for text in texts) as sets:
         return list(alike(sets, threshold))

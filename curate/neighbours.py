@@ -25,7 +25,7 @@ _BLOCK = 2_048  # rows on either side of a block of products: 16 MB
 _ROWS_PER_CELL = 32  # rows sampled per centre
 
 
-class Near(NamedTuple):
+class NearRow(NamedTuple):
     """An earlier row and the cosine to it, the least one over the sides."""
 
     earlier: int
@@ -70,7 +70,7 @@ class Vectors:
         return np.array(np.memmap(self._files[side], np.float32, "r", shape=shape)[rows])
 
 
-def near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict[int, Near]:
+def find_near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict[int, NearRow]:
     """Map each row to the first earlier row found that is in the same group (`groups`) and at least `cosine` similar on
     every side."""
     search = _Search(vectors, np.asarray(groups), cosine)
@@ -86,7 +86,7 @@ def near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict
 class _Search:
     def __init__(self, vectors: Vectors, groups: np.ndarray, cosine: float) -> None:
         self._vectors, self._groups, self._cosine = vectors, groups, cosine
-        self.nearest: dict[int, Near] = {}
+        self.nearest: dict[int, NearRow] = {}
 
     def compare(self, queries: np.ndarray, members: np.ndarray) -> None:
         """Compare each of `queries` with each of `members`, both in ascending order. Of a near pair, the later row gets
@@ -117,7 +117,7 @@ class _Search:
 
     def _record(self, later: int, earlier: int, cosine: float) -> None:
         if later not in self.nearest or earlier < self.nearest[later].earlier:
-            self.nearest[later] = Near(earlier, min(1.0, cosine))
+            self.nearest[later] = NearRow(earlier, min(1.0, cosine))
 
 
 def _cells(vectors: Vectors) -> Iterator[tuple[np.ndarray, np.ndarray]]:

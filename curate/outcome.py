@@ -17,7 +17,7 @@ from curate.pool import Pool
 from curate.preferences import Preference, preferences
 from curate.rows import StepId
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
-from curate.selection import selected
+from curate.selection import selection_summary
 from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
 from curate.states import write_states
@@ -92,7 +92,7 @@ async def curate_project(
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }
     select = project.spec.curate.select
-    if chosen and (selection := selected(pool, select.best, length_control=select.length_control)):
+    if chosen and (selection := selection_summary(pool, select.best, length_control=select.length_control)):
         facts["selection"] = selection.as_json
     if asked and asked.judge:
         # Includes rows of earlier runs, which are not judged again and which this run's judge did not count.

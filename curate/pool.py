@@ -33,9 +33,9 @@ from curate.rows import (
     Survivor,
     Unjudged,
     as_dataset,
-    as_shown,
+    display_values,
 )
-from curate.slots import Slots, Source, in_memory, placed, read_slots, skim_candidates_of
+from curate.slots import Slots, Source, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import made
 from schemas.records import Counts, Pair, Reason, Verdict
@@ -56,7 +56,7 @@ class VerdictCollector:
         slots, table, scores = self._before._slots, self._before._table, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[verdict.pair_id]
-            reason = None if stored else slots.interned(verdict.reason)
+            reason = None if stored else slots.intern(verdict.reason)
             opinion, score = table.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
             self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
@@ -96,7 +96,7 @@ class Pool:
         `people=False` ignores reviews. `forward_n` limits the forward candidates per seed: more may remain from an
         earlier spec."""
         slots = skim_candidates_of(store, generations, forward_n, seeds)
-        return cls(read_slots(store, map(placed, slots), people=people))
+        return cls(read_slots(store, map(candidate_from_json, slots), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
@@ -109,7 +109,7 @@ class Pool:
         return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
 
     def _repr_html_(self) -> str:
-        return html_table(repr(self), SHOWN_COLUMNS, map(as_shown, islice(self.rows(), SHOWN)))
+        return html_table(repr(self), SHOWN_COLUMNS, map(display_values, islice(self.rows(), SHOWN)))
 
     @property
     def steps(self) -> tuple[StepId, ...]:
@@ -245,7 +245,7 @@ class Pool:
         yield from self._stream(silent, verdicts=False)
         yield from self._stream(crashed, (*self.steps, step))
 
-    def count_unsettled(self, step: StepId, *, accepted: bool) -> int:
+    def count_pending(self, step: StepId, *, accepted: bool) -> int:
         """The number of rows, or of accepted rows, that a step has not judged or on which it crashed."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 

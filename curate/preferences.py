@@ -25,7 +25,7 @@ from heapq import nsmallest
 from itertools import compress
 from typing import Literal, NamedTuple, get_args
 
-from curate.contamination import held_out_of, with_inputs_of
+from curate.contamination import held_out_of, with_generated_inputs
 from curate.gates import personal_kept_out
 from curate.gates.personal import pii
 from curate.overlap import contaminated
@@ -188,17 +188,17 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         if split != "test":
             for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files):
                 table.add(one)
-    held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
+    held = with_generated_inputs(pool, held_out_of(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
     losers = Preferences(pool, files, table, range(len(table)))
     texts = (("", p.rejected.output) for p in losers)
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = personal_kept_out(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
-    return Preferences(pool, files, table, matched(table, {*touched, *personal}))
+    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
 
 
-def matched(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
+def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
     """The indices of the preferences to keep, without those `left_out`.
 
     Of the preferences by programs, as many are removed as needed to make the better answer as often longer as shorter

@@ -93,7 +93,7 @@ class Unjudged(NamedTuple):
 SHOWN_COLUMNS = ("state", "input", "output", "score", "reason")
 
 
-def as_shown(row: Row) -> tuple[Any, ...]:
+def display_values(row: Row) -> tuple[Any, ...]:
     """The values of SHOWN_COLUMNS for a row, for a notebook."""
     if row.pair is None:
         return "failed", None, None, None, row.reason

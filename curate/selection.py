@@ -70,7 +70,7 @@ def log_length(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectionSummary:
     """What selection changed: of `inputs` with more candidates than `best` it left out `left_out` rows, and for
     `not_first` of them it kept others than the first ones."""
 
@@ -105,7 +105,7 @@ def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str,
         ]
 
 
-def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | None:
+def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> SelectionSummary | None:
     """What `best` changed in a curated pool; None if it did not run."""
     if not any(step.by == BEST for step in pool.steps):
         return None
@@ -117,7 +117,9 @@ def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | 
         inputs, left_out = inputs + 1, left_out + out
         first = [keep for keep in kept if keep is not None][:n]
         not_first += not all(first)
-    return Selected(n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control)
+    return SelectionSummary(
+        n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control
+    )
 
 
 def in_words(facts: Json) -> str:

@@ -13,9 +13,9 @@ from itertools import islice
 
 import numpy as np
 
-from curate.contamination import HeldOut, with_inputs_of
+from curate.contamination import HeldOut, with_generated_inputs
 from curate.gates.words import count_words
-from curate.neighbours import Vectors, near_earlier
+from curate.neighbours import Vectors, find_near_earlier
 from curate.pool import Pool
 from curate.rows import StepId
 from curate.static_embedding import static_embedding
@@ -60,7 +60,7 @@ def semantic_duplicates(cosine: float, rule: DuplicateRule) -> NamedStep:
                 ids += (pair.id for pair in block)
                 numbers.extend(hash((_numbers(pair.asked), _numbers(pair.output))) for pair in block)
                 vectors.add(*(static_embedding().embed([getattr(pair, side) for pair in block]) for side in sides))
-            like = near_earlier(vectors, numbers, cosine)
+            like = find_near_earlier(vectors, numbers, cosine)
         for number, id_ in enumerate(ids):
             if near := like.get(number):
                 sentence = f"{near.cosine:.0%} like pair {ids[near.earlier]} in meaning"
@@ -80,7 +80,7 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> NamedStep:
     settings = content_id("step", [SEMANTIC_TEST, cosine, sorted(zip(held_out.names, held_out.texts, strict=True))])
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        now = with_inputs_of(pool, held_out)
+        now = with_generated_inputs(pool, held_out)
         named = zip(now.names, now.texts, strict=True)
         held = [(name, text) for name, text in named if count_words(text) >= _WORDS]
         known = static_embedding().embed([text for _, text in held])

@@ -229,7 +229,7 @@ class TokenSets:
         return (count << np.uint64(42)) | (tokens >> np.uint64(12))
 
 
-class Alike(NamedTuple):
+class SimilarRows(NamedTuple):
     """The indices of two similar rows, and their exact similarity: the least one among their texts."""
 
     later: int
@@ -237,7 +237,7 @@ class Alike(NamedTuple):
     similarity: float
 
 
-def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[Alike]:
+def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[SimilarRows]:
     """All pairs of rows whose texts each have Jaccard similarity >= `threshold`, by the later row, then the earlier.
 
     With `first`, only the first pair of every row, and none with an earlier row that has a pair itself: these are the
@@ -252,7 +252,7 @@ def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator
     for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | frequent_rows.holds)):
         others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *frequent_rows.met_by(row)} - removed)
         similar = ((other, sets.similarity(row, other)) for other in others)
-        pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
+        pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
             yield pair
             if first:

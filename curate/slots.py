@@ -154,7 +154,7 @@ class Slots:
         others = self.pairs(id_ for id_ in wanted if id_ not in kept)
         return [kept[id_] if id_ in kept else others[id_] for id_ in wanted]
 
-    def interned(self, reason: Reason) -> Reason:
+    def intern(self, reason: Reason) -> Reason:
         """An equal reason, always the same object: most rows are kept for the same few reasons."""
         return self._reasons.setdefault(reason, reason)
 
@@ -171,7 +171,7 @@ def skim_candidates_of(
                 yield candidate
 
 
-def placed(kept: Json) -> Candidate:
+def candidate_from_json(kept: Json) -> Candidate:
     """The candidate for its stored JSON."""
     return made(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, held_out_of, with_inputs_of
+from curate.contamination import HeldOut, held_out_of, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import repeated_rows
-from curate.overlap import Touch, contaminated
+from curate.overlap import ContaminatedText, contaminated
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
@@ -116,7 +116,7 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
     in_flight: deque[tuple[Unjudged, asyncio.Task[list[JudgedPairs]]]] = deque()
     chunks = pool.unjudged_by(ids, CHUNK)
-    async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
+    async with judging(gates, max(pool.count_pending(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
         try:
             while True:
                 while len(in_flight) < at_once and (chunk := next(chunks, None)):
@@ -209,7 +209,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        held = with_inputs_of(pool, known)
+        held = with_generated_inputs(pool, known)
 
         def rows() -> Iterator[tuple[str, str]]:
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
@@ -224,7 +224,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     return step
 
 
-def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
+def _contaminated(touch: ContaminatedText | None, held: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"

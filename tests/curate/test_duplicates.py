@@ -21,7 +21,7 @@ from curate.curation import curate
 from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
 from curate.overlap import contaminated
 from curate.pool import Pool
-from curate.set_join import Alike, TokenSets, alike
+from curate.set_join import SimilarRows, TokenSets, alike
 from curate.steps import duplicates as duplicate_step
 from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName
@@ -44,10 +44,10 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[Alike]:
+def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[SimilarRows]:
     """All pairs by comparing all pairs."""
     similar = (
-        Alike(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
+        SimilarRows(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
         for later in range(len(texts))
         for earlier in range(later)
     )
@@ -141,7 +141,7 @@ def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[st
 def test_every_row_that_goes_repeats_one_that_stays(pairs_a_text: int, texts: list[str], threshold: float) -> None:
     """One pass in order: a row goes if it is like a row that stays, and is told the first such."""
     everything = in_every_pair([(one,) for one in texts], threshold)
-    expected: dict[int, Alike] = {}
+    expected: dict[int, SimilarRows] = {}
     for pair in everything:
         if pair.later not in expected and pair.earlier not in expected:
             expected[pair.later] = pair

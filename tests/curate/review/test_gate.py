@@ -146,7 +146,9 @@ def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) ->
     assert (passed.population, trained.population) == (180, 60)
     assert trained.reviewed < passed.reviewed
     text = " ".join(in_words(as_json(status)))
-    assert f"Of the rows that the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
+    assert (
+        f"Of the rows that the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
+    )
     assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
