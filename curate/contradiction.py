@@ -38,7 +38,7 @@ class InferenceModel(RewardModel):
         super().__init__(model, tokenizer, batch_tokens)
         self._label = _contradiction_label(model.config)
 
-    def _read(self, logits: torch.Tensor) -> torch.Tensor:
+    def _scores_from_logits(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.softmax(dim=-1)[:, self._label]
 
 

@@ -74,7 +74,7 @@ def summed_up(known: Sequence[float], others: int, most: float | None) -> Range 
     if m < 2:
         return None
     mean, spread = float(x.mean()), float(x.std(ddof=1))
-    half = _t(m - 1) * spread * math.sqrt(others * others / m + others)
+    half = _t_quantile(m - 1) * spread * math.sqrt(others * others / m + others)
     top = float(x.max())
     ceiling = max(top, 10 * top if most is None else most)
     random = np.random.default_rng(0)
@@ -108,17 +108,17 @@ def accepted_rows(pilot: Pilot, others: int, most_a_seed: int) -> Range | None:
     values = np.arange(len(counts))
     means, squares = shares @ values, shares @ values**2
     noise = random.normal(size=_DRAWS) * np.sqrt(np.maximum(others * (squares - means**2), 0))
-    come = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
+    new_rows = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
     models = _models(pilot.groups)
     chosen = random.choice(len(models.discount), size=_DRAWS, p=models.probability)
-    drawn = _distinct_rows_after(pilot.groups, models.theta[chosen], models.discount[chosen], come, random.binomial)
+    drawn = _distinct_rows_after(pilot.groups, models.theta[chosen], models.discount[chosen], new_rows, random.binomial)
     low, middle, high = np.quantile(drawn, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
     likely = models.log_likelihood >= models.log_likelihood.max() - _LIKELY
     fewest, most = (
         _distinct_rows_after(
             pilot.groups, models.theta[likely], models.discount[likely], np.full(likely.sum(), number), np.multiply
         )
-        for number in np.quantile(come, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        for number in np.quantile(new_rows, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     )
     return Range(float(middle), min(float(low), float(fewest.min())), max(float(high), float(most.max())))
 
@@ -137,17 +137,17 @@ class _Models(NamedTuple):
 
 
 def _distinct_rows_after(
-    groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, come: np.ndarray, new: Callable[..., np.ndarray]
+    groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, new_rows: np.ndarray, new: Callable[..., np.ndarray]
 ) -> np.ndarray:
-    """The number of distinct rows after `come` more rows under each model. `new(rows, probability)` is how many of some
+    """The number of distinct rows after `new_rows` more rows under each model. `new(rows, probability)` is how many of some
     rows are new: a random draw or the expectation."""
     import numpy as np
 
     seen = sum(groups)
-    k, j = np.full(len(come), float(len(groups))), np.full(len(come), float(seen))
+    k, j = np.full(len(new_rows), float(len(groups))), np.full(len(new_rows), float(seen))
     for block in range(_BLOCKS):
         fraction = ((block + 1) / _BLOCKS) ** 3  # small steps first, where the number changes fastest
-        until = np.maximum(j, np.floor(seen + come * fraction))
+        until = np.maximum(j, np.floor(seen + new_rows * fraction))
         k = k + new((until - j).astype(int), np.clip((theta + discount * k) / (theta + (j + until) / 2), 0, 1))
         j = until
     return k.round()
@@ -182,5 +182,5 @@ def _models(groups: Sequence[int]) -> _Models:
     return _Models(np.concatenate(thetas), np.concatenate(discounts), log, weight / weight.sum())
 
 
-def _t(degrees: int) -> float:
+def _t_quantile(degrees: int) -> float:
     return _T[degrees - 1] if degrees <= len(_T) else 1.645 + 1.7 / degrees  # within 0.01 of the quantile

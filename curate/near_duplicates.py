@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
-from curate.set_join import SimilarRows, TokenSets, alike
+from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.words import numbers_in, words
 from schemas.kinds import TaskKind
 
@@ -29,7 +29,7 @@ def duplicates(rows: Iterable[tuple[str, ...]], threshold: float) -> dict[int, S
 
 
 def _first_matches(sets: TokenSets, threshold: float) -> dict[int, SimilarRows]:
-    return {pair.later: pair for pair in alike(sets, threshold, first=True)}
+    return {pair.later: pair for pair in find_similar_rows(sets, threshold, first=True)}
 
 
 class HasTexts(Protocol):
@@ -93,7 +93,7 @@ def _duplicates_on_both_sides(sets: TokenSets, threshold: float) -> tuple[dict[i
         return _first_matches(sets, threshold), outputs
     of = {}
     with sets.side(side) as texts:
-        for pair in alike(texts, threshold):
+        for pair in find_similar_rows(texts, threshold):
             if pair.later in of or pair.earlier in of:
                 continue
             similarity = sets.similarity(pair.later, pair.earlier)
@@ -124,4 +124,4 @@ def _with_numbers(pair: HasTexts, kind: TaskKind) -> str:
 def similar_pairs(texts: Iterable[str], threshold: float) -> list[SimilarRows]:
     """All pairs of similar texts."""
     with TokenSets((text,) for text in texts) as sets:
-        return list(alike(sets, threshold))
+        return list(find_similar_rows(sets, threshold))

@@ -63,7 +63,7 @@ class Vectors:
         file.seek(first * width)
         return np.frombuffer(file.read((end - first) * width), np.float32).reshape(-1, self.dimensions)
 
-    def some(self, side: int, rows: Any) -> np.ndarray:
+    def select(self, side: int, rows: Any) -> np.ndarray:
         """The rows with these indices."""
         self._files[side].flush()
         shape = (self.rows, self.dimensions)
@@ -93,18 +93,18 @@ class _Search:
         the earlier."""
         for at in range(0, len(members), _BLOCK):
             block = members[at : at + _BLOCK]
-            member_vectors = [self._vectors.some(side, block) for side in range(self._vectors.sides)]
+            member_vectors = [self._vectors.select(side, block) for side in range(self._vectors.sides)]
             for start in range(0, len(queries), _BLOCK):
                 self._compare(queries[start : start + _BLOCK], block, member_vectors)
 
     def _compare(self, rows: np.ndarray, others: np.ndarray, member_vectors: Sequence[np.ndarray]) -> None:
-        least = self._vectors.some(0, rows) @ member_vectors[0].T
+        least = self._vectors.select(0, rows) @ member_vectors[0].T
         near = (least >= self._cosine) & (self._groups[rows][:, None] == self._groups[others])
         near &= rows[:, None] != others
         for side in range(1, len(member_vectors)):
             if not (some := np.flatnonzero(near.any(axis=1))).size:
                 return
-            least[some] = np.minimum(least[some], self._vectors.some(side, rows[some]) @ member_vectors[side].T)
+            least[some] = np.minimum(least[some], self._vectors.select(side, rows[some]) @ member_vectors[side].T)
             near &= least >= self._cosine
         before = near & (others < rows[:, None])
         for row in np.flatnonzero(before.any(axis=1)).tolist():
@@ -143,7 +143,7 @@ def _centers(vectors: Vectors) -> np.ndarray:
     """The centres of the cells, drawn from the rows with a fixed seed and refined."""
     count = min(_CELLS, 4 * math.isqrt(vectors.rows))
     draw = np.random.default_rng(0)
-    sample = vectors.some(
+    sample = vectors.select(
         0, np.sort(draw.choice(vectors.rows, min(vectors.rows, _ROWS_PER_CELL * count), replace=False))
     )
     centers = sample[draw.choice(len(sample), count, replace=False)]

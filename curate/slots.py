@@ -87,7 +87,7 @@ class Slots:
         if self._owner[slot] == slot and reviewed:
             self.reviewed[slot] = reviewed
 
-    def close(self) -> Slots:
+    def freeze(self) -> Slots:
         """Build the arrays from the added slots. Call once, after the last `add`."""
         self.failed = np.zeros(len(self.ids), bool)
         self.failed[list(self.failures)] = True
@@ -192,7 +192,7 @@ def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool)
             if pair.id != id_:
                 slots.edited[pair.id] = pair
             slots.add(candidate, pair.id, reviewed)
-    return slots.close()
+    return slots.freeze()
 
 
 def _reviewed(pair: Pair, reviews: Sequence[Review], source: Source) -> tuple[Pair, Reviewed | None]:

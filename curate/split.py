@@ -156,9 +156,9 @@ def _own_draw_key(seed: Seed) -> str:
     same conversation, one with more turns, get the same split."""
     if seed.kind != "conversation":
         return seed.id
-    spoken = [*seed.turns, *(seed.messages or ())[-1:]]
-    first = [turn.content for turn in spoken[:2]]
-    return content_id("conversation", first if len(spoken) > 1 else [*first, seed.reference])
+    turns = [*seed.turns, *(seed.messages or ())[-1:]]
+    first = [turn.content for turn in turns[:2]]
+    return content_id("conversation", first if len(turns) > 1 else [*first, seed.reference])
 
 
 def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:

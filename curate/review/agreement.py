@@ -65,16 +65,16 @@ def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
 def _measures(question: str, by_row: Answers) -> list[Agreement]:
     names = tuple(sorted({name for by in by_row.values() for name in by}))
     rows = list(by_row.values())
-    measures = [_agreement(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
+    measures = [_measure_with_interval(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            measures.append(_agreement(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
+            measures.append(_measure_with_interval(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
         kappa = _none_if_undefined(_inter_rater().fleiss_kappa)
-        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
+        measures.append(_measure_with_interval(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
         assert len(equal) == times
     return measures
 
@@ -82,7 +82,7 @@ def _measures(question: str, by_row: Answers) -> list[Agreement]:
 Measure = Callable[[Any], float | None]
 
 
-def _agreement(
+def _measure_with_interval(
     question: str,
     measure: str,
     annotators: tuple[str, ...],

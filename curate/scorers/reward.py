@@ -152,9 +152,9 @@ class RewardModel:
             given["token_type_ids"] = padded((row.types or [] for row in rows), 0)
         with torch.inference_mode():
             logits: torch.Tensor = self._model(**given).logits
-        return [float(value) for value in self._read(logits.float())]
+        return [float(value) for value in self._scores_from_logits(logits.float())]
 
-    def _read(self, logits: torch.Tensor) -> torch.Tensor:
+    def _scores_from_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """[rows]: the score of each row from logits [rows, labels]."""
         return logits[:, 0]
 

@@ -21,7 +21,7 @@ from curate.curation import curate
 from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
 from curate.overlap import contaminated
 from curate.pool import Pool
-from curate.set_join import SimilarRows, TokenSets, alike
+from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.steps import duplicates as duplicate_step
 from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName
@@ -133,7 +133,7 @@ def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[st
     """A row repeats another where input and output each do."""
     rows = list(zip(inputs, outputs, strict=False))
     with TokenSets(rows) as sets:
-        assert list(alike(sets, threshold)) == in_every_pair(rows, threshold)
+        assert list(find_similar_rows(sets, threshold)) == in_every_pair(rows, threshold)
 
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])
@@ -404,7 +404,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
         whole = f" {text} "
         return {whole[at : at + 4] for at in range(len(whole) - 3)}
 
-    alike = {
+    find_similar_rows = {
         number
         for number, row in enumerate(rows)
         for text in held
@@ -414,7 +414,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
             or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
         )
     }
-    assert matches.keys() == alike
+    assert matches.keys() == find_similar_rows
 
 
 def test_similar_pairs_are_all_pairs_alike() -> None:
