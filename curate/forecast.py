@@ -139,8 +139,8 @@ class _Models(NamedTuple):
 def _distinct_rows_after(
     groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, new_rows: np.ndarray, new: Callable[..., np.ndarray]
 ) -> np.ndarray:
-    """The number of distinct rows after `new_rows` more rows under each model. `new(rows, probability)` is how many of some
-    rows are new: a random draw or the expectation."""
+    """The number of distinct rows after `new_rows` more rows under each model. `new(rows, probability)` is how many of
+    some rows are new: a random draw or the expectation."""
     import numpy as np
 
     seen = sum(groups)

@@ -179,7 +179,7 @@ class Judge:
             self.unanswered += 1
             return Reason("crashed", f"the judge did not answer: {answer.reason}")
         self.unreadable += 1
-        return Reason("unreadable", f"the judge's answer is of no use: {answer.reason}")
+        return Reason("unreadable", f"the judge's answer is unusable: {answer.reason}")
 
     def _unreadable(self, answer: Completion) -> Reason:
         self.unreadable += 1
@@ -243,8 +243,8 @@ def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSet
         for writer in dict.fromkeys(_model_name(writer) for writer in writers):
             if shared := families(_model_name(judge)) & families(writer):
                 sentences.append(
-                    f"the judge {name} ({judge.model}) and {writer} are both of {' and '.join(sorted(shared))}: "
-                    "a judge prefers what its own family writes"
+                    f"the judge {name} ({judge.model}) and {writer} are of one family ({', '.join(sorted(shared))}): "
+                    "a judge prefers texts written by its own family"
                 )
     return sentences
 

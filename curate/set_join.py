@@ -340,7 +340,7 @@ def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
 def _candidates(
     sets: TokenSets, needed: Numbers, meet: NDArray[np.uint8]
 ) -> tuple[Numbers, NDArray[np.uint32], Tokens]:
-    """`_rows_sharing_tokens` for the tokens that are not too frequent, and the tokens of the rows that have one that is."""
+    """`_rows_sharing_tokens` for tokens that are not too frequent, and the tokens of rows with one that is."""
     keys = sets.prefixes(needed, _MEET, 2)
     frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
     first_of, candidates = _rows_sharing_tokens(keys[~frequent], meet)

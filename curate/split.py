@@ -331,7 +331,7 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if groups < LEAST_TEST_GROUPS and len(asked) >= LEAST_TEST_INPUTS:
         what = f"{len(asked)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
         fix = "Add seeds of other groups, or raise split.test."
-        short.append(Shortage(f"{what} confirm no difference, however many inputs they have", fix))
+        short.append(Shortage(f"{what} cannot confirm a difference, however many inputs they have", fix))
     return short
 
 
@@ -346,7 +346,7 @@ def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         return []
     number = f"{sum(not seed.reference for seed in asked)} of {counted(len(asked), 'test input', 'test inputs')}"
     fix = "Give each its right answer, or write a check of your own: `pairsmith docs evaluation`."
-    return [Shortage(f"{number} without a reference: the form of an answer alone is judged, which proves nothing", fix)]
+    return [Shortage(f"{number} without a reference: only the form of an answer is checked, which proves nothing", fix)]
 
 
 def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:

@@ -134,7 +134,7 @@ async def _auto(
     if len(examples) < LEAST_EXAMPLES:
         why = (
             f"the PMI score, because {counted(len(examples), 'good text is', 'good texts are')} too few to fit a "
-            f"reward model (exemplars and excellent seeds outside the test split); it takes {LEAST_EXAMPLES}"
+            f"reward model (exemplars and excellent seeds outside the test split); at least {LEAST_EXAMPLES} are needed"
         )
         return _pmi(model_weights, own, opened, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task

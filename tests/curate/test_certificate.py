@@ -153,7 +153,7 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
     assert "more than 10%" in bad.why
     assert "scorer" in bad.more
     few_and_bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:15], False), 15, 0.9)
-    assert "only 15 are labelled, and 15 of them are bad; it takes" in few_and_bad.why
+    assert "only 15 are labelled, and 15 of them are bad; " in few_and_bad.why
     assert "More labels would not help" in few_and_bad.more
     assert in_words(bad, 200, 30).startswith("no certificate: of the 60 rows with the highest P(good) 60 of 60")
 
