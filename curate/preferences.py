@@ -135,7 +135,7 @@ class RejectedByFiles:
         """The number of seeds with such answers."""
         return len(self._seeds)
 
-    def beside(self, pair: Pair) -> Iterator[Pair]:
+    def rejected_answers(self, pair: Pair) -> Iterator[Pair]:
         """The rejected answers to the input of `pair`, as pairs."""
         if (place := self._places.get(pair.seed_id)) is not None:
             seed = self._seeds[place]
@@ -161,8 +161,8 @@ class Preferences(Streamed[Preference]):
             ids = dict.fromkeys(id_ for ids_ in stored for id_ in ids_ if id_ not in edited)
             pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}
             for by, split, (chosen, rejected), _, gap, rests_on in some:
-                beside = self._files.beside(pairs[chosen]) if by == "file" else (pairs[rejected],)
-                worse = next(pair for pair in beside if pair.id == rejected)
+                candidates = self._files.rejected_answers(pairs[chosen]) if by == "file" else (pairs[rejected],)
+                worse = next(pair for pair in candidates if pair.id == rejected)
                 yield Preference(by, split, pairs[chosen], worse, gap, rests_on)
 
 
@@ -218,13 +218,13 @@ def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Se
     return array("I", compress(range(len(table)), wanted))
 
 
-def without_estimation_half(table: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
+def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
     """The preferences that a reward model may be trained on.
 
     None is based on a review from the estimation half (`seed` is `review.seed`), which certificates and estimates
     depend on, or of a row that was `drawn` for an estimate, which may be any row.
     """
-    return [p for p in table if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
+    return [p for p in given if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
 
 
 def as_row(preference: Preference) -> Json:
@@ -242,12 +242,12 @@ def as_row(preference: Preference) -> Json:
     }
 
 
-def counted(table: Sequence[Preference]) -> Json:
+def counted(given: Sequence[Preference]) -> Json:
     """The number of preferences by kind, and how often the better answer is longer (ties count half), which is the
     accuracy of a rule that looks at length only."""
-    by = Counter(preference.by for preference in table)
-    longer = sum((1 + preference.longer) / 2 for preference in table)
-    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(table) if table else None}
+    by = Counter(preference.by for preference in given)
+    longer = sum((1 + preference.longer) / 2 for preference in given)
+    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(given) if given else None}
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
@@ -306,7 +306,7 @@ def _comparisons(
     for row in rows if any(ranks) else ():
         yield "ranking", row, [other for other in accepted if _ranked_above(other, row, ranks)]
     for row in accepted:
-        for worse in files.beside(_pair(row)):
+        for worse in files.rejected_answers(_pair(row)):
             yield "file", row._replace(pair=worse, score=None), [row]
     unseen = [row for row in accepted if row.decision is None]
     for row in rows:

@@ -35,18 +35,17 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[s
     seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        held = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
-        held |= {
-            kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)
-        }  # not insults: they may be why the answer was rejected
-        if out := sorted(kind for kind in held if treatment[kind] == "reject"):
+        kinds = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
+        # Insults do not count in rejected answers: they may be why these were rejected.
+        kinds |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}
+        if to_reject := sorted(kind for kind in kinds if treatment[kind] == "reject"):
             problems.append(
-                SeedProblem(seed.source, "personal", f"it contains {' and '.join(map(ONE.__getitem__, out))}.")
+                SeedProblem(seed.source, "personal", f"it contains {' and '.join(map(ONE.__getitem__, to_reject))}.")
             )
             continue
-        if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
-            seed = _redacted(seed, treatment, gone)
-            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, gone))}."))
+        if to_redact := sorted(kind for kind in kinds if treatment[kind] == "redact"):
+            seed = _redacted(seed, treatment, to_redact)
+            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, to_redact))}."))
         place = first_seen.setdefault(seed.id, len(seeds))
         if place < len(seeds):
             first = seeds[place].source
@@ -69,8 +68,8 @@ def redaction_of(settings: PersonalSettings) -> Redaction:
     treatment = _treatment(settings)
 
     def redact(text: str) -> tuple[str, list[str]]:
-        gone = sorted({kind for kind, _ in pieces(text) if treatment[kind] == "redact"})
-        return (redacted(text, treatment), gone) if gone else (text, gone)
+        to_redact = sorted({kind for kind, _ in pieces(text) if treatment[kind] == "redact"})
+        return (redacted(text, treatment), to_redact) if to_redact else (text, to_redact)
 
     kinds = settings.kinds("redact")
     return Redaction(kinds, redact) if kinds else AS_WRITTEN
