@@ -49,12 +49,12 @@ def contradictions(where: str | Path, *, batch_tokens: int, revision: str | None
     SpecError and MissingDependency are raised when the first row is judged.
     """
     id_ = StepId(CONTRADICTION, content_id("step", [CONTRADICTION, str(where), revision]), per_row=True)
-    opened: list[InferenceModel] = []
+    loaded: list[InferenceModel] = []
 
     def work(pairs: Sequence[Pair]) -> list[Score]:
-        if not opened:
-            opened.append(InferenceModel(*load_classifier(where, "curate.nli", _check), batch_tokens))
-        return opened[0].score([([{"role": "user", "content": pair.asked}], pair.output) for pair in pairs])
+        if not loaded:
+            loaded.append(InferenceModel(*load_classifier(where, "curate.nli", _check), batch_tokens))
+        return loaded[0].score([([{"role": "user", "content": pair.asked}], pair.output) for pair in pairs])
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         rows = (row.pair for row in pool.unsettled(id_) if row.pair)

@@ -34,11 +34,11 @@ def curate(
     """
     if not isinstance(steps, Iterable):
         raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
-    with ExitStack() as opened:
-        shown = opened.enter_context(progress_line.shown(silent=not progress))
+    with ExitStack() as stack:
+        shown = stack.enter_context(progress_line.shown(silent=not progress))
         kept: Store | None = None
         if isinstance(rows, Generation):
-            kept = opened.enter_context(shared(rows.store))
+            kept = stack.enter_context(shared(rows.store))
             # The pool reads its texts on demand, after the writer has been closed.
             pool = Pool.read(reader(rows.store), rows.fingerprints, rows.seed_ids, forward_n=rows.forward_n)
         elif isinstance(rows, Pool):

@@ -230,9 +230,9 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
 def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
     """Write the rows as JSONL and as tables and their provenance as lines. Returns the facts for the card."""
     totals, rest = CardFacts(), iter(result.accepted)
-    with ExitStack() as opened:
-        files = {split: opened.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
-        origins = opened.enter_context((folder / _PROVENANCE).open("wb"))
+    with ExitStack() as stack:
+        files = {split: stack.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
+        origins = stack.enter_context((folder / _PROVENANCE).open("wb"))
         while some := list(islice(rest, BATCH)):
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:

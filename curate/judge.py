@@ -187,9 +187,9 @@ class Judge:
 
 
 async def open_judge(
-    project: Project, store: Store, names: Sequence[str], opened: AsyncExitStack, say: Say
+    project: Project, store: Store, names: Sequence[str], stack: AsyncExitStack, say: Say
 ) -> Judge | None:
-    """Open the judges of these names under `[teachers]` until `opened` is closed; None without names.
+    """Open the judges of these names under `[teachers]` until `stack` is closed; None without names.
 
     No request is sent and no key is read before there is a row to judge. Raises PromptError.
     """
@@ -198,9 +198,9 @@ async def open_judge(
     spec, ledgers = project.spec, []
     for name in dict.fromkeys(names):
         settings = await asyncio.to_thread(teachers.identified, spec.teachers[name], say)
-        endpoint = await opened.enter_async_context(teachers.opened(settings, say))
+        endpoint = await stack.enter_async_context(teachers.opened(settings, say))
         ledgers.append(Ledger(store, endpoint, settings, stage=STAGE))
-        opened.push_async_exit(ledgers[-1].settle_refusals)
+        stack.push_async_exit(ledgers[-1].settle_refusals)
     return Judge(
         tuple(ledgers),
         questions_of(spec.task.kind, spec.curate.judge.questions),

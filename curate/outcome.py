@@ -115,12 +115,12 @@ async def judged(
     """The pool under the steps of the spec, and the scorer. Verdicts on single rows are stored if there is a `store`;
     `certificate` finds the rows of the present certificate."""
     judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
-    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "the judge of the spec was opened"
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "the judge of the spec must be opened"
     assert (served is not None) == (project.spec.curate.score.teacher is not None), (
-        "the served scorer of the spec was opened"
+        "the served scorer of the spec must be opened"
     )
-    async with AsyncExitStack() as opened:
-        chosen = await choose(project, seeds, opened, own, by_http=(judge, served), progress=progress)
+    async with AsyncExitStack() as stack:
+        chosen = await choose(project, seeds, stack, own, by_http=(judge, served), progress=progress)
         return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
 
 

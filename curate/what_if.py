@@ -67,8 +67,8 @@ async def judge_without_asking(
     waits as `not_asked`."""
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
     judge, served = asked.as_judge, asked.as_reward
-    async with AsyncExitStack() as opened:
-        chosen = await choose(project, seeds, opened, by_http=(judge, served))
+    async with AsyncExitStack() as stack:
+        chosen = await choose(project, seeds, stack, by_http=(judge, served))
     offline = {id(scorer): replace(scorer, score=_not_scored) for scorer in (judge, chosen) if scorer}
     chosen, judge = (offline[id(scorer)] if scorer else None for scorer in (chosen, judge))
     certificate = present_certificate(project, store, fingerprints)

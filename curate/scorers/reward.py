@@ -308,12 +308,12 @@ def dtype_and_device() -> tuple[Any, dict[str, int | str] | None]:
 def reward_scorer(where: str | Path, *, batch_tokens: int, rules: str = "", revision: str | None = None) -> Scorer:
     """A Scorer that loads the model, in a thread, when there is something to score. `rules` precede every input, as in
     `asked_of`."""
-    opened: list[RewardModel] = []
+    loaded: list[RewardModel] = []
 
     def work(pairs: Sequence[Pair]) -> list[Score]:
-        if not opened:
-            opened.append(open_reward_model(where, batch_tokens=batch_tokens, revision=revision))
-        return opened[0].score([(asked_of(pair, rules), pair.output) for pair in pairs])
+        if not loaded:
+            loaded.append(open_reward_model(where, batch_tokens=batch_tokens, revision=revision))
+        return loaded[0].score([(asked_of(pair, rules), pair.output) for pair in pairs])
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         return await asyncio.to_thread(work, pairs) if pairs else []

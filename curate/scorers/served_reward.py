@@ -171,31 +171,31 @@ class PoolingReward:
 ServedReward = HostedReward | PoolingReward
 
 
-async def open_served(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> ServedReward | None:
-    """Open the reward model that `curate.score.teacher` names until `opened` is closed; None without one."""
+async def open_served(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> ServedReward | None:
+    """Open the reward model that `curate.score.teacher` names until `stack` is closed; None without one."""
     settings, rules = project.spec.curate.score, rules_of(project)
     if settings.teacher is None:
         return None
     teacher = project.spec.teachers[settings.teacher]
     if settings.protocol == "chat":
-        endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
+        endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
         ledger = Ledger(store, endpoint, teacher, stage=STAGE)
-        opened.push_async_exit(ledger.settle_refusals)
+        stack.push_async_exit(ledger.settle_refusals)
         return HostedReward(ledger, rules)
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=teacher.timeout_s)
-    session = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
+    session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
 
     async def start() -> ServerAccess:
         if teacher.url != "vllm":
-            endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
+            endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
             key, more, query = await endpoint.access()
             headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more}
             return ServerAccess(endpoint.url, headers, query, endpoint.shown)
         from synth.local_vllm import key_header
 
-        server = await opened.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
+        server = await stack.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
         return ServerAccess(server.base_url, key_header())
 
     return PoolingReward(teacher, rules, session, start)
