@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.overlap import SHORT, ContaminatedText, contaminated
+from curate.overlap import SHORT, Overlap, contaminated
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
@@ -139,7 +139,7 @@ def clear_of_the_test(
     return Where(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
-def _held_out_match(number: int, touch: ContaminatedText, held: HeldOut) -> HeldOutMatch:
+def _held_out_match(number: int, touch: Overlap, held: HeldOut) -> HeldOutMatch:
     at = touch.held_out
     return HeldOutMatch(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
 

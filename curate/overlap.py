@@ -24,7 +24,7 @@ _BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
 Grams = frozenset[Hashable]
 
 
-class ContaminatedText(NamedTuple):
+class Overlap(NamedTuple):
     """A row that repeats a held-out text: the index of that text, the index of the text within the row, and the
     similarity (Jaccard, or the share of the held-out text that a longer text contains)."""
 
@@ -39,7 +39,7 @@ def contaminated(
     threshold: float,
     equal_numbers: bool = False,
     inputs_only: Collection[int] = (),
-) -> dict[int, ContaminatedText]:
+) -> dict[int, Overlap]:
     """Map the index of each contaminated row to the most similar held-out text that it repeats.
 
     Texts are similar by their word bigrams (Jaccard similarity >= `threshold`), or if a longer text contains 80 % of
@@ -71,27 +71,25 @@ def contaminated(
         return _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
 
     number_sets = _NumberSets(lambda: map(numbers_of, held_out))
-    touches: dict[int, ContaminatedText] = {}
+    touches: dict[int, Overlap] = {}
 
-    def matches_of(
-        place: int, text: str, numbers: frozenset[str], among: Sequence[frozenset[str]]
-    ) -> Iterator[ContaminatedText]:
+    def matches_of(place: int, text: str, numbers: frozenset[str], sets: Sequence[frozenset[str]]) -> Iterator[Overlap]:
         is_longer = len(text) > 2 * short()[1] / threshold + 8  # too long to match a short text as a whole
-        similar = [] if is_longer else list(letter_index().whole(text, among, threshold))
-        for number, ours, its in bigram_index().meeting(text, among):
+        similar = [] if is_longer else list(letter_index().whole(text, sets, threshold))
+        for number, ours, its in bigram_index().meeting(text, sets):
             both = len(ours & its)
             share = 0.0 if is_short()[number] else both / len(its)
             value = both / (len(ours) + len(its) - both)
             similar.append((number, max(value, share) if share >= _CONTAINED else value))
         for number, value in similar:
             if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
-                yield ContaminatedText(number, place, value)
+                yield Overlap(number, place, value)
 
     for number, row in enumerate(rows):
-        matches: list[ContaminatedText] = []
+        matches: list[Overlap] = []
         for place, text in enumerate(row):
-            if among := number_sets.within(numbers := numbers_of(text)):
-                matches += matches_of(place, text, numbers, among)
+            if sets := number_sets.within(numbers := numbers_of(text)):
+                matches += matches_of(place, text, numbers, sets)
         if matches:
             touches[number] = min(matches, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
     return touches

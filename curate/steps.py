@@ -23,7 +23,7 @@ from curate.gates import GateStep, gates_of
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import repeated_rows
-from curate.overlap import ContaminatedText, contaminated
+from curate.overlap import Overlap, contaminated
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
@@ -224,7 +224,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     return step
 
 
-def _contaminated(touch: ContaminatedText | None, held: HeldOut) -> Reason:
+def _contaminated(touch: Overlap | None, held: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"

@@ -148,7 +148,7 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
     assert "only 0 are labelled" in nobody.why
     assert "more labels" in nobody.more
     nothing = certify(_trial(thresholds=()), {}, {}, 0, 0.9)
-    assert "no row is left" in nothing.why
+    assert "the programs accept no row" in nothing.why
     bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:80], False), 100, 0.9)
     assert "more than 10%" in bad.why
     assert "scorer" in bad.more

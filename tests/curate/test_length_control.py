@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.selection import LengthFit, in_words, selected
+from curate.selection import LengthFit, in_words, selection_summary
 from curate.steps import NamedStep, best, named, scored
 from schemas.records import Imported, Pair
 
@@ -53,7 +53,7 @@ def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
 def test_selection_says_what_it_changed() -> None:
     """Rows left out, inputs where others than the first are kept, and the share of the score that length explains."""
     pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
-    selection = selected(pool, 1)
+    selection = selection_summary(pool, 1)
     assert selection is not None
     assert (selection.inputs, selection.left_out) == (40, 120)
     assert 20 < selection.not_first < 40
@@ -63,7 +63,7 @@ def test_selection_says_what_it_changed() -> None:
     assert words.startswith("keeping the best left out 120 rows of 40 inputs with more candidates")
     assert "(longer is better)" in words
     flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
-    unmoved = selected(flat, 1)
+    unmoved = selection_summary(flat, 1)
     assert unmoved is not None
     assert in_words(unmoved.as_json).endswith("; length explains 0% of the score within inputs")
 
@@ -71,11 +71,11 @@ def test_selection_says_what_it_changed() -> None:
 def test_selection_that_changed_nothing_says_so() -> None:
     """Best of four of four candidates is no selection, however well they are scored."""
     pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
-    selection = selected(pool, 4)
+    selection = selection_summary(pool, 4)
     assert selection is not None
     assert selection.left_out == 0
     assert in_words(selection.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
-    assert selected(Pool.of(rows(1)), 1) is None
+    assert selection_summary(Pool.of(rows(1)), 1) is None
 
 
 @given(

@@ -221,7 +221,7 @@ def _trained(population: Population) -> set[str]:
 @pytest.mark.parametrize(("reach", "named"), [(0.946, "94%"), (0.57, "57%"), (0.29, "29%")])
 def test_the_share_that_is_named_opens_the_gate(reach: float, named: str) -> None:
     """It is not rounded up: a bound of 0.946 proves no 95 %, and the sentence would ask for what it names."""
-    assert f"a share of {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
+    assert f"a share of only {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
 
 
 @pytest.mark.slow
