@@ -377,7 +377,7 @@ def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
     rows = [("Missä on vanha kaivos?", answer)]
     for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
         assert curate(rows, gates(language=language, length=False), progress=False).counts.accepted == accepted
-    with pytest.raises(UsageError, match=r"rows is one text, .* is read by `pairs\(FILE\)`"):
+    with pytest.raises(UsageError, match=r"rows is one text, .* use `pairs\(FILE\)`"):
         curate("npc.json", [])
 
 
