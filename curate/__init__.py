@@ -1,4 +1,4 @@
-"""Pairs in, an accepted set out: gates, contamination, scorers, selection, duplicates, the split and the dataset.
+"""Turn pairs into an accepted dataset: gates, contamination, scorers, selection, duplicates, split and export.
 
 from curate import best, curate, duplicates, gates
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from curate.steps import named as named
     from curate.steps import scored as scored
 
-_ROOMS = {
+_MODULES = {
     "curate": "curate.door",
-    "gates": "curate.gates",  # `gates` is a package that is called like a function
+    "gates": "curate.gates",  # a package that can be called like a function
     "Pool": "curate.pool",
     "Row": "curate.rows",
     **dict.fromkeys(("Step", "best", "decontaminate", "duplicates", "each", "named", "scored"), "curate.steps"),
 }
-__all__ = list(_ROOMS)
+__all__ = list(_MODULES)
 
-# Whatever lies in the working folder: `train.py` there is not our `train`.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)
+# Load the names above on first use. A file in the working folder, such as `train.py`, does not shadow our package.
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _MODULES)

@@ -1,4 +1,4 @@
-"""The rows that left curation, read from where they are kept while one goes through them."""
+"""The accepted rows of a curated pool, read from the store during iteration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from schemas.streamed import Streamed
 
 @dataclass(frozen=True)
 class Accepted:
-    """A row that left the stage: its pair (corrected, if a person did), its split, and every verdict that let it."""
+    """An accepted row: its pair (with the reviewer's correction, if any), its split, and the verdicts that accepted
+    it."""
 
     pair: Pair
     split: Split
@@ -24,7 +25,7 @@ class Accepted:
 
 
 class AcceptedRows(Streamed[Accepted]):
-    """The accepted rows of a curated pool, in its order."""
+    """The accepted rows of a curated pool, in pool order."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool, self._rows = pool, pool.counts.accepted

@@ -1,4 +1,4 @@
-"""The models that curation asks by HTTP: judges, and a reward model that is served."""
+"""The models that curation calls over HTTP: the judges, and a reward model behind an endpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from curate.judge import Judge, open_judge
 from curate.rows import JUDGE
-from curate.scorers.choose import Chosen
+from curate.scorers.choose import ChosenScorer
 from curate.scorers.served_reward import REWARD, HostedReward, ServedReward, open_served
 from schemas.money import Cost
 from schemas.progress import Say
@@ -15,12 +15,12 @@ from schemas.project import Project
 from schemas.store import Store
 from synth.ledger import Ledger
 
-_AT_ONCE = 256  # rows given to them, of which they ask as many at a time as their teacher takes
+_AT_ONCE = 256  # rows per call of a scorer; how many requests run at a time is limited by its teacher's settings
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The judge and the served reward model of a spec; None where it names none."""
+    """The judge and the served reward model that a spec names; None for one that it does not name."""
 
     judge: Judge | None = None
     reward: ServedReward | None = None
@@ -32,31 +32,32 @@ class Asked:
 
     @property
     def costs(self) -> list[Cost]:
-        """What was sent in this run."""
+        """The costs of the requests sent in this run."""
         return [cost for ledger in self.ledgers for cost in ledger.costs]
 
     @property
-    def as_judge(self) -> Chosen | None:
-        """The judge as a scorer."""
+    def as_judge(self) -> ChosenScorer | None:
+        """The judge as a scorer; None without a judge."""
         if self.judge is None:
             return None
         names = ", ".join(ledger.identity for ledger in self.judge.ledgers)
         sentence = f"a checklist of {len(self.judge.questions)} questions, answered by {names}"
         facts = {"judges": self.judge.facts["judges"]}
-        return Chosen(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts, at_once=_AT_ONCE)
+        return ChosenScorer(JUDGE, self.judge.fingerprint, self.judge.score, sentence, facts, at_once=_AT_ONCE)
 
     @property
-    def as_reward(self) -> Chosen | None:
-        """The served reward model as a scorer."""
+    def as_reward(self) -> ChosenScorer | None:
+        """The served reward model as a scorer; None without one."""
         if self.reward is None:
             return None
         teacher = self.reward.ledger.teacher if isinstance(self.reward, HostedReward) else self.reward.teacher
         sentence = f"the reward model {teacher.model} at {teacher.url}"
         facts = {"model": teacher.model}
-        return Chosen(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
+        return ChosenScorer(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
 
 
-async def open_asked(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> Asked:
-    """What the spec names, for as long as `opened` is. Nobody is asked before there is something to judge."""
-    judge = await open_judge(project, store, project.spec.curate.judge.teachers, opened, say)
-    return Asked(judge, await open_served(project, store, opened, say))
+async def open_asked(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> Asked:
+    """Open the judge and the reward model that the spec names, until `stack` is closed. No request is sent before
+    there is a row to judge."""
+    judge = await open_judge(project, store, project.spec.curate.judge.teachers, stack, say)
+    return Asked(judge, await open_served(project, store, stack, say))

@@ -1,8 +1,9 @@
-"""How likely a row is good: a logistic regression on what programs know of it, fitted on the calibration half of what
-people answered, and used on rows that none of these answers is about.
+"""P(good) of a row: a logistic regression on features that programs compute.
 
-The features are the score, its percentile among the candidates of the input, the logarithm of how much longer the
-output is than the input and its square (so that length is corrected for), and whether a gate flagged the row.
+It is fitted on the reviewed rows of the calibration half, and applied to rows that none of these reviews is about.
+
+The features are the score, its percentile among the candidates of the input, the log ratio of output length to input
+length and the square of that (to correct for length), and whether a gate flagged the row.
 """
 
 from __future__ import annotations
@@ -18,18 +19,20 @@ from curate.pool import Pool
 from curate.rows import Row
 from schemas.records import Json
 
-LEAST = 20  # answered rows of the calibration half without which nothing is fitted
+LEAST = 20  # reviewed rows of the calibration half that a fit needs
 FEATURES = ("score", "percentile", "length", "length squared", "flagged")
-_RIDGE = 1.0  # on standardised features: as much as one answer says
-_STEPS = 50
+_RIDGE = 1.0  # penalty on standardised features: worth about one reviewed row
+_MAX_ITERATIONS = 50  # Newton iterations at most
 
-Features = Mapping[str, Sequence[float]]  # pair id -> numbers in the order of FEATURES
+Features = Mapping[str, Sequence[float]]  # pair id -> values in the order of FEATURES
 
 
 @dataclass(frozen=True)
 class Calibrator:
-    """P(good) = 1 / (1 + exp(-(intercept + sum of weight x (feature - mean) / scale))), fitted on `rows` answers, of
-    which `good` accept the row as it is."""
+    """P(good) = 1 / (1 + exp(-(intercept + sum of weight x (feature - mean) / scale))).
+
+    Fitted on `rows` reviewed rows, of which `good` were accepted as they are.
+    """
 
     intercept: float
     weights: tuple[float, ...]
@@ -39,7 +42,7 @@ class Calibrator:
     good: int
 
     def probabilities(self, features: Features) -> dict[str, float]:
-        """pair id -> P(good), to six digits, so that equal rows are equal on every machine."""
+        """Map pair id to P(good), rounded to six digits so that equal rows are equal on every machine."""
         if not features:
             return {}
         numbers = (np.array(list(features.values()), float) - self.mean) / self.scale
@@ -51,15 +54,17 @@ class Calibrator:
 
     @classmethod
     def read(cls, facts: Json) -> Calibrator:
-        """What `as_json` gave."""
+        """Rebuild a calibrator from the result of `as_json`."""
         lists: dict[str, Any] = {name: tuple(facts[name]) for name in ("weights", "mean", "scale")}
         return cls(**{**facts, **lists})
 
 
 def calibrate(features: Features, good: Mapping[str, bool]) -> Calibrator:
-    """Fit on the answered rows (`good`: pair id -> accepted as it is) that have features.
+    """Fit a calibrator on the reviewed rows that have features. `good` maps a pair id to whether the row was accepted
+    as it is.
 
-    A ridge keeps the weights finite where a feature tells all good rows from all bad ones, or nothing varies.
+    The ridge penalty keeps the weights finite where a feature separates good from bad rows perfectly, or nothing
+    varies.
     """
     ids = sorted(id_ for id_ in good if id_ in features)
     x, y = np.array([features[id_] for id_ in ids], float), np.array([good[id_] for id_ in ids], float)
@@ -68,7 +73,7 @@ def calibrate(features: Features, good: Mapping[str, bool]) -> Calibrator:
     columns = np.column_stack([np.ones(len(ids)), (x - mean) / scale])
     penalty = np.diag([0.1, *[_RIDGE] * len(FEATURES)])
     weights = np.zeros(len(FEATURES) + 1)
-    for _ in range(_STEPS):  # Newton's method
+    for _ in range(_MAX_ITERATIONS):  # Newton's method
         p = _logistic(columns @ weights)
         curvature = (columns * (p * (1 - p))[:, None]).T @ columns + penalty
         step = np.linalg.solve(curvature, columns.T @ (y - p) - penalty @ weights)
@@ -85,13 +90,16 @@ def _logistic(values: Any) -> Any:
 
 
 def features_of(pool: Pool) -> dict[str, tuple[float, ...]]:
-    """The features of every row of a judged pool that can be compared: those that have a score, or, where nothing
-    scores, those that are accepted. Others are not in it, and have no P(good)."""
+    """The features of every comparable row of a judged pool.
+
+    Comparable are the rows with a score or, where no step scores, the accepted rows. The others are absent and have no
+    P(good).
+    """
     scores = any(step.scores for step in pool.steps)
-    return dict(features for rows in pool.by_input() for features in _of_input(rows, scores=scores))
+    return dict(features for rows in pool.by_input() for features in _features_of_input(rows, scores=scores))
 
 
-def _of_input(rows: Sequence[Row], *, scores: bool) -> Iterator[tuple[str, tuple[float, ...]]]:
+def _features_of_input(rows: Sequence[Row], *, scores: bool) -> Iterator[tuple[str, tuple[float, ...]]]:
     known = [row for row in rows if row.pair and (row.score is not None if scores else row.keep)]
     ranks = [row.score or 0.0 for row in known]
     for row in known:

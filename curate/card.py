@@ -24,7 +24,8 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 @dataclass
 class CardFacts:
-    """What is told of all rows of a dataset, as they come; of a row its id, its split and some hashes stay."""
+    """Running totals over the rows of a dataset, for its card. Per row only the id, the split and a few hashes are
+    kept."""
 
     members: list[tuple[str, Split]] = field(default_factory=list)
     splits: Counter[Split] = field(default_factory=Counter)
@@ -55,12 +56,13 @@ class CardFacts:
             self.licenses.update(license or "not stated" for license in seed.licenses)
 
     def inputs(self, split: Split) -> int:
-        """How many different inputs the split has."""
+        """The number of distinct inputs in a split."""
         return len(np.unique(np.array(self._inputs[split])))
 
 
 def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
-    """Markdown with the YAML front matter that the hub reads. No date is in it: equal datasets have equal cards."""
+    """The card as Markdown with the YAML front matter that the Hugging Face Hub reads. It contains no date, so that
+    equal datasets have equal cards."""
     task, rows, splits = project.spec.task, len(totals.members), totals.splits
     return "\n".join(
         [
@@ -93,7 +95,7 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "",
             "## How it was made",
             "",
-            *_made(task, result, totals),
+            *_sources(task, result, totals),
             "",
             "## The funnel",
             "",
@@ -103,13 +105,13 @@ def card(project: Project, result: CurateResult, totals: CardFacts) -> str:
             "",
             *(f"- {word}: {number}" for word, number in result.reasons.items()),
             "",
-            *_people(result),
+            *_human_review(result),
             "## What the numbers do not show",
             "",
             "- Gates see form, not sense: a row can pass all of them and be wrong or dull.",
             *([_UNCHECKED] if result.facts["scorer"] else []),
             "- Near-duplicates are found by shared word pairs; a paraphrase in other words is not seen.",
-            *_near_seeds(result),
+            *_near_duplicate_seeds(result),
             "",
             "`manifest.json` names the seed, prompt, teacher, sampling, calls, verdicts and reviews of every row, and",
             "the SHA-256 of every file.",
@@ -123,46 +125,46 @@ _NO_SCORE = "which is empty here: nothing was scored"
 _UNCHECKED = "- The scorer was not checked against people's judgement of these rows."
 _UNREVIEWED = "Not reviewed by humans: every row was accepted by programs."
 _SWITCHED_OFF = "Human review was switched off for this dataset (`--no-review`, or `[review] enabled = false`)."
-_BEFORE = "\n\n## What is in it\n"
+_NEXT_SECTION = "\n\n## What is in it\n"
 
 
 def with_review_switched_off(text: str) -> str:
-    """The card of a dataset that people were not asked about; it is said once."""
-    if f"\n{_SWITCHED_OFF}{_BEFORE}" in text:
+    """Add the notice that human review was switched off, unless the card has it already."""
+    if f"\n{_SWITCHED_OFF}{_NEXT_SECTION}" in text:
         return text
-    return text.replace(_BEFORE, f"\n{_SWITCHED_OFF}{_BEFORE}", 1)
+    return text.replace(_NEXT_SECTION, f"\n{_SWITCHED_OFF}{_NEXT_SECTION}", 1)
 
 
-def _people(result: CurateResult) -> list[str]:
-    """The answers of people to a random sample, where rows were sent to them."""
+def _human_review(result: CurateResult) -> list[str]:
+    """The section on human review; empty if no rows were sent to reviewers."""
     review = result.facts.get("review")
     return ["## Human review", "", *(f"- {line}" for line in in_words(review)), ""] if review else []
 
 
 def _sides(task: TaskSettings, *, generated: bool) -> str:
-    """What the two sides of a row are called."""
+    """How the card names the two sides of a row."""
     kind = KINDS[task.kind]
     if task.kind != "rewrite":
         return f"a {kind.input} and its {kind.output}"
     return f"an input and its {'rewrite in a house style' if generated else 'output'}"
 
 
-def _defined(task: TaskSettings) -> list[tuple[str, ...]]:
-    """Each label, and its definition if it has one, on one line."""
+def _label_definitions(task: TaskSettings) -> list[tuple[str, ...]]:
+    """(label, definition) of each label on one line; (label,) for a label without a definition."""
     return [tuple(filter(None, (label, " ".join(text.split())))) for label, text in task.labels.items()]
 
 
-def _made(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
-    """Of what the rows were made, and by whom."""
+def _sources(task: TaskSettings, result: CurateResult, totals: CardFacts) -> list[str]:
+    """The section on sources: seeds, teachers, prompts, labels, style and scorer."""
     licenses, teachers, prompts = (sorted(names) for names in (totals.licenses, totals.teachers, totals.prompts))
     by = f"{', '.join(teachers)}. Its terms of use apply to what it wrote" if teachers else "none"
     return [
-        f"- Seeds: {_kinds(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
+        f"- Seeds: {_seed_counts(totals.kinds)}. License of the seeds: {', '.join(licenses)}.",
         f"- Teacher: {by}.",
         f"- Prompts: {', '.join(prompts) or 'none'}.",
-        *(["- Labels: " + "; ".join(map(": ".join, _defined(task))) + "."] if task.labels else []),
+        *(["- Labels: " + "; ".join(map(": ".join, _label_definitions(task))) + "."] if task.labels else []),
         f"- House style: {' '.join(task.style.split())}",
-        f"- Scorer: {_scorer(result)}.",
+        f"- Scorer: {_scorer_sentence(result)}.",
     ]
 
 
@@ -186,16 +188,16 @@ def _front_matter(project: Project, totals: CardFacts) -> list[str]:
     ]
 
 
-def _kinds(kinds: Counter[str]) -> str:
+def _seed_counts(kinds: Counter[str]) -> str:
     return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items())) or "none"
 
 
-def _scorer(result: CurateResult) -> str:
+def _scorer_sentence(result: CurateResult) -> str:
     scorer = result.facts["scorer"]
     return scorer["why"] if scorer else "none; every row that passed is kept"
 
 
-def _near_seeds(result: CurateResult) -> list[str]:
+def _near_duplicate_seeds(result: CurateResult) -> list[str]:
     near = result.facts["near_duplicate_seeds"]
     if not near:
         return []

@@ -1,17 +1,18 @@
-"""The certificate: which rows are accepted without anybody looking at them, and how many of them are good at least.
+"""The certificate: which rows are accepted without human review, and a lower bound on how many of them are good.
 
-Learn-then-Test (Angelopoulos et al. 2021, arXiv:2110.01052) with a fixed sequence: sets of rows, each holding the one
-before it, from those with the highest P(good) on; the first whose labels do not speak clearly enough ends it, and the
-last that passed is accepted. Rows in it that are bad are a share of at most 1 - precision with the confidence that was
-asked for, at every look, because the evidence is that of `curate.evidence.evidence`.
+The method is Learn-then-Test (Angelopoulos et al. 2021, arXiv:2110.01052) with a fixed sequence of nested sets of rows,
+from those with the highest P(good) on. Testing stops at the first set whose labels are not clear enough; the last set
+that passed is accepted. With the requested confidence, at most a share of 1 - precision of its rows is bad. This holds
+at every look at the answers, because the test statistic is that of `curate.evidence.evidence`.
 
-Sets and P(good) are fixed by answers of the calibration half alone (`Trial`) before an answer of the estimation half is
-looked at. Each trial of a project, after a change of what shapes the rows, of the precision asked for, or with four
-times as many answers to calibrate with, may err with less than the one before it, so that all of them together err with
-a probability of at most 1 - confidence. So of the trials of the same rows the one that accepts most may be taken.
+The sets and P(good) are fixed from the answers of the calibration half alone (`Trial`), before any answer of the
+estimation half is used. A new trial starts after a change to anything that shapes the rows or to the requested
+precision, or when there are four times as many calibration answers. Each trial gets a smaller error budget than the one
+before, so that together they err with a probability of at most 1 - confidence. Of several trials of the same rows, the
+one that accepts most may therefore be used.
 
-Not covered: people who err (a label is what they decided), and rows that nobody answers are taken to be like those that
-somebody did.
+Not covered: reviewers who are wrong (a label is what they decided). Rows without an answer are assumed to be like those
+with one.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ from schemas.records import Artifact, content_id
 from schemas.wording import percent
 
 SETS = 20
-"""About how many sets are tested. More would end the sequence by chance more often, fewer would lose rows."""
-_AGAIN = 4  # times as many answers are worth another trial
-_START, _LEAST_START = 0.3, 0.1  # of the rows: the strictest set
-_AHEAD = (*range(10, 100, 10), *range(100, 400, 20), *range(400, 2_001, 100))  # more labels that are thought of
-_BETTER = "correct the prompt or the gates, take a scorer that ranks better, or ask for a lower --precision."
-# The steps that a certificate is about, by what their names begin with, in the words that a person reads.
+"""About how many sets are tested. More would end the sequence early by chance more often; fewer would lose rows."""
+_RETRIAL_FACTOR = 4  # a new trial starts with this many times the calibration answers
+_START, _LEAST_START = 0.3, 0.1  # share of the rows in the strictest set
+_MORE_LABELS = (
+    *range(10, 100, 10),
+    *range(100, 400, 20),
+    *range(400, 2_001, 100),
+)  # numbers of further labels to forecast
+_BETTER = "improve the prompt or the gates, use a scorer that ranks better, or request a lower --precision."
+# The steps that a certificate depends on, by the prefix of their names, and the word that users see for each.
 _PARTS = {
     "gate/": "gates",
     "pool/contamination": "contamination",
@@ -44,13 +49,13 @@ _PARTS = {
     "pool/best": "selection",
     "pool/duplicate": "duplicates",
     "pool/semantic": "duplicates",
-    "nli/": "flags",  # what a gate flags is of "gates"
+    "nli/": "flags",  # the flags of gates belong to "gates"
     "pool/unlikely_label": "flags",
 }
 
 
 def parts_of(generation: str, steps: Iterable[StepId]) -> dict[str, str]:
-    """What the rows and their scores hang on, each named by a hash: any change of it is another pool."""
+    """Hash everything that the rows and their scores depend on, by part. A change in any of them makes another pool."""
     settings: dict[str, list[list[str]]] = {name: [] for name in _PARTS.values()}
     for step in steps:
         for begins, name in _PARTS.items():
@@ -60,14 +65,17 @@ def parts_of(generation: str, steps: Iterable[StepId]) -> dict[str, str]:
 
 
 def changed_parts(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The names of the parts that are others now; one that an earlier version did not know is taken to be as it was."""
+    """The names of the parts that differ. A part that an earlier version did not record counts as unchanged."""
     return [name for name, part in now.items() if known.get(name, part) != part]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The sets that are tested, fixed before an answer of the estimation half is looked at: rows whose P(good) is at
-    least a threshold, strict ones first. `number` counts the trials of the project, from 1."""
+    """The sets to test, fixed before any answer of the estimation half is used.
+
+    Set i holds the rows whose P(good) is at least `thresholds[i]`, strictest first. `number` counts the trials of the
+    project from 1.
+    """
 
     number: int
     precision: float
@@ -86,7 +94,7 @@ class Trial:
         return cls(**{**facts, "calibrator": calibrator, "thresholds": thresholds})
 
     def error(self, confidence: float) -> float:
-        """How probably this trial may err: those of all trials sum up to 1 - confidence."""
+        """The error budget of this trial. The budgets of all trials sum to 1 - confidence."""
         return (1 - confidence) * 6 / (math.pi * self.number) ** 2
 
 
@@ -98,14 +106,15 @@ def trials_for(
     answered: Mapping[str, bool],
     rows: Iterable[str],
 ) -> list[Trial]:
-    """The trials of these parts and this precision, with a further one at the end where there was none, or there are
-    four times as many answers to calibrate with. None where the answers of the calibration half are too few.
+    """The trials of these parts and this precision, plus a new one at the end if it is due.
 
-    `answered` are these answers (pair id -> accepted as it is), `rows` those that may be accepted.
+    A new trial is due if there is none yet, or if there are four times as many calibration answers as for the last one.
+    Returns an empty list if the calibration half has too few answers. `answered` holds those answers (pair id ->
+    accepted as it is); `rows` are the rows that may be accepted.
     """
     usable = {id_: good for id_, good in answered.items() if id_ in features}
     same = [trial for trial in earlier if not changed_parts(trial.parts, parts) and trial.precision == precision]
-    if len(usable) < (_AGAIN * same[-1].calibrator.rows if same else LEAST):
+    if len(usable) < (_RETRIAL_FACTOR * same[-1].calibrator.rows if same else LEAST):
         return same
     calibrator = calibrate(features, usable)
     p = calibrator.probabilities({id_: features[id_] for id_ in rows if id_ in features})
@@ -114,8 +123,11 @@ def trials_for(
 
 
 def thresholds_of(probabilities: Sequence[float], precision: float) -> tuple[float, ...]:
-    """Where the sets begin, strict ones first. The strictest set is three tenths of the rows; where P(good) says that
-    even these are not good enough, as many as it says are, and a tenth at least."""
+    """The thresholds of the sets, strictest first.
+
+    The strictest set has 30 % of the rows. If their mean P(good) is below `precision`, it is as large as P(good)
+    supports, and at least 10 % of the rows.
+    """
     ordered = sorted(probabilities, reverse=True)
     if not ordered:
         return ()
@@ -133,7 +145,7 @@ def thresholds_of(probabilities: Sequence[float], precision: float) -> tuple[flo
 
 
 class RowSet(NamedTuple):
-    """Rows whose P(good) is at least `threshold`: how many there are, were labelled, and are bad of those."""
+    """The rows whose P(good) is at least `threshold`: how many there are, are labelled, and are labelled bad."""
 
     threshold: float
     size: int
@@ -143,10 +155,13 @@ class RowSet(NamedTuple):
 
 @dataclass(frozen=True)
 class Certificate:
-    """What came of a look: `rows` are accepted (none: no certificate), of `considered` that might have been. Of `sets`,
-    strict ones first, `passed` were good enough before the first that was not. `labels` of `labels_possible` rows of
-    the estimation half are answered, and `calibrated_on` of the other half. `why` says why there is none, `more` what
-    would change it."""
+    """The result of a look at the answers.
+
+    `rows` are accepted (empty: no certificate), out of `considered` that could have been. `sets` are strictest first;
+    `passed` of them passed before the first that failed. `labels` of `labels_possible` rows of the estimation half have
+    an answer, and `calibrated_on` rows of the calibration half. `why` says why there is no certificate, `more` what
+    would change that.
+    """
 
     precision: float
     confidence: float
@@ -170,8 +185,11 @@ def certify(
     possible: int,
     confidence: float,
 ) -> Certificate:
-    """Test the sets of a trial. `probabilities` are those of all rows that may be accepted, `labels` the answers to a
-    random sample of them (of `possible` ones)."""
+    """Test the sets of a trial.
+
+    `probabilities` holds P(good) of all rows that may be accepted; `labels` holds the answers to a random sample of
+    them, out of `possible` rows that could be sampled.
+    """
     error = trial.error(confidence)
     sets = sets_above(trial.thresholds, probabilities, labels)
     passed = _passed(sets, trial.precision, error)
@@ -206,7 +224,7 @@ def certify(
 def sets_above(
     thresholds: Sequence[float], probabilities: Mapping[str, float], labels: Mapping[str, bool]
 ) -> list[RowSet]:
-    """What the labels say of the set above each threshold."""
+    """Count the rows and labels above each threshold."""
     everything = np.sort(np.fromiter(probabilities.values(), float))
     seen = np.sort(np.array([probabilities[id_] for id_ in labels]))
     bad = np.sort(np.array([probabilities[id_] for id_, good in labels.items() if not good]))
@@ -217,7 +235,7 @@ def sets_above(
 
 
 def _passed(sets: Sequence[RowSet], precision: float, error: float) -> int:
-    """How many sets pass before the first that does not."""
+    """The number of sets that pass before the first that fails."""
     for number, of in enumerate(sets):
         if evidence(of.size, of.seen, of.bad, precision) < 1 / error:
             return number
@@ -225,80 +243,85 @@ def _passed(sets: Sequence[RowSet], precision: float, error: float) -> int:
 
 
 def _with_more(of: RowSet, labels: int, more: int) -> RowSet:
-    """The set after `more` labels, if the shares of it that are labelled and bad stay."""
+    """The set after `more` labels, assuming that its shares of labelled and bad rows stay the same."""
     seen = min(of.size, round(of.seen * (labels + more) / labels))
     return of._replace(seen=seen, bad=min(seen, math.ceil(of.bad * seen / of.seen - 1e-9)) if of.seen else 0)
 
 
 def _more_rows(sets: Sequence[RowSet], passed: int, precision: float, error: float, labels: int, left: int) -> str:
-    """What more labels would do for a certificate that is there."""
+    """What more labels would do for an existing certificate."""
     if passed == len(sets):
         return ""
-    for more in (more for more in _AHEAD if more <= left):
+    for more in (more for more in _MORE_LABELS if more <= left):
         then = _passed([_with_more(of, labels, more) for of in sets], precision, error)
         if then > passed:
-            return f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they come as those so far did"
-    return "more labels would hardly accept more rows" if left else "no row is left to ask about"
+            return (
+                f"{more:,} more labels would accept about {sets[then - 1].size:,}, if they turn out like those so far"
+            )
+    return "more labels would hardly accept more rows" if left else "no row is left to review"
 
 
 def _why_none(sets: Sequence[RowSet], precision: float, error: float, share: float, left: int) -> tuple[str, str]:
-    """Why the first set failed, and what would change it. `share` of the rows are in it, and `left` rows can still be
-    asked about."""
+    """Why the first set failed, and what would change that. It holds `share` of the rows; `left` rows can still be sent
+    to reviewers."""
     if not sets:
-        return "no row is left that the programs accept", "Correct the gates, the prompt or the style."
-    first, speaks = sets[0], 1 / error
+        return "the programs accept no row", "Improve the gates, the prompt or the style."
+    first, threshold = sets[0], 1 / error
     of = f"of the {first.size:,} rows with the highest P(good)"
-    needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= speaks), None)
+    needed = next((n for n in range(1, first.size + 1) if evidence(first.size, n, 0, precision) >= threshold), None)
     too_bad = first.bad > (1 - precision) * first.seen
-    hopeless = f"More labels change nothing at this share: {_BETTER}"
+    hopeless = f"More labels would not help at this share: {_BETTER}"
     if needed and first.seen < needed:
         bad = f", and {first.bad:,} of them {'is' if first.bad == 1 else 'are'} bad" if first.bad else ""
-        why = f"{of} only {first.seen:,} are labelled{bad}; it takes {needed:,}, if all of them are good"
-        return why, hopeless if too_bad else _labels(math.ceil((needed - first.seen) / share), left)
+        why = f"{of} only {first.seen:,} are labelled{bad}; {needed:,} are needed, if all of them are good"
+        return why, hopeless if too_bad else _more_labels_hint(math.ceil((needed - first.seen) / share), left)
     why = f"{of} {first.bad:,} of {first.seen:,} labelled ones are bad"
     if too_bad:
         return f"{why}, more than {percent(1 - precision)}", hopeless
-    for more in _AHEAD:
+    for more in _MORE_LABELS:
         seen = min(first.size, first.seen + round(more * share))
-        if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= speaks:
-            return f"{why}, which may be chance", _labels(more, left)
-    return f"{why}, which is too near {percent(1 - precision)} to tell", f"More labels hardly help: {_BETTER}"
+        if evidence(first.size, seen, math.ceil(first.bad * seen / first.seen - 1e-9), precision) >= threshold:
+            return f"{why}, which may be chance", _more_labels_hint(more, left)
+    return f"{why}, which is too close to {percent(1 - precision)} to tell", f"More labels would hardly help: {_BETTER}"
 
 
-def _labels(more: int, left: int) -> str:
+def _more_labels_hint(more: int, left: int) -> str:
     if more <= left:
-        return f"About {more:,} more labels would tell, at this share (`pairsmith review push --more` draws rows)."
+        return f"About {more:,} more labels would decide it at this share (`pairsmith review push --more` draws rows)."
     rest = f"only {left:,} rows are" if left else "no row of the estimation half is"
-    return f"It takes about {more:,} more labels, and {rest} left to ask about: generate more."
+    return f"About {more:,} more labels are needed, but {rest} left to review: generate more."
 
 
 def too_few_to_calibrate(
     answered: int, precision: float, confidence: float, considered: int, left: int | None, half_proves: bool = False
 ) -> Certificate:
-    """No certificate, because there is no P(good); `left` rows of the calibration half can still be asked about (None:
-    there is no such half, because an estimate needs the whole pool, or did when its rows were drawn and now
-    `half_proves` enough)."""
-    why = f"to tell how likely a row is good takes {LEAST} answers of the calibration half, and there "
+    """No certificate, because too few answers exist to fit P(good).
+
+    `left` rows of the calibration half can still be sent to reviewers. None means that there is no calibration half: an
+    estimate needs the whole pool, or needed it when its rows were drawn although `half_proves` enough now.
+    """
+    why = f"estimating P(good) needs {LEAST} answers in the calibration half, and there "
     why += "is 1" if answered == 1 else f"are {answered:,}"
     more = (
-        f"{LEAST - answered:,} more of them (`pairsmith review push --more` draws rows; [review.shares] calibration)."
+        f"{LEAST - answered:,} more are needed (`pairsmith review push --more` draws rows; see [review.shares]"
+        " calibration)."
     )
     if left is None:
-        why = "all rows are drawn for the human gate, and none to tell how likely a row is good"
-        more = "Half of them could not prove what review.accept_at_least asks for; the gate says what people accept."
+        why = "all rows are drawn for the human gate, and none is left to estimate P(good)"
+        more = "Half of them could not prove what review.accept_at_least asks for; the gate shows what people accept."
         if half_proves:
             more = (
                 "Rows of both halves were drawn before: for a higher review.accept_at_least, from fewer rows, or by an"
             )
-            more += " earlier version. What an estimate stands on calibrates nothing; the gate says what people accept."
+            more += " earlier version. They cannot be used for calibration; the gate shows what people accept."
     elif answered + left < LEAST:
-        more = f"Rows of it that are left to ask about: {left:,}. Generate more."
+        more = f"Rows of that half left to review: {left:,}. Generate more."
     return Certificate(precision, confidence, (), considered, 0, 0, answered, why=why, more=more)
 
 
 def in_words(certificate: Certificate, waiting: int, rejected: int, decided: int = 0) -> str:
-    """The certificate in a line; `waiting` rows are for people, who have `decided` about some of them already, and
-    `rejected` ones are out."""
+    """The certificate in one line. `waiting` rows are for reviewers, who have already decided `decided` of them;
+    `rejected` rows are out."""
     c = certificate
     if not c.rows:
         return f"no certificate: {c.why}. {c.more}".strip()

@@ -1,4 +1,4 @@
-"""A look at a project's answers: from its store to a certificate (`curate.certificate` says what that is)."""
+"""From the answers in a project's store to a certificate (see `curate.certificate`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BINS = 10
 
 
 class CalibrationBin(NamedTuple):
-    """Labelled rows whose P(good) is between `low` and `high`: how many, their mean P(good), and how many are good."""
+    """The labelled rows with P(good) between `low` and `high`: their number, mean P(good), and how many are good."""
 
     low: float
     high: float
@@ -34,8 +34,11 @@ class CalibrationBin(NamedTuple):
 
 
 class Look(NamedTuple):
-    """The certificate of a look, its trial (None: nothing to calibrate with), P(good) of every row that was compared,
-    how well it fits the labels of the estimation half, and the rows that people have decided about."""
+    """The result of a look at the answers so far.
+
+    `trial` is None if there was nothing to calibrate with. `probabilities` holds P(good) of every comparable row,
+    `reliability` how well it fits the labels of the estimation half, and `decided` the rows that reviewers decided.
+    """
 
     certificate: Certificate
     trial: Trial | None = None
@@ -45,7 +48,7 @@ class Look(NamedTuple):
 
 
 def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> str:
-    """A hash of every slot of the present spec with what generation put there, in any order."""
+    """Hash every slot of the present spec with the pair that generation put there, independent of order."""
     total = 0
     for slot in skim_candidates_of(store, fingerprints, forward_n):
         named = "/".join(str(slot.get(name)) for name in ("fingerprint", "seed_id", "generator", "sample", "pair_id"))
@@ -54,12 +57,12 @@ def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> 
 
 
 def parts_now(project: Project, store: Store, fingerprints: Sequence[str], steps: Sequence[StepId]) -> dict[str, str]:
-    """What a certificate of the present spec is bound to."""
+    """The hashes that a certificate of the present spec is bound to."""
     return parts_of(generation_of(store, fingerprints, project.spec.generate.forward.n), steps)
 
 
 def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[str], str]:
-    """The rows that the last look certified and the certificate's id, if it is bound to `parts`; else none."""
+    """The rows of the last certificate and its id, if it is bound to `parts`; else no rows and "none"."""
     looks = [receipt for receipt in store.receipts("certify") if receipt.ok]
     certificate_id = looks[-1].facts.get("made") if looks else None
     for artifact in store.artifacts("certificate")[::-1]:
@@ -69,8 +72,10 @@ def certified_rows(store: Store, parts: Mapping[str, str]) -> tuple[frozenset[st
 
 
 def present_certificate(project: Project, store: Store, fingerprints: Sequence[str]) -> CertificateOf:
-    """What finds the certified rows once the steps before selection are known. None where the certificate's file is
-    gone, as after an erasure of answers that it stood on."""
+    """A function that looks up the certified rows once the steps before selection are known.
+
+    It returns no rows if the certificate's file is gone, e.g. after the erasure of answers that it was based on.
+    """
 
     def of(steps: Sequence[StepId]) -> tuple[Collection[str], str]:
         if not (project.folder / CERTIFICATE).is_file():
@@ -81,7 +86,7 @@ def present_certificate(project: Project, store: Store, fingerprints: Sequence[s
 
 
 def trials(store: Store) -> list[Trial]:
-    """The trials of the project so far."""
+    """All trials of the project so far."""
     return [Trial.read(artifact) for artifact in store.artifacts("calibration")]
 
 
@@ -95,11 +100,13 @@ def look(
     precision: float,
     confidence: float,
 ) -> Look:
-    """Look at the answers so far. `pool` is judged by the present steps without people; a trial that is begun is kept
-    before an answer of the estimation half is looked at.
+    """Evaluate the answers so far.
 
-    Rows whose output is an exemplar's are left out: what was copied from them is known to be good, and the teacher and
-    the scorer have seen it.
+    `pool` must be judged by the present steps without reviews. A new trial is stored before any answer of the
+    estimation half is used.
+
+    Rows whose output equals that of an exemplar are left out: a copy of it is known to be good, and the teacher and the
+    scorer have seen it.
     """
     exemplars = {exemplar.output.strip() for exemplar in project.spec.exemplars}
     rows = {row.pair.id for row in pool.accepted() if row.pair and row.pair.output.strip() not in exemplars}
@@ -113,14 +120,14 @@ def look(
     asked = seed, review.accept_at_least, review.confidence
     whole = needs_whole_pool(drawn_from, drawn, *asked)
     chosen, possible = estimation_sample(Drawn(drawn_from, drawn, seed, whole), rows)
-    everything = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
+    for_estimates = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
     to_calibrate = {
-        id_: good for id_, good in labels.items() if id_ not in everything and not in_estimation_half(seed, id_)
+        id_: good for id_, good in labels.items() if id_ not in for_estimates and not in_estimation_half(seed, id_)
     }
     known = trials(store)
     tried = trials_for(known, precision, parts, features, to_calibrate, rows)
     if not tried:
-        half = [id_ for id_ in features if id_ not in everything and not in_estimation_half(seed, id_)]
+        half = [id_ for id_ in features if id_ not in for_estimates and not in_estimation_half(seed, id_)]
         answered = sum(id_ in to_calibrate for id_ in half)
         left = None if whole else len(half) - answered
         half_proves = not needs_whole_pool(drawn_from, {}, *asked)
@@ -139,7 +146,7 @@ def best_look(
     possible: int,
     confidence: float,
 ) -> Look:
-    """Of the trials of the same rows the one that accepts most, the later where none does."""
+    """Of several trials of the same rows, the one that accepts most; the latest where none accepts any."""
     looks = []
     for trial in tried:
         p = trial.calibrator.probabilities(features)
@@ -149,7 +156,7 @@ def best_look(
 
 
 def reliability(probabilities: Mapping[str, float], labels: Mapping[str, bool]) -> list[CalibrationBin]:
-    """The labelled rows by their P(good), in tenths that hold any."""
+    """The labelled rows binned by P(good) in tenths; empty bins are left out."""
     tenths: dict[int, list[str]] = {}
     for id_ in labels:
         tenths.setdefault(min(int(probabilities[id_] * _BINS), _BINS - 1), []).append(id_)

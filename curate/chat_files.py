@@ -1,4 +1,4 @@
-"""Chat files as other trainers read them: one shape a file, and a config or a command for each.
+"""Chat files in the formats of other trainers, each with a config or a command to start it.
 
     openai         train.jsonl, validation.jsonl with `messages` alone; also Azure OpenAI and Mistral
     together       the same, with Together's commands
@@ -6,7 +6,8 @@
     llama-factory  the same, dataset_info.json and config.yaml
     unsloth        train.jsonl, validation.jsonl with `prompt` and `completion`, and train.py
 
-Of a conversation only the last answer is learned, as here. The test split is never among them: the evaluation has it.
+As in our own training, only the last answer of a conversation contributes to the loss. The test split is never written:
+it is reserved for the evaluation.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from schemas.records import Json, Split
 from schemas.spec import TrainSettings
 from synth.embedded.weights import HUB_ID
 
-_POINTLESS = re.compile(r"(?<=^\d)e(?=-\d+$)")
+_EXPONENT_WITHOUT_POINT = re.compile(r"(?<=^\d)e(?=-\d+$)")
 _BITS = {"qlora": 4, "lora-8bit": 8}
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
 class ChatFormat(NamedTuple):
-    """`row` shapes a row of the dataset, `files` are written beside: name -> text from the settings and the splits that
-    have rows. Whoever reads them takes no fewer than `least` rows to train on."""
+    """A trainer's format: `row` converts a row of the dataset; `files` returns further files (name -> text) from the
+    settings and the number of rows of each split that has any. `least` is the number of training rows that the trainer
+    requires."""
 
     row: Callable[[Json], Json]
     files: Callable[[TrainSettings, Mapping[str, int]], dict[str, str]]
@@ -40,9 +42,11 @@ class ChatFormat(NamedTuple):
 
 
 def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSettings) -> dict[str, int]:
-    """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`;
-    returns the rows of each split. A split without rows has no file. Raises InputError as `curate.export.rows` does,
-    and NoWork without a row to train on, of which a trainer's config would speak all the same."""
+    """Write the exported dataset in `dataset` for the trainer `name` (a key of `FORMATS`) into the new folder `folder`.
+
+    Returns the number of rows of each split; a split without rows gets no file. Raises InputError as
+    `curate.export.rows` does, and NoWork if there are no training rows, since the trainer's config would refer to them.
+    """
     from curate.export import rows
 
     chosen, counts = FORMATS[name], dict[str, int]()
@@ -60,7 +64,7 @@ def write_chat_files(dataset: Path, name: str, folder: Path, settings: TrainSett
 
 
 def _messages(row: Json, **earlier: Any) -> Json:
-    """`messages` alone; `earlier` is added to answers before the last, which keeps them out of the loss."""
+    """`messages` alone; `earlier` is merged into all answers but the last, which excludes them from the loss."""
     messages = row["messages"]
     return {
         "messages": [
@@ -82,7 +86,7 @@ def _openai(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str
 def _together(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     lines = [f"together files upload {split}.jsonl --purpose fine-tune" for split in counts]
     number = round(settings.epochs) or 1
-    # Without a number of evaluations Together passes over the file.
+    # Together ignores the validation file unless a number of evaluations is given.
     validation = f" --validation-file VALIDATION_FILE_ID --n-evals {number}" if "validation" in counts else ""
     lines.append(
         f"together fine-tuning create --training-file TRAIN_FILE_ID{validation} --model MODEL --lora"
@@ -124,8 +128,10 @@ def _axolotl(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
         "seed": settings.random_seed,
         **({"bf16": "auto"} if settings.precision == "auto" else _precision(settings)),
         "output_dir": "out",
-        **_more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="sample_packing"),
-        **_more(settings, rslora="peft_use_rslora", dora="peft_use_dora", revision="revision_of_model"),
+        **_extra_settings(
+            settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="sample_packing"
+        ),
+        **_extra_settings(settings, rslora="peft_use_rslora", dora="peft_use_dora", revision="revision_of_model"),
     }
     return {"config.yml": _yaml(config)}
 
@@ -139,13 +145,14 @@ def _schedule(settings: TrainSettings) -> str:
 
 
 def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
-    """Steps, not a share: transformers 5 knows no `warmup_ratio`, transformers 4 no share as `warmup_steps`."""
+    """The number of warm-up steps. Not a share: transformers 5 has no `warmup_ratio`, and transformers 4 takes no share
+    as `warmup_steps`."""
     steps = math.ceil(math.ceil(counts.get("train", 0) / settings.batch) / settings.accumulation)
     return math.ceil(math.ceil(steps * settings.epochs) * settings.warmup)
 
 
-def _more(settings: TrainSettings, **theirs: str) -> Json:
-    """What the settings ask for beyond the defaults, in a trainer's own words: their key of each key of ours."""
+def _extra_settings(settings: TrainSettings, **theirs: str) -> Json:
+    """The settings that differ from the defaults, under the trainer's own key for each of ours."""
     asked = {name: getattr(settings, ours) for ours, name in theirs.items()}
     return {name: value for name, value in asked.items() if value}
 
@@ -201,8 +208,8 @@ def _llama_factory(settings: TrainSettings, counts: Mapping[str, int]) -> dict[s
         "seed": settings.random_seed,
         **_precision(settings),
         "output_dir": "out",
-        **_more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing"),
-        **_more(settings, rslora="use_rslora", dora="use_dora", revision="model_revision"),
+        **_extra_settings(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing"),
+        **_extra_settings(settings, rslora="use_rslora", dora="use_dora", revision="model_revision"),
     }
     return {"dataset_info.json": json.dumps(described, indent=2) + "\n", "config.yaml": _yaml(config)}
 
@@ -212,7 +219,7 @@ _UNSLOTH = Path(__file__).with_name("unsloth_script.txt").read_text(encoding="ut
 
 def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, str]:
     files = json.dumps({split: f"{split}.jsonl" for split in counts})
-    more = _more(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing")
+    more = _extra_settings(settings, weight_decay="weight_decay", neftune="neftune_noise_alpha", packing="packing")
     fields = {
         **dict(settings),
         "seed": settings.random_seed,
@@ -232,9 +239,10 @@ def _unsloth(settings: TrainSettings, counts: Mapping[str, int]) -> dict[str, st
 
 
 def _yaml(config: Json) -> str:
-    """A mapping as YAML: every value in JSON, which YAML reads, but for 2e-05: without a point that is a text."""
+    """A mapping as YAML. Values are written as JSON, which YAML can read, except for numbers like 2e-05: without a
+    decimal point YAML reads them as text."""
     values = ((key, json.dumps(value, ensure_ascii=False)) for key, value in config.items())
-    return "".join(f"{key}: {_POINTLESS.sub('.0e', value)}\n" for key, value in values)
+    return "".join(f"{key}: {_EXPONENT_WITHOUT_POINT.sub('.0e', value)}\n" for key, value in values)
 
 
 FORMATS: Mapping[str, ChatFormat] = {

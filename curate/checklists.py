@@ -1,8 +1,8 @@
-"""The questions of a checklist, and how a language model's answers to them are read.
+"""The questions of a checklist, and how a language model's answers to them are parsed.
 
-P(yes) is what the endpoint's log-probabilities say at the token where an answer begins: of "yes" against "no", whatever
-else was likely there. Where it gives none, an answer counts 1 or 0. An answer in which a question has no yes and no no,
-or both, is unreadable as a whole: half a checklist would be another checklist.
+P(yes) comes from the endpoint's log-probabilities at the token where an answer start_of_token: the probability of "yes"
+relative to "no", ignoring other tokens. Without log-probabilities an answer counts as 1 or 0. If a question has neither
+a yes nor a no, or both, the whole answer is unreadable: half a checklist would be a different checklist.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schemas.kinds import KINDS, KindName
 from schemas.records import Json, Reason
 from schemas.spec import JudgeQuestion
 
-# Asked where the spec has no questions of its own; {input} and {output} are the words of the kind.
+# Used where the spec has no questions of its own; {input} and {output} are filled with the terms of the task kind.
 _RULES = ("follows_rules", "Does the {output} follow every one of the rules?")
 _READS_WELL = ("reads_well", "Is the {output} fluent, whole and free of repetition, as a careful person writes?")
 _ONLY = ("nothing_else", "Is the {output} free of remarks about itself, of titles and of a choice of several versions?")
@@ -53,30 +53,31 @@ DEFAULTS: Mapping[KindName, tuple[tuple[str, str], ...]] = {
         _READS_WELL,
     ),
 }
-_AGAINST = re.compile(r"\bno to ([a-z][a-z0-9_]*) \(")
-_NO_WORD = " \t\r\n\"'`:*,{["
+_NO_ANSWER = re.compile(r"\bno to ([a-z][a-z0-9_]*) \(")
+_LEADING_MARKS = " \t\r\n\"'`:*,{["
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def questions_of(kind: KindName, given: Sequence[JudgeQuestion]) -> tuple[JudgeQuestion, ...]:
-    """The questions of a spec, or those of its kind of task."""
+    """The questions of the spec, or the default ones of its task kind."""
     words = {"input": KINDS[kind].input, "output": KINDS[kind].output}
     defaults = (JudgeQuestion(name=name, question=text.format(**words)) for name, text in DEFAULTS[kind])
     return tuple(given) or tuple(defaults)
 
 
-def told_against(answers: Mapping[str, float]) -> str:
-    """The questions that are rather answered with no, in words, with P(yes); empty without one."""
+def describe_no_answers(answers: Mapping[str, float]) -> str:
+    """The questions answered rather with no than with yes, as text with P(yes); empty if there are none.
+    `names_against` parses it."""
     return ", ".join(f"no to {name} ({yes:.2f})" for name, yes in answers.items() if yes < 0.5)
 
 
 def names_against(reason: Reason) -> list[str]:
-    """The names in the words of `told_against`, which is what a judge's verdict keeps of its answers."""
-    return _AGAINST.findall(reason.detail)
+    """The question names in the text of `describe_no_answers`, which is how a judge's verdict stores its answers."""
+    return _NO_ANSWER.findall(reason.detail)
 
 
 def checklist_schema(questions: Sequence[JudgeQuestion]) -> Json:
-    """The JSON schema of the answers: a yes or no under the name of each question."""
+    """The JSON schema of the answers: yes or no under the name of each question."""
     answer = {"type": "string", "enum": ["yes", "no"]}
     names = [question.name for question in questions]
     return {
@@ -88,11 +89,13 @@ def checklist_schema(questions: Sequence[JudgeQuestion]) -> Json:
 
 
 def read_checklist(text: str, logprobs: Any, names: Sequence[str]) -> dict[str, float] | None:
-    """Name -> P(yes); None for an answer that does not say yes or no to each, once. JSON, an object
-    for each among it, or lines `NAME: yes`."""
+    """Map question name to P(yes); None if any question is not answered with exactly one of yes and no.
+
+    Accepted forms are JSON, also with an object per question, and lines `NAME: yes`.
+    """
     answers = {}
     for name in names:
-        votes = {_WORDS[match[1].lower()] for match in _answer(name).finditer(text)}
+        votes = {_WORDS[match[1].lower()] for match in _answer_pattern(name).finditer(text)}
         if len(votes) != 1:
             return None
         p = p_yes(logprobs, name)
@@ -101,13 +104,13 @@ def read_checklist(text: str, logprobs: Any, names: Sequence[str]) -> dict[str, 
 
 
 def p_yes(logprobs: Any, name: str) -> float | None:
-    """P(yes) of the question `name` in the log-probabilities of a choice as OpenAI's protocol has them; None where they
-    do not tell."""
+    """P(yes) of the question `name` from the log-probabilities of a choice in OpenAI's format; None if they do not show
+    it."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         return None
     tokens = [str(entry.get("token") or "") for entry in content]
-    matches = list(_answer(name).finditer("".join(tokens)))
+    matches = list(_answer_pattern(name).finditer("".join(tokens)))
     if not matches:
         return None
     end, place = 0, -1
@@ -117,25 +120,29 @@ def p_yes(logprobs: Any, name: str) -> float | None:
     mass = {True: 0.0, False: 0.0}
     top = content[place].get("top_logprobs")
     others = (one for one in (top if isinstance(top, list) else ()) if isinstance(one, dict))
-    likely = {str(one.get("token")): one.get("logprob") for one in others}
-    for token, logprob in {tokens[place]: content[place].get("logprob"), **likely}.items():
-        begins = token.lstrip(_NO_WORD).lower()
-        means = {yes for word, yes in _WORDS.items() if begins and (begins.startswith(word) or word.startswith(begins))}
-        if len(means) == 1 and isinstance(logprob, int | float) and math.isfinite(logprob):
-            mass[means.pop()] += math.exp(min(0.0, logprob))
+    logprob_of = {str(one.get("token")): one.get("logprob") for one in others}
+    for token, logprob in {tokens[place]: content[place].get("logprob"), **logprob_of}.items():
+        start_of_token = token.lstrip(_LEADING_MARKS).lower()
+        readings = {
+            yes
+            for word, yes in _WORDS.items()
+            if start_of_token and (start_of_token.startswith(word) or word.startswith(start_of_token))
+        }
+        if len(readings) == 1 and isinstance(logprob, int | float) and math.isfinite(logprob):
+            mass[readings.pop()] += math.exp(min(0.0, logprob))
     known = mass[True] + mass[False]
     return mass[True] / known if known > 0 else None
 
 
-def _answer(name: str) -> re.Pattern[str]:
-    # A question may be called "true": before a comma or a line's end that is the answer to the one before, and in
-    # `{"name": ..., "answer": ...}` what stands behind "name" alone is a name; nothing of the next object answers it.
-    # Marks and blanks of a table or of Markdown may be many.
+def _answer_pattern(name: str) -> re.Pattern[str]:
+    # A question may be named "true" or "no". Before a comma or the end of a line, such a word is the answer to the
+    # previous question, and in `{"name": ..., "answer": ...}` the word right after "name" is the question's name; the
+    # answer must come from the same object. Tables and Markdown may put many marks and spaces between name and answer.
     name, is_word = re.escape(name), name in _WORDS
     between = r"[^\w,\n]{1,40}" if is_word else r"(?:\W{1,5}|[^\w,\n]{1,40})"
     labelled = r"(?:name|question|id)\W{1,6}" if is_word else ""
-    json = r"[\s:,{\"']{0,20}"  # prose has other marks: `It is calm. Verdict: no`
-    apart = rf"{labelled}{name}[\"']{json}(?:answer|verdict|value|result)\W{{1,5}}"
+    json = r"[\s:,{\"']{0,20}"  # only JSON punctuation, because prose may read `It is calm. Verdict: no`
+    separate = rf"{labelled}{name}[\"']{json}(?:answer|verdict|value|result)\W{{1,5}}"
     word = "yes|no|true|false"
     end = rf"(?!\w|\s?(?:/|\bor\b)\s?(?:{word}))"
-    return re.compile(rf"(?<!\w)(?:{name}{between}|{apart})({word}){end}", re.IGNORECASE)
+    return re.compile(rf"(?<!\w)(?:{name}{between}|{separate})({word}){end}", re.IGNORECASE)

@@ -1,7 +1,7 @@
-"""What may not be trained on: the texts of the locked test split, their references, and files that the spec names.
+"""Texts that must not be trained on: the inputs and references of the locked test split, and files that the spec names.
 
-Rows of training seeds are judged in curation (`curate.steps.decontaminate`); seeds and exemplars before anything is
-paid for them (`clear_of_the_test`).
+Rows of training seeds are checked in curation (`curate.steps.decontaminate`); seeds and exemplars are checked before
+any request is paid for (`clear_of_the_test`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.overlap import SHORT, Touch, contaminated
+from curate.overlap import SHORT, Overlap, contaminated
 from curate.split import brings_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
@@ -27,16 +27,19 @@ from schemas.spec import SeedSource, Spec
 from schemas.streamed import Where
 from synth.csv_rows import LOOKED_AT, MAX_LINE_BYTES, head_of
 
-if TYPE_CHECKING:  # what is asked before a teacher is paid has no use for its arrays
+if TYPE_CHECKING:  # the check before generation must not load numpy
     from curate.pool import Pool
 
-_CELL = 4  # words; a shorter text of a file may be a label or a name, and outputs hold such by chance
+_CELL = 4  # words; a shorter text of a file may be a label or a name, which outputs contain by chance
 
 
 class HeldOut(NamedTuple):
-    """Texts that no training row may repeat, what each is called in a reason, the ids of the test seeds, and of the
-    kind of task whether a text with other numbers is another one (`TaskKind.equal_numbers`) and whether outputs recur.
-    `cells` are the texts of files that may be labels or names."""
+    """Texts that no training row may repeat.
+
+    `names` are how reasons refer to them, `seed_ids` the test seeds. `equal_numbers` and `outputs_recur` come from the
+    task kind: whether a text with other numbers is a different text (`TaskKind.equal_numbers`), and whether outputs
+    recur. `cells` are the texts of files that may be labels or names.
+    """
 
     texts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
@@ -47,7 +50,8 @@ class HeldOut(NamedTuple):
 
     @property
     def inputs_only(self) -> frozenset[int]:
-        """The numbers of the texts that an output may repeat: the message "cancel" and the label are not one text."""
+        """The indices of the texts that an output may repeat: the message "cancel" and the label "cancel" are not the
+        same text."""
 
         def may_recur(text: str) -> bool:
             return text in self.cells or (self.outputs_recur and len(words(text)) < SHORT)
@@ -55,17 +59,19 @@ class HeldOut(NamedTuple):
         return frozenset(number for number, text in enumerate(self.texts) if may_recur(text))
 
     def settings(self, jaccard: float) -> list[Any]:
-        """What names a step that holds rows against these texts; it is as it was where none is of `inputs_only`."""
+        """The settings that identify a step that checks rows against these texts. Without `inputs_only` they equal
+        those of earlier versions."""
         one_sided = sorted(self.texts[number] for number in self.inputs_only)
         named = sorted(zip(self.names, self.texts, strict=True))
         return [named, jaccard, one_sided] if one_sided else [named, jaccard]
 
 
 def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
-    """What the seeds of the test split ask, their references where outputs of this kind of task do not recur by
-    nature (`TaskKind.outputs_recur`), and every text of `curate.contamination.files`.
+    """Collect the held-out texts: the inputs of test seeds, their references, and every text of
+    `curate.contamination.files`.
 
-    Raises InputError, with file and line, for a file that cannot be read.
+    References are left out where outputs of the task kind recur by nature (`TaskKind.outputs_recur`). Raises
+    InputError, with file and line, for a file that cannot be read.
     """
     texts, names, ids, cells = list[str](), list[str](), Numbered(), set[str]()
     kind = KINDS[spec.task.kind]
@@ -86,59 +92,69 @@ def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
     return HeldOut(tuple(texts), tuple(names), ids, kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
-def with_inputs_of(pool: Pool, held: HeldOut) -> HeldOut:
-    """`held`, and what accepted rows of its seeds ask in other words than these: a teacher writes the input of an
-    excellent output, so what the test asks is known only once it is generated."""
+def with_generated_inputs(pool: Pool, held: HeldOut) -> HeldOut:
+    """Add the generated inputs of accepted test rows to `held`.
+
+    For output seeds a teacher writes the input, so it is only known after generation.
+    """
     known, ids = set(held.texts), [row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids]
     written = {texts.asked: id_ for id_, texts in zip(ids, pool.texts_of(ids), strict=True) if texts.asked not in known}
     names = (f"the input of test row {id_}" for id_ in written.values())
     return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
 
 
-class Likeness(NamedTuple):
-    """A text of ours that is like a held-out one, before a row is made of it."""
+class HeldOutMatch(NamedTuple):
+    """A seed or exemplar that resembles a held-out text, detected before generation."""
 
     number: int
-    """The place among what was asked about."""
+    """Index of the seed or exemplar among those that were checked."""
     sentence: str
     """`82 % like test seed 1f...`"""
     text: str
-    """What is held out."""
+    """The held-out text."""
 
 
 def clear_of_the_test(
     seeds: Sequence[Seed], spec: Spec, folder: Path
-) -> tuple[Sequence[Seed], list[tuple[Seed, Likeness]], list[Likeness]]:
-    """The seeds that a teacher may be asked about; those that a curation would reject whatever came of them; and the
-    exemplars (by number) that show the teacher a held-out text.
+) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
+    """Separate seeds that repeat held-out texts.
 
-    Seeds of the test split, and pairs that exist already and cost nothing, are asked about in any case.
+    Returns the seeds to generate from, the seeds left out (curation would reject all their rows), and the exemplars (by
+    number) that show the teacher a held-out text. Test seeds, and pairs that already have an output and cost nothing,
+    are never left out.
     """
     held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
     judged = Where(seeds, lambda seed: seed.id not in held.seed_ids and not brings_output(seed))
-    shown = [(one.input, one.output) for one in spec.exemplars]
-    rows = chain(shown, ((seed.asked,) for seed in judged))
+    exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
+    rows = chain(exemplar_texts, ((seed.asked,) for seed in judged))
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
-    exemplars = [_likeness(number, touches.pop(number), held) for number in sorted(touches) if number < len(shown)]
-    numbered = enumerate(judged, len(shown)) if touches else ()
-    left_out = [(seed, _likeness(number, touches[number], held)) for number, seed in numbered if number in touches]
+    exemplars = [
+        _held_out_match(number, touches.pop(number), held) for number in sorted(touches) if number < len(exemplar_texts)
+    ]
+    numbered = enumerate(judged, len(exemplar_texts)) if touches else ()
+    left_out = [
+        (seed, _held_out_match(number, touches[number], held)) for number, seed in numbered if number in touches
+    ]
     ids = {seed.id for seed, _ in left_out}
     return Where(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
-def _likeness(number: int, touch: Touch, held: HeldOut) -> Likeness:
+def _held_out_match(number: int, touch: Overlap, held: HeldOut) -> HeldOutMatch:
     at = touch.held_out
-    return Likeness(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
+    return HeldOutMatch(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Every text with a letter in a file, with its place (`bench.jsonl:14`): lines of a text file, else all strings of
-    a row of JSON, JSONL, CSV, TSV or Parquet. A text of few words, as labels are, is told where it stands first."""
+    """Yield (place, text) for every text with a letter in a file; a place is e.g. `bench.jsonl:14`.
+
+    The texts are the lines of a text file, or all strings in the rows of JSON, JSONL, CSV, TSV or Parquet. A text of
+    few words, e.g. a label, is reported only at its first place.
+    """
     known, empty = set[str](), True
     try:
         for number, value in _rows_of(path):
             for text in _strings(value):
-                if text in known or not any(map(str.isalpha, text)):  # a label again, a number, a date
+                if text in known or not any(map(str.isalpha, text)):  # a repeated label, a number, a date
                     continue
                 empty = False
                 if len(words(text)) < _CELL:
@@ -156,14 +172,14 @@ def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:
             f"'{name}' cannot be read: {error}.",
             where="curate.contamination.files",
             why="Rows that repeat its texts would be trained on.",
-            fix="Mend it, or save it as what is read: Parquet, or in UTF-8 JSON, JSONL, CSV, TSV or lines of text.",
+            fix="Fix the file, or save it as Parquet, or in UTF-8 as JSON, JSONL, CSV, TSV or lines of text.",
         ) from None
     if empty:
         raise InputError(
             f"there is no text in '{name}'.",
             where="curate.contamination.files",
-            why="Every row would pass for one that was compared with it.",
-            fix="Name the file with the texts, or take it out.",
+            why="Every row would pass, because there is nothing to compare it with.",
+            fix="Name a file that contains the texts, or remove this one.",
         )
 
 
@@ -185,19 +201,19 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
         try:
             value = orjson.loads(text)
         except orjson.JSONDecodeError as broken:
-            ending = ".jsonl"  # many call it so: then the first line is a row
+            ending = ".jsonl"  # JSON Lines are often named .json: then the first line is a row
             try:
                 orjson.loads(next(filter(str.strip, io.StringIO(text)), ""))
             except orjson.JSONDecodeError:
                 raise broken from None
         else:
-            # An object may map texts to their answers; in a list the keys of its objects name columns.
-            alone = [value, [key for key in _keys(value) if len(words(key)) >= _CELL]]
-            yield from enumerate(value if isinstance(value, list) else [alone], 1)
+            # An object may map texts to their answers. In a list, the keys of objects are column names.
+            with_keys = [value, [key for key in _keys(value) if len(words(key)) >= _CELL]]
+            yield from enumerate(value if isinstance(value, list) else [with_keys], 1)
             return
     if ending in (".csv", ".tsv"):
         head = list(islice(io.StringIO(text, newline=""), LOOKED_AT)) or [""]
-        # With another separator a row would be a single text, which no row of ours repeats.
+        # With the wrong separator each row would be one long text, which no row would ever match.
         _, separator = head_of(head, SeedSource(path="-"), "\t" if ending == ".tsv" else None)
         yield from _csv_rows(io.StringIO(text, newline=""), separator)
         return
@@ -207,8 +223,11 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _csv_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Strictly: behind a quotation mark without its end all other rows would be one cell, which nothing repeats. A
-    cell that goes on behind its end, in one line, is read as spreadsheets do."""
+    """Read CSV strictly: after an unclosed quotation mark the rest of the file would be a single cell, which nothing
+    matches.
+
+    A cell with text after its closing quotation mark, within one line, is read leniently, as spreadsheets do.
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = list(lines)
     reader, number = csv.reader(lines, delimiter=separator, strict=True), 0
@@ -231,7 +250,7 @@ def _object(line: str, number: int) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise ValueError(f"line {number} is no JSON, at column {error.colno}: {error.msg}") from None
+        raise ValueError(f"line {number} is not valid JSON, at column {error.colno}: {error.msg}") from None
 
 
 def _keys(value: Any) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Curation: steps say what they think of the rows of a pool, in turn. That is all of it.
+"""Curation: apply steps to a pool one after another.
 
-A step only annotates; what is accepted is read off what was said (`Row.keep`). People outrank gates and scores, not
-contamination and duplicates. What a step says of single rows is durable in chunks, so a second run asks nothing twice,
-a killed one goes on where it stopped, and a step that crashed on a row is asked again.
+Steps only add verdicts; whether a row is accepted is derived from them (`Row.keep`). Reviews override gates and scores,
+but not contamination and duplicates. Verdicts on single rows are stored in chunks. A second run therefore repeats no
+work, a killed run resumes where it stopped, and only rows on which a step crashed are judged again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from curate.gates.processes import JudgedPairs
-from curate.pool import Hearing, Pool
+from curate.pool import Pool, VerdictCollector
 from curate.rows import StepId, Unjudged
-from curate.steps import Named, Step, asked, id_of
+from curate.steps import NamedStep, Step, id_of, run_gates
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
@@ -26,61 +26,63 @@ from schemas.said import StepName, said_in
 from schemas.step_names import By
 from schemas.store import Store
 
-CHUNK, WAITS_S = 256, 1.0  # verdicts of a step that are made durable at once, sooner where they come slowly
+CHUNK, WAITS_S = 256, 1.0  # verdicts of a step that are stored together, and after how many seconds fewer are
 
 
 async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
-    """The pool after every step has spoken of what the ones before it left.
+    """The pool after every step has judged the rows that the steps before it left.
 
-    With a `store`, verdicts of single rows are kept in it. What sees the whole pool is asked anew each time.
+    With a `store`, verdicts on single rows are stored there. Steps that see the whole pool are run again each time.
 
-    Raises UsageError for a step that speaks of a pair of another pool, and for two whole-pool steps under one name:
-    the second would unsay what the first said.
+    Raises UsageError for a step that judges a pair of another pool, and for two whole-pool steps with the same name and
+    settings, since the second would overwrite the verdicts of the first.
     """
     if store:
         await store.put(*pool.edited)
     pool = pool.unjudged()
-    for gates, run in groupby(steps, lambda step: isinstance(step, Named) and step.gate is not None):
+    for gates, run in groupby(steps, lambda step: isinstance(step, NamedStep) and step.gate is not None):
         for group in [list(run)] if gates else [[step] for step in run]:
-            pool = await _heard(pool, group, store, progress)
+            pool = await _apply(pool, group, store, progress)
     return pool
 
 
-async def _heard(pool: Pool, steps: Sequence[Step], store: Store | None, progress: Progress) -> Pool:
-    """The pool after a step, or after gates that share one pass over the rows."""
+async def _apply(pool: Pool, steps: Sequence[Step], store: Store | None, progress: Progress) -> Pool:
+    """Apply one step, or gates that share one pass over the rows."""
     ids = [id_of(step) for step in steps]
     for at, id_ in enumerate(ids):
         if not id_.per_row and (id_ in pool.steps or id_ in ids[:at]):
             raise UsageError(
                 f"two steps are called {id_.by} and have the same settings.",
-                why="What the second says would take the place of what the first said.",
-                fix="Name each with `curate.steps.named(step, NAME, SETTINGS)`.",
+                why="The verdicts of the second would replace those of the first.",
+                fix="Give each its own name with `curate.steps.named(step, NAME, SETTINGS)`.",
             )
-    gates = [step for step in steps if isinstance(step, Named) and step.gate]
+    gates = [step for step in steps if isinstance(step, NamedStep) and step.gate]
     first = ids[0]
     accepted = not gates and (first.scores or not first.per_row)
-    pool.know(ids)
-    total = max(pool.count_unsettled(id_, accepted=accepted) for id_ in ids)
+    pool.load_known(ids)
+    total = max(pool.count_pending(id_, accepted=accepted) for id_ in ids)
     shown, done = "gates" if gates else By.read(first.by).name, 0
-    hearings = [pool.hear(id_) for id_ in ids]
+    collectors = [pool.collect(id_) for id_ in ids]
     progress(shown, {"done": 0, "total": total})
-    heard = _of_gates(pool, gates, hearings, store) if gates else _of_step(pool, steps[0], hearings[0], store)
-    async for rows in heard:
+    chunk_sizes = (
+        _run_gates(pool, gates, collectors, store) if gates else _run_step(pool, steps[0], collectors[0], store)
+    )
+    async for rows in chunk_sizes:
         done = min(done + rows, total)
         progress(shown, {"done": done, "total": total})
-    for hearing in hearings:
-        pool = hearing.over(pool)
+    for collector in collectors:
+        pool = collector.applied_to(pool)
     return pool
 
 
-async def _of_gates(
-    pool: Pool, gates: Sequence[Named], hearings: Sequence[Hearing], store: Store | None
+async def _run_gates(
+    pool: Pool, gates: Sequence[NamedStep], collectors: Sequence[VerdictCollector], store: Store | None
 ) -> AsyncIterator[int]:
-    """The number of rows of each chunk that gates have judged, which are durable then."""
+    """Run gates and yield the number of rows of each judged chunk, once their verdicts are stored."""
     names = [gate.id[:2] for gate in gates]
-    async for chunk, judged in asked(pool, gates):
+    async for chunk, judged in run_gates(pool, gates):
         steps = [names[place] for place in judged.places]
-        if chunk.known:  # crashed on before: what is said again is not kept again
+        if chunk.known:  # a gate crashed on these before: verdicts that are already stored are not stored again
             judgements = [
                 one for id_, body in zip(chunk.ids, judged.bodies, strict=True) for one in said_in(id_, steps, body)
             ]
@@ -88,47 +90,52 @@ async def _of_gates(
             if store and new:
                 await store.put(*new)
             for place, name in zip(judged.places, steps, strict=True):
-                of_it = (verdict for verdict in new if (verdict.by, verdict.fingerprint) == name)
-                hearings[place].add(of_it, stored=store is not None)
+                of_gate = (verdict for verdict in new if (verdict.by, verdict.fingerprint) == name)
+                collectors[place].add(of_gate, stored=store is not None)
         else:
             if store:
                 await store.put_judged(steps, list(zip(chunk.ids, judged.bodies, strict=True)))
-            _hear(hearings, chunk, judged, steps, stored=store is not None)
+            _collect(collectors, chunk, judged, steps, stored=store is not None)
         if store:
             failpoint("mid_curate")
         yield len(chunk.ids) if judged.places[0] == chunk.places[0] else 0
 
 
-def _hear(
-    hearings: Sequence[Hearing], chunk: Unjudged, judged: JudgedPairs, steps: Sequence[StepName], *, stored: bool
+def _collect(
+    collectors: Sequence[VerdictCollector],
+    chunk: Unjudged,
+    judged: JudgedPairs,
+    steps: Sequence[StepName],
+    *,
+    stored: bool,
 ) -> None:
-    """Tell each step's hearing what gates said of a chunk; `steps` are those of `judged`."""
+    """Add the verdicts of a chunk to the collector of each gate; `steps` are the names of the gates in `judged`."""
     if not stored:
         for id_, body in zip(chunk.ids, judged.bodies, strict=True):
             for place, judgement in zip(judged.places, said_in(id_, steps, body), strict=True):
-                hearings[place].add([judgement.verdict()])
+                collectors[place].add([judgement.verdict()])
         return
     opinions = (
-        hearings[0].numbers(judged.meanings)[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
+        collectors[0].numbers(judged.meanings)[np.array(judged.opinions)].reshape(len(chunk.ids), len(judged.places))
     )
     flags: list[dict[int, tuple[str, ...]]] = [{} for _ in judged.places]
     for row, column, marks in judged.flags:
         flags[column][chunk.slots[row]] = marks
     for column, place in enumerate(judged.places):
-        hearings[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
+        collectors[place].opinions.add_all(chunk.slots, opinions[:, column], flags[column])
 
 
-async def _of_step(pool: Pool, step: Step, hearing: Hearing, store: Store | None) -> AsyncIterator[int]:
-    """The number of verdicts of each chunk that a step has given, which are durable then if they are about one row."""
+async def _run_step(pool: Pool, step: Step, collector: VerdictCollector, store: Store | None) -> AsyncIterator[int]:
+    """Run a step and yield the number of verdicts of each chunk, once those on single rows are stored."""
     id_ = id_of(step)
     sink = store if id_.per_row else None
-    async for chunk in _chunks(step(pool), id_, step.at_once if isinstance(step, Named) else 1):
+    async for chunk in _chunks(step(pool), id_, step.at_once if isinstance(step, NamedStep) else 1):
         try:
-            hearing.add(chunk, stored=sink is not None)
-        except KeyError as stranger:
+            collector.add(chunk, stored=sink is not None)
+        except KeyError as unknown_pair:
             raise UsageError(
-                f"{id_.by} judged the pair {stranger}, which is not in the pool.",
-                fix="A step may speak only of pairs that the pool gave it: `pool.rows()`, `pool.accepted()`.",
+                f"{id_.by} judged the pair {unknown_pair}, which is not in the pool.",
+                fix="A step may only judge pairs of its pool: `pool.rows()`, `pool.accepted()`.",
             ) from None
         if sink:
             await sink.put(*chunk)
@@ -142,16 +149,19 @@ async def _one_by_one(given: object) -> AsyncIterator[Any]:
 
 
 async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[list[Verdict]]:
-    """The verdicts that a step gives, `at_once` together, as an async generator, a plain one or a list, in chunks, each
-    under the name of the step. Raises UsageError for what is no verdict."""
+    """The verdicts of a step in chunks, under the name of the step.
+
+    The step may give them as an async generator, a plain one or a list, `at_once` together. Raises UsageError for
+    anything that is not a verdict.
+    """
     verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
     chunk: list[Verdict] = []
     since = time.monotonic()
     async for verdict in verdicts:
         if not isinstance(verdict, Verdict):
             raise UsageError(
-                f"the step {step.by} gave {verdict!r:.80}, which is no verdict.",
-                fix='A step yields verdicts of rows of the pool: yield row.verdict(False, "why").',
+                f"the step {step.by} returned {verdict!r:.80}, which is not a verdict.",
+                fix='A step yields verdicts on rows of the pool: yield row.verdict(False, "why").',
             )
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})

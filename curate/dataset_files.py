@@ -1,4 +1,4 @@
-"""The files of a dataset, written and read a batch of rows at a time."""
+"""Read and write the files of a dataset, a batch of rows at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from schemas.files import files_in, replaced, sha256
 from schemas.records import Json, Split
 
 BATCH = 1_000  # rows in memory at once, and in a batch of the Arrow file
-_GROUP = 32  # batches in a row group of Parquet
+_GROUP_BATCHES = 32  # batches in a row group of Parquet
 PREFERENCES, RANDOM_ARM = "preferences.jsonl", "random_arm.jsonl"
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of each file in a folder, by its path there."""
+    """Map each file of a folder, by its relative path, to its SHA-256."""
     return {name: sha256(path) for name, path in files_in(folder).items()}
 
 
@@ -30,15 +30,16 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 
 def beside(folder: Path) -> set[str]:
-    """The ids of pairs whose texts lie beside the rows of an exported dataset: in its random arm and preferences."""
+    """The ids of pairs whose texts are stored next to the rows of an exported dataset: in its random arm and
+    preferences."""
     names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))
     files = [(folder / name, keys) for name, keys in names if (folder / name).is_file()]
     return {line[key] for path, keys in files for line in read_lines(path) for key in keys}
 
 
 def write_tables(folder: Path, columns: Sequence[str]) -> None:
-    """Parquet and a `datasets` folder of the rows in `data/<split>.jsonl`; `columns` are those that rows have of their
-    own."""
+    """Write the rows in `data/<split>.jsonl` as Parquet and as a `datasets` folder; `columns` are the extra columns of
+    the rows."""
     import datasets
     import pyarrow as pa
 
@@ -46,7 +47,7 @@ def write_tables(folder: Path, columns: Sequence[str]) -> None:
     for split in SPLITS:
         lines = folder / "data" / f"{split}.jsonl"
         first = pa.Table.from_pylist(list(islice(read_lines(lines), 1)), schema=schema)
-        saved[split] = datasets.Dataset(first, fingerprint=sha256(lines)[:16])  # which would be random otherwise
+        saved[split] = datasets.Dataset(first, fingerprint=sha256(lines)[:16])  # random by default
     bars = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
@@ -59,7 +60,7 @@ def write_tables(folder: Path, columns: Sequence[str]) -> None:
 
 
 def _write_split(folder: Path, split: Split, schema: Any) -> None:
-    """The rows of a split into Parquet, and in the place of the first one into its `datasets` folder."""
+    """Write the rows of a split to Parquet, and into its `datasets` folder in place of the one row written there."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -69,11 +70,11 @@ def _write_split(folder: Path, split: Split, schema: Any) -> None:
     rows = read_lines(folder / "data" / f"{split}.jsonl")
     batches = iter(lambda: list(islice(rows, BATCH)), [])
     with pq.ParquetWriter(folder / "data" / f"{split}.parquet", schema) as parquet:
-        if arrow is None:  # no row
+        if arrow is None:  # the split is empty
             parquet.write_table(schema.empty_table())
             return
         writer = ArrowWriter(features=datasets.Features.from_arrow_schema(schema), path=str(arrow))
-        while group := [pa.Table.from_pylist(batch, schema=schema) for batch in islice(batches, _GROUP)]:
+        while group := [pa.Table.from_pylist(batch, schema=schema) for batch in islice(batches, _GROUP_BATCHES)]:
             table = pa.concat_tables(group).combine_chunks()
             parquet.write_table(table)
             for start in range(0, len(table), BATCH):
@@ -92,12 +93,12 @@ def _schema(columns: Sequence[str]) -> Any:
     return pa.schema([*texts, *chats, ("score", pa.float64()), ("made_by", pa.string()), *extra])
 
 
-# A manifest: what is short, and behind it, from a line of its own on, a row for each row of the dataset
+# A manifest starts with its short fields. After this line follows one entry for each row of the dataset.
 _ROWS = b'  "rows": [\n'
 
 
 def write_manifest(path: Path, head: Json, rows: Iterable[Json]) -> None:
-    """A manifest with `rows`, at least one, which are never in memory together."""
+    """Write a manifest with `rows`, at least one. They are never in memory together."""
     with path.open("wb") as file:
         _write_head(file, head)
         for number, row in enumerate(rows):
@@ -107,14 +108,14 @@ def write_manifest(path: Path, head: Json, rows: Iterable[Json]) -> None:
 
 
 def read_manifest(path: Path) -> Any:
-    """A manifest without its rows. Raises OSError, and ValueError for what is no JSON."""
+    """Read a manifest without its rows. Raises OSError, and ValueError if it is not valid JSON."""
     with path.open("rb") as file:
         head, has_rows = _to_rows(file)
     return orjson.loads(head.rstrip().removesuffix(b",") + b"\n}" if has_rows else head)
 
 
 def change_manifest(path: Path, head: Json) -> None:
-    """Write `head` in the place of what stands before the rows of a manifest."""
+    """Replace everything before the rows of a manifest by `head`."""
     with path.open("rb") as old, replaced(path) as partial, partial.open("wb") as new:
         _, has_rows = _to_rows(old)
         if has_rows:
@@ -129,7 +130,7 @@ def _write_head(file: BinaryIO, head: Json) -> None:
 
 
 def _to_rows(file: BinaryIO) -> tuple[bytes, bool]:
-    """What stands before the rows, which the file goes on with; all of it if there are none."""
+    """Read up to the rows and leave the file positioned there: the text before them, and whether there are rows."""
     lines: list[bytes] = []
     while line := file.readline():
         if line == _ROWS:

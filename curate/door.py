@@ -1,4 +1,4 @@
-"""Curation from Python, as scripts and notebooks call it: it waits for its end."""
+"""The synchronous Python API of curation, for scripts and notebooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from curate import curation
 from curate.gates import gates_for
 from curate.pool import Pool
-from curate.steps import Named, Step, each
+from curate.steps import NamedStep, Step, each
 from schemas import progress_line
 from schemas.blocking import run
 from schemas.errors import UsageError, several
@@ -21,30 +21,30 @@ from schemas.store.shared import reader, shared
 from synth.generation import Generation
 
 _SOURCE = "python"
-_FILE = "What stands in a file is read by `pairs(FILE)`."
+_FILE_HINT = "To read a file, use `pairs(FILE)`."
 
 
 def curate(
     rows: Generation | Pool | Iterable[Pair | tuple[str, str]], steps: Sequence[Step], *, progress: bool = True
 ) -> Pool:
-    """The pool after every step has spoken of what the ones before it left.
+    """The pool after every step has judged the rows that the steps before it left.
 
-    `rows` are what `synth.generate` returned, a pool, or pairs; (input, output) is a pair too. What steps say of single
-    rows of a generation is kept in its store, and not asked again. Raises UsageError, StoreError.
+    `rows` are the result of `synth.generate`, a pool, or pairs; a tuple (input, output) counts as a pair. Verdicts on
+    single rows of a generation are stored in its store and not computed again. Raises UsageError and StoreError.
     """
     if not isinstance(steps, Iterable):
-        raise UsageError(f"steps is one step, {steps!r:.80}, not a list of them.", fix="Write [step].")
-    with ExitStack() as opened:
-        shown = opened.enter_context(progress_line.shown(silent=not progress))
+        raise UsageError(f"steps is a single step, {steps!r:.80}, not a list of steps.", fix="Write [step].")
+    with ExitStack() as stack:
+        shown = stack.enter_context(progress_line.shown(silent=not progress))
         kept: Store | None = None
         if isinstance(rows, Generation):
-            kept = opened.enter_context(shared(rows.store))
-            # The pool reads its texts when they are asked for, after the writer has been closed.
+            kept = stack.enter_context(shared(rows.store))
+            # The pool reads its texts on demand, after the writer has been closed.
             pool = Pool.read(reader(rows.store), rows.fingerprints, rows.seed_ids, forward_n=rows.forward_n)
         elif isinstance(rows, Pool):
             pool = rows
         else:
-            listed = several(rows, "rows", "pairs, a pool or what generate gave", _FILE)
+            listed = several(rows, "rows", "pairs, a pool or the result of generate", _FILE_HINT)
             pool = Pool.of(_pair(row, number) for number, row in enumerate(listed, 1))
         return run(curation.curate(pool, list(steps), kept, shown))
 
@@ -56,13 +56,13 @@ def gates(
     must: Mapping[str, str] | None = None,
     must_not: Mapping[str, str] | None = None,
     **settings: Any,
-) -> list[Named]:
-    """The code gates as steps, cheap ones first, then `own` ones.
+) -> list[NamedStep]:
+    """The built-in gates as steps, cheap ones first, then `own` gates.
 
-    `settings` are the keys of `[curate.gates]` and of its `length`: min_words, max_words, min_ratio, max_ratio;
-    `repetition=False` leaves a gate out, `language=False` the one that judges the language. `must` and `must_not` map a
-    name to a pattern of the output. What `style` itself says is not held against an output. Raises UsageError for a
-    setting that is not legal.
+    `settings` are the keys of `[curate.gates]` and of its `length`: min_words, max_words, min_ratio, max_ratio.
+    `repetition=False` leaves out that gate, `language=False` the language gate. `must` and `must_not` map a name to a
+    pattern of the output. Text that `style` itself contains is not held against an output. Raises UsageError for an
+    invalid setting.
     """
     if isinstance(language, bool):
         settings["language"], language = language, "en"
@@ -89,7 +89,13 @@ def _pair(row: Pair | tuple[str, str], number: int) -> Pair:
     if isinstance(row, Pair):
         return row
     if not isinstance(row, tuple | list) or len(row) != 2 or not all(isinstance(text, str) for text in row):
-        fix = _FILE if isinstance(row, str) else "Objects are read by `pairs(ROWS)`." if isinstance(row, dict) else None
+        fix = (
+            _FILE_HINT
+            if isinstance(row, str)
+            else "To read objects, use `pairs(ROWS)`."
+            if isinstance(row, dict)
+            else None
+        )
         raise UsageError(f"row {number} is neither a Pair nor (input, output): {row!r:.200}.", fix=fix)
     input, output = row
     seed = Seed(kind="input", text=input, source=f"{_SOURCE}:{number}")

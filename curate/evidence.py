@@ -1,6 +1,5 @@
-"""How much answers speak for a set of rows, valid however often one looks; and the share of good rows, with the help of
-what programs predict.
-"""
+"""Anytime-valid evidence that a set of rows is precise enough, and an estimate of the share of good rows that uses the
+predictions of programs."""
 
 from __future__ import annotations
 
@@ -13,34 +12,34 @@ import numpy as np
 
 from curate.review.estimate import binomial
 
-_NUMBERS = 2_000  # of bad rows that are averaged over
+_NUMBERS = 2_000  # numbers of bad rows to average over at most
 
 
 def most_bad(size: int, precision: float) -> int:
-    """How many bad rows a set of `size` rows may hold and still be as precise as that."""
+    """The largest number of bad rows with which a set of `size` rows still has this precision."""
     return math.floor((1 - precision) * size + 1e-9)
 
 
 @lru_cache(maxsize=20_000)
 def evidence(size: int, seen: int, bad: int, precision: float) -> float:
-    """How many times likelier it is to find `bad` among `seen` rows of a set that is precise enough than of one that
-    just is not.
+    """Likelihood ratio of finding `bad` among `seen` rows: of a set that is precise enough against one that is just
+    not.
 
-    The set has `size` rows, drawn from without replacement; the first likelihood is the average over numbers of bad
-    rows that are few enough, all of them or as many, evenly spaced (Waudby-Smith and Ramdas 2020, "Confidence sequences
-    for sampling without replacement"). Of a set that is not precise enough this is a nonnegative supermartingale as
-    rows are seen one by one, so the chance that it ever reaches 1 / delta is at most delta, whenever one looks (Ville's
-    inequality).
+    The set has `size` rows, drawn from without replacement. The first likelihood is the average over the numbers of bad
+    rows that are small enough, all of them or 2,000 evenly spaced ones (Waudby-Smith and Ramdas 2020, "Confidence
+    sequences for sampling without replacement"). If the set is not precise enough, the ratio is a nonnegative
+    supermartingale as rows are seen one by one, so the probability that it ever reaches 1 / delta is at most delta,
+    whenever one looks (Ville's inequality).
     """
-    few = most_bad(size, precision)
-    if bad > few:
+    max_bad = most_bad(size, precision)
+    if bad > max_bad:
         return 0.0
-    numbers = np.unique(np.linspace(0, few, min(few + 1, _NUMBERS)).round().astype(int))
-    likely, against = np.split(_log_chances(np.append(numbers, few + 1), size, seen, bad), [len(numbers)])
-    if few + 1 > size or against[0] == -math.inf:  # what was seen leaves no room for so many bad ones
+    numbers = np.unique(np.linspace(0, max_bad, min(max_bad + 1, _NUMBERS)).round().astype(int))
+    supporting, against = np.split(_log_chances(np.append(numbers, max_bad + 1), size, seen, bad), [len(numbers)])
+    if max_bad + 1 > size or against[0] == -math.inf:  # the rows seen leave no room for so many bad ones
         return math.inf
-    top = float(likely.max())
-    return math.exp(min(top - float(against[0]), 700.0)) * float(np.exp(likely - top).mean())
+    top = float(supporting.max())
+    return math.exp(min(top - float(against[0]), 700.0)) * float(np.exp(supporting - top).mean())
 
 
 @lru_cache(maxsize=4)
@@ -56,15 +55,15 @@ def _log_choose(size: int, n: Any, k: Any) -> Any:
 
 
 def _log_chances(total_bad: Any, size: int, seen: int, bad: int) -> Any:
-    """The log probability of `bad` among `seen`, for each number of bad rows in all."""
+    """The log probability of `bad` among `seen` rows, for each total number of bad rows."""
     of_bad = _log_choose(size, total_bad, np.full_like(total_bad, bad))
     of_good = _log_choose(size, size - total_bad, np.full_like(total_bad, seen - bad))
     return of_bad + of_good - _log_choose(size, np.array(size), np.array(seen))
 
 
 class GoodShare(NamedTuple):
-    """The share of good rows among `rows`, from `labels` of them and predictions for all. `effective`: how many labels
-    alone would give as narrow an interval."""
+    """The share of good rows among `rows`, estimated from `labels` of them and predictions for all. `effective` is the
+    number of labels that would give as narrow an interval without predictions."""
 
     value: float
     low: float
@@ -78,19 +77,22 @@ class GoodShare(NamedTuple):
 def good_share(
     good: Sequence[bool], predicted: Sequence[float], others: Sequence[float], confidence: float
 ) -> GoodShare | None:
-    """PPI++ (Angelopoulos, Duchi and Zrnic 2023, arXiv:2311.01453): `good` are labels of a random sample, `predicted`
-    the P(good) of these rows, `others` that of the rows that nobody labelled.
+    """Estimate the share of good rows by PPI++ (Angelopoulos, Duchi and Zrnic 2023, arXiv:2311.01453).
 
-    theta = mean(good) + lambda (mean(others) - mean(predicted)) with lambda = Cov(good, predicted) / ((1 + n / N) Var).
-    The interval is the exact binomial one (Clopper and Pearson) at the effective number of labels: a normal one held in
-    81 % where it said 90 % (30 labels), and is nothing wide near 1. None below 20 labels, or where all are alike.
+    `good` are the labels of a random sample, `predicted` is P(good) of these rows and `others` that of the unlabelled
+    rows. theta = mean(good) + lambda (mean(others) - mean(predicted)) with lambda = Cov(good, predicted) / ((1 + n / N)
+    Var).
+
+    The interval is the exact binomial one (Clopper and Pearson) at the effective number of labels. A normal interval
+    covered 81 % instead of 90 % (30 labels), and has almost no width near 1. Returns None below 20 labels, or if all
+    labels are equal.
     """
     n, many = len(good), len(others)
     y, f, rest = np.array(good, float), np.array(predicted, float), np.array(others, float)
     if n < 20 or y.min() == y.max():
         return None
     weight = 0.0
-    if many and f.var() > 1e-12:  # of the labelled rows, as the covariance is: what both err by cancels
+    if many and f.var() > 1e-12:  # variance and covariance are both of the labelled rows, so their errors cancel
         weight = max(0.0, float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + n / many) * float(f.var(ddof=1))))
     value = float(y.mean() + weight * (rest.mean() - f.mean())) if many else float(y.mean())
     error = float((y - weight * f).var(ddof=1)) / n + (weight**2 * float(rest.var()) / many if many else 0.0)

@@ -1,14 +1,13 @@
-"""A dataset folder: JSONL, Parquet and a `datasets` folder with the same rows, a card, and a manifest that answers
-for each.
+"""A dataset folder: the same rows as JSONL, Parquet and a `datasets` folder, a card, and a manifest with provenance.
 
     data/{train,validation,test}.jsonl    data/{train,validation,test}.parquet
     arrow/                                `datasets.load_from_disk`
-    preferences.jsonl                     of two answers the better one, in TRL's form; absent without any
-    random_arm.jsonl                      as many training rows, drawn at random; absent where all were chosen
+    preferences.jsonl                     pairs of a better and a worse answer in TRL's format; absent if there are none
+    random_arm.jsonl                      as many training rows, drawn at random; absent if all rows were selected
     README.md                             the dataset card
-    manifest.json                         SHA-256 of every file; where every row came from
+    manifest.json                         SHA-256 of every file; provenance of every row
 
-The same rows give the same bytes; the time of writing stands only in the manifest, which no hash covers.
+The same rows give the same bytes. The time of writing is only in the manifest, which no hash covers.
 """
 
 from __future__ import annotations
@@ -52,24 +51,24 @@ from schemas.store import Store
 FORMAT = "pairsmith-dataset@1"
 _REASONS = 3
 _MANIFEST = "manifest.json"
-_PROVENANCE = ".provenance.jsonl"  # the rows of the manifest, while it is made
+_PROVENANCE = ".provenance.jsonl"  # temporary file with the rows of the manifest
 
 
 def export_dataset(project: Project, store: Store, result: CurateResult, folder: Path) -> Artifact:
     """Write the accepted rows of `result` to `folder` and record the dataset in the store.
 
-    An older dataset of ours there is replaced at once; the same dataset is left as it is. Raises NoWork for
-    no rows, RowCountMismatch for a row without a verdict from every step, and UsageError if `folder` holds something
-    else.
+    An older dataset of ours in `folder` is replaced atomically; an identical one is left as it is. Raises NoWork if no
+    row was accepted, RowCountMismatch for a row without a verdict from every step, and UsageError if `folder` holds
+    anything else.
     """
     if not result.accepted:
-        raise _nothing_accepted(result)
+        raise _no_rows_error(result)
     _refuse_foreign(folder)
     with replaced_folder(folder) as new:
         (new / "data").mkdir()
         totals = _write_rows(new, result, store)
         id_ = _write_card(new, project, result, totals, _manifest(folder))
-        if result.preferences:  # no part of the id: the dataset is its rows, whatever was preferred to what
+        if result.preferences:  # not part of the id: it identifies the rows of the dataset
             _write_lines(new / PREFERENCES, map(as_row, result.preferences))
         if result.random_arm:
             _write_lines(new / RANDOM_ARM, map(chat_row, result.random_arm))
@@ -88,12 +87,12 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
         }
         write_manifest(new / _MANIFEST, head, read_lines(new / _PROVENANCE))
         (new / _PROVENANCE).unlink()
-        if _is_there(folder, head):
+        if _is_same_dataset(folder, head):
             shutil.rmtree(new)
     artifact = Artifact(
         id=id_,
         kind="dataset",
-        path=_shown(folder, project.folder),
+        path=_display_path(folder, project.folder),
         parents=_reward_models(store, result),
         members=tuple(totals.members),
         facts={
@@ -107,23 +106,23 @@ def export_dataset(project: Project, store: Store, result: CurateResult, folder:
     return artifact
 
 
-def _nothing_accepted(result: CurateResult) -> NoWork:
-    """Names the commonest reasons and, where the certificate is missing, what makes one."""
+def _no_rows_error(result: CurateResult) -> NoWork:
+    """The error with the most frequent reasons and, if there is no certificate, how to get one."""
     commonest = sorted(result.reasons.items(), key=lambda of: -of[1])[:_REASONS]
     why = f"Why, in rows: {', '.join(f'{code} {rows:,}' for code, rows in commonest)}."
     nothing = "no row was accepted, so there is no dataset to write."
     if not result.reasons.get(UNCERTIFIED):
-        return NoWork(nothing, why=why, fix=f"`pairsmith rows` tells the sentence of each row.{_of_gate(result)}")
+        return NoWork(nothing, why=why, fix=f"`pairsmith rows` shows the reason for each row.{_gate_hint(result)}")
     return Uncertified(
         nothing,
-        why=f"{why} With curate.select.certified only certified rows stay, and the others wait for people.",
-        fix="`pairsmith review push` sends rows to people, and `pairsmith certify` looks at their answers; or leave"
-        " curate.select.certified out until there is a certificate.",
+        why=f"{why} With curate.select.certified only certified rows are kept, and the others wait for review.",
+        fix="Run `pairsmith review push` to send rows to reviewers and `pairsmith certify` to evaluate their answers,"
+        " or leave curate.select.certified out until there is a certificate.",
     )
 
 
-def _of_gate(result: CurateResult) -> str:
-    """The key of the gate that rejects most rows, for who finds that they are good."""
+def _gate_hint(result: CurateResult) -> str:
+    """How to relax the gate that rejects most rows, in case they are good; empty if no gate rejects any."""
     rejected = {
         by: counts["rejected"] for by, counts in result.facts.get("steps", {}).items() if by.startswith("gate/")
     }
@@ -132,15 +131,15 @@ def _of_gate(result: CurateResult) -> str:
         return ""
     key = key_of(most)
     has_mode = isinstance(getattr(GateSettings(), key.rpartition(".")[2], None), bool | str)
-    ways = f'{key} = "flag" keeps and marks them' if has_mode else f"change {key}"
-    return f" If they are good as they are, {ways}; in a browser under Setup, Checks."
+    ways = f'{key} = "flag" keeps and flags them' if has_mode else f"change {key}"
+    return f" If these rows are good as they are, {ways}; in the browser this is under Setup, Checks."
 
 
 def _write_card(folder: Path, project: Project, result: CurateResult, totals: CardFacts, before: Json | None) -> str:
     """Write the card and return the dataset's id, a hash of rows, files and provenance.
 
-    Whether review was switched off is told by the card and makes no other dataset, so the id is that of the card
-    without it. Older versions did not leave it out: the same dataset keeps the id that they gave it.
+    The card says whether review was switched off, but this does not change the id, which is computed from the card
+    without that notice. Older versions included it: an identical dataset keeps the id that they gave it.
     """
     text, files = card(project, result, totals), hashes(folder)
     del files[_PROVENANCE]
@@ -156,7 +155,7 @@ def _write_card(folder: Path, project: Project, result: CurateResult, totals: Ca
 
 
 def say_not_reviewed(folder: Path) -> None:
-    """Say on the card of a dataset that it went on without people. The dataset stays the same one; its id too."""
+    """Add to the card of a dataset that human review was skipped. The dataset and its id stay the same."""
     manifest, about = _manifest(folder), folder / "README.md"
     if manifest is None or not about.is_file():
         return
@@ -173,9 +172,10 @@ def say_not_reviewed(folder: Path) -> None:
 def rows(folder: Path, split: Split) -> list[Json]:
     """The rows of one split of an exported dataset, in its order.
 
-    Raises InputError where `folder` is no dataset of ours, or the split's file is not what the manifest vouches for.
+    Raises InputError if `folder` is not a dataset of ours, or if the split's file does not match its hash in the
+    manifest.
     """
-    return _vouched_for(folder, f"data/{split}.jsonl", _manifest_of(folder))
+    return _verified_lines(folder, f"data/{split}.jsonl", _manifest_of(folder))
 
 
 def preference_rows(folder: Path, split: Split) -> list[Json]:
@@ -186,10 +186,10 @@ def preference_rows(folder: Path, split: Split) -> list[Json]:
     manifest = _manifest_of(folder)
     if PREFERENCES not in manifest["files"]:
         return []
-    return [line for line in _vouched_for(folder, PREFERENCES, manifest) if line["split"] == split]
+    return [line for line in _verified_lines(folder, PREFERENCES, manifest) if line["split"] == split]
 
 
-def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
+def _verified_lines(folder: Path, name: str, manifest: Json) -> list[Json]:
     try:
         content = (folder / name).read_bytes()
     except OSError as error:
@@ -205,7 +205,7 @@ def _vouched_for(folder: Path, name: str, manifest: Json) -> list[Json]:
 
 
 def row(accepted: Accepted) -> Json:
-    """One row: the chat as `messages`, and separated into `prompt` and `completion` for completion-only loss."""
+    """A row: the chat as `messages`, and split into `prompt` and `completion` for completion-only loss."""
     return chat_row(accepted.pair, accepted.score)
 
 
@@ -228,15 +228,15 @@ def chat_row(pair: Pair, score: float | None = None) -> Json:
 
 
 def _write_rows(folder: Path, result: CurateResult, store: Store) -> CardFacts:
-    """Write the rows in every form, and their provenance as lines; what is told of them all."""
+    """Write the rows as JSONL and as tables and their provenance as lines. Returns the facts for the card."""
     totals, rest = CardFacts(), iter(result.accepted)
-    with ExitStack() as opened:
-        files = {split: opened.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
-        origins = opened.enter_context((folder / _PROVENANCE).open("wb"))
+    with ExitStack() as stack:
+        files = {split: stack.enter_context((folder / "data" / f"{split}.jsonl").open("wb")) for split in SPLITS}
+        origins = stack.enter_context((folder / _PROVENANCE).open("wb"))
         while some := list(islice(rest, BATCH)):
             seeds = store.seeds_by_id(accepted.pair.seed_id for accepted in some)
             for accepted in some:
-                _every_step_spoke(accepted, result)
+                _require_all_verdicts(accepted, result)
                 totals.add(accepted, seeds.get(accepted.pair.seed_id))
                 files[accepted.split].write(orjson.dumps(row(accepted)) + b"\n")
                 origins.write(orjson.dumps(_provenance(accepted, result, seeds, store)) + b"\n")
@@ -250,7 +250,8 @@ def _write_lines(path: Path, rows: Iterable[Any]) -> None:
 
 
 def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Seed], store: Store) -> Json:
-    """The provenance of a row. An edited row tells the origin of the pair that was corrected, and what it replaced."""
+    """The provenance of a row. For an edited row it has the origin of the pair that was corrected, and the ids it
+    replaced."""
     pair = accepted.pair
     replaced = []
     while pair.origin.by == "edited":
@@ -280,20 +281,20 @@ def _provenance(accepted: Accepted, result: CurateResult, seeds: Mapping[str, Se
     }
 
 
-def _every_step_spoke(accepted: Accepted, result: CurateResult) -> None:
-    """A row leaves only with a verdict from every step that the spec lists."""
-    spoke = {(v.by, v.fingerprint) for v in accepted.verdicts}
-    silent = next((step for step in result.steps if (step.by, step.settings) not in spoke), None)
-    if silent:
+def _require_all_verdicts(accepted: Accepted, result: CurateResult) -> None:
+    """Check that an exported row has a verdict from every step of the spec."""
+    judged_by = {(v.by, v.fingerprint) for v in accepted.verdicts}
+    missing = next((step for step in result.steps if (step.by, step.settings) not in judged_by), None)
+    if missing:
         raise RowCountMismatch(
-            f"row {accepted.pair.id} has no verdict from {silent.by}.",
+            f"row {accepted.pair.id} has no verdict from {missing.by}.",
             why="A row that was not judged may not be exported.",
             fix="This is a defect of pairsmith; the store is intact.",
         )
 
 
 def _reward_models(store: Store, result: CurateResult) -> tuple[str, ...]:
-    """The fitted model that scored the rows, if one did."""
+    """The id of the fitted reward model that scored the rows; empty if none did."""
     scorer = result.facts["scorer"] or {}
     if scorer.get("by") != "score/bradley_terry@1":
         return ()
@@ -303,7 +304,7 @@ def _reward_models(store: Store, result: CurateResult) -> tuple[str, ...]:
 def _refuse_foreign(folder: Path) -> None:
     if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or _manifest(folder))):
         raise UsageError(
-            "something that is not a dataset of pairsmith is there already.",
+            "the folder already contains something that is not a dataset of pairsmith.",
             where=str(folder),
             why="It would be replaced.",
             fix="Name another folder, or move it away.",
@@ -329,14 +330,14 @@ def _manifest(folder: Path) -> Json | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
-def _is_there(folder: Path, manifest: Json) -> bool:
-    """True if `folder` holds the same dataset already, whole."""
+def _is_same_dataset(folder: Path, manifest: Json) -> bool:
+    """Whether `folder` already holds the same dataset with all its files."""
     old = _manifest(folder)
     if old is None or (old["id"], old["files"]) != (manifest["id"], manifest["files"]):
         return False
     return bool(hashes(folder).items() >= old["files"].items())
 
 
-def _shown(folder: Path, project: Path) -> str:
+def _display_path(folder: Path, project: Path) -> str:
     resolved, base = folder.resolve(), project.resolve()
     return resolved.relative_to(base).as_posix() if resolved.is_relative_to(base) else str(resolved)

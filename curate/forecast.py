@@ -1,21 +1,22 @@
-"""From a pilot of some seeds to the whole run: tokens, money, time and accepted rows, as 90 % prediction intervals.
+"""Forecast a whole run from a pilot on some seeds: tokens, money, time and accepted rows, as 90 % prediction intervals.
 
-A seed is one unit: its candidates share a prompt and are alike, so only seeds count as independent. The seeds of the
-pilot are known, the others are predicted.
+The unit is the seed: candidates of one seed share a prompt and are alike, so only seeds count as independent. The seeds
+of the pilot are known, the others are predicted.
 
-- **Sums** (tokens, US dollars, seconds): the hull of two intervals. One is Student's t for the sum of other seeds.
-  The other is the Bayesian bootstrap (Rubin 1981) with one more, unseen seed of half a seed's weight, whose size lies
-  between the largest one seen and the most that a seed can take: of a heavy tail twenty seeds rarely show the end.
-- **Rows before duplicates**: the numbers of rows a seed gave, with a Dirichlet prior, drawn for every other seed.
-- **Duplicates** grow with the number of rows. How fast is not known from few rows, so the interval is the hull of two.
-  Gibbs-type species sampling models (Pitman and Yor 1997; De Blasi et al. 2015), from finitely many distinct rows to a
-  power law, and no repetition at all, are averaged, each with the probability that it gives the pilot's groups of equal
-  rows; and each model that these groups leave likely (likelihood ratio against the best one, 90 %) says how many there
-  would be. An average alone believes too much: twenty rows without a repetition are hardly less probable where there
-  are only 300 different ones than where there is no end.
+- **Sums** (tokens, US dollars, seconds): the hull of two intervals. One is Student's t for the sum over the other
+  seeds.
+  The other is the Bayesian bootstrap (Rubin 1981) with one additional unseen seed of half a seed's weight, whose size
+  lies between the largest one seen and the most that a seed can take: twenty seeds rarely show the end of a heavy tail.
+- **Rows before duplicates**: the distribution of rows per seed, with a Dirichlet prior, drawn for every other seed.
+- **Duplicates** grow with the number of rows. A few rows do not show how fast, so the interval is the hull of two.
+  One averages Gibbs-type species sampling models (Pitman and Yor 1997; De Blasi et al. 2015), from finitely many
+  distinct rows to a power law, and the model without any repetition, each weighted by the probability that it gives the
+  pilot's groups of equal rows. The other is the range over the models that these groups leave likely (likelihood ratio
+  against the best one, 90 %). An average alone is overconfident: twenty rows without a repetition are hardly less
+  probable if there are only 300 distinct rows than if there is no limit.
 
-What is not covered: a pilot whose seeds are no random part of all seeds, a teacher that changes, steps after
-duplicates, rows that people reject, and answers longer than `most`.
+Not covered: a pilot whose seeds are not a random part of all seeds, a teacher that changes, steps after duplicates,
+rows that reviewers reject, and answers longer than `most`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LEVEL = 0.9
-LEAST_SEEDS = 10  # of which the share of accepted rows may be told
+LEAST_SEEDS = 10  # pilot seeds needed to forecast the accepted rows
 _DRAWS = 2_000
 _BLOCKS = 48
 _SCALES = 80
@@ -37,11 +38,13 @@ _TAIL_WEIGHT = 0.5
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
 _DISCOUNTS = (-20.0, -1.0, -0.3, 0.0, 0.25, 0.5, 0.75, 0.85, 0.95)
-_LIKELY = 1.353  # half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood is
+_LIKELY = (
+    1.353  # half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood may be
+)
 
 
 class Range(NamedTuple):
-    """A number that is not known yet: its middle, and a 90 % interval."""
+    """An unknown number: its central estimate and a 90 % interval."""
 
     middle: float
     low: float
@@ -49,16 +52,19 @@ class Range(NamedTuple):
 
 
 class Pilot(NamedTuple):
-    """What came of the seeds of a pilot: `rows` accepted of each before duplicates across seeds, and the sizes of the
-    groups of near-duplicates among all of these rows."""
+    """The result of a pilot: `rows` accepted of each seed before duplicates across seeds, and the sizes of the `groups`
+    of near-duplicates among all of these rows."""
 
     rows: Sequence[int]
     groups: Sequence[int]
 
 
 def summed_up(known: Sequence[float], others: int, most: float | None) -> Range | None:
-    """The sum over the seeds whose values are `known` and `others` more, none of which can exceed `most` (None: at
-    least ten times the largest). None for fewer than two known seeds."""
+    """The sum over the seeds with the values `known` and over `others` more seeds.
+
+    No seed can exceed `most` (None: ten times the largest value is assumed). Returns None for fewer than two known
+    seeds.
+    """
     import numpy as np
 
     x = np.asarray(known, dtype=float)
@@ -68,7 +74,7 @@ def summed_up(known: Sequence[float], others: int, most: float | None) -> Range 
     if m < 2:
         return None
     mean, spread = float(x.mean()), float(x.std(ddof=1))
-    half = _t(m - 1) * spread * math.sqrt(others * others / m + others)
+    half = _t_quantile(m - 1) * spread * math.sqrt(others * others / m + others)
     top = float(x.max())
     ceiling = max(top, 10 * top if most is None else most)
     random = np.random.default_rng(0)
@@ -87,8 +93,10 @@ def summed_up(known: Sequence[float], others: int, most: float | None) -> Range 
 
 
 def accepted_rows(pilot: Pilot, others: int, most_a_seed: int) -> Range | None:
-    """Rows that curation will accept, of the seeds of the pilot and `others` more; `most_a_seed` is how many a seed can
-    give. None for a pilot of fewer than `LEAST_SEEDS` seeds: of so few, a share says next to nothing."""
+    """The rows that curation will accept of the pilot's seeds and `others` more; a seed gives at most `most_a_seed`.
+
+    Returns None for a pilot of fewer than `LEAST_SEEDS` seeds, because their share says next to nothing.
+    """
     import numpy as np
 
     if len(pilot.rows) < LEAST_SEEDS:
@@ -100,22 +108,27 @@ def accepted_rows(pilot: Pilot, others: int, most_a_seed: int) -> Range | None:
     values = np.arange(len(counts))
     means, squares = shares @ values, shares @ values**2
     noise = random.normal(size=_DRAWS) * np.sqrt(np.maximum(others * (squares - means**2), 0))
-    come = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
+    new_rows = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
     models = _models(pilot.groups)
     chosen = random.choice(len(models.discount), size=_DRAWS, p=models.probability)
-    drawn = _grown(pilot.groups, models.theta[chosen], models.discount[chosen], come, random.binomial)
+    drawn = _distinct_rows_after(pilot.groups, models.theta[chosen], models.discount[chosen], new_rows, random.binomial)
     low, middle, high = np.quantile(drawn, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
     likely = models.log_likelihood >= models.log_likelihood.max() - _LIKELY
     fewest, most = (
-        _grown(pilot.groups, models.theta[likely], models.discount[likely], np.full(likely.sum(), number), np.multiply)
-        for number in np.quantile(come, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        _distinct_rows_after(
+            pilot.groups, models.theta[likely], models.discount[likely], np.full(likely.sum(), number), np.multiply
+        )
+        for number in np.quantile(new_rows, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     )
     return Range(float(middle), min(float(low), float(fewest.min())), max(float(high), float(most.max())))
 
 
 class _Models(NamedTuple):
-    """Models of duplicates: concentration and discount, how likely each makes the pilot's groups, and its posterior
-    probability, the one in which no row ever repeats weighing as much as all with one discount."""
+    """Models of duplicates: concentration, discount, the log-likelihood of the pilot's groups, and posterior
+    probability.
+
+    A priori, the model in which no row ever repeats weighs as much as all models with one discount.
+    """
 
     theta: np.ndarray
     discount: np.ndarray
@@ -123,31 +136,31 @@ class _Models(NamedTuple):
     probability: np.ndarray
 
 
-def _grown(
-    groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, come: np.ndarray, new: Callable[..., np.ndarray]
+def _distinct_rows_after(
+    groups: Sequence[int], theta: np.ndarray, discount: np.ndarray, new_rows: np.ndarray, new: Callable[..., np.ndarray]
 ) -> np.ndarray:
-    """The number of distinct rows after `come` more by each model; `new(rows, probability)` is how many of some rows
-    are: a draw, or the expectation."""
+    """The number of distinct rows after `new_rows` more rows under each model. `new(rows, probability)` is how many of
+    some rows are new: a random draw or the expectation."""
     import numpy as np
 
     seen = sum(groups)
-    k, j = np.full(len(come), float(len(groups))), np.full(len(come), float(seen))
+    k, j = np.full(len(new_rows), float(len(groups))), np.full(len(new_rows), float(seen))
     for block in range(_BLOCKS):
-        part = ((block + 1) / _BLOCKS) ** 3  # small steps first, where most changes
-        until = np.maximum(j, np.floor(seen + come * part))
+        fraction = ((block + 1) / _BLOCKS) ** 3  # small steps first, where the number changes fastest
+        until = np.maximum(j, np.floor(seen + new_rows * fraction))
         k = k + new((until - j).astype(int), np.clip((theta + discount * k) / (theta + (j + until) / 2), 0, 1))
         j = until
     return k.round()
 
 
 def _models(groups: Sequence[int]) -> _Models:
-    """The models on a grid, given the sizes of groups."""
+    """The models on a grid of parameters, given the group sizes of the pilot."""
     import numpy as np
 
     seen, kinds = sum(groups), len(groups)
     thetas, discounts, logs = [], [], []
     for discount in _DISCOUNTS:
-        # With a negative discount `scale` is the number of distinct rows that there are.
+        # With a negative discount, `scale` is the total number of distinct rows.
         scale = np.exp(np.linspace(math.log(0.05 if discount > 0 else 2), math.log(1e6), _SCALES))
         theta = scale * -discount if discount < 0 else scale
         possible = scale >= kinds if discount < 0 else np.full(len(scale), True)
@@ -159,7 +172,7 @@ def _models(groups: Sequence[int]) -> _Models:
         discounts.append(np.full(len(scale), discount))
         logs.append(np.where(possible, unlike - rising + within, -np.inf))
     prior = np.ones(len(_DISCOUNTS) * _SCALES)
-    if kinds == seen:  # or no row ever repeats
+    if kinds == seen:  # the model in which no row ever repeats
         thetas.append(np.array([1e15]))
         discounts.append(np.zeros(1))
         logs.append(np.zeros(1))
@@ -169,5 +182,5 @@ def _models(groups: Sequence[int]) -> _Models:
     return _Models(np.concatenate(thetas), np.concatenate(discounts), log, weight / weight.sum())
 
 
-def _t(degrees: int) -> float:
+def _t_quantile(degrees: int) -> float:
     return _T[degrees - 1] if degrees <= len(_T) else 1.645 + 1.7 / degrees  # within 0.01 of the quantile

@@ -1,8 +1,8 @@
-"""The versions of the gates that are not at their first: `status` tells older rules by them, without the gates."""
+"""The versions of gates that are above 1. `status` recognises outdated rules by them without importing the gates."""
 
 from __future__ import annotations
 
-# Raised with every change of a rule; what older rules said stays as it is, in the projects that have it.
+# Raise a version with every change of a gate's rules. Verdicts of older versions stay in the projects that have them.
 VERSIONS = {
     "length": 2,
     "broken_json": 3,

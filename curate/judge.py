@@ -1,11 +1,12 @@
-"""One judge for scoring, evaluation and round trips: language models under `[teachers]` that answer a checklist of
-yes-or-no questions about a row, or choose between two outputs, through the call ledger.
+"""The judge for scoring, evaluation and round trips: language models under `[teachers]` that answer a checklist of
+yes-or-no questions about a row, or choose between two outputs. Requests go through the call ledger.
 
-A checklist asks for less than a mark from 1 to 10 does, and so says more (Cook et al. 2024, arXiv:2410.03608; Lee et
-al. 2025, arXiv:2403.18771). Several judges are averaged. Two outputs are shown in both orders, because judges prefer a
-place (Zheng et al. 2023, arXiv:2306.05685). What nobody could read, and what nobody answered, is not scored.
+A checklist gives more reliable results than a mark from 1 to 10, because each question asks for less (Cook et al. 2024,
+arXiv:2410.03608; Lee et al. 2025, arXiv:2403.18771). Several judges are averaged. Two outputs are compared in both
+orders, because judges have a position bias (Zheng et al. 2023, arXiv:2306.05685). An answer that is unreadable or
+missing gives no score.
 
-Not covered: whether the judges agree with people; only labels can tell.
+Not covered: whether the judges agree with people; only labels can show that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import prompts
-from curate.checklists import checklist_schema, questions_of, read_checklist, told_against
+from curate.checklists import checklist_schema, describe_no_answers, questions_of, read_checklist
 from curate.rules import rules_of
 from curate.scorers import Score
 from prompts import Prompt
@@ -44,12 +45,12 @@ _CHOICE: Json = {
     "additionalProperties": False,
 }
 _BETTER = re.compile(r"(?:\A|better\W{1,5})(first|second)(?!\w)", re.IGNORECASE)
-# First words of a failure after which no answer was seen, so that the next run asks again.
+# First words of failures without any answer. Such a row counts as crashed, so the next run asks again.
 _UNANSWERED = ("throttled", "server", "broken", "timeout", "unanswered")
 
 
 class JudgePreference(NamedTuple):
-    """What one judge chose between outputs a and b: whether a won where it stood first, and where it stood second."""
+    """One judge's choice between outputs a and b: whether a won when shown first, and when shown second."""
 
     as_first: bool
     as_second: bool
@@ -57,10 +58,10 @@ class JudgePreference(NamedTuple):
 
 @dataclass
 class Judge:
-    """The judges of a project: a ledger each, what they ask, the rules that rows were written by, and the `system`
-    prompt of rows that bring none.
+    """The judges of a project: a ledger for each, their questions, the rules for outputs, and the default `system`
+    prompt.
 
-    `unreadable` and `unanswered` count answers that nobody could read and that never came.
+    `unreadable` and `unanswered` count the answers that could not be parsed and those that never came.
     """
 
     ledgers: tuple[Ledger, ...]
@@ -75,18 +76,18 @@ class Judge:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names all that shapes a checklist's verdict."""
+        """Hash of everything that shapes a checklist's verdict."""
         judges = [(ledger.identity, ledger.revision) for ledger in self.ledgers]
-        return _named_by(judges, self.questions, self.rules, self.sampling, self.checklist)
+        return _fingerprint_of(judges, self.questions, self.rules, self.sampling, self.checklist)
 
     @property
     def costs(self) -> list[Cost]:
-        """What this run has sent to the judges."""
+        """The costs of the requests sent to the judges in this run."""
         return [cost for ledger in self.ledgers for cost in ledger.costs]
 
     @property
     def facts(self) -> Json:
-        """For a receipt: who judges, what is asked, and what came of no use."""
+        """For a receipt: the judges, their questions, and the number of unusable answers."""
         return {
             "judges": [ledger.identity for ledger in self.ledgers],
             "questions": [question.name for question in self.questions],
@@ -96,17 +97,17 @@ class Judge:
 
     @property
     def sent(self) -> int:
-        """HTTP requests of this run."""
+        """The number of HTTP requests of this run."""
         return sum(ledger.sent for ledger in self.ledgers)
 
     @property
     def reused(self) -> int:
-        """Answers that the store had already."""
+        """The number of answers taken from the store."""
         return sum(ledger.reused for ledger in self.ledgers)
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:
         """A `Scorer`: the weighted share of yes, between 0 and 1. A "no" to a question that must be answered with yes
-        rejects the row, or flags it."""
+        rejects or flags the row."""
         return await together(self._scored(pair) for pair in pairs)
 
     async def _scored(self, pair: Pair) -> Score:
@@ -116,19 +117,19 @@ class Judge:
         weight = sum(question.weight for question in self.questions)
         value = sum(question.weight * answers[question.name] for question in self.questions) / weight
         against = [question for question in self.questions if answers[question.name] < 0.5]
-        reasons = told_against({question.name: answers[question.name] for question in against})
+        reasons = describe_no_answers({question.name: answers[question.name] for question in against})
         if must := next((question for question in against if question.must is True), None):
             return Score(value, Reason(f"judge:{must.name}", reasons), rejects=True)
         flags = tuple(question.name for question in against if question.must == "flag")
         return Score(value, Reason("judged", reasons or "yes to every question"), flags)
 
     def _rules(self, system: str | None) -> str:
-        """The rules of a row: those of the project, behind what a system prompt of its own says."""
+        """The rules for a row: its own system prompt, if any, followed by those of the project."""
         own = "" if system in (None, self.system) else system
         return "\n\n".join(filter(None, (own, self.rules)))
 
     async def answers(self, input: str, output: str, system: str | None = None) -> dict[str, float] | Reason:
-        """Question -> P(yes), the mean over the judges; why there is none where one of them gave no answer."""
+        """Map question to P(yes), averaged over the judges; the reason if one of them gave no usable answer."""
         messages = self.checklist.render(style=self._rules(system), input=input, output=output, checks=self.questions)
         names = [question.name for question in self.questions]
         sampling, schema = _with_logprobs(self.sampling), checklist_schema(self.questions)
@@ -145,8 +146,8 @@ class Judge:
     async def preferences(
         self, input: str, a: str, b: str, system: str | None = None
     ) -> list[JudgePreference] | Reason:
-        """What each judge chooses between two outputs, which are shown in both orders; why there is no choice where one
-        of them gave none."""
+        """Each judge's choice between two outputs, shown in both orders; the reason if one of them gave no usable
+        answer."""
         shown = {"style": self._rules(system), "input": input}
         orders = [self.comparison.render(**shown, first=one, second=other) for one, other in ((a, b), (b, a))]
         asked = [self._ask(messages, self.sampling, _CHOICE, self.comparison) for messages in orders]
@@ -166,19 +167,19 @@ class Judge:
     async def _ask(
         self, messages: Messages, sampling: Sampling, schema: Json, prompt: Prompt
     ) -> list[Completion | Reason]:
-        # Not binding: what does not keep to the schema can often be read, and asking the same again changes little.
+        # Not binding: an answer that breaks the schema can often be parsed, and a retry would change little.
         question = Question(messages, sampling, schema, binding=False, prompt=prompt.ref)
         answers = await together(ledger.answer(question) for ledger in self.ledgers)
-        return [self._came(answer) for (answer,) in answers]
+        return [self._completion_or_reason(answer) for (answer,) in answers]
 
-    def _came(self, answer: Completion | FailedSample) -> Completion | Reason:
+    def _completion_or_reason(self, answer: Completion | FailedSample) -> Completion | Reason:
         if isinstance(answer, Completion):
             return answer
         if answer.reason.startswith(_UNANSWERED):
             self.unanswered += 1
             return Reason("crashed", f"the judge did not answer: {answer.reason}")
         self.unreadable += 1
-        return Reason("unreadable", f"the judge's answer is of no use: {answer.reason}")
+        return Reason("unreadable", f"the judge's answer is unusable: {answer.reason}")
 
     def _unreadable(self, answer: Completion) -> Reason:
         self.unreadable += 1
@@ -186,18 +187,20 @@ class Judge:
 
 
 async def open_judge(
-    project: Project, store: Store, names: Sequence[str], opened: AsyncExitStack, say: Say
+    project: Project, store: Store, names: Sequence[str], stack: AsyncExitStack, say: Say
 ) -> Judge | None:
-    """The judges of these names under `[teachers]`, for as long as `opened` is; None without a name. Nobody is asked,
-    and no key is read, before there is something to judge. Raises PromptError."""
+    """Open the judges of these names under `[teachers]` until `stack` is closed; None without names.
+
+    No request is sent and no key is read before there is a row to judge. Raises PromptError.
+    """
     if not names:
         return None
     spec, ledgers = project.spec, []
     for name in dict.fromkeys(names):
         settings = await asyncio.to_thread(teachers.identified, spec.teachers[name], say)
-        endpoint = await opened.enter_async_context(teachers.opened(settings, say))
+        endpoint = await stack.enter_async_context(teachers.opened(settings, say))
         ledgers.append(Ledger(store, endpoint, settings, stage=STAGE))
-        opened.push_async_exit(ledgers[-1].settle_refusals)
+        stack.push_async_exit(ledgers[-1].settle_refusals)
     return Judge(
         tuple(ledgers),
         questions_of(spec.task.kind, spec.curate.judge.questions),
@@ -210,17 +213,18 @@ async def open_judge(
 
 
 def judging(project: Project, names: Sequence[str]) -> str:
-    """Names all that shapes what the judges of these names would say; empty without a name. Raises PromptError."""
+    """Hash of everything that shapes the answers of the judges of these names; empty without names. Raises
+    PromptError."""
     if not names:
         return ""
     spec = project.spec
     judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
     questions = questions_of(spec.task.kind, spec.curate.judge.questions)
     asked = [prompts.load(name, project.folder) for name in ("judge", "compare")]
-    return _named_by(judges, questions, rules_of(project), spec.curate.judge.sampling, *asked)
+    return _fingerprint_of(judges, questions, rules_of(project), spec.curate.judge.sampling, *asked)
 
 
-def _named_by(
+def _fingerprint_of(
     judges: Sequence[tuple[str, str | None]],
     questions: Sequence[JudgeQuestion],
     rules: str,
@@ -232,25 +236,25 @@ def _named_by(
 
 
 def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSettings]) -> list[str]:
-    """A sentence for every judge of `names` that is of one family with somebody whose texts it judges."""
+    """A warning for every judge of `names` that belongs to the same model family as a model whose texts it judges."""
     sentences = []
     for name in dict.fromkeys(names):
         judge = spec.teachers[name]
-        for writer in dict.fromkeys(_named(writer) for writer in writers):
-            if shared := families(_named(judge)) & families(writer):
+        for writer in dict.fromkeys(_model_name(writer) for writer in writers):
+            if shared := families(_model_name(judge)) & families(writer):
                 sentences.append(
-                    f"the judge {name} ({judge.model}) and {writer} are both of {' and '.join(sorted(shared))}: "
-                    "a judge prefers what its own family writes"
+                    f"the judge {name} ({judge.model}) and {writer} are of one family ({', '.join(sorted(shared))}): "
+                    "a judge prefers texts written by its own family"
                 )
     return sentences
 
 
-def _named(teacher: TeacherSettings) -> str:
+def _model_name(teacher: TeacherSettings) -> str:
     return teacher.model if teacher.identity in (None, teacher.model) else f"{teacher.identity} ({teacher.model})"
 
 
 def _with_logprobs(sampling: Sampling) -> Sampling:
-    """Log-probabilities are asked for unless the spec says something of them itself."""
+    """Request log-probabilities, unless the spec itself sets them."""
     if "logprobs" in sampling.extra:
         return sampling
     return sampling.model_copy(update={"extra": {**sampling.extra, **_LOGPROBS}})

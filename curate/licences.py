@@ -1,7 +1,7 @@
-"""The licence ledger: under what each row of a dataset may be used, as it was declared and never inferred.
+"""The licence ledger: the licence and terms under which each row may be used, as declared and never inferred.
 
-A row stands on the license of its seed, under every place that it was read from, and on the terms of the teacher that
-wrote it. A row whose text a person wrote stands on its seed and on nothing else that is declared.
+A row depends on the licence of its seed, for every source that the seed was read from, and on the terms of the teacher
+that wrote it. A row whose text a person wrote depends on its seed only.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from schemas.spec.export import NOT_STATED, ExportSettings
 from schemas.store import Store
 
 
-class Declared(NamedTuple):
-    """What was declared of a row. `terms` is empty where no teacher wrote it."""
+class DeclaredTerms(NamedTuple):
+    """The licences and terms declared for a row. `terms` is empty if no teacher wrote it."""
 
     licenses: tuple[str, ...]
     terms: tuple[str, ...]
 
 
-def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[Declared]:
-    """What was declared, with the number of rows that it holds for; seeds as they were read last."""
+def ledger(project: Project, store: Store, pair_ids: Iterable[str]) -> Counter[DeclaredTerms]:
+    """Count the rows by their declared licences and terms; seeds as they were last read."""
     seeds = {seed.id: seed for seed in store.seeds(active=False)}
     terms = terms_of(project)
-    counts: Counter[Declared] = Counter()
+    counts: Counter[DeclaredTerms] = Counter()
     for pair in store.pairs(pair_ids):
-        counts[_declared(_written(store, pair), seeds.get(pair.seed_id), terms)] += 1
+        counts[_declared(_unedited(store, pair), seeds.get(pair.seed_id), terms)] += 1
     return counts
 
 
 def terms_of(project: Project) -> dict[str, tuple[str, ...]]:
-    """A teacher's name in call keys -> the terms that the spec declares of it; all of those that two tables of one name
-    declare, for which of them an answer came from is not known."""
+    """Map a teacher's name in call keys to the terms that the spec declares for it.
+
+    If two tables of one name declare terms, both apply, because it is not known which of them an answer came from.
+    """
     declared: dict[str, dict[str, None]] = {}
     for teacher in (project.spec.teacher, *project.spec.teachers.values()):
         if teacher.terms:
@@ -55,59 +57,63 @@ def refuse_unlicensed(
     pair_ids: Iterable[str] = (),
     seed_ids: Iterable[str] = (),
 ) -> None:
-    """What everything asks that hands on rows, or what was made of them. Raises NotLicensed where `[export]` keeps in a
-    row of `artifacts`, one that lies beside them, one of what they were made of (a model has its terms from the rows
-    that it learnt), one of `pair_ids`, or a seed without a pair, as an evaluation asks about."""
+    """The check before any export of rows, or of anything made from them.
+
+    Raises NotLicensed if `[export]` does not allow a row of `artifacts`, a row stored next to them, a row that they
+    were made from (a model inherits the terms of the rows that it was trained on), a row of `pair_ids`, or a seed
+    without a pair, such as those of an evaluation.
+    """
     if project.spec.export == ExportSettings():
         return
-    known, left, rows = {each.id: each for each in store.artifacts()}, list(artifacts), set(pair_ids)
-    wanted = set(seed_ids)
-    for each in left:
+    known, queue, rows = {each.id: each for each in store.artifacts()}, list(artifacts), set(pair_ids)
+    bare_seed_ids = set(seed_ids)
+    for each in queue:
         if each.kind == "dataset":
             rows |= beside(project.folder / each.path)
         elif each.kind == "evaluation":
-            wanted |= _tested(project.folder / each.path)
-    while left:
-        each = left.pop()
+            bare_seed_ids |= _evaluated_seed_ids(project.folder / each.path)
+    while queue:
+        each = queue.pop()
         rows |= {id_ for id_, _ in each.members}
-        left += [known[parent] for parent in each.parents if parent in known]
+        queue += [known[parent] for parent in each.parents if parent in known]
     counts = ledger(project, store, rows)
-    if wanted:
-        seeds = (seed for seed in store.seeds(active=False) if seed.id in wanted)
-        counts += Counter(Declared(_licenses(seed), ()) for seed in seeds)
+    if bare_seed_ids:
+        seeds = (seed for seed in store.seeds(active=False) if seed.id in bare_seed_ids)
+        counts += Counter(DeclaredTerms(_licenses(seed), ()) for seed in seeds)
     check(counts, project.spec.export)
 
 
-def _tested(evaluation: Path) -> set[str]:
-    """The seeds whose texts stand in the file of an evaluation."""
+def _evaluated_seed_ids(evaluation: Path) -> set[str]:
+    """The seeds whose texts are in the file of an evaluation."""
     if not evaluation.is_file():
         return set()
     measured = orjson.loads(evaluation.read_bytes())
     return {*measured.get("inputs", ()), *(example["seed_id"] for example in measured.get("side_by_side", ()))}
 
 
-def _written(store: Store, pair: Pair) -> Pair:
-    """The pair that a teacher wrote, of one that a person corrected."""
+def _unedited(store: Store, pair: Pair) -> Pair:
+    """The pair that a teacher wrote, for one that a reviewer may have edited."""
     while pair.origin.by == "edited":
         (pair,) = store.pairs([pair.origin.parent_id])
     return pair
 
 
-def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> Declared:
+def _declared(pair: Pair, seed: Seed | None, terms: Mapping[str, tuple[str, ...]]) -> DeclaredTerms:
     teacher = terms.get(pair.origin.teacher, (NOT_STATED,)) if isinstance(pair.origin, Generated) else ()
-    return Declared(_licenses(seed), teacher)
+    return DeclaredTerms(_licenses(seed), teacher)
 
 
 def _licenses(seed: Seed | None) -> tuple[str, ...]:
     return tuple(sorted({license or NOT_STATED for license in (seed.licenses if seed else (None,))}))
 
 
-def as_json(counts: Counter[Declared]) -> list[Json]:
+def as_json(counts: Counter[DeclaredTerms]) -> list[Json]:
     return [{**declared._asdict(), "rows": rows} for declared, rows in counts.most_common()]
 
 
-def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
-    """Raise NotLicensed where rows have a license or terms that are not allowed; all of a row's licenses have to be."""
+def check(counts: Counter[DeclaredTerms], allowed: ExportSettings) -> None:
+    """Raise NotLicensed for rows with a licence or terms that are not allowed. All licences of a row must be
+    allowed."""
     refused: Counter[str] = Counter()
     for declared, rows in counts.items():
         for what, names, legal in (
@@ -121,9 +127,9 @@ def check(counts: Counter[Declared], allowed: ExportSettings) -> None:
     if refused:
         listed = ", ".join(f"{rows:,} with {what}" for what, rows in refused.most_common())
         raise NotLicensed(
-            f"rows may not leave by the policy of the spec: {listed}.",
+            f"the export policy of the spec does not allow some rows: {listed}.",
             where="[export]",
-            why="What is declared of them is not in export.licenses or export.terms.",
-            fix="Correct `license` of the source, run `pairsmith generate` (no teacher is asked again) and `pairsmith"
-            " curate`, leave the source out, or allow it. A model that learnt from such rows is trained again.",
+            why="Their declared licenses or terms are not in export.licenses or export.terms.",
+            fix="Correct `license` of the source and run `pairsmith generate` (which sends no request again) and"
+            " `pairsmith curate`, leave the source out, or allow it. A model trained on such rows has to be retrained.",
         )

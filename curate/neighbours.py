@@ -1,12 +1,12 @@
-"""For each of very many vectors an earlier one that is near: an inverted file (IVF, Jegou et al. 2011), spilt to disk.
+"""For each of very many vectors, find an earlier one that is near: an inverted file (IVF, Jegou et al. 2011) on disk.
 
-Up to EXACT rows every one is compared with every one before it. More are put into cells around centres that are drawn
-from them and moved to the middle of their rows twice (spherical k-means); a row is compared with those of the PROBES
-cells that it is nearest to, whichever of two rows comes first. So the cost grows with rows x square root of rows where
-all pairs grow with the square, and a pair is missed only if neither row has the other's cell among its own: at a
-cosine of 0.85 fewer than one in a hundred (tests/curate/test_neighbours.py measures it). What is found is exact.
+Up to EXACT rows, every row is compared with every one before it. More rows are divided into cells around centres that
+are drawn from them and refined twice (spherical k-means). A row is compared with the rows of the PROBES cells nearest
+to it, whichever of two rows comes first. The cost grows with rows x square root of rows instead of rows squared. A pair
+is missed only if neither row has the other's cell among its own: at a cosine of 0.85 in fewer than one of a hundred
+cases (tests/curate/test_neighbours.py measures it). The similarities reported are exact.
 
-In memory are blocks of products, some 100 MB, and 150 bytes a row; vectors wait in a temporary file.
+Memory holds blocks of products, some 100 MB, and 150 bytes per row. The vectors are in a temporary file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ EXACT = 4_096  # rows up to which all pairs are compared
 PROBES = 8
 _CELLS = 4_096  # at most
 _BLOCK = 2_048  # rows on either side of a block of products: 16 MB
-_OF_A_CELL = 32  # rows that its centre is the middle of, on average
+_ROWS_PER_CELL = 32  # rows sampled per centre
 
 
-class Near(NamedTuple):
-    """The number of an earlier row, and the cosine: the least among the sides."""
+class NearRow(NamedTuple):
+    """An earlier row and the cosine to it, the least one over the sides."""
 
     earlier: int
     cosine: float
 
 
 class Vectors:
-    """Rows of unit length in a temporary file, which goes at the end of a `with`. One or more sides a row."""
+    """Rows of unit length in a temporary file, deleted at the end of the `with`. Each row has one or more sides."""
 
     def __init__(self, sides: int) -> None:
         self._files = [tempfile.TemporaryFile() for _ in range(sides)]  # noqa: SIM115  closed by __exit__
@@ -51,27 +51,28 @@ class Vectors:
         return len(self._files)
 
     def add(self, *sides: np.ndarray) -> None:
-        """Rows [rows, dimensions], a side each."""
+        """Append rows, with an array [rows, dimensions] for each side."""
         for file, vectors in zip(self._files, sides, strict=True):
             file.write(np.ascontiguousarray(vectors, np.float32).tobytes())
         self.rows += len(sides[0])
         self.dimensions = sides[0].shape[1]
 
     def block(self, side: int, first: int, end: int) -> np.ndarray:
-        """The rows from `first` to `end`."""
+        """The rows from `first` up to, but not including, `end`."""
         width, file = 4 * self.dimensions, self._files[side]
         file.seek(first * width)
         return np.frombuffer(file.read((end - first) * width), np.float32).reshape(-1, self.dimensions)
 
-    def some(self, side: int, rows: Any) -> np.ndarray:
-        """The rows with these numbers."""
+    def select(self, side: int, rows: Any) -> np.ndarray:
+        """The rows with these indices."""
         self._files[side].flush()
         shape = (self.rows, self.dimensions)
         return np.array(np.memmap(self._files[side], np.float32, "r", shape=shape)[rows])
 
 
-def near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict[int, Near]:
-    """Number of a row -> the first row found before it in the same of `groups` that is so near on every side."""
+def find_near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict[int, NearRow]:
+    """Map each row to the first earlier row found that is in the same group (`groups`) and at least `cosine` similar on
+    every side."""
     search = _Search(vectors, np.asarray(groups), cosine)
     if vectors.rows <= EXACT:
         whole = np.arange(vectors.rows)
@@ -85,41 +86,42 @@ def near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) -> dict
 class _Search:
     def __init__(self, vectors: Vectors, groups: np.ndarray, cosine: float) -> None:
         self._vectors, self._groups, self._cosine = vectors, groups, cosine
-        self.nearest: dict[int, Near] = {}
+        self.nearest: dict[int, NearRow] = {}
 
     def compare(self, queries: np.ndarray, members: np.ndarray) -> None:
-        """Each of `queries` with each of `members`, both in order; of two the later one is near the earlier one."""
+        """Compare each of `queries` with each of `members`, both in ascending order. Of a near pair, the later row gets
+        the earlier."""
         for at in range(0, len(members), _BLOCK):
             block = members[at : at + _BLOCK]
-            theirs = [self._vectors.some(side, block) for side in range(self._vectors.sides)]
+            member_vectors = [self._vectors.select(side, block) for side in range(self._vectors.sides)]
             for start in range(0, len(queries), _BLOCK):
-                self._compare(queries[start : start + _BLOCK], block, theirs)
+                self._compare(queries[start : start + _BLOCK], block, member_vectors)
 
-    def _compare(self, rows: np.ndarray, others: np.ndarray, theirs: Sequence[np.ndarray]) -> None:
-        least = self._vectors.some(0, rows) @ theirs[0].T
+    def _compare(self, rows: np.ndarray, others: np.ndarray, member_vectors: Sequence[np.ndarray]) -> None:
+        least = self._vectors.select(0, rows) @ member_vectors[0].T
         near = (least >= self._cosine) & (self._groups[rows][:, None] == self._groups[others])
         near &= rows[:, None] != others
-        for side in range(1, len(theirs)):
+        for side in range(1, len(member_vectors)):
             if not (some := np.flatnonzero(near.any(axis=1))).size:
                 return
-            least[some] = np.minimum(least[some], self._vectors.some(side, rows[some]) @ theirs[side].T)
+            least[some] = np.minimum(least[some], self._vectors.select(side, rows[some]) @ member_vectors[side].T)
             near &= least >= self._cosine
         before = near & (others < rows[:, None])
         for row in np.flatnonzero(before.any(axis=1)).tolist():
             place = int(before[row].argmax())
-            self._keep(int(rows[row]), int(others[place]), float(least[row, place]))
-        behind = near & (others > rows[:, None])
-        for place in np.flatnonzero(behind.any(axis=0)).tolist():
-            row = int(behind[:, place].argmax())
-            self._keep(int(others[place]), int(rows[row]), float(least[row, place]))
+            self._record(int(rows[row]), int(others[place]), float(least[row, place]))
+        after = near & (others > rows[:, None])
+        for place in np.flatnonzero(after.any(axis=0)).tolist():
+            row = int(after[:, place].argmax())
+            self._record(int(others[place]), int(rows[row]), float(least[row, place]))
 
-    def _keep(self, later: int, earlier: int, cosine: float) -> None:
+    def _record(self, later: int, earlier: int, cosine: float) -> None:
         if later not in self.nearest or earlier < self.nearest[later].earlier:
-            self.nearest[later] = Near(earlier, min(1.0, cosine))
+            self.nearest[later] = NearRow(earlier, min(1.0, cosine))
 
 
 def _cells(vectors: Vectors) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The rows that look into a cell and the rows in it, for every cell."""
+    """For every cell, the rows that search it and the rows in it."""
     centers = _centers(vectors)
     nearest = np.empty((vectors.rows, min(PROBES, len(centers))), np.int16)
     for first in range(0, vectors.rows, _BLOCK):
@@ -127,21 +129,23 @@ def _cells(vectors: Vectors) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         some = np.argpartition(-products, nearest.shape[1] - 1, axis=1)[:, : nearest.shape[1]]
         order = np.argsort(-np.take_along_axis(products, some, axis=1), axis=1)
         nearest[first : first + _BLOCK] = np.take_along_axis(some, order, axis=1)
-    looks = np.argsort(nearest, axis=None, kind="stable")
-    ends = np.searchsorted(nearest.reshape(-1)[looks], np.arange(len(centers) + 1))
+    by_cell = np.argsort(nearest, axis=None, kind="stable")
+    ends = np.searchsorted(nearest.reshape(-1)[by_cell], np.arange(len(centers) + 1))
     for cell in range(len(centers)):
-        of_cell = looks[ends[cell] : ends[cell + 1]]
+        of_cell = by_cell[ends[cell] : ends[cell + 1]]
         rows = of_cell // nearest.shape[1]
-        home = of_cell % nearest.shape[1] == 0
-        if home.any():
-            yield rows, rows[home]
+        is_nearest = of_cell % nearest.shape[1] == 0
+        if is_nearest.any():
+            yield rows, rows[is_nearest]
 
 
 def _centers(vectors: Vectors) -> np.ndarray:
-    """Centres of cells, drawn with a fixed seed from the rows."""
+    """The centres of the cells, drawn from the rows with a fixed seed and refined."""
     count = min(_CELLS, 4 * math.isqrt(vectors.rows))
     draw = np.random.default_rng(0)
-    sample = vectors.some(0, np.sort(draw.choice(vectors.rows, min(vectors.rows, _OF_A_CELL * count), replace=False)))
+    sample = vectors.select(
+        0, np.sort(draw.choice(vectors.rows, min(vectors.rows, _ROWS_PER_CELL * count), replace=False))
+    )
     centers = sample[draw.choice(len(sample), count, replace=False)]
     for _ in range(2):
         sums = centers.copy()

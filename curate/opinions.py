@@ -1,4 +1,7 @@
-"""What steps say of a pool's slots, as arrays: two bytes an opinion. Only `curate/pool.py` reads them."""
+"""The verdicts of steps on a pool's slots as arrays, two bytes per opinion. Only `curate/pool.py` reads them.
+
+An opinion is a verdict without its text: a number that stands for (keep, code).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,13 @@ import numpy as np
 from curate.rows import ORDER
 from schemas.records import Reason
 
-FALSE, NONE, TRUE = 0, 1, 2  # the places of `ORDER`
-_MOST = np.iinfo(np.uint16).max  # codes of a user's own may be more
+FALSE, NONE, TRUE = 0, 1, 2  # indices in `ORDER`
+_MOST = np.iinfo(np.uint16).max  # codes of user-defined steps may exceed it
 
 
-class Meanings:
-    """Numbers for (keep, code), so that an opinion takes two bytes. Number 0: the step is silent."""
+class OpinionTable:
+    """Numbers for (keep, code), so that an opinion takes two bytes. Number 0 means that the step has not judged the
+    slot."""
 
     def __init__(self) -> None:
         self._number: dict[tuple[bool | None, str], int] = {(None, "unjudged"): 0}
@@ -28,7 +32,7 @@ class Meanings:
         return number
 
     def keeps(self) -> Any:
-        """Number -> 0 (reject), 1 (cannot tell) or 2 (keep)."""
+        """Number -> 0 (reject), 1 (cannot judge) or 2 (keep), as an array."""
         return np.array([ORDER.index(keep) for keep, _ in self.meanings], np.int8)
 
     def numbers(self, code: str) -> list[int]:
@@ -36,17 +40,17 @@ class Meanings:
 
 
 class Opinions:
-    """The opinions of one step: an opinion a slot, and what is kept nowhere else: scores and reasons, if there are."""
+    """The opinions of one step, one per slot, and its scores and reasons if they are not stored elsewhere."""
 
     def __init__(self, slots: int) -> None:
-        self.opinions: Any = np.zeros(slots, np.uint16)
-        self.scores: Any = None  # NaN for none; one a slot, as soon as there is one
-        self.reasons: list[Reason | None] = []  # one a slot, or none at all
-        self.flags: dict[int, tuple[str, ...]] = {}  # few
+        self.values: Any = np.zeros(slots, np.uint16)
+        self.scores: Any = None  # one per slot, NaN for none; allocated with the first score
+        self.reasons: list[Reason | None] = []  # one per slot, or empty
+        self.flags: dict[int, tuple[str, ...]] = {}  # sparse
 
     def copy(self) -> Opinions:
         other = Opinions(0)
-        other.opinions, other.scores = self.opinions.copy(), None if self.scores is None else self.scores.copy()
+        other.values, other.scores = self.values.copy(), None if self.scores is None else self.scores.copy()
         other.reasons, other.flags = self.reasons.copy(), self.flags.copy()
         return other
 
@@ -57,10 +61,10 @@ class Opinions:
         self, slot: int, opinion: int, score: float | None, reason: Reason | None, flags: tuple[str, ...] = ()
     ) -> None:
         if opinion > _MOST:
-            self.opinions = self.opinions.astype(np.uint32, copy=False)
-        self.opinions[slot] = opinion
+            self.values = self.values.astype(np.uint32, copy=False)
+        self.values[slot] = opinion
         if score is not None and self.scores is None:
-            self.scores = np.full(len(self.opinions), np.nan, np.float64)
+            self.scores = np.full(len(self.values), np.nan, np.float64)
         if self.scores is not None:
             self.scores[slot] = np.nan if score is None else score
         if flags:
@@ -68,15 +72,15 @@ class Opinions:
         else:
             self.flags.pop(slot, None)
         if reason and not self.reasons:
-            self.reasons = [None] * len(self.opinions)
+            self.reasons = [None] * len(self.values)
         if self.reasons:
             self.reasons[slot] = reason
 
     def add_all(self, slots: Sequence[int], opinions: Any, flags: Mapping[int, tuple[str, ...]]) -> None:
-        """Opinions of several slots, of which the source keeps the rest."""
+        """Set the opinions of several slots whose scores and reasons the source stores."""
         if opinions.max(initial=0) > _MOST:
-            self.opinions = self.opinions.astype(np.uint32, copy=False)
-        self.opinions[slots] = opinions
+            self.values = self.values.astype(np.uint32, copy=False)
+        self.values[slots] = opinions
         if self.flags:
             for slot in slots:
                 self.flags.pop(slot, None)
@@ -84,8 +88,10 @@ class Opinions:
 
 
 def grouped(slots: Any, groups: Any, alone: Collection[int] | None = None) -> tuple[Any, Any]:
-    """`slots` in the order in which their groups first come, those of a group together, and the sizes of the groups;
-    of groups of one only those of the slots `alone`, if they are given."""
+    """`slots` sorted so that groups are together, in the order of their first slots, and the sizes of the groups.
+
+    With `alone`, groups of one are left out unless their slot is in `alone`.
+    """
     _, first, group = np.unique(groups[slots], return_index=True, return_inverse=True)
     slots, sizes = slots[np.argsort(first[group], kind="stable")], np.bincount(group)[np.argsort(first)]
     if alone is None:
@@ -95,7 +101,7 @@ def grouped(slots: Any, groups: Any, alone: Collection[int] | None = None) -> tu
 
 
 def deviation_within(scores: Any, groups: Any) -> float:
-    """The standard deviation of scores around the mean of their group, pooled; 0 where no group has two."""
+    """The standard deviation of scores around the mean of their group, pooled; 0 if no group has two."""
     _, group = np.unique(groups, return_inverse=True)
     rows, sums = np.bincount(group), np.bincount(group, scores)
     free = int((rows - 1).sum())

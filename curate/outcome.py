@@ -1,4 +1,4 @@
-"""The outcome of a project's curation: the pool under the spec's steps, as receipts, cards and exports tell it."""
+"""Curate a project: its pool under the spec's steps, and the result for receipts, cards and exports."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from curate.near_duplicates import similar_pairs
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
 from curate.rows import StepId
-from curate.scorers.choose import OWN_MODEL, Chosen, OwnModel, choose
-from curate.selection import selected
+from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
+from curate.selection import selection_summary
 from curate.split import seed_split
 from curate.spread import at_random, farness, vectors_of
 from curate.states import write_states
@@ -32,10 +32,13 @@ from schemas.store import Store
 
 @dataclass(frozen=True)
 class CurateResult:
-    """`reasons` counts the codes of why rows are not accepted; its sum is rejected + waiting + failed. `steps` are
-    those that every accepted row has a verdict from. `facts["curation"]` names the row states. `preferences` are what
-    the pool says of two answers to one input, `random_arm` as many rows to train on as selection chose, drawn at
-    random from the same ones. Accepted rows and preferences are read from the store while one goes through them."""
+    """The result of a curation.
+
+    `reasons` counts the codes of rows that are not accepted; it sums to rejected + waiting + failed. Every accepted row
+    has a verdict from each of `steps`. `facts["curation"]` names the stored row states. `preferences` are pairs of a
+    better and a worse answer to one input. `random_arm` has as many training rows as selection chose, drawn at random
+    from the same rows. Accepted rows and preferences are read from the store during iteration.
+    """
 
     counts: Counts
     reasons: dict[str, int]
@@ -51,15 +54,16 @@ async def curate_project(
     store: Store,
     *,
     fingerprints: Sequence[str],
-    own: OwnModel = OWN_MODEL,
+    own: EmbeddedModel = EMBEDDED_MODEL,
     asked: Asked | None = None,
     progress: Progress = unseen,
 ) -> CurateResult:
-    """Judge the candidates of the generations `fingerprints` and of the seeds that are active now, and keep what was
-    decided of every slot.
+    """Judge the candidates of the generations `fingerprints` and of the active seeds, and store the state of every
+    slot.
 
     `own` is started only if the spec's scorer needs the embedded model; `asked` are the spec's judges and served reward
-    model (`curate.asked.open_asked`). Raises NoWork without a candidate and RowCountMismatch if a row got lost.
+    model (`curate.asked.open_asked`). Raises NoWork without candidates and RowCountMismatch if the counts do not add
+    up.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.active_seeds()
@@ -70,7 +74,7 @@ async def curate_project(
     pool, chosen = await judged(project, pool, seeds, store, own, asked, certificate, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
-    counts = _counted(pool)
+    counts = _checked_counts(pool)
     curation = content_id("curation", [fingerprints, [[s.by, s.settings] for s in pool.steps], time.time_ns()])
     by_mark = await write_states(store, pool, curation)
     people = pool.decisions()
@@ -80,7 +84,7 @@ async def curate_project(
         "verdicts_appended": store.verdict_count() - before,
         "steps": tally(pool),
         **by_mark,
-        "near_duplicate_seeds": _alike_apart(project, seeds),
+        "near_duplicate_seeds": _near_duplicates_across_splits(project, seeds),
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
@@ -88,12 +92,12 @@ async def curate_project(
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }
     select = project.spec.curate.select
-    if chosen and (selection := selected(pool, select.best, length_control=select.length_control)):
+    if chosen and (selection := selection_summary(pool, select.best, length_control=select.length_control)):
         facts["selection"] = selection.as_json
     if asked and asked.judge:
-        # Rows of earlier runs too, which are not asked again: what waits is not what this run has seen.
+        # Includes rows of earlier runs, which are not judged again and which this run's judge did not count.
         facts["judge"] = asked.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}
-    arm, facts["choice"] = _beside_chance(project, pool)
+    arm, facts["choice"] = _random_arm(project, pool)
     preferred = preferences(project, pool, seeds)
     return CurateResult(counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred, arm)
 
@@ -103,24 +107,28 @@ async def judged(
     pool: Pool,
     seeds: Sequence[Seed],
     store: Store | None,
-    own: OwnModel = OWN_MODEL,
+    own: EmbeddedModel = EMBEDDED_MODEL,
     asked: Asked | None = None,
     certificate: CertificateOf | None = None,
     progress: Progress = unseen,
-) -> tuple[Pool, Chosen | None]:
-    """The pool under the steps of the spec, and the scorer. What is said of single rows is kept if there is a `store`;
+) -> tuple[Pool, ChosenScorer | None]:
+    """The pool under the steps of the spec, and the scorer. Verdicts on single rows are stored if there is a `store`;
     `certificate` finds the rows of the present certificate."""
     judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
-    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "a judge of the spec judges"
-    assert (served is not None) == (project.spec.curate.score.teacher is not None), "a scorer of the spec scores"
-    async with AsyncExitStack() as opened:
-        chosen = await choose(project, seeds, opened, own, by_http=(judge, served), progress=progress)
+    assert (judge is not None) == bool(project.spec.curate.judge.teachers), "the judge of the spec must be opened"
+    assert (served is not None) == (project.spec.curate.score.teacher is not None), (
+        "the served scorer of the spec must be opened"
+    )
+    async with AsyncExitStack() as stack:
+        chosen = await choose(project, seeds, stack, own, by_http=(judge, served), progress=progress)
         return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
 
 
-def _beside_chance(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json | None]:
-    """A random arm of the size of what was selected, and how far the rows stand from each choice (`curate.spread`);
-    nothing where nothing had to be left out."""
+def _random_arm(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json | None]:
+    """A random arm of the size of the selection, and how well each of the two covers the rows (`curate.spread`).
+
+    Empty if selection left no row out.
+    """
     if project.spec.curate.select.rows is None:
         return (), None
     pairs, chosen = dict[str, Pair](), list[str]()
@@ -133,43 +141,44 @@ def _beside_chance(project: Project, pool: Pool) -> tuple[tuple[Pair, ...], Json
         return (), None
     random, place = at_random(pairs, "random arm")[: len(chosen)], {id_: at for at, id_ in enumerate(pairs)}
     vectors = vectors_of([f"{pair.asked} {pair.output}" for pair in pairs.values()])
-    far = {
+    distances = {
         name: farness(vectors, [place[id_] for id_ in ids]) for name, ids in (("chosen", chosen), ("random", random))
     }
-    facts = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": far}
+    facts = {"of": len(pairs), "rows": len(chosen), "spread": project.spec.curate.select.spread, "farness": distances}
     return tuple(pairs[id_] for id_ in random), facts
 
 
 def _nothing_to_curate(store: Store, fingerprints: Sequence[str]) -> NoWork:
-    """Names what is missing: everything, the seeds, or candidates of the spec as it is now."""
+    """The error that says what is missing: any generation, active seeds, or candidates of the spec as it is now."""
     if next(store.each_candidate(), None) is None:
         return NoWork("there are no candidates to curate: nothing has been generated.", fix="Run `pairsmith generate`.")
     if any(next(store.each_candidate(fingerprint), None) for fingerprint in fingerprints):
         return NoWork(
-            "there are no candidates to curate: none of those in the store is of a seed that is active now.",
-            why="Only candidates of the seeds that were read last are curated.",
+            "there are no candidates to curate: none of those in the store belongs to an active seed.",
+            why="Only candidates of the seeds that were last read are curated.",
             fix="Run `pairsmith generate`, which reads the seeds (in Python: store.set_active_seeds(seeds)).",
         )
     return NoWork(
         "there are no candidates to curate: those in the store were generated under other settings.",
-        why="The style, the exemplars, a prompt, the sampling or the teacher is another one now.",
-        fix="Run `pairsmith generate`, or take the change back; what was generated before stays in the store.",
+        why="The style, the exemplars, a prompt, the sampling or the teacher has changed since.",
+        fix="Run `pairsmith generate`, or undo the change; what was generated before stays in the store.",
     )
 
 
-def _counted(pool: Pool) -> Counts:
+def _checked_counts(pool: Pool) -> Counts:
     counts = pool.counts
     if not counts.adds_up or sum(pool.reasons.values()) != counts.rows_in - counts.accepted:
         raise RowCountMismatch(
             f"{counts.rows_in} rows came in, but {counts.accepted} accepted + {counts.rejected} rejected + "
-            f"{counts.waiting} waiting + {counts.failed} failed is another number.",
+            f"{counts.waiting} waiting + {counts.failed} failed is a different number.",
             fix="This is a defect of pairsmith; the store is intact.",
         )
     return counts
 
 
-def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
-    """Seeds that are alike but fell into different splits: reported, because hashing cannot see it."""
+def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed]) -> list[Json]:
+    """Pairs of near-duplicate seeds in different splits. They are reported, because the split is by hash and cannot
+    avoid them."""
     alike = similar_pairs((seed.body for seed in seeds), project.spec.curate.duplicates.jaccard)
     wanted = {number for pair in alike for number in pair[:2]}
     by_number = {number: seed for number, seed in enumerate(seeds) if number in wanted} if wanted else {}
@@ -182,7 +191,7 @@ def _alike_apart(project: Project, seeds: Sequence[Seed]) -> list[Json]:
     ]
 
 
-def _reward_model(chosen: Chosen, folder: Path) -> Artifact:
+def _reward_model(chosen: ChosenScorer, folder: Path) -> Artifact:
     assert chosen.fitted is not None
     return Artifact(
         id=content_id("artifact", ["reward_model", chosen.facts["identity"]]),

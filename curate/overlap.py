@@ -1,7 +1,7 @@
-"""Which rows repeat a held-out text, by the n-grams that both have: exact, and each row is read once and not kept.
+"""Find rows that repeat a held-out text by shared n-grams. Exact; each row is read once and not kept.
 
-In plain Python, without the library of arrays that the joins of `curate.set_join` need: a generation asks this of its
-seeds before it pays for them, and has no other use for a tenth of its memory.
+Written in plain Python without numpy, which the joins of `curate.set_join` need: generation runs this check on its
+seeds before it pays for them, and numpy would take a tenth of its memory for nothing else.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import NamedTuple
 
 from curate.words import numbers_in, plain, words
 
-SHORT = 6  # words; a shorter text may stand in another one by chance, and is compared as a whole, by its letters
-_LETTERS = 4
-_CONTAINED = 0.8  # share of the word bigrams of a held-out text that a longer text may not hold
-_BUCKETS = 1 << 20  # grams of one bucket count as equally frequent
+SHORT = 6  # words; a shorter text may be part of another by chance, so it is compared as a whole, by character n-grams
+_LETTERS = 4  # characters of an n-gram
+_CONTAINED = 0.8  # a longer text with this share of a held-out text's word bigrams repeats it
+_BUCKETS = 1 << 20  # grams in the same hash bucket count as equally frequent
 
 Grams = frozenset[Hashable]
 
 
-class Touch(NamedTuple):
-    """A row that holds a held-out text: the number of that text, the number of the row's text, and how similar they
-    are: the Jaccard similarity, or the share of the held-out text that stands in a longer one."""
+class Overlap(NamedTuple):
+    """A row that repeats a held-out text: the index of that text, the index of the text within the row, and the
+    similarity (Jaccard, or the share of the held-out text that a longer text contains)."""
 
     held_out: int
     text: int
@@ -39,64 +39,64 @@ def contaminated(
     threshold: float,
     equal_numbers: bool = False,
     inputs_only: Collection[int] = (),
-) -> dict[int, Touch]:
-    """Number of a row -> the held-out text that one of its texts repeats, the most similar one.
+) -> dict[int, Overlap]:
+    """Map the index of each contaminated row to the most similar held-out text that it repeats.
 
-    Texts are alike by their word bigrams (Jaccard similarity >= `threshold`), or if 80 % of the bigrams of a held-out
-    text of at least 6 words stand in a longer one; shorter ones by their 4-grams of letters, as wholes. What says the
-    same in other words is not found. With `equal_numbers` a text repeats a held-out one only if it has all its numbers,
-    so what is asked of invoice 12 is no repetition of what is asked of invoice 13. Held-out texts of `inputs_only`
-    (their numbers) are compared with the first text of a row alone.
+    Texts are similar by their word bigrams (Jaccard similarity >= `threshold`), or if a longer text contains 80 % of
+    the bigrams of a held-out text of at least 6 words. Shorter texts are compared as wholes, by their 4-grams of
+    characters. Paraphrases in other words are not found. With `equal_numbers`, a text repeats a held-out one only if it
+    contains all its numbers: a question about invoice 12 does not repeat one about invoice 13. Held-out texts in
+    `inputs_only` (indices) are only compared with the first text of a row.
     """
 
     def numbers_of(text: str) -> frozenset[str]:
         return frozenset(numbers_in(text) if equal_numbers else ())
 
-    # Each index once a text is to be looked up in it, which may never be.
+    # Each index is built when it is first needed, which may be never.
     @cache
-    def brief() -> bytearray:
+    def is_short() -> bytearray:
         return bytearray(len(words(text)) < SHORT for text in held_out)
 
     @cache
     def short() -> tuple[array[int], int]:
-        numbers = array("I", (number for number, is_brief in enumerate(brief()) if is_brief))
+        numbers = array("I", (number for number, flag in enumerate(is_short()) if flag))
         return numbers, max((len(_in_letters(held_out[number])) for number in numbers), default=0)
 
     @cache
-    def letters() -> _Index:
+    def letter_index() -> _Index:
         return _Index(held_out, short()[0], numbers_of, _letter_grams, threshold)
 
     @cache
-    def bigrams() -> _Index:
+    def bigram_index() -> _Index:
         return _Index(held_out, range(len(held_out)), numbers_of, _bigrams, min(threshold, _CONTAINED))
 
     number_sets = _NumberSets(lambda: map(numbers_of, held_out))
-    touches: dict[int, Touch] = {}
+    touches: dict[int, Overlap] = {}
 
-    def touched(place: int, text: str, numbers: frozenset[str], among: Sequence[frozenset[str]]) -> Iterator[Touch]:
-        is_longer = len(text) > 2 * short()[1] / threshold + 8  # than any that is compared as a whole
-        similar = [] if is_longer else list(letters().whole(text, among, threshold))
-        for number, ours, its in bigrams().meeting(text, among):
+    def matches_of(place: int, text: str, numbers: frozenset[str], sets: Sequence[frozenset[str]]) -> Iterator[Overlap]:
+        is_longer = len(text) > 2 * short()[1] / threshold + 8  # too long to match a short text as a whole
+        similar = [] if is_longer else list(letter_index().whole(text, sets, threshold))
+        for number, ours, its in bigram_index().meeting(text, sets):
             both = len(ours & its)
-            share = 0.0 if brief()[number] else both / len(its)
+            share = 0.0 if is_short()[number] else both / len(its)
             value = both / (len(ours) + len(its) - both)
             similar.append((number, max(value, share) if share >= _CONTAINED else value))
         for number, value in similar:
             if value >= threshold and numbers_of(held_out[number]) <= numbers and not (place and number in inputs_only):
-                yield Touch(number, place, value)
+                yield Overlap(number, place, value)
 
     for number, row in enumerate(rows):
-        like: list[Touch] = []
+        matches: list[Overlap] = []
         for place, text in enumerate(row):
-            if among := number_sets.within(numbers := numbers_of(text)):
-                like += touched(place, text, numbers, among)
-        if like:
-            touches[number] = min(like, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
+            if sets := number_sets.within(numbers := numbers_of(text)):
+                matches += matches_of(place, text, numbers, sets)
+        if matches:
+            touches[number] = min(matches, key=lambda touch: (-touch.similarity, touch.held_out, touch.text))
     return touches
 
 
 class _Chains:
-    """hash -> the numbers that were added under it, the last first. 20 to 28 bytes each."""
+    """A hash table with chaining: hash -> the indices added under it, last first. 20 to 28 bytes each."""
 
     def __init__(self) -> None:
         self._first, self._next, self._hashes = _zeros(1 << 10), array("I"), array("q")
@@ -105,9 +105,9 @@ class _Chains:
         return len(self._hashes)
 
     def add(self, hashed: int) -> None:
-        """The next number, under this hash."""
+        """Add the next index under this hash."""
         if 2 * len(self) == len(self._first):
-            places, self._first = 2 * len(self._first), _zeros(0)  # the old one goes before the new one comes
+            places, self._first = 2 * len(self._first), _zeros(0)  # free the old table before allocating the new one
             self._first = _zeros(places)
             for number, known in enumerate(self._hashes):
                 self._link(number, known)
@@ -120,12 +120,12 @@ class _Chains:
         self._next[number], self._first[place] = self._first[place], number + 1
 
     def known(self, hashes: Iterable[int]) -> list[int]:
-        """Those of the hashes under which there may be a number."""
+        """The hashes that may have an index."""
         first, mask = self._first, len(self._first) - 1
         return [hashed for hashed in hashes if first[hashed & mask]]
 
     def of(self, hashed: int) -> Iterator[int]:
-        """The numbers under a hash."""
+        """The indices under a hash."""
         place = self._first[hashed & (len(self._first) - 1)]
         while place:
             if self._hashes[place - 1] == hashed:
@@ -138,8 +138,11 @@ def _zeros(count: int) -> array[int]:
 
 
 class _NumberSets:
-    """The different sets of numbers that texts have, each by the number that the fewest of them have: by another, such
-    as a 1 that thousands have, every text with a 1 would be held against thousands."""
+    """The distinct sets of numbers in texts, each filed under its rarest number.
+
+    Under a common one, such as a 1 that thousands of texts contain, every text with a 1 would be compared with
+    thousands.
+    """
 
     def __init__(self, sets: Callable[[], Iterable[frozenset[str]]]) -> None:
         known, self._by_rarest = _Chains(), dict[str, list[tuple[str, ...]]]()
@@ -151,17 +154,17 @@ class _NumberSets:
                 self._by_rarest.setdefault(rarest, []).append(tuple(numbers))
 
     def within(self, numbers: frozenset[str]) -> list[frozenset[str]]:
-        """Those that `numbers` hold."""
-        near = [its for number in ("", *numbers) for its in self._by_rarest.get(number, ())]
-        return [frozenset(its) for its in near if numbers.issuperset(its)]
+        """The sets that are subsets of `numbers`."""
+        candidates = [its for number in ("", *numbers) for its in self._by_rarest.get(number, ())]
+        return [frozenset(its) for its in candidates if numbers.issuperset(its)]
 
 
 class _Index:
-    """Held-out texts (`chosen`, their numbers) by their grams; `numbers_of` a text has a text that repeats it.
+    """Held-out texts (`chosen`, their indices) by their n-grams. A text repeats another only with all its `numbers_of`.
 
-    Sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
-    `curate.set_join`). Texts meet by such a gram and by their numbers: thousands of texts by one template, which differ
-    in a number, are not each compared with all.
+    Two sets that share `share` of a held-out one have one of its rarest grams in common (prefix filter, as in
+    `curate.set_join`). Entries are keyed by such a gram and the text's numbers, so thousands of texts from one template
+    that differ in a number are not all compared with each other.
     """
 
     def __init__(
@@ -175,11 +178,12 @@ class _Index:
         self._texts, self._grams, self._share = texts, grams, share
         words_or_so = sum(len(texts[number]) for number in chosen) >> 2
         self._counts = _zeros(min(_BUCKETS, 1 << words_or_so.bit_length()))
-        # The grams of a text take a hundred times its own memory, so they are made again where they are needed.
+        # The grams of a text take a hundred times its own memory, so they are recomputed where needed.
         for number in chosen:
             for gram in grams(texts[number]):
                 self._counts[hash(gram) & (len(self._counts) - 1)] += 1
-        # By a hash of numbers and gram, the place of a text among the chosen; of a text its first entry and its grams.
+        # `_chains` maps a hash of (numbers, gram) to entries, `_entries` an entry to an index in `chosen`. Per text,
+        # `_firsts` holds its first entry and `_sizes` the number of its grams.
         self._chosen, self._entries, self._chains = chosen, array("I"), _Chains()
         self._firsts, self._sizes = array("I"), array("I")
         for place, number in enumerate(chosen):
@@ -191,21 +195,21 @@ class _Index:
                 self._entries.append(place)
 
     def _rarest(self, grams: Grams) -> list[tuple[Hashable, int]]:
-        """As many of the rarest grams as cannot all be missed by a set that is alike, each with the number of grams
-        that are left from it on."""
+        """The prefix: the rarest grams, as many as a similar set cannot all miss, each with the number of grams from it
+        on."""
         counts, mask = self._counts, len(self._counts) - 1
         ordered = sorted(grams, key=lambda gram: (counts[hash(gram) & mask], hash(gram)))
         count = len(ordered) - math.ceil(self._share * len(ordered) - 1e-9) + 1
         return list(zip(ordered[:count], range(len(ordered), 0, -1), strict=False))
 
     def whole(self, text: str, among: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, float]]:
-        """The texts with one of these sets of numbers that `text` as a whole is alike to, and how much."""
+        """The texts, with one of these sets of numbers, to which `text` as a whole is similar, and the similarity."""
         grams, share = self._grams(text), threshold / (1 + threshold)
         others = set[int]()
         for gram, ours in self._rarest(grams):
             for entry in (entry for numbers in among for entry in self._chains.of(hash((numbers, gram)))):
                 place = self._entries[entry]
-                left = self._sizes[place] - (entry - self._firsts[place])  # of its grams, from this one on
+                left = self._sizes[place] - (entry - self._firsts[place])  # the number of its grams from this one on
                 if min(ours, left) >= share * (len(grams) + self._sizes[place]) - 1e-9:
                     others.add(self._chosen[place])
         for number in sorted(others):
@@ -213,7 +217,7 @@ class _Index:
             yield number, len(grams & its) / len(grams | its)
 
     def meeting(self, text: str, among: Sequence[frozenset[str]]) -> Iterator[tuple[int, Grams, Grams]]:
-        """The texts of which `text` may hold the share, the grams of `text`, and theirs."""
+        """The texts of which `text` may contain the share, as (index, grams of `text`, grams of that text)."""
         grams = self._grams(text)
         hashes = self._chains.known(hash((numbers, gram)) for numbers in among for gram in grams)
         places = {self._entries[entry] for hashed in hashes for entry in self._chains.of(hashed)}
@@ -231,6 +235,6 @@ def _letter_grams(text: str) -> Grams:
 
 
 def _bigrams(text: str) -> Grams:
-    """The pairs of neighbouring words, by a hash; of a single word that word."""
+    """Hashes of the pairs of neighbouring words; of a single word, its own hash."""
     in_order = words(text)
     return frozenset(map(hash, pairwise(in_order) if in_order[1:] else in_order))

@@ -1,11 +1,11 @@
-"""The pool: every slot that generation filled or failed to fill, and what steps and people say of the row in it.
+"""The pool: every slot of a generation, and the verdicts and reviews of the row in it.
 
     pool = Pool.read(store, generations)          # or Pool.of(pairs), without a store
     pool = await curate(pool, steps, store)       # curate/curation.py
     pool.counts, pool.reasons, pool.accepted()
 
-A pool is a value: `judged_by` gives another pool and leaves this one as it was. Rows are read a chunk at a time from
-where they are kept; what stays in memory are ids and opinions, some 250 bytes a row (bench/curate measures it).
+A pool is immutable: `judged_by` returns a new pool. Rows are read in chunks from their source. Only ids and opinions
+stay in memory, some 250 bytes per row (bench/curate measures it).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.opinions import FALSE, NONE, TRUE, Meanings, Opinions, deviation_within, grouped
+from curate.opinions import FALSE, NONE, TRUE, Opinions, OpinionTable, deviation_within, grouped
 from curate.review.decision import Decision
 from curate.rows import (
     DUPLICATE,
@@ -33,9 +33,9 @@ from curate.rows import (
     Survivor,
     Unjudged,
     as_dataset,
-    as_shown,
+    display_values,
 )
-from curate.slots import Slots, Source, in_memory, placed, read_slots, skim_candidates_of
+from curate.slots import Slots, Source, candidate_from_json, in_memory, read_slots, skim_candidates_of
 from schemas.html_table import SHOWN, html_table
 from schemas.identity import made
 from schemas.records import Counts, Pair, Reason, Verdict
@@ -44,42 +44,42 @@ from schemas.store import Store
 from schemas.store.rows import Texts
 
 
-class Hearing:
-    """The verdicts of one step on a pool, as they come."""
+class VerdictCollector:
+    """Collects the verdicts of one step on a pool as they come."""
 
     def __init__(self, pool: Pool, step: StepId) -> None:
-        self._before, self._step, self.opinions = pool, step, pool._of(step).copy()
+        self._before, self._step, self.opinions = pool, step, pool._opinions_for(step).copy()
 
     def add(self, verdicts: Iterable[Verdict], *, stored: bool = False) -> None:
-        """`stored`: the source keeps them, so their sentences need no memory, nor scores that compare nothing. Raises
-        KeyError for a pair of another pool."""
-        slots, meanings, scores = self._before._slots, self._before._meanings, self._step.scores or not stored
+        """Add verdicts. `stored` means that the source stores them, so that their reasons, and scores that compare
+        nothing, need not be kept in memory. Raises KeyError for a pair of another pool."""
+        slots, table, scores = self._before._slots, self._before._table, self._step.scores or not stored
         for verdict in verdicts:
             slot = slots.first[verdict.pair_id]
-            reason = None if stored else slots.interned(verdict.reason)
-            opinion, score = meanings.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
+            reason = None if stored else slots.intern(verdict.reason)
+            opinion, score = table.number(verdict.keep, verdict.reason.code), verdict.score if scores else None
             self.opinions.add(slot, opinion, score, reason, verdict.flags)
 
     def numbers(self, meanings: Sequence[tuple[bool | None, str]]) -> Any:
-        """The numbers of opinions (`Meanings`)."""
-        return np.array([self._before._meanings.number(*meaning) for meaning in meanings])
+        """The opinion numbers (see `OpinionTable`) of pairs (keep, code)."""
+        return np.array([self._before._table.number(*meaning) for meaning in meanings])
 
-    def over(self, pool: Pool) -> Pool:
-        """`pool`, in which other steps may have spoken meanwhile, after what this one said."""
-        return Pool(pool._slots, pool._meanings, {**pool._opinions_of, self._step: self.opinions}, pool._known)
+    def applied_to(self, pool: Pool) -> Pool:
+        """`pool` with the verdicts of this step added. Other steps may have judged it meanwhile."""
+        return Pool(pool._slots, pool._table, {**pool._opinions_of, self._step: self.opinions}, pool._known)
 
 
 class Pool:
-    """The rows of a generation under the steps that have spoken, `steps`."""
+    """The rows of a generation under the `steps` that have judged them."""
 
     def __init__(
         self,
         slots: Slots,
-        meanings: Meanings | None = None,
+        table: OpinionTable | None = None,
         opinions: Mapping[StepId, Opinions] | None = None,
         known: Mapping[StepId, Opinions] | None = None,
     ) -> None:
-        self._slots, self._meanings = slots, meanings or Meanings()
+        self._slots, self._table = slots, table or OpinionTable()
         self._opinions_of, self._known = dict(opinions or {}), dict(known or {})
 
     @classmethod
@@ -92,15 +92,15 @@ class Pool:
         people: bool = True,
         forward_n: int | None = None,
     ) -> Pool:
-        """The candidates of `generations` (`Candidate.fingerprint`) of `seeds`, ids of the active ones if absent;
-        without what people said, on request. With `forward_n`, the first so many forward candidates of a seed: others
-        may be left from a time when the spec asked for more."""
+        """The candidates of `generations` (`Candidate.fingerprint`) and `seeds`, by default the active ones;
+        `people=False` ignores reviews. `forward_n` limits the forward candidates per seed: more may remain from an
+        earlier spec."""
         slots = skim_candidates_of(store, generations, forward_n, seeds)
-        return cls(read_slots(store, map(placed, slots), people=people))
+        return cls(read_slots(store, map(candidate_from_json, slots), people=people))
 
     @classmethod
     def of(cls, pairs: Iterable[Pair], reviews: Iterable[Review] = ()) -> Pool:
-        """A pool of pairs that are in no store."""
+        """A pool of pairs that are not in a store."""
         source, candidates = in_memory(pairs, reviews)
         return cls(read_slots(source, candidates, people=True))
 
@@ -109,7 +109,7 @@ class Pool:
         return f"Pool({len(self):,} rows{f': {counts}' if counts else ''})"
 
     def _repr_html_(self) -> str:
-        return html_table(repr(self), SHOWN_COLUMNS, map(as_shown, islice(self.rows(), SHOWN)))
+        return html_table(repr(self), SHOWN_COLUMNS, map(display_values, islice(self.rows(), SHOWN)))
 
     @property
     def steps(self) -> tuple[StepId, ...]:
@@ -117,7 +117,7 @@ class Pool:
 
     @property
     def edited(self) -> tuple[Pair, ...]:
-        """The pairs that people's edits made and that stand in the pool."""
+        """The pairs that were created by reviewers' edits and are in the pool."""
         return tuple(self._slots.edited.values())
 
     @property
@@ -132,66 +132,66 @@ class Pool:
         return len(self._slots.ids)
 
     def __contains__(self, pair_id: str) -> bool:
-        """Whether the pair with this id stands in a slot."""
+        """Whether the pair with this id is in a slot."""
         return pair_id in self._slots.first
 
-    # What steps say
+    # Verdicts of steps
 
     def judged_by(self, step: StepId, verdicts: Iterable[Verdict]) -> Pool:
-        """This pool after `step` said `verdicts`. What the source knows of a `per_row` step already counts too.
+        """This pool with `verdicts` of `step`. Those of a `per_row` step that the source has stored are included.
 
         Raises KeyError for a pair of another pool.
         """
-        hearing = self.hear(step)
-        hearing.add(verdicts)
-        return hearing.over(self)
+        collector = self.collect(step)
+        collector.add(verdicts)
+        return collector.applied_to(self)
 
-    def hear(self, step: StepId) -> Hearing:
-        """To be told what `step` says a chunk at a time."""
-        return Hearing(self, step)
+    def collect(self, step: StepId) -> VerdictCollector:
+        """A collector for the verdicts of `step`, to be added in chunks."""
+        return VerdictCollector(self, step)
 
     def unjudged(self) -> Pool:
-        """The same rows before any step spoke. What steps said of single rows is still known, and not asked again."""
+        """The same rows without any verdicts. Known ones on single rows are not computed again."""
         known = {step: opinions for step, opinions in self._opinions_of.items() if step.per_row}
-        return Pool(self._slots, self._meanings, None, {**self._known, **known})
+        return Pool(self._slots, self._table, None, {**self._known, **known})
 
-    def know(self, steps: Iterable[StepId]) -> None:
-        """Read what the source knows of these steps, in one pass."""
+    def load_known(self, steps: Iterable[StepId]) -> None:
+        """Load the source's verdicts of these steps, in one pass."""
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
-        spoken = self.source.said_by(per_row.keys()) if per_row else ()
-        for pair_id, of_pair in groupby(spoken, attrgetter("pair_id")):  # some twenty gates of one pair
+        verdicts = self.source.said_by(per_row.keys()) if per_row else ()
+        for pair_id, of_pair in groupby(verdicts, attrgetter("pair_id")):  # some twenty gates per pair
             if (slot := self._slots.first.get(pair_id)) is None:
                 continue
-            for heard in of_pair:
-                scores, known = per_row[heard.step]
-                opinion = self._meanings.number(heard.keep, heard.code)
-                known.add(slot, opinion, heard.score if scores else None, None, heard.flags)
+            for given in of_pair:
+                scores, known = per_row[given.step]
+                opinion = self._table.number(given.keep, given.code)
+                known.add(slot, opinion, given.score if scores else None, None, given.flags)
         self._known |= unknown
 
-    def _of(self, step: StepId) -> Opinions:
-        """The opinions of a step here, or those that the source knows of a step of single rows."""
-        self.know([step])
+    def _opinions_for(self, step: StepId) -> Opinions:
+        """The opinions of a step in this pool, or those that the source has of a `per_row` step."""
+        self.load_known([step])
         return self._opinions_of.get(step) or self._known[step]
 
     _keep = property(lambda self: self._folded[0])
     _by = property(lambda self: self._folded[1])
-    _flagging = cached_property(lambda self: [spoken.flags for spoken in self._opinions_of.values() if spoken.flags])
+    _flagging = cached_property(lambda self: [one.flags for one in self._opinions_of.values() if one.flags])
     _kept = property(lambda self: np.flatnonzero((self._keep == TRUE) & self._slots.is_first))  # slots of `accepted`
 
     @cached_property
     def _folded(self) -> tuple[Any, Any]:
-        """Of every slot: the fold (-1: failed), and the number of the step that decided (-1: people or generation).
+        """Per slot: the folded `keep` (-1: failed), and the index of the deciding step (-1: reviewers or generation).
 
-        A step that is silent about a row has not judged it: the row waits, whatever people said.
+        A row that a step has not judged waits, whatever reviewers decided.
         """
-        slots, keeps = self._slots, self._meanings.keeps()
+        slots, keeps = self._slots, self._table.keeps()
         keep, by = slots.people.copy(), np.full(len(self), -1, np.int16)
-        decided = keep != TRUE  # by people against it; they come first
-        for number, (step, spoken) in enumerate(self._opinions_of.items()):
-            now = keeps[spoken.opinions]
+        decided = keep != TRUE  # by reviewers against the row, which overrides all steps
+        for number, (step, opinions) in enumerate(self._opinions_of.items()):
+            now = keeps[opinions.values]
             if not step.final:
-                now[slots.accepted & (spoken.opinions != 0)] = TRUE
+                now[slots.accepted & (opinions.values != 0)] = TRUE
             worse = (now < keep) & ~decided
             by[worse], keep[worse] = number, now[worse]
         keep, by = keep[slots.owner], by[slots.owner]
@@ -201,17 +201,16 @@ class Pool:
     # Reading rows
 
     def rows(self, pair_ids: Iterable[str] | None = None, *, verdicts: bool = True) -> Iterator[Row]:
-        """Every slot in the order of the pool, or those of `pair_ids` in their order; without verdicts on request."""
+        """All rows in pool order, or those of `pair_ids` in their order; optionally without verdicts."""
         slots = range(len(self)) if pair_ids is None else (self._slots.first[id_] for id_ in pair_ids)
         return self._stream(slots, verdicts=verdicts)
 
     def accepted(self, *, verdicts: bool = True) -> Iterator[Row]:
-        """The rows that everybody who has spoken so far keeps, on request without what was said of them. A pair that
-        stands in two slots is one row."""
+        """The rows that all steps so far accept, optionally without verdicts. A pair in two slots is returned once."""
         return self._stream(self._kept, verdicts=verdicts)
 
     def survivors(self) -> Iterator[Survivor]:
-        """The rows of `accepted`, without their texts."""
+        """The rows of `accepted` without their texts."""
         slots, scores, flagging = self._slots, self._scored, self._flagging
         for slot in self._kept.tolist():
             score, flagged = scores.score(slot) if scores else None, any(slot in flags for flags in flagging)
@@ -219,76 +218,76 @@ class Pool:
 
     @cached_property
     def _scored(self) -> Opinions | None:
-        return next((spoken for step, spoken in reversed(self._opinions_of.items()) if step.scores), None)
+        return next((opinions for step, opinions in reversed(self._opinions_of.items()) if step.scores), None)
 
-    def in_order(self, keys: Iterable[tuple[float, ...]]) -> Any:
-        """The slots of the accepted rows by their key, least first; those of equal keys by the id of their pair."""
+    def sorted_by(self, sort_keys: Iterable[tuple[float, ...]]) -> Any:
+        """The slots of the accepted rows sorted by key, ascending; ties by pair id."""
         slots = self._kept
         ids = np.frombuffer(bytes.fromhex("".join(self.pair_ids(slots))), ">u8").reshape(-1, 2)
         if not len(slots):
             return slots
-        columns = np.fromiter(chain.from_iterable(keys), float).reshape(len(slots), -1).T
+        columns = np.fromiter(chain.from_iterable(sort_keys), float).reshape(len(slots), -1).T
         return slots[np.lexsort((ids[:, 1], ids[:, 0], *columns[::-1]))]
 
     def texts(self, slots: Iterable[int] | None = None) -> Iterator[Texts]:
-        """What is asked and answered in the rows of `accepted`, or in slots, in the order given."""
+        """The input and output of the accepted rows, or of `slots`, in the given order."""
         return self.texts_of(self._slots.ids[int(slot)] or "" for slot in (self._kept if slots is None else slots))
 
     def texts_of(self, pair_ids: Iterable[str]) -> Iterator[Texts]:
-        """What is asked and answered in pairs of the pool, in the order given."""
+        """The input and output of pairs of the pool, in the given order."""
         rest = iter(pair_ids)
         while chunk := list(islice(rest, ROWS)):
             yield from self._slots.texts(chunk)
 
     def unsettled(self, step: StepId) -> Iterator[Row]:
-        """The accepted rows that a step has not judged, or crashed on, which may be mended by now."""
+        """The accepted rows that a step has not judged, or on which it crashed and may succeed now."""
         silent, crashed = self._unsettled(step, accepted=True)
         yield from self._stream(silent, verdicts=False)
         yield from self._stream(crashed, (*self.steps, step))
 
-    def count_unsettled(self, step: StepId, *, accepted: bool) -> int:
-        """The number of rows that a step has not judged, or crashed on, in all or of the accepted ones."""
+    def count_pending(self, step: StepId, *, accepted: bool) -> int:
+        """The number of rows, or of accepted rows, that a step has not judged or on which it crashed."""
         return sum(len(slots) for slots in self._unsettled(step, accepted=accepted))
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
-        opinions = self._of(step).opinions
+        opinions = self._opinions_for(step).values
         wanted = self._slots.is_first & ((self._keep == TRUE) if accepted else (self._keep >= 0))
-        crashed = np.isin(opinions, self._meanings.numbers("crashed"))
+        crashed = np.isin(opinions, self._table.numbers("crashed"))
         return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
 
     def unjudged_by(self, steps: Sequence[StepId], size: int) -> Iterator[Unjudged]:
-        """The pairs that any of `steps` has not judged, or crashed on, once each, in chunks of those that the same
-        steps are asked about."""
-        asked = np.zeros((len(self), -(-len(steps) // 8)), np.uint8)  # a bit a step
-        again = np.zeros(len(self), bool)
+        """The pairs that any of `steps` has not judged or on which it crashed, each once, in chunks of at most `size`
+        pairs that are pending for the same steps."""
+        pending = np.zeros((len(self), -(-len(steps) // 8)), np.uint8)  # one bit per step
+        retry = np.zeros(len(self), bool)
         for place, step in enumerate(steps):
             silent, crashed = self._unsettled(step, accepted=False)
-            again[crashed] = True
+            retry[crashed] = True
             for slots in (silent, crashed):
-                asked[slots, place // 8] |= np.uint8(1 << place % 8)
-        wanted = asked.any(axis=1)
+                pending[slots, place // 8] |= np.uint8(1 << place % 8)
+        wanted = pending.any(axis=1)
         for known in (False, True):
-            for _, alike in groupby(np.flatnonzero(wanted & (again == known)).tolist(), lambda s: asked[s].tobytes()):
-                while slots := list(islice(alike, size)):
-                    bits = np.unpackbits(asked[slots[0]], bitorder="little")
+            for _, group in groupby(np.flatnonzero(wanted & (retry == known)).tolist(), lambda s: pending[s].tobytes()):
+                while slots := list(islice(group, size)):
+                    bits = np.unpackbits(pending[slots[0]], bitorder="little")
                     places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
                     yield Unjudged(slots, ids, places, self.source.verdicts(ids) if known else {})
 
     def bodies_of(self, slots: Iterable[int]) -> list[Pair | str]:
-        """The pairs of slots, those that the source keeps as the JSON of them: for who reads them elsewhere."""
+        """The pairs of slots; where the source stores a pair as JSON, that text, for use in another process."""
         return self._slots.bodies(self.pair_ids(slots))
 
     def by_input(self, *, verdicts: bool = False, several: bool = False) -> Iterator[tuple[Row, ...]]:
-        """The rows with a pair, together where seed and input are the same, in the order of the pool; on request with
-        their verdicts and the reason why they are not kept, and only where there are several rows or people decided."""
+        """The rows that have a pair, grouped by seed and input, in pool order; optionally with verdicts and the reason
+        why a row is not kept. `several` leaves out inputs with a single row that was not reviewed."""
         with_pair = np.flatnonzero(self._slots.is_first & (self._keep >= 0))
         slots, sizes = grouped(with_pair, self._slots.input, self._slots.reviewed if several else None)
         rows = self._stream(slots, verdicts=verdicts)
         for size in sizes.tolist():
             yield tuple(islice(rows, size))
 
-    def usual_gap(self) -> float:
-        """The standard deviation of scores within inputs; 0 where no input has two."""
+    def score_deviation(self) -> float:
+        """The standard deviation of scores within inputs; 0 if no input has two."""
         scores = self._scored.scores if self._scored else None
         if scores is None:
             return 0.0
@@ -296,8 +295,7 @@ class Pool:
         return deviation_within(scores[slots], self._slots.input[slots])
 
     def outcomes(self) -> Iterator[Row]:
-        """Every slot in the order of the pool without its texts: a row without a pair, and with verdicts only where it
-        is not kept."""
+        """Every slot in pool order, as a row without its pair, and with verdicts only if it is not kept."""
         for first in range(0, len(self), ROWS):
             slots = range(first, min(first + ROWS, len(self)))
             out = [self._slots.ids[slot] for slot in slots if FALSE <= self._keep[slot] < TRUE and self._by[slot] >= 0]
@@ -311,9 +309,9 @@ class Pool:
                 yield row if row.keep else self._with_verdicts(slot, row, id_, known.get(id_, ()), self.steps)
 
     def codes(self, by: str) -> Iterator[str]:
-        """Of every slot, the code of what a step of this name said of it; `unjudged` where it said nothing."""
-        steps = next((spoken for step, spoken in self._opinions_of.items() if step.by == by), Opinions(len(self)))
-        return (self._meanings.meanings[opinion][1] for opinion in steps.opinions)
+        """For every slot, the reason code that the step with this name gave; `unjudged` where it gave none."""
+        given = next((opinions for step, opinions in self._opinions_of.items() if step.by == by), Opinions(len(self)))
+        return (self._table.meanings[opinion][1] for opinion in given.values)
 
     def _failed(self, slot: int) -> Row:
         candidate = self._slots.candidate(slot)
@@ -344,69 +342,69 @@ class Pool:
         step = None if self._keep[slot] == TRUE else REVIEW if by < 0 else self.steps[by].by
         keep = False if keep and owner != slot else keep
         score = self._scored.score(owner) if self._scored else None
-        spoken = [flags[owner] for flags in self._flagging if owner in flags]
-        flags = tuple(dict.fromkeys(chain.from_iterable(spoken))) if spoken else ()
+        flag_sets = [flags[owner] for flags in self._flagging if owner in flags]
+        flags = tuple(dict.fromkeys(chain.from_iterable(flag_sets))) if flag_sets else ()
         return Row(candidate, pair, (), reviews, decision, score, keep, step, flags=flags)
 
     def _with_verdicts(
         self, slot: int, row: Row, pair_id: str, known: Sequence[Verdict], steps: Sequence[StepId]
     ) -> Row:
-        """The row with its verdicts and the reason why it is not kept."""
+        """The row with its verdicts and, if it is not kept, the reason."""
         owner, stored = int(self._slots.owner[slot]), {(v.by, v.fingerprint): v for v in known}
-        telling = steps if stored else [step for step in self._telling if step in steps]
-        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in telling)
+        relevant = steps if stored else [step for step in self._steps_with_reasons if step in steps]
+        verdicts = (self._verdict(step, owner, pair_id) or stored.get((step.by, step.settings)) for step in relevant)
         row = row._replace(verdicts=tuple(verdict for verdict in verdicts if verdict))
         if row.keep:
             return row
         if self._keep[slot] == TRUE:
-            reason = Reason("duplicate", f"pair {pair_id} stands in another slot already")
+            reason = Reason("duplicate", f"pair {pair_id} is already in another slot")
             return row._replace(step=DUPLICATE, reason=reason)
         step, why = self._why(slot, row)
         return row._replace(step=step, reason=why)
 
     def _verdict(self, step: StepId, slot: int, pair_id: str) -> Verdict | None:
-        """The verdict of a step that the source does not keep."""
-        spoken = self._opinions_of.get(step) or self._known.get(step)
-        reason = spoken.reasons[slot] if spoken and spoken.reasons else None
-        if spoken is None or reason is None:
+        """A verdict that the source does not store."""
+        opinions = self._opinions_of.get(step) or self._known.get(step)
+        reason = opinions.reasons[slot] if opinions and opinions.reasons else None
+        if opinions is None or reason is None:
             return None
-        keep, _ = self._meanings.meanings[spoken.opinions[slot]]
+        keep, _ = self._table.meanings[opinions.values[slot]]
         named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
-        rest = {"score": spoken.score(slot), "reason": reason, "flags": spoken.flags.get(slot, ())}
+        rest = {"score": opinions.score(slot), "reason": reason, "flags": opinions.flags.get(slot, ())}
         return made(Verdict, named | rest)
 
     @cached_property
-    def _telling(self) -> list[StepId]:
-        """The steps whose sentences the source does not keep."""
-        return [step for step, spoken in {**self._known, **self._opinions_of}.items() if spoken.reasons]
+    def _steps_with_reasons(self) -> list[StepId]:
+        """The steps whose reasons are in memory because the source does not store them."""
+        return [step for step, opinions in {**self._known, **self._opinions_of}.items() if opinions.reasons]
 
     def _why(self, slot: int, row: Row) -> tuple[str, Reason]:
         if self._by[slot] < 0:
-            assert row.decision is not None, "people decided"
-            by_hand = Reason("review", "a person rejected it") if row.keep is False else row.decision.why
+            assert row.decision is not None, "reviewers decided"
+            by_hand = Reason("review", "rejected in review") if row.keep is False else row.decision.why
             return REVIEW, by_hand
         step = self.steps[self._by[slot]]
         verdict = next((v for v in row.verdicts if (v.by, v.fingerprint) == step[:2]), None)
-        return step.by, verdict.reason if verdict else Reason("unjudged", f"{step.by} has not spoken of it")
+        return step.by, verdict.reason if verdict else Reason("unjudged", f"{step.by} has not judged it")
 
-    # Sums
+    # Totals
 
     @property
     def counts(self) -> Counts:
-        """The rows by state, over all slots."""
+        """The number of slots by state."""
         keep = np.where((self._keep == TRUE) & ~self._slots.is_first, FALSE, self._keep)
         names = {"failed": -1, "rejected": FALSE, "waiting": NONE, "accepted": TRUE}
         return Counts(rows_in=len(self), **{name: int((keep == number).sum()) for name, number in names.items()})
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Code -> how many rows it keeps out, most frequent first; they sum to what is not accepted."""
+        """Code -> number of rows that it keeps out, most frequent first. They sum to the rows that are not accepted."""
         codes: Counter[str] = Counter(reason.code for reason in self._slots.failures.values())
-        spoken = list(self._opinions_of.values())
+        opinions = list(self._opinions_of.values())
         for slot in np.flatnonzero((self._keep == FALSE) | (self._keep == NONE)):
             owner, by = int(self._slots.owner[slot]), int(self._by[slot])
             if by >= 0:
-                codes[self._meanings.meanings[spoken[by].opinions[owner]][1]] += 1
+                codes[self._table.meanings[opinions[by].values[owner]][1]] += 1
             else:
                 decision = self._slots.reviewed[owner].decision
                 codes["review" if self._keep[slot] == FALSE else decision.why.code] += 1
@@ -414,14 +412,14 @@ class Pool:
             codes["duplicate"] += repeated
         return dict(codes.most_common())
 
-    def said(self) -> Iterator[tuple[StepId, Opinions, Any]]:
-        """Every step, its opinions, and of every slot its keep (0, 1 or 2; -1 where it is silent)."""
-        keeps = self._meanings.keeps()
-        for step, spoken in self._opinions_of.items():
-            yield step, spoken, np.where(spoken.opinions == 0, -1, keeps[spoken.opinions])
+    def opinions_by_step(self) -> Iterator[tuple[StepId, Opinions, Any]]:
+        """For every step, its opinions and the `keep` of every slot (0, 1 or 2; -1 where it has not judged)."""
+        keeps = self._table.keeps()
+        for step, opinions in self._opinions_of.items():
+            yield step, opinions, np.where(opinions.values == 0, -1, keeps[opinions.values])
 
     def decisions(self) -> list[Decision]:
-        """The decisions of people, one for every pair that they have decided about."""
+        """The reviewers' decisions, one for every pair that they decided."""
         return [reviewed.decision for reviewed in self._slots.reviewed.values()]
 
     def to_dataset(self) -> Any:

@@ -1,18 +1,18 @@
-"""Preferences: of two answers to one input the better one and the other, for reward models and for DPO.
+"""Preferences: pairs of a better and a worse answer to one input, for reward models and for DPO.
 
-Two answers are compared only where somebody or something has looked at both (`PreferredBy`):
+Two answers are compared only if something has judged both (`PreferredBy`):
 
-    edit     the text that a person gave > the one it replaced
-    verdict  what people accepted > what people rejected
-    ranking  what people put first > what they put below it, if no other person has them the other way round
-    file     an accepted row that was imported > the answer that its file rejects
+    edit     a reviewer's corrected text > the text it replaced
+    verdict  accepted in review > rejected in review
+    ranking  ranked higher in review > ranked lower, if no other reviewer ranks them the other way round
+    file     an accepted row that was imported > an answer that its file marks as rejected
     gate     an accepted row > one that a gate rejected
-    score    an accepted row > one whose score is lower by at least what scores of one input usually differ
+    score    an accepted row > one whose score is lower by at least the usual deviation of scores within an input
 
-Each answer loses once at most, to the better one whose length is nearest. Of what programs prefer, so many stay that
-the better answer is as often the longer as the shorter one, for every size of the difference; what people prefer, and
-what files say, stays whole. No row of the test split is in it, no answer that repeats what may not be trained on, and
-none that holds personal data which the spec keeps out.
+Each answer loses at most once, to the better answer whose length is nearest. Preferences by programs are thinned out so
+that the better answer is as often longer as it is shorter, at every size of the difference; those by reviewers and
+files all stay. Left out are rows of the test split, answers that repeat held-out texts, and answers with personal data
+that the spec rejects.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from heapq import nsmallest
 from itertools import compress
 from typing import Literal, NamedTuple, get_args
 
-from curate.contamination import held_out_of, with_inputs_of
+from curate.contamination import held_out_of, with_generated_inputs
 from curate.gates import personal_kept_out
 from curate.gates.personal import pii
 from curate.overlap import contaminated
@@ -44,14 +44,14 @@ from schemas.streamed import Streamed
 
 PreferredBy = Literal["edit", "verdict", "ranking", "file", "gate", "score"]
 BY_PEOPLE: tuple[PreferredBy, ...] = ("edit", "verdict", "ranking")
-_WHOLE = (*BY_PEOPLE, "file")
-_EQUAL = 0.05  # a difference in log length up to which two answers are equally long
-_BIN = 0.1  # of that difference, within which the longer and the shorter are counted against each other
+_NEVER_REMOVED = (*BY_PEOPLE, "file")
+_EQUAL = 0.05  # a difference in log length up to which two answers count as equally long
+_BIN = 0.1  # bin width of that difference; within a bin, longer and shorter winners are balanced
 
 
 class Preference(NamedTuple):
-    """`chosen` is better than `rejected`; both answer one input. `gap` is the difference of their scores, if both have
-    one. `rests_on` are the rows whose answers by people say so."""
+    """`chosen` is better than `rejected`; both answer one input. `gap` is the difference of their scores if both have
+    one. `rests_on` holds the rows whose reviews it is based on."""
 
     by: PreferredBy
     split: Split
@@ -62,12 +62,12 @@ class Preference(NamedTuple):
 
     @property
     def log_ratio(self) -> float:
-        """The logarithm of how many times longer the better answer is, in characters."""
+        """The logarithm of the length ratio of the better to the worse answer, in characters."""
         return _log_ratio(self.chosen, self.rejected)
 
     @property
     def longer(self) -> int:
-        """1 if the better answer is the longer one, -1 if the shorter, 0 if both are about as long."""
+        """1 if the better answer is longer, -1 if it is shorter, 0 if both are about equally long."""
         return _longer(self.log_ratio)
 
     @property
@@ -95,10 +95,10 @@ class PreferenceTable:
 
     def __init__(self) -> None:
         self._ids, self._named, self._log_ratios, self._gaps = Ids(), array("B"), array("d"), array("d")
-        self._rests_on: dict[int, tuple[str, ...]] = {}  # few
+        self._rests_on: dict[int, tuple[str, ...]] = {}  # sparse
 
     def add(self, one: Preference | PreferenceIds) -> None:
-        """Put one more behind the others."""
+        """Append a preference."""
         if one.rests_on:
             self._rests_on[len(self)] = one.rests_on
         for id_ in one.ids:
@@ -121,7 +121,7 @@ class PreferenceTable:
 
 
 class RejectedByFiles:
-    """The answers that files reject beside those of imported seeds; 32 bytes of a seed are in memory."""
+    """The answers that imported files mark as rejected, by seed; 32 bytes per seed are in memory."""
 
     def __init__(self, project: Project, seeds: Iterable[Seed]) -> None:
         self._form = AnswerForm.of(project.spec.task, project.folder)
@@ -132,11 +132,11 @@ class RejectedByFiles:
                 self._seeds.append(seed)
 
     def __len__(self) -> int:
-        """Of how many seeds."""
+        """The number of seeds with such answers."""
         return len(self._seeds)
 
-    def beside(self, pair: Pair) -> Iterator[Pair]:
-        """The rows that they would have been."""
+    def rejected_answers(self, pair: Pair) -> Iterator[Pair]:
+        """The rejected answers to the input of `pair`, as pairs."""
         if (place := self._places.get(pair.seed_id)) is not None:
             seed = self._seeds[place]
             for text in seed.meta["rejected"]:
@@ -145,7 +145,7 @@ class RejectedByFiles:
 
 
 class Preferences(Streamed[Preference]):
-    """Those with some `numbers` of a table, of a pool; their texts are read while one goes through them."""
+    """The preferences of a pool with the given `numbers` in a table. Their texts are read during iteration."""
 
     def __init__(self, pool: Pool, files: RejectedByFiles, table: PreferenceTable, numbers: Sequence[int]) -> None:
         self._pool, self._files, self._table, self._numbers = pool, files, table, numbers
@@ -161,8 +161,8 @@ class Preferences(Streamed[Preference]):
             ids = dict.fromkeys(id_ for ids_ in stored for id_ in ids_ if id_ not in edited)
             pairs = edited | {pair.id: pair for pair in self._pool.source.pairs(ids)}
             for by, split, (chosen, rejected), _, gap, rests_on in some:
-                beside = self._files.beside(pairs[chosen]) if by == "file" else (pairs[rejected],)
-                worse = next(pair for pair in beside if pair.id == rejected)
+                candidates = self._files.rejected_answers(pairs[chosen]) if by == "file" else (pairs[rejected],)
+                worse = next(pair for pair in candidates if pair.id == rejected)
                 yield Preference(by, split, pairs[chosen], worse, gap, rests_on)
 
 
@@ -178,51 +178,57 @@ def chat_of(pair: Pair) -> tuple[list[Json], list[Json]]:
 
 
 def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence[Preference]:
-    """The preferences in a curated pool, in its order; `seeds` are the active ones."""
+    """The preferences in a curated pool, in pool order; `seeds` are the active ones."""
     settings = project.spec.split
-    recorded, least, every = recorded_splits(seeds, settings), pool.usual_gap() or math.inf, PreferenceTable()
+    recorded, least, table = recorded_splits(seeds, settings), pool.score_deviation() or math.inf, PreferenceTable()
     files = RejectedByFiles(project, seeds if any(source.imported for source in project.spec.seeds) else ())
     for rows in pool.by_input(several=not files):
         seed_id = rows[0].candidate.seed_id
         split = recorded.get(seed_id) or split_of(seed_id, settings)
         if split != "test":
-            for one in _of_input(rows, split, _originals(pool, rows), least, files):
-                every.add(one)
-    held = with_inputs_of(pool, held_out_of(project.spec, project.folder, seeds))
+            for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files):
+                table.add(one)
+    held = with_generated_inputs(pool, held_out_of(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
-    losers = Preferences(pool, files, every, range(len(every)))
+    losers = Preferences(pool, files, table, range(len(table)))
     texts = (("", p.rejected.output) for p in losers)
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
     kinds = personal_kept_out(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
-    return Preferences(pool, files, every, matched(every, {*touched, *personal}))
+    return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
 
 
-def matched(every: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
-    """The numbers of all but those `left_out`: of what programs prefer, as many as leave the better answer as often
-    longer as shorter, in every bin of the difference; what people or files prefer stays, and counts."""
+def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Sequence[int]:
+    """The indices of the preferences to keep, without those `left_out`.
+
+    Of the preferences by programs, as many are removed as needed to make the better answer as often longer as shorter
+    in every bin of the length difference. Those by reviewers or files always stay, and count towards the balance.
+    """
     bins: dict[int, dict[bool, array[int]]] = defaultdict(lambda: {True: array("I"), False: array("I")})
-    wanted = bytearray(number not in left_out for number in range(len(every)))
-    for number in compress(range(len(every)), wanted):
-        if (one := every[number]).longer:
+    wanted = bytearray(number not in left_out for number in range(len(table)))
+    for number in compress(range(len(table)), wanted):
+        if (one := table[number]).longer:
             bins[int(abs(one.log_ratio) / _BIN)][one.longer > 0].append(number)
     for sides in bins.values():
         for side in (True, False):
-            programs = (number for number in sides[side] if every[number].by not in _WHOLE)
+            programs = (number for number in sides[side] if table[number].by not in _NEVER_REMOVED)
             surplus = max(0, len(sides[side]) - len(sides[not side]))
-            for number in nsmallest(surplus, programs, key=lambda number: every[number].ids[::-1]):
+            for number in nsmallest(surplus, programs, key=lambda number: table[number].ids[::-1]):
                 wanted[number] = False
-    return array("I", compress(range(len(every)), wanted))
+    return array("I", compress(range(len(table)), wanted))
 
 
-def without_estimation_half(every: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
-    """Those that a reward model may learn from: none rests on an answer from the half of the rows that certificates and
-    estimates stand on (`seed`: `review.seed`), or from what was `drawn` for an estimate, which may be all of them."""
-    return [p for p in every if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
+def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
+    """The preferences that a reward model may be trained on.
+
+    None is based on a review from the estimation half (`seed` is `review.seed`), which certificates and estimates
+    depend on, or of a row that was `drawn` for an estimate, which may be any row.
+    """
+    return [p for p in given if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
 
 
 def as_row(preference: Preference) -> Json:
-    """A line of `preferences.jsonl`: TRL's conversational form, and where it is from."""
+    """A line of `preferences.jsonl`: TRL's conversational format with provenance."""
     prompt, chosen = chat_of(preference.chosen)
     return {
         "prompt": prompt,
@@ -236,16 +242,16 @@ def as_row(preference: Preference) -> Json:
     }
 
 
-def counted(every: Sequence[Preference]) -> Json:
-    """How many by what, and how often the better answer is the longer one (ties by half): what length alone would get
-    right."""
-    by = Counter(preference.by for preference in every)
-    longer = sum((1 + preference.longer) / 2 for preference in every)
-    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(every) if every else None}
+def counted(given: Sequence[Preference]) -> Json:
+    """The number of preferences by kind, and how often the better answer is longer (ties count half), which is the
+    accuracy of a rule that looks at length only."""
+    by = Counter(preference.by for preference in given)
+    longer = sum((1 + preference.longer) / 2 for preference in given)
+    return {**{name: by[name] for name in get_args(PreferredBy)}, "longer": longer / len(given) if given else None}
 
 
 def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
-    """The pairs that people's edits replaced, by id."""
+    """The pairs that reviewers' edits replaced, by id."""
     originals: dict[str, Pair] = {}
     edited = list(map(_pair, rows))
     while wanted := [pair.origin.parent_id for pair in edited if pair.origin.by == "edited"]:
@@ -254,10 +260,10 @@ def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
     return originals
 
 
-def _of_input(
+def _preferences_of_input(
     rows: Sequence[Row], split: Split, originals: Mapping[str, Pair], least_gap: float, files: RejectedByFiles
 ) -> Iterator[Preference]:
-    """The preferences among the rows of one input; an answer that has lost is not compared again."""
+    """The preferences among the rows of one input. An answer that has lost is not compared again."""
     accepted = [row for row in rows if row.keep]
     lost: set[str] = set()
     for by, loser, winners in _comparisons(rows, accepted, originals, least_gap, files):
@@ -273,7 +279,8 @@ def _of_input(
 
 
 def _rests_on(by: PreferredBy, winner: Row, loser: Row, rows: Sequence[Row]) -> tuple[str, ...]:
-    """A ranking speaks of more rows than the one that it was given with."""
+    """The rows whose reviews a preference is based on. A ranking covers more rows than the one that it was given
+    with."""
     ids = [review.pair_id for row in (rows if by == "ranking" else (winner, loser)) for review in row.reviews]
     return tuple(dict.fromkeys([*ids, *([_pair(winner).id, _pair(loser).id] if by == "ranking" else [])]))
 
@@ -285,7 +292,7 @@ def _comparisons(
     least_gap: float,
     files: RejectedByFiles,
 ) -> Iterator[tuple[PreferredBy, Row, list[Row]]]:
-    """Every answer that may have lost, with the accepted rows that are better: people's answers first."""
+    """Every answer that may lose, with the accepted rows that are better; those by reviewers first."""
     for row in accepted:
         pair = _pair(row)
         while pair.origin.by == "edited":
@@ -299,7 +306,7 @@ def _comparisons(
     for row in rows if any(ranks) else ():
         yield "ranking", row, [other for other in accepted if _ranked_above(other, row, ranks)]
     for row in accepted:
-        for worse in files.beside(_pair(row)):
+        for worse in files.rejected_answers(_pair(row)):
             yield "file", row._replace(pair=worse, score=None), [row]
     unseen = [row for row in accepted if row.decision is None]
     for row in rows:
@@ -312,14 +319,14 @@ def _comparisons(
 
 
 def _ranked_above(a: Row, b: Row, ranks: Sequence[Mapping[str, int]]) -> bool:
-    """Whether somebody ranks `a` above `b`, and nobody `b` above `a`."""
+    """Whether some reviewer ranks `a` above `b` and none ranks `b` above `a`."""
     first, second = _pair(a).id, _pair(b).id
     orders = [rank[first] - rank[second] for rank in ranks if first in rank and second in rank]
     return min(orders, default=0) < 0 and max(orders) <= 0
 
 
 def _comparable(a: Pair, b: Pair) -> bool:
-    """Whether they are other answers to the same prompt."""
+    """Whether they are different answers to the same prompt."""
     return a.output.strip() != b.output.strip() and chat_of(a)[0] == chat_of(b)[0]
 
 

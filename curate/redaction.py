@@ -1,5 +1,4 @@
-"""Seeds and answers without the personal data, secrets and insults that the spec does not want: redacted, or left
-out."""
+"""Redact or leave out seeds and answers with personal data, secrets or insults, as the spec asks."""
 
 from __future__ import annotations
 
@@ -21,29 +20,32 @@ from schemas.spooled_seeds import SpooledSeeds
 from synth.generators import AS_WRITTEN, Redaction
 from synth.seeds import SeedProblem, SeedReading
 
-_SHORT = 7  # characters
+_SHORT = 7  # characters; a secret up to this length is redacted only as a separate word, if it occurs as one
 
 
 def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[str, str] = ("en", "en")) -> SeedReading:
-    """The reading after `settings`, of a task with inputs and outputs in `languages`. A seed that is left out is a
-    problem that names the kind and not the text; one that is redacted is another seed (`meta["redacted"]` has the
-    kinds), and a note. Rows stay counted."""
+    """Apply `settings` to the seeds of a reading; `languages` are those of the task's inputs and outputs.
+
+    A seed that is left out becomes a problem that names the kind of data but not the text. A redacted seed is a new
+    seed (`meta["redacted"]` holds the kinds), reported as a note. The number of rows read stays the same.
+    """
     treatment = _treatment(settings)
     if settings == PersonalSettings():
         return reading
     seeds, first_seen = SpooledSeeds(), Numbered()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        held = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
-        held |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}  # an insult is why it is
-        if out := sorted(kind for kind in held if treatment[kind] == "reject"):
+        kinds = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
+        # Insults do not count in rejected answers: they may be why these were rejected.
+        kinds |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}
+        if to_reject := sorted(kind for kind in kinds if treatment[kind] == "reject"):
             problems.append(
-                SeedProblem(seed.source, "personal", f"it holds {' and '.join(map(ONE.__getitem__, out))}.")
+                SeedProblem(seed.source, "personal", f"it contains {' and '.join(map(ONE.__getitem__, to_reject))}.")
             )
             continue
-        if gone := sorted(kind for kind in held if treatment[kind] == "redact"):
-            seed = _redacted(seed, treatment, gone)
-            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, gone))}."))
+        if to_redact := sorted(kind for kind in kinds if treatment[kind] == "redact"):
+            seed = _redacted(seed, treatment, to_redact)
+            notes.append(SeedProblem(seed.source, "redacted", f"{' and '.join(map(WORDS.__getitem__, to_redact))}."))
         place = first_seen.setdefault(seed.id, len(seeds))
         if place < len(seeds):
             first = seeds[place].source
@@ -54,7 +56,7 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[s
 
 
 def held_in(text: str, language: str) -> Iterator[tuple[str, str]]:
-    """The pieces of personal data in a text, and an insult of its language: each with its kind, a key of
+    """Find the pieces of personal data in a text, and an insult in its language, each with its kind, a key of
     `[personal]`."""
     yield from pieces(text)
     if insult := insult_in(fold(text), language):
@@ -62,19 +64,20 @@ def held_in(text: str, language: str) -> Iterator[tuple[str, str]]:
 
 
 def redaction_of(settings: PersonalSettings) -> Redaction:
-    """The same for what a teacher writes: an answer that is redacted is another pair."""
+    """The same redaction for a teacher's answers: an answer that is redacted is a different pair."""
     treatment = _treatment(settings)
 
     def redact(text: str) -> tuple[str, list[str]]:
-        gone = sorted({kind for kind, _ in pieces(text) if treatment[kind] == "redact"})
-        return (redacted(text, treatment), gone) if gone else (text, gone)
+        to_redact = sorted({kind for kind, _ in pieces(text) if treatment[kind] == "redact"})
+        return (redacted(text, treatment), to_redact) if to_redact else (text, to_redact)
 
     kinds = settings.kinds("redact")
     return Redaction(kinds, redact) if kinds else AS_WRITTEN
 
 
 def hidden_by(spec: Spec) -> Callable[[str], str]:
-    """What shows a text without the personal data that rows are rejected for: a rejected row is shown with the rest."""
+    """A function that redacts the kinds of personal data that rows are rejected for, so that rejected rows can be
+    shown."""
     kinds = personal_kept_out(spec)
     treatment: dict[str, Treatment] = {kind: "redact" if kind in kinds else "flag" for kind in ONE}
     return lambda text: redacted(text, treatment) if kinds else text
@@ -85,50 +88,53 @@ def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
-    """`text` with words in place of every piece whose kind is to be redacted, wherever the piece stands. JSON stays
-    JSON: where the words would break it, or a piece stands behind an escape, its values are redacted one by one."""
+    """Replace every piece whose kind is to be redacted, at all its places.
+
+    JSON stays valid: if the replacement would break it, or a piece contains an escape, its values are redacted one by
+    one.
+    """
     kinds = {piece: kind for kind, piece in pieces(text) if treatment[kind] == "redact"}
     if not kinds:
         return text
-    plain, record = _without(text, kinds), record_in(text)
-    if record is None or record_in(plain) == (clean := _in_each(record, kinds)):
+    plain, record = _replace_pieces(text, kinds), record_in(text)
+    if record is None or record_in(plain) == (clean := _redact_json(record, kinds)):
         return plain
     return json.dumps(clean, ensure_ascii="\\ud" in text.lower())
 
 
-def _in_each(value: Any, kinds: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):  # a name is a word as any other, and may be a password elsewhere
+def _redact_json(value: Any, kinds: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):  # only redact a name that is personal by itself: it may be a password elsewhere
         return {
-            _without(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _in_each(
+            _replace_pieces(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _redact_json(
                 held, kinds
             )
             for name, held in value.items()
         }
     if isinstance(value, list):
-        return [_in_each(held, kinds) for held in value]
+        return [_redact_json(held, kinds) for held in value]
     if isinstance(value, str):
-        return _without(value, kinds)
+        return _replace_pieces(value, kinds)
     return REMOVED[kinds[str(value)]] if str(value) in kinds and not isinstance(value, bool) else value
 
 
-def _without(text: str, kinds: Mapping[str, str]) -> str:
+def _replace_pieces(text: str, kinds: Mapping[str, str]) -> str:
     if not kinds:
         return text
     written, end, narrow = list[str](), 0, narrowed(text)
-    for match in re.finditer("|".join(_places(kinds, narrow)), narrow):
+    for match in re.finditer("|".join(_piece_patterns(kinds, narrow)), narrow):
         written += text[end : match.start()], REMOVED[kinds[match[0]]]
         end = match.end()
     return "".join(written) + text[end:]
 
 
-def _places(kinds: Mapping[str, str], text: str) -> Iterator[str]:
-    """Patterns of the pieces, the longest first. A short password is a part of many words, and none of them says it,
-    unless it stands nowhere by itself."""
+def _piece_patterns(kinds: Mapping[str, str], text: str) -> Iterator[str]:
+    """Regular expressions for the pieces, longest first. A short password may be part of many words, so it only matches
+    as a separate word, unless it never occurs as one."""
     for piece in sorted(kinds, key=len, reverse=True):
         literal = re.escape(piece)
-        alone = rf"(?<!{SPACED}){literal}(?!{SPACED})"
-        is_word = kinds[piece] == "secret" and len(piece) <= _SHORT and re.search(alone, text)
-        yield alone if is_word else literal
+        as_word = rf"(?<!{SPACED}){literal}(?!{SPACED})"
+        is_word = kinds[piece] == "secret" and len(piece) <= _SHORT and re.search(as_word, text)
+        yield as_word if is_word else literal
 
 
 def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) -> Seed:
@@ -152,9 +158,11 @@ def _redacted(seed: Seed, treatment: Mapping[str, Treatment], kinds: list[str]) 
 
 
 def texts_of(seed: Seed, of_inputs: str, of_outputs: str, *, sent: bool = False) -> Iterator[tuple[str, str]]:
-    """Each text of a seed, or each that is `sent`, with the language that it is in: what is a plain word there may be
-    an insult in the other one (Spanish `con` in French, Danish `slut` in English). Columns are in the language of the
-    inputs."""
+    """Each text of a seed, or each that is sent to a teacher (`sent`), with its language.
+
+    The language matters because a plain word in one language may be an insult in another (Spanish `con` in French,
+    Danish `slut` in English). Columns are in the language of the inputs.
+    """
     for turn in seed.messages or ():
         yield turn.content, of_outputs if turn.role == "assistant" else of_inputs
     if seed.text:

@@ -1,4 +1,4 @@
-"""A row of a pool: what stands in a slot, and what steps and people say of it."""
+"""A row of a pool: the pair in a slot, with the verdicts of steps and the reviews of people."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from schemas.errors import UsageError
 from schemas.records import Candidate, Pair, Reason, Verdict
 from schemas.reviews import Review
 
-ROWS = 512  # rows whose texts are in memory at once
+ROWS = 512  # rows whose texts are in memory at a time
 ORDER = (False, None, True)
-REVIEW, GENERATE = "review", "generate"  # who decides beside the steps
+REVIEW, GENERATE = "review", "generate"  # what decides a row if no step does
 CONTAMINATION, DUPLICATE, SPLIT = "pool/contamination@2", "pool/duplicate@3", "pool/split@1"
 JUDGE = "judge/checklist@2"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:
-    """One answer of several, the least of False < None < True: a rejection decides, then whoever could not judge."""
+    """Combine verdicts to the least of False < None < True: a rejection decides, then a verdict that could not be
+    reached."""
     return min(keeps, key=ORDER.index, default=True)
 
 
 class StepId(NamedTuple):
-    """The name of a step, and how it counts.
+    """The identity of a step, and how its verdicts count.
 
-    `by` is the name of its verdicts and `settings` the hash of what shapes them. `per_row`: what it says of a row
-    depends on that row alone, so it is kept and never asked twice. `final`: it is about other rows than the one judged,
-    so no person outranks it. `scores`: its score is the row's score.
+    `by` is the name in its verdicts, `settings` the hash of everything that shapes them. `per_row`: a verdict depends
+    on its row alone, so it is stored and never computed again. `final`: a verdict depends on other rows as well, so no
+    review overrides it. `scores`: its score is the row's score.
     """
 
     by: str
@@ -38,11 +39,11 @@ class StepId(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One slot with the pair that stands there now (None: generation failed).
+    """A slot with its present pair (None: generation failed).
 
-    `verdicts` are those of the pool's steps, in their order; `reviews` what people said of the pair and of those it
-    replaces. `keep` is the fold of all of it, people first. `step` and `reason` say who decided a row that is not kept,
-    and why. `flags` are those of its verdicts: what is worth a look, and decides nothing.
+    `verdicts` are those of the pool's steps, in order; `reviews` are those of the pair and of the pairs it replaces.
+    `keep` is the fold of all of them, reviews first. `step` and `reason` say what decided a row that is not kept, and
+    why. `flags` are those of its verdicts: they mark what is worth a look and decide nothing.
     """
 
     candidate: Candidate
@@ -58,11 +59,12 @@ class Row(NamedTuple):
 
     @property
     def by_people(self) -> bool:
-        """True if people accepted it, as it was or with the text they gave it."""
+        """True if reviewers accepted it, unchanged or with an edit."""
         return self.decision is not None and self.decision.verdict in ("accept", "edit")
 
     def verdict(self, keep: bool | None, why: str | Reason, score: float | None = None) -> Verdict:
-        """What a step of your own says of this row: `why` begins with a code, as in "late: it was sent on Sunday"."""
+        """The verdict of a step of your own on this row. `why` begins with a code, as in "late: it was sent on
+        Sunday"."""
         if self.pair is None:
             raise UsageError("a slot that failed has no pair to judge.", fix="Look at `pool.accepted()`.")
         reason = why if isinstance(why, Reason) else Reason.read(why)
@@ -70,7 +72,7 @@ class Row(NamedTuple):
 
 
 class Survivor(NamedTuple):
-    """What a step that needs no texts has to know of an accepted row."""
+    """The facts about an accepted row that steps without need for its texts use."""
 
     pair_id: str
     seed_id: str
@@ -80,7 +82,7 @@ class Survivor(NamedTuple):
 
 
 class Unjudged(NamedTuple):
-    """Pairs that the steps at `places` have not judged; of those that one crashed on, `known` has its verdicts."""
+    """Pairs that the steps at `places` have not judged. `known` holds the verdicts of pairs on which a step crashed."""
 
     slots: list[int]
     ids: list[str]
@@ -91,8 +93,8 @@ class Unjudged(NamedTuple):
 SHOWN_COLUMNS = ("state", "input", "output", "score", "reason")
 
 
-def as_shown(row: Row) -> tuple[Any, ...]:
-    """The row under SHOWN_COLUMNS, for a notebook."""
+def display_values(row: Row) -> tuple[Any, ...]:
+    """The values of SHOWN_COLUMNS for a row, for a notebook."""
     if row.pair is None:
         return "failed", None, None, None, row.reason
     state = {True: "accepted", False: "rejected", None: "waiting"}[row.keep]

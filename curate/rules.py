@@ -1,5 +1,8 @@
-"""What a judge or a reward model is told of a task, and the chat that a row's output answers under it: all that it has
-to know to tell a good output from a bad one. Other columns of a row are not told: the tuned model never sees them."""
+"""The task rules given to a judge or a reward model, and the chat that a row's output answers under them.
+
+They are everything needed to distinguish a good output from a bad one. Other columns of a row are left out, because the
+tuned model never sees them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from schemas.records import Pair
 
 
 def rules_of(project: Project) -> str:
-    """The rules that an output is written by, in words: the style, and what its labels mean, its schema asks or its
-    language is. Raises SpecError or PromptError for a schema that cannot be read."""
+    """The rules for an output, in words: the style, and the labels with their meanings, the schema, or the language.
+
+    Raises SpecError or PromptError if the schema cannot be read.
+    """
     task, of_kind = project.spec.task, list[str]()
     form = AnswerForm.of(task, project.folder)
     if form.labels:
@@ -27,8 +32,8 @@ def rules_of(project: Project) -> str:
 
 
 def asked_of(pair: Pair, rules: str) -> list[dict[str, str]]:
-    """The chat that the output answers: the earlier turns and the input, what the model is told and the rules in front
-    of the first user turn. Without `rules`, the input alone."""
+    """The chat that the output answers: earlier turns and input, with system prompt and rules before the first user
+    turn. Without `rules`, the input alone."""
     if not rules:
         return [{"role": "user", "content": pair.input}]
     chat = [{"role": turn.role, "content": turn.content} for turn in pair.turns]

@@ -1,8 +1,8 @@
-"""The best candidates of an input: scores compare answers to one input and nothing else.
+"""Select the best candidates of an input. Scores only compare answers to the same input.
 
-Many scorers like length for its own sake. What of a score length explains is measured within inputs, over the whole
-pool: candidates of one input share all but what was written, so inputs that ask for long answers say nothing here. On
-request it is taken out, and what is left of the score decides.
+Many scorers prefer length for its own sake. How much of a score length explains is measured within inputs, over the
+whole pool: candidates of one input differ only in what was written, so inputs that need long answers do not matter. On
+request this part is subtracted from the score before comparing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def ranked(
 ) -> list[str]:
     """The ids of one input's candidates, best first; ties go to the smaller id.
 
-    One without a score is in no rank: it cannot be compared. `chosen` holds ids that people accepted: they come first,
-    with a score or without. Those that are `flagged` come last.
+    A candidate without a score cannot be compared and is left out. Those in `chosen`, accepted in review, come first,
+    with or without a score; those in `flagged` come last.
     """
     compared = [id_ for id_, score in scores.items() if id_ in chosen or score is not None]
     return sorted(compared, key=lambda id_: (id_ not in chosen, id_ in flagged, -(scores[id_] or 0.0), id_))
@@ -31,8 +31,9 @@ def ranked(
 
 @dataclass(frozen=True)
 class LengthFit:
-    """What log length explains of scores within inputs: `slope` in score for each e-fold of characters, and the share
-    `r_squared` of the variance. From `rows` candidates of `inputs` that have several; slope 0 where nothing varies."""
+    """How log length explains scores within inputs: `slope` in score per e-fold of characters, and `r_squared`, the
+    share of the variance explained. Based on `rows` candidates of `inputs` that have several; slope 0 if nothing
+    varies."""
 
     slope: float = 0.0
     r_squared: float = 0.0
@@ -41,7 +42,7 @@ class LengthFit:
 
     @classmethod
     def of(cls, inputs: Iterable[Sequence[tuple[str, float]]]) -> LengthFit:
-        """From (output, score) of the candidates of each input."""
+        """Fit to (output, score) of the candidates of each input."""
         xx = xy = yy = 0.0
         rows = compared = 0
         for candidates in inputs:
@@ -58,19 +59,19 @@ class LengthFit:
             return cls(rows=rows, inputs=compared)
         return cls(xy / xx, min(1.0, xy * xy / (xx * yy)), rows, compared)
 
-    def left_of(self, score: float, text: str) -> float:
-        """The score without what length explains of it."""
+    def residual(self, score: float, text: str) -> float:
+        """The score minus what length explains of it."""
         return score - self.slope * log_length(text)
 
 
 def log_length(text: str) -> float:
-    """The logarithm of a text's length in characters, which every script has."""
+    """The logarithm of a text's length in characters, a measure that works in every script."""
     return math.log(1 + len(text))
 
 
 @dataclass(frozen=True)
-class Selected:
-    """What selection did: of `inputs` that had more candidates than `best` it left `left_out` rows out, and of
+class SelectionSummary:
+    """What selection changed: of `inputs` with more candidates than `best` it left out `left_out` rows, and for
     `not_first` of them it kept others than the first ones."""
 
     best: int
@@ -82,7 +83,7 @@ class Selected:
 
     @property
     def as_json(self) -> Json:
-        """For a receipt."""
+        """The facts for a receipt."""
         return {
             "best": self.best,
             "inputs": self.inputs,
@@ -95,7 +96,7 @@ class Selected:
 
 
 def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str, float]]]:
-    """Output and score of the candidates of each input: those that stay so far, or all that have a score."""
+    """Output and score of the candidates of each input: those kept so far, or all that have a score."""
     for rows in pool.by_input():
         yield [
             (row.pair.output, row.score)
@@ -104,8 +105,8 @@ def scored_outputs(pool: Pool, *, kept: bool = True) -> Iterator[list[tuple[str,
         ]
 
 
-def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | None:
-    """What `best` did to a curated pool; None where it has not spoken."""
+def selection_summary(pool: Pool, n: int, *, length_control: bool = False) -> SelectionSummary | None:
+    """What `best` changed in a curated pool; None if it did not run."""
     if not any(step.by == BEST for step in pool.steps):
         return None
     inputs = left_out = not_first = 0
@@ -116,21 +117,23 @@ def selected(pool: Pool, n: int, *, length_control: bool = False) -> Selected | 
         inputs, left_out = inputs + 1, left_out + out
         first = [keep for keep in kept if keep is not None][:n]
         not_first += not all(first)
-    return Selected(n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control)
+    return SelectionSummary(
+        n, inputs, left_out, not_first, LengthFit.of(scored_outputs(pool, kept=False)), length_control
+    )
 
 
 def in_words(facts: Json) -> str:
-    """What selection changed, or that it changed nothing; and what length has to do with it."""
+    """A sentence on what selection changed, and how much of the score length explains."""
     best = f"the best {facts['best']}" if facts["best"] > 1 else "the best"
     if not facts["left_out"]:
         return f"selection changed nothing: no input had more candidates left than {best}"
     share = f"{facts['length_r_squared']:.0%}"
     side = f" ({'longer' if facts['length_slope'] > 0 else 'shorter'} is better)" if share != "0%" else ""
     if facts["length_control"]:
-        length = f"length explained {share} of the score within inputs, and was taken out"
+        length = f"length explained {share} of the score within inputs, and was subtracted"
     else:
         length = f"length explains {share} of the score within inputs{side}"
     return (
-        f"keeping {best} left {facts['left_out']:,} rows out, of {facts['inputs']:,} inputs with more; of"
-        f" {facts['not_first']:,} others were kept than the first; {length}"
+        f"keeping {best} left out {facts['left_out']:,} rows of {facts['inputs']:,} inputs with more candidates; for"
+        f" {facts['not_first']:,} of these inputs, others than the first were kept; {length}"
     )

@@ -1,13 +1,13 @@
-"""Texts whose sets of word bigrams are alike: an exact join by prefix filtering, which needs no luck with hashes.
+"""Find texts with similar sets of word bigrams: an exact join by prefix filtering.
 
-Two sets with Jaccard similarity >= t share at least t of the larger one, so if the tokens of every set stand in one
-order, rare ones first, the first few of both meet (AllPairs, Bayardo et al. 2007; PPJoin, Xiao et al. 2008; with
-several tokens that must meet instead of one, AdaptJoin, Wang et al. 2012). Rare tokens meet seldom, so hardly a pair is
+Two sets with Jaccard similarity >= t share at least t of the larger one. So if the tokens of all sets are sorted by one
+order, rare ones first, the prefixes of both sets meet (AllPairs, Bayardo et al. 2007; PPJoin, Xiao et al. 2008; with
+several common tokens required instead of one, AdaptJoin, Wang et al. 2012). Rare tokens seldom meet, so few pairs are
 compared in vain, and none is missed.
 
-A token is 53 bits of a hash, so "exact" is up to a collision: among a million texts of 50 words, two of the tokens
-are one by chance about once. Tokens wait in a temporary file (8 bytes each). In memory are at most 32 MB of counts, 8
-bytes a text, and while a join runs about 30 bytes for each token that may meet another, and at most 100 MB of pairs.
+A token is a 53-bit hash, so "exact" is up to collisions: among a million texts of 50 words, two different tokens
+collide about once. Tokens are in a temporary file (8 bytes each). Memory holds at most 32 MB of counts, 8 bytes per
+text, and during a join about 30 bytes for each token that may meet another and at most 100 MB of pairs.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ from curate.words import ALONE, SIGNS, plain
 Tokens = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
 
-_CHUNK = 1 << 10  # texts that are sorted at once: their number takes the bits that a token leaves
-_NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # where in 64 bits the number of a text and that of its field begin
+_CHUNK = 1 << 10  # texts that are sorted at once: the index of a text takes the bits that a token leaves free
+_NUMBER, _FIELD = np.uint64(54), np.uint64(53)  # bit offsets of the index of a text and of its field
 _TOKEN = np.uint64((1 << 54) - 1)
-_OF_ANY = np.uint64((1 << 53) - 1)  # a token, whatever its field
-_OF_SECOND = np.uint64(1 << 53)  # from here on tokens are of the second field
-_KNOWN = 256  # rows whose sets are in memory
+_WITHOUT_FIELD = np.uint64((1 << 53) - 1)  # mask of a token without its field
+_SECOND_FIELD = np.uint64(1 << 53)  # tokens from here on are of the second field
+_CACHED_ROWS = 256  # rows whose sets are cached
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
-_BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens that occur so often, or more, count as equally frequent
-_MEET = 3
-_PAIRS, _MOST_PAIRS = 40, 1 << 22  # a text, and all; pairs that more frequent tokens would make are looked for apart
-_PART = 1 << 20  # keys that are looked at in one go
+_BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens with at least `_MOST` occurrences count as equally frequent
+_MEET = 3  # tokens that two prefixes must share, if the sets are large enough
+_PAIRS, _MOST_PAIRS = (
+    40,
+    1 << 22,
+)  # per text, and in total; tokens so frequent that they exceed it are joined separately
+_PART = 1 << 20  # keys that are processed at a time
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-_LONGEST = 64  # letters beyond so many count wherever they stand
+_LONGEST = 64  # the position of a letter beyond this many does not matter
 
 
 def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
@@ -51,9 +54,9 @@ def jaccard(a: frozenset[int], b: frozenset[int]) -> float:
 
 
 @cache
-def _letters() -> tuple[NDArray[np.uint8], Tokens]:
-    """Of every code point: 0 for no part of a word, 1 for a letter of one, 2 for a word of its own; and the factor of a
-    letter by its place in the word."""
+def _letter_tables() -> tuple[NDArray[np.uint8], Tokens]:
+    """The kind of every code point (0: not part of a word, 1: a letter of a word, 2: a word by itself), and the hash
+    factor of a letter by its position in the word."""
     kinds = np.zeros(0x110000, np.uint8)
     for plane in range(0, 0x110000, 0x10000):
         every = np.arange(plane, plane + 0x10000, dtype=np.uint32).tobytes().decode("utf-32-le", "surrogatepass")
@@ -65,12 +68,12 @@ def _letters() -> tuple[NDArray[np.uint8], Tokens]:
 
 
 def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Tokens]:
-    """A hash of every word of the texts, in order, and the number of the text that it is of.
+    """A hash of every word of the texts, in order, and the index of the text that it belongs to.
 
-    That is `hash(word) for word in words(text)`, except that it is the same in every process, and for many texts at
-    once, which takes a fifth of the time.
+    Equivalent to `hash(word) for word in words(text)`, but the same in every process, and vectorised over many texts,
+    which takes a fifth of the time.
     """
-    kinds, factors = _letters()
+    kinds, factors = _letter_tables()
     plains = [plain(text) + "\n" for text in texts]
     ends = np.cumsum([len(text) for text in plains])
     code = np.frombuffer("".join(plains).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -80,9 +83,9 @@ def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Tokens]:
     for number in np.flatnonzero(~np.logical_or.reduceat(letter, first)):
         visible = [not char.isspace() for char in plains[number]]
         letter[first[number] : ends[number]] = visible if any(visible) else [*visible[:-1], True]
-    alone = kind == 2
+    single = kind == 2
     begins = letter.copy()
-    begins[1:] &= ~letter[:-1] | alone[1:] | alone[:-1]
+    begins[1:] &= ~letter[:-1] | single[1:] | single[:-1]
     begins[first] = letter[first]
     begin = np.flatnonzero(begins)
     code, letter = code[begin[0] :], letter[begin[0] :]
@@ -92,10 +95,10 @@ def _hashed_words(texts: Sequence[str]) -> tuple[Tokens, Tokens]:
 
 
 class TokenSets:
-    """Rows of one or two texts, in order, as sets of word bigrams (of a single word: that word).
+    """Rows of one or two texts, in order, as sets of word bigrams (for a single word: that word).
 
-    Rows are read once and not kept; the temporary file goes at the end of a `with`. Raises ValueError for more than 16
-    million rows.
+    Rows are read once and not kept; the temporary file is deleted at the end of the `with`. Raises ValueError for more
+    than 16 million rows.
     """
 
     def __init__(self, rows: Iterable[tuple[str, ...]]) -> None:
@@ -115,8 +118,8 @@ class TokenSets:
 
     @cached_property
     def counts(self) -> NDArray[np.uint32]:
-        """How often tokens occur, by their bucket."""
-        # As many as keep tokens apart: of a few texts not the 32 MB that a million takes.
+        """How often tokens occur, by hash bucket."""
+        # As many buckets as separate the tokens: a few texts do not need the 32 MB that a million does.
         counts = np.zeros(min(_BUCKETS, max(1 << 12, 1 << (4 * self._starts[-1]).bit_length())), np.uint32)
         for _, _, tokens, _ in self._chunks():
             np.add.at(counts, (tokens & np.uint64(len(counts) - 1)).astype(np.int64), np.uint32(1))
@@ -132,12 +135,13 @@ class TokenSets:
         return len(self._starts) - 1
 
     def __getitem__(self, number: int) -> tuple[frozenset[int], ...]:
-        """The set of each text of a row. The first row of a cluster is asked for by every other one."""
+        """The set of each text of a row. Cached, because the first row of a cluster is compared with every other
+        one."""
         if (known := self._known.get(number)) is None:
-            if len(self._known) >= _KNOWN:
+            if len(self._known) >= _CACHED_ROWS:
                 self._known.clear()
             tokens = self._read(number, number + 1)
-            second = int(tokens.searchsorted(_OF_SECOND))
+            second = int(tokens.searchsorted(_SECOND_FIELD))
             parts = (tokens[:second], tokens[second:])[: self._fields]
             known = self._known[number] = tuple(frozenset(part.tolist()) for part in parts)
         return known
@@ -149,17 +153,17 @@ class TokenSets:
     def _add(self, rows: Sequence[tuple[str, ...]]) -> None:
         word, text = _hashed_words([text for row in rows for text in row])
         last = np.append(text[1:] != text[:-1], True)
-        alone = last & np.insert(last[:-1], 0, True)
-        token = np.where(alone, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
+        single = last & np.insert(last[:-1], 0, True)
+        token = np.where(single, word, (word ^ (word >> np.uint64(29))) * _MIX + np.append(word[1:], np.uint64(0)))
         token ^= token >> np.uint64(31)
         self._fields = len(rows[0])
         row, field = np.divmod(text, np.uint64(self._fields))
-        keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | alone])
+        keys = np.sort(((row << _NUMBER) | (field << _FIELD) | (token >> np.uint64(11)))[~last | single])
         keys = keys[np.append(True, keys[1:] != keys[:-1])]
         sizes = np.bincount((keys >> _NUMBER).astype(np.int64), minlength=len(rows))
-        self._keep(keys & _TOKEN, sizes)
+        self._append(keys & _TOKEN, sizes)
 
-    def _keep(self, tokens: Tokens, sizes: Numbers) -> None:
+    def _append(self, tokens: Tokens, sizes: Numbers) -> None:
         self._file.write(tokens.tobytes())
         self._starts.extend((self._starts[-1] + np.cumsum(sizes)).tolist())
 
@@ -168,7 +172,9 @@ class TokenSets:
         one = TokenSets(())
         for first, end, tokens, row in self._chunks():
             wanted = tokens >> _FIELD == text
-            one._keep(tokens[wanted] & _OF_ANY, np.bincount(row[wanted].astype(np.int64), minlength=end - first))
+            one._append(
+                tokens[wanted] & _WITHOUT_FIELD, np.bincount(row[wanted].astype(np.int64), minlength=end - first)
+            )
         return one
 
     def _read(self, first: int, end: int) -> Tokens:
@@ -177,35 +183,38 @@ class TokenSets:
         return np.frombuffer(self._file.read(8 * (stop - start)), np.uint64)
 
     def needed(self, share: float) -> Numbers:
-        """Of every row, how many tokens are that share of it."""
+        """For every row, the number of tokens that make up `share` of its set."""
         starts = np.frombuffer(self._starts, np.int64)
         needed: Numbers = np.ceil((starts[1:] - starts[:-1]) * share - 1e-9).astype(np.int64)
         return needed
 
     def _chunks(self) -> Iterator[tuple[int, int, Tokens, Tokens]]:
-        """First row and end of a chunk, its tokens, and the row of each, counted from the first."""
+        """First row and end of a chunk, its tokens, and the row of each token relative to the first."""
         for first in range(0, len(self), _CHUNK):
             end = min(first + _CHUNK, len(self))
             sizes = np.diff(self._starts[first : end + 1])
             yield first, end, self._read(first, end), np.repeat(np.arange(end - first, dtype=np.uint64), sizes)
 
     def prefixes(self, needed: Numbers, meet: int, least: int) -> Tokens:
-        """Keys `token | row`, in order, of the tokens of which `meet` (or `needed`, if that is less) are among those of
-        any set that has `needed` of them. Rare tokens come first, those of fewer than `least` rows are left out."""
-        with tempfile.TemporaryFile() as kept:  # so that they are in memory once
+        """Sorted keys `token | row` of the prefix of every set, rare tokens first.
+
+        Any set that shares `needed` tokens with a row's set has at least `meet` (or `needed`, if that is less) of the
+        tokens in its prefix. Tokens in fewer than `least` rows are left out.
+        """
+        with tempfile.TemporaryFile() as kept:  # so that the keys are in memory only once
             for part in self._prefixes(needed, meet, least):
                 kept.write(part.tobytes())
             keys = np.empty(kept.tell() // 8, np.uint64)
             kept.seek(0)
             kept.readinto(keys.data)
         keys.sort()
-        different = _first_of_its_kind(keys)
+        different = _is_first_of_run(keys)
         return keys if different.all() else keys[different]
 
     def _prefixes(self, needed: Numbers, meet: int, least: int) -> Iterator[Tokens]:
         for first, end, tokens, row in self._chunks():
             sizes = np.diff(self._starts[first : end + 1])
-            # The number of the row, how often the token occurs, and as much of the token as there is room for.
+            # Sort by row, then by how often the token occurs, then by as many bits of the token as fit.
             keys = np.sort((row << _NUMBER) | self._ranked(tokens))
             length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
             place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
@@ -220,56 +229,58 @@ class TokenSets:
         return (count << np.uint64(42)) | (tokens >> np.uint64(12))
 
 
-class Alike(NamedTuple):
-    """The numbers of two rows that are alike, and the exact similarity: the least among their texts."""
+class SimilarRows(NamedTuple):
+    """The indices of two similar rows, and their exact similarity: the least one among their texts."""
 
     later: int
     earlier: int
     similarity: float
 
 
-def alike(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[Alike]:
+def find_similar_rows(sets: TokenSets, threshold: float, *, first: bool = False) -> Iterator[SimilarRows]:
     """All pairs of rows whose texts each have Jaccard similarity >= `threshold`, by the later row, then the earlier.
 
-    `first`: of every row only the first pair, and none with a row that has one itself: what goes where one of each
-    cluster stays. Then a cluster costs as many comparisons as it has rows.
+    With `first`, only the first pair of every row, and none with an earlier row that has a pair itself: these are the
+    rows to remove if one of each cluster stays. A cluster then costs as many comparisons as it has rows.
     """
     needed = sets.needed(threshold)
     meet = np.minimum(needed, _MEET).astype(np.uint8)
     first_of, candidates, keys = _candidates(sets, needed, meet)
-    crowded = _Crowded(keys, meet)
+    frequent_rows = _RowsWithFrequentTokens(keys, meet)
     del keys
-    gone: set[int] = set()
-    for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | crowded.holds)):
-        others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *crowded.met_by(row)} - gone)
+    removed: set[int] = set()
+    for row in map(int, np.flatnonzero((np.diff(first_of) > 0) | frequent_rows.holds)):
+        others = sorted({*candidates[first_of[row] : first_of[row + 1]].tolist(), *frequent_rows.met_by(row)} - removed)
         similar = ((other, sets.similarity(row, other)) for other in others)
-        pairs = (Alike(row, other, similarity) for other, similarity in similar if similarity >= threshold)
+        pairs = (SimilarRows(row, other, similarity) for other, similarity in similar if similarity >= threshold)
         for pair in islice(pairs, 1 if first else None):
             yield pair
             if first:
-                gone.add(row)
-        if row not in gone:
-            crowded.add(row)
+                removed.add(row)
+        if row not in removed:
+            frequent_rows.add(row)
 
 
-class _Crowded:
-    """Rows with a frequent token: which of those that were added meet another one in enough tokens, asked row by row;
-    a pair for every two that share one would be too many. `keys` are the tokens of these rows; they are used up, for
-    there is no room for many of them."""
+class _RowsWithFrequentTokens:
+    """The rows with a frequent token. It finds row by row which of the rows added so far share enough tokens with
+    another one; a pair for every two rows that share one token would be too many.
+
+    `keys` are the tokens of these rows. The array is overwritten, to save memory.
+    """
 
     def __init__(self, keys: Tokens, meet: NDArray[np.uint8]) -> None:
-        begins = _first_of_its_kind(keys & ~_ROW)
+        begins = _is_first_of_run(keys & ~_ROW)
         starts = np.flatnonzero(begins)
-        self._meet, self._starts, self._ends = meet, starts, starts.copy()  # of a token among `_added`
+        self._meet, self._starts, self._ends = meet, starts, starts.copy()  # range of each token in `_added`
         keys &= _ROW
         keys <<= np.uint64(32)
         keys |= np.cumsum(begins, dtype=np.uint32)
         del begins
         keys.sort()  # by row
-        self._tokens = keys.astype(np.uint32)  # the number of the token
+        self._tokens = keys.astype(np.uint32)  # index of the token
         self._tokens -= np.uint32(1)
         keys >>= np.uint64(32)
-        first = np.flatnonzero(_first_of_its_kind(keys))
+        first = np.flatnonzero(_is_first_of_run(keys))
         self._place = np.full(len(meet), -1, np.int32)
         self._place[keys[first].astype(np.int64)] = np.arange(len(first))
         self._first = np.append(first, len(keys))
@@ -277,7 +288,7 @@ class _Crowded:
 
     @property
     def holds(self) -> NDArray[np.bool_]:
-        """Of every row, whether it has a frequent token."""
+        """For every row, whether it has a frequent token."""
         return self._place >= 0
 
     def _of(self, row: int) -> NDArray[np.uint32]:
@@ -285,14 +296,14 @@ class _Crowded:
         return self._tokens[self._first[place] : self._first[place + 1]]
 
     def met_by(self, row: int) -> list[int]:
-        """The rows added that enough tokens of a row meet."""
+        """The added rows that share enough tokens with a row."""
         if self._place[row] < 0:
             return []
         tokens = self._of(row)
         begin = self._starts[tokens]
         size = self._ends[tokens] - begin
         end = size.cumsum()
-        # The rows added under each token, one token's behind the other's: each as often as a token meets it.
+        # The added rows of all tokens, concatenated: each occurs once for every token that it shares.
         others = self._added[(begin - end + size).repeat(size) + np.arange(end[-1])]
         others.sort()
         last = np.arange(len(others)) + np.minimum(self._meet[row], self._meet[others]) - 1
@@ -306,8 +317,8 @@ class _Crowded:
             self._ends[tokens] += 1
 
 
-def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
-    """The keys of rows that a chosen key is of; the numbers of the rows are in memory for a part of the keys only."""
+def _keys_of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
+    """The keys of all rows that have a chosen key. Works in parts, to keep only a part of the row indices in memory."""
     wanted, among = np.zeros(rows, bool), np.zeros(len(keys), bool)
     parts = [slice(first, first + _PART) for first in range(0, len(keys), _PART)]
     for part in parts:
@@ -318,8 +329,9 @@ def _of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
 
 
 def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
-    """The keys of tokens that occur so often that all pairs of rows that share a rarer one are `most_pairs`."""
-    sizes = np.diff(np.flatnonzero(_first_of_its_kind(keys & ~_ROW)), append=len(keys))
+    """Mask of the keys whose tokens are so frequent that the pairs of rows sharing rarer tokens already reach
+    `most_pairs`."""
+    sizes = np.diff(np.flatnonzero(_is_first_of_run(keys & ~_ROW)), append=len(keys))
     size = np.arange(sizes.max(initial=0) + 1)
     pairs = np.cumsum(np.bincount(sizes, minlength=1) * (size * (size - 1) // 2))
     return np.repeat(sizes >= np.searchsorted(pairs, most_pairs, side="right"), sizes)
@@ -328,15 +340,16 @@ def _frequent(keys: Tokens, most_pairs: int) -> NDArray[np.bool_]:
 def _candidates(
     sets: TokenSets, needed: Numbers, meet: NDArray[np.uint8]
 ) -> tuple[Numbers, NDArray[np.uint32], Tokens]:
-    """`_meeting` of the tokens that are not too frequent for it, and the tokens of the rows that have one that is."""
+    """`_rows_sharing_tokens` for tokens that are not too frequent, and the tokens of rows with one that is."""
     keys = sets.prefixes(needed, _MEET, 2)
     frequent = _frequent(keys, min(_PAIRS * len(sets), _MOST_PAIRS))
-    first_of, candidates = _meeting(keys[~frequent], meet)
-    return first_of, candidates, _of_rows_with(keys, frequent, len(sets))
+    first_of, candidates = _rows_sharing_tokens(keys[~frequent], meet)
+    return first_of, candidates, _keys_of_rows_with(keys, frequent, len(sets))
 
 
-def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint32]]:
-    """The earlier rows that enough tokens of each row meet, one row's behind the other's, and where they begin."""
+def _rows_sharing_tokens(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np.uint32]]:
+    """For each row, the earlier rows that share enough tokens with it, concatenated, and the offset of each row's
+    part."""
     tokens, rows = keys & ~_ROW, keys & _ROW
     pairs = [np.array([], np.uint64)]
     for shift in range(1, len(keys)):
@@ -347,7 +360,7 @@ def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np
     met = np.concatenate(pairs)
     del pairs, tokens, rows
     met.sort()
-    times = _first_of_its_kind(met).astype(np.uint8)
+    times = _is_first_of_run(met).astype(np.uint8)
     for more in range(1, _MEET):
         times[:-more] += (times[:-more] == more) & (met[more:] == met[:-more])
     earlier, later = met.view(np.uint32)[::2], met.view(np.uint32)[1::2]
@@ -356,10 +369,10 @@ def _meeting(keys: Tokens, meet: NDArray[np.uint8]) -> tuple[Numbers, NDArray[np
     return first_of, earlier[enough]
 
 
-def _first_of_its_kind(ordered: NDArray[Any]) -> NDArray[np.bool_]:
+def _is_first_of_run(ordered: NDArray[Any]) -> NDArray[np.bool_]:
     return np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
 
 
 def _key(tokens: Tokens) -> Tokens:
-    """What stands for a token where the number of a row needs 24 bits."""
+    """A shorter hash of a token that leaves 24 bits for the index of a row."""
     return ((tokens << np.uint64(10)) * _MIX) & ~_ROW

@@ -1,4 +1,4 @@
-"""The slots of a pool as arrays: what does not change while steps speak. Only `curate/pool.py` reads them."""
+"""The slots of a pool as arrays: the part that steps do not change. Only `curate/pool.py` reads them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from schemas.store import Store
 from schemas.store.rows import Texts, texts_of
 
 _CHUNK = 1_000
-_GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # their order is in the draws of review
+_GENERATORS: tuple[GeneratorName, ...] = get_args(GeneratorName)  # do not reorder: the draws of review depend on it
 
 
 class Source(Protocol):
-    """The place of texts, verdicts and answers: a Store, or memory."""
+    """Where texts, verdicts and reviews come from: a Store, or memory."""
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
@@ -36,18 +36,18 @@ class Source(Protocol):
 
 
 class Reviewed(NamedTuple):
-    """The decision of people about the pair of a slot, and their answers to it and to the pairs it replaces."""
+    """The reviewers' decision on the pair of a slot, and their reviews of it and of the pairs it replaces."""
 
     decision: Decision
     reviews: tuple[Review, ...]
 
 
 class Slots:
-    """One entry a slot, in the order of the pool.
+    """One entry per slot, in pool order.
 
-    `ids` holds the pair that stands there now (None: failed) and `first` the first slot of every pair;
-    `owner` is that slot's number for a pair that stands in two. `input` is equal where seed and input are. `people` is
-    the fold of what people said (2 where they said nothing), `accepted` whether they accepted it.
+    `ids` holds the present pair of each slot (None: failed) and `first` the first slot of every pair; `owner` is that
+    first slot, which differs from the slot itself for a pair in two slots. `input` is equal where seed and input are.
+    `people` is the fold of the reviews (2 without any), `accepted` whether reviewers accepted the row.
     """
 
     def __init__(self, source: Source) -> None:
@@ -87,8 +87,8 @@ class Slots:
         if self._owner[slot] == slot and reviewed:
             self.reviewed[slot] = reviewed
 
-    def close(self) -> Slots:
-        """Make the arrays that are folded with."""
+    def freeze(self) -> Slots:
+        """Build the arrays from the added slots. Call once, after the last `add`."""
         self.failed = np.zeros(len(self.ids), bool)
         self.failed[list(self.failures)] = True
         self.owner = np.array(self._owner, np.int32)
@@ -104,7 +104,7 @@ class Slots:
 
     @cached_property
     def input(self) -> Any:
-        """Of every slot a hash, read when it is first asked for: most curations compare no candidates of one input."""
+        """A hash of the input of every slot, read on first use: most curations compare no candidates of one input."""
         hashes, rest = np.zeros(len(self.ids), np.uint64), iter(np.flatnonzero(~self.failed).tolist())
         while chunk := list(islice(rest, _CHUNK)):
             for slot, texts in zip(chunk, self.texts(self.ids[slot] or "" for slot in chunk), strict=True):
@@ -113,7 +113,7 @@ class Slots:
         return hashes
 
     def candidate(self, slot: int) -> Candidate:
-        """The candidate of a slot, with the pair that stands there now."""
+        """The candidate of a slot, with its present pair."""
         return made(
             Candidate,
             {
@@ -127,11 +127,11 @@ class Slots:
         )
 
     def seed(self, slot: int) -> str:
-        """The id of the seed of a slot."""
+        """The seed id of a slot."""
         return self._seed_ids[self._seed[slot]] or ""
 
     def key(self, slot: int) -> bytes:
-        """The name of a slot, for a hash."""
+        """The identity of a slot, as bytes to hash."""
         generator, sample = self._generator[slot], self._sample[slot]
         return f"{self._names[self._generation[slot]]}/{self.seed(slot)}/{generator}/{sample}".encode()
 
@@ -141,28 +141,28 @@ class Slots:
         return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
 
     def texts(self, ids: Iterable[str]) -> Iterator[Texts]:
-        """What is asked and answered in the pairs."""
+        """The input and output of the pairs."""
         wanted = list(ids)
         edited = {id_: texts_of(self.edited[id_]) for id_ in wanted if id_ in self.edited}
         texts = edited | dict(self.source.pair_texts(id_ for id_ in wanted if id_ not in edited))
         return map(texts.__getitem__, wanted)
 
     def bodies(self, ids: Iterable[str]) -> list[Pair | str]:
-        """The pairs, those that are kept as the JSON of them."""
+        """The pairs; where the source stores a pair as JSON, that text."""
         wanted = list(ids)
         kept = self.source.pair_bodies(id_ for id_ in wanted if id_ not in self.edited)
         others = self.pairs(id_ for id_ in wanted if id_ not in kept)
         return [kept[id_] if id_ in kept else others[id_] for id_ in wanted]
 
-    def interned(self, reason: Reason) -> Reason:
-        """An equal reason, the same object each time: most rows are kept for the same few."""
+    def intern(self, reason: Reason) -> Reason:
+        """An equal reason, always the same object: most rows are kept for the same few reasons."""
         return self._reasons.setdefault(reason, reason)
 
 
 def skim_candidates_of(
     store: Store, generations: Iterable[str], forward_n: int | None = None, seeds: Container[str] | None = None
 ) -> Iterator[Json]:
-    """What `Pool.read` reads, in the order of the pool, as the JSON that was kept."""
+    """The candidates that `Pool.read` reads, in pool order, as stored JSON."""
     seeds = store.active_seed_ids() if seeds is None else seeds
     for fingerprint in generations:
         for candidate in store.skim_candidates(fingerprint):
@@ -171,13 +171,13 @@ def skim_candidates_of(
                 yield candidate
 
 
-def placed(kept: Json) -> Candidate:
-    """The candidate of the JSON that is kept of it."""
+def candidate_from_json(kept: Json) -> Candidate:
+    """The candidate for its stored JSON."""
     return made(Candidate, kept) if kept.get("failure") is None else Candidate.model_validate(kept)
 
 
 def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool) -> Slots:
-    """The slots of `candidates`, read a chunk at a time. An edit takes the place of what it corrects."""
+    """Read the slots of `candidates` in chunks. An edit replaces the pair that it corrects."""
     slots, rest = Slots(source), iter(candidates)
     while chunk := list(islice(rest, _CHUNK)):
         ids = [candidate.pair_id for candidate in chunk if candidate.pair_id]
@@ -192,13 +192,12 @@ def read_slots(source: Source, candidates: Iterable[Candidate], *, people: bool)
             if pair.id != id_:
                 slots.edited[pair.id] = pair
             slots.add(candidate, pair.id, reviewed)
-    return slots.close()
+    return slots.freeze()
 
 
 def _reviewed(pair: Pair, reviews: Sequence[Review], source: Source) -> tuple[Pair, Reviewed | None]:
-    """The pair that stands after what people decided (curate/review/decision.py says how); simulated answers do not
-    count. An edit makes a new pair, which may be reviewed in its turn.
-    """
+    """The pair after the reviewers' decision (curate/review/decision.py), ignoring simulated reviews. An edit makes a
+    new pair, which may be reviewed in turn."""
     reviewed, answers = None, list[Review]()
     while decision := decide(reviews, pair):
         answers += [review for review in reviews if not review.simulated]
@@ -239,7 +238,7 @@ class _Memory:
 
 
 def in_memory(pairs: Iterable[Pair], reviews: Iterable[Review]) -> tuple[Source, list[Candidate]]:
-    """A source of these pairs and answers, and a candidate for each, numbered within its seed."""
+    """A source with these pairs and reviews, and a candidate for each pair, numbered within its seed."""
     candidates: list[Candidate] = []
     samples: dict[tuple[str, Any], int] = {}
     pool = list(pairs)

@@ -1,10 +1,10 @@
-"""The split: seeds to train on, to watch during training, and to lock away for the test.
+"""The split: seeds for training, for validation during training, and locked away for the test.
 
-Seeds are put in the order of a hash of id and salt, and the splits are filled in that order up to their share of the
-seeds of a kind, so a test split of the size asked for exists. It is recorded with the seed when it is first read, and a
-seed never moves: of seeds added later, those fill what is missing to the shares. A source may name the split of its
-seeds instead (`[[seeds]] use = "test"`). Every pair of a seed goes with it: candidates of one input, or terse versions
-of one output, are never separated. Seeds of one group (`[[seeds]] group`) are drawn together, as if they were one.
+Seeds are sorted by a hash of id and salt, and each split is filled in that order up to its share of the seeds of a
+kind, so that the test split has the requested size. The split is recorded with the seed when it is first read, and a
+seed never moves: seeds added later fill what the shares are short of. A source may instead name the split of its seeds
+(`[[seeds]] use = "test"`). Every pair of a seed is in its split, so candidates of one input, or terse versions of one
+output, are never separated. Seeds of one group (`[[seeds]] group`) are drawn together, as if they were one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from schemas.wording import counted
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-# With fewer test inputs an evaluation says neither "better" nor "worse", see train/evaluation.py.
+# With fewer test inputs an evaluation concludes neither "better" nor "worse", see train/evaluation.py.
 LEAST_TEST_INPUTS = 20
-# With fewer groups the exact test confirms no difference at 5 %: eight comparisons are adjusted for.
+# With fewer groups the exact test confirms no difference at 5 %, since it adjusts for eight comparisons.
 LEAST_TEST_GROUPS = 9
-# With fewer rows a tuned model has hardly more to learn from than examples in its prompt would show it.
+# With fewer rows a tuned model hardly learns more than it would from examples in its prompt.
 LEAST_TRAIN_ROWS = 50
-_ENOUGH = 2_000
+_LARGE_SAMPLE = 2_000
 
 
 def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") -> Split:
-    """The split of a seed that none was recorded for, as those of earlier versions and those of a list in Python: by
-    its hash alone, so that shares are probabilities."""
+    """The split of a seed without a recorded one, e.g. of an earlier version or of a list in Python. By its hash alone,
+    so shares are only probabilities."""
     uniform, test = _uniform(seed_id, settings), settings.share("test", kind)
     if uniform < test:
         return "test"
@@ -48,49 +48,57 @@ def _uniform(seed_id: str, settings: SplitSettings) -> float:
 
 
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
-    """The split that the seed's source names, else the one recorded, else the one that its hash gives."""
+    """The split that the seed's source names, else the recorded one, else the one by its hash."""
     named: Split | None = seed.meta.get("use")
-    return named or seed.split or split_of(_drawn_by(seed), settings, seed.kind)
+    return named or seed.split or split_of(_draw_key(seed), settings, seed.kind)
 
 
 def recorded_splits(seeds: Iterable[Seed], settings: SplitSettings) -> dict[str, Split]:
-    """The splits of seeds that `split_of` does not give, few of very many, and those that a source names."""
+    """The splits of seeds that differ from `split_of`, which are few, and those that a source names."""
     splits = ((seed, seed_split(seed, settings)) for seed in seeds)
     return {seed.id: name for seed, name in splits if "use" in seed.meta or name != split_of(seed.id, settings)}
 
 
 def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> list[Seed]:
-    """The seeds of a reading, each with its split: of a seed that is among `earlier` ones what it had, of the others
-    what brings test and validation to their shares of all seeds of that kind. Sources that name a split are apart."""
+    """The seeds, each with its split.
+
+    Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
+    that kind. Seeds whose source names a split are not counted.
+    """
     return list(give_splits(seeds, settings, earlier))
 
 
 def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
-    """`with_splits`, of which only the splits are in memory: for very many, which are read wherever `seeds` are."""
-    known = Numbered()  # the split of each seed, and of what else new ones are drawn with
+    """`with_splits` for very many seeds: only the splits are in memory, and the seeds are read from wherever `seeds`
+    are."""
+    known = Numbered()  # the split of each earlier seed, and of its conversation and group
     for seed in earlier:
         split = SPLITS.index(seed_split(seed, settings))
-        known[seed.id] = known[_alone(seed)] = split
+        known[seed.id] = known[_own_draw_key(seed)] = split
         if GROUP in seed.meta and "use" not in seed.meta:
             known[seed.meta[GROUP]] = split
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
-    shared = Numbered()  # groups, and what conversations begin with; every other seed is drawn by itself
-    number_of, uniforms, splits = array("i"), array("d"), array("b")  # -1: named by the source; not given yet
+    shared = Numbered()  # groups and first exchanges of conversations; every other seed is drawn by itself
+    number_of, uniforms, splits = (
+        array("i"),
+        array("d"),
+        array("b"),
+    )  # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet
     for seed in seeds:
         if "use" in seed.meta:
             number_of.append(-1)
             continue
-        id_, number, recorded = _drawn_by(seed), len(splits), known.get(seed.id)
+        id_, number, recorded = _draw_key(seed), len(splits), known.get(seed.id)
         if GROUP in seed.meta or seed.kind == "conversation":
             number = shared.setdefault(id_, number)
         if number < len(splits) and recorded is not None:
             if splits[number] < 0:
                 splits[number] = recorded
-            elif splits[number] != recorded:  # it was there before its group was named, and a seed never moves
+            elif splits[number] != recorded:  # the seed was read before it had a group, and a seed never moves
                 number = len(splits)
         number_of.append(number)
         if number == len(splits):
-            others = (known.get(of) for of in (id_, _alone(seed)))
+            others = (known.get(of) for of in (id_, _own_draw_key(seed)))
             recorded = next((one for one in others if one is not None), None) if recorded is None else recorded
             splits.append(-1 if recorded is None else recorded)
             uniforms.append(_uniform(id_, settings) if recorded is None else 0.0)
@@ -104,10 +112,10 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
         new = (number for number in drawn if splits[number] < 0)
         for number, split in zip(nsmallest(len(missing), new, key=uniforms.__getitem__), missing, strict=False):
             splits[number] = split
-    return _Split(seeds, number_of, splits)
+    return _SeedsWithSplits(seeds, number_of, splits)
 
 
-class _Split(WrittenSeeds):
+class _SeedsWithSplits(WrittenSeeds):
     """Seeds, each with its split."""
 
     def __init__(self, seeds: Sequence[Seed], number_of: array[int], splits: array[int]) -> None:
@@ -124,63 +132,68 @@ class _Split(WrittenSeeds):
         if not isinstance(self._seeds, SpooledSeeds):
             return seed_bodies(iter(self))
         each = zip(self._seeds.bodies(), self._number_of, strict=True)
-        return ((id_, body if number < 0 else _told(body, self._split(number))) for (id_, body), number in each)
+        return (
+            (id_, body if number < 0 else _body_with_split(body, self._split(number))) for (id_, body), number in each
+        )
 
     def _split(self, number: int) -> Split:
         return SPLITS[self._splits[number]] if self._splits[number] >= 0 else "train"
 
 
-def _told(body: str, split: Split) -> str:
-    """The body of a seed with its split, which stands last, in place of another one."""
+def _body_with_split(body: str, split: Split) -> str:
+    """The JSON body of a seed with its split, which is the last key, added or replaced."""
     before, _, behind = body.rpartition(',"split":')
     return f'{before if behind[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
 
 
-def _drawn_by(seed: Seed) -> str:
-    """What a seed's hash is taken of: its group, else itself."""
-    return seed.meta[GROUP] if GROUP in seed.meta else _alone(seed)
+def _draw_key(seed: Seed) -> str:
+    """The key whose hash decides a seed's split: its group, else its own key."""
+    return seed.meta[GROUP] if GROUP in seed.meta else _own_draw_key(seed)
 
 
-def _alone(seed: Seed) -> str:
-    """A seed without its group: its id, but of a conversation its first exchange, so that one that was recorded twice,
-    once with more turns, is never parted."""
+def _own_draw_key(seed: Seed) -> str:
+    """A seed's key without its group: its id or, for a conversation, its first exchange, so that two recordings of the
+    same conversation, one with more turns, get the same split."""
     if seed.kind != "conversation":
         return seed.id
-    spoken = [*seed.turns, *(seed.messages or ())[-1:]]
-    first = [turn.content for turn in spoken[:2]]
-    return content_id("conversation", first if len(spoken) > 1 else [*first, seed.reference])
+    turns = [*seed.turns, *(seed.messages or ())[-1:]]
+    first = [turn.content for turn in turns[:2]]
+    return content_id("conversation", first if len(turns) > 1 else [*first, seed.reference])
 
 
 def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
-    """Seed id -> group, of the seeds that share one with another of them: answers to those are no independent ones."""
-    group = {seed.id: _drawn_by(seed) for seed in seeds}
+    """Map seed id to group for the seeds that share their group with another one: answers to those are not
+    independent."""
+    group = {seed.id: _draw_key(seed) for seed in seeds}
     members = Counter(group.values())
     return {id_: of for id_, of in group.items() if members[of] > 1}
 
 
 def asked_of(seed: Seed) -> bool:
-    """True if the seed is something that a model can be asked: an input, or what a pair or a conversation answers."""
+    """True if a model can be asked this seed: an input, a pair or a conversation."""
     return seed.kind != "output"
 
 
 def brings_output(seed: Seed) -> bool:
-    """True of a pair or a conversation: no teacher is asked for its output."""
+    """True for a pair or a conversation: no teacher has to write its output."""
     return seed.kind in ("pair", "conversation")
 
 
 def held_out_inputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """The questions of an evaluation: the inputs of the test split by id, each once (`distinct_questions`), the first
-    `evaluate.max_seeds` of them.
+    """The questions of an evaluation: the distinct inputs of the test split (`distinct_questions`) by id, at most
+    `evaluate.max_seeds`.
 
-    Ids are hashes, so that order is as good as random and does not move when seeds are added.
+    Ids are hashes, so the order is as good as random and does not change when seeds are added.
     """
     held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
     return distinct_questions(held_out)[: spec.evaluate.max_seeds]
 
 
 def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
-    """The seeds by id, of those that ask the same (but for case and white space) the first. Answers to one question
-    are alike: counted as several inputs, they would make chance look like proof."""
+    """The seeds by id, and of several with the same question (ignoring case and whitespace) only the first.
+
+    Answers to one question are alike: counted as several inputs, they would make chance look like evidence.
+    """
     questions: dict[tuple[str | None, str], Seed] = {}
     for seed in sorted(seeds, key=lambda seed: seed.id):
         questions.setdefault(_question(seed), seed)
@@ -188,8 +201,7 @@ def distinct_questions(seeds: Iterable[Seed]) -> list[Seed]:
 
 
 def disputed_questions(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """The questions of the test split that stand among the seeds with several references, each with the one that
-    answers are compared with."""
+    """The test questions that have different references, each with the reference that answers are compared with."""
     held_out = [seed for seed in seeds if asked_of(seed) and seed_split(seed, spec.split) == "test"]
     references: dict[tuple[str | None, str], set[str | None]] = {}
     for seed in held_out:
@@ -202,14 +214,14 @@ def _question(seed: Seed) -> tuple[str | None, str]:
 
 
 def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
-    """The output seeds of the test split. Each is a question too, once backward generation has written its input: the
-    output is then the reference."""
+    """The output seeds of the test split. Once backward generation has written its input, each is a question too, and
+    the output is the reference."""
     return [seed for seed in seeds if not asked_of(seed) and seed_split(seed, spec.split) == "test"]
 
 
 def most_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
-    """The most questions that an evaluation can have: the held-out inputs, and the held-out outputs whose inputs pass
-    curation."""
+    """The most questions that an evaluation can have: the held-out inputs, and the held-out outputs if their inputs
+    pass curation."""
     seeds = list(seeds)
     outputs = len(held_out_outputs(seeds, spec)) if spec.generate.backward.enabled else 0
     asked = len(held_out_inputs(seeds, spec)) + outputs
@@ -225,21 +237,21 @@ _NOUNS: dict[str, str] = {
 
 
 class Shortage(NamedTuple):
-    """Something that the seeds will be too few for."""
+    """Something that there are too few seeds for, and how to fix it."""
 
     what: str
     fix: str
 
 
 def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
-    """The uses that the present seeds and split are too few for, known before anything is asked or paid; empty if
+    """Everything that the present seeds and split are too few for, before anything is paid for; empty if they are
     enough.
 
-    Rows to train on are counted as if every gate and step let everything through, so there will be fewer.
+    Training rows are counted as if every gate and step accepted everything, so there will be fewer.
     """
-    uses = (_for_the_test, _for_groups, _for_what_is_right, _for_training)
-    # Some are nearly always as good as very many, but not to see which groups have rows elsewhere.
-    some = list(islice(seeds, None if any(source.group for source in spec.seeds) else _ENOUGH))
+    uses = (_test_shortages, _group_shortages, _reference_shortages, _training_shortages)
+    # Check a sample first, which is nearly always enough; but not with groups, whose seeds may be anywhere.
+    some = list(islice(seeds, None if any(source.group for source in spec.seeds) else _LARGE_SAMPLE))
     if not any(use(some, spec) for use in uses):
         return []
     seeds = list(seeds)
@@ -247,13 +259,13 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
 
 
 def most_of_one(spec: Spec, candidates: int) -> int:
-    """How many candidates of one input curation keeps at most: without a scorer nothing is best, and all may stay."""
+    """The most candidates of one input that curation keeps. Without a scorer there is no best one, and all may stay."""
     return candidates if spec.curate.score.model == "none" else min(candidates, spec.curate.select.best)
 
 
 def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
-    """The most rows that the seeds of the training split can give: the best candidates of each input seed, one for
-    each level of each output seed, and each pair."""
+    """The most rows that the training seeds can give: the best candidates of each input seed, one per level of each
+    output seed, and each pair."""
     generate = spec.generate
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
     forward = here["input"] * most_of_one(spec, generate.forward.n) if generate.forward.enabled else 0
@@ -263,7 +275,7 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     return here["pair"] + here["conversation"] + backward + forward
 
 
-def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     asked = most_test_inputs(seeds, spec)
     if asked >= LEAST_TEST_INPUTS:
         return []
@@ -273,9 +285,9 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     if not kinds:
         return [
             Shortage(
-                "there are no input seeds, so nothing can be evaluated: nobody will know whether the model is better",
+                "there are no input seeds, so nothing can be evaluated: you will not know whether the model is better",
                 f"Add input seeds, at least {LEAST_TEST_INPUTS} of them for the test split, or let the teacher write"
-                " inputs to your outputs: generate.backward.enabled = true.",
+                " inputs for your outputs: generate.backward.enabled = true.",
             )
         ]
     shares = [spec.split.share("test", kind) for kind in kinds]
@@ -300,30 +312,32 @@ def _for_the_test(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     return [Shortage(what, fix)]
 
 
-def _for_groups(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    """Groups that lie on both sides, and too few of them in the test."""
+def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """Groups with seeds in both training and test, and too few groups in the test."""
     sides: dict[str, set[Split]] = {}
     for seed in seeds:
         if GROUP in seed.meta:
             sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
-    parted = sum({"train", "test"} <= of for of in sides.values())
+    split_groups = sum({"train", "test"} <= of for of in sides.values())
     asked = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
-    apart = len({_drawn_by(seed) for seed in asked})
+    groups = len({_draw_key(seed) for seed in asked})
     short = []
-    if parted:
-        what = f"{counted(parted, 'group has', 'groups have')} seeds in training and in the test: the test is easier"
+    if split_groups:
+        what = (
+            f"{counted(split_groups, 'group has', 'groups have')} seeds in training and in the test: the test is easier"
+        )
         fix = "A seed that was read before it had a group, or whose source names its split, never moves: begin a new"
         short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
-    if apart < LEAST_TEST_GROUPS and len(asked) >= LEAST_TEST_INPUTS:
-        what = f"{len(asked)} test inputs, but of {counted(apart, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
+    if groups < LEAST_TEST_GROUPS and len(asked) >= LEAST_TEST_INPUTS:
+        what = f"{len(asked)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
         fix = "Add seeds of other groups, or raise split.test."
-        short.append(Shortage(f"{what} confirm no difference, however many inputs they have", fix))
+        short.append(Shortage(f"{what} cannot confirm a difference, however many inputs they have", fix))
     return short
 
 
-def _for_what_is_right(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    """A label or a record is right or wrong: a reference or a check or gate of the user's own tells which, a built-in
-    gate does not."""
+def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+    """A label or a record is right or wrong. Whether it is right only shows by a reference or by a check or gate of the
+    user's own, not by a built-in gate."""
     own = spec.evaluate.check_names or spec.curate.gates.user
     if own or not (spec.task.labels or spec.task.answer_schema):
         return []
@@ -332,10 +346,10 @@ def _for_what_is_right(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         return []
     number = f"{sum(not seed.reference for seed in asked)} of {counted(len(asked), 'test input', 'test inputs')}"
     fix = "Give each its right answer, or write a check of your own: `pairsmith docs evaluation`."
-    return [Shortage(f"{number} without a reference: the form of an answer alone is judged, which proves nothing", fix)]
+    return [Shortage(f"{number} without a reference: only the form of an answer is checked, which proves nothing", fix)]
 
 
-def _for_training(seeds: list[Seed], spec: Spec) -> list[Shortage]:
+def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     rows = most_train_rows(seeds, spec)
     if rows >= LEAST_TRAIN_ROWS:
         return []

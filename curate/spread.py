@@ -1,7 +1,7 @@
-"""Choosing some of many good rows: by quotas, or spread out over the texts; and a random arm of equal size beside it.
+"""Choose some of many good rows, by quotas or spread out over the texts, and draw a random arm of the same size.
 
-A choice that is said to be better than chance has to be compared with chance: the random arm is drawn from the same
-rows and goes into the dataset's folder, so that a second model can be trained on it.
+To claim that a selection is better than chance, compare it with chance: the random arm is drawn from the same rows and
+is stored in the dataset's folder, so that a second model can be trained on it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from schemas.errors import SpecError
 from schemas.identity import lot
 from schemas.records import Pair
 
-_DIMENSIONS = 256  # of a text's vector: its words and pairs of words, hashed
+_DIMENSIONS = 256  # of a text's vector of hashed words and word pairs
 _BATCH = 4_096
 _SPREADS = ("diverse", "random", "length", "kind")
 
 
 def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
-    """Raise SpecError for a spread that is neither ours nor one of the `columns`: all rows would be one group."""
+    """Raise SpecError if `spread` is neither built in nor one of the `columns`: all rows would be one group."""
     if spread not in _SPREADS and spread not in (known := sorted({*columns})):
         raise SpecError(
             f"no seed has a column '{spread}', so rows cannot be chosen evenly over it.",
@@ -35,13 +35,15 @@ def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
 
 
 def at_random(ids: Iterable[str], salt: str) -> list[str]:
-    """The ids in an order that says nothing of them, the same on every machine."""
+    """The ids in a pseudo-random order that is the same on every machine."""
     return sorted(ids, key=lambda id_: lot(f"{salt}/{id_}"))
 
 
 def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()) -> list[str]:
-    """`wanted` of the ids, so that with the `fixed` ones, which are chosen already, there are as many of each group as
-    of the others; what a small group cannot give, the others do. Within a group the earlier ids come first."""
+    """Choose `wanted` of the ids so that, together with the already chosen `fixed` ones, all groups have equal numbers.
+
+    What a small group cannot provide, the others do. Within a group, earlier ids come first.
+    """
     held = Counter(map(group_of, fixed))
     turns: list[tuple[int, str, str]] = []
     for id_ in ids:
@@ -52,10 +54,10 @@ def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fi
 
 
 def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int]:
-    """`wanted` places of rows that stand far from each other: each is the one farthest from all before it (greedy
-    k-center, Gonzalez 1985, at most twice the least possible radius). `fixed` are in it from the start.
+    """Choose the indices of `wanted` rows that are far from each other (greedy k-center, Gonzalez 1985).
 
-    [rows, dimensions] of unit length. Time is rows x wanted x dimensions.
+    Each is the row farthest from all chosen before it; the radius is at most twice the optimum. The `fixed` rows are
+    chosen from the start. `vectors` [rows, dimensions] have unit length. Time is rows x wanted x dimensions.
     """
     import numpy as np
 
@@ -72,8 +74,8 @@ def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int
 
 
 def vectors_of(texts: Sequence[str]) -> Any:
-    """[texts, 256] of unit length: the signed, hashed counts of words and pairs of words, each under its square root,
-    so that no word alone decides."""
+    """Vectors [texts, 256] of unit length: signed square roots of hashed counts of words and word pairs, so that no
+    single word dominates."""
     import numpy as np
 
     vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
@@ -89,8 +91,8 @@ def vectors_of(texts: Sequence[str]) -> Any:
 
 
 def farness(vectors: Any, chosen: Sequence[int]) -> float:
-    """How far the rows are from the nearest chosen one on average: 0 where all are chosen, about 1 where none is near.
-    Less is a choice that stands for more of them."""
+    """The mean distance of the rows to the nearest chosen one: 0 if all are chosen, about 1 if none is near. A lower
+    value means that the choice represents the rows better."""
     import numpy as np
 
     if not chosen:
@@ -101,5 +103,5 @@ def farness(vectors: Any, chosen: Sequence[int]) -> float:
 
 
 def length_group(pair: Pair) -> str:
-    """Lengths by doublings of words: outputs of like length are in one group."""
+    """Group outputs by the doublings of their number of words."""
     return str(int(math.log2(count_words(pair.output) + 1)))

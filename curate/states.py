@@ -1,7 +1,7 @@
-"""The decisions of curation, one record a slot: written with every curation, read by everything that tells of it.
+"""The outcome of curation, one record per slot: written by every curation, and read by everything that reports on it.
 
-The states of a curation have a new name each time (`RowState.curation`) and count once a receipt of `curate` names it,
-so one that was killed leaves nothing to see; the next one deletes what no receipt names.
+The states of a curation have a new name each time (`RowState.curation`) and become valid once a receipt of `curate`
+names it. A killed curation therefore leaves nothing visible, and the next one deletes states that no receipt names.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _STATE: dict[bool | None, State] = {True: "accepted", False: "rejected", None: "
 
 
 async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dict[str, int]]:
-    """Keep what was decided of every slot under the new name `curation`, and delete what no receipt names. Returns the
-    number of accepted rows in each of `splits`, and of those with each of `flags`, the most frequent first."""
-    store.forget_row_states(but=_named(store))
+    """Store the outcome of every slot under the new name `curation`, and delete the states that no receipt names.
+
+    Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first.
+    """
+    store.forget_row_states(but=_names_in_use(store))
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
     flags = Counter[str]()
-    writing: Future[None] | None = None  # the chunk before, which the writer's thread keeps while the next one is made
+    writing: Future[None] | None = (
+        None  # the previous chunk, stored by the writer thread while the next one is prepared
+    )
     while chunk := list(islice(states, _CHUNK)):
         if writing:
             await asyncio.wrap_future(writing)
@@ -51,7 +55,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
 
 
 def state_of(row: Row) -> State:
-    """What was decided of a row."""
+    """The state of a row."""
     return "failed" if row.candidate.pair_id is None else _STATE[row.keep]
 
 
@@ -63,7 +67,7 @@ def _state(row: Row, code: str, curation: str) -> RowState:
 
 
 def split_in(row: Row) -> Split | None:
-    """The split that a row was put into, if it came that far."""
+    """The split assigned to a row; None if it did not get that far."""
     codes = [verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT]
     return next((split for split in SPLITS if split in codes), None)
 
@@ -85,8 +89,8 @@ def _record(
 
 
 def last_curation(store: Store, *, finished: bool = False) -> Receipt | None:
-    """The receipt of the newest curation that decided something, whether or not a row was left to export; on request
-    the newest that went well."""
+    """The receipt of the newest curation that judged rows, whether or not any row was left to export. With `finished`,
+    the newest successful one."""
     decided = (r for r in reversed(store.receipts("curate")) if "steps" in r.facts and (r.ok or not finished))
     return next(decided, None)
 
@@ -94,62 +98,63 @@ def last_curation(store: Store, *, finished: bool = False) -> Receipt | None:
 def read_states(
     store: Store, receipt: Receipt, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
 ) -> Iterator[RowState]:
-    """The decisions of the curation of `receipt`, in the order of the pool; `code` is that of the reason.
+    """The row states of the curation of `receipt`, in pool order; `code` filters by reason code.
 
-    A curation from before schema 0003 kept only verdicts: its states are derived from them, and kept if the store can
-    be written.
+    A curation from before schema 0003 stored only verdicts. Its states are derived from them, and stored if the store
+    is writable.
     """
-    if (derived := _not_kept(store, receipt)) is None:
-        return store.row_states(_name(receipt), state=state, code=code, pair_id=pair_id)
+    if (derived := _derived_if_missing(store, receipt)) is None:
+        return store.row_states(_curation_name(receipt), state=state, code=code, pair_id=pair_id)
     wanted = (state, code, pair_id)
-    return (s for s in derived if all(w is None or w == o for w, o in zip(wanted, _searched(s), strict=True)))
+    return (s for s in derived if all(w is None or w == o for w, o in zip(wanted, _filter_fields(s), strict=True)))
 
 
 def skim_states(store: Store, receipt: Receipt) -> Iterator[Json]:
-    """`read_states` as JSON, for sums over very many rows."""
-    if (derived := _not_kept(store, receipt)) is None:
-        return store.skim_row_states(_name(receipt))
+    """`read_states` as JSON, for totals over very many rows."""
+    if (derived := _derived_if_missing(store, receipt)) is None:
+        return store.skim_row_states(_curation_name(receipt))
     return (state.model_dump(mode="json") for state in derived)
 
 
-def _not_kept(store: Store, receipt: Receipt) -> list[RowState] | None:
-    """States that have to be derived and cannot be written; None where the store has them, or has them now."""
-    curation = _name(receipt)
+def _derived_if_missing(store: Store, receipt: Receipt) -> list[RowState] | None:
+    """The derived states, if the store lacks them and cannot be written; None if the store has them, or has them
+    now."""
+    curation = _curation_name(receipt)
     if "curation" in receipt.facts or store.count_row_states(curation):
         return None
-    derived = list(_derived(store, receipt, curation))
+    derived = list(_derive_states(store, receipt, curation))
     if not store.writable:
         return derived
     store.write(*derived)
     return None
 
 
-def _searched(state: RowState) -> tuple[str, str | None, str | None]:
+def _filter_fields(state: RowState) -> tuple[str, str | None, str | None]:
     return state.state, state.reason.code if state.reason else None, state.pair_id
 
 
-def _name(receipt: Receipt) -> str:
+def _curation_name(receipt: Receipt) -> str:
     named = receipt.facts.get("curation")
     return (
         str(named) if named else content_id("curation", receipt.model_dump(mode="json", include={"started", "facts"}))
     )
 
 
-def _named(store: Store) -> set[str]:
+def _names_in_use(store: Store) -> set[str]:
     receipts = (last_curation(store), last_curation(store, finished=True))
-    return {_name(receipt) for receipt in receipts if receipt}
+    return {_curation_name(receipt) for receipt in receipts if receipt}
 
 
-def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState]:
-    """The states behind a receipt that names none: accepted is what stands in its dataset, and the rest was kept out by
-    the first of its steps that rejected it, else by the first that could not judge."""
+def _derive_states(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState]:
+    """The states for a receipt that names none. Rows in its dataset are accepted; the others were kept out by the first
+    of its steps that rejected them, else by the first that could not judge."""
     from curate.pool import Pool
 
     datasets = {artifact.id: dict(artifact.members) for artifact in store.artifacts("dataset")}
     members = datasets.get(str(receipt.facts.get("made")), {})
     order = {name: at for at, name in enumerate(receipt.facts.get("steps", ()))}
     scorer = (receipt.facts.get("scorer") or {}).get("by")
-    rows, met = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()
+    rows, seen = Pool.read(store, receipt.facts.get("scopes", ())).rows(), set[str]()
     while chunk := list(islice(rows, _CHUNK)):
         verdicts = store.verdicts(row.pair.id for row in chunk if row.pair)
         for row in chunk:
@@ -159,21 +164,21 @@ def _derived(store: Store, receipt: Receipt, curation: str) -> Iterator[RowState
             latest = {verdict.by: verdict for verdict in verdicts.get(row.pair.id, ()) if verdict.by in order}
             verdicts_here = sorted(latest.values(), key=lambda verdict: order[verdict.by])
             score = next((verdict.score for verdict in verdicts_here if verdict.by == scorer), None)
-            keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in met)
-            met.add(row.pair.id)
+            keep, step, reason = _kept_out(row, verdicts_here, row.pair.id in members, row.pair.id in seen)
+            seen.add(row.pair.id)
             split = members[row.pair.id] if keep else None
             yield _record(curation, row.candidate, _STATE[keep], step, reason, score=score, split=split)
 
 
 def _kept_out(
-    row: Row, verdicts: list[Verdict], exported: bool, met: bool
+    row: Row, verdicts: list[Verdict], exported: bool, seen: bool
 ) -> tuple[bool | None, str | None, Reason | None]:
-    if exported and not met:
+    if exported and not seen:
         return True, None, None
     if exported:
-        return False, DUPLICATE, Reason("duplicate", "its pair stands in another slot already")
+        return False, DUPLICATE, Reason("duplicate", "its pair is already in another slot")
     if row.decision and row.decision.verdict == "reject":
-        return False, REVIEW, Reason("review", "a person rejected it")
+        return False, REVIEW, Reason("review", "rejected in review")
     if row.decision and row.decision.verdict == "undecided":
         return None, REVIEW, row.decision.why
     outranked = ("gate/", "score/") if row.decision else ()

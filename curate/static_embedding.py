@@ -1,11 +1,11 @@
-"""Texts as vectors without a network: the mean of a fixed vector for each token, as model2vec and WordLlama have them.
+"""Texts as vectors without a neural network: the mean of one fixed vector per token, as in model2vec and WordLlama.
 
-The packaged one is WordLlama's (MIT, 16 MB, 256 dimensions, English first; `pip install 'pairsmith[similarity]'`). Only
-its weights and its tokenizer are read, none of its code is run. A folder with `model.safetensors` and `tokenizer.json`,
-as model2vec saves them, is another.
+The packaged embedding is WordLlama's (MIT, 16 MB, 256 dimensions, English first; `pip install
+'pairsmith[similarity]'`). Only its weights and its tokenizer are read; none of its code runs. A folder with
+`model.safetensors` and `tokenizer.json`, as saved by model2vec, works too.
 
-Measured on pairs of sentences: a paraphrase 0.4 to 0.7, another subject 0.0 to 0.1, the same sentence with another
-number 0.8, with a "not" in it 0.96. So it tells what a text is about and not what it says of it.
+Cosines measured on pairs of sentences: 0.4 to 0.7 for a paraphrase, 0.0 to 0.1 for another subject, 0.8 for the same
+sentence with another number, 0.96 with an added "not". So it captures what a text is about, not what it states.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IN_A_FOLDER = ("model.safetensors", "tokenizer.json")
 
 
 class StaticEmbedding:
-    """`vectors` [tokens of the vocabulary, dimensions] and the tokenizer whose ids they are in the order of."""
+    """`vectors` [vocabulary, dimensions] in the order of the tokenizer's ids, and the tokenizer."""
 
     def __init__(self, vectors: np.ndarray, tokenizer: Any) -> None:
         self._vectors, self._tokenizer = vectors.astype(np.float32), tokenizer
@@ -36,9 +36,9 @@ class StaticEmbedding:
         tokenizer.no_truncation()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """[texts, dimensions], each of length 1; zeros for a text without a token."""
+        """Vectors [texts, dimensions], each of length 1; zeros for a text without tokens."""
         sums = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
-        # Half a character, which JSON can escape, is no text to the tokenizer.
+        # The tokenizer rejects lone surrogates, which JSON can escape.
         whole = [text.encode("utf-8", "replace").decode() for text in texts]
         for row, tokens in enumerate(self._tokenizer.encode_batch(whole, add_special_tokens=False)):
             if tokens.ids:
@@ -46,7 +46,7 @@ class StaticEmbedding:
         return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))
 
     def similarity(self, a: Sequence[str], b: Sequence[str]) -> list[float]:
-        """The cosine of each text of `a` and the one beside it in `b`; equal texts are 1."""
+        """The cosine of each text of `a` with the text at the same index of `b`; 1 for equal texts."""
         cosines = (self.embed(a) * self.embed(b)).sum(axis=1)
         return [
             1.0 if one == other else float(np.clip(cosine, -1, 1))
@@ -61,7 +61,7 @@ def is_packaged() -> bool:
 
 @cache
 def static_embedding(folder: Path | None = None) -> StaticEmbedding:
-    """That in `folder`, or the packaged one. Raises MissingDependency where there is none."""
+    """The embedding in `folder`, or the packaged one. Raises MissingDependency if it is not there."""
     spec = find_spec(PACKAGED) if folder is None else None
     places = list(spec.submodule_search_locations or ()) if spec else []
     root, names = (Path(places[0]), _FILES) if places else (folder, _IN_A_FOLDER)
@@ -74,7 +74,7 @@ def static_embedding(folder: Path | None = None) -> StaticEmbedding:
         raise MissingDependency(
             "there is no static embedding.",
             where=str(folder or PACKAGED),
-            why="Texts cannot be compared by what they are about.",
+            why="Without it texts cannot be compared by meaning.",
             fix="Run: pip install 'pairsmith[similarity]'.",
         )
     weights, tokenizer = root / names[0], root / names[1]
@@ -83,7 +83,7 @@ def static_embedding(folder: Path | None = None) -> StaticEmbedding:
 
 
 async def similar_to_reference(pairs: Sequence[Pair]) -> list[Score]:
-    """A `Scorer`: how alike an output and what a person answered to the same input are; none where nobody did."""
+    """A `Scorer`: the similarity of an output to the reference; no score without a reference."""
     compared = [pair for pair in pairs if pair.reference is not None]
     if not compared:
         cosines: list[float] = []

@@ -1,9 +1,9 @@
-"""The steps of curation, each a function of the pool, and the list that a spec means.
+"""The steps of curation, each a function of the pool, and the list of steps that a spec asks for.
 
     steps = [*map(each, gates), decontaminate(held_out, 0.7), scored(scorer, ...), best(1), duplicates(0.7), split(...)]
 
-Gates, contamination, scores, best of n, duplicates, certificate, selection, split: in this order, so that a duplicate's
-reason names a row that is accepted, and only what survives the cheap steps is scored.
+The order is gates, contamination, scores, best of n, duplicates, certificate, selection, split. So the reason of a
+duplicate names a row that is accepted, and only rows that pass the cheap steps are scored.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, held_out_of, with_inputs_of
+from curate.contamination import HeldOut, held_out_of, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
 from curate.near_duplicates import repeated_rows
-from curate.overlap import Touch, contaminated
+from curate.overlap import Overlap, contaminated
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
 from curate.scorers import Score, Scorer, own_scorer
-from curate.scorers.choose import Chosen
+from curate.scorers.choose import ChosenScorer
 from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
@@ -41,22 +41,21 @@ from schemas.said import said_in
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
-"""Looks at a pool and says something of rows of it. Never drops one: a row that a step is silent about is not judged,
-and waits. `pool.accepted()` are the rows that the steps before it keep."""
+"""A step reads a pool and yields verdicts on its rows. It never drops a row: one without a verdict is not judged and
+waits. `pool.accepted()` are the rows that the steps before it keep."""
 
 CERTIFIED, SELECTED = "pool/certified@1", "pool/selected@2"
 CHOSEN, NOT_CHOSEN, UNCERTIFIED = "chosen", "not_chosen", "uncertified"
 NO_CERTIFICATE: tuple[frozenset[str], str] = (frozenset(), "none")
 CertificateOf = Callable[[Sequence[StepId]], tuple[Collection[str], str]]
-"""Finds the rows of the certificate that is bound to these steps, and its id."""
+"""Returns the rows and the id of the certificate that is bound to these steps."""
 _SCORED = 256  # rows in one call of a scorer
 
 
 @dataclass(frozen=True)
-class Named:
-    """A step, a gate or a scorer that says what its verdicts are called and what shapes them. `gate` is set where all
-    that it does is to ask a gate about single rows: such steps that follow each other share one pass over the rows.
-    Verdicts come `at_once` together."""
+class NamedStep:
+    """A step, gate or scorer with its identity. `gate` is set if the step only applies a gate to single rows:
+    consecutive steps of this kind share one pass over the rows. Verdicts come in batches of `at_once`."""
 
     id: StepId
     look: Callable[..., Any]
@@ -69,73 +68,75 @@ class Named:
     def verdict(
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
-        """The verdict of this step on a pair."""
+        """A verdict of this step on a pair."""
         own = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
         return made(Verdict, {**own, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
-def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> Named:
-    """A step, a gate or a scorer under the name `by` and a hash of `settings` (anything JSON can hold); `counts`:
-    fields of StepId. Needed for what has no source of its own, such as a lambda."""
-    return Named(StepId(by, content_id("step", [by, settings]), **counts), function)
+def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
+    """A step, gate or scorer with the name `by` and a hash of `settings` (anything JSON can represent). `counts` are
+    fields of StepId. Needed for callables without source code of their own, such as a lambda."""
+    return NamedStep(StepId(by, content_id("step", [by, settings]), **counts), function)
 
 
 def id_of(step: Step) -> StepId:
-    """What `named` says, else the function's qualified name and the hash of its source: an edit is another step.
+    """The identity given by `named`, else the function's qualified name and the hash of its source: after an edit it is
+    a different step.
 
-    Raises UsageError for what has neither, such as an object, or a function that was typed into a shell.
+    Raises UsageError for a callable that has neither, e.g. an object, or a function typed into a shell.
     """
-    if isinstance(step, Named):
+    if isinstance(step, NamedStep):
         return step.id
     own = identity_of(step)
     return StepId(f"pool/{own.name}@1", own.source)
 
 
-def each(gate: GateStep | Callable[[Pair], Any]) -> Named:
-    """A gate over every row that it has not judged yet, rejected ones too, so that every reason is counted.
+def each(gate: GateStep | Callable[[Pair], Any]) -> NamedStep:
+    """Apply a gate to every row that it has not judged yet, including rejected ones, so that every reason is counted.
 
-    A gate of your own is a function of a pair: True, False, None, or one of these with a reason (docs/gates.md).
+    A gate of your own is a function of a pair that returns True, False, None, or one of these with a reason
+    (docs/gates.md).
     """
     gate = gate if isinstance(gate, GateStep) else _own_gate(gate)
     id_ = StepId(gate.by, gate.fingerprint, per_row=True)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        async for chunk, judged in asked(pool, [step]):
+        async for chunk, judged in run_gates(pool, [step]):
             for pair_id, body in zip(chunk.ids, judged.bodies, strict=True):
                 for given in said_in(pair_id, [id_[:2]], body):
                     yield given.verdict()
 
-    step = Named(id_, look, gate)
+    step = NamedStep(id_, look, gate)
     return step
 
 
-async def asked(pool: Pool, steps: Sequence[Named]) -> AsyncIterator[tuple[Unjudged, JudgedPairs]]:
-    """What gates say of the rows that they have not judged yet, places as in `steps`; one pass for all, on every core
-    where the rows are many."""
+async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tuple[Unjudged, JudgedPairs]]:
+    """The verdicts of gates on the rows that they have not judged yet; `places` index into `steps`. All gates share one
+    pass over the rows, on every core if there are many rows."""
     ids, gates = [step.id for step in steps], [step.gate for step in steps if step.gate]
-    under_way: deque[tuple[Unjudged, asyncio.Task[list[JudgedPairs]]]] = deque()
+    in_flight: deque[tuple[Unjudged, asyncio.Task[list[JudgedPairs]]]] = deque()
     chunks = pool.unjudged_by(ids, CHUNK)
-    async with judging(gates, max(pool.count_unsettled(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
+    async with judging(gates, max(pool.count_pending(id_, accepted=False) for id_ in ids)) as (judge_chunk, at_once):
         try:
             while True:
-                while len(under_way) < at_once and (chunk := next(chunks, None)):
+                while len(in_flight) < at_once and (chunk := next(chunks, None)):
                     pairs = pool.bodies_of(chunk.slots)
-                    under_way.append((chunk, asyncio.create_task(judge_chunk(pairs, chunk.places))))
-                if not under_way:
+                    in_flight.append((chunk, asyncio.create_task(judge_chunk(pairs, chunk.places))))
+                if not in_flight:
                     return
-                chunk, answer = under_way[0]
+                chunk, answer = in_flight[0]
                 try:
                     answers = await answer
                 except (PairsmithError, ValidationError):
-                    pool.source.pairs(chunk.ids)  # of a pair that is damaged the store tells
+                    pool.source.pairs(chunk.ids)  # reports a damaged pair with the store's own error
                     raise
                 for judged in answers:
                     yield chunk, judged
-                under_way.popleft()
+                in_flight.popleft()
         finally:
-            for _, answer in under_way:
+            for _, answer in in_flight:
                 answer.cancel()
-            await asyncio.gather(*(answer for _, answer in under_way), return_exceptions=True)
+            await asyncio.gather(*(answer for _, answer in in_flight), return_exceptions=True)
 
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
@@ -146,18 +147,19 @@ def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
 
 
 def _identity(function: Callable[..., Any]) -> Identity:
-    return Identity(*function.id[:2]) if isinstance(function, Named) else identity_of(function)
+    return Identity(*function.id[:2]) if isinstance(function, NamedStep) else identity_of(function)
 
 
 def scored(
     scorer: Callable[..., Any], by: str = "", settings: str = "", *, compares: bool = True, at_once: int = _SCORED
-) -> Named:
-    """A scorer over the accepted rows that it has not scored yet, `at_once` in a call; `compares`: its score is the
-    row's. A row that it crashes on waits, alone, and is asked again next time; an error that a person can mend
-    (PairsmithError) ends the step.
+) -> NamedStep:
+    """Apply a scorer to the accepted rows that it has not scored yet, `at_once` per call.
 
-    A scorer of your own is a function of a pair, which may be async: a number, None, or one of these with a reason. One
-    that scores a batch at once (`Scorer`) has a name `by` and a hash of its `settings`.
+    With `compares`, its score becomes the row's score. If it crashes on a row, only that row waits, and is scored again
+    next time. An error that the user can fix (PairsmithError) ends the step.
+
+    A scorer of your own is a function of a pair, which may be async, that returns a number, None, or one of these with
+    a reason. One that scores a batch (`Scorer`) needs a name `by` and a hash of its `settings`.
     """
     batch: Scorer = scorer
     if not by:
@@ -175,30 +177,30 @@ def scored(
                 if verdict not in row.verdicts:
                     yield verdict
 
-    return Named(id_, look, at_once=at_once)
+    return NamedStep(id_, look, at_once=at_once)
 
 
 async def _scores(scorer: Scorer, pairs: Sequence[Pair]) -> Sequence[Score]:
-    """The scores of a batch, a finite number or None for each; if that crashes, of each pair alone."""
+    """The scores of a batch, each a finite number or None. If the batch crashes, its pairs are scored one by one."""
     try:
         scores = await scorer(pairs)
         if len(scores) != len(pairs):
-            raise ValueError(f"{len(scores)} scores came back for {len(pairs)} pairs")
-        if odd := next((s.value for s in scores if s.value is not None and not math.isfinite(s.value)), None):
-            raise ValueError(f"a score is {odd}")
+            raise ValueError(f"the scorer returned {len(scores)} scores for {len(pairs)} pairs")
+        if not_finite := next((s.value for s in scores if s.value is not None and not math.isfinite(s.value)), None):
+            raise ValueError(f"a score is {not_finite}")
         return scores
     except PairsmithError:
         raise
-    except Exception as error:  # whatever a scorer raises costs the row it is raised for
+    except Exception as error:  # an error of a scorer only affects the row that it is raised for
         if len(pairs) == 1:
             return [Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))]
         return [(await _scores(scorer, [pair]))[0] for pair in pairs]
 
 
-def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> Named:
-    """Rejects rows that hold a held-out text, as `contaminated` compares them; no review outranks it. `held_out` are
-    texts, or map the id of a test seed to its text: rows of the test seeds are what the test is made of, and stay, and
-    what they ask is held out too, where a teacher wrote it."""
+def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard: float = 0.7) -> NamedStep:
+    """Reject rows that repeat a held-out text, as defined by `contaminated`; no review overrides it. `held_out` are
+    texts, or a map from test seed id to text. The rows of test seeds are the test and stay; inputs that a teacher wrote
+    for them are held out as well."""
     if isinstance(held_out, Mapping):
         held_out = HeldOut(tuple(held_out.values()), tuple(f"test seed {id_}" for id_ in held_out), frozenset(held_out))
     elif not isinstance(held_out, HeldOut):
@@ -207,7 +209,7 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        held = with_inputs_of(pool, known)
+        held = with_generated_inputs(pool, known)
 
         def rows() -> Iterator[tuple[str, str]]:
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
@@ -222,21 +224,22 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     return step
 
 
-def _contaminated(touch: Touch | None, held: HeldOut) -> Reason:
+def _contaminated(touch: Overlap | None, held: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"
     return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
 
 
-def best(n: int = 1, *, length_control: bool = False) -> Named:
-    """Keeps the `n` best scores of every input, with `length_control` without what length explains of them. What people
-    accepted is kept and counts first; a row without a score cannot be compared and waits. Where a later step rejects a
-    winner, the next one does not move up. Where no step before it scores, there is nothing to compare: the first `n` in
-    the order of the pool stay.
+def best(n: int = 1, *, length_control: bool = False) -> NamedStep:
+    """Keep the `n` best scores of every input, with `length_control` after subtracting what length explains.
+
+    Rows accepted in review are kept and count first. A row without a score cannot be compared and waits. If a later
+    step rejects a winner, the next one does not move up. If no earlier step scores, the first `n` in pool order are
+    kept.
     """
     if not isinstance(n, int) or n < 1:
-        raise UsageError(f"best: n = {n!r} keeps no row.")
+        raise UsageError(f"best: n must be a whole number of at least 1, not {n!r}.")
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         fit = LengthFit.of(scored_outputs(pool)) if length_control else LengthFit()
@@ -244,7 +247,7 @@ def best(n: int = 1, *, length_control: bool = False) -> Named:
             candidates = {_pair(row).id: row for row in rows if row.keep}
             chosen = {id_ for id_, row in candidates.items() if row.by_people}
             scores = {
-                id_: None if row.score is None else fit.left_of(row.score, _pair(row).output)
+                id_: None if row.score is None else fit.residual(row.score, _pair(row).output)
                 for id_, row in candidates.items()
             }
             if not any(step.scores for step in pool.steps):
@@ -252,7 +255,7 @@ def best(n: int = 1, *, length_control: bool = False) -> Named:
             order = ranked(scores, chosen, {id_ for id_, row in candidates.items() if row.flags})
             for rank, id_ in enumerate(order, 1):
                 keep, place = rank <= n or id_ in chosen, f"rank {rank} of {len(order)}"
-                reason = Reason("accepted", "by a person") if id_ in chosen else Reason("best", place)
+                reason = Reason("accepted", "in review") if id_ in chosen else Reason("best", place)
                 yield step.verdict(id_, keep, None, reason if keep else Reason("outranked", place))
             for id_ in candidates.keys() - set(order):
                 yield step.verdict(id_, None, None, Reason("unscored", "it cannot be compared"))
@@ -265,13 +268,14 @@ def duplicates(
     jaccard: float = 0.7,
     by_seed: Callable[[str], Split] = lambda seed_id: "train",
     kind: KindName = "rewrite",
-) -> Named:
-    """Of rows that are one for this kind of task one stays: of the test first (what is trained on may not repeat them),
-    then of validation, then what people accepted, then what no gate flagged, then the higher score, then the smaller
-    id. No review outranks it.
+) -> NamedStep:
+    """Keep one of several rows that are duplicates for this kind of task; no review overrides it.
 
-    Flagged are a row whose output another row has for another input (`one_output`, where texts are rewritten), and both
-    of two that are one row with different labels (`two_labels`).
+    The order of preference is: test rows (training rows may not repeat them), then validation rows, rows accepted in
+    review, rows without flags, the higher score, the smaller id.
+
+    A row is flagged if another row has its output for another input (`one_output`, where texts are rewritten), as are
+    both of two duplicates with different labels (`two_labels`).
     """
     if kind not in KINDS or not 0 < jaccard <= 1:
         fix = f"jaccard is above 0 and at most 1, kind one of {', '.join(KINDS)}."
@@ -279,7 +283,7 @@ def duplicates(
     same = KINDS[kind]
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        order = pool.in_order(_preference(row, by_seed) for row in pool.survivors())
+        order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())
         repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
@@ -300,10 +304,10 @@ def _preference(row: Survivor, by_seed: Callable[[str], Split]) -> tuple[int, bo
     return rank, not row.by_people, row.flagged, float("inf") if row.score is None else -row.score
 
 
-def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
-    """Names the split of every accepted row, in the code of its reason; by the row's seed (curate/split.py).
+def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> NamedStep:
+    """Name the split of every accepted row in the code of its reason, by the row's seed (curate/split.py).
 
-    `seeds` tell the splits that are recorded; for a row of any other seed the hash decides.
+    `seeds` provide the recorded splits; for a row of any other seed, the hash decides.
     """
     recorded = recorded_splits(seeds, settings)
 
@@ -317,22 +321,22 @@ def split(settings: SplitSettings, seeds: Sequence[Seed] = ()) -> Named:
     return step
 
 
-def certified_only(rows: Collection[str], certificate: str) -> Named:
-    """Keeps the `rows` that a certificate names and what people accepted; the others wait for people."""
+def certified_only(rows: Collection[str], certificate: str) -> NamedStep:
+    """Keep the `rows` that a certificate names and those accepted in review; the others wait for review."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         for row in pool.survivors():
             keep = row.by_people or row.pair_id in rows
-            reason = Reason("certified") if keep else Reason(UNCERTIFIED, "no certificate names it")
+            reason = Reason("certified") if keep else Reason(UNCERTIFIED, "it is not in the certificate")
             yield step.verdict(row.pair_id, keep or None, None, reason)
 
     step = named(look, CERTIFIED, certificate)
     return step
 
 
-def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> Named:
-    """Keeps so many `rows` of the training split, chosen by `spread` (`curate.spread`); what people accepted comes
-    first, and other splits stay whole."""
+def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable[[str], Split]) -> NamedStep:
+    """Keep `rows` rows of the training split, chosen by `spread` (`curate.spread`). Rows accepted in review come first,
+    and the other splits are kept whole."""
     kinds = {seed.id: seed.kind for seed in seeds}
     refuse_unknown(spread, {name for seed in seeds for name in seed.columns})
 
@@ -342,7 +346,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
             if by_seed(row.seed_id) == "train":
                 (by_people if row.by_people else ids).append(row.pair_id)
             else:
-                yield step.verdict(row.pair_id, True, None, Reason("apart", "it is not trained on"))
+                yield step.verdict(row.pair_id, True, None, Reason("apart", "it is not in the training split"))
         order = [*at_random(by_people, "people"), *at_random(ids, spread)]
         pairs = {_pair(row).id: _pair(row) for row in pool.rows(order)} if len(order) > rows else {}
         chosen = set(_chosen(order, pairs, len(by_people), rows, spread, kinds) if pairs else order)
@@ -357,7 +361,7 @@ def choose_rows(rows: int, spread: str, seeds: Sequence[Seed], by_seed: Callable
 def _chosen(
     order: Sequence[str], pairs: Mapping[str, Pair], first: int, rows: int, spread: str, kinds: Mapping[str, str]
 ) -> Sequence[str]:
-    """The ids of `rows` of the pairs, the `first` of the order among them."""
+    """The ids of the `rows` chosen pairs; the `first` ones of `order` are always among them."""
     if spread == "random" or first >= rows:
         return order[:rows]
     if spread == "diverse":
@@ -376,12 +380,12 @@ def _chosen(
 def steps_for(
     project: Project,
     seeds: Sequence[Seed],
-    chosen: Chosen | None,
-    judge: Chosen | None = None,
+    chosen: ChosenScorer | None,
+    judge: ChosenScorer | None = None,
     certificate: CertificateOf | None = None,
-) -> list[Named]:
-    """The steps that a spec means; `seeds` are the active ones, `chosen` the scorer, which may be none or the judge;
-    `certificate` finds the rows of the present one."""
+) -> list[NamedStep]:
+    """The steps that a spec asks for. `seeds` are the active ones, `chosen` is the scorer, which may be None or the
+    judge, and `certificate` finds the rows of the present certificate."""
     spec, curate = project.spec, project.spec.curate
     from curate.semantic import semantic_steps
 
@@ -410,7 +414,7 @@ def steps_for(
     return [*steps, split(spec.split, seeds)]
 
 
-def _inference(project: Project, name: str) -> list[Named]:
+def _inference(project: Project, name: str) -> list[NamedStep]:
     from curate.contradiction import contradictions
     from synth.embedded.weights import folder_weights
 
@@ -421,5 +425,5 @@ def _inference(project: Project, name: str) -> list[Named]:
 
 
 def _pair(row: Row) -> Pair:
-    assert row.pair is not None, "a failed slot is never asked about"
+    assert row.pair is not None, "a failed slot is never judged"
     return row.pair

@@ -1,4 +1,4 @@
-"""What another spec would make of the same rows: counts before and after, and the rows that would move."""
+"""What another spec would do to the same rows: counts before and after, and the rows that would change state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_ASKED = "not_asked"
 
 
 class BorderRow(NamedTuple):
-    """A row at the border: its texts, and the sentence that keeps it out before or after."""
+    """A row that changes state: its texts, and the reason that keeps it out before or after."""
 
     pair_id: str
     input: str
@@ -38,7 +38,7 @@ class BorderRow(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Rows that would go from one state to another, with the code that says why they are out on either side."""
+    """Rows that would change from one state to another, with the reason code that keeps them out before or after."""
 
     before: State
     after: State
@@ -48,8 +48,8 @@ class Move(NamedTuple):
 
 
 class WhatIf(NamedTuple):
-    """Counts and reasons under the spec as it is and as it would be, what moves, the largest group first, and how many
-    accepted rows are in each split."""
+    """Counts, reasons and accepted rows per split under the present and the changed spec, and the moves, largest
+    first."""
 
     before: Counts
     after: Counts
@@ -63,24 +63,24 @@ class WhatIf(NamedTuple):
 async def judge_without_asking(
     project: Project, store: Store, fingerprints: Sequence[str], asked: Asked, progress: Progress = unseen
 ) -> Pool:
-    """The pool under the steps of a spec. Nothing is kept, and no scorer and no judge is asked: a row that needs one
+    """The pool under the steps of a spec. Nothing is stored, and no scorer or judge is called: a row that needs one
     waits as `not_asked`."""
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
     judge, served = asked.as_judge, asked.as_reward
-    async with AsyncExitStack() as opened:
-        chosen = await choose(project, seeds, opened, by_http=(judge, served))
-    mute = {id(scorer): replace(scorer, score=_mute) for scorer in (judge, chosen) if scorer}
-    chosen, judge = (mute[id(scorer)] if scorer else None for scorer in (chosen, judge))
+    async with AsyncExitStack() as stack:
+        chosen = await choose(project, seeds, stack, by_http=(judge, served))
+    offline = {id(scorer): replace(scorer, score=_not_scored) for scorer in (judge, chosen) if scorer}
+    chosen, judge = (offline[id(scorer)] if scorer else None for scorer in (chosen, judge))
     certificate = present_certificate(project, store, fingerprints)
     return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), None, progress)
 
 
-async def _mute(pairs: Sequence[Pair]) -> Sequence[Score]:
-    return [Score(None, Reason(_NOT_ASKED, "it has no score yet, and nobody is asked now"))] * len(pairs)
+async def _not_scored(pairs: Sequence[Pair]) -> Sequence[Score]:
+    return [Score(None, Reason(_NOT_ASKED, "it has no score yet, and no model is called in a preview"))] * len(pairs)
 
 
 def compare(before: Pool, after: Pool) -> WhatIf:
-    """Two judgements of the same slots."""
+    """Compare two judgements of the same slots."""
     moved: dict[tuple[State, State, str], list[BorderRow]] = {}
     counts: Counter[tuple[State, State, str]] = Counter()
     splits: tuple[Counter[str], Counter[str]] = Counter(), Counter()
@@ -100,5 +100,5 @@ def compare(before: Pool, after: Pool) -> WhatIf:
 
 
 def _example(row: Row) -> BorderRow:
-    assert row.pair is not None, "a slot that failed does not move"
+    assert row.pair is not None, "a failed slot never changes state"
     return BorderRow(row.pair.id, row.pair.input, row.pair.output, str(row.reason or ""))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.neighbours import Vectors
-from curate.unlikely_labels import letters_of, likelier_labels
+from curate.unlikely_labels import character_vectors, find_likelier_labels
 
 # Rows, labels (0: all of them), share of wrong ones, draws.
 DRAWS = ((60, 3, 0.05, 20), (200, 5, 0.05, 20), (200, 5, 0.1, 20), (200, 5, 0.0, 20), (1000, 20, 0.05, 5),
@@ -40,7 +40,7 @@ def flagged(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
     with Vectors(1) as spilt:
         spilt.add(vectors)
         marked = np.zeros(len(labels), bool)
-        marked[list(likelier_labels(spilt, labels))] = True
+        marked[list(find_likelier_labels(spilt, labels))] = True
     return marked
 
 
@@ -56,7 +56,7 @@ def main(paths: Sequence[str]) -> None:
     print("| rows | labels | wrong | flagged of the wrong | of the right |\n|---|---|---|---|---|")
     for path in map(Path, paths):
         texts, labels = read(path)
-        vectors = np.vstack([letters_of(texts[at : at + 512]) for at in range(0, len(texts), 512)])
+        vectors = np.vstack([character_vectors(texts[at : at + 512]) for at in range(0, len(texts), 512)])
         for rows, count, share, draws in DRAWS:
             hits = np.zeros((2, 2))
             for seed in range(draws):

@@ -61,7 +61,7 @@ def remember() -> None:
 
     estimation._chances = chances
     estimation._limits = cache(estimation._limits)
-    estimation._tries = cache(estimation._tries)
+    estimation._candidate_totals = cache(estimation._candidate_totals)
 
 
 # ---- a fixed number of rows: every outcome ---------------------------------------------------------------------------

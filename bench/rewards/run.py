@@ -84,13 +84,13 @@ def bare(model: Any, tokenizer: Any, rows: Rows) -> list[float]:
 def main(count: int) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from curate.scorers.reward import open_reward_model, place
+    from curate.scorers.reward import dtype_and_device, open_reward_model
 
     rows = rows_of(count)
     with tempfile.TemporaryDirectory() as scratch:
         folder = reward_model(Path(scratch))
         ours = open_reward_model(folder, batch_tokens=TOKENS)
-        dtype, device = place()
+        dtype, device = dtype_and_device()
         loaded = AutoModelForSequenceClassification.from_pretrained(folder, dtype=dtype, device_map=device).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder)
         ways = {"bare": lambda: bare(loaded, tokenizer, rows), "pairsmith": lambda: ours.score(rows)}

@@ -1,6 +1,6 @@
-"""What the answers prove: of which rows they are a random sample, and the acceptance rates that follow.
+"""What the answers prove: which rows they are a random sample of, and the resulting acceptance rates.
 
-Samples are drawn from the estimation half (`curate.review.sampling`), which is a random half of all rows; so they are
+Samples are drawn from the estimation half (`curate.review.sampling`), which is a random half of all rows. So they are
 simple random samples of all rows, and populations here are those of both halves.
 """
 
@@ -30,7 +30,8 @@ from schemas.spec import ReviewSettings
 
 @dataclass(frozen=True)
 class Drawn:
-    """The rows of a review with those that each reason has chosen so far (`sampled`); `whole` is that of `frames`."""
+    """The rows of a review and the rows that each reason has chosen so far (`sampled`); `whole` is passed to
+    `frames`."""
 
     rows: Sequence[SamplingRow]
     sampled: SampledIds
@@ -43,7 +44,7 @@ class Drawn:
         return frames(self.rows, self.seed, self.sampled, whole=self.whole)
 
     def by(self, reason: SamplingReason) -> list[str]:
-        """The rows that a reason has drawn of its frame, a simple random sample."""
+        """The rows that a reason has drawn from its frame, a simple random sample."""
         return sample(self.seed, reason, self.frames.get(reason, ()), self.sampled.get(reason, ()))
 
     @cached_property
@@ -53,14 +54,15 @@ class Drawn:
 
 
 class AcceptanceRates(NamedTuple):
-    """Acceptance rates with their intervals, each None where too few rows are decided.
+    """Acceptance rates with their intervals; each is None if too few rows are decided.
 
     `passed`: of the rows that passed the gates. `accepted`: of those that the programs accept, which is what would be
-    trained on without people; its interval may be looked at after every answer, because the human gate does. `missed`:
-    of those that the programs rejected. `left`: rows that estimation could still choose, or has chosen and nobody has
-    decided, and `left_accepted` the like of what the programs accept; where none is left, no answer makes the interval
-    tighter. `set_aside`: decided rows that count again once rows which joined since have been drawn. `at_best`: what
-    the programs accept, as decided once people have accepted every row of it that is left (None before the first draw).
+    trained on without review; its interval holds at any number of looks, because the human gate looks after every
+    answer. `missed`: of those that the programs rejected. `left`: rows that estimation could still choose, or has
+    chosen but are undecided; `left_accepted` is the same for rows that the programs accept. If none is left, no answer
+    can narrow the interval. `set_aside`: decided rows that count again once the rows that were added since have been
+    drawn. `at_best`: the counts for rows that the programs accept, if reviewers accepted every one that is left (None
+    before the first draw).
     """
 
     passed: Estimate | None
@@ -75,11 +77,12 @@ class AcceptanceRates(NamedTuple):
 def needs_whole_pool(
     rows: Sequence[SamplingRow], sampled: SampledIds, seed: int, at_least: float, confidence: float = 0.95
 ) -> bool:
-    """Whether all rows belong to the estimation half: if people accepted every row of it that the programs accept, that
-    would not prove that they accept the share `at_least` (the pool is small, or the share near 1).
+    """Whether all rows belong to the estimation half.
 
-    Once rows of both halves were drawn for estimates it is so for good; and never where a row was shown with an
-    opinion, for then not all could be judged without. It depends on no answer.
+    This is so if half of the rows could not prove that reviewers accept the share `at_least`, even if they accepted all
+    of its rows that the programs accept (a small pool, or a share near 1). Once rows of both halves were drawn for
+    estimates, it stays so. It is never so if a row was shown with an opinion of programs, because then not all rows
+    could be judged without. It does not depend on any answer.
     """
     pool = {row.pair_id: in_estimation_half(seed, row.pair_id) for row in rows}
     if any(id_ in pool for reason, ids in sampled.items() if reason not in ESTIMATION for id_ in ids):
@@ -92,15 +95,15 @@ def needs_whole_pool(
 
 
 def drawn_of(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: ReviewSettings) -> Drawn:
-    """What was drawn of the rows so far, under a project's settings."""
+    """The rows drawn so far, under a project's settings."""
     sampled = sampled_ids(records)
     whole = bool(sampled) and needs_whole_pool(rows, sampled, spec.seed, spec.accept_at_least, spec.confidence)
     return Drawn(rows, sampled, spec.seed, whole)
 
 
 def acceptance_rates(drawn: Drawn, accepted: Mapping[str, bool], confidence: float = 0.95) -> AcceptanceRates:
-    """Every rate that the decisions so far support (`accepted`: pair id -> whether people accept the row as it is;
-    absent: no decision)."""
+    """Every rate that the decisions so far support. `accepted` maps a pair id to whether reviewers accept the row as it
+    is; a row without a decision is absent."""
     of, chosen = drawn.frames, drawn.for_estimates
     by_programs = [row.pair_id for row in drawn.rows if row.accepted]
     rejected = targets(drawn.rows).get("audit_rejected", ())
@@ -124,10 +127,11 @@ def acceptance_rates(drawn: Drawn, accepted: Mapping[str, bool], confidence: flo
 
 
 def estimation_sample(drawn: Drawn, part: Collection[str]) -> tuple[set[str], set[str]]:
-    """Of a `part` of the rows that passed the gates: those that a random draw for an estimate has chosen so far, a
-    simple random sample of it, and those that may still be chosen, the first among them.
+    """Two sets of rows out of a `part` of the rows that passed the gates.
 
-    What was drawn of the rows that the programs accept counts only where all of the part are such rows.
+    The first are those that a random draw for an estimate has chosen so far, a simple random sample of the part. The
+    second are those that have been or may still be chosen. Draws from the rows that the programs accept count only if
+    the part consists of such rows.
     """
     reasons = ESTIMATION
     if not {row.pair_id for row in drawn.rows if row.accepted}.issuperset(part):
@@ -138,10 +142,10 @@ def estimation_sample(drawn: Drawn, part: Collection[str]) -> tuple[set[str], se
 
 
 def inclusion_probabilities(drawn: Drawn) -> dict[str, float]:
-    """How likely every row that counts was to be drawn for an estimate, by the samples as they are now: over them,
-    1 / probability adds up to the number of rows that could be drawn, in expectation over the draws.
+    """The probability of every counted row to be drawn for an estimate, given the present sample sizes.
 
-    The half is part of the chance. Rows drawn with the programs' opinion in sight are absent: they have no weight.
+    Over these rows, 1 / probability sums in expectation over the draws to the number of rows that could be drawn. The
+    draw of the half is included. Rows drawn with the programs' opinion in sight are absent: they have no weight.
     """
     by_reason = {reason: drawn.by(reason) for reason in ESTIMATION}
     estimation = {reason: drawn.frames[reason] for reason in ESTIMATION if reason in drawn.frames}
@@ -150,12 +154,12 @@ def inclusion_probabilities(drawn: Drawn) -> dict[str, float]:
 
 
 def strata(drawn: Drawn, accepted: Mapping[str, bool]) -> list[Stratum]:
-    """The rows that passed the gates, split by whether the programs accept them, with what people said of those that a
-    random draw chose.
+    """The rows that passed the gates, split by whether the programs accept them, with the decisions on randomly drawn
+    rows.
 
-    Within a part every row was drawn with the same probability, so given their number the drawn rows are a simple
-    random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a part has fewer
-    than two decisions, the estimation sample stands alone, as one stratum.
+    Within a stratum every row was drawn with the same probability, so given their number the drawn rows are a simple
+    random sample of it. Rows that only disagreement, margin or calibration chose do not count. While a stratum has
+    fewer than two decisions, the estimation sample is used alone, as one stratum.
     """
     passed = [row for row in drawn.rows if row.passed]
     by_programs = ([row.pair_id for row in passed if row.accepted is keep] for keep in (True, False))

@@ -1,9 +1,9 @@
-"""How far annotators agree: Krippendorff's alpha and Cohen's and Fleiss' kappa, with bootstrap intervals over rows.
+"""Agreement between annotators: Krippendorff's alpha and Cohen's and Fleiss' kappa, with bootstrap intervals over rows.
 
-Alpha (Krippendorff 2011, package `krippendorff`) takes any number of annotators and missing answers. Kappa comes from
+Alpha (Krippendorff 2011, package `krippendorff`) allows any number of annotators and missing answers. Kappa comes from
 `statsmodels`. Answers are nominal. The verdict is one question; every reason is a question of its own (given or not).
-Intervals are percentiles of 2,000 resamples of whole rows; a resample in which a measure is undefined (everybody gave
-one and the same answer throughout) is left out, and the interval is None if that was so in more than a tenth of them.
+Intervals are percentiles of 2,000 resamples of whole rows. A resample in which a measure is undefined (all answers are
+equal) is left out; the interval is None if more than a tenth of them are undefined.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ Answers = Mapping[str, Mapping[str, str]]  # pair id -> annotator -> answer
 
 @dataclass(frozen=True)
 class Agreement:
-    """One measure of one question. `annotators`: the two of Cohen's kappa, else all of them. `value` is None where the
-    measure is undefined; `agreed` is the plain share of pairs of answers that are alike."""
+    """One measure of one question.
+
+    `annotators` are the two of Cohen's kappa, else all. `value` is None if the measure is undefined; `agreed` is the
+    plain share of pairs of equal answers.
+    """
 
     question: str
     measure: str
@@ -39,8 +42,8 @@ class Agreement:
 
 
 def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
-    """Every measure of every question, on the rows with at least two annotators' current answers (an adjudicator's is
-    not one of them)."""
+    """Every measure of every question, on the rows with current answers of at least two annotators (adjudicators do not
+    count)."""
     names = display_names(reviews)
     answers = {
         id_: {names[r.reviewer]: r for r in current_answers(own) if r.role == "annotator"}
@@ -62,16 +65,16 @@ def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
 def _measures(question: str, by_row: Answers) -> list[Agreement]:
     names = tuple(sorted({name for by in by_row.values() for name in by}))
     rows = list(by_row.values())
-    measures = [_agreement(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
+    measures = [_measure_with_interval(question, "Krippendorff's alpha", names, rows, *_alpha(rows))]
     for pair in combinations(names, 2):
         both = [{name: by[name] for name in pair} for by in rows if set(pair) <= set(by)]
         if both:
-            measures.append(_agreement(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
+            measures.append(_measure_with_interval(question, "Cohen's kappa", pair, both, *_cohen(both, pair)))
     raters, times = Counter(len(by) for by in rows).most_common(1)[0]
     if raters > 2 or len(names) > 2:
         equal = [by for by in rows if len(by) == raters]
-        kappa = _defined(_inter_rater().fleiss_kappa)
-        measures.append(_agreement(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
+        kappa = _none_if_undefined(_inter_rater().fleiss_kappa)
+        measures.append(_measure_with_interval(question, "Fleiss' kappa", names, equal, _counts(equal), kappa))
         assert len(equal) == times
     return measures
 
@@ -79,7 +82,7 @@ def _measures(question: str, by_row: Answers) -> list[Agreement]:
 Measure = Callable[[Any], float | None]
 
 
-def _agreement(
+def _measure_with_interval(
     question: str,
     measure: str,
     annotators: tuple[str, ...],
@@ -101,8 +104,8 @@ def _agreement(
 
 
 def _agreed(rows: Sequence[Mapping[str, str]]) -> float:
-    alike = [a == b for by in rows for a, b in combinations(by.values(), 2)]
-    return sum(alike) / len(alike)
+    equal = [a == b for by in rows for a, b in combinations(by.values(), 2)]
+    return sum(equal) / len(equal)
 
 
 def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
@@ -113,15 +116,17 @@ def _counts(rows: Sequence[Mapping[str, str]]) -> Any:
     return np.array([[list(by.values()).count(value) for value in values] for by in rows])
 
 
-def _defined(measure: Callable[[Any], float]) -> Measure:
-    """The measure of a table of `_counts`, where not all answers are alike."""
+def _none_if_undefined(measure: Callable[[Any], float]) -> Measure:
+    """The measure of a table of `_counts`, or None if all answers are equal."""
     return lambda table: None if (table.sum(axis=0) > 0).sum() < 2 else float(measure(table))
 
 
 def _alpha(rows: Sequence[Mapping[str, str]]) -> tuple[Any, Measure]:
     import krippendorff
 
-    return _counts(rows), _defined(lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal"))
+    return _counts(rows), _none_if_undefined(
+        lambda t: krippendorff.alpha(value_counts=t, level_of_measurement="nominal")
+    )
 
 
 def _cohen(rows: Sequence[Mapping[str, str]], pair: tuple[str, str]) -> tuple[Any, Measure]:

@@ -1,4 +1,4 @@
-"""Which of a person's answers counts, and what each person is called."""
+"""Which answers of a reviewer count, and the display names of reviewers."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from schemas.reviews import Review
 
 
 def latest_answers(reviews: Iterable[Review]) -> list[Review]:
-    """The latest answer of every reviewer in every role, `withdrawn` ones among them.
+    """The latest answer of every reviewer in every role, including `withdrawn` ones.
 
-    `reviews` are in the order in which they came, as the store returns them: clocks of two machines are not compared.
+    `reviews` are in order of arrival, as returned by the store, because clocks of different machines are not
+    comparable.
     """
     return list({(review.role, review.reviewer): review for review in reviews}.values())
 
 
 def current_answers(reviews: Iterable[Review]) -> list[Review]:
-    """`latest_answers` of people without what was withdrawn, oldest first; simulated answers are left out."""
+    """`latest_answers` of people without withdrawn ones, oldest first; simulated answers are left out."""
     latest = latest_answers(review for review in reviews if not review.simulated)
     return sorted((r for r in latest if r.decision != "withdrawn"), key=lambda r: (r.at, r.reviewer))
 
 
 def display_names(reviews: Mapping[str, Iterable[Review]]) -> dict[str, str]:
-    """reviewer -> what the person is called in the latest review, with the id where two people have one name."""
+    """Map each reviewer to the name in the latest review, with the id added if two reviewers have the same name."""
     latest: dict[str, Review] = {}
     for answers in reviews.values():
         for review in answers:

@@ -1,4 +1,4 @@
-"""What people decided about a row, in one place: of many answers one decision, and of an edit a new pair."""
+"""The reviewers' decision on a row: combine several answers into one decision, and turn an edit into a new pair."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from schemas.reviews import Review
 
 @dataclass(frozen=True)
 class Decision:
-    """What counts of the answers to one pair. `undecided`: people disagree, or ask for an edit without giving one, so
-    the row waits. `review` is the answer that an edit's text is taken from (else the latest that agrees)."""
+    """The outcome of the answers to one pair.
+
+    `undecided`: reviewers disagree, or ask for an edit without giving one, so the row waits. `review` is the answer
+    whose text an edit uses (otherwise the latest that agrees).
+    """
 
     verdict: Literal["accept", "edit", "reject", "undecided"]
     review: Review
@@ -23,12 +26,13 @@ class Decision:
 
 
 def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
-    """The decision about `pair`; None if there is no current answer. `reviews` are all that there are of it.
+    """The decision on `pair` from all its `reviews`; None without a current answer.
 
-    1. The latest answer of an adjudicator is final. Who is a party to the dispute, as one of several annotators of the
-       row, is no adjudicator of it; such an answer does not count, and `why` says so.
-    2. Else what more than half of the annotators say, each by the latest answer; of several edits the latest text.
-    3. Else the row is undecided.
+    1. The latest answer of an adjudicator is final. A party to the dispute, i.e. one of several annotators of the row,
+    cannot
+       adjudicate it; such an answer does not count, and `why` says so.
+    2. Otherwise the majority of the annotators' latest answers decides; of several edits, the latest text. 3. Otherwise
+    the row is undecided.
     """
     answers, impartial, partial = _by_role(reviews)
     if impartial:
@@ -52,7 +56,8 @@ def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
 def labels_of(
     pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]], annotators_per_row: int
 ) -> dict[str, bool]:
-    """pair id -> whether people accept the row as it is. Absent: nobody answered, too few did, or they disagree."""
+    """Map pair id to whether reviewers accept the row as it is. Absent are rows without enough answers or with
+    disagreement."""
     decisions = {id_: decide(reviews.get(id_, ()), pair) for id_, pair in pairs.items()}
     return {
         id_: decision.verdict == "accept"
@@ -62,28 +67,29 @@ def labels_of(
 
 
 def answers_given(reviews: Sequence[Review]) -> float:
-    """How many annotators have a current answer; without end once somebody adjudicated, because that is final."""
+    """The number of annotators with a current answer; infinite after an adjudication, because that is final."""
     answers, impartial, _ = _by_role(reviews)
     return float("inf") if impartial else len(answers)
 
 
 def _by_role(reviews: Iterable[Review]) -> tuple[list[Review], list[Review], list[Review]]:
-    """The current answers of annotators, of adjudicators, and in the adjudicators' queue of parties to the dispute."""
+    """The current answers of annotators, of impartial adjudicators, and of adjudicators who are parties to the
+    dispute."""
     own = [review for review in reviews if not review.simulated]
     answers = current_answers(own)
     annotators = {review.reviewer for review in own if review.role == "annotator"}
-    parties = annotators if len(annotators) > 1 else set()
+    disputants = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]
     return (
         [review for review in answers if review.role == "annotator"],
-        [review for review in final if review.reviewer not in parties],
-        [review for review in final if review.reviewer in parties],
+        [review for review in final if review.reviewer not in disputants],
+        [review for review in final if review.reviewer in disputants],
     )
 
 
 def _checked(review: Review, pair: Pair, why: Reason) -> Decision:
     if review.decision == "edit" and not _changes(review, pair):
-        why = Reason("incomplete", f"{review.who} asked for an edit and gave no other text")
+        why = Reason("incomplete", f"{review.who} asked for an edit but gave no new text")
         return Decision("undecided", review, why)
     assert review.decision != "withdrawn"
     return Decision(review.decision, review, why)
@@ -94,14 +100,14 @@ def _changes(review: Review, pair: Pair) -> bool:
 
 
 def differs(text: str, pair: Pair) -> bool:
-    """Whether an edit is another text; spaces around it are none, because the page leaves them behind."""
+    """Whether an edit changes the text, ignoring surrounding whitespace, which the page may add."""
     return text.strip() not in ("", pair.output.strip())
 
 
 def edited_pair(pair: Pair, review: Review) -> Pair:
-    """The pair that an edit makes: the same input, the corrected text, and where both came from."""
+    """The pair that an edit creates: the same input, the corrected text, and the origin of both."""
     assert review.edited is not None
-    # Not model_copy: it would carry the parent's cached id over.
+    # Not model_copy, which would copy the parent's cached id.
     return Pair(
         seed_id=pair.seed_id,
         input=pair.input,

@@ -1,21 +1,21 @@
-"""The share of rows that people accept, its interval, and what a narrower one would cost.
+"""The share of rows that reviewers accept, its interval, and the cost of a narrower one.
 
-The estimate is the Horvitz-Thompson mean over rows that a random draw chose. Given how many rows of a stratum were
-drawn, they are a simple random sample of it, so the weight of each is population / reviewed.
+The estimate is the Horvitz-Thompson mean over randomly drawn rows. Given how many rows of a stratum were drawn, they
+are a simple random sample of it, so each has the weight population / reviewed.
 
-Three intervals, all of a finite population, none of them an approximation:
+There are three intervals, all for a finite population and none of them an approximation:
 
-- one stratum: the hypergeometric test inverted (Clopper-Pearson without replacement);
-- two strata: the test of the weighted share inverted, at the least favourable split of the acceptable rows between the
-  strata, of the splits that a wide interval of each stratum allows, whose error is paid for (Berger and Boos 1994);
-- one stratum that is looked at after every answer, by which somebody may stop: the confidence sequence of Waudby-Smith
+- one stratum: the inverted hypergeometric test (Clopper-Pearson without replacement);
+- two strata: the inverted test of the weighted share, at the least favourable split of the acceptable rows between the
+  strata. The splits are limited by a wide interval for each stratum, whose error is deducted (Berger and Boos 1994);
+- one stratum with a look after every answer, at which the review may stop: the confidence sequence of Waudby-Smith
   and Ramdas (2020, "Confidence sequences for sampling without replacement") under a uniform prior. It holds at all
   looks together.
 
-Each covers at least as often as it says, whatever the sizes and shares. bench/review/coverage.py shows it.
+Each covers at least as often as stated, for all sizes and shares; bench/review/coverage.py shows it.
 
-Not covered: rows that nobody answered are taken to be like those that were (the queue shows rows in an order that does
-not depend on them).
+Not covered: rows without an answer are assumed to be like the others (the order in which the queue shows rows does not
+depend on them).
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-_MINIMUM = 2  # reviewed rows without which a stratum says nothing of its own
-_SPLITS = 0.02  # of the error on either side: that of each interval which limits the splits between two strata
-_STEPS = 1_000  # numbers of acceptable rows that are tried of a stratum
+_MINIMUM = 2  # reviewed rows that a stratum of its own needs
+_SPLITS = 0.02  # share of the error on either side for each interval that limits the splits between two strata
+_STEPS = 1_000  # numbers of acceptable rows to try for a stratum at most
 
 
 class Stratum(NamedTuple):
-    """Rows that were equally likely to be drawn: how many there are, were decided by people, and were accepted."""
+    """Rows that were equally likely to be drawn: their number, how many were reviewed, and how many of these were
+    accepted."""
 
     population: int
     reviewed: int
@@ -42,8 +43,8 @@ class Stratum(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share with its interval, of one stratum or of several. `anytime`: the interval holds however often it was
-    looked at, and by whatever look the review was ended."""
+    """A share with its interval, from one stratum or several. With `anytime`, the interval holds for any number of
+    looks and any rule for stopping the review."""
 
     value: float
     low: float
@@ -60,7 +61,7 @@ class Estimate:
 
     @cached_property
     def effective(self) -> int:
-        """The size of a plain random sample of this share whose interval is as narrow."""
+        """The size of a simple random sample with the same share whose interval is as narrow."""
         if self.strata == 1 or self.reviewed == self.population:
             return self.reviewed
 
@@ -75,8 +76,11 @@ class Estimate:
 
 
 def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anytime: bool = False) -> Estimate | None:
-    """The accepted share of all rows of one or two strata; None unless every stratum with rows has at least two answers
-    (where `None` is returned, the caller may pool strata that were sampled as one). `anytime` is for one stratum."""
+    """The accepted share of all rows of one or two strata.
+
+    None unless every non-empty stratum has at least two answers (the caller may then pool strata that were sampled as
+    one). `anytime` requires a single stratum.
+    """
     strata = [stratum for stratum in strata if stratum.population]
     if not strata or any(stratum.reviewed < min(_MINIMUM, stratum.population) for stratum in strata):
         return None
@@ -89,21 +93,21 @@ def acceptance_rate(strata: Sequence[Stratum], confidence: float = 0.95, *, anyt
         low, high = _limits(strata[0], confidence, anytime)
         return Estimate(value, low, high, reviewed, population, confidence, 1, anytime)
     first, second = strata
-    assert not anytime, "a confidence sequence is of one stratum"
+    assert not anytime, "a confidence sequence takes one stratum"
     tail = (1 - confidence) / 2
-    low = _least(first, second, tail) / population
-    high = 1 - _least(_mirrored(first), _mirrored(second), tail) / population
+    low = _lower_limit(first, second, tail) / population
+    high = 1 - _lower_limit(_complement(first), _complement(second), tail) / population
     return Estimate(value, low, high, reviewed, population, confidence, 2)
 
 
 def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple[float, float]:
-    """The least and the greatest number of acceptable rows that the answers do not contradict, as shares."""
+    """The least and the greatest share of acceptable rows that the answers do not contradict."""
     from scipy.stats import hypergeom
 
     n, k, size = stratum.reviewed, stratum.accepted, stratum.population
     error = 1 - confidence
-    least, most = k, size - n + k  # what was seen leaves no other numbers possible
-    if anytime:  # its likelihood against the average of all numbers, which is 1 / (n + 1)
+    least, most = k, size - n + k  # the numbers that are possible after the rows seen
+    if anytime:  # ratio of its likelihood to the average over all numbers, which is 1 / (n + 1)
         likeliest = round(k / n * size)
 
         def possible(total: int) -> bool:
@@ -117,21 +121,21 @@ def _limits(stratum: Stratum, confidence: float, anytime: bool = False) -> tuple
     return low / size, high / size
 
 
-def _least(first: Stratum, second: Stratum, tail: float) -> float:
-    """The least number of acceptable rows in both strata together under which a weighted share as high as the one seen
-    has a probability above `tail`.
+def _lower_limit(first: Stratum, second: Stratum, tail: float) -> float:
+    """The least number of acceptable rows in both strata under which a weighted share of at least the observed one has
+    a probability above `tail`.
 
-    Every split of it between the strata is tried, of those that an interval of each stratum allows; the error of the
-    two intervals is taken off `tail`. A share is the likelier the more acceptable rows either stratum holds, so the
-    numbers of a stratum may be tried in steps (`_STEPS`), and the limit is then rounded down by a step.
+    All splits between the strata are tried that an interval of each stratum allows; the error of the two intervals is
+    deducted from `tail`. The probability grows with the acceptable rows of either stratum, so the numbers of a stratum
+    may be tried in steps (`_STEPS`), and the limit is then rounded down by a step.
     """
     import numpy as np
 
     size = first.population + second.population
-    tries = [_tries(stratum, _SPLITS * tail) for stratum in (first, second)]
+    tries = [_candidate_totals(stratum, _SPLITS * tail) for stratum in (first, second)]
     chances = [_chances(stratum, totals) for stratum, totals in zip((first, second), tries, strict=True)]
     seen = sum(s.population / size * s.accepted / s.reviewed for s in (first, second))
-    # How many of the second stratum's rows must be accepted, beside k of the first, to reach what was seen.
+    # The accepted rows of the second stratum that reach the observed share, together with k of the first.
     rest = seen - first.population / size * np.arange(first.reviewed + 1) / first.reviewed
     needed = np.clip(np.ceil(rest * second.reviewed * size / second.population - 1e-9), 0, second.reviewed + 1)
     at_least = np.hstack([chances[1][:, ::-1].cumsum(axis=1)[:, ::-1], np.zeros((len(tries[1]), 1))])
@@ -141,8 +145,8 @@ def _least(first: Stratum, second: Stratum, tail: float) -> float:
     return float(together[reached > (1 - 2 * _SPLITS) * tail].min())
 
 
-def _tries(stratum: Stratum, error: float) -> Any:
-    """Numbers of acceptable rows that an interval of this error allows, ascending, at most `_STEPS` of them."""
+def _candidate_totals(stratum: Stratum, error: float) -> Any:
+    """The numbers of acceptable rows that an interval with this error allows, ascending, at most `_STEPS` of them."""
     import numpy as np
 
     low, high = (round(limit * stratum.population) for limit in _limits(stratum, 1 - error))
@@ -150,7 +154,7 @@ def _tries(stratum: Stratum, error: float) -> Any:
 
 
 def _chances(stratum: Stratum, totals: Any) -> Any:
-    """totals x (0 ... reviewed): the probability of that many accepted among the reviewed."""
+    """totals x (0 ... reviewed): the probability of that many accepted rows among the reviewed."""
     import numpy as np
     from scipy.special import gammaln
 
@@ -166,12 +170,12 @@ def _chances(stratum: Stratum, totals: Any) -> Any:
     return np.exp(ways - log_choose(np.asarray(size), np.asarray(stratum.reviewed)))
 
 
-def _mirrored(stratum: Stratum) -> Stratum:
+def _complement(stratum: Stratum) -> Stratum:
     return stratum._replace(accepted=stratum.reviewed - stratum.accepted)
 
 
 def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """The least number from `low` on for which a condition that never ceases to hold holds; `high` if none below."""
+    """The least number from `low` on for which a monotone condition holds; `high` if it holds for none below."""
     while low < high:
         middle = (low + high) // 2
         if holds(middle):
@@ -191,21 +195,24 @@ def _clopper_pearson(share: float, n: float, confidence: float) -> tuple[float, 
 
 
 def binomial(k: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact (Clopper-Pearson) interval of a share of `k` in `n` independent trials, whole numbers or not."""
+    """The exact (Clopper-Pearson) interval for a share of `k` in `n` independent trials; both may be fractional."""
     return _clopper_pearson(k / n, n, confidence)
 
 
 def seconds_per_item(seconds: Iterable[float | None]) -> float | None:
-    """The median of the measured times, which breaks and slips do not move; None if none was measured."""
+    """The median of the measured times, which is robust to breaks and slips; None if none was measured."""
     measured = [value for value in seconds if value is not None]
     return statistics.median(measured) if measured else None
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Whether review may stop, and what going on would buy. `rows` more randomly drawn rows, `answers` to give for
-    them (active rows and overlap included), `minutes` of one person (None: no time was measured yet). `exhausted`: no
-    row is left to draw, so no answer makes the interval tighter."""
+    """Whether the review may stop, and what continuing would bring.
+
+    `rows` more randomly drawn rows with `answers` to give for them (including active rows and overlap), in `minutes` of
+    one reviewer's time (None if no time was measured yet). `exhausted`: no row is left to draw, so no answer can narrow
+    the interval.
+    """
 
     stop: bool
     margin_of_error: float
@@ -219,7 +226,7 @@ class Advice:
         if self.exhausted:
             return f"stop: every row that can be drawn is decided, and the interval stays at {points}"
         if self.rows == 0:
-            return f"stop: the interval is as tight as {points}"
+            return f"stop: the interval is within {points}"
         time = f"{self.answers} more answers" if self.minutes is None else f"about {_minutes(self.minutes)}"
         return f"{'stop, or ' if self.stop else ''}{time} would buy {points}"
 
@@ -238,9 +245,9 @@ def advice(
 ) -> Advice:
     """What to do next for an interval of at most `wanted` to either side.
 
-    `answers_per_row`: answers given so far for each row that counts in the estimate. `left`: how many more rows can be
-    drawn (default: all of the population). Once `wanted` is reached the advice is to stop, and tells what three
-    fifths of it would cost. The forecast takes the share and the weights to stay as they are.
+    `answers_per_row`: answers given so far per row that counts in the estimate. `left`: how many more rows can be drawn
+    (default: all of the population). Once `wanted` is reached, the advice is to stop, with the cost of reaching three
+    fifths of it. The forecast assumes that the share and the weights stay as they are.
     """
     left = share.population - share.reviewed if left is None else left
     stop = share.margin_of_error <= wanted
@@ -250,7 +257,7 @@ def advice(
     rows = (
         0 if share.margin_of_error <= target else rows_until(share, left, lambda low, high: (high - low) / 2 <= target)
     )
-    if rows and rows == left:  # all that there are, which may be too few for `wanted`
+    if rows and rows == left:  # all rows that are left, which may be too few for `wanted`
         low, high = _forecast(share, rows)
         target = (high - low) / 2
     answers = math.ceil(rows * answers_per_row)
@@ -259,13 +266,13 @@ def advice(
 
 
 def rows_until(share: Estimate, left: int, holds: Callable[[float, float], bool]) -> int:
-    """How many more random rows, at the efficiency of those so far and the present share, bring an interval (low, high)
-    for which `holds`; `left` if fewer do not."""
+    """How many more random rows give an interval (low, high) for which `holds`, at the present efficiency and share;
+    `left` if fewer do not."""
     return _first(1, left, lambda more: holds(*_forecast(share, more))) if left else 0
 
 
 def _forecast(share: Estimate, more: int) -> tuple[float, float]:
-    """The interval after `more` rows, of which the same share is accepted."""
+    """The interval after `more` rows, with the same share accepted."""
     efficiency = min(share.effective / share.reviewed, 1.0)
     n = max(2, round((share.reviewed + more) * efficiency))
     size = max(n, round(share.population * efficiency))

@@ -1,7 +1,7 @@
-"""The human gate: whether people have said enough, and whether what they said lets the set pass.
+"""The human gate: whether there are enough answers, and whether they let the dataset pass.
 
-The rate that lets a set pass is that of the rows which the programs accept, because these are trained on; the rate of
-everything that passed the gates counts rows that a better candidate kept out as well.
+The deciding rate is that of the rows that the programs accept, because these are trained on. The rate of all rows that
+passed the gates also counts rows that lost to a better candidate.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from schemas.wording import percent
 
 State = Literal["open", "rejected", "exhausted", "asking"]
 UNEXPLAINED = "no reason given"
-_EXAMPLES = 2  # of each reason
+_EXAMPLES = 2  # per reason
 
 
 @dataclass(frozen=True)
 class Gate:
-    """What the answers so far decide about a set.
+    """The verdict of the answers so far on a set.
 
-    `open`: of the rows that the programs accept, people accept at least the share `at_least`: the lower bound says so.
-    `rejected`: the upper bound is below that, so people reject the set. `exhausted`: neither, and every row that could
-    tell is decided. `asking`: neither yet; at the present share about `missing` more answers decide it (None: too few
-    answers to tell, or at that share none would). `reach` is the lower bound if people accept every row that is left:
-    where it is below `at_least`, no answer opens the gate.
+    `open`: by the lower bound, reviewers accept at least the share `at_least` of the rows that the programs accept.
+    `rejected`: the upper bound is below that, so reviewers reject the set. `exhausted`: neither, and every row that
+    could decide it is decided. `asking`: neither yet; at the present share about `missing` more answers decide it
+    (None: too few answers to forecast, or none would at that share). `reach` is the lower bound if reviewers accepted
+    every row that is left: if it is below `at_least`, no answer can open the gate.
     """
 
     state: State
@@ -41,18 +41,18 @@ class Gate:
 
     @property
     def out_of_reach(self) -> str:
-        """Why answers to the rows that there are cannot open the gate; empty if they can."""
+        """Why answers to the present rows cannot open the gate; empty if they can."""
         if self.state != "asking" or self.reach >= self.at_least:
             return ""
-        proven = math.floor(100 * self.reach + 1e-9)  # rounded up, the share named would not open it either
+        proven = math.floor(100 * self.reach + 1e-9)  # rounded down, because a share rounded up would not open the gate
         return (
-            f"even if people accept every row that can still be drawn, that proves a share of {proven}%, and"
+            f"even if people accept every row that can still be drawn, that proves a share of only {proven}%, and"
             f" review.accept_at_least asks for {percent(self.at_least)}: only more rows or a lower share open the gate"
         )
 
 
 def gate_of(rates: AcceptanceRates, at_least: float, answers: int, confidence: float) -> Gate:
-    """`answers` were given so far."""
+    """The state of the gate after `answers` answers."""
     accepted, left = rates.accepted, rates.left_accepted
     if accepted and accepted.high < at_least:
         return Gate("rejected", at_least)
@@ -71,7 +71,8 @@ def gate_of(rates: AcceptanceRates, at_least: float, answers: int, confidence: f
 
 
 class Objection(NamedTuple):
-    """A reason that people gave, the number of rows that they rejected or edited for it, and the first of them."""
+    """A reason given by reviewers, the number of rows that they rejected or edited for it, and the first of these
+    rows."""
 
     reason: str
     rows: int
@@ -79,8 +80,8 @@ class Objection(NamedTuple):
 
 
 def objections(pairs: Mapping[str, Pair], reviews: Mapping[str, Sequence[Review]]) -> list[Objection]:
-    """Why people did not accept rows as they are, the most frequent reason first; a row counts under each of its
-    reasons, once."""
+    """Why reviewers did not accept rows as they are, most frequent reason first. A row counts once under each of its
+    reasons."""
     by_reason: dict[str, list[Pair]] = {}
     for id_, pair in pairs.items():
         for reason in _reasons(reviews.get(id_, ())):

@@ -1,6 +1,6 @@
-"""Gold items: rows with known verdicts, put among the others to measure each annotator.
+"""Gold items: rows with known verdicts, mixed with the others to measure each annotator.
 
-One JSON object a line: `{"input": "...", "output": "...", "verdict": "accept" | "reject" | "edit"}`.
+One JSON object per line: `{"input": "...", "output": "...", "verdict": "accept" | "reject" | "edit"}`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VERDICTS = ("accept", "reject", "edit")
 
 @dataclass(frozen=True)
 class GoldItem:
-    """A row and the verdict that is right."""
+    """A row and its correct verdict."""
 
     pair: Pair
     verdict: str
@@ -33,7 +33,7 @@ class GoldItem:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often an annotator gave the known verdict, with the exact binomial interval (95 %)."""
+    """How often an annotator gave the known verdict, with the exact 95 % binomial interval."""
 
     reviewer: str
     right: int
@@ -49,7 +49,9 @@ class Accuracy:
 def read_gold(project: Project, store: Store | None = None) -> list[GoldItem]:
     """The items of `review.gold`, in order; none if the spec names no file. Raises InputError naming the line.
 
-    What was sent to people before is, by its texts, the same item in the `store`, wherever its line stands by now."""
+    An item that was already sent to reviewers keeps its pair in the `store`, recognised by its texts, even if its line
+    has moved.
+    """
     name = project.spec.review.gold
     if name is None:
         return []
@@ -77,11 +79,13 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
     except orjson.JSONDecodeError as error:
         raise InputError(f"is not valid JSON: {error}.", where=where, fix=shape) from None
     keys = ("input", "output", "verdict")
-    if isinstance(item, dict):  # files of before may say simple and enhanced
+    if isinstance(item, dict):  # older files may use the keys simple and enhanced
         item = {_OLD_KEYS.get(key, key): value for key, value in item.items()}
     if not isinstance(item, dict) or set(item) != set(keys) or not all(isinstance(v, str) and v for v in item.values()):
         raise InputError(
-            f"is not a gold item: it needs the texts {', '.join(keys)}, and only these.", where=where, fix=shape
+            f"is not a gold item: it must have exactly the keys {', '.join(keys)}, each with a text.",
+            where=where,
+            fix=shape,
         )
     if item["verdict"] not in _VERDICTS:
         raise InputError(f"the verdict is '{item['verdict']}'.", where=where, fix=f"One of: {', '.join(_VERDICTS)}.")
@@ -96,7 +100,8 @@ def _item(line: bytes, where: str, name: str, number: int, project: Project) -> 
 
 
 def accuracies(items: Iterable[GoldItem], reviews: Mapping[str, Sequence[Review]]) -> list[Accuracy]:
-    """Every annotator's accuracy on the gold items answered, by name. An edit counts as such, whatever its text."""
+    """Every annotator's accuracy on the answered gold items, sorted by name. An edit counts as an edit, whatever its
+    text."""
     right_or_wrong: dict[str, list[bool]] = {}
     for item in items:
         for review in current_answers(reviews.get(item.pair.id, ())):

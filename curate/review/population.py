@@ -1,4 +1,4 @@
-"""The population that review samples from: what programs said of every row, before and apart from what people said."""
+"""The population that review samples from: the programs' verdicts on every row, independent of reviews."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from schemas.store import Store
 from schemas.store.latest import last_judged
 
 Scores = Mapping[str, float]  # pair id -> score
-Judging = tuple[str, str]  # the name of a step and the hash of its settings
-Steps = Iterable[tuple[str, str, bool]]  # a name, a hash of settings, and whether its score compares candidates
-NOTHING: Judging = ("", "")
+StepKey = tuple[str, str]  # a step's name and the hash of its settings
+Steps = Iterable[tuple[str, str, bool]]  # name, hash of settings, and whether its score compares candidates
+NO_STEP: StepKey = ("", "")
 
 
 @dataclass(frozen=True)
 class Population:
-    """The candidates of the present spec: in memory a `SamplingRow` each; texts and verdicts are read when asked for.
+    """The candidates of the present spec. Only a `SamplingRow` each is in memory; texts and verdicts are read on
+    demand.
 
-    `rows` by pair id, in the order of the pool. `inputs` gives for every pair id the candidates of its input. `scores`
-    are those of the scorer that judged most rows, which is `compared_by` where another one scores by now. `rejected`
-    names for every gate the row of the lowest id that it rejected. `doubted` are the rows that have findings.
+    `rows` are by pair id, in pool order. `inputs` maps every pair id to the candidates of its input. `scores` are those
+    of the scorer that judged most rows; if another one scores now, `compared_by` names it. `rejected` maps every gate
+    to the row with the lowest id that it rejected. `doubted` are the rows with findings.
     """
 
     pool: Pool
@@ -45,7 +46,7 @@ class Population:
     compared_by: str = ""
 
     def pairs(self, pair_ids: Iterable[str]) -> dict[str, Pair]:
-        """The pairs of `pair_ids` that belong to the population, in the order given."""
+        """The pairs of `pair_ids` that belong to the population, in the given order."""
         wanted = [pair_id for pair_id in pair_ids if pair_id in self.rows]
         known = {pair.id: pair for pair in self.pool.source.pairs(wanted)} if wanted else {}
         return {pair_id: known[pair_id] for pair_id in wanted}
@@ -56,8 +57,8 @@ class Population:
         return sorted(others, key=lambda other: (-self.scores.get(other, -math.inf), other))
 
     def findings(self, pair_id: str) -> list[Verdict]:
-        """The verdicts of gates that rejected, flagged or could not judge a row, and what judges said of it, in the
-        order of the steps."""
+        """The verdicts of gates that rejected, flagged or could not judge a row, and those of judges, in the order of
+        the steps."""
         if pair_id not in self.doubted:
             return []
         return _findings(self.pool, self.pool.source.verdicts([pair_id]).get(pair_id, ()))
@@ -66,8 +67,11 @@ class Population:
 def read_population(
     project: Project, store: Store, fingerprints: Sequence[str], judged_by: Steps | None = None
 ) -> Population:
-    """The candidates of the generations `fingerprints` whose seeds are active, as gates, scorers and judges judged
-    them. `judged_by` are the steps of a curation that has no receipt yet."""
+    """Read the candidates of the generations `fingerprints` with active seeds, and the verdicts of gates, scorers and
+    judges.
+
+    `judged_by` are the steps of a curation that has no receipt yet.
+    """
     pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
     for gate in gates_of(project):
         pool = pool.judged_by(each(gate).id, ())
@@ -79,20 +83,20 @@ def read_population(
         passed |= keeps
         flagged |= {row.pair.id for row in candidates if row.pair and row.flags}
         inputs.append(tuple(keeps))
-    looked_at = flagged | _flagged_by_curation(store)
+    flagged_by_any = flagged | _flagged_by_curation(store)
     scorer = "judge/" if project.spec.curate.score.model == "judge" else "score/"
     by_settings: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
     rejected: dict[str, str] = {}
     doubted: set[str] = set()
-    judges, compares = _judging(_of_last_curation(store) if judged_by is None else judged_by)
-    refused, doubtful = set[str](), set(flagged)
+    judges, compares = _judges_and_comparer(_steps_of_last_curation(store) if judged_by is None else judged_by)
+    rejected_by_judge, flagged_last = set[str](), set(flagged)
     for pair_id, verdicts in _verdicts(store, passed):
         for verdict in verdicts:
             if verdict.by.startswith(scorer) and verdict.score is not None:
                 by_settings[verdict.by, verdict.fingerprint][pair_id] = verdict.score
             if (verdict.by, verdict.fingerprint) in judges:
-                refused |= {pair_id} if verdict.keep is not True else set()
-                doubtful |= {pair_id} if verdict.flags else set()
+                rejected_by_judge |= {pair_id} if verdict.keep is not True else set()
+                flagged_last |= {pair_id} if verdict.flags else set()
         findings = _findings(pool, verdicts)
         doubted |= {pair_id} if findings else set()
         for finding in findings:
@@ -100,12 +104,12 @@ def read_population(
                 rejected[finding.by] = min(pair_id, rejected.get(finding.by, pair_id))
     scorers = _most_used(by_settings, compares)
     percentiles = [_percentiles(inputs, scores) for scores in scorers.values()]
-    scores = next(iter(scorers.values()), None) if compares is not NOTHING else None
+    scores = next(iter(scorers.values()), None) if compares is not NO_STEP else None
     older = next((by for by, _ in scorers), "") if scores and compares not in (None, next(iter(scorers))) else ""
     select = project.spec.curate.select
-    left = {id_ for id_, keep in passed.items() if keep} - refused
+    left = {id_ for id_, keep in passed.items() if keep} - rejected_by_judge
     compared = _without_length(pool, scores, left) if scores and select.length_control else scores
-    accepted, margins = _by_score(inputs, left, compared, select.best, doubtful)
+    accepted, margins = _best_and_margins(inputs, left, compared, select.best, flagged_last)
     rows = {}
     for pair_id, keep in passed.items():
         ranks = [by_pair[pair_id] for by_pair in percentiles if pair_id in by_pair]
@@ -116,47 +120,48 @@ def read_population(
             percentile=percentiles[0].get(pair_id) if percentiles else None,
             disagreement=max(ranks) - min(ranks) if len(ranks) > 1 else None,
             margin=margins.get(pair_id),
-            flagged=pair_id in looked_at,
+            flagged=pair_id in flagged_by_any,
         )
     by_pair_id = {pair_id: ids for ids in inputs for pair_id in ids}
     return Population(pool, rows, by_pair_id, scores or {}, rejected, doubted, older)
 
 
 def _flagged_by_curation(store: Store) -> set[str]:
-    """The rows that any step of the last curation flagged: a judge, what reads the whole pool, as well as gates."""
+    """The rows flagged by any step of the last curation: gates, judges and steps that read the whole pool."""
     curated = last_curation(store)
     states = skim_states(store, curated) if curated else ()
     return {state["pair_id"] for state in states if state.get("flags") and state.get("pair_id")}
 
 
-def _of_last_curation(store: Store) -> Steps | None:
+def _steps_of_last_curation(store: Store) -> Steps | None:
     curated = last_judged(store.receipts("curate"))
     return curated.facts.get("judged_by") if curated else None
 
 
-def _judging(steps: Steps | None) -> tuple[set[Judging], Judging | None]:
-    """Of the steps beside gates that judged single rows those that are no scorer, and the one whose scores compare:
-    NOTHING where nothing does, None where no receipt says so, as those of earlier versions."""
+def _judges_and_comparer(steps: Steps | None) -> tuple[set[StepKey], StepKey | None]:
+    """The per-row steps other than gates and scorers, and the step whose scores compare candidates.
+
+    The latter is NO_STEP if no step compares, and None if no receipt says so, e.g. of an earlier version.
+    """
     if steps is None:
         return set(), None
     judges = {(by, settings) for by, settings, _ in steps if not by.startswith("score/")}
-    return judges, next(((by, settings) for by, settings, compares in steps if compares), NOTHING)
+    return judges, next(((by, settings) for by, settings, compares in steps if compares), NO_STEP)
 
 
 def _without_length(pool: Pool, scores: Scores, left: Collection[str]) -> Scores:
-    """The scores without what length explains of those of the rows that are left, as `curate.steps.best` compares
-    them."""
+    """The scores minus what length explains, fitted on the rows that are left, as `curate.steps.best` compares them."""
 
     def outputs() -> Iterator[list[tuple[str, str]]]:
         for rows in pool.by_input():
             yield [(row.pair.id, row.pair.output) for row in rows if row.pair and row.pair.id in scores]
 
     fit = LengthFit.of([(output, scores[id_]) for id_, output in rows if id_ in left] for rows in outputs())
-    return {id_: fit.left_of(scores[id_], output) for rows in outputs() for id_, output in rows}
+    return {id_: fit.residual(scores[id_], output) for rows in outputs() for id_, output in rows}
 
 
 def _verdicts(store: Store, pair_ids: Iterable[str]) -> Iterator[tuple[str, list[Verdict]]]:
-    """Every pair with its verdicts, `ROWS` pairs in memory at a time."""
+    """Every pair with its verdicts, with `ROWS` pairs in memory at a time."""
     remaining = iter(pair_ids)
     while chunk := list(islice(remaining, ROWS)):
         yield from store.verdicts(chunk).items()
@@ -171,18 +176,24 @@ def _findings(pool: Pool, verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [verdict for verdict in verdicts if verdict.by.startswith("judge/") or is_finding(verdict)]
 
 
-def _most_used(by_settings: Mapping[Judging, Scores], compares: Judging | None) -> dict[Judging, Scores]:
-    """The scores of every scorer under its most used settings, what judged most rows first. Of equals what `compares`
-    now: one that came after people answered was not asked about the rows that they rejected, so its best would depend
-    on what people said."""
-    chosen: dict[str, Judging] = {}
-    for judging in sorted(by_settings, key=lambda judging: (-len(by_settings[judging]), judging != compares, judging)):
-        chosen.setdefault(judging[0], judging)
-    return {judging: by_settings[judging] for judging in chosen.values()}
+def _most_used(by_settings: Mapping[StepKey, Scores], compares: StepKey | None) -> dict[StepKey, Scores]:
+    """The scores of every scorer under its most used settings, the scorer of most rows first; on a tie the one in
+    `compares`.
+
+    A scorer that was added after reviews was not applied to the rows that reviewers rejected, so its best candidates
+    would depend on their decisions.
+    """
+    chosen: dict[str, StepKey] = {}
+    for step_key in sorted(
+        by_settings, key=lambda step_key: (-len(by_settings[step_key]), step_key != compares, step_key)
+    ):
+        chosen.setdefault(step_key[0], step_key)
+    return {step_key: by_settings[step_key] for step_key in chosen.values()}
 
 
 def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, float]:
-    """The share of the scored other candidates of its input that a row beats, ties by half; absent without another."""
+    """The share of the other scored candidates of its input that a row beats, ties counting half. Absent if there is no
+    other."""
     percentiles = {}
     for candidates in inputs:
         ids = [pair_id for pair_id in candidates if pair_id in scores]
@@ -193,14 +204,14 @@ def _percentiles(inputs: Iterable[Sequence[str]], scores: Scores) -> dict[str, f
     return percentiles
 
 
-def _by_score(
+def _best_and_margins(
     inputs: Iterable[Collection[str]],
     left: set[str],
     scores: Scores | None,
     best: int,
     flagged: Collection[str] = (),
 ) -> tuple[set[str], dict[str, float]]:
-    """The rows of those `left` that are among the best of their input, and every row's distance from that cut."""
+    """The rows of `left` that are among the best of their input, and every row's distance from that cut."""
     if scores is None:
         return left, {}
     accepted: set[str] = set()

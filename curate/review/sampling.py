@@ -1,22 +1,22 @@
-"""Which rows people see, why, and how likely each was to be chosen.
+"""Which rows are shown to reviewers, why, and with which probability each was chosen.
 
-One permanent random number splits all rows once, into halves: the estimation half, from which the samples for an
-estimate are drawn (estimation and the audits), and the calibration half, from which all others are. In the calibration
-half people may answer with the programs' opinion before them, so no row of it ever counts in an estimate, now or later,
-and no row of the estimation half is ever used for calibration. Where half of the rows could not prove what a project
-asks for (`curate.review.acceptance.needs_whole_pool`), all of them belong to the estimation half, for good.
+One permanent random number splits all rows once into two halves. Samples for estimates (estimation and the audits) are
+drawn from the estimation half, all others from the calibration half. In the calibration half, reviewers may see the
+programs' opinion, so none of its rows ever counts in an estimate, and no row of the estimation half is ever used for
+calibration. If half of the rows could not prove what a project asks for (`curate.review.acceptance.needs_whole_pool`),
+all rows belong to the estimation half, permanently.
 
-Every reason draws a simple random sample, without replacement, from a frame of its own (`frames`). A frame's rows stand
-in the order of permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"):
-SHA-256 of the seed, the reason and the row's id, read as a fraction. The sample is the first rows of that order, so
+Every reason draws a simple random sample, without replacement, from its own frame (`frames`). The rows of a frame are
+sorted by permanent random numbers (Ohlsson 1995, "Coordination of samples using permanent random numbers"): SHA-256 of
+the seed, the reason and the row's id, read as a fraction. The sample is the first rows in that order. Therefore
 
-- the next batch goes on where the last one stopped, and both together are one simple random sample;
+- the next batch continues where the last one stopped, and both together are one simple random sample;
 - rows that join or leave the frame move no other row;
 - the draws of two reasons are independent, so a row is in any of them with probability
   1 - product of (1 - size / population) over the frames it is in, exactly (given its half);
 - a sample of the estimation half is a simple random sample of all rows too, because the halves were split at random.
 
-A row that two reasons choose is shown once and counts for both.
+A row chosen for two reasons is shown once and counts for both.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from schemas.records import content_id
 from schemas.reviews import Draw, Sampled, SamplingReason
 from schemas.spec import ReviewShares
 
-# Reason -> its key in [review.shares]. A reason keeps the name that records hold, because that name seeds its draws.
-# In this order: the first reason of a row is the one it is counted under where only one can be.
+# Reason -> its key in [review.shares]. Reason names must not change: records contain them, and they seed the draws.
+# The order matters: where a row can only count under one reason, it is the first.
 SHARE_KEYS: dict[SamplingReason, str] = {
     "certify": "estimation",
     "audit_accepted": "audit_accepted",
@@ -44,22 +44,23 @@ SHARE_KEYS: dict[SamplingReason, str] = {
     "fit": "calibration",
 }
 REASONS = tuple(SHARE_KEYS)
-# Reasons that choose at random from everything they are about. The others look where rows are interesting, so an
-# estimate may not stand on them.
+# Reasons that choose at random from all their targets. The others choose interesting rows, on which no estimate may be
+# based.
 ESTIMATION: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected")
-_ACTIVE = 0.1  # the share of the rows that passed which count as disagreed upon, or as near the cut
+_ACTIVE = 0.1  # the share of the passed rows that count as disagreed upon, or as near the cut
 _DIGITS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingRow:
-    """What sampling needs to know of a candidate. Nothing in it may depend on what people said, but for `flagged`,
-    which no estimate reads.
+    """The facts about a candidate that sampling uses. None may depend on reviews, except `flagged`, which no estimate
+    reads.
 
-    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the
-    best of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is
-    the distance of the lowest from the highest percentile that several scorers give it; `margin` that of its score from
-    the cut of its input; both None where there is nothing to compare. `flagged`: curation says that it is worth a look.
+    `passed`: every gate kept it (None: a gate could not judge). `accepted`: it passed, and its score is among the best
+    of its input. `percentile` is the share of the other candidates of its input that it beats. `disagreement` is the
+    difference between the highest and the lowest percentile that several scorers give it; `margin` is the distance of
+    its score from the cut of its input; both are None if there is nothing to compare. `flagged`: curation marked it as
+    worth a look.
     """
 
     pair_id: str
@@ -76,11 +77,11 @@ SampledIds = Mapping[SamplingReason, Collection[str]]  # reason -> the rows it h
 
 
 def targets(rows: Sequence[SamplingRow]) -> Frames:
-    """The rows that every reason is about; a reason that is about none is absent.
+    """The rows that every reason targets; a reason without any is absent.
 
-    certify and fit (estimation and calibration): what passed the gates. audit_accepted: what the programs accept.
-    audit_rejected: what they judged and do not accept. disagree: the tenth of the passed rows on which scorers differ
-    most. border: the tenth that curation flagged, or whose score is nearest the cut.
+    certify and fit (estimation and calibration): rows that passed the gates. audit_accepted: rows that the programs
+    accept. audit_rejected: rows that they judged and do not accept. disagree: the tenth of the passed rows on which
+    scorers differ most. border: the tenth that curation flagged, or whose score is nearest the cut.
     """
     passed = [row for row in rows if row.passed]
     at_most = max(1, round(_ACTIVE * len(passed)))
@@ -99,12 +100,12 @@ def targets(rows: Sequence[SamplingRow]) -> Frames:
 
 
 def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = None, *, whole: bool = False) -> Frames:
-    """The rows that every reason draws from: of those that it is about, the ones of its half; for estimates all of
-    them, and for the other reasons none, where the `whole` pool is needed.
+    """The rows that every reason draws from: its targets in its half. If the `whole` pool is needed, estimates draw
+    from all their targets and the other reasons from none.
 
-    `sampled` (ids by reason) knows rows that were drawn before there were halves. What another reason than an estimate
-    has shown belongs to no estimate any more; what an estimate alone has chosen goes on belonging to it, and is never
-    used for calibration.
+    `sampled` (ids by reason) holds rows that may have been drawn before the split into halves existed. A row shown for
+    another reason than an estimate belongs to no estimate any more; a row chosen for an estimate alone stays with it,
+    and is never used for calibration.
     """
     before = sampled or {}
     shown = {id_ for reason, ids in before.items() if reason not in ESTIMATION for id_ in ids}
@@ -123,7 +124,7 @@ def frames(rows: Sequence[SamplingRow], seed: int, sampled: SampledIds | None = 
 
 
 def in_estimation_half(seed: int, pair_id: str) -> bool:
-    """Whether a row belongs to the half that estimates stand on; the same for good, whatever else is drawn."""
+    """Whether a row belongs to the half used for estimates; permanent, whatever else is drawn."""
     return permanent_random_number(seed, "cert", pair_id) < 0.5
 
 
@@ -139,7 +140,7 @@ def order(seed: int, reason: str, frame: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def sample(seed: int, reason: str, frame: tuple[str, ...], sampled: Collection[str]) -> list[str]:
-    """The rows drawn so far: the longest beginning of the order that was sampled, whole. A simple random sample."""
+    """The rows drawn so far: the longest prefix of the order that was sampled completely. A simple random sample."""
     return list(takewhile(lambda id_: id_ in sampled, order(seed, reason, frame)))
 
 
@@ -157,9 +158,9 @@ def draw(
     seed: int,
     sampled: SampledIds | None = None,
 ) -> list[SampledRow]:
-    """The next rows: for every reason, `wanted` more of its order than `sampled` (ids by reason) holds.
+    """The next rows: for every reason, `wanted` more of its order than `sampled` (ids by reason) has.
 
-    Rows come in the order of `REASONS`, then as drawn. A frame that is smaller than what is asked gives all it has.
+    Rows come in the order of `REASONS`, then as drawn. A frame smaller than requested gives all its rows.
     """
     chosen: dict[str, list[tuple[SamplingReason, Draw]]] = {}
     sizes: dict[SamplingReason, int] = {}
@@ -184,7 +185,7 @@ def draw(
 
 
 def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, float]:
-    """pair id -> the probability that any reason chooses it, when each draws `sizes` rows of its frame. Exact."""
+    """Map pair id to the exact probability that any reason chooses it, when each draws `sizes` rows of its frame."""
     not_chosen: dict[str, float] = {}
     for reason, frame in of.items():
         share = sizes.get(reason, 0) / len(frame)
@@ -194,8 +195,8 @@ def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, floa
 
 
 def divide(batch: int, shares: ReviewShares, of: Frames, rest: SamplingReason = "certify") -> dict[SamplingReason, int]:
-    """How many rows of a batch each reason draws, by the largest remainder. What an empty frame leaves goes to the
-    `rest`: estimation, unless another is named."""
+    """How many rows of a batch each reason draws, by the largest remainder method. The share of a reason with an empty
+    frame goes to `rest`, by default estimation."""
     asked: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
     rest = rest if rest in of else "certify"
     asked[rest] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != rest)
@@ -207,7 +208,7 @@ def divide(batch: int, shares: ReviewShares, of: Frames, rest: SamplingReason = 
 
 
 def sampled_ids(sampled: Iterable[Sampled]) -> dict[SamplingReason, set[str]]:
-    """reason -> the rows it has chosen so far."""
+    """Map each reason to the rows that it has chosen so far."""
     by_reason: dict[SamplingReason, set[str]] = {}
     for record in sampled:
         by_reason.setdefault(record.reason, set()).add(record.pair_id)

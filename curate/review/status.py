@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReviewStatus:
-    """Sampled rows of the present pool, by what people decided; `undecided` have answers that settle nothing,
-    `incomplete` have fewer than `annotators_per_row`, `open` have none. `rates` are what people accept; `advice` is
-    what a tighter interval than the one shown would cost (None without one). `gate` says whether people have
-    said enough, and `objections` why rows were not accepted as they are. `seconds` is the median time of an answer.
-    `compared_by` is the scorer of before whose choice the rates are of, empty where that is the present one's."""
+    """The sampled rows of the present pool by decision, and what follows.
+
+    `undecided` rows have answers that settle nothing, `incomplete` ones have fewer than `annotators_per_row`, `open`
+    ones have none. `rates` are the acceptance rates; `advice` is the cost of a narrower interval than the one shown
+    (None without one). `gate` says whether there are enough answers, `objections` why rows were not accepted as they
+    are. `seconds` is the median time per answer. `compared_by` is the earlier scorer whose choice the rates refer to;
+    empty if it is the present one.
+    """
 
     accepted: int
     edited: int
@@ -57,34 +60,35 @@ class ReviewStatus:
 
     @property
     def next_step(self) -> str | None:
-        """What more answers would buy: first whether the set passes, then a tighter interval."""
+        """What more answers would bring: first whether the set passes, then a narrower interval."""
         if self.gate.out_of_reach:
             return self.gate.out_of_reach
         if self.gate.state == "asking" and self.gate.missing:
             at_least = percent(self.gate.at_least)
-            return f"about {self.gate.missing:,} more answers tell whether people accept {at_least} of it"
+            return f"about {self.gate.missing:,} more answers will show whether people accept {at_least} of the rows"
         return str(self.advice) if self.advice else None
 
     @property
     def enough(self) -> bool:
-        """Whether people accept enough of it to go on."""
+        """Whether reviewers accept enough rows to continue."""
         return self.gate.state == "open"
 
 
 def review_status(project: Project, store: Store, population: Population) -> ReviewStatus:
-    """Counted from the store; nothing is asked of the server. Raises MissingDependency without the extra `review`."""
+    """Compute the status from the store, without contacting the server. Raises MissingDependency without the extra
+    `review`."""
     spec = project.spec.review
     sampled, reviews = store.sampled(), store.reviews()
     shown = [id_ for id_ in sampled if id_ in population.rows]
     pairs = population.pairs(shown)
     verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
-    # What one of three people said is not yet what the row's people said, nor is it a disagreement to settle.
+    # One answer of three required is neither the reviewers' decision nor a disagreement to settle.
     incomplete = {id_ for id_ in verdicts if answers_given(reviews[id_]) < spec.annotators_per_row}
     settled = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
     accepted = {id_: verdict == "accept" for id_, verdict in settled.items()}
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
-    tightness = None
+    next_advice = None
     if shown:
         with needing("review", "the interval of the acceptance rate needs"):
             import scipy  # noqa: F401
@@ -92,10 +96,12 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     rates = acceptance_rates(drawn_of(list(population.rows.values()), records, spec), accepted, spec.confidence)
     shown_rate, trained = rates.passed, rates.accepted
     if shown_rate and trained and shown_rate.population == trained.population:
-        shown_rate = trained  # of two intervals of the same rows a person sees the one that the gate goes by
+        shown_rate = trained  # if both rates cover the same rows, show the interval that the gate uses
     if shown_rate:
         per_row = len(answers) / max(shown_rate.reviewed, 1)
-        tightness = advice(shown_rate, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left)
+        next_advice = advice(
+            shown_rate, spec.margin_of_error, seconds=seconds, answers_per_row=per_row, left=rates.left
+        )
     counts = Counter(verdict for id_, verdict in verdicts.items() if id_ not in incomplete)
     return ReviewStatus(
         accepted=counts["accept"],
@@ -105,7 +111,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         incomplete=len(incomplete),
         open=len(shown) - len(verdicts),
         rates=rates,
-        advice=tightness,
+        advice=next_advice,
         gate=gate_of(rates, spec.accept_at_least, len(answers), spec.confidence),
         objections=objections(pairs, reviews),
         seconds=seconds,
@@ -114,7 +120,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
 
 
 def as_json(status: ReviewStatus) -> Json:
-    """The status for receipts, the dataset card and programs; rates are fractions with their interval."""
+    """The status for receipts, the dataset card and other programs; rates are fractions with their interval."""
     gate, answers = status.gate, status.gate.missing
     return {
         "sampled": status.sampled,
@@ -155,7 +161,7 @@ def _rate(estimate: Estimate | None) -> Json | None:
     return {**fractions, "rows": estimate.reviewed, "population": estimate.population}
 
 
-# As `as_json` of earlier versions called them; receipts still hold these names.
+# Names used by `as_json` of earlier versions, which older receipts contain.
 _OLD_NAMES = {
     "routed": "sampled",
     "accept_share": "acceptance_rate",
@@ -165,12 +171,12 @@ _OLD_NAMES = {
 
 
 def from_facts(facts: Json) -> Json:
-    """What `as_json` gave, of this version or an older one, by the names of now."""
+    """The result of `as_json`, of this version or an older one, under the present names."""
     return {_OLD_NAMES.get(name, name): value for name, value in facts.items()}
 
 
 def in_words(facts: Json) -> list[str]:
-    """`as_json`, of this version or an older one, in sentences for the dataset card and the report."""
+    """The result of `as_json`, of this version or an older one, as sentences for the dataset card and the report."""
     status = from_facts(facts)
     waiting = status["unanswered"] + status["undecided"] + status.get("incomplete", 0)
     lines = [
@@ -179,38 +185,38 @@ def in_words(facts: Json) -> list[str]:
     ]
     if rate := status.get("trained_acceptance_rate"):
         lines.append(
-            f"Of what the programs accept, people accept {_with_interval(rate)} as it is. That is about the rows before"
-            " review: those that people rejected are not in the dataset."
+            f"Of the rows that the programs accept, people accept {_with_interval(rate)} unchanged. This is the rate"
+            " before review: rows that people rejected are not in the dataset."
         )
     if older := older_choice(status):
         lines.append(f"{capital(older)}.")
     if (rate := status["acceptance_rate"]) and not same_rows(status):
-        lines.append(f"Of what passed the gates, people accept {_with_interval(rate)} as it is.")
+        lines.append(f"Of the rows that passed the gates, people accept {_with_interval(rate)} unchanged.")
     elif not rate:
-        lines.append("That is too few answers to tell what share people would accept.")
+        lines.append("These are too few answers to estimate what share people would accept.")
     if rate := status["missed_acceptance_rate"]:
-        lines.append(f"Of what the programs rejected, people would have accepted {_with_interval(rate)}.")
+        lines.append(f"Of the rows that the programs rejected, people would have accepted {_with_interval(rate)}.")
     if status.get("gate") == "rejected":
         lines.append(
-            f"People reject this set: fewer than the {percent(status['accept_at_least'])} asked for are accepted."
+            f"People reject this set: they accept fewer than the required {percent(status['accept_at_least'])}."
         )
     elif not status["enough"]:
-        lines.append("The review was not finished: people have said too little for what the spec asks.")
+        lines.append("The review was not finished: there are too few answers for what the spec asks.")
     return lines
 
 
 def older_choice(status: Json) -> str:
-    """That the rates are not of what the present scorer chooses; empty where they are."""
+    """A sentence saying that the rates refer to the choice of an earlier scorer; empty if they do not."""
     if not (by := status.get("compared_by")):
         return ""
     return (
-        f"the choice that people judge is that of {by} before the scorer was changed: the present one is not asked"
-        " about rows that people rejected or edited, so what it would choose of them is not known"
+        f"these rates are for the rows chosen by the earlier scorer {by}: the present scorer does not score rows that"
+        " people rejected or edited, so it is not known which of them it would choose"
     )
 
 
 def same_rows(status: Json) -> bool:
-    """Whether the programs accept all that passed the gates, so that both rates are of the same rows."""
+    """Whether the programs accept all rows that passed the gates, so that both rates cover the same rows."""
     passed, trained = status["acceptance_rate"], status.get("trained_acceptance_rate")
     return bool(passed and trained and passed["population"] == trained["population"])
 

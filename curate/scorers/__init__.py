@@ -1,8 +1,7 @@
-"""Scorers compare the candidates of one input. A score is a number a model gave, or None with a reason: never
-invented.
+"""Scorers compare the candidates of one input. A score is a number given by a model, or None with a reason.
 
-`reward` runs any sequence-classification reward model, `bradley_terry` fits a small one on good against
-corrupted texts, `pmi` needs no training, and `choose` decides which of them a project uses.
+`reward` runs any sequence-classification reward model, `bradley_terry` fits a small one on good against corrupted
+texts, `pmi` needs no training, and `choose` selects the one that a project uses.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from schemas.records import Pair, Reason
 
 
 class Score(NamedTuple):
-    """A pair's score, or None where the model could not give one. `flags` say what is worth a look; a scorer that sees
-    a row break a rule `rejects` it."""
+    """The score of a pair, or None if there is none, with the reason. `flags` mark what is worth a look; `rejects` is
+    set if the row breaks a rule."""
 
     value: float | None
     reason: Reason
@@ -29,23 +28,25 @@ class Score(NamedTuple):
 
 
 Scorer = Callable[[Sequence[Pair]], Awaitable[Sequence[Score]]]
-"""One Score for every pair, in the order of the pairs."""
+"""Returns one Score per pair, in the same order."""
 
 
 def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
-    """A function of one pair as a scorer: a number, None, or one of these with a reason. A row that it crashes on, or
-    gives anything else for, has no score."""
+    """Wrap a user's function of one pair as a scorer. It returns a number, None, or one of these with a reason.
+
+    A row has no score if the function crashes on it or returns anything else.
+    """
 
     async def score(pairs: Sequence[Pair]) -> list[Score]:
         return [await one(pair) for pair in pairs]
 
     async def one(pair: Pair) -> Score:
         try:
-            given = function(pair)
-            return _score(await given if inspect.isawaitable(given) else given)
+            result = function(pair)
+            return _score(await result if inspect.isawaitable(result) else result)
         except PairsmithError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # costs the row it is raised for
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # only affects the row that it is raised for
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
             return Score(None, Reason("crashed", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
@@ -53,11 +54,11 @@ def own_scorer(function: Callable[[Pair], Any]) -> Scorer:
     return score
 
 
-def _score(given: Any) -> Score:
-    value, why = given if isinstance(given, tuple) else (given, "")
+def _score(result: Any) -> Score:
+    value, why = result if isinstance(result, tuple) else (result, "")
     if value is None:
-        return Score(None, Reason.read(why) if why else Reason("unsure", "the scorer has no number for it"))
+        return Score(None, Reason.read(why) if why else Reason("unsure", "the scorer returned None"))
     number = float(value)
     if isinstance(value, bool) or not math.isfinite(number):
-        return Score(None, Reason("crashed", f"the scorer gave {value!r}, not a number"))
+        return Score(None, Reason("crashed", f"the scorer returned {value!r}, not a finite number"))
     return Score(number, Reason.read(why) if why else Reason("scored"))

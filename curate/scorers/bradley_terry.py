@@ -1,13 +1,12 @@
 """A small reward model where none can be downloaded, fitted on good texts against deliberately corrupted ones.
 
-The language model is frozen; a linear head on the hidden state of the last token is fitted with the Bradley-Terry
-loss -log sigmoid(r(good) - r(corrupted)) (Ouyang et al. 2022, arXiv:2203.02155) plus an L2 penalty. Standardisation
-is folded into the weights, so the result is an ordinary sequence-classification folder that `reward.py` loads like
-any other.
+The language model is frozen. A linear head on the hidden state of the last token is fitted with the Bradley-Terry loss
+-log sigmoid(r(good) - r(corrupted)) (Ouyang et al. 2022, arXiv:2203.02155) plus an L2 penalty. Standardisation is
+folded into the weights, so the result is an ordinary sequence-classification folder that `reward.py` loads like any
+other.
 
-Its worth is measured where it was not fitted: on groups of corruptions never seen, of texts never seen, beside a
-rule that looks at length only. Not covered: whether it ranks the *teacher's* mistakes as people would; only labels
-can tell.
+It is evaluated on texts and on groups of corruptions that the fit has not seen, against a rule that looks at length
+only. Not covered: whether it ranks the *teacher's* mistakes as people would; only labels can show that.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from curate.scorers.corruptions import ENGLISH, GROUPS, content_words, corrupt, is_parted_anew
+from curate.scorers.corruptions import ENGLISH, GROUPS, content_words, corrupt, is_segmented_differently
 from schemas.files import replaced_folder
 from schemas.records import content_id
 
@@ -39,18 +38,18 @@ LEAST_EXAMPLES = 16
 _CORRUPTIONS_PER_EXAMPLE = 6
 _PMI_EXAMPLES = 48
 _BATCH_TOKENS = 3200
-_RENAMED = {"relevance": "pmi", "by_family": "by_group"}  # in fit.json of earlier versions
+_RENAMED = {"relevance": "pmi", "by_family": "by_group"}  # keys in fit.json of earlier versions
 
 
 class GoodText(NamedTuple):
-    """A good text and what it answers; where `input` is empty, `with_simple` makes a terse version."""
+    """A good text and the input that it answers; if `input` is empty, `with_inputs` makes one."""
 
     input: str
     text: str
 
 
 class PreferencePair(NamedTuple):
-    """A good text of example `example` and a corrupted version of it, a synthetic negative."""
+    """A corrupted version, i.e. a synthetic negative, of the good text with index `example`."""
 
     example: int
     group: str
@@ -59,16 +58,17 @@ class PreferencePair(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """`folder` holds `fit.json` with `facts` (docs/curation.md explains them) and, if it beats length, the model."""
+    """The result of a fit. `folder` holds `fit.json` with `facts` (see docs/curation.md) and, if it beats length, the
+    model."""
 
     folder: Path
     facts: dict[str, Any]
 
 
 def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
-    """`examples` with an input each: where it is missing, the text's four rarest words in their order."""
-    spelt = (content_words(re.sub(r"[\d_]", " ", text.casefold()), 4) for _, text in examples)
-    words = [list(dict.fromkeys(found_words)) for found_words in spelt]
+    """`examples` with an input each: where it is missing, the four rarest words of the text in order."""
+    word_lists = (content_words(re.sub(r"[\d_]", " ", text.casefold()), 4) for _, text in examples)
+    words = [list(dict.fromkeys(candidate_words)) for candidate_words in word_lists]
     frequency = Counter(word for rare_words in words for word in rare_words)
 
     def terse(rare_words: list[str]) -> str:
@@ -79,14 +79,14 @@ def with_inputs(examples: Sequence[GoodText]) -> list[GoodText]:
 
 
 def preference_pairs(examples: Sequence[GoodText], rng: random.Random, language: str = "en") -> list[PreferencePair]:
-    """Six corruptions of every example, in rotation, so that all of them are met about equally often."""
+    """Six corruptions of every example, in rotation, so that each corruption is used about equally often."""
     groups = {group: members for group, members in GROUPS.items() if group != ENGLISH or language == "en"}
     corruptions = [(group, corruption) for group, members in groups.items() for corruption in members]
     pairs = []
     for at, (input, text) in enumerate(examples):
         others = [other.text for other in examples if other.text != text]
         for step in range(_CORRUPTIONS_PER_EXAMPLE):
-            # A stride without a factor in common visits every corruption and changes the company in which it appears.
+            # A stride coprime to their number visits every corruption and varies which ones are combined.
             group, corruption = corruptions[(at + step * (5 if len(corruptions) % 5 else 7)) % len(corruptions)]
             corrupted = corrupt(corruption, text, input, others, rng)
             if corrupted is not None:
@@ -103,14 +103,15 @@ def fit(
     language: str = "en",
     progress: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> Fitted:
-    """Fit on `examples` over the language model `weights`, test, and save under `artifacts`; at once if done before.
+    """Fit a reward model on `examples` over the language model `weights`, test it, and save it under `artifacts`.
 
-    `system` is the task's system prompt, used for the PMI baseline only; `language` is that of the texts. Runs for some
-    30 s on 2 CPU cores with 48 examples. The folder's name hashes the examples, the weights and this file's version.
+    An earlier fit of the same is returned at once. `system` is the task's system prompt, used for the PMI baseline
+    only; `language` is that of the texts. Takes some 30 s on 2 CPU cores with 48 examples. The folder's name is a hash
+    of the examples, the weights and `VERSION`.
     """
     recipe: list[Any] = [VERSION, list(map(list, examples)), system, weights.revision]
-    if language != "en" or any(is_parted_anew(text) for example in examples for text in example):
-        recipe += [2, language]  # what corrupts these texts is in its second version
+    if language != "en" or any(is_segmented_differently(text) for example in examples for text in example):
+        recipe += [2, language]  # these texts are corrupted by the second version of the corruptions
     identity = content_id("bradley-terry", recipe)
     folder = artifacts / f"reward-{identity[:12]}"
     if (folder / "fit.json").is_file():
@@ -118,23 +119,23 @@ def fit(
     from curate.scorers.frozen_encoder import FrozenEncoder
 
     started = time.monotonic()
-    full = with_inputs(examples)
-    pairs = preference_pairs(full, random.Random(identity), language)
+    with_input = with_inputs(examples)
+    pairs = preference_pairs(with_input, random.Random(identity), language)
     model = FrozenEncoder(weights.folder, _BATCH_TOKENS, progress)
-    texts = [(e.input, e.text) for e in full] + [(full[c.example].input, c.corrupted) for c in pairs]
+    texts = [(e.input, e.text) for e in with_input] + [(with_input[c.example].input, c.corrupted) for c in pairs]
     states, tokens = model.states(texts)
     facts = {
         "identity": identity,
-        "examples": len(full),
+        "examples": len(with_input),
         "comparisons": len(pairs),
-        **_measured(full, pairs, states, tokens),
-        "pmi": _pmi(full, pairs, model, system, random.Random(identity)),
+        **_measured(with_input, pairs, states, tokens),
+        "pmi": _pmi(with_input, pairs, model, system, random.Random(identity)),
     }
-    # A length rule that does worse than a coin on unseen corruptions is no baseline: the coin is.
+    # If the length rule does worse than a coin on unseen corruptions, the coin is the baseline.
     facts["beats_length"] = facts["low"] > max(facts["length_only"], 0.5)
     with replaced_folder(folder) as partial:
         if facts["beats_length"]:
-            model.save_reward_model(partial, _head(full, pairs, states, facts["l2"]))
+            model.save_reward_model(partial, _head(with_input, pairs, states, facts["l2"]))
         facts["seconds"] = round(time.monotonic() - started, 1)
         (partial / "fit.json").write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     forget_old_fits(artifacts)
@@ -142,15 +143,15 @@ def fit(
 
 
 def forget_old_fits(artifacts: Path) -> None:
-    """Remove all but the two newest fitted models, each of which holds a whole language model. One that is wanted
-    again is fitted again, and is the same."""
+    """Remove all but the two newest fitted models, since each contains a whole language model. A removed one is fitted
+    again when it is needed, with the same result."""
     fits = sorted(artifacts.glob("reward-*/fit.json"), key=lambda path: -path.stat().st_mtime_ns)
     for fit in fits[2:]:
         shutil.rmtree(fit.parent, ignore_errors=True)
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
-    """The facts of a model that was fitted before, under their present names."""
+    """The facts of an earlier fit, under their present names."""
     facts = orjson.loads((folder / "fit.json").read_bytes())
     return {_RENAMED.get(name, name): value for name, value in facts.items()}
 
@@ -180,7 +181,7 @@ def _pmi(
     system: str,
     rng: random.Random,
 ) -> dict[str, Any]:
-    """Accuracy of the training-free PMI score on one comparison of each example, with a 95 % interval."""
+    """Accuracy of the training-free PMI score on one comparison per example, with a 95 % interval."""
     import numpy as np
 
     from curate.scorers.cross_validation import credit, interval

@@ -1,8 +1,8 @@
-"""The choice of a project's scorer: the one the spec names, or, for `auto`, the first that has proved its worth here.
+"""Choose a project's scorer: the one that the spec names or, for `auto`, the first that proves its worth.
 
-`auto` fits the Bradley-Terry model of `bradley_terry.py` on the project's own good texts. It is used only if, on
-corruptions it never saw, the lower end of its interval is above what a rule that looks at length achieves; otherwise
-the PMI score is.
+`auto` fits the Bradley-Terry model of `bradley_terry.py` on the project's own good texts. It is used only if, on unseen
+corruptions, the lower end of its accuracy interval is above the accuracy of a rule that looks at length; otherwise the
+PMI score is used.
 """
 
 from __future__ import annotations
@@ -42,20 +42,23 @@ class RunningModel(Protocol):
 PMI = "score/relevance@1"
 
 
-class OwnModel(NamedTuple):
-    """The embedded model: what gives its weights, and what starts it. Neither is called before it is needed."""
+class EmbeddedModel(NamedTuple):
+    """The embedded model: how to get its weights, and how to start it. Neither is called before it is needed."""
 
     weights: Callable[[], Weights] = embedded_weights
     serve: Callable[[], AbstractAsyncContextManager[RunningModel]] = embedded
 
 
-OWN_MODEL = OwnModel()
+EMBEDDED_MODEL = EmbeddedModel()
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """A scorer with the name and fingerprint of its verdicts, which is given `at_once` rows in a call: a model on this
-    machine is slow, and what it has said is kept and shown call by call. `sentence` says what was chosen and why."""
+class ChosenScorer:
+    """A scorer with the name and fingerprint of its verdicts.
+
+    It gets `at_once` rows per call: a local model is slow, and its results are stored and shown call by call.
+    `sentence` says what was chosen and why.
+    """
 
     by: str
     fingerprint: str
@@ -69,17 +72,17 @@ class Chosen:
 async def choose(
     project: Project,
     seeds: Sequence[Seed],
-    opened: AsyncExitStack,
-    own: OwnModel = OWN_MODEL,
+    stack: AsyncExitStack,
+    own: EmbeddedModel = EMBEDDED_MODEL,
     *,
-    by_http: tuple[Chosen | None, Chosen | None] = (None, None),
+    by_http: tuple[ChosenScorer | None, ChosenScorer | None] = (None, None),
     progress: Progress | None = None,
-) -> Chosen | None:
-    """The project's scorer, or None where the spec says `none`. Nothing heavy is loaded before something is scored,
-    except that `auto` fits its model the first time (a later run finds it under `artifacts/`).
+) -> ChosenScorer | None:
+    """The project's scorer, or None if the spec says `none`.
 
-    `opened` closes what is started; `by_http` are the judge and a reward model that is served. Raises MissingDependency
-    without PyTorch.
+    Nothing heavy is loaded before something is scored, except that `auto` fits its model the first time (later runs
+    find it under `artifacts/`). `stack` closes everything that is started; `by_http` are the judge and a served reward
+    model. Raises MissingDependency without PyTorch.
     """
     judge, served = by_http
     if served is not None:
@@ -93,18 +96,20 @@ async def choose(
         from curate.static_embedding import similar_to_reference
 
         fingerprint = content_id("scope", ["similarity", 1])
-        return Chosen("score/similarity@1", fingerprint, similar_to_reference, "how alike output and reference are", {})
-    if model == "auto" and not _compares(project, seeds):
+        return ChosenScorer(
+            "score/similarity@1", fingerprint, similar_to_reference, "the similarity of output and reference", {}
+        )
+    if model == "auto" and not _has_candidates_to_compare(project, seeds):
         return None
     _need_torch(model)
     if model == "auto":
-        return await _auto(project, seeds, opened, own, progress)
+        return await _auto(project, seeds, stack, own, progress)
     if model == "pmi":
-        return _pmi(await asyncio.to_thread(own.weights), own, opened, "the PMI score, as the spec asks", {})
+        return _pmi(await asyncio.to_thread(own.weights), own, stack, "the PMI score, as the spec asks", {})
     folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
     weights_are = folder_weights(folder).revision if folder.is_dir() else revision
-    return Chosen(
+    return ChosenScorer(
         "score/reward@1",
         content_id("scope", [model, weights_are, rules]),
         _reward(project, where, rules, None if folder.is_dir() else revision),
@@ -113,38 +118,38 @@ async def choose(
     )
 
 
-def _compares(project: Project, seeds: Sequence[Seed]) -> bool:
-    """Whether an input has several outputs, which a score compares: of inputs that were written for an output, and of
-    pairs, there is one for each, and of others where one answer is asked for."""
+def _has_candidates_to_compare(project: Project, seeds: Sequence[Seed]) -> bool:
+    """Whether any input has several outputs to compare. Output seeds and pairs have one each, and so have input seeds
+    for which one candidate is requested."""
     forward = project.spec.generate.forward
     several = project.spec.asks_teacher and forward.enabled and forward.n > 1
     return several and any(seed.kind == "input" for seed in seeds)
 
 
 async def _auto(
-    project: Project, seeds: Sequence[Seed], opened: AsyncExitStack, own: OwnModel, progress: Progress | None
-) -> Chosen:
+    project: Project, seeds: Sequence[Seed], stack: AsyncExitStack, own: EmbeddedModel, progress: Progress | None
+) -> ChosenScorer:
     examples = good_examples(project, seeds)
-    body = await asyncio.to_thread(own.weights)
+    model_weights = await asyncio.to_thread(own.weights)
     if len(examples) < LEAST_EXAMPLES:
         why = (
             f"the PMI score, because {counted(len(examples), 'good text is', 'good texts are')} too few to fit a "
-            f"reward model (exemplars and excellent seeds outside the test split); it takes {LEAST_EXAMPLES}"
+            f"reward model (exemplars and excellent seeds outside the test split); at least {LEAST_EXAMPLES} are needed"
         )
-        return _pmi(body, own, opened, why, {"examples": len(examples)})
+        return _pmi(model_weights, own, stack, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task
     of_task = {"system": task.system, "language": task.output_language}
-    fitted = await asyncio.to_thread(fit, examples, body, artifacts, **of_task, progress=progress)
+    fitted = await asyncio.to_thread(fit, examples, model_weights, artifacts, **of_task, progress=progress)
     facts = fitted.facts
     measured = (
-        f"on corruptions it never saw it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons rightly "
+        f"on unseen corruptions it orders {facts['accuracy']:.0%} of {facts['comparisons']} comparisons correctly "
         f"(95 % interval {facts['low']:.0%} to {facts['high']:.0%}), length alone {facts['length_only']:.0%}, "
         f"PMI {facts['pmi']['accuracy']:.0%} (of {facts['pmi']['comparisons']})"
     )
     if not facts["beats_length"]:
         why = f"the PMI score, because the fitted reward model does not beat length: {measured}"
-        return _pmi(body, own, opened, why, facts)
-    return Chosen(
+        return _pmi(model_weights, own, stack, why, facts)
+    return ChosenScorer(
         "score/bradley_terry@1",
         content_id("scope", facts["identity"]),
         _reward(project, fitted.folder),
@@ -155,13 +160,13 @@ async def _auto(
 
 
 def _artifacts(folder: Path) -> Path:
-    """The folder of fitted models. Earlier versions spelt the folder `artefacts`."""
+    """The folder of fitted models. Earlier versions spelt it `artefacts`."""
     older = folder / "artefacts"
     return older if older.is_dir() else folder / "artifacts"
 
 
 def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
-    """The exemplars, the excellent seeds and the pairs that came with them, without those of the test split."""
+    """The exemplars, and the output seeds and pairs outside the test split, as good texts."""
     exemplars = [GoodText(e.input, e.output) for e in project.spec.exemplars]
     excellent = [
         GoodText("", seed.body) if seed.kind == "output" else GoodText(seed.body, seed.reference or "")
@@ -172,22 +177,24 @@ def good_examples(project: Project, seeds: Sequence[Seed]) -> list[GoodText]:
 
 
 def _reward(project: Project, where: str | Path, rules: str = "", revision: str | None = None) -> Scorer:
-    """The fitted model is asked as it was fitted, without `rules`."""
+    """A scorer for a reward model. The fitted model is called without `rules`, as it was fitted."""
     return reward_scorer(where, batch_tokens=project.spec.curate.score.batch_tokens, rules=rules, revision=revision)
 
 
-def _pmi(weights: Weights, own: OwnModel, opened: AsyncExitStack, sentence: str, facts: dict[str, Any]) -> Chosen:
+def _pmi(
+    weights: Weights, own: EmbeddedModel, stack: AsyncExitStack, sentence: str, facts: dict[str, Any]
+) -> ChosenScorer:
     started: list[Scorer] = []
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         if not started:
-            server = await opened.enter_async_context(own.serve())
+            server = await stack.enter_async_context(own.serve())
             started.append(pmi_scorer(server.base_url, server.model))
         return await started[0](pairs)
 
-    # Scores that a store holds already go by the step's first name.
+    # "relevance" is the step's former name; scores already in stores have it.
     fingerprint = content_id("scope", ["relevance", weights.revision, FORM])
-    return Chosen(PMI, fingerprint, score, sentence, facts)
+    return ChosenScorer(PMI, fingerprint, score, sentence, facts)
 
 
 def _need_torch(model: str) -> None:
@@ -196,5 +203,5 @@ def _need_torch(model: str) -> None:
             "PyTorch and transformers are not installed.",
             where=f"curate.score.model = {model!r}",
             why="Without a scorer the candidates of one input cannot be compared.",
-            fix="Run: pip install 'pairsmith[train]', or set curate.score.model = 'none' to keep all that passes.",
+            fix="Run: pip install 'pairsmith[train]', or set curate.score.model = 'none' to keep all rows that pass.",
         )

@@ -1,11 +1,11 @@
 """Synthetic negatives: good texts corrupted on purpose, to fit and test a reward model without any human preference.
 
-Every corrupted text has as many words (split at white space, or where a script writes none, into short pieces) as the
-good one, within one word, and of several tries the one nearest to it in characters is taken, so that length tells
-little (a first attempt without this learned length and nothing else); line breaks stay where they were. Corruptions
-stand in groups; a fair test holds out a whole group, because a model that saw one way of looping recognises the others.
+Every corrupted text has as many words as the good one, give or take one (split at whitespace or, where a script has
+none, into short pieces). Of several tries the one nearest in characters is taken. Length therefore reveals little (a
+first attempt without this learned length and nothing else). Line breaks stay where they were. Corruptions are in
+groups; a fair test holds out a whole group, because a model that saw one way of looping recognises the others.
 
-Not covered: errors of fact, taste, and anything that needs knowledge of the world.
+Not covered: factual errors, taste, and anything that needs knowledge of the world.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from functools import lru_cache
 
 from curate.words import SIGNS
 
-_WIDE_MARKS = "\u3001\u3002\uff0c\uff1b\uff01\uff1f"  # , . of Japanese, and , ; ! ? in full width
-_OTHER_MARKS = _WIDE_MARKS + "\u060c\u061b\u061f\u0964"  # , ; ? of Arabic, and the full stop of Hindi
+_WIDE_MARKS = "\u3001\u3002\uff0c\uff1b\uff01\uff1f"  # Japanese , and . and full-width , ; ! ?
+_OTHER_MARKS = _WIDE_MARKS + "\u060c\u061b\u061f\u0964"  # Arabic , ; ? and the full stop of Hindi
 _MARKS = ",.;!?" + _OTHER_MARKS
 _CLAUSE = re.compile(rf"(?<=[{_MARKS}])\s+")
-# Chinese, Japanese, Thai, Lao, Burmese and Khmer put no blanks between words: pieces as long as their words are
-# usually, with what stands around them. A Japanese word seldom goes on in another script.
+# Chinese, Japanese, Thai, Lao, Burmese and Khmer have no spaces between words. Their texts are cut into pieces as long
+# as typical words, with adjacent punctuation. A Japanese word seldom continues in another script.
 _HAN, _KANA = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff", "\u3040-\u30ff"
 _THAI = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _UNSPACED = f"[{_HAN}{_KANA}{_THAI}]"
@@ -32,9 +32,9 @@ _OPENING = "(\\[\u300c\u300e\uff08\u300a\u201c"
 _PIECE = re.compile(
     rf"[{_OPENING}]*(?:{'|'.join(_PIECES)})(?:(?!{_UNSPACED})[^\w\s{_OPENING}])*|(?:(?!{_UNSPACED})\S)+"
 )
-_BLANKLESS = re.compile(f"{_UNSPACED}|[{_WIDE_MARKS}]")
+_WITHOUT_SPACE = re.compile(f"{_UNSPACED}|[{_WIDE_MARKS}]")
 _FLAGS = re.compile(r"\s+--\w.*$", re.DOTALL)
-# Of short and of long words, so that one of the tries can match the length of the original in characters.
+# With short and with long words, so that one of the tries can match the length of the original in characters.
 _FILLER = (
     "very nice and of high quality",
     "absolutely wonderful and professional quality",
@@ -55,43 +55,44 @@ _CHATTY = (
 _TRIES = 8
 
 
-@lru_cache(maxsize=8_192)  # every text is another one's company many times
-def parted(text: str) -> str:
-    """`text` with a blank between the pieces where a script writes none; others as they are."""
+@lru_cache(maxsize=8_192)  # every text serves as `others` of many texts
+def segmented(text: str) -> str:
+    """`text` with spaces between the pieces where its script has none; other texts unchanged."""
     if not re.search(_UNSPACED, text):
         return text
     return " ".join(_PIECE.findall(text))
 
 
-def is_parted_anew(text: str) -> bool:
-    """Whether the first version of the corruptions would have split it otherwise."""
+def is_segmented_differently(text: str) -> bool:
+    """Whether the first version of the corruptions would have split the text differently."""
     return re.search(f"{_UNSPACED}|[{_OTHER_MARKS}{SIGNS}]", text) is not None
 
 
 def content_words(text: str, letters: int) -> list[str]:
-    """The words of so many letters and more; of a script without blanks, its characters and pieces of two and more."""
-    return re.findall(rf"[{_HAN}]+|{_UNSPACED}{{2,}}|[\w{SIGNS}]{{{letters},}}", parted(text))
+    """The words of at least `letters` letters; in a script without spaces, its runs of characters and pieces of two or
+    more."""
+    return re.findall(rf"[{_HAN}]+|{_UNSPACED}{{2,}}|[\w{SIGNS}]{{{letters},}}", segmented(text))
 
 
 Corruption = Callable[[str, str, Sequence[str], random.Random], str | None]
 
 
 def corrupt(corruption: str, text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """`text` under the corruption of that name, or None where it does not apply (too few clauses, say).
+    """`text` corrupted by the corruption of that name, or None if that does not apply (e.g. too few clauses).
 
-    `input` is what the text answers, `others` are other good texts to take foreign words from. The result has the
-    words of `text` in number, +-1, and differs from it in more than white space.
+    `input` is what the text answers, `others` are other good texts to take foreign words from. The result has as many
+    words as `text`, +-1, and differs from it in more than whitespace.
     """
-    spelt, company = parted(text), list(map(parted, others))
-    words = spelt.split()
-    tries = [CORRUPTIONS[corruption](spelt, parted(input), company, rng) for _ in range(_TRIES)]
+    spaced, spaced_others = segmented(text), list(map(segmented, others))
+    words = spaced.split()
+    tries = [CORRUPTIONS[corruption](spaced, segmented(input), spaced_others, rng) for _ in range(_TRIES)]
     fits = [t for t in tries if t and t.split() != words and abs(len(t.split()) - len(words)) <= 1]
-    nearest = min(fits, key=lambda t: abs(len(t) - len(spelt)), default=None)
+    nearest = min(fits, key=lambda t: abs(len(t) - len(spaced)), default=None)
     return nearest and _spaced_like(text.strip(), words, nearest.split())
 
 
 def _spaced_like(text: str, words: Sequence[str], corrupted: Sequence[str]) -> str:
-    """`corrupted` with the white space that `text` has between its `words`: lost line breaks would give it away."""
+    """`corrupted` with the whitespace that `text` has between its `words`: missing line breaks would give it away."""
     gaps, at = list[str](), 0
     for word in words:
         begin = text.index(word, at)
@@ -99,12 +100,12 @@ def _spaced_like(text: str, words: Sequence[str], corrupted: Sequence[str]) -> s
         at = begin + len(word)
     spaced = corrupted[0]
     for word, gap in zip(corrupted[1:], [*gaps[1:], ""], strict=False):
-        spaced += (gap or ("" if _BLANKLESS.search(spaced[-1] + word[0]) else " ")) + word
+        spaced += (gap or ("" if _WITHOUT_SPACE.search(spaced[-1] + word[0]) else " ")) + word
     return spaced
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """The body and the trailing command-line flags (with their leading white space), which may be empty."""
+    """The body and the trailing command-line flags (with their leading whitespace), which may be empty."""
     flags = _FLAGS.search(text)
     return (text[: flags.start()], flags[0]) if flags else (text, "")
 
@@ -114,13 +115,13 @@ def _clauses(body: str) -> list[str]:
 
 
 def _sized(texts: Sequence[str], words: int, rng: random.Random) -> str | None:
-    """One of the clauses of `texts` that has `words` words, +-1, at random."""
+    """A random clause of `texts` with `words` words, +-1."""
     fits = [c for text in texts for c in _clauses(_parts(text)[0]) if abs(len(c.split()) - words) <= 1]
     return rng.choice(fits) if fits else None
 
 
 def _same_end(clause: str, like: str) -> str:
-    """`clause` with the closing mark of `like`."""
+    """`clause` with the closing punctuation mark of `like`."""
     end = like[-1] if like[-1] in _MARKS else ""
     return clause.rstrip(_MARKS) + end
 
@@ -157,7 +158,7 @@ def _clause_from_elsewhere(text: str, input: str, others: Sequence[str], rng: ra
 
 
 def _subject_lost(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """Every content word that the input shares with the good one becomes a word of another text."""
+    """Replace every content word that the text shares with the input by a word of another text."""
     wanted = {w.casefold() for w in content_words(input, 3)}
     pool = [w for other in others for w in content_words(_parts(other)[0], 4) if w.casefold() not in wanted]
     words, lost = text.split(), 0
@@ -214,7 +215,7 @@ def _echoed(text: str, input: str, others: Sequence[str], rng: random.Random) ->
 
 
 def _ending_wrong(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """Missing or malformed flags; where a text has none, its last clause is replaced by one from inside another."""
+    """Missing or malformed flags; if a text has none, its last clause is replaced by one from inside another text."""
     body, flags = _parts(text)
     if flags:
         words = flags.split()
@@ -267,7 +268,7 @@ GROUPS: dict[str, dict[str, Corruption]] = {
     "form": {"ending_wrong": _ending_wrong, "cut_and_padded": _cut_and_padded},
     "voice": {"filler": _filler, "chatty": _chatty},
 }
-ENGLISH = "voice"  # the group that writes English, which in another language would be told by that alone
+ENGLISH = "voice"  # the group that inserts English, which would give it away in another language
 CORRUPTIONS: dict[str, Corruption] = {
     corruption: make for group in GROUPS.values() for corruption, make in group.items()
 }

@@ -1,7 +1,7 @@
-"""The arithmetic of the Bradley-Terry head: fitting it, and measuring it on corruptions and texts it never saw.
+"""The arithmetic of the Bradley-Terry head: fitting it, and measuring it on unseen corruptions and texts.
 
-Everything works on numbers per text: `states` [texts, hidden] and `sizes` [measures, texts]; a comparison is a pair
-of row numbers (good, bad). Accuracy counts 1 for a right order, 1/2 for a tie.
+All functions work on numbers per text: `states` [texts, hidden] and `sizes` [measures, texts]. A comparison is a pair
+of row indices (good, bad). Accuracy counts 1 for a correct order and 1/2 for a tie.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _RESAMPLES = 2000
 
 
 def head(states: np.ndarray, good: Sequence[int], bad: Sequence[int], l2: float) -> np.ndarray:
-    """Weights w [hidden] such that r(text) = w . state; the mean state of the texts is given r = 0.
+    """Weights w [hidden] with r(text) = w . state, such that the mean state of the texts has r = 0.
 
-    Taking out the component along the mean changes no comparison by much and keeps logits near 0, where 16-bit
-    numbers are fine.
+    Removing the component along the mean hardly changes any comparison and keeps logits near 0, where 16-bit numbers
+    are precise enough.
     """
     rows = np.unique(np.concatenate([good, bad]))
     scale = states[rows].std(axis=0) + 1e-6
@@ -54,10 +54,10 @@ def credit(margins: np.ndarray) -> np.ndarray:
 
 
 def interval(credits_: np.ndarray, texts: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
-    """Bootstrap 95 % interval of the mean over other good texts and other groups of corruptions than these.
+    """Bootstrap 95 % interval of the mean, generalising to other good texts and other groups of corruptions.
 
-    Both are resampled whole and their multiplicities multiplied (the pigeonhole bootstrap, Owen 2007,
-    arXiv:0712.1111): comparisons of one text, or of one group, are not independent of each other.
+    Both are resampled whole and their multiplicities multiplied (the pigeonhole bootstrap, Owen 2007, arXiv:0712.1111),
+    because comparisons of one text, or of one group, are not independent.
     """
     rng = np.random.default_rng(0)
     names, row = np.unique(texts, return_inverse=True)
@@ -75,13 +75,13 @@ def interval(credits_: np.ndarray, texts: np.ndarray, groups: np.ndarray) -> tup
 def measured(
     states: np.ndarray, sizes: np.ndarray, good: Sequence[int], bad: Sequence[int], groups: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy on unseen corruptions beside length, with the penalty to use for the final fit.
+    """Accuracy on unseen corruptions compared with length, and the penalty to use for the final fit.
 
     Every comparison is predicted by a head that saw neither its good text nor any comparison of its group of
     corruptions (4 folds of texts x groups). The penalty of each such head is chosen inside its own training folds,
-    again by leaving groups and texts out. The length rule (longer or shorter, in words, characters or tokens) is
-    chosen on the same training folds. `accuracy_seen` is on unseen texts with corruptions of seen groups: the
-    flattering number.
+    again by leaving out groups and texts. The length rule (longer or shorter, in words, characters or tokens) is chosen
+    on the same training folds. `accuracy_seen` is the flattering number: on unseen texts, but with corruptions of seen
+    groups.
     """
     good_, bad_, group = np.array(good), np.array(bad), np.array(groups)
     fold = np.random.default_rng(0).permutation(int(good_.max()) + 1)[good_] % _FOLDS
@@ -95,7 +95,7 @@ def measured(
             kernel = _kernel(states, difference, good_, bad_, train)
             alpha = _dual(kernel[np.ix_(train, train)], _chosen_l2(kernel, fold, group, train))
             margins[test] = kernel[np.ix_(test, train)] @ alpha
-            # A comparison of another group is met once for each group left out: any one of them will do.
+            # A comparison of another group occurs once for each group left out; any of these predictions will do.
             seen = (fold == held) & (group != name)
             seen_margins[seen] = kernel[np.ix_(seen, train)] @ alpha
             measure, sign = max(
@@ -127,14 +127,14 @@ def measured(
 def _kernel(
     states: np.ndarray, difference: np.ndarray, good: np.ndarray, bad: np.ndarray, train: np.ndarray
 ) -> np.ndarray:
-    """Inner products of all differences, in units of the spread of the training texts."""
+    """Inner products of all differences, scaled by the standard deviation of the training texts."""
     scale = states[np.unique(np.concatenate([good[train], bad[train]]))].std(axis=0) + 1e-6
     scaled = difference / scale
     return np.asarray(scaled @ scaled.T / states.shape[1])
 
 
 def _chosen_l2(kernel: np.ndarray, fold: np.ndarray, group: np.ndarray, within: np.ndarray) -> float:
-    """The penalty that does best inside `within` on a group and a fold of texts left out, one fold for each group."""
+    """The penalty that does best within `within` when a group and a fold of texts are left out, one fold per group."""
     folds = np.unique(fold[within])
     right = dict.fromkeys(_L2, 0.0)
     for at, name in enumerate(np.unique(group[within])):

@@ -1,4 +1,5 @@
-"""The frozen language model under the Bradley-Terry head: last-token states, log-probabilities, saving both."""
+"""The frozen language model under the Bradley-Terry head: last-token states, log-probabilities, and saving it with a
+head."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from schemas.allocator import keep_large
 
 
 class FrozenEncoder:
-    """A causal model read in batches of at most `batch_tokens` tokens, padding counted."""
+    """A causal model, run in batches of at most `batch_tokens` tokens including padding."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class FrozenEncoder:
         ).eval()
 
     def states(self, texts: Sequence[tuple[str, str]]) -> tuple[np.ndarray, list[int]]:
-        """[texts, hidden]: the state at the last token of each (input, output) chat; and its number of tokens."""
+        """States [texts, hidden] at the last token of each (input, output) chat, and the number of tokens of each."""
         rows = [chat_tokens(self._tokenizer, input, output) for input, output in texts]
         states = np.zeros((len(rows), self._model.config.hidden_size))
         for batch, hidden in self._forward(rows, "fit reward model"):
@@ -43,7 +44,7 @@ class FrozenEncoder:
         return states, [len(row) for row in rows]
 
     def pmi(self, system: str, texts: Sequence[tuple[str, str]]) -> np.ndarray:
-        """[texts]: log p(output | input) - log p(output) in nats, in the form that `pmi.py` documents."""
+        """[texts]: log p(output | input) - log p(output) in nats, in the form documented in `pmi.py`."""
         with_input = self._logprobs([(messages(system, input), output) for input, output in texts])
         without = self._logprobs([(messages(system, ""), output) for _, output in texts])
         return np.asarray(with_input - without)
@@ -66,7 +67,7 @@ class FrozenEncoder:
         return sums
 
     def _forward(self, rows: Sequence[list[int]], stage: str) -> Any:
-        """Yields row numbers and their hidden states [rows, longest, hidden], right-padded."""
+        """Yield row indices and their hidden states [rows, longest, hidden], right-padded."""
         done = 0
         for batch in batches({at: len(row) for at, row in enumerate(rows)}, self._batch_tokens):
             width = max(len(rows[row]) for row in batch)
@@ -80,7 +81,7 @@ class FrozenEncoder:
                 self._progress(stage, {"done": done, "total": len(rows)})
 
     def save_reward_model(self, folder: Path, weights: np.ndarray) -> None:
-        """Save the body with `weights` [hidden] as its one-label head: an ordinary sequence-classification folder."""
+        """Save the model with `weights` [hidden] as its one-label head: an ordinary sequence-classification folder."""
         reward: Any = AutoModelForSequenceClassification.from_config(
             type(self._model.config).from_pretrained(self._folder, num_labels=1), dtype=self._model.dtype
         )

@@ -1,14 +1,12 @@
-"""Relevance without training: log p(output | input) - log p(output), in nats, under a small local language
-model.
+"""Relevance without training: log p(output | input) - log p(output), in nats, under a small local language model.
 
-It is the pointwise mutual information of input and output (Li et al. 2016, arXiv:1510.03055, use it to rank
-replies): how much easier the output is to foresee once the input is known. Both terms use the chat [system, user,
-assistant] with the task's system prompt; in the second one the user turn is empty. **Not length-normalised**:
-tokens that have nothing to do with the input cancel in the difference, whereas a mean over tokens would punish
-every word that enriches.
+This is the pointwise mutual information of input and output (Li et al. 2016, arXiv:1510.03055, use it to rank replies):
+how much easier the output is to predict once the input is known. Both terms use the chat [system, user, assistant] with
+the task's system prompt; in the second one the user turn is empty. **Not length-normalised**: tokens that have nothing
+to do with the input cancel in the difference, whereas a mean over tokens would penalise every word that enriches.
 
-Not covered: it is highest for an echo of the input, so it ranks only what the gates let through, and it says
-nothing about style or sense.
+Not covered: an echo of the input scores highest, so it should only rank rows that pass the gates. It says nothing about
+style or sense.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from schemas.records import Pair, Reason
 
 FORM = "chat[system, user, assistant], empty user turn as the baseline, sum of log-probabilities"
 _UNSCORED = Score(None, Reason("unscored"))
-_COMPLETIONS = 16  # in one request, so that a crash costs little
+_COMPLETIONS = 16  # per request; few, so that a crash costs little
 
 
 def messages(system: str, input: str) -> list[dict[str, str]]:
@@ -35,10 +33,10 @@ def messages(system: str, input: str) -> list[dict[str, str]]:
 
 
 def pmi_scorer(base_url: str, model: str) -> Scorer:
-    """Scores through the embedded server at `base_url` (ending in /v1): POST /score beside it.
+    """A scorer that uses the embedded server at `base_url` (ending in /v1), by POST /score next to it.
 
-    A row whose log-probabilities cannot be had (the server answers with an error for it, even alone, or with no
-    finite number) has no score. Raises Unreachable where nothing answers at all.
+    A row has no score if the server answers with an error for it, even when it is alone, or without a finite number.
+    Raises Unreachable if nothing answers at all.
     """
     url = base_url.rstrip("/").removesuffix("/v1") + "/score"
 
@@ -56,7 +54,7 @@ def pmi_scorer(base_url: str, model: str) -> Scorer:
                     chats[pair.system, pair.input if asked is None else asked][pair.output].append(row)
                 for (system, input), outputs in chats.items():
                     body = {"model": model, "messages": messages(system, input)}
-                    texts = list(outputs)  # what two rows say is asked about once
+                    texts = list(outputs)  # equal outputs are requested once
                     for start in range(0, len(texts), _COMPLETIONS):
                         part = texts[start : start + _COMPLETIONS]
                         for text, sum_ in zip(part, await _sums(http, url, body, part), strict=True):
@@ -74,8 +72,8 @@ def _difference(with_input: Score, without: Score) -> Score:
 
 
 async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str]) -> list[Score]:
-    """One sum of log-probabilities in nats for each completion, or why there is none; a request that fails is asked
-    again completion by completion."""
+    """For each completion, the sum of log-probabilities in nats, or the reason why there is none. A failed request is
+    repeated completion by completion."""
     import aiohttp
 
     try:
@@ -85,7 +83,7 @@ async def _sums(http: Any, url: str, body: dict[str, Any], completions: list[str
             problem = Reason("crashed", f"/score answered {response.status}: {text[:200]}")
     except aiohttp.ClientConnectorError:
         raise Unreachable(
-            "nothing answers where the PMI score is computed.",
+            "the server that computes the PMI score does not answer.",
             where=url,
             fix="The embedded model may have died: run again.",
         ) from None

@@ -1,11 +1,12 @@
 """A reward model behind an endpoint under `[teachers]`.
 
-`classify`: vLLM started with `--runner pooling` (one of our own, `vllm = "M"`, is), POST /classify beside its /v1,
-which applies the chat template itself. It puts a sigmoid over the logit unless told not to, and some versions do not
-listen, so the first row is asked both ways. `chat`: a hosted model that answers a chat completion with `reward:-3.25`,
-asked through the ledger, so paid once and under the budget; anything else that it says is no score.
+`classify`: vLLM started with `--runner pooling` (as we do for `vllm = "M"`). It is called at POST /classify next to its
+/v1 and applies the chat template itself. It applies a sigmoid to the logit unless told not to, and some versions ignore
+that, so the first row is requested both ways. `chat`: a hosted model that answers a chat completion with
+`reward:-3.25`. It is called through the call ledger, so it is paid for once and counts towards the budget; any other
+answer is no score.
 
-Scores compare answers to one input and nothing else, as those of a local model.
+As with a local model, only scores of answers to the same input are comparable.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ REWARD = "score/reward@1"
 STAGE = "reward"
 _REWARD = re.compile(r"\s*reward\s*:\s*(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
 _TRIES, _PAUSE_S = 4, 0.5
-Start = Callable[[], Awaitable["Reached"]]
-_SAME = 1e-3  # what 16-bit numbers may differ by
+StartServer = Callable[[], Awaitable["ServerAccess"]]
+_TOLERANCE = 1e-3  # largest rounding difference of 16-bit numbers
 
 
-class Reached(NamedTuple):
-    """A server that is asked: its address, the headers and the query of every request, and how its words are shown."""
+class ServerAccess(NamedTuple):
+    """How to call a server: its address, the headers and query of every request, and a function that redacts its
+    answers for display."""
 
     url: str
     headers: Mapping[str, str]
@@ -63,12 +65,12 @@ class HostedReward:
         return content_id("reward", [self.ledger.identity, self.ledger.revision, self.rules, "chat"])
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:
-        return await together(map(self._one, pairs))
+        return await together(map(self._score_pair, pairs))
 
-    async def _one(self, pair: Pair) -> Score:
+    async def _score_pair(self, pair: Pair) -> Score:
         chat = [*asked_of(pair, self.rules), {"role": "assistant", "content": pair.output}]
         messages = tuple(Message.model_validate(turn) for turn in chat)
-        # The answer is one number; a cap needs an end to it.
+        # The answer is one number; the budget needs an upper limit of tokens.
         question = Question(messages, Sampling(max_tokens=16), prompt=STAGE)
         (answer,) = await self.ledger.answer(question)
         if not isinstance(answer, Completion):
@@ -81,16 +83,16 @@ class HostedReward:
 
 @dataclass
 class PoolingReward:
-    """A reward model that a vLLM serves for pooling. `sent` counts requests; no money is reckoned for them. `start` is
+    """A reward model served by a vLLM for pooling. `sent` counts requests; no cost is computed for them. `start` is
     awaited before the first request."""
 
     teacher: TeacherSettings
     rules: str
     session: Any
-    start: Start
+    start: StartServer
     sent: int = 0
     _checked: bool = field(default=False, init=False)
-    _reached: Reached | None = field(default=None, init=False)
+    _reached: ServerAccess | None = field(default=None, init=False)
     _url: str = field(default="", init=False)
 
     @property
@@ -99,7 +101,7 @@ class PoolingReward:
         return content_id("reward", [named, self.teacher.revision, self.rules, "classify"])
 
     async def score(self, pairs: Sequence[Pair]) -> list[Score]:
-        """Raises TeacherError where the numbers are no raw logits, and Unreachable where nothing answers."""
+        """Raises TeacherError if the numbers are not raw logits, and Unreachable if nothing answers."""
         if pairs and self._reached is None:
             self._reached = await self.start()
             self._url = base_url(self._reached.url).removesuffix("/v1") + "/classify"
@@ -107,27 +109,27 @@ class PoolingReward:
             await self._check(pairs[0])
         limit = asyncio.Semaphore(self.teacher.concurrency)
 
-        async def one(pair: Pair) -> Score:
+        async def score_pair(pair: Pair) -> Score:
             async with limit:
-                return await self._one(pair)
+                return await self._score_pair(pair)
 
-        return await together(map(one, pairs))
+        return await together(map(score_pair, pairs))
 
     async def _check(self, pair: Pair) -> None:
-        """One row with and without the sigmoid: they must differ as they should."""
-        raw, squashed = await self._one(pair), await self._one(pair, use_activation=True)
+        """Score one row with and without the sigmoid; the results must correspond."""
+        raw, squashed = await self._score_pair(pair), await self._score_pair(pair, use_activation=True)
         if raw.value is None or squashed.value is None:
-            return  # the next batch is checked
-        if abs(1 / (1 + math.exp(-max(-700.0, min(700.0, raw.value)))) - squashed.value) > _SAME * 10:
+            return  # try again with the next batch
+        if abs(1 / (1 + math.exp(-max(-700.0, min(700.0, raw.value)))) - squashed.value) > _TOLERANCE * 10:
             raise TeacherError(
-                f"{self.teacher.model} gives {raw.value:g} without the sigmoid and {squashed.value:g} with it.",
+                f"{self.teacher.model} returns {raw.value:g} without the sigmoid and {squashed.value:g} with it.",
                 where=self._url,
-                why="One of the two is not what it says, so close candidates may look equal.",
-                fix="Serve a model with one label by a vLLM that knows `use_activation` (0.11 or later).",
+                why="These do not correspond, so the scores are not raw logits and close candidates may look equal.",
+                fix="Serve a model with one label with a vLLM that supports `use_activation` (0.11 or later).",
             )
         self._checked = True
 
-    async def _one(self, pair: Pair, *, use_activation: bool = False) -> Score:
+    async def _score_pair(self, pair: Pair, *, use_activation: bool = False) -> Score:
         messages = [*asked_of(pair, self.rules), {"role": "assistant", "content": pair.output}]
         body = {"model": self.teacher.model, "messages": messages, "use_activation": use_activation}
         problem = ""
@@ -160,7 +162,7 @@ class PoolingReward:
                 return response.status, await response.read()
         except aiohttp.ClientConnectorError:
             raise Unreachable(
-                "nothing answers where the reward model is served.", where=self._url, fix="Start it, and run again."
+                "the server of the reward model does not answer.", where=self._url, fix="Start it, and run again."
             ) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             return 599, f"{type(error).__name__}: {error}".encode()
@@ -169,32 +171,32 @@ class PoolingReward:
 ServedReward = HostedReward | PoolingReward
 
 
-async def open_served(project: Project, store: Store, opened: AsyncExitStack, say: Say) -> ServedReward | None:
-    """The reward model that `curate.score.teacher` names, for as long as `opened` is; None without one."""
+async def open_served(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> ServedReward | None:
+    """Open the reward model that `curate.score.teacher` names until `stack` is closed; None without one."""
     settings, rules = project.spec.curate.score, rules_of(project)
     if settings.teacher is None:
         return None
     teacher = project.spec.teachers[settings.teacher]
     if settings.protocol == "chat":
-        endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
+        endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
         ledger = Ledger(store, endpoint, teacher, stage=STAGE)
-        opened.push_async_exit(ledger.settle_refusals)
+        stack.push_async_exit(ledger.settle_refusals)
         return HostedReward(ledger, rules)
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=teacher.timeout_s)
-    session = await opened.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
+    session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, trust_env=True))
 
-    async def start() -> Reached:
+    async def start() -> ServerAccess:
         if teacher.url != "vllm":
-            endpoint = await opened.enter_async_context(teachers.opened(teacher, say))
+            endpoint = await stack.enter_async_context(teachers.opened(teacher, say))
             key, more, query = await endpoint.access()
             headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **more}
-            return Reached(endpoint.url, headers, query, endpoint.shown)
+            return ServerAccess(endpoint.url, headers, query, endpoint.shown)
         from synth.local_vllm import key_header
 
-        server = await opened.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
-        return Reached(server.base_url, key_header())
+        server = await stack.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
+        return ServerAccess(server.base_url, key_header())
 
     return PoolingReward(teacher, rules, session, start)
 
@@ -205,7 +207,7 @@ def _read(text: bytes) -> Score:
         (value,) = row["probs"]
         number = float(value)
     except (ValueError, KeyError, TypeError):
-        sentence = f"/classify gave {text[:200].decode(errors='replace')!r}, not one number"
+        sentence = f"/classify returned {text[:200].decode(errors='replace')!r}, not one number"
         return Score(None, Reason("unreadable", sentence))
     if not math.isfinite(number):
         return Score(None, Reason("nan", f"the model's logit is {number}"))

@@ -17,7 +17,7 @@ import pytest
 from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
-from curate.scorers.choose import Chosen
+from curate.scorers.choose import ChosenScorer
 from curate.steps import Step, named, scored
 from schemas.errors import UsageError
 from schemas.project import Project
@@ -101,7 +101,7 @@ def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
     shown.clear()
     asyncio.run(curate(Pool.of(PAIRS), [scored(batch, "score/mine@1", "mine", at_once=2)], progress=hears))
     assert (given, shown) == ([2, 2, 1], [0, 2, 4, 5])
-    mine = Chosen("score/mine@1", "mine", batch, "mine", {})
+    mine = ChosenScorer("score/mine@1", "mine", batch, "mine", {})
     assert mine.at_once < 256
 
 

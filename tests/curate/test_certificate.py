@@ -148,13 +148,13 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
     assert "only 0 are labelled" in nobody.why
     assert "more labels" in nobody.more
     nothing = certify(_trial(thresholds=()), {}, {}, 0, 0.9)
-    assert "no row is left" in nothing.why
+    assert "the programs accept no row" in nothing.why
     bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:80], False), 100, 0.9)
     assert "more than 10%" in bad.why
     assert "scorer" in bad.more
     few_and_bad = certify(_trial(thresholds=first), p, dict.fromkeys(list(p)[:15], False), 15, 0.9)
-    assert "only 15 are labelled, and 15 of them are bad; it takes" in few_and_bad.why
-    assert "More labels change nothing" in few_and_bad.more
+    assert "only 15 are labelled, and 15 of them are bad; " in few_and_bad.why
+    assert "More labels would not help" in few_and_bad.more
     assert in_words(bad, 200, 30).startswith("no certificate: of the 60 rows with the highest P(good) 60 of 60")
 
 
@@ -164,10 +164,10 @@ def test_no_label_and_no_row_is_no_certificate() -> None:
         (
             5,
             30,
-            "15 more of them (`pairsmith review push --more` draws rows",
+            "15 more are needed (`pairsmith review push --more` draws rows",
         ),  # a plain push: once the gate is open, none
-        (1, 1, "Rows of it that are left to ask about: 1. Generate more."),
-        (0, 0, "left to ask about: 0. Generate more."),
+        (1, 1, "Rows of that half left to review: 1. Generate more."),
+        (0, 0, "left to review: 0. Generate more."),
     ],
 )
 def test_a_pool_too_small_to_calibrate_with_asks_for_no_answers_that_it_cannot_have(
@@ -175,7 +175,7 @@ def test_a_pool_too_small_to_calibrate_with_asks_for_no_answers_that_it_cannot_h
 ) -> None:
     """A person with five rows was told to answer nineteen more of them."""
     words = in_words(too_few_to_calibrate(answered, 0.9, 0.9, 5, left), 5, 0)
-    assert words.startswith("no certificate: to tell how likely a row is good takes 20 answers of the calibration half")
+    assert words.startswith("no certificate: estimating P(good) needs 20 answers in the calibration half")
     assert more in words
 
 

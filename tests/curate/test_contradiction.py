@@ -10,7 +10,7 @@ import pytest
 from curate.contradiction import FLAG, UNREAD, contradictions
 from curate.curation import curate
 from curate.pool import Pool
-from curate.steps import Named
+from curate.steps import NamedStep
 from schemas.errors import SpecError
 from schemas.records import Imported, Pair
 from tests.curate import tiny
@@ -68,6 +68,6 @@ def test_what_the_model_cannot_read_is_flagged_as_that(folder: Path) -> None:
 def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
     """A sentiment model would flag by mood."""
     mood = bert(tmp_path / "mood", label2id={"positive": 0, "negative": 1}, id2label={0: "positive", 1: "negative"})
-    step: Named = contradictions(mood, batch_tokens=256)
+    step: NamedStep = contradictions(mood, batch_tokens=256)
     with pytest.raises(SpecError, match="no label 'contradiction'"):
         asyncio.run(curate(Pool.of(pairs()), [step]))

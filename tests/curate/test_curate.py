@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.outcome import CurateResult, curate_project
-from curate.scorers.choose import OwnModel, choose
+from curate.scorers.choose import EmbeddedModel, choose
 from curate.split import split_of
 from schemas.errors import NoWork
 from schemas.project import Project
@@ -301,7 +301,7 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
     weights = Weights(tmp_path, "rev", "test")
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, {"red fox": ["must be a dog", "must be a red fox there", "must run, fox"]})
-        result = run(project, store, own=OwnModel(lambda: weights, scoring_server))
+        result = run(project, store, own=EmbeddedModel(lambda: weights, scoring_server))
         assert [a.pair.output for a in result.accepted] == ["must be a red fox there"]
         assert result.accepted[0].score == 2.0
         scorer = result.facts["scorer"]
@@ -311,7 +311,7 @@ def test_pmi_is_used_when_asked_for_and_when_nothing_can_be_fitted(tmp_path: Pat
         def never() -> Any:
             raise AssertionError("the server was started for nothing")
 
-        again = run(project, store, own=OwnModel(lambda: weights, never))
+        again = run(project, store, own=EmbeddedModel(lambda: weights, never))
         assert again.accepted == result.accepted
 
 
@@ -328,7 +328,7 @@ def test_auto_fits_nothing_where_there_is_nothing_to_compare(tmp_path: Path) -> 
 
     async def chosen(project: Project, *seeds: Seed) -> Any:
         async with AsyncExitStack() as opened:
-            return await choose(project, seeds, opened, OwnModel(never, never))
+            return await choose(project, seeds, opened, EmbeddedModel(never, never))
 
     asked = Seed(kind="input", text="a red fox", source="0")
     assert asyncio.run(chosen(project, *outputs)) is None
@@ -349,7 +349,7 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
     with Store.open(Store.url_for(project)) as store:
         tiny.pool(store, project, {"ban": [f"must {words(9, n)}" for n in range(3)]})
         store.set_active_seeds([*store.seeds(), *excellent])
-        result = run(project, store, own=OwnModel(lambda: weights, scoring_server))
+        result = run(project, store, own=EmbeddedModel(lambda: weights, scoring_server))
         facts = result.facts["scorer"]
         in_test = sum(split_of(s.id, project.spec.split) == "test" for s in excellent)
         assert facts["examples"] == 34 - in_test
@@ -358,6 +358,6 @@ def test_auto_fits_a_model_once_and_records_it(tmp_path: Path) -> None:
         fitted = facts["by"] == "score/bradley_terry@1"
         assert fitted == facts["beats_length"]
         assert len(store.artifacts("reward_model")) == fitted
-        again = run(project, store, own=OwnModel(lambda: weights, scoring_server))
+        again = run(project, store, own=EmbeddedModel(lambda: weights, scoring_server))
         assert again.facts["verdicts_appended"] == 0
         assert again.facts["scorer"] == facts

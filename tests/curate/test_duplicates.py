@@ -21,7 +21,7 @@ from curate.curation import curate
 from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
 from curate.overlap import contaminated
 from curate.pool import Pool
-from curate.set_join import Alike, TokenSets, alike
+from curate.set_join import SimilarRows, TokenSets, find_similar_rows
 from curate.steps import duplicates as duplicate_step
 from curate.words import numbers_in, words
 from schemas.kinds import KINDS, KindName
@@ -44,10 +44,10 @@ def jaccard(a: str, b: str) -> float:
     return len(one & other) / len(one | other)
 
 
-def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[Alike]:
+def in_every_pair(texts: Sequence[tuple[str, ...]], threshold: float) -> list[SimilarRows]:
     """All pairs by comparing all pairs."""
     similar = (
-        Alike(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
+        SimilarRows(later, earlier, min(jaccard(a, b) for a, b in zip(texts[later], texts[earlier], strict=True)))
         for later in range(len(texts))
         for earlier in range(later)
     )
@@ -133,7 +133,7 @@ def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[st
     """A row repeats another where input and output each do."""
     rows = list(zip(inputs, outputs, strict=False))
     with TokenSets(rows) as sets:
-        assert list(alike(sets, threshold)) == in_every_pair(rows, threshold)
+        assert list(find_similar_rows(sets, threshold)) == in_every_pair(rows, threshold)
 
 
 @pytest.mark.parametrize("pairs_a_text", [40, 0])
@@ -141,7 +141,7 @@ def test_rows_of_two_texts_are_alike_in_both(inputs: list[str], outputs: list[st
 def test_every_row_that_goes_repeats_one_that_stays(pairs_a_text: int, texts: list[str], threshold: float) -> None:
     """One pass in order: a row goes if it is like a row that stays, and is told the first such."""
     everything = in_every_pair([(one,) for one in texts], threshold)
-    expected: dict[int, Alike] = {}
+    expected: dict[int, SimilarRows] = {}
     for pair in everything:
         if pair.later not in expected and pair.earlier not in expected:
             expected[pair.later] = pair
@@ -404,7 +404,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
         whole = f" {text} "
         return {whole[at : at + 4] for at in range(len(whole) - 3)}
 
-    alike = {
+    find_similar_rows = {
         number
         for number, row in enumerate(rows)
         for text in held
@@ -414,7 +414,7 @@ def test_no_short_text_is_missed_among_many_by_one_template(
             or len(bigrams(row) & bigrams(text)) / len(bigrams(row) | bigrams(text)) >= threshold
         )
     }
-    assert matches.keys() == alike
+    assert matches.keys() == find_similar_rows
 
 
 def test_similar_pairs_are_all_pairs_alike() -> None:
@@ -451,7 +451,7 @@ def test_a_join_takes_at_most_26_bytes_for_each_token_that_may_meet_another() ->
     keys = np.sort(tokens << np.uint64(24) | np.repeat(np.arange(rows, dtype=np.uint64), each))
     tracemalloc.start()
     try:
-        crowded = set_join._Crowded(keys, np.full(rows, 3, np.uint8))
+        crowded = set_join._RowsWithFrequentTokens(keys, np.full(rows, 3, np.uint8))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

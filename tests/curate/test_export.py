@@ -182,7 +182,7 @@ def test_no_accepted_row_is_no_dataset(project: Project, store: Store) -> None:
     """An empty dataset is not a success; the commonest reasons stand in the sentence, and the key of the gate that most
     rows failed, for who finds them good."""
     result = curated(project, store, answers={"input": ["refused by the gate"]})
-    with pytest.raises(NoWork, match=r"no row was accepted.*Why, in rows: \w+ 1.*change curate\.gates\.must; in a"):
+    with pytest.raises(NoWork, match=r"no row was accepted.*Why, in rows: \w+ 1.*change curate\.gates\.must; in the"):
         export_dataset(project, store, result, project.folder / "dataset")
 
 

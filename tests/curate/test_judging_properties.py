@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from curate.curation import curate
 from curate.pool import Pool
 from curate.scorers import Score
-from curate.steps import Named, best, duplicates, each, named, scored
+from curate.steps import NamedStep, best, duplicates, each, named, scored
 from schemas.records import Imported, Pair, Reason
 
 WORDS = ("odd", "bad", "flag", "nan", "fine", "calm")
@@ -44,7 +44,7 @@ def _judged(output: str) -> Score:
     return Score(len(output) / 10, Reason("judged"), flags, rejects="bad" in output)
 
 
-def steps() -> dict[str, Named]:
+def steps() -> dict[str, NamedStep]:
     return {
         "gate": each(named(lambda pair: None if "calm" in pair.output else "fine" not in pair.output, "gate/g@1")),
         "judge": scored(judge, "judge/j@1", "j", compares=False),

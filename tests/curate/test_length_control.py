@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from curate.curation import curate
 from curate.pool import Pool
-from curate.selection import LengthFit, in_words, selected
-from curate.steps import Named, best, named, scored
+from curate.selection import LengthFit, in_words, selection_summary
+from curate.steps import NamedStep, best, named, scored
 from schemas.records import Imported, Pair
 
 
@@ -20,7 +20,7 @@ def pair(input: str, output: str) -> Pair:
     return Pair(seed_id=input, input=input, output=output, system="", origin=Imported(source="t"))
 
 
-def by_length(bonus: str = "gem", worth: float = 2.0) -> Named:
+def by_length(bonus: str = "gem", worth: float = 2.0) -> NamedStep:
     """Likes length, and a little more what holds the word `bonus`."""
     return scored(named(lambda p: len(p.output) / 20 + worth * (bonus in p.output), "score/long@1"))
 
@@ -53,17 +53,17 @@ def test_what_length_explains_is_taken_out_before_the_best_are_chosen() -> None:
 def test_selection_says_what_it_changed() -> None:
     """Rows left out, inputs where others than the first are kept, and the share of the score that length explains."""
     pool = asyncio.run(curate(Pool.of(rows(40)), [by_length(worth=0.0), best(1)]))
-    selection = selected(pool, 1)
+    selection = selection_summary(pool, 1)
     assert selection is not None
     assert (selection.inputs, selection.left_out) == (40, 120)
     assert 20 < selection.not_first < 40
     assert selection.length.r_squared > 0.8
     assert selection.length.slope > 0
     words = in_words(selection.as_json)
-    assert words.startswith("keeping the best left 120 rows out, of 40 inputs with more")
+    assert words.startswith("keeping the best left out 120 rows of 40 inputs with more candidates")
     assert "(longer is better)" in words
     flat = asyncio.run(curate(Pool.of(rows(5)), [scored(named(lambda p: 1.0, "score/flat@1")), best(1)]))
-    unmoved = selected(flat, 1)
+    unmoved = selection_summary(flat, 1)
     assert unmoved is not None
     assert in_words(unmoved.as_json).endswith("; length explains 0% of the score within inputs")
 
@@ -71,11 +71,11 @@ def test_selection_says_what_it_changed() -> None:
 def test_selection_that_changed_nothing_says_so() -> None:
     """Best of four of four candidates is no selection, however well they are scored."""
     pool = asyncio.run(curate(Pool.of(rows(5)), [by_length(), best(4)]))
-    selection = selected(pool, 4)
+    selection = selection_summary(pool, 4)
     assert selection is not None
     assert selection.left_out == 0
     assert in_words(selection.as_json) == "selection changed nothing: no input had more candidates left than the best 4"
-    assert selected(Pool.of(rows(1)), 1) is None
+    assert selection_summary(Pool.of(rows(1)), 1) is None
 
 
 @given(
@@ -86,7 +86,7 @@ def test_what_is_left_has_nothing_to_do_with_length(inputs: list[list[tuple[str,
     """The fit of the residuals is flat, whatever is added to all the scores of an input."""
     fit = LengthFit.of(inputs)
     assert 0 <= fit.r_squared <= 1
-    left = [[(text, fit.left_of(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
+    left = [[(text, fit.residual(score, text) + shift * at) for text, score in of] for at, of in enumerate(inputs)]
     again = LengthFit.of(left)
     assert again.slope == pytest.approx(0, abs=1e-6)
 

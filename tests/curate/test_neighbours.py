@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from curate import neighbours
-from curate.neighbours import Vectors, near_earlier
+from curate.neighbours import Vectors, find_near_earlier
 
 
 def alike(rows: int, cosine: float, share: float = 0.2, dimensions: int = 64) -> np.ndarray:
@@ -23,11 +23,11 @@ def alike(rows: int, cosine: float, share: float = 0.2, dimensions: int = 64) ->
     return vectors.astype(np.float32)
 
 
-def found(sides: list[np.ndarray], groups: np.ndarray, cosine: float) -> dict[int, neighbours.Near]:
+def found(sides: list[np.ndarray], groups: np.ndarray, cosine: float) -> dict[int, neighbours.NearRow]:
     with Vectors(len(sides)) as vectors:
         for first in range(0, len(groups), 1_000):
             vectors.add(*(side[first : first + 1_000] for side in sides))
-        return near_earlier(vectors, groups, cosine)
+        return find_near_earlier(vectors, groups, cosine)
 
 
 def of_all_pairs(vectors: np.ndarray, cosine: float) -> dict[int, int]:

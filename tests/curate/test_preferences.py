@@ -25,8 +25,8 @@ from curate.preferences import (
     PreferenceIds,
     PreferenceTable,
     as_row,
+    balance_lengths,
     counted,
-    matched,
     preferences,
     without_estimation_half,
 )
@@ -262,7 +262,7 @@ def test_length_alone_predicts_nothing_where_programs_prefer(drawn: list[tuple[s
     for one in every:
         table.add(one)
     assert [table[number].ids for number in range(len(table))] == [one.ids for one in every]
-    left = [every[number] for number in matched(table)]
+    left = [every[number] for number in balance_lengths(table)]
     assert [p for p in left if p.by in BY_PEOPLE] == [p for p in every if p.by in BY_PEOPLE]
     assert all(p in every for p in left)
     sizes = {int(abs(p.log_ratio) / 0.1) for p in every if p.longer}

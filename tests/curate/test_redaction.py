@@ -54,7 +54,7 @@ def test_each_kind_is_treated_as_the_spec_says() -> None:
     assert third == seed("nothing here", 3)
     assert chat.body == "I am (e-mail address removed)"
     (problem,) = result.problems
-    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it holds a key or password.")
+    assert (problem.where, problem.what) == ("s.jsonl:2", "personal: it contains a key or password.")
     assert result.rows_in == len(result.seeds) + len(result.problems) == 4
     assert [note.where for note in result.notes] == ["s.jsonl:1", "s.jsonl:4"]
 
@@ -87,7 +87,7 @@ def test_a_seed_that_insults_is_left_out_where_insults_are_rejected() -> None:
     assert treated(before, PersonalSettings(), ("de", "en")) is before
     left = treated(before, PersonalSettings(toxic="reject"), ("de", "en"))
     assert [kept.source for kept in left.seeds] == ["s.jsonl:4"]
-    assert [str(problem.what) for problem in left.problems] == ["personal: it holds an insult."] * 3
+    assert [str(problem.what) for problem in left.problems] == ["personal: it contains an insult."] * 3
     assert left.rows_in == 4
 
 

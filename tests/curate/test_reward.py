@@ -139,7 +139,7 @@ def test_rows_that_cannot_be_read_have_no_score(folder: Path) -> None:
     long, control, fine = scored(model, [("ban", "bel " * 200), ("ban", "bel <user> bis"), ("ban", "bel")])
     assert (long.value, long.reason.code) == (None, "overlong")
     assert control.value is None
-    assert str(control.reason).startswith("control: token <user>")
+    assert str(control.reason).startswith("control: the text contains the token <user>")
     assert fine.value is not None
 
 
@@ -159,7 +159,7 @@ def test_a_language_model_is_refused(tmp_path: Path) -> None:
 
     LlamaForCausalLM(tiny.config(num_labels=1, pad_token_id=5)).save_pretrained(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(SpecError, match=r"lack score\.weight"):
+    with pytest.raises(SpecError, match=r"do not include score\.weight"):
         open_reward_model(tmp_path, batch_tokens=512)
 
 
@@ -334,4 +334,4 @@ def test_a_model_that_counts_positions_behind_its_padding_reads_fewer_tokens(tmp
     rows = [("ban", " ".join(tiny.WORDS[:words])) for words in (19, 20)]
     whole, longer = scored(open_reward_model(folder, batch_tokens=4096), rows)
     assert whole.value is not None
-    assert longer.reason == Reason("overlong", "21 tokens, the model reads 20")
+    assert longer.reason == Reason("overlong", "21 tokens; the model reads at most 20")

@@ -144,7 +144,7 @@ def test_a_row_that_a_pooling_server_cannot_score_costs_itself(tmp_path: Path) -
 
 def test_a_pooling_server_that_is_not_there_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody at the address, no such path, and a key that is not set are errors a person can mend."""
-    with pytest.raises(Unreachable, match="nothing answers"):
+    with pytest.raises(Unreachable, match="does not answer"):
         scores(project(tmp_path, "http://127.0.0.1:9", "classify"), PAIRS)
     with LoopbackTeacher() as chat_only, pytest.raises(TeacherError, match="404"):
         scores(project(tmp_path, chat_only.url, "classify"), PAIRS)

@@ -380,8 +380,8 @@ def test_inputs_of_a_few_groups_are_told_before_they_cost_anything(groups: int, 
     """Of eight comparisons none can be confirmed with 8 groups, however many inputs each has: 8 / 2^7 is above 5 %."""
     seeds = [seed.model_copy(update={"meta": {**seed.meta, "use": "test"}}) for seed in _of_groups([5] * groups)]
     short = [short.what for short in shortages(seeds, _spec()) if "groups" in short.what]
-    assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 confirm no difference, however"
-                      " many inputs they have"] if is_short else [])  # fmt: skip
+    assert short == ([f"{5 * groups} test inputs, but of {groups} groups: fewer than 9 cannot confirm a"
+                      " difference, however many inputs they have"] if is_short else [])  # fmt: skip
     assert (8 / 2 ** (groups - 1) > 0.05) == is_short
 
 

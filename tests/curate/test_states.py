@@ -93,7 +93,7 @@ def test_states_count_with_the_receipt_that_names_them(project: Project, store: 
     second = run(project, store)
     assert killed.facts["curation"] not in store.row_state_curations()
     receipt(store, second)
-    assert states(store, pair_id=pair.id)[0].reason == Reason("review", "a person rejected it")
+    assert states(store, pair_id=pair.id)[0].reason == Reason("review", "rejected in review")
     run(project, store)
     assert first.facts["curation"] not in store.row_state_curations()
 

@@ -13,7 +13,7 @@ from curate.contamination import HeldOut
 from curate.curation import curate
 from curate.pool import Pool
 from curate.semantic import semantic_steps
-from curate.unlikely_labels import FLAG, UNLIKELY, letters_of, unlikely_labels
+from curate.unlikely_labels import FLAG, UNLIKELY, character_vectors, unlikely_labels
 from schemas.kinds import with_defaults
 from schemas.records import Imported, Pair
 from schemas.spec import Spec
@@ -107,8 +107,8 @@ def test_labels_that_take_turns_are_learnt_from_a_part_of_the_rows(monkeypatch: 
 def test_texts_of_a_block_do_not_run_into_each_other() -> None:
     """A text has the same vector alone and among others, an empty one and half a character too."""
     texts = ["my parcel", "", "\ud800 lost", "荷物"]
-    together = letters_of(texts)
-    assert all((letters_of([text]) == vector).all() for text, vector in zip(texts, together, strict=True))
+    together = character_vectors(texts)
+    assert all((character_vectors([text]) == vector).all() for text, vector in zip(texts, together, strict=True))
 
 
 def test_a_classification_looks_at_its_labels_unless_told_not_to() -> None:

@@ -285,14 +285,14 @@ def test_a_step_may_be_a_plain_function_and_must_give_verdicts() -> None:
     pool = curate(ROWS, [plainly_no_cats], progress=False)
     assert outcomes(pool) == outcomes(curate(ROWS, [no_cats], progress=False))
     for wrong in (lambda pool: 3, lambda pool: [True]):
-        with pytest.raises(UsageError, match=r"the step mine gave (3|True), which is no verdict"):
+        with pytest.raises(UsageError, match=r"the step mine returned (3|True), which is not a verdict"):
             curate(ROWS, [named(wrong, "mine")], progress=False)
 
 
 def test_what_is_handed_over_in_the_wrong_shape_is_named(loopback: LoopbackTeacher) -> None:
     """A step in place of a list of steps, a number in place of rows, a triple in place of a pair, a file that is not
     there, a teacher that was never opened and one that is closed: each is a sentence, and none speaks of a spec."""
-    with pytest.raises(UsageError, match=r"steps is one step, .* not a list of them\. Write \[step\]"):
+    with pytest.raises(UsageError, match=r"steps is a single step, .* not a list of steps\. Write \[step\]"):
         curate(ROWS, best(1))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="rows is of type int, not a list of pairs, a pool or"):
         curate(42, [best(1)])  # type: ignore[arg-type]
@@ -377,7 +377,7 @@ def test_the_language_of_the_texts_is_named_or_not_looked_at() -> None:
     rows = [("Missä on vanha kaivos?", answer)]
     for language, accepted in (("en", 0), ("fi", 1), (False, 1), (True, 0)):
         assert curate(rows, gates(language=language, length=False), progress=False).counts.accepted == accepted
-    with pytest.raises(UsageError, match=r"rows is one text, .* is read by `pairs\(FILE\)`"):
+    with pytest.raises(UsageError, match=r"rows is one text, .* use `pairs\(FILE\)`"):
         curate("npc.json", [])
 
 

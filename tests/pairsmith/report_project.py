@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from aiohttp import web
 
 from curate.outcome import CurateResult, curate_project
-from curate.scorers.choose import OwnModel
+from curate.scorers.choose import EmbeddedModel
 from curate.split import split_of
 from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, TrainOutcome
 from pairsmith.receipt import recording
@@ -219,7 +219,9 @@ def curated(project: Project, store: Store) -> CurateResult:
     """The real curation, its receipt, and the dataset that it made."""
     weights = Weights(project.folder, "revision", "nowhere: the loopback server answers in its place")
     with recording(project, store, "curate", CurateOutcome()) as record:
-        judging = curate_project(project, store, fingerprints=[SCOPE], own=OwnModel(lambda: weights, _scoring_server))
+        judging = curate_project(
+            project, store, fingerprints=[SCOPE], own=EmbeddedModel(lambda: weights, _scoring_server)
+        )
         result = asyncio.run(judging)
         members = tuple((row.pair.id, row.split) for row in result.accepted)
         dataset = Artifact(id=content_id("dataset", members), kind="dataset", path="dataset", members=members)

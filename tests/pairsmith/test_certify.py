@@ -157,7 +157,7 @@ def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder:
             store.write(Sampled(pair_id=id_, reason="certify", draw=drawn, **place))
             store.write(Review(pair_id=id_, reviewer="argilla:here/1", decision="accept"))
     words = _certify(folder)[0].words
-    assert "none to tell how likely a row is good. Rows of both halves were drawn before" in words
+    assert "none is left to estimate P(good). Rows of both halves were drawn before" in words
     nearly_all = _certify(folder, "review.accept_at_least=0.99")[0].words
     assert "Half of them could not prove what review.accept_at_least asks for" in nearly_all
 

@@ -129,7 +129,7 @@ def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path,
         status = as_json(review_status(opened, store, population))
     assert population.compared_by == ("score/before@1" if asked == 1 else "")
     lines = [sentence for _, sentence in in_lines(status)] + in_words(status)
-    assert sum("score/before@1 before the scorer was changed" in line for line in lines) == (2 if asked == 1 else 0)
+    assert sum("chosen by the earlier scorer score/before@1" in line for line in lines) == (2 if asked == 1 else 0)
 
 
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:

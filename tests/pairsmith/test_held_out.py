@@ -232,8 +232,8 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
 @pytest.mark.parametrize(
     ("name", "content", "where"),
     [
-        ("bench.jsonl", '{"question": "x"}\n\n{"question": y}\n', "line 3 is no JSON, at column 14"),
-        ("bench.json", '{"question": "x"}\n{"question": y}\n', "line 2 is no JSON"),
+        ("bench.jsonl", '{"question": "x"}\n\n{"question": y}\n', "line 3 is not valid JSON, at column 14"),
+        ("bench.json", '{"question": "x"}\n{"question": y}\n', "line 2 is not valid JSON"),
         ("bench.json", '[\n  {"question": "x"},\n  {"question": y}\n]\n', "line 3 column 16"),
         (
             "bench.csv",

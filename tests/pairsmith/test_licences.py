@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pairsmith
-from curate.licences import Declared, ledger, refuse_unlicensed, terms_of
+from curate.licences import DeclaredTerms, ledger, refuse_unlicensed, terms_of
 from pairsmith.registry import refuse_unlicensed_model
 from schemas import spec_file
 from schemas.errors import NotLicensed
@@ -118,7 +118,7 @@ def test_terms_are_those_declared_for_the_teacher_that_wrote_the_row(folder: Pat
             store.write(pair, place)
         pairs = [pair.id for pair in store.find_pair("") if pair.output.startswith("answer")]
         counts = ledger(project, store, pairs)
-    assert counts == {Declared(("CC0-1.0",), ("no rivals",)): 1, Declared(("CC0-1.0",), ("not stated",)): 1}
+    assert counts == {DeclaredTerms(("CC0-1.0",), ("no rivals",)): 1, DeclaredTerms(("CC0-1.0",), ("not stated",)): 1}
 
 
 def test_a_model_stands_on_the_rows_that_it_learnt(folder: Path) -> None:

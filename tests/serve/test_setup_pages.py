@@ -414,7 +414,9 @@ def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: S
     project = service.workspace.project("broken")
     with Store.open(Store.url_for(project)) as store:
         generate(project, store)
-        with pytest.raises(NoWork, match=r'curate\.gates\.cut = "flag" keeps and marks them; in a browser under Setup'):
+        with pytest.raises(
+            NoWork, match=r'curate\.gates\.cut = "flag" keeps and flags them; in the browser this is under Setup'
+        ):
             curate(project, store)
     page = unescape(browser.get("/p/broken/run").text)
     assert re.search(r"<dt>rejected</dt><dd>8<", page)

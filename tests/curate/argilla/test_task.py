@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
 from curate.argilla.task import VERDICTS, GoldForm, bad_examples, both_sides, guidelines, marked, record, shown_text
-from curate.checklists import told_against
+from curate.checklists import describe_no_answers
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
 from prompts.answer_form import ANY_TEXT
@@ -273,7 +273,7 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
         population = read_population(project_, store, [SCOPE])
         pairs = list(population.pairs(population.rows).values())
         doubted, plain = (next(pair for pair in pairs if f"number {n} &" in pair.output) for n in (0, 1))
-        detail = told_against({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
+        detail = describe_no_answers({"friendly_tone": 0.2, "one_cat": 0.4, "present_tense": 0.9})
         of = {"by": "judge/m@1", "fingerprint": "s", "keep": True, "score": 0.5}
         store.write(Verdict(pair_id=doubted.id, reason=Reason("judged", detail), **of))
         for reason in ("fit", "disagree", "border"):

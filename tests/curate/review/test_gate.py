@@ -146,7 +146,9 @@ def test_the_share_that_counts_is_of_what_would_be_trained_on(tmp_path: Path) ->
     assert (passed.population, trained.population) == (180, 60)
     assert trained.reviewed < passed.reviewed
     text = " ".join(in_words(as_json(status)))
-    assert f"Of what the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
+    assert (
+        f"Of the rows that the programs accept, people accept 100.0% (95% interval {trained.low:.1%} to 100.0%" in text
+    )
     assert tuple(name for name, _ in in_lines(as_json(status))[:2]) == ("to train", "people")
 
 
@@ -158,7 +160,7 @@ def test_between_the_two_it_says_how_many_labels_are_missing(tmp_path: Path, ask
     assert status.gate.state == "asking"
     assert status.gate.missing
     assert f"about {status.gate.missing:,} more labels are needed" in waits(status)
-    assert f"about {status.gate.missing:,} more answers tell whether" in as_json(status)["advice"]
+    assert f"about {status.gate.missing:,} more answers will show whether" in as_json(status)["advice"]
 
 
 def asking_more(project: Project, at_least: float) -> ReviewStatus:
@@ -178,7 +180,7 @@ def test_what_no_answer_can_prove_is_told_before_people_are_asked(tmp_path: Path
     status = asking_more(project, 0.95)
     assert (status.gate.state, status.gate.missing, status.gate.reach) == ("asking", None, 0.85)
     for sentence in (waits(status), as_json(status)["advice"]):
-        assert "that proves a share of 85%, and review.accept_at_least asks for 95%" in sentence
+        assert "that proves a share of only 85%, and review.accept_at_least asks for 95%" in sentence
 
 
 @pytest.mark.parametrize("asked", [0.95, 1.0])
@@ -219,7 +221,7 @@ def _trained(population: Population) -> set[str]:
 @pytest.mark.parametrize(("reach", "named"), [(0.946, "94%"), (0.57, "57%"), (0.29, "29%")])
 def test_the_share_that_is_named_opens_the_gate(reach: float, named: str) -> None:
     """It is not rounded up: a bound of 0.946 proves no 95 %, and the sentence would ask for what it names."""
-    assert f"a share of {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
+    assert f"a share of only {named}, and" in Gate("asking", 0.95, reach=reach).out_of_reach
 
 
 @pytest.mark.slow
