@@ -86,7 +86,7 @@ def storm(base: str, count: int) -> dict[str, int]:
 
 def killed(base: str, count: int, kills: int) -> dict[str, int]:
     """kill -9 at random moments, then the same command to its end. What was confirmed is what another process reads
-    after the kill; a request is sent again if its prompt is asked once more."""
+    after the kill; a request is sent again if its prompt is requested once more."""
     moments = random.Random(1)
     lost = resent = hung = reached = 0
     with tempfile.TemporaryDirectory() as name:

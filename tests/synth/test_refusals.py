@@ -350,7 +350,7 @@ def test_a_shut_account_ends_the_run_at_once_and_burns_no_row(
 @pytest.mark.parametrize("answered", [90, 97, 99])
 def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answered: int, tmp_path: Path) -> None:
     """No table knows the words and too few requests are left to tell by their number. So what was answered before is
-    asked once more: it is turned down as well, the last rows stay open, and come once the cause is mended."""
+    requested once more: it is turned down as well, the last rows stay open, and come once the cause is mended."""
 
     def reply(ask: Ask) -> Reply:
         late = ask.number > answered
@@ -371,7 +371,7 @@ def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answere
 @pytest.mark.parametrize("bad", [1, 5, 30])
 def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) -> None:
     """They are refused in one and the same sentence and nothing is answered after them: what was answered before is
-    asked once more, is answered, and is paid for and told. The rows are refused for good, and never asked again."""
+    requested once more, is answered, and is paid for and told. The rows are refused for good, and never asked again."""
 
     def reply(ask: Ask) -> Reply:
         return fails(403, "flagged by moderation") if int(ask.prompt.split()[1]) >= 100 - bad else Reply()
@@ -401,7 +401,7 @@ def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: P
 
 
 def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None:
-    """The server is away when it is asked once more: nobody knows whose the last refusals are, and the next run asks
+    """The server is away when it is requested once more: nobody knows whose the last refusals are, and the next run asks
     those again."""
     away = fails(503, "maintenance")
     flagged = fails(403, "flagged by moderation")
@@ -418,7 +418,7 @@ def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None
 
 
 def test_a_setting_that_is_refused_in_unknown_words_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
-    """What was answered before it was set is asked once more as the rows are asked now, so it is turned down as well.
+    """What was answered before it was set is requested once more as the rows are asked now, so it is turned down as well.
     Asked as it was then it would be answered, and every row would be lost to a number in the spec."""
     refused = fails(400, "Anfrage passt nicht zum Vertrag")
 

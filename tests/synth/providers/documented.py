@@ -97,7 +97,7 @@ PROVIDERS = (
                 400, "Unrecognized request argument supplied: top_k", type="invalid_request_error"
             ),
             "prompt too long": OPENAI_TOO_LONG,
-            "more than a minute takes": error(429, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
+            "more tokens than a minute allows": error(429, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
             "refused answer": completion(choice(None, refusal="I cannot help with that.")),
             "filtered answer": FILTERED,
             "cut answer": CUT,
@@ -462,7 +462,7 @@ PROVIDERS = (
             "unknown model": error(404, "The model `x` does not exist", code="model_not_found"),
             "unknown setting": error(400, "property 'top_k' is unsupported", type="invalid_request_error"),
             "prompt too long": error(413, "Request too large for model", code="request_too_large"),
-            "more than a minute takes": error(413, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
+            "more tokens than a minute allows": error(413, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
             "schema broken": error(
                 400,
                 "Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.",

@@ -53,7 +53,7 @@ NO_SYSTEM = "no system role"
 ROWS = {
     "prompt refused": "that row is refused",
     "prompt too long": "that row is refused",
-    "more than a minute takes": "that row is refused",
+    "more tokens than a minute allows": "that row is refused",
     "context full": "that row is refused",
     "no choice": "that row is malformed",
     "refused answer": "that row is refused",
@@ -63,7 +63,7 @@ ROWS = {
     "broken off stream": "that row is failed",
 }
 ANSWERS = {
-    "thinking": "parted from the answer",
+    "thinking": "separated from the answer",
     "schema": "the answer fits it",
     "kept alive": "answered",
     "annotated": "answered",
@@ -188,7 +188,7 @@ def stray(provider: Provider, folder: Path) -> str:
     )
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     times = sum(text_of(body) == "odd" for body in requests)
-    return "asked once more" if not bad and times == 2 else f"asked {times} times, {bad}"
+    return "requested once more" if not bad and times == 2 else f"asked {times} times, {bad}"
 
 
 def again(provider: Provider, behaviour: str, folder: Path) -> str:
@@ -210,7 +210,7 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def without_system(provider: Provider, folder: Path) -> str:
-    """A model that takes no system text: it is told in the user's turn, the second time at once."""
+    """A model that takes no system text: it is moved into the user turn, the second time at once."""
     documented = provider.says[NO_SYSTEM]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
@@ -225,7 +225,7 @@ def without_system(provider: Provider, folder: Path) -> str:
     if bad or len(requests) != 3:
         return f"{len(requests)} requests, {bad}"
     assert requests[-1]["messages"] == [{"role": "user", "content": "Write.\n\na cat"}]
-    return "told in the user's turn"
+    return "moved into the user turn"
 
 
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
@@ -262,7 +262,7 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
         (call,) = store.calls(answer.key)
         match behaviour:
             case "thinking":
-                return "parted from the answer" if answer.text == "a dog 0" else answer.text
+                return "separated from the answer" if answer.text == "a dog 0" else answer.text
             case "real cost":
                 usage = call.facts["usage"]
                 kept = (usage["cost"], usage["completion_tokens_details"]["reasoning_tokens"], call.facts["provider"])
@@ -299,7 +299,7 @@ def expected(provider: Provider, behaviour: str) -> str:
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, n left out" if refuses else "one by one" if one else "in one request"
-    own = {"answers": "answered", STRAY: "asked once more", NO_SYSTEM: "told in the user's turn"}
+    own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved into the user turn"}
     return {**own, **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
 
 

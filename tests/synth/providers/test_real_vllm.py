@@ -129,7 +129,7 @@ async def unknown_model(ledger: Ledger, store: Store) -> str:
 
 
 async def no_such_setting(ledger: Ledger, store: Store) -> str:
-    return "passes over it" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
+    return "ignored" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
 
 
 async def wrong_value(ledger: Ledger, store: Store) -> str:
@@ -184,8 +184,8 @@ CASES: dict[str, tuple[Callable[[Ledger, Store], Awaitable[str]], str, dict[str,
     "adapter (`--lora`)": (of_an_adapter, "a model of its own", {"model": "tuned"}),
     "base and adapter in one batch": (of_both, "as alone", {"model": "tuned"}),
     "unknown model": (unknown_model, STOPS["unknown model"], {"model": "x"}),
-    "unknown setting": (no_such_setting, "passes over it", {}),
-    "setting with a value that cannot be": (wrong_value, "stops, names the setting", {}),
+    "unknown setting": (no_such_setting, "ignored", {}),
+    "setting with an impossible value": (wrong_value, "stops, names the setting", {}),
     "wrong key": (wrong_key, STOPS["wrong key"], {"key_env": "WRONG_KEY"}),
 }
 
