@@ -91,7 +91,7 @@ KINDS: Mapping[KindName, TaskKind] = {
         },
     ),
     "classify": TaskKind(
-        about="a text gets one label of a list",
+        about="a text gets one label from a list",
         input="text",
         output="label",
         duplicate="input near",
@@ -109,7 +109,7 @@ KINDS: Mapping[KindName, TaskKind] = {
         },
     ),
     "extract": TaskKind(
-        about="what a text says is written as JSON by a schema",
+        about="what a text says is written as JSON under a schema",
         input="text",
         output="record",
         duplicate="input near",
@@ -147,7 +147,7 @@ KINDS: Mapping[KindName, TaskKind] = {
         },
     ),
     "free": TaskKind(
-        about="anything else: an instruction is followed",
+        about="anything else: the model follows an instruction",
         input="prompt",
         output="answer",
         duplicate="both exact",

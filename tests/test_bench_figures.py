@@ -48,9 +48,9 @@ def _sentences() -> Iterator[tuple[str, str]]:
     generation, faults = _of("generation"), _of("faults")
     for client, cpu_ms in generation["cpu_ms_per_request"].items():
         yield "bench/generation/README.md", f"| {client} | {cpu_ms:.3f} |"
-    yield "bench/generation/README.md", f"| CPU a request, by bare aiohttp's | {generation['cpu_ratio']:.2f}"
+    yield "bench/generation/README.md", f"| CPU per request, relative to bare aiohttp | {generation['cpu_ratio']:.2f}"
     for name, rows in (("peak_mb_2k", "2,000"), ("peak_mb_100k", "100,000")):
-        yield "bench/generation/README.md", f"| most memory, {rows} prompts | {generation[name]} MB"
+        yield "bench/generation/README.md", f"| peak memory, {rows} prompts | {generation[name]} MB"
     lost = f"The committed run lost {faults['rows_lost']} of 2,000 rows"
     yield from (("bench/faults/README.md", words) for words in (lost, f"was {faults['wall_ratio']:.2f} at load"))
     coverage = _of("review")["coverage"]

@@ -231,7 +231,7 @@ def main() -> None:
         more = asked.prompts * (1 if name == "openai" else LONG) - SHORT
         m["cpu_ms_per_request"] = 1000 * (m["long_cpu_s"] - m["startup_cpu_s"]) / more
     bare, ours = least["bare aiohttp"], least["pairsmith"]
-    print("| client | CPU ms a request | ratio | window s | ratio | whole process s | CPU s |")
+    print("| client | CPU ms per request | ratio | window s | ratio | whole process s | CPU s |")
     print("|---|---|---|---|---|---|---|")
     for name in names:
         m = least[name]

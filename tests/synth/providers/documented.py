@@ -240,7 +240,7 @@ PROVIDERS = (
             "only thinking": completion(choice("", finish="length", reasoning=THOUGHT)),
             "cut answer": CUT,
             "overloaded": error(503, "server busy, please try again. maximum pending requests exceeded"),
-            "context cut": completion(choice("a dog 0"), usage={"prompt_tokens": 4096}),
+            "prompt truncated": completion(choice("a dog 0"), usage={"prompt_tokens": 4096}),
             "schema": completion(choice('```json\n{"caption": "a dog"}\n```')),
         },
         model="qwen3:8b",
@@ -296,7 +296,7 @@ PROVIDERS = (
             "wrong key": error(401, "User not found.", code=401),
             "no credit": error(402, "This request requires more credits, or fewer max_tokens.", code=402),
             "rate limit": error(429, "Rate limit exceeded", {"Retry-After": "0.02"}, code=429),
-            "fault inside a 200": Said(
+            "error inside a 200": Said(
                 200, {"error": {"code": 502, "message": "Provider returned error"}, "user_id": "u"}
             ),
             "broken off answer": completion(
@@ -463,7 +463,7 @@ PROVIDERS = (
             "unknown setting": error(400, "property 'top_k' is unsupported", type="invalid_request_error"),
             "prompt too long": error(413, "Request too large for model", code="request_too_large"),
             "more tokens than a minute allows": error(413, TOO_LARGE, type="tokens", code="rate_limit_exceeded"),
-            "schema broken": error(
+            "schema violated": error(
                 400,
                 "Failed to generate JSON. Please adjust your prompt. See 'failed_generation' for more details.",
                 type="invalid_request_error",

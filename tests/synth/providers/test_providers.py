@@ -42,12 +42,12 @@ STOPS = {
 PASSES = {
     "rate limit": "waits, then answered",
     "overloaded": "waits, then answered",
-    "fault inside a 200": "waits, then answered",
+    "error inside a 200": "waits, then answered",
     "model unloaded": "waits, then answered",
 }
 STRAY = "wrong key, once among answers"
 AGAIN = {
-    "schema broken": "asked again",
+    "schema violated": "requested again",
 }
 NO_SYSTEM = "no system role"
 ROWS = {
@@ -64,11 +64,11 @@ ROWS = {
 }
 ANSWERS = {
     "thinking": "separated from the answer",
-    "schema": "the answer fits it",
+    "schema": "the answer is valid",
     "kept alive": "answered",
     "annotated": "answered",
     "ends with eos": "answered",
-    "context cut": "noticed",
+    "prompt truncated": "noticed",
     "real cost": "kept",
     "cached tokens": "counted",
 }
@@ -129,7 +129,7 @@ def of_three(provider: Provider, folder: Path) -> str:
     second = [body for body in requests if text_of(body) == "a cat"]
     if len(second) == 1:
         return "in one request"
-    return "one by one" if "n" in second[0] else "one by one, n left out"
+    return "one by one" if "n" in second[0] else "one by one, without n"
 
 
 def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
@@ -206,11 +206,11 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
     answers, requests = asked(provider, lambda body, nth: replies[text_of(body)](), work, folder)
     assert all("response_format" in body for body in requests)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
-    return "asked again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
+    return "requested again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
 
 
 def without_system(provider: Provider, folder: Path) -> str:
-    """A model that takes no system text: it is moved into the user turn, the second time at once."""
+    """A model that takes no system text: it is told in the user's turn, the second time at once."""
     documented = provider.says[NO_SYSTEM]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
@@ -225,7 +225,7 @@ def without_system(provider: Provider, folder: Path) -> str:
     if bad or len(requests) != 3:
         return f"{len(requests)} requests, {bad}"
     assert requests[-1]["messages"] == [{"role": "user", "content": "Write.\n\na cat"}]
-    return "moved into the user turn"
+    return "moved to the user's turn"
 
 
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
@@ -255,7 +255,7 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
     schema = SCHEMA if behaviour == "schema" else None
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
-        question = LONG if behaviour == "context cut" else "a dog"
+        question = LONG if behaviour == "prompt truncated" else "a dog"
         (answer,) = await ledger.complete(chat(question), sampling, schema=schema)
         if not isinstance(answer, Completion):
             return answer.reason
@@ -269,7 +269,7 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
                 return "kept" if kept == (0.00042, 3, "Someone") and "2026" in call.facts["model"] else str(call.facts)
             case "cached tokens":
                 return "counted" if call.usage.cached_tokens == 16 else str(call.usage)
-            case "context cut":
+            case "prompt truncated":
                 return "noticed" if ledger.cut_prompts == 1 else "not noticed"
             case _:
                 return ANSWERS[behaviour]
@@ -298,8 +298,8 @@ def expected(provider: Provider, behaviour: str) -> str:
     if behaviour == "n = 3":
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
-        return "one by one, n left out" if refuses else "one by one" if one else "in one request"
-    own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved into the user turn"}
+        return "one by one, without n" if refuses else "one by one" if one else "in one request"
+    own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved to the user's turn"}
     return {**own, **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
 
 

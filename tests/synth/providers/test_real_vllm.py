@@ -56,7 +56,7 @@ async def seeded(ledger: Ledger, store: Store) -> str:
     asked = ((5, "a"), (5, "b"), (6, "a"))  # under another user's name, so that the ledger does not answer
     drawn = [Sampling(temperature=1, max_tokens=12, seed=seed, extra={"user": user}) for seed, user in asked]
     first, same, other = [texts(store, await ledger.complete(chat(WRITE), sampling))[0] for sampling in drawn]
-    return "the same again" if first == same != other else f"{first!r}, {same!r}, {other!r}"
+    return "same seed, same answer" if first == same != other else f"{first!r}, {same!r}, {other!r}"
 
 
 async def seeded_under_load(ledger: Ledger, store: Store) -> str:
@@ -73,18 +73,18 @@ async def of_a_stop(ledger: Ledger, store: Store) -> str:
     (answer,) = await ledger.complete(chat(WRITE), sampling)
     (call,) = store.calls(answer.key)
     text = has_answers([answer])[0]
-    return "ends before it" if text and " the" not in text and call.raw["finish_reason"] == "stop" else text
+    return "ends before the stop text" if text and " the" not in text and call.raw["finish_reason"] == "stop" else text
 
 
 async def of_a_schema(ledger: Ledger, store: Store) -> str:
     given = await ledger.complete(chat("Describe a dog."), Sampling(temperature=0, max_tokens=128), schema=SCHEMA)
-    return "the answer fits it" if [*json.loads(has_answers(given)[0])] == ["caption"] else "another answer"
+    return "the answer is valid" if [*json.loads(has_answers(given)[0])] == ["caption"] else "another answer"
 
 
 async def of_a_choice(ledger: Ledger, store: Store) -> str:
     extra = {"structured_outputs": {"choice": ["red", "blue"]}}
     given = await ledger.complete(chat("Name a colour."), Sampling(temperature=1, max_tokens=9, extra=extra))
-    return "one of them" if has_answers(given)[0] in ("red", "blue") else "another answer"
+    return "one of the choices" if has_answers(given)[0] in ("red", "blue") else "another answer"
 
 
 async def of_logprobs(ledger: Ledger, store: Store) -> str:
@@ -129,7 +129,7 @@ async def unknown_model(ledger: Ledger, store: Store) -> str:
 
 
 async def no_such_setting(ledger: Ledger, store: Store) -> str:
-    return "ignored" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
+    return "ignores it" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
 
 
 async def wrong_value(ledger: Ledger, store: Store) -> str:
@@ -159,7 +159,7 @@ async def of_both(ledger: Ledger, store: Store) -> str:
         mixed = await asyncio.gather(*map(first, questions))
         await asyncio.gather(*busy)
     apart = [abs(a[1] - m[1]) for a, m in zip(alone, mixed, strict=True)]
-    return "as alone" if sorted(apart)[4] < 0.05 else f"{alone} {mixed}"
+    return "the same as separately" if sorted(apart)[4] < 0.05 else f"{alone} {mixed}"
 
 
 async def of_an_adapter(ledger: Ledger, store: Store) -> str:
@@ -173,19 +173,19 @@ async def of_an_adapter(ledger: Ledger, store: Store) -> str:
 CASES: dict[str, tuple[Callable[[Ledger, Store], Awaitable[str]], str, dict[str, Any]]] = {
     "answers": (answers, "answered", {}),
     "n = 3": (of_three, "in one request", {}),
-    "seed": (seeded, "the same again", {}),
+    "seed": (seeded, "same seed, same answer", {}),
     "seeds, 30 long prompts at once": (seeded_under_load, "answered", {}),
-    "stop": (of_a_stop, "ends before it", {}),
-    "schema": (of_a_schema, "the answer fits it", {}),
-    "`structured_outputs` with choices": (of_a_choice, "one of them", {}),
+    "stop": (of_a_stop, "ends before the stop text", {}),
+    "schema": (of_a_schema, "the answer is valid", {}),
+    "`structured_outputs` with choices": (of_a_choice, "one of the choices", {}),
     "logprobs": (of_logprobs, "kept", {}),
     "cut answer": (cut, ROWS["cut answer"], {}),
     "prompt too long": (too_long, ROWS["prompt too long"], {}),
     "adapter (`--lora`)": (of_an_adapter, "a model of its own", {"model": "tuned"}),
-    "base and adapter in one batch": (of_both, "as alone", {"model": "tuned"}),
+    "base and adapter in one batch": (of_both, "the same as separately", {"model": "tuned"}),
     "unknown model": (unknown_model, STOPS["unknown model"], {"model": "x"}),
-    "unknown setting": (no_such_setting, "ignored", {}),
-    "setting with an impossible value": (wrong_value, "stops, names the setting", {}),
+    "unknown setting": (no_such_setting, "ignores it", {}),
+    "setting with an invalid value": (wrong_value, "stops, names the setting", {}),
     "wrong key": (wrong_key, STOPS["wrong key"], {"key_env": "WRONG_KEY"}),
 }
 
