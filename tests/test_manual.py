@@ -240,11 +240,12 @@ def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
     limit_of = {cells[0]: cells[1] for cells in table("security", "| | |")}
     megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
     assert (
-        limit_of["a body"] == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
+        limit_of["a request body"]
+        == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
     )
     assert limit_of["an upload"].startswith(
         f"{limits.UPLOAD_BYTES // 10**6} MB and, as seeds, {limits.UPLOAD_ROWS:,} rows; "
-        f"{limits.PROJECT_BYTES // 10**9} GB a project"
+        f"{limits.PROJECT_BYTES // 10**9} GB per project"
     )
     assert limit_of["requests"].startswith(f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once")
     assert limit_of["previews and tests of teachers"] == f"{per_hour} an hour"
