@@ -401,8 +401,8 @@ def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: P
 
 
 def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None:
-    """The server is away when it is requested once more: nobody knows whose the last refusals are, and the next run asks
-    those again."""
+    """The server is away when the control request is sent: it is unknown whose the last refusals are, and the next run
+    asks those again."""
     away = fails(503, "maintenance")
     flagged = fails(403, "flagged by moderation")
 
@@ -418,7 +418,7 @@ def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None
 
 
 def test_a_setting_that_is_refused_in_unknown_words_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
-    """What was answered before it was set is requested once more as the rows are asked now, so it is turned down as well.
+    """The control request repeats an earlier question with today's settings, so it is turned down as well.
     Asked as it was then it would be answered, and every row would be lost to a number in the spec."""
     refused = fails(400, "Anfrage passt nicht zum Vertrag")
 
