@@ -92,7 +92,7 @@ def main(folder: Path) -> int:
     }
     path = folder / "demo.json"
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    print(f"{facts['seconds_after_install']:.0f} s, at most {peak_gib:.2f} GiB; written down in {path}")
+    print(f"{facts['seconds_after_install']:.0f} s, at most {peak_gib:.2f} GiB; saved to {path}")
     return code
 
 
