@@ -45,7 +45,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         raise _unknown_prompt(ref["name"], roots)
     if version not in versions:
         known = ", ".join(f"{ref['name']}/{v}" for v in sorted(versions, key=lambda v: int(v[1:])))
-        raise PromptError(f"there is no prompt '{ref['name']}/{version}'.", fix=f"There is: {known or 'none'}.")
+        raise PromptError(f"there is no prompt '{ref['name']}/{version}'.", fix=f"Available: {known or 'none'}.")
     prompt = Prompt.read(versions[version], ref["name"])
     if ref["hash"] and ref["hash"] != prompt.hash:
         raise PromptError(
@@ -91,7 +91,7 @@ def _roots(folder: Path | None) -> list[Path]:
             if not versions and not any(_TEMPLATE.search(file.name) for file in path.iterdir()):
                 continue
             near = re.sub(r"[^a-z0-9_-]+", "-", path.name.lower()).strip("-_") or "enhance"
-            raise _misnamed(path, f"The name of a prompt's folder must be lower case: rename it to {own / near}.")
+            raise _misnamed(path, f"Its name may contain only a-z, 0-9, - and _: rename it to {own / near}.")
         for file in sorted(path.iterdir()):
             if file.is_dir() and not _NOT_A_PROMPT.fullmatch(file.name):
                 if _is_version(Path(f"{file.name}.jinja")):  # a separate folder for each version
@@ -150,4 +150,4 @@ def _unknown_prompt(name: str, roots: list[Path]) -> PromptError:
     names = sorted({sub.name for root in roots for sub in _folders(root) if _versions(sub)})
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean '{near[0]}'? " if near else ""
-    return PromptError(f"there is no prompt '{name}'.", fix=f"{hint}There is: {', '.join(names)}.")
+    return PromptError(f"there is no prompt '{name}'.", fix=f"{hint}Available: {', '.join(names)}.")

@@ -16,7 +16,7 @@ The tree::
      +-- MissingDependency    7   an optional package or the weights cannot be obtained
      +-- NoWork               8   a step had work and did none (0 rows, 0 tokens, no unmasked token)
      |    +-- Uncertified     8   every remaining row waits for review or a certificate
-     +-- RowCountMismatch         9   rows in != accepted + rejected + waiting + failed
+     +-- RowCountMismatch     9   rows in != accepted + rejected + waiting + failed
      +-- ReviewError         10   the review server cannot be created, started, reached or used
      +-- BudgetReached       12   the spending cap is reached; received answers are kept
      +-- NotLicensed         16   rows have a license or terms that the spec does not allow to be exported

@@ -15,7 +15,7 @@ _left = int(_nth or 1)
 
 
 def armed(name: str) -> bool:
-    """Whether the failpoint `name` is set, for code that has to arrange that it is passed."""
+    """Whether `name` is the configured failpoint, for code that reaches it only if it makes an effort."""
     return name == _name
 
 

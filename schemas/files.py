@@ -166,7 +166,7 @@ def _beside(path: Path, what: str) -> Path:
 
 
 def _clean_up(path: Path) -> None:
-    """Restore an old folder without a successor, and delete old folders that have one and the leftovers of crashes."""
+    """Restore an old folder if `path` is missing, and delete replaced folders and the leftovers of crashes."""
     for old in sorted(path.parent.glob(f".{path.name}.*.old")):
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Money: what requests cost, what is reserved for requests with an unknown outcome, and how an amount is shown.
 
-An unknown cost is None and is shown as "unknown", never as zero; only a request with a stated price of 0 is free.
+An unknown cost is None and is shown as "cost unknown", never as zero; only a request with a stated price of 0 is free.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class Reason:
     def read(cls, text: str) -> Reason:
         """Parse a line that came from elsewhere; its first word, without a trailing colon, is the code.
 
-        Stores up to schema 0002, user gates and teacher errors spell reasons this way. Pairsmith itself passes no plain
-        lines.
+        Stores up to schema 0002, user gates and teacher errors spell reasons this way. Pairsmith itself never passes a
+        reason as a plain line.
         """
         code, *detail = text.split(maxsplit=1) or [""]
         return cls(code.rstrip(":") or "unknown", "".join(detail).strip())

@@ -106,7 +106,7 @@ def _strip_regions(raw: dict[str, Any]) -> list[str]:
             task[key] = short = parts[1].lower()
             if parts[2]:
                 notes.append(
-                    f'\'task.{key}\' = "{code}" is taken as "{short}", because languages have two letters here. '
+                    f'\'task.{key}\' = "{code}" is taken as "{short}", because a language is a two-letter code here. '
                     "State the regional variant in 'task.style' instead."
                 )
     return notes

@@ -18,7 +18,7 @@ _NOTHING = re.compile(r"=\s*(none|null|nil)\s*(#.*)?$", re.IGNORECASE)
 _WINDOWS = re.compile(r"=\s*\"?([A-Za-z]:\\[^\"'#]*?)\"?\s*(#.*)?$")
 # Never shown: a string under such a key, a URL with a password, and anything as long and mixed as an API key.
 _SECRET = re.compile(rf"(?i)env|header|{ANYWHERE.pattern}|://[^/\s]*@|(?=\S*\d)(?=\S*[a-z])[\w.+/=-]{{16,}}")
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 def suggest_fix(line: str) -> str:
@@ -31,7 +31,7 @@ def suggest_fix(line: str) -> str:
     for meant in _corrections(line):
         if meant != line and _is_toml(meant):
             is_text = '"' in meant or "'" in meant
-            if not is_text or (len(meant) <= _MOST_SHOWN and not _SECRET.search(meant)):
+            if not is_text or (len(meant) <= _MAX_SHOWN and not _SECRET.search(meant)):
                 return f"Did you mean `{meant}`?"
             return f'Put the text between two straight quotation marks: `{_key(meant)} = "..."`.'
     key = _key(line)
@@ -43,7 +43,7 @@ def suggest_fix(line: str) -> str:
 def _corrections(line: str) -> Iterator[str]:
     """The line with straight quotation marks, with a plain decimal number, with a Windows path in a literal string,
     with `true` for `True`, with missing quotation marks around a word or text, with an unclosed string closed, without
-    a trailing mark from another language."""
+    a trailing comma or semicolon, with `=` for a YAML colon."""
     yield line.translate(_STRAIGHT)
     if number := _NUMBER.search(line):
         yield line[: number.start()] + number[1] + _number(number[2])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from synth.imports import pairs as pairs
     from synth.teachers import teacher as teacher
 
-_ROOMS = {
+_MODULES = {
     "Backward": "synth.generators",
     "Forward": "synth.generators",
     "Function": "synth.functions",
@@ -36,7 +36,7 @@ _ROOMS = {
     "pairs": "synth.imports",
     "teacher": "synth.teachers",
 }
-__all__ = list(_ROOMS)
+__all__ = list(_MODULES)
 
 # Works whatever is in the working folder: a `train.py` there is not our `train`.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _MODULES)

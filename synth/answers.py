@@ -23,7 +23,7 @@ from synth.question import Question, limit_of
 from synth.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 
 Violation = Callable[[Any], str | None]
-# This many questions in a row whose answers are only thinking end a run, which would pay for the others in vain. Fewer
+# This many questions in a row whose answers are only thinking end a run, which would pay for useless answers. Fewer
 # suffice at the beginning: if half of all answers are only thinking, 1 run in 256 has eight in a row, none has twenty.
 _THINKING_FIRST, _THINKING_LATER = 8, 20
 # This many answers without a usable one end a run: with a max_tokens that is too low, or the wrong server, every row
@@ -174,7 +174,7 @@ def judged_or_malformed(
 
 
 class AnswerJudge:
-    """Judges the answers of one run, and ends the run if all further answers would be paid for in vain. A run whose
+    """Judges the answers of one run, and ends the run if all further answers would be useless. A run whose
     teacher was `tried` before, with good answers, ends only if all answers are thinking."""
 
     def __init__(
@@ -213,7 +213,7 @@ class AnswerJudge:
 
     def stop_if_useless(self, calls: Sequence[Call]) -> None:
         """Raise TeacherError if these answers to one question, with those before them, show that all further ones would
-        be paid for in vain."""
+        be useless."""
         if self.are_good(calls):
             return
         self.stop_if_unknown(calls)
@@ -245,9 +245,9 @@ class AnswerJudge:
         self._thinking_in_a_row += 1
         if self._thinking_in_a_row >= (_THINKING_LATER if self._answered else _THINKING_FIRST):
             raise TeacherError(
-                f"The answers to {self._thinking_in_a_row} questions in a row hold no text ({written[-1].reason}).",
+                f"The answers to {self._thinking_in_a_row} questions in a row contain no text ({written[-1].reason}).",
                 where=self._endpoint.url,
-                why="Every answer would be paid for in vain.",
+                why="Every further answer would cost money and be useless.",
             )
 
     def _stop_if_unusable(self, calls: Sequence[Call]) -> None:
@@ -261,7 +261,7 @@ class AnswerJudge:
             raise TeacherError(
                 f"None of the first {_UNUSABLE_FIRST} answers can be used; the last: {last.reason.rstrip('.')}.",
                 where=self._endpoint.url,
-                why="Every answer would be paid for in vain.",
+                why="Every further answer would cost money and be useless.",
                 fix="Fix the cause, then run the same command again, with --retry-failed if nothing that is sent has "
                 "changed; `pairsmith rows --state failed` lists them.",
             )

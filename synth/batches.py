@@ -41,7 +41,7 @@ from synth.prices import FREE, prices_of
 from synth.question import limit_of
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
-KEPT = timedelta(days=29)  # the longest that providers keep results
+RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
 MAX_BATCH_TIME = timedelta(hours=48)  # by then every provider has finished a batch or reports it as expired
 _MAX_POLL_FACTOR = 60  # in units of the first wait
 _MISSES_IN_A_ROW = 20  # batches, or their results, are missing for a moment at times (anthropic-sdk-python#1432)
@@ -393,7 +393,7 @@ class Batches:
         announced: dict[str, Artifact] = {}
         batches: dict[str, Artifact] = {}
         for artifact in self._store.artifacts("batch"):
-            if artifact.at < datetime.now(UTC) - KEPT:
+            if artifact.at < datetime.now(UTC) - RESULT_RETENTION:
                 continue
             if label := artifact.facts.get("label"):
                 batches[label] = artifact

@@ -97,7 +97,7 @@ _PAIR_SHAPES = (
 _UNPAIRED = ("prompt", "completion", "label")  # TRL's unpaired preferences: the label of a bad completion is false
 GROUP_COLUMN = "is of"  # our name for the column with a row's group; not a name that a spec can contain
 LABEL_COLUMN = "is liked"  # our name for the label column; not a name that a spec can contain
-_TEMPLATE_INPUT = _Shape("an input joined of columns, and output", {"output": ("output",)}, _SYSTEM)
+_TEMPLATE_INPUT = _Shape("an input built from columns, and output", {"output": ("output",)}, _SYSTEM)
 _SHAPES = {
     "input": (_Shape("", {"text": ("text", "input")}),),
     "output": (_Shape("", {"text": ("text", "output")}),),
@@ -255,7 +255,7 @@ def _locate(
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
     raise InputError(
-        f"there is no column '{wanted[0]}'; there is: {some_of(plain.values())}.",
+        f"there is no column '{wanted[0]}'; found: {some_of(plain.values())}.",
         where=where,
         fix=f"{hint}Name the column in its [[seeds]], as in {column_hint(ours, example, source, variables(source))}.",
     )
@@ -384,7 +384,7 @@ def inside(paths: Mapping[str, Sequence[str]], cells: Cells) -> Cells | Fault:
                 break
             if not isinstance(value, dict) or key not in value:
                 there = ", ".join(map(repr, value)) if isinstance(value, dict) else f"a {type(value).__name__}"
-                return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; there is: {there or 'none'}.")
+                return Fault("column", f"no '{key}' in {'.'.join([outer, *keys[:at]])}; found: {there or 'none'}.")
             values[name] = value[key]
         if isinstance(held := values[name], list) and held and isinstance(held[0], str) and len({*map(str, held)}) == 1:
             values[name] = held[0]  # such as SQuAD's answers.text

@@ -18,7 +18,7 @@ MAX_LINE_BYTES = 16 * 2**20
 LOOKED_AT = 10  # lines after the first one that are searched for the headers
 BLANK = Fault("blank", "there is no text.")
 _SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-_LIST_MARKER = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # a list marker
+_LIST_MARKER = re.compile(r"[\W\d]*(?:\w{1,3}[.):])?")  # such as "-", "1." or "a)"
 _NO_HEADER = re.compile(r"^\s|^$|[\d=<>{}]|\w\(|[.?!]$")
 
 Rows = Iterator[tuple[int, Cells | Fault]]

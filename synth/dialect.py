@@ -100,7 +100,7 @@ class Dialect:
         turns = without_system(body["messages"])
         # The roles must be correct otherwise: one odd conversation is no reason to change all other requests.
         alternating = all(turn["role"] == ("user", "assistant")[number % 2] for number, turn in enumerate(turns))
-        # A refusal that quotes its row is not one either, once a system text was accepted.
+        # Once a system text was accepted, a refusal with such words only quotes its row.
         refused = not self._system_worked and _NO_SYSTEM.search(str(refusal))
         if turns != body["messages"] and alternating and (refused or not self._has_system):
             self._has_system, body["messages"] = False, turns

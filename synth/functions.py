@@ -94,7 +94,7 @@ class Function:
 
 
 def _as_list(result: Any) -> list[Any]:
-    """The outputs as a list. Mappings and data frames, which iterate over their keys or columns, are one output."""
+    """The outputs as a list. Mappings and data frames, which would iterate over their keys or columns, count as one."""
     several = isinstance(result, Iterable) and not isinstance(result, str | bytes | Mapping)
     if not several or hasattr(result, "columns"):
         return [result]

@@ -114,7 +114,7 @@ _TEMPLATE_ERROR = re.compile(
     r"jinja|raise_exception|template ?error|chat[ _]template|\bsystem role (is )?not supported|roles must alternate",
     re.IGNORECASE,
 )
-# Beginnings of temporary errors: a server that loads models on demand (LM Studio) does not have it loaded just now.
+# Beginnings of errors that are temporary: a server that loads models on demand (LM Studio) has none loaded just now.
 _NOT_LOADED = re.compile(
     r"(the )?model (was |is |has )?(been )?(unloaded|crashed|not loaded|(re)?loading)|no models? (is |are )?loaded"
     r"|failed to load model",

@@ -185,7 +185,7 @@ async def vllm(
         server = ("env", f"PYTHONPATH={plugins}", program, "-m", "vllm.entrypoints.openai.api_server", *flags)
         command = child_command("synth.beside_parent", *server)
         no_statistics = {"VLLM_NO_USAGE_STATS": "1"}  # disables vLLM's usage statistics
-        async with serving_child(command, log, tells=False, more=no_statistics) as process:
+        async with serving_child(command, log, pipe_stdout=False, more=no_statistics) as process:
             try:
                 base = f"http://127.0.0.1:{served_at}/v1"
                 say(f"vLLM is starting with {model}; this takes minutes, longer if the weights must be downloaded.")

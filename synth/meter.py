@@ -116,13 +116,13 @@ class Meter:
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
         usd = self.prices.usd(tokens, tier=tier) or 0.0
         if tier not in ("", "auto"):
-            return max(usd, self.prices.usd(tokens) or 0.0)  # a "flex" request may be served in any other tier
+            return max(usd, self.prices.usd(tokens) or 0.0)  # a "flex" request may be served at the usual price
         return usd * max(self._tier_factor.values())  # a project may have a default tier
 
     async def failed(self, reserved: Reserved, failure: BaseException, *, is_sent: bool) -> None:
         """Release the hold of a request that brought no answer, unless it may have been charged for."""
         cancelled = isinstance(failure, asyncio.CancelledError)
-        # Not if the server itself reported an error.
+        # Any other failure is an error that the server itself reported, which costs nothing.
         may_be_paid = is_sent and (cancelled or (isinstance(failure, UnansweredError) and failure.may_be_paid))
         records = self._unanswered(reserved, may_be_paid=may_be_paid)
         if cancelled:

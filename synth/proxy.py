@@ -105,9 +105,9 @@ async def send_by_session(
     on_first_byte: Callable[[], None] | None = None,
     on_sent: Callable[[], None] | None = None,
 ) -> Response:
-    """Send a request to an address, through its proxy if it has one: a POST with `data`, or a GET without. `headers`
-    are set only for a list with short pages, and then ask for a longer page. `on_sent` is called when the request has
-    been sent, `on_first_byte` when the response begins."""
+    """Send a request to an address, through its proxy if it has one: a POST with `data`, or a GET without. With
+    `headers`, which only a list with short pages needs, it asks for a page of 1,000. `on_sent` is called once the
+    request has been sent, `on_first_byte` when the response begins."""
     method, params = "GET" if data is None else "POST", {"limit": 1000} if headers else None
     options: dict[str, Any] = {"allow_redirects": False, "proxy": proxy, "trace_request_ctx": on_sent}
     async with session.request(method, base + rest, data=data, headers=headers, params=params, **options) as response:

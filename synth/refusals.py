@@ -32,9 +32,10 @@ class Refusals:
 
     A refusal arrives as `unsettled`: it is stored but does not count as an attempt. An answer to a request that was
     sent after it settles it as `declined`. After many in a row, and at the end of the run, `repeat` decides. If that
-    request is answered, the refusals concern their own rows. Otherwise they stay unsettled and the run ends, so that no
-    row is lost to a cause outside it. If nothing has been answered at all, eight with the same text also end the run.
-    With `keep_asking`, every refusal concerns its own row.
+    request is answered, the refusals concern their own rows. If it is refused too, they stay unsettled and the run
+    ends, so that no row is lost to a cause outside it. If its outcome is unknown, they stay unsettled and the next run
+    asks again. If nothing has been answered at all, eight with the same text also end the run. With `keep_asking`,
+    every refusal concerns its own row.
     """
 
     def __init__(self, repeat: RepeatRequest, save: SaveStatuses, *, keep_asking: bool = False) -> None:

@@ -392,7 +392,7 @@ def object_rows(rows: Iterable[tuple[int, object]], source: SeedSource, notes: l
         if not needed <= row.keys():
             missing_column = next(column for column in columns.values() if column in needed and column not in row)
             there = ", ".join(map(repr, row)) or "none"
-            yield number, Fault("column", f"there is no '{missing_column}' in this row; there is: {there}.")
+            yield number, Fault("column", f"there is no '{missing_column}' in this row; found: {there}.")
             continue
         if "messages" in columns and (media := next((name for name in _MEDIA if row.get(name)), None)):
             yield number, Fault("type", f"the row has '{media}', but only text is read.")

@@ -83,7 +83,7 @@ def _merge_consecutive(turns: Iterable[Message]) -> list[Message]:
 
 
 def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
-    """The rejected answer of a row; None if there is none, it is the same answer, or it answers another question."""
+    """The rejected answer of a row; None if it is unusable, the same answer, or an answer to another question."""
     own = "messages" if "messages" in cells else "output"
     other = exchange({**cells, own: cells[WORSE]}, several=several)
     if isinstance(other, Fault) or other.asked != better.asked:

@@ -41,7 +41,7 @@ def latest(store: Store, kind: Kind) -> Artifact | None:
 
 def present(store: Store) -> dict[str, Artifact]:
     """The dataset and the adapter that were last made or found, if any, and the evaluation if it is of that adapter;
-    evaluation of another adapter would look like its proof."""
+    an evaluation of another adapter would look like its proof."""
     artifacts: dict[str, Artifact] = {kind: artifact for kind in _MAKERS if (artifact := latest(store, kind))}
     evaluation, adapter = artifacts.get("evaluation"), artifacts.get("adapter")
     if evaluation and adapter and adapter.id not in evaluation.parents:
@@ -57,7 +57,7 @@ def key_again(key: str) -> str:
 def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
     """The latest good answers of a teacher to different requests, with their requests, the shortest first.
 
-    Answers to the given prompt are preferred, because settings that suit one prompt, such as JSON output, may not suit
+    If there are any to the given prompt, only those: settings that suit one prompt, such as JSON output, may not suit
     another.
     """
     c = tables.calls.c

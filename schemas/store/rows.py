@@ -71,7 +71,7 @@ class StoredRows:
     def __init__(self) -> None:
         self._stored_ids: set[str] = set()
         self._last: tuple[Json, str] = ({}, "")
-        self._origins: dict[str, tuple[tuple[Any, ...], str, str]] = {}  # the latest per generator
+        self._origins: dict[str, tuple[tuple[Any, ...], str, str]] = {}  # generator -> (parts, id, body) of the latest
         self._system = ""  # the system prompt of the last pair
 
     def of(self, records: Iterable[Record]) -> tuple[dict[InsertTarget, list[Row]], set[str]]:
@@ -188,8 +188,8 @@ def _answer(call: Call, request: Json) -> str:
 def _written(held: Json, foreign: Collection[Any] = ()) -> str:
     """JSON as pydantic writes it, five times as fast.
 
-    orjson writes null for NaN. If the output has more nulls than there are None values in `others` (the values in
-    `held` that are not ours), pydantic writes it instead.
+    orjson writes null for NaN. If the output has more nulls than there are None values in `foreign` (the values
+    in `held` that are not ours), pydantic writes it instead.
     """
     try:
         body = orjson.dumps(held, option=orjson.OPT_UTC_Z)
@@ -210,8 +210,8 @@ def body_columns(table: sa.Table) -> tuple[sa.Column[Any], ...]:
 def body_of(table: sa.Table, row: Sequence[Any], origin: Callable[[str], tuple[str, str]]) -> str:
     """The full JSON of a record from the values of `body_columns(table)`; fields in the body override columns.
 
-    `origin` maps an origin id to two JSON fragments: the fields beside the origin, and the origin itself without its
-    closing brace.
+    `origin` maps an origin id to two JSON fragments: the system prompt beside the origin, and the origin
+    itself without its closing brace.
     """
     *values, body = row
     if table is tables.seeds or table not in COLUMN_FIELDS:

@@ -321,7 +321,7 @@ class Store(Reading):
         await self._write().submit_here(partial(store_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
-        """pair id -> its verdicts, the latest for every (by, fingerprint), in the order of each step's first."""
+        """pair id -> its verdicts, the latest for every (by, fingerprint), ordered by each step's first verdict."""
         c = tables.verdicts.c
         query = sa.select(c.position, c.pair_id, c.by, c.fingerprint, c.body).order_by(c.position)
         rows = self._rows(query) if pair_ids is None else self._in(query, c.pair_id, pair_ids)

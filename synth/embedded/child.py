@@ -40,21 +40,20 @@ async def serving_child(
     command: Sequence[str],
     log: IO[bytes],
     *,
-    tells: bool = True,
+    pipe_stdout: bool = True,
     more: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Process]:
     """A server process that runs for the duration of the block, with `more` added to its environment variables.
 
-    Its output goes to `log`, except that standard output is a pipe to the parent if the child `tells` it something
-    there. It runs in its own session, so Ctrl-C reaches only the parent, which can drain first. At the end of the block
-    the child's standard input is closed. The child is expected to exit then, as it does when its parent dies; if it
-    does not, it is killed.
+    Its output goes to `log`, except that with `pipe_stdout` standard output is a pipe to the parent. It runs in its own
+    session, so Ctrl-C reaches only the parent, which can drain first. At the end of the block the child's standard
+    input is closed. The child is expected to exit then, as it does when its parent dies; if it does not, it is killed.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
         env={**child_environment(), **more},
         stdin=PIPE,
-        stdout=PIPE if tells else log,
+        stdout=PIPE if pipe_stdout else log,
         stderr=log,
         start_new_session=True,
     )

@@ -323,7 +323,7 @@ class Decoder:
         text = self._model.decode(row.ids) if job.stop or job.tell else ""
         cuts = [at for at in map(text.find, job.stop) if at >= 0]
         if not (cuts or complete or len(row.ids) == job.max_tokens):
-            row.tell(text, whole=False)
+            row.send_piece(text, whole=False)
             return False
         whole = text[: min(cuts)] if cuts else self._model.decode(row.ids)
         self._finish(row, whole, "stop" if cuts or complete else "length", len(row.ids))
@@ -331,7 +331,7 @@ class Decoder:
 
     def _finish(self, row: DecodedRow, text: str, reason: str, tokens: int) -> None:
         job = row.job
-        row.tell(text, whole=True)
+        row.send_piece(text, whole=True)
         job.choices[row.index] = Choice(text, reason, tokens, tuple(row.logprobs))
         if len(job.choices) == job.n:
             _set_result(job, [job.choices[index] for index in range(job.n)])

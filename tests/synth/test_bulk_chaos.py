@@ -76,10 +76,10 @@ async def ended_so(r: Rig, dice: random.Random, teacher: LoopbackTeacher, seeds:
 def test_whatever_comes_and_however_runs_end_nothing_is_left_behind(seed: int, tmp_path: Path) -> None:
     """Runs of one ledger, cancelled at random, and a last one to its end: every slot has one outcome, every place and
     every mark is given back, every request is counted once, and nothing happens that nobody is told of."""
-    unheard: list[dict[str, Any]] = []
+    loop_errors: list[dict[str, Any]] = []
 
     async def main() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unheard.append(context))
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: loop_errors.append(context))
         dice = random.Random(seed)
         async with priced(teacher, tmp_path) as r:
             for part in (40, 70):
@@ -92,7 +92,7 @@ def test_whatever_comes_and_however_runs_end_nothing_is_left_behind(seed: int, t
 
     with LoopbackTeacher(moody(seed), latency_s=0.002) as teacher:
         asyncio.run(main())
-    assert not unheard
+    assert not loop_errors
 
 
 @pytest.mark.parametrize("seed", range(3))

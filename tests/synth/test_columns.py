@@ -94,7 +94,7 @@ def test_a_missing_column_names_file_line_columns_and_the_closest(tmp_path, sett
     with pytest.raises(InputError) as error:
         read(tmp_path, content, name, **settings)
     assert error.value.where == where
-    assert "there is no column 'prodct'; there is: " in error.value.what
+    assert "there is no column 'prodct'; found: " in error.value.what
     assert "'body', 'product'" in error.value.what
     assert "Did you mean 'product'?" in (error.value.fix or "")
 

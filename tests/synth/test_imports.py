@@ -109,9 +109,9 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     problems = [problem.what for problem in reading.problems]
     assert problems[0].startswith("blank")
     assert ending == "parquet" or problems[1:] == [
-        "column: no 'de' in translation; there is: 'en', 'fr'.",
+        "column: no 'de' in translation; found: 'en', 'fr'.",
         "type: expected an object in 'translation'.",
-        "column: no 'en' in translation; there is: none.",
+        "column: no 'en' in translation; found: none.",
     ]
 
 
@@ -350,7 +350,7 @@ def test_a_first_line_that_does_not_fit_costs_itself_alone(tmp_path):
     reading = read(tmp_path, [{"version": 1}, {"input": "a", "output": "b"}])
     assert [seed.text for seed in reading.seeds] == ["a"]
     assert reading.problems[0].where == "rows.jsonl:1"
-    with pytest.raises(InputError, match="there is no column 'input'; there is: 'version'") as error:
+    with pytest.raises(InputError, match="there is no column 'input'; found: 'version'") as error:
         read(tmp_path, [{"version": 1}, {"version": 2}])
     assert 'columns = { input = "...", output = "..." }' in (error.value.fix or "")
 

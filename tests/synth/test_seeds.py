@@ -79,7 +79,7 @@ def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path
     problems = {problem.where: problem.what for problem in reading.problems}
     assert problems["seeds.jsonl:4"] == "duplicate: the same text as seeds.jsonl:1."
     assert problems["seeds.jsonl:5"] == "type: expected text, found int 7."
-    assert problems["seeds.jsonl:8"] == "column: there is no 'text' in this row; there is: 'txt'."
+    assert problems["seeds.jsonl:8"] == "column: there is no 'text' in this row; found: 'txt'."
 
 
 def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
@@ -145,7 +145,7 @@ def test_a_wrong_column_lists_what_there_is_and_the_nearest(tmp_path, write, nam
         write(name, "id,prompts\n1,a fox\n" if name.endswith("csv") else '{"id": "1", "prompts": "a fox"}')
     with pytest.raises(InputError) as caught:
         read(tmp_path, name, columns={"text": "prompt"})
-    assert "there is no column 'prompt'; there is: 'id', 'prompts'." in str(caught.value)
+    assert "there is no column 'prompt'; found: 'id', 'prompts'." in str(caught.value)
     assert "Did you mean 'prompts'?" in str(caught.value)
     assert 'columns = { text = "prompts" }' in str(caught.value)
     assert texts(read(tmp_path, name, columns={"text": "prompts"})) == ["a fox"]

@@ -70,7 +70,7 @@ def outputs_of(plan: EvaluationPlan, texts: Callable[[str, int], str | None]) ->
     ]
 
 
-def said_by(
+def judge_both(
     reply: Callable[[Ask], Reply], folder: Path, texts: Callable[[str, int], str | None], inputs: int = 24
 ) -> tuple[JudgedEvaluation, LoopbackTeacher]:
     """What a judge that answers by `reply` says of the answers `texts`."""
@@ -102,7 +102,7 @@ def test_the_tuned_model_is_preferred_where_the_judge_sees_it_in_both_places(tmp
     def texts(system: str, number: int) -> str:
         return f"calm and bright {number}" if system == "tuned" else f"calm {number}"
 
-    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: "bright" in a)), tmp_path, texts)
+    judgements, judge = judge_both(both(checklist(by_word), chooser(lambda a, b: "bright" in a)), tmp_path, texts)
     base, tuned = judgements.checklists
     assert (tuned.pass_rate and tuned.pass_rate.estimate, base.pass_rate and base.pass_rate.estimate) == (1.0, 0.0)
     assert base.questions == pytest.approx({"calm": 0.9, "bright": 0.2})
@@ -120,7 +120,7 @@ def test_a_judge_that_likes_the_first_place_prefers_nobody(tmp_path: Path) -> No
     def texts(system: str, number: int) -> str:
         return f"{system} {number}"
 
-    judgements, _ = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    judgements, _ = judge_both(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
     (win,) = judgements.win_rates
     assert (win.rate and win.rate.estimate, win.outcome) == (0.5, "inconclusive")
     assert judgements.first is not None
@@ -137,7 +137,7 @@ def test_what_is_no_answer_or_the_same_needs_no_judge(tmp_path: Path) -> None:
             return None if system == "tuned" else "calm"
         return "the same"
 
-    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts, inputs=4)
+    judgements, judge = judge_both(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts, inputs=4)
     assert not any("<first>" in ask.prompt for ask in judge.asked)
     assert [choice.wins for choice in judgements.choices] == [((False, False),), ((True, False),), ((True, False),)]
     assert judgements.first is None
@@ -153,7 +153,7 @@ def test_a_system_that_gave_no_answer_is_neither_judged_nor_beaten(tmp_path: Pat
     def texts(system: str, number: int) -> str:
         return "calm and bright" if system == "tuned" else ""
 
-    judgements, judge = said_by(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
+    judgements, judge = judge_both(both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, texts)
     base, tuned = judgements.checklists
     assert (base.pass_rate, base.questions, tuned.pass_rate and tuned.pass_rate.estimate) == (None, {}, 1.0)
     assert [win.outcome for win in judgements.win_rates] == ["not measured"]
@@ -170,7 +170,7 @@ def test_an_unreadable_choice_is_counted_and_decides_nothing(tmp_path: Path) -> 
         odd = part(ask, "input").endswith("3")
         return says("hm") if odd else chooser(lambda a, b: "tuned" in a)(ask)
 
-    judgements, _ = said_by(both(answer, choose), tmp_path, lambda system, n: f"{system} calm bright {n}", inputs=10)
+    judgements, _ = judge_both(both(answer, choose), tmp_path, lambda system, n: f"{system} calm bright {n}", inputs=10)
     assert [result.not_scored for result in judgements.checklists] == [2, 2]
     (win,) = judgements.win_rates
     assert win.not_scored == 1
@@ -255,7 +255,7 @@ def test_tables_and_lines_say_what_was_found(tmp_path: Path) -> None:
     """Every system with its checklist, every comparison with both rates, and the judges' bias."""
     from rich.console import Console
 
-    judgements, _ = said_by(
+    judgements, _ = judge_both(
         both(checklist(by_word), chooser(lambda a, b: True)), tmp_path, lambda system, n: f"calm {system} {n}"
     )
     shown: Any = SimpleNamespace(judged=judgements, system=lambda name: SimpleNamespace(label=name.upper()))

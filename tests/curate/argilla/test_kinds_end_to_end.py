@@ -86,7 +86,7 @@ class Way:
     settings: tuple[str, ...] = ()
 
 
-WAYS = {
+CASES = {
     "rewrite": Way(
         "support-replies",
         notes_of_replies,
@@ -212,10 +212,10 @@ def played(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Played:
     monkeypatch.setenv("KEY_OF_THE_TEST", argilla_server.api_key)
-    return play(WAYS[request.param], tmp_path / "project", argilla_server, f"w-{uuid.uuid4().hex[:8]}")
+    return play(CASES[request.param], tmp_path / "project", argilla_server, f"w-{uuid.uuid4().hex[:8]}")
 
 
-@pytest.mark.parametrize("played", WAYS, indirect=True)
+@pytest.mark.parametrize("played", CASES, indirect=True)
 def test_an_example_goes_from_its_seeds_through_people_to_an_export(played: Played) -> None:
     """At least 95 % of what a person wrote is kept; every kept row is shown and every answer comes back; the export
     holds what was accepted as it was written, what was edited as it was corrected, nothing that was rejected, and of
