@@ -52,7 +52,7 @@ def test_the_stages_run_without_a_screen(tmp_path: Path, capfd: pytest.CaptureFi
         assert {row.state for row in project.rows(state="accepted")} <= {"accepted"}
         assert len(list(project.rows())) == 4
         assert {row.reason.code for row in project.rows(reason="duplicate") if row.reason} == {"duplicate"}
-        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "shrt"}, "are: duplicate")):
+        for wrong, there in (({"state": "acepted"}, "accepted, rejected"), ({"reason": "shrt"}, "reasons: duplicate")):
             with pytest.raises(UsageError, match=there):
                 project.rows(**wrong)
         assert list(project.rows(reason="contamination")) == []
