@@ -64,7 +64,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         - a quarter of the words, and at least six, in repeated runs of four
         - a pair of content words 5 times, making up a quarter of the text
         - fewer than 40 % distinct words in a stretch of 100
-        - a list of six or more items, half of which repeat earlier ones
+        - a list of six or more items, more than half of which repeat earlier ones
 
     The shares follow the rules on repeated n-grams of Rae et al. 2021 (table A1); counts are added because these texts
     are short. The keys of JSON do not count, nor do repeated lines of verse, of which at least half must be distinct. A

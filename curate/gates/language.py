@@ -82,7 +82,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
 _LATIN_WORD = re.compile(r"(?<![\w@./:#<>{}='\"*`-])[a-z]{4,}(?![\w@./:#<>{}='\"*`-])")
-# Letters of a text with no letter of its script, name or code.
+# Minimum letters of a text wholly in Latin letters, so that it is not just a name; characters of links and code.
 _MIN_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")
 _MIN_SEGMENT, _SHORT = 35, 10  # letters of a sentence; letters of a whole text
 

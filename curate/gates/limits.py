@@ -20,11 +20,11 @@ from schemas.records import Pair
 def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
     """The output keeps the denials (`not`, `without`), limits (`only`, `unless`) and questions of the input.
 
-    A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated.
-    In other words no denial may be needed (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
+    A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated:
+    a paraphrase may need no denial (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
     follows a denial in the input must not be in a clause of the output without one. A translation also keeps an `if`.
-    Idioms such as `no doubt` deny nothing (`idioms`). A summary (less than 60 % of the words) may omit it. Shared
-    quotations are ignored.
+    Idioms such as `no doubt` deny nothing (`idioms`). A summary (less than 60 % of the words) may omit all of
+    these. Shared quotations are ignored.
     Not covered: a denial by a word that is in no list, and a denial that moved to another thing.
     """
     input_lang = input_language or language
