@@ -66,9 +66,9 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     """The numbers in digits of the output are in the input, in any spelling, also in words of about forty languages.
 
     0 and 1, the numbering of a list, options (`--ar 3:2`), the lens of a camera and code are ignored. The day and the
-    month of a date (`1 October`) are checked. Spelt-out numbers from three up are checked where the language's table
-    has them, and so are weekdays, unless the text is far longer than its input. Such a text tells a story, and a
-    weekday counts only if no weekday of the input is left.
+    month of a date (`1 October`) are checked. Spelt-out numbers from three up, except 100, 1000 and a million, are
+    checked where the language's table has them, and so are weekdays, unless the text is verse or far longer than its
+    input. Such a text tells a story, and a weekday counts only if no weekday of the input is left.
     Not covered: correct facts from elsewhere, which is the reason why this gate flags.
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):

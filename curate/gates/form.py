@@ -285,11 +285,13 @@ def echo(
     cases. First, fewer than 15 % of the content words are new, 80 % of the input's are present, and the text is not
     much longer or in another form (a list or code made from a sentence). Second, it repeats the first six words of the
     system prompt or of the style, unless the input has them too; a sentence from the middle of a style may be one that
-    it asks for. An echo is rejected if it is the exact input apart from a first capital and the last full stop, or the
-    input plus words about the request. A reply is also rejected if it has the same words, an answer to a free prompt
-    only if it is the exact prompt. Other echoes are flagged, unless one word in twenty of a finished sentence changed
-    (a correction). Nothing is rejected where the style asks for corrections. A copied worked example (`copied_example`)
-    is rejected, or flagged for kinds of task in which different inputs naturally have one output.
+    it asks for. An echo is rejected if it is the exact input apart from a first capital and the last full stop (only
+    flagged if that is a single clean sentence to rewrite), or the input plus words about the request. A reply is also
+    rejected if it has the same words, an answer to a free prompt only if it is the exact prompt. Other echoes are
+    flagged, unless at most one word in twenty of a finished sentence changed (a correction). Where the style asks for
+    corrections, an exact copy is only flagged. A repeated instruction is rejected, in a reply flagged. A copied worked
+    example (`copied_example`) is rejected, or flagged for kinds of task in which different inputs naturally have one
+    output.
     Not covered: an echo padded with words of its own.
     """
     if number := copied_example(pair, exemplars, language):
