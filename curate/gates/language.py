@@ -92,8 +92,8 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
 
     That means another script, or near certainty on 35 or more letters; for a whole text on 10, by probability or by
     stop words of only one other language. A single joining word of English (`until`, `which`), German, French or
-    Spanish counts as a slip. Text in quotation marks or in the input is ignored, and so are texts whose input holds
-    code, and answers to an input that names another language.
+    Spanish counts as a slip. Text in quotation marks or in the input is ignored, and so are texts with code, and
+    answers to an input that names another language.
     Not covered: shorter pieces, and languages that the identifier takes for relatives.
     """
     judgement = passed("one language")
