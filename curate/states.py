@@ -65,7 +65,7 @@ def _state(row: Row, code: str, curation: str) -> RowState:
     )
 
 
-def split_in(row: Row) -> Split | None:
+def assigned_split(row: Row) -> Split | None:
     """The split assigned to a row; None if it did not get that far."""
     codes = [verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT]
     return next((split for split in SPLITS if split in codes), None)
