@@ -1,4 +1,26 @@
-"""The gate on translations: what they have to keep of the source, and what they must not add."""
+"""The gate on translations: what they have to keep of the source, and what they must not add.
+
+Changes that are only flagged, by code:
+
+    lost_number       a number that may be spelt out, if the number words of the source language are not known
+    shorter           less than half as long as its source, or clearly shorter with fewer clauses
+    longer            far longer than its source
+    changed_unit      a number with another unit
+    changed_number    a number with another power of ten
+    number_order      the same numbers or dates in another order
+    number_format     a grouped number read as a fraction (1.250 as 1.25)
+    changed_date      a date whose day and month were swapped
+    changed_time      an hour in the other half of the day
+    changed_word      a word of the opposite meaning
+    changed_name      a misspelt name
+    left_over         words of the source left untranslated
+    transliterated    the source in other letters
+    lost_variable     a variable or a tag of the source is missing
+    added_lines       more lines than the source has sentences
+    added_note        a note in brackets
+    options           several translations, or one sentence twice
+    lost_sentence     fewer sentences in clearly less text
+"""
 
 from __future__ import annotations
 
@@ -57,28 +79,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     differently in each language, so a name of two or more words, or after a title, is only flagged if no part of it
     recurs (`lost_name`), and never between two alphabets. The language itself is checked by another gate.
 
-    The following are flagged; the first one found is reported:
-
-        lost_number       a number that may be spelt out, if the number words of the source language are not known
-        shorter           less than half as long as its source, or clearly shorter with fewer clauses
-        longer            far longer than its source
-        changed_unit      a number with another unit
-        changed_number    a number with another power of ten
-        number_order      the same numbers or dates in another order
-        number_format     a grouped number read as a fraction (1.250 as 1.25)
-        changed_date      a date whose day and month were swapped
-        changed_time      an hour in the other half of the day
-        changed_word      a word of the opposite meaning
-        changed_name      a misspelt name
-        left_over         words of the source left untranslated
-        transliterated    the source in other letters
-        lost_variable     a variable or a tag of the source is missing
-        added_lines       more lines than the source has sentences
-        added_note        a note in brackets
-        options           several translations, or one sentence twice
-        lost_sentence     fewer sentences in clearly less text
-
-    So is a translation that asks for the text instead.
+    The changes listed at the top of this module are flagged, and so is a translation that asks for the text instead.
+    The first one found is reported.
     Not covered: numbers that the translation invents; converted units.
     """
     source = words(pair.input)
