@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from curate.pool import Pool
-from curate.states import split_in
+from curate.states import assigned_split
 from schemas.records import Pair, Split, Verdict
 from schemas.reviews import Review
 from schemas.streamed import Streamed
@@ -35,5 +35,5 @@ class AcceptedRows(Streamed[Accepted]):
 
     def __iter__(self) -> Iterator[Accepted]:
         for row in self._pool.accepted():
-            if row.pair and (split := split_in(row)):
+            if row.pair and (split := assigned_split(row)):
                 yield Accepted(row.pair, split, row.score, row.verdicts, row.reviews)

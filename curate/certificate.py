@@ -34,11 +34,8 @@ SETS = 20
 """About how many sets are tested. More would end the sequence early by chance more often; fewer would lose rows."""
 _RETRIAL_FACTOR = 4  # a new trial starts with this many times the calibration answers
 _START, _LEAST_START = 0.3, 0.1  # share of the rows in the strictest set
-_MORE_LABELS = (
-    *range(10, 100, 10),
-    *range(100, 400, 20),
-    *range(400, 2_001, 100),
-)  # numbers of further labels to forecast
+# Numbers of further labels to forecast.
+_MORE_LABELS = (*range(10, 100, 10), *range(100, 400, 20), *range(400, 2_001, 100))
 _BETTER = "improve the prompt or the gates, use a scorer that ranks better, or request a lower --precision."
 # The steps that a certificate depends on, by the prefix of their names, and the word that users see for each.
 _PARTS = {
@@ -125,8 +122,8 @@ def trials_for(
 def thresholds_of(probabilities: Sequence[float], precision: float) -> tuple[float, ...]:
     """The thresholds of the sets, strictest first.
 
-    The strictest set has 30 % of the rows. If their mean P(good) is below `precision`, it is as large as P(good)
-    supports, and at least 10 % of the rows.
+    The strictest set has 30 % of the rows. If their mean P(good) is below `precision`, it is instead the largest set
+    whose mean is at least halfway between `precision` and 1, and at least 10 % of the rows.
     """
     ordered = sorted(probabilities, reverse=True)
     if not ordered:

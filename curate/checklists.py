@@ -1,6 +1,6 @@
 """The questions of a checklist, and how a language model's answers to them are parsed.
 
-P(yes) comes from the endpoint's log-probabilities at the token where an answer start_of_token: the probability of "yes"
+P(yes) comes from the endpoint's log-probabilities at the token where an answer begins: the probability of "yes"
 relative to "no", ignoring other tokens. Without log-probabilities an answer counts as 1 or 0. If a question has neither
 a yes nor a no, or both, the whole answer is unreadable: half a checklist would be a different checklist.
 """

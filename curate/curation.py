@@ -26,7 +26,7 @@ from schemas.said import StepName, said_in
 from schemas.step_names import By
 from schemas.store import Store
 
-CHUNK, WAITS_S = 256, 1.0  # verdicts of a step that are stored together, and after how many seconds fewer are
+CHUNK, MAX_WAIT_S = 256, 1.0  # verdicts of a step per write, and the seconds after which fewer are written
 
 
 async def curate(pool: Pool, steps: Sequence[Step], store: Store | None = None, progress: Progress = unseen) -> Pool:
@@ -151,8 +151,8 @@ async def _one_by_one(given: object) -> AsyncIterator[Any]:
 async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[list[Verdict]]:
     """The verdicts of a step in chunks, under the name of the step.
 
-    The step may give them as an async generator, a plain one or a list, `at_once` together. Raises UsageError for
-    anything that is not a verdict.
+    The step may return an async generator, a generator or a list, with `at_once` verdicts at a time. Raises UsageError
+    for anything that is not a verdict.
     """
     verdicts = given if isinstance(given, AsyncIterable) else _one_by_one(given)
     chunk: list[Verdict] = []
@@ -166,7 +166,7 @@ async def _chunks(given: object, step: StepId, at_once: int) -> AsyncIterator[li
         if (verdict.by, verdict.fingerprint) != (step.by, step.settings):
             verdict = verdict.model_copy(update={"by": step.by, "fingerprint": step.settings})
         chunk.append(verdict)
-        if len(chunk) >= CHUNK or (len(chunk) % at_once == 0 and time.monotonic() - since >= WAITS_S):
+        if len(chunk) >= CHUNK or (len(chunk) % at_once == 0 and time.monotonic() - since >= MAX_WAIT_S):
             yield chunk
             chunk, since = [], time.monotonic()
     if chunk:

@@ -29,7 +29,7 @@ def read_lines(path: Path) -> Iterator[Any]:
         yield from map(orjson.loads, file)
 
 
-def beside(folder: Path) -> set[str]:
+def pair_ids_next_to(folder: Path) -> set[str]:
     """The ids of pairs whose texts are stored next to the rows of an exported dataset: in its random arm and
     preferences."""
     names = ((RANDOM_ARM, ("pair_id",)), (PREFERENCES, ("chosen_id", "rejected_id")))

@@ -22,7 +22,7 @@ def most_bad(size: int, precision: float) -> int:
 
 @lru_cache(maxsize=20_000)
 def evidence(size: int, seen: int, bad: int, precision: float) -> float:
-    """Likelihood ratio of finding `bad` among `seen` rows: of a set that is precise enough against one that is just
+    """The likelihood ratio of finding `bad` among `seen` rows in a set that is precise enough, against one that just is
     not.
 
     The set has `size` rows, drawn from without replacement. The first likelihood is the average over the numbers of bad

@@ -3,8 +3,7 @@
 The unit is the seed: candidates of one seed share a prompt and are alike, so only seeds count as independent. The seeds
 of the pilot are known, the others are predicted.
 
-- **Sums** (tokens, US dollars, seconds): the hull of two intervals. One is Student's t for the sum over the other
-  seeds.
+- **Sums** (tokens, US dollars, seconds): the hull of two intervals. One is Student's t for the sum of the other seeds.
   The other is the Bayesian bootstrap (Rubin 1981) with one additional unseen seed of half a seed's weight, whose size
   lies between the largest one seen and the most that a seed can take: twenty seeds rarely show the end of a heavy tail.
 - **Rows before duplicates**: the distribution of rows per seed, with a Dirichlet prior, drawn for every other seed.
@@ -38,9 +37,8 @@ _TAIL_WEIGHT = 0.5
 _T = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812, 1.796, 1.782, 1.771, 1.761, 1.753)
 # Discounts of the models of duplicates: below 0 finitely many distinct rows, above 0 a power law.
 _DISCOUNTS = (-20.0, -1.0, -0.3, 0.0, 0.25, 0.5, 0.75, 0.85, 0.95)
-_LIKELY = (
-    1.353  # half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood may be
-)
+# Half of the 90 % quantile of chi-squared with one degree: how far below the best a log-likelihood may be.
+_LIKELY = 1.353
 
 
 class Range(NamedTuple):
@@ -92,23 +90,23 @@ def summed_up(known: Sequence[float], others: int, most: float | None) -> Range 
     )
 
 
-def accepted_rows(pilot: Pilot, others: int, most_a_seed: int) -> Range | None:
-    """The rows that curation will accept of the pilot's seeds and `others` more; a seed gives at most `most_a_seed`.
+def accepted_rows(pilot: Pilot, others: int, max_rows_per_seed: int) -> Range | None:
+    """The rows that curation will accept of the pilot's seeds and `others` more, at most `max_rows_per_seed` of each.
 
-    Returns None for a pilot of fewer than `LEAST_SEEDS` seeds, because their share says next to nothing.
+    Returns None for a pilot of fewer than `LEAST_SEEDS` seeds, because their share is hardly informative.
     """
     import numpy as np
 
     if len(pilot.rows) < LEAST_SEEDS:
         return None
     random = np.random.default_rng(0)
-    counts = np.bincount(np.asarray(pilot.rows, dtype=int), minlength=most_a_seed + 1)
-    prior = 1 / (most_a_seed + 1)
+    counts = np.bincount(np.asarray(pilot.rows, dtype=int), minlength=max_rows_per_seed + 1)
+    prior = 1 / (max_rows_per_seed + 1)
     shares = random.dirichlet(counts + prior, _DRAWS)
     values = np.arange(len(counts))
     means, squares = shares @ values, shares @ values**2
     noise = random.normal(size=_DRAWS) * np.sqrt(np.maximum(others * (squares - means**2), 0))
-    new_rows = np.clip(np.rint(others * means + noise), 0, others * most_a_seed)
+    new_rows = np.clip(np.rint(others * means + noise), 0, others * max_rows_per_seed)
     models = _models(pilot.groups)
     chosen = random.choice(len(models.discount), size=_DRAWS, p=models.probability)
     drawn = _distinct_rows_after(pilot.groups, models.theta[chosen], models.discount[chosen], new_rows, random.binomial)

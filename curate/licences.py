@@ -1,7 +1,7 @@
 """The licence ledger: the licence and terms under which each row may be used, as declared and never inferred.
 
 A row depends on the licence of its seed, for every source that the seed was read from, and on the terms of the teacher
-that wrote it. A row whose text a person wrote depends on its seed only.
+that wrote it. A row whose text no teacher wrote depends on its seed only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import orjson
 
-from curate.dataset_files import beside
+from curate.dataset_files import pair_ids_next_to
 from schemas.errors import NotLicensed
 from schemas.project import Project
 from schemas.records import Artifact, Generated, Json, Pair, Seed
@@ -69,7 +69,7 @@ def refuse_unlicensed(
     bare_seed_ids = set(seed_ids)
     for each in queue:
         if each.kind == "dataset":
-            rows |= beside(project.folder / each.path)
+            rows |= pair_ids_next_to(project.folder / each.path)
         elif each.kind == "evaluation":
             bare_seed_ids |= _evaluated_seed_ids(project.folder / each.path)
     while queue:

@@ -1,7 +1,7 @@
 """Find rows that repeat a held-out text by shared n-grams. Exact; each row is read once and not kept.
 
 Written in plain Python without numpy, which the joins of `curate.set_join` need: generation runs this check on its
-seeds before it pays for them, and numpy would take a tenth of its memory for nothing else.
+seeds before it pays for them, and would load numpy, a tenth of its memory, for nothing else.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class _Index:
         share: float,
     ) -> None:
         self._texts, self._grams, self._share = texts, grams, share
-        words_or_so = sum(len(texts[number]) for number in chosen) >> 2
-        self._counts = _zeros(min(_BUCKETS, 1 << words_or_so.bit_length()))
+        approximate_words = sum(len(texts[number]) for number in chosen) >> 2
+        self._counts = _zeros(min(_BUCKETS, 1 << approximate_words.bit_length()))
         # The grams of a text take a hundred times its own memory, so they are recomputed where needed.
         for number in chosen:
             for gram in grams(texts[number]):

@@ -222,7 +222,7 @@ def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Colle
     """The preferences that a reward model may be trained on.
 
     None is based on a review from the estimation half (`seed` is `review.seed`), which certificates and estimates
-    depend on, or of a row that was `drawn` for an estimate, which may be any row.
+    depend on, or of a row that was `drawn` for an estimate (possibly all rows).
     """
     return [p for p in given if not any(id_ in drawn or in_estimation_half(seed, id_) for id_ in p.rests_on)]
 

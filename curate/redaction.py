@@ -88,10 +88,9 @@ def _treatment(settings: PersonalSettings) -> dict[str, Treatment]:
 
 
 def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
-    """Replace every piece whose kind is to be redacted, at all its places.
+    """Replace every piece whose kind is to be redacted, wherever it occurs.
 
-    JSON stays valid: if the replacement would break it, or a piece contains an escape, its values are redacted one by
-    one.
+    JSON stays valid: if the replacement would break it, or escapes hide a piece, its values are redacted one by one.
     """
     kinds = {piece: kind for kind, piece in pieces(text) if treatment[kind] == "redact"}
     if not kinds:
@@ -103,7 +102,7 @@ def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
 
 
 def _redact_json(value: Any, kinds: Mapping[str, str]) -> Any:
-    if isinstance(value, dict):  # only redact a name that is personal by itself: it may be a password elsewhere
+    if isinstance(value, dict):  # redact a key only if it is personal by itself; elsewhere the word may be a password
         return {
             _replace_pieces(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _redact_json(
                 held, kinds

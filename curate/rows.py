@@ -18,8 +18,8 @@ JUDGE = "judge/checklist@2"
 
 
 def fold(keeps: Iterable[bool | None]) -> bool | None:
-    """Combine verdicts to the least of False < None < True: a rejection decides, then a verdict that could not be
-    reached."""
+    """Combine verdicts to the least of False < None < True: a rejection decides, then a step that could
+    not judge."""
     return min(keeps, key=ORDER.index, default=True)
 
 

@@ -37,10 +37,8 @@ _CACHED_ROWS = 256  # rows whose sets are cached
 _ROW = np.uint64((1 << 24) - 1)  # 16 million rows
 _BUCKETS, _MOST = 1 << 23, (1 << 12) - 1  # tokens with at least `_MOST` occurrences count as equally frequent
 _MEET = 3  # tokens that two prefixes must share, if the sets are large enough
-_PAIRS, _MOST_PAIRS = (
-    40,
-    1 << 22,
-)  # per text, and in total; tokens so frequent that they exceed it are joined separately
+# Candidate pairs per text, and in total. Tokens so frequent that they would exceed either are joined separately.
+_PAIRS, _MOST_PAIRS = 40, 1 << 22
 _PART = 1 << 20  # keys that are processed at a time
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LONGEST = 64  # the position of a letter beyond this many does not matter

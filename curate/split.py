@@ -79,11 +79,8 @@ def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
             known[seed.meta[GROUP]] = split
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
     shared = Numbered()  # groups and first exchanges of conversations; every other seed is drawn by itself
-    number_of, uniforms, splits = (
-        array("i"),
-        array("d"),
-        array("b"),
-    )  # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet
+    # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet.
+    number_of, uniforms, splits = array("i"), array("d"), array("b")
     for seed in seeds:
         if "use" in seed.meta:
             number_of.append(-1)
@@ -170,7 +167,7 @@ def groups_of(seeds: Iterable[Seed]) -> dict[str, str]:
 
 
 def asked_of(seed: Seed) -> bool:
-    """True if a model can be asked this seed: an input, a pair or a conversation."""
+    """True if the seed is a question for a model: an input, a pair or a conversation."""
     return seed.kind != "output"
 
 

@@ -37,9 +37,8 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
     flags = Counter[str]()
-    writing: Future[None] | None = (
-        None  # the previous chunk, stored by the writer thread while the next one is prepared
-    )
+    # The previous chunk, stored by the writer thread while the next one is prepared.
+    writing: Future[None] | None = None
     while chunk := list(islice(states, _CHUNK)):
         if writing:
             await asyncio.wrap_future(writing)
@@ -66,7 +65,7 @@ def _state(row: Row, code: str, curation: str) -> RowState:
     )
 
 
-def split_in(row: Row) -> Split | None:
+def assigned_split(row: Row) -> Split | None:
     """The split assigned to a row; None if it did not get that far."""
     codes = [verdict.reason.code for verdict in row.verdicts if verdict.by == SPLIT]
     return next((split for split in SPLITS if split in codes), None)

@@ -74,7 +74,7 @@ def static_embedding(folder: Path | None = None) -> StaticEmbedding:
         raise MissingDependency(
             "there is no static embedding.",
             where=str(folder or PACKAGED),
-            why="Without it texts cannot be compared by meaning.",
+            why="Without it texts cannot be compared by what they are about.",
             fix="Run: pip install 'pairsmith[similarity]'.",
         )
     weights, tokenizer = root / names[0], root / names[1]

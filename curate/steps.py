@@ -55,7 +55,7 @@ _SCORED = 256  # rows in one call of a scorer
 @dataclass(frozen=True)
 class NamedStep:
     """A step, gate or scorer with its identity. `gate` is set if the step only applies a gate to single rows:
-    consecutive steps of this kind share one pass over the rows. Verdicts come in batches of `at_once`."""
+    consecutive steps of this kind share one pass over the rows. The step yields verdicts in batches of `at_once`."""
 
     id: StepId
     look: Callable[..., Any]

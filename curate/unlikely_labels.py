@@ -44,7 +44,7 @@ class LikelierLabel(NamedTuple):
 
 
 def unlikely_labels() -> NamedStep:
-    """The step: flag an accepted row whose text would get another label by the other rows. It rejects none."""
+    """The step: flag an accepted row if the other rows predict another label for its text. It rejects none."""
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         ids, labels, names = list[str](), array("L"), dict[str, int]()

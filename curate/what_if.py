@@ -16,7 +16,7 @@ from curate.pool import Pool
 from curate.rows import Row
 from curate.scorers import Score
 from curate.scorers.choose import choose
-from curate.states import split_in, state_of
+from curate.states import assigned_split, state_of
 from curate.steps import steps_for
 from schemas.identity import lot
 from schemas.progress import Progress, unseen
@@ -86,7 +86,7 @@ def compare(before: Pool, after: Pool) -> WhatIf:
     splits: tuple[Counter[str], Counter[str]] = Counter(), Counter()
     for old, new in zip(before.rows(), after.rows(), strict=True):
         for into, row in zip(splits, (old, new), strict=True):
-            into.update([split_in(row) or "train"] if row.keep else ())
+            into.update([assigned_split(row) or "train"] if row.keep else ())
         was, would = state_of(old), state_of(new)
         if was == would:
             continue

@@ -37,7 +37,7 @@ _SPAN = re.compile(r"(\d\d?:\d\d) ?[-\u2013] ?(\d\d?:\d\d)")
 _TIME = re.compile(r"([01]?\d|2[0-3]):(\d\d)(?::\d\d)?")
 _SPELLABLE_FRACTIONS = ("", "5", "25", "75")  # fractions that every language can express in words
 _SQUARED = re.compile(r"(?<=[^\W\d_])[\u00b2\u00b3]")  # the exponent of m² is not the number 2
-_MIN_CHECKED = 5  # a number from which on it is rarely inferred from a text without numbers
+_MIN_CHECKED = 5  # the least number that is rarely inferred from a text without numbers
 # Minutes expressed by the half hour before the next hour: fünf vor halb zehn.
 _MINUTES_AROUND_HALF = 20, 25, 30, 35, 40
 ADDRESS = re.compile(r"https?://[^\s<>\"')\]]+[^\s<>\"')\].,;:!?]|(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
@@ -252,14 +252,14 @@ class _Input:
         behind_it = rf"(?<!\w){name}\W{{0,4}}?({_FIGURES}[kmb]?)(?!\w)"
         before_it = rf"(?<![\w.,])({_FIGURES}) {name}(?!\w)(?!(?:\W+[^\W\d_]+){{0,2}}\W+\d)"  # 82.00 Total due 492.00
         figures = re.findall(rf"{behind_it}|{before_it}", self.figures)
-        beside = [behind or before for behind, before in figures]
+        adjacent = [behind or before for behind, before in figures]
         longer = "|".join(re.escape(one.replace("_", " ")) for one in fields if one.startswith(f"{field}_"))
         not_of_it = f"(?!{longer})" if longer else ""
         named_once = len(re.findall(rf"(?<!\w){not_of_it}{name}(?!\w)", self.figures)) == 1
         return (
-            len(beside) == 1
+            len(adjacent) == 1
             and named_once
-            and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(beside[0], "en")
+            and Number(_plain(leaf), frozenset((_plain(leaf),))) not in NumberMentions(adjacent[0], "en")
         )
 
     def repeated_item(self, leaves: list[tuple[str, str | int | float]]) -> str:

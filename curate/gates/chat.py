@@ -261,7 +261,7 @@ def _asks_to_refuse(folded: tuple[str, str, str], reference: str, language: str,
     """Whether a bare refusal is what the text should be.
 
     That is the case if the other side or the style mentions refusing, if the other side says that something is
-    impossible (in a style, such words are figurative), if a note of no more words contains a denial, or if the other
+    impossible (such words in a style do not count), if a note of no more words contains a denial, or if the other
     side or the reference is a bare refusal itself.
     """
     text, other, style = folded

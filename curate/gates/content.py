@@ -62,7 +62,8 @@ def lost_content(pair: Pair, language: str = "en", style: str = "") -> Judgement
     several phrases is often paraphrased. A word survives as itself, inflected, joined to its neighbour or split in two,
     spelt out from an abbreviation, or with a typing mistake corrected.
 
-    For inputs generated backward, the same rule finds numbers and quotations that the input invented.
+    A summary (`is_summary`) may omit numbers and quotations. For inputs generated backward, the same rule finds numbers
+    and quotations that the input invented.
     Not covered: synonyms (the reason why the rule for words is lenient), numbers that the output invents, and a number
     that is kept but assigned to something else. Without number words in the language's table, numbers that may be spelt
     out are not checked. Without a stemmer or spaces between words, the words are not checked; other numbers and
@@ -138,7 +139,8 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
     """Return the parts of a note that are lost, or ''.
 
     The note must have four or more parts, and at least half of them must be lost. A part is lost if none of its words
-    and numbers is in the output. An output longer than the note is not checked.
+    and numbers is in the output. Notes of more than 30 words, and outputs that are much longer than the note, are not
+    checked.
     """
     if count_words(pair.output) > 1.3 * count_words(pair.input) or count_words(pair.input) > _LONG_INPUT:
         return ""
@@ -159,7 +161,7 @@ def _lost_parts(pair: Pair, vocabulary: Vocabulary, language: str) -> str:
 def _lost_piece(given: str, text: str, language: str) -> str:
     """Return a lost part of a note other than its first, or ''.
 
-    None of its words may be in the output, which keeps nearly all words of the other parts and is not longer than the
+    None of its words may be in the output, which keeps most words of the other parts and is hardly longer than the
     note.
     """
     if (
@@ -212,7 +214,7 @@ def _lost_numbers(input: str, output: str, language: str) -> list[str]:
 
 
 def is_summary(pair: Pair) -> bool:
-    """Whether the output omits things by design: it has less than 60 % of the input's words, or it is a title."""
+    """Whether the output omits things by design: it has less than 60 % of more than 20 words, or is a shorter title."""
     before, after = count_words(pair.input), count_words(pair.output)
     return (after < 0.6 * before and before > 20) or (after < before and is_title(pair.output))
 

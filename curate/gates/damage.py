@@ -42,8 +42,8 @@ def cut(pair: Pair, language: str = "en") -> Judgement:
     Its last line does not end with a word that requires a continuation, a line of several sentences ends like a
     sentence, brackets and fences are closed, and a table's last row is as wide as the others. If all earlier items of a
     list end with a full stop, the last one does too. A long last line of prose is only flagged, `unended`, if it alone
-    has no end. Titles, verse, lists, code and the name under a letter have no full stop, so only a last line with a
-    complete sentence before the last one has to end with one.
+    has no end. Titles, verse, lists, code and the name under a letter have no full stop, so one is only
+    required of a last line that has another sentence before its last one.
     Not covered: a text that was cut after a full stop, or inside its first sentence after a noun.
     """
     if _ONLY_PUNCTUATION.fullmatch(pair.output.strip()) and count_words(pair.input) > 1:
@@ -162,7 +162,7 @@ def _first_missing_item(given: str, text: str) -> str:
     """
     if not _LISTED.search(text):
         return ""
-    noted = ((part.strip(), _NOTED.findall(part)) for part in _PARTED.split(given.rpartition(": ")[2]))
+    noted = ((part.strip(), _NOTED.findall(part)) for part in _ITEM_SEPARATOR.split(given.rpartition(": ")[2]))
     items = [(part, words) for part, words in noted if words]
     if len(items) < 4:
         return ""
@@ -173,7 +173,7 @@ def _first_missing_item(given: str, text: str) -> str:
 
 
 _LISTED = re.compile(r"\A\s*[|\[{]|\n\s*(?:[|*\u2022-]|\d{1,2}[.)]) ?\S")
-_PARTED = re.compile(r"[;\n]|,(?!\d)")
+_ITEM_SEPARATOR = re.compile(r"[;\n]|,(?!\d)")
 _WHOLE_WORD = re.compile(r"\w+")
 _NOTED = re.compile(r"[A-Z\d]\w*[\d]\w*|\d+|[^\W\d_a-zß-ÿа-я]\w{2,}")
 

@@ -66,9 +66,9 @@ def invented(pair: Pair, language: str = "en", input_language: str | None = None
     """The numbers in digits of the output are in the input, in any spelling, also in words of about forty languages.
 
     0 and 1, the numbering of a list, options (`--ar 3:2`), the lens of a camera and code are ignored. The day and the
-    month of a date (`1 October`) are checked. Spelt-out numbers from three up are checked where the language's table
-    has them, and so are weekdays, unless the text is far longer than its input. Such a text tells a story, and a
-    weekday counts only if no weekday of the input is left.
+    month of a date (`1 October`) are checked. Spelt-out numbers from three up, except 100, 1000 and a million, are
+    checked where the language's table has them, and so are weekdays, unless the text is verse or far longer than its
+    input. Such a text tells a story, and a weekday counts only if no weekday of the input is left.
     Not covered: correct facts from elsewhere, which is the reason why this gate flags.
     """
     if "```" in pair.output or ("\n" in pair.output and in_code(pair.output)):
@@ -307,11 +307,11 @@ def _conflicting_number_after(before: str, after: str, language: str) -> tuple[s
 
 def _numbers_after_instead(text: str, language: str) -> dict[str, str]:
     """Return each number after a word of `instead`, with at most one word between, and its context."""
-    numbers = (_NUMBER_BEHIND.match(text, word.end()) for word in list_pattern(language, "instead").finditer(text))
+    numbers = (_FOLLOWING_NUMBER.match(text, word.end()) for word in list_pattern(language, "instead").finditer(text))
     return {match[1]: text[max(0, match.start() - 12) : match.end()].strip() for match in numbers if match}
 
 
-_NUMBER_BEHIND = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
+_FOLLOWING_NUMBER = re.compile(r"\s(?:[^\W\d_]+\s)?(\d+)")
 
 
 def _tokens(text: str, language: str) -> list[str]:
@@ -381,11 +381,11 @@ def _neighbouring_words(tokens: list[str]) -> dict[str, set[str]]:
         places = [at for at, token in enumerate(clause) if token.isdigit()]
         for at in places:
             sides = clause[max(0, at - _REACH) : at][::-1], clause[at + 1 : at + 1 + _REACH]
-            beside = near.setdefault(clause[at], set())
+            neighbours = near.setdefault(clause[at], set())
             if len(places) == 1:
-                beside.update(word for side in sides for word in side if len(word) > 2)
+                neighbours.update(word for side in sides for word in side if len(word) > 2)
                 continue
             wanted = sides[1:] if clause[0].isdigit() else sides[:1] if clause[-1].isdigit() else sides
             words = (next((t for t in side if t.isdigit() or len(t) > 2), "0") for side in wanted)
-            beside.update(word for word in words if not word.isdigit())
+            neighbours.update(word for word in words if not word.isdigit())
     return near

@@ -25,7 +25,7 @@ from schemas.spec import LengthSettings
 
 _JSON_KEY = re.compile(r'"[^"\n]{1,80}"\s*:')
 _CLAUSE_END = re.compile(r"[,.;:!?\n\u3001\u3002]+(?:\s|$)")
-_LEAK_WORDS = 6
+_LEAK_WORDS = 6  # first words of an instruction; a later sentence of a style may be one that it asks for
 _MANY_ITEMS = 6  # items of a list
 _MIN_WORDS = 3  # words from which on an input is more than a title
 _STUTTER = re.compile(r"\b(\w+)(?: \1\b){3,}", re.IGNORECASE)
@@ -64,7 +64,7 @@ def repetition(pair: Pair, language: str = "en") -> Judgement:
         - a quarter of the words, and at least six, in repeated runs of four
         - a pair of content words 5 times, making up a quarter of the text
         - fewer than 40 % distinct words in a stretch of 100
-        - a list of six or more items, half of which repeat earlier ones
+        - a list of six or more items, more than half of which repeat earlier ones
 
     The shares follow the rules on repeated n-grams of Rae et al. 2021 (table A1); counts are added because these texts
     are short. The keys of JSON do not count, nor do repeated lines of verse, of which at least half must be distinct. A
@@ -281,15 +281,15 @@ def echo(
 ) -> Judgement:
     """The output is more than the input repeated. Score: the share of its distinct content words that are new.
 
-    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. A text is an echo in two
-    cases. First, fewer than 15 % of the content words are new, 80 % of the input's are present, and the text is not
-    much longer or in another form (a list or code made from a sentence). Second, it repeats the first six words of the
-    system prompt or of the style, unless the input has them too; a sentence from the middle of a style may be one that
-    it asks for. An echo is rejected if it is the exact input apart from a first capital and the last full stop, or the
-    input plus words about the request. A reply is also rejected if it has the same words, an answer to a free prompt
-    only if it is the exact prompt. Other echoes are flagged, unless one word in twenty of a finished sentence changed
-    (a correction). Nothing is rejected where the style asks for corrections. A copied worked example (`copied_example`)
-    is rejected, or flagged for kinds of task in which different inputs naturally have one output.
+    Order, inflection, options (`--ar 3:2`) and filler (`an image of`) make no difference. A text is an echo if fewer
+    than 15 % of the content words are new, 80 % of the input's are present, and the text is not much longer or in
+    another form (a list or code made from a sentence). It is rejected if it is the exact input apart from a first
+    capital and the last full stop (only flagged for a single clean sentence to rewrite, or if the style asks for
+    corrections), or the input plus words about the request; a reply also if it has the same words, an answer to a free
+    prompt only if it is the exact prompt. Others are flagged, unless at most one word in twenty of a finished sentence
+    changed (a correction). Rejected is also a text with the first six words of the system prompt or of the style (in a
+    reply flagged), unless the input has them too, and a copied worked example (`copied_example`; flagged for kinds of
+    task in which different inputs naturally have one output).
     Not covered: an echo padded with words of its own.
     """
     if number := copied_example(pair, exemplars, language):

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, rejected
-from curate.gates.patterns import row_of
+from curate.gates.patterns import describe_row
 from prompts.answer_form import refused_by
 from schemas.records import Pair
 from schemas.time_limit import TookTooLong, limited
@@ -35,7 +35,7 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
         except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
             return rejected("not_json", f"{error}: {quote(pair.output)}")
         try:
-            with limited("the JSON schema", settings, row_of(pair)):
+            with limited("the JSON schema", settings, describe_row(pair)):
                 worst = exceptions.best_match(validator.iter_errors(value))
         except TookTooLong as late:
             return crashed(str(late))

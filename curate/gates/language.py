@@ -82,7 +82,7 @@ def language(pair: Pair, code: str, input_code: str | None = None) -> Judgement:
 _SEGMENTS = re.compile(r"([^.!?…。！？।؟\n]*[.!?…。！？।؟])\s*|([^.!?…。！？।؟\n]+)")
 _LATIN_RUN = re.compile(r"(?:\b[a-zß-ÿ][A-Za-zÀ-ÿ'\u2019]*[ ,]*){4,}")
 _LATIN_WORD = re.compile(r"(?<![\w@./:#<>{}='\"*`-])[a-z]{4,}(?![\w@./:#<>{}='\"*`-])")
-# Letters of a text with no letter of its script, name or code.
+# Minimum letters of a text wholly in Latin letters, so that it is not just a name; characters of links and code.
 _MIN_ALL_LATIN, _LINK = 12, re.compile(r"://|[@_<>=\\$]")
 _MIN_SEGMENT, _SHORT = 35, 10  # letters of a sentence; letters of a whole text
 
@@ -91,9 +91,9 @@ def mixed_language(pair: Pair, code: str, input_code: str | None = None) -> Judg
     """No sentence of a generated text is in another language.
 
     That means another script, or near certainty on 35 or more letters; for a whole text on 10, by probability or by
-    stop words of only one other language. A single English joining word (`until`, `which`) counts as a slip. Text in
-    quotation marks or in the input is ignored, and so are texts whose input holds code, and answers to an input that
-    names another language.
+    stop words of only one other language. A single joining word of English (`until`, `which`), German, French or
+    Spanish counts as a slip. Text in quotation marks or in the input is ignored, and so are texts with code, and
+    answers to an input that names another language.
     Not covered: shorter pieces, and languages that the identifier takes for relatives.
     """
     judgement = passed("one language")
@@ -162,7 +162,7 @@ def _judge_text(pair: Pair, side: str, text: str, code: str, input_code: str | N
 
 
 def _foreign_run(text: str, code: str, given: str) -> str:
-    """Return four or more words without a stop word of `code`, two of them of one other language and new; or ''."""
+    """Return a new run of four or more words with two stop words of one other language and none of `code`; or ''."""
     own, known = lexicon(code).stop, _languages_of()
     if not own or len(_foreign_stop_words(code).intersection(words(text))) < 2:
         return ""
@@ -201,7 +201,7 @@ _WHOLE_WORD = re.compile(r"(?<=[^\W\d_][ ,] )[a-zß-ÿ]{3,}(?![\w'’-])|(?<=[^\
 
 @cache
 def _joining_words(code: str) -> frozenset[str]:
-    """Return longer stop words that only English, German, French or Spanish have, without homographs."""
+    """Return stop words of three or more letters that only English, German, French or Spanish have, no homographs."""
     listed = _languages_of().items()
     joining = {word for word, codes in listed if len(word) > 2 and set(codes) <= _WIDELY and code not in codes}
     return frozenset(joining - lexicon("any").words("homographs"))
@@ -221,7 +221,7 @@ _SHORT_PIECE = re.compile(r"[\"\u201c\u201e\u00ab\u300c*`(][^\n]{1,200}?[\"\u201
 
 
 def _distinct_language(text: str, code: str) -> str:
-    """Return the language of which a short text has two stop words unique to it, and none of `code`; or ''."""
+    """Return a language of which a text without stop words of `code` has two of 3+ letters unique to it; or ''."""
     # SQL keywords are in capitals.
     distinct = set(words(" ".join(word for word in text.split() if not word.isupper())))
     own, known = lexicon(code).stop, _languages_of()

@@ -20,11 +20,11 @@ from schemas.records import Pair
 def limits(pair: Pair, language: str = "en", input_language: str | None = None) -> Judgement:
     """The output keeps the denials (`not`, `without`), limits (`only`, `unless`) and questions of the input.
 
-    A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated.
-    In other words no denial may be needed (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
+    A word of the list in the input requires any word of the wider list in the output, if a word next to it is repeated:
+    a paraphrase may need no denial (`not before 10` is `from 10`, `do not forget` is `remember`). Whatever
     follows a denial in the input must not be in a clause of the output without one. A translation also keeps an `if`.
-    Idioms such as `no doubt` deny nothing (`idioms`). A summary (less than 60 % of the words) may omit it. Shared
-    quotations are ignored.
+    Idioms such as `no doubt` deny nothing (`idioms`). A summary (`is_summary`) of more than 30 words in
+    the same language may omit denials and limits, but not questions. Shared quotations are ignored.
     Not covered: a denial by a word that is in no list, and a denial that moved to another thing.
     """
     input_lang = input_language or language
@@ -248,7 +248,7 @@ def _denied_in_japanese(before: str, after: str) -> str:
 def _unrequired(text: str, other: str, language: str, others: str) -> str:
     """Return a clause that allows nothing without something that the other text calls unnecessary; or ''.
 
-    The clause has a denial before a word such as `without`. The other text must not deny in another way.
+    The clause has a denial before a word such as `without`. Its text must not call anything unnecessary itself.
     """
     if not says(language, "lacking", text) or not says(others, "unneeded", other) or says(language, "unneeded", text):
         return ""

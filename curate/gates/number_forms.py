@@ -30,11 +30,11 @@ def clock_forms(numbers: Collection[str], folded: str, language: str) -> set[str
     short = {n for n in numbers if len(n) <= 4 and n.isdecimal()}
     times = (_FOUR_DIGITS.fullmatch(n) for n in short if int(n) not in _YEARS)
     forms = {str(int(part)) for time in times if time for part in (time[1], str(int(time[1]) % 12 or 12), time[2])}
-    before, tells = _mentions_hours(folded, language)
+    before, has_hour = _mentions_hours(folded, language)
     if before:
         forms |= {str(int(n) - 1 or 12) for n in short if 1 <= int(n) <= 24}
         forms |= {str(60 - int(n)) for n in _FIVES if n in numbers}
-    if tells:
+    if has_hour:
         plain = {int(n) for n in (*forms, *numbers) if n.isdecimal() and len(n) <= 2}
         forms |= {str(n + 12) for n in plain if 1 <= n <= 11} | {str(n - 12) for n in plain if 13 <= n <= 23}
     return forms

@@ -16,7 +16,7 @@ from curate.gates.phrases.lists import alternation
 def changed_scale(before: str, after: str, language: str, to: str) -> tuple[str, str] | None:
     """Return a number with a scale word and the same digits with another scale in the other text, or None.
 
-    Digits that occur with two different scales in one text are ignored.
+    Digits that occur twice with a scale word in one text are ignored.
     """
     here = _scaled_digits(fold(before), language)
     there = _scaled_digits(fold(after), to) if here else here

@@ -16,7 +16,7 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     the search takes too long waits (`schemas.time_limit`).
     """
     try:
-        match = search(pattern, pair.output, f"must '{name}'", row_of(pair))
+        match = search(pattern, pair.output, f"must '{name}'", describe_row(pair))
     except TookTooLong as late:
         return crashed(str(late))
     if match:
@@ -28,7 +28,7 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
 def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """The output contains no match of `pattern`. Reason: `present:<name>`, with the match."""
     try:
-        match = search(pattern, pair.output, f"must_not '{name}'", row_of(pair))
+        match = search(pattern, pair.output, f"must_not '{name}'", describe_row(pair))
     except TookTooLong as late:
         return crashed(str(late))
     if match:
@@ -36,6 +36,6 @@ def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     return passed("not found")
 
 
-def row_of(pair: Pair) -> str:
+def describe_row(pair: Pair) -> str:
     """Describe a row in a message: its id as commands accept it, and the start of its input."""
     return f"{pair.id[:8]} ({quote(pair.input, 30)})"

@@ -4,7 +4,7 @@
         (judged,) = await judge_chunk(pairs, (0, 2, 5))      # by the gates 0, 2 and 5
 
 A child is a new Python process, never a fork or a spawn of the caller's script: a script needs no `__main__` guard, and
-threads of the caller do not matter. A child exits when its standard input is closed, so also when the caller is killed.
+threads of the caller do not matter. A child exits when its standard input is closed, even if the caller was killed.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def is_computed(text: str, leaf: Any) -> bool:
     if type(leaf) not in (int, float) or not 10 <= leaf < _MAX_SUM:
         return False
     amounts = _values(_AMOUNT, text)[:_MAX_AMOUNTS]
-    pairs = [reckoned for a, b in combinations(amounts, 2) for reckoned in (a + b, a * b)]
-    return any(abs(leaf - reckoned) < 0.006 for reckoned in (*pairs, sum(amounts)))
+    pairs = [result for a, b in combinations(amounts, 2) for result in (a + b, a * b)]
+    return any(abs(leaf - result) < 0.006 for result in (*pairs, sum(amounts)))
 
 
 def miscounted_field(text: str, value: Any, language: str) -> tuple[str, Any] | None:

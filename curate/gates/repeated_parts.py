@@ -43,9 +43,9 @@ def letter_loop(text: str) -> str:
 def repeated_part(text: str, other: str) -> str:
     """Return a greeting that a text repeats, or a repeated item of a short list, or ''.
 
-    A greeting stands on its own line, and a later paragraph begins with it again and goes on with many words of the
-    first part. A list item does not count if `other` repeats it too. After a refrain, or in two letters, the text goes
-    on with other words.
+    A greeting counts if it has a line of its own and a later paragraph repeats it, followed by at least half of the
+    words that follow it at first (which excludes refrains and a second letter). A list item counts unless `other`
+    repeats it too.
     """
     if "\n" not in text:
         return ""

@@ -1,4 +1,26 @@
-"""The gate on translations: what they have to keep of the source, and what they must not add."""
+"""The gate on translations: what they have to keep of the source, and what they must not add.
+
+Changes that are only flagged, by code:
+
+    lost_number       a number that may be spelt out, if the number words of the source language are not known
+    shorter           less than half as long as its source, or clearly shorter with fewer clauses
+    longer            far longer than its source
+    changed_unit      a number with another unit
+    changed_number    a number with another power of ten
+    number_order      the same numbers or dates in another order
+    number_format     a grouped number read as a fraction (1.250 as 1.25)
+    changed_date      a date whose day and month were swapped
+    changed_time      an hour in the other half of the day
+    changed_word      a word of the opposite meaning
+    changed_name      a misspelt name
+    left_over         words of the source left untranslated
+    transliterated    the source in other letters
+    lost_variable     a variable or a tag of the source is missing
+    added_lines       more lines than the source has sentences
+    added_note        a note in brackets
+    options           several translations, or one sentence twice
+    lost_sentence     fewer sentences in clearly less text
+"""
 
 from __future__ import annotations
 
@@ -39,7 +61,7 @@ from schemas.records import Pair, Reason
 _A_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d\s?[年月]")
 _VARIABLE_ENDING = -3  # letters at the end of a name that another language may spell differently
 _PROSE = 40  # letters of a source from which on a translation can be too short
-_MAX_LENGTH = 2.0  # maximum length relative to the source, plus this many letters of _PROSE
+_MAX_LENGTH = 2.0  # maximum length relative to the source, before _PROSE letters are added
 # Letters of an alphabet that correspond to a character of Chinese or Japanese, or of Korean.
 _CHARACTER_WEIGHT, _HANGUL_WEIGHT = 2.6, 1.8
 # And to a letter of a script in which vowels are not written, or are signs on consonants.
@@ -57,23 +79,8 @@ def translated(pair: Pair, language: str, to: str) -> Judgement:
     differently in each language, so a name of two or more words, or after a title, is only flagged if no part of it
     recurs (`lost_name`), and never between two alphabets. The language itself is checked by another gate.
 
-    The following are flagged; the first one found is reported:
-
-        shorter           less than half as long as its source
-        longer            far longer than its source
-        changed_unit      a number with another unit
-        number_order      the same numbers in another order
-        number_format     a grouped number read as a fraction (1.250 as 1.25)
-        changed_date      a date whose day and month were swapped
-        left_over         words of the source left untranslated
-        transliterated    the source in other letters
-        lost_variable     a variable or a tag of the source is missing
-        added_lines       more lines than the source has sentences
-        added_note        a note in brackets
-        options           alternatives between slashes, or one sentence twice
-        lost_sentence     fewer sentences in clearly less text
-
-    So is a translation that asks for the text instead.
+    The changes listed at the top of this module are flagged, and so is a translation that asks for the text instead.
+    The first one found is reported.
     Not covered: numbers that the translation invents; converted units.
     """
     source = words(pair.input)
@@ -225,7 +232,7 @@ def _form_changes(source: str, text: str, language: str, to: str) -> Iterator[tu
 def _another_version(source: str, text: str) -> str:
     """Return the second of several lines that are each about as long as the source, or a final bracket; or ''."""
     parts = [part for part in text.splitlines() if part.strip()]
-    if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _NOTED_BEHIND.search(text)):
+    if len(parts) == 1 and not any(mark in source for mark in "(\uff08") and (note := _FINAL_NOTE.search(text)):
         parts = [text[: note.start()], note[1]]
     whole = _weight(source)
     fits = len(parts) > max(1, _clauses(source)) and all(
@@ -234,7 +241,7 @@ def _another_version(source: str, text: str) -> str:
     return parts[1].strip() if fits and whole >= 8 else ""
 
 
-_NOTED_BEHIND = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
+_FINAL_NOTE = re.compile(r"[(\uff08]([^()\uff08\uff09]+)[)\uff09]\W*\Z")
 _AS_LONG = (0.55, 1.9)
 
 

@@ -54,7 +54,7 @@ def _all_but_the_last(words: list[str], there: frozenset[str]) -> bool:
 
 
 def unbalanced(text: str, given: str) -> str:
-    """Return a bracket of one line of code, or a tag of markup, that lacks its counterpart; or ''."""
+    """Return a bracket of one line of code, or a tag of markup, without its counterpart; or ''."""
     if "```" not in text and "<" not in given and _TAGGED.match(text):
         opened, closed = Counter(_OPENING.findall(text)), Counter(_CLOSING.findall(text))
         return next(

@@ -153,9 +153,9 @@ def find_conversions(
 
 
 def _amounts_near(amount: float, margin: float, amounts: list[tuple[float, int]]) -> list[tuple[float, int]]:
-    """Return the amounts within the margin. A number of hundreds of digits has no useful neighbours.
+    """Return the amounts within the margin, or slightly outside; `amounts` is sorted.
 
-    `amounts` is sorted.
+    All amounts are returned if the number is too large to compute the margin.
     """
     low, high = amount - 1.01 * margin, amount + 1.01 * margin
     return amounts[bisect_left(amounts, (low,)) : bisect_left(amounts, (high, math.inf))] if low == low else amounts

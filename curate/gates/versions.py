@@ -18,7 +18,7 @@ _QUOTED = re.compile(
     r"[\u00ab\u201c\u201e\u300c\"]\s*([^\u00ab\u00bb\u201c\u201d\u201e\u300c\u300d\"\n]{8,200}?)\s*[\u00bb\u201c\u201d\u300d\"]"
 )
 _LABEL = re.compile(r"\A\W*[^\n:：]{2,30}[:：]")
-# roots of an input; the share of them in two of the parts; the share of them in every part
+# Roots of an input; the share of them in two of the parts; the share of them in every part.
 _MIN_ROOTS, _MOST_ROOTS, _SOME_ROOTS = 3, 0.6, 0.3
 # Words of a part per word of the input; share of the roots that two parts have in common.
 _MAX_LENGTH, _SHARED_ROOTS = 2.5, 0.6
@@ -52,12 +52,12 @@ def _repeated_part(parts: list[str], whole: frozenset[str], given: str, language
             telling.append((part, roots(part, language)))
         elif len(telling) + left < least:
             return ""
-    said_roots = [roots(part, language) for part in parts]
+    part_roots = [roots(part, language) for part in parts]
     for (part, one), (_, other) in zip(telling[1:], telling, strict=False):
         if (
             share(one, other) >= _SHARED_ROOTS
             or share(other, one) >= _SHARED_ROOTS
-            or all(share(whole, s) >= _SOME_ROOTS for s in said_roots)
+            or all(share(whole, s) >= _SOME_ROOTS for s in part_roots)
         ):
             return part
     return ""

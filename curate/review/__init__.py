@@ -1,1 +1,1 @@
-"""What answers prove: which rows people see, what their answers say of the set, and whether it passes."""
+"""Human review: which rows reviewers see, what their answers prove about the dataset, and whether it passes."""

@@ -28,11 +28,11 @@ class Decision:
 def decide(reviews: Iterable[Review], pair: Pair) -> Decision | None:
     """The decision on `pair` from all its `reviews`; None without a current answer.
 
-    1. The latest answer of an adjudicator is final. A party to the dispute, i.e. one of several annotators of the row,
-    cannot
-       adjudicate it; such an answer does not count, and `why` says so.
-    2. Otherwise the majority of the annotators' latest answers decides; of several edits, the latest text. 3. Otherwise
-    the row is undecided.
+    1. The latest answer of an adjudicator is final. One of several annotators of the row is a party to the dispute and
+       cannot adjudicate it: such an answer does not count, and `why` says so.
+    2. Otherwise the verdict of more than half of the annotators decides, each by the latest answer. Of several edits,
+       the latest text is used.
+    3. Otherwise the row is undecided.
     """
     answers, impartial, partial = _by_role(reviews)
     if impartial:

@@ -33,8 +33,8 @@ class Population:
     demand.
 
     `rows` are by pair id, in pool order. `inputs` maps every pair id to the candidates of its input. `scores` are those
-    of the scorer that judged most rows; if another one scores now, `compared_by` names it. `rejected` maps every gate
-    to the row with the lowest id that it rejected. `doubted` are the rows with findings.
+    of the scorer that judged most rows; `compared_by` is its name if another one scores now, and else empty. `rejected`
+    maps every gate to the row with the lowest id that it rejected. `doubted` are the rows with findings.
     """
 
     pool: Pool

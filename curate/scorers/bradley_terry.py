@@ -107,7 +107,7 @@ def fit(
 
     An earlier fit of the same is returned at once. `system` is the task's system prompt, used for the PMI baseline
     only; `language` is that of the texts. Takes some 30 s on 2 CPU cores with 48 examples. The folder's name is a hash
-    of the examples, the weights and `VERSION`.
+    of the examples, the system prompt, the weights and `VERSION`, and of the language if it changes the corruptions.
     """
     recipe: list[Any] = [VERSION, list(map(list, examples)), system, weights.revision]
     if language != "en" or any(is_segmented_differently(text) for example in examples for text in example):

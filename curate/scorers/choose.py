@@ -108,10 +108,10 @@ async def choose(
         return _pmi(await asyncio.to_thread(own.weights), own, stack, "the PMI score, as the spec asks", {})
     folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
-    weights_are = folder_weights(folder).revision if folder.is_dir() else revision
+    weights_revision = folder_weights(folder).revision if folder.is_dir() else revision
     return ChosenScorer(
         "score/reward@1",
-        content_id("scope", [model, weights_are, rules]),
+        content_id("scope", [model, weights_revision, rules]),
         _reward(project, where, rules, None if folder.is_dir() else revision),
         f"the reward model {model}",
         {"model": model},
@@ -192,7 +192,7 @@ def _pmi(
             started.append(pmi_scorer(server.base_url, server.model))
         return await started[0](pairs)
 
-    # "relevance" is the step's former name; scores already in stores have it.
+    # "relevance" is the original name of this score, under which stores already hold scores.
     fingerprint = content_id("scope", ["relevance", weights.revision, FORM])
     return ChosenScorer(PMI, fingerprint, score, sentence, facts)
 

@@ -78,7 +78,7 @@ def test_what_a_slow_scorer_has_said_is_kept_and_shown_though_it_ends_later(
 ) -> None:
     """A model on this machine takes a second a row: what it has said is durable and told as it comes, not after 256
     rows, so that minutes are neither silent nor lost. A scorer of batches is given as many rows as it is made for."""
-    monkeypatch.setattr("curate.curation.WAITS_S", 0.0)
+    monkeypatch.setattr("curate.curation.MAX_WAIT_S", 0.0)
     given: list[int] = []
 
     def length(pair: Pair) -> int:
