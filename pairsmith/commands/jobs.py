@@ -30,12 +30,12 @@ class JobsSession(NamedTuple):
 
     def job(self, prefix: str) -> Job:
         """The job whose id starts with `prefix`. Raises NoSuchJob for none, UsageError for several."""
-        found = self.jobs.find_by_prefix(prefix)
-        if len(found) > 1:
+        matches = self.jobs.find_by_prefix(prefix)
+        if len(matches) > 1:
             raise UsageError(
-                f"{len(found)} jobs have an id that starts with '{prefix}'.", fix="Type more characters of the id."
+                f"{len(matches)} jobs have an id that starts with '{prefix}'.", fix="Type more characters of the id."
             )
-        return found[0] if found else self.jobs.get(prefix)
+        return matches[0] if matches else self.jobs.get(prefix)
 
     def answer(self, job: Job) -> None:
         if self.write_json:
