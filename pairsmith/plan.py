@@ -109,7 +109,7 @@ def warn_outdated(project: Project, store: Store, makers: Mapping[str, str], say
         say(f"warning: cannot determine whether an earlier stage is due: {error}")
         return
     if due and due.stage in makers:
-        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} is older than that.")
+        say(f"warning: `pairsmith {due.stage}` is due ({due.why}); {makers[due.stage]} is out of date.")
 
 
 def inputs_of(stage: str, project: Project, store: Store, *, stdin: bool = False) -> Inputs:

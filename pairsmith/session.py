@@ -81,7 +81,7 @@ class Session:
 
     def with_project_options(self, sentence: str) -> str:
         """`sentence` with this session's --project and --set options added to each command in backquotes, so that it
-        can be with_project_options."""
+        can be copied."""
         return _SUGGESTED_COMMAND.sub(lambda match: f"`{match[1]}{self._project_options}`", sentence)
 
     @property

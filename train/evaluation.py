@@ -140,7 +140,7 @@ def _seeds_of(
         if not isinstance(entry, str | Seed) or not isinstance(reference, str | None):
             raise UsageError(f"input {number} or its reference is not a string: {entry!r:.80}, {reference!r:.80}.")
         seed = entry if isinstance(entry, Seed) else Seed(kind="input", text=entry, source=f"inputs:{number}")
-        # Validated anew instead of copied: the id covers the reference, and a copy would keep the old id.
+        # Validated again instead of copied: the id covers the reference, and a copy would keep the old id.
         yield seed if reference is None else Seed.model_validate({**seed.model_dump(), "reference": reference})
 
 
@@ -294,19 +294,19 @@ async def measured_once(
     """`measured`, saved as `out_dir/<evaluation id>.json`. If that file exists it is read, and only missing answers are
     requested."""
     path = out_dir / f"{plan.id}.json"
-    if (evaluation := kept(plan, out_dir)) and not lacking(evaluation):
+    if (evaluation := load_saved(plan, out_dir)) and not count_missing(evaluation):
         return evaluation.model_copy(update={"path": str(path), "reused": True, "calls_sent": 0})
     evaluation = await measured(plan, store, open_teacher, progress, open_judge)
     _write(path, evaluation)
     return evaluation.model_copy(update={"path": str(path)})
 
 
-def kept(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
+def load_saved(plan: EvaluationPlan, out_dir: Path) -> Evaluation | None:
     """The saved evaluation of `plan`, complete or not; None if there is none."""
     return read_record(out_dir / f"{plan.id}.json", Evaluation)
 
 
-def lacking(evaluation: Evaluation) -> int:
+def count_missing(evaluation: Evaluation) -> int:
     """How many answers are missing and will be requested again."""
     return sum(not output.answered for output in evaluation.outputs)
 

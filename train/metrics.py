@@ -305,12 +305,12 @@ class Evaluation(Record):
         return Artifact(id=self.id, kind="evaluation", path=self.path, parents=(self.adapter_id,), facts=facts)
 
     @property
-    def of_groups(self) -> str:
+    def group_note(self) -> str:
         """` of 16 groups` if inputs belong together, otherwise an empty string."""
-        return f" of {self.apart} groups" if self.groups else ""
+        return f" of {self.number_of_groups} groups" if self.groups else ""
 
     @property
-    def apart(self) -> int:
+    def number_of_groups(self) -> int:
         """The number of groups of inputs, counting each input without a group as one."""
         return self.seeds - len(self.groups) + len({*self.groups.values()})
 

@@ -157,7 +157,7 @@ def read_record(path: Path, kind: type[R]) -> R | None:
         return None
     except ValidationError as error:
         raise InputError(
-            f"this file was not written by this version of pairsmith: {error.errors()[0]['msg']}.",
+            f"this file is not in the format that this version of pairsmith writes: {error.errors()[0]['msg']}.",
             where=str(path),
             why="Without it, the results of the training or evaluation are unknown.",
             fix="Delete the file; `pairsmith run` recreates it from the store without asking a teacher twice.",

@@ -26,7 +26,7 @@ def systems_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     level = f"{_level(evaluation):.0%}"
-    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs") + evaluation.of_groups
+    inputs = counted(evaluation.seeds, "held-out input", "held-out inputs") + evaluation.group_note
     samples = counted(evaluation.samples, "sample", "samples")
     table = Table(title=f"Pass rate on {inputs}, {samples} each, {level} intervals")
     table.add_column("system")

@@ -179,7 +179,7 @@ def refuse_few(preferred: Sequence[Preference], too_long: int = 0) -> None:
     longer = f" ({too_long} more are longer than train.max_length)" if too_long else ""
     raise NoWork(
         f"there are {counted(len(preferred), 'preference', 'preferences')} of {counted(inputs, 'input', 'inputs')}"
-        f"{longer}; a reward model needs {MIN_PAIRS} of at least {MIN_INPUTS} inputs.",
+        f"{longer}; a reward model needs {MIN_PAIRS} preferences of {MIN_INPUTS} inputs.",
         why="With fewer it only learns which answer is longer, and the test could not detect that.",
         fix="Raise train.max_length."
         if too_long and len(preferred) + too_long >= MIN_PAIRS

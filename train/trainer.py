@@ -267,7 +267,7 @@ def _unpadded(inputs: dict[str, Any], row: int) -> tuple[list[int], list[int]]:
 class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no types
     """Reports each step, stops a run that diverges or that the user stops, and requests a checkpoint now and then.
 
-    The curve itself is kept by the trainer and stored in its checkpoints (`curve_of`). `seconds` is the time of this
+    The curve itself is kept by the trainer and stored in its checkpoints (`read_curve`). `seconds` is the time of this
     run, `earlier_s` that of the run it resumed. `shown` describes the rows of the last step, if the trainer supports
     that.
     """

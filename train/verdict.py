@@ -187,14 +187,15 @@ def _comparisons_with(evaluation: Evaluation, other: SystemResult) -> list[Compa
 def _describe_relation(evaluation: Evaluation, other: SystemResult, how: Relation) -> str:
     numbers = _format_gaps(_comparisons_with(evaluation, other))
     there = f"there {'is 1 test input' if evaluation.seeds == 1 else f'are {evaluation.seeds} test inputs'}"
-    there += evaluation.of_groups
+    there += evaluation.group_note
     if (both := _compared_inputs(evaluation, other)) < evaluation.seeds:
         there = f"tuned and {other.label} both answered only {both} of {evaluation.seeds} test inputs"
     sentences = {
         "better": f"tuned passes more often than {other.label} ({numbers})",
         "worse": f"{other.label} passes more often than tuned, without any training ({numbers})",
         "tie": f"{other.label} passes {_how_often(evaluation, other)} without any training ({numbers})",
-        "unclear": f"tuned and {other.label} do not differ significantly, but it may be more than a tie ({numbers})",
+        "unclear": f"tuned and {other.label} do not differ significantly, but the result is too uncertain to be called"
+        f" a tie ({numbers})",
         "few": f"{there}, and fewer than {LEAST_TEST_INPUTS} prove nothing",
         "not measured": f"tuned and {other.label} were not both measured: one gave no complete answer",
     }
@@ -249,7 +250,7 @@ def _min_significant_lead(evaluation: Evaluation, gap: Comparison, other: System
     current = standard_errors(gap.p_value or 1.0)
     if gap.difference is None or current <= 0:
         return 0.0
-    lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.apart / evaluation.seeds
+    lead, n = gap.difference.estimate, gap.difference.seeds * evaluation.number_of_groups / evaluation.seeds
     rate = getattr(other, gap.mode).pass_rate
     decrease = max(0.0, 1 - 2 * (rate.estimate if rate else 0.0)) / n
     needed = required_standard_errors(gap.p_value, gap.p_holm) ** 2

@@ -28,14 +28,14 @@ class JobsSession(NamedTuple):
     jobs: Jobs
     write_json: WriteJson | None
 
-    def job(self, beginning: str) -> Job:
-        """The job whose id starts with `beginning`. Raises NoSuchJob for none, UsageError for several."""
-        there = self.jobs.beginning(beginning)
-        if len(there) > 1:
+    def job(self, prefix: str) -> Job:
+        """The job whose id starts with `prefix`. Raises NoSuchJob for none, UsageError for several."""
+        matches = self.jobs.find_by_prefix(prefix)
+        if len(matches) > 1:
             raise UsageError(
-                f"{len(there)} jobs have an id that starts with '{beginning}'.", fix="Type more characters of the id."
+                f"{len(matches)} jobs have an id that starts with '{prefix}'.", fix="Type more characters of the id."
             )
-        return there[0] if there else self.jobs.get(beginning)
+        return matches[0] if matches else self.jobs.get(prefix)
 
     def answer(self, job: Job) -> None:
         if self.write_json:

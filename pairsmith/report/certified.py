@@ -25,7 +25,7 @@ class LabelledShare(NamedTuple):
 
 
 def sentences(certificate: dict[str, Any]) -> list[str]:
-    """The result of the last look at the labels, and whether it is still valid."""
+    """The result of the last certification, and whether it is still valid."""
     words = capital(certificate["words"]).rstrip(".") + "."
     if certificate["id"] and not certificate["holds"]:
         return [f"The certificate is no longer valid: {certificate['why']}. It stated: {words}"]

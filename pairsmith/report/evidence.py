@@ -118,8 +118,8 @@ class NextSeeds:
 class Evidence:
     """The data of the page. `stages` has all four stages, in order. `accepted` and `rejected` are up to ten rows each,
     drawn at random. `near_duplicate_seeds` counts pairs of near-duplicate seeds in different splits. `costs` is the
-    ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last look at the
-    reviewers' labels: its text, whether it is valid, and its data (None: there was no look)."""
+    ledger by stage, teacher and prompt. `curve` belongs to the present dataset. `certificate` is the last
+    certification: its text, whether it is valid, and its data (None: there was none)."""
 
     project: str
     written_at: datetime

@@ -147,7 +147,7 @@ def method(evaluation: Evaluation) -> str:
         "treat inputs as independent: for parts of one document or mails of one thread the intervals are too narrow"
     )
     if evaluation.groups:
-        assumption = f"treat each of the {evaluation.apart} groups of inputs as one unit"
+        assumption = f"treat each of the {evaluation.number_of_groups} groups of inputs as one unit"
     return (
         f"The same {counted(evaluation.seeds, 'input', 'inputs')} of the locked test split for every system,"
         f" {counted(evaluation.samples, 'sampled answer', 'sampled answers')} each and one greedy."

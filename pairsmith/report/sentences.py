@@ -83,7 +83,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
     usage_note += counted(spent.requests, "request", "requests")
     if each := per_row(spent, rows.accepted if rows else 0):
         usage_note += f", {dollars(each)} per accepted row"
-    measured = [evaluation.of_groups, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
+    measured = [evaluation.group_note, f"{counted(evaluation.samples, 'sample', 'samples')} each"] if evaluation else []
     return [
         (
             "rows accepted",
@@ -171,7 +171,7 @@ def distribution(unit: str, numbers: Distribution) -> str:
 def scorer(scorer: Scorer) -> str:
     """The scorer of the rows and why it was chosen, as recorded by curation."""
     changed = f" {capital(scorer.changed)}." if scorer.changed else ""
-    return f"ScoringServer by {scorer.why} ({scorer.name}).{changed}"
+    return f"Scored by {scorer.why} ({scorer.name}).{changed}"
 
 
 def curve(training: TrainResult) -> str:

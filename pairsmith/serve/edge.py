@@ -207,7 +207,7 @@ def caller_of(headers: Headers, state: ServiceState) -> Caller:
         if caller is None:
             raise Refusal(
                 401,
-                "the API key is not valid, or no longer.",
+                "the API key is not valid, or no longer valid.",
                 code="invalid_api_key",
                 fix="Create another.",
             )

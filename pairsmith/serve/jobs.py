@@ -165,7 +165,7 @@ class Jobs:
             stop(self.folder(job_id))
         return self.get(job_id)
 
-    def go_on(self, job_id: str, by: str) -> Job:
+    def continue_job(self, job_id: str, by: str) -> Job:
         """Start a new job with the same request; finished work is reused. Calling it twice starts one job.
 
         Raises NoSuchJob, and ProjectBusy while this job or another one of its project has not ended.
@@ -203,9 +203,9 @@ class Jobs:
         recent = self._rows(**mine, limit=5, sort_desc=True)
         return next((row.workflow_id for row in recent if is_held(self.folder(row.workflow_id))), None)
 
-    def beginning(self, beginning: str) -> Sequence[Job]:
+    def find_by_prefix(self, prefix: str) -> Sequence[Job]:
         """The jobs whose id begins with this prefix, at most two."""
-        return self._jobs(self._rows(name="job", workflow_id_prefix=beginning, limit=2)) if beginning else ()
+        return self._jobs(self._rows(name="job", workflow_id_prefix=prefix, limit=2)) if prefix else ()
 
     def is_served(self) -> bool:
         """Whether a server, this process or another one, is using the workspace."""

@@ -31,12 +31,10 @@ GRACE_S = 300.0  # between SIGTERM and SIGKILL; a draining stage needs seconds, 
 _START_TIMEOUT_S = 300.0
 _CHECK_EVERY_S = 0.2
 
-_stopping_since_s: dict[
-    Path, float
-] = {}  # when this server began to stop a job; monotonic, so independent of clock changes
-_started_processes: set[subprocess.Popen[bytes]] = (
-    set()
-)  # started by this server; one whose job was stopped is reaped here
+# When this server began to stop a job; monotonic, so independent of clock changes.
+_stopping_since_s: dict[Path, float] = {}
+# Started by this server; a process whose job was stopped is reaped here.
+_started_processes: set[subprocess.Popen[bytes]] = set()
 
 
 class End(TypedDict):

@@ -58,7 +58,7 @@ class Readers:
                 self._open.popitem(last=False)
         return opened
 
-    def written(self, slug: str) -> object:
+    def change_marker(self, slug: str) -> object:
         """A value that changes with each write to the store, determined without opening it.
 
         None if only the store can tell. Raises NoSuchProject, SpecError.
@@ -70,7 +70,7 @@ class Readers:
         newest = max((file[2] for file in files if file), default=0)
         return files if time.time() - newest / 1e9 >= _SETTLED_S else None
 
-    def which(self, slug: str) -> tuple[int, ...] | None:
+    def store_file_id(self, slug: str) -> tuple[int, ...] | None:
         """The identity of the store's file; None on PostgreSQL, and if nothing has been written yet."""
         return _file(self._place(slug)[1], whole=False)
 
@@ -87,9 +87,9 @@ class Readers:
 def _file(path: Path | None, *, whole: bool = True) -> tuple[int, ...] | None:
     """The identity of a file; with `whole` also its modification time and size. None if it does not exist."""
     try:
-        cached = os.stat(path) if path else None
+        status = os.stat(path) if path else None
     except OSError:
         return None
-    if cached is None:
+    if status is None:
         return None
-    return (cached.st_dev, cached.st_ino, *((cached.st_mtime_ns, cached.st_size) if whole else ()))
+    return (status.st_dev, status.st_ino, *((status.st_mtime_ns, status.st_size) if whole else ()))

@@ -135,10 +135,10 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
 
 def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str]:
     """What is about to be asked; nothing if the evaluation exists and is complete."""
-    from train.evaluation import kept, lacking
+    from train.evaluation import count_missing, load_saved
 
-    if existing := kept(measurement, folder):
-        if missing := lacking(existing):
+    if existing := load_saved(measurement, folder):
+        if missing := count_missing(existing):
             yield f"{counted(missing, 'answer', 'answers')} missing from this evaluation will be requested again"
         return
     systems = [" = ".join(system.names) for system in measurement.systems]

@@ -33,7 +33,7 @@ from schemas.wording import counted, percent
 
 _WEBHOOK_TIMEOUT_S = 60.0
 _SHOWN = 80  # longest input or output shown in an example, in characters
-GO_ON = "`pairsmith run --no-review` continues without review."
+_WITHOUT_REVIEW = "`pairsmith run --no-review` continues without review."
 
 
 def judged_population(project: Project, store: Store, say: Say) -> Population:
@@ -124,7 +124,7 @@ def _suggesting_no_review() -> Iterator[None]:
     try:
         yield
     except (ReviewError, MissingDependency) as error:
-        fix = " ".join(part for part in (error.fix, GO_ON) if part)
+        fix = " ".join(part for part in (error.fix, _WITHOUT_REVIEW) if part)
         raise type(error)(error.what, where=error.where, why=error.why, fix=fix) from error
 
 

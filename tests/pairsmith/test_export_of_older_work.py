@@ -58,7 +58,7 @@ def test_an_export_says_that_its_dataset_is_older_than_the_project(tmp_path: Pat
         project.generate()
         (line,) = warnings()
         assert line.startswith("warning: `pairsmith curate` is due (")
-        assert line.endswith("; the exported dataset is older than that.")
+        assert line.endswith("; the exported dataset is out of date.")
         project.curate()
         assert warnings() == []
         # A file's address has no use for it, but one of PostgreSQL has.

@@ -203,13 +203,13 @@ def test_an_evaluation_that_is_cut_is_a_sentence(exported: Made) -> None:
     file.write_bytes(whole[:200])
     try:
         with Store.open(Store.url_for(exported.project)) as store:
-            with pytest.raises(InputError, match="not written by this version of pairsmith") as caught:
+            with pytest.raises(InputError, match="not in the format that this version of pairsmith writes") as caught:
                 export(exported.project, store, out=exported.out)
             assert caught.value.where == str(file)
             plan = plan_evaluation(
                 exported.project, held_out_seeds(store, exported.project.spec), exported.trained, None
             )
-            with pytest.raises(InputError, match="not written by this version of pairsmith"):
+            with pytest.raises(InputError, match="not in the format that this version of pairsmith writes"):
                 asyncio.run(measured_once(plan, store, file.parent))
     finally:
         file.write_bytes(whole)

@@ -137,6 +137,7 @@ def test_scores_and_lengths_are_of_the_pool_and_of_the_accepted(project: Project
     accepted = done.receipts("curate")[-1].counts.accepted
     assert evidence.lengths is not None
     assert evidence.scorer is not None
+    assert f"Scored by {evidence.scorer.why} ({evidence.scorer.name})." in _Page(render(evidence)).text
     assert len(evidence.lengths.everything) == len(done.pairs())
     assert len(evidence.lengths.accepted) == len(evidence.scorer.scores.accepted) == accepted
     step = next(step for step in evidence.steps if step.name == evidence.scorer.name)

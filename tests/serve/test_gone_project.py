@@ -44,7 +44,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
             )
             assert (await ended(jobs, other.id)).state == "done"
             shutil.copytree(kept, folder)
-            again = await asyncio.to_thread(jobs.go_on, job.id, "ann")
+            again = await asyncio.to_thread(jobs.continue_job, job.id, "ann")
             assert (await ended(jobs, again.id)).state == "done"
 
     with LoopbackTeacher(slowly_until_it_is_back) as teacher:

@@ -104,9 +104,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
         log = jobs.log(job.id)
         assert b"24 rows in = 0 accepted" in log
         assert jobs.log(job.id, 10) == log[10:]
-        again = await asyncio.to_thread(jobs.go_on, job.id, "ben")
+        again = await asyncio.to_thread(jobs.continue_job, job.id, "ben")
         assert (again.continues, again.command, again.by) == (job.id, "generate", "ben")
-        assert (await asyncio.to_thread(jobs.go_on, job.id, "ben")).id == again.id
+        assert (await asyncio.to_thread(jobs.continue_job, job.id, "ben")).id == again.id
         assert (await ended(jobs, again.id)).state == "done"
         assert [job.id for job in jobs.list("tiny")] == [again.id, job.id]
         assert jobs.list("absent") == []
@@ -138,7 +138,7 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         assert stopping.state == "stopping"
         assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
         with pytest.raises(ProjectBusy):
-            await asyncio.to_thread(jobs.go_on, job.id, "ann")
+            await asyncio.to_thread(jobs.continue_job, job.id, "ann")
         await job_that(jobs, job.id, lambda job: b"stopping: " in jobs.log(job.id))
         asked_to_stop.set()
         stopped = await ended(jobs, job.id)
@@ -146,7 +146,7 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         assert await asyncio.to_thread(jobs.active) == []
         assert 0 < pairs(workspace, "tiny") < 48
         assert (await asyncio.to_thread(jobs.cancel, job.id)).state == "stopped"
-        again = await asyncio.to_thread(jobs.go_on, job.id, "ann")
+        again = await asyncio.to_thread(jobs.continue_job, job.id, "ann")
         assert (await ended(jobs, again.id)).state == "done"
 
     with LoopbackTeacher(in_flight_until_then) as teacher:

@@ -1,4 +1,4 @@
-"""FairSemaphore on the way are never more than were given, and none is lost."""
+"""There are never more places on the way than were given, and none is lost."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_model_that_only_knows_length_is_not_called_better(base: Base, tmp_pat
 
 def test_too_few_preferences_are_refused_in_a_sentence(base: Base, tmp_path: Path) -> None:
     """Before any weights are read: with the number there is and the number it takes."""
-    with pytest.raises(NoWork, match=r"40 preferences of 40 inputs; a reward model needs 64 of at least 32 inputs"):
+    with pytest.raises(NoWork, match="40 preferences of 40 inputs; a reward model needs 64 preferences of 32 inputs"):
         train_reward(preferred(40), base, project(tmp_path), tmp_path / "out")
     one_input = [p._replace(chosen=preferred(1)[0].chosen, rejected=preferred(1)[0].rejected) for p in preferred(80)]
     with pytest.raises(NoWork, match="of 1 input;"):

@@ -366,5 +366,5 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
         refuse_changed(result)
     record = folder / "training.json"
     record.write_bytes(record.read_bytes()[:300])
-    with pytest.raises(InputError, match="not written by this version of pairsmith"):
+    with pytest.raises(InputError, match="not in the format that this version of pairsmith writes"):
         read_result(folder)

@@ -101,7 +101,7 @@ def test_an_adapter_of_trl_keeps_its_name() -> None:
 
 
 def test_after_trl_it_is_too_late(tmp_path: Path) -> None:
-    """unsloth changes TRL while it is imported; a process that has TRL already is told to import_unsloth anew."""
+    """unsloth changes TRL while it is imported; a process that has TRL already is told to start a new process."""
     package = tmp_path / "unsloth"
     package.mkdir()
     (package / "__init__.py").write_text("raise SystemExit('it was imported')")

@@ -81,7 +81,7 @@ def cancel(caller: JobRunner, job: str, request: Request) -> Job:
 def continue_job(caller: JobRunner, job: str, request: Request, response: Response) -> Job:
     """Start a new job that continues where this one ended; finished work is not requested again."""
     _check(request, state_of(request).jobs.get(job).project)
-    new = state_of(request).jobs.go_on(job, caller.name)
+    new = state_of(request).jobs.continue_job(job, caller.name)
     response.headers["Location"] = location_of(new)
     request.state.changed = {"project": new.project, "after": new.id}
     return new

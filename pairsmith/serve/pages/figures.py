@@ -110,14 +110,14 @@ def snapshot(request: Request, slug: str) -> Snapshot:
     """The project as it is now; what has not changed since is not read again, and its store not opened. Raises
     NoSuchProject, SpecError."""
     views = state_of(request).views
-    project, written = views.readers.project(slug), views.readers.written(slug)
+    project, written = views.readers.project(slug), views.readers.change_marker(slug)
     with _lock:
         kept = _kept.setdefault(views, {}).get(slug)
     is_same = kept is not None and kept.now.project is project
     if kept and is_same and written is not None and kept.written == written:
         return kept.now
     store = views.readers.store(slug)
-    place = views.readers.which(slug), ends(store) if store else None
+    place = views.readers.store_file_id(slug), ends(store) if store else None
     if kept and is_same and kept.place == place:
         now = kept.now
     else:

@@ -229,7 +229,7 @@ def change(caller: Runner, project: str, job: str, action: str, request: Request
         jobs.cancel(job)
         return gone_to(f"/p/{project}/run", done="stopping", job=job)
     if action == "continue":
-        return gone_to(f"/p/{project}/run", job=jobs.go_on(job, caller.name).id)
+        return gone_to(f"/p/{project}/run", job=jobs.continue_job(job, caller.name).id)
     raise UsageError(f"'{action}' is nothing that a job does.", fix="Stop it, or go on with it.")
 
 
