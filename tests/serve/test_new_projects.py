@@ -115,7 +115,7 @@ def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) ->
     for wrong in ("", "  ", "a\u202eb"):
         refused = browser.post("/new", data={"name": wrong, "pasted": "a kite"})
         assert refused.status_code == 400
-        assert "Write one, such as my-prompts." in refused.text
+        assert "Enter a name such as my-prompts." in refused.text
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
@@ -387,12 +387,12 @@ def test_records_may_be_inputs_line_by_line(service: Service) -> None:
     form = {"name": "records", "pasted": pasted}
     refused = browser.post("/new", data=form)
     assert refused.status_code == 422
-    assert "say so under Lines of text" in refused.text
+    assert "select that under Lines of text" in refused.text
     assert browser.post("/new", data={**form, "lines": "input"}).status_code == 303
     path = "/p/records/setup/seeds"
     again = browser.post(path, data={"pasted": pasted})
     assert again.status_code == 422
-    assert "say so under Lines of text" in again.text
+    assert "select that under Lines of text" in again.text
     assert "legend>Lines of text are" in again.text
     assert browser.post(path, data={"pasted": pasted.upper(), "lines": "output"}).status_code == 303
     (source,) = service.workspace.project("records").spec.seeds
@@ -430,7 +430,7 @@ def test_what_the_first_page_calls_enough_is_enough() -> None:
     """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
     spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())
     page = (Path(pairsmith.__file__).parent / "serve/templates/projects.html.j2").read_text()
-    assert "Eighty make a proof possible" in page
+    assert "A conclusive test needs at least 80" in page
     assert round(80 * spec["split"]["test"]) == LEAST_TEST_INPUTS
 
 
