@@ -141,7 +141,7 @@ def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithE
         "keys",
         caller,
         place="Keys",
-        heading=f"{counted(len(live), 'active API key', 'active API keys')}." if live
+        heading=f"You have {counted(len(live), 'active API key', 'active API keys')}." if live
         else "You have no active API keys.",
         keys=held,
         new_key=new_key,
