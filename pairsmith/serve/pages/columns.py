@@ -83,11 +83,11 @@ def keys_for_roles(
     columns = columns_of(path, source.encoding)
     if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
         raise UsageError("the columns of the file have changed.", where=path.name, fix="Reload the page.")
-    of = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
-    if len(of["output"]) > 1 or not (of["input"] or of["output"]):
-        wrong = "only one column can be the output" if of["output"] else "no column is the input or the output"
+    by_role = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
+    if len(by_role["output"]) > 1 or not (by_role["input"] or by_role["output"]):
+        wrong = "only one column can be the output" if by_role["output"] else "no column is the input or the output"
         raise UsageError(f"{wrong}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
-    kind, settings = settings_of(of["input"], next(iter(of["output"]), None), of["kept"])
+    kind, settings = settings_of(by_role["input"], next(iter(by_role["output"]), None), by_role["kept"])
     return source_keys(at, {"kind": kind, **settings})
 
 

@@ -78,9 +78,9 @@ class NewProjectForm(NamedTuple):
     encoding: Annotated[str, Field(max_length=40)] = ""
 
 
-def new_project(request: Request, caller: Caller, form: NewProjectForm, seeds: tuple[str, bytes] | None) -> str:
-    """Create the project and return its slug. Its title is the typed name, which may have no character that a slug
-    allows. Raises UsageError, InputError, SpecError or Refusal; nothing is created then."""
+def create_project(request: Request, caller: Caller, form: NewProjectForm, seeds: tuple[str, bytes] | None) -> str:
+    """Create the project and return its slug. Its title is the typed name. If no slug can be derived from it,
+    the slug is `project-N`. Raises UsageError, InputError, SpecError or Refusal; nothing is created then."""
     title = form.name.strip()
     if not title or not title.isprintable():
         what = "the project name has an unprintable character" if title else "the project name is missing"
@@ -113,9 +113,9 @@ def _create_files(
         check_size_inside(path)
         with _suggest_lines(seeds[0], name):
             table = guess(path, form.kind) if path.suffix.lower() in TABLES else None
-        if schema := _schema_of(table, form):
+        if schema := _output_schema(table, form):
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
-        project = parse(text := _spec_of(path, table, slug, form), folder)
+        project = parse(text := _initial_spec(path, table, slug, form), folder)
         AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
         # The spec is partly derived from the file, so it must set nothing restricted beyond the starter spec.
@@ -131,7 +131,7 @@ _MISSING = {
 }
 
 
-def _schema_of(table: Guess | None, form: NewProjectForm) -> str:
+def _output_schema(table: Guess | None, form: NewProjectForm) -> str:
     """The JSON schema that the user typed or gave an example for, else the one derived from the records of a table."""
     schema = table.schema if table else None
     if form.kind == "extract" and (text := form.schema.strip()):
@@ -141,7 +141,7 @@ def _schema_of(table: Guess | None, form: NewProjectForm) -> str:
     return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
 
 
-def _spec_of(seeds: Path, table: Guess | None, slug: str, form: NewProjectForm) -> str:
+def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectForm) -> str:
     """The spec text of a new project, derived from the seeds. What the form says takes precedence."""
     text = spec_text(seeds, table, slug) if table else _SPEC
     # As in the starter spec: 80 seeds are enough for a conclusive test.
@@ -154,8 +154,11 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, form: NewProjectForm) 
     if table is None:
         is_text = seeds.suffix.lower() == ".txt"
         lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_text else []
-        room = _token_limit(form, lines)
-        values |= {"seeds.0.kind": form.lines or "input", "evaluate.sampling.max_tokens" if room else "evaluate": room}
+        limit = _token_limit(form, lines)
+        values |= {
+            "seeds.0.kind": form.lines or "input",
+            "evaluate.sampling.max_tokens" if limit else "evaluate": limit,
+        }
         if (form.kind, form.lines) != ("translate", "output"):  # those lines are in the target language
             values["task.language"] = language_of(lines)
     needs = KINDS[form.kind or held].needs
@@ -171,8 +174,8 @@ def _spec_of(seeds: Path, table: Guess | None, slug: str, form: NewProjectForm) 
 def _keys_for_kind(kind: KindName) -> dict[str, Any]:
     """The spec keys for a task of this kind, replacing the starter spec's settings for rewriting."""
     defaults = KINDS[kind].defaults
-    gone = {key: None for key in defaults if key.startswith("generate.")}
-    return {**gone, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
+    removed = {key: None for key in defaults if key.startswith("generate.")}
+    return {**removed, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
 
 
 def _token_limit(form: NewProjectForm, lines: Sequence[str]) -> int | None:
@@ -252,12 +255,12 @@ def _names_a_column(header: str) -> bool:
 
 
 @contextmanager
-def _suggest_lines(sent: str, name: str) -> Iterator[None]:
+def _suggest_lines(file_name: str, name: str) -> Iterator[None]:
     """Extend the error of a text that was detected as a table: the user can declare it to be lines instead."""
     try:
         yield
     except InputError as error:
-        if sent == name:
+        if file_name == name:
             raise
         own = "If each line is an input or an output, select that under Lines of text."
         fix = " ".join(filter(None, (own, error.fix)))
@@ -271,27 +274,27 @@ def _safe_name(given: Path) -> str:
 
 
 def replace_seeds(
-    request: Request, caller: Caller, slug: str, sent: str, given: bytes, encoding: str, says: str = ""
+    request: Request, caller: Caller, slug: str, file_name: str, given: bytes, encoding: str, line_kind: str = ""
 ) -> None:
-    """Replace the seeds of the project. How a table is read is guessed from its columns. Lines are read as `says`, or
-    if that is empty, as the previous lines were. Raises InputError or Refusal."""
+    """Replace the seeds of the project. How a table is read is guessed from its columns. Lines are read as `line_kind`,
+    or if that is empty, as the previous lines were. Raises InputError or Refusal."""
     workspace = state_of(request).workspace
-    name, content = _with_detected_suffix(sent, as_utf8(given, sent, encoding), says)
+    name, content = _with_detected_suffix(file_name, as_utf8(given, file_name, encoding), line_kind)
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:
-        with _suggest_lines(sent, name):
+        with _suggest_lines(file_name, name):
             reads = guess_source(content, name, spec.task.kind)
     else:
         lines = any(
             source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
         )
-        reads = {"kind": says or ("output" if lines else "input")}
+        reads = {"kind": line_kind or ("output" if lines else "input")}
     add(request, caller, slug, content, name, reads["kind"], reads)
     now = workspace.project(slug).spec.seeds
     at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
-    gone = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
-    save_keys(request, caller, slug, {**source_keys(at, reads), **gone})
+    removed = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
+    save_keys(request, caller, slug, {**source_keys(at, reads), **removed})
 
 
 def save_columns(

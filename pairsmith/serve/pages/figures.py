@@ -211,12 +211,12 @@ def _number(value: Any) -> int | None:
     return round(value) if isinstance(value, int | float) else None
 
 
-def stage_of(now: Snapshot, job: Job, at: JobProgress) -> str:
+def stage_of(now: Snapshot, job: Job, progress: JobProgress) -> str:
     """The stage that a progress report belongs to.
 
     A step within a stage (e.g. `fit`) reports under its own name. Starting Argilla always belongs to review, even if an
     earlier stage has to run again in the meantime."""
-    word, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+    word, known = progress.stage.split()[0], [stage.stage for stage in now.stages]
     named = "review" if word == "argilla" else word
     return next(
         (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
@@ -240,13 +240,13 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
     from pairsmith.serve.pages import words
 
     lines = []
-    at = job_progress(job)
-    moves = stage_of(now, job, at) if job and at else ""
+    progress = job_progress(job)
+    moves = stage_of(now, job, progress) if job and progress else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)
         running = stage.stage == moves
-        if running and at:
-            lines.append(StageLine(stage.stage, False, True, *_progress_bar(at), words.progress_text(at)))
+        if running and progress:
+            lines.append(StageLine(stage.stage, False, True, *_progress_bar(progress), words.progress_text(progress)))
         else:
             says = words.stage(now, stage, receipt)
             counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
@@ -264,13 +264,17 @@ def _parts(stage: str, counts: Counts) -> list[BarPart]:
     return [*(BarPart(tone, count) for tone, count in names), BarPart("failed", counts.failed)]
 
 
-def _progress_bar(at: JobProgress) -> tuple[list[BarPart], int, str]:
-    if not at.total or at.done is None:
-        return [], 1, at.stage
+def _progress_bar(progress: JobProgress) -> tuple[list[BarPart], int, str]:
+    if not progress.total or progress.done is None:
+        return [], 1, progress.stage
     known = [
-        BarPart("accepted", at.passed or 0),
-        BarPart("rejected", at.rejected or 0),
-        BarPart("failed", at.failed or 0),
+        BarPart("accepted", progress.passed or 0),
+        BarPart("rejected", progress.rejected or 0),
+        BarPart("failed", progress.failed or 0),
     ]
-    rest = at.done - sum(part.value for part in known)
-    return [*known, BarPart("pale", max(0, rest))], at.total, f"{at.stage}: {at.done} of {at.total}"
+    rest = progress.done - sum(part.value for part in known)
+    return (
+        [*known, BarPart("pale", max(0, rest))],
+        progress.total,
+        f"{progress.stage}: {progress.done} of {progress.total}",
+    )

@@ -73,7 +73,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
     """The overview of a project: its progress, its cost, and the next stage."""
     job = live_job(request, project)
     now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
-    at = job_progress(job)
+    progress = job_progress(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
     sum_, _, unknown = words.spent(now).partition(", ")
@@ -94,7 +94,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         caller,
         project,
         title=f"{project} · pairsmith",
-        heading=words.overview(now, job, at),
+        heading=words.overview(now, job, progress),
         now=now,
         job=job,
         figures=figures,

@@ -45,26 +45,26 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
     planned = displayed_run(shown, jobs)
     now = snapshot(request, project).for_job(planned)
-    at = job_progress(shown)
+    progress = job_progress(shown)
     live = shown is not None and not shown.has_ended
-    spent, cap = _spent_and_cap(now, shown, at, state_of(request).jobs.begun_usd(shown.id) if shown else None)
-    rows_in_progress = live and _rows_in_progress(now, shown, at)
-    percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
+    spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.begun_usd(shown.id) if shown else None)
+    rows_in_progress = live and _rows_in_progress(now, shown, progress)
+    percent_done = f"{100 * progress.share:.0f} % · " if progress and live and progress.share is not None else ""
     return project_page(
         request,
         "run",
         caller,
         project,
         title=f"{percent_done}{project} · pairsmith",
-        heading=words.run(now, shown, at, spent, cap, rows=sum(views.facets(project).all.values())),
+        heading=words.run(now, shown, progress, spent, cap, rows=sum(views.facets(project).all.values())),
         now=now,
         job=shown,
         live=live,
         asked_for=job,
         without_review=planned is not None and planned.options.no_review and planned.state != "done",
-        figures=_figures(now, at, spent, cap, rows_in_progress=rows_in_progress) if live else _final_figures(now),
+        figures=_figures(now, progress, spent, cap, rows_in_progress=rows_in_progress) if live else _final_figures(now),
         stages=stage_lines(now, shown),
-        reasons=_reasons(now, at, rows_in_progress=rows_in_progress),
+        reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
         newest=_newest(now),
         rows_in_progress=rows_in_progress,
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
@@ -82,13 +82,13 @@ def _job(request: Request, project: str, job_id: str) -> Job:
 
 
 def _spent_and_cap(
-    now: Snapshot, job: Job | None, at: JobProgress | None, uncounted: float | None
+    now: Snapshot, job: Job | None, progress: JobProgress | None, uncounted: float | None
 ) -> tuple[float | None, float | None]:
     """The dollars that count against the cap (None if unknown), and the cap in US dollars.
 
     A job's own cap covers what the job and the jobs it continues have spent: everything except `uncounted`, what was
     spent before them. Without one, the project's cap covers everything spent."""
-    known = at is not None and at.usd is not None  # requests in flight have no cost yet
+    known = progress is not None and progress.usd is not None  # requests in flight have no cost yet
     spent = now.spent.usd if known else now.spent.total
     if job is None or not job.options.cap_usd:
         return spent, now.cap_usd
@@ -97,14 +97,16 @@ def _spent_and_cap(
 
 
 def _figures(
-    now: Snapshot, at: JobProgress | None, spent: float | None, cap: float | None, *, rows_in_progress: bool
+    now: Snapshot, progress: JobProgress | None, spent: float | None, cap: float | None, *, rows_in_progress: bool
 ) -> list[tuple[str, str, str]]:
-    done = (at.done or 0) if at else 0
-    passed = at.passed if at else None
+    done = (progress.done or 0) if progress else 0
+    passed = progress.passed if progress else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    asked = done - at.numbers.get("kept", 0) if at else 0  # answers from a preview are not part of this pace
-    if spent and at and at.usd is not None and at.total and asked > 0:
-        cap_says += f"; {dollars(spent + at.usd / asked * max(0, at.total - done))} in total at this pace"
+    asked = (
+        done - progress.numbers.get("kept", 0) if progress else 0
+    )  # answers from a preview are not part of this pace
+    if spent and progress and progress.usd is not None and progress.total and asked > 0:
+        cap_says += f"; {dollars(spent + progress.usd / asked * max(0, progress.total - done))} in total at this pace"
     if not rows_in_progress:
         first = _accepted(now)
     else:
@@ -115,17 +117,19 @@ def _figures(
     else:  # zero or unknown: "nothing" for a job with its own cap, else the cost of the project in words
         costs = "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else told(now.spent)
     sum_, *rest = costs.split(", ")
-    moves = bool(at and at.per_min and at.share != 1)  # the pace of a finished step does not apply to the next one
-    unit = {"train": "steps", "evaluate": "answers"}.get(at.stage, "rows") if at else ""
-    pace = f"{count(at.per_min)} {unit}/min" if at and at.per_min and moves else "—"
-    speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
-    speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
+    moves = bool(
+        progress and progress.per_min and progress.share != 1
+    )  # the pace of a finished step does not apply to the next one
+    unit = {"train": "steps", "evaluate": "answers"}.get(progress.stage, "rows") if progress else ""
+    pace = f"{count(progress.per_min)} {unit}/min" if progress and progress.per_min and moves else "—"
+    speed = [f"{count(progress.in_flight)} in flight"] if progress and progress.in_flight else []
+    speed += [f"{count(progress.tokens_per_s)} tok/s"] if progress and progress.tokens_per_s else []
     return [
         first,
         ("spent", sum_, "; ".join([*rest, cap_says])),
         ("pace", pace, ", ".join(speed) or ("in the current step" if moves else "none yet")),
-        ("time left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
-         "at the current pace" if at and at.left_s else "not known yet"),
+        ("time left", words.minutes(progress.left_s).removeprefix("about ") if progress and progress.left_s else "—",
+         "at the current pace" if progress and progress.left_s else "not known yet"),
     ]  # fmt: skip
 
 
@@ -154,18 +158,18 @@ def _final_figures(now: Snapshot) -> list[tuple[str, str, str]]:
     ]
 
 
-def _rows_in_progress(now: Snapshot, job: Job | None, at: JobProgress | None) -> bool:
+def _rows_in_progress(now: Snapshot, job: Job | None, progress: JobProgress | None) -> bool:
     """Whether rows are being generated or judged right now, which makes the last receipt's counts outdated."""
-    return bool(job and at and stage_of(now, job, at) in ("generate", "curate"))
+    return bool(job and progress and stage_of(now, job, progress) in ("generate", "curate"))
 
 
-def _reasons(now: Snapshot, at: JobProgress | None, *, rows_in_progress: bool) -> list[dict[str, Any]]:
+def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: bool) -> list[dict[str, Any]]:
     """Why rows did not pass, most frequent reason first.
 
     While rows are generated, the counts come from the progress report; while they are judged, there are none; otherwise
     they come from the receipt with the current counts."""
     if rows_in_progress:
-        reasons, whole = (at.numbers.get("reasons") or {}, at.done or 0) if at else ({}, 0)
+        reasons, whole = (progress.numbers.get("reasons") or {}, progress.done or 0) if progress else ({}, 0)
     else:
         reasons, whole = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}

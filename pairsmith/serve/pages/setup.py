@@ -26,7 +26,7 @@ from pairsmith.serve.pages.columns import LINES, ROLES, sources
 from pairsmith.serve.pages.drafts import (
     NewProjectForm,
     answer_token_limit,
-    new_project,
+    create_project,
     replace_seeds,
     save_columns,
     seeds_from_form,
@@ -109,7 +109,7 @@ def make(caller: Editor, request: Request, form: SubmittedForm) -> Response:
     draft = draft._replace(encoding="") if upload else draft  # it was chosen for the previous file
     try:
         seeds = None if draft.example else _submitted_seeds(request, caller, draft.pasted, upload, draft.chosen_before)
-        slug = new_project(request, caller, draft, seeds)
+        slug = create_project(request, caller, draft, seeds)
     except PairsmithError as error:
         return _new(request, caller, draft, error)
     pending_upload.discard(request, caller)

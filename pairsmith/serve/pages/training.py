@@ -42,9 +42,9 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
     """The training in progress, else the requested one, else that of the current adapter."""
     job = live_job(request, project)
     now = snapshot(request, project).for_job(job)
-    at = job_progress(job)
+    progress = job_progress(job)
     # Checked by command too, because training reports nothing while it loads the base model.
-    live = bool(job and (job.command.startswith("train") or (at and stage_of(now, job, at) == "train")))
+    live = bool(job and (job.command.startswith("train") or (progress and stage_of(now, job, progress) == "train")))
     last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     present = latest(now.store, "adapter") if now.store else None
@@ -56,11 +56,11 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         "training",
         caller,
         project,
-        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
+        heading=words.run(now, job, progress, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
-        at=at,
-        figures=_figures(at) if live and at else [],
+        progress=progress,
+        figures=_figures(progress) if live and progress else [],
         steps=steps,
         validation=validation,
         curve_says=_curve_caption(steps, validation),
@@ -100,16 +100,17 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     return f"{sentence}."
 
 
-def _figures(at: JobProgress) -> list[tuple[str, str, str]]:
-    numbers = at.numbers
+def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
+    numbers = progress.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
     return [
-        ("step", f"{count(at.done)}" if at.done is not None else "—", f"of {count(at.total)}" if at.total else ""),
+        ("step", f"{count(progress.done)}" if progress.done is not None else "—",
+         f"of {count(progress.total)}" if progress.total else ""),
         ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
         ("memory", f"{rounded(memory)} GiB" if memory else "—",
          f"{rounded(peak)} GiB peak" if peak else "not reported"),
-        ("time left", words.minutes(at.left_s).removeprefix("about ") or "—",
-         f"{count(at.tokens_per_s)} tok/s" if at.tokens_per_s else "not known yet"),
+        ("time left", words.minutes(progress.left_s).removeprefix("about ") or "—",
+         f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"),
     ]  # fmt: skip
 
 

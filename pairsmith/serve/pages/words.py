@@ -90,35 +90,39 @@ def browser(agent: str) -> str:
 # Projects
 
 
-def project(of: Snapshot, job: Job | None, at: JobProgress | None) -> str:
+def project(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -> str:
     """The status of a project, as a clause."""
     if job is not None:
-        verb = _step(of, job, at) if at else _ACTIVITIES.get(job.command, job.command)
+        verb = _step(snapshot, job, progress) if progress else _ACTIVITIES.get(job.command, job.command)
         if job.state in ("queued", "waits_for_gpu"):
             place = f", position {job.position}" if job.position else ""
             return f"{JOB_STATES[job.state]}{place}"
         if job.state == "stopping":
             return "stopping; every answer is kept"
-        done = f", {count(at.done)} of {count(at.total)}" if at and at.total and at.done is not None else ""
-        left = f", {minutes(at.left_s)} left" if at and at.left_s else ""
+        done = (
+            f", {count(progress.done)} of {count(progress.total)}"
+            if progress and progress.total and progress.done is not None
+            else ""
+        )
+        left = f", {minutes(progress.left_s)} left" if progress and progress.left_s else ""
         return f"{verb}{done}{left}"
-    if not of.receipts:
+    if not snapshot.receipts:
         return "nothing has run yet"
-    stopped = of.receipts[-1]
+    stopped = snapshot.receipts[-1]
     if not stopped.ok and stopped.facts.get("error") != "stopped by Ctrl-C":
         why = str(stopped.facts.get("error", "the receipt does not say why"))
         return f"{stopped.command} failed: {_without_details(why.partition('. ')[0])}"
-    step = of.next_stage
+    step = snapshot.next_stage
     if step is None:
-        return verdict(of) or "every stage is done"
+        return verdict(snapshot) or "every stage is done"
     if step.stage == "review":
         return f"waiting for review: {step.why}"
     return f"{step.stage} is next: {step.why}"
 
 
-def verdict(of: Snapshot) -> str | None:
+def verdict(snapshot: Snapshot) -> str | None:
     """The outcome of the last evaluation, as a clause; None if there is none of the tuned model."""
-    receipt = of.last("evaluate")
+    receipt = snapshot.last("evaluate")
     rates: Mapping[str, Any] = (receipt.facts.get("pass_rate") or {}) if receipt else {}
     if "tuned" not in rates:
         return None
@@ -141,13 +145,13 @@ def projects(several: int, running: int, waiting: int, queued: int = 0) -> str:
     return f"{counted(several, 'project', 'projects')}; {runs}{waits}."
 
 
-def overview(of: Snapshot, job: Job | None, at: JobProgress | None) -> str:
+def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) -> str:
     """The summary of the overview page."""
-    where = capital(project(of, job, at)).rstrip(".")
-    c = of.counts
+    where = capital(project(snapshot, job, progress)).rstrip(".")
+    c = snapshot.counts
     if not c.rows_in:
         return f"{where}."
-    if of.last("curate"):
+    if snapshot.last("curate"):
         return f"{count(c.accepted)} of {counted(c.rows_in, 'row', 'rows')} accepted; {where[0].lower()}{where[1:]}."
     return f"{counted(c.rows_in - c.failed, 'pair', 'pairs')} generated; {where[0].lower()}{where[1:]}."
 
@@ -178,17 +182,17 @@ def _without_details(what: str) -> str:
 # Stages and jobs
 
 
-def progress_text(at: JobProgress) -> str:
+def progress_text(progress: JobProgress) -> str:
     """The progress of a running stage in a few words."""
     parts = []
-    if at.done is not None:
-        parts.append(f"{count(at.done)} of {count(at.total)}" if at.total else count(at.done))
-    if at.left_s:
-        parts.append(f"{minutes(at.left_s)} left")
-    return " · ".join(parts) or (at.message or "started")
+    if progress.done is not None:
+        parts.append(f"{count(progress.done)} of {count(progress.total)}" if progress.total else count(progress.done))
+    if progress.left_s:
+        parts.append(f"{minutes(progress.left_s)} left")
+    return " · ".join(parts) or (progress.message or "started")
 
 
-def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
+def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     """What a stage did, or why it is not done."""
     if not planned.done:
         return planned.why or "not run yet"
@@ -197,7 +201,7 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
         return done
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
-        if not of.project.spec.asks_teacher:
+        if not snapshot.project.spec.asks_teacher:
             return f"{count(c.rows_in)} read, no teacher used"
         return f"{count(c.rows_in)} requested, {count(c.failed)} failed"
     if planned.stage == "curate":
@@ -205,17 +209,22 @@ def stage(of: Snapshot, planned: PlannedStage, receipt: Receipt | None) -> str:
     if planned.stage == "train" and facts.get("steps"):
         return f"{count(facts['steps'])} steps, loss {facts.get('last_loss') or 0:.2f}"
     if planned.stage == "evaluate":
-        return verdict(of) or done
+        return verdict(snapshot) or done
     return done
 
 
 def run(
-    of: Snapshot, job: Job | None, at: JobProgress | None, spent_usd: float | None, cap: float | None, rows: int = 0
+    snapshot: Snapshot,
+    job: Job | None,
+    progress: JobProgress | None,
+    spent_usd: float | None,
+    cap: float | None,
+    rows: int = 0,
 ) -> str:
     """The summary of the run page, by the state of its job."""
     if job is None:
-        step = of.next_stage
-        if not of.receipts:
+        step = snapshot.next_stage
+        if not snapshot.receipts:
             return "Nothing has run yet."
         return "Every stage is done." if step is None else f"Nothing is running; {step.stage} is next: {step.why}."
     if job.state == "queued":
@@ -223,15 +232,15 @@ def run(
     if job.state == "waits_for_gpu":
         return f"Waiting for compute{f', position {job.position}' if job.position else ''}."
     if job.state == "running":
-        return _running(of, job, at, spent_usd, cap)
-    if job.state == "stopping" and at and at.stage.startswith("train") and at.done != at.total:
+        return _running(snapshot, job, progress, spent_usd, cap)
+    if job.state == "stopping" and progress and progress.stage.startswith("train") and progress.done != progress.total:
         return "Training stops after this step. The best state so far is kept."
     if job.state == "stopping":
         return "Stopping. Requests in flight will finish, and every answer is kept."
     if job.state == "stopped":
         return f"Stopped. {counted(rows, 'row is', 'rows are')} kept; continuing repeats none of these requests."
     if job.state == "waits_for_people":
-        step = of.next_stage
+        step = snapshot.next_stage
         gate = ((job.answer or {}).get("facts") or {}).get("gate")
         no_certificate = gate == "uncertified" and step is not None and step.stage == "train"
         why = job.note if no_certificate else step and step.why
@@ -245,7 +254,7 @@ def run(
         return certificate((job.answer or {}).get("facts") or {})
     if job.command in ("preview", "forecast"):
         return f"The {job.command} is done; see the setup page for the result."
-    return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(of, None, None)}."
+    return f"{capital(_DONE.get(job.command, f'{job.command} is done'))}; {project(snapshot, None, None)}."
 
 
 def certificate(certified: Mapping[str, Any]) -> str:
@@ -255,44 +264,54 @@ def certificate(certified: Mapping[str, Any]) -> str:
     return f"{capital(str(certified.get('words') or 'no check has been made yet')).rstrip('.')}."
 
 
-def _running(of: Snapshot, job: Job, at: JobProgress | None, spent_usd: float | None, cap: float | None) -> str:
-    if at is None:
+def _running(
+    snapshot: Snapshot, job: Job, progress: JobProgress | None, spent_usd: float | None, cap: float | None
+) -> str:
+    if progress is None:
         began = "the run" if job.command == "run" else _ACTIVITIES.get(job.command, job.command)
         return f"{capital(began)} has started."
-    following = of.next_stage
-    over = at.done == at.total and any(stage.done for stage in of.stages if stage.stage == at.stage)
+    following = snapshot.next_stage
+    over = progress.done == progress.total and any(
+        stage.done for stage in snapshot.stages if stage.stage == progress.stage
+    )
     if job.command == "run" and following and over:
         return f"{capital(_ACTIVITIES[following.stage])} has started."  # it is loading and has not reported yet
-    if at.stage.startswith("train"):
-        steps = f" step {count(at.done)} of {count(at.total)}" if at.total else ""
-        ends = f"; {minutes(at.left_s)} left" if at.left_s else ""
+    if progress.stage.startswith("train"):
+        steps = f" step {count(progress.done)} of {count(progress.total)}" if progress.total else ""
+        ends = f"; {minutes(progress.left_s)} left" if progress.left_s else ""
         return f"Training,{steps or ' just started'}{ends}."
-    if at.total and at.done == at.total and at.stage.split()[0] not in {stage.stage for stage in of.stages}:
-        return f"{_stage_of_step(of, job, at)}: one step is done, the next is loading."
-    what, whole = _step(of, job, at), f" of {count(at.total)}" if at.total else ""
-    asked = {"generate": "rows requested", "curate": "rows judged"}.get(at.stage.split()[0], "done")
-    so_far = at.message if at.done is None else f"{count(at.done)}{whole} {asked}"
+    if (
+        progress.total
+        and progress.done == progress.total
+        and progress.stage.split()[0] not in {stage.stage for stage in snapshot.stages}
+    ):
+        return f"{_stage_of_step(snapshot, job, progress)}: one step is done, the next is loading."
+    what, whole = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
+    asked = {"generate": "rows requested", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
+    so_far = progress.message if progress.done is None else f"{count(progress.done)}{whole} {asked}"
     parts = [f"{what}: {so_far}" if so_far else what]
-    if at.passed is not None:
-        parts.append(f"{count(at.passed)} passed so far")
+    if progress.passed is not None:
+        parts.append(f"{count(progress.passed)} passed so far")
     if spent_usd is not None and (spent_usd or cap):
         sum_ = dollars(spent_usd) if spent_usd else "nothing"
         parts.append(f"{sum_} of {dollars(cap)}" if cap else f"{sum_} spent")
-    if at.left_s:
-        parts.append(f"{minutes(at.left_s)} left")
+    if progress.left_s:
+        parts.append(f"{minutes(progress.left_s)} left")
     return "; ".join(parts).rstrip(".") + "."
 
 
-def _step(of: Snapshot, job: Job, at: JobProgress) -> str:
+def _step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
     """The current activity: a stage, or a step within one."""
-    named = at.stage.split()[0]
-    return capital(_ACTIVITIES[named]) if named in _ACTIVITIES else f"{_stage_of_step(of, job, at)}, {named}"
+    named = progress.stage.split()[0]
+    return (
+        capital(_ACTIVITIES[named]) if named in _ACTIVITIES else f"{_stage_of_step(snapshot, job, progress)}, {named}"
+    )
 
 
-def _stage_of_step(of: Snapshot, job: Job, at: JobProgress) -> str:
+def _stage_of_step(snapshot: Snapshot, job: Job, progress: JobProgress) -> str:
     from pairsmith.serve.pages.figures import stage_of
 
-    stage = stage_of(of, job, at)
+    stage = stage_of(snapshot, job, progress)
     return capital(_ACTIVITIES.get(stage, stage))
 
 
@@ -321,13 +340,13 @@ def reason(code: str | None, detail: str | None = None) -> str:
     return f"{sentence.rstrip('.')}: {shown}" if code in _NEEDS_SENTENCE else capital(shown)
 
 
-def spent(of: Snapshot) -> str:
+def spent(snapshot: Snapshot) -> str:
     """What the teacher has cost so far, and the cap if there is one."""
-    cost = told(of.spent) if of.spent.requests else "nothing"
-    if not of.cap_usd:
+    cost = told(snapshot.spent) if snapshot.spent.requests else "nothing"
+    if not snapshot.cap_usd:
         return cost
-    sum_, comma, rest = ("nothing" if of.spent.total == 0 else cost).partition(", ")
-    return f"{sum_} of {dollars(of.cap_usd)}{comma}{rest}"
+    sum_, comma, rest = ("nothing" if snapshot.spent.total == 0 else cost).partition(", ")
+    return f"{sum_} of {dollars(snapshot.cap_usd)}{comma}{rest}"
 
 
 def money_range(interval: Mapping[str, Any] | None) -> str:
