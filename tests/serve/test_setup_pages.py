@@ -357,7 +357,7 @@ def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
     ("step", "form", "says"),
     [
         ("checks", {"check_cut": "perhaps"}, "'perhaps' is not a mode of a check"),
-        ("checks", {"most_words": "few"}, "'few' is no number of words"),
+        ("checks", {"most_words": "few"}, "'few' is not a number of words"),
         ("model", {"base": "/etc"}, "'/etc'"),
         ("test", {"test_share": "100"}, "'100' is not a number above 0"),
         ("test", {"check_name": "order", "check_pattern": ""}, "check 1 has no pattern"),
