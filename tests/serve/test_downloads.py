@@ -73,7 +73,7 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient
     client, project, store = scene
     first = client.get("/p/whole/downloads").text
     assert FIRST[:16] in section(first, "adapter")
-    assert "an adapter and an evaluation can be taken away" in heading(first)
+    assert "an adapter and an evaluation" in heading(first)
 
     second(project, store)
     page = client.get("/p/whole/downloads").text
@@ -88,7 +88,7 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient
     assert f'"{FIRST[:8]}" in m.id' in page.replace("&#34;", '"')
     assert SECOND[:8] in section(page, "older")
     assert section(page, "evaluation")
-    assert "an adapter and an evaluation can be taken away" in heading(page)
+    assert "an adapter and an evaluation" in heading(page)
 
 
 def test_what_may_not_leave_is_not_downloaded(scene: tuple[TestClient, Project, Store]) -> None:
@@ -165,7 +165,7 @@ def test_what_is_gone_from_the_disk_is_not_offered(scene: tuple[TestClient, Proj
     artifact = second(project, store)
     shutil.rmtree(project.folder / artifact.path)
     page = client.get("/p/whole/downloads").text
-    assert "Its files are gone" in section(page, "adapter")
+    assert "Its files are missing" in section(page, "adapter")
     assert "download" not in section(page, "adapter")
     assert "adapter" not in heading(page)
     assert f"/artifacts/{FIRST}/download" in section(page, "older")

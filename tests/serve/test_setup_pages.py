@@ -256,7 +256,7 @@ def test_an_owner_allows_a_host_where_it_was_refused(service: Service) -> None:
             assert browser.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"}).status_code == 403
         owner = service.browser("owner")
         assert 'value="allow"' not in owner.get(f"/p/{MINE}/setup").text
-        assert f">Allow {host}, and test it</button>" in owner.post(f"/p/{MINE}/setup/teacher", data=typed).text
+        assert f">Allow {host} and test</button>" in owner.post(f"/p/{MINE}/setup/teacher", data=typed).text
         page = owner.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"})
         assert page.status_code == 200
         assert "It answers in" in page.text
@@ -596,7 +596,7 @@ def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: S
     """It is named among the teachers; that an owner has to allow its host first is said beside it until one has."""
     browser = made(service, "local", "i.txt", "a kettle\na lamp\n")
     says = "Ollama on this machine; $0"
-    assert f"{says}; an owner has to allow it first" in browser.get("/p/local/setup").text
+    assert f"{says}; an owner must allow it first" in browser.get("/p/local/setup").text
     service.app.state.policy.allow("http://localhost:11434/v1", "", "ann")
     page = browser.get("/p/local/setup").text
     assert says in page
