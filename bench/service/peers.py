@@ -156,7 +156,7 @@ def _pairsmith(folder: Path, command: str, unit: str, size: int, done: Callable[
     def begin(page: Page) -> None:
         page.goto(f"{base}/p/peer/run")
         page.locator("select[name=command]").select_option(command)
-        page.get_by_role("button", name="Start it").click()
+        page.get_by_role("button", name="Start command").click()
 
     def shown(page: Page) -> bool:
         page.goto(f"{base}/p/peer/run")

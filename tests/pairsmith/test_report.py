@@ -241,7 +241,7 @@ def test_passing_by_form_alone_is_not_told_as_better(project: Project, done: Sto
     for names, of_form in ((("length", "label"), True), (("label", "check:reference"), False)):
         judged = evaluation.model_copy(update={"check_names": names})
         assert proof.in_words(judged)[0].startswith("Any answer in the right form passes") == of_form
-        assert ("that is their form alone" in words.evaluation(judged)) == of_form
+        assert ("only the form of the answers was checked" in words.evaluation(judged)) == of_form
 
 
 def test_the_page_says_what_its_intervals_take_for_granted(project: Project, done: Store) -> None:

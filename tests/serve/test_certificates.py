@@ -39,7 +39,7 @@ def ended(client: TestClient, job: str) -> dict[str, object]:
 
 
 def look(client: TestClient, **form: str) -> str:
-    """Press "Look now"; the heading of the run when it has looked."""
+    """Press "Check now" and return the heading of the finished run."""
     sent = client.post("/p/own/run", data={"command": "certify", **form})
     assert sent.status_code == 303, sent.text
     ended(client, sent.headers["location"].partition("job=")[2])
@@ -53,10 +53,10 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
     that it does not name wait once a person says so, and the page leads on to training."""
     folder = client.app.state.workspace.folder("own")  # type: ignore[attr-defined]
     page = client.get("/p/own/review").text
-    assert "Nobody has answered a row yet." in page
-    assert "Look now" not in page
+    assert "No row has been answered yet." in page
+    assert "Check now" not in page
     own_pairs.answer(folder, 3)
-    assert "Look now" in client.get("/p/own/review").text
+    assert "Check now" in client.get("/p/own/review").text
     assert client.post("/p/own/run", data={"command": "certify", "precision": "101"}).status_code == 400
 
     assert "Auto-accept" in look(client, precision="90", confidence="90")
@@ -64,7 +64,7 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
     assert certificate["holds"]
     page = client.get("/p/own/review").text
     assert certificate["words"][1:] in page.replace("&gt;", ">")
-    assert "All rows that programs accept are trained on" in page
+    assert "Training uses all accepted rows" in page
     assert client.get(f"/api/v1/projects/own/artifacts/{certificate['id']}/download").json()["rows"]
 
     assert client.post("/p/own/review/certified", data={"only": "yes"}).status_code == 303
@@ -73,9 +73,9 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
         == "done"
     )
     page = client.get("/p/own/review").text
-    assert "Go on and train on certified rows" in page
+    assert "Continue and train on certified rows" in page
     assert "Train on all accepted rows" in page
     assert client.get("/api/v1/projects/own/rows?reason=uncertified&limit=1").json()["items"], "the others wait"
 
     client.post("/p/own/setup/checks", data={"check_echo": "off"})
-    assert "The certificate holds no longer" in client.get("/p/own/review").text
+    assert "The certificate is no longer valid" in client.get("/p/own/review").text

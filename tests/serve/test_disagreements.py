@@ -44,7 +44,7 @@ def test_two_who_disagree_are_shown_side_by_side_and_settled(
     assert all(words in part for words in ("ann", "bob", "off_topic", "Settle: accept", "Settle: reject"))
     path = f"/p/tiny/review/{row['pair_id']}/settle"
     assert browser.post(path, data={"decision": decision}).status_code == 303
-    assert "People agree about every row" in browser.get("/p/tiny/review").text
+    assert "Reviewers agree on every row" in browser.get("/p/tiny/review").text
     assert start(["curate", "--project", str(folder)]) == 0
     after = browser.get(rows, params={"state": "accepted", "limit": 200}).json()["items"]
     assert [row["id"] for row in after] == [row["id"] for row in accepted[not kept :]]

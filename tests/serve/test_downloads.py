@@ -73,14 +73,14 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient
     client, project, store = scene
     first = client.get("/p/whole/downloads").text
     assert FIRST[:16] in section(first, "adapter")
-    assert "an adapter and an evaluation can be taken away" in heading(first)
+    assert "an adapter and an evaluation" in heading(first)
 
     second(project, store)
     page = client.get("/p/whole/downloads").text
     assert SECOND[:16] in section(page, "adapter")
     assert FIRST[:8] in section(page, "older")
     assert not section(page, "evaluation")
-    assert heading(page).endswith("rows and an adapter can be taken away.")
+    assert heading(page).endswith("rows and an adapter.")
 
     trained(project, store, FIRST)  # the settings are the earlier ones again: nothing is trained, it is found
     page = client.get("/p/whole/downloads").text
@@ -88,7 +88,7 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient
     assert f'"{FIRST[:8]}" in m.id' in page.replace("&#34;", '"')
     assert SECOND[:8] in section(page, "older")
     assert section(page, "evaluation")
-    assert "an adapter and an evaluation can be taken away" in heading(page)
+    assert "an adapter and an evaluation" in heading(page)
 
 
 def test_what_may_not_leave_is_not_downloaded(scene: tuple[TestClient, Project, Store]) -> None:
@@ -128,11 +128,11 @@ def test_every_page_is_of_the_same_adapter(scene: tuple[TestClient, Project, Sto
     client.app.state.talking = Talking()  # type: ignore[attr-defined]
     second(project, store)
     page = client.get("/p/whole/evaluation").text
-    assert f"This is of the adapter {FIRST[:8]}; the present one, {SECOND[:8]}, has not been measured." in page
+    assert f"This evaluation is of adapter {FIRST[:8]}. The current one is {SECOND[:8]}." in page
     trained(project, store, FIRST)
-    assert "has not been measured" not in client.get("/p/whole/evaluation").text
+    assert "The current one is" not in client.get("/p/whole/evaluation").text
     page = client.get("/p/whole/training").text
-    assert re.search(rf"{FIRST[:8]}</a> <small>the present one</small>", page)
+    assert re.search(rf"{FIRST[:8]}</a> <small>current</small>", page)
     assert client.post("/p/whole/talk", data={"text": "a kite"}).status_code == 200
     assert [name.rpartition("::")[2] for name in talked_to] == [FIRST[:8], FIRST[:8]]
     assert [name.partition(":")[0] for name in talked_to] == ["ft", "base"]
@@ -165,9 +165,9 @@ def test_what_is_gone_from_the_disk_is_not_offered(scene: tuple[TestClient, Proj
     artifact = second(project, store)
     shutil.rmtree(project.folder / artifact.path)
     page = client.get("/p/whole/downloads").text
-    assert "Its files are gone" in section(page, "adapter")
+    assert "Its files are missing" in section(page, "adapter")
     assert "download" not in section(page, "adapter")
     assert "adapter" not in heading(page)
     assert f"/artifacts/{FIRST}/download" in section(page, "older")
     shutil.rmtree(project.folder / "dataset")
-    assert heading(client.get("/p/whole/downloads").text).startswith("The files of what was made are gone")
+    assert heading(client.get("/p/whole/downloads").text).startswith("The artifact files are missing")

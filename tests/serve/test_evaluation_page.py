@@ -50,7 +50,7 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace, browse: Bro
     assert "Systems" in client.get("/p/whole/evaluation").text
     file.unlink()
     file.mkdir()  # it cannot be read, as one that goes while the page is made
-    assert "file is gone; evaluating again" in client.get("/p/whole/evaluation").text
+    assert "file is missing. Evaluate again" in client.get("/p/whole/evaluation").text
 
 
 def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace, browse: Browse) -> None:

@@ -55,7 +55,7 @@ def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
             server.process.wait()
             page.evaluate("htmx.trigger('#live', 'live')")
             stale = page.locator("#stale")
-            playwright.expect(stale).to_contain_text("The service does not answer. What stands here is of 03:02:01")
+            playwright.expect(stale).to_contain_text("The service is not responding. It shows the state as of 03:02:01")
         with Served(root, "--port", port) as server:
             answers[0] = math.inf
             assert server.job(job, "done", "failed")["state"] == "done"

@@ -52,7 +52,7 @@ def test_an_old_page_writes_over_nobody(
     held = spec.read_text()
     refused = me.post(f"{SETUP}/{step}", data={**old, **mine})
     assert refused.status_code == 412
-    assert "Somebody has changed this since you opened the page." in refused.text
+    assert "Someone else changed this after you opened the page." in refused.text
     assert all(value in unescape(refused.text) for value in mine.values())
     assert spec.read_text() == held
     if step != "style":
@@ -91,7 +91,7 @@ def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None
     def prices(**typed: str) -> tuple[float | None, float | None]:
         kept = browser.post(f"{SETUP}/teacher", data={"price_in": "", "price_out": "", **typed})
         assert kept.status_code == 303, kept.text
-        left_out.append("without the prices" in browser.get(kept.headers["location"]).text)
+        left_out.append("without prices" in browser.get(kept.headers["location"]).text)
         teacher = service.workspace.project(MINE).spec.teacher
         return teacher.usd_per_million_prompt_tokens, teacher.usd_per_million_completion_tokens
 

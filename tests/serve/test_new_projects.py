@@ -70,12 +70,12 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
     assert refused.status_code == 400
     assert 'value="tickets.csv" checked' in refused.text
     mine, theirs = ({"name": "kept", "chosen_before": "tickets.csv"}, service.browser("owner"))
-    assert "is not kept any more" in theirs.post("/new", data=mine).text
-    assert "is not kept any more" in browser.post("/new", data={**mine, "chosen_before": "../jobs.db"}).text
+    assert "is no longer available" in theirs.post("/new", data=mine).text
+    assert "is no longer available" in browser.post("/new", data={**mine, "chosen_before": "../jobs.db"}).text
     assert browser.post("/new", data=mine).status_code == 303
     assert (service.workspace.folder("kept") / "seeds" / "tickets.csv").read_text() == table
     again = browser.post("/new", data={**mine, "name": "again"})
-    assert "is not kept any more" in again.text
+    assert "is no longer available" in again.text
     other = {"file": ("other.csv", table.replace("road", "lane").encode())}
     browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
     sent = browser.post("/new", data={**mine, "name": "fresh"}, files=other)
@@ -115,7 +115,7 @@ def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) ->
     for wrong in ("", "  ", "a\u202eb"):
         refused = browser.post("/new", data={"name": wrong, "pasted": "a kite"})
         assert refused.status_code == 400
-        assert "Write one, such as my-prompts." in refused.text
+        assert "Enter a name such as my-prompts." in refused.text
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
@@ -164,7 +164,7 @@ def test_a_person_says_what_kind_of_task_it_is(service: Service, kind: str) -> N
 @pytest.mark.parametrize(
     ("kind", "field", "value", "says"),
     [
-        ("classify", "labels", "a\na: again", "stands twice"),
+        ("classify", "labels", "a\na: again", "appears twice"),
         ("extract", "schema", "{", "is not JSON"),
         ("extract", "schema", "[]", "schema"),
         ("extract", "schema", "os:getcwd", "is not JSON"),
@@ -306,7 +306,7 @@ def test_of_lines_and_a_file_none_wins_unseen(service: Service, path: str) -> No
     for sent in (at_once, {"data": {**lines, "chosen_before": "t.txt"}}):
         page = browser.post(path, **sent)
         assert page.status_code == 422
-        assert "only one of them is read" in page.text
+        assert "only one of them can be used" in page.text
         assert "a kite\na crane\n</textarea>" in page.text
         assert 'name="chosen_before" value="t.txt" checked' in page.text
     read = browser.post(path, data={"name": "both", "chosen_before": "t.txt"})
@@ -387,12 +387,12 @@ def test_records_may_be_inputs_line_by_line(service: Service) -> None:
     form = {"name": "records", "pasted": pasted}
     refused = browser.post("/new", data=form)
     assert refused.status_code == 422
-    assert "say so under Lines of text" in refused.text
+    assert "select that under Lines of text" in refused.text
     assert browser.post("/new", data={**form, "lines": "input"}).status_code == 303
     path = "/p/records/setup/seeds"
     again = browser.post(path, data={"pasted": pasted})
     assert again.status_code == 422
-    assert "say so under Lines of text" in again.text
+    assert "select that under Lines of text" in again.text
     assert "legend>Lines of text are" in again.text
     assert browser.post(path, data={"pasted": pasted.upper(), "lines": "output"}).status_code == 303
     (source,) = service.workspace.project("records").spec.seeds
@@ -430,7 +430,7 @@ def test_what_the_first_page_calls_enough_is_enough() -> None:
     """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
     spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())
     page = (Path(pairsmith.__file__).parent / "serve/templates/projects.html.j2").read_text()
-    assert "Eighty make a proof possible" in page
+    assert "A conclusive test needs at least 80" in page
     assert round(80 * spec["split"]["test"]) == LEAST_TEST_INPUTS
 
 

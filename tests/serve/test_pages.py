@@ -126,7 +126,7 @@ def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
     """What is shown is not listed once more as what was shown before."""
     page = client.get("/p/whole/evaluation").text
     assert "Outputs" in page
-    assert "Evaluations before" not in page
+    assert "Earlier evaluations" not in page
 
 
 @pytest.mark.parametrize("place", OF_A_PROJECT)
@@ -162,10 +162,7 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
         assert len(page.headings) == 1
         assert 'class="problem"' in text
         assert "request <span" in text
-    assert (
-        "is not among the rows: another run may have replaced it"
-        in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
-    )
+    assert "no longer exists: a later run may have replaced it" in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +220,7 @@ def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace:
     refused = client.post("/new", data={**form, "name": " "})
     assert refused.status_code == 400
     assert "a crane" in refused.text
-    assert "name of the project is missing" in refused.text
+    assert "project name is missing" in refused.text
     response = client.post("/new", data=form)
     assert (response.status_code, response.headers["location"]) == (303, "/p/my-prompts/setup")
     page, text = seen(client, "/p/my-prompts/setup")
@@ -360,12 +357,12 @@ def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path
     spec.write_text(set_keys(spec.read_text(), keys))
     with browsing(workspace) as client:
         text = seen(client, "/p/whole/review")[1]
-        assert "Rows cannot be sent to people yet: THEIR_ARGILLA_KEY is not set. Set it: export" in text
+        assert "Rows cannot be sent to reviewers yet: THEIR_ARGILLA_KEY is not set. Set it: export" in text
         with pytest.MonkeyPatch.context() as variables:
             variables.setenv("THEIR_ARGILLA_KEY", "sesame")
             text = seen(client, "/p/whole/review")[1]
         assert "Rows cannot be sent" not in text
-        assert "Send rows to people" in text
+        assert "Send rows to reviewers" in text
 
 
 def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path, browse: Browse) -> None:
@@ -441,7 +438,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
     assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fp%2Fmine%2Frows%3Fq%3Da")
     link = client.app.state.accounts.first_owner_link()
     page, _ = seen(client, f"/redeem?token={link}")
-    assert page.headings == ["This link makes you owner of every project."]
+    assert page.headings == ["This link gives you the role owner in every project."]
     own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
     short = client.post("/redeem", data={"token": link, "name": "ann", "password": "short"}, headers=own)
     assert short.status_code == 422
@@ -459,7 +456,7 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
     assert re.search(r"ps_[a-z0-9]{8}_", response.text)
     assert Seen(response.text).wrong == []
     invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
-    assert "it makes them reviewer of mine." in invited.text
+    assert "It gives them the role reviewer of mine," in invited.text
     assert "/redeem?token=" in invited.text
     assert client.post("/sign-out", data={"csrf": token[1]}, headers=own).status_code == 303
     assert client.get("/").status_code == 303

@@ -97,8 +97,8 @@ def test_a_file_is_dropped_on_the_field(page: Any) -> None:
     )
     page.dispatch_event("[data-drop=file]", "drop", {"dataTransfer": dropped})
     assert page.eval_on_selector("#file", "field => field.files[0].name") == "ideas.txt"
-    page.get_by_label("Name of the project").fill("dropped")
-    page.get_by_role("button", name="Make the project").click()
+    page.get_by_label("Project name").fill("dropped")
+    page.get_by_role("button", name="Create project").click()
     playwright.expect(page.locator("h1")).to_contain_text("2 seeds")
 
 
@@ -110,7 +110,7 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     page.keyboard.type("harbour", delay=20)
     playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
     _soon(lambda: "q=harbour" in page.url)
-    page.get_by_label("Order").focus()
+    page.get_by_label("Sort by").focus()
     page.locator("h1").click()
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -128,8 +128,8 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     playwright.expect(page.locator(".done")).to_contain_text("kept")
     playwright.expect(page.locator("#drawer")).to_contain_text("accept by local")
     page.get_by_role("link", name="Edit").click()
-    page.get_by_label("The output as it should be").fill("a better one --ar 3:2")
-    page.get_by_role("button", name="Keep the edit").click()
+    page.get_by_label("Corrected output").fill("a better one --ar 3:2")
+    page.get_by_role("button", name="Save edit").click()
     playwright.expect(page.locator("#drawer")).to_contain_text("edit by local")
     page.keyboard.press("g")
     page.keyboard.press("u")
@@ -147,7 +147,7 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
         page.goto(path)
         assert page.locator("h1").count() == 1
     page.goto("/p/whole/rows")
-    page.get_by_label("Search in inputs and outputs").fill("harbour")
+    page.get_by_label("Search inputs and outputs").fill("harbour")
     page.get_by_role("button", name="Search").click()
     playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
     page.locator(".rows tbody a").first.click()

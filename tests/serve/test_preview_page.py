@@ -28,19 +28,19 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
     client = browse(workspace)
-    spec, old, mended = folder / SPEC_NAME, "so the run may answer otherwise", "Its tokens have a price now"
+    spec, old, mended = folder / SPEC_NAME, "so the run may give different answers", "The teacher now has a price"
 
     def page(**keys: object) -> str:
         spec.write_text(set_keys(spec.read_text(), {name.replace("__", "."): value for name, value in keys.items()}))
         return client.get("/p/tiny/setup").text
 
     first = page()
-    assert "at a cost that nobody knows" in first
+    assert "at an unknown cost" in first
     assert "✗ rejected" not in first
-    assert "Say under Teacher what its tokens cost" in first
+    assert "Enter the token prices under Teacher" in first
     priced = page(**PRICES, budget__max_usd=2, train__epochs=1)
     assert mended in priced
-    assert "Say under Teacher" not in priced
+    assert "Enter the token prices" not in priced
     assert old not in priced
     asked = len(teacher.asked)
     with Store.open(Store.url_for(project := load(folder))) as store:
@@ -51,7 +51,9 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
     assert "✗ rejected" in page()
-    assert "Since this preview task.style has changed, so the run may answer otherwise" in page(task__style="Briefly.")
+    assert "Since this preview, task.style has changed, so the run may give different answers" in page(
+        task__style="Briefly."
+    )
 
 
 def test_a_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: LoopbackTeacher, browse: Browse) -> None:
@@ -66,7 +68,7 @@ def test_a_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: L
         held.execute("UPDATE receipts SET body = ?", [receipt.model_dump_json()])
     page = browse(workspace).get("/p/tiny/setup")
     assert page.status_code == 200, page.text
-    assert "at a cost that nobody knows" in page.text
+    assert "at an unknown cost" in page.text
 
 
 def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
@@ -82,7 +84,7 @@ def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
     for cap, says in ((usd["low"] / 2, "the run costs more than budget.max_usd, $"), (2 * usd["high"], "")):
         spec.write_text(set_keys(spec.read_text(), {"budget.max_usd": cap}))
         page = client.get("/p/tiny/setup").text
-        assert "Intervals of 90 %" in page
+        assert "90 % intervals" in page
         assert says in page
         assert ("it stops there cleanly" in page) == bool(says)
 
@@ -106,6 +108,6 @@ def test_a_forecast_is_old_by_what_shapes_rows_too(
     for key, (value, named) in cases.items():
         spec.write_text(set_keys(before, {key: value}))
         page = client.get("/p/tiny/setup").text
-        assert "Intervals of 90 %" in page
+        assert "90 % intervals" in page
         assert ("Since this forecast" in page) == bool(named)
-        assert f"Since this forecast {named} has changed" in page or not named
+        assert f"Since this forecast, {named} has changed" in page or not named

@@ -43,7 +43,7 @@ def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
         try:
             page = _page(f"http://127.0.0.1:{port}/p/release-notes", demo)
             assert '<button class="strong">Start</button>' in page
-            assert "smollm2-135m-instruct writes what is missing" in _page(
+            assert "smollm2-135m-instruct is the teacher" in _page(
                 f"http://127.0.0.1:{port}/p/release-notes/setup", demo
             )
             os.killpg(demo.pid, signal.SIGINT)

@@ -92,7 +92,7 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
     assert spec_of(service, "records").task.kind == "rewrite"
     answer = browser.post("/p/records/setup/columns", data=columns)
     assert answer.status_code == 303, answer.text
-    assert "so the task is to extract now" in browser.get(answer.headers["location"]).text
+    assert "so the task is now extract" in browser.get(answer.headers["location"]).text
     task = spec_of(service, "records").task
     assert (task.kind, task.answer_schema) == ("extract", "schema.json")
     assert bodies(service, "records")[0] == ("ticket number 0 is late again", '{"produkt":"TV","rang":0}')
@@ -107,10 +107,10 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
 @pytest.mark.parametrize(
     ("headers", "roles", "says"),
     [
-        (["a", "b"], ["output", "output"], "two columns cannot be the output"),
+        (["a", "b"], ["output", "output"], "only one column can be the output"),
         (["a", "b"], ["", "kept"], "no column is the input or the output"),
-        (["a", "z"], ["input", "output"], "other columns now"),
-        (["a"], ["input", "output"], "other columns now"),
+        (["a", "z"], ["input", "output"], "the columns of the file have changed"),
+        (["a"], ["input", "output"], "the columns of the file have changed"),
     ],
 )
 def test_columns_that_make_no_row_are_refused(
@@ -256,7 +256,7 @@ def test_an_owner_allows_a_host_where_it_was_refused(service: Service) -> None:
             assert browser.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"}).status_code == 403
         owner = service.browser("owner")
         assert 'value="allow"' not in owner.get(f"/p/{MINE}/setup").text
-        assert f">Allow {host}, and test it</button>" in owner.post(f"/p/{MINE}/setup/teacher", data=typed).text
+        assert f">Allow {host} and test</button>" in owner.post(f"/p/{MINE}/setup/teacher", data=typed).text
         page = owner.post(f"/p/{MINE}/setup/teacher", data={**typed, "do": "allow"})
         assert page.status_code == 200
         assert "It answers in" in page.text
@@ -291,7 +291,7 @@ def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
     for name, status in (("viewer", 403), ("reviewer", 409)):
         answer = service.browser(name).post(f"/p/{MINE}/review/argilla", headers=HTML)
         assert answer.status_code == status
-        assert (status == 403) or "Argilla does not run now." in answer.text
+        assert (status == 403) or "Argilla is not running." in answer.text
 
 
 def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Service) -> None:
@@ -342,7 +342,7 @@ def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
         answer = browser.post("/p/tickets/setup/model", data={"base": base}, follow_redirects=True)
         train = spec_of(service, "tickets").train
         assert train.base == base
-        return train.learning_rate, train.batch, "the learning rate and the batch that fit" in unescape(answer.text)
+        return train.learning_rate, train.batch, "the learning rate and batch size set to suit" in unescape(answer.text)
 
     assert takes("Qwen/Qwen3-1.7B") == (rate, 8, True)
     assert takes("Qwen/Qwen3-0.6B") == (rate, 8, False)
@@ -356,8 +356,8 @@ def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
 @pytest.mark.parametrize(
     ("step", "form", "says"),
     [
-        ("checks", {"check_cut": "perhaps"}, "'perhaps' is nothing that a check does"),
-        ("checks", {"most_words": "few"}, "'few' is no number of words"),
+        ("checks", {"check_cut": "perhaps"}, "'perhaps' is not a mode of a check"),
+        ("checks", {"most_words": "few"}, "'few' is not a number of words"),
         ("model", {"base": "/etc"}, "'/etc'"),
         ("test", {"test_share": "100"}, "'100' is not a number above 0"),
         ("test", {"check_name": "order", "check_pattern": ""}, "check 1 has no pattern"),
@@ -422,12 +422,12 @@ def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: S
     assert re.search(r"<dt>rejected</dt><dd>8<", page)
     assert "It ends mid-text." in page
     assert "/p/broken/setup#checks" in page
-    assert "8 were kept out by <em>cut</em>" in browser.get("/p/broken/setup").text
+    assert "8 rows were rejected by <em>cut</em>" in browser.get("/p/broken/setup").text
     assert browser.post("/p/broken/setup/checks", data={"check_cut": "flag"}).status_code == 303
     project = service.workspace.project("broken")
     with Store.open(Store.url_for(project)) as store:
         assert curate(project, store).counts.accepted == 8
-    assert "8 read, nobody asked" in browser.get("/p/broken/run").text
+    assert "8 read, no teacher used" in browser.get("/p/broken/run").text
 
 
 OBJECTS = "".join(
@@ -598,7 +598,7 @@ def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: S
     """It is named among the teachers; that an owner has to allow its host first is said beside it until one has."""
     browser = made(service, "local", "i.txt", "a kettle\na lamp\n")
     says = "Ollama on this machine; $0"
-    assert f"{says}; an owner has to allow it first" in browser.get("/p/local/setup").text
+    assert f"{says}; an owner must allow it first" in browser.get("/p/local/setup").text
     service.app.state.policy.allow("http://localhost:11434/v1", "", "ann")
     page = browser.get("/p/local/setup").text
     assert says in page

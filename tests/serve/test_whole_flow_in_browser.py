@@ -104,9 +104,9 @@ class Person:
         spec = self.folder / SPEC_NAME
         spec.write_text(set_keys(spec.read_text(), keys))
 
-    def starts(self, command: str, button: str = "Start it") -> None:
+    def starts(self, command: str, button: str = "Start command") -> None:
         """A command by its name, on the page of the run or by the button of the page that it fills."""
-        if button == "Start it":
+        if button == "Start command":
             self.goes_to("Run")
             self.page.get_by_label("Command").select_option(command)
         self.presses(button)
@@ -117,42 +117,42 @@ class Person:
         assert link is not None
         self.page.goto(link[0])
         self.looked.at("link")
-        self.page.get_by_label("Your name here").fill("ann")
-        self.page.get_by_label("A password").fill(PASSWORD)
-        self.presses("Make my account")
+        self.page.get_by_label("Your name").fill("ann")
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.presses("Create account")
         self.reads("project")
         self.looked.at("projects")
 
     def makes_a_project(self) -> None:
         page = self.page
         page.get_by_role("link", name="New project").first.click()
-        page.get_by_label("Name of the project").fill("ideas")
-        page.get_by_label("What you have, one a line").fill("\n".join(IDEAS))
-        page.get_by_label("What a good output is").fill("Rewrite the idea as a prompt for a picture.")
+        page.get_by_label("Project name").fill("ideas")
+        page.get_by_label("Your data, one item per line").fill("\n".join(IDEAS))
+        page.get_by_label("What makes a good output").fill("Rewrite the idea as a prompt for a picture.")
         self.looked.at("new")
-        self.presses("Make the project")
+        self.presses("Create project")
         self.reads(f"{len(IDEAS)} seeds")
         self.presses("Test")
         self.reads("needs no key", "#teacher .done")
-        self.keeps("teacher", "Take this teacher")
+        self.keeps("teacher", "Use this teacher")
         page.get_by_text("checks are on").click()
         for check in page.locator("#checks select").all():  # what so small a model says is not judged here
             check.select_option("off")
-        page.get_by_label("An output has at least so many words").fill("1")
-        self.keeps("checks", "Keep the checks")
-        page.get_by_label("Times through the rows").fill("1")
-        self.keeps("model", "Keep this")
-        page.get_by_label("Tokens that a test answer has at most").fill("16")
-        page.get_by_label("Name of the check").first.fill("Says a colour")
-        page.get_by_label("Pattern that the answer holds").first.fill(r"(?i)\b(red|blue|grey)\b")
-        self.keeps("test", "Keep the test")
-        page.get_by_label("The project may spend, in US dollars").fill("1")
-        self.keeps("cap", "Keep the cap")
+        page.get_by_label("Minimum words per output").fill("1")
+        self.keeps("checks", "Save checks")
+        page.get_by_label("Epochs").fill("1")
+        self.keeps("model", "Save model")
+        page.get_by_label("Maximum tokens per test answer").fill("16")
+        page.get_by_label("Check name").first.fill("Says a colour")
+        page.get_by_label("Pattern the answer must contain").first.fill(r"(?i)\b(red|blue|grey)\b")
+        self.keeps("test", "Save test")
+        page.get_by_label("Project cap, in US dollars").fill("1")
+        self.keeps("cap", "Save cap")
         self.writes(LITTLE)
 
     def previews_five(self) -> None:
-        self.starts("preview", "Preview 5")
-        self.page.get_by_role("link", name="See the preview").click()
+        self.starts("preview", "Preview 5 seeds")
+        self.page.get_by_role("link", name="View the preview").click()
         self.counts("#preview .row-list > li", 5)
         assert "5 seeds cost nothing" in self.page.locator("#preview").inner_text()
         self.looked.at("setup")
@@ -163,7 +163,7 @@ class Person:
     def starts_stops_and_goes_on(self) -> None:
         self.writes({"teacher.requests_per_minute": 6})  # so that it can be stopped, on a machine however quick or slow
         self.starts("generate")
-        self.reads(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows asked"))
+        self.reads(re.compile(rf"[1-9]\d* of {2 * len(IDEAS)} rows requested"))
         playwright.expect(self.page).to_have_title(re.compile(r"^\d+ % · ideas"), timeout=_WAIT_MS)
         self.presses("Stop and keep everything")
         self.reads("Stopped.")
@@ -173,7 +173,7 @@ class Person:
         self.looked.at("stopped")
         self.writes({"teacher.requests_per_minute": 20})
         self.starts("generate", "Continue")
-        self.reads("rows asked")
+        self.reads("rows requested")
         self.looked.at("running")
         self.reads("Generate is done")
         self.starts("curate")
@@ -187,15 +187,15 @@ class Person:
         self.looked.at("rows")
         page.get_by_role("link", name=re.compile("^accepted")).click()
         page.wait_for_url("**state=accepted**")
-        page.get_by_label("Search in inputs and outputs").fill("red")
+        page.get_by_label("Search inputs and outputs").fill("red")
         self.reads("“red”")
         page.locator("table.rows tbody a").first.click()
-        page.get_by_role("link", name="Compare the 2").click()
+        page.get_by_role("link", name="Compare 2 candidates").click()
         self.counts("#drawer .side > li", 2)
         self.looked.at("compared")
         page.get_by_role("link", name="Edit", exact=True).click()
-        page.get_by_label("The output as it should be").fill(BETTER)
-        self.presses("Keep the edit")
+        page.get_by_label("Corrected output").fill(BETTER)
+        self.presses("Save edit")
         self.reads("edit by ann", "#drawer")
         self.looked.at("answered")
         self.goes_to("Review")
@@ -210,7 +210,7 @@ class Person:
             fcntl.flock(gpu, fcntl.LOCK_EX)  # so that it can be seen, on a machine however quick
             self.starts("train", "Train")
             self.goes_to("Training")
-            self.counts("text=Stop and keep the best so far", 1)
+            self.counts("text=Stop and keep the best state", 1)
         self.counts("#live figure", 1)
         self.looked.at("training")
         self.reads("Trained on")
@@ -227,16 +227,16 @@ class Person:
 
     def talks_to_both(self) -> None:
         """The same as a program is told that has a key."""
-        self.page.get_by_label("An input of yours").fill(QUESTION)
-        self.presses("Ask both")
+        self.page.get_by_label("Your input").fill(QUESTION)
+        self.presses("Ask both models")
         self.reads(f"“{QUESTION}”")
         sides = self.page.locator(".side > li")
         assert sides.locator(".who").all_inner_texts() == ["tuned", "base"]
         shown = [text.split() for text in sides.locator(".text").all_inner_texts()]
         self.looked.at("talk")
         self.page.goto("/keys")
-        self.page.get_by_label("What uses it").fill("a program")
-        self.presses("Make a key")
+        self.page.get_by_label("Used by").fill("a program")
+        self.presses("Create key")
         key = self.page.locator("#made").inner_text()
         client = openai.OpenAI(base_url=f"{self.server.url}/v1", api_key=key, max_retries=0, timeout=600)
         question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 16}

@@ -9,9 +9,9 @@ from pathlib import Path
 from pairsmith.plan import PlannedStage, plan
 from pairsmith.serve.job import Job, JobOptions, State
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import Snapshot, moving, planned_by, stage_lines
-from pairsmith.serve.pages.review import going_on
-from pairsmith.serve.pages.run import _ended, _figures, _reasons, _rows_move, _spent_of
+from pairsmith.serve.pages.figures import Snapshot, displayed_run, job_progress, stage_lines
+from pairsmith.serve.pages.review import continue_action
+from pairsmith.serve.pages.run import _figures, _final_figures, _reasons, _rows_in_progress, _spent_and_cap
 from pairsmith.serve.pages.training import _heading
 from pairsmith.stages import table
 from schemas.money import Cost
@@ -69,7 +69,7 @@ def test_a_run_that_waits_says_for_whom() -> None:
     assert page("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
     assert page("curate", "a certification has run since", "uncertified") == "A certification has run since."
     answered = page("curate", "people have answered since", "asking")
-    assert answered == "People have answered since; going on counts their answers."
+    assert answered == "Reviewers have answered since. Continue to include their answers."
 
 
 def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False, spent: float | None = None) -> str:
@@ -81,7 +81,7 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False, sp
     review = () if no_review else (PlannedStage("review", False, "not run yet"),)
     stages = (PlannedStage("generate", True, ""), *review, PlannedStage("train", False, "not run yet"))
     return words.run(
-        Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, moving(job), spent, spent and 0.05
+        Snapshot("a", Project(Path(), SPEC), None, stages, (), ()), job, job_progress(job), spent, spent and 0.05
     )
 
 
@@ -94,11 +94,11 @@ def test_a_pace_is_that_of_what_moves() -> None:
         progress = {"stage": stage, "numbers": {"done": done, "total": 60}, "pace": pace}
         job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
                   created=now(), progress=progress)  # fmt: skip
-        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), None, None,
-                           rows_move=True)  # fmt: skip
+        figures = _figures(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), job_progress(job), None, None,
+                           rows_in_progress=True)  # fmt: skip
         return next((value, under) for name, value, under in figures if name == "pace")
 
-    assert told(30, 2.0) == ("120 rows/min", "in the present step")
+    assert told(30, 2.0) == ("120 rows/min", "in the current step")
     assert [told(30, 2.0, stage=stage)[0] for stage in ("train", "evaluate")] == ["120 steps/min", "120 answers/min"]
     assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
     assert told(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "what was done at once has no pace"
@@ -109,7 +109,7 @@ def test_why_rows_that_come_now_do_not_pass() -> None:
     numbers = {"done": 40, "total": 60, "passed": 30, "rejected": 10, "reasons": {"echo": 7, "empty": 3}}
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
               progress={"stage": "generate", "numbers": numbers})  # fmt: skip
-    reasons = _reasons(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), moving(job), rows_move=True)
+    reasons = _reasons(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), job_progress(job), rows_in_progress=True)
     assert [(reason["code"], reason["count"], reason["whole"]) for reason in reasons] == [
         ("echo", 7, 40),
         ("empty", 3, 40),
@@ -123,7 +123,7 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     def told(command: str, *, ok: bool, **counts: int) -> list[tuple[str, str, str]]:
         receipt = Receipt(command=command, ok=ok, counts=Counts(rows_in=60, **counts), seconds=1, started=now(),
                           spec_hash="")  # fmt: skip
-        return _ended(Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ()))[:2]
+        return _final_figures(Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ()))[:2]
 
     open_ = [("accepted", "—", "not judged yet"), ("rejected", "—", "each with a reason")]
     assert told("generate", ok=True, waiting=58, failed=2) == open_
@@ -131,24 +131,24 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     judged = told("curate", ok=False, rejected=60)
     assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
-    assert words.sign_of_life(job) == "it has only just begun"
-    silent = words.sign_of_life(job.model_copy(update={"last_sign_of_life": now() - timedelta(minutes=3)}))
-    assert silent == "no sign of life for 3 min: its process neither reports nor computes, but lives"
-    assert words.sign_of_life(job.model_copy(update={"state": "queued"})).startswith("asked for ")
+    assert words.last_activity(job) == "just started"
+    silent = words.last_activity(job.model_copy(update={"last_sign_of_life": now() - timedelta(minutes=3)}))
+    assert silent == "no activity for 3 min: the process is alive but neither reports nor computes"
+    assert words.last_activity(job.model_copy(update={"state": "queued"})).startswith("created ")
 
 
 def test_what_takes_long_is_named() -> None:
     """Installing Argilla says that it is Argilla, with its step; a step that is done is not said to go on while the
     next one loads, and where nobody is asked nobody is said to be."""
-    assert moves("argilla", {"step": "Collecting numpy"}) == "Starting Argilla, where people answer: Collecting numpy."
+    assert moves("argilla", {"step": "Collecting numpy"}) == "Starting Argilla for review: Collecting numpy."
     paid = moves("argilla", {"step": "starting"}, spent=0.0083)
-    assert paid == "Starting Argilla, where people answer: starting; $0.0083 of $0.0500.", "not money alone"
+    assert paid == "Starting Argilla for review: starting; $0.0083 of $0.0500.", "not money alone"
     done = {"done": 60, "total": 60}
-    assert moves("split", done, no_review=True) == "Training: a step is done, the next one loads what it needs."
+    assert moves("split", done, no_review=True) == "Training: one step is done, the next is loading."
     assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
-    assert moves("generate", done) == "Asking people has begun.", "what is done does not go on"
-    assert moves("generate", done, no_review=True) == "Training has begun."
-    assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows asked")
+    assert moves("generate", done) == "Review has started.", "what is done does not go on"
+    assert moves("generate", done, no_review=True) == "Training has started."
+    assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows requested")
 
 
 def test_argilla_is_started_for_the_review() -> None:
@@ -170,9 +170,13 @@ def test_what_costs_nothing_has_no_forecast_of_its_cost() -> None:
         job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
                   progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
         of = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
-        return next(under for name, _, under in _figures(of, moving(job), 0.01, None, rows_move=True) if "cap" in name)
+        return next(
+            under
+            for name, _, under in _figures(of, job_progress(job), 0.01, None, rows_in_progress=True)
+            if name == "spent"
+        )
 
-    assert told(usd=0.01) == "no cap; at this pace $0.0400 in the end"
+    assert told(usd=0.01) == "no cap; $0.0400 in total at this pace"
     assert told() == "no cap"
 
 
@@ -186,15 +190,15 @@ def test_what_is_spent_is_told_of_what_the_cap_is_of() -> None:
         job = Job(id="1", project="a", command="run", options=JobOptions(cap_usd=cap), by="ann", state="running",
                   created=now(),
                   progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
-        at = moving(job)
-        figures = _figures(of, at, *_spent_of(of, job, at, begun), rows_move=True)
-        return next((value, under) for name, value, under in figures if "cap" in name)
+        at = job_progress(job)
+        figures = _figures(of, at, *_spent_and_cap(of, job, at, begun), rows_in_progress=True)
+        return next((value, under) for name, value, under in figures if name == "spent")
 
-    assert told(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; at this pace $1.30 in the end")
+    assert told(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; $1.30 in total at this pace")
     assert told(None, None) == ("$1.00", "cap $5.00")
-    assert told(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; at this pace $0.4000 in the end")
+    assert told(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; $0.4000 in total at this pace")
     kept = told(None, 0.9, usd=0.1, kept=10)
-    assert kept == ("$1.00", "cap $5.00; at this pace $1.90 in the end"), "a preview's rows cost the job nothing"
+    assert kept == ("$1.00", "cap $5.00; $1.90 in total at this pace"), "a preview's rows cost the job nothing"
     assert told(None, 0.9, usd=0.0, kept=15) == ("$1.00", "cap $5.00")
     assert told(2.0, 0.9) == ("$0.1000", "cap $2.00")
     assert told(2.0, 1.0) == told(2.0, None) == ("nothing", "cap $2.00")
@@ -209,9 +213,10 @@ def test_going_on_continues_the_run_that_waits() -> None:
                    state=state, created=now())  # fmt: skip
 
     assert (
-        going_on("a", [run("done", "review-pull"), run("waits_for_people")]) == "/p/a/run/run-waits_for_people/continue"
+        continue_action("a", [run("done", "review-pull"), run("waits_for_people")])
+        == "/p/a/run/run-waits_for_people/continue"
     )
-    assert going_on("a", [run("done"), run("waits_for_people")]) == going_on("a", []) == "/p/a/run"
+    assert continue_action("a", [run("done"), run("waits_for_people")]) == continue_action("a", []) == "/p/a/run"
 
 
 def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> None:
@@ -231,18 +236,18 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         progress = {"stage": "curate", "numbers": {"done": 1, "total": 1}}
         job = Job(id="1", project="a", command="run", options=JobOptions(no_review=True), by="ann", state="running",
                   created=now(), started=now(), progress=progress)  # fmt: skip
-        under = of.under(job)
+        under = of.for_job(job)
         assert [(line.stage, line.says) for line in stage_lines(under, job)][2:] == [
             ("train", "not run yet"),
             ("evaluate", "after train"),
         ]
-        assert words.run(under, job, moving(job), None, None) == "Training has begun."
-        assert [of.before("train"), under.before("train")] == ["; review comes first", ""]
-        assert under.before("evaluate") == "; train comes first"
-        assert of.under(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
-        assert of.under(job.model_copy(update={"state": "done"})) is of
-        assert of.under(job.model_copy(update={"options": JobOptions()})) is of
-        figures = _figures(under, moving(job), None, None, rows_move=False)
+        assert words.run(under, job, job_progress(job), None, None) == "Training has started."
+        assert [of.prerequisite("train"), under.prerequisite("train")] == ["; review comes first", ""]
+        assert under.prerequisite("evaluate") == "; train comes first"
+        assert of.for_job(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
+        assert of.for_job(job.model_copy(update={"state": "done"})) is of
+        assert of.for_job(job.model_copy(update={"options": JobOptions()})) is of
+        figures = _figures(under, job_progress(job), None, None, rows_in_progress=False)
         assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
 
 
@@ -256,9 +261,9 @@ def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
 
     run, export = job("run", no_review=True), job("export")
     older = job("run")
-    assert planned_by(export, [export, run, older]) is planned_by(None, [export, run, older]) is run
-    assert planned_by(older, [export, run, older]) is older, "an older run is shown as it was"
-    assert planned_by(export, [export]) is None
+    assert displayed_run(export, [export, run, older]) is displayed_run(None, [export, run, older]) is run
+    assert displayed_run(older, [export, run, older]) is older, "an older run is shown as it was"
+    assert displayed_run(export, [export]) is None
 
 
 def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
@@ -290,8 +295,8 @@ def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
             id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
             progress={"stage": stage, "numbers": {"done": 1, "total": 8}},
         )  # fmt: skip
-        assert _rows_move(of, job, moving(job)) == moves
-        assert [reason["code"] for reason in _reasons(of, None, rows_move=moves)] == ([] if moves else ["echo"])
+        assert _rows_in_progress(of, job, job_progress(job)) == moves
+        assert [reason["code"] for reason in _reasons(of, None, rows_in_progress=moves)] == ([] if moves else ["echo"])
 
 
 def test_what_failed_is_a_heading_without_its_details() -> None:
@@ -308,10 +313,10 @@ def test_what_failed_is_a_heading_without_its_details() -> None:
                       facts={"error": what})  # fmt: skip
     after = dataclasses.replace(of, receipts=(receipt,))
     assert words.overview(after, None, None) == "Run failed: nothing answers at the teacher's address."
-    for done, says in ((2, "Training stops after this step"), (5, "This stops")):
+    for done, says in ((2, "Training stops after this step"), (5, "Stopping.")):
         progress = {"stage": "train", "numbers": {"done": done, "total": 5}}
         stopping = job.model_copy(update={"state": "stopping", "progress": progress})
-        assert words.run(of, stopping, moving(stopping), None, None).startswith(says)
+        assert words.run(of, stopping, job_progress(stopping), None, None).startswith(says)
 
 
 def test_what_a_preview_left_is_asked_once_a_run_has_ended() -> None:

@@ -44,9 +44,9 @@ def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: S
     form = {"style": "Rich.", "input": ["a thing", "a lamp"], "output": [of_the_test, "a tall lamp seen from a boat"]}
     assert browser.post("/p/prompts/setup/style", data=form).status_code == 303
     page = unescape(browser.get("/p/prompts/setup").text)
-    assert page.count("No run begins with it") == 1
-    assert f"It is near: “{of_the_test}”." in page
-    assert page.count("No gate has anything against it.") == 1
+    assert page.count("A run will not start with this example") == 1
+    assert f"Similar seed: “{of_the_test}”." in page
+    assert page.count("No gate rejects it.") == 1
 
 
 def test_seeds_that_are_like_the_test_are_counted_before_a_run(service: Service) -> None:
@@ -56,7 +56,7 @@ def test_seeds_that_are_like_the_test_are_counted_before_a_run(service: Service)
     things = ("a kettle", "a tram", "a goat", "an owl", "a pier", "a violin", "a fox", "a bridge", "a clock", "a boat")
     browser = made(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
     page = unescape(browser.get("/p/alike/setup").text)
-    assert "are like a seed that is kept for the test, so nothing is asked about them" in page
+    assert "are too similar to a seed in the test split, so no request is sent for them" in page
     assert "The first is p.txt:" in page
     made(service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output")
-    assert "kept for the test, so" not in browser.get("/p/apart/setup").text
+    assert "in the test split, so" not in browser.get("/p/apart/setup").text

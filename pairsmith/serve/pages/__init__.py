@@ -1,4 +1,6 @@
-"""The pages: drawn by the server, each a sentence and what it rests on, each URL a complete state."""
+"""The HTML pages, rendered on the server.
+
+Each page opens with a one-sentence summary, and its URL holds its whole state."""
 
 from __future__ import annotations
 

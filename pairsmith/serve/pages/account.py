@@ -1,4 +1,4 @@
-"""Signing in, invitations, and what is one's own: keys, browsers, the password."""
+"""Sign-in, invitations, and the user's own keys, sessions and password."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Role, Sig
 from pairsmith.serve.api.people import check_place, one_try, set_password, sign_in_person, signed_out
 from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.shell import gone_to, page_router, render
+from pairsmith.serve.pages.shell import page_router, redirect_to, render
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError, UsageError
@@ -26,9 +26,9 @@ Password = Annotated[str, Form(max_length=1000)]
 
 @router.get("/sign-in", name="page_sign_in_form")
 def sign_in(caller: AnyOne, request: Request, next: str = "") -> Response:
-    """Name and password."""
+    """The sign-in form."""
     if caller.user is not None:
-        return RedirectResponse(_inside(next), 303)
+        return RedirectResponse(_local_path(next), 303)
     return _sign_in(request, caller, next)
 
 
@@ -41,7 +41,7 @@ def _sign_in(
         "sign_in",
         caller,
         title="Sign in · pairsmith",
-        heading="Nobody owns this service yet; its first start printed a link that makes the owner."
+        heading="This service has no owner yet. Its first start printed a link for creating the owner account."
         if first
         else "Sign in to see your projects.",
         first=first,
@@ -55,32 +55,32 @@ def _sign_in(
 def signed_in(
     caller: AnyOne, request: Request, name: Short, password: Password, next: Annotated[str, Form()] = ""
 ) -> Response:
-    """A session, and on to where one wanted to go."""
+    """Start a session and redirect to the page that was requested first."""
     try:
         one_try(request, name)
         user = state_of(request).accounts.check_password(name, password)
     except PairsmithError as error:
         return _sign_in(request, caller, next, error, name)
-    response = RedirectResponse(_inside(next), 303)
+    response = RedirectResponse(_local_path(next), 303)
     sign_in_person(request, response, user, caller)
     return response
 
 
-def _inside(address: str) -> str:
-    """Only a place of our own: another site's address in a link would lead there after the sign-in."""
+def _local_path(address: str) -> str:
+    """Return `address` if it is a path on this site, otherwise `/`. This prevents open redirects after sign-in."""
     inside = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if inside and "\\" not in address else "/"
 
 
 @router.post("/sign-out", name="page_sign_out")
 def sign_out(caller: SignedIn, request: Request, everywhere: Annotated[str, Form()] = "") -> Response:
-    """End this session, or all."""
-    return signed_out(caller, request, gone_to("/sign-in", done="signed-out"), everywhere=bool(everywhere))
+    """End this session, or all of the user's sessions."""
+    return signed_out(caller, request, redirect_to("/sign-in", done="signed-out"), everywhere=bool(everywhere))
 
 
 @router.get("/redeem", name="page_redeem_form")
 def redeem(caller: AnyOne, request: Request, token: str = "") -> Response:
-    """What a link gives, and the form for a name and a password."""
+    """Show what an invitation link grants, with the form for a name and a password."""
     return _redeem(request, caller, token)
 
 
@@ -94,12 +94,12 @@ def _redeem(
         "redeem",
         caller,
         title="Invitation · pairsmith",
-        heading=f"This link makes you {given['role']} of {where}.",
+        heading=f"This link gives you the role {given['role']} in {where}.",
         token=token,
         given=name,
         error=error,
     )
-    page.headers["Cache-Control"] = "no-store"  # a form that was refused is kept by its browser, and this has the link
+    page.headers["Cache-Control"] = "no-store"  # browsers keep a rejected form, and this one contains the link
     return page
 
 
@@ -111,12 +111,12 @@ def redeemed(
     name: Short = "",
     password: Password = "",
 ) -> Response:
-    """An account, or another role for the one that is signed in."""
+    """Create an account, or give the signed-in user another role."""
     try:
         one_try(request, "")
         if caller.user is not None and caller.by_cookie and not password:
             state_of(request).accounts.join(token, caller.user)
-            return gone_to("/sign-in")
+            return redirect_to("/sign-in")
         user = state_of(request).accounts.redeem(token, name, password)
     except PairsmithError as error:
         if isinstance(error, Refusal) and error.code == "link_not_usable":
@@ -129,7 +129,7 @@ def redeemed(
 
 @router.get("/keys", name="page_keys")
 def keys(caller: SignedIn, request: Request) -> Response:
-    """One's keys."""
+    """The user's API keys."""
     return _keys(request, caller)
 
 
@@ -141,8 +141,8 @@ def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithE
         "keys",
         caller,
         place="Keys",
-        heading=f"{counted(len(live), 'key of yours opens', 'keys of yours open')} the API." if live
-        else "No key of yours opens the API yet.",
+        heading=f"You have {counted(len(live), 'active API key', 'active API keys')}." if live
+        else "You have no active API keys.",
         keys=held,
         new_key=new_key,
         roles=list(Role),
@@ -161,10 +161,10 @@ def make_key(
     project: Short = ALL,
     days: Annotated[int, Form(ge=1, le=3650)] = 90,
 ) -> Response:
-    """A key, shown this one time."""
+    """Create a key and show it, this one time."""
     try:
         if not name.strip() or not name.isprintable():
-            raise UsageError("the key has no name that can be shown.", where="name", fix="Name it for what uses it.")
+            raise UsageError("the key has no printable name.", where="name", fix="Name it after what uses it.")
         check_place(request, caller, project)
         key, _ = state_of(request).keys.make(caller, name.strip(), role, project, days)
     except PairsmithError as error:
@@ -174,14 +174,14 @@ def make_key(
 
 @router.post("/keys/{key}/revoke", name="page_revoke_key")
 def revoke(caller: SignedIn, key: str, request: Request) -> Response:
-    """End a key."""
+    """Revoke a key."""
     state_of(request).keys.revoke(key, caller.user)
-    return gone_to("/keys", done="revoked")
+    return redirect_to("/keys", done="revoked")
 
 
 @router.get("/settings", name="page_settings")
 def settings(caller: SignedIn, request: Request) -> Response:
-    """One's own settings, and what works here."""
+    """The user's settings, allowed hosts, and facts about this machine."""
     return _settings(request, caller)
 
 
@@ -195,7 +195,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
         "settings",
         caller,
         place="Settings",
-        heading=f"You are {caller.name}, {roles or 'without a role'}.",
+        heading=f"You are signed in as {caller.name}, {roles or 'without a role'}.",
         sessions=sessions,
         ago=words.ago,
         allowed=allowed,
@@ -208,45 +208,45 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
 
 @router.post("/settings/hosts", name="page_allow_host")
 def allow(caller: Administrator, request: Request, url: Url = "", key_env: Short = "") -> Response:
-    """Let projects ask a server, with the value of a key."""
+    """Allow projects to send requests to a host, with a key."""
     try:
         allow_host(caller, teacher_wish(url, key_env), request)
     except PairsmithError as error:
         return _settings(request, caller, error)
-    return gone_to("/settings", done="host")
+    return redirect_to("/settings", done="host")
 
 
 @router.post("/settings/hosts/forbid", name="page_forbid_host")
 def forbid(caller: Administrator, request: Request, host: Url, key_env: Short = "") -> Response:
-    """Take an allowance back."""
+    """Remove an allowed host."""
     forbid_host(caller, host, request, key_env)
-    return gone_to("/settings", done="saved")
+    return redirect_to("/settings", done="saved")
 
 
 def _disk(request: Request) -> list[tuple[str, str]]:
     import shutil
 
     usage = shutil.disk_usage(state_of(request).workspace.root)
-    return [("free on the disk", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")]
+    return [("free disk space", f"{usage.free / 1e9:.0f} GB of {usage.total / 1e9:.0f} GB")]
 
 
 @router.post("/settings/password", name="page_password")
 def password(caller: SignedIn, request: Request, old_password: Password, new_password: Password) -> Response:
-    """Another password; every other session ends."""
+    """Change the password and end every other session."""
     try:
         if not caller.by_cookie or caller.user is None:
-            raise UsageError("there is no password here.", fix="Start the service without --no-auth.")
+            raise UsageError("this service has no passwords.", fix="Start it without --no-auth.")
         set_password(request, caller.name, caller.user, old_password, new_password)
     except PairsmithError as error:
         return _settings(request, caller, error)
-    response = gone_to("/settings", done="saved")
+    response = redirect_to("/settings", done="saved")
     sign_in_person(request, response, caller.user, Caller())
     return response
 
 
 @router.post("/settings/sessions/{session}", name="page_end_session")
 def end_session(caller: SignedIn, session: str, request: Request) -> Response:
-    """Sign out in another browser."""
+    """End one of the user's sessions."""
     if caller.user:
         state_of(request).sessions.end_one(caller.user, session)
-    return gone_to("/settings", done="ended")
+    return redirect_to("/settings", done="ended")

@@ -1,5 +1,7 @@
-"""The checks of a project on its setup page: which reject a row, which only mark it, which are off, and how many rows
-each kept out when they were last counted; what is trained and for how long; and the test, with checks of its own."""
+"""The setup steps Checks, Model and Test.
+
+Checks lists every check with its mode (reject, flag or off) and how many rows it rejected in the last curation. Model
+sets the base model and the number of epochs, Test the test split and its additional checks."""
 
 from __future__ import annotations
 
@@ -19,19 +21,19 @@ from schemas.spec.curate import GateSettings
 from schemas.spec.train import SplitSettings
 from schemas.step_names import By
 
-MODES = {"reject": "keeps the row out", "flag": "marks the row", "off": "is not asked"}
+MODES = {"reject": "reject the row", "flag": "flag the row", "off": "turned off"}
 _NAMES = """
     repetition echo preamble thinking placeholder encoding cut fenced broken_json answered lost_content language
     mixed_language invented contacts invented_name swapped limits sums instructed facts injection toxic pii values
     translated"""
-# A gate that is called as its reason is says the same of a check as of a row.
+# Where a gate has the same name as its reason code, the text of the reason describes the check too.
 ABOUT = {name: OF_GATES.get(name) or SENTENCES[name] for name in _NAMES.split()}
-_REPEATS = "duplicates"
-_WORDS = {"least_words": "min_words", "most_words": "max_words"}
+_DUPLICATES = "duplicates"
+_WORD_FIELDS = {"least_words": "min_words", "most_words": "max_words"}
 
 
 class CheckRow(NamedTuple):
-    """A check with its mode, and how many rows it rejected or marked when rows were last counted; None: not known."""
+    """A check with its mode, and how many rows it rejected and flagged in the last curation. None: not known."""
 
     name: str
     about: str
@@ -41,8 +43,8 @@ class CheckRow(NamedTuple):
 
 
 def checks(now: Snapshot) -> list[CheckRow]:
-    """Every check: those that kept most rows out first, those that are off last."""
-    counts = _told(now)
+    """Every check, those that rejected the most rows first and those that are off last."""
+    counts = _counts_by_check(now)
     spec = now.project.spec.curate
     checks = [
         CheckRow(name, about, mode_of(getattr(spec.gates, name)), *counts.get(name, (None, None)))
@@ -50,7 +52,7 @@ def checks(now: Snapshot) -> list[CheckRow]:
     ]
     repeats = "reject" if spec.duplicates.enabled else "off"
     checks.append(
-        CheckRow(_REPEATS, "It nearly repeats an accepted row.", repeats, *counts.get(_REPEATS, (None, None)))
+        CheckRow(_DUPLICATES, "It nearly duplicates an accepted row.", repeats, *counts.get(_DUPLICATES, (None, None)))
     )
     return sorted(checks, key=lambda check: (check.mode == "off", -(check.rejected or 0)))
 
@@ -59,22 +61,24 @@ def mode_of(mode: object) -> str:
     return "flag" if mode == "flag" else "reject" if mode else "off"
 
 
-def _told(now: Snapshot) -> dict[str, tuple[int, int]]:
-    """By the name of a check: the rows that it rejected and marked, as the last curation tells."""
-    receipt = now.counted if now.counted and now.counted.command == "curate" else None
+def _counts_by_check(now: Snapshot) -> dict[str, tuple[int, int]]:
+    """How many rows each check rejected and flagged in the last curation, by the name of the check."""
+    receipt = now.count_receipt if now.count_receipt and now.count_receipt.command == "curate" else None
     steps: Mapping[str, Mapping[str, Any]] = receipt.facts.get("steps") or {} if receipt else {}
     counted = {}
     for step, counts in zip(map(By.read, steps), steps.values(), strict=True):
-        name = _REPEATS if (step.kind, step.name) == ("pool", "duplicate") else step.name if step.kind == "gate" else ""
+        name = (
+            _DUPLICATES if (step.kind, step.name) == ("pool", "duplicate") else step.name if step.kind == "gate" else ""
+        )
         counted[name] = (int(counts.get("rejected") or 0), int(counts.get("flagged") or 0))
     return counted
 
 
 def fields(project: Project) -> dict[str, Any]:
-    """What stands in the fields of these steps: what the spec has."""
+    """The values of the form fields of these steps, from the spec."""
     spec = project.spec
     return {
-        **_words_of(spec.curate.gates),
+        **_word_bounds(spec.curate.gates),
         "base": spec.train.base,
         "epochs": f"{spec.train.epochs:g}",
         "test_share": _test_share(spec.split),
@@ -83,55 +87,57 @@ def fields(project: Project) -> dict[str, Any]:
     }
 
 
-def _words_of(gates: GateSettings) -> dict[str, int | str]:
-    """The bounds on the words of an output, as the fields have them; empty where length is not asked."""
-    return {name: getattr(gates.length, key) if gates.length else "" for name, key in _WORDS.items()}
+def _word_bounds(gates: GateSettings) -> dict[str, int | str]:
+    """The bounds on the words of an output, by form field; empty if the spec sets no length."""
+    return {name: getattr(gates.length, key) if gates.length else "" for name, key in _WORD_FIELDS.items()}
 
 
 def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of the spec that the form changes. Raises UsageError for a mode or a number that is none."""
+    """The spec keys that the Checks form changes. Raises UsageError for an invalid mode or number."""
     spec = project.spec.curate
     keys: dict[str, Any] = {}
-    for name in (*ABOUT, _REPEATS):
+    for name in (*ABOUT, _DUPLICATES):
         mode = texts.get(f"check_{name}")
         if mode is None:
             continue
         if mode not in MODES:
-            fix = f"Take one of {', '.join(MODES)}."
-            raise UsageError(f"'{mode[:40]}' is nothing that a check does.", where=name, fix=fix)
-        if name == _REPEATS:
+            fix = f"Choose one of {', '.join(MODES)}."
+            raise UsageError(f"'{mode[:40]}' is not a mode of a check.", where=name, fix=fix)
+        if name == _DUPLICATES:
             if (mode != "off") != spec.duplicates.enabled:
                 keys["curate.duplicates.enabled"] = mode != "off"
         elif mode != mode_of(getattr(spec.gates, name)):
             keys[f"curate.gates.{name}"] = {"reject": True, "flag": "flag", "off": False}[mode]
-    held = _words_of(spec.gates)
-    if not spec.gates.length and any(texts.get(name, "").strip() for name in _WORDS):
+    held = _word_bounds(spec.gates)
+    if not spec.gates.length and any(texts.get(name, "").strip() for name in _WORD_FIELDS):
         keys["curate.gates.length"] = {}
-    for name, key in _WORDS.items():
+    for name, key in _WORD_FIELDS.items():
         given = texts.get(name, "").strip()
         if given and given != str(held[name]):
             if not given.isdecimal() or len(given) > 9:
-                raise UsageError(f"'{given[:40]}' is no number of words.", where=key, fix="Write it as in 12.")
+                raise UsageError(
+                    f"'{given[:40]}' is not a number of words.", where=key, fix="Enter a number such as 12."
+                )
             keys[f"curate.gates.length.{key}"] = int(given)
     return keys
 
 
 def bases(project: Project) -> list[tuple[str, str]]:
-    """The base models that may be chosen, each with its size and licence; the one of the spec stands first."""
+    """The base models to choose from, each with its size and licence. The one in the spec comes first."""
     from train.models import KNOWN
 
-    known = {k.name: f"{k.billions:g} billion weights, {k.licence}" for k in KNOWN}
+    known = {k.name: f"{k.billions:g} billion parameters, {k.licence}" for k in KNOWN}
     held = project.spec.train.base
-    return [(held, known.pop(held, "as the spec says")), *known.items()]
+    return [(held, known.pop(held, "from the spec")), *known.items()]
 
 
 def _test_share(split: SplitSettings) -> str:
-    """The share of the seeds that is kept for the test, in percent; empty where each kind of seed has its own."""
+    """The share of seeds held out for the test, in percent. Empty if each kind of seed has its own share."""
     return f"{100 * split.test:g}" if isinstance(split.test, float) else ""
 
 
 def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The keys of the spec that the form changes. Raises UsageError for a number that is none."""
+    """The spec keys that the Model form changes. Raises UsageError for an invalid number."""
     train = project.spec.train
     base = texts.get("base", "").strip() or train.base
     epochs = _number(texts, "epochs", 1000)
@@ -142,8 +148,8 @@ def model_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str, Any]:
-    """The keys of the spec that the form changes: the share of the seeds, the length of an answer, and the checks that
-    no gate uses. Raises UsageError for a number that is none and for half a check."""
+    """The spec keys that the Test form changes: the test share, the maximum answer length, and the additional checks.
+    Raises UsageError for an invalid number and for a check without a name or a pattern."""
     share, tokens = _number(texts, "test_share", 90), _number(texts, "answer_tokens", 100_000)
     split, sampling = project.spec.split, project.spec.evaluate.sampling
     keys: dict[str, Any] = {}
@@ -155,15 +161,15 @@ def test_keys(project: Project, texts: ImmutableMultiDict[str, str]) -> dict[str
     for number, pattern in enumerate(patterns, 1):
         for side in ("name", "pattern"):
             if not pattern[side]:
-                raise UsageError(f"check {number} has no {side}.", fix="Write it, or leave both fields empty.")
+                raise UsageError(f"check {number} has no {side}.", fix="Fill it in, or leave both fields empty.")
     if "check_name" in texts and patterns != fields(project)["patterns"]:
         keys["evaluate.checks"] = patterns or None
     return keys
 
 
 def typed_patterns(texts: ImmutableMultiDict[str, str]) -> list[dict[str, str]]:
-    """The checks that stand in the form. A name in words becomes one that a report can have; a pattern is kept to the
-    letter, because a blank may be meant."""
+    """The checks typed into the form. Names are normalised to lower case, digits and underscores for use in a report.
+    Patterns are kept unchanged, because whitespace in them may be intended."""
     typed = zip(texts.getlist("check_name"), texts.getlist("check_pattern"), strict=False)
     rows = ((re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_"), pattern) for name, pattern in typed)
     return [{"name": name, "pattern": pattern} for name, pattern in rows if name or pattern]
@@ -186,5 +192,5 @@ def _number(texts: Mapping[str, str], name: str, most: float) -> float | None:
         number = 0.0
     if not 0 < number <= most:
         what = f"'{given[:40]}' is not a number above 0 and at most {most:g}."
-        raise UsageError(what, where=name, fix="Write it as in 3 or 25.")
+        raise UsageError(what, where=name, fix="Enter a number such as 3 or 25.")
     return number

@@ -1,4 +1,4 @@
-"""What the sources of a project are read as: which column is the input, which the output, which stays with the row."""
+"""How the seed sources of a project are read: which column is the input, the output, or kept with the row."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from schemas.wording import capital
 from synth.columns import WORSE, layout, variables
 
 TABLES = (".csv", ".json", ".jsonl", ".tsv")
-ROLES = {"input": "input", "output": "output", "kept": "stays with the row", "": "not read"}
-LINES = {"input": "inputs: what your users type", "output": "finished outputs: inputs are written for them"}
+ROLES = {"input": "input", "output": "output", "kept": "kept with the row", "": "ignored"}
+LINES = {"input": "inputs: what your users type", "output": "finished outputs: the teacher writes inputs for them"}
 
 
-class SourceShown(NamedTuple):
-    """A source with what may be said of it: its columns, each with its first cell and its role, or what a line is."""
+class SourceView(NamedTuple):
+    """A seed source for the setup page. `columns` holds (header, first cell, role). It is empty for lines of text,
+    whose role is `kind`."""
 
     at: int
     path: str
@@ -30,36 +31,36 @@ class SourceShown(NamedTuple):
     columns: list[tuple[str, str, str]]
 
 
-def sources(project: Project) -> list[SourceShown]:
-    """The sources whose reading a person may change here: lines, and tables that hold no chats."""
-    shown = [_shown(at, source, project.folder) for at, source in enumerate(project.spec.seeds)]
+def sources(project: Project) -> list[SourceView]:
+    """The sources whose reading can be changed on the page: lines of text, and tables without chats."""
+    shown = [_source_view(at, source, project.folder) for at, source in enumerate(project.spec.seeds)]
     return [source for source in shown if source is not None]
 
 
-def _shown(at: int, source: SeedSource, folder: Path) -> SourceShown | None:
+def _source_view(at: int, source: SeedSource, folder: Path) -> SourceView | None:
     path = folder / source.path
     if not path.is_file() or path.suffix.lower() not in (*TABLES, ".txt"):
         return None
     if path.suffix.lower() == ".txt":
-        return SourceShown(at, source.path, source.kind, [])
+        return SourceView(at, source.path, source.kind, [])
     try:
         columns = columns_of(path, source.encoding)
     except PairsmithError:
-        return None  # what is wrong with it is said where its seeds are shown
+        return None  # the error is shown with its seeds
     roles = _roles(columns, source)
     if roles is None:
         return None
     cells = [(c.header, next(iter(c.filled), "")[:300], roles.get(n, "")) for n, c in enumerate(columns)]
-    return SourceShown(at, source.path, source.kind, cells)
+    return SourceView(at, source.path, source.kind, cells)
 
 
 def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | None:
-    """The role of each column that is read; None where a column holds chats, system prompts or worse answers, which
-    have no role."""
+    """The role of each column that is read, by its index. None if a column holds chats, system prompts or worse
+    answers, for which the page has no role."""
     try:
         places = layout([column.header for column in columns], source, source.path, []).columns
     except InputError:
-        return {}  # a column that the spec names is not there: none is chosen yet
+        return {}  # a column named in the spec is missing: treat none as chosen
     if {"messages", "system", WORSE} & places.keys():
         return None
     joined = variables(source)
@@ -68,27 +69,30 @@ def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | No
     return {place: "input" if name in joined else own.get(name, "kept") for name, place in places.items()}
 
 
-def as_told(project: Project, at: int, headers: Sequence[str], roles: Sequence[str], kind: str) -> dict[str, Any]:
-    """The keys of the spec that read source number `at` so. Raises UsageError for roles that make no row."""
+def keys_for_roles(
+    project: Project, at: int, headers: Sequence[str], roles: Sequence[str], kind: str
+) -> dict[str, Any]:
+    """The spec keys that give source number `at` these roles. Raises UsageError if the roles define no row, or if the
+    source or its columns have changed."""
     if not 0 <= at < len(project.spec.seeds):
-        raise UsageError("there is no such file of seeds.", where="seeds", fix="Open the page anew.")
+        raise UsageError("this seed file does not exist.", where="seeds", fix="Reload the page.")
     source = project.spec.seeds[at]
     path = project.folder / source.path
     if path.suffix.lower() not in TABLES:
-        return keys_of(at, {"kind": "output" if kind == "output" else "input"})
+        return source_keys(at, {"kind": "output" if kind == "output" else "input"})
     columns = columns_of(path, source.encoding)
     if [column.header for column in columns] != list(headers) or len(roles) != len(headers):
-        raise UsageError("the file has other columns now.", where=path.name, fix="Open the page anew.")
-    of = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
-    if len(of["output"]) > 1 or not (of["input"] or of["output"]):
-        wrong = "two columns cannot be the output" if of["output"] else "no column is the input or the output"
+        raise UsageError("the columns of the file have changed.", where=path.name, fix="Reload the page.")
+    by_role = {role: [c for c, r in zip(columns, roles, strict=True) if r == role] for role in ROLES}
+    if len(by_role["output"]) > 1 or not (by_role["input"] or by_role["output"]):
+        wrong = "only one column can be the output" if by_role["output"] else "no column is the input or the output"
         raise UsageError(f"{wrong}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
-    kind, settings = settings_of(of["input"], next(iter(of["output"]), None), of["kept"])
-    return keys_of(at, {"kind": kind, **settings})
+    kind, settings = settings_of(by_role["input"], next(iter(by_role["output"]), None), by_role["kept"])
+    return source_keys(at, {"kind": kind, **settings})
 
 
 def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ...]:
-    """What the column of a table holds that is told to be the output; nothing where none is."""
+    """The non-empty cells of the column chosen as the output; empty if there is no such column."""
     source = project.spec.seeds[at]
     path = project.folder / source.path
     if path.suffix.lower() not in TABLES or "output" not in roles:
@@ -96,8 +100,8 @@ def outputs_of(project: Project, at: int, roles: Sequence[str]) -> tuple[str, ..
     return columns_of(path, source.encoding)[roles.index("output")].filled
 
 
-def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
-    """The keys of a source that read a table as its columns show in a task of this kind. Raises InputError."""
+def guess_source(content: bytes, name: str, task: str) -> dict[str, Any]:
+    """Guess how to read a table for this kind of task, as the keys of a seed source. Raises InputError."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
@@ -105,13 +109,13 @@ def guessed(content: bytes, name: str, task: str) -> dict[str, Any]:
     return {"kind": source.kind, **source.settings}
 
 
-def keys_of(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
-    """What source number `at` is read as, as keys of the spec."""
+def source_keys(at: int, reads: Mapping[str, Any]) -> dict[str, Any]:
+    """How source number `at` is read, as spec keys."""
     return {f"seeds.{at}.{name}": reads.get(name) or None for name in ("kind", "columns", "input")}
 
 
-def without_guesses(text: str, path: Path, task: str, encoding: str | None) -> str:
-    """A spec without the sentences on what its file was taken for: a person has said it."""
+def remove_guess_comments(text: str, path: Path, task: str, encoding: str | None) -> str:
+    """The spec without the comments that explain how the file was guessed to be read, now that a user has decided."""
     for sentence in guess(path, task, encoding).why if path.suffix.lower() in TABLES else ():
         text = text.replace(comment(f"{capital(sentence)}.") + "\n", "", 1)
     return text

@@ -1,4 +1,4 @@
-"""The files behind the setup page: a new project's, its seeds, its spec. Each is checked before it is kept."""
+"""Creates projects from the form and saves seeds and column roles. Everything is validated before it is stored."""
 
 from __future__ import annotations
 
@@ -28,7 +28,14 @@ from pairsmith.serve.api.projects import NewProject, new_project_in
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
-from pairsmith.serve.pages.columns import TABLES, as_told, guessed, keys_of, outputs_of, without_guesses
+from pairsmith.serve.pages.columns import (
+    TABLES,
+    guess_source,
+    keys_for_roles,
+    outputs_of,
+    remove_guess_comments,
+    source_keys,
+)
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import slug_of
 from prompts.answer_form import AnswerForm
@@ -49,11 +56,13 @@ Lines = Annotated[str, Field(max_length=20_000)]
 Short = Annotated[str, Field(max_length=10)]
 
 
-class Wish(NamedTuple):
-    """What the form of a new project has, beside a file; `chosen_before` names the file of one that was sent before. An
-    empty `kind` leaves it to the columns of the file; `labels` are lines, each with its definition after a colon;
-    `schema` is JSON. `lines` is what a line of text is; empty, an input where the text is no table. `encoding` is that
-    of a file that does not show its own."""
+class NewProjectForm(NamedTuple):
+    """The fields of the new-project form, apart from the file.
+
+    `chosen_before` names the file uploaded with an earlier attempt. An empty `kind` is derived from the columns of the
+    file. `labels` has one label per line, with an optional definition after a colon. `schema` is JSON. `lines` says
+    what a line of text is; if empty, text that is not a table is read as inputs. `encoding` is for a file whose
+    encoding cannot be detected."""
 
     name: Annotated[str, Field(max_length=100)] = ""
     pasted: Annotated[str, Field(max_length=900_000)] = ""
@@ -69,151 +78,157 @@ class Wish(NamedTuple):
     encoding: Annotated[str, Field(max_length=40)] = ""
 
 
-def new_project(request: Request, caller: Caller, wish: Wish, seeds: tuple[str, bytes] | None) -> str:
-    """Make the project and give its slug. Its title is its name, of which nothing may stand in an address. Raises
-    UsageError, InputError, SpecError, Refusal; then nothing is made."""
-    title = wish.name.strip()
+def create_project(request: Request, caller: Caller, form: NewProjectForm, seeds: tuple[str, bytes] | None) -> str:
+    """Create the project and return its slug. Its title is the typed name. If no slug can be derived from it,
+    the slug is `project-N`. Raises UsageError, InputError, SpecError or Refusal; nothing is created then."""
+    title = form.name.strip()
     if not title or not title.isprintable():
-        what = "it has a character that cannot be printed" if title else "the name of the project is missing"
-        raise UsageError(f"{what}.", where="name", fix="Write one, such as my-prompts.")
+        what = "the project name has an unprintable character" if title else "the project name is missing"
+        raise UsageError(f"{what}.", where="name", fix="Enter a name such as my-prompts.")
     there = set(state_of(request).workspace.projects())
     free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
     slug = slug_of(title) or next(free)
-    if wish.example:
-        new_project_in(request, caller, NewProject(name=slug, example=wish.example))
+    if form.example:
+        new_project_in(request, caller, NewProject(name=slug, example=form.example))
     else:
-        _made_of(request, caller, slug, wish, seeds)
+        _create_files(request, caller, slug, form, seeds)
     if title != slug:
         state_of(request).accounts.set_title(slug, title)
     return slug
 
 
-def _made_of(request: Request, caller: Caller, slug: str, wish: Wish, seeds: tuple[str, bytes] | None) -> None:
+def _create_files(
+    request: Request, caller: Caller, slug: str, form: NewProjectForm, seeds: tuple[str, bytes] | None
+) -> None:
     assert seeds is not None
     if Path(seeds[0]).suffix.lower() not in ENDINGS:
         endings = ", ".join(ENDINGS)
-        raise InputError(f"seeds are not read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
-    name, content = _as_it_shows(seeds[0], as_utf8(seeds[1], seeds[0], wish.encoding), wish.lines)
-    taken = UsageError(f"there is a project '{slug}' already.", where="name", fix="Take another name.")
+        raise InputError(f"seeds cannot be read from '{seeds[0][:80]}'.", fix=f"Upload a file that ends in {endings}.")
+    name, content = _with_detected_suffix(seeds[0], as_utf8(seeds[1], seeds[0], form.encoding), form.lines)
+    taken = UsageError(f"the project '{slug}' already exists.", where="name", fix="Choose another name.")
     with state_of(request).workspace.making(slug, taken) as folder:
         path = folder / "seeds" / name
         path.parent.mkdir()
         path.write_bytes(content)
         check_size_inside(path)
-        with _or_lines(seeds[0], name):
-            table = guess(path, wish.kind) if path.suffix.lower() in TABLES else None
-        if schema := _schema_of(table, wish):
+        with _suggest_lines(seeds[0], name):
+            table = guess(path, form.kind) if path.suffix.lower() in TABLES else None
+        if schema := _output_schema(table, form):
             (folder / SCHEMA).write_text(schema, encoding="utf-8")
-        project = parse(text := _spec_of(path, table, slug, wish), folder)
+        project = parse(text := _initial_spec(path, table, slug, form), folder)
         AnswerForm.of(project.spec.task, folder)
         read_seeds(project.spec.seeds, folder, most_rows=limits.UPLOAD_ROWS)
-        # The file has a say in the spec, so nothing fenced may be in it that is not in ours.
+        # The spec is partly derived from the file, so it must set nothing restricted beyond the starter spec.
         owner = caller.may(Right.own, slug)
         state_of(request).policy.check(project, before=parse(_SPEC, folder).spec, owner=owner, administrator=owner)
         write_project(folder, {SPEC_NAME: text.encode()})
 
 
 _MISSING = {
-    "labels": ("the labels are missing.", "Write them, one a line, or take a table that has a column of them."),
-    "schema": ("the JSON schema of the output is missing.", "Paste it, or one record as an example, under Task."),
-    "to": ("the language to translate into is missing.", "Write its two letters, such as fr."),
+    "labels": ("the labels are missing.", "Enter them, one per line, or use a table that has a column of labels."),
+    "schema": ("the JSON schema of the output is missing.", "Paste it, or one example record, under Task."),
+    "to": ("the target language is missing.", "Enter its two-letter code, such as fr."),
 }
 
 
-def _schema_of(table: Guess | None, wish: Wish) -> str:
-    """The JSON schema that a person wrote or gave an example of, else that of the records which a table brings."""
+def _output_schema(table: Guess | None, form: NewProjectForm) -> str:
+    """The JSON schema that the user typed or gave an example for, else the one derived from the records of a table."""
     schema = table.schema if table else None
-    if wish.kind == "extract" and (text := wish.schema.strip()):
+    if form.kind == "extract" and (text := form.schema.strip()):
         schema = schema_of([text])
         if not schema or not is_example(json.loads(text)):
             return text
     return json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
 
 
-def _spec_of(seeds: Path, table: Guess | None, slug: str, wish: Wish) -> str:
-    """The spec of a new project: of a table what its columns are taken for, else inputs; the wish comes first."""
+def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectForm) -> str:
+    """The spec text of a new project, derived from the seeds. What the form says takes precedence."""
     text = spec_text(seeds, table, slug) if table else _SPEC
-    # As in the starter: eighty seeds are enough for a proof.
+    # As in the starter spec: 80 seeds are enough for a conclusive test.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     task = toml.loads(text)["task"]
     held = task.get("kind", "rewrite")
-    if wish.kind and wish.kind != held:
-        values |= _as_kind(wish.kind)
+    if form.kind and form.kind != held:
+        values |= _keys_for_kind(form.kind)
         values |= {"task.style": values["task.system"]} if values["task.system"] else {}
     if table is None:
         is_text = seeds.suffix.lower() == ".txt"
         lines = seeds.read_text(encoding="utf-8-sig", errors="replace").splitlines() if is_text else []
-        room = _room(wish, lines)
-        values |= {"seeds.0.kind": wish.lines or "input", "evaluate.sampling.max_tokens" if room else "evaluate": room}
-        if (wish.kind, wish.lines) != ("translate", "output"):  # those are in the language that is translated into
+        limit = _token_limit(form, lines)
+        values |= {
+            "seeds.0.kind": form.lines or "input",
+            "evaluate.sampling.max_tokens" if limit else "evaluate": limit,
+        }
+        if (form.kind, form.lines) != ("translate", "output"):  # those lines are in the target language
             values["task.language"] = language_of(lines)
-    needs = KINDS[wish.kind or held].needs
-    given = {"labels": _labels(wish.labels), "schema": wish.schema.strip() and SCHEMA, "to": wish.to.strip()}
+    needs = KINDS[form.kind or held].needs
+    given = {"labels": _labels(form.labels), "schema": form.schema.strip() and SCHEMA, "to": form.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
     if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
         what, fix = _MISSING[needs]
         raise InputError(what, where="task", fix=fix)
-    values |= {f"task.{name}": value for name in ("style", "language") if (value := _plain(getattr(wish, name)))}
+    values |= {f"task.{name}": value for name in ("style", "language") if (value := _normalized(getattr(form, name)))}
     return with_base(set_keys(text, values))
 
 
-def _as_kind(kind: KindName) -> dict[str, Any]:
-    """A task of another kind: what ours sets for rewriting gives way to what fits it."""
+def _keys_for_kind(kind: KindName) -> dict[str, Any]:
+    """The spec keys for a task of this kind, replacing the starter spec's settings for rewriting."""
     defaults = KINDS[kind].defaults
-    gone = {key: None for key in defaults if key.startswith("generate.")}
-    return {**gone, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
+    removed = {key: None for key in defaults if key.startswith("generate.")}
+    return {**removed, "task.kind": kind, "task.labels": None, "task.system": defaults.get("task.system")}
 
 
-def _room(wish: Wish, lines: Sequence[str]) -> int | None:
-    """Tokens that an answer of the test may have, from what shows how long it is; None, for what a setting left out
-    stands for, where nothing does: a reply."""
+def _token_limit(form: NewProjectForm, lines: Sequence[str]) -> int | None:
+    """The token limit of test answers, estimated from texts that indicate their length. None, the default of the
+    setting, if nothing indicates it, as for a reply."""
     shown: Sequence[str]
-    if wish.lines == "output":
+    if form.lines == "output":
         shown = lines
-    elif wish.kind in ("", "rewrite"):
+    elif form.kind in ("", "rewrite"):
         shown = ["a line in a richer style"]
     else:
-        by_kind = {"classify": [*_labels(wish.labels)], "extract": [wish.schema], "translate": [2 * x for x in lines]}
-        shown = by_kind.get(wish.kind, [])
+        by_kind = {"classify": [*_labels(form.labels)], "extract": [form.schema], "translate": [2 * x for x in lines]}
+        shown = by_kind.get(form.kind, [])
     return max(128, answer_tokens(shown)) if shown else None
 
 
-def room_of(examples: Sequence[str]) -> int:
-    """The same of worked examples: twice the longest."""
+def answer_token_limit(examples: Sequence[str]) -> int:
+    """The token limit of test answers estimated from worked examples: room for twice the longest."""
     return max(128, answer_tokens([2 * example for example in examples]))
 
 
-def _plain(text: str) -> str:
+def _normalized(text: str) -> str:
     return text.strip().replace("\r\n", "\n")
 
 
 def _labels(text: str) -> dict[str, str]:
-    """A label a line, with its definition behind the first colon. Raises InputError for one that stands twice."""
+    """Parse one label per line, with its definition after the first colon. Raises InputError for a repeated label."""
     labels: dict[str, str] = {}
     for line in filter(str.strip, text.splitlines()):
         label, _, about = (part.strip() for part in line.partition(":"))
         if label in labels:
-            raise InputError(f"the label '{label[:80]}' stands twice.", where="labels", fix="Take one of them out.")
+            raise InputError(f"the label '{label[:80]}' appears twice.", where="labels", fix="Remove one of the two.")
         labels[label] = about
     return labels
 
 
-def given_seeds(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
-    """Name and content of what was pasted or uploaded. Raises InputError where nothing was, and for
-    a spreadsheet."""
+def seeds_from_form(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
+    """Name and content of the pasted or uploaded seeds. Raises InputError if there are none, or for a spreadsheet."""
     if file is not None and file.filename:
-        name = _plain_name(Path(file.filename.replace("\\", "/")))
+        name = _safe_name(Path(file.filename.replace("\\", "/")))
         refuse_other(name)
         return name, file.file.read()
     if not pasted.strip():
-        raise InputError("there is no input yet.", where="seeds", fix="Paste some, one a line, or choose a file.")
+        raise InputError("there are no seeds yet.", where="seeds", fix="Paste some, one per line, or choose a file.")
     return PASTED, pasted.replace("\r\n", "\n").encode()
 
 
-def _as_it_shows(name: str, content: bytes, lines: str) -> tuple[str, bytes]:
-    """A file with the ending of what it holds: cells of a spreadsheet and JSON are pasted, and saved as `.txt` by
-    Excel; by lines each would be an input with its own output in it. Of `lines` that somebody says it has, blank ones
-    are left out."""
+def _with_detected_suffix(name: str, content: bytes, lines: str) -> tuple[str, bytes]:
+    """Give a `.txt` file the suffix of what it contains.
+
+    Users paste spreadsheet cells and JSON, and Excel saves tables as `.txt`. Read by lines, each row would become an
+    input that contains its own output. If the user set `lines`, the content is not examined. Empty lines of pasted
+    text are dropped."""
     if Path(name).suffix.lower() != ".txt":
         return name, content
     text = content.decode("utf-8-sig", "replace")
@@ -225,7 +240,7 @@ def _as_it_shows(name: str, content: bytes, lines: str) -> tuple[str, bytes]:
 
 
 def _ending_of(text: str, rows: Sequence[str]) -> str:
-    """`.jsonl` of objects, one a line, `.json` of a list of them, `.csv` of a table; empty for lines of text."""
+    """`.jsonl` for one object per line, `.json` for a list of objects, `.csv` for a table; empty for lines of text."""
     with suppress(ValueError):
         if rows and all(isinstance(orjson.loads(row), dict) for row in rows):
             return ".jsonl"
@@ -240,65 +255,66 @@ def _names_a_column(header: str) -> bool:
 
 
 @contextmanager
-def _or_lines(sent: str, name: str) -> Iterator[None]:
-    """What is wrong with the table as which a text was taken, and that it may be said to be none."""
+def _suggest_lines(file_name: str, name: str) -> Iterator[None]:
+    """Extend the error of a text that was detected as a table: the user can declare it to be lines instead."""
     try:
         yield
     except InputError as error:
-        if sent == name:
+        if file_name == name:
             raise
-        own = "If each line is an input, or an output, say so under Lines of text."
+        own = "If each line is an input or an output, select that under Lines of text."
         fix = " ".join(filter(None, (own, error.fix)))
         raise InputError(error.what, where=error.where, why=error.why, fix=fix) from None
 
 
-def _plain_name(given: Path) -> str:
-    """A name that the API takes too: ASCII, not long; of a name in another script the ending stays."""
+def _safe_name(given: Path) -> str:
+    """A short ASCII file name that the API accepts too. Of a name in another script, only the suffix remains."""
     stem, ending = (re.sub(r"[^A-Za-z0-9._-]+", "-", part)[:60].strip(".-") for part in (given.stem, given.suffix))
     return f"{stem or 'seeds'}.{ending}" if ending else stem or PASTED
 
 
-def keep_seeds(
-    request: Request, caller: Caller, slug: str, sent: str, given: bytes, encoding: str, says: str = ""
+def replace_seeds(
+    request: Request, caller: Caller, slug: str, file_name: str, given: bytes, encoding: str, line_kind: str = ""
 ) -> None:
-    """Make these the seeds of the project, in place of those that it reads now: a table is read as its columns show,
-    lines as what somebody `says` they are, else as what they were before. Raises InputError, Refusal."""
+    """Replace the seeds of the project. How a table is read is guessed from its columns. Lines are read as `line_kind`,
+    or if that is empty, as the previous lines were. Raises InputError or Refusal."""
     workspace = state_of(request).workspace
-    name, content = _as_it_shows(sent, as_utf8(given, sent, encoding), says)
+    name, content = _with_detected_suffix(file_name, as_utf8(given, file_name, encoding), line_kind)
     spec = workspace.project(slug).spec
     before = spec.seeds
     if Path(name).suffix.lower() in TABLES:
-        with _or_lines(sent, name):
-            reads = guessed(content, name, spec.task.kind)
+        with _suggest_lines(file_name, name):
+            reads = guess_source(content, name, spec.task.kind)
     else:
         lines = any(
             source.kind == "output" for source in before if source.path == f"seeds/{name}" or not source.columns
         )
-        reads = {"kind": says or ("output" if lines else "input")}
+        reads = {"kind": line_kind or ("output" if lines else "input")}
     add(request, caller, slug, content, name, reads["kind"], reads)
     now = workspace.project(slug).spec.seeds
     at = next(number for number, source in enumerate(now) if source.path == f"seeds/{name}")
-    gone = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
-    save_keys(request, caller, slug, {**keys_of(at, reads), **gone})
+    removed = {f"seeds.{number}": None for number in reversed(range(len(now))) if number != at}
+    save_keys(request, caller, slug, {**source_keys(at, reads), **removed})
 
 
-def keep_columns(
+def save_columns(
     request: Request, caller: Caller, slug: str, source: int, headers: list[str], roles: list[str], kind: str
 ) -> str:
-    """Read a file of seeds as a person says, and a task that was to rewrite as one to extract if the outputs are
-    records. What was done, as pages say it. Raises UsageError, SpecError, Refusal."""
+    """Save how a seed file is read. If the outputs are records, a rewrite task becomes an extract task.
+
+    Returns the key of the message to show. Raises UsageError, SpecError or Refusal."""
     folder = state_of(request).workspace.folder(slug)
     project = state_of(request).workspace.project(slug)
-    values = as_told(project, source, headers, roles, kind)
+    values = keys_for_roles(project, source, headers, roles, kind)
     outputs = outputs_of(project, source, roles) if project.spec.task.kind in ("rewrite", "free") else ()
     schema = schema_of(outputs)
     if extracts := schema is not None and not (folder / SCHEMA).exists():
-        values |= {**_as_kind("extract"), "task.schema": SCHEMA}
+        values |= {**_keys_for_kind("extract"), "task.schema": SCHEMA}
         if "sampling" not in project.spec.evaluate.model_fields_set:
             values |= {"evaluate.sampling.max_tokens": answer_tokens(outputs)}
     text = current_spec(request, slug)
     shown = project.spec.seeds[source]
-    fresh = without_guesses(text, folder / shown.path, project.spec.task.kind, shown.encoding)
+    fresh = remove_guess_comments(text, folder / shown.path, project.spec.task.kind, shown.encoding)
     if extracts:
         (folder / SCHEMA).write_text(json.dumps(schema, ensure_ascii=False, indent=2), encoding="utf-8")
     try:

@@ -1,4 +1,4 @@
-"""Evaluation: the systems with their intervals, the verdict, and every output by what it failed."""
+"""The evaluation page: systems with their intervals, the verdict, and the outputs, filtered by failed check."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def evaluation(
     begin: int = 0,
     evaluation: str | None = None,
 ) -> Response:
-    """The last evaluation, or another one by its id; outputs under filters."""
+    """The latest evaluation, or another one by its id, with its filtered outputs."""
     job = live_job(request, project)
-    now = snapshot(request, project).under(job)
+    now = snapshot(request, project).for_job(job)
     artifacts = now.store.artifacts("evaluation")[::-1] if now.store else []
     shown = next((a for a in artifacts if a.id == evaluation), latest(now.store, "evaluation") if now.store else None)
     retouched: PairsmithError | None = None
@@ -58,9 +58,11 @@ def evaluation(
         "evaluation",
         caller,
         project,
-        heading=words.evaluation(measured) if measured else _nothing(now, shown, retouched),
+        heading=words.evaluation(measured) if measured else _empty_heading(now, shown, retouched),
         error=retouched,
-        cautions=[*_of_another(now, measured), proof.headline(measured), *proof.in_words(measured)] if measured else [],
+        cautions=[*_stale_warning(now, measured), proof.headline(measured), *proof.in_words(measured)]
+        if measured
+        else [],
         v=measured,
         proof=proof,
         rows=rows[begin : begin + _PAGE],
@@ -76,29 +78,25 @@ def evaluation(
     )
 
 
-def _of_another(now: Snapshot, evaluation: Evaluation) -> list[str]:
-    """That an evaluation is not of the present adapter: it would pass for its proof."""
+def _stale_warning(now: Snapshot, evaluation: Evaluation) -> list[str]:
+    """A warning if the evaluation is not of the current adapter, so that it is not mistaken for its evidence."""
     adapter = latest(now.store, "adapter") if now.store else None
     if adapter is None or adapter.id == evaluation.adapter_id:
         return []
-    return [
-        f"This is of the adapter {evaluation.adapter_id[:8]}; the present one, {adapter.id[:8]}, has not been measured."
-    ]
+    return [f"This evaluation is of adapter {evaluation.adapter_id[:8]}. The current one is {adapter.id[:8]}."]
 
 
-def _nothing(now: Snapshot, shown: Artifact | None, retouched: PairsmithError | None) -> str:
+def _empty_heading(now: Snapshot, shown: Artifact | None, retouched: PairsmithError | None) -> str:
     if retouched is not None:
-        return "What stands in the evaluation's file is not what was measured."
+        return "The evaluation file differs from what was measured."
     if shown is not None:
-        return (
-            "The evaluation's file is gone; evaluating again makes it from the store, without asking a teacher twice."
-        )
-    return f"Nothing is evaluated yet{now.before('evaluate')}."
+        return "The evaluation file is missing. Evaluate again to rebuild it; no teacher request is repeated."
+    return f"Nothing has been evaluated yet{now.prerequisite('evaluate')}."
 
 
 def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
-    """The evaluation in its file; None if that is gone or of another version. Raises InputError if it was changed by
-    hand."""
+    """Read the evaluation from its file. None if the file is missing or has another version's format. Raises InputError
+    if it was edited by hand."""
     try:
         content = (now.project.folder / artifact.path).read_bytes()
     except OSError:
@@ -115,8 +113,8 @@ def _parsed(content: bytes) -> Evaluation | None:
     return None
 
 
-def _firsts(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:
-    """seed -> system -> its sampled outputs in order."""
+def _sampled_by_seed(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:
+    """The sampled outputs in order, by seed and then by system."""
     by_seed: dict[str, dict[str, list[Output]]] = {}
     for output in evaluation.outputs:
         if output.mode == "sampled":
@@ -130,10 +128,11 @@ def _firsts(evaluation: Evaluation) -> dict[str, dict[str, list[Output]]]:
 def _rows(
     now: Snapshot, evaluation: Evaluation, check: str | None, system: str | None, worse: bool, q: str | None
 ) -> list[dict[str, Any]]:
-    """Inputs with the first sample of each system; `worse`: the tuned model fails where the teacher passes."""
-    by_seed, rows = _firsts(evaluation), list[dict[str, Any]]()
+    """The test inputs that match the filters, each with the outputs of every system. `worse` selects inputs for which
+    the first sample of the tuned model fails and that of the teacher passes."""
+    by_seed, rows = _sampled_by_seed(evaluation), list[dict[str, Any]]()
     read = bodies(now.store, tables.seeds, by_seed) if now.store else ()
-    # An input that was written for a finished output is no seed of the store.
+    # An input written for a finished output is not a seed in the store.
     inputs = {example.seed_id: example.input for example in evaluation.side_by_side} | evaluation.inputs
     inputs |= {id_: Seed.model_validate_json(body).body for id_, body in read}
     for seed_id, systems in by_seed.items():

@@ -1,4 +1,4 @@
-"""What pages tell of a project, read from its store and its jobs: no figure of a page has another source."""
+"""The figures that pages show of a project. All of them come from its store and its jobs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from schemas.wording import capital
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A project as its store has it now. `held` is its store, None where nothing has been written yet, or who opens it:
-    of what is kept of many projects few are open."""
+    """A project as its store has it now.
+
+    `held` is the store, None if nothing has been written yet, or the Readers that open it on demand: snapshots of many
+    projects are cached, but only a few stores are open at a time."""
 
     slug: str
     project: Project
@@ -40,15 +42,15 @@ class Snapshot:
 
     @property
     def store(self) -> Store | None:
-        """Its store; None where nothing has been written yet."""
+        """The store of the project; None if nothing has been written yet."""
         return self.held.store(self.slug) if isinstance(self.held, Readers) else self.held
 
     def last(self, command: str) -> Receipt | None:
-        """The newest receipt of a command that went well."""
+        """The newest receipt of a successful run of a command."""
         return last_good(self.receipts, command)
 
     def asked_since(self, preview: Receipt | None) -> bool:
-        """Whether a generation has ended since a preview or a forecast, so that what it left to ask is asked."""
+        """Whether a generation has succeeded since this preview or forecast, so that the rest has been requested."""
         both = (r for r in reversed(self.receipts) if r is preview or (r.command == "generate" and r.ok))
         return preview is not None and next(both, preview) is not preview
 
@@ -57,62 +59,62 @@ class Snapshot:
         return total(self.costs)
 
     @cached_property
-    def counted(self) -> Receipt | None:
-        """The receipt that counts rows as they are now: of curation, also of one that accepted none, or before that of
-        generation."""
+    def count_receipt(self) -> Receipt | None:
+        """The receipt with the current row counts: of the last curation, including one that accepted no row, or before
+        that of the last generation."""
         return last_judged(self.receipts) or self.last("generate")
 
     @property
     def counts(self) -> Counts:
-        """Its rows."""
-        return self.counted.counts if self.counted else Counts()
+        """The current row counts."""
+        return self.count_receipt.counts if self.count_receipt else Counts()
 
     @property
     def next_stage(self) -> PlannedStage | None:
-        """The first stage that is not done."""
+        """The first stage that is not done; None if all are."""
         return next((stage for stage in self.stages if not stage.done), None)
 
-    def before(self, stage: str) -> str:
-        """What comes before `stage`, as the end of a sentence."""
+    def prerequisite(self, stage: str) -> str:
+        """The stage that has to run before `stage`, as the end of a sentence; empty if there is none."""
         step = self.next_stage
         return f"; {step.stage} comes first" if step and step.stage != stage else ""
 
     @property
     def cap_usd(self) -> float | None:
-        """The project's cap."""
+        """The spending cap of the project, in US dollars."""
         return self.project.spec.budget.max_usd
 
     @cached_property
-    def without_people(self) -> Snapshot:
-        """The same, as a run plans it that leaves people out."""
+    def without_review(self) -> Snapshot:
+        """The same snapshot with the stages of a run that skips review."""
         review = self.project.spec.review.model_copy(update={"enabled": False})
         project = replace(self.project, spec=self.project.spec.model_copy(update={"review": review}))
         return replace(self, project=project, stages=tuple(plan(project, self.store)))
 
-    def under(self, job: Job | None) -> Snapshot:
-        """The same, with the stages that `job` has, which runs or may be gone on with."""
-        return self.without_people if job and job.options.no_review and job.state != "done" else self
+    def for_job(self, job: Job | None) -> Snapshot:
+        """The same snapshot with the stages of `job`, which is in progress or can be continued."""
+        return self.without_review if job and job.options.no_review and job.state != "done" else self
 
 
 _lock = Lock()
 
 
-class _Kept(NamedTuple):
+class _CacheEntry(NamedTuple):
     written: object
     place: tuple[object, Ends | None]
     now: Snapshot
 
 
-_kept: WeakKeyDictionary[RowsView, dict[str, _Kept]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[RowsView, dict[str, _CacheEntry]] = WeakKeyDictionary()
 
 
 def snapshot(request: Request, slug: str) -> Snapshot:
-    """The project as it is now; what has not changed since is not read again, and its store not opened. Raises
-    NoSuchProject, SpecError."""
+    """The current state of the project. If nothing has changed since the last call, the cached snapshot is returned and
+    the store is not opened. Raises NoSuchProject or SpecError."""
     views = state_of(request).views
     project, written = views.readers.project(slug), views.readers.change_marker(slug)
     with _lock:
-        kept = _kept.setdefault(views, {}).get(slug)
+        kept = _cache.setdefault(views, {}).get(slug)
     is_same = kept is not None and kept.now.project is project
     if kept and is_same and written is not None and kept.written == written:
         return kept.now
@@ -124,7 +126,7 @@ def snapshot(request: Request, slug: str) -> Snapshot:
         receipts, costs = (store.receipts(), store.costs()) if store else ([], [])
         now = Snapshot(slug, project, views.readers, tuple(plan(project, store)), tuple(receipts), tuple(costs))
     with _lock:
-        _kept[views][slug] = _Kept(written, place, now)
+        _cache[views][slug] = _CacheEntry(written, place, now)
     return now
 
 
@@ -134,33 +136,33 @@ def jobs_of(request: Request, slug: str | None = None, limit: int = 20) -> list[
 
 
 def live_job(request: Request, slug: str) -> Job | None:
-    """The job of a project that has not ended; at most one has not."""
+    """The project's unfinished job. There is at most one."""
     return next((job for job in state_of(request).jobs.active() if job.project == slug), None)
 
 
-def planned_by(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
-    """The run whose stages a page shows: the job that it shows, else the newest run, which may have left people out."""
+def displayed_run(shown: Job | None, jobs: Sequence[Job]) -> Job | None:
+    """The run whose stages a page shows: the shown job if it is a run, else the newest run. It may skip review."""
     return shown if shown and shown.command == "run" else next((job for job in jobs if job.command == "run"), None)
 
 
 def problem_of(job: Job | None) -> dict[str, Any] | None:
-    """Why a job failed, as pages show it: a part that its process did not say is None."""
+    """Why a job failed, as pages show it. Parts that its process did not report are None."""
     if job is None or job.state != "failed" or not job.problem:
         return None
-    what = str(job.problem.get("what") or "it failed, and the log says why.")
+    what = str(job.problem.get("what") or "the job failed; see the log for the reason.")
     return {"what": capital(what), **{name: job.problem.get(name) for name in ("where", "why", "fix")}}
 
 
 def rows_line(request: Request, slug: str) -> str | None:
-    """Where every row is: the sum that stands on every page of a project."""
+    """The row counts by state, as a sum, for the footer of every project page. None if there are no rows."""
     from pairsmith.serve.pages import words
 
     counts = state_of(request).views.facets(slug).all
-    return words.sum_of(counts) if counts else None
+    return words.row_sum(counts) if counts else None
 
 
-class Moving(NamedTuple):
-    """What a job's process reported last. None is what it did not say."""
+class JobProgress(NamedTuple):
+    """The last progress report of a job's process. Values that were not reported are None."""
 
     stage: str
     done: int | None
@@ -181,18 +183,18 @@ class Moving(NamedTuple):
         return min(1.0, self.done / self.total) if self.total and self.done is not None else None
 
 
-_PACE_S = 1.0  # a step that was done at once has no pace that tells anything
+_PACE_S = 1.0  # a step that finished faster has no meaningful pace
 
 
-def moving(job: Job | None) -> Moving | None:
-    """The last report of a job's process; None before the first, and where none works now."""
+def job_progress(job: Job | None) -> JobProgress | None:
+    """The last progress report of a job's process; None before the first one, and if the job is not running."""
     if job is None or job.state not in ("running", "stopping") or not job.progress:
         return None
     progress = job.progress
     numbers = progress.get("numbers", progress)
     pace = progress.get("pace") or {}
     per_s = pace.get("done_per_s") if pace.get("seconds", _PACE_S) >= _PACE_S else None
-    return Moving(
+    return JobProgress(
         stage=str(progress.get("stage") or job.stage or job.command),
         per_min=60 * per_s if per_s else None,
         left_s=pace.get("left_s") or numbers.get("eta_s") or numbers.get("most_s"),
@@ -209,10 +211,12 @@ def _number(value: Any) -> int | None:
     return round(value) if isinstance(value, int | float) else None
 
 
-def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
-    """The stage that a report is of: a step of a stage (`fit`) reports under its own name. Argilla is started for
-    people, whatever else is to be done again since."""
-    word, known = at.stage.split()[0], [stage.stage for stage in now.stages]
+def stage_of(now: Snapshot, job: Job, progress: JobProgress) -> str:
+    """The stage that a progress report belongs to.
+
+    A step within a stage (e.g. `fit`) reports under its own name. Starting Argilla always belongs to review, even if an
+    earlier stage has to run again in the meantime."""
+    word, known = progress.stage.split()[0], [stage.stage for stage in now.stages]
     named = "review" if word == "argilla" else word
     return next(
         (name for name in (named, job.command) if name in known), now.next_stage.stage if now.next_stage else named
@@ -220,7 +224,7 @@ def stage_of(now: Snapshot, job: Job, at: Moving) -> str:
 
 
 class StageLine(NamedTuple):
-    """A stage as a line with a bar."""
+    """A stage as a line with a progress bar."""
 
     stage: str
     done: bool
@@ -232,17 +236,17 @@ class StageLine(NamedTuple):
 
 
 def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
-    """Every stage with what it did to rows, or what it waits for."""
+    """Every stage, with what it did to rows or what it waits for."""
     from pairsmith.serve.pages import words
 
     lines = []
-    at = moving(job)
-    moves = stage_of(now, job, at) if job and at else ""
+    progress = job_progress(job)
+    moves = stage_of(now, job, progress) if job and progress else ""
     for stage in now.stages:
         receipt = now.last(stage.stage)
         running = stage.stage == moves
-        if running and at:
-            lines.append(StageLine(stage.stage, False, True, *_bar_of_moving(at), words.moving_of(at)))
+        if running and progress:
+            lines.append(StageLine(stage.stage, False, True, *_progress_bar(progress), words.progress_text(progress)))
         else:
             says = words.stage(now, stage, receipt)
             counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
@@ -260,13 +264,17 @@ def _parts(stage: str, counts: Counts) -> list[BarPart]:
     return [*(BarPart(tone, count) for tone, count in names), BarPart("failed", counts.failed)]
 
 
-def _bar_of_moving(at: Moving) -> tuple[list[BarPart], int, str]:
-    if not at.total or at.done is None:
-        return [], 1, at.stage
+def _progress_bar(progress: JobProgress) -> tuple[list[BarPart], int, str]:
+    if not progress.total or progress.done is None:
+        return [], 1, progress.stage
     known = [
-        BarPart("accepted", at.passed or 0),
-        BarPart("rejected", at.rejected or 0),
-        BarPart("failed", at.failed or 0),
+        BarPart("accepted", progress.passed or 0),
+        BarPart("rejected", progress.rejected or 0),
+        BarPart("failed", progress.failed or 0),
     ]
-    rest = at.done - sum(part.value for part in known)
-    return [*known, BarPart("pale", max(0, rest))], at.total, f"{at.stage}: {at.done} of {at.total}"
+    rest = progress.done - sum(part.value for part in known)
+    return (
+        [*known, BarPart("pale", max(0, rest))],
+        progress.total,
+        f"{progress.stage}: {progress.done} of {progress.total}",
+    )

@@ -1,4 +1,4 @@
-"""Downloads: what the project has made, with its size, its hash and what it was made of, and how programs get it."""
+"""The downloads page: artifacts with their size, hash and parents, and how to fetch them from code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.files import sha256, size_of
 from schemas.records import Artifact
 from schemas.store import Store
 from schemas.store.latest import present
-from schemas.wording import capital, counted
+from schemas.wording import counted
 
 router = page_router()
 _SPLITS = ("train", "validation", "test")
@@ -31,7 +31,7 @@ _HASHED_BYTES = 200_000_000
 
 
 class File(NamedTuple):
-    """A file to be had. `sha256` is empty where it is too large to be read for a page."""
+    """A file to download. `sha256` is empty for files that are too large to hash for a page."""
 
     name: str
     href: str
@@ -41,12 +41,12 @@ class File(NamedTuple):
 
 @router.get("/p/{project}/downloads", name="page_downloads")
 def downloads(caller: Viewer, project: str, request: Request) -> Response:
-    """Everything that can be taken away."""
+    """Everything that can be downloaded."""
     now = snapshot(request, project)
-    artifacts, held = (_made(now.store), present(now.store)) if now.store else ([], {})
+    artifacts, held = (_listed_artifacts(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
-    things = [_thing(folder, base, artifact) for artifact in artifacts]
+    things = [_artifact_view(folder, base, artifact) for artifact in artifacts]
     newest = [thing for one in held.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return project_page(
@@ -70,7 +70,7 @@ def downloads(caller: Viewer, project: str, request: Request) -> Response:
 
 
 def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | None:
-    """What the last `export` has put together, and whether something of it is no longer the present one."""
+    """What the last `export` built, and which of its artifacts are outdated. None if there is no export."""
     mark = folder / EXPORT / MARK
     if not mark.is_file():
         return None
@@ -90,26 +90,26 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
     }
 
 
-def _made(store: Store) -> list[Artifact]:
+def _listed_artifacts(store: Store) -> list[Artifact]:
     shown = ("dataset", "adapter", "evaluation")
     return [artifact for artifact in store.artifacts()[::-1] if artifact.kind in shown]
 
 
 def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
-    """Of what is present, only what is there can be taken away."""
+    """The summary of the page. Only artifacts whose files exist can be downloaded."""
     if not newest:
-        return "There is nothing to take away yet; curation makes the first dataset."
+        return "There is nothing to download yet. Curation creates the first dataset."
     there = {thing["kind"]: thing for thing in newest if thing["there"]}
     if not there:
-        return "The files of what was made are gone; running makes them again."
+        return "The artifact files are missing. Run the project again to rebuild them."
     parts = [f"a dataset of {counted(there['dataset']['members'], 'row', 'rows')}"] if "dataset" in there else []
     parts += ["an adapter"] if "adapter" in there else []
     parts += ["an evaluation"] if "evaluation" in there else []
     whole = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"{capital(whole)} can be taken away."
+    return f"Ready to download: {whole}."
 
 
-def _thing(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
+def _artifact_view(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:
     path = (folder / artifact.path).resolve()
     there = path.is_relative_to(folder.resolve()) and path.exists()
     download = f"{base}/artifacts/{artifact.id}/download"

@@ -1,4 +1,4 @@
-"""People and what they did: for owners."""
+"""The people page and the audit log, for owners."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import Form, Query, Request, Response
 from pairsmith.serve.access import ALL, Administrator, Caller, Role
 from pairsmith.serve.api import people as api
 from pairsmith.serve.api.people import check_place, link_for
-from pairsmith.serve.pages.shell import gone_to, link, page_router, render
+from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError
 from schemas.wording import counted
@@ -20,14 +20,14 @@ _PAGE = 50
 
 @router.get("/people", name="page_people")
 def people(caller: Administrator, request: Request) -> Response:
-    """Everybody with an account, and invitations."""
+    """All accounts, and invitations."""
     return _people(request, caller)
 
 
 def _people(
     request: Request, caller: Caller, invited: str = "", gives: str = "", error: PairsmithError | None = None
 ) -> Response:
-    """`gives` is what the link `invited` makes of whoever opens it."""
+    """Render the page. `gives` is the role that the invitation link `invited` grants."""
     users = state_of(request).accounts.users()
     present = [user for user in users if not user["disabled"]]
     return render(
@@ -35,7 +35,7 @@ def _people(
         "people",
         caller,
         place="People",
-        heading=f"{counted(len(present), 'person has', 'people have')} an account here.",
+        heading=f"{counted(len(present), 'person has', 'people have')} an account on this service.",
         users=users,
         roles=list(Role),
         slugs=state_of(request).workspace.projects(),
@@ -52,7 +52,7 @@ def invite(
     role: Annotated[Role, Form()],
     project: Annotated[str, Form(max_length=80)] = ALL,
 ) -> Response:
-    """A link for one person, shown this one time."""
+    """Create an invitation link for one person and show it, this one time."""
     try:
         check_place(request, caller, project)
         invitation = link_for(request, project, role, caller)
@@ -70,7 +70,7 @@ def set_role(
     role: Annotated[str, Form(max_length=20)],
     project: Annotated[str, Form(max_length=80)] = ALL,
 ) -> Response:
-    """Give, change or take a role, or close the account."""
+    """Grant, change or remove a role, or close the account."""
     try:
         if role == "closed":
             api.disable_user(caller, user, request)
@@ -79,7 +79,7 @@ def set_role(
             api.set_role(caller, user, given, request)
     except PairsmithError as error:
         return _people(request, caller, error=error)
-    return gone_to("/people", done="role")
+    return redirect_to("/people", done="role")
 
 
 @router.get("/audit", name="page_audit")
@@ -91,7 +91,7 @@ def audit(
     action: str | None = None,
     before: Annotated[int | None, Query(ge=0, le=2**53)] = None,
 ) -> Response:
-    """What was done and what was refused, newest first."""
+    """The audit log: actions and refusals, newest first."""
     lines = state_of(request).audit.page(
         before=before, limit=_PAGE + 1, project=project or None, user=user or None, action=action or None
     )
@@ -102,7 +102,7 @@ def audit(
         "audit",
         caller,
         place="Audit",
-        heading="What people did here and what they were refused, newest first.",
+        heading="All actions and refused attempts, newest first.",
         lines=lines[:_PAGE],
         more=more,
         given=given,

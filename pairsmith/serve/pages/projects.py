@@ -1,4 +1,4 @@
-"""The start page, and the page of one project."""
+"""The start page with all projects, and the overview page of one project."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pairsmith.serve.access import Caller, ProjectOwner, Right, SignedIn, needs
 from pairsmith.serve.api.projects import delete
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
-from pairsmith.serve.pages.figures import jobs_of, live_job, moving, planned_by, snapshot, stage_lines
-from pairsmith.serve.pages.shell import gone_to, page_router, project_page, render
+from pairsmith.serve.pages.figures import displayed_run, job_progress, jobs_of, live_job, snapshot, stage_lines
+from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, share_of
 from schemas.errors import PairsmithError, UsageError
@@ -24,14 +24,14 @@ router = page_router()
 
 @router.get("/", name="page_projects")
 def projects(caller: SignedIn, request: Request) -> Response:
-    """All projects of the caller, a sentence each."""
+    """All projects of the caller, with one sentence each."""
     workspace = state_of(request).workspace
     slugs = caller.projects(workspace.projects())
     jobs: dict[str, list[Job]] = {}
     for job in sorted(jobs_of(request, None, 200), key=lambda job: job.has_ended):  # the clock may have been set back
         jobs.setdefault(job.project, []).append(job)
     titles = state_of(request).accounts.titles()
-    lines = [{**_line(request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs]
+    lines = [{**_project_row(request, slug, jobs.get(slug, [])), "title": titles.get(slug, slug)} for slug in slugs]
     running = sum(line["live"] == "running" for line in lines)
     queued = sum(line["live"] == "queued" for line in lines)
     waiting = sum(line["waits"] for line in lines)
@@ -46,10 +46,10 @@ def projects(caller: SignedIn, request: Request) -> Response:
     )
 
 
-def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
+def _project_row(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     job = jobs[0] if jobs else None
     try:
-        now = snapshot(request, slug).under(planned_by(job, jobs))
+        now = snapshot(request, slug).for_job(displayed_run(job, jobs))
     except PairsmithError as error:
         return {"slug": slug, "says": error.what, "broken": True, "live": "", "waits": False, "accepted": "",
                 "spent": "", "sign": ""}  # fmt: skip
@@ -58,7 +58,7 @@ def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
     at = job.last_sign_of_life or job.created if job else (now.receipts[-1].started if now.receipts else None)
     return {
         "slug": slug,
-        "says": capital(words.project(now, live, moving(live))).rstrip(".") + ".",
+        "says": capital(words.project(now, live, job_progress(live))).rstrip(".") + ".",
         "broken": False,
         "live": "" if live is None else "running" if live.state in ("running", "stopping") else "queued",
         "waits": bool(live is None and now.receipts and step and step.stage == "review"),
@@ -70,10 +70,10 @@ def _line(request: Request, slug: str, jobs: list[Job]) -> dict[str, Any]:
 
 @router.get("/p/{project}", name="page_overview")
 def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, request: Request) -> Response:
-    """A project: how far it is, what it has cost, what comes next."""
+    """The overview of a project: its progress, its cost, and the next stage."""
     job = live_job(request, project)
-    now = snapshot(request, project).under(planned_by(job, jobs_of(request, project)))
-    at = moving(job)
+    now = snapshot(request, project).for_job(displayed_run(job, jobs_of(request, project)))
+    progress = job_progress(job)
     c, spent = now.counts, now.spent
     each = per_row(spent, c.accepted)
     sum_, _, unknown = words.spent(now).partition(", ")
@@ -82,9 +82,9 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         ("rows accepted", count(c.accepted) if judged else "—",
          f"of {count(c.rows_in)}, {share_of(c.accepted, c.rows_in)}" if judged and c.rows_in
          else f"of {count(c.rows_in)}, not judged yet" if c.rows_in else "not generated yet"),
-        ("spent on teachers", sum_, unknown or (f"{dollars(each)} an accepted row" if each
-         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "nothing asked yet")),
-        ("answers of people", count(now.store.review_count() if now.store else 0), "kept in the store"),
+        ("spent on teachers", sum_, unknown or (f"{dollars(each)} per accepted row" if each
+         else f"{counted(spent.requests, 'request', 'requests')}" if spent.requests else "no requests yet")),
+        ("review answers", count(now.store.review_count() if now.store else 0), "in the store"),
         ("last trained", words.ago(training.started + timedelta(seconds=training.seconds)) if training else "—",
          f"{count(training.counts.accepted)} rows" if training else "not trained yet"),
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
         caller,
         project,
         title=f"{project} · pairsmith",
-        heading=words.overview(now, job, at),
+        heading=words.overview(now, job, progress),
         now=now,
         job=job,
         figures=figures,
@@ -107,10 +107,12 @@ def overview(caller: Annotated[Caller, needs(Right.see_project)], project: str, 
 def deleted(
     caller: ProjectOwner, project: str, request: Request, name: Annotated[str, Form(max_length=100)] = ""
 ) -> Response:
-    """Move it to the trash, once its name was written. Raises UsageError, and Refusal while a job of it runs."""
+    """Move the project to the trash if its name was typed. Raises UsageError, and Refusal while it has a job."""
     if name.strip() != project:
         raise UsageError(
-            f"'{name[:80]}' is not {project}, so nothing was deleted.", where="name", fix="Go back and write it."
+            f"'{name[:80]}' is not {project}, so nothing was deleted.",
+            where="name",
+            fix="Go back and enter the name.",
         )
     delete(caller, project, request)
-    return gone_to("/?done=deleted")
+    return redirect_to("/?done=deleted")

@@ -1,4 +1,4 @@
-"""Prompts: versions that never change, a new one beside the old on five seeds, and what it would ask again."""
+"""The prompts page: immutable versions, old and new outputs for five seeds, and what a change would cost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
-from pairsmith.serve.pages.shell import gone_to, page_router, project_page
+from pairsmith.serve.pages.shell import page_router, project_page, redirect_to
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import RowsView
 from pairsmith.serve.state import state_of
@@ -23,7 +23,7 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.records import Generated
 
 router = page_router()
-_LOOKED_AT = 100  # of the newest rows
+_LOOKED_AT = 100  # newest rows
 
 
 @router.get("/p/{project}/prompts", name="page_prompts")
@@ -41,7 +41,7 @@ def _prompts(
     error: PairsmithError | None = None,
 ) -> Response:
     now = snapshot(request, slug)
-    used = _used(now)
+    used = _prompts_in_use(now)
     names = library.available(now.project.folder)
     own = {way: ref_.partition("@")[0] for way, ref_ in used.items()}
     shown = ref or next(iter(own.values()), names[0])
@@ -63,16 +63,16 @@ def _prompts(
         is_used=prompt.ref.partition("@")[0] in own.values(),
         text=draft if draft is not None else prompt.text,
         next_version=f"v{next_number(now.project.folder, prompt.ref.partition('/')[0])}",
-        messages=_sent(now, state_of(request).views, prompt.ref.partition("@")[0]),
+        messages=_last_messages(now, state_of(request).views, prompt.ref.partition("@")[0]),
         preview=outcome,
         preview_at=preview.started if preview else None,
         asked_since=now.asked_since(preview),
-        rows=_beside(outcome) if outcome else [],
+        rows=_side_by_side(outcome) if outcome else [],
         job=live_job(request, slug),
     )
 
 
-def _used(now: Snapshot) -> dict[str, str]:
+def _prompts_in_use(now: Snapshot) -> dict[str, str]:
     ways = now.project.spec.generate.directions.items()
     return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways}
 
@@ -80,20 +80,21 @@ def _used(now: Snapshot) -> dict[str, str]:
 def _heading(own: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
     using = " and ".join(own.values()) if own else "no prompt"
     if outcome is None:
-        return f"This project asks with {using}; no other version was tried on its seeds yet."
+        return f"This project uses {using}; no other version has been previewed yet."
     if asked_since:
-        return f"This project asks with {using}; a run has asked what the last preview had left."
+        return f"This project uses {using}; a run has requested the rows that the last preview left open."
     if not outcome.left_candidates:
-        return f"This project asks with {using}; nothing would be asked again."
+        return f"This project uses {using}; continuing repeats no request."
     return (
-        f"This project asks with {using}; going on would ask {outcome.left_candidates:,} more candidates"
+        f"This project uses {using}; continuing would request {outcome.left_candidates:,} more candidates"
         f" {words.money_range(outcome.left_usd)}."
     )
 
 
-def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
-    """The messages of the last row that was asked for with this version, as they were sent. Nothing is rendered here:
-    a template is its writer's, and one that never ends would hold up everybody."""
+def _last_messages(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
+    """The messages of the latest row requested with this version, as they were sent.
+
+    No template is rendered here: templates are written by users, and one that never ends would block the server."""
     ids = [row.pair_id for row in views.page(now.slug, sort="newest", limit=_LOOKED_AT).rows if row.pair_id]
     store = now.store
     for pair in store.pairs(ids) if store else ():
@@ -104,8 +105,8 @@ def _sent(now: Snapshot, views: RowsView, name: str) -> list[dict[str, str]]:
     return []
 
 
-def _beside(outcome: PreviewOutcome) -> list[dict[str, Any]]:
-    """Old and new of each seed, the new one with what differs."""
+def _side_by_side(outcome: PreviewOutcome) -> list[dict[str, Any]]:
+    """The old and new output for each seed, with the differences marked in the new one."""
     rows = []
     for row in outcome.rows:
         new = next((n for n in row["new"] if isinstance(n, str)), None)
@@ -125,30 +126,30 @@ def save(
     text: Annotated[str, Form(max_length=200_000)] = "",
     do: Annotated[str, Form()] = "save",
 ) -> Response:
-    """Save a new version, use one, or try the one in use on five seeds. A version is never changed."""
+    """Save a new version, switch to a version, or preview the current one on five seeds. Versions are immutable."""
     folder = state_of(request).workspace.folder(project)
     try:
         if do == "preview":
             job = start_job(request, caller, project, "preview", JobOptions(seeds=5))
-            return gone_to(f"/p/{project}/run", job=job.id)
+            return redirect_to(f"/p/{project}/run", job=job.id)
         if do == "use":
             ref = library.load(name, folder).ref.partition("@")[0]
-            save_keys(request, caller, project, {f"generate.{_way(request, project, ref)}.prompt": ref})
-            return gone_to(f"/p/{project}/prompts", done="saved", ref=ref)
+            save_keys(request, caller, project, {f"generate.{_direction_of(request, project, ref)}.prompt": ref})
+            return redirect_to(f"/p/{project}/prompts", done="saved", ref=ref)
         saved = save_version(folder, name.partition("/")[0], text.replace("\r\n", "\n"))
-        return gone_to(f"/p/{project}/prompts", done="saved", ref=saved.ref.partition("@")[0])
+        return redirect_to(f"/p/{project}/prompts", done="saved", ref=saved.ref.partition("@")[0])
     except PairsmithError as error:
         return _prompts(request, caller, project, name, draft=text or None, error=error)
 
 
-def _way(request: Request, slug: str, ref: str) -> str:
+def _direction_of(request: Request, slug: str, ref: str) -> str:
     generate = state_of(request).workspace.project(slug).spec.generate
     name = ref.partition("/")[0]
     for way, settings in (("forward", generate.forward), ("backward", generate.backward)):
         if settings.prompt.partition("/")[0] == name:
             return way
     raise UsageError(
-        f"no direction of this project asks with '{name}'.",
+        f"no direction of this project uses '{name}'.",
         where="generate",
-        fix=f"Set generate.forward.prompt in the spec; it is '{generate.forward.prompt}' now.",
+        fix=f"Set generate.forward.prompt in the spec; it is currently '{generate.forward.prompt}'.",
     )

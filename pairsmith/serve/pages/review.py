@@ -1,4 +1,4 @@
-"""Review: how many rows people accept, how sure that is, what is left to do, and disagreements settled here."""
+"""The review page: acceptance rates with their intervals, the user's queue, certification, and disagreements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pairsmith.serve.edge import CSP
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages.figures import Snapshot, jobs_of, live_job, snapshot
 from pairsmith.serve.pages.rows import InForm
-from pairsmith.serve.pages.shell import gone_to, page_router, project_page, render
+from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
@@ -33,19 +33,19 @@ from train.intervals import Interval
 router = page_router()
 _SETTLED = 20
 _QUEUE = 5
-_kept: dict[str, tuple[object, dict[str, Any]]] = {}
+_status_cache: dict[str, tuple[object, dict[str, Any]]] = {}
 
 
 @router.get("/p/{project}/review", name="page_review")
 def review(caller: Member, project: str, request: Request) -> Response:
-    """Where the review stands."""
+    """The state of the review."""
     now = snapshot(request, project)
-    facts, job = _state_of(now), live_job(request, project)
+    facts, job = _review_state(now), live_job(request, project)
     status = facts["review"]
     certificate = last_look(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
-        facts = {**facts, "disagreements": []}  # whoever answers does not see what others said
+        facts = {**facts, "disagreements": []}  # reviewers do not see the answers of others
     return project_page(
         request,
         "review",
@@ -57,51 +57,53 @@ def review(caller: Member, project: str, request: Request) -> Response:
         review_state=status,
         has_answers=now.store is not None and now.store.review_count() > 0,
         rates=_rates(status) if status else [],
-        people=_by_person(now) if status is not None and sees_work else [],
+        people=_by_reviewer(now) if status is not None and sees_work else [],
         queue=review_queue(caller, project, request, limit=_QUEUE).items if caller.may(Right.answer, project) else [],
         reasons=now.project.spec.review.reasons,
-        disagreements=[_shown(d) for d in facts.get("disagreements", [])[:_SETTLED]],
+        disagreements=[_disagreement_view(d) for d in facts.get("disagreements", [])[:_SETTLED]],
         more=max(0, len(facts.get("disagreements", [])) - _SETTLED),
-        url=_argilla(now),
+        url=_argilla_url(now),
         is_curated=now.last("curate") is not None,
-        asking=_asking(now) if caller.may(Right.run, project) and not job and now.last("curate") else None,
+        push_problem=_push_problem(now) if caller.may(Right.run, project) and not job and now.last("curate") else None,
         is_elsewhere=now.project.spec.review.url is not None,
         job=job,
-        goes_on=caller.may(Right.run, project) and not job and _goes_on(now, status, certificate),
-        going_on=going_on(project, jobs_of(request, project)),
+        continue_label=caller.may(Right.run, project) and not job and _continue_label(now, status, certificate),
+        continue_action=continue_action(project, jobs_of(request, project)),
         certificate=certificate,
         only_certified=now.project.spec.curate.select.certified,
     )
 
 
-def _asking(now: Snapshot) -> Check | None:
-    """What keeps rows from being sent to people, told before somebody tries; None if nothing is known to."""
+def _push_problem(now: Snapshot) -> Check | None:
+    """A known problem that keeps rows from being sent to reviewers, shown in advance; None if there is none."""
     finding = health.review(now.project)
     return finding if finding.state != "ok" else None
 
 
-def _goes_on(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str, Any] | None) -> str:
-    """The button that goes on, where people have said what the spec asks of them or a certificate names the rows to
-    train on, and something is left to do; else empty."""
+def _continue_label(now: Snapshot, status: dict[str, Any] | None, certificate: dict[str, Any] | None) -> str:
+    """The label of the button that continues the run; empty if there is nothing to continue.
+
+    The run can continue if reviewers have given the answers that the spec requires or a certificate names the rows to
+    train on, and a stage is left to do."""
     if not now.next_stage:
         return ""
     if now.project.spec.curate.select.certified and certificate and certificate["holds"]:
-        return "Go on and train on certified rows"
-    return "Enough answers: go on and train" if status and status.get("gate") == "open" else ""
+        return "Continue and train on certified rows"
+    return "Continue and train" if status and status.get("gate") == "open" else ""
 
 
-def going_on(slug: str, jobs: Sequence[Job]) -> str:
-    """Where going on is asked for: the last run, if it waits for people, is continued as it was asked for, its cap
-    included."""
+def continue_action(slug: str, jobs: Sequence[Job]) -> str:
+    """The form action that continues the project. If the last run waits for review, that run is continued with its
+    options, including its cap; otherwise a new run starts."""
     last = next((job for job in jobs if job.command == "run"), None)
     return f"/p/{slug}/run" + (f"/{last.id}/continue" if last and last.state == "waits_for_people" else "")
 
 
-def _state_of(now: Snapshot) -> dict[str, Any]:
-    """As `pairsmith review status --json` tells it; read again when the store has something new."""
+def _review_state(now: Snapshot) -> dict[str, Any]:
+    """The output of `pairsmith review status --json`, cached until the snapshot changes."""
     if now.store is None or now.last("curate") is None:
-        return {"review": None, "why": "Nothing is curated yet, so nobody can be asked."}
-    kept = _kept.get(now.slug)
+        return {"review": None, "why": "Nothing has been curated yet, so there are no rows to review."}
+    kept = _status_cache.get(now.slug)
     if kept and kept[0] is now:
         return kept[1]
     from pairsmith.review_status import read
@@ -110,41 +112,41 @@ def _state_of(now: Snapshot) -> dict[str, Any]:
         facts = read(now.project, now.store)
     except PairsmithError as error:
         return {"review": None, "why": error.what}
-    _kept[now.slug] = (now, facts)
+    _status_cache[now.slug] = (now, facts)
     return facts
 
 
 def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     status = facts["review"]
     if status is None:
-        first = str(facts["why"]).partition(". ")[0]  # what to do about it stands below, as a button
+        first = str(facts["why"]).partition(". ")[0]  # the fix is shown below, as a button
         return capital(first).rstrip(".") + "."
     if not status["sampled"] and not (status["accepted"] + status["rejected"] + status["edited"]):
-        off = "; the spec has review switched off" if not now.project.spec.review.enabled else ""
+        off = "; review is turned off in the spec" if not now.project.spec.review.enabled else ""
         if now.store and (answers := now.store.review_count()):
             given = counted(answers, "answer was given", "answers were given")
-            return f"{given} on these pages; no random sample has been sent to people yet{off}."
-        return f"Nobody has been asked yet{off}."
+            return f"{given} on these pages; no random sample has been sent to reviewers yet{off}."
+        return f"No rows have been sent to reviewers yet{off}."
     rate = status["acceptance_rate"]
     decided = status["accepted"] + status["edited"] + status["rejected"]
     if rate is None:
         of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
-        return f"People have decided {of}: too few to tell a share."
+        return f"Reviewers have decided {of}: too few to estimate an acceptance rate."
     interval = in_brackets(rate["low"], rate["high"])
     more = status["answers_missing"]
     left = (
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
     )
-    rest = f"; {counted(more, 'more answer', 'more answers')}{left} would decide" if more else ""
-    of = f"of {count(rate['population'])} rows, judging by {count(rate['rows'])} of them"
-    return f"People accept {percent(rate['value'])} {interval} {of}{rest}."
+    rest = f"; {counted(more, 'more answer', 'more answers')}{left} would settle it" if more else ""
+    of = f"of {count(rate['population'])} rows, based on {count(rate['rows'])} of them"
+    return f"Reviewers accept {percent(rate['value'])} {interval} {of}{rest}."
 
 
 def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
     named = (
-        ("of what passed the gates", status["acceptance_rate"]),
-        ("of what would be trained on", status["trained_acceptance_rate"]),
-        ("of what programs rejected", status["missed_acceptance_rate"]),
+        ("rows that passed the gates", status["acceptance_rate"]),
+        ("rows selected for training", status["trained_acceptance_rate"]),
+        ("rows rejected by gates", status["missed_acceptance_rate"]),
     )
     return [
         (name, Interval(estimate=r["value"], low=r["low"], high=r["high"], level=r["confidence"], seeds=r["rows"]),
@@ -153,7 +155,7 @@ def _rates(status: dict[str, Any]) -> list[tuple[str, Interval, str]]:
     ]  # fmt: skip
 
 
-def _by_person(now: Snapshot) -> list[dict[str, Any]]:
+def _by_reviewer(now: Snapshot) -> list[dict[str, Any]]:
     assert now.store is not None
     people: dict[str, dict[str, Any]] = {}
     for of_pair in now.store.reviews().values():
@@ -170,7 +172,7 @@ def _by_person(now: Snapshot) -> list[dict[str, Any]]:
     return sorted(people.values(), key=lambda person: -person["answers"])
 
 
-def _shown(disagreement: dict[str, Any]) -> dict[str, Any]:
+def _disagreement_view(disagreement: dict[str, Any]) -> dict[str, Any]:
     answers = [
         {**answer, "edited": word_diff(disagreement["output"], answer["edited"]) if answer["edited"] else None}
         for answer in disagreement["answers"]
@@ -178,8 +180,8 @@ def _shown(disagreement: dict[str, Any]) -> dict[str, Any]:
     return {**disagreement, "answers": answers}
 
 
-def _argilla(now: Snapshot) -> str | None:
-    """Where people answer, as the last push has found it."""
+def _argilla_url(now: Snapshot) -> str | None:
+    """The address of Argilla, from the last push, else from the spec."""
     for receipt in reversed(now.receipts):
         if receipt.facts.get("url") and receipt.command.startswith(("review", "run")):
             url = str(receipt.facts["url"])
@@ -189,9 +191,9 @@ def _argilla(now: Snapshot) -> str | None:
 
 @router.post("/p/{project}/review/argilla", name="page_argilla")
 def argilla(caller: Answerer, project: str, request: Request) -> Response:
-    """Into one's queue in Argilla, signed in: an account there is made for who has none.
+    """Sign the user in to their queue in Argilla, creating an account there if needed.
 
-    The page that answers sends a code on to Argilla, which takes it from a form of ours alone."""
+    The returned page posts a code to Argilla, which accepts it only from a form on this service."""
     from curate.argilla import people as accounts
     from curate.argilla import server
     from curate.argilla.client import Argilla
@@ -201,10 +203,10 @@ def argilla(caller: Answerer, project: str, request: Request) -> Response:
     now = snapshot(request, project)
     running = server.status()
     if running.state != "running" or running.credentials is None or running.url is None or now.store is None:
-        fix = "Send rows to people: that starts it. Or answer them here."
-        raise Refusal(409, "Argilla does not run now.", code="not_running", fix=fix)
+        fix = "Send rows to reviewers to start it, or answer them here."
+        raise Refusal(409, "Argilla is not running.", code="not_running", fix=fix)
     secrets = json.loads(running.credentials.read_text(encoding="utf-8"))
-    # Names are the service's own; an account that somebody was invited to by name is never entered.
+    # These account names are specific to the service, so an account created by an invitation is never taken over.
     name = f"{caller.name} ({(caller.user or 'local')[:8]})"
     with Argilla(running.url, secrets["api_key"], "") as connected:
         connected.workspace = workspace_of(now.project, now.store, connected)
@@ -228,7 +230,7 @@ def argilla(caller: Answerer, project: str, request: Request) -> Response:
         code=code,
         name=name,
     )
-    # The one page whose form leaves us. Without an origin Argilla would not know that it comes from here.
+    # The only page whose form posts to another site. Argilla needs the origin to recognise this service.
     theirs = urlsplit(action)
     page.headers["Content-Security-Policy"] = CSP.replace(
         "form-action 'self'", f"form-action 'self' {theirs.scheme}://{theirs.netloc}"
@@ -238,13 +240,13 @@ def argilla(caller: Answerer, project: str, request: Request) -> Response:
 
 
 def _origin(request: Request) -> str:
-    """The origin of our pages, as the browser that has sent this request names it."""
+    """The origin of this service, as the browser that sent this request sees it."""
     host, ours = request.headers.get("host", ""), urlsplit(state_of(request).settings.url or "")
     return f"{ours.scheme if host == ours.netloc else request.url.scheme}://{host}"
 
 
 def _queue_page(now: Snapshot) -> str:
-    """The path of the first queue that the last push has named."""
+    """The path of the first queue in the last push; `/` if there is none."""
     pages = (receipt.facts.get("pages") for receipt in reversed(now.receipts))
     first = next((str(queues[0]) for queues in pages if queues), "")
     return urlsplit(first).path or "/"
@@ -254,22 +256,22 @@ def _queue_page(now: Snapshot) -> str:
 def only_certified(
     caller: Editor, project: str, request: Request, only: Annotated[Literal["yes", ""], Form()] = ""
 ) -> Response:
-    """Train on rows that a certificate names or people have accepted, or on all that programs accept."""
+    """Set whether training uses only rows that are certified or accepted by reviewers, or all accepted rows."""
     save_keys(request, caller, project, {"curate.select.certified": only == "yes"})
-    return gone_to(f"/p/{project}/review", done="saved")
+    return redirect_to(f"/p/{project}/review", done="saved")
 
 
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
 def answer(caller: Answerer, project: str, row: str, request: Request, answer: InForm) -> Response:
-    """Answer a row of one's queue."""
+    """Answer a row in the user's queue."""
     give_answer(request, caller, project, row, answer)
-    return gone_to(f"/p/{project}/review", done="answered")
+    return redirect_to(f"/p/{project}/review", done="answered")
 
 
 @router.post("/p/{project}/review/{row}/settle", name="page_settle")
 def settle(
     caller: Editor, project: str, row: str, request: Request, decision: Annotated[Literal["accept", "reject"], Form()]
 ) -> Response:
-    """Decide a row that people disagree about; this answer is final."""
+    """Settle a row that reviewers disagree about. This answer is final."""
     give_answer(request, caller, project, row, Answer(decision=decision), settles=True)
-    return gone_to(f"/p/{project}/review", done="answered")
+    return redirect_to(f"/p/{project}/review", done="answered")

@@ -1,4 +1,4 @@
-"""Rows: found, looked through, followed back to where they came from, compared, answered, downloaded."""
+"""The rows page: search and filter rows, trace their lineage, compare candidates, answer and download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pairsmith.serve.access import Answerer, Viewer
 from pairsmith.serve.api.rows import Answer, give_answer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import snapshot
-from pairsmith.serve.pages.shell import gone_to, link, page_router, render
+from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.rows_view import COUNTED, SORTS, FacetsShown, Filters, RowShown, RowsView, Sort
 from pairsmith.serve.state import state_of
@@ -22,14 +22,14 @@ from schemas.step_names import shown_step
 
 router = page_router()
 _SORT_WORDS: dict[Sort, str] = {
-    "asked": "in the order of asking",
+    "asked": "in request order",
     "newest": "newest first",
     "best": "best score first",
     "worst": "lowest score first",
     "longest": "longest first",
     "shortest": "shortest first",
 }
-_MINOR = ("reason", "step", "split", "generator", "reviewed")
+_EXTRA_FILTERS = ("reason", "step", "split", "generator", "reviewed")
 Text = Annotated[str | None, Query(max_length=400)]
 
 
@@ -65,7 +65,7 @@ def rows(
     compare: bool = False,
     edit: bool = False,
 ) -> Response:
-    """A page of rows under filters, and beside it the row that is open."""
+    """One page of filtered rows, with the open row next to it."""
     views = state_of(request).views
     order = _sort(sort)
     page, facets = views.page(project, filters, order, after), views.facets(project, filters)
@@ -97,8 +97,8 @@ def rows(
         after=after,
         open_row=lambda row_id: f"{start}row={quote(row_id)}",
         states=[(s, facets.state.get(s, 0)) for s in words.STATES],
-        minor=[(name, list(getattr(facets, name).items())[:14]) for name in _MINOR],
-        chosen={name: query.get(name) for name in _MINOR},
+        minor=[(name, list(getattr(facets, name).items())[:14]) for name in _EXTRA_FILTERS],
+        chosen={name: query.get(name) for name in _EXTRA_FILTERS},
         row=opened,
         gone=row if row and opened is None else None,
         lineage=_lineage(request, project, opened) if opened else None,
@@ -107,22 +107,22 @@ def rows(
         editing=edit,
         here=to(row=row, after=after),
         answers=link(f"{base}/{opened.id}/answer", **query, after=after) if opened else None,
-        rows_line=words.sum_of(facets.all) if facets.all else None,
-        download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_for_the_api(filters)),
+        rows_line=words.row_sum(facets.all) if facets.all else None,
+        download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_api_query(filters)),
         reasons=snapshot(request, project).project.spec.review.reasons,
         step_name=lambda by: shown_step(by) if by else "",
     )
 
 
 def _query(filters: Filters, order: Sort) -> dict[str, Any]:
-    """The list that is looked at, as an address has it."""
+    """The current list as query parameters."""
     query = {**filters.given(), "sort": None if order == "asked" else order}
     if "reviewed" in query:
         query["reviewed"] = "yes" if filters.reviewed else "no"
     return query
 
 
-def _for_the_api(filters: Filters) -> dict[str, Any]:
+def _api_query(filters: Filters) -> dict[str, Any]:
     given = filters.given()
     if "step" in given:
         given["by"] = given.pop("step")
@@ -135,14 +135,14 @@ def _sort(sort: str | None) -> Sort:
     if sort in (None, ""):
         return "asked"
     if sort not in SORTS:
-        raise UsageError(f"rows cannot be sorted by '{sort}'.", where="sort", fix=f"There is: {', '.join(SORTS)}.")
+        raise UsageError(f"rows cannot be sorted by '{sort}'.", where="sort", fix=f"Choose one of {', '.join(SORTS)}.")
     return sort
 
 
 def _heading(facets: FacetsShown, filters: Filters) -> str:
     all_rows = sum(facets.all.values())
     if not all_rows:
-        return "There is no row yet; the first appears with the first answer."
+        return "There are no rows yet. The first one appears with the first answer."
     if not filters.given():
         states = ", ".join(f"{count(facets.all.get(state, 0))} {state}" for state in words.STATES)
         return f"{count(all_rows)} rows: {states}."
@@ -151,16 +151,18 @@ def _heading(facets: FacetsShown, filters: Filters) -> str:
     chosen += [f"“{filters.q}”"] if filters.q else []
     chosen += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
     chosen += [f"{filters.split} split"] if filters.split else []
-    chosen += [f"kept out by {shown_step(filters.step)}"] if filters.step else []
+    chosen += [f"rejected by {shown_step(filters.step)}"] if filters.step else []
     chosen += [filters.generator] if filters.generator else []
     chosen += (
-        ["people have answered" if filters.reviewed else "nobody has answered"] if filters.reviewed is not None else []
+        ["answered by reviewers" if filters.reviewed else "not answered by reviewers"]
+        if filters.reviewed is not None
+        else []
     )
     return f"{total} of {count(all_rows)} rows{': ' + ', '.join(chosen) if chosen else ''}."
 
 
 def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | None:
-    """Everything that the store knows about the pair of a row; None where there is no pair."""
+    """Everything that the store knows about the pair of a row; None if the row has no pair."""
     now = snapshot(request, project)
     if row.pair_id is None or now.store is None:
         return None
@@ -174,7 +176,7 @@ def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | 
 
 
 def _candidates(views: RowsView, project: str, row: RowShown) -> list[dict[str, Any]]:
-    """The candidates of an input side by side; words that differ from the best one are marked."""
+    """All candidates of the row's input, the best one first. Words that differ from the best one are marked."""
     slots = views.candidates(project, row)
     won = next((slot for slot in slots if slot.state == "accepted"), row)
     return [
@@ -192,7 +194,7 @@ def answer_in_form(
     edited: Annotated[str, Form(max_length=100_000)] = "",
     reason: Annotated[str, Form(max_length=40)] = "",
 ) -> Answer:
-    """The answer in a form; the text counts only where it was edited."""
+    """Parse the answer form. The text is used only if the decision is to edit."""
     text = edited.replace("\r\n", "\n").strip() or None
     return Answer(decision=decision, edited=text if decision == "edit" else None, reasons=[reason] if reason else [])
 
@@ -211,11 +213,11 @@ def answer(
     sort: Text = None,
     after: Text = None,
 ) -> Response:
-    """What a person says of a row, kept at once; the list stays, and one of unanswered rows opens the next of them."""
+    """Store an answer to a row and return to the list. In a list of unanswered rows, the next row opens."""
     order, opened = _sort(sort), row
     if filters.reviewed is False:
         listed = [each.id for each in state_of(request).views.page(project, filters, order, after).rows]
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
     give_answer(request, caller, project, row, answer)
-    return gone_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)
+    return redirect_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)

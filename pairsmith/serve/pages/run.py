@@ -1,4 +1,4 @@
-"""The run: what moves now, what it has cost, why rows did not pass, and the way to stop it and to go on."""
+"""The run page: progress, cost, why rows did not pass, and how to start, stop and continue jobs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.job import COMMANDS, Job, JobOptions
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
-    Moving,
+    JobProgress,
     Snapshot,
+    displayed_run,
+    job_progress,
     jobs_of,
     live_job,
-    moving,
-    planned_by,
     problem_of,
     snapshot,
     stage_lines,
     stage_of,
 )
-from pairsmith.serve.pages.shell import CORRECT, Sent, gone_to, page_router, project_page, texts_of
+from pairsmith.serve.pages.shell import CORRECT, SubmittedForm, page_router, project_page, redirect_to, text_fields
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError, misused
@@ -40,33 +40,33 @@ _LOG_BYTES = 20_000
 
 @router.get("/p/{project}/run", name="page_run")
 def run(caller: Viewer, project: str, request: Request, job: str | None = None) -> Response:
-    """The job that has not ended, else the newest one; any other by its id."""
+    """The job in progress, else the newest one, or the job whose id is given."""
     views, jobs = state_of(request).views, jobs_of(request, project)
     shown = _job(request, project, job) if job else (live_job(request, project) or next(iter(jobs), None))
-    planned = planned_by(shown, jobs)
-    now = snapshot(request, project).under(planned)
-    at = moving(shown)
+    planned = displayed_run(shown, jobs)
+    now = snapshot(request, project).for_job(planned)
+    progress = job_progress(shown)
     live = shown is not None and not shown.has_ended
-    spent, cap = _spent_of(now, shown, at, state_of(request).jobs.begun_usd(shown.id) if shown else None)
-    rows_move = live and _rows_move(now, shown, at)
-    percent_done = f"{100 * at.share:.0f} % · " if at and live and at.share is not None else ""
+    spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.begun_usd(shown.id) if shown else None)
+    rows_in_progress = live and _rows_in_progress(now, shown, progress)
+    percent_done = f"{100 * progress.share:.0f} % · " if progress and live and progress.share is not None else ""
     return project_page(
         request,
         "run",
         caller,
         project,
         title=f"{percent_done}{project} · pairsmith",
-        heading=words.run(now, shown, at, spent, cap, rows=sum(views.facets(project).all.values())),
+        heading=words.run(now, shown, progress, spent, cap, rows=sum(views.facets(project).all.values())),
         now=now,
         job=shown,
         live=live,
         asked_for=job,
-        without_people=planned is not None and planned.options.no_review and planned.state != "done",
-        figures=_figures(now, at, spent, cap, rows_move=rows_move) if live else _ended(now),
+        without_review=planned is not None and planned.options.no_review and planned.state != "done",
+        figures=_figures(now, progress, spent, cap, rows_in_progress=rows_in_progress) if live else _final_figures(now),
         stages=stage_lines(now, shown),
-        reasons=_reasons(now, at, rows_move=rows_move),
+        reasons=_reasons(now, progress, rows_in_progress=rows_in_progress),
         newest=_newest(now),
-        rows_move=rows_move,
+        rows_in_progress=rows_in_progress,
         jobs=[job for job in jobs if shown is None or job.id != shown.id],
         failed=problem_of(shown),
         log=_log_tail(request, shown) if shown and shown.state == "failed" else "",
@@ -77,91 +77,101 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
 def _job(request: Request, project: str, job_id: str) -> Job:
     job = state_of(request).jobs.get(job_id)
     if job.project != project:
-        raise UsageError(f"there is no job '{job_id}' of this project.", fix="The run page lists those that there are.")
+        raise UsageError(f"this project has no job '{job_id}'.", fix="The run page lists all of its jobs.")
     return job
 
 
-def _spent_of(
-    now: Snapshot, job: Job | None, at: Moving | None, begun: float | None
+def _spent_and_cap(
+    now: Snapshot, job: Job | None, progress: JobProgress | None, uncounted: float | None
 ) -> tuple[float | None, float | None]:
-    """Dollars that count against a cap, None where nobody knows, and that cap: the job's own, against which counts what
-    it and those that it continues have spent, all but `begun`; else the project's, against which everything counts."""
-    known = at is not None and at.usd is not None  # what is on its way has no cost yet, and gets one
+    """The dollars that count against the cap (None if unknown), and the cap in US dollars.
+
+    A job's own cap covers what the job and the jobs it continues have spent: everything except `uncounted`, what was
+    spent before them. Without one, the project's cap covers everything spent."""
+    known = progress is not None and progress.usd is not None  # requests in flight have no cost yet
     spent = now.spent.usd if known else now.spent.total
     if job is None or not job.options.cap_usd:
         return spent, now.cap_usd
-    of_the_job = 0.0 if begun is None else None if spent is None else max(0.0, spent - begun)
+    of_the_job = 0.0 if uncounted is None else None if spent is None else max(0.0, spent - uncounted)
     return of_the_job, job.options.cap_usd
 
 
 def _figures(
-    now: Snapshot, at: Moving | None, spent: float | None, cap: float | None, *, rows_move: bool
+    now: Snapshot, progress: JobProgress | None, spent: float | None, cap: float | None, *, rows_in_progress: bool
 ) -> list[tuple[str, str, str]]:
-    done = (at.done or 0) if at else 0
-    passed = at.passed if at else None
+    done = (progress.done or 0) if progress else 0
+    passed = progress.passed if progress else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    asked = done - at.numbers.get("kept", 0) if at else 0  # what a preview has paid for tells nothing of the rest
-    if spent and at and at.usd is not None and at.total and asked > 0:
-        cap_says += f"; at this pace {dollars(spent + at.usd / asked * max(0, at.total - done))} in the end"
-    if not rows_move:
+    asked = (
+        done - progress.numbers.get("kept", 0) if progress else 0
+    )  # answers from a preview are not part of this pace
+    if spent and progress and progress.usd is not None and progress.total and asked > 0:
+        cap_says += f"; {dollars(spent + progress.usd / asked * max(0, progress.total - done))} in total at this pace"
+    if not rows_in_progress:
         first = _accepted(now)
     else:
-        share = f"{percent(passed / done)} of what was answered" if passed is not None and done else "not known yet"
+        share = f"{percent(passed / done)} of answered rows" if passed is not None and done else "not known yet"
         first = ("passed so far", "—" if passed is None else count(passed), share)
     if spent:
         costs = dollars(spent)
-    else:  # nothing yet of a job that has its own cap, else of the project, which says why
+    else:  # zero or unknown: "nothing" for a job with its own cap, else the cost of the project in words
         costs = "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else told(now.spent)
     sum_, *rest = costs.split(", ")
-    moves = bool(at and at.per_min and at.share != 1)  # the pace of a step that is done says nothing of the next one
-    unit = {"train": "steps", "evaluate": "answers"}.get(at.stage, "rows") if at else ""
-    pace = f"{count(at.per_min)} {unit}/min" if at and at.per_min and moves else "—"
-    speed = [f"{count(at.in_flight)} in flight"] if at and at.in_flight else []
-    speed += [f"{count(at.tokens_per_s)} tok/s"] if at and at.tokens_per_s else []
+    moves = bool(
+        progress and progress.per_min and progress.share != 1
+    )  # the pace of a finished step does not apply to the next one
+    unit = {"train": "steps", "evaluate": "answers"}.get(progress.stage, "rows") if progress else ""
+    pace = f"{count(progress.per_min)} {unit}/min" if progress and progress.per_min and moves else "—"
+    speed = [f"{count(progress.in_flight)} in flight"] if progress and progress.in_flight else []
+    speed += [f"{count(progress.tokens_per_s)} tok/s"] if progress and progress.tokens_per_s else []
     return [
         first,
-        ("spent, and the cap", sum_, "; ".join([*rest, cap_says])),
-        ("pace", pace, ", ".join(speed) or ("in the present step" if moves else "none yet")),
-        ("left", words.minutes(at.left_s).removeprefix("about ") if at and at.left_s else "—",
-         "at the pace so far" if at and at.left_s else "not known yet"),
+        ("spent", sum_, "; ".join([*rest, cap_says])),
+        ("pace", pace, ", ".join(speed) or ("in the current step" if moves else "none yet")),
+        ("time left", words.minutes(progress.left_s).removeprefix("about ") if progress and progress.left_s else "—",
+         "at the current pace" if progress and progress.left_s else "not known yet"),
     ]  # fmt: skip
 
 
 def _is_judged(now: Snapshot) -> bool:
-    """A curation that was stopped has counted its rows and judged none."""
+    """Whether the rows have been judged. A curation that was stopped has counted its rows but judged none."""
     c = now.counts
-    return now.counted is not None and now.counted.command != "generate" and c.rows_in > c.waiting + c.failed
+    return (
+        now.count_receipt is not None and now.count_receipt.command != "generate" and c.rows_in > c.waiting + c.failed
+    )
 
 
 def _accepted(now: Snapshot) -> tuple[str, str, str]:
     if not _is_judged(now):
-        return ("accepted", "—", "not judged yet" if now.counted else "")
+        return ("accepted", "—", "not judged yet" if now.count_receipt else "")
     return ("accepted", count(now.counts.accepted), f"of {counted(now.counts.rows_in, 'row', 'rows')}")
 
 
-def _ended(now: Snapshot) -> list[tuple[str, str, str]]:
+def _final_figures(now: Snapshot) -> list[tuple[str, str, str]]:
     c = now.counts
     sum_, _, unknown = words.spent(now).partition(", ")
     return [
         _accepted(now),
         ("rejected", count(c.rejected) if _is_judged(now) else "—", "each with a reason"),
-        ("failed", count(c.failed) if now.counted else "—", "no answer that could be used"),
+        ("failed", count(c.failed) if now.count_receipt else "—", "no usable answer"),
         ("spent", sum_, unknown or f"{count(now.spent.requests)} requests"),
     ]
 
 
-def _rows_move(now: Snapshot, job: Job | None, at: Moving | None) -> bool:
-    """Whether what is done now makes or judges rows, so that the last count is not theirs."""
-    return bool(job and at and stage_of(now, job, at) in ("generate", "curate"))
+def _rows_in_progress(now: Snapshot, job: Job | None, progress: JobProgress | None) -> bool:
+    """Whether rows are being generated or judged right now, which makes the last receipt's counts outdated."""
+    return bool(job and progress and stage_of(now, job, progress) in ("generate", "curate"))
 
 
-def _reasons(now: Snapshot, at: Moving | None, *, rows_move: bool) -> list[dict[str, Any]]:
-    """Why rows did not pass, most frequent first: of those that have come while they come, none while they are judged
-    anew, else of the receipt that counts rows."""
-    if rows_move:
-        reasons, whole = (at.numbers.get("reasons") or {}, at.done or 0) if at else ({}, 0)
+def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: bool) -> list[dict[str, Any]]:
+    """Why rows did not pass, most frequent reason first.
+
+    While rows are generated, the counts come from the progress report; while they are judged, there are none; otherwise
+    they come from the receipt with the current counts."""
+    if rows_in_progress:
+        reasons, whole = (progress.numbers.get("reasons") or {}, progress.done or 0) if progress else ({}, 0)
     else:
-        reasons, whole = (now.counted.reasons, now.counted.counts.rows_in) if now.counted else ({}, 0)
+        reasons, whole = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
     return [
@@ -172,7 +182,7 @@ def _reasons(now: Snapshot, at: Moving | None, *, rows_move: bool) -> list[dict[
 
 
 def _newest(now: Snapshot) -> list[dict[str, Any]]:
-    """The last slots that the store got, whether or not any receipt knows of them."""
+    """The newest slots in the store, whether or not a receipt covers them yet."""
     if now.store is None:
         return []
     slots = [orjson.loads(body) for body in newest(now.store, tables.candidates, _NEWEST)]
@@ -198,16 +208,16 @@ def _log_tail(request: Request, job: Job) -> str:
 
 
 @router.post("/p/{project}/run", name="page_start")
-def start(caller: Runner, project: str, request: Request, form: Sent) -> Response:
-    """Start a command for the project; a second one while it runs is refused with the first."""
-    typed = texts_of(form)
+def start(caller: Runner, project: str, request: Request, form: SubmittedForm) -> Response:
+    """Start a command for the project. Refused if another job is in progress; the error names it."""
+    typed = text_fields(form)
     command = typed.get("command") or "run"
     if command not in COMMANDS:
-        raise UsageError(f"there is no command '{command}'.", fix=f"There are: {', '.join(COMMANDS)}.")
+        raise UsageError(f"there is no command '{command}'.", fix=f"Choose one of {', '.join(COMMANDS)}.")
     takes = COMMANDS[command].takes
     given = {
-        "cap_usd": positive(typed.get("cap_usd", ""), float, "cap_usd"),
-        "stop_after_accepted": positive(typed.get("stop_after_accepted", ""), int, "stop_after_accepted"),
+        "cap_usd": parse_positive(typed.get("cap_usd", ""), float, "cap_usd"),
+        "stop_after_accepted": parse_positive(typed.get("stop_after_accepted", ""), int, "stop_after_accepted"),
         **{name: bool(typed.get(name)) for name in ("retry_failed", "no_review")},
         **{name: share(typed.get(name, ""), name) for name in ("precision", "confidence")},
         **{name: typed.getlist(name) for name in ("gguf", "format")},
@@ -217,30 +227,30 @@ def start(caller: Runner, project: str, request: Request, form: Sent) -> Respons
     except ValidationError as wrong:
         raise misused(wrong.errors(), fix=CORRECT) from None
     job = start_job(request, caller, project, command, options)
-    return gone_to(f"/p/{project}/run", job=job.id)
+    return redirect_to(f"/p/{project}/run", job=job.id)
 
 
 @router.post("/p/{project}/run/{job}/{action}", name="page_change_job")
 def change(caller: Runner, project: str, job: str, action: str, request: Request) -> Response:
-    """Stop a job, or go on with one that ended."""
+    """Stop a job, or continue one that has ended."""
     _job(request, project, job)
     jobs = state_of(request).jobs
     if action == "stop":
         jobs.cancel(job)
-        return gone_to(f"/p/{project}/run", done="stopping", job=job)
+        return redirect_to(f"/p/{project}/run", done="stopping", job=job)
     if action == "continue":
-        return gone_to(f"/p/{project}/run", job=jobs.continue_job(job, caller.name).id)
-    raise UsageError(f"'{action}' is nothing that a job does.", fix="Stop it, or go on with it.")
+        return redirect_to(f"/p/{project}/run", job=jobs.continue_job(job, caller.name).id)
+    raise UsageError(f"'{action}' is not an action for a job.", fix="Use stop or continue.")
 
 
 @router.get("/p/{project}/run/{job}/log", name="page_log")
 def log(caller: Viewer, project: str, job: str, request: Request) -> Response:
-    """What the command wrote, as text."""
+    """The output of the command, as text."""
     _job(request, project, job)
     return Response(state_of(request).jobs.log(job, 0), media_type="text/plain; charset=utf-8")
 
 
-def positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
+def parse_positive(text: str, kind: type[float] | type[int], name: str) -> float | int | None:
     if not text.strip():
         return None
     try:
@@ -248,15 +258,15 @@ def positive(text: str, kind: type[float] | type[int], name: str) -> float | int
     except ValueError:
         value = -1
     if not 0 < value < 1e9:
-        raise UsageError(f"'{text[:40]}' is not a number above 0.", where=name, fix="Write it as in 5 or 2.50.")
+        raise UsageError(f"'{text[:40]}' is not a number above 0.", where=name, fix="Enter a number such as 5 or 2.50.")
     return value
 
 
 def share(text: str, name: str) -> float | None:
-    """Percent as a form has it, from 50 to below 100, as a share. Raises UsageError."""
-    percent = positive(text.strip().rstrip("%"), float, name)
+    """Parse a percentage of at least 50 and less than 100 into a share; None if empty. Raises UsageError."""
+    percent = parse_positive(text.strip().rstrip("%"), float, name)
     if percent is not None and not 50 <= percent < 100:
         raise UsageError(
-            f"{percent:g} percent cannot be promised.", where=name, fix="Take at least 50, and less than 100."
+            f"{percent:g} percent cannot be guaranteed.", where=name, fix="Enter at least 50 and less than 100."
         )
     return percent and percent / 100

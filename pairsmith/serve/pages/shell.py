@@ -1,4 +1,4 @@
-"""What every page has: the shell around it, its style and script, and the way in which a failure is shown."""
+"""What all pages share: layout, static files, form parsing and error pages."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from schemas.wording import capital
 
 _HERE = Path(__file__).parent.parent
 _STYLE = Path(charts.__file__).parent
-CORRECT = "Correct it and send it again."
-Typed = TypeVar("Typed", bound=tuple[object, ...])
+CORRECT = "Correct it and try again."
+Fields = TypeVar("Fields", bound=tuple[object, ...])
 _FILES = {
     "page.css": (_STYLE / "page.css", "text/css; charset=utf-8"),
     "pages.css": (_HERE / "static" / "pages.css", "text/css; charset=utf-8"),
@@ -49,8 +49,8 @@ _FILES = {
     "stream.js": (_HERE / "static" / "stream.js", "text/javascript; charset=utf-8"),
     "icon.svg": (_HERE / "static" / "icon.svg", "image/svg+xml"),
 }
-# Name, what follows /p/SLUG, the key behind `g`, and the right that it needs.
-_PLACES = (
+# Name, path below /p/SLUG, shortcut key after `g`, and the right required.
+_PROJECT_PAGES = (
     ("Overview", "", "o", Right.see_project),
     ("Run", "/run", "u", Right.see_work),
     ("Rows", "/rows", "r", Right.see_work),
@@ -63,7 +63,7 @@ _PLACES = (
 
 
 class PageRoute(APIRoute):
-    """A route whose failures are pages: somebody who is not signed in is led to the sign-in and back."""
+    """A route that renders errors as pages. Users who are not signed in are redirected to the sign-in and back."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -72,34 +72,36 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except PairsmithError as error:
-                return failed(request, error)
+                return error_page(request, error)
             except HTTPException as refused:
                 what = f"{str(refused.detail).rstrip('.')}."
-                return failed(request, Refusal(refused.status_code, what, fix="Send less, or choose it as a file."))
+                return error_page(
+                    request, Refusal(refused.status_code, what, fix="Send less text, or upload it as a file.")
+                )
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(map(str, first["loc"][1:]))
-                return failed(request, misused([first], where=where, fix=CORRECT))
+                return error_page(request, misused([first], where=where, fix=CORRECT))
 
         return with_failures
 
 
-async def _sent(request: Request) -> AsyncIterator[FormData]:
+async def _submitted_form(request: Request) -> AsyncIterator[FormData]:
     async with request.form() as form:
         yield form
 
 
-Sent = Annotated[FormData, Depends(_sent)]
-"""The whole form of a request, its files among it."""
+SubmittedForm = Annotated[FormData, Depends(_submitted_form)]
+"""The form of a request, including files."""
 
 
-def texts_of(form: FormData) -> ImmutableMultiDict[str, str]:
-    """What was typed into a form, without its files."""
+def text_fields(form: FormData) -> ImmutableMultiDict[str, str]:
+    """The text fields of a form, without its files."""
     return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 
 
-def typed_as(fields: type[Typed], texts: Mapping[str, str]) -> Typed:
-    """What was typed into the fields of a form; an empty one has its default. Raises UsageError."""
+def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
+    """Parse text fields into the NamedTuple `fields`; empty ones get their default. Raises UsageError."""
     filled = {name: texts[name] for name in fields.__annotations__ if texts.get(name)}
     try:
         return TypeAdapter(fields).validate_python(filled)
@@ -107,14 +109,14 @@ def typed_as(fields: type[Typed], texts: Mapping[str, str]) -> Typed:
         raise misused(wrong.errors(), fix=CORRECT) from None
 
 
-def upload_in(form: FormData) -> UploadFile | None:
-    """The file that was chosen in a form."""
+def uploaded_file(form: FormData) -> UploadFile | None:
+    """The uploaded file of a form; None if no file was chosen."""
     file = form.get("file")
     return file if isinstance(file, UploadFile) and file.filename else None
 
 
 def page_router() -> APIRouter:
-    """A router of pages: they are no part of the API's schema."""
+    """A router for pages, which are excluded from the API schema."""
     return APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
@@ -123,7 +125,7 @@ router = page_router()
 
 @router.get("/static/{name}", name="static_file")
 def static_file(caller: AnyOne, name: str) -> Response:
-    """One of our own files; its address changes with its content."""
+    """Serve a static file. Its address changes with its content, so it can be cached for good."""
     if name not in _FILES:
         raise not_there(f"there is no file '{name}'.")
     body, _ = _static(name)
@@ -137,7 +139,7 @@ def _static(name: str) -> tuple[bytes, str]:
 
 
 def static(name: str) -> str:
-    """The address of one of our files."""
+    """The address of a static file, with the hash of its content."""
     return f"/static/{name}?v={_static(name)[1]}"
 
 
@@ -146,7 +148,7 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["coded"] = _coded
+    environment.filters["coded"] = _with_code
     environment.globals |= {
         "static": static,
         "version": __version__,
@@ -160,13 +162,13 @@ def _templates() -> Environment:
     return environment
 
 
-def _coded(text: str) -> Markup:
-    """A sentence with what stands between backticks in it, which a terminal shows as it is, as code."""
+def _with_code(text: str) -> Markup:
+    """Escape a message for HTML and render the parts in backticks as code."""
     return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(path: str, **query: Any) -> str:
-    """An address with a query; what is None or empty is left out, so that one state has one address."""
+    """An address with query parameters. None, False and empty ones are left out, so that each state has one address."""
     given = {name: value for name, value in query.items() if value not in (None, "", False)}
     return f"{path}?{urlencode(given)}" if given else path
 
@@ -182,7 +184,7 @@ def render(
     error: PairsmithError | None = None,
     **context: Any,
 ) -> HTMLResponse:
-    """A page. `place` is which entry of the shell it is; `error` is told at its head, and gives the status."""
+    """Render a page. `place` is its entry in the navigation. `error` is shown at the top and sets the status."""
     named = _title(request, slug) if slug else None
     body = (
         _templates()
@@ -193,15 +195,15 @@ def render(
             slug=slug,
             named=named,
             role=caller.role(slug or ALL),
-            places=_places(caller, slug),
+            places=_navigation(caller, slug),
             may={right.value: caller.may(right, slug or ALL) for right in Right},
             **{
                 "title": " · ".join(filter(None, (place, named, "pairsmith"))),
                 "place": place,
-                "problem": shown_problem(error, state_of(request).workspace.root) if error else None,
+                "problem": problem_view(error, state_of(request).workspace.root) if error else None,
                 "refresh_s": None,
                 "rows_line": None,
-                "done": DONE.get(request.query_params.get("done", "")),
+                "done": CONFIRMATIONS.get(request.query_params.get("done", "")),
                 **context,
             },
         )
@@ -210,40 +212,40 @@ def render(
 
 
 def project_page(request: Request, template: str, caller: Caller, slug: str, **context: Any) -> HTMLResponse:
-    """A page of a project, which the shell lists under the name of its template, with the sum of the rows for who may
-    see them."""
+    """Render a page of a project, with the row counts in the footer if the caller may see rows. The template's name is
+    also the name of its entry in the navigation."""
     sum_of_rows = rows_line(request, slug) if caller.may(Right.see_work, slug) else None
     place = template.capitalize()
     return render(request, template, caller, slug=slug, place=place, rows_line=sum_of_rows, **context)
 
 
 def _title(request: Request, slug: str) -> str:
-    """What a project is called; its name where the database is away, because that failure has a page, too."""
+    """The title of a project; its slug if the database is unavailable, because that error is shown on a page too."""
     with suppress(SQLAlchemyError):
         return str(state_of(request).accounts.titles().get(slug, slug))
     return slug
 
 
-# What was done is said by a word of the address, never by a text of it: somebody else may have written the address.
-DONE = {
-    "saved": "Saved; it counts from the next run. One that is going on may stop at its next stage, and says why.",
-    "records": "Saved. Every output is a JSON object, so the task is to extract now; schema.json has their keys.",
-    "unpriced": "Saved without the prices, which were those of the teacher before; write them again if they hold.",
-    "rate": "Saved, with the learning rate and the batch that fit this model; those before were another one's.",
-    "answered": "Your answer is kept; the next curation counts it.",
-    "stopping": "It stops now: what was sent is waited for, and everything that was answered is kept.",
+# The address carries only a key for the confirmation message, never its text: anyone could have written the link.
+CONFIRMATIONS = {
+    "saved": "Saved. It applies from the next run. A run in progress may stop at its next stage and says why.",
+    "records": "Saved. Every output is a JSON object, so the task is now extract; schema.json has the keys.",
+    "unpriced": "Saved without prices, which were for the previous teacher. If they still apply, enter them again.",
+    "rate": "Saved, with the learning rate and batch size set to suit this model.",
+    "answered": "Your answer is saved. The next curation takes it into account.",
+    "stopping": "Stopping. Requests in flight will finish, and every answer is kept.",
     "signed-out": "You are signed out.",
-    "revoked": "The key opens nothing any more.",
-    "host": "Projects may ask that host now.",
-    "role": "The role is changed; that person signs in again.",
-    "ended": "That browser is signed out.",
-    "deleted": "The project is in the trash; whoever runs the service can bring it back.",
+    "revoked": "The key has been revoked.",
+    "host": "Projects can now send requests to that host.",
+    "role": "The role has been changed. That person has to sign in again.",
+    "ended": "That session has been signed out.",
+    "deleted": "The project is in the trash. Whoever runs the service can restore it.",
 }
 
 
-def _places(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
+def _navigation(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
     if slug is not None:
-        held = [(n, f"/p/{slug}{path}", key) for n, path, key, right in _PLACES if caller.may(right, slug)]
+        held = [(n, f"/p/{slug}{path}", key) for n, path, key, right in _PROJECT_PAGES if caller.may(right, slug)]
         return held + ([("Setup", f"/p/{slug}/setup", "")] if caller.may(Right.edit, slug) else [])
     if caller.user is None:
         return []
@@ -251,8 +253,8 @@ def _places(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
     return [("Projects", "/", ""), *owner, ("Keys", "/keys", ""), ("Settings", "/settings", "")]
 
 
-def failed(request: Request, error: PairsmithError) -> Response:
-    """A failure as a page; who is not signed in is led to the sign-in, and from there back."""
+def error_page(request: Request, error: PairsmithError) -> Response:
+    """Render an error as a page. Users who are not signed in are redirected to the sign-in and back."""
     caller: Caller = getattr(request.state, "caller", None) or Caller()
     if status_of(error) == 401 and caller.user is None and request.method == "GET":
         back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -260,22 +262,22 @@ def failed(request: Request, error: PairsmithError) -> Response:
     slug = request.path_params.get("project")
     known = slug if slug and caller.may(Right.see_project, slug) and status_of(error) != 404 else None
     status = status_of(error)
-    heading = _FAILED.get(status, "This did not work.")
-    failure, typed = shown_problem(error, state_of(request).workspace.root), getattr(request.state, "typed", [])
+    heading = _ERROR_HEADINGS.get(status, "Something went wrong.")
+    failure, typed = problem_view(error, state_of(request).workspace.root), getattr(request.state, "typed", [])
     return render(request, "failed", caller, slug=known, status=status, heading=heading, failure=failure, typed=typed)
 
 
 def page_of(request: Request, error: PairsmithError) -> Response | None:
-    """A failure as a page where a person's browser asks for something that is not the API's."""
-    return failed(request, error) if _is_for_a_person(request) else None
+    """The error page if a browser requested something outside the API, otherwise None."""
+    return error_page(request, error) if _wants_html(request) else None
 
 
-def _is_for_a_person(request: Request) -> bool:
+def _wants_html(request: Request) -> bool:
     theirs = request.url.path.startswith(("/api/", "/v1/"))
     return not theirs and "text/html" in request.headers.get("accept", "")
 
 
-def _page_above(request: Request) -> str:
+def _parent_page(request: Request) -> str:
     path = request.url.path
     while path := path.rpartition("/")[0]:
         scope = {**request.scope, "path": path}
@@ -285,42 +287,43 @@ def _page_above(request: Request) -> str:
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """No such address: a page for a person's browser, the API's answer for a program. Where a form goes is no page:
-    who comes there later, by the address bar or a bookmark, is led to the page above it."""
+    """Handle an unknown address: a page for browsers, an API error for programs.
+
+    Form actions are not pages. A browser that opens one, e.g. from a bookmark, is redirected to the page above it."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 405 and request.method == "GET" and _is_for_a_person(request):
-        return RedirectResponse(_page_above(request), 303)
-    unknown = not_there("there is no page here.", fix="The start page lists your projects.")
+    if error.status_code == 405 and request.method == "GET" and _wants_html(request):
+        return RedirectResponse(_parent_page(request), 303)
+    unknown = not_there("this page does not exist.", fix="The start page lists your projects.")
     return page_of(request, unknown) or await problems.on_http_exception(request, error)
 
 
-_FAILED = {
+_ERROR_HEADINGS = {
     401: "You are signed out.",
-    403: "You may not do this here.",
-    404: "There is nothing at this address.",
-    409: "This cannot be done as things stand.",
-    429: "That was too often for now.",
+    403: "You do not have permission to do this.",
+    404: "Page not found.",
+    409: "This is not possible right now.",
+    429: "Too many requests.",
 }
 
 
-_OF_A_PLACE = re.compile(r"(?:is|has|holds|cannot|does) ")  # a sentence whose subject is where it happened
+_CONTINUES_WHERE = re.compile(r"(?:is|has|holds|cannot|does) ")  # a message whose subject is its `where`
 
 
-def shown_problem(error: PairsmithError, root: Path) -> dict[str, str | None]:
-    """The parts of an error for a page; absent ones are None. Of a path on the machine only the file, or where it is
-    within `root`, is anyone's business."""
+def problem_view(error: PairsmithError, root: Path) -> dict[str, str | None]:
+    """The parts of an error for a page; missing ones are None. Paths on the machine are shortened to the file name, or
+    to the path within `root`, so that pages do not reveal them."""
     parts = as_json(error)
     if str(parts.get("where") or "").startswith(("/", "sqlite:")):
         parts["where"] = Path(str(parts["where"])).name
     parts = {name: within(part, root) if isinstance(part, str) else part for name, part in parts.items()}
     what, where = str(parts["what"]), parts.get("where")
-    if where and _OF_A_PLACE.match(what):  # as on a command line, where the place stands before it
+    if where and _CONTINUES_WHERE.match(what):  # as on the command line, which prints `where` first
         what, parts["where"] = f"{where} {what}", None
     else:
         what = capital(what)
     return {"what": what, **{name: parts.get(name) for name in ("where", "why", "fix")}}
 
 
-def gone_to(path: str, done: str = "", **query: Any) -> RedirectResponse:
-    """After a change: a page that can be loaded again without doing it again."""
+def redirect_to(path: str, done: str = "", **query: Any) -> RedirectResponse:
+    """Redirect after a change, so that reloading the page does not repeat it."""
     return RedirectResponse(link(path, done=done, **query), 303)

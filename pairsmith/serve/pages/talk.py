@@ -1,4 +1,4 @@
-"""Talking to the result: one text, answered by the tuned model and by its base, side by side."""
+"""Try the result: the tuned model and its base answer the same text, side by side."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ _MOST_TOKENS = 256
 async def talk(
     caller: Viewer, project: str, request: Request, text: Annotated[str, Form(min_length=1, max_length=20_000)]
 ) -> Response:
-    """The answers of both, as long as those of the evaluation; while a job needs the model's place, why not."""
+    """The answers of both models, limited to the length used in the evaluation, or the reason why there are none, e.g.
+    that a job needs the machine."""
     answers, error = list[tuple[str, str]](), None
     measured = state_of(request).readers.project(project).spec.evaluate.sampling.max_tokens
     most = min(_MOST_TOKENS, measured or _MOST_TOKENS)
     try:
-        for talker in await run_in_threadpool(_present, request, project):
+        for talker in await run_in_threadpool(_current_models, request, project):
             messages = with_system([{"role": "user", "content": text}], talker)
             with state_of(request).limits.one_of("chat"):
                 status, answer = await state_of(request).talking.ask(
                     talker, {"messages": messages, "max_tokens": most, "temperature": 0}
                 )
             if status != 200:
-                raise Refusal(502, f"the model refused: {answer.get('error', {}).get('message', status)}.")
+                raise Refusal(502, f"the model returned an error: {answer.get('error', {}).get('message', status)}.")
             name = "tuned" if talker.adapter else "base"
             answers.append((name, str(answer["choices"][0]["message"]["content"])))
     except PairsmithError as raised:
@@ -48,22 +49,23 @@ async def talk(
         slug=project,
         place="Evaluation",
         title=f"Talk · {project} · pairsmith",
-        heading=f"To “{text if len(text) < 80 else text[:79] + '…'}” the two models say:"
+        heading=f"Answers of both models to “{text if len(text) < 80 else text[:79] + '…'}”:"
         if answers
-        else "Neither model has answered.",
+        else "Neither model answered.",
         typed=text,
         answers=answers,
         error=error,
     )
 
 
-def _present(request: Request, slug: str) -> list[Tuned]:
-    """The tuned model that downloads and evaluation are of, and its base. Raises Refusal where there is none."""
+def _current_models(request: Request, slug: str) -> list[Tuned]:
+    """The current tuned model, the one of the downloads and evaluation pages, and its base. Raises Refusal if there is
+    none."""
     store = state_of(request).readers.store(slug)
     adapter = latest(store, "adapter") if store else None
     if store is None or adapter is None:
-        raise Refusal(409, "nothing is trained yet.", code="no_model", fix="Train first.")
+        raise Refusal(409, "no model has been trained yet.", code="no_model", fix="Run training first.")
     both = [each for each in models_of(request, slug, store) if each.name.endswith(f"::{adapter.id[:8]}")]
     if not both:
-        raise Refusal(409, "the files of the tuned model are gone.", code="no_model", fix="Train again.")
+        raise Refusal(409, "the files of the tuned model are missing.", code="no_model", fix="Train again.")
     return sorted(both, key=lambda each: not each.adapter)

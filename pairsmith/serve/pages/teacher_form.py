@@ -1,4 +1,4 @@
-"""The teacher in the setup: who could answer, and what the form says of the one that shall."""
+"""The Teacher step of the setup: the teachers to choose from, and parsing the form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from pairsmith.serve.network import host_of
-from pairsmith.serve.pages.run import positive
+from pairsmith.serve.pages.run import parse_positive
 from pairsmith.serve.problems import Refusal
 from pairsmith.teacher_search import APIS, EMBEDDED, LOCAL
 from schemas.errors import PairsmithError, UsageError
@@ -18,15 +18,15 @@ from schemas.spec import TeacherSettings
 PRICES = {"price_in": "usd_per_million_prompt_tokens", "price_out": "usd_per_million_completion_tokens"}
 
 
-def who_could_answer(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Who could answer: the embedded model, services whose key is set by its name, servers on this machine, of which an
-    owner may not have `allowed` the host yet."""
+def teacher_options(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The teachers to choose from: the embedded model, known API services, and servers on this machine. `allowed` holds
+    the hosts that an owner has allowed."""
     rows: list[dict[str, Any]] = [
         {
             "url": "embedded",
             "model": EMBEDDED.model,
             "key_env": "",
-            "says": "on this machine, $0; very small: good for a try, poor as a teacher",
+            "says": "on this machine, $0; very small: fine for trying things out, weak as a teacher",
         }
     ]
     for api in APIS:
@@ -34,34 +34,35 @@ def who_could_answer(allowed: Collection[str] = ()) -> list[dict[str, Any]]:
         says = f"{api.key_env} is {'set' if is_set else 'not set'}"
         rows.append({"url": api.url, "model": api.models[0], "key_env": api.key_env, "says": says})
     for name, url in LOCAL:
-        first = "" if str(host_of(url)) in allowed else "; an owner has to allow it first, under Settings"
+        first = "" if str(host_of(url)) in allowed else "; an owner must allow it first, under Settings"
         rows.append({"url": url, "model": "", "key_env": "", "says": f"{name} on this machine; $0{first}"})
     return rows
 
 
-def to_allow(texts: Mapping[str, str], refused: PairsmithError | None) -> str:
-    """The host, and the key for it, of a teacher that was refused because no owner has allowed it; else empty."""
-    url, _, key_env = teacher_of(texts)
+def host_to_allow(texts: Mapping[str, str], refused: PairsmithError | None) -> str:
+    """The host, with its key, of a teacher that was refused because no owner has allowed it; otherwise empty."""
+    url, _, key_env = teacher_in_form(texts)
     host = host_of(url)
     if host is None or not isinstance(refused, Refusal) or refused.code != "fenced":
         return ""
     return f"{host} with {key_env}" if key_env else str(host)
 
 
-def with_model(form: FormData, models: Sequence[str]) -> FormData:
-    """The form with the first of the models that a tested server has, where none is named."""
-    if not models or teacher_of({name: value for name, value in form.items() if isinstance(value, str)})[1]:
+def with_default_model(form: FormData, models: Sequence[str]) -> FormData:
+    """Fill in the first model of a tested server if the form names no model."""
+    if not models or teacher_in_form({name: value for name, value in form.items() if isinstance(value, str)})[1]:
         return form
     return FormData([*((name, value) for name, value in form.multi_items() if name != "model"), ("model", models[0])])
 
 
 def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str, Any]:
-    """The keys of the spec that the form sets. Prices that stood there for the teacher `before` are not those of
-    another one, nor is the one attempt that the embedded one has, and a server on this machine costs nothing unless
-    somebody says so. Raises UsageError."""
-    url, model, key_env = teacher_of(texts)
+    """The spec keys that the form sets. Raises UsageError.
+
+    When the teacher changes, unchanged prices of the teacher `before` are dropped, and so is the single attempt set for
+    the embedded model. A known server on this machine is free unless the form has a price."""
+    url, model, key_env = teacher_in_form(texts)
     if not model:
-        raise UsageError("the model is missing.", fix="Write its name; Test lists those that are there.")
+        raise UsageError("the model is missing.", fix="Enter its name. Test lists the available models.")
     keys: dict[str, Any] = {"teacher.url": url, "teacher.model": model, "teacher.key_env": key_env or None}
     if before.url == EMBEDDED.url != url and before.attempts == 1:
         keys["teacher.attempts"] = None
@@ -74,23 +75,23 @@ def teacher_keys(texts: Mapping[str, str], before: TeacherSettings) -> dict[str,
     return keys
 
 
-def lost_a_price(texts: Mapping[str, str], keys: Mapping[str, Any]) -> bool:
-    """Whether a price of the form is left out of the `keys` that it sets."""
+def drops_a_price(texts: Mapping[str, str], keys: Mapping[str, Any]) -> bool:
+    """Whether a price in the form was dropped from the spec `keys`."""
     return any(
         texts.get(name, "").strip() and _price(texts[name]) != keys[f"teacher.{key}"] for name, key in PRICES.items()
     )
 
 
 def _price(text: str) -> float | None:
-    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else positive(text, float, "price")
+    return 0.0 if text.strip().lstrip("$") in ("0", "0.0") else parse_positive(text, float, "price")
 
 
-def teacher_of(texts: Mapping[str, str]) -> tuple[str, str, str]:
-    """Address, model and name of the key that the form says."""
+def teacher_in_form(texts: Mapping[str, str]) -> tuple[str, str, str]:
+    """Address, model and key variable of the teacher in the form."""
     chosen = texts.get("teacher", "")
     if chosen == "other":
         return texts.get("url", "").strip(), texts.get("model", "").strip(), texts.get("key_env", "").strip()
-    row = next((row for row in who_could_answer() if row["url"] == chosen), None)
+    row = next((row for row in teacher_options() if row["url"] == chosen), None)
     url, model, key_env = (row["url"], row["model"], row["key_env"]) if row else ("embedded", EMBEDDED.model, "")
     named = texts.get("model", "").strip() if url != "embedded" else ""
     return url, named or model, key_env

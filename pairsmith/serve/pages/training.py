@@ -1,4 +1,4 @@
-"""Training: the curve while it is drawn, what it takes, what it learns from, and the runs before."""
+"""The training page: the live loss curve, resource use, training examples, and earlier runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pairsmith.serve.access import Viewer
 from pairsmith.serve.job import Job
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import (
-    Moving,
+    JobProgress,
     Snapshot,
+    job_progress,
     jobs_of,
     live_job,
-    moving,
     problem_of,
     snapshot,
     stage_of,
@@ -34,17 +34,17 @@ from schemas.wording import counted
 from train.results import Step, TrainResult, Validation
 
 router = page_router()
-_POINTS = 400  # of a curve that is drawn while it grows
+_POINTS = 400  # of a live curve
 
 
 @router.get("/p/{project}/training", name="page_training")
 def training(caller: Viewer, project: str, request: Request, adapter: str | None = None) -> Response:
-    """The training that runs, else the one that is asked for, else that of the present adapter."""
+    """The training in progress, else the requested one, else that of the current adapter."""
     job = live_job(request, project)
-    now = snapshot(request, project).under(job)
-    at = moving(job)
-    # From its first moment on: a training reports nothing while it loads its base.
-    live = bool(job and (job.command.startswith("train") or (at and stage_of(now, job, at) == "train")))
+    now = snapshot(request, project).for_job(job)
+    progress = job_progress(job)
+    # Checked by command too, because training reports nothing while it loads the base model.
+    live = bool(job and (job.command.startswith("train") or (progress and stage_of(now, job, progress) == "train")))
     last = next((j for j in jobs_of(request, project) if j.command in ("train", "run")), None)
     adapters = now.store.artifacts("adapter")[::-1] if now.store else []
     present = latest(now.store, "adapter") if now.store else None
@@ -56,20 +56,20 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
         "training",
         caller,
         project,
-        heading=words.run(now, job, at, None, None) if live else _heading(now, result, adapters),
+        heading=words.run(now, job, progress, None, None) if live else _heading(now, result, adapters),
         job=job,
         live=live,
-        at=at,
-        figures=_figures(at) if live and at else [],
+        progress=progress,
+        figures=_figures(progress) if live and progress else [],
         steps=steps,
         validation=validation,
-        curve_says=_says(steps, validation),
+        curve_says=_curve_caption(steps, validation),
         result=result,
         facts=training_facts(result) if result else [],
         curve_of_result=curve(result) if result and result.curve else "",
         masks=[_mask(text) for text in (result.masks if result else ())][:2],
-        history=[_line(a) for a in adapters],
-        changed=_changed(adapters),
+        history=[_history_row(a) for a in adapters],
+        changed=_changed_settings(adapters),
         present=present.id if present else "",
         last=last,
         failed=problem_of(last),
@@ -77,7 +77,7 @@ def training(caller: Viewer, project: str, request: Request, adapter: str | None
 
 
 def result_of(folder: Path, adapter: Artifact) -> TrainResult | None:
-    """The record beside an adapter, or without its curve from the store if the folder is gone."""
+    """The training record of an adapter, from its folder. If that is missing, from the store, without the curve."""
     try:
         return TrainResult.model_validate_json((folder / adapter.path / "training.json").read_bytes())
     except (OSError, ValidationError):
@@ -90,7 +90,7 @@ def result_of(folder: Path, adapter: Artifact) -> TrainResult | None:
 
 def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]) -> str:
     if not adapters:
-        return f"Nothing is trained yet{now.before('train')}."
+        return f"No model has been trained yet{now.prerequisite('train')}."
     if result is None:
         return f"{counted(len(adapters), 'adapter', 'adapters')} trained."
     sentence = f"Trained on {counted(result.train_rows, 'row', 'rows')} in {duration(result.seconds)}"
@@ -100,21 +100,22 @@ def _heading(now: Snapshot, result: TrainResult | None, adapters: list[Artifact]
     return f"{sentence}."
 
 
-def _figures(at: Moving) -> list[tuple[str, str, str]]:
-    numbers = at.numbers
+def _figures(progress: JobProgress) -> list[tuple[str, str, str]]:
+    numbers = progress.numbers
     loss, memory, peak = numbers.get("loss"), numbers.get("memory_gib"), numbers.get("peak_gib")
     return [
-        ("step", f"{count(at.done)}" if at.done is not None else "—", f"of {count(at.total)}" if at.total else ""),
+        ("step", f"{count(progress.done)}" if progress.done is not None else "—",
+         f"of {count(progress.total)}" if progress.total else ""),
         ("loss", rounded(loss, 2), f"epoch {numbers['epoch']:.2f}" if "epoch" in numbers else "mean per learned token"),
         ("memory", f"{rounded(memory)} GiB" if memory else "—",
-         f"{rounded(peak)} GiB at most" if peak else "not reported"),
-        ("left", words.minutes(at.left_s).removeprefix("about ") or "—",
-         f"{count(at.tokens_per_s)} tok/s" if at.tokens_per_s else "not known yet"),
+         f"{rounded(peak)} GiB peak" if peak else "not reported"),
+        ("time left", words.minutes(progress.left_s).removeprefix("about ") or "—",
+         f"{count(progress.tokens_per_s)} tok/s" if progress.tokens_per_s else "not known yet"),
     ]  # fmt: skip
 
 
 def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation]]:
-    """The losses that the process has reported, thinned out evenly."""
+    """The losses reported so far; those of training are thinned out evenly."""
     from pairsmith.serve.events import each
 
     steps, validation, measured = dict[int, Step](), dict[int, Validation](), None
@@ -125,7 +126,7 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
         step, epoch = int(numbers["done"]), float(numbers.get("epoch") or 0)
         if isinstance(loss := numbers.get("loss"), int | float):
             steps[step] = Step(step=step, epoch=epoch, loss=loss, learning_rate=0)
-        # A line holds the last of every number: a validation loss is new where it is another one.
+        # Each line repeats the last value of every number, so a validation loss is new only if it differs.
         if isinstance(loss := numbers.get("validation_loss"), int | float) and loss != measured:
             measured = loss
             validation[step] = Validation(step=step, epoch=epoch, loss=loss)
@@ -133,7 +134,7 @@ def _live_curve(request: Request, job: Job) -> tuple[list[Step], list[Validation
     return drawn[:: max(1, len(drawn) // _POINTS)], list(validation.values())
 
 
-def _says(steps: list[Step], validation: list[Validation]) -> str:
+def _curve_caption(steps: list[Step], validation: list[Validation]) -> str:
     if not steps:
         return ""
     sentence = f"Training loss {rounded(steps[0].loss, 2)} to {rounded(steps[-1].loss, 2)} so far"
@@ -141,12 +142,12 @@ def _says(steps: list[Step], validation: list[Validation]) -> str:
 
 
 def _mask(text: str) -> Markup:
-    """A row as the model sees it: what it learns, which the preview has in brackets, is marked."""
+    """A row as the model sees it. The part it learns, which the text has in double brackets, is highlighted."""
     marked = re.sub(r"\[\[(.*?)\]\]", r"<b>\1</b>", str(escape(text)), flags=re.DOTALL)
     return Markup(marked)
 
 
-def _line(adapter: Artifact) -> dict[str, Any]:
+def _history_row(adapter: Artifact) -> dict[str, Any]:
     facts = adapter.facts
     losses = [v["loss"] for v in facts.get("validation", ())]
     return {
@@ -160,8 +161,8 @@ def _line(adapter: Artifact) -> dict[str, Any]:
     }
 
 
-def _changed(adapters: list[Artifact]) -> dict[str, str]:
-    """adapter -> the settings that differ from the training before it."""
+def _changed_settings(adapters: list[Artifact]) -> dict[str, str]:
+    """For each adapter, the settings that differ from the previous training."""
     changes = {}
     for newer, older in pairwise(adapters):
         now, then = newer.facts.get("settings") or {}, older.facts.get("settings") or {}

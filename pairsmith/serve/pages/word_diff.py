@@ -1,4 +1,4 @@
-"""Two texts word by word: what the second has beside the first, and what it lacks."""
+"""Word-by-word differences between two texts, as HTML."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from markupsafe import Markup, escape
 
 from curate.words import SIGNS, SPACED
 
-_WORDS = re.compile(rf"\s+|(?:{SPACED}|[{SIGNS}])+|.", re.DOTALL)  # a letter, where a script has no blanks
-_MOST = 4_000  # pieces; comparing takes their square
+_WORDS = re.compile(rf"\s+|(?:{SPACED}|[{SIGNS}])+|.", re.DOTALL)  # single characters in scripts without spaces
+_MOST = 4_000  # pieces; comparison time is quadratic
 
 
 def word_diff(before: str, after: str) -> Markup:
-    """`after` as HTML, what it adds to `before` in `ins`, what it leaves out in `del`. Texts of more than some 2,000
-    words are not compared: `after` as it is."""
+    """`after` as HTML, with additions to `before` in `ins` and omissions in `del`. Texts of more than about 2,000 words
+    are not compared: `after` is returned unmarked."""
     a, b = _WORDS.findall(before), _WORDS.findall(after)
     if len(a) > _MOST or len(b) > _MOST:
         return Markup(escape(after))

@@ -1,4 +1,4 @@
-"""Worked examples as the setup shows them: with what would be said against them."""
+"""Worked examples for the setup page, each with the objections to it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from curate.gates import GateStep
 
 _OF_THE_TEST = (
-    "No run begins with it: it is like a seed that is kept for the test, which no teacher may see. Write another one, "
-    "which is not among the seeds."
+    "A run will not start with this example: it is too similar to a seed in the test split, which the teacher must not "
+    "see. Write another example that is not among the seeds."
 )
 
 
-def harmless_gates(project: Project) -> list[GateStep]:
-    """The gates of a spec that run no pattern, schema or function of its writer: those run in a job's process alone,
-    where one that never ends hurts nobody else."""
+def built_in_gates(project: Project) -> list[GateStep]:
+    """The gates of a project without its own patterns, schemas and functions.
+
+    User-defined code runs only in a job's process, where code that never ends does not block the server."""
     from curate.gates import gates_for
 
     own = {"must": (), "must_not": (), "json_schema": None, "user": ()}
@@ -30,12 +31,12 @@ def harmless_gates(project: Project) -> list[GateStep]:
     return gates_for(task, project.spec.curate.gates.model_copy(update=own), project.folder, project.spec.exemplars)
 
 
-def judged(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
-    """The worked examples, each with what the built-in gates have against it, or that a run would refuse it."""
+def judge_examples(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, Any]]:
+    """The worked examples, each with the reasons why a built-in gate would reject it or a run would refuse it."""
     from curate.gates import judge_text
 
     try:
-        steps = harmless_gates(project)
+        steps = built_in_gates(project)
     except PairsmithError as error:
         return [{"input": e.input, "output": e.output, "against": [error.what]} for e in project.spec.exemplars]
     against_each = []
@@ -43,6 +44,6 @@ def judged(project: Project, of_the_test: Mapping[int, str]) -> list[dict[str, A
         judgements = judge_text(exemplar.input, exemplar.output, steps)
         against = [words.reason(j.reason.code, j.reason.detail) for j in judgements.values() if j.keep is False]
         if number in of_the_test:
-            against.insert(0, f"{_OF_THE_TEST} It is near: “{of_the_test[number][:80]}”.")
+            against.insert(0, f"{_OF_THE_TEST} Similar seed: “{of_the_test[number][:80]}”.")
         against_each.append({"input": exemplar.input, "output": exemplar.output, "against": against})
     return against_each

@@ -1,9 +1,9 @@
-// What a page does beside showing what the server wrote: it follows the stream, knows keys, and takes dropped files.
+// Page behaviour beyond server-rendered HTML: live updates, keyboard shortcuts, file drop, and restoring typed text.
 "use strict";
 const body = document.body;
 const all = (selector) => [...document.querySelectorAll(selector)];
 
-// What changed: the server draws the part anew, at most once a second; the announcement at most every ten.
+// On a change, live parts are reloaded at most once a second and announced at most every ten seconds.
 let due = null, announced = 0;
 function changed() {
   if (due || document.hidden) return;
@@ -42,24 +42,24 @@ document.addEventListener("htmx:afterSwap", () => {
   }
 });
 
-// A part that cannot be drawn anew says so: what still stands there would pass for the present.
+// If a live part cannot be reloaded, say so, because it would otherwise look current.
 let fresh = new Date();
-// What was drawn anew stands in the place of the part that asked, which is then no more of the page.
+// After a swap, the event target is the new element; the old one is no longer in the document.
 document.addEventListener("htmx:afterSwap", (event) => {
   if (event.target.id !== "live") return;
   fresh = new Date();
   document.getElementById("stale").hidden = true;
 });
-const STALE = { 0: "The service does not answer. ", 401: "You are signed out. ", 403: "You may not see this any more. ", 404: "This is not there any more. " };
+const STALE = { 0: "The service is not responding. ", 401: "You are signed out. ", 403: "You no longer have access to this page. ", 404: "This page no longer exists. " };
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.successful || !event.detail.elt.matches("[data-live]")) return;
   const note = document.getElementById("stale"), status = event.detail.xhr.status;
   note.hidden = false;
-  const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Load it again" });
-  note.replaceChildren(`${STALE[status] ?? "This page could not be drawn anew. "}What stands here is of ${fresh.toLocaleTimeString()}. `, link, ".");
+  const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Reload" });
+  note.replaceChildren(`${STALE[status] ?? "This page could not be updated. "}It shows the state as of ${fresh.toLocaleTimeString()}. `, link, ".");
 });
 
-// htmx: the session's token goes along, and a refusal is shown where it is read.
+// htmx: send the CSRF token with each request, and show errors at the top of the page.
 document.addEventListener("htmx:configRequest", (event) => {
   event.detail.headers["X-CSRF-Token"] = document.querySelector("meta[name=csrf]").content;
 });
@@ -69,7 +69,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   if (found) document.getElementById("problem").replaceChildren(found);
 });
 
-// Keys: none inside a field; each has a visible button.
+// Keyboard shortcuts are inactive in form fields. Each has a visible button.
 const field = (element) => element.closest("input, textarea, select, [contenteditable]");
 let going = false;
 function step(by) {
@@ -95,7 +95,7 @@ for (const button of all("[data-keys]")) {
   button.addEventListener("click", () => document.getElementById("keys").showModal());
 }
 
-// A file that is dropped on a text field is written into it.
+// A file dropped on a text field is set as the file of the form.
 document.addEventListener("dragover", (event) => { if (event.target.closest("[data-drop]")) event.preventDefault(); });
 document.addEventListener("drop", async (event) => {
   const into = event.target.closest("[data-drop]");
@@ -106,13 +106,13 @@ document.addEventListener("drop", async (event) => {
   picked.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-// Somebody may have been signed out while they typed: what they sent is kept in this tab until they are back.
+// If the session expired while the user was typing, keep what was submitted in this tab until they sign in again.
 const kept = "typed";
 addEventListener("submit", ({ target: form }) => {
   if (form.method !== "post" || !("signedIn" in body.dataset)) return;
   const fields = [...form.elements].filter((field) => field.name && !["hidden", "password", "file"].includes(field.type));
   const typed = fields.map((field) => [field.name, field.value, field.checked]);
-  try { sessionStorage.setItem(kept, JSON.stringify({ page: location.pathname, form: form.getAttribute("action"), typed })); } catch { /* too much to keep */ }
+  try { sessionStorage.setItem(kept, JSON.stringify({ page: location.pathname, form: form.getAttribute("action"), typed })); } catch { /* exceeds the storage limit */ }
 });
 function bringBack() {
   const held = JSON.parse(sessionStorage.getItem(kept) ?? "null");
@@ -130,7 +130,7 @@ function bringBack() {
     if (["radio", "checkbox"].includes(fields[at].type)) fields[at].checked = checked; else fields[at].value = value;
   });
   const note = document.getElementById("stale");
-  note.textContent = "What you had typed is back; send it again.";
+  note.textContent = "Your input has been restored. Submit it again.";
   note.hidden = false;
   form.before(note);
   note.scrollIntoView();
@@ -147,5 +147,5 @@ document.addEventListener("click", (event) => {
   copy.textContent = "Copied";
 });
 for (const copy of all("[data-copy]")) copy.hidden = false;
-for (const form of all("form[data-go-on]")) form.submit();
+for (const form of all("form[data-submit-on-load]")) form.submit();
 follow();

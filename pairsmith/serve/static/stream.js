@@ -1,4 +1,4 @@
-// One stream of events for a browser, however many pages it has open: browsers allow six connections to a host.
+// One shared event stream for all open pages, because browsers allow only six connections per host.
 "use strict";
 const ports = new Set();
 let source = null;
@@ -21,12 +21,12 @@ function open() {
     });
   }
   source.addEventListener("open", () => tell({ name: "open" }));
-  // The browser sends the id of the last event it heard; a server that does not know it tells every present state anew,
-  // and what an earlier stream said may be somebody else's.
+  // On reconnecting, the browser sends the id of the last event. If the server does not know that id, it sends every
+  // current state again; what an earlier stream sent may belong to another user.
   source.addEventListener("anew", () => last.clear());
   source.addEventListener("error", () => {
     tell({ name: "lost" });
-    // A refusal ends the stream for good; what fell over comes back by itself.
+    // The browser reconnects by itself after a network error, but not after an HTTP error.
     if (source.readyState === EventSource.CLOSED) { source = null; setTimeout(() => { if (ports.size && !source) open(); }, 5000); }
   });
 }

@@ -75,7 +75,7 @@ def _enter(browser: Any, site: Site, argilla: str, *, script: bool) -> None:
     page.goto("/p/kites/review")
     page.get_by_role("button", name="Open my queue in Argilla").click()
     if not script:
-        page.get_by_role("button", name="Go on to Argilla").click()
+        page.get_by_role("button", name="Continue to Argilla").click()
         page.wait_for_url(f"{argilla}/api/v1/pairsmith/enter")  # Argilla's own page is a program
         assert 'data-token="ey' in page.content()
         context.close()

@@ -1,4 +1,4 @@
-"""A file that was chosen for a form that could not be kept: a browser forgets it, so it is kept here, one a person."""
+"""Keeps the uploaded file of a rejected form, one per user, because browsers do not resend a chosen file."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from pairsmith.serve.access import Caller
 from pairsmith.serve.state import state_of
 from schemas.errors import InputError
 
-_LONGEST_S = 24 * 3600.0
+_MAX_AGE_S = 24 * 3600.0
 
 
-def keep(request: Request, caller: Caller, name: str, content: bytes) -> None:
-    """Keep the file in place of the one before it; those of others that are a day old go."""
-    forget(request, caller)
+def save(request: Request, caller: Caller, name: str, content: bytes) -> None:
+    """Save the file, replacing the user's previous one. Files of any user that are over a day old are deleted."""
+    discard(request, caller)
     home = _home(request)
     for folder in home.iterdir() if home.is_dir() else ():
-        if time.time() - folder.stat().st_mtime > _LONGEST_S:
+        if time.time() - folder.stat().st_mtime > _MAX_AGE_S:
             shutil.rmtree(folder, ignore_errors=True)
     folder = _folder(request, caller)
     folder.mkdir(parents=True, mode=0o700)
     (folder / name).write_bytes(content)
 
 
-def kept(request: Request, caller: Caller, name: str) -> tuple[str, bytes]:
-    """The file of that name. Raises InputError if it is gone."""
+def load(request: Request, caller: Caller, name: str) -> tuple[str, bytes]:
+    """Return the saved file of that name. Raises InputError if it no longer exists."""
     for path in _files(request, caller):
         if path.name == name:
             return name, path.read_bytes()
-    raise InputError(f"{name[:80]} is not kept any more.", where="seeds", fix="Choose it again.")
+    raise InputError(f"{name[:80]} is no longer available.", where="seeds", fix="Choose it again.")
 
 
-def kept_name(request: Request, caller: Caller) -> str:
-    """The name of the file that is kept; empty if none is."""
+def saved_name(request: Request, caller: Caller) -> str:
+    """The name of the user's saved file; empty if there is none."""
     return next((path.name for path in _files(request, caller)), "")
 
 
-def forget(request: Request, caller: Caller) -> None:
-    """Its work is done."""
+def discard(request: Request, caller: Caller) -> None:
+    """Delete the user's saved file."""
     shutil.rmtree(_folder(request, caller), ignore_errors=True)
 
 
