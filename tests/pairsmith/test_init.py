@@ -64,7 +64,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     before = (tmp_path / "sub" / "pairsmith.toml").read_bytes()
     done = here.run("init", "sub", "--embedded", "--example", "image-prompts")
     assert done.returncode == 2
-    assert "a project already" in done.stderr
+    assert "already a project" in done.stderr
     assert (tmp_path / "sub" / "pairsmith.toml").read_bytes() == before
 
 
