@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
-from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, reasons_of, send
+from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, sampling_reasons, send
 from curate.argilla.task import record
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
@@ -62,7 +62,7 @@ def push_adjudication(
         by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why = reasons_of(sampled.get(pair.id, ()))
+        why = sampling_reasons(sampled.get(pair.id, ()))
         return record(project, population, pair, why, messages=messages, answers=waiting[pair.id].answers)
 
     return send(Delivery(project, store, population, argilla, progress), by_queue, row, adjudication=True)

@@ -20,24 +20,24 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.argilla.probe import is_here, who_am_i
+from curate.argilla.probe import is_local_address, who_am_i
 from schemas.errors import ReviewError, needing
 from schemas.records import Json
 from synth.error_words import shown_of
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
-OLDEST = (2, 6)  # tried with 2.6.0 and 2.8.0
-_PAGE = 1_000
-_ANSWERED = 250  # records with answers a page: what one holds is read while another is made
+OLDEST_VERSION = (2, 6)  # tried with 2.6.0 and 2.8.0
+_PAGE_SIZE = 1_000
+_PAGE_SIZE_WITH_ANSWERS = 250  # records with answers a page: what one holds is read while another is made
 _BULK = 500  # records a request, to our own server; of as many each costs Argilla's route a tenth more
 _BULK_ELSEWHERE = 250
 _TIMEOUT_S = 60.0
 _BULK_TIMEOUT_S = 300.0  # at some 100 records a second, less on a busy machine
-_MOST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
-_MOST_DELETED = 100  # records a request: Argilla's limit
+_MAX_REQUEST_BYTES = 4_000_000  # a request: a few texts as long as a book are no burden that the server breaks under
+_MAX_DELETED = 100  # records a request: Argilla's limit
 MARK = "<!-- made by pairsmith -->"  # in a queue's guidelines, where nobody sees it
 _CLAIM = re.compile(r"<!-- made by pairsmith (\{.*\}) -->")
-_OURS = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
+_METADATA_KEY = "pairsmith"  # the key in a dataset's metadata under which stands whose it is
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Argilla:
         patience_s: float = PATIENCE_S,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`patience_s`: how long a call waits for a server that goes away later. `headers` go with every call, as what
+        """`patience_s`: how long a call waits for a server that goes describe_outage later. `headers` go with every call, as what
         stands before the server wants. Raises ReviewError (nothing answers, no Argilla, wrong key) and
         MissingDependency."""
         self.url, self.workspace, self.patience_s = url.rstrip("/"), workspace, patience_s
@@ -98,20 +98,20 @@ class Argilla:
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # what it logs is raised as well
         who_am_i(self.url, api_key, timeout_s=_TIMEOUT_S, headers=headers)
-        way: dict[str, Any] = {"timeout": _TIMEOUT_S, "headers": headers, "trust_env": not is_here(self.url)}
+        way: dict[str, Any] = {"timeout": _TIMEOUT_S, "headers": headers, "trust_env": not is_local_address(self.url)}
         try:
-            self._refuse_old(httpx.get(f"{self.url}/api/v1/version", **way).json()["version"])
+            self._refuse_old_version(httpx.get(f"{self.url}/api/v1/version", **way).json()["version"])
             return argilla.Argilla(api_url=self.url, api_key=api_key, **way)
         except (ArgillaError, httpx.HTTPError, ValueError, KeyError) as error:
             raise ReviewError(f"Argilla cannot be used: {error}.", where=self.url, fix="Read its log.") from error
 
-    def _refuse_old(self, version: str) -> None:
-        if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+    def _refuse_old_version(self, version: str) -> None:
+        if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_VERSION:
             raise ReviewError(
                 f"Argilla {version} answers, which is too old.",
                 where=self.url,
                 why="It has no place for the mark by which a project finds its queues, and answers would be lost.",
-                fix=f"Use Argilla {OLDEST[0]}.{OLDEST[1]} or newer, or leave [review] url out for a server of ours.",
+                fix=f"Use Argilla {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or newer, or leave [review] url out for a server of ours.",
             )
 
     def in_workspace(self, name: str) -> Argilla:
@@ -130,10 +130,10 @@ class Argilla:
         self.sdk.http_client.close()
 
     def call(self, method: str, path: str, **arguments: Any) -> Any:
-        """The JSON that the API answers. Waits for a server that is away or failing; a refusal is a ReviewError."""
-        return self._read(self._answer(method, f"/api/v1/{path}", **arguments), path)
+        """The JSON that the API answers. Waits for a server that is describe_outage or failing; a refusal is a ReviewError."""
+        return self._decode(self._request(method, f"/api/v1/{path}", **arguments), path)
 
-    def _answer(self, method: str, path: str, **arguments: Any) -> Any:
+    def _request(self, method: str, path: str, **arguments: Any) -> Any:
         import httpx
 
         started, pause = time.monotonic(), 0.2
@@ -142,16 +142,16 @@ class Argilla:
                 answer = self.sdk.http_client.request(method, path, **arguments)
                 if answer.status_code < 500:
                     return answer
-                problem, first = f"Argilla fails: {_failure(answer)}.", "Mend that (its log tells more)"
+                problem, first = f"Argilla fails: {_describe_failure(answer)}.", "Mend that (its log tells more)"
             except httpx.TransportError as error:
                 problem = f"Argilla does not answer: {str(error) or type(error).__name__}."
                 first = "Start it (`pairsmith review up`)"
             if time.monotonic() - started + pause > self.patience_s:
-                raise self.gave_up(problem, first)
+                raise self.unavailable_error(problem, first)
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
 
-    def _read(self, answer: Any, path: str) -> Any:
+    def _decode(self, answer: Any, path: str) -> Any:
         if answer.status_code in (401, 403):
             raise ReviewError(
                 f"Argilla refuses this user ({answer.status_code}) at {path}.",
@@ -160,7 +160,7 @@ class Argilla:
             )
         if answer.status_code >= 400:
             raise ReviewError(
-                f"Argilla refuses what it is asked ({answer.status_code} at {path}): {_refusal(answer)}.",
+                f"Argilla refuses what it is asked ({answer.status_code} at {path}): {_describe_refusal(answer)}.",
                 where=self.url,
                 why="What was sent before is there. Somebody may have changed or deleted the queue meanwhile.",
                 fix="Run the command again. If it ends in the same way, look at the queue in Argilla, or send rows to "
@@ -175,10 +175,10 @@ class Argilla:
                 return str(workspace["id"])
         if not make:
             return None
-        created = self._answer("POST", "/api/v1/workspaces", json={"name": self.workspace})
+        created = self._request("POST", "/api/v1/workspaces", json={"name": self.workspace})
         if created.status_code == 409:  # somebody else made it since
-            return self.workspace_id(make=False) or self._read(created, "workspaces")
-        return str(self._read(created, "workspaces")["id"])
+            return self.workspace_id(make=False) or self._decode(created, "workspaces")
+        return str(self._decode(created, "workspaces")["id"])
 
     def datasets(self) -> list[Json]:
         workspace = self.workspace_id(make=False)
@@ -196,7 +196,7 @@ class Argilla:
         """The queues of a project, whatever they are called by now; of those that bear no project's mark, the ones of
         these names. Nothing is changed."""
         ready = [dataset for dataset in self.datasets() if dataset["status"] == "ready"]
-        marked = [(mark_of(dataset), dataset) for dataset in ready]
+        marked = [(read_mark(dataset), dataset) for dataset in ready]
         return [
             self.queue_of(dataset)
             for mark, dataset in sorted(marked, key=lambda one: str(one[1]["name"]))
@@ -207,7 +207,7 @@ class Argilla:
         fields = self.call("GET", f"datasets/{dataset['id']}/fields")["items"]
         questions = self.call("GET", f"datasets/{dataset['id']}/questions")["items"]
         options = {q["name"]: (q.get("settings") or {}).get("options") or () for q in questions}
-        mark = mark_of(dataset)
+        mark = read_mark(dataset)
         return Queue(
             id=str(dataset["id"]),
             name=dataset["name"],
@@ -221,7 +221,7 @@ class Argilla:
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
 
-    def bring_up_to_date(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
+    def update_queue(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
         """Say on the page what the spec says now, and that the queue is this project's."""
         wanted = f"{guidelines}\n{MARK}\n"
         changes: Json = {}
@@ -230,10 +230,10 @@ class Argilla:
         if queue.min_submitted != min_submitted:
             changes["distribution"] = {"strategy": "overlap", "min_submitted": min_submitted}
         if changes or queue.project != project:
-            changes["metadata"] = {_OURS: {"project": project, "queue": queue.made_as}}
+            changes["metadata"] = {_METADATA_KEY: {"project": project, "queue": queue.made_as}}
             self.call("PATCH", f"datasets/{queue.id}", json=changes)
 
-    def gave_up(self, problem: str, first: str) -> ReviewError:
+    def unavailable_error(self, problem: str, first: str) -> ReviewError:
         return ReviewError(
             problem,
             where=self.url,
@@ -242,10 +242,10 @@ class Argilla:
         )
 
     @cached_property
-    def _is_ours(self) -> bool:
+    def _is_pairsmith_server(self) -> bool:
         """Whether it is a server of our own, which has quicker ways in and out (curate/argilla/engine/rows.py). Another
         answers with its page."""
-        script = self._answer("GET", "/pairsmith/page.js")
+        script = self._request("GET", "/pairsmith/page.js")
         return str(script.headers.get("content-type")).startswith("text/javascript")
 
     def records(self, queue: Queue, *, responses: bool = False) -> Iterator[Json]:
@@ -256,9 +256,9 @@ class Argilla:
     def pages(self, queue: Queue, *, responses: bool = False) -> Iterator[list[Json]]:
         """`records`, a page at a time. The next one is asked for while one is read."""
         asked: Json = {"include": "responses"} if responses else {}
-        path, size = f"datasets/{queue.id}/records", _ANSWERED if responses else _PAGE
-        if self._is_ours:
-            path, size, asked = f"pairsmith/{path}", _PAGE, {"responses": responses}
+        path, size = f"datasets/{queue.id}/records", _PAGE_SIZE_WITH_ANSWERS if responses else _PAGE_SIZE
+        if self._is_pairsmith_server:
+            path, size, asked = f"pairsmith/{path}", _PAGE_SIZE, {"responses": responses}
 
         def page(offset: int) -> tuple[list[Json], bool]:
             answer: Json = self.call("GET", path, params={"offset": offset, "limit": size, **asked})
@@ -279,7 +279,7 @@ class Argilla:
         """Add records that the queue does not have, as the bulk route of Argilla's API takes them. `done` is told the
         number of a chunk that is there; the next one is made while one is sent."""
         path, most = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
-        if self._is_ours:
+        if self._is_pairsmith_server:
             path, most = f"pairsmith/datasets/{queue.id}/records", _BULK
 
         def send(chunk: list[bytes]) -> int:
@@ -305,8 +305,8 @@ class Argilla:
 
     def delete(self, queue: Queue, record_ids: Sequence[str]) -> int:
         """Take rows out of a queue with all that was said of them; the number of them."""
-        for start in range(0, len(record_ids), _MOST_DELETED):
-            ids = ",".join(record_ids[start : start + _MOST_DELETED])
+        for start in range(0, len(record_ids), _MAX_DELETED):
+            ids = ",".join(record_ids[start : start + _MAX_DELETED])
             self.call("DELETE", f"datasets/{queue.id}/records", params={"ids": ids})
         return len(record_ids)
 
@@ -331,11 +331,11 @@ class Argilla:
 
 
 def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
-    """At most `most` items, and if there are several at most `_MOST_BYTES`."""
+    """At most `most` items, and if there are several at most `_MAX_REQUEST_BYTES`."""
     chunk: list[bytes] = []
     size = 0
     for item in items:
-        if chunk and (len(chunk) == most or size + len(item) > _MOST_BYTES):
+        if chunk and (len(chunk) == most or size + len(item) > _MAX_REQUEST_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(item)
@@ -344,20 +344,20 @@ def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
         yield chunk
 
 
-def mark_of(dataset: Json) -> Json:
+def read_mark(dataset: Json) -> Json:
     """What we wrote about a dataset: the `project` it belongs to and the `queue` it is, while it is made also the
     `store` of who makes it; empty if we did not."""
     claimed = _CLAIM.search(dataset.get("guidelines") or "")
-    mark: Json = (dataset.get("metadata") or {}).get(_OURS) or (json.loads(claimed[1]) if claimed else {})
+    mark: Json = (dataset.get("metadata") or {}).get(_METADATA_KEY) or (json.loads(claimed[1]) if claimed else {})
     return mark
 
 
-def claim(mark: Json) -> str:
+def format_mark(mark: Json) -> str:
     """The mark of a queue that is being made, for its guidelines: a draft can have it from its first moment."""
     return f"<!-- made by pairsmith {json.dumps(mark)} -->"
 
 
-def _failure(answer: Any) -> str:
+def _describe_failure(answer: Any) -> str:
     """Why a server failed, read off its answer of status 500 or above."""
     if "disk is full" in answer.text or "No space left" in answer.text:
         return "the disk of its database is full"
@@ -366,7 +366,7 @@ def _failure(answer: Any) -> str:
     return f"status {answer.status_code} {shown_of(answer.text)[:300]}".strip()
 
 
-def _refusal(answer: Any) -> str:
+def _describe_refusal(answer: Any) -> str:
     """What Argilla says against a request, in its words: of several errors the first, and where it lies."""
     try:
         detail = orjson.loads(answer.content)["detail"]
@@ -380,8 +380,8 @@ def _refusal(answer: Any) -> str:
     return " ".join(str(detail).split())[:300].strip(" .:") or "it says nothing"
 
 
-def away(error: BaseException) -> str:
-    """How the server was away or failing, which the client may have wrapped in an error of its own; empty if it was
+def describe_outage(error: BaseException) -> str:
+    """How the server was describe_outage or failing, which the client may have wrapped in an error of its own; empty if it was
     not."""
     import httpx
 
@@ -389,7 +389,7 @@ def away(error: BaseException) -> str:
     failing = ""
     while cause is not None:
         if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code >= 500:
-            return _failure(cause.response)
+            return _describe_failure(cause.response)
         if isinstance(cause, httpx.TransportError):
             return f"Argilla does not answer: {str(cause) or type(cause).__name__}"
         if (getattr(cause, "status_code", None) or 0) >= 500:

@@ -11,22 +11,22 @@ from prompts.answer_form import AnswerForm, alternatives, resolved
 from schemas.records import Json, Pair
 
 EDITED = "edited"  # the question; of a record `edited_1`, `edited_2`, ..., each with the name of its field as its title
-MOST_FIELDS = 12  # a record of more, or one whose schema names none, is corrected as one text
+MAX_FIELDS = 12  # a record of more, or one whose schema names none, is corrected as one text
 _ABSENT = object()
 
 
-def fields_of(form: AnswerForm) -> dict[str, Any]:
+def record_fields(form: AnswerForm) -> dict[str, Any]:
     """The fields that a record is corrected by, with their schemas; none if outputs are no such records."""
     if form.schema is None:
         return {}
     ways = alternatives(resolved(form.schema, form.schema), form.schema)
     named = {name: part for way in ways for name, part in way.get("properties", {}).items()}
-    return named if len(named) <= MOST_FIELDS else {}
+    return named if len(named) <= MAX_FIELDS else {}
 
 
 def question_names(form: AnswerForm) -> list[str]:
     """The names of the questions that correct an output."""
-    return [f"{EDITED}_{number}" for number in range(1, len(fields_of(form)) + 1)] or [EDITED]
+    return [f"{EDITED}_{number}" for number in range(1, len(record_fields(form)) + 1)] or [EDITED]
 
 
 def questions(form: AnswerForm, client: Any) -> list[Any]:
@@ -36,7 +36,7 @@ def questions(form: AnswerForm, client: Any) -> list[Any]:
     if form.labels:
         labels = {label: label for label in form.labels}
         return [rg.LabelQuestion(name=EDITED, title="The right label", labels=labels, required=False, client=client)]
-    titles = list(fields_of(form)) or ["Corrected output"]
+    titles = list(record_fields(form)) or ["Corrected output"]
     described = "Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit."
     return [
         rg.TextQuestion(name=name, title=title, description=described, required=False, client=client)
@@ -48,25 +48,25 @@ def suggestions(form: AnswerForm, pair: Pair) -> dict[str, str]:
     """What the page fills in, by the question: the output as it is. Of labels none, because it would be submitted."""
     if form.labels:
         return {}
-    if not fields_of(form):
+    if not record_fields(form):
         return {EDITED: pair.output}
-    record = _record(pair)
+    record = _parse_record(pair)
     if record is None:
         return {}
-    held = {name: written(record[field]) for name, field in zip(question_names(form), fields_of(form), strict=True)
+    held = {name: display_value(record[field]) for name, field in zip(question_names(form), record_fields(form), strict=True)
             if field in record}  # fmt: skip
     return {name: text for name, text in held.items() if text}
 
 
-def written(value: Any) -> str:
+def display_value(value: Any) -> str:
     """A value of a record as people read and write it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def by_field(form: AnswerForm, pair: Pair) -> dict[str, str] | None:
     """A record's fields with their values as people read them; None if the output is no such record."""
-    record = _record(pair) if fields_of(form) else None
-    return None if record is None else {name: written(value) for name, value in record.items()}
+    record = _parse_record(pair) if record_fields(form) else None
+    return None if record is None else {name: display_value(value) for name, value in record.items()}
 
 
 def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles: Mapping[str, str]) -> str | None:
@@ -81,14 +81,14 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     given = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
     if not given:
         return None
-    record, fields = _record(pair), fields_of(form)
+    record, fields = _parse_record(pair), record_fields(form)
     # The page sends every field that holds a text, and leaves out one that was emptied.
     emptied = [field for field in record or {} if field in fields and field in titles.values() and field not in given]
     corrected = dict(record or {})
     for field, text in [*given.items(), *((field, "") for field in emptied)]:
-        if field in corrected and written(corrected[field]).strip() == text.strip():
+        if field in corrected and display_value(corrected[field]).strip() == text.strip():
             continue
-        value = _value(text.strip(), fields.get(field, {}), form.schema or {})
+        value = _parse_value(text.strip(), fields.get(field, {}), form.schema or {})
         if value is _ABSENT:
             corrected.pop(field, None)
         else:
@@ -96,7 +96,7 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     return pair.output if corrected == record else form.canonical(json.dumps(corrected, ensure_ascii=False))
 
 
-def _record(pair: Pair) -> Json | None:
+def _parse_record(pair: Pair) -> Json | None:
     try:
         value = json.loads(pair.output)
     except (ValueError, RecursionError):
@@ -104,7 +104,7 @@ def _record(pair: Pair) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _value(text: str, schema: Any, root: Json) -> Any:
+def _parse_value(text: str, schema: Any, root: Json) -> Any:
     """What a person wrote, as the kind of value that the schema admits."""
     from jsonschema import validators
 
@@ -112,14 +112,14 @@ def _value(text: str, schema: Any, root: Json) -> Any:
         read = [json.loads(text)]
     except (ValueError, RecursionError):
         read = []
-    admits = validators.validator_for(root)(_alone(schema, root))
+    admits = validators.validator_for(root)(_field_schema(schema, root))
     for value in (*read, text) if text else (None,):
         if admits.is_valid(value):
             return value
     return text or _ABSENT
 
 
-def _alone(schema: Any, root: Json) -> Json:
+def _field_schema(schema: Any, root: Json) -> Json:
     """The schema of a field by itself, with the definitions that it may refer to."""
     definitions = {name: root[name] for name in ("$schema", "$defs", "definitions") if name in root}
     return {**definitions, **(schema if isinstance(schema, dict) else {})}

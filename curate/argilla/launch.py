@@ -23,18 +23,18 @@ from schemas.progress import Progress
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
-_SOCKET_BYTES = 100
+_MAX_SOCKET_PATH_BYTES = 100
 _TEMPORARY = "data/tmp"
 # What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
 # a key of something.
 _ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "REQUESTS_CA_BUNDLE"}
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
-_ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
-_private = partial(os.open, mode=0o600)
+_ALLOWED_PREFIXES = ("LC_", "SSL_CERT_")
+_open_private = partial(os.open, mode=0o600)
 # Argilla's worker forks for each job, beside a thread of ours, and macOS would kill a fork that meets Objective-C. What
 # else would meet it there is the question for the system's proxies, which NO_PROXY answers.
-_FORKS = "OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
-_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY", _FORKS}
+_FORK_SAFETY = "OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
+_OWN_VARIABLES = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY", _FORK_SAFETY}
 
 
 class Options(NamedTuple):
@@ -48,7 +48,7 @@ class Options(NamedTuple):
 
 def last_options(home: Path) -> Options:
     """What the server of this home was last started with. A database or Redis of ours is None."""
-    config = _config(home)
+    config = _read_config(home)
     if config is None:
         return Options()
     facts, environment = config["facts"], config["children"][-1]["environment"]
@@ -61,12 +61,12 @@ def last_options(home: Path) -> Options:
     )
 
 
-def clear_remains(home: Path) -> None:
+def remove_leftovers(home: Path) -> None:
     """What the last server left: temporary files, of which Argilla makes 14 MB at each start. If its supervisor was
     killed, its scratch folder too, and where processes do not die with their parent, its Redis, which would write to
     one file with the next."""
     shutil.rmtree(home / _TEMPORARY, ignore_errors=True)
-    config = _config(home)
+    config = _read_config(home)
     scratch = config and config.get("scratch")
     if not scratch:
         return
@@ -80,7 +80,7 @@ def clear_remains(home: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _config(home: Path) -> dict[str, Any] | None:
+def _read_config(home: Path) -> dict[str, Any] | None:
     try:
         config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -91,11 +91,11 @@ def _config(home: Path) -> dict[str, Any] | None:
 def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of a shell that Argilla's processes get: paths, language, time zone, proxies, certificates."""
     return {
-        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_BEGINNINGS)
+        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
 
 
-def keep_private(home: Path) -> None:
+def restrict_permissions(home: Path) -> None:
     """Make what lies in `data/` and `logs/` readable by the owner alone, whoever made it and with what mode, and
     `supervisor.json` free of what is not ours."""
     for folder in (home / "data", home / "logs"):
@@ -104,21 +104,21 @@ def keep_private(home: Path) -> None:
             if not path.is_symlink():
                 with suppress(FileNotFoundError):  # the word index and Redis' parts come and go
                     path.chmod(path.stat().st_mode & 0o700)
-    forget_shell(home)
+    remove_shell_variables(home)
 
 
-def forget_shell(home: Path) -> None:
+def remove_shell_variables(home: Path) -> None:
     """Take out of `supervisor.json` the shell's variables that an earlier version wrote there, secrets among them."""
-    config = _config(home)
+    config = _read_config(home)
     if config is None:
         return
-    children = [{**child, "environment": _without_shell(child.get("environment", {}))} for child in config["children"]]
+    children = [{**child, "environment": _without_shell_variables(child.get("environment", {}))} for child in config["children"]]
     if children != config["children"]:
         supervisor.write_json(home / "supervisor.json", {**config, "children": children})
 
 
-def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = {name: value for name, value in environment.items() if name in _OURS or name.startswith("ARGILLA_")}
+def _without_shell_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in environment.items() if name in _OWN_VARIABLES or name.startswith("ARGILLA_")}
     return {**allowed_variables(environment), **ours}
 
 
@@ -146,32 +146,32 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         "ARGILLA_DATABASE_URL": database,
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
         "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
-        "ARGILLA_REDIS_URL": redis_url or f"unix://{_socket()}",
+        "ARGILLA_REDIS_URL": redis_url or f"unix://{_new_socket_path()}",
         "ARGILLA_AUTH_SECRET_KEY": auth_secret,
         "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        _FORKS: "YES",
+        _FORK_SAFETY: "YES",
     }
 
 
-def _without_proxy(environment: Mapping[str, str], host: str) -> dict[str, str]:
+def _proxy_exclusions(environment: Mapping[str, str], host: str) -> dict[str, str]:
     """What keeps calls to this machine, such as that of an answer which somebody gave, from the shell's proxy: it would
     look for them on itself."""
     named = [environment[name] for name in ("no_proxy", "NO_PROXY") if environment.get(name)]
     return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join([*named[:1], *LOOPBACK, host]))
 
 
-def _socket() -> Path:
+def _new_socket_path() -> Path:
     """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
     path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
-    if len(os.fsencode(path)) > _SOCKET_BYTES:
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         path.parent.rmdir()
         path = Path(tempfile.mkdtemp(prefix="pairsmith-", dir="/tmp")) / "redis.sock"
     return path
 
 
-def _server_side(
+def _run_serve_script(
     python: Path, environment: Mapping[str, str], home: Path, *arguments: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     try:
@@ -192,18 +192,18 @@ def _server_side(
             fix="See whether another program holds the database or the machine is overloaded, then try again.",
         ) from error
     (home / "logs").mkdir(exist_ok=True)
-    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_private) as log:
+    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_open_private) as log:
         log.write(done.stdout + done.stderr)
     return done
 
 
-def ready_database(
+def prepare_database(
     python: Path, environment: Mapping[str, str], credentials: Mapping[str, str], home: Path, progress: Progress
 ) -> None:
     """Migrate the database, make the search tables and the owner; each failure is a `ReviewError` that names it."""
     progress("argilla", {"step": "bringing the database up to date"})
     owner = {name: credentials[name] for name in ("username", "password", "api_key")}
-    done = _server_side(python, environment, home, "prepare", stdin=json.dumps(owner))
+    done = _run_serve_script(python, environment, home, "prepare", stdin=json.dumps(owner))
     if done.returncode == 0:
         return
     output = done.stderr + done.stdout
@@ -229,15 +229,15 @@ def keep_password(home: Path, password: str) -> None:
     supervisor.write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "password": password})
 
 
-def supervise(
+def start_supervisor(
     python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
 ) -> None:
     """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
-    environment = {**environment, **_without_proxy(environment, host)}
+    environment = {**environment, **_proxy_exclusions(environment, host)}
     children: list[dict[str, object]] = []
     scratch: str | None = None
     if redis_url is None:
-        valkey = _server_side(python, environment, home, "where-valkey")
+        valkey = _run_serve_script(python, environment, home, "where-valkey")
         if valkey.returncode != 0:
             raise ReviewError(
                 f"No Redis comes with this platform: {valkey.stderr.strip().splitlines()[-1]}",
@@ -262,7 +262,7 @@ def supervise(
     (home / "server.json").unlink(missing_ok=True)
     config = {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children}
     supervisor.write_json(home / "supervisor.json", config)
-    with open(home / "logs" / "supervisor.log", "ab", opener=_private) as log:
+    with open(home / "logs" / "supervisor.log", "ab", opener=_open_private) as log:
         subprocess.run(
             [sys.executable, "-P", str(Path(supervisor.__file__)), str(home), "--detach"],
             env=allowed_variables(os.environ),

@@ -58,7 +58,7 @@ def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
     Raises ReviewError for a name that is none, or that looks like another's, before anybody was made.
     """
     known = {person.name: person for person in people(argilla)}
-    _refuse_names(argilla, names, known)
+    _refuse_bad_names(argilla, names, known)
     workspace = argilla.workspace_id(make=True)
     passwords: dict[str, str] = {}
     let_in: list[str] = []
@@ -79,9 +79,9 @@ def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
     return Invited(argilla.url, passwords, tuple(let_in))
 
 
-def _refuse_names(argilla: Argilla, names: Sequence[str], known: Collection[str]) -> None:
+def _refuse_bad_names(argilla: Argilla, names: Sequence[str], known: Collection[str]) -> None:
     """An account for each spelling would make two people of one, whose answers would agree with themselves."""
-    folded = {_folded(name): name for name in known}
+    folded = {_fold_name(name): name for name in known}
     for name in names:
         if not name.strip():
             raise ReviewError(
@@ -93,7 +93,7 @@ def _refuse_names(argilla: Argilla, names: Sequence[str], known: Collection[str]
                 where=argilla.url,
                 fix="Write it without them.",
             )
-        other = folded.setdefault(_folded(name), name)
+        other = folded.setdefault(_fold_name(name), name)
         if other != name and name not in known:
             raise ReviewError(
                 f"{name} and {other} are one name, spelled differently.",
@@ -103,13 +103,13 @@ def _refuse_names(argilla: Argilla, names: Sequence[str], known: Collection[str]
             )
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
 def new_password(argilla: Argilla, name: str) -> str:
     """Give a user another password: the account and what it has answered stay the same person's."""
-    person = _called(argilla, name)
+    person = _find_person(argilla, name)
     if person is None:
         raise ReviewError(
             f"there is no user {name}.",
@@ -130,12 +130,12 @@ def member(argilla: Argilla, name: str) -> Person:
 
     Raises ReviewError, also for an account that may do more than answer: the way in is for those who answer.
     """
-    person = _called(argilla, name)
+    person = _find_person(argilla, name)
     if person is None or not person.here:
         invited = invite(argilla, [name])
         if invited.problem:
             raise invited.problem
-        person = _called(argilla, name)
+        person = _find_person(argilla, name)
     if person is None or person.role != "annotator":
         raise ReviewError(
             f"'{name}' is no account that only answers.", where=argilla.url, fix="Sign in there yourself."
@@ -143,7 +143,7 @@ def member(argilla: Argilla, name: str) -> Person:
     return person
 
 
-def _called(argilla: Argilla, name: str) -> Person | None:
+def _find_person(argilla: Argilla, name: str) -> Person | None:
     return next((person for person in people(argilla) if person.name == name), None)
 
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from schemas.errors import ReviewError
 from schemas.ports import bound
 
-_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
-_BUSY_S = 15.0  # an Argilla on a busy machine is no other program for taking some seconds to say so
+_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
+_PROBE_TIMEOUT_S = 15.0  # an Argilla on a busy machine is no other program for taking some seconds to say so
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 IN_THE_CLEAR = (
@@ -24,7 +24,7 @@ IN_THE_CLEAR = (
 )
 
 
-def is_here(url: str) -> bool:
+def is_local_address(url: str) -> bool:
     """Whether an address is one of this machine, to which a proxy of the shell does not lead."""
     host = urlsplit(url).hostname or ""
     try:
@@ -39,10 +39,10 @@ def is_here(url: str) -> bool:
 
 def local_url(host: str, port: int) -> str:
     """The address a browser on this machine uses for a server bound to `host`."""
-    return _address("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
+    return _http_url("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
 
 
-def _address(host: str, port: int) -> str:
+def _http_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -57,10 +57,10 @@ def public_url(host: str, port: int) -> str | None:
                 host = probe.getsockname()[0]
             except OSError:
                 host = socket.gethostname()
-    return _address(host, port)
+    return _http_url(host, port)
 
 
-def cannot_listen(host: str, port: int) -> str | None:
+def listen_problem(host: str, port: int) -> str | None:
     """Why no server of this machine can be at an address; None if one can, or is there already."""
     if not 1 <= port <= 65535:
         return f"{port} is no port: they go from 1 to 65535."
@@ -77,11 +77,11 @@ def cannot_listen(host: str, port: int) -> str | None:
 def answering_at(host: str, port: int) -> str | None:
     """None when the port is free, "Argilla 2.8.0" when an Argilla answers there, "another program" otherwise."""
     try:
-        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), _BUSY_S).close()
+        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), _PROBE_TIMEOUT_S).close()
     except OSError:
         return None
     try:
-        with _OPEN.open(f"{local_url(host, port)}/api/v1/version", timeout=_BUSY_S) as answer:
+        with _DIRECT_OPENER.open(f"{local_url(host, port)}/api/v1/version", timeout=_PROBE_TIMEOUT_S) as answer:
             return f"Argilla {json.load(answer)['version']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another program"
@@ -95,7 +95,7 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mappin
     request = urllib.request.Request(
         f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
     )
-    opener = _OPEN if is_here(url) else urllib.request.build_opener()
+    opener = _DIRECT_OPENER if is_local_address(url) else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             username: str = json.load(answer)["username"]

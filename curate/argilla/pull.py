@@ -19,8 +19,8 @@ from curate.argilla.aliases import new_aliases
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
-from curate.argilla.responses import Response, read_responses, reviewer_key, timed
-from curate.argilla.task import LETTERS, THIS, VERDICTS, both_sides, escaped, shown_text
+from curate.argilla.responses import Response, read_responses, reviewer_key, with_durations
+from curate.argilla.task import LETTERS, THIS, VERDICTS, render_texts, escaped, displayed_field_text
 from curate.review.answers import latest_answers
 from curate.review.decision import differs, edited_pair
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -75,7 +75,7 @@ def pull(
     responses: list[Response] = []
     seen: dict[tuple[str, Role], datetime] = {}  # of one that stands in two queues, the first
     pairs: dict[str, Pair] = {}
-    for page, there in read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress):
+    for page, there in read_responses(find_queues(project, sampled, argilla), argilla, keys, users, progress):
         responses += page
         seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
         pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
@@ -90,13 +90,13 @@ def pull(
     submitted: set[tuple[str, Role, str]] = set()
     fresh: list[Record] = []
     durable: list[Future[None]] = []
-    for response in _one_each(timed(responses)):
+    for response in _one_per_reviewer(with_durations(responses)):
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
         own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
-        why_not = _does_not_count(project, form, response, pair, named)
-        count, records = _taken(response, pair, own, sampled.get(pair.id, ()), form, why_not)
+        why_not = _why_not_counted(project, form, response, pair, named)
+        count, records = _process_response(response, pair, own, sampled.get(pair.id, ()), form, why_not)
         counts.update((count, "edits") if len(records) > 1 else (count,))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
@@ -109,14 +109,14 @@ def pull(
     for written in (*durable, *([store.append(*fresh)] if fresh else ())):
         written.result()
     present = {response.reviewer for response in responses} | people.keys()
-    for review in _withdrawn(known, seen, submitted, present, responses):
+    for review in _find_withdrawals(known, seen, submitted, present, responses):
         if not dry:
             store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
 
 
-def _taken(
+def _process_response(
     response: Response,
     pair: Pair,
     own: Sequence[Review],
@@ -129,7 +129,7 @@ def _taken(
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
-    known_already = _stands(review, own)
+    known_already = _is_known(review, own)
     # What was brought before the row was changed is about the row that we know.
     if why_not and not (why_not == "altered" and known_already):
         return why_not, []
@@ -144,7 +144,7 @@ def _taken(
     return "changed" if own and own[-1].decision != "withdrawn" else "new", records
 
 
-def queues_of(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
+def find_queues(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
     """Every queue that the `sampled` rows of this project were sent to, with the role of who answers there. Raises
     ReviewError if there is none."""
     queues = argilla.queues(project_id(sampled), queue_names(project, sampled))
@@ -157,7 +157,7 @@ def queues_of(project: Project, sampled: Mapping[str, Sequence[Sampled]], argill
     return [(queue, "adjudicator" if queue.made_as.endswith(ADJUDICATION) else "annotator") for queue in queues]
 
 
-def _one_each(responses: Iterable[Response]) -> list[Response]:
+def _one_per_reviewer(responses: Iterable[Response]) -> list[Response]:
     """Of each person's responses to a row, which may stand in two queues, the latest that is an answer, or the latest.
     `responses` in the order of time."""
     last: dict[tuple[str, Role, str], Response] = {}
@@ -176,7 +176,7 @@ def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
     return names | {review.reviewer for review in settled}
 
 
-def _does_not_count(
+def _why_not_counted(
     project: Project, form: AnswerForm, response: Response, pair: Pair, adjudicators: set[str]
 ) -> NotCounted | None:
     """Why a response is no answer to the row that we know."""
@@ -185,25 +185,25 @@ def _does_not_count(
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
     fields = response.input, response.output
-    plain = all(map(_shows, fields, map(escaped, (pair.input, pair.output))))
-    if not plain and not all(map(_shows, fields, both_sides(project, form, pair))):
+    plain = all(map(_field_shows, fields, map(escaped, (pair.input, pair.output))))
+    if not plain and not all(map(_field_shows, fields, render_texts(project, form, pair))):
         return "altered"
     if response.role == "adjudicator" and adjudicators and not {response.name, response.reviewer} & adjudicators:
         return "not_named"
     return None
 
 
-def _shows(field: str | None, text: str) -> bool:
+def _field_shows(field: str | None, text: str) -> bool:
     """Whether a field, if it is known, shows a text, whatever is marked in it."""
-    return field is None or field == f"<div>{text}</div>" or shown_text(field) == shown_text(text)
+    return field is None or field == f"<div>{text}</div>" or displayed_field_text(field) == displayed_field_text(text)
 
 
-def _stands(review: Review, own: Sequence[Review]) -> bool:
+def _is_known(review: Review, own: Sequence[Review]) -> bool:
     """Whether what a person says is what they said last, as we know it."""
     if not own or own[-1].decision == "withdrawn":
         return False
     again = any(earlier.at == review.at for earlier in own)  # a server that was restored says it again
-    return own[-1].at == review.at or (again and _says(review) == _says(own[-1]))
+    return own[-1].at == review.at or (again and _answer_content(review) == _answer_content(own[-1]))
 
 
 def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:
@@ -232,11 +232,11 @@ def review_of(response: Response, pair: Pair, probability: float | None, form: A
     )
 
 
-def _says(review: Review) -> tuple[object, ...]:
+def _answer_content(review: Review) -> tuple[object, ...]:
     return review.decision, review.edited, review.reasons, review.ranking
 
 
-def _withdrawn(
+def _find_withdrawals(
     known: Mapping[str, list[Review]],
     seen: Mapping[tuple[str, Role], datetime],
     submitted: set[tuple[str, Role, str]],

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
-from curate.argilla.edits import EDITED, fields_of, question_names
+from curate.argilla.edits import EDITED, record_fields, question_names
 from curate.argilla.queue_making import make_queue
-from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
+from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool
 from curate.review.decision import answers_given, decide
@@ -38,7 +38,7 @@ from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
-_MOST_COUNTED = 100  # rows a request
+_RECOUNT_BATCH = 100  # rows a request
 
 
 def queue_name(project: Project) -> str:
@@ -69,7 +69,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
             reason=reason,
             sampling_probability=row.probability,
             draw=details,
-            dataset=_queue_of(project, row.pair_id),
+            dataset=_assigned_queue(project, row.pair_id),
         )
         for row in chosen
         for reason, details in row.draws
@@ -77,7 +77,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     gold = [item.pair for item in read_gold(project, store) if item.pair.id not in sampled]
     gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
     new += [
-        Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
+        Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_assigned_queue(project, pair.id))
         for pair in gold
     ]
     if new:
@@ -90,7 +90,7 @@ def base_name(sampled: Sampled) -> str:
     return sampled.dataset.removesuffix(SHARED)
 
 
-def _queue_of(project: Project, pair_id: str) -> str:
+def _assigned_queue(project: Project, pair_id: str) -> str:
     spec = project.spec.review
     shared = permanent_random_number(spec.seed, "overlap", pair_id) < spec.overlap
     return queue_name(project) + (SHARED if shared else "")
@@ -126,14 +126,14 @@ def push(
     """
     sampled, reviews = store.sampled(), store.reviews()
     gold = {item.pair.id: item.pair for item in read_gold(project, store)}
-    as_calibration = _gold_forms(project, population, list(gold.values()))
+    as_calibration = _gold_disguises(project, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
     for id_, why in sampled.items():
         if id_ not in known:
             continue
-        if _answered(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
+        if _is_settled(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
             decided += 1
             continue
         by_queue.setdefault(base_name(why[0]) if alone else why[0].dataset, []).append(known[id_])
@@ -143,13 +143,13 @@ def push(
     form = AnswerForm.of(project.spec.task, project.folder)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why, as_gold = reasons_of(sampled[pair.id]), as_calibration.get(pair.id)
+        why, as_gold = sampling_reasons(sampled[pair.id]), as_calibration.get(pair.id)
         return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
 
     return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
 
 
-def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldForm]:
+def _gold_disguises(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldDisguise]:
     """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
     item can if the file has another output for its input."""
     spec, form = project.spec, {}
@@ -159,11 +159,11 @@ def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) 
         can = others or max(map(len, population.inputs.values()), default=1) == 1
         if can and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
             findings = [verdict for verdict in judge(pair, gates) if verdict.keep is not True or verdict.flags]
-            form[pair.id] = GoldForm(findings, dict(sorted(others.items())[: len(LETTERS)]))
+            form[pair.id] = GoldDisguise(findings, dict(sorted(others.items())[: len(LETTERS)]))
     return form
 
 
-def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
+def _is_settled(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
     """Whether a row has as many answers as its queue asks for, and they decide it."""
     decision = decide(reviews, pair)
     enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
@@ -176,7 +176,7 @@ def _min_submitted(project: Project, queue: str) -> int:
     return project.spec.review.annotators_per_row + queue.endswith(SHARED)
 
 
-def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
+def sampling_reasons(why: Sequence[Sampled]) -> list[SamplingReason]:
     """In the order of `REASONS`, gold last."""
     reasons = {record.reason for record in why}
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
@@ -247,7 +247,7 @@ def send(
     own = project_id(drawn)
     if own is None:
         return PushResult(0, 0, 0, ())
-    page = _Page(delivery, own, conversation=bool(conversations))
+    page = _QueueSpec(delivery, own, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
     for queue in argilla.queues(own, queue_names(project, drawn)):
@@ -260,7 +260,7 @@ def send(
     for name, existing in queues.items():
         for queue in existing:
             wanted = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            stay, gone = _keep(argilla, queue, wanted, sampled)
+            stay, gone = _reconcile(argilla, queue, wanted, sampled)
             present |= stay
             withdrawn += gone
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
@@ -270,13 +270,13 @@ def send(
     for name, current in sorted(current_of.items()):
         pairs, absent = by_queue.get(name, ()), absent_of[name]
         if current and absent:
-            _add(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
+            _send_missing(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
         used += [current] if current and pairs else []
     return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
 
 
-def _add(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow) -> None:
+def _send_missing(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow) -> None:
     there = 0
 
     def done(sent: int) -> None:
@@ -285,14 +285,14 @@ def _add(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence
         failpoint("mid_push")
         delivery.progress("push", {"done": there, "total": len(absent)})
 
-    delivery.argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
+    delivery.argilla.add(queue, (_fit_to_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
-def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
+def _reconcile(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
     """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
     rows = {record["external_id"]: record for record in argilla.records(queue)}
     if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
-        _count_again(argilla, queue, wanted)
+        _recount(argilla, queue, wanted)
     unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
     if not unwanted:
         return set(rows), 0
@@ -300,7 +300,7 @@ def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -
     return {record["external_id"] for record in argilla.records(queue)}, gone
 
 
-def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
+def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
     """Have Argilla count the answers anew of `wanted` rows that count as answered and are not: somebody who was deleted
     took answers along, and Argilla goes on showing such a row to nobody."""
     wrong = [
@@ -310,12 +310,12 @@ def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
         and row["status"] == "completed"
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]
-    for start in range(0, len(wrong), _MOST_COUNTED):
-        items = wrong[start : start + _MOST_COUNTED]  # changes nothing else of a row
+    for start in range(0, len(wrong), _RECOUNT_BATCH):
+        items = wrong[start : start + _RECOUNT_BATCH]  # changes nothing else of a row
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
-class _Page:
+class _QueueSpec:
     """What the queues of a project should look like now."""
 
     def __init__(self, delivery: Delivery, own: str, *, conversation: bool) -> None:
@@ -345,13 +345,13 @@ class _Page:
         """Of the queues made as `name` the one that asks what the spec asks, brought up to date."""
         current = next(filter(self._asks_the_same, existing), None)
         if current:
-            self.argilla.bring_up_to_date(current, self.own, self.guidelines, _min_submitted(self.project, name))
+            self.argilla.update_queue(current, self.own, self.guidelines, _min_submitted(self.project, name))
         return current
 
     def _asks_the_same(self, queue: Queue) -> bool:
         """Whether a queue has the labels of now, and lets an output be corrected as outputs are now."""
         corrected = {name for name in queue.questions if name.startswith(EDITED)}
-        fields = list(fields_of(self.form))
+        fields = list(record_fields(self.form))
         return (
             set(queue.labels["reasons"]) == set(self.project.spec.review.reasons)
             and corrected == set(question_names(self.form))
@@ -377,11 +377,11 @@ class _Page:
             store=self.store,
             fits=self._asks_the_same,
         )
-        self.argilla.bring_up_to_date(queue, self.own, self.guidelines, _min_submitted(self.project, name))
+        self.argilla.update_queue(queue, self.own, self.guidelines, _min_submitted(self.project, name))
         return queue
 
 
-def _for_queue(row: Json, queue: Queue) -> Json:
+def _fit_to_queue(row: Json, queue: Queue) -> Json:
     """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
     another candidate, and its fields and questions cannot be changed."""
     suggestions = [

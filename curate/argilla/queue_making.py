@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from curate.argilla.client import MARK, Argilla, Queue, away, claim, mark_of
+from curate.argilla.client import MARK, Argilla, Queue, describe_outage, format_mark, read_mark
 from schemas.errors import ReviewError
 from schemas.records import Json
 
@@ -38,12 +38,12 @@ def make_queue(
     argilla.workspace_id(make=True)
     while True:
         there = argilla.datasets()
-        own = [(mark_of(dataset), dataset) for dataset in there if mark_of(dataset).items() >= _of_project(mark)]
+        own = [(read_mark(dataset), dataset) for dataset in there if read_mark(dataset).items() >= _project_items(mark)]
         for ready in (argilla.queue_of(dataset) for _, dataset in own if dataset["status"] == "ready"):
             if fits(ready):
                 return ready
         drafts = [(claimed, dataset) for claimed, dataset in own if dataset["status"] != "ready"]
-        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _unclaimed(argilla, name, there)
+        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(argilla, name, there)
         for dataset in remains:
             argilla.call("DELETE", f"datasets/{dataset['id']}")
         if any(claimed != mark for claimed, _ in drafts) and time.monotonic() - started < min(
@@ -53,19 +53,19 @@ def make_queue(
             continue
         taken = {dataset["name"] for dataset in there if dataset not in remains}
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        failure = _made(argilla, next(free for free in names if free not in taken), settings, mark)
+        failure = _try_create(argilla, next(free for free in names if free not in taken), settings, mark)
         if failure and time.monotonic() - started > argilla.patience_s:
-            raise argilla.gave_up(f"The queue {name} cannot be made: {failure}.", "Mend that (its log tells more)")
+            raise argilla.unavailable_error(f"The queue {name} cannot be made: {failure}.", "Mend that (its log tells more)")
         time.sleep(1 if failure else 0)
 
 
-def _of_project(mark: Json) -> Any:
+def _project_items(mark: Json) -> Any:
     return {key: mark[key] for key in ("project", "queue")}.items()
 
 
-def _unclaimed(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
+def _find_unmarked_draft(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
     """The draft of that name that a crash of an earlier version left. Raises ReviewError if it is somebody's."""
-    drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not mark_of(one)]
+    drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not read_mark(one)]
     if drafts and MARK not in (drafts[0].get("guidelines") or ""):
         raise ReviewError(
             f"a draft named {name} is there that this version of pairsmith did not make.",
@@ -76,13 +76,13 @@ def _unclaimed(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
     return drafts
 
 
-def _made(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Json) -> str:
-    """Makes the dataset; empty, or why that is to be tried again: the server is away, or the name is taken by now."""
+def _try_create(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Json) -> str:
+    """Makes the dataset; empty, or why that is to be tried again: the server is describe_outage, or the name is taken by now."""
     import argilla as rg
     import httpx
     from argilla._exceptions import ArgillaError, ConflictError
 
-    asked, claimed = settings(argilla.sdk), claim(mark)
+    asked, claimed = settings(argilla.sdk), format_mark(mark)
     asked.guidelines = f"{asked.guidelines}\n{claimed}\n"
     dataset = rg.Dataset(name=name, workspace=argilla.workspace, settings=asked, client=argilla.sdk)
     dataset._model.guidelines = claimed  # the client first makes a bare draft
@@ -91,15 +91,15 @@ def _made(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Jso
     except ConflictError:
         return "others take each name first"
     except (ArgillaError, httpx.HTTPError) as error:
-        if failure := away(error):
+        if failure := describe_outage(error):
             return failure
         raise ReviewError(
-            f"The queue {name} cannot be made: {_first(error)}", where=argilla.url, fix="Read the server's log."
+            f"The queue {name} cannot be made: {_server_error(error)}", where=argilla.url, fix="Read the server's log."
         ) from error
     return ""
 
 
-def _first(error: BaseException) -> BaseException:
+def _server_error(error: BaseException) -> BaseException:
     """What the client's own errors, which say nothing, were raised for: the one that quotes the server."""
     cause = error.__cause__ or error.__context__
-    return _first(cause) if cause is not None and type(cause).__module__.startswith("argilla.") else error
+    return _server_error(cause) if cause is not None and type(cause).__module__.startswith("argilla.") else error

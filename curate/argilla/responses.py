@@ -86,7 +86,7 @@ def read_responses(
         progress("pull", {"queue": queue.name, "records": records, "responses": answers})
 
 
-def timed(responses: list[Response]) -> list[Response]:
+def with_durations(responses: list[Response]) -> list[Response]:
     """The responses in the order of time, each with the seconds since the same person's previous one.
 
     Drafts and discarded responses took time too, so they count as previous ones.

@@ -24,9 +24,9 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     task = project.spec.task
     gates = {By.read(verdict.by) for verdict in doubts}
     doubted = {gate.name for gate in gates}
-    questions = _questions(project, doubts)
+    questions = _failed_questions(project, doubts)
     named = [*questions, *(gate.of for gate in gates)]
-    names = [words for name in named if (words := set(_WORD.findall(_words(name).casefold())))]
+    names = [words for name in named if (words := set(_WORD.findall(_spell_out(name).casefold())))]
 
     def line(parts: Mapping[str, bool]) -> str:
         marked = (f"<b>{escaped(part)} (doubted)</b>" if doubted else escaped(part) for part, doubted in parts.items())
@@ -38,14 +38,14 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     for label, definition in task.labels.items():
         name = f"<b>{escaped(label)}</b>" if label == pair.output else escaped(label)
         shown.append(f"{name}: {escaped(definition)}" if definition else name)
-    if checked := {words: gate in doubted for gate, words in _checked(project).items()}:
+    if checked := {words: gate in doubted for gate, words in _programmatic_rules(project).items()}:
         shown.append(f"Checked by programs: {line(checked)}")
     if questions:
         shown.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")
     return shown
 
 
-def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
+def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
     """The questions, by name, to which a judge's verdict of the row says no."""
     against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
     if not against:
@@ -54,15 +54,15 @@ def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
     return {question.name: question.question for question in asked if question.name in against}
 
 
-def _checked(project: Project) -> dict[str, str]:
+def _programmatic_rules(project: Project) -> dict[str, str]:
     """The gates that are rules of this task, by name, in words: its length and its own patterns."""
     gates = project.spec.curate.gates
     in_words = {}
     if gates.length and gates.length.max_words != LengthSettings().max_words:
         in_words["length"] = f"{gates.length.min_words} to {gates.length.max_words} words"
-    in_words |= {f"must:{pattern.name}": _words(pattern.name) for pattern in gates.must}
-    return in_words | {f"must_not:{pattern.name}": f"no {_words(pattern.name)}" for pattern in gates.must_not}
+    in_words |= {f"must:{pattern.name}": _spell_out(pattern.name) for pattern in gates.must}
+    return in_words | {f"must_not:{pattern.name}": f"no {_spell_out(pattern.name)}" for pattern in gates.must_not}
 
 
-def _words(name: str) -> str:
+def _spell_out(name: str) -> str:
     return name.replace("_", " ").replace("-", " ")

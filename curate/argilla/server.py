@@ -25,15 +25,15 @@ from curate.argilla import supervisor
 from curate.argilla.launch import (
     OWNER,
     Options,
-    clear_remains,
-    forget_shell,
-    keep_private,
+    remove_leftovers,
+    remove_shell_variables,
+    restrict_permissions,
     last_options,
-    ready_database,
+    prepare_database,
     server_variables,
-    supervise,
+    start_supervisor,
 )
-from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
+from curate.argilla.probe import answering_at, listen_problem, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.files import is_locked, one_at_a_time
@@ -129,8 +129,8 @@ def up(
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         waits = {"step": "another process starts it, and this one waits for it"}
         with one_at_a_time(home / "up.lock", lambda: progress("argilla", waits)):
-            keep_private(home)
-            running = _supervised(home)
+            restrict_permissions(home)
+            running = _is_supervised(home)
             last = last_options(home)
             asked = Options(host, port, database_url, redis_url)
             if database_url is not None:
@@ -140,7 +140,7 @@ def up(
                 return _already_running(home, start_timeout_s, progress)
             host, port = host or last.host or "127.0.0.1", (last.port or PORT) if port is None else port
             database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
-            clear_remains(home)
+            remove_leftovers(home)
             if shutil.disk_usage(home).free < _DATA_BYTES:
                 raise OSError(28, "No space left on device")
             _refuse_taken_port(host, port, home)
@@ -149,9 +149,9 @@ def up(
             python = ensure_environment(venv or home / "venv", progress)
             credentials = _credentials(home)
             environment = server_variables(home, database_url, redis_url, credentials["auth_secret"])
-            ready_database(python, environment, credentials, home, progress)
-            supervise(python, environment, home, host, port, redis_url)
-            return _wait(home, host, port, start_timeout_s, progress, already_running=False)
+            prepare_database(python, environment, credentials, home, progress)
+            start_supervisor(python, environment, home, host, port, redis_url)
+            return _wait_until_ready(home, host, port, start_timeout_s, progress, already_running=False)
     except OSError as error:
         raise ReviewError(
             f"The review server's folder cannot be used: {error.strerror or error}.",
@@ -164,7 +164,7 @@ def foreseen() -> None:
     """Raises ReviewError for what keeps `up` from starting a server as it was the last time, as far as a moment tells:
     the disk is full, another program has its port. Nothing is made, and nothing is said of a server that runs."""
     home = default_home().absolute()
-    if _supervised(home):
+    if _is_supervised(home):
         return
     there = next(folder for folder in (home, *home.parents) if folder.is_dir())
     needed = _DATA_BYTES if (home / "venv").is_dir() else VENV_BYTES
@@ -181,13 +181,13 @@ def foreseen() -> None:
 def down(home: Path | None = None) -> bool:
     """Stop the server, its worker and its Redis; False if none ran. The data stay."""
     home = (home or default_home()).absolute()
-    forget_shell(home)
-    if not _supervised(home):
+    remove_shell_variables(home)
+    if not _is_supervised(home):
         return False
     deadline, asked = time.monotonic() + _STOP_TIMEOUT_S, 0
-    while _supervised(home):
+    while _is_supervised(home):
         # Its number stands in the lock a moment after that is held, also where a full disk keeps `server.json` away.
-        pid = int((home / "lock").read_text(encoding="utf-8") or _facts(home).get("supervisor") or 0)
+        pid = int((home / "lock").read_text(encoding="utf-8") or _read_facts(home).get("supervisor") or 0)
         is_late = time.monotonic() > deadline
         if is_late and not pid:
             raise ReviewError(
@@ -210,10 +210,10 @@ def down(home: Path | None = None) -> bool:
 def status(home: Path | None = None) -> ServerStatus:
     """What runs from this home, without changing it."""
     home = (home or default_home()).absolute()
-    facts = _facts(home)
+    facts = _read_facts(home)
     if not facts:
-        return ServerStatus("starting" if _supervised(home) else "absent")
-    alive = _supervised(home)
+        return ServerStatus("starting" if _is_supervised(home) else "absent")
+    alive = _is_supervised(home)
     state, reason = facts["state"], facts["reason"]
     if not alive and state == "running":
         state, reason = "stopped", "its supervisor ended without a word: it was killed, or the machine restarted"
@@ -247,12 +247,12 @@ def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
 # ---- one server a home ----------------------------------------------------------------------------------------------
 
 
-def _supervised(home: Path) -> bool:
+def _is_supervised(home: Path) -> bool:
     """Whether a supervisor holds this home's lock: true exactly while it lives, whatever server.json says."""
     return is_locked(home / "lock")
 
 
-def _facts(home: Path) -> dict[str, Any]:
+def _read_facts(home: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((home / "server.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -261,7 +261,7 @@ def _facts(home: Path) -> dict[str, Any]:
 
 
 def _already_running(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
-    facts = _facts(home)
+    facts = _read_facts(home)
     if facts.get("fingerprint") != fingerprint():
         raise ReviewError(
             f"A server started by another version of pairsmith (argilla-server {facts.get('version')}) runs from here.",
@@ -269,7 +269,7 @@ def _already_running(home: Path, timeout_s: float, progress: Progress) -> Argill
             why="Its search would not be the one this version was tested with.",
             fix="Run `pairsmith review down`, then `pairsmith review up`; the data stay.",
         )
-    return _wait(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
+    return _wait_until_ready(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
 
 
 def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
@@ -282,7 +282,7 @@ def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
     if other:
         raise ReviewError(
             f"The review server runs already, with another {' and another '.join(other)}.",
-            where=str(_facts(home).get("url") or home),
+            where=str(_read_facts(home).get("url") or home),
             fix="Run `pairsmith review down` first, then `review up` with these options; the data stay.",
         )
 
@@ -305,7 +305,7 @@ def _refuse_other_database(home: Path) -> None:
 
 
 def _refuse_taken_port(host: str, port: int, home: Path) -> None:
-    if problem := cannot_listen(host, port):
+    if problem := listen_problem(host, port):
         raise ReviewError(problem, fix="Give --port and --host (127.0.0.1: this machine only; 0.0.0.0: others, too).")
     answering = answering_at(host, port)
     if answering is None:
@@ -354,7 +354,7 @@ def _credentials(home: Path) -> dict[str, str]:
     return read
 
 
-def _wait(
+def _wait_until_ready(
     home: Path, host: str, port: int, timeout_s: float, progress: Progress, *, already_running: bool
 ) -> ArgillaServer:
     """Until the server answers to our own key: another program on the port, or another Argilla, would not."""
@@ -369,8 +369,8 @@ def _wait(
         else:
             public = public_url(host, port)
             return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running, public)
-        if not _supervised(home):
-            facts = _facts(home)
+        if not _is_supervised(home):
+            facts = _read_facts(home)
             raise ReviewError(
                 f"The review server did not start: {facts.get('reason') or 'its supervisor ended without a word'}.",
                 where=str(home / "logs"),
@@ -400,7 +400,7 @@ def _wait(
 
 def _server_restarts(home: Path) -> int:
     """How often the supervisor had to start the server again."""
-    return int(_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
+    return int(_read_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
 
 
 def _memory_mib(pid: int | None) -> float | None:

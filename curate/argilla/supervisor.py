@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-_MOST_RESTARTS = 5
+_MAX_RESTARTS = 5
 _RESTARTS_WITHIN_S = 300.0
 _STOP_TIMEOUT_S = 10.0
 _LOCK_TIMEOUT_S = 60.0  # whoever looks may stand still while it holds the lock, on a busy machine
@@ -81,7 +81,7 @@ class _Child:
             self.process.kill()
             self.process.wait()
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines()[-40:] if line.strip()]
         return lines[-1].strip()[:300] if lines else ""
 
@@ -93,7 +93,7 @@ class Supervisor:
         self.home = home
         config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
         self.facts: dict[str, Any] = config["facts"]
-        self.most_restarts: int = config.get("most_restarts", _MOST_RESTARTS)
+        self.most_restarts: int = config.get("most_restarts", _MAX_RESTARTS)
         self.scratch: str | None = config.get("scratch")
         self.started_at = time.time()
         (home / "logs").mkdir(exist_ok=True)
@@ -102,19 +102,19 @@ class Supervisor:
             for c in config["children"]
         ]
         self.stopping = False
-        self.unsaid = False  # whether `server.json` tells an older state, because the disk was full
+        self.state_outdated = False  # whether `server.json` tells an older write_state, because the disk was full
 
-    def state(self, state: str, reason: str | None = None) -> None:
+    def write_state(self, state: str, reason: str | None = None) -> None:
         """Say in `server.json` what is so; a full disk must not end a server that still answers."""
         children = {
             child.name: {"pid": child.process.pid if child.process else None, "restarts": len(child.restarts)}
             for child in self.children
         }
         now = {"state": state, "reason": reason, "supervisor": os.getpid(), "started_at": self.started_at}
-        self.unsaid = True
+        self.state_outdated = True
         with contextlib.suppress(OSError):
             write_json(self.home / "server.json", {**self.facts, **now, "children": children})
-            self.unsaid = False
+            self.state_outdated = False
 
     def run(self) -> str | None:
         """Until told to stop (None) or until a child cannot be kept alive (the reason)."""
@@ -123,16 +123,16 @@ class Supervisor:
         try:
             for child in self.children:
                 child.start()
-            self.state("running")
+            self.write_state("running")
             while not self.stopping:
                 for child in self.children:
                     child.rotate()
                     assert child.process is not None
                     code = child.process.poll()
-                    if code is not None and not self.stopping and (reason := self._again(child, code)):
+                    if code is not None and not self.stopping and (reason := self._restart(child, code)):
                         return reason
-                if self.unsaid:
-                    self.state("running")
+                if self.state_outdated:
+                    self.write_state("running")
                 time.sleep(0.25)
         except OSError as error:
             return f"a process could not be started: {error}"
@@ -143,8 +143,8 @@ class Supervisor:
                 shutil.rmtree(self.scratch, ignore_errors=True)
         return None
 
-    def _again(self, child: _Child, code: int) -> str | None:
-        last = child.last_words()
+    def _restart(self, child: _Child, code: int) -> str | None:
+        last = child.last_log_line()
         if "address already in use" in last:
             return f"{child.name} could not take its port: {last}"
         now = time.time()
@@ -159,11 +159,11 @@ class Supervisor:
         if recent:
             time.sleep(min(2.0 ** len(recent), 10.0))
         child.start()
-        self.state("running")
+        self.write_state("running")
         return None
 
 
-def _locked(lock: TextIO) -> bool:
+def _acquire_lock(lock: TextIO) -> bool:
     """Whether the lock is ours. Whoever looks for a supervisor takes it for a moment, so it is tried for a while."""
     until = time.monotonic() + _LOCK_TIMEOUT_S
     while True:
@@ -182,7 +182,7 @@ def main(home: Path, *, detach: bool = False) -> int:
     returns to whoever started it when the lock is held, by a process that is nobody's."""
     os.umask(PRIVATE)
     with (home / "lock").open("a") as lock:
-        if not _locked(lock):
+        if not _acquire_lock(lock):
             print("another supervisor holds this folder", flush=True)
             return 1
         with contextlib.suppress(OSError):
@@ -196,7 +196,7 @@ def main(home: Path, *, detach: bool = False) -> int:
             lock.flush()
         supervisor = Supervisor(home)
         reason = supervisor.run()
-        supervisor.state("failed" if reason else "stopped", reason)
+        supervisor.write_state("failed" if reason else "stopped", reason)
         return 2 if reason else 0
 
 

@@ -30,17 +30,17 @@ from schemas.step_names import By
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
 THIS = "this"
-_EXAMPLES = 4  # of either kind
+_MAX_EXAMPLES = 4  # of either kind
 _SPLIT = re.compile(  # where a script has no blanks, each letter and sign of a vowel
     rf"(\d{{1,3}}(?:[,\uff0c]\d{{3}})+(?!\d)|(?:{SPACED}|[{SIGNS}])+|[\w{ALONE}])"
 )
-_MOST_GUIDELINES = 9_500  # signs; Argilla takes 10,000, and a queue's mark is a part of them
-_CUT = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # signs of a text; of the house style more
-_MOST_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
-_SHORT = 3  # letters; a word of no more says little about where it came from
+_MAX_GUIDELINES = 9_500  # signs; Argilla takes 10,000, and a queue's mark is a part of them
+_TEXT_LIMITS = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # signs of a text; of the house style more
+_MAX_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
+_SHORT_WORD = 3  # letters; a word of no more says little about where it came from
 # Reasons whose labels an estimate or an annotator's accuracy stands on: such a row is judged by itself, so nothing that
 # a program found and no other output stands beside it. That also leaves nothing by which to tell gold from the rest.
-BLIND: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
+BLIND_REASONS: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
 
 def settings(
@@ -130,7 +130,7 @@ def record(
     *,
     messages: Sequence[Message] = (),
     answers: Sequence[Review] = (),
-    gold: GoldForm | None = None,
+    gold: GoldDisguise | None = None,
     form: AnswerForm | None = None,
 ) -> Json:
     """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
@@ -139,14 +139,14 @@ def record(
     `form`: that of the task, where it is known already.
 
     The metadata has no score and no rank, which a gold item never has: people can filter by what the page hides."""
-    blind = bool(set(reasons) & set(BLIND)) and gold is None
+    blind = bool(set(reasons) & set(BLIND_REASONS)) and gold is None
     # In the order of their ids, which says nothing of them: people rank what they read.
     others = () if blind else population.other_candidates(pair.id)[: len(LETTERS)]
     other_candidates = gold.others if gold else population.pairs(sorted(others))
     findings = list(gold.findings) if gold else population.findings(pair.id)
     doubts = () if blind else findings
     form = form or AnswerForm.of(project.spec.task, project.folder)
-    before, after = both_sides(project, form, pair)
+    before, after = render_texts(project, form, pair)
     earlier = [m for m in messages if m.role != "system"]
     if earlier and earlier[-1].content == pair.input:
         del earlier[-1]  # it is the input
@@ -161,7 +161,7 @@ def record(
     }
     metadata: Json = {
         "length": _length(pair.output),
-        "chosen_for": list(dict.fromkeys(_as_others(reason, gold) for reason in reasons)),
+        "chosen_for": list(dict.fromkeys(_disguised_reason(reason, gold) for reason in reasons)),
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],
         "rivals": list(other_candidates),
     }
@@ -179,7 +179,7 @@ def record(
 
 
 @dataclass(frozen=True)
-class GoldForm:
+class GoldDisguise:
     """What a gold item shows that looks like a row for calibration: the gates' verdicts of it that are worth a look,
     and other outputs for its input, by id."""
 
@@ -187,18 +187,18 @@ class GoldForm:
     others: Mapping[str, Pair]
 
 
-def _as_others(reason: SamplingReason, gold: GoldForm | None) -> str:
+def _disguised_reason(reason: SamplingReason, gold: GoldDisguise | None) -> str:
     """Not even the hidden metadata tells gold from the rows that it stands among."""
     return reason if reason != "gold" else "fit" if gold else "certify"
 
 
-def both_sides(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:
-    """Input and output as HTML: a record field by field; the difference marked where words are meant to be kept, which
+def render_texts(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:
+    """Input and output as HTML: a record field by field; the difference mark_differences where words are meant to be kept, which
     is where a gate looks for lost content."""
     if (values := edits.by_field(form, pair)) is not None:
         return escaped(pair.input), "".join(f"<p><b>{escaped(k)}</b> {escaped(v)}</p>" for k, v in values.items())
     if project.spec.curate.gates.lost_content:
-        return marked(pair.input, pair.output)
+        return mark_differences(pair.input, pair.output)
     return escaped(pair.input), escaped(pair.output)
 
 
@@ -215,68 +215,68 @@ def escaped(text: str) -> str:
     return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
-def shown_text(field: str) -> str:
-    """The text of a field as `record` makes it, whatever was marked in it."""
+def displayed_field_text(field: str) -> str:
+    """The text of a field as `record` makes it, whatever was mark_differences in it."""
     return html.unescape(re.sub(r"</?(?:div|del|ins|b|p)>", "", field.replace("<br>", "\n"))).strip()
 
 
-def marked(before: str, after: str) -> tuple[str, str]:
-    """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
-    struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold).
+def mark_differences(before: str, after: str) -> tuple[str, str]:
+    """Both texts as HTML, complete, with the difference mark_differences: in `before` the words that `after` has nowhere are
+    struck through; in `after` the smaller part is mark_differences, what is new (underlined) or what was taken over (bold).
 
     Taken over are words that stand in the same order in both, and of the others each that is long or holds a digit,
     once for each time that `before` has it: a number that moved is the same number, a second `the` another word. Of a
     script without blanks a letter is taken over together with one beside it: alone it says as little as one of `fox`.
     """
     old, new = _SPLIT.split(before), _SPLIT.split(after)
-    was, now = _compared(old), _compared(new)
+    was, now = _normalised_words(old), _normalised_words(new)
     gone = [escaped(part) for part in old]
-    for at, there in enumerate(_there(old, was, new, now)):
+    for at, there in enumerate(_present_in_other(old, was, new, now)):
         gone[2 * at + 1] = _tagged("del", old[2 * at + 1], not there)
     # A long text that goes round and round could be compared for minutes: there order says nothing.
     counts = Counter(was)
-    compared = sum(counts[word] for word in now) <= _MOST_COMPARED
+    compared = sum(counts[word] for word in now) <= _MAX_COMPARED
     blocks = difflib.SequenceMatcher(None, was, now, autojunk=False).get_matching_blocks() if compared else []
     kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(now))]
     left = Counter(was) - Counter(word for word, is_kept in zip(now, kept, strict=True) if is_kept)
-    for at, there in enumerate(_there(new, now, old, was)):
-        if _is_letter(now[at]):
+    for at, there in enumerate(_present_in_other(new, now, old, was)):
+        if _is_unspaced_character(now[at]):
             kept[at] = there
-        elif not kept[at] and left[now[at]] and (len(now[at]) > _SHORT or any(sign.isdigit() for sign in now[at])):
+        elif not kept[at] and left[now[at]] and (len(now[at]) > _SHORT_WORD or any(sign.isdigit() for sign in now[at])):
             kept[at], left[now[at]] = True, left[now[at]] - 1
     taken = sum(len(word) for word, is_kept in zip(now, kept, strict=True) if is_kept)
     tag, mark = ("b", True) if 2 * taken < sum(map(len, now)) else ("ins", False)
-    return "".join(gone).replace("</del><del>", ""), "".join(_runs(new, [is_kept is mark for is_kept in kept], tag))
+    return "".join(gone).replace("</del><del>", ""), "".join(_render_runs(new, [is_kept is mark for is_kept in kept], tag))
 
 
-def _compared(parts: Sequence[str]) -> list[str]:
+def _normalised_words(parts: Sequence[str]) -> list[str]:
     """The words among what `_SPLIT` parts, with 2,480 and its wide form as 2480."""
     words = (unicodedata.normalize("NFKC", part).casefold() for part in parts[1::2])
     return [word.replace(",", "") if word[0].isdigit() else word for word in words]
 
 
-def _is_letter(word: str) -> bool:
+def _is_unspaced_character(word: str) -> bool:
     return len(word) == 1 and re.match(SPACED, word) is None
 
 
-def _there(parts: Sequence[str], words: Sequence[str], others: Sequence[str], other_words: Sequence[str]) -> list[bool]:
+def _present_in_other(parts: Sequence[str], words: Sequence[str], others: Sequence[str], other_words: Sequence[str]) -> list[bool]:
     """Which of the words the other text has; a letter that has neighbours, if it has one of them beside it, too."""
-    single, pairs = set(other_words), set(_side_by_side(others, other_words))
-    mine = [None, *_side_by_side(parts, words), None]
+    single, pairs = set(other_words), set(_adjacent_words(others, other_words))
+    mine = [None, *_adjacent_words(parts, words), None]
     around = [[pair for pair in mine[at : at + 2] if pair] for at in range(len(words))]
     return [
-        any(pair in pairs for pair in near) if near and _is_letter(word) else word in single
+        any(pair in pairs for pair in near) if near and _is_unspaced_character(word) else word in single
         for word, near in zip(words, around, strict=True)
     ]
 
 
-def _side_by_side(parts: Sequence[str], words: Sequence[str]) -> list[tuple[str, str] | None]:
+def _adjacent_words(parts: Sequence[str], words: Sequence[str]) -> list[tuple[str, str] | None]:
     """Each word with the next one, if nothing stands between them."""
     return [None if parts[2 * at + 2] else pair for at, pair in enumerate(pairwise(words))]
 
 
-def _runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
-    """Words and what stands between them, with one tag around marked neighbours; a sign alone is never marked."""
+def _render_runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
+    """Words and what stands between them, with one tag around mark_differences neighbours; a sign alone is never mark_differences."""
     at = 0
     while at < len(parts):
         end = at
@@ -316,7 +316,7 @@ def _answers(pair: Pair, answers: Sequence[Review]) -> str:
     lines = []
     for review in answers:
         why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
-        text = f"<br>{marked(pair.output, review.edited)[1]}" if review.edited else ""
+        text = f"<br>{mark_differences(pair.output, review.edited)[1]}" if review.edited else ""
         lines.append(f"<b>{escaped(review.who)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
     return _paragraphs(lines)
 
@@ -352,9 +352,9 @@ def _how_to_edit(project: Project) -> str:
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """What annotators read first, in Markdown: the task, the keys, good examples (the spec's) and `bad` ones (rows that
     a gate rejected, with its words). As long as Argilla takes: where texts are long, each of them is cut."""
-    for most in _CUT:
+    for most in _TEXT_LIMITS:
         text = _guidelines(project, bad, most)
-        if len(text) <= _MOST_GUIDELINES:
+        if len(text) <= _MAX_GUIDELINES:
             break
     return text
 
@@ -388,7 +388,7 @@ def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], most: int) ->
     ]
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
-        for exemplar in project.spec.exemplars[:_EXAMPLES]:
+        for exemplar in project.spec.exemplars[:_MAX_EXAMPLES]:
             lines += [_example(_cut(exemplar.input, most), _cut(exemplar.output, most), ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
@@ -408,7 +408,7 @@ def _example(input: str, output: str, reason: str) -> str:
 
 def bad_examples(population: Population) -> list[tuple[Pair, str]]:
     """Rows that a gate rejected with its reason, one for every gate, by the name of the gate."""
-    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:_EXAMPLES]
+    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:_MAX_EXAMPLES]
     pairs = population.pairs(pair_id for _, pair_id in shown)
     reasons = {(v.by, v.pair_id): str(v.reason) for id_ in pairs for v in population.findings(id_) if v.keep is False}
     return [(pairs[pair_id], reasons[by, pair_id]) for by, pair_id in shown]

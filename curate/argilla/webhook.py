@@ -21,9 +21,9 @@ from curate.argilla.client import Argilla
 from schemas.errors import ReviewError
 
 _EVENTS = ["response.created", "response.updated", "response.deleted"]
-_REACHED_WITHIN_S = 5.0
-_QUIET_S = 1.0  # somebody who answers quickly is pulled from once, not at every answer
-_MOST_BYTES = 10_000_000
+_PING_TIMEOUT_S = 5.0
+_SETTLE_S = 1.0  # somebody who answers quickly is pulled from once, not at every answer
+_MAX_BODY_BYTES = 10_000_000
 
 Wait = Callable[[float], bool]
 """Waits so many seconds, or until somebody answered; True if somebody did."""
@@ -35,21 +35,21 @@ def answers_heard(argilla: Argilla, project: str) -> Iterator[Wait | None]:
     killed process left on the server for this `project` (its id) and machine is taken away."""
     description = f"pairsmith review pull --watch, project {project} on {socket.gethostname()}"
     called, hook = threading.Event(), None
-    with _listening(_our_address(argilla.url), called) as url:
+    with _callback_server(_local_address(argilla.url), called) as url:
         try:
             with suppress(ReviewError):
-                _forget(argilla, description)
+                _delete_stale_webhooks(argilla, description)
                 asked = {"url": url, "events": _EVENTS, "description": description}
                 hook = argilla.call("POST", "webhooks", json=asked)["id"]
                 argilla.call("POST", f"webhooks/{hook}/ping")
-            if hook is None or not called.wait(_REACHED_WITHIN_S):
+            if hook is None or not called.wait(_PING_TIMEOUT_S):
                 yield None
                 return
 
             def wait(seconds: float) -> bool:
                 heard = called.wait(seconds)
                 if heard:
-                    time.sleep(_QUIET_S)
+                    time.sleep(_SETTLE_S)
                 called.clear()  # before the look: what comes during it is looked at again
                 return heard
 
@@ -61,13 +61,13 @@ def answers_heard(argilla: Argilla, project: str) -> Iterator[Wait | None]:
                     argilla.call("DELETE", f"webhooks/{hook}")
 
 
-def _forget(argilla: Argilla, description: str) -> None:
+def _delete_stale_webhooks(argilla: Argilla, description: str) -> None:
     for old in argilla.call("GET", "webhooks")["items"]:
         if old.get("description") == description:
             argilla.call("DELETE", f"webhooks/{old['id']}")
 
 
-def _our_address(url: str) -> str:
+def _local_address(url: str) -> str:
     """The address of this machine on the way to the server; only there is it listened."""
     where = urlsplit(url)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:  # nothing is sent
@@ -79,7 +79,7 @@ def _our_address(url: str) -> str:
 
 
 @contextmanager
-def _listening(address: str, called: threading.Event) -> Iterator[str]:
+def _callback_server(address: str, called: threading.Event) -> Iterator[str]:
     """The URL, which nobody can guess, at which a call sets `called`."""
     path = f"/{secrets.token_urlsafe(24)}"
 
@@ -89,7 +89,7 @@ def _listening(address: str, called: threading.Event) -> Iterator[str]:
         def do_POST(self) -> None:
             header = self.headers.get("Content-Length", "0")
             length = int(header) if header.isascii() and header.isdecimal() else -1
-            known = self.path == path and 0 <= length <= _MOST_BYTES
+            known = self.path == path and 0 <= length <= _MAX_BODY_BYTES
             if known:
                 self.rfile.read(length)
                 called.set()

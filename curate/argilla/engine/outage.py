@@ -7,11 +7,11 @@ from redis.exceptions import ConnectionError
 from redis.retry import Retry
 
 WAIT_S = 10.0
-_ANOTHER_S = 60.0
+_OUTAGE_INTERVAL_S = 60.0
 _PAUSE_S = 0.05
 
 
-class WaitsForRestart(Retry):
+class RetryUntilRestart(Retry):
     """Tries again while Redis cannot be reached. The server stands still meanwhile, because Argilla hands work over in
     its event loop; so of an outage that lasts at most `WAIT_S` a minute are waited for, and then it is told at once."""
 
@@ -26,11 +26,11 @@ class WaitsForRestart(Retry):
                 answer = super().call_with_retry(*args, **kwargs)
             except ConnectionError:
                 now = time.monotonic()
-                if WaitsForRestart.began is None or now - WaitsForRestart.began > _ANOTHER_S:
-                    WaitsForRestart.began = now
-                if now - WaitsForRestart.began > WAIT_S:
+                if RetryUntilRestart.began is None or now - RetryUntilRestart.began > _OUTAGE_INTERVAL_S:
+                    RetryUntilRestart.began = now
+                if now - RetryUntilRestart.began > WAIT_S:
                     raise
                 time.sleep(_PAUSE_S)
             else:
-                WaitsForRestart.began = None
+                RetryUntilRestart.began = None
                 return answer

@@ -159,13 +159,13 @@ class SQLSearchEngine(SearchEngine):
         """Index the words now, so that the first search after a large push is quick; that search retries a failure."""
         if settings.database_is_sqlite:
             try:
-                await asyncio.to_thread(_bring_words_up_to_date, dataset.id)
+                await asyncio.to_thread(_update_word_index, dataset.id)
             except (sa.exc.SQLAlchemyError, sqlite3.Error):
                 _LOGGER.exception("the words of new records could not be indexed; the next search tries again")
 
     async def delete_index(self, dataset: Dataset) -> None:
         """Give back what is held of a dataset that is gone."""
-        await asyncio.to_thread(_forget, dataset.id)
+        await asyncio.to_thread(_delete_dataset_index, dataset.id)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
         """`{"total": n, "pending": n, "completed": n}`, by the status of the records; {} for a draft."""
@@ -258,22 +258,22 @@ def _ping() -> bool:
 
 def _count_records(dataset_id: UUID) -> dict:
     by_status = sa.select(_records.c.status, sa.func.count()).where(_records.c.dataset_id == dataset_id)
-    return _counted(by_status.group_by(_records.c.status))
+    return _counts_by_status(by_status.group_by(_records.c.status))
 
 
 def _count_responses(dataset_id: UUID, user_id: UUID) -> dict:
     here = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
     by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user_id)
-    return _counted(by_status.where(_responses.c.record_id.in_(here)).group_by(_responses.c.status))
+    return _counts_by_status(by_status.where(_responses.c.record_id.in_(here)).group_by(_responses.c.status))
 
 
-def _counted(by_status: sa.Select) -> dict:
+def _counts_by_status(by_status: sa.Select) -> dict:
     with _connections().connect() as connection:
         counts = {status.value: count for status, count in connection.execute(by_status)}
     return {"total": sum(counts.values()), **counts}
 
 
-_MOST_TERMS = 2**14  # as many as Elasticsearch's engine lists
+_MAX_TERMS = 2**14  # as many as Elasticsearch's engine lists
 
 
 def _metadata_metrics(dataset_id: UUID, name: str, kind: MetadataPropertyType) -> MetadataMetrics:
@@ -287,7 +287,7 @@ def _metadata_metrics(dataset_id: UUID, name: str, kind: MetadataPropertyType) -
                 .group_by(_values.c.word)
                 .order_by(count.desc(), _values.c.word)
             ).all()
-            terms = [TermsMetrics.TermCount(term=word, count=times) for word, times in counted[:_MOST_TERMS]]
+            terms = [TermsMetrics.TermCount(term=word, count=times) for word, times in counted[:_MAX_TERMS]]
             return TermsMetrics(total=sum(times for _, times in counted), values=terms)
         low, high = (
             connection.scalar(sa.select(which(_values.c.number)).where(*here, _values.c.number.is_not(None)))
@@ -310,7 +310,7 @@ def _page(
     limit: int,
     user: UUID | None,
 ) -> SearchResponses:
-    with _asked(dataset_id, query, filter) as asked:
+    with _open_search(dataset_id, query, filter) as asked:
         if sort:
             return asked.sorted_page(sort, offset, limit, score=None)
         if user is None and not asked.ranks:
@@ -320,15 +320,15 @@ def _page(
 
 
 @contextmanager
-def _asked(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_Asked]":
+def _open_search(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_Search]":
     query = TextQuery(q=query) if isinstance(query, str) else query
-    fields = _bring_words_up_to_date(dataset_id) if query is not None and settings.database_is_sqlite else []
+    fields = _update_word_index(dataset_id) if query is not None and settings.database_is_sqlite else []
     with _connections().connect() as connection:
-        yield _Asked(connection, dataset_id, query, filter, fields)
+        yield _Search(connection, dataset_id, query, filter, fields)
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Search:
     """What one search asks of one dataset. `fields`: those with words, in the order of their FTS5 columns (SQLite)."""
 
     connection: sa.Connection
@@ -354,26 +354,26 @@ class _Asked:
         The index of values lists only records that have the value, and those without come last: when it does not fill
         the page, every match is sorted.
         """
-        where = self._where()
+        where = self._conditions()
         total = self.connection.scalar(sa.select(sa.func.count()).select_from(_records).where(*where)) or 0
         if offset >= total:
             return SearchResponses(items=[], total=total)
         matching = sa.select(_records.c.id, sa.literal(score).label("score")).where(*where).limit(limit).offset(offset)
         rows: Any = []
-        values = self._values_behind(sort[0].scope)
+        values = self._value_source(sort[0].scope)
         if values is not None:
             column, here = values
             along = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
-            along = along.where(*here, column.is_not(None), _listed_once(column, sort[0].order))
-            keys = [_directed(column, sort[0].order)]
+            along = along.where(*here, column.is_not(None), _is_first_of_list(column, sort[0].order))
+            keys = [_ordered(column, sort[0].order)]
             for order in sort[1:]:
-                along, key = self._with_key(along, order)
+                along, key = self._add_sort_key(along, order)
                 keys.append(key)
             rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
         if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
             rows = self.connection.execute(matching.order_by(*keys, _records.c.id)).all()
-        return _responses_of(rows, total)
+        return _search_responses(rows, total)
 
     def scored_page(self, offset: int, limit: int, user: UUID | None) -> SearchResponses:
         """By relevance where the words give one, for a user times that user's chance; listed and counted at once."""
@@ -381,33 +381,33 @@ class _Asked:
         if self.ranks:
             hits = self._hits().subquery("hits")
             if user is not None:
-                chance = _chance("sqlite", user, "hits.doc")
+                chance = _random_number("sqlite", user, "hits.doc")
             matching = sa.select(hits.c.record_id.label("id"), (hits.c.relevance * chance).label("score"))
             if self.filter is not None:
                 matching = matching.where(
-                    hits.c.record_id.in_(sa.select(_records.c.id).where(*self._where(words=False)))
+                    hits.c.record_id.in_(sa.select(_records.c.id).where(*self._conditions(words=False)))
                 )
         else:
             if user is not None:
-                chance = _chance(self.connection.dialect.name, user, "records.rowid")
-            matching = sa.select(_records.c.id, chance.label("score")).where(*self._where())
+                chance = _random_number(self.connection.dialect.name, user, "records.rowid")
+            matching = sa.select(_records.c.id, chance.label("score")).where(*self._conditions())
         scored = matching.cte("found").prefix_with("MATERIALIZED")
         count = sa.select(sa.func.count()).select_from(scored)
         listed = sa.select(scored.c.id, scored.c.score, count.scalar_subquery().label("total"))
         listed = listed.order_by(scored.c.score.desc(), scored.c.id).limit(limit).offset(offset)
         rows = self.connection.execute(listed).all()
         if not rows and offset > 0:
-            return _responses_of(rows, self.connection.scalar(count) or 0)
-        return _responses_of(rows, rows[0].total if rows else 0)
+            return _search_responses(rows, self.connection.scalar(count) or 0)
+        return _search_responses(rows, rows[0].total if rows else 0)
 
     def matching(self, among: list[UUID] | None = None) -> set[UUID]:
         """The id of every record that matches (`among`: of these)."""
-        where = self._where() + ([] if among is None else [_records.c.id.in_(among)])
+        where = self._conditions() + ([] if among is None else [_records.c.id.in_(among)])
         return set(self.connection.scalars(sa.select(_records.c.id).where(*where)))
 
     # -- conditions
 
-    def _where(self, words: bool = True) -> list:
+    def _conditions(self, words: bool = True) -> list:
         conditions = [_records.c.dataset_id == self.dataset_id]
         if words and self.query is not None:
             hits = self._hits().subquery("hits")
@@ -453,16 +453,16 @@ class _Asked:
                     "Argilla filters responses by the answers to a question, or by terms of their status."
                 )
             return _response_status_filter(filter.values, scope.user)
-        column, here = self._values_behind(scope)
-        ids = sa.select(_values.c.record_id).where(*here, _asked_for(filter, column))
+        column, here = self._value_source(scope)
+        ids = sa.select(_values.c.record_id).where(*here, _value_condition(filter, column))
         # A list may hold several of the values asked for and is one record all the same, so IN and not a join.
         return _records.c.id.in_(ids.where(column.is_not(None)))
 
     def _answer_filter(self, filter: TermsFilter | RangeFilter, scope: ResponseFilterScope) -> Any:
-        source, answer = self._answers(scope.question)
+        source, answer = self._answer_source(scope.question)
         theirs = [_responses.c.user_id == scope.user.id] if scope.user else []
         answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *theirs)
-        return answers.where(_asked_for(filter, answer)).correlate(_records).exists()
+        return answers.where(_value_condition(filter, answer)).correlate(_records).exists()
 
     # -- order
 
@@ -473,37 +473,37 @@ class _Asked:
             column = _records.c[RecordSortField(scope.property).value]
             if scope.property == RecordSortField.status:
                 column = sa.cast(column, sa.String())  # by its name, not by its place in PostgreSQL's enumeration
-            key = _directed(column, order.order)
+            key = _ordered(column, order.order)
             return key.nulls_last() if scope.property == RecordSortField.external_id else key
         if isinstance(scope, ResponseFilterScope):
             source, key = _responses, sa.func.min(sa.cast(_responses.c.status, sa.String()))
             if scope.question:
-                source, answer = self._answers(scope.question)
+                source, answer = self._answer_source(scope.question)
                 key = (sa.func.avg if isinstance(answer.type, sa.Float) else sa.func.min)(answer)
             here = [_responses.c.user_id == scope.user.id] if scope.user else []
             keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *here)
         else:
-            column, here = self._values_behind(scope)
+            column, here = self._value_source(scope)
             which = sa.func.max if order.order == SortOrder.desc else sa.func.min
             keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
-        return _directed(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
+        return _ordered(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
-    def _with_key(self, listed: Any, order: Order) -> tuple:
+    def _add_sort_key(self, listed: Any, order: Order) -> tuple:
         """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
         which may be a quarter of them; to read all at once, before, takes a tenth less."""
-        values = None if self._on_sqlite else self._values_behind(order.scope)
+        values = None if self._on_sqlite else self._value_source(order.scope)
         if values is None:
             return listed, self._sort_key(order)
         column, here = values
         keys = sa.select(_values.c.record_id, column.label("key"))
-        keys = keys.where(*here, column.is_not(None), _listed_once(column, order.order))
+        keys = keys.where(*here, column.is_not(None), _is_first_of_list(column, order.order))
         keys = keys.cte().prefix_with("MATERIALIZED")
         listed = listed.outerjoin(keys, keys.c.record_id == _records.c.id)
-        return listed, _directed(keys.c.key, order.order).nulls_last()
+        return listed, _ordered(keys.c.key, order.order).nulls_last()
 
     # -- what the dataset's settings say
 
-    def _values_behind(self, scope: Any) -> tuple | None:
+    def _value_source(self, scope: Any) -> tuple | None:
         """The column of `pairsmith_values` that a scope is about and the conditions that find its rows; else None."""
         if isinstance(scope, MetadataFilterScope):
             source, facet = self.dataset_id, scope.metadata_property
@@ -519,7 +519,7 @@ class _Asked:
             source, kind = self._question(scope.question)
             facet = scope.property if scope.property in ("score", "agent", "type") else "value"
             if facet == "value":
-                _refuse_unfiltered(scope.question, kind)
+                _refuse_unfilterable(scope.question, kind)
             numeric = facet == "score" or (facet == "value" and kind == QuestionType.rating)
         else:
             return None
@@ -536,10 +536,10 @@ class _Asked:
             raise UnprocessableEntityError(f"This dataset has no question `{name}`.")
         return question[0], QuestionType(question[1])
 
-    def _answers(self, question: str) -> tuple:
+    def _answer_source(self, question: str) -> tuple:
         """Where the answers to a question are, an element a row, and such an element: a number for a rating."""
         _, kind = self._question(question)
-        _refuse_unfiltered(question, kind)
+        _refuse_unfilterable(question, kind)
         rating = kind == QuestionType.rating
         if self._on_sqlite:
             elements = sa.func.json_each(_responses.c["values"], f'$."{question}".value').table_valued("value")
@@ -555,15 +555,15 @@ class _Asked:
         return _responses.join(elements, sa.true()), sa.cast(answer, sa.Float() if rating else sa.Text())
 
 
-def _responses_of(rows: Any, total: int) -> SearchResponses:
+def _search_responses(rows: Any, total: int) -> SearchResponses:
     return SearchResponses(items=[SearchResponseItem(record_id=row.id, score=row.score) for row in rows], total=total)
 
 
-def _directed(key: Any, order: SortOrder) -> Any:
+def _ordered(key: Any, order: SortOrder) -> Any:
     return key.desc() if order == SortOrder.desc else key.asc()
 
 
-def _listed_once(column: Any, order: SortOrder) -> Any:
+def _is_first_of_list(column: Any, order: SortOrder) -> Any:
     """Whether a value is its record's only one, or comes before all others of its list."""
     other = _values.alias("other")
     theirs = other.c[column.name]
@@ -578,7 +578,7 @@ def _listed_once(column: Any, order: SortOrder) -> Any:
     return sa.or_(_values.c.place == -1, ~beaten)
 
 
-def _chance(dialect: str, user: UUID, row_number: str) -> Any:
+def _random_number(dialect: str, user: UUID, row_number: str) -> Any:
     """A number in [0, 1) for each record that is the same whenever this user asks, and unrelated to other users'."""
     if dialect == "postgresql":
         hashed = sa.func.uuid_hash_extended(_records.c.id, sa.literal(user.int % 2**62, sa.BigInteger()))
@@ -593,11 +593,11 @@ def _chance(dialect: str, user: UUID, row_number: str) -> Any:
 # ---- filters --------------------------------------------------------------------------------------------------------
 
 
-_FILTERED_QUESTIONS = {QuestionType.rating, QuestionType.label_selection, QuestionType.multi_label_selection}
+_FILTERABLE_QUESTIONS = {QuestionType.rating, QuestionType.label_selection, QuestionType.multi_label_selection}
 
 
-def _refuse_unfiltered(question: str, kind: QuestionType) -> None:
-    if kind not in _FILTERED_QUESTIONS:
+def _refuse_unfilterable(question: str, kind: QuestionType) -> None:
+    if kind not in _FILTERABLE_QUESTIONS:
         raise UnprocessableEntityError(
             f"Question `{question}` is of type {kind.value}; Argilla filters and sorts by the answers to rating, label"
             " and multi-label questions only."
@@ -610,12 +610,12 @@ def _record_filter(filter: TermsFilter | RangeFilter, name: RecordSortField) -> 
         if name == RecordSortField.status:
             return column.in_([RecordStatus(value) for value in filter.values if value in set(RecordStatus)])
         if name == RecordSortField.id:
-            return column.in_([id_ for value in filter.values if (id_ := _uuid(value)) is not None])
+            return column.in_([id_ for value in filter.values if (id_ := _parse_uuid(value)) is not None])
         if name == RecordSortField.external_id:
             return column.in_(filter.values)
-        return column.in_([_moment(value) for value in filter.values])
+        return column.in_([_parse_time(value) for value in filter.values])
     if name in (RecordSortField.inserted_at, RecordSortField.updated_at):
-        return _between(column, filter, _moment, functools.partial(_moment, end=True))
+        return _between(column, filter, _parse_time, functools.partial(_parse_time, end=True))
     if name == RecordSortField.external_id:
         return _between(column, filter, str, str)
     raise UnprocessableEntityError(f"This Argilla server cannot filter a record's {name.value} by a range.")
@@ -632,8 +632,8 @@ def _response_status_filter(values: list[str], user: User | None) -> Any:
     return sa.or_(sa.false(), *either)
 
 
-def _asked_for(filter: TermsFilter | RangeFilter, column: Any) -> Any:
-    convert = _number if isinstance(column.type, sa.Float) else str
+def _value_condition(filter: TermsFilter | RangeFilter, column: Any) -> Any:
+    convert = _parse_number if isinstance(column.type, sa.Float) else str
     if isinstance(filter, TermsFilter):
         return column.in_([convert(value) for value in filter.values])
     return _between(column, filter, convert, convert)
@@ -644,21 +644,21 @@ def _between(column: Any, filter: RangeFilter, low: Callable[[Any], Any], high: 
     return sa.and_(sa.true(), *conditions, *([] if filter.le is None else [column <= high(filter.le)]))
 
 
-def _number(value: Any) -> float:
+def _parse_number(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
         raise UnprocessableEntityError(f"`{value}` is not a number.") from None
 
 
-def _uuid(value: str) -> UUID | None:
+def _parse_uuid(value: str) -> UUID | None:
     try:
         return UUID(value)
     except ValueError:
         return None
 
 
-def _moment(value: Any, end: bool = False) -> datetime:
+def _parse_time(value: Any, end: bool = False) -> datetime:
     """A time as Argilla stores it, UTC without a zone; `end`: a date alone means the last moment of that day."""
     try:
         if isinstance(value, (int, float)):
@@ -688,15 +688,15 @@ class _Not:
 
 
 @dataclass(frozen=True)
-class _Joined:
+class _Compound:
     joint: str  # AND or OR
     parts: tuple
 
 
-_MOST_WORDS, _DEEPEST, _LONGEST = 200, 20, 5_000
+_MAX_WORDS, _MAX_DEPTH, _MAX_QUERY_CHARACTERS = 200, 20, 5_000
 _HAS_WORD = re.compile(r"[^\W_]")
-_ONE_SIGN_WORDS = re.compile("([\u3040-\u309f\u3400-\u9fff])")
-_MARKS = re.compile(r"[!-/:-@\[-`{-~]")
+_SINGLE_CHARACTER_WORDS = re.compile("([\u3040-\u309f\u3400-\u9fff])")
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _TOKEN = re.compile(
     r"""(?P<minus>-*+)(?:"(?P<phrase>[^"]*)"(?P<slop>~\d+)?
                      |(?P<open>\()
@@ -711,9 +711,9 @@ def _parse_text(query: str) -> Any:
 
     Operators bind from left to right, as there; unbalanced quotes and brackets are ignored; None when no word is left.
     """
-    if len(query) > _LONGEST:
+    if len(query) > _MAX_QUERY_CHARACTERS:
         raise UnprocessableEntityError(
-            f"A search on this Argilla server may have at most {_LONGEST:,} characters. Search for fewer words."
+            f"A search on this Argilla server may have at most {_MAX_QUERY_CHARACTERS:,} characters. Search for fewer words."
         )
     node: Any = None
     joint = "AND"
@@ -724,10 +724,10 @@ def _parse_text(query: str) -> Any:
         nonlocal node, joint
         if item is not None:
             item = _Not(item) if negated else item
-            if isinstance(node, _Joined) and node.joint == joint:
-                node = _Joined(joint, (*node.parts, item))
+            if isinstance(node, _Compound) and node.joint == joint:
+                node = _Compound(joint, (*node.parts, item))
             else:
-                node = item if node is None else _Joined(joint, (node, item))
+                node = item if node is None else _Compound(joint, (node, item))
         joint = "AND"
 
     def close() -> None:
@@ -759,9 +759,9 @@ def _parse_text(query: str) -> Any:
             word = re.sub(r"\\(.)", r"\1", token["word"])
             add(_phrase(word.rstrip("*"), prefix=word.endswith("*")), negated)
             words += 1
-        if words > _MOST_WORDS or len(outer) > _DEEPEST:
+        if words > _MAX_WORDS or len(outer) > _MAX_DEPTH:
             raise UnprocessableEntityError(
-                f"A search on this Argilla server may have at most {_MOST_WORDS} words, and {_DEEPEST} brackets within"
+                f"A search on this Argilla server may have at most {_MAX_WORDS} words, and {_MAX_DEPTH} brackets within"
                 " one another. Search for fewer words."
             )
     while outer:
@@ -773,49 +773,49 @@ def _phrase(text: str, prefix: bool) -> _Phrase | None:
     return _Phrase(text, prefix) if _HAS_WORD.search(text) else None
 
 
-def _spaced(text: str) -> str:
+def _split_characters(text: str) -> str:
     """Han and Hiragana signs as words of their own, as Elasticsearch's standard analyzer has them."""
-    return _ONE_SIGN_WORDS.sub(r" \1 ", text)
+    return _SINGLE_CHARACTER_WORDS.sub(r" \1 ", text)
 
 
-def _said(node: Any, phrase: Callable[[_Phrase], str], negation: str, joints: dict[str, str]) -> str:
+def _render_query(node: Any, phrase: Callable[[_Phrase], str], negation: str, joints: dict[str, str]) -> str:
     """A query in the syntax of a database."""
     if isinstance(node, _Phrase):
         return phrase(node)
     if isinstance(node, _Not):
-        return f"({negation} {_said(node.inner, phrase, negation, joints)})"
-    return "(" + joints[node.joint].join(_said(part, phrase, negation, joints) for part in node.parts) + ")"
+        return f"({negation} {_render_query(node.inner, phrase, negation, joints)})"
+    return "(" + joints[node.joint].join(_render_query(part, phrase, negation, joints) for part in node.parts) + ")"
 
 
-_EVERY = "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
+_MATCH_ALL_WORD = "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
 
 
 def _fts5_query(node: Any, column: str) -> str:
     def phrase(asked: _Phrase) -> str:
-        quoted = _spaced(asked.text).replace('"', '""')
+        quoted = _split_characters(asked.text).replace('"', '""')
         return f'{column}"{quoted}"' + (" *" if asked.prefix else "")
 
-    return _said(node, phrase, f"{_EVERY} NOT", {"AND": " AND ", "OR": " OR "})
+    return _render_query(node, phrase, f"{_MATCH_ALL_WORD} NOT", {"AND": " AND ", "OR": " OR "})
 
 
-_LONGEST_WORD = 2000  # PostgreSQL's own limit is 2,046
+_MAX_WORD_BYTES = 2000  # PostgreSQL's own limit is 2,046
 
 
 def _tsquery(node: Any) -> Any:
     def phrase(asked: _Phrase) -> str:
-        words = _MARKS.sub(" ", _spaced(asked.text)).split()
-        if any(len(word.encode()) > _LONGEST_WORD for word in words):
-            raise UnprocessableEntityError(f"A word of a search may have {_LONGEST_WORD} bytes.")
+        words = _PUNCTUATION.sub(" ", _split_characters(asked.text)).split()
+        if any(len(word.encode()) > _MAX_WORD_BYTES for word in words):
+            raise UnprocessableEntityError(f"A word of a search may have {_MAX_WORD_BYTES} bytes.")
         return "(" + " <-> ".join(f"'{word}'" for word in words) + (":*)" if asked.prefix else ")")
 
-    return sa.func.to_tsquery("simple", _said(node, phrase, "!", {"AND": " & ", "OR": " | "}))
+    return sa.func.to_tsquery("simple", _render_query(node, phrase, "!", {"AND": " & ", "OR": " | "}))
 
 
 # ---- words on SQLite ------------------------------------------------------------------------------------------------
 
 
 _WORDS_LOCK = threading.Lock()
-_OURS, _ON_EVERY_ROW = "pairsmith", "rules"  # the mark of a queue of ours, and its field that repeats the house style
+_QUEUE_MARK, _HOUSE_STYLE_FIELD = "pairsmith", "rules"  # the mark of a queue of ours, and its field that repeats the house style
 
 
 def _words_file() -> Path | None:
@@ -824,18 +824,18 @@ def _words_file() -> Path | None:
     return Path(database).with_suffix(".words.db") if settings.database_is_sqlite and database else None
 
 
-def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
+def _update_word_index(dataset_id: UUID) -> list[str]:
     """Index every record of the dataset that changed since the last call; the names of the fields, in column order.
 
     Crash-safe: the words and the number of the last change they hold are one transaction.
     """
     key, table = dataset_id.hex, f"words_{dataset_id.hex}"
-    with _WORDS_LOCK, _connections().connect() as reader, closing(_words_writer()) as writer:
+    with _WORDS_LOCK, _connections().connect() as reader, closing(_open_words_file()) as writer:
         described = reader.execute(
             sa.select(Field.name, Field.settings)
             .join(Dataset, Dataset.id == Field.dataset_id)
             .where(Field.dataset_id == dataset_id)
-            .where(sa.or_(Field.name != _ON_EVERY_ROW, Dataset.metadata_[_OURS].as_string().is_(None)))
+            .where(sa.or_(Field.name != _HOUSE_STYLE_FIELD, Dataset.metadata_[_QUEUE_MARK].as_string().is_(None)))
             .order_by(Field.inserted_at, Field.name)
         )
         marked_up = {name: bool(one.get("use_markdown")) for name, one in described if one.get("type") != "image"}
@@ -873,7 +873,7 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
             writer.executemany(
                 f"INSERT INTO {table} (rowid, {columns}) VALUES ({', '.join('?' * (len(fields) + 2))})",
                 [
-                    (docs[row.id], *(_field_text(values.get(name), marked_up[name]) for name in fields), _EVERY)
+                    (docs[row.id], *(_field_text(values.get(name), marked_up[name]) for name in fields), _MATCH_ALL_WORD)
                     for row in stored
                     for values in [json.loads(row.fields)]
                 ],
@@ -893,19 +893,19 @@ def read_ahead() -> None:
         with _connections().connect() as connection:
             datasets = connection.scalars(sa.select(Dataset.id)).all() if settings.database_is_sqlite else []
             newest = sa.select(VectorSettings.dataset_id, VectorSettings.id).order_by(VectorSettings.inserted_at.desc())
-            vectors = connection.execute(newest.limit(_MOST_VECTORS)).all()
+            vectors = connection.execute(newest.limit(_MAX_VECTOR_SETTINGS)).all()
     except sa.exc.SQLAlchemyError:
         _LOGGER.exception("nothing could be read ahead; the first search does it")
         return
-    words = [functools.partial(_bring_words_up_to_date, id_) for id_ in datasets]
-    for work in [*words, *(functools.partial(_vectors_of, *of) for of in reversed(vectors))]:
+    words = [functools.partial(_update_word_index, id_) for id_ in datasets]
+    for work in [*words, *(functools.partial(_load_vectors, *of) for of in reversed(vectors))]:
         try:
             work()
         except (sa.exc.SQLAlchemyError, sqlite3.Error):
             _LOGGER.exception("words or vectors could not be read ahead; the next search tries again")
 
 
-def _words_writer() -> sqlite3.Connection:
+def _open_words_file() -> sqlite3.Connection:
     """A connection to the FTS5 file, which is made if it is not there."""
     writer = sqlite3.connect(_words_file(), timeout=30, isolation_level=None)
     writer.execute("PRAGMA synchronous = NORMAL")  # a power failure may cost the last changes, which are indexed again
@@ -935,7 +935,7 @@ def _field_text(value: Any, marked_up: bool) -> str:
     text = "" if value is None else str(value)
     if marked_up:
         text = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text)))
-    return _spaced(text.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be stored
+    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be stored
 
 
 # ---- vectors --------------------------------------------------------------------------------------------------------
@@ -955,19 +955,19 @@ class _Vectors:
     unit: np.ndarray
 
 
-_VECTORS: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
-_VECTORS_LOCK = threading.Lock()
-_MOST_VECTORS = 8  # settings whose vectors are kept in memory, those last asked for
-_SETTLING = timedelta(minutes=1)
-_LOOKED_AT_FIRST = 1000
+_VECTOR_CACHE: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
+_VECTOR_CACHE_LOCK = threading.Lock()
+_MAX_VECTOR_SETTINGS = 8  # settings whose vectors are kept in memory, those last asked for
+_SETTLE_TIME = timedelta(minutes=1)
+_FIRST_CANDIDATES = 1000
 
 
-def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
+def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
     """From memory if nothing changed since; otherwise only what may have changed is read again."""
     here = _vectors.c.vector_settings_id == settings_id
     # In hexadecimal: 100,000 UUIDs take longer to make than to read.
     record_id = sa.func.replace(sa.cast(_vectors.c.record_id, sa.String()), "-", "")
-    with _VECTORS_LOCK, _connections().connect() as connection:
+    with _VECTOR_CACHE_LOCK, _connections().connect() as connection:
 
         def read(*since: Any) -> tuple[list[str], np.ndarray]:
             ids: list[str] = []
@@ -985,23 +985,23 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
 
         last = sa.func.max(_vectors.c.updated_at)
         stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
-        known = _VECTORS.pop((dataset_id, settings_id), None)
+        known = _VECTOR_CACHE.pop((dataset_id, settings_id), None)
         if known is not None and known.settled and known.stamp == stamp:
-            _VECTORS[dataset_id, settings_id] = known  # the last one asked for stands last
+            _VECTOR_CACHE[dataset_id, settings_id] = known  # the last one asked for stands last
             return known
-        settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLING
+        settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLE_TIME
         ids: list[str] = []
         unit = np.zeros((0, 0), np.float32)
         if known is not None and known.ids:
             present = set(connection.scalars(sa.select(record_id).where(here)))
             rows = {key: row for key, row in zip(known.ids, known.unit, strict=True) if key in present}
-            rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLING), strict=True))
+            rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLE_TIME), strict=True))
             ids, unit = list(rows), np.stack(list(rows.values())) if rows else unit
         if len(ids) != stamp[0]:
             ids, unit = read()
-        _VECTORS[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, ids, unit)
-        while len(_VECTORS) > _MOST_VECTORS:
-            del _VECTORS[next(iter(_VECTORS))]
+        _VECTOR_CACHE[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, ids, unit)
+        while len(_VECTOR_CACHE) > _MAX_VECTOR_SETTINGS:
+            del _VECTOR_CACHE[next(iter(_VECTOR_CACHE))]
         return fresh
 
 
@@ -1018,7 +1018,7 @@ def _nearest(
 
     What is asked for is checked for the nearest records first, and for every record only when too few of those match.
     """
-    known = _vectors_of(dataset_id, settings_id)
+    known = _load_vectors(dataset_id, settings_id)
     if not known.ids:
         return []
     scores = np.clip((1.0 + known.unit @ (value / (np.linalg.norm(value) or 1.0))) / 2.0, 0.0, 1.0)
@@ -1031,8 +1031,8 @@ def _nearest(
 
     hits = nearest()
     if query or filter:
-        with _asked(dataset_id, query, filter) as asked:
-            first = [UUID(id_) for id_, _ in islice(nearest(), max(_LOOKED_AT_FIRST, 4 * limit))]
+        with _open_search(dataset_id, query, filter) as asked:
+            first = [UUID(id_) for id_, _ in islice(nearest(), max(_FIRST_CANDIDATES, 4 * limit))]
             admitted = asked.matching(first)
             if len(admitted) < limit and len(first) < len(known.ids):
                 admitted = asked.matching()
@@ -1068,13 +1068,13 @@ def _connections() -> sa.Engine:
     return engine
 
 
-def _forget(dataset_id: UUID) -> None:
-    with _VECTORS_LOCK:
-        for key in [key for key in _VECTORS if key[0] == dataset_id]:
-            del _VECTORS[key]
+def _delete_dataset_index(dataset_id: UUID) -> None:
+    with _VECTOR_CACHE_LOCK:
+        for key in [key for key in _VECTOR_CACHE if key[0] == dataset_id]:
+            del _VECTOR_CACHE[key]
     if settings.database_is_sqlite:
         key = {"key": dataset_id.hex}
-        with _WORDS_LOCK, _connections().begin() as connection, closing(_words_writer()) as writer:
+        with _WORDS_LOCK, _connections().begin() as connection, closing(_open_words_file()) as writer:
             records = connection.execute(
                 sa.text("SELECT record_id FROM pairsmith_changes WHERE dataset_id = :key"), key
             )
@@ -1104,7 +1104,7 @@ def prepare() -> bool:
     )
     made_from = hashlib.sha256(script.encode()).hexdigest()
     with engine.begin() as connection:
-        present = _present(connection)
+        present = _existing_objects(connection)
         if present == wanted and connection.exec_driver_sql("SELECT script FROM pairsmith_made").scalar() == made_from:
             return False
         for kind, name in sorted(present, key=lambda item: ["TRIGGER", "FUNCTION", "INDEX", "TABLE"].index(item[0])):
@@ -1120,7 +1120,7 @@ def prepare() -> bool:
     return True
 
 
-def _present(connection: sa.Connection) -> set[tuple[str, str]]:
+def _existing_objects(connection: sa.Connection) -> set[tuple[str, str]]:
     """(kind, name) of every object of ours that exists."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(

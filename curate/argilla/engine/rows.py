@@ -30,8 +30,8 @@ from sqlalchemy.orm import selectinload
 Db = Annotated[AsyncSession, Depends(get_async_db)]
 Me = Annotated[User, Security(auth.get_current_user)]
 Engine = Annotated[SearchEngine, Depends(get_search_engine)]
-_IDS = 500  # of a query
-_READ = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
+_IDS_PER_QUERY = 500  # of a query
+_DATASET_RELATIONS = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
 
 
 def add_routes(api):
@@ -42,19 +42,19 @@ def add_routes(api):
 
 async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me, search_engine: Engine):
     """Add the items whose `external_id` the dataset does not have; how many those were."""
-    dataset = await Dataset.get_or_raise(db, dataset_id, options=[selectinload(of) for of in _READ])
+    dataset = await Dataset.get_or_raise(db, dataset_id, options=[selectinload(of) for of in _DATASET_RELATIONS])
     await authorize(current_user, DatasetPolicy.upsert_records(dataset))
     if not dataset.is_ready:
         raise UnprocessableEntityError("Records cannot be added to a dataset that is not published.")
     try:
-        items = _checked(dataset, json.loads(await request.body())["items"])
+        items = _validate_items(dataset, json.loads(await request.body())["items"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UnprocessableEntityError(f"The records are not as they should be: {error!r}.") from error
     there = set()
     ids = list(items)
-    for start in range(0, len(ids), _IDS):
+    for start in range(0, len(ids), _IDS_PER_QUERY):
         known = sa.select(Record.external_id).where(
-            Record.dataset_id == dataset_id, Record.external_id.in_(ids[start : start + _IDS])
+            Record.dataset_id == dataset_id, Record.external_id.in_(ids[start : start + _IDS_PER_QUERY])
         )
         there.update((await db.execute(known)).scalars())
     new = {external_id: (uuid4(), item) for external_id, item in items.items() if external_id not in there}
@@ -91,7 +91,7 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
     return {"added": len(new)}
 
 
-def _checked(dataset, items):
+def _validate_items(dataset, items):
     """The items by their external ids. Raises ValueError for what the dataset has no place for."""
     required = {field.name for field in dataset.fields if field.required}
     fields = {field.name for field in dataset.fields}
@@ -104,14 +104,14 @@ def _checked(dataset, items):
         for name, value in (item.get("metadata") or {}).items():
             metadata[name].check_metadata(value)
         for one in item.get("suggestions", ()):
-            if str(UUID(one["question_id"])) not in questions or not set(one) <= _SUGGESTED:
+            if str(UUID(one["question_id"])) not in questions or not set(one) <= _SUGGESTION_KEYS:
                 raise ValueError(f"suggestion {one}")
         if not item["external_id"] or not isinstance(item["external_id"], str):
             raise ValueError("external_id")
     return {item["external_id"]: item for item in items}
 
 
-_SUGGESTED = {"question_id", "value", "score", "agent", "type"}
+_SUGGESTION_KEYS = {"question_id", "value", "score", "agent", "type"}
 
 
 async def get_records(
@@ -129,48 +129,48 @@ async def get_records(
     page = sa.select(Record.id).where(of).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000))).subquery()
     # As text: to make an id and a JSON of each, and text of that again, takes longer than all the rest.
-    asked = sa.select(_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
+    asked = sa.select(_as_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
     order = [Record.inserted_at, Record.id]
     if responses:
         answers = (
-            _text(Response.id),
-            _text(Response.user_id),
+            _as_text(Response.id),
+            _as_text(Response.user_id),
             Response.status,
-            _text(Response.values),
+            _as_text(Response.values),
             Response.updated_at,
         )
-        texts = _text(Record.fields), _text(Record.metadata_)
+        texts = _as_text(Record.fields), _as_text(Record.metadata_)
         asked = asked.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(asked.order_by(*order))).all()
-    items = ",".join(_told(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
+    items = ",".join(_record_json(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
     total = (await db.execute(sa.select(sa.func.count(Record.id)).where(of))).scalar()
     return Answer(f'{{"items":[{items}],"total":{total}}}'.encode(), media_type="application/json")
 
 
-def _told(rows, responses):
+def _record_json(rows, responses):
     """A record as JSON, from its rows: one for each answer, or a single one."""
     id_, external_id, status, *texts = rows[0][:6]
-    head = f'"id":"{_dashed(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
+    head = f'"id":"{_format_uuid(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
         return f"{{{head}}}"
     fields, metadata, since = texts
-    answers = ",".join(_answer(*row[6:]) for row in rows if row[6])
+    answers = ",".join(_response_json(*row[6:]) for row in rows if row[6])
     body = f'"fields":{fields},"metadata":{metadata or "{}"},"inserted_at":"{since.isoformat()}"'
     return f'{{{head},{body},"responses":[{answers}]}}'
 
 
-def _answer(id_, user, status, values, updated):
+def _response_json(id_, user, status, values, updated):
     return (
-        f'{{"id":"{_dashed(id_)}","user_id":"{_dashed(user)}","status":"{status.value}","values":{values or "null"},'
+        f'{{"id":"{_format_uuid(id_)}","user_id":"{_format_uuid(user)}","status":"{status.value}","values":{values or "null"},'
         f'"updated_at":"{updated.isoformat()}"}}'
     )
 
 
-def _text(column):
+def _as_text(column):
     return sa.cast(column, sa.Text).label(None)  # two columns have one name
 
 
-def _dashed(id_):
+def _format_uuid(id_):
     """An id as it is written; SQLite keeps its digits alone."""
     return id_ if len(id_) > 32 else f"{id_[:8]}-{id_[8:12]}-{id_[12:16]}-{id_[16:20]}-{id_[20:]}"

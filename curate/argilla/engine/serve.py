@@ -1,7 +1,7 @@
 """Argilla's server with our search engine: `python serve.py migrate | prepare | run HOST PORT | where-valkey`.
 
 Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables.
-`prepare` migrates the database and makes the owner, in one process: to import Argilla takes longer than either. It
+`prepare` migrates the database and makes the ensure_owner, in one process: to import Argilla takes longer than either. It
 reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
 """
 
@@ -15,7 +15,7 @@ import time
 
 import sqlalchemy as sa
 
-_AHEAD_S = 2.0  # a first search finds 100,000 vectors in memory; what takes longer is read while others are served
+_READ_AHEAD_S = 2.0  # a first search finds 100,000 vectors in memory; what takes longer is read while others are served
 
 
 def migrate() -> None:
@@ -40,8 +40,8 @@ def migrate() -> None:
     print("search tables made" if prepare() else "search tables present")
 
 
-async def owner() -> None:
-    """Create the owner, or check that the one in the database is ours."""
+async def ensure_owner() -> None:
+    """Create the ensure_owner, or check that the one in the database is ours."""
     from argilla_server.contexts import accounts
     from argilla_server.database import AsyncSessionLocal
     from argilla_server.models import User, UserRole
@@ -86,20 +86,20 @@ def run(host: str, port: int) -> None:
     import uvicorn
     from argilla_server.api.routes import api_v1
     from argilla_server.jobs.queues import REDIS_CONNECTION
-    from outage import WaitsForRestart
+    from outage import RetryUntilRestart
 
-    REDIS_CONNECTION.set_retry(WaitsForRestart())
+    REDIS_CONNECTION.set_retry(RetryUntilRestart())
     for ours in (enter, rows):  # before the application is made, which adds a route for every path
         ours.add_routes(api_v1)
     from argilla_server import app
-    from page import AddedToPage
-    from sign_in import SlowGuessing
+    from page import PageInjector
+    from sign_in import SignInThrottle
 
     ahead = threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True)
     ahead.start()
-    ahead.join(_AHEAD_S)
+    ahead.join(_READ_AHEAD_S)
     # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
-    guarded = AddedToPage(SlowGuessing(app))
+    guarded = PageInjector(SignInThrottle(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
 
 
@@ -109,7 +109,7 @@ def main() -> None:
             migrate()
         case ["prepare"]:
             migrate()
-            asyncio.run(owner())
+            asyncio.run(ensure_owner())
         case ["run", host, port]:
             run(host, int(port))
         case ["where-valkey"]:

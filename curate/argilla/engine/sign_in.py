@@ -11,11 +11,11 @@ from urllib.parse import parse_qs
 FREE_TRIES = 3
 LONGEST_WAIT_S = 30.0
 FORGOTTEN_AFTER_S = 900.0
-_MOST_NAMES = 10_000
-_MOST_BYTES = 10_000
+_MAX_NAMES = 10_000
+_MAX_BODY_BYTES = 10_000
 
 
-class SlowGuessing:
+class SignInThrottle:
     """ASGI middleware around Argilla's application."""
 
     def __init__(self, app, sleep=asyncio.sleep):
@@ -28,10 +28,10 @@ class SlowGuessing:
             await self.app(scope, receive, send)
             return
         body, more = b"", True
-        while more and len(body) <= _MOST_BYTES:
+        while more and len(body) <= _MAX_BODY_BYTES:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BODY_BYTES:
             await send({"type": "http.response.start", "status": 413, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -39,14 +39,14 @@ class SlowGuessing:
         # of them wait for one another.
         names = parse_qs(body.decode(errors="replace")).get("username", ())
         name = names[0] if len(names) == 1 else ""
-        self._forget()
+        self._drop_old_entries()
         async with self.locks.setdefault(name, asyncio.Lock()):
             tries = self.wrong.get(name, [0, 0.0])[0]
             if tries >= FREE_TRIES:
                 await self.sleep(min(2.0 ** (tries - FREE_TRIES), LONGEST_WAIT_S))
-            await self.app(scope, _replayed(body, receive), self._noting(name, tries, send))
+            await self.app(scope, _replay_body(body, receive), self._recording_outcome(name, tries, send))
 
-    def _noting(self, name, tries, send):
+    def _recording_outcome(self, name, tries, send):
         async def noted(message):
             if message["type"] == "http.response.start":
                 if message["status"] == 401:
@@ -57,10 +57,10 @@ class SlowGuessing:
 
         return noted
 
-    def _forget(self):
+    def _drop_old_entries(self):
         now = time.monotonic()
         old = [name for name, (_, last) in self.wrong.items() if now - last > FORGOTTEN_AFTER_S]
-        if len(self.wrong) > _MOST_NAMES:
+        if len(self.wrong) > _MAX_NAMES:
             old = list(self.wrong)[: len(self.wrong) // 2]
         for name in old:
             del self.wrong[name]
@@ -68,7 +68,7 @@ class SlowGuessing:
             del self.locks[name]
 
 
-def _replayed(body, receive):
+def _replay_body(body, receive):
     replayed = False
 
     async def again():

@@ -5,11 +5,11 @@ One process that takes jobs from both of Argilla's queues. It runs under the ser
 
 import pairsmith_sql_engine  # noqa: F401  registers the engine: a job opens it by name
 from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE, REDIS_CONNECTION
-from outage import WaitsForRestart
+from outage import RetryUntilRestart
 from rq import Worker
 from serve import stop_with_parent
 
 if __name__ == "__main__":
     stop_with_parent()
-    REDIS_CONNECTION.set_retry(WaitsForRestart())
+    REDIS_CONNECTION.set_retry(RetryUntilRestart())
     Worker([HIGH_QUEUE, DEFAULT_QUEUE], connection=REDIS_CONNECTION).work(logging_level="WARNING")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.client import _MOST_BYTES, MARK, Argilla, _chunks, claim
+from curate.argilla.client import _MAX_REQUEST_BYTES, MARK, Argilla, _chunks, format_mark
 from curate.argilla.pull import pull
 from curate.argilla.queue_making import make_queue
 from schemas.errors import ReviewError
@@ -73,9 +73,9 @@ def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
     mine = {"project": "mine", "queue": "cats", "store": "here"}
     server.datasets["theirs"] = Dataset(status="draft", guidelines="# My own guidelines")
     server.datasets["old"] = Dataset(status="draft", guidelines=f"# cats\n\n{MARK}\n")
-    server.datasets["cats-7"] = Dataset(status="draft", guidelines=f"# cats\n\n{claim(mine)}\n")
-    server.datasets["copied"] = Dataset(status="draft", guidelines=claim({**mine, "store": "elsewhere"}))
-    server.datasets["other"] = Dataset(status="draft", guidelines=claim({**mine, "project": "other"}))
+    server.datasets["cats-7"] = Dataset(status="draft", guidelines=f"# cats\n\n{format_mark(mine)}\n")
+    server.datasets["copied"] = Dataset(status="draft", guidelines=format_mark({**mine, "store": "elsewhere"}))
+    server.datasets["other"] = Dataset(status="draft", guidelines=format_mark({**mine, "project": "other"}))
 
     def unused(_: object) -> None:
         raise StopIteration
@@ -149,11 +149,11 @@ def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Pr
 def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> None:
     """So many rows a request, fewer where they are long; a row that is too long for any is sent alone, and none is lost
     or moved."""
-    sizes = [10] * 250 + [_MOST_BYTES // 3] * 7 + [3 * _MOST_BYTES] + [10]
+    sizes = [10] * 250 + [_MAX_REQUEST_BYTES // 3] * 7 + [3 * _MAX_REQUEST_BYTES] + [10]
     chunks = list(_chunks((b"x" * size for size in sizes), 100))
     assert [len(item) for chunk in chunks for item in chunk] == sizes
     assert [len(chunk) for chunk in chunks] == [100, 100, 52, 3, 2, 1, 1]
-    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MOST_BYTES for chunk in chunks)
+    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MAX_REQUEST_BYTES for chunk in chunks)
 
 
 def test_a_row_in_two_queues_has_one_answer_of_a_person(cats: Project, server: LoopbackArgilla) -> None:

@@ -170,7 +170,7 @@ def slow_guessing() -> tuple[Any, list[float], list[bytes]]:
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    return module.SlowGuessing(app, sleep=sleep), waited, read
+    return module.SignInThrottle(app, sleep=sleep), waited, read
 
 
 def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> None:

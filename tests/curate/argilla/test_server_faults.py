@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from curate.argilla import server, supervisor
-from curate.argilla.launch import Options, clear_remains, last_options, server_variables
+from curate.argilla.launch import Options, remove_leftovers, last_options, server_variables
 from curate.argilla.probe import answering_at, who_am_i
-from curate.argilla.venv import ensure_environment, fitting_python
+from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency, ReviewError
 from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
@@ -138,7 +138,7 @@ def test_what_a_server_was_started_with_is_remembered(tmp_path: Path) -> None:
 
 def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -> None:
     """Another port or host is not ignored: the sentence says what to do first. The same ones find the server."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     with pytest.raises(ReviewError, match="runs already, with another host and another port"):
         server.up(tmp_path, host="0.0.0.0", port=1)
@@ -150,7 +150,7 @@ def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -
 
 def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) -> None:
     """A disk that was full when it started leaves no `server.json`; the lock tells whom to stop."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     (tmp_path / "server.json").unlink()
     assert server.down(tmp_path) is True
@@ -193,7 +193,7 @@ def test_down_stops_who_holds_the_lock_and_nobody_else(tmp_path: Path, has_just_
 
 def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
     """A process that writes and writes and never ends is given a new log, the last full one beside it."""
-    process = supervise(tmp_path, "while True: print('x' * 10_000, flush=True)")
+    process = start_supervisor(tmp_path, "while True: print('x' * 10_000, flush=True)")
     old = tmp_path / "logs" / "server.1.log"
     wait_until(old.exists)
     server.down(tmp_path)
@@ -233,7 +233,7 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, m
     facts = {"host": "127.0.0.1", "port": 1, "database": "SQLite"}
     config = {"facts": facts, "scratch": str(scratch), "children": [{"environment": {}}]}
     supervisor.write_json(tmp_path / "supervisor.json", config)
-    clear_remains(tmp_path)
+    remove_leftovers(tmp_path)
     assert left.wait(100) == -signal.SIGTERM
     assert not scratch.exists()
     assert not temporary.exists()
@@ -272,7 +272,7 @@ def test_the_state_of_what_never_ran(tmp_path: Path) -> None:
     assert server.logs(tmp_path) == {}
 
 
-def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
+def start_supervisor(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
     """The real supervisor over one child that runs `code`."""
     facts = {
         "host": "127.0.0.1",
@@ -291,7 +291,7 @@ def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen
 
 def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: Path) -> None:
     """Restarts are bounded; then everything stops and `status` says why."""
-    process = supervise(tmp_path, "import sys; sys.exit('the database is locked')")
+    process = start_supervisor(tmp_path, "import sys; sys.exit('the database is locked')")
     assert process.wait(100) == 2
     seen = server.status(tmp_path)
     assert seen.state == "failed"
@@ -301,14 +301,14 @@ def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: 
 
 def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
     """A port taken between the check and the start is not retried, it is named."""
-    process = supervise(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
+    process = start_supervisor(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
     assert process.wait(100) == 2
     assert "could not take its port" in (server.status(tmp_path).reason or "")
 
 
 def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) -> None:
     """kill -9 of the supervisor: the child ends too, the lock is free, and `status` does not claim that it runs."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     pid = json.loads((tmp_path / "server.json").read_text())["children"]["server"]["pid"]
     assert server.status(tmp_path).state == "starting"
@@ -326,7 +326,7 @@ def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp
     with (tmp_path / "lock").open("a") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert server.status(tmp_path).state == "absent"
-        process = supervise(tmp_path, "import time; time.sleep(600)")
+        process = start_supervisor(tmp_path, "import time; time.sleep(600)")
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
     wait_until(lambda: (tmp_path / "server.json").exists())
@@ -336,7 +336,7 @@ def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp
 
 def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     """`down` returns when nothing runs any more."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     assert server.down(tmp_path) is True
     assert process.wait(100) == 0
@@ -362,7 +362,7 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(MissingDependency, match=r"this is Python 3\.14, no python3\.13.* uv could fetch none"):
-        fitting_python(running=(3, 14))
+        find_server_python(running=(3, 14))
     with zipfile.ZipFile(tmp_path / "uv-1.0-py3-none-any.whl", "w") as wheel:
         script = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
         script.external_attr = 0o100755 << 16
@@ -370,21 +370,21 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
         wheel.writestr("uv-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n")
         wheel.writestr("uv-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("uv-1.0.dist-info/RECORD", "")
-    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
     program("python3.13", "exit 127")
     uv = program("uv", "exit 1")
     with pytest.raises(MissingDependency, match="uv could fetch none"):
-        fitting_python(running=(3, 14))
+        find_server_python(running=(3, 14))
     uv.write_text(f"#!/bin/sh\n{finds}")
-    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
     older = program("python3.12", f'PYTHONPATH= exec {sys.executable} "$@"')
-    assert fitting_python(running=(3, 14)) == str(older)
-    assert fitting_python(running=(3, 12)) == sys.executable
+    assert find_server_python(running=(3, 14)) == str(older)
+    assert find_server_python(running=(3, 12)) == sys.executable
     program("ensurepip.py", "raise ImportError")  # as Debian's Python is without the package python3-venv
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert fitting_python(running=(3, 12)) == str(older)
+    assert find_server_python(running=(3, 12)) == str(older)
     older.unlink()
-    assert fitting_python(running=(3, 12)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 12)) == "/fetched/python3.13"
     uv.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .* uv could fetch none"):
-        fitting_python(running=(3, 12))
+        find_server_python(running=(3, 12))
