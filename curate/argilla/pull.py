@@ -1,9 +1,9 @@
-"""Bringing answers back: every annotator's responses become `Review` records, and nothing is ever replaced.
+"""Fetching answers: every reviewer's responses become `Review` records, and existing records are never replaced.
 
-A response that changed is another review; one that is gone, discarded or a draft again is a review that says
-`withdrawn`. An edit also makes the corrected pair. Argilla keeps no working time, so `seconds` is measured as the time
-since the same person's previous answer in any queue of the project; it is None for a person's first answer and after a
-pause of more than `PAUSE_S`.
+A changed response becomes another review. A response that was deleted, discarded or turned back into a draft becomes a
+review with the decision `withdrawn`. An edit also creates the corrected pair. Argilla does not record working time, so
+`seconds` is the time since the same reviewer's previous answer in any queue of the project; it is None for a reviewer's
+first answer and after a pause of more than `PAUSE_S`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
 from curate.argilla.responses import Response, read_responses, reviewer_key, with_durations
-from curate.argilla.task import LETTERS, THIS, VERDICTS, render_texts, escaped, displayed_field_text
+from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
 from curate.review.answers import latest_answers
 from curate.review.decision import differs, edited_pair
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -33,16 +33,19 @@ from schemas.reviews import Review, Role, Sampled, under_alias
 from schemas.store import Store
 
 NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
-AT_ONCE = 100  # records that become durable together
-SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
+AT_ONCE = 100  # records per durable write
+SIMULATED = "simulated-"  # name prefix of annotators that are programs; their answers decide nothing
 
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
-    taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
-    records that are not ours, `altered` answers to a row whose texts had been changed in Argilla, `not_named`
-    adjudications by people whom the spec does not name."""
+    """The counts of a pull.
+
+    `new`: answers that were not known. `changed`: answers that replace an earlier one. `withdrawn`: answers taken back.
+    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: responses without an answer.
+    `foreign`: records that are not ours. `altered`: answers to a row whose texts were changed in Argilla. `not_named`:
+    adjudications by users whom the spec does not name.
+    """
 
     new: int = 0
     changed: int = 0
@@ -62,10 +65,11 @@ class PullResult:
 def pull(
     project: Project, store: Store, argilla: Argilla, progress: Progress = unseen, *, dry: bool = False
 ) -> PullResult:
-    """Read every response once and append what is new; with `dry` only count it, for which the store may be open for
-    reading. Killed, it goes on when run again; run twice, it adds nothing.
+    """Read every response once and append new answers to the store. With `dry`, only count them; a read-only store is
+    enough for that.
 
-    Raises ReviewError if there is no queue of this project on the server.
+    If killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue
+    on the server.
     """
     users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
     before = [review for own in reviews.values() for review in own]
@@ -73,7 +77,7 @@ def pull(
     named = _adjudicators(project, before)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
     responses: list[Response] = []
-    seen: dict[tuple[str, Role], datetime] = {}  # of one that stands in two queues, the first
+    seen: dict[tuple[str, Role], datetime] = {}  # for a row in two queues, the earlier time
     pairs: dict[str, Pair] = {}
     for page, there in read_responses(find_queues(project, sampled, argilla), argilla, keys, users, progress):
         responses += page
@@ -88,8 +92,8 @@ def pull(
     form = AnswerForm.of(project.spec.task, project.folder)
     counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in pairs}))
     submitted: set[tuple[str, Role, str]] = set()
-    fresh: list[Record] = []
-    durable: list[Future[None]] = []
+    pending: list[Record] = []
+    writes: list[Future[None]] = []
     for response in _one_per_reviewer(with_durations(responses)):
         pair = pairs.get(response.pair_id)
         if pair is None:
@@ -101,13 +105,13 @@ def pull(
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
         if records and not dry:
-            fresh += records
-            if len(fresh) >= AT_ONCE:
-                durable.append(store.append(*fresh))
-                fresh = []
+            pending += records
+            if len(pending) >= AT_ONCE:
+                writes.append(store.append(*pending))
+                pending = []
             failpoint("mid_pull")
-    for written in (*durable, *([store.append(*fresh)] if fresh else ())):
-        written.result()
+    for write in (*writes, *([store.append(*pending)] if pending else ())):
+        write.result()
     present = {response.reviewer for response in responses} | people.keys()
     for review in _find_withdrawals(known, seen, submitted, present, responses):
         if not dry:
@@ -124,18 +128,18 @@ def _process_response(
     form: AnswerForm,
     why_not: NotCounted | None,
 ) -> tuple[str, list[Record]]:
-    """The count of `PullResult` that a response goes into, and the records that it makes, an edit two; `own` are the
-    earlier answers of the same person."""
+    """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
+    `own`: the same reviewer's earlier answers."""
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
     known_already = _is_known(review, own)
-    # What was brought before the row was changed is about the row that we know.
+    # An answer that was fetched before the row was altered refers to our version of the row.
     if why_not and not (why_not == "altered" and known_already):
         return why_not, []
     if known_already:
         return "unchanged", []
-    if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
+    if any(earlier.at == response.at for earlier in own):  # a restored server reports an old answer again
         review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
     records: list[Record] = [review]
     gold = any(record.reason == "gold" for record in sampled)
@@ -144,13 +148,17 @@ def _process_response(
     return "changed" if own and own[-1].decision != "withdrawn" else "new", records
 
 
-def find_queues(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
-    """Every queue that the `sampled` rows of this project were sent to, with the role of who answers there. Raises
-    ReviewError if there is none."""
+def find_queues(
+    project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla
+) -> list[tuple[Queue, Role]]:
+    """Return every queue that the project's `sampled` rows were sent to, with the role of those who answer there.
+
+    Raises ReviewError if there is none.
+    """
     queues = argilla.queues(project_id(sampled), queue_names(project, sampled))
     if not queues:
         raise ReviewError(
-            f"there is no queue of {queue_name(project)} in the workspace {argilla.workspace}.",
+            f"there is no queue for {queue_name(project)} in the workspace {argilla.workspace}.",
             where=argilla.url,
             fix="Run `pairsmith review push` first.",
         )
@@ -158,8 +166,8 @@ def find_queues(project: Project, sampled: Mapping[str, Sequence[Sampled]], argi
 
 
 def _one_per_reviewer(responses: Iterable[Response]) -> list[Response]:
-    """Of each person's responses to a row, which may stand in two queues, the latest that is an answer, or the latest.
-    `responses` in the order of time."""
+    """Return one response per row, role and reviewer, because a row may be in two queues: the latest submitted one, or
+    else the latest. `responses` must be in chronological order."""
     last: dict[tuple[str, Role, str], Response] = {}
     for response in responses:
         key = response.pair_id, response.role, response.reviewer
@@ -169,8 +177,8 @@ def _one_per_reviewer(responses: Iterable[Response]) -> list[Response]:
 
 
 def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
-    """The names and keys of who may settle; of none, anybody may. Who settled rows under a name of the spec goes on as
-    one of them, whatever they are called by now."""
+    """Return the names and keys of the permitted adjudicators; if empty, anybody may adjudicate. A reviewer who
+    adjudicated under a name in the spec remains permitted after a change of name."""
     names = set(project.spec.review.adjudicators)
     settled = (review for review in reviews if review.role == "adjudicator" and review.name in names)
     return names | {review.reviewer for review in settled}
@@ -179,7 +187,7 @@ def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
 def _why_not_counted(
     project: Project, form: AnswerForm, response: Response, pair: Pair, adjudicators: set[str]
 ) -> NotCounted | None:
-    """Why a response is no answer to the row that we know."""
+    """Return why a response does not count as an answer to our row; None if it does."""
     if response.status != "submitted":
         return "discarded"
     if response.values.get("verdict") not in VERDICTS:
@@ -194,27 +202,28 @@ def _why_not_counted(
 
 
 def _field_shows(field: str | None, text: str) -> bool:
-    """Whether a field, if it is known, shows a text, whatever is marked in it."""
+    """Whether a field, if known, displays a text, whatever its markup."""
     return field is None or field == f"<div>{text}</div>" or displayed_field_text(field) == displayed_field_text(text)
 
 
 def _is_known(review: Review, own: Sequence[Review]) -> bool:
-    """Whether what a person says is what they said last, as we know it."""
+    """Whether a review repeats the reviewer's last stored answer."""
     if not own or own[-1].decision == "withdrawn":
         return False
-    again = any(earlier.at == review.at for earlier in own)  # a server that was restored says it again
-    return own[-1].at == review.at or (again and _answer_content(review) == _answer_content(own[-1]))
+    repeated = any(earlier.at == review.at for earlier in own)  # a restored server reports an old answer again
+    return own[-1].at == review.at or (repeated and _answer_content(review) == _answer_content(own[-1]))
 
 
 def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:
-    """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
+    """Convert a submitted response to a review. `accept` with a changed text counts as an edit; with `reject` the text
+    is ignored."""
     values = response.values
     verdict, text = values["verdict"], edited_text(form, pair, values, response.titles)
     changed = text is not None and differs(text, pair)
     decision = "edit" if verdict == "accept" and changed else verdict
     names = dict(zip((THIS, *LETTERS), (pair.id, *response.other_candidates), strict=False))
     ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]
-    if (best := values.get("best")) in names:  # queues of earlier versions asked for a whole ranking
+    if (best := values.get("best")) in names:  # queues of earlier versions ask for a whole ranking instead
         ranks = [(id_, 1 if name == best else 2) for name, id_ in names.items()]
     return Review(
         pair_id=pair.id,
@@ -243,8 +252,12 @@ def _find_withdrawals(
     users: set[str],
     responses: list[Response],
 ) -> Iterator[Review]:
-    """Answers that were current at the last pull and are not now, though their author is there, and their record: one
-    that was made since (its queue had been deleted) never held them, so nobody took them back."""
+    """Yield a withdrawal for each answer that was current at the last pull but is gone now, although its reviewer and
+    its record still exist.
+
+    A record created after the answer (because its queue had been deleted) never contained it, so such an answer was not
+    withdrawn.
+    """
     left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
     for pair_id, own in known.items():
         for review in latest_answers(own):

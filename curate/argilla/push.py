@@ -1,12 +1,14 @@
-"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+"""Sending rows to review: drawing the next batch, and adding missing rows to Argilla's queues.
 
-Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
-A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never
-doubled. Rows that are there stay as they are, but for those that nobody needs any more (they left the pool, or are
-settled) and nobody has begun to answer: they are withdrawn, so that they take nobody's minute.
+There are two steps, each safe to repeat: `draw_batch` samples rows and stores the sample durably; `push` sends the
+sampled rows. A record's external id is the pair's id, by which Argilla matches records, so a batch whose response was
+lost is not stored twice. Rows that are already on the server stay as they are, except those that are no longer needed
+(they left the pool, or are decided) and that nobody has started to answer: these are withdrawn, so that nobody spends
+time on them.
 
-A queue bears the project's id, so it stays ours under any name, and two projects of one name never share one. Labels of
-a published queue cannot be changed: where the spec's reasons differ, its unanswered rows go on in another queue.
+A queue carries the project's id, so it is recognised under any name, and two projects of the same name never share a
+queue. Labels of a published queue cannot be changed: if the spec's reasons differ, unanswered rows move to another
+queue.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
-from curate.argilla.edits import EDITED, record_fields, question_names
+from curate.argilla.edits import EDITED, question_names, record_fields
 from curate.argilla.queue_making import make_queue
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
@@ -38,17 +40,20 @@ from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
-_RECOUNT_BATCH = 100  # rows a request
+_RECOUNT_BATCH = 100  # rows per request
 
 
 def queue_name(project: Project) -> str:
-    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` are named after it."""
+    """Return the name of the main queue. The names of the other queues add a suffix: `-shared` (rows that one more
+    annotator answers) and `-adjudication`."""
     return project.spec.review.dataset or project.spec.task.name
 
 
 def draw_batch(project: Project, store: Store, population: Population, *, more: bool = False) -> list[Sampled]:
-    """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
-    drawn once people have said enough, or reject the set, unless `more`.
+    """Fill the batch up with newly drawn rows once half of the last one is decided, store the draw durably, and return
+    it.
+
+    Unless `more`, nothing is drawn once the answers suffice or show that reviewers reject the set.
     """
     spec, status = project.spec.review, review_status(project, store, population)
     if status.gate.state != "asking" and not more:
@@ -61,7 +66,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     rows = list(population.rows.values())
     whole = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
     of = frames(rows, spec.seed, before, whole=whole)
-    rest: SamplingReason = "audit_accepted" if whole else "certify"  # what is asked for is a share of what is accepted
+    rest: SamplingReason = "audit_accepted" if whole else "certify"  # the required share refers to the accepted rows
     chosen = draw(of, divide(wanted, spec.shares, of, rest), spec.seed, before)
     new = [
         Sampled(
@@ -86,7 +91,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
 
 
 def base_name(sampled: Sampled) -> str:
-    """The name that the queues of a sampled row are named after, which may be another than the spec's now."""
+    """Return the base name of a sampled row's queues, which may differ from the present spec's."""
     return sampled.dataset.removesuffix(SHARED)
 
 
@@ -98,8 +103,12 @@ def _assigned_queue(project: Project, pair_id: str) -> str:
 
 @dataclass(frozen=True)
 class PushResult:
-    """`sent` records went out, `there` were on the server already, `decided` need no answer any more, `withdrawn`
-    were taken back because nobody needs an answer to them. `queues` wait for people, at the addresses of `pages`."""
+    """The result of a push.
+
+    `sent`: records added. `there`: records that were already on the server. `decided`: rows that need no further
+    answer. `withdrawn`: records removed because they are no longer needed. `queues`: the queues with rows to answer,
+    whose pages are at the URLs in `pages`.
+    """
 
     sent: int
     there: int
@@ -118,11 +127,13 @@ def push(
     *,
     alone: bool = False,
 ) -> PushResult:
-    """Send every sampled row that still needs a decision and is not on the server. As long as one person is `alone`,
-    rows that a second one would answer too are in the one queue; who comes later finds those that are left in theirs.
+    """Send every sampled row that still needs a decision and is not on the server.
 
-    Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
-    server cannot be used, or a queue of that name asks other questions.
+    `alone`: there is only one reviewer, so rows for the shared queue are put into the main one. Once others are
+    invited, the remaining ones move to the shared queue.
+
+    Waits while the server restarts. If killed, it continues where it stopped when run again. Raises ReviewError if the
+    server cannot be used, or if a queue of that name has other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
     gold = {item.pair.id: item.pair for item in read_gold(project, store)}
@@ -150,21 +161,21 @@ def push(
 
 
 def _gold_disguises(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldDisguise]:
-    """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
-    item can if the file has another output for its input."""
+    """Return the disguises of the gold items that are shown as calibration rows: about half of the eligible ones. If
+    rows have other candidates, an item is eligible only if the gold file has another output for its input."""
     spec, form = project.spec, {}
     gates = gates_of(project) if gold else []
     for pair in gold:
         others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
-        can = others or max(map(len, population.inputs.values()), default=1) == 1
-        if can and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
+        is_eligible = others or max(map(len, population.inputs.values()), default=1) == 1
+        if is_eligible and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
             findings = [verdict for verdict in judge(pair, gates) if verdict.keep is not True or verdict.flags]
             form[pair.id] = GoldDisguise(findings, dict(sorted(others.items())[: len(LETTERS)]))
     return form
 
 
 def _is_settled(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
-    """Whether a row has as many answers as its queue asks for, and they decide it."""
+    """Whether a row has as many answers as its queue requires, and they decide it."""
     decision = decide(reviews, pair)
     enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
     return enough and (gold or (decision is not None and decision.verdict != "undecided"))
@@ -177,34 +188,36 @@ def _min_submitted(project: Project, queue: str) -> int:
 
 
 def sampling_reasons(why: Sequence[Sampled]) -> list[SamplingReason]:
-    """In the order of `REASONS`, gold last."""
+    """Return the distinct sampling reasons of a row in the order of `REASONS`, gold last."""
     reasons = {record.reason for record in why}
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
 def project_id(sampled: Mapping[str, Sequence[Sampled]]) -> str | None:
-    """What tells the project of these draws from every other: the first of them. None before that."""
+    """Return the project's id, which is derived from its first draw; None before the first draw."""
     first = first_drawn(record for records in sampled.values() for record in records)
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 
-OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
+OLD_WORKSPACE = "pairsmith"  # shared by all projects before each had its own
 
 
 def own_id(store: Store | None) -> str:
-    """What tells the project from others. Raises ReviewError before the first draw."""
+    """Return the project's id. Raises ReviewError before the first draw."""
     own = project_id(store.sampled()) if store else None
     if own is None:
         raise ReviewError(
-            "nothing was drawn for review yet, so nobody has anything to answer.",
+            "no rows have been drawn for review yet, so there is nothing to answer.",
             fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
         )
     return own
 
 
 def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
-    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
-    or the one where an earlier version has put its rows. Raises ReviewError before the first draw.
+    """Return the project's workspace: the one that the spec names, or the one where an earlier version put its rows, or
+    else one of its own, so that invited reviewers see no other project.
+
+    Raises ReviewError before the first draw.
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
@@ -217,14 +230,14 @@ def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
 
 
 def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> set[str]:
-    """Every name under which rows of this project were sent, or would be now. The name in the spec may have changed
-    since; the answers have not moved."""
+    """Return every queue name under which rows of this project were sent or would be sent now. The name in the spec may
+    have changed, but the answers remain in the old queues."""
     bases = {queue_name(project)} | {base_name(record) for records in sampled.values() for record in records}
     return {base + suffix for base in bases for suffix in ("", SHARED, ADJUDICATION)}
 
 
 class Delivery(NamedTuple):
-    """A project's rows, where they are answered, and who follows how they get there."""
+    """A project's rows, the server they are sent to, and the receiver of progress reports."""
 
     project: Project
     store: Store
@@ -239,8 +252,11 @@ MakeRow = Callable[[Pair, Sequence[Message]], Json]
 def send(
     delivery: Delivery, by_queue: Mapping[str, Sequence[Pair]], row: MakeRow, *, adjudication: bool = False
 ) -> PushResult:
-    """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet, and withdraw from the queues
-    of annotators, or of `adjudication`, what is in none of them any more and unanswered."""
+    """Send `row(pair, messages of its seed)` for each pair that is not in its queue yet, and withdraw unanswered rows
+    that `by_queue` no longer contains.
+
+    Works on the annotators' queues, or with `adjudication` on the adjudication queues.
+    """
     project, store, argilla = delivery.project, delivery.store, delivery.argilla
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
     drawn = store.sampled()
@@ -256,15 +272,15 @@ def send(
     sent = there = withdrawn = 0
     used: list[Queue] = []
     current_of = {name: page.current(name, existing) for name, existing in queues.items()}
-    present: set[str] = set()  # also in another queue, by somebody whose minute is not to be wasted
+    present: set[str] = set()  # also rows in another queue that somebody has started to answer
     for name, existing in queues.items():
         for queue in existing:
             wanted = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            stay, gone = _reconcile(argilla, queue, wanted, sampled)
-            present |= stay
-            withdrawn += gone
+            remaining, removed = _reconcile(argilla, queue, wanted, sampled)
+            present |= remaining
+            withdrawn += removed
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
-    # Every queue before any row, so that a server that fails is found out while nothing is half sent.
+    # Create all queues before sending any row, so that a failing server is detected before anything is half sent.
     for name in sorted(name for name, current in current_of.items() if current is None and absent_of[name]):
         current_of[name] = page.make(name)
     for name, current in sorted(current_of.items()):
@@ -276,7 +292,9 @@ def send(
     return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
 
 
-def _send_missing(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow) -> None:
+def _send_missing(
+    delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow
+) -> None:
     there = 0
 
     def done(sent: int) -> None:
@@ -289,20 +307,23 @@ def _send_missing(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair,
 
 
 def _reconcile(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
-    """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
+    """Withdraw our unanswered rows that are not `wanted`; return the ids of the remaining rows, and the number
+    withdrawn."""
     rows = {record["external_id"]: record for record in argilla.records(queue)}
     if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
         _recount(argilla, queue, wanted)
     unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
     if not unwanted:
         return set(rows), 0
-    gone = argilla.withdraw(queue, unwanted.values())
-    return {record["external_id"] for record in argilla.records(queue)}, gone
+    removed = argilla.withdraw(queue, unwanted.values())
+    return {record["external_id"] for record in argilla.records(queue)}, removed
 
 
 def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
-    """Have Argilla count the answers anew of `wanted` rows that count as answered and are not: somebody who was deleted
-    took answers along, and Argilla goes on showing such a row to nobody."""
+    """Make Argilla recount the answers of `wanted` rows that are marked completed but lack answers.
+
+    This happens if a user was deleted together with their answers; Argilla would never show such a row again.
+    """
     wrong = [
         {"id": str(row["id"])}
         for row in argilla.records(queue, responses=True)
@@ -311,12 +332,13 @@ def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]
     for start in range(0, len(wrong), _RECOUNT_BATCH):
-        items = wrong[start : start + _RECOUNT_BATCH]  # changes nothing else of a row
+        items = wrong[start : start + _RECOUNT_BATCH]  # an update without values triggers the recount and changes
+        # nothing else
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
 class _QueueSpec:
-    """What the queues of a project should look like now."""
+    """How a project's queues should look according to the present spec."""
 
     def __init__(self, delivery: Delivery, own: str, *, conversation: bool) -> None:
         self.project, self.argilla, self.own, self.conversation = delivery.project, delivery.argilla, own, conversation
@@ -326,14 +348,16 @@ class _QueueSpec:
         self.other_candidates = max(map(len, delivery.population.inputs.values()), default=1) - 1
 
     def is_ours(self, queue: Queue, sampled: set[str]) -> bool:
-        """Whether this project made a queue; one without a mark, if it holds a row of ours or none at all. Raises
-        ReviewError if somebody's dataset stands in its place."""
+        """Whether the queue is this project's. An unmarked queue is if it is empty or contains one of our rows.
+
+        Raises ReviewError if it is somebody else's dataset.
+        """
         edited = any(name.startswith(EDITED) for name in queue.questions)
         if missing := {"verdict", "reasons"} - set(queue.questions) | (set() if edited else {EDITED}):
             raise ReviewError(
-                f"the queue {queue.name} is there and does not ask for {', '.join(sorted(missing))}.",
+                f"the queue {queue.name} exists and does not ask for {', '.join(sorted(missing))}.",
                 where=self.argilla.url,
-                why="It was not made by pairsmith, and nothing of it is replaced.",
+                why="It was not created by pairsmith, and nothing in it is replaced.",
                 fix='Name another queue: [review] dataset = "..."',
             )
         if queue.project is not None:
@@ -342,14 +366,15 @@ class _QueueSpec:
         return not rows or bool(rows & sampled)
 
     def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
-        """Of the queues made as `name` the one that asks what the spec asks, brought up to date."""
+        """Return the queue created as `name` whose questions match the spec, after updating it; None if there is
+        none."""
         current = next(filter(self._asks_the_same, existing), None)
         if current:
             self.argilla.update_queue(current, self.own, self.guidelines, _min_submitted(self.project, name))
         return current
 
     def _asks_the_same(self, queue: Queue) -> bool:
-        """Whether a queue has the labels of now, and lets an output be corrected as outputs are now."""
+        """Whether a queue's reasons and correction questions match the present spec."""
         corrected = {name for name in queue.questions if name.startswith(EDITED)}
         fields = list(record_fields(self.form))
         return (
@@ -360,7 +385,7 @@ class _QueueSpec:
         )
 
     def make(self, name: str) -> Queue:
-        """A new queue made as `name`, under a free name."""
+        """Create a queue `name`, under a free name."""
         queue = make_queue(
             self.argilla,
             name,
@@ -382,8 +407,9 @@ class _QueueSpec:
 
 
 def _fit_to_queue(row: Json, queue: Queue) -> Json:
-    """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
-    another candidate, and its fields and questions cannot be changed."""
+    """Return a row with question ids instead of names, and without fields and suggestions that the queue does not have:
+    it may have been created when no input had another candidate, and a queue's fields and questions cannot be
+    changed."""
     suggestions = [
         {**{k: v for k, v in given.items() if k != "question"}, "question_id": queue.questions[given["question"]]}
         for given in row["suggestions"]

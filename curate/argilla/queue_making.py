@@ -1,8 +1,8 @@
-"""Making a queue: one for each project, whoever else makes one at the same moment.
+"""Creation of a queue, safe against other processes that create one at the same time.
 
-A name belongs to who got it first, which Argilla decides. A draft bears from its first moment whose it is and the store
-that it is made from: a store has one writer, so a draft of this very store is what a crash left, and holds nothing,
-while that of a copy of the project is being made by somebody else.
+A name belongs to whoever gets it first; Argilla decides. A draft is marked from the start with its project and the
+store it is created from. A store has only one writer, so a draft marked with this store was left by a crash and is
+empty, while a draft of the same project from another store is being created by another copy of the project.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from curate.argilla.client import MARK, Argilla, Queue, describe_outage, format_
 from schemas.errors import ReviewError
 from schemas.records import Json
 
-_WAIT_S = 30.0  # for a queue that a copy of the project is making, in some twenty requests
+_WAIT_S = 30.0  # for a queue that a copy of the project is creating, which takes about twenty requests
 
 
 def make_queue(
@@ -28,10 +28,12 @@ def make_queue(
     store: str,
     fits: Callable[[Queue], bool] = lambda _: True,
 ) -> Queue:
-    """A queue of a project, made as `name` with `settings(client)`, under the first of `name`, `name-2`, ... that is
-    free; or the one that somebody else has made meanwhile, if it `fits`. `store` says where it is made from.
+    """Create a project's queue `name` with `settings(client)`, under the first free name of `name`, `name-2`, ...; or
+    return the one that another process has created meanwhile, if it `fits`.
 
-    Raises ReviewError if somebody's draft of that name is in its place, or it cannot be made.
+    `store` identifies the store that the queue is created from.
+
+    Raises ReviewError if a draft of that name exists that may be somebody's work, or if the queue cannot be created.
     """
     mark = {"project": project, "queue": name, "store": store}
     started = time.monotonic()
@@ -43,7 +45,9 @@ def make_queue(
             if fits(ready):
                 return ready
         drafts = [(claimed, dataset) for claimed, dataset in own if dataset["status"] != "ready"]
-        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(argilla, name, there)
+        remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(
+            argilla, name, there
+        )
         for dataset in remains:
             argilla.call("DELETE", f"datasets/{dataset['id']}")
         if any(claimed != mark for claimed, _ in drafts) and time.monotonic() - started < min(
@@ -55,7 +59,9 @@ def make_queue(
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         failure = _try_create(argilla, next(free for free in names if free not in taken), settings, mark)
         if failure and time.monotonic() - started > argilla.patience_s:
-            raise argilla.unavailable_error(f"The queue {name} cannot be made: {failure}.", "Mend that (its log tells more)")
+            raise argilla.unavailable_error(
+                f"The queue {name} cannot be created: {failure}.", "Fix that (its log has details)"
+            )
         time.sleep(1 if failure else 0)
 
 
@@ -64,11 +70,12 @@ def _project_items(mark: Json) -> Any:
 
 
 def _find_unmarked_draft(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
-    """The draft of that name that a crash of an earlier version left. Raises ReviewError if it is somebody's."""
+    """Return the draft of that name, if any, that an earlier version left in a crash. Raises ReviewError if pairsmith
+    did not make it."""
     drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not read_mark(one)]
     if drafts and MARK not in (drafts[0].get("guidelines") or ""):
         raise ReviewError(
-            f"a draft named {name} is there that this version of pairsmith did not make.",
+            f"there is a draft named {name} that this version of pairsmith did not create.",
             where=argilla.url,
             why="It may be somebody's work, so it is not removed.",
             fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',
@@ -77,29 +84,32 @@ def _find_unmarked_draft(argilla: Argilla, name: str, there: list[Json]) -> list
 
 
 def _try_create(argilla: Argilla, name: str, settings: Callable[[Any], Any], mark: Json) -> str:
-    """Makes the dataset; empty, or why that is to be tried again: the server is describe_outage, or the name is taken by now."""
+    """Create the dataset. Returns an empty string, or why creation should be retried: the server is unavailable, or the
+    name has been taken meanwhile."""
     import argilla as rg
     import httpx
     from argilla._exceptions import ArgillaError, ConflictError
 
-    asked, claimed = settings(argilla.sdk), format_mark(mark)
-    asked.guidelines = f"{asked.guidelines}\n{claimed}\n"
-    dataset = rg.Dataset(name=name, workspace=argilla.workspace, settings=asked, client=argilla.sdk)
-    dataset._model.guidelines = claimed  # the client first makes a bare draft
+    queue_settings, comment = settings(argilla.sdk), format_mark(mark)
+    queue_settings.guidelines = f"{queue_settings.guidelines}\n{comment}\n"
+    dataset = rg.Dataset(name=name, workspace=argilla.workspace, settings=queue_settings, client=argilla.sdk)
+    dataset._model.guidelines = comment  # the client first creates a draft without the settings
     try:
         dataset.create()
     except ConflictError:
-        return "others take each name first"
+        return "other processes take every name first"
     except (ArgillaError, httpx.HTTPError) as error:
         if failure := describe_outage(error):
             return failure
         raise ReviewError(
-            f"The queue {name} cannot be made: {_server_error(error)}", where=argilla.url, fix="Read the server's log."
+            f"The queue {name} cannot be created: {_server_error(error)}",
+            where=argilla.url,
+            fix="Read the server's log.",
         ) from error
     return ""
 
 
 def _server_error(error: BaseException) -> BaseException:
-    """What the client's own errors, which say nothing, were raised for: the one that quotes the server."""
+    """Return the innermost of the client's own errors: only that one quotes the server."""
     cause = error.__cause__ or error.__context__
     return _server_error(cause) if cause is not None and type(cause).__module__.startswith("argilla.") else error

@@ -1,5 +1,5 @@
-"""The house style's rules as they stand on a row, so that nobody has to remember them; where the page tells what
-programs think, the rule that one of them doubts is marked."""
+"""The house style's rules as displayed on each row. Where automatic findings may be shown, the rules they concern are
+marked as doubted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ _WORD = re.compile(r"\w+")
 
 
 def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Callable[[str], str]) -> list[str]:
-    """HTML, a line each: the style's sentences, the labels with their definitions (the row's own in bold), what
-    programs check, and the judges' questions that were answered with no. In bold, and said to be doubted, is what one
-    of `doubts` is about: a gate or a question whose name stands in a sentence of the style names that rule."""
+    """Return the rules as HTML lines: the style's sentences, the labels with their definitions (the row's own label in
+    bold), what programs check, and the judges' questions that were answered with no.
+
+    A rule that one of `doubts` concerns is bold and followed by "(doubted)". A sentence of the style is concerned if it
+    contains the words of the gate's or question's name.
+    """
     task = project.spec.task
     gates = {By.read(verdict.by) for verdict in doubts}
     doubted = {gate.name for gate in gates}
@@ -46,7 +49,7 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
 
 
 def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
-    """The questions, by name, to which a judge's verdict of the row says no."""
+    """Return the questions, by name, that a judge answered with no for this row."""
     against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
     if not against:
         return {}
@@ -55,7 +58,8 @@ def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, 
 
 
 def _programmatic_rules(project: Project) -> dict[str, str]:
-    """The gates that are rules of this task, by name, in words: its length and its own patterns."""
+    """Describe in words, by gate name, the gates that are rules of this task: the length and the task's own
+    patterns."""
     gates = project.spec.curate.gates
     in_words = {}
     if gates.length and gates.length.max_words != LengthSettings().max_words:

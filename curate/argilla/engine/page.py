@@ -11,7 +11,9 @@ _ADDED_FILES = {
     "/pairsmith/page.css": "text/css",
     "/pairsmith/enter.js": "text/javascript",
 }
-_ADDED_HTML = b'<link rel="stylesheet" href="/pairsmith/page.css"><script defer src="/pairsmith/page.js"></script></head>'
+_ADDED_HTML = (
+    b'<link rel="stylesheet" href="/pairsmith/page.css"><script defer src="/pairsmith/page.js"></script></head>'
+)
 _HEAD_END = b"</head>"
 
 
@@ -33,7 +35,11 @@ class PageInjector:
             await _send_response(send, 200, headers, body)
         else:
             # Neither packed nor answered by "not modified": the page is small, and is sent with our lines in it.
-            page = [item for item in scope["headers"] if item[0] not in _DROPPED_REQUEST_HEADERS] if _is_page(scope) else None
+            page = (
+                [item for item in scope["headers"] if item[0] not in _DROPPED_REQUEST_HEADERS]
+                if _is_page(scope)
+                else None
+            )
             if page is None:
                 await self.app(scope, receive, send)
             else:
@@ -63,7 +69,9 @@ class _HtmlInjector:
             self.body += message.get("body", b"")
             if not message.get("more_body"):
                 headers = [item for item in self.start["headers"] if item[0].lower() not in _DROPPED_RESPONSE_HEADERS]
-                await _send_response(self.send, self.start["status"], headers, self.body.replace(_HEAD_END, _ADDED_HTML, 1))
+                await _send_response(
+                    self.send, self.start["status"], headers, self.body.replace(_HEAD_END, _ADDED_HTML, 1)
+                )
             return
         await self.send(message)
 

@@ -787,7 +787,9 @@ def _render_query(node: Any, phrase: Callable[[_Phrase], str], negation: str, jo
     return "(" + joints[node.joint].join(_render_query(part, phrase, negation, joints) for part in node.parts) + ")"
 
 
-_MATCH_ALL_WORD = "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
+_MATCH_ALL_WORD = (
+    "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
+)
 
 
 def _fts5_query(node: Any, column: str) -> str:
@@ -815,7 +817,10 @@ def _tsquery(node: Any) -> Any:
 
 
 _WORDS_LOCK = threading.Lock()
-_QUEUE_MARK, _HOUSE_STYLE_FIELD = "pairsmith", "rules"  # the mark of a queue of ours, and its field that repeats the house style
+_QUEUE_MARK, _HOUSE_STYLE_FIELD = (
+    "pairsmith",
+    "rules",
+)  # the mark of a queue of ours, and its field that repeats the house style
 
 
 def _words_file() -> Path | None:
@@ -873,7 +878,11 @@ def _update_word_index(dataset_id: UUID) -> list[str]:
             writer.executemany(
                 f"INSERT INTO {table} (rowid, {columns}) VALUES ({', '.join('?' * (len(fields) + 2))})",
                 [
-                    (docs[row.id], *(_field_text(values.get(name), marked_up[name]) for name in fields), _MATCH_ALL_WORD)
+                    (
+                        docs[row.id],
+                        *(_field_text(values.get(name), marked_up[name]) for name in fields),
+                        _MATCH_ALL_WORD,
+                    )
                     for row in stored
                     for values in [json.loads(row.fields)]
                 ],

@@ -233,7 +233,9 @@ def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
 
 def test_seconds_are_measured_between_answers_of_one_person() -> None:
     """The first answer and the one after a break have no time; other people's answers in between do not matter."""
-    reviews = with_durations([response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)])
+    reviews = with_durations(
+        [response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)]
+    )
     assert [(r.reviewer, r.seconds) for r in reviews] == [
         ("ann", None), ("bob", None), ("ann", 20), ("ann", None), ("ann", 6)
     ]  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from curate.argilla import server, supervisor
-from curate.argilla.launch import Options, remove_leftovers, last_options, server_variables
+from curate.argilla.launch import Options, last_options, remove_leftovers, server_variables
 from curate.argilla.probe import answering_at, who_am_i
 from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency, ReviewError
@@ -301,7 +301,9 @@ def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: 
 
 def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
     """A port taken between the check and the start is not retried, it is named."""
-    process = start_supervisor(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
+    process = start_supervisor(
+        tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5
+    )
     assert process.wait(100) == 2
     assert "could not take its port" in (server.status(tmp_path).reason or "")
 

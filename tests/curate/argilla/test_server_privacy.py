@@ -139,7 +139,9 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
         home.mkdir()
         restrict_permissions(home)
         environment = {**server_variables(home, None, "redis://127.0.0.1:1/0", "hush"), "PYTHONPATH": ours}
-        launch.start_supervisor(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+        launch.start_supervisor(
+            Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0"
+        )
         try:
             heard = home / "data" / "heard-from"
             wait_until(lambda: heard.exists() and heard.read_text())

@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
-from curate.argilla.task import VERDICTS, GoldDisguise, bad_examples, render_texts, guidelines, mark_differences, record, displayed_field_text
+from curate.argilla.task import (
+    VERDICTS,
+    GoldDisguise,
+    bad_examples,
+    displayed_field_text,
+    guidelines,
+    mark_differences,
+    record,
+    render_texts,
+)
 from curate.checklists import told_against
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
@@ -75,7 +84,9 @@ texts = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_catego
 def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> None:
     """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
     no blank line ends the block, after which Markdown would be read."""
-    for text, shown, marks in zip((before, after), mark_differences(before, after), ({"del"}, {"b", "ins"}), strict=True):
+    for text, shown, marks in zip(
+        (before, after), mark_differences(before, after), ({"del"}, {"b", "ins"}), strict=True
+    ):
         tags = Tags(shown)
         assert tags.text == re.sub("\r\n?", "\n", text)
         assert tags.tags <= {"br", *marks}
