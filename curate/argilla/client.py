@@ -122,7 +122,8 @@ class Argilla:
                 f"Argilla {version} is too old.",
                 where=self.url,
                 why="It cannot store the mark by which a project finds its queues, so answers would be lost.",
-                fix=f"Use Argilla {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or newer, or remove [review] url: pairsmith then starts its own server.",
+                fix=f"Use Argilla {OLDEST_VERSION[0]}.{OLDEST_VERSION[1]} or newer, or remove [review] url: pairsmith"
+                " then starts its own server.",
             )
 
     def in_workspace(self, name: str) -> Argilla:

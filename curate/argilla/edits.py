@@ -55,8 +55,11 @@ def suggestions(form: AnswerForm, pair: Pair) -> dict[str, str]:
     record = _parse_record(pair)
     if record is None:
         return {}
-    values = {name: display_value(record[field]) for name, field in zip(question_names(form), record_fields(form), strict=True)
-            if field in record}  # fmt: skip
+    values = {
+        name: display_value(record[field])
+        for name, field in zip(question_names(form), record_fields(form), strict=True)
+        if field in record
+    }
     return {name: text for name, text in values.items() if text}
 
 

@@ -75,7 +75,7 @@ def _find_unmarked_draft(argilla: Argilla, name: str, there: list[Json]) -> list
     drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not read_mark(one)]
     if drafts and MARK not in (drafts[0].get("guidelines") or ""):
         raise ReviewError(
-            f"there is a draft named {name} that this version of pairsmith did not create.",
+            f"a draft named {name} is there, which this version of pairsmith did not create.",
             where=argilla.url,
             why="It may be somebody's work, so it is not removed.",
             fix='Remove it in Argilla, or name another queue: [review] dataset = "..."',

@@ -327,7 +327,7 @@ def _refuse_taken_port(host: str, port: int, home: Path) -> None:
         return
     other = ""
     if answering.startswith("Argilla ") and answering != f"Argilla {ARGILLA_VERSION}":
-        other = f" This version of pairsmith starts another one ({ARGILLA_VERSION})."
+        other = f" This version of pairsmith starts Argilla {ARGILLA_VERSION}."
     elif answering.startswith("Argilla "):
         other = f" It was not started from {home}."
     raise ReviewError(
@@ -388,7 +388,7 @@ def _wait_until_ready(
         if not _is_supervised(home):
             facts = _read_facts(home)
             raise ReviewError(
-                f"The review server did not start: {facts.get('reason') or 'its supervisor ended without giving a reason'}.",
+                f"The review server did not start: {facts.get('reason') or 'its supervisor gave no reason'}.",
                 where=str(home / "logs"),
                 fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their last lines.",
             )

@@ -31,15 +31,16 @@ from schemas.step_names import By
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
 LETTERS = "ABCDEFGH"  # names of the other candidates; no more than these are shown
 THIS = "this"
-_MAX_MAX_EXAMPLES = 4  # each of good and bad ones
+_MAX_EXAMPLES = 4  # each of good and bad ones
 _SPLIT = re.compile(  # words and numbers; in scripts without spaces, single characters with their vowel signs
     rf"(\d{{1,3}}(?:[,\uff0c]\d{{3}})+(?!\d)|(?:{SPACED}|[{SIGNS}])+|[\w{ALONE}])"
 )
 _MAX_GUIDELINES = 9_500  # characters; Argilla allows 10,000, which include the queue's mark
 _TEXT_LIMITS = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # characters per text, tried in turn; the house style gets more
 _MAX_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
-_SHORT_WORD = 3  # characters; a shorter or equally long word is weak evidence of being taken over
-# Sampling reasons whose answers feed an estimate or an annotator's accuracy. Such a row is judged on its own: neither automatic findings nor other outputs are shown with it. This also makes gold indistinguishable from the other rows.
+_SHORT_WORD = 3  # characters; a word of this length or less is weak evidence of being taken over
+# Sampling reasons whose answers feed an estimate or an annotator's accuracy. Such a row is judged on its own: neither
+# automatic findings nor other outputs are shown with it. This also makes gold indistinguishable from the other rows.
 BLIND_REASONS: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
 

@@ -1,4 +1,5 @@
-"""A Redis that is away for a moment (killed, it is started again within seconds) fails nobody who hands it work."""
+"""Retries during short outages of Redis, which the supervisor restarts within seconds, so that no enqueued job is
+lost."""
 
 import time
 
@@ -12,10 +13,10 @@ _PAUSE_S = 0.05
 
 
 class RetryUntilRestart(Retry):
-    """Tries again while Redis cannot be reached. The server stands still meanwhile, because Argilla hands work over in
-    its event loop; so of an outage that lasts at most `WAIT_S` a minute are waited for, and then it is told at once."""
+    """Retries while Redis cannot be reached, for at most `WAIT_S` per minute; after that, errors are raised at once.
+    The limit is needed because Argilla enqueues jobs in its event loop, so the whole server blocks while this waits."""
 
-    began = None  # the wait, of all connections together; None while Redis answers
+    began = None  # start of the outage, shared by all connections; None while Redis answers
 
     def __init__(self):
         super().__init__(NoBackoff(), 0)

@@ -1,7 +1,7 @@
-"""What our server adds to Argilla's page: a script and a style sheet, which act on queues that pairsmith made, and the
-script of the page that signs in who comes from pairsmith's service (enter.py).
+"""Additions to Argilla's page: a script and a style sheet for pairsmith's queues, and the script of the page that signs
+in users of pairsmith's service (enter.py).
 
-Argilla's files stay as they are: the two lines that name ours are put into the page as it is sent.
+Argilla's files are not changed: the two tags that load our files are inserted into the HTML as it is sent.
 """
 
 from pathlib import Path
@@ -34,16 +34,16 @@ class PageInjector:
             headers = [(b"content-type", f"{kind}; charset=utf-8".encode()), (b"cache-control", b"no-cache")]
             await _send_response(send, 200, headers, body)
         else:
-            # Neither packed nor answered by "not modified": the page is small, and is sent with our lines in it.
-            page = (
+            # Request the page uncompressed and never as "not modified", so that the tags can be inserted; it is small.
+            headers = (
                 [item for item in scope["headers"] if item[0] not in _DROPPED_REQUEST_HEADERS]
                 if _is_page(scope)
                 else None
             )
-            if page is None:
+            if headers is None:
                 await self.app(scope, receive, send)
             else:
-                await self.app({**scope, "headers": page}, receive, _HtmlInjector(send))
+                await self.app({**scope, "headers": headers}, receive, _HtmlInjector(send))
 
 
 _DROPPED_REQUEST_HEADERS = (b"accept-encoding", b"if-none-match", b"if-modified-since")
@@ -55,7 +55,7 @@ def _is_page(scope):
 
 
 class _HtmlInjector:
-    """Sends an answer on; one that is HTML is kept until it is whole, and gets our lines."""
+    """Forwards a response; an HTML response is buffered until it is complete, and our tags are inserted."""
 
     def __init__(self, send):
         self.send, self.start, self.body = send, None, b""

@@ -1,22 +1,22 @@
-"""A search engine for argilla-server 2.8 that is answered by SQL over Argilla's own database, SQLite or PostgreSQL.
+"""A search engine for argilla-server 2.8 that uses SQL on Argilla's own database, SQLite or PostgreSQL.
 
-The database is the index. Records, responses and vectors are read where Argilla stores them. What lies inside its
-JSON columns (metadata, suggestions) and, on PostgreSQL, the words of each record are kept in tables of ours by
-triggers, in the same transaction as Argilla's write; `search_sqlite.sql` and `search_postgresql.sql` say what is
-added, all of it named pairsmith_*, and `prepare` adds it. On SQLite the words lie in an FTS5 file beside the database,
-brought up to date before each text search from a list of changed records. So an answer never disagrees with what
-Argilla stores.
+The database is the index. Records, responses and vectors are read where Argilla stores them. Triggers copy the contents
+of its JSON columns (metadata, suggestions) and, on PostgreSQL, the words of each record into our own tables, in the
+same transaction as Argilla's write. `search_sqlite.sql` and `search_postgresql.sql` define these objects, all named
+pairsmith_*, and `prepare` creates them. On SQLite the words are in an FTS5 file beside the database, which is updated
+before each text search from a list of changed records. Search results therefore always agree with what Argilla stores.
 
-Every search is conditions on `records`. In an order that was asked for, it is two statements: one counts, the other
-walks an index as far as the page needs. Otherwise each match gets a score, and one statement counts and sorts them.
+Every search is a set of conditions on `records`. With a requested sort order it takes two statements: one counts, the
+other walks an index as far as the page needs. Otherwise each match gets a score, and a single statement counts and
+sorts the matches.
 
-Semantics follow Argilla's Elasticsearch engine. What differs: fuzzy words, phrase slop, and filters or sorts by the
-answers to text, ranking and span questions are refused in a sentence, where Elasticsearch fails or finds nothing;
-`get_dataset_user_progress` counts the responses of that user only; similarity is exact; text search on PostgreSQL is
-not ranked; a metadata string longer than 1,000 bytes is not found by a filter.
+The semantics follow Argilla's Elasticsearch engine, with these differences: fuzzy words, phrase slop, and filters or
+sorts by the answers to text, ranking and span questions are refused with an explanation, where Elasticsearch fails or
+finds nothing; `get_dataset_user_progress` counts that user's own responses only; similarity is exact; text search on
+PostgreSQL is not ranked; metadata strings longer than 1,000 bytes cannot be filtered.
 
-This is one module without a parent package: it runs in the server's own environment, under the server's pins, and
-imports nothing else of this project.
+This module has no parent package: it runs in the server's own environment, with the server's pinned versions, and
+imports nothing else from this project.
 """
 
 import asyncio
@@ -106,12 +106,13 @@ _words = sa.table(
 )
 
 
-# ---- what Argilla calls ---------------------------------------------------------------------------------------------
+# ---- Argilla's interface --------------------------------------------------------------------------------------------
 
 
 @SearchEngine.register(engine_name=ENGINE_NAME)
 class SQLSearchEngine(SearchEngine):
-    """Made once per request by Argilla; holds nothing, so `close` has nothing to do."""
+    """Argilla's search engine interface. Argilla creates an instance per request; it has no state, so `close` does
+    nothing."""
 
     @classmethod
     async def new_instance(cls) -> "SQLSearchEngine":
@@ -126,7 +127,7 @@ class SQLSearchEngine(SearchEngine):
     async def info(self) -> dict:
         return {"name": ENGINE_NAME, "database": _connections().dialect.name, "elasticsearch": False}
 
-    # What Argilla commits is found by the next search, so there is nothing to do when it tells of a change.
+    # The next search finds whatever Argilla has committed, so notifications of changes need no action.
 
     async def create_index(self, dataset: Dataset) -> None:
         return None
@@ -156,7 +157,8 @@ class SQLSearchEngine(SearchEngine):
         return None
 
     async def index_records(self, dataset: Dataset, records: Iterable[Record]) -> None:
-        """Index the words now, so that the first search after a large push is quick; that search retries a failure."""
+        """Index the words now, so that the first search after a large push is fast. If this fails, that search tries
+        again."""
         if settings.database_is_sqlite:
             try:
                 await asyncio.to_thread(_update_word_index, dataset.id)
@@ -164,23 +166,23 @@ class SQLSearchEngine(SearchEngine):
                 _LOGGER.exception("the words of new records could not be indexed; the next search tries again")
 
     async def delete_index(self, dataset: Dataset) -> None:
-        """Give back what is held of a dataset that is gone."""
+        """Delete the word index and cached vectors of a deleted dataset."""
         await asyncio.to_thread(_delete_dataset_index, dataset.id)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
-        """`{"total": n, "pending": n, "completed": n}`, by the status of the records; {} for a draft."""
+        """Return `{"total": n, "pending": n, "completed": n}`, counting records by status; {} for a draft."""
         if dataset.is_draft:
             return {}
         return await asyncio.to_thread(_count_records, dataset.id)
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:
-        """`{"total": n, "submitted": n, ...}`, by the status of that user's own responses; {} for a draft."""
+        """Return `{"total": n, "submitted": n, ...}`, counting that user's own responses by status; {} for a draft."""
         if dataset.is_draft:
             return {}
         return await asyncio.to_thread(_count_responses, dataset.id, user.id)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
-        """How often each term occurs, most frequent first, or the smallest and largest number."""
+        """Return how often each term occurs, most frequent first, or the smallest and largest number."""
         return await asyncio.to_thread(
             _metadata_metrics, metadata_property.dataset_id, metadata_property.name, metadata_property.type
         )
@@ -195,11 +197,10 @@ class SQLSearchEngine(SearchEngine):
         limit: int = 100,
         user_id: UUID | str | None = None,
     ) -> SearchResponses:
-        """Records that match, and how many in all.
+        """Return one page of the matching records, and the total number of matches.
 
-        Without `sort` a user gets an order of their own that stays the same between calls, and without a user the
-        records come by relevance or, without words to be relevant to, as they were added. `score` is None when a sort
-        is given.
+        Without `sort`, each user gets a random order of their own that is stable between calls. Without a user, records
+        are sorted by relevance, or if there is no text query, by time of insertion. `score` is None if a sort is given.
         """
         user = UUID(str(user_id)) if user_id else None
         return await asyncio.to_thread(_page, dataset.id, query, filter, sort or [], offset, limit, user)
@@ -216,9 +217,10 @@ class SQLSearchEngine(SearchEngine):
         order: SimilarityOrder = SimilarityOrder.most_similar,
         threshold: float | None = None,
     ) -> SearchResponses:
-        """The nearest records by cosine, exactly; a score is (1 + cosine) / 2, for the least similar of -vector.
+        """Return the nearest records by exact cosine similarity. A score is (1 + cosine) / 2; for `least_similar`, of
+        the negated vector.
 
-        The record that was asked for is left out.
+        The given `record` itself is left out.
         """
         if bool(value) == bool(record):
             raise ValueError("Must provide either vector value or record to compute the similarity search")
@@ -231,9 +233,9 @@ class SQLSearchEngine(SearchEngine):
                 f"Vector `{vector_settings.name}` has {vector_settings.dimensions} numbers, not {len(value)}."
             )
         excluded = None if record is None else record.id
-        asked = np.asarray(value, np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
+        target = np.asarray(value, np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
         hits = await asyncio.to_thread(
-            _nearest, dataset.id, vector_settings.id, asked, excluded, query, filter, max_results
+            _nearest, dataset.id, vector_settings.id, target, excluded, query, filter, max_results
         )
         items = [
             SearchResponseItem(record_id=record_id, score=score)
@@ -273,7 +275,7 @@ def _counts_by_status(by_status: sa.Select) -> dict:
     return {"total": sum(counts.values()), **counts}
 
 
-_MAX_TERMS = 2**14  # as many as Elasticsearch's engine lists
+_MAX_TERMS = 2**14  # the same limit as Argilla's Elasticsearch engine
 
 
 def _metadata_metrics(dataset_id: UUID, name: str, kind: MetadataPropertyType) -> MetadataMetrics:
@@ -310,13 +312,13 @@ def _page(
     limit: int,
     user: UUID | None,
 ) -> SearchResponses:
-    with _open_search(dataset_id, query, filter) as asked:
+    with _open_search(dataset_id, query, filter) as search:
         if sort:
-            return asked.sorted_page(sort, offset, limit, score=None)
-        if user is None and not asked.ranks:
-            as_added = [Order(RecordFilterScope(RecordSortField.inserted_at), SortOrder.asc)]
-            return asked.sorted_page(as_added, offset, limit, score=1.0)
-        return asked.scored_page(offset, limit, user)
+            return search.sorted_page(sort, offset, limit, score=None)
+        if user is None and not search.ranks:
+            oldest_first = [Order(RecordFilterScope(RecordSortField.inserted_at), SortOrder.asc)]
+            return search.sorted_page(oldest_first, offset, limit, score=1.0)
+        return search.scored_page(offset, limit, user)
 
 
 @contextmanager
@@ -329,7 +331,7 @@ def _open_search(dataset_id: UUID, query: TextQuery | str | None, filter: Filter
 
 @dataclass(frozen=True)
 class _Search:
-    """What one search asks of one dataset. `fields`: those with words, in the order of their FTS5 columns (SQLite)."""
+    """One search in one dataset. `fields`: the fields with words, in the order of their FTS5 columns (SQLite only)."""
 
     connection: sa.Connection
     dataset_id: UUID
@@ -339,20 +341,21 @@ class _Search:
 
     @property
     def ranks(self) -> bool:
-        """Whether the words asked for give each match a relevance."""
+        """Whether matches have a relevance: there is a text query, and the database is SQLite."""
         return self.query is not None and self._on_sqlite
 
     @property
     def _on_sqlite(self) -> bool:
         return self.connection.dialect.name == "sqlite"
 
-    # -- answers
+    # -- results
 
     def sorted_page(self, sort: list[Order], offset: int, limit: int, score: float | None) -> SearchResponses:
-        """Counted by one statement, listed by another, which stops at the end of the page where an index has its order.
+        """Return a page in the given order. One statement counts; another lists, and stops at the end of the page if an
+        index provides the order.
 
-        The index of values lists only records that have the value, and those without come last: when it does not fill
-        the page, every match is sorted.
+        The index of values contains only records that have the value; the others come last. If it does not fill the
+        page, all matches are sorted instead.
         """
         where = self._conditions()
         total = self.connection.scalar(sa.select(sa.func.count()).select_from(_records).where(*where)) or 0
@@ -376,7 +379,8 @@ class _Search:
         return _search_responses(rows, total)
 
     def scored_page(self, offset: int, limit: int, user: UUID | None) -> SearchResponses:
-        """By relevance where the words give one, for a user times that user's chance; listed and counted at once."""
+        """Return a page by descending score: the relevance if there is one, times the user's random number if there is
+        a user. One statement lists and counts."""
         chance = sa.literal(1.0)
         if self.ranks:
             hits = self._hits().subquery("hits")
@@ -401,7 +405,7 @@ class _Search:
         return _search_responses(rows, rows[0].total if rows else 0)
 
     def matching(self, among: list[UUID] | None = None) -> set[UUID]:
-        """The id of every record that matches (`among`: of these)."""
+        """Return the ids of all matching records, or of those in `among`."""
         where = self._conditions() + ([] if among is None else [_records.c.id.in_(among)])
         return set(self.connection.scalars(sa.select(_records.c.id).where(*where)))
 
@@ -417,7 +421,7 @@ class _Search:
         return conditions
 
     def _hits(self) -> Any:
-        """record_id of each record whose words match; on SQLite also doc (its number) and relevance."""
+        """Select the record_id of each record whose words match; on SQLite also doc (its row number) and relevance."""
         field, node = self.query.field, _parse_text(self.query.q)
         if not self._on_sqlite:
             ids = sa.select(_words.c.record_id).where(
@@ -425,7 +429,7 @@ class _Search:
             )
             matches = sa.false() if node is None else _words.c.words.op("@@")(_tsquery(node))
             return ids.where(matches)
-        if node is None or (field and field not in self.fields):  # no word is asked for, or of a picture
+        if node is None or (field and field not in self.fields):  # no words in the query, or the field is an image
             nothing = [sa.null().cast(sa.Uuid()).label("record_id"), sa.literal(0).label("doc")]
             return sa.select(*nothing, sa.literal(0.0).label("relevance")).where(sa.false())
         table = f"words_{self.dataset_id.hex}"
@@ -455,7 +459,7 @@ class _Search:
             return _response_status_filter(filter.values, scope.user)
         column, here = self._value_source(scope)
         ids = sa.select(_values.c.record_id).where(*here, _value_condition(filter, column))
-        # A list may hold several of the values asked for and is one record all the same, so IN and not a join.
+        # IN rather than a join: a list with several of the requested values is still one record.
         return _records.c.id.in_(ids.where(column.is_not(None)))
 
     def _answer_filter(self, filter: TermsFilter | RangeFilter, scope: ResponseFilterScope) -> Any:
@@ -467,12 +471,13 @@ class _Search:
     # -- order
 
     def _sort_key(self, order: Order) -> Any:
-        """One value a record, none last; of a list the smallest when ascending and the largest when descending."""
+        """Return the sort key: one value per record, missing ones last. For a list, the smallest value if ascending,
+        the largest if descending."""
         scope = order.scope
         if isinstance(scope, RecordFilterScope):
             column = _records.c[RecordSortField(scope.property).value]
             if scope.property == RecordSortField.status:
-                column = sa.cast(column, sa.String())  # by its name, not by its place in PostgreSQL's enumeration
+                column = sa.cast(column, sa.String())  # by name, not by the order of PostgreSQL's enumeration
             key = _ordered(column, order.order)
             return key.nulls_last() if scope.property == RecordSortField.external_id else key
         if isinstance(scope, ResponseFilterScope):
@@ -489,8 +494,11 @@ class _Search:
         return _ordered(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
     def _add_sort_key(self, listed: Any, order: Order) -> tuple:
-        """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
-        which may be a quarter of them; to read all at once, before, takes a tenth less."""
+        """Add a further sort key to a listing.
+
+        PostgreSQL would look up a value for each record in the first key's whole group, which may be a quarter of all
+        records. Reading all values beforehand takes a tenth less time.
+        """
         values = None if self._on_sqlite else self._value_source(order.scope)
         if values is None:
             return listed, self._sort_key(order)
@@ -501,10 +509,11 @@ class _Search:
         listed = listed.outerjoin(keys, keys.c.record_id == _records.c.id)
         return listed, _ordered(keys.c.key, order.order).nulls_last()
 
-    # -- what the dataset's settings say
+    # -- the dataset's settings
 
     def _value_source(self, scope: Any) -> tuple | None:
-        """The column of `pairsmith_values` that a scope is about and the conditions that find its rows; else None."""
+        """Return the column of `pairsmith_values` for a scope and the conditions that select its rows; None for scopes
+        that are not stored there."""
         if isinstance(scope, MetadataFilterScope):
             source, facet = self.dataset_id, scope.metadata_property
             kind = self.connection.scalar(
@@ -537,7 +546,8 @@ class _Search:
         return question[0], QuestionType(question[1])
 
     def _answer_source(self, question: str) -> tuple:
-        """Where the answers to a question are, an element a row, and such an element: a number for a rating."""
+        """Return a source of the answers to a question with one element per row, and the expression for an element,
+        which is a number for a rating."""
         _, kind = self._question(question)
         _refuse_unfilterable(question, kind)
         rating = kind == QuestionType.rating
@@ -549,7 +559,7 @@ class _Search:
             as_list = sa.case((sa.func.jsonb_typeof(value) == "array", value), else_=sa.func.jsonb_build_array(value))
             elements = sa.func.jsonb_array_elements(as_list).table_valued(sa.column("value", JSONB()))
             text = elements.c.value.op("#>>")(sa.literal_column("'{}'"))
-            # PostgreSQL may look at the responses of another dataset first, whose question of this name is no rating.
+            # PostgreSQL may first read responses of another dataset, where the question of this name is not a rating.
             number = sa.func.jsonb_typeof(elements.c.value) == "number"
             answer = sa.case((number, sa.cast(text, sa.Float()))) if rating else text
         return _responses.join(elements, sa.true()), sa.cast(answer, sa.Float() if rating else sa.Text())
@@ -564,7 +574,7 @@ def _ordered(key: Any, order: SortOrder) -> Any:
 
 
 def _is_first_of_list(column: Any, order: SortOrder) -> Any:
-    """Whether a value is its record's only one, or comes before all others of its list."""
+    """Condition that a value is its record's only one, or the first of its list in this order."""
     other = _values.alias("other")
     theirs = other.c[column.name]
     before = theirs > column if order == SortOrder.desc else theirs < column
@@ -579,7 +589,8 @@ def _is_first_of_list(column: Any, order: SortOrder) -> Any:
 
 
 def _random_number(dialect: str, user: UUID, row_number: str) -> Any:
-    """A number in [0, 1) for each record that is the same whenever this user asks, and unrelated to other users'."""
+    """Return a pseudo-random number in [0, 1) for each record, stable for a user and unrelated to other users'
+    numbers."""
     if dialect == "postgresql":
         hashed = sa.func.uuid_hash_extended(_records.c.id, sa.literal(user.int % 2**62, sa.BigInteger()))
         return sa.cast(hashed.op("&")(sa.literal(2**52 - 1, sa.BigInteger())), sa.Float()) / float(2**52)
@@ -626,7 +637,7 @@ def _response_status_filter(values: list[str], user: User | None) -> Any:
     statuses = [ResponseStatus(value) for value in values if value in set(ResponseStatus)]
     answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *theirs)
     either = [_records.c.id.in_(answered)] if statuses else []
-    if "pending" in values:  # Argilla's word for: no response yet
+    if "pending" in values:  # in Argilla this means: no response yet
         any_of_theirs = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *theirs)
         either.append(~any_of_theirs.correlate(_records).exists())
     return sa.or_(sa.false(), *either)
@@ -659,7 +670,8 @@ def _parse_uuid(value: str) -> UUID | None:
 
 
 def _parse_time(value: Any, end: bool = False) -> datetime:
-    """A time as Argilla stores it, UTC without a zone; `end`: a date alone means the last moment of that day."""
+    """Parse a time into Argilla's storage format, UTC without a time zone. `end`: a date alone means the last moment of
+    that day."""
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value / 1000, UTC).replace(tzinfo=None)
@@ -668,7 +680,7 @@ def _parse_time(value: Any, end: bool = False) -> datetime:
             moment = datetime.combine(moment.date(), time.max)
         return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):
-        raise UnprocessableEntityError(f"`{value}` is not a date or time in ISO 8601, such as 2026-03-31.") from None
+        raise UnprocessableEntityError(f"`{value}` is not an ISO 8601 date or time, such as 2026-03-31.") from None
 
 
 # ---- text queries ---------------------------------------------------------------------------------------------------
@@ -676,7 +688,7 @@ def _parse_time(value: Any, end: bool = False) -> datetime:
 
 @dataclass(frozen=True)
 class _Phrase:
-    """Words that stand next to each other; `prefix`: the last may go on."""
+    """Adjacent words; `prefix`: the last one may be the beginning of a longer word."""
 
     text: str
     prefix: bool = False
@@ -701,19 +713,21 @@ _TOKEN = re.compile(
     r"""(?P<minus>-*+)(?:"(?P<phrase>[^"]*)"(?P<slop>~\d+)?
                      |(?P<open>\()
                      |(?P<word>(?:\\.|[^\s+|()"~\\-])(?:\\.|[^\s+|()"~\\])*)(?P<fuzz>~\d+)?)
-       |(?P<close>\))|(?P<either>\|)|-++|.""",  # a run of signs is read once, so a search takes time as it is long
+       |(?P<close>\))|(?P<either>\|)|-++|.""",  # a run of - is consumed at once, so parsing takes linear time
     re.VERBOSE | re.DOTALL,
 )
 
 
 def _parse_text(query: str) -> Any:
-    """Elasticsearch's simple query string with AND as the default: `a b`, `a | b`, `-a`, `"a b"`, `a*`, `( )`, `\\`.
+    """Parse Elasticsearch's simple query string with AND as the default: `a b`, `a | b`, `-a`, `"a b"`, `a*`, `( )`,
+    `\\`.
 
-    Operators bind from left to right, as there; unbalanced quotes and brackets are ignored; None when no word is left.
+    As in Elasticsearch, operators are left-associative. Unbalanced quotes and brackets are ignored. Returns None if no
+    word is left. Raises UnprocessableEntityError for fuzzy words, phrase slop and queries that are too long.
     """
     if len(query) > _MAX_QUERY_CHARACTERS:
         raise UnprocessableEntityError(
-            f"A search on this Argilla server may have at most {_MAX_QUERY_CHARACTERS:,} characters. Search for fewer words."
+            f"A search on this Argilla server may have at most {_MAX_QUERY_CHARACTERS:,} characters. Use fewer words."
         )
     node: Any = None
     joint = "AND"
@@ -740,7 +754,7 @@ def _parse_text(query: str) -> Any:
         tilde = token["slop"] or token["fuzz"]
         if tilde:
             raise UnprocessableEntityError(
-                f"This Argilla server searches without Elasticsearch: fuzzy words and phrase slop ({tilde}) are not"
+                f"This Argilla server does not use Elasticsearch: fuzzy words and phrase slop ({tilde}) are not"
                 " supported. Leave out the ~ and the number; word* matches the beginning of a word."
             )
         negated = len(token["minus"] or "") % 2 == 1
@@ -761,8 +775,8 @@ def _parse_text(query: str) -> Any:
             words += 1
         if words > _MAX_WORDS or len(outer) > _MAX_DEPTH:
             raise UnprocessableEntityError(
-                f"A search on this Argilla server may have at most {_MAX_WORDS} words, and {_MAX_DEPTH} brackets within"
-                " one another. Search for fewer words."
+                f"A search on this Argilla server may have at most {_MAX_WORDS} words and {_MAX_DEPTH} levels of"
+                " brackets. Use fewer words."
             )
     while outer:
         close()
@@ -774,12 +788,12 @@ def _phrase(text: str, prefix: bool) -> _Phrase | None:
 
 
 def _split_characters(text: str) -> str:
-    """Han and Hiragana signs as words of their own, as Elasticsearch's standard analyzer has them."""
+    """Separate Han and Hiragana characters into single words, as Elasticsearch's standard analyzer does."""
     return _SINGLE_CHARACTER_WORDS.sub(r" \1 ", text)
 
 
 def _render_query(node: Any, phrase: Callable[[_Phrase], str], negation: str, joints: dict[str, str]) -> str:
-    """A query in the syntax of a database."""
+    """Render a parsed query in a database's full-text syntax."""
     if isinstance(node, _Phrase):
         return phrase(node)
     if isinstance(node, _Not):
@@ -787,9 +801,7 @@ def _render_query(node: Any, phrase: Callable[[_Phrase], str], negation: str, jo
     return "(" + joints[node.joint].join(_render_query(part, phrase, negation, joints) for part in node.parts) + ")"
 
 
-_MATCH_ALL_WORD = (
-    "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
-)
+_MATCH_ALL_WORD = "pairsmitheveryrecord"  # a word in every record, because NOT in FTS5 needs a left operand
 
 
 def _fts5_query(node: Any, column: str) -> str:
@@ -807,7 +819,7 @@ def _tsquery(node: Any) -> Any:
     def phrase(asked: _Phrase) -> str:
         words = _PUNCTUATION.sub(" ", _split_characters(asked.text)).split()
         if any(len(word.encode()) > _MAX_WORD_BYTES for word in words):
-            raise UnprocessableEntityError(f"A word of a search may have {_MAX_WORD_BYTES} bytes.")
+            raise UnprocessableEntityError(f"A search word may have at most {_MAX_WORD_BYTES} bytes.")
         return "(" + " <-> ".join(f"'{word}'" for word in words) + (":*)" if asked.prefix else ")")
 
     return sa.func.to_tsquery("simple", _render_query(node, phrase, "!", {"AND": " & ", "OR": " | "}))
@@ -820,19 +832,20 @@ _WORDS_LOCK = threading.Lock()
 _QUEUE_MARK, _HOUSE_STYLE_FIELD = (
     "pairsmith",
     "rules",
-)  # the mark of a queue of ours, and its field that repeats the house style
+)  # metadata key that marks our queues, and their field with the house style, which is not indexed
 
 
 def _words_file() -> Path | None:
-    """The FTS5 file beside Argilla's SQLite database; None on PostgreSQL."""
+    """Return the path of the FTS5 file beside Argilla's SQLite database; None on PostgreSQL."""
     database = sa.make_url(settings.database_url).database
     return Path(database).with_suffix(".words.db") if settings.database_is_sqlite and database else None
 
 
 def _update_word_index(dataset_id: UUID) -> list[str]:
-    """Index every record of the dataset that changed since the last call; the names of the fields, in column order.
+    """Index every record of the dataset that changed since the last call; return the names of the fields in column
+    order.
 
-    Crash-safe: the words and the number of the last change they hold are one transaction.
+    Crash-safe: the words and the number of the last indexed change are written in one transaction.
     """
     key, table = dataset_id.hex, f"words_{dataset_id.hex}"
     with _WORDS_LOCK, _connections().connect() as reader, closing(_open_words_file()) as writer:
@@ -860,7 +873,7 @@ def _update_word_index(dataset_id: UUID) -> list[str]:
         if as_made == shape and reader.execute(changed, {"key": key, "seq": seq}).first() is None:
             return fields
         writer.execute("BEGIN IMMEDIATE")
-        seq, as_made = known()  # another process may have been quicker
+        seq, as_made = known()  # another process may have updated it meanwhile
         if as_made != shape:
             seq = 0
             writer.execute(f"DROP TABLE IF EXISTS {table}")
@@ -896,15 +909,15 @@ def _update_word_index(dataset_id: UUID) -> list[str]:
 
 
 def read_ahead() -> None:
-    """Bring the words of every dataset up to date and the vectors of the newest settings into memory, so that the first
-    search after a start need not."""
+    """Update the word index of every dataset and load the vectors of the newest settings, so that the first search
+    after a start does not have to."""
     try:
         with _connections().connect() as connection:
             datasets = connection.scalars(sa.select(Dataset.id)).all() if settings.database_is_sqlite else []
             newest = sa.select(VectorSettings.dataset_id, VectorSettings.id).order_by(VectorSettings.inserted_at.desc())
             vectors = connection.execute(newest.limit(_MAX_VECTOR_SETTINGS)).all()
     except sa.exc.SQLAlchemyError:
-        _LOGGER.exception("nothing could be read ahead; the first search does it")
+        _LOGGER.exception("words and vectors could not be read ahead; the first search will read them")
         return
     words = [functools.partial(_update_word_index, id_) for id_ in datasets]
     for work in [*words, *(functools.partial(_load_vectors, *of) for of in reversed(vectors))]:
@@ -915,9 +928,9 @@ def read_ahead() -> None:
 
 
 def _open_words_file() -> sqlite3.Connection:
-    """A connection to the FTS5 file, which is made if it is not there."""
+    """Connect to the FTS5 file, which is created if it does not exist."""
     writer = sqlite3.connect(_words_file(), timeout=30, isolation_level=None)
-    writer.execute("PRAGMA synchronous = NORMAL")  # a power failure may cost the last changes, which are indexed again
+    writer.execute("PRAGMA synchronous = NORMAL")  # changes lost in a power failure are indexed again
     if writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'datasets'").fetchone() is None:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.executescript(
@@ -929,7 +942,7 @@ def _open_words_file() -> sqlite3.Connection:
     return writer
 
 
-# As pairsmith_read in search_postgresql.sql: a tag within a line parts no word, any other does.
+# As in pairsmith_read (search_postgresql.sql): inline tags do not separate words, all other tags do.
 _INLINE_TAG = re.compile(
     r"</?(?:a|b|code|del|em|i|ins|mark|s|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
 )
@@ -937,14 +950,15 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def _field_text(value: Any, marked_up: bool) -> str:
-    """The words of a field as they are read: of Markdown without its HTML."""
+    """Return the text of a field as displayed, with Markdown's HTML tags removed, ready for indexing."""
     if isinstance(value, list):
         turns = [turn for turn in value if isinstance(turn, dict)]
         value = "\n".join(f"{turn.get('role', '')} {turn.get('content', '')}" for turn in turns)
     text = "" if value is None else str(value)
     if marked_up:
         text = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text)))
-    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be stored
+    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # replaces lone surrogates, which cannot
+    # be stored
 
 
 # ---- vectors --------------------------------------------------------------------------------------------------------
@@ -952,10 +966,10 @@ def _field_text(value: Any, marked_up: bool) -> str:
 
 @dataclass(frozen=True)
 class _Vectors:
-    """The unit vectors of one vector setting, a row a record (`ids` in hexadecimal), as of `stamp` = (how many, last
+    """The unit vectors of one vector setting, one row per record (`ids` in hexadecimal), as of `stamp` = (number, last
     change).
 
-    Not `settled`: a transaction that began before the last change may still bring an earlier one.
+    Not `settled`: a transaction that began before the last change may still commit a change with an earlier time.
     """
 
     stamp: tuple
@@ -966,15 +980,15 @@ class _Vectors:
 
 _VECTOR_CACHE: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
 _VECTOR_CACHE_LOCK = threading.Lock()
-_MAX_VECTOR_SETTINGS = 8  # settings whose vectors are kept in memory, those last asked for
+_MAX_VECTOR_SETTINGS = 8  # settings whose vectors are kept in memory: the most recently used ones
 _SETTLE_TIME = timedelta(minutes=1)
 _FIRST_CANDIDATES = 1000
 
 
 def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
-    """From memory if nothing changed since; otherwise only what may have changed is read again."""
+    """Return the vectors from the cache if nothing changed; otherwise reread only those that may have changed."""
     here = _vectors.c.vector_settings_id == settings_id
-    # In hexadecimal: 100,000 UUIDs take longer to make than to read.
+    # In hexadecimal, because constructing 100,000 UUID objects takes longer than reading them.
     record_id = sa.func.replace(sa.cast(_vectors.c.record_id, sa.String()), "-", "")
     with _VECTOR_CACHE_LOCK, _connections().connect() as connection:
 
@@ -996,7 +1010,7 @@ def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
         stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
         known = _VECTOR_CACHE.pop((dataset_id, settings_id), None)
         if known is not None and known.settled and known.stamp == stamp:
-            _VECTOR_CACHE[dataset_id, settings_id] = known  # the last one asked for stands last
+            _VECTOR_CACHE[dataset_id, settings_id] = known  # move to the end as most recently used
             return known
         settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLE_TIME
         ids: list[str] = []
@@ -1023,9 +1037,9 @@ def _nearest(
     filter: Filter | None,
     limit: int,
 ) -> list[tuple[UUID, float]]:
-    """(record id, score) of the `limit` nearest that match, nearest first.
+    """Return (record id, score) of the `limit` nearest matching records, nearest first.
 
-    What is asked for is checked for the nearest records first, and for every record only when too few of those match.
+    Query and filter are applied to the nearest records first, and to all records only if too few of those match.
     """
     known = _load_vectors(dataset_id, settings_id)
     if not known.ids:
@@ -1040,12 +1054,12 @@ def _nearest(
 
     hits = nearest()
     if query or filter:
-        with _open_search(dataset_id, query, filter) as asked:
+        with _open_search(dataset_id, query, filter) as search:
             first = [UUID(id_) for id_, _ in islice(nearest(), max(_FIRST_CANDIDATES, 4 * limit))]
-            admitted = asked.matching(first)
-            if len(admitted) < limit and len(first) < len(known.ids):
-                admitted = asked.matching()
-        ids = {id_.hex for id_ in admitted}
+            matching = search.matching(first)
+            if len(matching) < limit and len(first) < len(known.ids):
+                matching = search.matching()
+        ids = {id_.hex for id_ in matching}
         hits = (item for item in hits if item[0] in ids)
     return [(UUID(id_), score) for id_, score in islice(hits, limit)]
 
@@ -1055,7 +1069,8 @@ def _nearest(
 
 @functools.cache
 def _connections() -> sa.Engine:
-    """Reads run in threads on connections of their own, so one slow search never holds up Argilla's event loop."""
+    """Return the engine's own connection pool. Reads run in threads on these connections, so that a slow search does
+    not block Argilla's event loop."""
     if settings.database_is_sqlite:
         engine = sa.create_engine(database_url_sync(), connect_args={"timeout": settings.database_sqlite_timeout})
     else:
@@ -1099,11 +1114,11 @@ def _delete_dataset_index(dataset_id: UUID) -> None:
 
 
 def prepare() -> bool:
-    """Make the engine's own tables, triggers and indexes unless all of them exist; True if they were (re)made.
+    """Create the engine's own tables, triggers and indexes unless all of them exist; True if they were (re)created.
 
-    Call it after Argilla's migrations, while no server runs: a migration of Argilla may rebuild a table on SQLite,
-    which drops the triggers on it, and then everything of ours is made anew from what Argilla stores; so it is when
-    this version says other tables than the one that made them.
+    Call it after Argilla's migrations, while no server runs. On SQLite, a migration may rebuild a table, which drops
+    its triggers; then all our objects are created again from Argilla's data. The same happens if the SQL script has
+    changed since they were created.
     """
     engine = sa.create_engine(database_url_sync())
     postgresql = engine.dialect.name == "postgresql"
@@ -1130,7 +1145,7 @@ def prepare() -> bool:
 
 
 def _existing_objects(connection: sa.Connection) -> set[tuple[str, str]]:
-    """(kind, name) of every object of ours that exists."""
+    """Return (kind, name) of each of our existing database objects."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(
             "SELECT upper(type), name FROM sqlite_master WHERE name LIKE 'pairsmith\\_%' ESCAPE '\\'"

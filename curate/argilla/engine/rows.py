@@ -1,8 +1,8 @@
-"""Rows in and answers out, many at a time: what pairsmith's own push and pull ask of our server in the place of
-Argilla's routes, which read and write each record through several models.
+"""Bulk routes for records and answers, which pairsmith's push and pull use on its own server instead of Argilla's
+routes, because those read and write each record through several models.
 
-Who may use them, and what is there afterwards, is as with Argilla's: the same users, the same tables in one
-transaction, the same webhooks. Only new records are added, with suggestions and no vectors; what exists stays as it is.
+Permissions and results are as with Argilla's routes: the same users, the same tables in one transaction, the same
+webhooks. Only new records are added, with suggestions but without vectors; existing records are not changed.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from sqlalchemy.orm import selectinload
 Db = Annotated[AsyncSession, Depends(get_async_db)]
 Me = Annotated[User, Security(auth.get_current_user)]
 Engine = Annotated[SearchEngine, Depends(get_search_engine)]
-_IDS_PER_QUERY = 500  # of a query
+_IDS_PER_QUERY = 500
 _DATASET_RELATIONS = (Dataset.fields, Dataset.questions, Dataset.metadata_properties)
 
 
@@ -41,7 +41,10 @@ def add_routes(api):
 
 
 async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: Me, search_engine: Engine):
-    """Add the items whose `external_id` the dataset does not have; how many those were."""
+    """Add the items whose `external_id` the dataset does not have, and return their number.
+
+    Responds with 422 if the dataset is not published or an item does not match it.
+    """
     dataset = await Dataset.get_or_raise(db, dataset_id, options=[selectinload(of) for of in _DATASET_RELATIONS])
     await authorize(current_user, DatasetPolicy.upsert_records(dataset))
     if not dataset.is_ready:
@@ -49,15 +52,15 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
     try:
         items = _validate_items(dataset, json.loads(await request.body())["items"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UnprocessableEntityError(f"The records are not as they should be: {error!r}.") from error
-    there = set()
+        raise UnprocessableEntityError(f"The records are not valid: {error!r}.") from error
+    existing = set()
     ids = list(items)
     for start in range(0, len(ids), _IDS_PER_QUERY):
         known = sa.select(Record.external_id).where(
             Record.dataset_id == dataset_id, Record.external_id.in_(ids[start : start + _IDS_PER_QUERY])
         )
-        there.update((await db.execute(known)).scalars())
-    new = {external_id: (uuid4(), item) for external_id, item in items.items() if external_id not in there}
+        existing.update((await db.execute(known)).scalars())
+    new = {external_id: (uuid4(), item) for external_id, item in items.items() if external_id not in existing}
     if new:
         rows = [
             {
@@ -69,20 +72,20 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
             }
             for external_id, (id_, item) in new.items()
         ]
-        suggested = [
+        suggestions = [
             {**one, "question_id": UUID(one["question_id"]), "record_id": id_}
             for id_, item in new.values()
             for one in item.get("suggestions", ())
         ]
-        heard = (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first()
-        if heard:  # Asked before a row is there: sent again it would be no new one, and nobody would hear of it.
+        has_webhook = (await db.execute(sa.select(Webhook.id).where(Webhook.enabled).limit(1))).first()
+        if has_webhook:  # Check Redis before storing: a retry would find the rows stored and send no notification.
             await asyncio.to_thread(REDIS_CONNECTION.ping)
         await db.execute(sa.insert(Record), rows)
-        if suggested:
-            await db.execute(sa.insert(Suggestion), suggested)
+        if suggestions:
+            await db.execute(sa.insert(Suggestion), suggestions)
         await db.commit()
         await search_engine.index_records(dataset, ())
-        if heard:
+        if has_webhook:
             for row in rows:
                 record = await Record.get_or_raise(
                     db, row["id"], options=[selectinload(of) for of in (Record.suggestions, Record.responses)]
@@ -92,7 +95,10 @@ async def put_records(dataset_id: UUID, request: Request, db: Db, current_user: 
 
 
 def _validate_items(dataset, items):
-    """The items by their external ids. Raises ValueError for what the dataset has no place for."""
+    """Return the items by external id.
+
+    Raises ValueError, or KeyError, TypeError or AttributeError, for items that do not match the dataset.
+    """
     required = {field.name for field in dataset.fields if field.required}
     fields = {field.name for field in dataset.fields}
     questions = {str(question.id) for question in dataset.questions}
@@ -122,14 +128,14 @@ async def get_records(
     limit: int = 2000,
     responses: bool = False,
 ):
-    """Records, oldest first, as Argilla's own route tells them; without `responses` ids and status alone."""
+    """Return records, oldest first, in the format of Argilla's own route; without `responses` only ids and status."""
     dataset = await Dataset.get_or_raise(db, dataset_id)
     await authorize(current_user, DatasetPolicy.search_records_with_all_responses(dataset))
     of = Record.dataset_id == dataset_id
     page = sa.select(Record.id).where(of).order_by(Record.inserted_at, Record.id)
     page = page.offset(max(0, offset)).limit(max(0, min(limit, 10_000))).subquery()
-    # As text: to make an id and a JSON of each, and text of that again, takes longer than all the rest.
-    asked = sa.select(_as_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
+    # Select as text: parsing each UUID and JSON value and serialising it again takes longer than everything else.
+    query = sa.select(_as_text(Record.id), Record.external_id, Record.status).join(page, page.c.id == Record.id)
     order = [Record.inserted_at, Record.id]
     if responses:
         answers = (
@@ -140,37 +146,37 @@ async def get_records(
             Response.updated_at,
         )
         texts = _as_text(Record.fields), _as_text(Record.metadata_)
-        asked = asked.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
+        query = query.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
-    rows = (await db.execute(asked.order_by(*order))).all()
+    rows = (await db.execute(query.order_by(*order))).all()
     items = ",".join(_record_json(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
     total = (await db.execute(sa.select(sa.func.count(Record.id)).where(of))).scalar()
     return Answer(f'{{"items":[{items}],"total":{total}}}'.encode(), media_type="application/json")
 
 
 def _record_json(rows, responses):
-    """A record as JSON, from its rows: one for each answer, or a single one."""
+    """Return a record as JSON from its rows: one per answer, or a single row without an answer."""
     id_, external_id, status, *texts = rows[0][:6]
     head = f'"id":"{_format_uuid(id_)}","external_id":{json.dumps(external_id)},"status":"{status.value}"'
     if not responses:
         return f"{{{head}}}"
-    fields, metadata, since = texts
+    fields, metadata, inserted_at = texts
     answers = ",".join(_response_json(*row[6:]) for row in rows if row[6])
-    body = f'"fields":{fields},"metadata":{metadata or "{}"},"inserted_at":"{since.isoformat()}"'
+    body = f'"fields":{fields},"metadata":{metadata or "{}"},"inserted_at":"{inserted_at.isoformat()}"'
     return f'{{{head},{body},"responses":[{answers}]}}'
 
 
 def _response_json(id_, user, status, values, updated):
     return (
-        f'{{"id":"{_format_uuid(id_)}","user_id":"{_format_uuid(user)}","status":"{status.value}","values":{values or "null"},'
-        f'"updated_at":"{updated.isoformat()}"}}'
+        f'{{"id":"{_format_uuid(id_)}","user_id":"{_format_uuid(user)}","status":"{status.value}",'
+        f'"values":{values or "null"},"updated_at":"{updated.isoformat()}"}}'
     )
 
 
 def _as_text(column):
-    return sa.cast(column, sa.Text).label(None)  # two columns have one name
+    return sa.cast(column, sa.Text).label(None)  # unnamed, because two columns have the same name
 
 
 def _format_uuid(id_):
-    """An id as it is written; SQLite keeps its digits alone."""
+    """Return a UUID with dashes; SQLite stores only its digits."""
     return id_ if len(id_) > 32 else f"{id_[:8]}-{id_[8:12]}-{id_[12:16]}-{id_[16:20]}-{id_[20:]}"

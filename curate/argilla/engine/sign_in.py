@@ -1,7 +1,9 @@
-"""Password guessing made slow: after three wrong passwords for a name each further try waits, twice as long each time.
+"""Throttling of password guessing: after three wrong passwords for a name, each further attempt is delayed, twice as
+long each time.
 
-Argilla answers a wrong password at once, however many came before. Tries for one name wait for one another, so many at
-a time are no faster; other people sign in as before. A right password, or a quarter of an hour, ends it.
+Argilla itself does not limit attempts. Attempts for the same name are processed one after another, so parallel attempts
+are no faster; other users are not affected. The correct password, or a quarter of an hour without an attempt, resets
+the delay.
 """
 
 import asyncio
@@ -20,7 +22,7 @@ class SignInThrottle:
 
     def __init__(self, app, sleep=asyncio.sleep):
         self.app, self.sleep = app, sleep
-        self.wrong = {}  # name -> [number of wrong passwords, when the last came]
+        self.wrong = {}  # name -> [number of wrong passwords, time of the last one]
         self.locks = {}
 
     async def __call__(self, scope, receive, send):
@@ -35,8 +37,8 @@ class SignInThrottle:
             await send({"type": "http.response.start", "status": 413, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        # A form of another kind, or with several names of which Argilla takes the last, has no name that we read: all
-        # of them wait for one another.
+        # A form of another type, or one with several names (Argilla takes the last), counts as having an empty name;
+        # all such attempts share one queue and one delay.
         names = parse_qs(body.decode(errors="replace")).get("username", ())
         name = names[0] if len(names) == 1 else ""
         self._drop_old_entries()

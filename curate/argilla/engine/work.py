@@ -1,9 +1,10 @@
 """Argilla's background worker with our search engine: webhooks, changes of the distribution, imports from a hub.
 
-One process that takes jobs from both of Argilla's queues. It runs under the server's own environment, like serve.py.
+A single process that takes jobs from both of Argilla's job queues. Like serve.py, it runs in the server's own
+environment.
 """
 
-import pairsmith_sql_engine  # noqa: F401  registers the engine: a job opens it by name
+import pairsmith_sql_engine  # noqa: F401  registers the engine, which jobs open by name
 from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE, REDIS_CONNECTION
 from outage import RetryUntilRestart
 from rq import Worker

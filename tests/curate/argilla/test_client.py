@@ -142,7 +142,7 @@ def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Pr
     command = [sys.executable, "-m", "pairsmith", "review", *asked]
     done = subprocess.run(command, cwd=cats.folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 10, done.stderr
-    assert "nothing was drawn for review yet" in done.stderr
+    assert "no rows have been drawn for review yet" in done.stderr
     assert not home.exists()
 
 
@@ -187,7 +187,7 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
     if fits:
         Argilla(server.url, "key", "pairsmith").close()
         return
-    with pytest.raises(ReviewError, match=rf"Argilla {version} answers, which is too old") as refused:
+    with pytest.raises(ReviewError, match=rf"Argilla {version} is too old") as refused:
         Argilla(server.url, "key", "pairsmith")
     assert refused.value.fix is not None
     assert {method for method, _ in server.requests} == {"GET"}
@@ -204,7 +204,7 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
         ),
         ('{"detail": {"code": "argilla.api.errors::EntityNotFoundError", "params": {"name": "x"}}}', "EntityNotFound"),
         ("<html>\n<title>Gone</title><h1>It is no more</h1></html>", "Gone: It is no more"),
-        ("", "it says nothing"),
+        ("", "no reason given"),
     ],
 )
 def test_a_refusal_is_told_in_argillas_words_with_a_way_out(server: LoopbackArgilla, body: str, words: str) -> None:

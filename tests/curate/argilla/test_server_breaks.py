@@ -209,7 +209,7 @@ def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.
             fill_up(disk / "filler")
 
     with Cats(tmp_path, running, 160, patience_s=1) as cats:
-        with pytest.raises(ReviewError, match=r"the disk of its database is full.*goes on where it stopped"):
+        with pytest.raises(ReviewError, match=r"the disk of its database is full.*continues where it stopped"):
             cats.push(full)
         there = len(cats.records()) + len(cats.records(SHARED))
         assert 50 <= there < len(cats.store.sampled())
@@ -236,7 +236,7 @@ def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[serve
 
     with Cats(tmp_path, running, 160, patience_s=1) as cats, listener() as (url, events):
         hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
-        with pytest.raises(ReviewError, match=r"its Redis does not answer.*goes on where it stopped"):
+        with pytest.raises(ReviewError, match=r"its Redis does not answer.*continues where it stopped"):
             cats.push(gone)
         queue = cats.argilla.queue(queue_name(cats.project))
         assert queue

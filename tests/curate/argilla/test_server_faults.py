@@ -54,10 +54,10 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "port", "sentence"),
     [
-        ("nobody.invalid", 6999, r"'nobody.invalid' is no address of this machine"),
-        ("a..b", 6999, r"'a..b' is no address of this machine"),
-        ("203.0.113.7", 6999, r"'203.0.113.7' is no address of this machine"),
-        ("127.0.0.1", 70_000, r"70000 is no port"),
+        ("nobody.invalid", 6999, r"'nobody.invalid' is not an address of this machine"),
+        ("a..b", 6999, r"'a..b' is not an address of this machine"),
+        ("203.0.113.7", 6999, r"'203.0.113.7' is not an address of this machine"),
+        ("127.0.0.1", 70_000, r"70000 is not a valid port"),
         ("127.0.0.1", 0, r"0 is no port"),
         ("127.0.0.1", -1, r"-1 is no port"),
     ],
@@ -77,7 +77,7 @@ def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
     """An Argilla of another version is told from our own and from other programs."""
     with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as caught:
         server.up(tmp_path, port=port)
-    assert "not the version that this pairsmith starts (2.8.0)" in str(caught.value)
+    assert "pairsmith starts Argilla 2.8.0" in str(caught.value)
 
 
 def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
     """Nothing there, something else there: a sentence each."""
     with pytest.raises(ReviewError, match="No Argilla answers"):
         who_am_i(f"http://127.0.0.1:{free_port()}", "key")
-    with something_at("<html>") as port, pytest.raises(ReviewError, match="not an Argilla"):
+    with something_at("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
         who_am_i(f"http://127.0.0.1:{port}", "key")
     assert answering_at("127.0.0.1", free_port()) is None
 
@@ -106,7 +106,7 @@ def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> None:
     """Only SQLite and PostgreSQL are Argilla's databases."""
-    with pytest.raises(ReviewError, match="kind 'mysql'"):
+    with pytest.raises(ReviewError, match="type 'mysql'"):
         server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
 
 
@@ -120,7 +120,7 @@ def kept(home: Path, **environment: str) -> None:
 def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
     """After an `up` on SQLite, PostgreSQL is refused, lest all answers seem gone; no password is told."""
     kept(tmp_path, database="SQLite")
-    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for") as caught:
+    with pytest.raises(ReviewError, match="was used with SQLite, and PostgreSQL is requested now") as caught:
         server.up(tmp_path, port=free_port(), database_url="postgresql://me:hush@localhost/argilla")
     assert "--database-url" in str(caught.value)
     assert "hush" not in str(caught.value)
@@ -140,7 +140,7 @@ def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -
     """Another port or host is not ignored: the sentence says what to do first. The same ones find the server."""
     process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
-    with pytest.raises(ReviewError, match="runs already, with another host and another port"):
+    with pytest.raises(ReviewError, match="is already running, with another host and another port"):
         server.up(tmp_path, host="0.0.0.0", port=1)
     with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were no obstacle
         server.up(tmp_path, host="127.0.0.1")
@@ -363,7 +363,9 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(MissingDependency, match=r"this is Python 3\.14, no python3\.13.* uv could fetch none"):
+    with pytest.raises(
+        MissingDependency, match=r"this is Python 3\.14, there is no working python3\.13.*could not download"
+    ):
         find_server_python(running=(3, 14))
     with zipfile.ZipFile(tmp_path / "uv-1.0-py3-none-any.whl", "w") as wheel:
         script = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
@@ -375,7 +377,7 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
     program("python3.13", "exit 127")
     uv = program("uv", "exit 1")
-    with pytest.raises(MissingDependency, match="uv could fetch none"):
+    with pytest.raises(MissingDependency, match="uv could not download one"):
         find_server_python(running=(3, 14))
     uv.write_text(f"#!/bin/sh\n{finds}")
     assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
@@ -388,5 +390,5 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     older.unlink()
     assert find_server_python(running=(3, 12)) == "/fetched/python3.13"
     uv.write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .* uv could fetch none"):
+    with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .*could not download"):
         find_server_python(running=(3, 12))

@@ -230,7 +230,7 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     port = free_port()
     launch.start_supervisor(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
-    with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
+    with pytest.raises(ReviewError, match="ended while it was starting: no engine is registered"):
         server._wait_until_ready(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
 

@@ -384,7 +384,7 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert "A tabby cat sleeps on a warm stove." in text
     assert "Too short." in text
     assert "Why not" in text
-    assert "bears the letter that chooses it" in text
+    assert "shows the letter that selects it" in text
     assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text
