@@ -63,7 +63,7 @@ def push_adjudication(
         by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why = sampling_reasons(sampled.get(pair.id, ()))
-        return record(project, population, pair, why, messages=messages, answers=waiting[pair.id].answers)
+        reasons = sampling_reasons(sampled.get(pair.id, ()))
+        return record(project, population, pair, reasons, messages=messages, answers=waiting[pair.id].answers)
 
     return send(Delivery(project, store, population, argilla, progress), by_queue, row, adjudication=True)

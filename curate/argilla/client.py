@@ -229,7 +229,7 @@ class Argilla:
             fields=frozenset(field["name"] for field in fields),
             questions={q["name"]: str(q["id"]) for q in questions},
             titles={q["name"]: str(q.get("title") or q["name"]) for q in questions},
-            labels={name: tuple(str(one["value"]) for one in of) for name, of in options.items()},
+            labels={name: tuple(str(choice["value"]) for choice in choices) for name, choices in options.items()},
             guidelines=dataset.get("guidelines") or "",
             min_submitted=(dataset.get("distribution") or {}).get("min_submitted", 1),
         )
@@ -292,9 +292,9 @@ class Argilla:
     def add(self, queue: Queue, items: Iterable[Json], done: Callable[[int], None]) -> None:
         """Add records that the queue does not have, in the format of Argilla's bulk route. `done` is called with the
         number of records in each stored chunk. The next chunk is serialised while one is being sent."""
-        path, most = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
+        path, max_items = f"datasets/{queue.id}/records/bulk", _BULK_ELSEWHERE
         if self._is_pairsmith_server:
-            path, most = f"pairsmith/datasets/{queue.id}/records", _BULK
+            path, max_items = f"pairsmith/datasets/{queue.id}/records", _BULK
 
         def send(chunk: list[bytes]) -> int:
             headers = {"Content-Type": "application/json"}
@@ -304,7 +304,7 @@ class Argilla:
 
         with ThreadPoolExecutor(1) as executor:  # Argilla handles two requests in parallel slower than in sequence
             sent: Future[int] | None = None
-            for chunk in _chunks(map(orjson.dumps, items), most):
+            for chunk in _chunks(map(orjson.dumps, items), max_items):
                 if sent is not None:
                     done(sent.result())
                 sent = executor.submit(send, chunk)
@@ -344,12 +344,12 @@ class Argilla:
         return {str(user["id"]): ArgillaUser(user["username"], utc(user["inserted_at"])) for user in users}
 
 
-def _chunks(items: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+def _chunks(items: Iterable[bytes], max_items: int) -> Iterator[list[bytes]]:
     """Group items into chunks of at most `most` items and, unless a chunk is a single item, `_MAX_REQUEST_BYTES`."""
     chunk: list[bytes] = []
     size = 0
     for item in items:
-        if chunk and (len(chunk) == most or size + len(item) > _MAX_REQUEST_BYTES):
+        if chunk and (len(chunk) == max_items or size + len(item) > _MAX_REQUEST_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(item)

@@ -86,14 +86,16 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     """
     if EDITED in values:
         return str(values[EDITED])
-    given = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
-    if not given:
+    corrections = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
+    if not corrections:
         return None
     record, fields = _parse_record(pair), record_fields(form)
     # The page sends every field that contains text, and leaves out emptied ones.
-    emptied = [field for field in record or {} if field in fields and field in titles.values() and field not in given]
+    emptied = [
+        field for field in record or {} if field in fields and field in titles.values() and field not in corrections
+    ]
     corrected = dict(record or {})
-    for field, text in [*given.items(), *((field, "") for field in emptied)]:
+    for field, text in [*corrections.items(), *((field, "") for field in emptied)]:
         if field in corrected and display_value(corrected[field]).strip() == text.strip():
             continue
         value = _parse_value(text.strip(), fields.get(field, {}), form.schema or {})

@@ -124,8 +124,8 @@ def remove_shell_variables(home: Path) -> None:
 
 
 def _without_shell_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = {name: value for name, value in environment.items() if name in _OWN_VARIABLES or name.startswith("ARGILLA_")}
-    return {**allowed_variables(environment), **ours}
+    own = {name: value for name, value in environment.items() if name in _OWN_VARIABLES or name.startswith("ARGILLA_")}
+    return {**allowed_variables(environment), **own}
 
 
 def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
@@ -283,6 +283,5 @@ def start_supervisor(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=home,
-            check=False,  # the caller that waits for the server detects that no supervisor runs, and reports where the
-            # reason is
+            check=False,  # the caller, which waits for the server, reports a supervisor that has failed
         )

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from schemas.errors import ReviewError
 from schemas.ports import bound
 
-_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
-# address
+_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach loopback
 _PROBE_TIMEOUT_S = 15.0  # Argilla on a busy machine may take some seconds to answer
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

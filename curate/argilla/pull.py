@@ -72,9 +72,9 @@ def pull(
     on the server.
     """
     users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
-    before = [review for own in reviews.values() for review in own]
-    keys = {review.reviewer for review in before}
-    named = _adjudicators(project, before)
+    stored = [review for previous in reviews.values() for review in previous]
+    keys = {review.reviewer for review in stored}
+    named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
     responses: list[Response] = []
     seen: dict[tuple[str, Role], datetime] = {}  # for a row in two queues, the earlier time
@@ -83,10 +83,10 @@ def pull(
         responses += page
         seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
         pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
-    known = {id_: own for id_, own in reviews.items() if id_ in pairs}
+    known = {id_: previous for id_, previous in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
-        known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
+        known = {id_: [under_alias(review, by_name) for review in previous] for id_, previous in known.items()}
         if not dry:
             store.write(*aliases)
     form = AnswerForm.of(project.spec.task, project.folder)
@@ -98,9 +98,9 @@ def pull(
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
-        own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
+        previous = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
         why_not = _why_not_counted(project, form, response, pair, named)
-        count, records = _process_response(response, pair, own, sampled.get(pair.id, ()), form, why_not)
+        count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form, why_not)
         counts.update((count, "edits") if len(records) > 1 else (count,))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
@@ -123,7 +123,7 @@ def pull(
 def _process_response(
     response: Response,
     pair: Pair,
-    own: Sequence[Review],
+    previous: Sequence[Review],
     sampled: Sequence[Sampled],
     form: AnswerForm,
     why_not: NotCounted | None,
@@ -133,19 +133,19 @@ def _process_response(
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
-    known_already = _is_known(review, own)
+    known_already = _is_known(review, previous)
     # An answer that was fetched before the row was altered refers to our version of the row.
     if why_not and not (why_not == "altered" and known_already):
         return why_not, []
     if known_already:
         return "unchanged", []
-    if any(earlier.at == response.at for earlier in own):  # a restored server reports an old answer again
-        review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
+    if any(earlier.at == response.at for earlier in previous):  # a restored server reports an old answer again
+        review = Review(**{**dict(review), "at": max(now(), previous[-1].at)})
     records: list[Record] = [review]
     gold = any(record.reason == "gold" for record in sampled)
     if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
         records.append(edited_pair(pair, review))
-    return "changed" if own and own[-1].decision != "withdrawn" else "new", records
+    return "changed" if previous and previous[-1].decision != "withdrawn" else "new", records
 
 
 def find_queues(
@@ -206,12 +206,12 @@ def _field_shows(field: str | None, text: str) -> bool:
     return field is None or field == f"<div>{text}</div>" or displayed_field_text(field) == displayed_field_text(text)
 
 
-def _is_known(review: Review, own: Sequence[Review]) -> bool:
+def _is_known(review: Review, previous: Sequence[Review]) -> bool:
     """Whether a review repeats the reviewer's last stored answer."""
-    if not own or own[-1].decision == "withdrawn":
+    if not previous or previous[-1].decision == "withdrawn":
         return False
-    repeated = any(earlier.at == review.at for earlier in own)  # a restored server reports an old answer again
-    return own[-1].at == review.at or (repeated and _answer_content(review) == _answer_content(own[-1]))
+    repeated = any(earlier.at == review.at for earlier in previous)  # a restored server reports an old answer again
+    return previous[-1].at == review.at or (repeated and _answer_content(review) == _answer_content(previous[-1]))
 
 
 def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:
@@ -258,13 +258,13 @@ def _find_withdrawals(
     A record created after the answer (because its queue had been deleted) never contained it, so such an answer was not
     withdrawn.
     """
-    left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
-    for pair_id, own in known.items():
-        for review in latest_answers(own):
+    response_times = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
+    for pair_id, pair_reviews in known.items():
+        for review in latest_answers(pair_reviews):
             role, reviewer = review.role, review.reviewer
-            held = (pair_id, role) in seen and seen[pair_id, role] <= review.at
-            gone = held and reviewer in users and (pair_id, role, reviewer) not in submitted
-            if gone and review.decision != "withdrawn":
+            had_answer = (pair_id, role) in seen and seen[pair_id, role] <= review.at
+            is_gone = had_answer and reviewer in users and (pair_id, role, reviewer) not in submitted
+            if is_gone and review.decision != "withdrawn":
                 yield Review(
                     pair_id=pair_id,
                     reviewer=reviewer,
@@ -272,5 +272,5 @@ def _find_withdrawals(
                     decision="withdrawn",
                     simulated=review.simulated,
                     role=role,
-                    at=max(left.get((pair_id, role, reviewer)) or now(), review.at),
+                    at=max(response_times.get((pair_id, role, reviewer)) or now(), review.at),
                 )

@@ -65,9 +65,11 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     before = sampled_ids(record for records in sampled.values() for record in records)
     rows = list(population.rows.values())
     whole = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
-    of = frames(rows, spec.seed, before, whole=whole)
-    rest: SamplingReason = "audit_accepted" if whole else "certify"  # the required share refers to the accepted rows
-    chosen = draw(of, divide(wanted, spec.shares, of, rest), spec.seed, before)
+    sampling_frames = frames(rows, spec.seed, before, whole=whole)
+    # Draws that empty frames leave over go to `remainder`. When the whole pool is drawn, that is the accepted rows, to
+    # which the required share refers.
+    remainder: SamplingReason = "audit_accepted" if whole else "certify"
+    chosen = draw(sampling_frames, divide(wanted, spec.shares, sampling_frames, remainder), spec.seed, before)
     new = [
         Sampled(
             pair_id=row.pair_id,
@@ -141,21 +143,21 @@ def push(
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
-    for id_, why in sampled.items():
+    for id_, draws in sampled.items():
         if id_ not in known:
             continue
-        if _is_settled(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
+        if _is_settled(project, known[id_], draws, reviews.get(id_, ()), id_ in gold):
             decided += 1
             continue
-        by_queue.setdefault(base_name(why[0]) if alone else why[0].dataset, []).append(known[id_])
+        by_queue.setdefault(base_name(draws[0]) if alone else draws[0].dataset, []).append(known[id_])
     for pairs in by_queue.values():
         pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
     form = AnswerForm.of(project.spec.task, project.folder)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why, as_gold = sampling_reasons(sampled[pair.id]), as_calibration.get(pair.id)
-        return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
+        reasons, as_gold = sampling_reasons(sampled[pair.id]), as_calibration.get(pair.id)
+        return record(project, population, pair, reasons, messages=messages, gold=as_gold, form=form)
 
     return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
 
@@ -174,10 +176,10 @@ def _gold_disguises(project: Project, population: Population, gold: Sequence[Pai
     return form
 
 
-def _is_settled(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
+def _is_settled(project: Project, pair: Pair, draws: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
     """Whether a row has as many answers as its queue requires, and they decide it."""
     decision = decide(reviews, pair)
-    enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
+    enough = answers_given(reviews) >= _min_submitted(project, draws[0].dataset)
     return enough and (gold or (decision is not None and decision.verdict != "undecided"))
 
 
@@ -187,9 +189,9 @@ def _min_submitted(project: Project, queue: str) -> int:
     return project.spec.review.annotators_per_row + queue.endswith(SHARED)
 
 
-def sampling_reasons(why: Sequence[Sampled]) -> list[SamplingReason]:
+def sampling_reasons(draws: Sequence[Sampled]) -> list[SamplingReason]:
     """Return the distinct sampling reasons of a row in the order of `REASONS`, gold last."""
-    reasons = {record.reason for record in why}
+    reasons = {record.reason for record in draws}
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
@@ -204,13 +206,13 @@ OLD_WORKSPACE = "pairsmith"  # shared by all projects before each had its own
 
 def own_id(store: Store | None) -> str:
     """Return the project's id. Raises ReviewError before the first draw."""
-    own = project_id(store.sampled()) if store else None
-    if own is None:
+    project_key = project_id(store.sampled()) if store else None
+    if project_key is None:
         raise ReviewError(
             "no rows have been drawn for review yet, so there is nothing to answer.",
             fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
         )
-    return own
+    return project_key
 
 
 def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
@@ -221,12 +223,12 @@ def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
-    own = own_id(store)
+    project_key = own_id(store)
     sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
-    for queue in old.queues(own, queue_names(project, sampled)):
-        if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
+    for queue in old.queues(project_key, queue_names(project, sampled)):
+        if queue.project == project_key or any(record["external_id"] in sampled for record in old.records(queue)):
             return OLD_WORKSPACE
-    return f"pairsmith-{own[:8]}"
+    return f"pairsmith-{project_key[:8]}"
 
 
 def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> set[str]:
@@ -260,13 +262,13 @@ def send(
     project, store, argilla = delivery.project, delivery.store, delivery.argilla
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
     drawn = store.sampled()
-    own = project_id(drawn)
-    if own is None:
+    project_key = project_id(drawn)
+    if project_key is None:
         return PushResult(0, 0, 0, ())
-    page = _QueueSpec(delivery, own, conversation=bool(conversations))
+    page = _QueueSpec(delivery, project_key, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
-    for queue in argilla.queues(own, queue_names(project, drawn)):
+    for queue in argilla.queues(project_key, queue_names(project, drawn)):
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0
@@ -332,16 +334,20 @@ def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]
     for start in range(0, len(wrong), _RECOUNT_BATCH):
-        items = wrong[start : start + _RECOUNT_BATCH]  # an update without values triggers the recount and changes
-        # nothing else
+        items = wrong[start : start + _RECOUNT_BATCH]  # an update with only the id changes nothing but the count
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
 class _QueueSpec:
     """How a project's queues should look according to the present spec."""
 
-    def __init__(self, delivery: Delivery, own: str, *, conversation: bool) -> None:
-        self.project, self.argilla, self.own, self.conversation = delivery.project, delivery.argilla, own, conversation
+    def __init__(self, delivery: Delivery, project_key: str, *, conversation: bool) -> None:
+        self.project, self.argilla, self.project_id, self.conversation = (
+            delivery.project,
+            delivery.argilla,
+            project_key,
+            conversation,
+        )
         self.store = content_id("store", [socket.gethostname(), delivery.store.url])
         self.guidelines = guidelines(delivery.project, bad_examples(delivery.population))
         self.form = AnswerForm.of(delivery.project.spec.task, delivery.project.folder)
@@ -370,7 +376,7 @@ class _QueueSpec:
         none."""
         current = next(filter(self._asks_the_same, existing), None)
         if current:
-            self.argilla.update_queue(current, self.own, self.guidelines, _min_submitted(self.project, name))
+            self.argilla.update_queue(current, self.project_id, self.guidelines, _min_submitted(self.project, name))
         return current
 
     def _asks_the_same(self, queue: Queue) -> bool:
@@ -398,11 +404,11 @@ class _QueueSpec:
                 conversation=self.conversation,
                 adjudication=name.endswith(ADJUDICATION),
             ),
-            project=self.own,
+            project=self.project_id,
             store=self.store,
             fits=self._asks_the_same,
         )
-        self.argilla.update_queue(queue, self.own, self.guidelines, _min_submitted(self.project, name))
+        self.argilla.update_queue(queue, self.project_id, self.guidelines, _min_submitted(self.project, name))
         return queue
 
 

@@ -39,14 +39,16 @@ def make_queue(
     started = time.monotonic()
     argilla.workspace_id(make=True)
     while True:
-        there = argilla.datasets()
-        own = [(read_mark(dataset), dataset) for dataset in there if read_mark(dataset).items() >= _project_items(mark)]
+        datasets = argilla.datasets()
+        own = [
+            (read_mark(dataset), dataset) for dataset in datasets if read_mark(dataset).items() >= _project_items(mark)
+        ]
         for ready in (argilla.queue_of(dataset) for _, dataset in own if dataset["status"] == "ready"):
             if fits(ready):
                 return ready
         drafts = [(claimed, dataset) for claimed, dataset in own if dataset["status"] != "ready"]
         remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(
-            argilla, name, there
+            argilla, name, datasets
         )
         for dataset in remains:
             argilla.call("DELETE", f"datasets/{dataset['id']}")
@@ -55,7 +57,7 @@ def make_queue(
         ):
             time.sleep(0.5)
             continue
-        taken = {dataset["name"] for dataset in there if dataset not in remains}
+        taken = {dataset["name"] for dataset in datasets if dataset not in remains}
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         failure = _try_create(argilla, next(free for free in names if free not in taken), settings, mark)
         if failure and time.monotonic() - started > argilla.patience_s:
@@ -69,10 +71,10 @@ def _project_items(mark: Json) -> Any:
     return {key: mark[key] for key in ("project", "queue")}.items()
 
 
-def _find_unmarked_draft(argilla: Argilla, name: str, there: list[Json]) -> list[Json]:
+def _find_unmarked_draft(argilla: Argilla, name: str, datasets: list[Json]) -> list[Json]:
     """Return the draft of that name, if any, that an earlier version left in a crash. Raises ReviewError if pairsmith
     did not make it."""
-    drafts = [one for one in there if one["name"] == name and one["status"] != "ready" and not read_mark(one)]
+    drafts = [one for one in datasets if one["name"] == name and one["status"] != "ready" and not read_mark(one)]
     if drafts and MARK not in (drafts[0].get("guidelines") or ""):
         raise ReviewError(
             f"a draft named {name} is there, which this version of pairsmith did not create.",

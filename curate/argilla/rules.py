@@ -53,8 +53,8 @@ def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, 
     against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
     if not against:
         return {}
-    asked = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
-    return {question.name: question.question for question in asked if question.name in against}
+    questions = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
+    return {question.name: question.question for question in questions if question.name in against}
 
 
 def _programmatic_rules(project: Project) -> dict[str, str]:

@@ -100,8 +100,8 @@ def default_home() -> Path:
     """Return the default home folder."""
     import platformdirs
 
-    asked = os.environ.get("PAIRSMITH_ARGILLA_HOME")
-    return Path(asked) if asked else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
+    configured = os.environ.get("PAIRSMITH_ARGILLA_HOME")
+    return Path(configured) if configured else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
 
 
 def up(
@@ -135,11 +135,11 @@ def up(
             restrict_permissions(home)
             running = _is_supervised(home)
             last = last_options(home)
-            asked = Options(host, port, database_url, redis_url)
+            requested = Options(host, port, database_url, redis_url)
             if database_url is not None:
                 _refuse_other_database(home)
             if running:
-                _refuse_other_options(home, asked, last)
+                _refuse_other_options(home, requested, last)
                 return _already_running(home, start_timeout_s, progress)
             host, port = host or last.host or "127.0.0.1", (last.port or PORT) if port is None else port
             database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
@@ -172,9 +172,9 @@ def foreseen() -> None:
     home = default_home().absolute()
     if _is_supervised(home):
         return
-    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    existing = next(folder for folder in (home, *home.parents) if folder.is_dir())
     needed = _DATA_BYTES if (home / "venv").is_dir() else VENV_BYTES
-    if (free := shutil.disk_usage(there).free) < needed:
+    if (free := shutil.disk_usage(existing).free) < needed:
         raise ReviewError(
             f"The disk has {free / 1e9:.2f} GB free, and the review server needs about {needed / 1e9:.2f} GB.",
             where=str(home),
@@ -190,7 +190,7 @@ def down(home: Path | None = None) -> bool:
     remove_shell_variables(home)
     if not _is_supervised(home):
         return False
-    deadline, asked = time.monotonic() + _STOP_TIMEOUT_S, 0
+    deadline, signalled = time.monotonic() + _STOP_TIMEOUT_S, 0
     while _is_supervised(home):
         # The supervisor writes its process id into the lock file shortly after it locks it, so the id is usually there
         # even if a full disk prevented `server.json`.
@@ -205,8 +205,8 @@ def down(home: Path | None = None) -> bool:
         with suppress(ProcessLookupError):
             if is_late:
                 os.killpg(pid, signal.SIGKILL)
-            elif pid != asked:
-                asked = pid
+            elif pid != signalled:
+                signalled = pid
                 os.kill(pid, signal.SIGTERM)
         if is_late:
             break
@@ -283,13 +283,13 @@ def _already_running(home: Path, timeout_s: float, progress: Progress) -> Argill
     return _wait_until_ready(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
 
 
-def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
+def _refuse_other_options(home: Path, requested: Options, now: Options) -> None:
     """Raise ReviewError if options were given that differ from those of the running server: they cannot be changed
     while it runs."""
     other = [
         name.replace("_", "-")
-        for name, value, present in zip(Options._fields, asked, now, strict=True)
-        if value is not None and value != present
+        for name, value, running in zip(Options._fields, requested, now, strict=True)
+        if value is not None and value != running
     ]
     if other:
         raise ReviewError(

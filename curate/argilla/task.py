@@ -70,13 +70,13 @@ def settings(
     shown = LETTERS[:other_candidates]
     task = project.spec.task
     kind = KINDS[task.kind]
-    of = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
+    languages = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
     fields = [
         rg.ChatField(name="conversation", title="Earlier turns", required=False, use_markdown=True, _client=client)
         if conversation
         else None,
-        _field("simple", kind.input.capitalize() + of["input"], client, required=True),
-        _field("enhanced", kind.output.capitalize() + of["output"], client, required=True),
+        _field("simple", kind.input.capitalize() + languages["input"], client, required=True),
+        _field("enhanced", kind.output.capitalize() + languages["output"], client, required=True),
         _field("answers", "What the annotators said; your answer is final", client) if adjudication else None,
         _field("findings", "What the programs found", client),
         _field("rules", "House style", client),
@@ -100,8 +100,7 @@ def settings(
 
 
 def _questions(project: Project, others: str, client: Any) -> list[Any]:
-    """Return the questions about a row. `others`: the letters of the other outputs; without any, the best output is not
-    asked for."""
+    """Return the questions about a row. `others`: the letters of the other outputs; if empty, `best` is left out."""
     import argilla as rg
 
     task, form = project.spec.task, AnswerForm.of(project.spec.task, project.folder)
@@ -211,8 +210,7 @@ def render_texts(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, s
 
 
 def _length(text: str) -> str:
-    """Return the length class of a text, such as `030 to 039 words`: texts of similar length share a class, and classes
-    sort numerically."""
+    """Return the length class of a text, such as `030 to 039 words`. Classes sort numerically."""
     words = len(text.split())
     step = 10 if words < 100 else 100
     least = words // step * step
@@ -220,8 +218,7 @@ def _length(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape a text as one line of HTML in a Markdown block: tags are displayed as text, and nothing can end the
-    block."""
+    """Escape a text as one line of HTML in a Markdown block: tags appear as text, and nothing can end the block."""
     return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
@@ -242,39 +239,28 @@ def mark_differences(before: str, after: str) -> tuple[str, str]:
     a single character is as little evidence as a single letter of `fox`.
     """
     old, new = _SPLIT.split(before), _SPLIT.split(after)
-    old_words, new_words = _normalised_words(old), _normalised_words(new)
+    old_words, words = _normalised_words(old), _normalised_words(new)
     before_html = [escaped(part) for part in old]
-    for at, present in enumerate(_present_in_other(old, old_words, new, new_words)):
+    for at, present in enumerate(_present_in_other(old, old_words, new, words)):
         before_html[2 * at + 1] = _tagged("del", old[2 * at + 1], not present)
     # Aligning long, very repetitive texts could take minutes, and their word order means little.
     counts = Counter(old_words)
-    is_alignable = sum(counts[word] for word in new_words) <= _MAX_COMPARED
-    blocks = (
-        difflib.SequenceMatcher(None, old_words, new_words, autojunk=False).get_matching_blocks()
-        if is_alignable
-        else []
-    )
-    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(new_words))]
-    left = Counter(old_words) - Counter(word for word, is_kept in zip(new_words, kept, strict=True) if is_kept)
-    for at, present in enumerate(_present_in_other(new, new_words, old, old_words)):
-        if _is_unspaced_character(new_words[at]):
+    alignable = sum(counts[word] for word in words) <= _MAX_COMPARED
+    blocks = difflib.SequenceMatcher(None, old_words, words, autojunk=False).get_matching_blocks() if alignable else []
+    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(words))]
+    left = Counter(old_words) - Counter(word for word, is_kept in zip(words, kept, strict=True) if is_kept)
+    for at, present in enumerate(_present_in_other(new, words, old, old_words)):
+        if _is_unspaced_character(words[at]):
             kept[at] = present
-        elif (
-            not kept[at]
-            and left[new_words[at]]
-            and (len(new_words[at]) > _SHORT_WORD or any(sign.isdigit() for sign in new_words[at]))
-        ):
-            kept[at], left[new_words[at]] = True, left[new_words[at]] - 1
-    taken = sum(len(word) for word, is_kept in zip(new_words, kept, strict=True) if is_kept)
-    tag, mark = ("b", True) if 2 * taken < sum(map(len, new_words)) else ("ins", False)
-    return "".join(before_html).replace("</del><del>", ""), "".join(
-        _render_runs(new, [is_kept is mark for is_kept in kept], tag)
-    )
+        elif not kept[at] and left[words[at]] and (len(words[at]) > _SHORT_WORD or any(c.isdigit() for c in words[at])):
+            kept[at], left[words[at]] = True, left[words[at]] - 1
+    taken = sum(len(word) for word, is_kept in zip(words, kept, strict=True) if is_kept)
+    tag, mark = ("b", True) if 2 * taken < sum(map(len, words)) else ("ins", False)
+    return "".join(before_html).replace("</del><del>", ""), "".join(_render_runs(new, [k is mark for k in kept], tag))
 
 
 def _normalised_words(parts: Sequence[str]) -> list[str]:
-    """Return the words among the parts of `_SPLIT.split`, normalised: NFKC, case-folded, and 2,480 (also in full width)
-    as 2480."""
+    """Return the words among the parts of a `_SPLIT`, normalised: NFKC, case-folded, and numbers without commas."""
     words = (unicodedata.normalize("NFKC", part).casefold() for part in parts[1::2])
     return [word.replace(",", "") if word[0].isdigit() else word for word in words]
 
@@ -289,11 +275,11 @@ def _present_in_other(
     """For each word, whether the other text has it. A character of a script without spaces, if it has neighbours, must
     occur there next to one of them."""
     single, pairs = set(other_words), set(_adjacent_words(others, other_words))
-    mine = [None, *_adjacent_words(parts, words), None]
-    around = [[pair for pair in mine[at : at + 2] if pair] for at in range(len(words))]
+    own_pairs = [None, *_adjacent_words(parts, words), None]
+    neighbours = [[pair for pair in own_pairs[at : at + 2] if pair] for at in range(len(words))]
     return [
-        any(pair in pairs for pair in near) if near and _is_unspaced_character(word) else word in single
-        for word, near in zip(words, around, strict=True)
+        any(pair in pairs for pair in adjacent) if adjacent and _is_unspaced_character(word) else word in single
+        for word, adjacent in zip(words, neighbours, strict=True)
     ]
 
 
@@ -326,9 +312,7 @@ def _findings(findings: Sequence[Verdict]) -> str:
     for verdict in findings:
         step = By.read(verdict.by).key
         reason = verdict.reason
-        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # a flagged row's code may be
-        # "ok", which would be
-        # misleading
+        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # a flagged row is not "ok"
         lines.append(f"<b>{escaped(step)}</b> {escaped(words)}")
     return _paragraphs(lines)
 
@@ -382,14 +366,14 @@ def _how_to_edit(project: Project) -> str:
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
     """Return the annotation guidelines in Markdown: the task, the keys, good examples (from the spec) and `bad` ones
     (rows that a gate rejected, with its reason). Long texts are cut so that the whole fits Argilla's limit."""
-    for most in _TEXT_LIMITS:
-        text = _guidelines(project, bad, most)
+    for limit in _TEXT_LIMITS:
+        text = _guidelines(project, bad, limit)
         if len(text) <= _MAX_GUIDELINES:
             break
     return text
 
 
-def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], most: int) -> str:
+def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], limit: int) -> str:
     task, kind = project.spec.task, KINDS[project.spec.task.kind]
     marks = [
         "- **Bold** in the output: taken over from the input. Where most of it was taken over, new words are "
@@ -414,21 +398,21 @@ def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], most: int) ->
         *(marks if project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema else ()),
         "## The house style",
         "",
-        f"<p>{escaped(_cut(task.style.strip(), max(4 * most, 1_000)))}</p>",
+        f"<p>{escaped(_cut(task.style.strip(), max(4 * limit, 1_000)))}</p>",
     ]
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
         for exemplar in project.spec.exemplars[:_MAX_EXAMPLES]:
-            lines += [_example(_cut(exemplar.input, most), _cut(exemplar.output, most), ""), ""]
+            lines += [_example(_cut(exemplar.input, limit), _cut(exemplar.output, limit), ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
         for pair, reason in bad:
-            lines += [_example(_cut(pair.input, most), _cut(pair.output, most), _cut(reason, most)), ""]
+            lines += [_example(_cut(pair.input, limit), _cut(pair.output, limit), _cut(reason, limit)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most].rstrip()} [...]"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit].rstrip()} [...]"
 
 
 def _example(input: str, output: str, reason: str) -> str:

@@ -39,7 +39,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     Raises MissingDependency if no suitable Python or package is available, ReviewError if the disk is full.
     """
     constraints = SERVER_CODE / "constraints.txt"
-    own = OwnPython(
+    environment = OwnPython(
         name="the review server",
         stage="argilla",
         wanted=hashlib.sha256(constraints.read_bytes()).hexdigest(),
@@ -49,7 +49,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
         failure=ReviewError,
         made_by=lambda: find_server_python(progress),
     )
-    return ensure(own, folder, progress)
+    return ensure(environment, folder, progress)
 
 
 def find_server_python(progress: Progress = unseen, running: tuple[int, int] = sys.version_info[:2]) -> str:
@@ -59,20 +59,27 @@ def find_server_python(progress: Progress = unseen, running: tuple[int, int] = s
     The Python must be able to create an environment: some are only stubs, or come without pip. Raises MissingDependency
     if there is none.
     """
-    here = [sys.executable] if running <= NEWEST_PYTHON else []
-    for python in (*here, *filter(None, (shutil.which(f"python{version}") for version in _PREFERRED_PYTHONS))):
+    candidates = [sys.executable] if running <= NEWEST_PYTHON else []
+    for python in (*candidates, *filter(None, (shutil.which(f"python{version}") for version in _PREFERRED_PYTHONS))):
         if _output_of(python, "-c", "import ensurepip, venv; print('fits')") == "fits":
             return python
-    with TemporaryDirectory() as aside:
-        uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)) or _install_uv(Path(aside))
+    with TemporaryDirectory() as scratch:
+        uv = (
+            shutil.which("uv")
+            or shutil.which("uv", path=str(Path(sys.executable).parent))
+            or _install_uv(Path(scratch))
+        )
         progress("argilla", {"step": f"downloading Python {_PREFERRED_PYTHONS[0]}"})
         _output_of(uv, "python", "install", _PREFERRED_PYTHONS[0])
         if fetched := _output_of(uv, "python", "find", "--no-project", "--managed-python", _PREFERRED_PYTHONS[0]):
             return fetched
-    lacking = " without the modules ensurepip and venv (on Debian and Ubuntu the package python3-venv)" if here else ""
+    missing_modules = (
+        " without the modules ensurepip and venv (on Debian and Ubuntu the package python3-venv)" if candidates else ""
+    )
     raise MissingDependency(
         f"argilla-server {ARGILLA_VERSION} runs on Python 3.11 to 3.13; this is Python {running[0]}.{running[1]}"
-        f"{lacking}, there is no working python3.13, python3.12 or python3.11 on PATH, and uv could not download one.",
+        f"{missing_modules}, there is no working python3.13, python3.12 or python3.11 on PATH, and uv could not"
+        " download one.",
         fix="Install one of them, or set [review] url to an Argilla elsewhere.",
     )
 

@@ -264,9 +264,9 @@ def _count_records(dataset_id: UUID) -> dict:
 
 
 def _count_responses(dataset_id: UUID, user_id: UUID) -> dict:
-    here = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
+    dataset_records = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
     by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user_id)
-    return _counts_by_status(by_status.where(_responses.c.record_id.in_(here)).group_by(_responses.c.status))
+    return _counts_by_status(by_status.where(_responses.c.record_id.in_(dataset_records)).group_by(_responses.c.status))
 
 
 def _counts_by_status(by_status: sa.Select) -> dict:
@@ -279,20 +279,20 @@ _MAX_TERMS = 2**14  # the same limit as Argilla's Elasticsearch engine
 
 
 def _metadata_metrics(dataset_id: UUID, name: str, kind: MetadataPropertyType) -> MetadataMetrics:
-    here = [_values.c.source == dataset_id, _values.c.facet == name]
+    conditions = [_values.c.source == dataset_id, _values.c.facet == name]
     with _connections().connect() as connection:
         if kind == MetadataPropertyType.terms:
             count = sa.func.count()
             counted = connection.execute(
                 sa.select(_values.c.word, count)
-                .where(*here, _values.c.word.is_not(None))
+                .where(*conditions, _values.c.word.is_not(None))
                 .group_by(_values.c.word)
                 .order_by(count.desc(), _values.c.word)
             ).all()
             terms = [TermsMetrics.TermCount(term=word, count=times) for word, times in counted[:_MAX_TERMS]]
             return TermsMetrics(total=sum(times for _, times in counted), values=terms)
         low, high = (
-            connection.scalar(sa.select(which(_values.c.number)).where(*here, _values.c.number.is_not(None)))
+            connection.scalar(sa.select(which(_values.c.number)).where(*conditions, _values.c.number.is_not(None)))
             for which in (sa.func.min, sa.func.max)
         )
     if kind == MetadataPropertyType.integer:
@@ -365,14 +365,14 @@ class _Search:
         rows: Any = []
         values = self._value_source(sort[0].scope)
         if values is not None:
-            column, here = values
-            along = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
-            along = along.where(*here, column.is_not(None), _is_first_of_list(column, sort[0].order))
+            column, value_conditions = values
+            indexed = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
+            indexed = indexed.where(*value_conditions, column.is_not(None), _is_first_of_list(column, sort[0].order))
             keys = [_ordered(column, sort[0].order)]
             for order in sort[1:]:
-                along, key = self._add_sort_key(along, order)
+                indexed, key = self._add_sort_key(indexed, order)
                 keys.append(key)
-            rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
+            rows = self.connection.execute(indexed.order_by(*keys, _records.c.id)).all()
         if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
             rows = self.connection.execute(matching.order_by(*keys, _records.c.id)).all()
@@ -457,15 +457,15 @@ class _Search:
                     "Argilla filters responses by the answers to a question, or by terms of their status."
                 )
             return _response_status_filter(filter.values, scope.user)
-        column, here = self._value_source(scope)
-        ids = sa.select(_values.c.record_id).where(*here, _value_condition(filter, column))
+        column, value_conditions = self._value_source(scope)
+        ids = sa.select(_values.c.record_id).where(*value_conditions, _value_condition(filter, column))
         # IN rather than a join: a list with several of the requested values is still one record.
         return _records.c.id.in_(ids.where(column.is_not(None)))
 
     def _answer_filter(self, filter: TermsFilter | RangeFilter, scope: ResponseFilterScope) -> Any:
         source, answer = self._answer_source(scope.question)
-        theirs = [_responses.c.user_id == scope.user.id] if scope.user else []
-        answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *theirs)
+        by_user = [_responses.c.user_id == scope.user.id] if scope.user else []
+        answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *by_user)
         return answers.where(_value_condition(filter, answer)).correlate(_records).exists()
 
     # -- order
@@ -485,12 +485,12 @@ class _Search:
             if scope.question:
                 source, answer = self._answer_source(scope.question)
                 key = (sa.func.avg if isinstance(answer.type, sa.Float) else sa.func.min)(answer)
-            here = [_responses.c.user_id == scope.user.id] if scope.user else []
-            keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *here)
+            conditions = [_responses.c.user_id == scope.user.id] if scope.user else []
+            keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *conditions)
         else:
-            column, here = self._value_source(scope)
+            column, conditions = self._value_source(scope)
             which = sa.func.max if order.order == SortOrder.desc else sa.func.min
-            keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
+            keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *conditions)
         return _ordered(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
     def _add_sort_key(self, listed: Any, order: Order) -> tuple:
@@ -502,9 +502,9 @@ class _Search:
         values = None if self._on_sqlite else self._value_source(order.scope)
         if values is None:
             return listed, self._sort_key(order)
-        column, here = values
+        column, value_conditions = values
         keys = sa.select(_values.c.record_id, column.label("key"))
-        keys = keys.where(*here, column.is_not(None), _is_first_of_list(column, order.order))
+        keys = keys.where(*value_conditions, column.is_not(None), _is_first_of_list(column, order.order))
         keys = keys.cte().prefix_with("MATERIALIZED")
         listed = listed.outerjoin(keys, keys.c.record_id == _records.c.id)
         return listed, _ordered(keys.c.key, order.order).nulls_last()
@@ -532,8 +532,8 @@ class _Search:
             numeric = facet == "score" or (facet == "value" and kind == QuestionType.rating)
         else:
             return None
-        here = [_values.c.source == source, _values.c.facet == facet]
-        return _values.c.number if numeric else _values.c.word, here
+        conditions = [_values.c.source == source, _values.c.facet == facet]
+        return _values.c.number if numeric else _values.c.word, conditions
 
     def _question(self, name: str) -> tuple[UUID, QuestionType]:
         question = self.connection.execute(
@@ -576,16 +576,16 @@ def _ordered(key: Any, order: SortOrder) -> Any:
 def _is_first_of_list(column: Any, order: SortOrder) -> Any:
     """Condition that a value is its record's only one, or the first of its list in this order."""
     other = _values.alias("other")
-    theirs = other.c[column.name]
-    before = theirs > column if order == SortOrder.desc else theirs < column
-    beaten = (
+    other_value = other.c[column.name]
+    before = other_value > column if order == SortOrder.desc else other_value < column
+    preceded = (
         sa.select(sa.literal(1))
         .where(*(other.c[name] == _values.c[name] for name in ("record_id", "source", "facet")))
-        .where(sa.or_(before, sa.and_(theirs == column, other.c.place < _values.c.place)))
+        .where(sa.or_(before, sa.and_(other_value == column, other.c.place < _values.c.place)))
         .correlate(_values)
         .exists()
     )
-    return sa.or_(_values.c.place == -1, ~beaten)
+    return sa.or_(_values.c.place == -1, ~preceded)
 
 
 def _random_number(dialect: str, user: UUID, row_number: str) -> Any:
@@ -633,14 +633,14 @@ def _record_filter(filter: TermsFilter | RangeFilter, name: RecordSortField) -> 
 
 
 def _response_status_filter(values: list[str], user: User | None) -> Any:
-    theirs = [_responses.c.user_id == user.id] if user else []
+    by_user = [_responses.c.user_id == user.id] if user else []
     statuses = [ResponseStatus(value) for value in values if value in set(ResponseStatus)]
-    answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *theirs)
-    either = [_records.c.id.in_(answered)] if statuses else []
+    answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *by_user)
+    alternatives = [_records.c.id.in_(answered)] if statuses else []
     if "pending" in values:  # in Argilla this means: no response yet
-        any_of_theirs = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *theirs)
-        either.append(~any_of_theirs.correlate(_records).exists())
-    return sa.or_(sa.false(), *either)
+        any_response = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *by_user)
+        alternatives.append(~any_response.correlate(_records).exists())
+    return sa.or_(sa.false(), *alternatives)
 
 
 def _value_condition(filter: TermsFilter | RangeFilter, column: Any) -> Any:
@@ -920,7 +920,7 @@ def read_ahead() -> None:
         _LOGGER.exception("words and vectors could not be read ahead; the first search will read them")
         return
     words = [functools.partial(_update_word_index, id_) for id_ in datasets]
-    for work in [*words, *(functools.partial(_load_vectors, *of) for of in reversed(vectors))]:
+    for work in [*words, *(functools.partial(_load_vectors, *key) for key in reversed(vectors))]:
         try:
             work()
         except (sa.exc.SQLAlchemyError, sqlite3.Error):
@@ -957,8 +957,7 @@ def _field_text(value: Any, marked_up: bool) -> str:
     text = "" if value is None else str(value)
     if marked_up:
         text = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text)))
-    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # replaces lone surrogates, which cannot
-    # be stored
+    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # lone surrogates cannot be stored
 
 
 # ---- vectors --------------------------------------------------------------------------------------------------------
@@ -987,7 +986,7 @@ _FIRST_CANDIDATES = 1000
 
 def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
     """Return the vectors from the cache if nothing changed; otherwise reread only those that may have changed."""
-    here = _vectors.c.vector_settings_id == settings_id
+    in_settings = _vectors.c.vector_settings_id == settings_id
     # In hexadecimal, because constructing 100,000 UUID objects takes longer than reading them.
     record_id = sa.func.replace(sa.cast(_vectors.c.record_id, sa.String()), "-", "")
     with _VECTOR_CACHE_LOCK, _connections().connect() as connection:
@@ -995,7 +994,7 @@ def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
         def read(*since: Any) -> tuple[list[str], np.ndarray]:
             ids: list[str] = []
             parts: list[np.ndarray] = []
-            changed = sa.select(record_id, sa.cast(_vectors.c.value, sa.Text)).where(here, *since)
+            changed = sa.select(record_id, sa.cast(_vectors.c.value, sa.Text)).where(in_settings, *since)
             for rows in connection.execution_options(yield_per=5000).execute(changed).partitions():
                 ids += (id_ for id_, _ in rows)
                 numbers = ",".join(value[1:-1] for _, value in rows)  # of JSON lists, without the brackets
@@ -1007,7 +1006,7 @@ def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
             return ids, vectors / np.where(lengths == 0.0, 1.0, lengths)
 
         last = sa.func.max(_vectors.c.updated_at)
-        stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
+        stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(in_settings)).one())
         known = _VECTOR_CACHE.pop((dataset_id, settings_id), None)
         if known is not None and known.settled and known.stamp == stamp:
             _VECTOR_CACHE[dataset_id, settings_id] = known  # move to the end as most recently used
@@ -1016,7 +1015,7 @@ def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
         ids: list[str] = []
         unit = np.zeros((0, 0), np.float32)
         if known is not None and known.ids:
-            present = set(connection.scalars(sa.select(record_id).where(here)))
+            present = set(connection.scalars(sa.select(record_id).where(in_settings)))
             rows = {key: row for key, row in zip(known.ids, known.unit, strict=True) if key in present}
             rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLE_TIME), strict=True))
             ids, unit = list(rows), np.stack(list(rows.values())) if rows else unit

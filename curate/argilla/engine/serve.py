@@ -16,8 +16,7 @@ import time
 
 import sqlalchemy as sa
 
-_READ_AHEAD_S = 2.0  # enough to load 100,000 vectors before the first search; anything longer continues while the
-# server is serving
+_READ_AHEAD_S = 2.0  # enough to load 100,000 vectors before the first search; the rest is loaded while serving
 
 
 def migrate() -> None:
