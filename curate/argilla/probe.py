@@ -74,7 +74,7 @@ def listen_problem(host: str, port: int) -> str | None:
     return None
 
 
-def answering_at(host: str, port: int) -> str | None:
+def identify_program(host: str, port: int) -> str | None:
     """Return what answers at an address: None if the port is free, e.g. "Argilla 2.8.0", or "another program"."""
     try:
         socket.create_connection(

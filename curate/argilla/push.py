@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import EDITED, question_names, record_fields
-from curate.argilla.queue_making import make_queue
+from curate.argilla.queue_creation import make_queue
 from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool

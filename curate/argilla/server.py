@@ -35,7 +35,7 @@ from curate.argilla.launch import (
     server_variables,
     start_supervisor,
 )
-from curate.argilla.probe import answering_at, listen_problem, local_url, public_url, who_am_i
+from curate.argilla.probe import identify_program, listen_problem, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.files import is_locked, one_at_a_time
@@ -229,7 +229,7 @@ def status(home: Path | None = None) -> ServerStatus:
         )
     elif alive and shutil.disk_usage(home).free < _FULL_BYTES:
         state, reason = "unhealthy", "its disk is full, so it cannot store anything: free at least 0.1 GB"
-    elif alive and answering_at(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
+    elif alive and identify_program(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
         state = "unhealthy" if time.time() - facts["started_at"] > 120 else "starting"
     children = tuple(
         Child(name, child["pid"] if alive else None, child["restarts"], _memory_mib(child["pid"]) if alive else None)
@@ -322,7 +322,7 @@ def _refuse_taken_port(host: str, port: int, home: Path) -> None:
         raise ReviewError(
             problem, fix="Give --port and --host (127.0.0.1: this machine only; 0.0.0.0: other machines too)."
         )
-    answering = answering_at(host, port)
+    answering = identify_program(host, port)
     if answering is None:
         return
     other = ""

@@ -13,7 +13,7 @@ import pytest
 
 from curate.argilla.client import _MAX_REQUEST_BYTES, MARK, Argilla, _chunks, format_mark
 from curate.argilla.pull import pull
-from curate.argilla.queue_making import make_queue
+from curate.argilla.queue_creation import make_queue
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.reviews import Sampled

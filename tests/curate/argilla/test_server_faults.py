@@ -19,7 +19,7 @@ import pytest
 
 from curate.argilla import server, supervisor
 from curate.argilla.launch import Options, last_options, remove_leftovers, server_variables
-from curate.argilla.probe import answering_at, who_am_i
+from curate.argilla.probe import identify_program, who_am_i
 from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency, ReviewError
 from schemas.ports import free_port
@@ -95,7 +95,7 @@ def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
         who_am_i(f"http://127.0.0.1:{free_port()}", "key")
     with something_at("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
         who_am_i(f"http://127.0.0.1:{port}", "key")
-    assert answering_at("127.0.0.1", free_port()) is None
+    assert identify_program("127.0.0.1", free_port()) is None
 
 
 def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
