@@ -166,7 +166,7 @@
     sending = true;
     for (let last = ""; unsent.length; showStatus(last)) {
       const rows = unsent.length === 1 ? "One answer is" : `${unsent.length} answers are`;
-      showStatus(`${rows} not saved yet, because the server does not respond. Keep this page open: it sends them again until they are saved.`);
+      showStatus(`${rows} not saved yet, because the server is unavailable. Keep this page open: it keeps trying until everything is saved.`);
       await new Promise((resolve) => setTimeout(resolve, 2000));
       const [answer] = unsent;
       if (!answer) continue;
