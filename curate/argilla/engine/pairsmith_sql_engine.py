@@ -322,15 +322,15 @@ def _page(
 
 
 @contextmanager
-def _open_search(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_Search]":
+def _open_search(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_SearchRequest]":
     query = TextQuery(q=query) if isinstance(query, str) else query
     fields = _update_word_index(dataset_id) if query is not None and settings.database_is_sqlite else []
     with _connections().connect() as connection:
-        yield _Search(connection, dataset_id, query, filter, fields)
+        yield _SearchRequest(connection, dataset_id, query, filter, fields)
 
 
 @dataclass(frozen=True)
-class _Search:
+class _SearchRequest:
     """One search in one dataset. `fields`: the fields with words, in the order of their FTS5 columns (SQLite only)."""
 
     connection: sa.Connection
