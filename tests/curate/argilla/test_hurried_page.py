@@ -35,7 +35,7 @@ const send = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (body) {
     if (body?.includes?.('"verdict"')) {
         const said = JSON.parse(body).values.verdict.value;
-        seen.push({ sent: said, record: this.asked.url.split('/').at(-2), shown: shown() });
+        seen.push({ sent: said, record: this.requested.url.split('/').at(-2), shown: shown() });
         this.addEventListener('loadend', () => seen.push({ arrived: this.status, shown: shown(), chosen: chosen() }));
     }
     return send.call(this, body);
