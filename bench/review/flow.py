@@ -35,7 +35,7 @@ from bench.service.postgres import Postgres
 from curate.argilla import server
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull
-from curate.argilla.push import Delivery, _Page, draw_batch, project_id, push
+from curate.argilla.push import Delivery, _QueueSpec, draw_batch, project_id, push
 from curate.argilla.task import record, settings
 from curate.argilla.venv import ensure_environment
 from curate.gates import gates_for, judge
@@ -106,7 +106,7 @@ def cpu_s(home: Path) -> float:
 
 
 def official(
-    project: Project, store: Store, population: Population, argilla: Argilla, page: _Page
+    project: Project, store: Store, population: Population, argilla: Argilla, page: _QueueSpec
 ) -> Callable[[], Any]:
     """The client's own push: a dataset of the same settings, and the same rows as its own objects."""
     import argilla as rg
@@ -186,7 +186,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows
         delivery = Delivery(project, store, population, argilla, unseen)
-        page = _Page(delivery, project_id(store.sampled()) or "", conversation=False)
+        page = _QueueSpec(delivery, project_id(store.sampled()) or "", conversation=False)
         log = official(project, store, population, argilla, page)
         argilla.workspace_id(make=True)
         page.make(project.spec.task.name)

@@ -1,1 +1,1 @@
-"""Where people answer: an Argilla server of our own or another, the task, and the rows that go there and come back."""
+"""Human review in Argilla: running our own server or using an existing one, the annotation task, and push and pull."""

@@ -1,7 +1,8 @@
-"""Disagreements side by side, and the second task that settles them.
+"""Disagreements between annotators, and the adjudication queue that settles them.
 
-A row waits while no verdict has more than half of its annotators, or an edit was asked for without a text. In the queue
-of adjudication one person sees what each of them said; that answer is final (`curate.review.decision`).
+A row is undecided while no verdict has more than half of its annotators, or while an edit was requested without a
+corrected text. In the adjudication queue one reviewer sees every annotator's answer; the adjudicator's answer is final
+(`curate.review.decision`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla
-from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, reasons_of, send
+from curate.argilla.push import ADJUDICATION, Delivery, PushResult, base_name, queue_name, sampling_reasons, send
 from curate.argilla.task import record
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
@@ -23,7 +24,7 @@ from schemas.store import Store
 
 
 class Disagreement(NamedTuple):
-    """A pair that waits, with the current answers, oldest first."""
+    """An undecided pair with its current answers, oldest first."""
 
     pair: Pair
     answers: tuple[Review, ...]
@@ -31,7 +32,7 @@ class Disagreement(NamedTuple):
 
 
 def disagreements(reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair]) -> list[Disagreement]:
-    """The pairs that wait for an adjudicator, in the order given."""
+    """Return the pairs that are undecided, in the order given."""
     waiting = []
     for pair in pairs:
         own = reviews.get(pair.id, ())
@@ -44,11 +45,11 @@ def disagreements(reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair]
 def push_adjudication(
     project: Project, store: Store, population: Population, argilla: Argilla, progress: Progress = unseen
 ) -> PushResult:
-    """Send every disagreement that is not there yet to the queue of adjudication, with what the annotators said."""
+    """Send each disagreement that is not on the server yet to the adjudication queue, with the annotators' answers."""
     reviews = store.reviews()
     pairs = population.pairs(pair_id for pair_id in population.rows if pair_id in reviews)
-    # An edit that one person alone left without a text is that person's to finish; where an annotator's answer is still
-    # to come, it may settle the row.
+    # An edit without a text by a single annotator is left for that annotator to finish. A row that still expects
+    # answers is left out too, because the next answer may settle it.
     waiting = {
         disagreement.pair.id: disagreement
         for disagreement in disagreements(reviews, pairs.values())
@@ -62,7 +63,7 @@ def push_adjudication(
         by_queue.setdefault(base + ADJUDICATION, []).append(disagreement.pair)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why = reasons_of(sampled.get(pair.id, ()))
-        return record(project, population, pair, why, messages=messages, answers=waiting[pair.id].answers)
+        reasons = sampling_reasons(sampled.get(pair.id, ()))
+        return record(project, population, pair, reasons, messages=messages, answers=waiting[pair.id].answers)
 
     return send(Delivery(project, store, population, argilla, progress), by_queue, row, adjudication=True)

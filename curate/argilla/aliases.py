@@ -1,8 +1,9 @@
-"""Who answered: a person is a user of one server, whatever they are called.
+"""Reviewer identity: a reviewer is identified by server and user id, independently of the user name.
 
-A review's `reviewer` is `argilla:<server>/<user id>`. A name may change and may be given to somebody else later, so it
-only stands beside it. Reviews of versions before this named people by what they were called then; these are never
-rewritten, and an `Alias` joins such a name to a person once the answers on the server leave no doubt about it.
+A review's `reviewer` is `argilla:<server>/<user id>`. A user name can change, and can later belong to somebody else, so
+it is stored only as additional information. Reviews of earlier versions identified reviewers by their name at that
+time. They are never rewritten; an `Alias` links such a name to a reviewer once the answers on the server prove the
+link.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ def new_aliases(
     seen: Collection[tuple[str, Role]],
     users: Mapping[str, ArgillaUser],
 ) -> list[Alias]:
-    """An alias for every name in `known` reviews of which it is beyond doubt whose it is.
+    """Return an alias for each name in `known` reviews that can be attributed to exactly one user.
 
-    The evidence is an answer that is on the server as it was brought: same row, role and moment, of one user alone.
-    Without any, it is the user of that name now, if rows that were answered under it are on this server (`seen`) and
-    the user was there before the first of these answers. `users` are by `reviewer`.
+    The evidence is an answer on the server with the same row, role and time as a stored one, by one user alone. Without
+    such an answer, the name belongs to the user who has it now, provided that rows answered under it are on this server
+    (`seen`) and that the user existed before the first of these answers. `users` is keyed by `reviewer`.
     """
     by_answer: dict[tuple[str, Role, datetime], set[str]] = {}
     for response in responses:

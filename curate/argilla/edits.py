@@ -1,5 +1,5 @@
-"""How an output is shown and corrected on the page, by what a task's answers are: a text in one box, a label by
-choosing another, a record field by field."""
+"""How an output is displayed and corrected on the page, depending on the task's answers: a text in one box, a label by
+choosing another one, a record field by field."""
 
 from __future__ import annotations
 
@@ -10,85 +10,95 @@ from typing import Any
 from prompts.answer_form import AnswerForm, alternatives, resolved
 from schemas.records import Json, Pair
 
-EDITED = "edited"  # the question; of a record `edited_1`, `edited_2`, ..., each with the name of its field as its title
-MOST_FIELDS = 12  # a record of more, or one whose schema names none, is corrected as one text
+EDITED = "edited"  # name of the question; for records `edited_1`, `edited_2`, ..., each titled with its field's name
+MAX_FIELDS = 12  # a record with more fields, or whose schema names none, is corrected as one text
 _ABSENT = object()
 
 
-def fields_of(form: AnswerForm) -> dict[str, Any]:
-    """The fields that a record is corrected by, with their schemas; none if outputs are no such records."""
+def record_fields(form: AnswerForm) -> dict[str, Any]:
+    """Return the record fields that are corrected one by one, with their schemas; empty if outputs are not such
+    records."""
     if form.schema is None:
         return {}
-    ways = alternatives(resolved(form.schema, form.schema), form.schema)
-    named = {name: part for way in ways for name, part in way.get("properties", {}).items()}
-    return named if len(named) <= MOST_FIELDS else {}
+    variants = alternatives(resolved(form.schema, form.schema), form.schema)
+    named = {name: part for variant in variants for name, part in variant.get("properties", {}).items()}
+    return named if len(named) <= MAX_FIELDS else {}
 
 
 def question_names(form: AnswerForm) -> list[str]:
-    """The names of the questions that correct an output."""
-    return [f"{EDITED}_{number}" for number in range(1, len(fields_of(form)) + 1)] or [EDITED]
+    """Return the names of the questions in which an output is corrected."""
+    return [f"{EDITED}_{number}" for number in range(1, len(record_fields(form)) + 1)] or [EDITED]
 
 
 def questions(form: AnswerForm, client: Any) -> list[Any]:
-    """The questions of `question_names`, for the official client."""
+    """Build the questions of `question_names` for Argilla's client."""
     import argilla as rg
 
     if form.labels:
         labels = {label: label for label in form.labels}
         return [rg.LabelQuestion(name=EDITED, title="The right label", labels=labels, required=False, client=client)]
-    titles = list(fields_of(form)) or ["Corrected output"]
-    described = "Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit."
+    titles = list(record_fields(form)) or ["Corrected output"]
+    description = "Shift+Enter to write, Esc to stop. A change here with Accept counts as an edit."
     return [
-        rg.TextQuestion(name=name, title=title, description=described, required=False, client=client)
+        rg.TextQuestion(name=name, title=title, description=description, required=False, client=client)
         for name, title in zip(question_names(form), titles, strict=True)
     ]
 
 
 def suggestions(form: AnswerForm, pair: Pair) -> dict[str, str]:
-    """What the page fills in, by the question: the output as it is. Of labels none, because it would be submitted."""
+    """Return the prefilled value of each correction question: the present output. Labels get none, because Argilla
+    would submit it as an answer."""
     if form.labels:
         return {}
-    if not fields_of(form):
+    if not record_fields(form):
         return {EDITED: pair.output}
-    record = _record(pair)
+    record = _parse_record(pair)
     if record is None:
         return {}
-    held = {name: written(record[field]) for name, field in zip(question_names(form), fields_of(form), strict=True)
-            if field in record}  # fmt: skip
-    return {name: text for name, text in held.items() if text}
+    values = {
+        name: display_value(record[field])
+        for name, field in zip(question_names(form), record_fields(form), strict=True)
+        if field in record
+    }
+    return {name: text for name, text in values.items() if text}
 
 
-def written(value: Any) -> str:
-    """A value of a record as people read and write it."""
+def display_value(value: Any) -> str:
+    """Return a record's value as reviewers read and write it: strings as they are, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def by_field(form: AnswerForm, pair: Pair) -> dict[str, str] | None:
-    """A record's fields with their values as people read them; None if the output is no such record."""
-    record = _record(pair) if fields_of(form) else None
-    return None if record is None else {name: written(value) for name, value in record.items()}
+    """Return a record's fields with their display values; None if the output is not corrected field by field or is not
+    a JSON object."""
+    record = _parse_record(pair) if record_fields(form) else None
+    return None if record is None else {name: display_value(value) for name, value in record.items()}
 
 
 def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles: Mapping[str, str]) -> str | None:
-    """The whole corrected output that an answer's `values` make; None if it corrects nothing. `titles` are those of the
-    queue's questions, because the schema may name its fields in another order by now.
+    """Return the complete corrected output that an answer's `values` describe; None if they contain no correction.
 
-    A field that was emptied is null where its schema admits that, else it is left out. A text that the schema does not
-    admit is kept as it is, for the gates to tell.
+    `titles` are the titles of the queue's questions: they name the fields even if the schema's field order has changed
+    since the queue was created.
+
+    An emptied field becomes null if its schema allows null; otherwise it is left out. A text that the schema does not
+    allow is kept as it is, so that the gates can report it.
     """
     if EDITED in values:
         return str(values[EDITED])
-    given = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
-    if not given:
+    corrections = {titles.get(name, name): text for name, text in values.items() if name.startswith(f"{EDITED}_")}
+    if not corrections:
         return None
-    record, fields = _record(pair), fields_of(form)
-    # The page sends every field that holds a text, and leaves out one that was emptied.
-    emptied = [field for field in record or {} if field in fields and field in titles.values() and field not in given]
+    record, fields = _parse_record(pair), record_fields(form)
+    # The page sends every field that contains text, and leaves out emptied ones.
+    emptied = [
+        field for field in record or {} if field in fields and field in titles.values() and field not in corrections
+    ]
     corrected = dict(record or {})
-    for field, text in [*given.items(), *((field, "") for field in emptied)]:
-        if field in corrected and written(corrected[field]).strip() == text.strip():
+    for field, text in [*corrections.items(), *((field, "") for field in emptied)]:
+        if field in corrected and display_value(corrected[field]).strip() == text.strip():
             continue
-        value = _value(text.strip(), fields.get(field, {}), form.schema or {})
+        value = _parse_value(text.strip(), fields.get(field, {}), form.schema or {})
         if value is _ABSENT:
             corrected.pop(field, None)
         else:
@@ -96,7 +106,7 @@ def edited_text(form: AnswerForm, pair: Pair, values: Mapping[str, Any], titles:
     return pair.output if corrected == record else form.canonical(json.dumps(corrected, ensure_ascii=False))
 
 
-def _record(pair: Pair) -> Json | None:
+def _parse_record(pair: Pair) -> Json | None:
     try:
         value = json.loads(pair.output)
     except (ValueError, RecursionError):
@@ -104,22 +114,23 @@ def _record(pair: Pair) -> Json | None:
     return value if isinstance(value, dict) else None
 
 
-def _value(text: str, schema: Any, root: Json) -> Any:
-    """What a person wrote, as the kind of value that the schema admits."""
+def _parse_value(text: str, schema: Any, root: Json) -> Any:
+    """Convert a reviewer's text to a value that the schema allows: parsed as JSON if that is valid, otherwise the text
+    itself. An empty text becomes None if null is allowed, otherwise `_ABSENT`."""
     from jsonschema import validators
 
     try:
-        read = [json.loads(text)]
+        parsed = [json.loads(text)]
     except (ValueError, RecursionError):
-        read = []
-    admits = validators.validator_for(root)(_alone(schema, root))
-    for value in (*read, text) if text else (None,):
-        if admits.is_valid(value):
+        parsed = []
+    validator = validators.validator_for(root)(_field_schema(schema, root))
+    for value in (*parsed, text) if text else (None,):
+        if validator.is_valid(value):
             return value
     return text or _ABSENT
 
 
-def _alone(schema: Any, root: Json) -> Json:
-    """The schema of a field by itself, with the definitions that it may refer to."""
+def _field_schema(schema: Any, root: Json) -> Json:
+    """Return a field's schema on its own, with the definitions of the root schema that it may refer to."""
     definitions = {name: root[name] for name in ("$schema", "$defs", "definitions") if name in root}
     return {**definitions, **(schema if isinstance(schema, dict) else {})}

@@ -1,4 +1,5 @@
-"""Taking rows, or what a person said, out of a project's queues: `pairsmith erase` does so before it forgets them."""
+"""Removal of rows, or of one reviewer's answers, from a project's queues. `pairsmith erase` does this before it deletes
+them from the store."""
 
 from __future__ import annotations
 
@@ -8,11 +9,11 @@ from collections.abc import Collection, Iterable
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.task import escaped
 
-_ANSWER = re.compile(r"<p>(<b>.*?</b>).*?</p>")  # one of those that an adjudicator sees
+_ANSWER = re.compile(r"<p>(<b>.*?</b>).*?</p>")  # one annotator's answer as quoted for adjudicators
 
 
 def erase_rows(argilla: Argilla, queues: Iterable[Queue], pair_ids: Collection[str]) -> int:
-    """Delete the rows of these pairs, with all that was said of them; how many there were."""
+    """Delete the rows of these pairs with all their answers; return the number of rows."""
     return sum(
         argilla.delete(queue, [str(row["id"]) for row in argilla.records(queue) if row["external_id"] in pair_ids])
         for queue in queues
@@ -20,8 +21,11 @@ def erase_rows(argilla: Argilla, queues: Iterable[Queue], pair_ids: Collection[s
 
 
 def erase_answers(argilla: Argilla, queues: Iterable[Queue], names: Collection[str]) -> int:
-    """Delete every answer of the person who has these names and keys (drafts too), and what rows for adjudicators quote
-    of it; the number of answers. The account stays, which may answer in other projects, and so does the row."""
+    """Delete every answer (drafts too) of the reviewer with these names and keys, and the quotations of them in rows
+    for adjudicators; return the number of answers.
+
+    The rows remain, and so does the account, which may be used in other projects.
+    """
     ids = {name.rpartition("/")[2] for name in names}
     ids |= {id_ for id_, user in argilla.users().items() if user.name in names}
     titles = {f"<b>{escaped(name)}</b>" for name in names}

@@ -1,4 +1,4 @@
-"""Launching the server: its variables, its migrated database and owner, and its supervisor."""
+"""Launching the server: its environment variables, database migration, the owner account, and the supervisor."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from schemas.progress import Progress
 
 OWNER = "pairsmith"
 _MIGRATE_TIMEOUT_S = 300.0
-_SOCKET_BYTES = 100
+_MAX_SOCKET_PATH_BYTES = 100
 _TEMPORARY = "data/tmp"
-# What a child may see of the shell's variables. A list of what is kept out would never be complete: any of them may be
-# a key of something.
+# The variables of the shell that child processes get. This is an allow list, because any other variable may contain a
+# secret.
 _ALLOWED = {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "REQUESTS_CA_BUNDLE"}
 _ALLOWED |= {name for proxy in ("HTTP", "HTTPS", "ALL", "NO") for name in (f"{proxy}_PROXY", f"{proxy.lower()}_proxy")}
-_ALLOWED_BEGINNINGS = ("LC_", "SSL_CERT_")
-_private = partial(os.open, mode=0o600)
-# Argilla's worker forks for each job, beside a thread of ours, and macOS would kill a fork that meets Objective-C. What
-# else would meet it there is the question for the system's proxies, which NO_PROXY answers.
-_FORKS = "OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
-_OURS = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY", _FORKS}
+_ALLOWED_PREFIXES = ("LC_", "SSL_CERT_")
+_open_private = partial(os.open, mode=0o600)
+# Argilla's worker forks for each job while a thread of ours runs; macOS would kill such a fork when it uses
+# Objective-C. The other use of Objective-C there, looking up the system's proxies, is avoided by setting NO_PROXY.
+_FORK_SAFETY = "OBJC_DISABLE_INITIALIZE_FORK_SAFETY"
+_OWN_VARIABLES = {"TMPDIR", "PYTHONPATH", "PYTHONUNBUFFERED", "HF_HUB_DISABLE_TELEMETRY", _FORK_SAFETY}
 
 
 class Options(NamedTuple):
-    """How a server is started; None where nothing was said."""
+    """The options a server is started with; None if not given."""
 
     host: str | None = None
     port: int | None = None
@@ -47,8 +47,9 @@ class Options(NamedTuple):
 
 
 def last_options(home: Path) -> Options:
-    """What the server of this home was last started with. A database or Redis of ours is None."""
-    config = _config(home)
+    """Return the options that the server of this home was last started with. The built-in SQLite database and Redis are
+    None."""
+    config = _read_config(home)
     if config is None:
         return Options()
     facts, environment = config["facts"], config["children"][-1]["environment"]
@@ -61,16 +62,19 @@ def last_options(home: Path) -> Options:
     )
 
 
-def clear_remains(home: Path) -> None:
-    """What the last server left: temporary files, of which Argilla makes 14 MB at each start. If its supervisor was
-    killed, its scratch folder too, and where processes do not die with their parent, its Redis, which would write to
-    one file with the next."""
+def remove_leftovers(home: Path) -> None:
+    """Remove what the last server left behind.
+
+    That is its temporary files, of which Argilla creates 14 MB at each start, and, if its supervisor was killed, its
+    scratch folder. Where processes do not die with their parent, its Redis may still run and would write to the same
+    file as the next one; it is terminated.
+    """
     shutil.rmtree(home / _TEMPORARY, ignore_errors=True)
-    config = _config(home)
+    config = _read_config(home)
     scratch = config and config.get("scratch")
     if not scratch:
         return
-    # A column an option: to macOS, as POSIX has it, all that follows the first `=` would be one header.
+    # One -o per column: on macOS, as in POSIX, everything after the first `=` would be a single header.
     listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=", "-o", "command="], capture_output=True, text=True).stdout
     for line in listed.splitlines():
         pid, _, command = line.strip().partition(" ")
@@ -80,7 +84,7 @@ def clear_remains(home: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _config(home: Path) -> dict[str, Any] | None:
+def _read_config(home: Path) -> dict[str, Any] | None:
     try:
         config: dict[str, Any] = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -89,42 +93,46 @@ def _config(home: Path) -> dict[str, Any] | None:
 
 
 def allowed_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a shell that Argilla's processes get: paths, language, time zone, proxies, certificates."""
+    """Return the shell's variables that Argilla's processes get: paths, language, time zone, proxies, certificates."""
     return {
-        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_BEGINNINGS)
+        name: value for name, value in environment.items() if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
     }
 
 
-def keep_private(home: Path) -> None:
-    """Make what lies in `data/` and `logs/` readable by the owner alone, whoever made it and with what mode, and
-    `supervisor.json` free of what is not ours."""
+def restrict_permissions(home: Path) -> None:
+    """Make everything in `data/` and `logs/` readable by the owner alone, and remove variables of the shell from
+    `supervisor.json`."""
     for folder in (home / "data", home / "logs"):
         folder.mkdir(mode=0o700, exist_ok=True)
         for path in (folder, *folder.rglob("*")):
             if not path.is_symlink():
-                with suppress(FileNotFoundError):  # the word index and Redis' parts come and go
+                with suppress(FileNotFoundError):  # files of the word index and of Redis come and go
                     path.chmod(path.stat().st_mode & 0o700)
-    forget_shell(home)
+    remove_shell_variables(home)
 
 
-def forget_shell(home: Path) -> None:
-    """Take out of `supervisor.json` the shell's variables that an earlier version wrote there, secrets among them."""
-    config = _config(home)
+def remove_shell_variables(home: Path) -> None:
+    """Remove from `supervisor.json` the shell's variables, including secrets, that an earlier version stored there."""
+    config = _read_config(home)
     if config is None:
         return
-    children = [{**child, "environment": _without_shell(child.get("environment", {}))} for child in config["children"]]
+    children = [
+        {**child, "environment": _without_shell_variables(child.get("environment", {}))} for child in config["children"]
+    ]
     if children != config["children"]:
         supervisor.write_json(home / "supervisor.json", {**config, "children": children})
 
 
-def _without_shell(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = {name: value for name, value in environment.items() if name in _OURS or name.startswith("ARGILLA_")}
-    return {**allowed_variables(environment), **ours}
+def _without_shell_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    own = {name: value for name, value in environment.items() if name in _OWN_VARIABLES or name.startswith("ARGILLA_")}
+    return {**allowed_variables(environment), **own}
 
 
 def server_variables(home: Path, database_url: str | None, redis_url: str | None, auth_secret: str) -> dict[str, str]:
-    """The environment of every child, without the shell's secrets: where Argilla's data lie and what it must not do
-    (telemetry)."""
+    """Return the environment of every child process: Argilla's settings and the allowed variables of the shell.
+
+    Raises ReviewError if `database_url` is not a PostgreSQL URL.
+    """
     for folder in (home / "data" / "redis", home / _TEMPORARY):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if database_url is None:
@@ -133,8 +141,8 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         scheme, _, rest = database_url.partition("://")
         if scheme.split("+")[0] not in ("postgresql", "postgres"):
             raise ReviewError(
-                f"The review server cannot use a database of the kind {scheme!r}.",
-                fix="Give a URL that begins with postgresql://, or none for SQLite in the home folder.",
+                f"The review server does not support databases of type {scheme!r}.",
+                fix="Give a URL that starts with postgresql://, or none for SQLite in the home folder.",
             )
         database = f"postgresql+asyncpg://{rest}"
     return {
@@ -146,32 +154,33 @@ def server_variables(home: Path, database_url: str | None, redis_url: str | None
         "ARGILLA_DATABASE_URL": database,
         "ARGILLA_DATABASE_SQLITE_TIMEOUT": "30",
         "ARGILLA_SEARCH_ENGINE": "pairsmith-sql",
-        "ARGILLA_REDIS_URL": redis_url or f"unix://{_socket()}",
+        "ARGILLA_REDIS_URL": redis_url or f"unix://{_new_socket_path()}",
         "ARGILLA_AUTH_SECRET_KEY": auth_secret,
-        "ARGILLA_CORS_ORIGINS": "[]",  # the page is served from here; no other page has business with it
+        "ARGILLA_CORS_ORIGINS": "[]",  # Argilla's own page has the same origin; no other page may call the API
         "ARGILLA_ENABLE_TELEMETRY": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
-        _FORKS: "YES",
+        _FORK_SAFETY: "YES",
     }
 
 
-def _without_proxy(environment: Mapping[str, str], host: str) -> dict[str, str]:
-    """What keeps calls to this machine, such as that of an answer which somebody gave, from the shell's proxy: it would
-    look for them on itself."""
+def _proxy_exclusions(environment: Mapping[str, str], host: str) -> dict[str, str]:
+    """Return the variables that exclude this machine's addresses from the shell's proxy. Otherwise calls to this
+    machine, such as webhooks, would go to the proxy, which would look for them on its own machine."""
     named = [environment[name] for name in ("no_proxy", "NO_PROXY") if environment.get(name)]
     return dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join([*named[:1], *LOOPBACK, host]))
 
 
-def _socket() -> Path:
-    """The path of Redis' socket, which may have some 100 bytes: too few for many a home folder or TMPDIR."""
+def _new_socket_path() -> Path:
+    """Return a path for Redis' socket in a new temporary folder. Socket paths are limited to about 100 bytes, which
+    paths under the home folder or TMPDIR may exceed; if TMPDIR is too long, /tmp is used."""
     path = Path(tempfile.mkdtemp(prefix="pairsmith-")) / "redis.sock"
-    if len(os.fsencode(path)) > _SOCKET_BYTES:
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH_BYTES:
         path.parent.rmdir()
         path = Path(tempfile.mkdtemp(prefix="pairsmith-", dir="/tmp")) / "redis.sock"
     return path
 
 
-def _server_side(
+def _run_serve_script(
     python: Path, environment: Mapping[str, str], home: Path, *arguments: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     try:
@@ -189,58 +198,62 @@ def _server_side(
         raise ReviewError(
             f"The review server's {arguments[0]!r} step took longer than {_MIGRATE_TIMEOUT_S:.0f} s.",
             where=str(home / "data"),
-            fix="See whether another program holds the database or the machine is overloaded, then try again.",
+            fix="Check whether another program has locked the database or the machine is overloaded, then try again.",
         ) from error
     (home / "logs").mkdir(exist_ok=True)
-    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_private) as log:
+    with open(home / "logs" / "migrate.log", "a", encoding="utf-8", opener=_open_private) as log:
         log.write(done.stdout + done.stderr)
     return done
 
 
-def ready_database(
+def prepare_database(
     python: Path, environment: Mapping[str, str], credentials: Mapping[str, str], home: Path, progress: Progress
 ) -> None:
-    """Migrate the database, make the search tables and the owner; each failure is a `ReviewError` that names it."""
-    progress("argilla", {"step": "bringing the database up to date"})
+    """Migrate the database, and create the search tables and the owner. Raises ReviewError with the cause if that
+    fails."""
+    progress("argilla", {"step": "migrating the database"})
     owner = {name: credentials[name] for name in ("username", "password", "api_key")}
-    done = _server_side(python, environment, home, "prepare", stdin=json.dumps(owner))
+    done = _run_serve_script(python, environment, home, "prepare", stdin=json.dumps(owner))
     if done.returncode == 0:
         return
     output = done.stderr + done.stdout
-    last = [line for line in output.splitlines() if line.strip()][-1:] or ["it said nothing"]
-    where, fix = str(home / "logs" / "migrate.log"), "Read the log, correct what it names and run the command again."
+    last = [line for line in output.splitlines() if line.strip()][-1:] or ["no output"]
+    where, fix = (
+        str(home / "logs" / "migrate.log"),
+        "Read the log, fix the problem it reports and run the command again.",
+    )
     if "disk is full" in output or "No space left" in output:
         raise ReviewError("The disk is full.", where=str(home), fix="Free at least 0.1 GB there and try again.")
     if "with another API key" in output:
         raise ReviewError(
             f"The database already has an owner {OWNER!r} with another API key than this home's.",
             where=str(home / "credentials.json"),
-            why="It was made from another home folder, and this one could not sign in.",
-            fix="Use the home folder that made it (PAIRSMITH_ARGILLA_HOME), or another database.",
+            why="It was created from another home folder, so this one could not sign in.",
+            fix="Use the home folder that created it (PAIRSMITH_ARGILLA_HOME), or another database.",
         )
     if "could not connect" in output or "onnection refused" in output or "does not exist" in output:
-        fix = "Check that the PostgreSQL server runs, that the database exists and that the URL is right."
+        fix = "Check that the PostgreSQL server is running, that the database exists and that the URL is correct."
     raise ReviewError(f"The review server's database cannot be used: {last[0].strip()[:300]}", where=where, fix=fix)
 
 
 def keep_password(home: Path, password: str) -> None:
-    """Write down the owner's new password: the file says how to sign in."""
+    """Store the owner's new password in `credentials.json`."""
     path = home / "credentials.json"
     supervisor.write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "password": password})
 
 
-def supervise(
+def start_supervisor(
     python: Path, environment: dict[str, str], home: Path, host: str, port: int, redis_url: str | None
 ) -> None:
-    """Start the detached supervisor of Redis (unless `redis_url` is yours), server and worker."""
-    environment = {**environment, **_without_proxy(environment, host)}
+    """Start the detached supervisor of server, worker and, unless `redis_url` is given, Redis."""
+    environment = {**environment, **_proxy_exclusions(environment, host)}
     children: list[dict[str, object]] = []
     scratch: str | None = None
     if redis_url is None:
-        valkey = _server_side(python, environment, home, "where-valkey")
+        valkey = _run_serve_script(python, environment, home, "where-valkey")
         if valkey.returncode != 0:
             raise ReviewError(
-                f"No Redis comes with this platform: {valkey.stderr.strip().splitlines()[-1]}",
+                f"No bundled Redis is available for this platform: {valkey.stderr.strip().splitlines()[-1]}",
                 fix="Install Redis or Valkey, start it and give its address with --redis-url.",
             )
         socket_path = environment["ARGILLA_REDIS_URL"].removeprefix("unix://")
@@ -262,7 +275,7 @@ def supervise(
     (home / "server.json").unlink(missing_ok=True)
     config = {"facts": facts, "folder": str(home / "data"), "scratch": scratch, "children": children}
     supervisor.write_json(home / "supervisor.json", config)
-    with open(home / "logs" / "supervisor.log", "ab", opener=_private) as log:
+    with open(home / "logs" / "supervisor.log", "ab", opener=_open_private) as log:
         subprocess.run(
             [sys.executable, "-P", str(Path(supervisor.__file__)), str(home), "--detach"],
             env=allowed_variables(os.environ),
@@ -270,5 +283,5 @@ def supervise(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=home,
-            check=False,  # who waits for the server finds that nobody supervises it, and where the reason is
+            check=False,  # the caller, which waits for the server, reports a supervisor that has failed
         )

@@ -1,5 +1,5 @@
-"""Who may answer: accounts of a project's workspace, passwords that are shown once and kept nowhere, and the way in
-for somebody who is signed in elsewhere: a code that is good once."""
+"""Reviewers' accounts in a project's workspace, passwords that are displayed once and not stored, and one-time sign-in
+codes for users who are signed in to pairsmith's service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schemas.errors import ReviewError
 
 
 class Person(NamedTuple):
-    """A user of an Argilla. `here`: whether the person may open this project's queues (an owner always may)."""
+    """An Argilla user. `here`: whether the user may open this project's queues (an owner always may)."""
 
     id: str
     name: str
@@ -24,8 +24,12 @@ class Person(NamedTuple):
 
 
 class Invited(NamedTuple):
-    """Where people sign in, the password of each new account, and who had an account and was let in with it. `problem`:
-    why it ended before everybody was let in (None: it did not); what was made until then stands and is shown."""
+    """The result of an invitation.
+
+    `url`: where to sign in. `passwords`: of the new accounts. `let_in`: users who already had an account and got
+    access. `problem`: why the invitation stopped before everybody had access (None if it did not); everything done
+    until then remains and is shown.
+    """
 
     url: str
     passwords: dict[str, str]
@@ -34,7 +38,7 @@ class Invited(NamedTuple):
 
 
 def people(argilla: Argilla) -> list[Person]:
-    """Everybody with an account, by name."""
+    """Return all users with an account, sorted by name; for an admin, those of the workspace."""
     workspace = argilla.workspace_id(make=False)
     members = argilla.call("GET", f"workspaces/{workspace}/users")["items"] if workspace else []
     here = {user["id"] for user in members}
@@ -53,12 +57,13 @@ def people(argilla: Argilla) -> list[Person]:
 
 
 def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
-    """Let people answer this project's rows and no others. Who has an account keeps it, and its password.
+    """Give users access to this project's rows and no others. Existing accounts keep their passwords.
 
-    Raises ReviewError for a name that is none, or that looks like another's, before anybody was made.
+    Raises ReviewError for an invalid name, or one that differs from another only in its spelling, before any account is
+    created.
     """
     known = {person.name: person for person in people(argilla)}
-    _refuse_names(argilla, names, known)
+    _refuse_bad_names(argilla, names, known)
     workspace = argilla.workspace_id(make=True)
     passwords: dict[str, str] = {}
     let_in: list[str] = []
@@ -66,9 +71,9 @@ def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
         for name in dict.fromkeys(names):
             person = known.get(name)
             if person is None:
-                asked = {"username": name, "first_name": name, "password": _password(), "role": "annotator"}
-                user = argilla.call("POST", "users", json=asked)["id"]
-                passwords[name] = asked["password"]  # before anything else can fail: nobody could tell it later
+                payload = {"username": name, "first_name": name, "password": _password(), "role": "annotator"}
+                user = argilla.call("POST", "users", json=payload)["id"]
+                passwords[name] = payload["password"]  # before anything else can fail: it cannot be recovered later
             else:
                 user = person.id
                 let_in.append(name)
@@ -79,42 +84,42 @@ def invite(argilla: Argilla, names: Sequence[str]) -> Invited:
     return Invited(argilla.url, passwords, tuple(let_in))
 
 
-def _refuse_names(argilla: Argilla, names: Sequence[str], known: Collection[str]) -> None:
-    """An account for each spelling would make two people of one, whose answers would agree with themselves."""
-    folded = {_folded(name): name for name in known}
+def _refuse_bad_names(argilla: Argilla, names: Sequence[str], known: Collection[str]) -> None:
+    """Raise ReviewError for an invalid name, or another spelling of an existing one: two accounts of one person would
+    look like two annotators who agree."""
+    folded = {_fold_name(name): name for name in known}
     for name in names:
         if not name.strip():
-            raise ReviewError(
-                "an empty name is no name.", where=argilla.url, fix="Name the people: review invite ann bob"
-            )
+            raise ReviewError("a name is empty.", where=argilla.url, fix="Give the users' names: review invite ann bob")
         if name != name.strip() or not name.isprintable():
             raise ReviewError(
-                f"the name {name!r} has spaces around it, or signs that nobody sees.",
+                f"the name {name!r} has leading or trailing spaces, or invisible characters.",
                 where=argilla.url,
                 fix="Write it without them.",
             )
-        other = folded.setdefault(_folded(name), name)
+        other = folded.setdefault(_fold_name(name), name)
         if other != name and name not in known:
             raise ReviewError(
-                f"{name} and {other} are one name, spelled differently.",
+                f"{name} and {other} are different spellings of one name.",
                 where=argilla.url,
                 why="One person with two accounts would count as two.",
-                fix=f"Write {other} if it is the same person, else another name.",
+                fix=f"Use {other} if it is the same person, otherwise another name.",
             )
 
 
-def _folded(name: str) -> str:
+def _fold_name(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
 def new_password(argilla: Argilla, name: str) -> str:
-    """Give a user another password: the account and what it has answered stay the same person's."""
-    person = _called(argilla, name)
+    """Set a new password and return it. The account and its answers stay. Raises ReviewError if there is no such
+    user."""
+    person = _find_person(argilla, name)
     if person is None:
         raise ReviewError(
             f"there is no user {name}.",
             where=argilla.url,
-            fix="`pairsmith review people` lists them; `invite` makes one.",
+            fix="`pairsmith review people` lists the users; `invite` creates one.",
         )
     password = _password()
     argilla.call("PATCH", f"users/{person.id}", json={"password": password})
@@ -126,34 +131,38 @@ def _password() -> str:
 
 
 def member(argilla: Argilla, name: str) -> Person:
-    """The account of this name in the workspace, made and let in where it is missing. Nobody learns its password.
+    """Return the account of this name with access to the workspace; it is created if missing, with a password that
+    nobody sees.
 
-    Raises ReviewError, also for an account that may do more than answer: the way in is for those who answer.
+    Raises ReviewError, also if the account is not a plain annotator: sign-in by code is for annotators only.
     """
-    person = _called(argilla, name)
+    person = _find_person(argilla, name)
     if person is None or not person.here:
         invited = invite(argilla, [name])
         if invited.problem:
             raise invited.problem
-        person = _called(argilla, name)
+        person = _find_person(argilla, name)
     if person is None or person.role != "annotator":
         raise ReviewError(
-            f"'{name}' is no account that only answers.", where=argilla.url, fix="Sign in there yourself."
+            f"'{name}' is not an annotator's account.", where=argilla.url, fix="Sign in to Argilla directly."
         )
     return person
 
 
-def _called(argilla: Argilla, name: str) -> Person | None:
+def _find_person(argilla: Argilla, name: str) -> Person | None:
     return next((person for person in people(argilla) if person.name == name), None)
 
 
 def code(argilla: Argilla, person: Person, *, origin: str, page: str = "/") -> str:
-    """What signs a browser in as this person and leads it to a page: once, within a minute, and only from a form that a
-    page of `origin` sends, as the field `code`, to `action`. Our own server alone knows codes."""
-    asked = {"user_id": person.id, "origin": origin, "page": page}
-    return str(argilla.call("POST", "pairsmith/codes", json=asked)["code"])
+    """Return a code that signs a browser in as this person and redirects it to `page`.
+
+    It works once, within a minute, and only if a form on a page of `origin` posts it as the field `code` to `action`.
+    Only pairsmith's own server supports codes.
+    """
+    payload = {"user_id": person.id, "origin": origin, "page": page}
+    return str(argilla.call("POST", "pairsmith/codes", json=payload)["code"])
 
 
 def action(url: str) -> str:
-    """Where the form that brings a code is sent."""
+    """Return the URL to which the form with a code is posted."""
     return f"{url.rstrip('/')}/api/v1/pairsmith/enter"

@@ -1,4 +1,4 @@
-"""Who answers at an address: an Argilla and which, whether it takes our key, or some other program."""
+"""Checks of an address: which Argilla version or other program answers there, and whether it accepts our key."""
 
 from __future__ import annotations
 
@@ -14,88 +14,90 @@ from urllib.parse import urlsplit
 from schemas.errors import ReviewError
 from schemas.ports import bound
 
-_OPEN = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy never reaches a loopback address
-_BUSY_S = 15.0  # an Argilla on a busy machine is no other program for taking some seconds to say so
+_DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach loopback
+_PROBE_TIMEOUT_S = 15.0  # Argilla on a busy machine may take some seconds to answer
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 IN_THE_CLEAR = (
-    "passwords and texts go there unencrypted: on a network that is not yours alone, put a proxy with TLS before it"
-    " (`pairsmith docs review`)"
+    "passwords and texts are sent there unencrypted: on a network that is not yours alone, put a TLS proxy in front of"
+    " it (`pairsmith docs review`)"
 )
 
 
-def is_here(url: str) -> bool:
-    """Whether an address is one of this machine, to which a proxy of the shell does not lead."""
+def is_local_address(url: str) -> bool:
+    """Whether a URL points to this machine, so that the shell's proxy must not be used for it."""
     host = urlsplit(url).hostname or ""
     try:
         address = ipaddress.ip_address(host)
         with socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             if not address.is_loopback:
-                probe.bind((host, 0))  # which only an address of this machine lets us
+                probe.bind((host, 0))  # succeeds only for an address of this machine
     except (ValueError, OSError):
         return host == "localhost"
     return True
 
 
 def local_url(host: str, port: int) -> str:
-    """The address a browser on this machine uses for a server bound to `host`."""
-    return _address("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
+    """Return the URL that a browser on this machine uses for a server bound to `host`."""
+    return _http_url("127.0.0.1" if host in ("0.0.0.0", "::", "") else host, port)
 
 
-def _address(host: str, port: int) -> str:
+def _http_url(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def public_url(host: str, port: int) -> str | None:
-    """The address that other machines use for a server bound to `host`; None where it is bound to this machine only."""
+    """Return the URL that other machines use for a server bound to `host`; None if it is bound to loopback only."""
     if host in LOOPBACK:
         return None
     if host in ("0.0.0.0", "::", ""):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
-                probe.connect(("192.0.2.1", 9))  # sends nothing: it asks which of our addresses faces other networks
+                probe.connect(("192.0.2.1", 9))  # sends nothing; selects our address that faces other networks
                 host = probe.getsockname()[0]
             except OSError:
                 host = socket.gethostname()
-    return _address(host, port)
+    return _http_url(host, port)
 
 
-def cannot_listen(host: str, port: int) -> str | None:
-    """Why no server of this machine can be at an address; None if one can, or is there already."""
+def listen_problem(host: str, port: int) -> str | None:
+    """Return why no server on this machine can listen at an address; None if one can, or if one already does."""
     if not 1 <= port <= 65535:
-        return f"{port} is no port: they go from 1 to 65535."
+        return f"{port} is not a valid port: ports range from 1 to 65535."
     try:
         bound(host, port).close()
     except PermissionError:
-        return f"Port {port} is not yours to use: below 1024 they are the system's."
-    except (OSError, UnicodeError) as error:  # the latter for what is no name
+        return f"You may not use port {port}: ports below 1024 are reserved for the system."
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         if getattr(error, "errno", None) != errno.EADDRINUSE:
-            return f"'{host}' is no address of this machine: {getattr(error, 'strerror', None) or error}."
+            return f"'{host}' is not an address of this machine: {getattr(error, 'strerror', None) or error}."
     return None
 
 
-def answering_at(host: str, port: int) -> str | None:
-    """None when the port is free, "Argilla 2.8.0" when an Argilla answers there, "another program" otherwise."""
+def identify_program(host: str, port: int) -> str | None:
+    """Return what answers at an address: None if the port is free, e.g. "Argilla 2.8.0", or "another program"."""
     try:
-        socket.create_connection((host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), _BUSY_S).close()
+        socket.create_connection(
+            (host if host not in ("0.0.0.0", "::", "") else "127.0.0.1", port), _PROBE_TIMEOUT_S
+        ).close()
     except OSError:
         return None
     try:
-        with _OPEN.open(f"{local_url(host, port)}/api/v1/version", timeout=_BUSY_S) as answer:
+        with _DIRECT_OPENER.open(f"{local_url(host, port)}/api/v1/version", timeout=_PROBE_TIMEOUT_S) as answer:
             return f"Argilla {json.load(answer)['version']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another program"
 
 
 def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> str:
-    """The user whose key this is, at the Argilla that answers at `url`.
+    """Return the name of the user whose key this is, at the Argilla server at `url`.
 
-    Raises `ReviewError`, in a sentence each: nothing answers, what answers is no Argilla, or it refuses the key.
+    Raises ReviewError if nothing answers, if something other than Argilla answers, or if it refuses the key.
     """
     request = urllib.request.Request(
         f"{url.rstrip('/')}/api/v1/me", headers={**(headers or {}), "X-Argilla-Api-Key": api_key}
     )
-    opener = _OPEN if is_here(url) else urllib.request.build_opener()
+    opener = _DIRECT_OPENER if is_local_address(url) else urllib.request.build_opener()
     try:
         with opener.open(request, timeout=timeout_s) as answer:
             username: str = json.load(answer)["username"]
@@ -105,15 +107,15 @@ def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mappin
             raise ReviewError(
                 "Argilla refuses the API key.",
                 where=url,
-                fix="Check the variable that [review] key_env names; the owner's key of the embedded server is in its"
-                " credentials.json (`pairsmith review status` says where).",
+                fix="Check the variable that [review] key_env names. The owner's key of pairsmith's own server is in"
+                " its credentials.json (`pairsmith review status` shows where).",
             ) from error
         fix = "Read its log."
         if error.code in (403, 404):
-            fix = "Check the address. A private Space, or another proxy, may want a header: [review] headers_env."
+            fix = "Check the address. A private Space, or another proxy, may need a header: [review] headers_env."
         raise ReviewError(f"Argilla answers with status {error.code}.", where=url, fix=fix) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ReviewError("What answers is not an Argilla server.", where=url, fix="Check the address.") from error
+        raise ReviewError("The server there is not Argilla.", where=url, fix="Check the address.") from error
     except OSError as error:
         reason = getattr(error, "reason", None) or error
         raise ReviewError(

@@ -1,9 +1,9 @@
-"""Bringing answers back: every annotator's responses become `Review` records, and nothing is ever replaced.
+"""Fetching answers: every reviewer's responses become `Review` records, and existing records are never replaced.
 
-A response that changed is another review; one that is gone, discarded or a draft again is a review that says
-`withdrawn`. An edit also makes the corrected pair. Argilla keeps no working time, so `seconds` is measured as the time
-since the same person's previous answer in any queue of the project; it is None for a person's first answer and after a
-pause of more than `PAUSE_S`.
+A changed response becomes another review. A response that was deleted, discarded or turned back into a draft becomes a
+review with the decision `withdrawn`. An edit also creates the corrected pair. Argilla does not record working time, so
+`seconds` is the time since the same reviewer's previous answer in any queue of the project; it is None for a reviewer's
+first answer and after a pause of more than `PAUSE_S`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from curate.argilla.aliases import new_aliases
 from curate.argilla.client import Argilla, Queue
 from curate.argilla.edits import edited_text
 from curate.argilla.push import ADJUDICATION, project_id, queue_name, queue_names
-from curate.argilla.responses import Response, read_responses, reviewer_key, timed
-from curate.argilla.task import LETTERS, THIS, VERDICTS, both_sides, escaped, shown_text
+from curate.argilla.responses import Response, read_responses, reviewer_key, with_durations
+from curate.argilla.task import LETTERS, THIS, VERDICTS, displayed_field_text, escaped, render_texts
 from curate.review.answers import latest_answers
 from curate.review.decision import differs, edited_pair
 from prompts.answer_form import ANY_TEXT, AnswerForm
@@ -33,16 +33,19 @@ from schemas.reviews import Review, Role, Sampled, under_alias
 from schemas.store import Store
 
 NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
-AT_ONCE = 100  # records that become durable together
-SIMULATED = "simulated-"  # annotators whose name begins so are programs; their answers decide nothing
+AT_ONCE = 100  # records per durable write
+SIMULATED = "simulated-"  # name prefix of annotators that are programs; their answers decide nothing
 
 
 @dataclass(frozen=True)
 class PullResult:
-    """What a pull brought. `new` answers, `changed` ones where another stood, `withdrawn` ones
-    taken back, `edits` pairs made, `unchanged` answers known before, `discarded` responses without an answer, `foreign`
-    records that are not ours, `altered` answers to a row whose texts had been changed in Argilla, `not_named`
-    adjudications by people whom the spec does not name."""
+    """The counts of a pull.
+
+    `new`: answers that were not known. `changed`: answers that replace an earlier one. `withdrawn`: answers taken back.
+    `edits`: corrected pairs created. `unchanged`: answers already known. `discarded`: responses without an answer.
+    `foreign`: records that are not ours. `altered`: answers to a row whose texts were changed in Argilla. `not_named`:
+    adjudications by users whom the spec does not name.
+    """
 
     new: int = 0
     changed: int = 0
@@ -62,104 +65,109 @@ class PullResult:
 def pull(
     project: Project, store: Store, argilla: Argilla, progress: Progress = unseen, *, dry: bool = False
 ) -> PullResult:
-    """Read every response once and append what is new; with `dry` only count it, for which the store may be open for
-    reading. Killed, it goes on when run again; run twice, it adds nothing.
+    """Read every response once and append new answers to the store. With `dry`, only count them; a read-only store is
+    enough for that.
 
-    Raises ReviewError if there is no queue of this project on the server.
+    If killed, it continues when run again; a second run adds nothing. Raises ReviewError if this project has no queue
+    on the server.
     """
     users, sampled, reviews = argilla.users(), store.sampled(), store.reviews()
-    before = [review for own in reviews.values() for review in own]
-    keys = {review.reviewer for review in before}
-    named = _adjudicators(project, before)
+    stored = [review for previous in reviews.values() for review in previous]
+    keys = {review.reviewer for review in stored}
+    named = _adjudicators(project, stored)
     people = {reviewer_key(argilla.url, id_, keys): user for id_, user in users.items()}
     responses: list[Response] = []
-    seen: dict[tuple[str, Role], datetime] = {}  # of one that stands in two queues, the first
+    seen: dict[tuple[str, Role], datetime] = {}  # for a row in two queues, the earlier time
     pairs: dict[str, Pair] = {}
-    for page, there in read_responses(queues_of(project, sampled, argilla), argilla, keys, users, progress):
+    for page, there in read_responses(find_queues(project, sampled, argilla), argilla, keys, users, progress):
         responses += page
         seen |= {row: min(since, seen.get(row, since)) for row, since in there.items()}
         pairs |= {pair.id: pair for pair in store.pairs(pair_id for pair_id, _ in there)}
-    known = {id_: own for id_, own in reviews.items() if id_ in pairs}
+    known = {id_: previous for id_, previous in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
-        known = {id_: [under_alias(review, by_name) for review in own] for id_, own in known.items()}
+        known = {id_: [under_alias(review, by_name) for review in previous] for id_, previous in known.items()}
         if not dry:
             store.write(*aliases)
     form = AnswerForm.of(project.spec.task, project.folder)
     counts = Counter(foreign=len({pair_id for pair_id, _ in seen if pair_id not in pairs}))
     submitted: set[tuple[str, Role, str]] = set()
-    fresh: list[Record] = []
-    durable: list[Future[None]] = []
-    for response in _one_each(timed(responses)):
+    pending: list[Record] = []
+    writes: list[Future[None]] = []
+    for response in _one_per_reviewer(with_durations(responses)):
         pair = pairs.get(response.pair_id)
         if pair is None:
             continue
-        own = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
-        why_not = _does_not_count(project, form, response, pair, named)
-        count, records = _taken(response, pair, own, sampled.get(pair.id, ()), form, why_not)
+        previous = [r for r in known.get(pair.id, ()) if (r.role, r.reviewer) == (response.role, response.reviewer)]
+        why_not = _why_not_counted(project, form, response, pair, named)
+        count, records = _process_response(response, pair, previous, sampled.get(pair.id, ()), form, why_not)
         counts.update((count, "edits") if len(records) > 1 else (count,))
         if count in ("new", "changed", "unchanged"):
             submitted.add((pair.id, response.role, response.reviewer))
         if records and not dry:
-            fresh += records
-            if len(fresh) >= AT_ONCE:
-                durable.append(store.append(*fresh))
-                fresh = []
+            pending += records
+            if len(pending) >= AT_ONCE:
+                writes.append(store.append(*pending))
+                pending = []
             failpoint("mid_pull")
-    for written in (*durable, *([store.append(*fresh)] if fresh else ())):
-        written.result()
+    for write in (*writes, *([store.append(*pending)] if pending else ())):
+        write.result()
     present = {response.reviewer for response in responses} | people.keys()
-    for review in _withdrawn(known, seen, submitted, present, responses):
+    for review in _find_withdrawals(known, seen, submitted, present, responses):
         if not dry:
             store.write(review)
         counts["withdrawn"] += 1
     return PullResult(**counts)
 
 
-def _taken(
+def _process_response(
     response: Response,
     pair: Pair,
-    own: Sequence[Review],
+    previous: Sequence[Review],
     sampled: Sequence[Sampled],
     form: AnswerForm,
     why_not: NotCounted | None,
 ) -> tuple[str, list[Record]]:
-    """The count of `PullResult` that a response goes into, and the records that it makes, an edit two; `own` are the
-    earlier answers of the same person."""
+    """Return the field of `PullResult` that counts a response, and the records to store for it (two for an edit).
+    `own`: the same reviewer's earlier answers."""
     if why_not in ("discarded", "foreign"):
         return why_not, []
     review = review_of(response, pair, sampled[-1].sampling_probability if sampled else None, form)
-    known_already = _stands(review, own)
-    # What was brought before the row was changed is about the row that we know.
+    known_already = _is_known(review, previous)
+    # An answer that was fetched before the row was altered refers to our version of the row.
     if why_not and not (why_not == "altered" and known_already):
         return why_not, []
     if known_already:
         return "unchanged", []
-    if any(earlier.at == response.at for earlier in own):  # a server that was restored says it again
-        review = Review(**{**dict(review), "at": max(now(), own[-1].at)})
+    if any(earlier.at == response.at for earlier in previous):  # a restored server reports an old answer again
+        review = Review(**{**dict(review), "at": max(now(), previous[-1].at)})
     records: list[Record] = [review]
     gold = any(record.reason == "gold" for record in sampled)
     if review.decision == "edit" and review.edited is not None and differs(review.edited, pair) and not gold:
         records.append(edited_pair(pair, review))
-    return "changed" if own and own[-1].decision != "withdrawn" else "new", records
+    return "changed" if previous and previous[-1].decision != "withdrawn" else "new", records
 
 
-def queues_of(project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla) -> list[tuple[Queue, Role]]:
-    """Every queue that the `sampled` rows of this project were sent to, with the role of who answers there. Raises
-    ReviewError if there is none."""
+def find_queues(
+    project: Project, sampled: Mapping[str, Sequence[Sampled]], argilla: Argilla
+) -> list[tuple[Queue, Role]]:
+    """Return every queue that the project's `sampled` rows were sent to, with the role of those who answer there.
+
+    Raises ReviewError if there is none.
+    """
     queues = argilla.queues(project_id(sampled), queue_names(project, sampled))
     if not queues:
         raise ReviewError(
-            f"there is no queue of {queue_name(project)} in the workspace {argilla.workspace}.",
+            f"there is no queue for {queue_name(project)} in the workspace {argilla.workspace}.",
             where=argilla.url,
             fix="Run `pairsmith review push` first.",
         )
     return [(queue, "adjudicator" if queue.made_as.endswith(ADJUDICATION) else "annotator") for queue in queues]
 
 
-def _one_each(responses: Iterable[Response]) -> list[Response]:
-    """Of each person's responses to a row, which may stand in two queues, the latest that is an answer, or the latest.
-    `responses` in the order of time."""
+def _one_per_reviewer(responses: Iterable[Response]) -> list[Response]:
+    """Return one response per row, role and reviewer, because a row may be in two queues: the latest submitted one, or
+    else the latest. `responses` must be in chronological order."""
     last: dict[tuple[str, Role, str], Response] = {}
     for response in responses:
         key = response.pair_id, response.role, response.reviewer
@@ -169,52 +177,53 @@ def _one_each(responses: Iterable[Response]) -> list[Response]:
 
 
 def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
-    """The names and keys of who may settle; of none, anybody may. Who settled rows under a name of the spec goes on as
-    one of them, whatever they are called by now."""
+    """Return the names and keys of the permitted adjudicators; if empty, anybody may adjudicate. A reviewer who
+    adjudicated under a name in the spec remains permitted after a change of name."""
     names = set(project.spec.review.adjudicators)
     settled = (review for review in reviews if review.role == "adjudicator" and review.name in names)
     return names | {review.reviewer for review in settled}
 
 
-def _does_not_count(
+def _why_not_counted(
     project: Project, form: AnswerForm, response: Response, pair: Pair, adjudicators: set[str]
 ) -> NotCounted | None:
-    """Why a response is no answer to the row that we know."""
+    """Return why a response does not count as an answer to our row; None if it does."""
     if response.status != "submitted":
         return "discarded"
     if response.values.get("verdict") not in VERDICTS:
         return "foreign"
     fields = response.input, response.output
-    plain = all(map(_shows, fields, map(escaped, (pair.input, pair.output))))
-    if not plain and not all(map(_shows, fields, both_sides(project, form, pair))):
+    plain = all(map(_field_shows, fields, map(escaped, (pair.input, pair.output))))
+    if not plain and not all(map(_field_shows, fields, render_texts(project, form, pair))):
         return "altered"
     if response.role == "adjudicator" and adjudicators and not {response.name, response.reviewer} & adjudicators:
         return "not_named"
     return None
 
 
-def _shows(field: str | None, text: str) -> bool:
-    """Whether a field, if it is known, shows a text, whatever is marked in it."""
-    return field is None or field == f"<div>{text}</div>" or shown_text(field) == shown_text(text)
+def _field_shows(field: str | None, text: str) -> bool:
+    """Whether a field, if known, displays a text, whatever its markup."""
+    return field is None or field == f"<div>{text}</div>" or displayed_field_text(field) == displayed_field_text(text)
 
 
-def _stands(review: Review, own: Sequence[Review]) -> bool:
-    """Whether what a person says is what they said last, as we know it."""
-    if not own or own[-1].decision == "withdrawn":
+def _is_known(review: Review, previous: Sequence[Review]) -> bool:
+    """Whether a review repeats the reviewer's last stored answer."""
+    if not previous or previous[-1].decision == "withdrawn":
         return False
-    again = any(earlier.at == review.at for earlier in own)  # a server that was restored says it again
-    return own[-1].at == review.at or (again and _says(review) == _says(own[-1]))
+    repeated = any(earlier.at == review.at for earlier in previous)  # a restored server reports an old answer again
+    return previous[-1].at == review.at or (repeated and _answer_content(review) == _answer_content(previous[-1]))
 
 
 def review_of(response: Response, pair: Pair, probability: float | None, form: AnswerForm = ANY_TEXT) -> Review:
-    """A submitted response as a review. Another text with `accept` is an edit; with `reject` it changes nothing."""
+    """Convert a submitted response to a review. `accept` with a changed text counts as an edit; with `reject` the text
+    is ignored."""
     values = response.values
     verdict, text = values["verdict"], edited_text(form, pair, values, response.titles)
     changed = text is not None and differs(text, pair)
     decision = "edit" if verdict == "accept" and changed else verdict
     names = dict(zip((THIS, *LETTERS), (pair.id, *response.other_candidates), strict=False))
     ranks = [(names[item["value"]], item["rank"]) for item in values.get("ranking") or () if item["value"] in names]
-    if (best := values.get("best")) in names:  # queues of earlier versions asked for a whole ranking
+    if (best := values.get("best")) in names:  # queues of earlier versions ask for a whole ranking instead
         ranks = [(id_, 1 if name == best else 2) for name, id_ in names.items()]
     return Review(
         pair_id=pair.id,
@@ -232,26 +241,30 @@ def review_of(response: Response, pair: Pair, probability: float | None, form: A
     )
 
 
-def _says(review: Review) -> tuple[object, ...]:
+def _answer_content(review: Review) -> tuple[object, ...]:
     return review.decision, review.edited, review.reasons, review.ranking
 
 
-def _withdrawn(
+def _find_withdrawals(
     known: Mapping[str, list[Review]],
     seen: Mapping[tuple[str, Role], datetime],
     submitted: set[tuple[str, Role, str]],
     users: set[str],
     responses: list[Response],
 ) -> Iterator[Review]:
-    """Answers that were current at the last pull and are not now, though their author is there, and their record: one
-    that was made since (its queue had been deleted) never held them, so nobody took them back."""
-    left = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
-    for pair_id, own in known.items():
-        for review in latest_answers(own):
+    """Yield a withdrawal for each answer that was current at the last pull but is gone now, although its reviewer and
+    its record still exist.
+
+    A record created after the answer (because its queue had been deleted) never contained it, so such an answer was not
+    withdrawn.
+    """
+    response_times = {(r.pair_id, r.role, r.reviewer): r.at for r in responses}
+    for pair_id, pair_reviews in known.items():
+        for review in latest_answers(pair_reviews):
             role, reviewer = review.role, review.reviewer
-            held = (pair_id, role) in seen and seen[pair_id, role] <= review.at
-            gone = held and reviewer in users and (pair_id, role, reviewer) not in submitted
-            if gone and review.decision != "withdrawn":
+            had_answer = (pair_id, role) in seen and seen[pair_id, role] <= review.at
+            is_gone = had_answer and reviewer in users and (pair_id, role, reviewer) not in submitted
+            if is_gone and review.decision != "withdrawn":
                 yield Review(
                     pair_id=pair_id,
                     reviewer=reviewer,
@@ -259,5 +272,5 @@ def _withdrawn(
                     decision="withdrawn",
                     simulated=review.simulated,
                     role=role,
-                    at=max(left.get((pair_id, role, reviewer)) or now(), review.at),
+                    at=max(response_times.get((pair_id, role, reviewer)) or now(), review.at),
                 )

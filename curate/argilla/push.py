@@ -1,12 +1,14 @@
-"""Sending rows to review: drawing the next batch, and filling Argilla's queues with what is not there yet.
+"""Sending rows to review: drawing the next batch, and adding missing rows to Argilla's queues.
 
-Two steps, each safe to repeat: `draw_batch` samples rows and makes the sample durable; `push` sends what was sampled.
-A record's external id is the pair's id, and Argilla matches records by it, so a batch whose answer was lost is never
-doubled. Rows that are there stay as they are, but for those that nobody needs any more (they left the pool, or are
-settled) and nobody has begun to answer: they are withdrawn, so that they take nobody's minute.
+There are two steps, each safe to repeat: `draw_batch` samples rows and stores the sample durably; `push` sends the
+sampled rows. A record's external id is the pair's id, by which Argilla matches records, so a batch whose response was
+lost is not stored twice. Rows that are already on the server stay as they are, except those that are no longer needed
+(they left the pool, or are decided) and that nobody has started to answer: these are withdrawn, so that nobody spends
+time on them.
 
-A queue bears the project's id, so it stays ours under any name, and two projects of one name never share one. Labels of
-a published queue cannot be changed: where the spec's reasons differ, its unanswered rows go on in another queue.
+A queue carries the project's id, so it is recognised under any name, and two projects of the same name never share a
+queue. Labels of a published queue cannot be changed: if the spec's reasons differ, unanswered rows move to another
+queue.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from curate.argilla.client import Argilla, Queue
-from curate.argilla.edits import EDITED, fields_of, question_names
-from curate.argilla.queue_making import make_queue
-from curate.argilla.task import LETTERS, GoldForm, bad_examples, guidelines, record, settings
+from curate.argilla.edits import EDITED, question_names, record_fields
+from curate.argilla.queue_creation import make_queue
+from curate.argilla.task import LETTERS, GoldDisguise, bad_examples, guidelines, record, settings
 from curate.gates import gates_of, judge
 from curate.review.acceptance import needs_whole_pool
 from curate.review.decision import answers_given, decide
@@ -38,17 +40,20 @@ from schemas.store import Store
 
 SHARED, ADJUDICATION = "-shared", "-adjudication"
 _GOLD_SHARE = 0.1  # of a batch
-_MOST_COUNTED = 100  # rows a request
+_RECOUNT_BATCH = 100  # rows per request
 
 
 def queue_name(project: Project) -> str:
-    """The name of the queue; `-shared` (rows that several people answer) and `-adjudication` are named after it."""
+    """Return the name of the main queue. The names of the other queues add a suffix: `-shared` (rows that one more
+    annotator answers) and `-adjudication`."""
     return project.spec.review.dataset or project.spec.task.name
 
 
 def draw_batch(project: Project, store: Store, population: Population, *, more: bool = False) -> list[Sampled]:
-    """Draw what is missing to a batch, once half of the last one is decided, and make the draw durable. Nothing is
-    drawn once people have said enough, or reject the set, unless `more`.
+    """Fill the batch up with newly drawn rows once half of the last one is decided, store the draw durably, and return
+    it.
+
+    Unless `more`, nothing is drawn once the answers suffice or show that reviewers reject the set.
     """
     spec, status = project.spec.review, review_status(project, store, population)
     if status.gate.state != "asking" and not more:
@@ -60,16 +65,18 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     before = sampled_ids(record for records in sampled.values() for record in records)
     rows = list(population.rows.values())
     whole = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
-    of = frames(rows, spec.seed, before, whole=whole)
-    rest: SamplingReason = "audit_accepted" if whole else "certify"  # what is asked for is a share of what is accepted
-    chosen = draw(of, divide(wanted, spec.shares, of, rest), spec.seed, before)
+    sampling_frames = frames(rows, spec.seed, before, whole=whole)
+    # Draws that empty frames leave over go to `remainder`. When the whole pool is drawn, that is the accepted rows, to
+    # which the required share refers.
+    remainder: SamplingReason = "audit_accepted" if whole else "certify"
+    chosen = draw(sampling_frames, divide(wanted, spec.shares, sampling_frames, remainder), spec.seed, before)
     new = [
         Sampled(
             pair_id=row.pair_id,
             reason=reason,
             sampling_probability=row.probability,
             draw=details,
-            dataset=_queue_of(project, row.pair_id),
+            dataset=_assigned_queue(project, row.pair_id),
         )
         for row in chosen
         for reason, details in row.draws
@@ -77,7 +84,7 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     gold = [item.pair for item in read_gold(project, store) if item.pair.id not in sampled]
     gold = gold[: max(1, round(_GOLD_SHARE * len(chosen)))] if chosen else []
     new += [
-        Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_queue_of(project, pair.id))
+        Sampled(pair_id=pair.id, reason="gold", sampling_probability=1, dataset=_assigned_queue(project, pair.id))
         for pair in gold
     ]
     if new:
@@ -86,11 +93,11 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
 
 
 def base_name(sampled: Sampled) -> str:
-    """The name that the queues of a sampled row are named after, which may be another than the spec's now."""
+    """Return the base name of a sampled row's queues, which may differ from the present spec's."""
     return sampled.dataset.removesuffix(SHARED)
 
 
-def _queue_of(project: Project, pair_id: str) -> str:
+def _assigned_queue(project: Project, pair_id: str) -> str:
     spec = project.spec.review
     shared = permanent_random_number(spec.seed, "overlap", pair_id) < spec.overlap
     return queue_name(project) + (SHARED if shared else "")
@@ -98,8 +105,12 @@ def _queue_of(project: Project, pair_id: str) -> str:
 
 @dataclass(frozen=True)
 class PushResult:
-    """`sent` records went out, `there` were on the server already, `decided` need no answer any more, `withdrawn`
-    were taken back because nobody needs an answer to them. `queues` wait for people, at the addresses of `pages`."""
+    """The result of a push.
+
+    `sent`: records added. `there`: records that were already on the server. `decided`: rows that need no further
+    answer. `withdrawn`: records removed because they are no longer needed. `queues`: the queues with rows to answer,
+    whose pages are at the URLs in `pages`.
+    """
 
     sent: int
     there: int
@@ -118,55 +129,57 @@ def push(
     *,
     alone: bool = False,
 ) -> PushResult:
-    """Send every sampled row that still needs a decision and is not on the server. As long as one person is `alone`,
-    rows that a second one would answer too are in the one queue; who comes later finds those that are left in theirs.
+    """Send every sampled row that still needs a decision and is not on the server.
 
-    Waits while the server restarts; killed, it goes on where it stopped when run again. Raises ReviewError where the
-    server cannot be used, or a queue of that name asks other questions.
+    `alone`: there is only one reviewer, so rows for the shared queue are put into the main one. Once others are
+    invited, the remaining ones move to the shared queue.
+
+    Waits while the server restarts. If killed, it continues where it stopped when run again. Raises ReviewError if the
+    server cannot be used, or if a queue of that name has other questions.
     """
     sampled, reviews = store.sampled(), store.reviews()
     gold = {item.pair.id: item.pair for item in read_gold(project, store)}
-    as_calibration = _gold_forms(project, population, list(gold.values()))
+    as_calibration = _gold_disguises(project, population, list(gold.values()))
     known = {**population.pairs(sampled), **gold}
     by_queue: dict[str, list[Pair]] = {}
     decided = 0
-    for id_, why in sampled.items():
+    for id_, draws in sampled.items():
         if id_ not in known:
             continue
-        if _answered(project, known[id_], why, reviews.get(id_, ()), id_ in gold):
+        if _is_settled(project, known[id_], draws, reviews.get(id_, ()), id_ in gold):
             decided += 1
             continue
-        by_queue.setdefault(base_name(why[0]) if alone else why[0].dataset, []).append(known[id_])
+        by_queue.setdefault(base_name(draws[0]) if alone else draws[0].dataset, []).append(known[id_])
     for pairs in by_queue.values():
         pairs.sort(key=lambda pair: permanent_random_number(project.spec.review.seed, "queue", pair.id))
 
     form = AnswerForm.of(project.spec.task, project.folder)
 
     def row(pair: Pair, messages: Sequence[Message]) -> Json:
-        why, as_gold = reasons_of(sampled[pair.id]), as_calibration.get(pair.id)
-        return record(project, population, pair, why, messages=messages, gold=as_gold, form=form)
+        reasons, as_gold = sampling_reasons(sampled[pair.id]), as_calibration.get(pair.id)
+        return record(project, population, pair, reasons, messages=messages, gold=as_gold, form=form)
 
     return replace(send(Delivery(project, store, population, argilla, progress), by_queue, row), decided=decided)
 
 
-def _gold_forms(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldForm]:
-    """The gold items that look like a row for calibration: half of those that can. Where rows have other candidates, an
-    item can if the file has another output for its input."""
+def _gold_disguises(project: Project, population: Population, gold: Sequence[Pair]) -> dict[str, GoldDisguise]:
+    """Return the disguises of the gold items that are shown as calibration rows: about half of the eligible ones. If
+    rows have other candidates, an item is eligible only if the gold file has another output for its input."""
     spec, form = project.spec, {}
     gates = gates_of(project) if gold else []
     for pair in gold:
         others = {one.id: one for one in gold if one.input == pair.input and one.id != pair.id}
-        can = others or max(map(len, population.inputs.values()), default=1) == 1
-        if can and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
+        is_eligible = others or max(map(len, population.inputs.values()), default=1) == 1
+        if is_eligible and permanent_random_number(spec.review.seed, "gold form", pair.id) < 0.5:
             findings = [verdict for verdict in judge(pair, gates) if verdict.keep is not True or verdict.flags]
-            form[pair.id] = GoldForm(findings, dict(sorted(others.items())[: len(LETTERS)]))
+            form[pair.id] = GoldDisguise(findings, dict(sorted(others.items())[: len(LETTERS)]))
     return form
 
 
-def _answered(project: Project, pair: Pair, why: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
-    """Whether a row has as many answers as its queue asks for, and they decide it."""
+def _is_settled(project: Project, pair: Pair, draws: Sequence[Sampled], reviews: Sequence[Review], gold: bool) -> bool:
+    """Whether a row has as many answers as its queue requires, and they decide it."""
     decision = decide(reviews, pair)
-    enough = answers_given(reviews) >= _min_submitted(project, why[0].dataset)
+    enough = answers_given(reviews) >= _min_submitted(project, draws[0].dataset)
     return enough and (gold or (decision is not None and decision.verdict != "undecided"))
 
 
@@ -176,55 +189,57 @@ def _min_submitted(project: Project, queue: str) -> int:
     return project.spec.review.annotators_per_row + queue.endswith(SHARED)
 
 
-def reasons_of(why: Sequence[Sampled]) -> list[SamplingReason]:
-    """In the order of `REASONS`, gold last."""
-    reasons = {record.reason for record in why}
+def sampling_reasons(draws: Sequence[Sampled]) -> list[SamplingReason]:
+    """Return the distinct sampling reasons of a row in the order of `REASONS`, gold last."""
+    reasons = {record.reason for record in draws}
     return [reason for reason in (*REASONS, "gold") if reason in reasons]
 
 
 def project_id(sampled: Mapping[str, Sequence[Sampled]]) -> str | None:
-    """What tells the project of these draws from every other: the first of them. None before that."""
+    """Return the project's id, which is derived from its first draw; None before the first draw."""
     first = first_drawn(record for records in sampled.values() for record in records)
     return content_id("project", [first.id, first.at.isoformat()]) if first else None
 
 
-OLD_WORKSPACE = "pairsmith"  # of all projects, before each had its own
+OLD_WORKSPACE = "pairsmith"  # shared by all projects before each had its own
 
 
 def own_id(store: Store | None) -> str:
-    """What tells the project from others. Raises ReviewError before the first draw."""
-    own = project_id(store.sampled()) if store else None
-    if own is None:
+    """Return the project's id. Raises ReviewError before the first draw."""
+    project_key = project_id(store.sampled()) if store else None
+    if project_key is None:
         raise ReviewError(
-            "nothing was drawn for review yet, so nobody has anything to answer.",
+            "no rows have been drawn for review yet, so there is nothing to answer.",
             fix="Run `pairsmith review push` first, or name a workspace: [review] workspace = ...",
         )
-    return own
+    return project_key
 
 
 def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
-    """The workspace of this project alone, so that who is invited to it sees no other; or the one that the spec names,
-    or the one where an earlier version has put its rows. Raises ReviewError before the first draw.
+    """Return the project's workspace: the one that the spec names, or the one where an earlier version put its rows, or
+    else one of its own, so that invited reviewers see no other project.
+
+    Raises ReviewError before the first draw.
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
-    own = own_id(store)
+    project_key = own_id(store)
     sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
-    for queue in old.queues(own, queue_names(project, sampled)):
-        if queue.project == own or any(record["external_id"] in sampled for record in old.records(queue)):
+    for queue in old.queues(project_key, queue_names(project, sampled)):
+        if queue.project == project_key or any(record["external_id"] in sampled for record in old.records(queue)):
             return OLD_WORKSPACE
-    return f"pairsmith-{own[:8]}"
+    return f"pairsmith-{project_key[:8]}"
 
 
 def queue_names(project: Project, sampled: Mapping[str, Sequence[Sampled]]) -> set[str]:
-    """Every name under which rows of this project were sent, or would be now. The name in the spec may have changed
-    since; the answers have not moved."""
+    """Return every queue name under which rows of this project were sent or would be sent now. The name in the spec may
+    have changed, but the answers remain in the old queues."""
     bases = {queue_name(project)} | {base_name(record) for records in sampled.values() for record in records}
     return {base + suffix for base in bases for suffix in ("", SHARED, ADJUDICATION)}
 
 
 class Delivery(NamedTuple):
-    """A project's rows, where they are answered, and who follows how they get there."""
+    """A project's rows, the server they are sent to, and the receiver of progress reports."""
 
     project: Project
     store: Store
@@ -239,44 +254,49 @@ MakeRow = Callable[[Pair, Sequence[Message]], Json]
 def send(
     delivery: Delivery, by_queue: Mapping[str, Sequence[Pair]], row: MakeRow, *, adjudication: bool = False
 ) -> PushResult:
-    """Send `row(pair, messages of its seed)` of the pairs that are not in their queue yet, and withdraw from the queues
-    of annotators, or of `adjudication`, what is in none of them any more and unanswered."""
+    """Send `row(pair, messages of its seed)` for each pair that is not in its queue yet, and withdraw unanswered rows
+    that `by_queue` no longer contains.
+
+    Works on the annotators' queues, or with `adjudication` on the adjudication queues.
+    """
     project, store, argilla = delivery.project, delivery.store, delivery.argilla
     conversations = {seed.id: seed.messages for seed in store.seeds() if seed.messages}
     drawn = store.sampled()
-    own = project_id(drawn)
-    if own is None:
+    project_key = project_id(drawn)
+    if project_key is None:
         return PushResult(0, 0, 0, ())
-    page = _Page(delivery, own, conversation=bool(conversations))
+    page = _QueueSpec(delivery, project_key, conversation=bool(conversations))
     queues: dict[str, list[Queue]] = {name: [] for name in by_queue}
     sampled = set(drawn)
-    for queue in argilla.queues(own, queue_names(project, drawn)):
+    for queue in argilla.queues(project_key, queue_names(project, drawn)):
         if queue.made_as.endswith(ADJUDICATION) is adjudication and page.is_ours(queue, sampled):
             queues.setdefault(queue.made_as, []).append(queue)
     sent = there = withdrawn = 0
     used: list[Queue] = []
     current_of = {name: page.current(name, existing) for name, existing in queues.items()}
-    present: set[str] = set()  # also in another queue, by somebody whose minute is not to be wasted
+    present: set[str] = set()  # also rows in another queue that somebody has started to answer
     for name, existing in queues.items():
         for queue in existing:
             wanted = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            stay, gone = _keep(argilla, queue, wanted, sampled)
-            present |= stay
-            withdrawn += gone
+            remaining, removed = _reconcile(argilla, queue, wanted, sampled)
+            present |= remaining
+            withdrawn += removed
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
-    # Every queue before any row, so that a server that fails is found out while nothing is half sent.
+    # Create all queues before sending any row, so that a failing server is detected before anything is half sent.
     for name in sorted(name for name, current in current_of.items() if current is None and absent_of[name]):
         current_of[name] = page.make(name)
     for name, current in sorted(current_of.items()):
         pairs, absent = by_queue.get(name, ()), absent_of[name]
         if current and absent:
-            _add(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
+            _send_missing(delivery, current, [(pair, conversations.get(pair.seed_id, ())) for pair in absent], row)
         sent, there = sent + len(absent), there + len(pairs) - len(absent)
         used += [current] if current and pairs else []
     return PushResult(sent, there, 0, tuple(queue.name for queue in used), withdrawn, tuple(map(argilla.page_of, used)))
 
 
-def _add(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow) -> None:
+def _send_missing(
+    delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence[Message]]], row: MakeRow
+) -> None:
     there = 0
 
     def done(sent: int) -> None:
@@ -285,24 +305,27 @@ def _add(delivery: Delivery, queue: Queue, absent: Sequence[tuple[Pair, Sequence
         failpoint("mid_push")
         delivery.progress("push", {"done": there, "total": len(absent)})
 
-    delivery.argilla.add(queue, (_for_queue(row(pair, messages), queue) for pair, messages in absent), done)
+    delivery.argilla.add(queue, (_fit_to_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
-def _keep(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
-    """The rows that stay in a queue, and how many of ours were withdrawn because nobody wants or answered them."""
+def _reconcile(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
+    """Withdraw our unanswered rows that are not `wanted`; return the ids of the remaining rows, and the number
+    withdrawn."""
     rows = {record["external_id"]: record for record in argilla.records(queue)}
     if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
-        _count_again(argilla, queue, wanted)
+        _recount(argilla, queue, wanted)
     unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
     if not unwanted:
         return set(rows), 0
-    gone = argilla.withdraw(queue, unwanted.values())
-    return {record["external_id"] for record in argilla.records(queue)}, gone
+    removed = argilla.withdraw(queue, unwanted.values())
+    return {record["external_id"] for record in argilla.records(queue)}, removed
 
 
-def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
-    """Have Argilla count the answers anew of `wanted` rows that count as answered and are not: somebody who was deleted
-    took answers along, and Argilla goes on showing such a row to nobody."""
+def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
+    """Make Argilla recount the answers of `wanted` rows that are marked completed but lack answers.
+
+    This happens if a user was deleted together with their answers; Argilla would never show such a row again.
+    """
     wrong = [
         {"id": str(row["id"])}
         for row in argilla.records(queue, responses=True)
@@ -310,30 +333,37 @@ def _count_again(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
         and row["status"] == "completed"
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]
-    for start in range(0, len(wrong), _MOST_COUNTED):
-        items = wrong[start : start + _MOST_COUNTED]  # changes nothing else of a row
+    for start in range(0, len(wrong), _RECOUNT_BATCH):
+        items = wrong[start : start + _RECOUNT_BATCH]  # an update with only the id changes nothing but the count
         argilla.call("PUT", f"datasets/{queue.id}/records/bulk", json={"items": items})
 
 
-class _Page:
-    """What the queues of a project should look like now."""
+class _QueueSpec:
+    """How a project's queues should look according to the present spec."""
 
-    def __init__(self, delivery: Delivery, own: str, *, conversation: bool) -> None:
-        self.project, self.argilla, self.own, self.conversation = delivery.project, delivery.argilla, own, conversation
+    def __init__(self, delivery: Delivery, project_key: str, *, conversation: bool) -> None:
+        self.project, self.argilla, self.project_id, self.conversation = (
+            delivery.project,
+            delivery.argilla,
+            project_key,
+            conversation,
+        )
         self.store = content_id("store", [socket.gethostname(), delivery.store.url])
         self.guidelines = guidelines(delivery.project, bad_examples(delivery.population))
         self.form = AnswerForm.of(delivery.project.spec.task, delivery.project.folder)
         self.other_candidates = max(map(len, delivery.population.inputs.values()), default=1) - 1
 
     def is_ours(self, queue: Queue, sampled: set[str]) -> bool:
-        """Whether this project made a queue; one without a mark, if it holds a row of ours or none at all. Raises
-        ReviewError if somebody's dataset stands in its place."""
+        """Whether the queue is this project's. An unmarked queue is if it is empty or contains one of our rows.
+
+        Raises ReviewError if it is somebody else's dataset.
+        """
         edited = any(name.startswith(EDITED) for name in queue.questions)
         if missing := {"verdict", "reasons"} - set(queue.questions) | (set() if edited else {EDITED}):
             raise ReviewError(
-                f"the queue {queue.name} is there and does not ask for {', '.join(sorted(missing))}.",
+                f"the queue {queue.name} exists and does not ask for {', '.join(sorted(missing))}.",
                 where=self.argilla.url,
-                why="It was not made by pairsmith, and nothing of it is replaced.",
+                why="It was not created by pairsmith, and nothing in it is replaced.",
                 fix='Name another queue: [review] dataset = "..."',
             )
         if queue.project is not None:
@@ -342,16 +372,17 @@ class _Page:
         return not rows or bool(rows & sampled)
 
     def current(self, name: str, existing: Sequence[Queue]) -> Queue | None:
-        """Of the queues made as `name` the one that asks what the spec asks, brought up to date."""
+        """Return the queue created as `name` whose questions match the spec, after updating it; None if there is
+        none."""
         current = next(filter(self._asks_the_same, existing), None)
         if current:
-            self.argilla.bring_up_to_date(current, self.own, self.guidelines, _min_submitted(self.project, name))
+            self.argilla.update_queue(current, self.project_id, self.guidelines, _min_submitted(self.project, name))
         return current
 
     def _asks_the_same(self, queue: Queue) -> bool:
-        """Whether a queue has the labels of now, and lets an output be corrected as outputs are now."""
+        """Whether a queue's reasons and correction questions match the present spec."""
         corrected = {name for name in queue.questions if name.startswith(EDITED)}
-        fields = list(fields_of(self.form))
+        fields = list(record_fields(self.form))
         return (
             set(queue.labels["reasons"]) == set(self.project.spec.review.reasons)
             and corrected == set(question_names(self.form))
@@ -360,7 +391,7 @@ class _Page:
         )
 
     def make(self, name: str) -> Queue:
-        """A new queue made as `name`, under a free name."""
+        """Create a queue `name`, under a free name."""
         queue = make_queue(
             self.argilla,
             name,
@@ -373,17 +404,18 @@ class _Page:
                 conversation=self.conversation,
                 adjudication=name.endswith(ADJUDICATION),
             ),
-            project=self.own,
+            project=self.project_id,
             store=self.store,
             fits=self._asks_the_same,
         )
-        self.argilla.bring_up_to_date(queue, self.own, self.guidelines, _min_submitted(self.project, name))
+        self.argilla.update_queue(queue, self.project_id, self.guidelines, _min_submitted(self.project, name))
         return queue
 
 
-def _for_queue(row: Json, queue: Queue) -> Json:
-    """With the questions' ids, and without what the queue has no place for: it may have been made when no input had
-    another candidate, and its fields and questions cannot be changed."""
+def _fit_to_queue(row: Json, queue: Queue) -> Json:
+    """Return a row with question ids instead of names, and without fields and suggestions that the queue does not have:
+    it may have been created when no input had another candidate, and a queue's fields and questions cannot be
+    changed."""
     suggestions = [
         {**{k: v for k, v in given.items() if k != "question"}, "question_id": queue.questions[given["question"]]}
         for given in row["suggestions"]

@@ -1,4 +1,4 @@
-"""What people have answered, as it stands on the server, and how long each answer took."""
+"""Reviewers' responses as they currently are on the server, and how long each one took."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ PAUSE_S = 600.0
 
 @dataclass(frozen=True)
 class Response:
-    """A response as it stands on the server. `seconds` since the same person's previous answer, if known. `input` and
-    `output` are what was answered, as the page has it, and `titles` those of the queue's questions by name."""
+    """A response on the server.
+
+    `seconds`: time since the same reviewer's previous response, if known. `input` and `output`: the record's texts as
+    the page shows them. `titles`: the titles of the queue's questions by name.
+    """
 
     pair_id: str
     reviewer: str
@@ -36,8 +39,11 @@ class Response:
 
 
 def reviewer_key(url: str, user_id: str, known: Iterable[str]) -> str:
-    """The `reviewer` of a user. A user id is one person for good, so where the server has been at another address (of
-    the `known` reviewers one has this id) its first one stays."""
+    """Return the `reviewer` key of a user.
+
+    A user id identifies one person permanently. If one of the `known` reviewers has this id, because the server had
+    another address before, that reviewer's key is kept.
+    """
     for reviewer in known:
         if reviewer.startswith(PREFIX) and reviewer.rpartition("/")[2] == user_id:
             return reviewer
@@ -52,8 +58,9 @@ def read_responses(
     users: Mapping[str, ArgillaUser],
     progress: Progress,
 ) -> Iterator[tuple[list[Response], dict[tuple[str, Role], datetime]]]:
-    """A page at a time, all responses, and (pair id, role) of every record that is on the server, with since when."""
-    known: dict[str, str] = {}  # a user's `reviewer`
+    """Yield, page by page, all responses, and for each record on the server its (pair id, role) with the time of its
+    creation."""
+    known: dict[str, str] = {}  # user id -> `reviewer`
     records = answers = 0
     for queue, role in queues:
         for page in argilla.pages(queue, responses=True):
@@ -86,8 +93,9 @@ def read_responses(
         progress("pull", {"queue": queue.name, "records": records, "responses": answers})
 
 
-def timed(responses: list[Response]) -> list[Response]:
-    """The responses in the order of time, each with the seconds since the same person's previous one.
+def with_durations(responses: list[Response]) -> list[Response]:
+    """Return the responses in chronological order, each with the seconds since the same reviewer's previous one, or
+    None after more than `PAUSE_S`.
 
     Drafts and discarded responses took time too, so they count as previous ones.
     """

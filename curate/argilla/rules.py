@@ -1,5 +1,5 @@
-"""The house style's rules as they stand on a row, so that nobody has to remember them; where the page tells what
-programs think, the rule that one of them doubts is marked."""
+"""The house style's rules as displayed on each row. Where automatic findings may be shown, the rules they concern are
+marked as doubted."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ _WORD = re.compile(r"\w+")
 
 
 def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Callable[[str], str]) -> list[str]:
-    """HTML, a line each: the style's sentences, the labels with their definitions (the row's own in bold), what
-    programs check, and the judges' questions that were answered with no. In bold, and said to be doubted, is what one
-    of `doubts` is about: a gate or a question whose name stands in a sentence of the style names that rule."""
+    """Return the rules as HTML lines: the style's sentences, the labels with their definitions (the row's own label in
+    bold), what programs check, and the judges' questions that were answered with no.
+
+    A rule that one of `doubts` concerns is bold and followed by "(doubted)". A sentence of the style is concerned if it
+    contains the words of the gate's or question's name.
+    """
     task = project.spec.task
     gates = {By.read(verdict.by) for verdict in doubts}
     doubted = {gate.name for gate in gates}
-    questions = _questions(project, doubts)
+    questions = _failed_questions(project, doubts)
     named = [*questions, *(gate.of for gate in gates)]
-    names = [words for name in named if (words := set(_WORD.findall(_words(name).casefold())))]
+    names = [words for name in named if (words := set(_WORD.findall(_spell_out(name).casefold())))]
 
     def line(parts: Mapping[str, bool]) -> str:
         marked = (f"<b>{escaped(part)} (doubted)</b>" if doubted else escaped(part) for part, doubted in parts.items())
@@ -38,31 +41,32 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
     for label, definition in task.labels.items():
         name = f"<b>{escaped(label)}</b>" if label == pair.output else escaped(label)
         shown.append(f"{name}: {escaped(definition)}" if definition else name)
-    if checked := {words: gate in doubted for gate, words in _checked(project).items()}:
+    if checked := {words: gate in doubted for gate, words in _programmatic_rules(project).items()}:
         shown.append(f"Checked by programs: {line(checked)}")
     if questions:
         shown.append(f"Asked by judges: {line(dict.fromkeys(questions.values(), True))}")
     return shown
 
 
-def _questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
-    """The questions, by name, to which a judge's verdict of the row says no."""
+def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
+    """Return the questions, by name, that a judge answered with no for this row."""
     against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
     if not against:
         return {}
-    asked = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
-    return {question.name: question.question for question in asked if question.name in against}
+    questions = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)
+    return {question.name: question.question for question in questions if question.name in against}
 
 
-def _checked(project: Project) -> dict[str, str]:
-    """The gates that are rules of this task, by name, in words: its length and its own patterns."""
+def _programmatic_rules(project: Project) -> dict[str, str]:
+    """Describe in words, by gate name, the gates that are rules of this task: the length and the task's own
+    patterns."""
     gates = project.spec.curate.gates
     in_words = {}
     if gates.length and gates.length.max_words != LengthSettings().max_words:
         in_words["length"] = f"{gates.length.min_words} to {gates.length.max_words} words"
-    in_words |= {f"must:{pattern.name}": _words(pattern.name) for pattern in gates.must}
-    return in_words | {f"must_not:{pattern.name}": f"no {_words(pattern.name)}" for pattern in gates.must_not}
+    in_words |= {f"must:{pattern.name}": _spell_out(pattern.name) for pattern in gates.must}
+    return in_words | {f"must_not:{pattern.name}": f"no {_spell_out(pattern.name)}" for pattern in gates.must_not}
 
 
-def _words(name: str) -> str:
+def _spell_out(name: str) -> str:
     return name.replace("_", " ").replace("-", " ")

@@ -1,8 +1,10 @@
-"""A real Argilla server from one call: made, migrated, given an owner, supervised, found again, stopped.
+"""Life cycle of pairsmith's own Argilla server: `up` installs, migrates and starts it under a supervisor, or finds the
+running one; `down` stops it.
 
-The home folder (default: `pairsmith/argilla` among the user's data, or PAIRSMITH_ARGILLA_HOME) holds `venv/`, `data/`
-(the SQLite database, Redis' file), `logs/`, `server.json` (what runs) and, readable by the owner alone,
-`credentials.json` (the owner's name, password and API key, and the secret that keeps sessions over a restart).
+The home folder (PAIRSMITH_ARGILLA_HOME, by default `pairsmith/argilla` in the user data directory) contains `venv/`,
+`data/` (the SQLite database, Redis' file), `logs/`, `server.json` (the running server) and, readable by the owner
+alone, `credentials.json` (the owner's name, password and API key, and the secret that keeps sessions valid across
+restarts).
 """
 
 from __future__ import annotations
@@ -25,30 +27,30 @@ from curate.argilla import supervisor
 from curate.argilla.launch import (
     OWNER,
     Options,
-    clear_remains,
-    forget_shell,
-    keep_private,
     last_options,
-    ready_database,
+    prepare_database,
+    remove_leftovers,
+    remove_shell_variables,
+    restrict_permissions,
     server_variables,
-    supervise,
+    start_supervisor,
 )
-from curate.argilla.probe import answering_at, cannot_listen, local_url, public_url, who_am_i
+from curate.argilla.probe import identify_program, listen_problem, local_url, public_url, who_am_i
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
 from schemas.files import is_locked, one_at_a_time
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
-PORT = 6900  # unless a call says otherwise
+PORT = 6900  # default
 _FULL_BYTES = 1_000_000
 _STOP_TIMEOUT_S = 40.0
 
 
 @dataclass(frozen=True)
 class ArgillaServer:
-    """A server that answers. `already_running`: an earlier call had started it. `public_url`: where other machines find
-    it, if it lets them in."""
+    """A server that answers. `already_running`: an earlier call had started it. `public_url`: its URL for other
+    machines, if it accepts them."""
 
     url: str
     version: str
@@ -59,14 +61,14 @@ class ArgillaServer:
 
     @property
     def api_key(self) -> str:
-        """The owner's API key, from the credentials file."""
+        """Return the owner's API key from the credentials file."""
         key: str = json.loads(self.credentials.read_text(encoding="utf-8"))["api_key"]
         return key
 
 
 @dataclass(frozen=True)
 class Child:
-    """One supervised process. `memory_mib` is its resident set, None when it is not running."""
+    """One supervised process. `memory_mib` is its resident set size, None if it is not running."""
 
     name: str
     pid: int | None
@@ -76,7 +78,7 @@ class Child:
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """What is so now. `state`: absent, starting, running, unhealthy, stopped or failed; `reason` says why."""
+    """The present status. `state`: absent, starting, running, unhealthy, stopped or failed; `reason` explains it."""
 
     state: str
     reason: str | None = None
@@ -90,16 +92,16 @@ class ServerStatus:
 
     @property
     def memory_mib(self) -> float:
-        """Of all children together."""
+        """Return the resident memory of all children together."""
         return sum(child.memory_mib or 0.0 for child in self.children)
 
 
 def default_home() -> Path:
-    """Where the server lives unless a call says otherwise."""
+    """Return the default home folder."""
     import platformdirs
 
-    asked = os.environ.get("PAIRSMITH_ARGILLA_HOME")
-    return Path(asked) if asked else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
+    configured = os.environ.get("PAIRSMITH_ARGILLA_HOME")
+    return Path(configured) if configured else Path(platformdirs.user_data_dir("pairsmith")) / "argilla"
 
 
 def up(
@@ -113,34 +115,35 @@ def up(
     venv: Path | None = None,
     start_timeout_s: float = 240.0,
 ) -> ArgillaServer:
-    """The server of this home, started if it does not run yet; returns when it answers to our key.
+    """Return the server of this home, started if it is not running yet, as soon as it accepts our key.
 
-    What is not given is as it was the last time, so a server that a reboot ended comes back where it was; the first
-    time it is port 6900 of this machine, SQLite in the home folder, and a Redis of its own. `database_url` is a
-    PostgreSQL URL, `redis_url` names a Redis of yours. The first call takes minutes (it installs about 0.6 GB), a later
-    one 20 to 100 s, mostly Argilla's own imports. `venv` puts the environment elsewhere than `home/venv`.
+    Options that are not given keep their last values, so that a server comes back unchanged after a reboot. The initial
+    defaults are port 6900 on this machine, SQLite in the home folder, and a bundled Redis. `database_url` is a
+    PostgreSQL URL, `redis_url` the address of an existing Redis. The first call takes minutes (it installs about 0.6
+    GB), later ones 20 to 100 s, mostly for Argilla's imports. `venv` places the environment somewhere other than
+    `home/venv`.
 
-    Raises `ReviewError`: another program or another Argilla has the port, a server of another version or with other
-    options runs from this home, its data are in the other kind of database, the database or Redis cannot be used, the
-    disk is full, or the server does not come up; and `MissingDependency` when it cannot be installed.
+    Raises ReviewError if another program or another Argilla uses the port, if a server of another version or with other
+    options runs from this home, if its data are in the other type of database, if the database or Redis cannot be used,
+    if the disk is full, or if the server does not start; and MissingDependency if it cannot be installed.
     """
     home = (home or default_home()).absolute()
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        waits = {"step": "another process starts it, and this one waits for it"}
+        waits = {"step": "waiting for another process that is starting it"}
         with one_at_a_time(home / "up.lock", lambda: progress("argilla", waits)):
-            keep_private(home)
-            running = _supervised(home)
+            restrict_permissions(home)
+            running = _is_supervised(home)
             last = last_options(home)
-            asked = Options(host, port, database_url, redis_url)
+            requested = Options(host, port, database_url, redis_url)
             if database_url is not None:
                 _refuse_other_database(home)
             if running:
-                _refuse_other_options(home, asked, last)
+                _refuse_other_options(home, requested, last)
                 return _already_running(home, start_timeout_s, progress)
             host, port = host or last.host or "127.0.0.1", (last.port or PORT) if port is None else port
             database_url, redis_url = database_url or last.database_url, redis_url or last.redis_url
-            clear_remains(home)
+            remove_leftovers(home)
             if shutil.disk_usage(home).free < _DATA_BYTES:
                 raise OSError(28, "No space left on device")
             _refuse_taken_port(host, port, home)
@@ -149,9 +152,9 @@ def up(
             python = ensure_environment(venv or home / "venv", progress)
             credentials = _credentials(home)
             environment = server_variables(home, database_url, redis_url, credentials["auth_secret"])
-            ready_database(python, environment, credentials, home, progress)
-            supervise(python, environment, home, host, port, redis_url)
-            return _wait(home, host, port, start_timeout_s, progress, already_running=False)
+            prepare_database(python, environment, credentials, home, progress)
+            start_supervisor(python, environment, home, host, port, redis_url)
+            return _wait_until_ready(home, host, port, start_timeout_s, progress, already_running=False)
     except OSError as error:
         raise ReviewError(
             f"The review server's folder cannot be used: {error.strerror or error}.",
@@ -161,45 +164,49 @@ def up(
 
 
 def foreseen() -> None:
-    """Raises ReviewError for what keeps `up` from starting a server as it was the last time, as far as a moment tells:
-    the disk is full, another program has its port. Nothing is made, and nothing is said of a server that runs."""
+    """Raise ReviewError if `up` could not start the server with its last options: the disk is full, or another program
+    uses its port.
+
+    Only quick checks are made, nothing is created, and a running server is not checked.
+    """
     home = default_home().absolute()
-    if _supervised(home):
+    if _is_supervised(home):
         return
-    there = next(folder for folder in (home, *home.parents) if folder.is_dir())
+    existing = next(folder for folder in (home, *home.parents) if folder.is_dir())
     needed = _DATA_BYTES if (home / "venv").is_dir() else VENV_BYTES
-    if (free := shutil.disk_usage(there).free) < needed:
+    if (free := shutil.disk_usage(existing).free) < needed:
         raise ReviewError(
             f"The disk has {free / 1e9:.2f} GB free, and the review server needs about {needed / 1e9:.2f} GB.",
             where=str(home),
-            fix="Free some, or set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
+            fix="Free some space, or set PAIRSMITH_ARGILLA_HOME to a folder on another disk.",
         )
     last = last_options(home)
     _refuse_taken_port(last.host or "127.0.0.1", last.port or PORT, home)
 
 
 def down(home: Path | None = None) -> bool:
-    """Stop the server, its worker and its Redis; False if none ran. The data stay."""
+    """Stop the server, its worker and its Redis; False if it was not running. The data are kept."""
     home = (home or default_home()).absolute()
-    forget_shell(home)
-    if not _supervised(home):
+    remove_shell_variables(home)
+    if not _is_supervised(home):
         return False
-    deadline, asked = time.monotonic() + _STOP_TIMEOUT_S, 0
-    while _supervised(home):
-        # Its number stands in the lock a moment after that is held, also where a full disk keeps `server.json` away.
-        pid = int((home / "lock").read_text(encoding="utf-8") or _facts(home).get("supervisor") or 0)
+    deadline, signalled = time.monotonic() + _STOP_TIMEOUT_S, 0
+    while _is_supervised(home):
+        # The supervisor writes its process id into the lock file shortly after it locks it, so the id is usually there
+        # even if a full disk prevented `server.json`.
+        pid = int((home / "lock").read_text(encoding="utf-8") or _read_facts(home).get("supervisor") or 0)
         is_late = time.monotonic() > deadline
         if is_late and not pid:
             raise ReviewError(
-                "A review server runs from here, and nothing tells its process.",
+                "A review server runs from here, but its process id is not recorded.",
                 where=str(home / "lock"),
                 fix="Stop the process `supervisor.py` of this folder by hand.",
             )
         with suppress(ProcessLookupError):
             if is_late:
                 os.killpg(pid, signal.SIGKILL)
-            elif pid != asked:
-                asked = pid
+            elif pid != signalled:
+                signalled = pid
                 os.kill(pid, signal.SIGTERM)
         if is_late:
             break
@@ -208,18 +215,21 @@ def down(home: Path | None = None) -> bool:
 
 
 def status(home: Path | None = None) -> ServerStatus:
-    """What runs from this home, without changing it."""
+    """Return the status of this home's server. Read-only."""
     home = (home or default_home()).absolute()
-    facts = _facts(home)
+    facts = _read_facts(home)
     if not facts:
-        return ServerStatus("starting" if _supervised(home) else "absent")
-    alive = _supervised(home)
+        return ServerStatus("starting" if _is_supervised(home) else "absent")
+    alive = _is_supervised(home)
     state, reason = facts["state"], facts["reason"]
     if not alive and state == "running":
-        state, reason = "stopped", "its supervisor ended without a word: it was killed, or the machine restarted"
+        state, reason = (
+            "stopped",
+            "its supervisor ended without giving a reason: it was killed, or the machine restarted",
+        )
     elif alive and shutil.disk_usage(home).free < _FULL_BYTES:
-        state, reason = "unhealthy", "its disk is full, so it can store nothing: free at least 0.1 GB"
-    elif alive and answering_at(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
+        state, reason = "unhealthy", "its disk is full, so it cannot store anything: free at least 0.1 GB"
+    elif alive and identify_program(facts["host"], facts["port"]) != f"Argilla {facts['version']}":
         state = "unhealthy" if time.time() - facts["started_at"] > 120 else "starting"
     children = tuple(
         Child(name, child["pid"] if alive else None, child["restarts"], _memory_mib(child["pid"]) if alive else None)
@@ -239,20 +249,21 @@ def status(home: Path | None = None) -> ServerStatus:
 
 
 def logs(home: Path | None = None, lines: int = 40) -> dict[str, list[str]]:
-    """The last lines of each log: server, worker, redis, supervisor, migrate."""
+    """Return the last lines of each log: server, worker, redis, supervisor, migrate."""
     folder = (home or default_home()).absolute() / "logs"
     return {path.stem: path.read_text(errors="replace").splitlines()[-lines:] for path in sorted(folder.glob("*.log"))}
 
 
-# ---- one server a home ----------------------------------------------------------------------------------------------
+# ---- one server per home --------------------------------------------------------------------------------------------
 
 
-def _supervised(home: Path) -> bool:
-    """Whether a supervisor holds this home's lock: true exactly while it lives, whatever server.json says."""
+def _is_supervised(home: Path) -> bool:
+    """Whether a supervisor holds this home's lock, which is true exactly as long as it runs, whatever server.json
+    contains."""
     return is_locked(home / "lock")
 
 
-def _facts(home: Path) -> dict[str, Any]:
+def _read_facts(home: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads((home / "server.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -261,34 +272,36 @@ def _facts(home: Path) -> dict[str, Any]:
 
 
 def _already_running(home: Path, timeout_s: float, progress: Progress) -> ArgillaServer:
-    facts = _facts(home)
+    facts = _read_facts(home)
     if facts.get("fingerprint") != fingerprint():
         raise ReviewError(
             f"A server started by another version of pairsmith (argilla-server {facts.get('version')}) runs from here.",
             where=str(facts.get("url")),
-            why="Its search would not be the one this version was tested with.",
-            fix="Run `pairsmith review down`, then `pairsmith review up`; the data stay.",
+            why="This version has not been tested with its search.",
+            fix="Run `pairsmith review down`, then `pairsmith review up`; the data are kept.",
         )
-    return _wait(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
+    return _wait_until_ready(home, facts["host"], facts["port"], timeout_s, progress, already_running=True)
 
 
-def _refuse_other_options(home: Path, asked: Options, now: Options) -> None:
-    """What a running server was started with cannot be changed under it."""
+def _refuse_other_options(home: Path, requested: Options, now: Options) -> None:
+    """Raise ReviewError if options were given that differ from those of the running server: they cannot be changed
+    while it runs."""
     other = [
         name.replace("_", "-")
-        for name, value, present in zip(Options._fields, asked, now, strict=True)
-        if value is not None and value != present
+        for name, value, running in zip(Options._fields, requested, now, strict=True)
+        if value is not None and value != running
     ]
     if other:
         raise ReviewError(
-            f"The review server runs already, with another {' and another '.join(other)}.",
-            where=str(_facts(home).get("url") or home),
-            fix="Run `pairsmith review down` first, then `review up` with these options; the data stay.",
+            f"The review server is already running, with another {' and another '.join(other)}.",
+            where=str(_read_facts(home).get("url") or home),
+            fix="Run `pairsmith review down` first, then `review up` with these options; the data are kept.",
         )
 
 
 def _refuse_other_database(home: Path) -> None:
-    """A home's rows and answers lie in one database: behind a PostgreSQL, those in SQLite would seem to be gone."""
+    """Raise ReviewError if this home was used with SQLite: after a switch to PostgreSQL, its rows and answers would
+    seem to be gone."""
     try:
         before = json.loads((home / "supervisor.json").read_text(encoding="utf-8"))["facts"]["database"]
     except FileNotFoundError:
@@ -296,23 +309,25 @@ def _refuse_other_database(home: Path) -> None:
     if before == "PostgreSQL":
         return
     raise ReviewError(
-        f"The review server of this folder was used with {before}, and now PostgreSQL is asked for.",
+        f"The review server of this folder was used with {before}, and PostgreSQL is requested now.",
         where=str(home),
         why="Every row and answer would seem to be gone.",
-        fix="Leave --database-url out to go on with it, or set PAIRSMITH_ARGILLA_HOME to another folder to begin anew"
-        " on PostgreSQL.",
+        fix="Leave --database-url out to continue with it, or set PAIRSMITH_ARGILLA_HOME to another folder to start"
+        " afresh on PostgreSQL.",
     )
 
 
 def _refuse_taken_port(host: str, port: int, home: Path) -> None:
-    if problem := cannot_listen(host, port):
-        raise ReviewError(problem, fix="Give --port and --host (127.0.0.1: this machine only; 0.0.0.0: others, too).")
-    answering = answering_at(host, port)
+    if problem := listen_problem(host, port):
+        raise ReviewError(
+            problem, fix="Give --port and --host (127.0.0.1: this machine only; 0.0.0.0: other machines too)."
+        )
+    answering = identify_program(host, port)
     if answering is None:
         return
     other = ""
     if answering.startswith("Argilla ") and answering != f"Argilla {ARGILLA_VERSION}":
-        other = f" It is not the version that this pairsmith starts ({ARGILLA_VERSION})."
+        other = f" This version of pairsmith starts Argilla {ARGILLA_VERSION}."
     elif answering.startswith("Argilla "):
         other = f" It was not started from {home}."
     raise ReviewError(
@@ -335,8 +350,8 @@ def _refuse_dead_redis(redis_url: str) -> None:
         raise ReviewError(
             f"No Redis answers: {error.strerror or error}.",
             where=f"{parts.scheme}://{parts.hostname or parts.path}:{parts.port or 6379}",
-            why="Argilla does not start without one.",
-            fix="Start it, or leave the address out: pairsmith then starts one of its own.",
+            why="Argilla does not start without Redis.",
+            fix="Start it, or leave the address out: pairsmith then starts its own.",
         ) from error
 
 
@@ -354,10 +369,11 @@ def _credentials(home: Path) -> dict[str, str]:
     return read
 
 
-def _wait(
+def _wait_until_ready(
     home: Path, host: str, port: int, timeout_s: float, progress: Progress, *, already_running: bool
 ) -> ArgillaServer:
-    """Until the server answers to our own key: another program on the port, or another Argilla, would not."""
+    """Wait until the server accepts our key, which another program or another Argilla on the port would not. Raises
+    ReviewError if it does not start within `timeout_s`."""
     started, url = time.monotonic(), local_url(host, port)
     key = _credentials(home)["api_key"]
     problem: ReviewError | None = None
@@ -369,26 +385,26 @@ def _wait(
         else:
             public = public_url(host, port)
             return ArgillaServer(url, ARGILLA_VERSION, home, home / "credentials.json", already_running, public)
-        if not _supervised(home):
-            facts = _facts(home)
+        if not _is_supervised(home):
+            facts = _read_facts(home)
             raise ReviewError(
-                f"The review server did not start: {facts.get('reason') or 'its supervisor ended without a word'}.",
+                f"The review server did not start: {facts.get('reason') or 'its supervisor gave no reason'}.",
                 where=str(home / "logs"),
-                fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their ends.",
+                fix="Read server.log and supervisor.log there; `pairsmith review logs` shows their last lines.",
             )
-        if not already_running and _server_restarts(home) > 0:  # it will not do better the next time
+        if not already_running and _server_restarts(home) > 0:  # another attempt would fail in the same way
             down(home)
-            last = [line for line in logs(home, 40).get("server", ()) if line.strip()][-1:] or ["it said nothing"]
+            last = [line for line in logs(home, 40).get("server", ()) if line.strip()][-1:] or ["no output"]
             raise ReviewError(
-                f"The review server ended while it started: {last[0].strip()[:300]}",
+                f"The review server ended while it was starting: {last[0].strip()[:300]}",
                 where=str(home / "logs"),
-                fix="Read server.log there; `pairsmith review logs` shows its end.",
+                fix="Read server.log there; `pairsmith review logs` shows its last lines.",
             )
         progress("argilla", {"step": "starting (20 to 100 s)"})
         time.sleep(0.5)
     fix = "on a busy machine try again."
-    if already_running:  # people may be at its page
-        fix += " `pairsmith review down`, then `review up`, starts it anew; the data stay."
+    if already_running:  # reviewers may be using its page, so it is not stopped here
+        fix += " `pairsmith review down`, then `review up`, restarts it; the data are kept."
     else:
         down(home)
     raise ReviewError(
@@ -399,8 +415,8 @@ def _wait(
 
 
 def _server_restarts(home: Path) -> int:
-    """How often the supervisor had to start the server again."""
-    return int(_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
+    """Return how often the supervisor has restarted the server."""
+    return int(_read_facts(home).get("children", {}).get("server", {}).get("restarts", 0))
 
 
 def _memory_mib(pid: int | None) -> float | None:

@@ -1,8 +1,9 @@
-"""The task as annotators see it in Argilla: fields, questions, metadata, and what one row puts into them.
+"""The annotation task in Argilla: fields, questions, metadata, and the contents of one row.
 
-Argilla's page writes plain text and chat fields into itself as HTML, and custom fields into a frame of its own origin,
-so a text with `<img onerror=...>` in it would run as code, signed in as the reader. Only Markdown is sanitised: every
-field is Markdown that holds one HTML block, whose texts are escaped. No style is set: a search would find its words.
+Argilla's page inserts plain-text and chat fields as HTML, and custom fields into a frame of its own origin, so a text
+with `<img onerror=...>` in it would run as code with the reader's session. Only Markdown is sanitised. Therefore every
+field is Markdown with a single HTML block whose texts are escaped. The HTML has no style attributes, because a search
+would find their words.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from schemas.reviews import Review, SamplingReason
 from schemas.step_names import By
 
 VERDICTS = {"accept": "Accept", "reject": "Reject", "edit": "Edit"}
-LETTERS = "ABCDEFGH"  # the other candidates; more are not shown
+LETTERS = "ABCDEFGH"  # names of the other candidates; no more than these are shown
 THIS = "this"
-_EXAMPLES = 4  # of either kind
-_SPLIT = re.compile(  # where a script has no blanks, each letter and sign of a vowel
+_MAX_EXAMPLES = 4  # each of good and bad ones
+_SPLIT = re.compile(  # words and numbers; in scripts without spaces, single characters with their vowel signs
     rf"(\d{{1,3}}(?:[,\uff0c]\d{{3}})+(?!\d)|(?:{SPACED}|[{SIGNS}])+|[\w{ALONE}])"
 )
-_MOST_GUIDELINES = 9_500  # signs; Argilla takes 10,000, and a queue's mark is a part of them
-_CUT = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # signs of a text; of the house style more
-_MOST_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
-_SHORT = 3  # letters; a word of no more says little about where it came from
-# Reasons whose labels an estimate or an annotator's accuracy stands on: such a row is judged by itself, so nothing that
-# a program found and no other output stands beside it. That also leaves nothing by which to tell gold from the rest.
-BLIND: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
+_MAX_GUIDELINES = 9_500  # characters; Argilla allows 10,000, which include the queue's mark
+_TEXT_LIMITS = (10_000, 2_000, 1_000, 500, 250, 100, 0)  # characters per text, tried in turn; the house style gets more
+_MAX_COMPARED = 100_000  # pairs of equal words; two texts of 3,000 words have fewer
+_SHORT_WORD = 3  # characters; a word of this length or less is weak evidence of being taken over
+# Sampling reasons whose answers feed an estimate or an annotator's accuracy. Such a row is judged on its own: neither
+# automatic findings nor other outputs are shown with it. This also makes gold indistinguishable from the other rows.
+BLIND_REASONS: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "gold")
 
 
 def settings(
@@ -53,26 +54,29 @@ def settings(
     conversation: bool = False,
     adjudication: bool = False,
 ) -> Any:
-    """`argilla.Settings` of one queue. `other_candidates`: how many an input has at most (at most 8 are shown).
+    """Return the `argilla.Settings` of one queue.
 
-    The verdict comes first and is the only question that must be answered, so a row is one key (1, 2 or 3) and Enter.
-    The correction comes next: in a text a digit does nothing, so a verdict's key that is pressed twice chooses no
-    reason. `min_submitted` answers complete a row. Annotators can filter and sort by `length`; the other metadata would
-    tell them what the programs think. `length` is no number: in the page's filter for numbers Enter submits the row,
-    and Backspace discards it.
+    `other_candidates`: the largest number of other outputs of any input (at most 8 are shown). `min_submitted`: the
+    number of answers that complete a row.
+
+    The verdict comes first and is the only required question, so a row takes one key (1, 2 or 3) and Enter. The
+    correction comes next: there a digit has no effect, so pressing a verdict's key twice does not select a reason.
+    Annotators can filter and sort by `length`; the other metadata is hidden, because it would reveal automatic
+    findings. `length` is not numeric, because in the page's numeric filter Enter submits the row and Backspace discards
+    it.
     """
     import argilla as rg
 
     shown = LETTERS[:other_candidates]
     task = project.spec.task
     kind = KINDS[task.kind]
-    of = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
+    languages = {"input": f" ({task.language})", "output": f" ({task.to})"} if task.to else {"input": "", "output": ""}
     fields = [
         rg.ChatField(name="conversation", title="Earlier turns", required=False, use_markdown=True, _client=client)
         if conversation
         else None,
-        _field("simple", kind.input.capitalize() + of["input"], client, required=True),
-        _field("enhanced", kind.output.capitalize() + of["output"], client, required=True),
+        _field("simple", kind.input.capitalize() + languages["input"], client, required=True),
+        _field("enhanced", kind.output.capitalize() + languages["output"], client, required=True),
         _field("answers", "What the annotators said; your answer is final", client) if adjudication else None,
         _field("findings", "What the programs found", client),
         _field("rules", "House style", client),
@@ -87,7 +91,7 @@ def settings(
             rg.TermsMetadataProperty(name="length", title="Length of the output", client=client),
             rg.TermsMetadataProperty(name="chosen_for", title="Chosen for", **hidden),
             rg.TermsMetadataProperty(name="rejected_by", title="Rejected by", **hidden),
-            # Named as in the queues that servers already hold.
+            # The same name as in existing queues.
             rg.TermsMetadataProperty(name="rivals", title="Other outputs, A first", **hidden),
         ],
         distribution=rg.TaskDistribution(min_submitted=min_submitted),
@@ -96,7 +100,7 @@ def settings(
 
 
 def _questions(project: Project, others: str, client: Any) -> list[Any]:
-    """What is asked about a row; which output is best, where there are `others`, named by letters."""
+    """Return the questions about a row. `others`: the letters of the other outputs; if empty, `best` is left out."""
     import argilla as rg
 
     task, form = project.spec.task, AnswerForm.of(project.spec.task, project.folder)
@@ -130,23 +134,25 @@ def record(
     *,
     messages: Sequence[Message] = (),
     answers: Sequence[Review] = (),
-    gold: GoldForm | None = None,
+    gold: GoldDisguise | None = None,
     form: AnswerForm | None = None,
 ) -> Json:
-    """One row as the bulk endpoint of Argilla's API takes it, suggestions by the question's name. `external_id` is the
-    pair's id. `messages`: the seed's conversation. `answers`: what annotators said, for an adjudicator. `gold`: what a
-    gold item shows where it looks like a row for calibration.
-    `form`: that of the task, where it is known already.
+    """Return one row in the format of Argilla's bulk endpoint, with suggestions keyed by the question's name.
 
-    The metadata has no score and no rank, which a gold item never has: people can filter by what the page hides."""
-    blind = bool(set(reasons) & set(BLIND)) and gold is None
-    # In the order of their ids, which says nothing of them: people rank what they read.
+    `external_id` is the pair's id. `messages`: the seed's conversation. `answers`: the annotators' answers, for an
+    adjudicator. `gold`: what a gold item shows when it is disguised as a calibration row. `form`: the task's answer
+    form, if the caller already has it.
+
+    The metadata contains no score or rank: gold items have none, and annotators can filter by hidden metadata.
+    """
+    blind = bool(set(reasons) & set(BLIND_REASONS)) and gold is None
+    # Ordered by id, which carries no information: the order of a list influences its readers.
     others = () if blind else population.other_candidates(pair.id)[: len(LETTERS)]
     other_candidates = gold.others if gold else population.pairs(sorted(others))
     findings = list(gold.findings) if gold else population.findings(pair.id)
     doubts = () if blind else findings
     form = form or AnswerForm.of(project.spec.task, project.folder)
-    before, after = both_sides(project, form, pair)
+    before, after = render_texts(project, form, pair)
     earlier = [m for m in messages if m.role != "system"]
     if earlier and earlier[-1].content == pair.input:
         del earlier[-1]  # it is the input
@@ -161,7 +167,7 @@ def record(
     }
     metadata: Json = {
         "length": _length(pair.output),
-        "chosen_for": list(dict.fromkeys(_as_others(reason, gold) for reason in reasons)),
+        "chosen_for": list(dict.fromkeys(_disguised_reason(reason, gold) for reason in reasons)),
         "rejected_by": [verdict.by for verdict in findings if verdict.keep is False],
         "rivals": list(other_candidates),
     }
@@ -169,8 +175,9 @@ def record(
         "external_id": pair.id,
         "fields": {name: value for name, value in fields.items() if value},
         "metadata": {name: value for name, value in metadata.items() if value != []},
-        # The text to edit and nothing else. A verdict would be copied, and nothing here knows how likely a row is good.
-        # What the page fills in it also submits, so reasons or a ranking would come back as the person's answer.
+        # Only the text to edit. A suggested verdict would be copied, and there is no calibrated probability to base one
+        # on. The page submits whatever it prefills, so suggested reasons or rankings would come back as the reviewer's
+        # answers.
         "suggestions": [
             {"question": question, "value": text, "agent": "model"}
             for question, text in edits.suggestions(form, pair).items()
@@ -179,31 +186,31 @@ def record(
 
 
 @dataclass(frozen=True)
-class GoldForm:
-    """What a gold item shows that looks like a row for calibration: the gates' verdicts of it that are worth a look,
-    and other outputs for its input, by id."""
+class GoldDisguise:
+    """What a gold item shows when it is disguised as a calibration row: the gates' noteworthy verdicts, and other
+    outputs for its input, by id."""
 
     findings: Sequence[Verdict]
     others: Mapping[str, Pair]
 
 
-def _as_others(reason: SamplingReason, gold: GoldForm | None) -> str:
-    """Not even the hidden metadata tells gold from the rows that it stands among."""
+def _disguised_reason(reason: SamplingReason, gold: GoldDisguise | None) -> str:
+    """Return the reason to store in the metadata, in which gold must not be distinguishable from the rows around it."""
     return reason if reason != "gold" else "fit" if gold else "certify"
 
 
-def both_sides(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:
-    """Input and output as HTML: a record field by field; the difference marked where words are meant to be kept, which
-    is where a gate looks for lost content."""
+def render_texts(project: Project, form: AnswerForm, pair: Pair) -> tuple[str, str]:
+    """Render input and output as HTML: records field by field, and with the differences marked if the task should keep
+    words, that is, if the gate `lost_content` is on."""
     if (values := edits.by_field(form, pair)) is not None:
         return escaped(pair.input), "".join(f"<p><b>{escaped(k)}</b> {escaped(v)}</p>" for k, v in values.items())
     if project.spec.curate.gates.lost_content:
-        return marked(pair.input, pair.output)
+        return mark_differences(pair.input, pair.output)
     return escaped(pair.input), escaped(pair.output)
 
 
 def _length(text: str) -> str:
-    """As in `030 to 039 words`, so that texts of like length are found together and sort as numbers do."""
+    """Return the length class of a text, such as `030 to 039 words`. Classes sort numerically."""
     words = len(text.split())
     step = 10 if words < 100 else 100
     least = words // step * step
@@ -211,72 +218,79 @@ def _length(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text as HTML on one line of a Markdown block: tags are shown, not made, and nothing in it ends the block."""
+    """Escape a text as one line of HTML in a Markdown block: tags appear as text, and nothing can end the block."""
     return re.sub(r"\r\n?|\n", "<br>", html.escape(text, quote=False))
 
 
-def shown_text(field: str) -> str:
-    """The text of a field as `record` makes it, whatever was marked in it."""
+def displayed_field_text(field: str) -> str:
+    """Return the plain text of a field built by `record`, without its markup."""
     return html.unescape(re.sub(r"</?(?:div|del|ins|b|p)>", "", field.replace("<br>", "\n"))).strip()
 
 
-def marked(before: str, after: str) -> tuple[str, str]:
-    """Both texts as HTML, complete, with the difference marked: in `before` the words that `after` has nowhere are
-    struck through; in `after` the smaller part is marked, what is new (underlined) or what was taken over (bold).
+def mark_differences(before: str, after: str) -> tuple[str, str]:
+    """Return both texts as complete HTML with the differences marked.
 
-    Taken over are words that stand in the same order in both, and of the others each that is long or holds a digit,
-    once for each time that `before` has it: a number that moved is the same number, a second `the` another word. Of a
-    script without blanks a letter is taken over together with one beside it: alone it says as little as one of `fox`.
+    In `before`, words that occur nowhere in `after` are struck through. In `after`, the smaller part is marked: either
+    the new words (underlined) or the words taken over from `before` (bold).
+
+    A word counts as taken over if it is part of a sequence in the same order in both texts. Of the others, it counts if
+    it is long or contains a digit, as often as `before` has it: a number that moved is the same number, while a second
+    `the` is a different word. In scripts without spaces, a character counts only together with an adjacent one, because
+    a single character is as little evidence as a single letter of `fox`.
     """
     old, new = _SPLIT.split(before), _SPLIT.split(after)
-    was, now = _compared(old), _compared(new)
-    gone = [escaped(part) for part in old]
-    for at, there in enumerate(_there(old, was, new, now)):
-        gone[2 * at + 1] = _tagged("del", old[2 * at + 1], not there)
-    # A long text that goes round and round could be compared for minutes: there order says nothing.
-    counts = Counter(was)
-    compared = sum(counts[word] for word in now) <= _MOST_COMPARED
-    blocks = difflib.SequenceMatcher(None, was, now, autojunk=False).get_matching_blocks() if compared else []
-    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(now))]
-    left = Counter(was) - Counter(word for word, is_kept in zip(now, kept, strict=True) if is_kept)
-    for at, there in enumerate(_there(new, now, old, was)):
-        if _is_letter(now[at]):
-            kept[at] = there
-        elif not kept[at] and left[now[at]] and (len(now[at]) > _SHORT or any(sign.isdigit() for sign in now[at])):
-            kept[at], left[now[at]] = True, left[now[at]] - 1
-    taken = sum(len(word) for word, is_kept in zip(now, kept, strict=True) if is_kept)
-    tag, mark = ("b", True) if 2 * taken < sum(map(len, now)) else ("ins", False)
-    return "".join(gone).replace("</del><del>", ""), "".join(_runs(new, [is_kept is mark for is_kept in kept], tag))
+    old_words, words = _normalised_words(old), _normalised_words(new)
+    before_html = [escaped(part) for part in old]
+    for at, present in enumerate(_present_in_other(old, old_words, new, words)):
+        before_html[2 * at + 1] = _tagged("del", old[2 * at + 1], not present)
+    # Aligning long, very repetitive texts could take minutes, and their word order means little.
+    counts = Counter(old_words)
+    alignable = sum(counts[word] for word in words) <= _MAX_COMPARED
+    blocks = difflib.SequenceMatcher(None, old_words, words, autojunk=False).get_matching_blocks() if alignable else []
+    kept = [any(block.b <= at < block.b + block.size for block in blocks) for at in range(len(words))]
+    left = Counter(old_words) - Counter(word for word, is_kept in zip(words, kept, strict=True) if is_kept)
+    for at, present in enumerate(_present_in_other(new, words, old, old_words)):
+        if _is_unspaced_character(words[at]):
+            kept[at] = present
+        elif not kept[at] and left[words[at]] and (len(words[at]) > _SHORT_WORD or any(c.isdigit() for c in words[at])):
+            kept[at], left[words[at]] = True, left[words[at]] - 1
+    taken = sum(len(word) for word, is_kept in zip(words, kept, strict=True) if is_kept)
+    tag, mark = ("b", True) if 2 * taken < sum(map(len, words)) else ("ins", False)
+    return "".join(before_html).replace("</del><del>", ""), "".join(_render_runs(new, [k is mark for k in kept], tag))
 
 
-def _compared(parts: Sequence[str]) -> list[str]:
-    """The words among what `_SPLIT` parts, with 2,480 and its wide form as 2480."""
+def _normalised_words(parts: Sequence[str]) -> list[str]:
+    """Return the words among the parts of a `_SPLIT`, normalised: NFKC, case-folded, and numbers without commas."""
     words = (unicodedata.normalize("NFKC", part).casefold() for part in parts[1::2])
     return [word.replace(",", "") if word[0].isdigit() else word for word in words]
 
 
-def _is_letter(word: str) -> bool:
+def _is_unspaced_character(word: str) -> bool:
     return len(word) == 1 and re.match(SPACED, word) is None
 
 
-def _there(parts: Sequence[str], words: Sequence[str], others: Sequence[str], other_words: Sequence[str]) -> list[bool]:
-    """Which of the words the other text has; a letter that has neighbours, if it has one of them beside it, too."""
-    single, pairs = set(other_words), set(_side_by_side(others, other_words))
-    mine = [None, *_side_by_side(parts, words), None]
-    around = [[pair for pair in mine[at : at + 2] if pair] for at in range(len(words))]
+def _present_in_other(
+    parts: Sequence[str], words: Sequence[str], others: Sequence[str], other_words: Sequence[str]
+) -> list[bool]:
+    """For each word, whether the other text has it. A character of a script without spaces, if it has neighbours, must
+    occur there next to one of them."""
+    single, pairs = set(other_words), set(_adjacent_words(others, other_words))
+    own_pairs = [None, *_adjacent_words(parts, words), None]
+    neighbours = [[pair for pair in own_pairs[at : at + 2] if pair] for at in range(len(words))]
     return [
-        any(pair in pairs for pair in near) if near and _is_letter(word) else word in single
-        for word, near in zip(words, around, strict=True)
+        any(pair in pairs for pair in adjacent) if adjacent and _is_unspaced_character(word) else word in single
+        for word, adjacent in zip(words, neighbours, strict=True)
     ]
 
 
-def _side_by_side(parts: Sequence[str], words: Sequence[str]) -> list[tuple[str, str] | None]:
-    """Each word with the next one, if nothing stands between them."""
+def _adjacent_words(parts: Sequence[str], words: Sequence[str]) -> list[tuple[str, str] | None]:
+    """Return each word with the next one, or None if anything separates them."""
     return [None if parts[2 * at + 2] else pair for at, pair in enumerate(pairwise(words))]
 
 
-def _runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
-    """Words and what stands between them, with one tag around marked neighbours; a sign alone is never marked."""
+def _render_runs(parts: Sequence[str], marks: Sequence[bool], tag: str) -> Iterator[str]:
+    """Yield words and the text between them as HTML, with one tag around each run of marked words that are separated
+    only by whitespace. Punctuation on its own is never marked."""
     at = 0
     while at < len(parts):
         end = at
@@ -298,7 +312,7 @@ def _findings(findings: Sequence[Verdict]) -> str:
     for verdict in findings:
         step = By.read(verdict.by).key
         reason = verdict.reason
-        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # what is flagged is not ok
+        words = reason.detail if reason.code == "ok" and reason.detail else str(reason)  # a flagged row is not "ok"
         lines.append(f"<b>{escaped(step)}</b> {escaped(words)}")
     return _paragraphs(lines)
 
@@ -312,11 +326,11 @@ def _candidates(form: AnswerForm, pairs: Sequence[Pair]) -> str:
 
 
 def _answers(pair: Pair, answers: Sequence[Review]) -> str:
-    """One below the other: who, the verdict, why, and the text of an edit with what it changes."""
+    """Render one paragraph per answer: reviewer, verdict, reasons, and an edit's text with its changes marked."""
     lines = []
     for review in answers:
         why = ", ".join(reason.replace("_", " ") for reason in review.reasons)
-        text = f"<br>{marked(pair.output, review.edited)[1]}" if review.edited else ""
+        text = f"<br>{mark_differences(pair.output, review.edited)[1]}" if review.edited else ""
         lines.append(f"<b>{escaped(review.who)}</b> {review.decision}{escaped(f' ({why})' if why else '')}{text}")
     return _paragraphs(lines)
 
@@ -325,17 +339,17 @@ def _paragraphs(lines: Sequence[str]) -> str:
     return f"<div>{''.join(f'<p>{line}</p>' for line in lines)}</div>" if lines else ""
 
 
-# On the server of our own a small script is added to the page (curate/argilla/engine/page.js); another has Argilla's.
+# Whether the page has the keys of our own server's script (curate/argilla/engine/page.js) or only Argilla's own.
 _KEYS = {
     True: [
-        "Every other choice bears the letter that chooses it: what is wrong with a row, and which output is best. "
+        "Every other choice (what is wrong with a row, and which output is best) shows the letter that selects it. "
         "Letters and numbers mean the same wherever you are on the page. `←` and `→` show other rows, and `Ctrl`+`S` "
-        "keeps a draft.",
+        "saves a draft.",
     ],
     False: [
-        "After the verdict, `Shift`+`Enter` starts writing and `Esc` ends it. `↓` goes on to what is wrong, if you "
-        "want to say so: there numbers choose. `←` and `→` show other rows, `↑` leads back, `Tab` brings the keys back "
-        "after a click elsewhere, and `Ctrl`+`S` keeps a draft.",
+        "After the verdict, `Shift`+`Enter` starts editing the text and `Esc` ends it. `↓` moves on to what is wrong, "
+        "which is optional; there, numbers select. `←` and `→` show other rows, `↑` moves back, `Tab` makes the keys "
+        "work again after a click elsewhere, and `Ctrl`+`S` saves a draft.",
     ],
 }
 
@@ -344,61 +358,61 @@ def _how_to_edit(project: Project) -> str:
     if project.spec.task.labels:
         return "Choose the right label; that alone is an edit."
     if project.spec.review.url is None:
-        fields = " `Tab` goes on to the next field." if project.spec.task.answer_schema else ""
-        return f"The key puts you into the text; write, and leave with `Esc`.{fields}"
+        fields = " `Tab` moves to the next field." if project.spec.task.answer_schema else ""
+        return f"The key moves the cursor into the text; edit it, and leave with `Esc`.{fields}"
     return "Correct the text on the right."
 
 
 def guidelines(project: Project, bad: Sequence[tuple[Pair, str]]) -> str:
-    """What annotators read first, in Markdown: the task, the keys, good examples (the spec's) and `bad` ones (rows that
-    a gate rejected, with its words). As long as Argilla takes: where texts are long, each of them is cut."""
-    for most in _CUT:
-        text = _guidelines(project, bad, most)
-        if len(text) <= _MOST_GUIDELINES:
+    """Return the annotation guidelines in Markdown: the task, the keys, good examples (from the spec) and `bad` ones
+    (rows that a gate rejected, with its reason). Long texts are cut so that the whole fits Argilla's limit."""
+    for limit in _TEXT_LIMITS:
+        text = _guidelines(project, bad, limit)
+        if len(text) <= _MAX_GUIDELINES:
             break
     return text
 
 
-def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], most: int) -> str:
+def _guidelines(project: Project, bad: Sequence[tuple[Pair, str]], limit: int) -> str:
     task, kind = project.spec.task, KINDS[project.spec.task.kind]
     marks = [
-        "- **Bold** in the output: taken over from the input. Where most of it was taken over, what is new is "
+        "- **Bold** in the output: taken over from the input. Where most of it was taken over, new words are "
         "<ins>underlined</ins> instead.",
-        "- <del>Struck through</del> in the input: a word that the output does not have.",
+        "- <del>Struck through</del> in the input: a word that is missing in the output.",
         "",
     ]
     lines = [
         f"# {task.name}",
         "",
-        f"A person wrote the **{kind.input}**, a model the **{kind.output}**: {kind.about}. Is the {kind.output} what "
-        "the house style asks for?",
+        f"A person wrote the **{kind.input}**, and a model the **{kind.output}**: {kind.about}. Does the {kind.output} "
+        "follow the house style?",
         "",
-        f"- `1` **Accept**: you would be glad to see this {kind.output} in the training data, as it is.",
-        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it anew.",
-        f"- `3` **Edit**: it is good after the change that you make. {_how_to_edit(project)}",
-        "- `Enter` submits and shows the next row. Only the verdict must be given.",
-        "- `Backspace` discards the row: you cannot tell.",
+        f"- `1` **Accept**: you would be happy to see this {kind.output} in the training data, as it is.",
+        "- `2` **Reject**: it is wrong, or correcting it would take longer than writing it from scratch.",
+        f"- `3` **Edit**: it is good after your changes. {_how_to_edit(project)}",
+        "- `Enter` submits and shows the next row. Only the verdict is required.",
+        "- `Backspace` discards the row, if you cannot judge it.",
         "",
         *_KEYS[project.spec.review.url is None],
         "",
         *(marks if project.spec.curate.gates.lost_content and not task.labels and not task.answer_schema else ()),
         "## The house style",
         "",
-        f"<p>{escaped(_cut(task.style.strip(), max(4 * most, 1_000)))}</p>",
+        f"<p>{escaped(_cut(task.style.strip(), max(4 * limit, 1_000)))}</p>",
     ]
     if project.spec.exemplars:
         lines += ["", "## Good", ""]
-        for exemplar in project.spec.exemplars[:_EXAMPLES]:
-            lines += [_example(_cut(exemplar.input, most), _cut(exemplar.output, most), ""), ""]
+        for exemplar in project.spec.exemplars[:_MAX_EXAMPLES]:
+            lines += [_example(_cut(exemplar.input, limit), _cut(exemplar.output, limit), ""), ""]
     if bad:
         lines += ["", "## Bad", ""]
         for pair, reason in bad:
-            lines += [_example(_cut(pair.input, most), _cut(pair.output, most), _cut(reason, most)), ""]
+            lines += [_example(_cut(pair.input, limit), _cut(pair.output, limit), _cut(reason, limit)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[:most].rstrip()} [...]"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit].rstrip()} [...]"
 
 
 def _example(input: str, output: str, reason: str) -> str:
@@ -407,8 +421,8 @@ def _example(input: str, output: str, reason: str) -> str:
 
 
 def bad_examples(population: Population) -> list[tuple[Pair, str]]:
-    """Rows that a gate rejected with its reason, one for every gate, by the name of the gate."""
-    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:_EXAMPLES]
+    """Return rows that a gate rejected, with its reason: one row per gate, sorted by the gate's name."""
+    shown = [(by, population.rejected[by]) for by in sorted(population.rejected)][:_MAX_EXAMPLES]
     pairs = population.pairs(pair_id for _, pair_id in shown)
     reasons = {(v.by, v.pair_id): str(v.reason) for id_ in pairs for v in population.findings(id_) if v.keep is False}
     return [(pairs[pair_id], reasons[by, pair_id]) for by, pair_id in shown]

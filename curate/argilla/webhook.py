@@ -1,8 +1,8 @@
-"""Hearing of answers as they are given: a webhook of Argilla's, where the server can reach this machine.
+"""Notification of new answers through an Argilla webhook, if the server can reach this machine.
 
-Whether it can is tried and not guessed: the server is asked to call once. Where it does not call, or lets nobody but an
-owner ask, nothing is left behind, and the caller goes on looking from time to time. A call says only that there may be
-something new; what it holds is not read, so nobody can tell us anything by it.
+Reachability is tested: the server is asked to ping once. If the ping does not arrive, or the server lets only owners
+register webhooks, nothing is left behind and the caller keeps polling. A call only signals that there may be new
+answers; its content is ignored, so a forged call cannot inject data.
 """
 
 from __future__ import annotations
@@ -21,37 +21,40 @@ from curate.argilla.client import Argilla
 from schemas.errors import ReviewError
 
 _EVENTS = ["response.created", "response.updated", "response.deleted"]
-_REACHED_WITHIN_S = 5.0
-_QUIET_S = 1.0  # somebody who answers quickly is pulled from once, not at every answer
-_MOST_BYTES = 10_000_000
+_PING_TIMEOUT_S = 5.0
+_SETTLE_S = 1.0  # collects answers that arrive in quick succession into one pull
+_MAX_BODY_BYTES = 10_000_000
 
 Wait = Callable[[float], bool]
-"""Waits so many seconds, or until somebody answered; True if somebody did."""
+"""Waits the given number of seconds or until an answer is submitted; returns True if one was."""
 
 
 @contextmanager
 def answers_heard(argilla: Argilla, project: str) -> Iterator[Wait | None]:
-    """A `Wait` that ends when somebody answered; None where the server cannot reach this machine. A webhook that a
-    killed process left on the server for this `project` (its id) and machine is taken away."""
+    """Yield a `Wait` that returns early when an answer is submitted; None if the server cannot reach this machine.
+
+    `project` is the project's id. A webhook that a killed process left on the server for this project and machine is
+    deleted.
+    """
     description = f"pairsmith review pull --watch, project {project} on {socket.gethostname()}"
     called, hook = threading.Event(), None
-    with _listening(_our_address(argilla.url), called) as url:
+    with _callback_server(_local_address(argilla.url), called) as url:
         try:
             with suppress(ReviewError):
-                _forget(argilla, description)
-                asked = {"url": url, "events": _EVENTS, "description": description}
-                hook = argilla.call("POST", "webhooks", json=asked)["id"]
+                _delete_stale_webhooks(argilla, description)
+                payload = {"url": url, "events": _EVENTS, "description": description}
+                hook = argilla.call("POST", "webhooks", json=payload)["id"]
                 argilla.call("POST", f"webhooks/{hook}/ping")
-            if hook is None or not called.wait(_REACHED_WITHIN_S):
+            if hook is None or not called.wait(_PING_TIMEOUT_S):
                 yield None
                 return
 
             def wait(seconds: float) -> bool:
-                heard = called.wait(seconds)
-                if heard:
-                    time.sleep(_QUIET_S)
-                called.clear()  # before the look: what comes during it is looked at again
-                return heard
+                notified = called.wait(seconds)
+                if notified:
+                    time.sleep(_SETTLE_S)
+                called.clear()  # before the caller pulls, so that a call during the pull triggers another one
+                return notified
 
             called.clear()
             yield wait
@@ -61,26 +64,26 @@ def answers_heard(argilla: Argilla, project: str) -> Iterator[Wait | None]:
                     argilla.call("DELETE", f"webhooks/{hook}")
 
 
-def _forget(argilla: Argilla, description: str) -> None:
+def _delete_stale_webhooks(argilla: Argilla, description: str) -> None:
     for old in argilla.call("GET", "webhooks")["items"]:
         if old.get("description") == description:
             argilla.call("DELETE", f"webhooks/{old['id']}")
 
 
-def _our_address(url: str) -> str:
-    """The address of this machine on the way to the server; only there is it listened."""
-    where = urlsplit(url)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:  # nothing is sent
+def _local_address(url: str) -> str:
+    """Return this machine's address on the route to the server; the callback server listens only there."""
+    parts = urlsplit(url)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent
         try:
-            way.connect((where.hostname or "127.0.0.1", where.port or 80))
-            return str(way.getsockname()[0])
+            probe.connect((parts.hostname or "127.0.0.1", parts.port or 80))
+            return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
 
 
 @contextmanager
-def _listening(address: str, called: threading.Event) -> Iterator[str]:
-    """The URL, which nobody can guess, at which a call sets `called`."""
+def _callback_server(address: str, called: threading.Event) -> Iterator[str]:
+    """Run an HTTP server that sets `called` on each call, and yield its unguessable URL."""
     path = f"/{secrets.token_urlsafe(24)}"
 
     class Handler(BaseHTTPRequestHandler):
@@ -89,7 +92,7 @@ def _listening(address: str, called: threading.Event) -> Iterator[str]:
         def do_POST(self) -> None:
             header = self.headers.get("Content-Length", "0")
             length = int(header) if header.isascii() and header.isdecimal() else -1
-            known = self.path == path and 0 <= length <= _MOST_BYTES
+            known = self.path == path and 0 <= length <= _MAX_BODY_BYTES
             if known:
                 self.rfile.read(length)
                 called.set()

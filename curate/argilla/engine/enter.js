@@ -1,4 +1,4 @@
-// Signs in whom pairsmith's service sends here: the token of this page goes where Argilla's own sign-in keeps one.
+// Signs in users that pairsmith's service sends here: stores this page's token where Argilla's own sign-in stores it.
 (() => {
   const { token, page } = document.body.dataset;
   if (token) {
@@ -8,6 +8,6 @@
     localStorage.setItem("auth._token_expiration.local", String(1000 * exp));
     location.replace(page);
   } else {
-    document.querySelector("p").textContent = "This signs nobody in; open your queue from pairsmith again.";
+    document.querySelector("p").textContent = "This sign-in link is no longer valid. Open your queue from pairsmith again.";
   }
 })();

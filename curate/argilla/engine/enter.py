@@ -1,8 +1,8 @@
-"""The way in for who is signed in to pairsmith's service, without a password of Argilla's.
+"""Sign-in by code for users who are signed in to pairsmith's service, without an Argilla password.
 
-The service asks for a code with the owner's key and puts it into a form of its own page; the browser brings it here.
-A code is good once, for a minute, and from a page of the service alone: a browser says which origin a form comes from,
-so no other page can sign somebody in as somebody else. Argilla's token is never part of an address.
+The service requests a code with the owner's key and puts it into a form on its own page; the browser posts the form
+here. A code works once, within a minute, and only from a page of the service: the browser reports the form's origin, so
+no other page can sign somebody in as somebody else. Argilla's token is never part of a URL.
 """
 
 import html
@@ -29,7 +29,7 @@ _PAGE = Path(__file__).with_name("enter.html").read_text(encoding="utf-8")
 Db = Annotated[AsyncSession, Depends(get_async_db)]
 Me = Annotated[User, Security(auth.get_current_user)]
 
-_codes = {}  # code -> until when, who, from which origin, to which page
+_codes = {}  # code -> (expiry, user id, origin of the form, target page)
 
 
 def add_routes(api):
@@ -44,12 +44,12 @@ async def make_code(
     origin: Annotated[str, Body()],
     page: Annotated[str, Body()],
 ):
-    """A code that signs an annotator in. Asked for by an owner."""
+    """Create a code that signs an annotator in. Only owners may request one."""
     user = await User.get(db, user_id)
     if not current_user.is_owner or user is None or not user.is_annotator:
-        raise ForbiddenOperationError("a code is given to an owner, and signs in who only answers")
+        raise ForbiddenOperationError("only an owner may request a code, and only for an annotator")
     if not origin.startswith(("http://", "https://")) or not page.startswith("/") or page.startswith(("//", "/\\")):
-        raise UnprocessableEntityError("origin is an address without a path, page a path")
+        raise UnprocessableEntityError("origin must be a URL without a path, and page must be a path")
     now = time.monotonic()
     for code in [code for code, (until, *_) in _codes.items() if until < now]:
         del _codes[code]
@@ -59,7 +59,8 @@ async def make_code(
 
 
 async def enter(db: Db, request: Request, code: Annotated[str, Form()]):
-    """A page that keeps Argilla's token where its own sign-in does, and goes on to the page that was asked for."""
+    """Return a page that stores Argilla's token where Argilla's own sign-in stores it, and then opens the requested
+    page. For an invalid code or origin, the page (status 403) contains no token."""
     until, user_id, origin, page = _codes.pop(code, (0.0, None, None, "/"))
     user = await User.get(db, user_id) if user_id else None
     known = user is not None and user.is_annotator and time.monotonic() < until

@@ -1,4 +1,5 @@
-"""A Redis that is away for a moment (killed, it is started again within seconds) fails nobody who hands it work."""
+"""Retries during short outages of Redis, which the supervisor restarts within seconds, so that no enqueued job is
+lost."""
 
 import time
 
@@ -7,15 +8,15 @@ from redis.exceptions import ConnectionError
 from redis.retry import Retry
 
 WAIT_S = 10.0
-_ANOTHER_S = 60.0
+_OUTAGE_INTERVAL_S = 60.0
 _PAUSE_S = 0.05
 
 
-class WaitsForRestart(Retry):
-    """Tries again while Redis cannot be reached. The server stands still meanwhile, because Argilla hands work over in
-    its event loop; so of an outage that lasts at most `WAIT_S` a minute are waited for, and then it is told at once."""
+class RetryUntilRestart(Retry):
+    """Retries while Redis cannot be reached, for at most `WAIT_S` per minute; after that, errors are raised at once.
+    The limit is needed because Argilla enqueues jobs in its event loop, so the whole server blocks while this waits."""
 
-    began = None  # the wait, of all connections together; None while Redis answers
+    began = None  # start of the outage, shared by all connections; None while Redis answers
 
     def __init__(self):
         super().__init__(NoBackoff(), 0)
@@ -26,11 +27,11 @@ class WaitsForRestart(Retry):
                 answer = super().call_with_retry(*args, **kwargs)
             except ConnectionError:
                 now = time.monotonic()
-                if WaitsForRestart.began is None or now - WaitsForRestart.began > _ANOTHER_S:
-                    WaitsForRestart.began = now
-                if now - WaitsForRestart.began > WAIT_S:
+                if RetryUntilRestart.began is None or now - RetryUntilRestart.began > _OUTAGE_INTERVAL_S:
+                    RetryUntilRestart.began = now
+                if now - RetryUntilRestart.began > WAIT_S:
                     raise
                 time.sleep(_PAUSE_S)
             else:
-                WaitsForRestart.began = None
+                RetryUntilRestart.began = None
                 return answer

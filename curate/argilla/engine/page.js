@@ -1,36 +1,36 @@
-// What our server adds to Argilla's page, on queues that pairsmith made and nowhere else: every key means one thing
-// wherever the keyboard is, an answer that contradicts itself is asked for again, and one that the server could not take
-// is sent until it is there. Argilla's own keys go on working.
+// Added to Argilla's page by our own server; acts only on pairsmith's queues. Every key has the same meaning wherever the
+// focus is, a contradictory answer needs confirmation, and an answer that the server could not accept is sent again until
+// it is stored. Argilla's own keys keep working.
 (() => {
   const VERDICTS = { 1: "accept", 2: "reject", 3: "edit" };
-  const ROWS = ["qwertyuiop", "asdfghjkl", "zxcvbnm"]; // a question a row of the keyboard
-  addEventListener("resize", () => soon());
+  const ROWS = ["qwertyuiop", "asdfghjkl", "zxcvbnm"]; // one keyboard row per question
+  addEventListener("resize", () => scheduleDecorate());
   const ASIDE = ["What the programs found", "House style", "Other outputs for this input"];
   const one = (selector) => document.querySelector(selector);
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   const option = (id) => document.getElementById(id);
-  const ours = () => Object.values(VERDICTS).every((verdict) => option(`verdict_${verdict}`));
+  const isOurs = () => Object.values(VERDICTS).every((verdict) => option(`verdict_${verdict}`));
   const question = (name) => one(`[aria-label='Question: ${name}']`);
-  const nameOf = (asked) => asked.getAttribute("aria-label").replace("Question: ", "");
+  const nameOf = (element) => element.getAttribute("aria-label").replace("Question: ", "");
   const chosen = () => Object.values(VERDICTS).find((verdict) => option(`verdict_${verdict}`).checked);
   const reasons = () => all("[id^='reasons_']:checked").map((box) => box.id);
   const texts = () => all("[aria-label^='Question: edited'] [contenteditable]");
-  const writing = (target) =>
+  const isTextInput = (target) =>
     target.isContentEditable || (target.matches("input, textarea") && !target.matches("[type=checkbox]"));
 
-  let opened = false; // a row of ours has been on this page
-  let letters = {}; // letter -> the id of the choice
-  let moved = ""; // the row for which the house style's place was chosen
-  let asked = ""; // the contradiction that was told; the same answer sent again is meant
+  let opened = false; // a row of ours has been shown since the page was loaded
+  let letters = {}; // letter -> id of the option's input
+  let placed = ""; // the row and window size for which the house style's place was chosen
+  let confirming = ""; // the contradictory answer whose warning is shown; submitting it again confirms it
 
   function fieldTitled(title) {
     return all(".fields .title-area").find((head) => head.innerText.trim() === title)?.parentElement;
   }
 
-  // The choices that the row shown does not have are not offered, and each of the others gets its letter.
-  function dress() {
-    document.body.classList.toggle("pairsmith", ours());
-    if (!ours() || fromTheFirst()) return;
+  // Hide options that do not apply to the displayed row, and assign a letter to each of the others.
+  function decorate() {
+    document.body.classList.toggle("pairsmith", isOurs());
+    if (!isOurs() || reopenAtFirstPage()) return;
     const others = all("p", fieldTitled("Other outputs for this input") ?? document.createElement("p")).length;
     const best = question("best");
     if (best) {
@@ -50,27 +50,27 @@
         used.add(letter);
       }
     }
-    move();
+    placeHouseStyle();
     document.body.classList.toggle("pairsmith-edit", chosen() === "edit" || texts().includes(document.activeElement));
   }
 
-  // Rows that were answered leave those that wait, so that page 3 of them, opened anew, would pass over two.
-  function fromTheFirst() {
-    const at = new URL(location);
-    const anew = !opened && at.searchParams.get("status") === "pending" && Number(at.searchParams.get("page")) > 1;
+  // Answered rows leave the list of pending ones, so reloading its page 3 would skip two rows: go back to page 1.
+  function reopenAtFirstPage() {
+    const url = new URL(location);
+    const isSkipping = !opened && url.searchParams.get("status") === "pending" && Number(url.searchParams.get("page")) > 1;
     opened = true;
-    if (!anew) return false;
-    at.searchParams.set("page", 1);
-    location.replace(at);
+    if (!isSkipping) return false;
+    url.searchParams.set("page", 1);
+    location.replace(url);
     return true;
   }
 
-  // Where a row is longer than the page the house style moves to the other side; looked at once a row.
-  function move() {
+  // If a row is longer than the page, show the house style on the right instead; decided once per row and window size.
+  function placeHouseStyle() {
     const style = fieldTitled("House style");
     const row = style?.querySelector(".content-area").id + innerWidth + "x" + innerHeight;
-    if (!style || row === moved) return;
-    moved = row;
+    if (!style || row === placed) return;
+    placed = row;
     one(".pairsmith-style")?.remove();
     style.hidden = false;
     const [page, fields] = [one("section.wrapper__records"), one(".record .fields")].map((box) => box.getBoundingClientRect());
@@ -85,11 +85,12 @@
     if (chosen() !== verdict) option(`verdict_${verdict}`).click();
   }
 
-  function act(event) {
+  // Handles a key press; returns whether the key is ours.
+  function handleKey(event) {
     const key = event.key.toLowerCase();
     if (VERDICTS[key]) {
       choose(VERDICTS[key]);
-      if (VERDICTS[key] === "edit") setTimeout(() => texts()[0]?.focus(), 50); // after Argilla moved the focus
+      if (VERDICTS[key] === "edit") setTimeout(() => texts()[0]?.focus(), 50); // after Argilla has moved the focus
       return true;
     }
     if (!letters[key]) return key.length === 1 && key !== " " && question("reasons")?.contains(event.target);
@@ -98,135 +99,137 @@
     return true;
   }
 
-  // The sentence that a contradictory answer gets, once.
+  // The warning for a contradictory answer; empty if there is no contradiction.
   function contradiction() {
     if (chosen() !== "accept" || !reasons().length) return "";
-    return "You accept it and say what is wrong with it. Enter again sends it so; 2 rejects, 3 edits.";
+    return "You accept the row but also say what is wrong with it. Press Enter again to submit, 2 to reject or 3 to edit.";
   }
 
-  function held() {
-    const sentence = contradiction();
-    const answer = sentence && [chosen(), ...reasons()].join();
-    if (!answer || asked === answer) return false;
-    asked = answer;
-    tell(sentence);
+  // Whether submission must wait for confirmation; shows the warning if so.
+  function needsConfirmation() {
+    const message = contradiction();
+    const answer = message && [chosen(), ...reasons()].join();
+    if (!answer || confirming === answer) return false;
+    confirming = answer;
+    showWarning(message);
     return true;
   }
 
-  function tell(sentence) {
-    one(".pairsmith-told")?.remove();
-    if (!sentence) return;
-    const told = Object.assign(document.createElement("p"), { className: "pairsmith-told", textContent: sentence });
-    told.setAttribute("role", "alert");
-    one(".footer-form").before(told);
+  // Replaces the warning above the buttons; an empty message removes it.
+  function showWarning(message) {
+    one(".pairsmith-warning")?.remove();
+    if (!message) return;
+    const warning = Object.assign(document.createElement("p"), { className: "pairsmith-warning", textContent: message });
+    warning.setAttribute("role", "alert");
+    one(".footer-form").before(warning);
   }
 
-  // Argilla goes on to the next row even if the server did not take the answer, which then was lost.
-  const late = []; // answers that are not on the server yet
+  // Argilla shows the next row even if the server did not accept the answer, which would then be lost.
+  const unsent = []; // answers that are not on the server yet
   let sending = false;
   const XHR = XMLHttpRequest.prototype;
   const { open, setRequestHeader, send } = XHR;
   XHR.open = function (method, url, ...more) {
-    this.asked = { method, url: String(url), headers: {} };
+    this.requested = { method, url: String(url), headers: {} };
     return open.call(this, method, url, ...more);
   };
   XHR.setRequestHeader = function (name, value) {
-    this.asked.headers[name] = value;
+    this.requested.headers[name] = value;
     return setRequestHeader.call(this, name, value);
   };
   XHR.send = function (body) {
-    if (body && ours() && /\/(records\/[^/]+\/responses|responses\/[^/]+)$/.test(this.asked.url)) {
-      const answer = { ...this.asked, body };
-      this.addEventListener("loadend", () => sent(answer, this.status));
+    if (body && isOurs() && /\/(records\/[^/]+\/responses|responses\/[^/]+)$/.test(this.requested.url)) {
+      const answer = { ...this.requested, body };
+      this.addEventListener("loadend", () => handleResult(answer, this.status));
     }
     return send.call(this, body);
   };
-  const away = (status) => status === 0 || status >= 500;
+  const isUnavailable = (status) => status === 0 || status >= 500;
 
-  // What to say of an answer that the server has looked at.
-  function refused(status) {
+  // The message for a response of the server; empty if it accepted the answer.
+  function refusalMessage(status) {
     if (status < 400) return "";
-    if (status === 404) return "That row was taken back while it was open: nobody needs an answer to it any more.";
-    if (status === 409) return "You have answered that row before, in another window: that answer stands. Reload this page.";
-    return `An answer was refused (${status}). Reload this page: its row comes again.`;
+    if (status === 404) return "That row was withdrawn while it was open: it no longer needs an answer.";
+    if (status === 409) return "You already answered that row in another window, and that answer is kept. Reload this page.";
+    return `An answer was refused (${status}). Reload this page: the row will be shown again.`;
   }
 
-  function sent(answer, status) {
-    const older = late.findIndex((one) => one.url === answer.url);
-    if (older >= 0) late.splice(older, 1);
-    if (!away(status)) return late.length || say(refused(status));
-    late.push(answer);
-    if (!sending) sendAgain();
+  function handleResult(answer, status) {
+    const older = unsent.findIndex((one) => one.url === answer.url);
+    if (older >= 0) unsent.splice(older, 1);
+    if (!isUnavailable(status)) return unsent.length || showStatus(refusalMessage(status));
+    unsent.push(answer);
+    if (!sending) resend();
   }
 
-  async function sendAgain() {
+  async function resend() {
     sending = true;
-    for (let last = ""; late.length; say(last)) {
-      const rows = late.length === 1 ? "One answer is" : `${late.length} answers are`;
-      say(`${rows} not on the server yet, which does not take any now. Leave this page open: they are sent until they are there.`);
-      await new Promise((later) => setTimeout(later, 2000));
-      const [answer] = late;
+    for (let last = ""; unsent.length; showStatus(last)) {
+      const rows = unsent.length === 1 ? "One answer is" : `${unsent.length} answers are`;
+      showStatus(`${rows} not saved yet, because the server is unavailable. Keep this page open: it keeps trying until everything is saved.`);
+      await new Promise((resolve) => setTimeout(resolve, 2000));
+      const [answer] = unsent;
       if (!answer) continue;
       const { method, url, headers, body } = answer;
-      const status = await fetch(url, { method, headers, body }).then((answered) => answered.status, () => 0);
-      const at = late.indexOf(answer);
-      if (at >= 0) late.splice(at, 1);
-      if (away(status)) at >= 0 && late.push(answer); // behind the others: it may be the one that cannot be taken
-      else if (status !== 409) last ||= refused(status); // 409: the server had taken it after all
+      const status = await fetch(url, { method, headers, body }).then((response) => response.status, () => 0);
+      const at = unsent.indexOf(answer);
+      if (at >= 0) unsent.splice(at, 1);
+      if (isUnavailable(status)) at >= 0 && unsent.push(answer); // to the end of the list: this answer may be the one that cannot be stored
+      else if (status !== 409) last ||= refusalMessage(status); // 409: an earlier attempt had succeeded
     }
     sending = false;
   }
 
-  addEventListener("beforeunload", (event) => late.length && event.preventDefault());
+  addEventListener("beforeunload", (event) => unsent.length && event.preventDefault());
 
-  // A sentence that stays, whatever row is shown.
-  function say(sentence) {
-    one(".pairsmith-said")?.remove();
-    if (!sentence) return;
-    const said = Object.assign(document.createElement("p"), { className: "pairsmith-said", textContent: sentence });
-    said.setAttribute("role", "alert");
-    document.body.append(said);
+  // Shows a message that remains while rows change; an empty message removes it.
+  function showStatus(message) {
+    one(".pairsmith-status")?.remove();
+    if (!message) return;
+    const status = Object.assign(document.createElement("p"), { className: "pairsmith-status", textContent: message });
+    status.setAttribute("role", "alert");
+    document.body.append(status);
   }
 
-  // While an answer is on its way the row that is still shown has been answered: a key would change what nobody sends.
-  const ON = ["Enter", "Backspace", "ArrowLeft", "ArrowRight"];
-  const onItsWay = (key) => (key.length === 1 || ON.includes(key)) && one(".questions-form.--waiting");
+  // While an answer is being sent, its row is still displayed: ignore keys that would change it without effect.
+  const NAVIGATION = ["Enter", "Backspace", "ArrowLeft", "ArrowRight"];
+  const ignoredWhileSending = (key) => (key.length === 1 || NAVIGATION.includes(key)) && one(".questions-form.--waiting");
 
   const stop = (event) => (event.preventDefault(), event.stopImmediatePropagation());
 
   addEventListener("keydown", (event) => {
-    if (!ours()) return;
-    if (!(event.ctrlKey || event.metaKey || event.altKey) && onItsWay(event.key)) return stop(event);
-    if (writing(event.target)) {
+    if (!isOurs()) return;
+    if (!(event.ctrlKey || event.metaKey || event.altKey) && ignoredWhileSending(event.key)) return stop(event);
+    if (isTextInput(event.target)) {
       const fields = texts();
       const next = event.key === "Tab" && fields[fields.indexOf(event.target) + (event.shiftKey ? -1 : 1)];
       if (next) stop(event), next.focus();
       return;
     }
-    if (event.key === "Enter" && !event.shiftKey && held()) return stop(event);
+    if (event.key === "Enter" && !event.shiftKey && needsConfirmation()) return stop(event);
     if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Shift") return;
-    if (event.key !== "Enter") tell("");
-    if (act(event)) stop(event);
+    if (event.key !== "Enter") showWarning("");
+    if (handleKey(event)) stop(event);
   }, true);
 
   addEventListener("click", (event) => {
-    if (ours() && event.target.closest?.(".button--submit") && held()) stop(event);
+    if (isOurs() && event.target.closest?.(".button--submit") && needsConfirmation()) stop(event);
   }, true);
 
-  let waiting = 0;
-  function soon() {
-    waiting ||= requestAnimationFrame(() => ((waiting = 0), dress()));
+  let scheduled = 0;
+  function scheduleDecorate() {
+    scheduled ||= requestAnimationFrame(() => ((scheduled = 0), decorate()));
   }
   new MutationObserver((changes) => {
-    if (changes.some((change) => change.addedNodes.length || change.removedNodes.length)) asked = asked && chosenStill();
-    soon();
+    if (changes.some((change) => change.addedNodes.length || change.removedNodes.length)) confirming = confirming && stillConfirming();
+    scheduleDecorate();
   }).observe(document, { subtree: true, childList: true });
-  for (const kind of ["change", "focusin", "focusout", "click", "keyup"]) addEventListener(kind, soon, true);
+  for (const kind of ["change", "focusin", "focusout", "click", "keyup"]) addEventListener(kind, scheduleDecorate, true);
 
-  // Another row begins with nothing chosen: what was told about the last one is no longer about it.
-  function chosenStill() {
-    if (ours() && chosen()) return asked;
-    tell("");
+  // A new row has no verdict selected yet: remove the warning about the previous row.
+  function stillConfirming() {
+    if (isOurs() && chosen()) return confirming;
+    showWarning("");
     return "";
   }
 })();

@@ -1,22 +1,22 @@
-"""A search engine for argilla-server 2.8 that is answered by SQL over Argilla's own database, SQLite or PostgreSQL.
+"""A search engine for argilla-server 2.8 that uses SQL on Argilla's own database, SQLite or PostgreSQL.
 
-The database is the index. Records, responses and vectors are read where Argilla stores them. What lies inside its
-JSON columns (metadata, suggestions) and, on PostgreSQL, the words of each record are kept in tables of ours by
-triggers, in the same transaction as Argilla's write; `search_sqlite.sql` and `search_postgresql.sql` say what is
-added, all of it named pairsmith_*, and `prepare` adds it. On SQLite the words lie in an FTS5 file beside the database,
-brought up to date before each text search from a list of changed records. So an answer never disagrees with what
-Argilla stores.
+The database is the index. Records, responses and vectors are read where Argilla stores them. Triggers copy the contents
+of its JSON columns (metadata, suggestions) and, on PostgreSQL, the words of each record into our own tables, in the
+same transaction as Argilla's write. `search_sqlite.sql` and `search_postgresql.sql` define these objects, all named
+pairsmith_*, and `prepare` creates them. On SQLite the words are in an FTS5 file beside the database, which is updated
+before each text search from a list of changed records. Search results therefore always agree with what Argilla stores.
 
-Every search is conditions on `records`. In an order that was asked for, it is two statements: one counts, the other
-walks an index as far as the page needs. Otherwise each match gets a score, and one statement counts and sorts them.
+Every search is a set of conditions on `records`. With a requested sort order it takes two statements: one counts, the
+other walks an index as far as the page needs. Otherwise each match gets a score, and a single statement counts and
+sorts the matches.
 
-Semantics follow Argilla's Elasticsearch engine. What differs: fuzzy words, phrase slop, and filters or sorts by the
-answers to text, ranking and span questions are refused in a sentence, where Elasticsearch fails or finds nothing;
-`get_dataset_user_progress` counts the responses of that user only; similarity is exact; text search on PostgreSQL is
-not ranked; a metadata string longer than 1,000 bytes is not found by a filter.
+The semantics follow Argilla's Elasticsearch engine, with these differences: fuzzy words, phrase slop, and filters or
+sorts by the answers to text, ranking and span questions are refused with an explanation, where Elasticsearch fails or
+finds nothing; `get_dataset_user_progress` counts that user's own responses only; similarity is exact; text search on
+PostgreSQL is not ranked; metadata strings longer than 1,000 bytes cannot be filtered.
 
-This is one module without a parent package: it runs in the server's own environment, under the server's pins, and
-imports nothing else of this project.
+This module has no parent package: it runs in the server's own environment, with the server's pinned versions, and
+imports nothing else from this project.
 """
 
 import asyncio
@@ -106,12 +106,13 @@ _words = sa.table(
 )
 
 
-# ---- what Argilla calls ---------------------------------------------------------------------------------------------
+# ---- Argilla's interface --------------------------------------------------------------------------------------------
 
 
 @SearchEngine.register(engine_name=ENGINE_NAME)
 class SQLSearchEngine(SearchEngine):
-    """Made once per request by Argilla; holds nothing, so `close` has nothing to do."""
+    """Argilla's search engine interface. Argilla creates an instance per request; it has no state, so `close` does
+    nothing."""
 
     @classmethod
     async def new_instance(cls) -> "SQLSearchEngine":
@@ -126,7 +127,7 @@ class SQLSearchEngine(SearchEngine):
     async def info(self) -> dict:
         return {"name": ENGINE_NAME, "database": _connections().dialect.name, "elasticsearch": False}
 
-    # What Argilla commits is found by the next search, so there is nothing to do when it tells of a change.
+    # The next search finds whatever Argilla has committed, so notifications of changes need no action.
 
     async def create_index(self, dataset: Dataset) -> None:
         return None
@@ -156,31 +157,32 @@ class SQLSearchEngine(SearchEngine):
         return None
 
     async def index_records(self, dataset: Dataset, records: Iterable[Record]) -> None:
-        """Index the words now, so that the first search after a large push is quick; that search retries a failure."""
+        """Index the words now, so that the first search after a large push is fast. If this fails, that search tries
+        again."""
         if settings.database_is_sqlite:
             try:
-                await asyncio.to_thread(_bring_words_up_to_date, dataset.id)
+                await asyncio.to_thread(_update_word_index, dataset.id)
             except (sa.exc.SQLAlchemyError, sqlite3.Error):
                 _LOGGER.exception("the words of new records could not be indexed; the next search tries again")
 
     async def delete_index(self, dataset: Dataset) -> None:
-        """Give back what is held of a dataset that is gone."""
-        await asyncio.to_thread(_forget, dataset.id)
+        """Delete the word index and cached vectors of a deleted dataset."""
+        await asyncio.to_thread(_delete_dataset_index, dataset.id)
 
     async def get_dataset_progress(self, dataset: Dataset) -> dict:
-        """`{"total": n, "pending": n, "completed": n}`, by the status of the records; {} for a draft."""
+        """Return `{"total": n, "pending": n, "completed": n}`, counting records by status; {} for a draft."""
         if dataset.is_draft:
             return {}
         return await asyncio.to_thread(_count_records, dataset.id)
 
     async def get_dataset_user_progress(self, dataset: Dataset, user: User) -> dict:
-        """`{"total": n, "submitted": n, ...}`, by the status of that user's own responses; {} for a draft."""
+        """Return `{"total": n, "submitted": n, ...}`, counting that user's own responses by status; {} for a draft."""
         if dataset.is_draft:
             return {}
         return await asyncio.to_thread(_count_responses, dataset.id, user.id)
 
     async def compute_metrics_for(self, metadata_property: MetadataProperty) -> MetadataMetrics:
-        """How often each term occurs, most frequent first, or the smallest and largest number."""
+        """Return how often each term occurs, most frequent first, or the smallest and largest number."""
         return await asyncio.to_thread(
             _metadata_metrics, metadata_property.dataset_id, metadata_property.name, metadata_property.type
         )
@@ -195,11 +197,10 @@ class SQLSearchEngine(SearchEngine):
         limit: int = 100,
         user_id: UUID | str | None = None,
     ) -> SearchResponses:
-        """Records that match, and how many in all.
+        """Return one page of the matching records, and the total number of matches.
 
-        Without `sort` a user gets an order of their own that stays the same between calls, and without a user the
-        records come by relevance or, without words to be relevant to, as they were added. `score` is None when a sort
-        is given.
+        Without `sort`, each user gets a random order of their own that is stable between calls. Without a user, records
+        are sorted by relevance, or if there is no text query, by time of insertion. `score` is None if a sort is given.
         """
         user = UUID(str(user_id)) if user_id else None
         return await asyncio.to_thread(_page, dataset.id, query, filter, sort or [], offset, limit, user)
@@ -216,9 +217,10 @@ class SQLSearchEngine(SearchEngine):
         order: SimilarityOrder = SimilarityOrder.most_similar,
         threshold: float | None = None,
     ) -> SearchResponses:
-        """The nearest records by cosine, exactly; a score is (1 + cosine) / 2, for the least similar of -vector.
+        """Return the nearest records by exact cosine similarity. A score is (1 + cosine) / 2; for `least_similar`, of
+        the negated vector.
 
-        The record that was asked for is left out.
+        The given `record` itself is left out.
         """
         if bool(value) == bool(record):
             raise ValueError("Must provide either vector value or record to compute the similarity search")
@@ -231,9 +233,9 @@ class SQLSearchEngine(SearchEngine):
                 f"Vector `{vector_settings.name}` has {vector_settings.dimensions} numbers, not {len(value)}."
             )
         excluded = None if record is None else record.id
-        asked = np.asarray(value, np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
+        target = np.asarray(value, np.float32) * (-1 if order == SimilarityOrder.least_similar else 1)
         hits = await asyncio.to_thread(
-            _nearest, dataset.id, vector_settings.id, asked, excluded, query, filter, max_results
+            _nearest, dataset.id, vector_settings.id, target, excluded, query, filter, max_results
         )
         items = [
             SearchResponseItem(record_id=record_id, score=score)
@@ -258,39 +260,39 @@ def _ping() -> bool:
 
 def _count_records(dataset_id: UUID) -> dict:
     by_status = sa.select(_records.c.status, sa.func.count()).where(_records.c.dataset_id == dataset_id)
-    return _counted(by_status.group_by(_records.c.status))
+    return _counts_by_status(by_status.group_by(_records.c.status))
 
 
 def _count_responses(dataset_id: UUID, user_id: UUID) -> dict:
-    here = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
+    dataset_records = sa.select(_records.c.id).where(_records.c.dataset_id == dataset_id)
     by_status = sa.select(_responses.c.status, sa.func.count()).where(_responses.c.user_id == user_id)
-    return _counted(by_status.where(_responses.c.record_id.in_(here)).group_by(_responses.c.status))
+    return _counts_by_status(by_status.where(_responses.c.record_id.in_(dataset_records)).group_by(_responses.c.status))
 
 
-def _counted(by_status: sa.Select) -> dict:
+def _counts_by_status(by_status: sa.Select) -> dict:
     with _connections().connect() as connection:
         counts = {status.value: count for status, count in connection.execute(by_status)}
     return {"total": sum(counts.values()), **counts}
 
 
-_MOST_TERMS = 2**14  # as many as Elasticsearch's engine lists
+_MAX_TERMS = 2**14  # the same limit as Argilla's Elasticsearch engine
 
 
 def _metadata_metrics(dataset_id: UUID, name: str, kind: MetadataPropertyType) -> MetadataMetrics:
-    here = [_values.c.source == dataset_id, _values.c.facet == name]
+    conditions = [_values.c.source == dataset_id, _values.c.facet == name]
     with _connections().connect() as connection:
         if kind == MetadataPropertyType.terms:
             count = sa.func.count()
             counted = connection.execute(
                 sa.select(_values.c.word, count)
-                .where(*here, _values.c.word.is_not(None))
+                .where(*conditions, _values.c.word.is_not(None))
                 .group_by(_values.c.word)
                 .order_by(count.desc(), _values.c.word)
             ).all()
-            terms = [TermsMetrics.TermCount(term=word, count=times) for word, times in counted[:_MOST_TERMS]]
+            terms = [TermsMetrics.TermCount(term=word, count=times) for word, times in counted[:_MAX_TERMS]]
             return TermsMetrics(total=sum(times for _, times in counted), values=terms)
         low, high = (
-            connection.scalar(sa.select(which(_values.c.number)).where(*here, _values.c.number.is_not(None)))
+            connection.scalar(sa.select(which(_values.c.number)).where(*conditions, _values.c.number.is_not(None)))
             for which in (sa.func.min, sa.func.max)
         )
     if kind == MetadataPropertyType.integer:
@@ -310,26 +312,26 @@ def _page(
     limit: int,
     user: UUID | None,
 ) -> SearchResponses:
-    with _asked(dataset_id, query, filter) as asked:
+    with _open_search(dataset_id, query, filter) as search:
         if sort:
-            return asked.sorted_page(sort, offset, limit, score=None)
-        if user is None and not asked.ranks:
-            as_added = [Order(RecordFilterScope(RecordSortField.inserted_at), SortOrder.asc)]
-            return asked.sorted_page(as_added, offset, limit, score=1.0)
-        return asked.scored_page(offset, limit, user)
+            return search.sorted_page(sort, offset, limit, score=None)
+        if user is None and not search.ranks:
+            oldest_first = [Order(RecordFilterScope(RecordSortField.inserted_at), SortOrder.asc)]
+            return search.sorted_page(oldest_first, offset, limit, score=1.0)
+        return search.scored_page(offset, limit, user)
 
 
 @contextmanager
-def _asked(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_Asked]":
+def _open_search(dataset_id: UUID, query: TextQuery | str | None, filter: Filter | None) -> "Iterator[_SearchRequest]":
     query = TextQuery(q=query) if isinstance(query, str) else query
-    fields = _bring_words_up_to_date(dataset_id) if query is not None and settings.database_is_sqlite else []
+    fields = _update_word_index(dataset_id) if query is not None and settings.database_is_sqlite else []
     with _connections().connect() as connection:
-        yield _Asked(connection, dataset_id, query, filter, fields)
+        yield _SearchRequest(connection, dataset_id, query, filter, fields)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What one search asks of one dataset. `fields`: those with words, in the order of their FTS5 columns (SQLite)."""
+class _SearchRequest:
+    """One search in one dataset. `fields`: the fields with words, in the order of their FTS5 columns (SQLite only)."""
 
     connection: sa.Connection
     dataset_id: UUID
@@ -339,75 +341,77 @@ class _Asked:
 
     @property
     def ranks(self) -> bool:
-        """Whether the words asked for give each match a relevance."""
+        """Whether matches have a relevance: there is a text query, and the database is SQLite."""
         return self.query is not None and self._on_sqlite
 
     @property
     def _on_sqlite(self) -> bool:
         return self.connection.dialect.name == "sqlite"
 
-    # -- answers
+    # -- results
 
     def sorted_page(self, sort: list[Order], offset: int, limit: int, score: float | None) -> SearchResponses:
-        """Counted by one statement, listed by another, which stops at the end of the page where an index has its order.
+        """Return a page in the given order. One statement counts; another lists, and stops at the end of the page if an
+        index provides the order.
 
-        The index of values lists only records that have the value, and those without come last: when it does not fill
-        the page, every match is sorted.
+        The index of values contains only records that have the value; the others come last. If it does not fill the
+        page, all matches are sorted instead.
         """
-        where = self._where()
+        where = self._conditions()
         total = self.connection.scalar(sa.select(sa.func.count()).select_from(_records).where(*where)) or 0
         if offset >= total:
             return SearchResponses(items=[], total=total)
         matching = sa.select(_records.c.id, sa.literal(score).label("score")).where(*where).limit(limit).offset(offset)
         rows: Any = []
-        values = self._values_behind(sort[0].scope)
+        values = self._value_source(sort[0].scope)
         if values is not None:
-            column, here = values
-            along = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
-            along = along.where(*here, column.is_not(None), _listed_once(column, sort[0].order))
-            keys = [_directed(column, sort[0].order)]
+            column, value_conditions = values
+            indexed = matching.join_from(_values, _records, _records.c.id == _values.c.record_id)
+            indexed = indexed.where(*value_conditions, column.is_not(None), _is_first_of_list(column, sort[0].order))
+            keys = [_ordered(column, sort[0].order)]
             for order in sort[1:]:
-                along, key = self._with_key(along, order)
+                indexed, key = self._add_sort_key(indexed, order)
                 keys.append(key)
-            rows = self.connection.execute(along.order_by(*keys, _records.c.id)).all()
+            rows = self.connection.execute(indexed.order_by(*keys, _records.c.id)).all()
         if len(rows) < min(limit, total - offset):
             keys = [self._sort_key(order) for order in sort]
             rows = self.connection.execute(matching.order_by(*keys, _records.c.id)).all()
-        return _responses_of(rows, total)
+        return _search_responses(rows, total)
 
     def scored_page(self, offset: int, limit: int, user: UUID | None) -> SearchResponses:
-        """By relevance where the words give one, for a user times that user's chance; listed and counted at once."""
+        """Return a page by descending score: the relevance if there is one, times the user's random number if there is
+        a user. One statement lists and counts."""
         chance = sa.literal(1.0)
         if self.ranks:
             hits = self._hits().subquery("hits")
             if user is not None:
-                chance = _chance("sqlite", user, "hits.doc")
+                chance = _random_number("sqlite", user, "hits.doc")
             matching = sa.select(hits.c.record_id.label("id"), (hits.c.relevance * chance).label("score"))
             if self.filter is not None:
                 matching = matching.where(
-                    hits.c.record_id.in_(sa.select(_records.c.id).where(*self._where(words=False)))
+                    hits.c.record_id.in_(sa.select(_records.c.id).where(*self._conditions(words=False)))
                 )
         else:
             if user is not None:
-                chance = _chance(self.connection.dialect.name, user, "records.rowid")
-            matching = sa.select(_records.c.id, chance.label("score")).where(*self._where())
+                chance = _random_number(self.connection.dialect.name, user, "records.rowid")
+            matching = sa.select(_records.c.id, chance.label("score")).where(*self._conditions())
         scored = matching.cte("found").prefix_with("MATERIALIZED")
         count = sa.select(sa.func.count()).select_from(scored)
         listed = sa.select(scored.c.id, scored.c.score, count.scalar_subquery().label("total"))
         listed = listed.order_by(scored.c.score.desc(), scored.c.id).limit(limit).offset(offset)
         rows = self.connection.execute(listed).all()
         if not rows and offset > 0:
-            return _responses_of(rows, self.connection.scalar(count) or 0)
-        return _responses_of(rows, rows[0].total if rows else 0)
+            return _search_responses(rows, self.connection.scalar(count) or 0)
+        return _search_responses(rows, rows[0].total if rows else 0)
 
     def matching(self, among: list[UUID] | None = None) -> set[UUID]:
-        """The id of every record that matches (`among`: of these)."""
-        where = self._where() + ([] if among is None else [_records.c.id.in_(among)])
+        """Return the ids of all matching records, or of those in `among`."""
+        where = self._conditions() + ([] if among is None else [_records.c.id.in_(among)])
         return set(self.connection.scalars(sa.select(_records.c.id).where(*where)))
 
     # -- conditions
 
-    def _where(self, words: bool = True) -> list:
+    def _conditions(self, words: bool = True) -> list:
         conditions = [_records.c.dataset_id == self.dataset_id]
         if words and self.query is not None:
             hits = self._hits().subquery("hits")
@@ -417,7 +421,7 @@ class _Asked:
         return conditions
 
     def _hits(self) -> Any:
-        """record_id of each record whose words match; on SQLite also doc (its number) and relevance."""
+        """Select the record_id of each record whose words match; on SQLite also doc (its row number) and relevance."""
         field, node = self.query.field, _parse_text(self.query.q)
         if not self._on_sqlite:
             ids = sa.select(_words.c.record_id).where(
@@ -425,7 +429,7 @@ class _Asked:
             )
             matches = sa.false() if node is None else _words.c.words.op("@@")(_tsquery(node))
             return ids.where(matches)
-        if node is None or (field and field not in self.fields):  # no word is asked for, or of a picture
+        if node is None or (field and field not in self.fields):  # no words in the query, or the field is an image
             nothing = [sa.null().cast(sa.Uuid()).label("record_id"), sa.literal(0).label("doc")]
             return sa.select(*nothing, sa.literal(0.0).label("relevance")).where(sa.false())
         table = f"words_{self.dataset_id.hex}"
@@ -453,58 +457,63 @@ class _Asked:
                     "Argilla filters responses by the answers to a question, or by terms of their status."
                 )
             return _response_status_filter(filter.values, scope.user)
-        column, here = self._values_behind(scope)
-        ids = sa.select(_values.c.record_id).where(*here, _asked_for(filter, column))
-        # A list may hold several of the values asked for and is one record all the same, so IN and not a join.
+        column, value_conditions = self._value_source(scope)
+        ids = sa.select(_values.c.record_id).where(*value_conditions, _value_condition(filter, column))
+        # IN rather than a join: a list with several of the requested values is still one record.
         return _records.c.id.in_(ids.where(column.is_not(None)))
 
     def _answer_filter(self, filter: TermsFilter | RangeFilter, scope: ResponseFilterScope) -> Any:
-        source, answer = self._answers(scope.question)
-        theirs = [_responses.c.user_id == scope.user.id] if scope.user else []
-        answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *theirs)
-        return answers.where(_asked_for(filter, answer)).correlate(_records).exists()
+        source, answer = self._answer_source(scope.question)
+        by_user = [_responses.c.user_id == scope.user.id] if scope.user else []
+        answers = sa.select(sa.literal(1)).select_from(source).where(_responses.c.record_id == _records.c.id, *by_user)
+        return answers.where(_value_condition(filter, answer)).correlate(_records).exists()
 
     # -- order
 
     def _sort_key(self, order: Order) -> Any:
-        """One value a record, none last; of a list the smallest when ascending and the largest when descending."""
+        """Return the sort key: one value per record, missing ones last. For a list, the smallest value if ascending,
+        the largest if descending."""
         scope = order.scope
         if isinstance(scope, RecordFilterScope):
             column = _records.c[RecordSortField(scope.property).value]
             if scope.property == RecordSortField.status:
-                column = sa.cast(column, sa.String())  # by its name, not by its place in PostgreSQL's enumeration
-            key = _directed(column, order.order)
+                column = sa.cast(column, sa.String())  # by name, not by the order of PostgreSQL's enumeration
+            key = _ordered(column, order.order)
             return key.nulls_last() if scope.property == RecordSortField.external_id else key
         if isinstance(scope, ResponseFilterScope):
             source, key = _responses, sa.func.min(sa.cast(_responses.c.status, sa.String()))
             if scope.question:
-                source, answer = self._answers(scope.question)
+                source, answer = self._answer_source(scope.question)
                 key = (sa.func.avg if isinstance(answer.type, sa.Float) else sa.func.min)(answer)
-            here = [_responses.c.user_id == scope.user.id] if scope.user else []
-            keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *here)
+            conditions = [_responses.c.user_id == scope.user.id] if scope.user else []
+            keys = sa.select(key).select_from(source).where(_responses.c.record_id == _records.c.id, *conditions)
         else:
-            column, here = self._values_behind(scope)
+            column, conditions = self._value_source(scope)
             which = sa.func.max if order.order == SortOrder.desc else sa.func.min
-            keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *here)
-        return _directed(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
+            keys = sa.select(which(column)).where(_values.c.record_id == _records.c.id, *conditions)
+        return _ordered(keys.correlate(_records).scalar_subquery(), order.order).nulls_last()
 
-    def _with_key(self, listed: Any, order: Order) -> tuple:
-        """A list with a further key. PostgreSQL would look a value up for each record of the first key's whole group,
-        which may be a quarter of them; to read all at once, before, takes a tenth less."""
-        values = None if self._on_sqlite else self._values_behind(order.scope)
+    def _add_sort_key(self, listed: Any, order: Order) -> tuple:
+        """Add a further sort key to a listing.
+
+        PostgreSQL would look up a value for each record in the first key's whole group, which may be a quarter of all
+        records. Reading all values beforehand takes a tenth less time.
+        """
+        values = None if self._on_sqlite else self._value_source(order.scope)
         if values is None:
             return listed, self._sort_key(order)
-        column, here = values
+        column, value_conditions = values
         keys = sa.select(_values.c.record_id, column.label("key"))
-        keys = keys.where(*here, column.is_not(None), _listed_once(column, order.order))
+        keys = keys.where(*value_conditions, column.is_not(None), _is_first_of_list(column, order.order))
         keys = keys.cte().prefix_with("MATERIALIZED")
         listed = listed.outerjoin(keys, keys.c.record_id == _records.c.id)
-        return listed, _directed(keys.c.key, order.order).nulls_last()
+        return listed, _ordered(keys.c.key, order.order).nulls_last()
 
-    # -- what the dataset's settings say
+    # -- the dataset's settings
 
-    def _values_behind(self, scope: Any) -> tuple | None:
-        """The column of `pairsmith_values` that a scope is about and the conditions that find its rows; else None."""
+    def _value_source(self, scope: Any) -> tuple | None:
+        """Return the column of `pairsmith_values` for a scope and the conditions that select its rows; None for scopes
+        that are not stored there."""
         if isinstance(scope, MetadataFilterScope):
             source, facet = self.dataset_id, scope.metadata_property
             kind = self.connection.scalar(
@@ -519,12 +528,12 @@ class _Asked:
             source, kind = self._question(scope.question)
             facet = scope.property if scope.property in ("score", "agent", "type") else "value"
             if facet == "value":
-                _refuse_unfiltered(scope.question, kind)
+                _refuse_unfilterable(scope.question, kind)
             numeric = facet == "score" or (facet == "value" and kind == QuestionType.rating)
         else:
             return None
-        here = [_values.c.source == source, _values.c.facet == facet]
-        return _values.c.number if numeric else _values.c.word, here
+        conditions = [_values.c.source == source, _values.c.facet == facet]
+        return _values.c.number if numeric else _values.c.word, conditions
 
     def _question(self, name: str) -> tuple[UUID, QuestionType]:
         question = self.connection.execute(
@@ -536,10 +545,11 @@ class _Asked:
             raise UnprocessableEntityError(f"This dataset has no question `{name}`.")
         return question[0], QuestionType(question[1])
 
-    def _answers(self, question: str) -> tuple:
-        """Where the answers to a question are, an element a row, and such an element: a number for a rating."""
+    def _answer_source(self, question: str) -> tuple:
+        """Return a source of the answers to a question with one element per row, and the expression for an element,
+        which is a number for a rating."""
         _, kind = self._question(question)
-        _refuse_unfiltered(question, kind)
+        _refuse_unfilterable(question, kind)
         rating = kind == QuestionType.rating
         if self._on_sqlite:
             elements = sa.func.json_each(_responses.c["values"], f'$."{question}".value').table_valued("value")
@@ -549,37 +559,38 @@ class _Asked:
             as_list = sa.case((sa.func.jsonb_typeof(value) == "array", value), else_=sa.func.jsonb_build_array(value))
             elements = sa.func.jsonb_array_elements(as_list).table_valued(sa.column("value", JSONB()))
             text = elements.c.value.op("#>>")(sa.literal_column("'{}'"))
-            # PostgreSQL may look at the responses of another dataset first, whose question of this name is no rating.
+            # PostgreSQL may first read responses of another dataset, where the question of this name is not a rating.
             number = sa.func.jsonb_typeof(elements.c.value) == "number"
             answer = sa.case((number, sa.cast(text, sa.Float()))) if rating else text
         return _responses.join(elements, sa.true()), sa.cast(answer, sa.Float() if rating else sa.Text())
 
 
-def _responses_of(rows: Any, total: int) -> SearchResponses:
+def _search_responses(rows: Any, total: int) -> SearchResponses:
     return SearchResponses(items=[SearchResponseItem(record_id=row.id, score=row.score) for row in rows], total=total)
 
 
-def _directed(key: Any, order: SortOrder) -> Any:
+def _ordered(key: Any, order: SortOrder) -> Any:
     return key.desc() if order == SortOrder.desc else key.asc()
 
 
-def _listed_once(column: Any, order: SortOrder) -> Any:
-    """Whether a value is its record's only one, or comes before all others of its list."""
+def _is_first_of_list(column: Any, order: SortOrder) -> Any:
+    """Condition that a value is its record's only one, or the first of its list in this order."""
     other = _values.alias("other")
-    theirs = other.c[column.name]
-    before = theirs > column if order == SortOrder.desc else theirs < column
-    beaten = (
+    other_value = other.c[column.name]
+    before = other_value > column if order == SortOrder.desc else other_value < column
+    preceded = (
         sa.select(sa.literal(1))
         .where(*(other.c[name] == _values.c[name] for name in ("record_id", "source", "facet")))
-        .where(sa.or_(before, sa.and_(theirs == column, other.c.place < _values.c.place)))
+        .where(sa.or_(before, sa.and_(other_value == column, other.c.place < _values.c.place)))
         .correlate(_values)
         .exists()
     )
-    return sa.or_(_values.c.place == -1, ~beaten)
+    return sa.or_(_values.c.place == -1, ~preceded)
 
 
-def _chance(dialect: str, user: UUID, row_number: str) -> Any:
-    """A number in [0, 1) for each record that is the same whenever this user asks, and unrelated to other users'."""
+def _random_number(dialect: str, user: UUID, row_number: str) -> Any:
+    """Return a pseudo-random number in [0, 1) for each record, stable for a user and unrelated to other users'
+    numbers."""
     if dialect == "postgresql":
         hashed = sa.func.uuid_hash_extended(_records.c.id, sa.literal(user.int % 2**62, sa.BigInteger()))
         return sa.cast(hashed.op("&")(sa.literal(2**52 - 1, sa.BigInteger())), sa.Float()) / float(2**52)
@@ -593,11 +604,11 @@ def _chance(dialect: str, user: UUID, row_number: str) -> Any:
 # ---- filters --------------------------------------------------------------------------------------------------------
 
 
-_FILTERED_QUESTIONS = {QuestionType.rating, QuestionType.label_selection, QuestionType.multi_label_selection}
+_FILTERABLE_QUESTIONS = {QuestionType.rating, QuestionType.label_selection, QuestionType.multi_label_selection}
 
 
-def _refuse_unfiltered(question: str, kind: QuestionType) -> None:
-    if kind not in _FILTERED_QUESTIONS:
+def _refuse_unfilterable(question: str, kind: QuestionType) -> None:
+    if kind not in _FILTERABLE_QUESTIONS:
         raise UnprocessableEntityError(
             f"Question `{question}` is of type {kind.value}; Argilla filters and sorts by the answers to rating, label"
             " and multi-label questions only."
@@ -610,30 +621,30 @@ def _record_filter(filter: TermsFilter | RangeFilter, name: RecordSortField) -> 
         if name == RecordSortField.status:
             return column.in_([RecordStatus(value) for value in filter.values if value in set(RecordStatus)])
         if name == RecordSortField.id:
-            return column.in_([id_ for value in filter.values if (id_ := _uuid(value)) is not None])
+            return column.in_([id_ for value in filter.values if (id_ := _parse_uuid(value)) is not None])
         if name == RecordSortField.external_id:
             return column.in_(filter.values)
-        return column.in_([_moment(value) for value in filter.values])
+        return column.in_([_parse_time(value) for value in filter.values])
     if name in (RecordSortField.inserted_at, RecordSortField.updated_at):
-        return _between(column, filter, _moment, functools.partial(_moment, end=True))
+        return _between(column, filter, _parse_time, functools.partial(_parse_time, end=True))
     if name == RecordSortField.external_id:
         return _between(column, filter, str, str)
     raise UnprocessableEntityError(f"This Argilla server cannot filter a record's {name.value} by a range.")
 
 
 def _response_status_filter(values: list[str], user: User | None) -> Any:
-    theirs = [_responses.c.user_id == user.id] if user else []
+    by_user = [_responses.c.user_id == user.id] if user else []
     statuses = [ResponseStatus(value) for value in values if value in set(ResponseStatus)]
-    answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *theirs)
-    either = [_records.c.id.in_(answered)] if statuses else []
-    if "pending" in values:  # Argilla's word for: no response yet
-        any_of_theirs = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *theirs)
-        either.append(~any_of_theirs.correlate(_records).exists())
-    return sa.or_(sa.false(), *either)
+    answered = sa.select(_responses.c.record_id).where(_responses.c.status.in_(statuses), *by_user)
+    alternatives = [_records.c.id.in_(answered)] if statuses else []
+    if "pending" in values:  # in Argilla this means: no response yet
+        any_response = sa.select(sa.literal(1)).where(_responses.c.record_id == _records.c.id, *by_user)
+        alternatives.append(~any_response.correlate(_records).exists())
+    return sa.or_(sa.false(), *alternatives)
 
 
-def _asked_for(filter: TermsFilter | RangeFilter, column: Any) -> Any:
-    convert = _number if isinstance(column.type, sa.Float) else str
+def _value_condition(filter: TermsFilter | RangeFilter, column: Any) -> Any:
+    convert = _parse_number if isinstance(column.type, sa.Float) else str
     if isinstance(filter, TermsFilter):
         return column.in_([convert(value) for value in filter.values])
     return _between(column, filter, convert, convert)
@@ -644,22 +655,23 @@ def _between(column: Any, filter: RangeFilter, low: Callable[[Any], Any], high: 
     return sa.and_(sa.true(), *conditions, *([] if filter.le is None else [column <= high(filter.le)]))
 
 
-def _number(value: Any) -> float:
+def _parse_number(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
         raise UnprocessableEntityError(f"`{value}` is not a number.") from None
 
 
-def _uuid(value: str) -> UUID | None:
+def _parse_uuid(value: str) -> UUID | None:
     try:
         return UUID(value)
     except ValueError:
         return None
 
 
-def _moment(value: Any, end: bool = False) -> datetime:
-    """A time as Argilla stores it, UTC without a zone; `end`: a date alone means the last moment of that day."""
+def _parse_time(value: Any, end: bool = False) -> datetime:
+    """Parse a time into Argilla's storage format, UTC without a time zone. `end`: a date alone means the last moment of
+    that day."""
     try:
         if isinstance(value, (int, float)):
             return datetime.fromtimestamp(value / 1000, UTC).replace(tzinfo=None)
@@ -668,7 +680,7 @@ def _moment(value: Any, end: bool = False) -> datetime:
             moment = datetime.combine(moment.date(), time.max)
         return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):
-        raise UnprocessableEntityError(f"`{value}` is not a date or time in ISO 8601, such as 2026-03-31.") from None
+        raise UnprocessableEntityError(f"`{value}` is not an ISO 8601 date or time, such as 2026-03-31.") from None
 
 
 # ---- text queries ---------------------------------------------------------------------------------------------------
@@ -676,7 +688,7 @@ def _moment(value: Any, end: bool = False) -> datetime:
 
 @dataclass(frozen=True)
 class _Phrase:
-    """Words that stand next to each other; `prefix`: the last may go on."""
+    """Adjacent words; `prefix`: the last one may be the beginning of a longer word."""
 
     text: str
     prefix: bool = False
@@ -688,32 +700,34 @@ class _Not:
 
 
 @dataclass(frozen=True)
-class _Joined:
+class _Compound:
     joint: str  # AND or OR
     parts: tuple
 
 
-_MOST_WORDS, _DEEPEST, _LONGEST = 200, 20, 5_000
+_MAX_WORDS, _MAX_DEPTH, _MAX_QUERY_CHARACTERS = 200, 20, 5_000
 _HAS_WORD = re.compile(r"[^\W_]")
-_ONE_SIGN_WORDS = re.compile("([\u3040-\u309f\u3400-\u9fff])")
-_MARKS = re.compile(r"[!-/:-@\[-`{-~]")
+_SINGLE_CHARACTER_WORDS = re.compile("([\u3040-\u309f\u3400-\u9fff])")
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _TOKEN = re.compile(
     r"""(?P<minus>-*+)(?:"(?P<phrase>[^"]*)"(?P<slop>~\d+)?
                      |(?P<open>\()
                      |(?P<word>(?:\\.|[^\s+|()"~\\-])(?:\\.|[^\s+|()"~\\])*)(?P<fuzz>~\d+)?)
-       |(?P<close>\))|(?P<either>\|)|-++|.""",  # a run of signs is read once, so a search takes time as it is long
+       |(?P<close>\))|(?P<either>\|)|-++|.""",  # a run of - is consumed at once, so parsing takes linear time
     re.VERBOSE | re.DOTALL,
 )
 
 
 def _parse_text(query: str) -> Any:
-    """Elasticsearch's simple query string with AND as the default: `a b`, `a | b`, `-a`, `"a b"`, `a*`, `( )`, `\\`.
+    """Parse Elasticsearch's simple query string with AND as the default: `a b`, `a | b`, `-a`, `"a b"`, `a*`, `( )`,
+    `\\`.
 
-    Operators bind from left to right, as there; unbalanced quotes and brackets are ignored; None when no word is left.
+    As in Elasticsearch, operators are left-associative. Unbalanced quotes and brackets are ignored. Returns None if no
+    word is left. Raises UnprocessableEntityError for fuzzy words, phrase slop and queries that are too long.
     """
-    if len(query) > _LONGEST:
+    if len(query) > _MAX_QUERY_CHARACTERS:
         raise UnprocessableEntityError(
-            f"A search on this Argilla server may have at most {_LONGEST:,} characters. Search for fewer words."
+            f"A search on this Argilla server may have at most {_MAX_QUERY_CHARACTERS:,} characters. Use fewer words."
         )
     node: Any = None
     joint = "AND"
@@ -724,10 +738,10 @@ def _parse_text(query: str) -> Any:
         nonlocal node, joint
         if item is not None:
             item = _Not(item) if negated else item
-            if isinstance(node, _Joined) and node.joint == joint:
-                node = _Joined(joint, (*node.parts, item))
+            if isinstance(node, _Compound) and node.joint == joint:
+                node = _Compound(joint, (*node.parts, item))
             else:
-                node = item if node is None else _Joined(joint, (node, item))
+                node = item if node is None else _Compound(joint, (node, item))
         joint = "AND"
 
     def close() -> None:
@@ -740,7 +754,7 @@ def _parse_text(query: str) -> Any:
         tilde = token["slop"] or token["fuzz"]
         if tilde:
             raise UnprocessableEntityError(
-                f"This Argilla server searches without Elasticsearch: fuzzy words and phrase slop ({tilde}) are not"
+                f"This Argilla server does not use Elasticsearch: fuzzy words and phrase slop ({tilde}) are not"
                 " supported. Leave out the ~ and the number; word* matches the beginning of a word."
             )
         negated = len(token["minus"] or "") % 2 == 1
@@ -759,10 +773,10 @@ def _parse_text(query: str) -> Any:
             word = re.sub(r"\\(.)", r"\1", token["word"])
             add(_phrase(word.rstrip("*"), prefix=word.endswith("*")), negated)
             words += 1
-        if words > _MOST_WORDS or len(outer) > _DEEPEST:
+        if words > _MAX_WORDS or len(outer) > _MAX_DEPTH:
             raise UnprocessableEntityError(
-                f"A search on this Argilla server may have at most {_MOST_WORDS} words, and {_DEEPEST} brackets within"
-                " one another. Search for fewer words."
+                f"A search on this Argilla server may have at most {_MAX_WORDS} words and {_MAX_DEPTH} levels of"
+                " brackets. Use fewer words."
             )
     while outer:
         close()
@@ -773,69 +787,73 @@ def _phrase(text: str, prefix: bool) -> _Phrase | None:
     return _Phrase(text, prefix) if _HAS_WORD.search(text) else None
 
 
-def _spaced(text: str) -> str:
-    """Han and Hiragana signs as words of their own, as Elasticsearch's standard analyzer has them."""
-    return _ONE_SIGN_WORDS.sub(r" \1 ", text)
+def _split_characters(text: str) -> str:
+    """Separate Han and Hiragana characters into single words, as Elasticsearch's standard analyzer does."""
+    return _SINGLE_CHARACTER_WORDS.sub(r" \1 ", text)
 
 
-def _said(node: Any, phrase: Callable[[_Phrase], str], negation: str, joints: dict[str, str]) -> str:
-    """A query in the syntax of a database."""
+def _render_query(node: Any, phrase: Callable[[_Phrase], str], negation: str, joints: dict[str, str]) -> str:
+    """Render a parsed query in a database's full-text syntax."""
     if isinstance(node, _Phrase):
         return phrase(node)
     if isinstance(node, _Not):
-        return f"({negation} {_said(node.inner, phrase, negation, joints)})"
-    return "(" + joints[node.joint].join(_said(part, phrase, negation, joints) for part in node.parts) + ")"
+        return f"({negation} {_render_query(node.inner, phrase, negation, joints)})"
+    return "(" + joints[node.joint].join(_render_query(part, phrase, negation, joints) for part in node.parts) + ")"
 
 
-_EVERY = "pairsmitheveryrecord"  # a word that every record has: FTS5 can take records away, but only from others
+_MATCH_ALL_WORD = "pairsmitheveryrecord"  # a word in every record, because NOT in FTS5 needs a left operand
 
 
 def _fts5_query(node: Any, column: str) -> str:
     def phrase(asked: _Phrase) -> str:
-        quoted = _spaced(asked.text).replace('"', '""')
+        quoted = _split_characters(asked.text).replace('"', '""')
         return f'{column}"{quoted}"' + (" *" if asked.prefix else "")
 
-    return _said(node, phrase, f"{_EVERY} NOT", {"AND": " AND ", "OR": " OR "})
+    return _render_query(node, phrase, f"{_MATCH_ALL_WORD} NOT", {"AND": " AND ", "OR": " OR "})
 
 
-_LONGEST_WORD = 2000  # PostgreSQL's own limit is 2,046
+_MAX_WORD_BYTES = 2000  # PostgreSQL's own limit is 2,046
 
 
 def _tsquery(node: Any) -> Any:
     def phrase(asked: _Phrase) -> str:
-        words = _MARKS.sub(" ", _spaced(asked.text)).split()
-        if any(len(word.encode()) > _LONGEST_WORD for word in words):
-            raise UnprocessableEntityError(f"A word of a search may have {_LONGEST_WORD} bytes.")
+        words = _PUNCTUATION.sub(" ", _split_characters(asked.text)).split()
+        if any(len(word.encode()) > _MAX_WORD_BYTES for word in words):
+            raise UnprocessableEntityError(f"A search word may have at most {_MAX_WORD_BYTES} bytes.")
         return "(" + " <-> ".join(f"'{word}'" for word in words) + (":*)" if asked.prefix else ")")
 
-    return sa.func.to_tsquery("simple", _said(node, phrase, "!", {"AND": " & ", "OR": " | "}))
+    return sa.func.to_tsquery("simple", _render_query(node, phrase, "!", {"AND": " & ", "OR": " | "}))
 
 
 # ---- words on SQLite ------------------------------------------------------------------------------------------------
 
 
 _WORDS_LOCK = threading.Lock()
-_OURS, _ON_EVERY_ROW = "pairsmith", "rules"  # the mark of a queue of ours, and its field that repeats the house style
+_QUEUE_MARK, _HOUSE_STYLE_FIELD = (
+    "pairsmith",
+    "rules",
+)  # metadata key that marks our queues, and their field with the house style, which is not indexed
 
 
 def _words_file() -> Path | None:
-    """The FTS5 file beside Argilla's SQLite database; None on PostgreSQL."""
+    """Return the path of the FTS5 file beside Argilla's SQLite database; None on PostgreSQL."""
     database = sa.make_url(settings.database_url).database
     return Path(database).with_suffix(".words.db") if settings.database_is_sqlite and database else None
 
 
-def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
-    """Index every record of the dataset that changed since the last call; the names of the fields, in column order.
+def _update_word_index(dataset_id: UUID) -> list[str]:
+    """Index every record of the dataset that changed since the last call; return the names of the fields in column
+    order.
 
-    Crash-safe: the words and the number of the last change they hold are one transaction.
+    Crash-safe: the words and the number of the last indexed change are written in one transaction.
     """
     key, table = dataset_id.hex, f"words_{dataset_id.hex}"
-    with _WORDS_LOCK, _connections().connect() as reader, closing(_words_writer()) as writer:
+    with _WORDS_LOCK, _connections().connect() as reader, closing(_open_words_file()) as writer:
         described = reader.execute(
             sa.select(Field.name, Field.settings)
             .join(Dataset, Dataset.id == Field.dataset_id)
             .where(Field.dataset_id == dataset_id)
-            .where(sa.or_(Field.name != _ON_EVERY_ROW, Dataset.metadata_[_OURS].as_string().is_(None)))
+            .where(sa.or_(Field.name != _HOUSE_STYLE_FIELD, Dataset.metadata_[_QUEUE_MARK].as_string().is_(None)))
             .order_by(Field.inserted_at, Field.name)
         )
         marked_up = {name: bool(one.get("use_markdown")) for name, one in described if one.get("type") != "image"}
@@ -855,7 +873,7 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
         if as_made == shape and reader.execute(changed, {"key": key, "seq": seq}).first() is None:
             return fields
         writer.execute("BEGIN IMMEDIATE")
-        seq, as_made = known()  # another process may have been quicker
+        seq, as_made = known()  # another process may have updated it meanwhile
         if as_made != shape:
             seq = 0
             writer.execute(f"DROP TABLE IF EXISTS {table}")
@@ -873,7 +891,11 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
             writer.executemany(
                 f"INSERT INTO {table} (rowid, {columns}) VALUES ({', '.join('?' * (len(fields) + 2))})",
                 [
-                    (docs[row.id], *(_field_text(values.get(name), marked_up[name]) for name in fields), _EVERY)
+                    (
+                        docs[row.id],
+                        *(_field_text(values.get(name), marked_up[name]) for name in fields),
+                        _MATCH_ALL_WORD,
+                    )
                     for row in stored
                     for values in [json.loads(row.fields)]
                 ],
@@ -887,28 +909,28 @@ def _bring_words_up_to_date(dataset_id: UUID) -> list[str]:
 
 
 def read_ahead() -> None:
-    """Bring the words of every dataset up to date and the vectors of the newest settings into memory, so that the first
-    search after a start need not."""
+    """Update the word index of every dataset and load the vectors of the newest settings, so that the first search
+    after a start does not have to."""
     try:
         with _connections().connect() as connection:
             datasets = connection.scalars(sa.select(Dataset.id)).all() if settings.database_is_sqlite else []
             newest = sa.select(VectorSettings.dataset_id, VectorSettings.id).order_by(VectorSettings.inserted_at.desc())
-            vectors = connection.execute(newest.limit(_MOST_VECTORS)).all()
+            vectors = connection.execute(newest.limit(_MAX_VECTOR_SETTINGS)).all()
     except sa.exc.SQLAlchemyError:
-        _LOGGER.exception("nothing could be read ahead; the first search does it")
+        _LOGGER.exception("words and vectors could not be read ahead; the first search will read them")
         return
-    words = [functools.partial(_bring_words_up_to_date, id_) for id_ in datasets]
-    for work in [*words, *(functools.partial(_vectors_of, *of) for of in reversed(vectors))]:
+    words = [functools.partial(_update_word_index, id_) for id_ in datasets]
+    for work in [*words, *(functools.partial(_load_vectors, *key) for key in reversed(vectors))]:
         try:
             work()
         except (sa.exc.SQLAlchemyError, sqlite3.Error):
             _LOGGER.exception("words or vectors could not be read ahead; the next search tries again")
 
 
-def _words_writer() -> sqlite3.Connection:
-    """A connection to the FTS5 file, which is made if it is not there."""
+def _open_words_file() -> sqlite3.Connection:
+    """Connect to the FTS5 file, which is created if it does not exist."""
     writer = sqlite3.connect(_words_file(), timeout=30, isolation_level=None)
-    writer.execute("PRAGMA synchronous = NORMAL")  # a power failure may cost the last changes, which are indexed again
+    writer.execute("PRAGMA synchronous = NORMAL")  # changes lost in a power failure are indexed again
     if writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'datasets'").fetchone() is None:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.executescript(
@@ -920,7 +942,7 @@ def _words_writer() -> sqlite3.Connection:
     return writer
 
 
-# As pairsmith_read in search_postgresql.sql: a tag within a line parts no word, any other does.
+# As in pairsmith_read (search_postgresql.sql): inline tags do not separate words, all other tags do.
 _INLINE_TAG = re.compile(
     r"</?(?:a|b|code|del|em|i|ins|mark|s|small|span|strong|sub|sup|u)(?:\s[^<>]*)?>", re.IGNORECASE
 )
@@ -928,14 +950,14 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
 def _field_text(value: Any, marked_up: bool) -> str:
-    """The words of a field as they are read: of Markdown without its HTML."""
+    """Return the text of a field as displayed, with Markdown's HTML tags removed, ready for indexing."""
     if isinstance(value, list):
         turns = [turn for turn in value if isinstance(turn, dict)]
         value = "\n".join(f"{turn.get('role', '')} {turn.get('content', '')}" for turn in turns)
     text = "" if value is None else str(value)
     if marked_up:
         text = html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text)))
-    return _spaced(text.encode("utf-8", "replace").decode("utf-8"))  # half a surrogate pair cannot be stored
+    return _split_characters(text.encode("utf-8", "replace").decode("utf-8"))  # lone surrogates cannot be stored
 
 
 # ---- vectors --------------------------------------------------------------------------------------------------------
@@ -943,10 +965,10 @@ def _field_text(value: Any, marked_up: bool) -> str:
 
 @dataclass(frozen=True)
 class _Vectors:
-    """The unit vectors of one vector setting, a row a record (`ids` in hexadecimal), as of `stamp` = (how many, last
+    """The unit vectors of one vector setting, one row per record (`ids` in hexadecimal), as of `stamp` = (number, last
     change).
 
-    Not `settled`: a transaction that began before the last change may still bring an earlier one.
+    Not `settled`: a transaction that began before the last change may still commit a change with an earlier time.
     """
 
     stamp: tuple
@@ -955,24 +977,24 @@ class _Vectors:
     unit: np.ndarray
 
 
-_VECTORS: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
-_VECTORS_LOCK = threading.Lock()
-_MOST_VECTORS = 8  # settings whose vectors are kept in memory, those last asked for
-_SETTLING = timedelta(minutes=1)
-_LOOKED_AT_FIRST = 1000
+_VECTOR_CACHE: dict[tuple[UUID, UUID], _Vectors] = {}  # by dataset and vector setting
+_VECTOR_CACHE_LOCK = threading.Lock()
+_MAX_VECTOR_SETTINGS = 8  # settings whose vectors are kept in memory: the most recently used ones
+_SETTLE_TIME = timedelta(minutes=1)
+_FIRST_CANDIDATES = 1000
 
 
-def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
-    """From memory if nothing changed since; otherwise only what may have changed is read again."""
-    here = _vectors.c.vector_settings_id == settings_id
-    # In hexadecimal: 100,000 UUIDs take longer to make than to read.
+def _load_vectors(dataset_id: UUID, settings_id: UUID) -> _Vectors:
+    """Return the vectors from the cache if nothing changed; otherwise reread only those that may have changed."""
+    in_settings = _vectors.c.vector_settings_id == settings_id
+    # In hexadecimal, because constructing 100,000 UUID objects takes longer than reading them.
     record_id = sa.func.replace(sa.cast(_vectors.c.record_id, sa.String()), "-", "")
-    with _VECTORS_LOCK, _connections().connect() as connection:
+    with _VECTOR_CACHE_LOCK, _connections().connect() as connection:
 
         def read(*since: Any) -> tuple[list[str], np.ndarray]:
             ids: list[str] = []
             parts: list[np.ndarray] = []
-            changed = sa.select(record_id, sa.cast(_vectors.c.value, sa.Text)).where(here, *since)
+            changed = sa.select(record_id, sa.cast(_vectors.c.value, sa.Text)).where(in_settings, *since)
             for rows in connection.execution_options(yield_per=5000).execute(changed).partitions():
                 ids += (id_ for id_, _ in rows)
                 numbers = ",".join(value[1:-1] for _, value in rows)  # of JSON lists, without the brackets
@@ -984,24 +1006,24 @@ def _vectors_of(dataset_id: UUID, settings_id: UUID) -> _Vectors:
             return ids, vectors / np.where(lengths == 0.0, 1.0, lengths)
 
         last = sa.func.max(_vectors.c.updated_at)
-        stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(here)).one())
-        known = _VECTORS.pop((dataset_id, settings_id), None)
+        stamp = tuple(connection.execute(sa.select(sa.func.count(), last).where(in_settings)).one())
+        known = _VECTOR_CACHE.pop((dataset_id, settings_id), None)
         if known is not None and known.settled and known.stamp == stamp:
-            _VECTORS[dataset_id, settings_id] = known  # the last one asked for stands last
+            _VECTOR_CACHE[dataset_id, settings_id] = known  # move to the end as most recently used
             return known
-        settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLING
+        settled = stamp[1] is None or datetime.now(UTC).replace(tzinfo=None) - stamp[1] > _SETTLE_TIME
         ids: list[str] = []
         unit = np.zeros((0, 0), np.float32)
         if known is not None and known.ids:
-            present = set(connection.scalars(sa.select(record_id).where(here)))
+            present = set(connection.scalars(sa.select(record_id).where(in_settings)))
             rows = {key: row for key, row in zip(known.ids, known.unit, strict=True) if key in present}
-            rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLING), strict=True))
+            rows.update(zip(*read(_vectors.c.updated_at >= known.stamp[1] - _SETTLE_TIME), strict=True))
             ids, unit = list(rows), np.stack(list(rows.values())) if rows else unit
         if len(ids) != stamp[0]:
             ids, unit = read()
-        _VECTORS[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, ids, unit)
-        while len(_VECTORS) > _MOST_VECTORS:
-            del _VECTORS[next(iter(_VECTORS))]
+        _VECTOR_CACHE[dataset_id, settings_id] = fresh = _Vectors(stamp, settled, ids, unit)
+        while len(_VECTOR_CACHE) > _MAX_VECTOR_SETTINGS:
+            del _VECTOR_CACHE[next(iter(_VECTOR_CACHE))]
         return fresh
 
 
@@ -1014,11 +1036,11 @@ def _nearest(
     filter: Filter | None,
     limit: int,
 ) -> list[tuple[UUID, float]]:
-    """(record id, score) of the `limit` nearest that match, nearest first.
+    """Return (record id, score) of the `limit` nearest matching records, nearest first.
 
-    What is asked for is checked for the nearest records first, and for every record only when too few of those match.
+    Query and filter are applied to the nearest records first, and to all records only if too few of those match.
     """
-    known = _vectors_of(dataset_id, settings_id)
+    known = _load_vectors(dataset_id, settings_id)
     if not known.ids:
         return []
     scores = np.clip((1.0 + known.unit @ (value / (np.linalg.norm(value) or 1.0))) / 2.0, 0.0, 1.0)
@@ -1031,12 +1053,12 @@ def _nearest(
 
     hits = nearest()
     if query or filter:
-        with _asked(dataset_id, query, filter) as asked:
-            first = [UUID(id_) for id_, _ in islice(nearest(), max(_LOOKED_AT_FIRST, 4 * limit))]
-            admitted = asked.matching(first)
-            if len(admitted) < limit and len(first) < len(known.ids):
-                admitted = asked.matching()
-        ids = {id_.hex for id_ in admitted}
+        with _open_search(dataset_id, query, filter) as search:
+            first = [UUID(id_) for id_, _ in islice(nearest(), max(_FIRST_CANDIDATES, 4 * limit))]
+            matching = search.matching(first)
+            if len(matching) < limit and len(first) < len(known.ids):
+                matching = search.matching()
+        ids = {id_.hex for id_ in matching}
         hits = (item for item in hits if item[0] in ids)
     return [(UUID(id_), score) for id_, score in islice(hits, limit)]
 
@@ -1046,7 +1068,8 @@ def _nearest(
 
 @functools.cache
 def _connections() -> sa.Engine:
-    """Reads run in threads on connections of their own, so one slow search never holds up Argilla's event loop."""
+    """Return the engine's own connection pool. Reads run in threads on these connections, so that a slow search does
+    not block Argilla's event loop."""
     if settings.database_is_sqlite:
         engine = sa.create_engine(database_url_sync(), connect_args={"timeout": settings.database_sqlite_timeout})
     else:
@@ -1068,13 +1091,13 @@ def _connections() -> sa.Engine:
     return engine
 
 
-def _forget(dataset_id: UUID) -> None:
-    with _VECTORS_LOCK:
-        for key in [key for key in _VECTORS if key[0] == dataset_id]:
-            del _VECTORS[key]
+def _delete_dataset_index(dataset_id: UUID) -> None:
+    with _VECTOR_CACHE_LOCK:
+        for key in [key for key in _VECTOR_CACHE if key[0] == dataset_id]:
+            del _VECTOR_CACHE[key]
     if settings.database_is_sqlite:
         key = {"key": dataset_id.hex}
-        with _WORDS_LOCK, _connections().begin() as connection, closing(_words_writer()) as writer:
+        with _WORDS_LOCK, _connections().begin() as connection, closing(_open_words_file()) as writer:
             records = connection.execute(
                 sa.text("SELECT record_id FROM pairsmith_changes WHERE dataset_id = :key"), key
             )
@@ -1090,11 +1113,11 @@ def _forget(dataset_id: UUID) -> None:
 
 
 def prepare() -> bool:
-    """Make the engine's own tables, triggers and indexes unless all of them exist; True if they were (re)made.
+    """Create the engine's own tables, triggers and indexes unless all of them exist; True if they were (re)created.
 
-    Call it after Argilla's migrations, while no server runs: a migration of Argilla may rebuild a table on SQLite,
-    which drops the triggers on it, and then everything of ours is made anew from what Argilla stores; so it is when
-    this version says other tables than the one that made them.
+    Call it after Argilla's migrations, while no server runs. On SQLite, a migration may rebuild a table, which drops
+    its triggers; then all our objects are created again from Argilla's data. The same happens if the SQL script has
+    changed since they were created.
     """
     engine = sa.create_engine(database_url_sync())
     postgresql = engine.dialect.name == "postgresql"
@@ -1104,7 +1127,7 @@ def prepare() -> bool:
     )
     made_from = hashlib.sha256(script.encode()).hexdigest()
     with engine.begin() as connection:
-        present = _present(connection)
+        present = _existing_objects(connection)
         if present == wanted and connection.exec_driver_sql("SELECT script FROM pairsmith_made").scalar() == made_from:
             return False
         for kind, name in sorted(present, key=lambda item: ["TRIGGER", "FUNCTION", "INDEX", "TABLE"].index(item[0])):
@@ -1120,8 +1143,8 @@ def prepare() -> bool:
     return True
 
 
-def _present(connection: sa.Connection) -> set[tuple[str, str]]:
-    """(kind, name) of every object of ours that exists."""
+def _existing_objects(connection: sa.Connection) -> set[tuple[str, str]]:
+    """Return (kind, name) of each of our existing database objects."""
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql(
             "SELECT upper(type), name FROM sqlite_master WHERE name LIKE 'pairsmith\\_%' ESCAPE '\\'"

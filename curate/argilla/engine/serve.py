@@ -1,8 +1,9 @@
 """Argilla's server with our search engine: `python serve.py migrate | prepare | run HOST PORT | where-valkey`.
 
-Runs under the server's own environment with this folder alone on PYTHONPATH. Settings come from ARGILLA_* variables.
-`prepare` migrates the database and makes the owner, in one process: to import Argilla takes longer than either. It
-reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is ever an argument.
+Runs in the server's own environment, with only this folder on PYTHONPATH. Settings come from ARGILLA_* variables.
+`prepare` migrates the database and creates the owner in one process, because importing Argilla takes longer than
+either. It reads {"username", "password", "api_key"} as JSON from standard input, so that no secret is passed as an
+argument.
 """
 
 import asyncio
@@ -15,58 +16,58 @@ import time
 
 import sqlalchemy as sa
 
-_AHEAD_S = 2.0  # a first search finds 100,000 vectors in memory; what takes longer is read while others are served
+_READ_AHEAD_S = 2.0  # enough to load 100,000 vectors before the first search; the rest is loaded while serving
 
 
 def migrate() -> None:
-    """Bring the database to this server's version, then make the engine's own tables."""
+    """Migrate the database to this server's version, then create the engine's own tables."""
     from alembic.config import Config
     from argilla_server.cli.database.migrate import migrate_db
     from argilla_server.settings import settings
 
     if settings.database_is_sqlite:
-        # Readers then never wait for a writer, nor a writer for them.
+        # In WAL mode, readers do not block a writer, nor does a writer block readers.
         path = sa.make_url(settings.database_url).database
         with sqlite3.connect(path or "", timeout=30) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.close()
-    # Argilla gives the address to a ConfigParser as it is, to which a `%` (in a password, a folder's name) is its own.
+    # Argilla passes the URL unescaped to a ConfigParser, which interprets `%` (in a password or a folder's name).
     set_option = Config.set_main_option
     Config.set_main_option = lambda self, name, value: set_option(self, name, value.replace("%", "%%"))
     migrate_db(revision="head")
 
     from pairsmith_sql_engine import prepare
 
-    print("search tables made" if prepare() else "search tables present")
+    print("search tables created" if prepare() else "search tables present")
 
 
-async def owner() -> None:
-    """Create the owner, or check that the one in the database is ours."""
+async def ensure_owner() -> None:
+    """Create the owner, or check that the one in the database has our API key; exits with a message if not."""
     from argilla_server.contexts import accounts
     from argilla_server.database import AsyncSessionLocal
     from argilla_server.models import User, UserRole
 
-    asked = json.load(sys.stdin)
+    credentials = json.load(sys.stdin)
     async with AsyncSessionLocal() as session:
-        user = await accounts.get_user_by_username(session, asked["username"])
+        user = await accounts.get_user_by_username(session, credentials["username"])
         if user is None:
             await User.create(
                 session,
-                first_name=asked["username"],
-                username=asked["username"],
+                first_name=credentials["username"],
+                username=credentials["username"],
                 role=UserRole.owner,
-                password_hash=accounts.hash_password(asked["password"]),
-                api_key=asked["api_key"],
+                password_hash=accounts.hash_password(credentials["password"]),
+                api_key=credentials["api_key"],
             )
             print("owner created")
-        elif user.api_key != asked["api_key"]:
-            sys.exit(f"the database already has a user {asked['username']!r} with another API key")
+        elif user.api_key != credentials["api_key"]:
+            sys.exit(f"the database already has a user {credentials['username']!r} with another API key")
         else:
             print("owner present")
 
 
 def stop_with_parent() -> None:
-    """End this process when the one that started it is gone, so that nothing keeps the port after a crash."""
+    """End this process when its parent process ends, so that nothing keeps the port after a crash."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -86,20 +87,20 @@ def run(host: str, port: int) -> None:
     import uvicorn
     from argilla_server.api.routes import api_v1
     from argilla_server.jobs.queues import REDIS_CONNECTION
-    from outage import WaitsForRestart
+    from outage import RetryUntilRestart
 
-    REDIS_CONNECTION.set_retry(WaitsForRestart())
-    for ours in (enter, rows):  # before the application is made, which adds a route for every path
-        ours.add_routes(api_v1)
+    REDIS_CONNECTION.set_retry(RetryUntilRestart())
+    for module in (enter, rows):  # before the application is created, which adds a catch-all route
+        module.add_routes(api_v1)
     from argilla_server import app
-    from page import AddedToPage
-    from sign_in import SlowGuessing
+    from page import PageInjector
+    from sign_in import SignInThrottle
 
-    ahead = threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True)
-    ahead.start()
-    ahead.join(_AHEAD_S)
-    # One worker, whatever WEB_CONCURRENCY says: more would be processes of their own, without our engine.
-    guarded = AddedToPage(SlowGuessing(app))
+    reader = threading.Thread(target=pairsmith_sql_engine.read_ahead, daemon=True)
+    reader.start()
+    reader.join(_READ_AHEAD_S)
+    # A single worker, whatever WEB_CONCURRENCY is: further workers would be separate processes without our engine.
+    guarded = PageInjector(SignInThrottle(app))
     uvicorn.run(guarded, host=host, port=port, workers=1, access_log=False, timeout_graceful_shutdown=5)
 
 
@@ -109,7 +110,7 @@ def main() -> None:
             migrate()
         case ["prepare"]:
             migrate()
-            asyncio.run(owner())
+            asyncio.run(ensure_owner())
         case ["run", host, port]:
             run(host, int(port))
         case ["where-valkey"]:

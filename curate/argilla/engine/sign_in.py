@@ -1,7 +1,9 @@
-"""Password guessing made slow: after three wrong passwords for a name each further try waits, twice as long each time.
+"""Throttling of password guessing: after three wrong passwords for a name, each further attempt is delayed, twice as
+long each time.
 
-Argilla answers a wrong password at once, however many came before. Tries for one name wait for one another, so many at
-a time are no faster; other people sign in as before. A right password, or a quarter of an hour, ends it.
+Argilla itself does not limit attempts. Attempts for the same name are processed one after another, so parallel attempts
+are no faster; other users are not affected. The correct password, or a quarter of an hour without an attempt, resets
+the delay.
 """
 
 import asyncio
@@ -11,16 +13,16 @@ from urllib.parse import parse_qs
 FREE_TRIES = 3
 LONGEST_WAIT_S = 30.0
 FORGOTTEN_AFTER_S = 900.0
-_MOST_NAMES = 10_000
-_MOST_BYTES = 10_000
+_MAX_NAMES = 10_000
+_MAX_BODY_BYTES = 10_000
 
 
-class SlowGuessing:
+class SignInThrottle:
     """ASGI middleware around Argilla's application."""
 
     def __init__(self, app, sleep=asyncio.sleep):
         self.app, self.sleep = app, sleep
-        self.wrong = {}  # name -> [number of wrong passwords, when the last came]
+        self.wrong = {}  # name -> [number of wrong passwords, time of the last one]
         self.locks = {}
 
     async def __call__(self, scope, receive, send):
@@ -28,25 +30,25 @@ class SlowGuessing:
             await self.app(scope, receive, send)
             return
         body, more = b"", True
-        while more and len(body) <= _MOST_BYTES:
+        while more and len(body) <= _MAX_BODY_BYTES:
             message = await receive()
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        if len(body) > _MOST_BYTES:
+        if len(body) > _MAX_BODY_BYTES:
             await send({"type": "http.response.start", "status": 413, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        # A form of another kind, or with several names of which Argilla takes the last, has no name that we read: all
-        # of them wait for one another.
+        # A form of another type, or one with several names (Argilla takes the last), counts as having an empty name;
+        # all such attempts share one queue and one delay.
         names = parse_qs(body.decode(errors="replace")).get("username", ())
         name = names[0] if len(names) == 1 else ""
-        self._forget()
+        self._drop_old_entries()
         async with self.locks.setdefault(name, asyncio.Lock()):
             tries = self.wrong.get(name, [0, 0.0])[0]
             if tries >= FREE_TRIES:
                 await self.sleep(min(2.0 ** (tries - FREE_TRIES), LONGEST_WAIT_S))
-            await self.app(scope, _replayed(body, receive), self._noting(name, tries, send))
+            await self.app(scope, _replay_body(body, receive), self._recording_outcome(name, tries, send))
 
-    def _noting(self, name, tries, send):
+    def _recording_outcome(self, name, tries, send):
         async def noted(message):
             if message["type"] == "http.response.start":
                 if message["status"] == 401:
@@ -57,10 +59,10 @@ class SlowGuessing:
 
         return noted
 
-    def _forget(self):
+    def _drop_old_entries(self):
         now = time.monotonic()
         old = [name for name, (_, last) in self.wrong.items() if now - last > FORGOTTEN_AFTER_S]
-        if len(self.wrong) > _MOST_NAMES:
+        if len(self.wrong) > _MAX_NAMES:
             old = list(self.wrong)[: len(self.wrong) // 2]
         for name in old:
             del self.wrong[name]
@@ -68,7 +70,7 @@ class SlowGuessing:
             del self.locks[name]
 
 
-def _replayed(body, receive):
+def _replay_body(body, receive):
     replayed = False
 
     async def again():

@@ -1,15 +1,16 @@
 """Argilla's background worker with our search engine: webhooks, changes of the distribution, imports from a hub.
 
-One process that takes jobs from both of Argilla's queues. It runs under the server's own environment, like serve.py.
+A single process that takes jobs from both of Argilla's job queues. Like serve.py, it runs in the server's own
+environment.
 """
 
-import pairsmith_sql_engine  # noqa: F401  registers the engine: a job opens it by name
+import pairsmith_sql_engine  # noqa: F401  registers the engine, which jobs open by name
 from argilla_server.jobs.queues import DEFAULT_QUEUE, HIGH_QUEUE, REDIS_CONNECTION
-from outage import WaitsForRestart
+from outage import RetryUntilRestart
 from rq import Worker
 from serve import stop_with_parent
 
 if __name__ == "__main__":
     stop_with_parent()
-    REDIS_CONNECTION.set_retry(WaitsForRestart())
+    REDIS_CONNECTION.set_retry(RetryUntilRestart())
     Worker([HIGH_QUEUE, DEFAULT_QUEUE], connection=REDIS_CONNECTION).work(logging_level="WARNING")

@@ -23,7 +23,7 @@ import pytest
 import sqlalchemy as sa
 
 from curate.argilla import server
-from curate.argilla.venv import ensure_environment, fitting_python
+from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency
 from schemas.ports import free_port
 from tests.schemas.conftest import postgres  # noqa: F401  a private PostgreSQL for the tests here
@@ -57,7 +57,7 @@ def argilla_client() -> Any:
 def venv() -> Path:
     """The folder of the server's environment, shared by every test run of this user (1 to 2 minutes the first time)."""
     try:
-        fitting_python()
+        find_server_python()
     except MissingDependency as error:
         pytest.skip(str(error))
     name = f"argilla-tests-{sys.version_info[0]}.{sys.version_info[1]}"

@@ -66,12 +66,12 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
         metadata_property = await MetadataProperty.get_by(session, name=asked["name"], dataset_id=dataset.id)
         return json.loads((await engine.compute_metrics_for(metadata_property)).model_dump_json())
     if kind == "settings kept":
-        pairsmith_sql_engine._VECTORS.clear()
+        pairsmith_sql_engine._VECTOR_CACHE.clear()
         pairsmith_sql_engine.read_ahead()
-        ahead = sum(bool(vectors.ids) for vectors in pairsmith_sql_engine._VECTORS.values())
+        ahead = sum(bool(vectors.ids) for vectors in pairsmith_sql_engine._VECTOR_CACHE.values())
         for _ in range(asked["of"]):
-            pairsmith_sql_engine._vectors_of(dataset.id, uuid.uuid4())
-        return {"kept": len(pairsmith_sql_engine._VECTORS), "ahead": ahead}
+            pairsmith_sql_engine._load_vectors(dataset.id, uuid.uuid4())
+        return {"kept": len(pairsmith_sql_engine._VECTOR_CACHE), "ahead": ahead}
     if kind == "change":
         await change(session, **asked)
         return {}

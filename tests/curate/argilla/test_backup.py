@@ -59,9 +59,9 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
     file = tmp_path / "copy.tar.gz"
     backup(file, argilla_on_sqlite.home)
     assert file.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(ReviewError, match="is there already"):
+    with pytest.raises(ReviewError, match="already exists"):
         backup(file, argilla_on_sqlite.home)
-    with pytest.raises(ReviewError, match="nothing of it is overwritten"):
+    with pytest.raises(ReviewError, match="it is not overwritten"):
         restore(file, argilla_on_sqlite.home)
     restore(file, home)
     again = server.up(home, port=free_port(), venv=venv, start_timeout_s=START_S)
@@ -90,7 +90,7 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
     evil = tmp_path / "evil.tar.gz"
     with tarfile.open(evil, "w:gz") as archive:
         archive.add(text, "../outside")
-    with pytest.raises(ReviewError, match="is no copy"):
+    with pytest.raises(ReviewError, match="is not a backup"):
         restore(evil, tmp_path / "home")
     assert not (tmp_path / "outside").exists()
     facts = {"host": "127.0.0.1", "port": 1, "database": "PostgreSQL"}
@@ -127,7 +127,7 @@ def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path:
     for number, at in enumerate([15, len(bytes_) - 6, *(rng.randrange(len(bytes_)) for _ in range(10))]):
         bad = tmp_path / f"bad-{number}.tar.gz"
         bad.write_bytes(bytes_[:at] + bytes([bytes_[at] ^ 0xFF]) + bytes_[at + 1 :] if number % 3 < 2 else bytes_[:at])
-        with pytest.raises(ReviewError, match=r"cannot be restored|is no copy"):
+        with pytest.raises(ReviewError, match=r"cannot be restored|is not a backup"):
             restore(bad, tmp_path / "new")
         assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()], at
     restore(good, tmp_path / "new")
@@ -143,14 +143,14 @@ def test_without_room_there_is_no_copy_and_no_half_of_one(lived_in: Path, tmp_pa
     backup(good, lived_in)
     with small_disk("1m") as disk:
         for _ in range(2):
-            with pytest.raises(ReviewError, match="no copy was made"):
+            with pytest.raises(ReviewError, match="no backup was made"):
                 backup(disk / "copy.tar.gz", lived_in)
             with pytest.raises(ReviewError, match="cannot be restored"):
                 restore(good, disk / "home")
         assert not [path for path in disk.rglob("*") if path.is_file()]
     with small_disk("3m") as disk:
         shutil.copytree(lived_in, disk / "home")
-        with pytest.raises(ReviewError, match="no copy was made"):
+        with pytest.raises(ReviewError, match="no backup was made"):
             backup(tmp_path / "second.tar.gz", disk / "home")
         assert not (tmp_path / "second.tar.gz").exists()
 
@@ -158,10 +158,10 @@ def test_without_room_there_is_no_copy_and_no_half_of_one(lived_in: Path, tmp_pa
 def test_a_home_that_is_not_whole_is_named(lived_in: Path, tmp_path: Path) -> None:
     """Without its keys, or with a database that is none, a home has no copy: a sentence, and no file."""
     (lived_in / "credentials.json").rename(tmp_path / "kept.json")
-    with pytest.raises(ReviewError, match=r"no copy was made: .*credentials.json"):
+    with pytest.raises(ReviewError, match=r"no backup was made: .*credentials.json"):
         backup(tmp_path / "copy.tar.gz", lived_in)
     (tmp_path / "kept.json").rename(lived_in / "credentials.json")
     (lived_in / "data" / "argilla.db").write_bytes(b"no database" * 1_000)
-    with pytest.raises(ReviewError, match="no copy was made: file is not a database"):
+    with pytest.raises(ReviewError, match="no backup was made: file is not a database"):
         backup(tmp_path / "copy.tar.gz", lived_in)
     assert not (tmp_path / "copy.tar.gz").exists()

@@ -218,7 +218,7 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
         parts = {"Input", "Output", "verdict", "reasons", "edited"}
         wait_until(lambda: parts <= set(ann.without_scrolling()), 60)
         ann.has(len(rows))
-        assert "bears the letter that chooses it" in ann.guidelines()
+        assert "shows the letter that selects it" in ann.guidelines()
 
         for ending in (" --ar 1:1", " --ar 2:3", " --ar 4:5"):
             answered.by_keys(ann, "accept")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.argilla.client import _MOST_BYTES, MARK, Argilla, _chunks, claim
+from curate.argilla.client import _MAX_REQUEST_BYTES, MARK, Argilla, _chunks, format_mark
 from curate.argilla.pull import pull
-from curate.argilla.queue_making import make_queue
+from curate.argilla.queue_creation import make_queue
 from schemas.errors import ReviewError
 from schemas.project import Project
 from schemas.reviews import Sampled
@@ -73,9 +73,9 @@ def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
     mine = {"project": "mine", "queue": "cats", "store": "here"}
     server.datasets["theirs"] = Dataset(status="draft", guidelines="# My own guidelines")
     server.datasets["old"] = Dataset(status="draft", guidelines=f"# cats\n\n{MARK}\n")
-    server.datasets["cats-7"] = Dataset(status="draft", guidelines=f"# cats\n\n{claim(mine)}\n")
-    server.datasets["copied"] = Dataset(status="draft", guidelines=claim({**mine, "store": "elsewhere"}))
-    server.datasets["other"] = Dataset(status="draft", guidelines=claim({**mine, "project": "other"}))
+    server.datasets["cats-7"] = Dataset(status="draft", guidelines=f"# cats\n\n{format_mark(mine)}\n")
+    server.datasets["copied"] = Dataset(status="draft", guidelines=format_mark({**mine, "store": "elsewhere"}))
+    server.datasets["other"] = Dataset(status="draft", guidelines=format_mark({**mine, "project": "other"}))
 
     def unused(_: object) -> None:
         raise StopIteration
@@ -142,18 +142,18 @@ def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Pr
     command = [sys.executable, "-m", "pairsmith", "review", *asked]
     done = subprocess.run(command, cwd=cats.folder, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 10, done.stderr
-    assert "nothing was drawn for review yet" in done.stderr
+    assert "no rows have been drawn for review yet" in done.stderr
     assert not home.exists()
 
 
 def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> None:
     """So many rows a request, fewer where they are long; a row that is too long for any is sent alone, and none is lost
     or moved."""
-    sizes = [10] * 250 + [_MOST_BYTES // 3] * 7 + [3 * _MOST_BYTES] + [10]
+    sizes = [10] * 250 + [_MAX_REQUEST_BYTES // 3] * 7 + [3 * _MAX_REQUEST_BYTES] + [10]
     chunks = list(_chunks((b"x" * size for size in sizes), 100))
     assert [len(item) for chunk in chunks for item in chunk] == sizes
     assert [len(chunk) for chunk in chunks] == [100, 100, 52, 3, 2, 1, 1]
-    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MOST_BYTES for chunk in chunks)
+    assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MAX_REQUEST_BYTES for chunk in chunks)
 
 
 def test_a_row_in_two_queues_has_one_answer_of_a_person(cats: Project, server: LoopbackArgilla) -> None:
@@ -187,7 +187,7 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
     if fits:
         Argilla(server.url, "key", "pairsmith").close()
         return
-    with pytest.raises(ReviewError, match=rf"Argilla {version} answers, which is too old") as refused:
+    with pytest.raises(ReviewError, match=rf"Argilla {version} is too old") as refused:
         Argilla(server.url, "key", "pairsmith")
     assert refused.value.fix is not None
     assert {method for method, _ in server.requests} == {"GET"}
@@ -204,7 +204,7 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
         ),
         ('{"detail": {"code": "argilla.api.errors::EntityNotFoundError", "params": {"name": "x"}}}', "EntityNotFound"),
         ("<html>\n<title>Gone</title><h1>It is no more</h1></html>", "Gone: It is no more"),
-        ("", "it says nothing"),
+        ("", "no reason given"),
     ],
 )
 def test_a_refusal_is_told_in_argillas_words_with_a_way_out(server: LoopbackArgilla, body: str, words: str) -> None:

@@ -18,8 +18,8 @@ import pytest
 
 from curate.argilla import server
 from curate.argilla.client import Argilla
-from curate.argilla.launch import clear_remains
-from curate.argilla.probe import answering_at
+from curate.argilla.launch import remove_leftovers
+from curate.argilla.probe import identify_program
 from curate.argilla.pull import pull
 from curate.argilla.push import project_id
 from curate.argilla.server import ArgillaServer
@@ -124,8 +124,8 @@ def reboot(days: Days) -> None:
     home = days.running.home
     os.kill(json.loads((home / "server.json").read_text())["supervisor"], signal.SIGKILL)
     wait_until(lambda: server.status(home).state not in ("running", "unhealthy", "starting"))
-    clear_remains(home)
-    wait_until(lambda: answering_at("127.0.0.1", int(days.running.url.rpartition(":")[2])) is None)
+    remove_leftovers(home)
+    wait_until(lambda: identify_program("127.0.0.1", int(days.running.url.rpartition(":")[2])) is None)
     again = server.up(home, venv=days.venv, start_timeout_s=START_S)
     assert again.url == days.running.url
 

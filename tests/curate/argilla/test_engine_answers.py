@@ -289,7 +289,7 @@ def test_what_is_added_to_the_database_is_added_once(asked: dict[str, Any]) -> N
     """A second start finds the tables and leaves them alone; what an older version made is made anew, and filled. The
     address holds a `%` (a folder's name, a sign of a password), which Argilla's own migration takes for its own."""
     assert "search tables present" in asked["again"]
-    assert "search tables made" in asked["anew"]
+    assert "search tables created" in asked["anew"]
     by_words, by_topic = asked["found anew"]
     assert (by_words["total"], by_topic["total"]) == (60, 75)
 

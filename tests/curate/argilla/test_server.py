@@ -238,9 +238,9 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert list((argilla_server.home / "data" / "tmp").rglob("statics"))  # of the page, elsewhere left behind for good
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
     if DATABASE == "SQLite":
-        with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for"):
+        with pytest.raises(ReviewError, match="was used with SQLite, and PostgreSQL is requested now"):
             server.up(argilla_server.home, database_url="postgresql://localhost/argilla")
-    with pytest.raises(ReviewError, match="runs already, with another port"):
+    with pytest.raises(ReviewError, match="is already running, with another port"):
         server.up(argilla_server.home, port=1)
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from curate.argilla import server
 from curate.argilla.client import Argilla
-from curate.argilla.probe import answering_at
+from curate.argilla.probe import identify_program
 from curate.argilla.pull import pull
 from curate.argilla.push import SHARED, PushResult, draw_batch, push, queue_name
 from curate.argilla.venv import SERVER_CODE
@@ -176,7 +176,7 @@ class Redis:
 
     def start(self) -> None:
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
-        wait_until(lambda: answering_at("127.0.0.1", self.port) is not None)
+        wait_until(lambda: identify_program("127.0.0.1", self.port) is not None)
 
     def kill(self) -> None:
         self.process.kill()
@@ -209,16 +209,16 @@ def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.
             fill_up(disk / "filler")
 
     with Cats(tmp_path, running, 160, patience_s=1) as cats:
-        with pytest.raises(ReviewError, match=r"the disk of its database is full.*goes on where it stopped"):
+        with pytest.raises(ReviewError, match=r"the disk of its database is full.*continues where it stopped"):
             cats.push(full)
         there = len(cats.records()) + len(cats.records(SHARED))
         assert 50 <= there < len(cats.store.sampled())
         os.kill(child(running, "server").pid or 0, signal.SIGKILL)
-        wait_until(lambda: answering_at("127.0.0.1", port) is None)
+        wait_until(lambda: identify_program("127.0.0.1", port) is None)
         seen = server.status(running.home)
         assert (seen.state, "its disk is full" in (seen.reason or "")) == ("unhealthy", True)
         (disk / "filler").unlink()
-        wait_until(lambda: answering_at("127.0.0.1", port) == "Argilla 2.8.0")
+        wait_until(lambda: identify_program("127.0.0.1", port) == "Argilla 2.8.0")
         assert cats.push().sent == len(cats.store.sampled()) - there
         assert cats.each_row_once()
         assert server.status(running.home).state == "running"
@@ -236,7 +236,7 @@ def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[serve
 
     with Cats(tmp_path, running, 160, patience_s=1) as cats, listener() as (url, events):
         hook = rg.Webhook(url=url, events=["record.created"], _client=cats.argilla.sdk).create()
-        with pytest.raises(ReviewError, match=r"its Redis does not answer.*goes on where it stopped"):
+        with pytest.raises(ReviewError, match=r"its Redis does not answer.*continues where it stopped"):
             cats.push(gone)
         queue = cats.argilla.queue(queue_name(cats.project))
         assert queue

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from curate.argilla import server, supervisor
-from curate.argilla.launch import Options, clear_remains, last_options, server_variables
-from curate.argilla.probe import answering_at, who_am_i
-from curate.argilla.venv import ensure_environment, fitting_python
+from curate.argilla.launch import Options, last_options, remove_leftovers, server_variables
+from curate.argilla.probe import identify_program, who_am_i
+from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency, ReviewError
 from schemas.ports import free_port
 from tests.curate.argilla.conftest import wait_until
@@ -54,12 +54,12 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("host", "port", "sentence"),
     [
-        ("nobody.invalid", 6999, r"'nobody.invalid' is no address of this machine"),
-        ("a..b", 6999, r"'a..b' is no address of this machine"),
-        ("203.0.113.7", 6999, r"'203.0.113.7' is no address of this machine"),
-        ("127.0.0.1", 70_000, r"70000 is no port"),
-        ("127.0.0.1", 0, r"0 is no port"),
-        ("127.0.0.1", -1, r"-1 is no port"),
+        ("nobody.invalid", 6999, r"'nobody.invalid' is not an address of this machine"),
+        ("a..b", 6999, r"'a..b' is not an address of this machine"),
+        ("203.0.113.7", 6999, r"'203.0.113.7' is not an address of this machine"),
+        ("127.0.0.1", 70_000, r"70000 is not a valid port"),
+        ("127.0.0.1", 0, r"0 is not a valid port"),
+        ("127.0.0.1", -1, r"-1 is not a valid port"),
     ],
 )
 def test_an_address_at_which_no_server_can_be_is_refused_at_once(
@@ -77,7 +77,7 @@ def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
     """An Argilla of another version is told from our own and from other programs."""
     with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as caught:
         server.up(tmp_path, port=port)
-    assert "not the version that this pairsmith starts (2.8.0)" in str(caught.value)
+    assert "pairsmith starts Argilla 2.8.0" in str(caught.value)
 
 
 def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) -> None:
@@ -93,9 +93,9 @@ def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
     """Nothing there, something else there: a sentence each."""
     with pytest.raises(ReviewError, match="No Argilla answers"):
         who_am_i(f"http://127.0.0.1:{free_port()}", "key")
-    with something_at("<html>") as port, pytest.raises(ReviewError, match="not an Argilla"):
+    with something_at("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
         who_am_i(f"http://127.0.0.1:{port}", "key")
-    assert answering_at("127.0.0.1", free_port()) is None
+    assert identify_program("127.0.0.1", free_port()) is None
 
 
 def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> None:
     """Only SQLite and PostgreSQL are Argilla's databases."""
-    with pytest.raises(ReviewError, match="kind 'mysql'"):
+    with pytest.raises(ReviewError, match="type 'mysql'"):
         server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
 
 
@@ -120,7 +120,7 @@ def kept(home: Path, **environment: str) -> None:
 def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
     """After an `up` on SQLite, PostgreSQL is refused, lest all answers seem gone; no password is told."""
     kept(tmp_path, database="SQLite")
-    with pytest.raises(ReviewError, match="was used with SQLite, and now PostgreSQL is asked for") as caught:
+    with pytest.raises(ReviewError, match="was used with SQLite, and PostgreSQL is requested now") as caught:
         server.up(tmp_path, port=free_port(), database_url="postgresql://me:hush@localhost/argilla")
     assert "--database-url" in str(caught.value)
     assert "hush" not in str(caught.value)
@@ -138,9 +138,9 @@ def test_what_a_server_was_started_with_is_remembered(tmp_path: Path) -> None:
 
 def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -> None:
     """Another port or host is not ignored: the sentence says what to do first. The same ones find the server."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
-    with pytest.raises(ReviewError, match="runs already, with another host and another port"):
+    with pytest.raises(ReviewError, match="is already running, with another host and another port"):
         server.up(tmp_path, host="0.0.0.0", port=1)
     with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were no obstacle
         server.up(tmp_path, host="127.0.0.1")
@@ -150,7 +150,7 @@ def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -
 
 def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) -> None:
     """A disk that was full when it started leaves no `server.json`; the lock tells whom to stop."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     (tmp_path / "server.json").unlink()
     assert server.down(tmp_path) is True
@@ -193,7 +193,7 @@ def test_down_stops_who_holds_the_lock_and_nobody_else(tmp_path: Path, has_just_
 
 def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
     """A process that writes and writes and never ends is given a new log, the last full one beside it."""
-    process = supervise(tmp_path, "while True: print('x' * 10_000, flush=True)")
+    process = start_supervisor(tmp_path, "while True: print('x' * 10_000, flush=True)")
     old = tmp_path / "logs" / "server.1.log"
     wait_until(old.exists)
     server.down(tmp_path)
@@ -233,7 +233,7 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, m
     facts = {"host": "127.0.0.1", "port": 1, "database": "SQLite"}
     config = {"facts": facts, "scratch": str(scratch), "children": [{"environment": {}}]}
     supervisor.write_json(tmp_path / "supervisor.json", config)
-    clear_remains(tmp_path)
+    remove_leftovers(tmp_path)
     assert left.wait(100) == -signal.SIGTERM
     assert not scratch.exists()
     assert not temporary.exists()
@@ -272,7 +272,7 @@ def test_the_state_of_what_never_ran(tmp_path: Path) -> None:
     assert server.logs(tmp_path) == {}
 
 
-def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
+def start_supervisor(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
     """The real supervisor over one child that runs `code`."""
     facts = {
         "host": "127.0.0.1",
@@ -291,7 +291,7 @@ def supervise(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen
 
 def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: Path) -> None:
     """Restarts are bounded; then everything stops and `status` says why."""
-    process = supervise(tmp_path, "import sys; sys.exit('the database is locked')")
+    process = start_supervisor(tmp_path, "import sys; sys.exit('the database is locked')")
     assert process.wait(100) == 2
     seen = server.status(tmp_path)
     assert seen.state == "failed"
@@ -301,14 +301,16 @@ def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: 
 
 def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
     """A port taken between the check and the start is not retried, it is named."""
-    process = supervise(tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5)
+    process = start_supervisor(
+        tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5
+    )
     assert process.wait(100) == 2
     assert "could not take its port" in (server.status(tmp_path).reason or "")
 
 
 def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) -> None:
     """kill -9 of the supervisor: the child ends too, the lock is free, and `status` does not claim that it runs."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     pid = json.loads((tmp_path / "server.json").read_text())["children"]["server"]["pid"]
     assert server.status(tmp_path).state == "starting"
@@ -326,7 +328,7 @@ def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp
     with (tmp_path / "lock").open("a") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert server.status(tmp_path).state == "absent"
-        process = supervise(tmp_path, "import time; time.sleep(600)")
+        process = start_supervisor(tmp_path, "import time; time.sleep(600)")
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)
     wait_until(lambda: (tmp_path / "server.json").exists())
@@ -336,7 +338,7 @@ def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp
 
 def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     """`down` returns when nothing runs any more."""
-    process = supervise(tmp_path, "import time; time.sleep(600)")
+    process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     assert server.down(tmp_path) is True
     assert process.wait(100) == 0
@@ -361,8 +363,10 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    with pytest.raises(MissingDependency, match=r"this is Python 3\.14, no python3\.13.* uv could fetch none"):
-        fitting_python(running=(3, 14))
+    with pytest.raises(
+        MissingDependency, match=r"this is Python 3\.14, there is no working python3\.13.*could not download"
+    ):
+        find_server_python(running=(3, 14))
     with zipfile.ZipFile(tmp_path / "uv-1.0-py3-none-any.whl", "w") as wheel:
         script = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
         script.external_attr = 0o100755 << 16
@@ -370,21 +374,21 @@ def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
         wheel.writestr("uv-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: uv\nVersion: 1.0\n")
         wheel.writestr("uv-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("uv-1.0.dist-info/RECORD", "")
-    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
     program("python3.13", "exit 127")
     uv = program("uv", "exit 1")
-    with pytest.raises(MissingDependency, match="uv could fetch none"):
-        fitting_python(running=(3, 14))
+    with pytest.raises(MissingDependency, match="uv could not download one"):
+        find_server_python(running=(3, 14))
     uv.write_text(f"#!/bin/sh\n{finds}")
-    assert fitting_python(running=(3, 14)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 14)) == "/fetched/python3.13"
     older = program("python3.12", f'PYTHONPATH= exec {sys.executable} "$@"')
-    assert fitting_python(running=(3, 14)) == str(older)
-    assert fitting_python(running=(3, 12)) == sys.executable
+    assert find_server_python(running=(3, 14)) == str(older)
+    assert find_server_python(running=(3, 12)) == sys.executable
     program("ensurepip.py", "raise ImportError")  # as Debian's Python is without the package python3-venv
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert fitting_python(running=(3, 12)) == str(older)
+    assert find_server_python(running=(3, 12)) == str(older)
     older.unlink()
-    assert fitting_python(running=(3, 12)) == "/fetched/python3.13"
+    assert find_server_python(running=(3, 12)) == "/fetched/python3.13"
     uv.write_text("#!/bin/sh\nexit 1\n")
-    with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .* uv could fetch none"):
-        fitting_python(running=(3, 12))
+    with pytest.raises(MissingDependency, match=r"this is Python 3\.12 without the modules .*could not download"):
+        find_server_python(running=(3, 12))

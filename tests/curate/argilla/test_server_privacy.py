@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from curate.argilla import launch, server, supervisor
-from curate.argilla.launch import keep_private, server_variables
-from curate.argilla.probe import is_here, public_url
+from curate.argilla.launch import restrict_permissions, server_variables
+from curate.argilla.probe import is_local_address, public_url
 from pairsmith.stages.review import page
 from schemas.errors import ReviewError
 from schemas.ports import free_port
@@ -44,9 +44,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def start(home: Path, host: str = "127.0.0.1") -> list[int]:
     """Start supervisor and children in `home` as `up` does; their process ids."""
     home.mkdir(exist_ok=True)
-    keep_private(home)
+    restrict_permissions(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
-    launch.supervise(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
+    launch.start_supervisor(Path(sys.executable), environment, home, host, free_port(), "redis://127.0.0.1:1/0")
     wait_until(lambda: (home / "server.json").exists() and (home / "data" / "of-a-child").exists())
     facts = json.loads((home / "server.json").read_text())
     return [facts["supervisor"], *(child["pid"] for child in facts["children"].values())]
@@ -111,7 +111,7 @@ def test_what_makes_a_job_die_on_macos_is_out_of_its_way(
                 theirs.setenv(name, value)
             assert urllib.request.getproxies_environment()
     server.down(home)
-    keep_private(home)
+    restrict_permissions(home)
     assert "OBJC_DISABLE" in (home / "supervisor.json").read_text()
 
 
@@ -137,9 +137,11 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.setenv(name, already)
         home.mkdir()
-        keep_private(home)
+        restrict_permissions(home)
         environment = {**server_variables(home, None, "redis://127.0.0.1:1/0", "hush"), "PYTHONPATH": ours}
-        launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0")
+        launch.start_supervisor(
+            Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0"
+        )
         try:
             heard = home / "data" / "heard-from"
             wait_until(lambda: heard.exists() and heard.read_text())
@@ -153,11 +155,11 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
 def test_an_address_of_this_machine_is_reached_without_a_proxy() -> None:
     """By any of its addresses, and by no name that only begins like one."""
     for url in ("http://127.0.0.1:6900", "http://localhost:6900/x", "http://[::1]:6900", "http://127.4.5.6"):
-        assert is_here(url), url
+        assert is_local_address(url), url
     for url in ("http://127.0.0.1.example.org", "http://192.0.2.1:6900", "https://argilla.example.org//127.0.0.1", "x"):
-        assert not is_here(url), url
+        assert not is_local_address(url), url
     if own := public_url("0.0.0.0", 6900):  # on a machine with a network
-        assert is_here(own) or not own.split("//")[1][0].isdigit()
+        assert is_local_address(own) or not own.split("//")[1][0].isdigit()
 
 
 def test_what_an_earlier_version_wrote_down_is_taken_out(tmp_path: Path) -> None:
@@ -224,12 +226,12 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     (stand_in / "serve.py").write_text("import sys\nsys.exit('no engine is registered')\n")
     home = tmp_path / "home"
     home.mkdir()
-    keep_private(home)
+    restrict_permissions(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
     port = free_port()
-    launch.supervise(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
-    with pytest.raises(ReviewError, match="ended while it started: no engine is registered"):
-        server._wait(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
+    launch.start_supervisor(Path(sys.executable), environment, home, "127.0.0.1", port, "redis://127.0.0.1:1/0")
+    with pytest.raises(ReviewError, match="ended while it was starting: no engine is registered"):
+        server._wait_until_ready(home, "127.0.0.1", port, 60, lambda *_: None, already_running=False)
     assert server.status(home).state == "stopped"
 
 

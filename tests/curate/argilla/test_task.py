@@ -16,7 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.argilla import push as push_module
-from curate.argilla.task import VERDICTS, GoldForm, bad_examples, both_sides, guidelines, marked, record, shown_text
+from curate.argilla.task import (
+    VERDICTS,
+    GoldDisguise,
+    bad_examples,
+    displayed_field_text,
+    guidelines,
+    mark_differences,
+    record,
+    render_texts,
+)
 from curate.checklists import describe_no_answers
 from curate.review.gold import read_gold
 from curate.review.population import Population, read_population
@@ -75,7 +84,9 @@ texts = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_catego
 def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> None:
     """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
     no blank line ends the block, after which Markdown would be read."""
-    for text, shown, marks in zip((before, after), marked(before, after), ({"del"}, {"b", "ins"}), strict=True):
+    for text, shown, marks in zip(
+        (before, after), mark_differences(before, after), ({"del"}, {"b", "ins"}), strict=True
+    ):
         tags = Tags(shown)
         assert tags.text == re.sub("\r\n?", "\n", text)
         assert tags.tags <= {"br", *marks}
@@ -86,16 +97,16 @@ def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> 
 def test_the_smaller_part_of_the_difference_is_marked() -> None:
     """Known words: what was taken over where most is new, what is new where most was taken over, and in the input the
     words that the output has nowhere, in any case and order."""
-    assert marked("Red cat", "a red cat on a warm stove")[0] == "Red cat"
-    assert marked("two red cats", "a cat") == ("<del>two</del> <del>red</del> <del>cats</del>", "a cat")
-    before, after = marked("red cat", "red cat on a warm stove, in the sun")
+    assert mark_differences("Red cat", "a red cat on a warm stove")[0] == "Red cat"
+    assert mark_differences("two red cats", "a cat") == ("<del>two</del> <del>red</del> <del>cats</del>", "a cat")
+    before, after = mark_differences("red cat", "red cat on a warm stove, in the sun")
     assert Tags(after).within == {"b": "red cat"}
     assert before == "red cat"
-    before, after = marked("I has a big red cat.", "I have a red cat.")
+    before, after = mark_differences("I has a big red cat.", "I have a red cat.")
     assert Tags(before).within == {"del": "hasbig"}
     assert Tags(after).within == {"ins": "have"}
     # A number that moved was taken over, commas alone were not, and a second "the" is not the one of the input.
-    before, after = marked(
+    before, after = mark_differences(
         "order 48213, late", "The box is late, the seal broke, and the order 48213, it says, is gone, sorry"
     )
     assert after == ("The box is <b>late</b>, the seal broke, and the <b>order 48213</b>, it says, is gone, sorry")
@@ -124,7 +135,7 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
 def test_a_script_without_blanks_is_marked_by_what_it_says(before: str, after: str, lost: str, new: str) -> None:
     """What the output has between other letters is not struck through, as every word of a Japanese input was; nor is
     a number with its thousands or in wide digits."""
-    shown = marked(before, after)
+    shown = mark_differences(before, after)
     assert Tags(shown[0]).within.get("del", "") == lost
     assert shown[1].startswith(new)
 
@@ -134,9 +145,9 @@ def test_a_long_text_that_goes_round_in_circles_is_marked_at_once() -> None:
     what is long or a number is still known again."""
     before, after = ("the lighthouse a " * 4_000).strip(), ("a the lighthouse of 7 " * 4_000).strip()
     started = time.process_time()
-    shown = marked(before, after)
+    shown = mark_differences(before, after)
     assert time.process_time() - started < 20  # of the processor, where comparing takes minutes
-    assert [shown_text(text) for text in shown] == [before, after]
+    assert [displayed_field_text(text) for text in shown] == [before, after]
     assert "lighthouse <ins>of 7 a the</ins> lighthouse" in shown[1]
 
 
@@ -185,7 +196,7 @@ def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[P
         reason=Reason("ok", "“72” is not seen again"),
         flags=("number",),
     )
-    record_ = record(project, population, pair, ["gold"], gold=GoldForm([flagged], {}))["fields"]["findings"]
+    record_ = record(project, population, pair, ["gold"], gold=GoldDisguise([flagged], {}))["fields"]["findings"]
     assert Tags(record_).text == "translated “72” is not seen again"
 
 
@@ -316,7 +327,7 @@ def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
     """Blind and as rows for calibration look: with what a gate says of it, another output of the gold file for its
     input, and metadata like theirs. Without another output it stays blind, because rows without one are rare."""
     project, population = cats
-    assert push_module._gold_forms(project, population, [item.pair for item in read_gold(project)]) == {}
+    assert push_module._gold_disguises(project, population, [item.pair for item in read_gold(project)]) == {}
     lines = [
         {"input": f"gold cat {number}", "output": output, "verdict": "reject"}
         for number in range(20)
@@ -324,7 +335,7 @@ def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
     ]
     (project.folder / "gold.jsonl").write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     gold = [item.pair for item in read_gold(project)]
-    forms = push_module._gold_forms(project, population, gold)
+    forms = push_module._gold_disguises(project, population, gold)
     assert 5 < len(forms) < 35
     ordinary = record(project, population, next(iter(population.pairs(population.rows).values())), ["fit"])
     shown = [record(project, population, pair, ["gold"], gold=forms[pair.id]) for pair in gold if pair.id in forms]
@@ -337,9 +348,9 @@ def test_a_difference_is_marked_only_where_words_are_meant_to_be_kept(cats: tupl
     """A gate that looks for lost content says that they are; a task without it has nothing to compare."""
     project, population = cats
     pair = next(iter(population.pairs(population.rows).values()))
-    assert not {"del", "ins", "b"} & Tags("".join(both_sides(project, ANY_TEXT, pair))).tags
+    assert not {"del", "ins", "b"} & Tags("".join(render_texts(project, ANY_TEXT, pair))).tags
     keeping = load(project.folder, ["curate.gates.lost_content=true"])
-    assert {"ins", "b"} & Tags("".join(both_sides(keeping, ANY_TEXT, pair))).tags
+    assert {"ins", "b"} & Tags("".join(render_texts(keeping, ANY_TEXT, pair))).tags
 
 
 def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Population]) -> None:
@@ -373,7 +384,7 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
     assert "A tabby cat sleeps on a warm stove." in text
     assert "Too short." in text
     assert "Why not" in text
-    assert "bears the letter that chooses it" in text
+    assert "shows the letter that selects it" in text
     assert all(f"- `{key}` **{name}**" in text for key, name in zip("123", VERDICTS.values(), strict=True))
     assert "<script>" not in text
     assert "<img" not in text

@@ -45,7 +45,7 @@ def test_an_answer_and_a_change_of_mind_are_heard(
 ) -> None:
     """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a
     killed process left on the server for this project is taken away, and so is ours in the end."""
-    monkeypatch.setattr(webhook, "_REACHED_WITHIN_S", 500.0)  # of a busy machine
+    monkeypatch.setattr(webhook, "_PING_TIMEOUT_S", 500.0)  # of a busy machine
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -91,7 +91,7 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
     def behind_a_wall(*_: Any) -> Iterator[str]:
         yield "http://127.0.0.1:9/nobody"
 
-    monkeypatch.setattr("curate.argilla.webhook._listening", behind_a_wall)
+    monkeypatch.setattr("curate.argilla.webhook._callback_server", behind_a_wall)
     with answers_heard(argilla, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []
@@ -102,7 +102,7 @@ def test_a_call_that_is_none_wakes_nobody(length: str, capsys: pytest.CaptureFix
     """Whoever finds the address and sends a length that is none, or too long, gets a 404, and nothing is said on the
     screen of the person who watches."""
     called = threading.Event()
-    with webhook._listening("127.0.0.1", called) as url:
+    with webhook._callback_server("127.0.0.1", called) as url:
         where = urlsplit(url)
         with socket.create_connection((where.hostname or "", where.port or 0), timeout=120) as caller:
             caller.sendall(f"POST {where.path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())

@@ -183,7 +183,7 @@ def test_a_part_with_too_few_answers_is_pooled_with_the_random_sample() -> None:
     assert one == (50, 5, 5)
 
 
-BLIND = {"certify", "audit_accepted", "audit_rejected"}
+BLIND_REASONS = {"certify", "audit_accepted", "audit_rejected"}
 
 
 @settings(max_examples=15, deadline=None)
@@ -197,8 +197,8 @@ def test_a_row_that_was_shown_with_an_opinion_is_never_drawn_blind(seed: int, ba
         for drawn in draw(of, divide(batch, ReviewShares(), of), seed, sampled):
             for reason, _ in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
-    blind = {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
-    others = {id_ for reason, ids in sampled.items() if reason not in BLIND for id_ in ids}
+    blind = {id_ for reason, ids in sampled.items() if reason in BLIND_REASONS for id_ in ids}
+    others = {id_ for reason, ids in sampled.items() if reason not in BLIND_REASONS for id_ in ids}
     assert blind
     assert others
     assert not blind & others
@@ -216,14 +216,14 @@ def test_what_is_asked_for_may_change_and_parts_no_row_twice(seed: int, turns: l
         rows = population(size)
         whole = needs_whole_pool(rows, sampled, seed, at_least)
         there = [(id_, reason) for reason, ids in sampled.items() for id_ in ids & {row.pair_id for row in rows}]
-        other_half = any(reason in BLIND and not in_estimation_half(seed, id_) for id_, reason in there)
-        assert whole or not other_half or any(reason not in BLIND for _, reason in there)
+        other_half = any(reason in BLIND_REASONS and not in_estimation_half(seed, id_) for id_, reason in there)
+        assert whole or not other_half or any(reason not in BLIND_REASONS for _, reason in there)
         of = frames(rows, seed, sampled, whole=whole)
         for drawn in draw(of, divide(20, ReviewShares(), of), seed, sampled):
             for reason, _ in drawn.draws:
                 sampled.setdefault(reason, set()).add(drawn.pair_id)
-    blind = {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
-    assert not blind & {id_ for reason, ids in sampled.items() if reason not in BLIND for id_ in ids}
+    blind = {id_ for reason, ids in sampled.items() if reason in BLIND_REASONS for id_ in ids}
+    assert not blind & {id_ for reason, ids in sampled.items() if reason not in BLIND_REASONS for id_ in ids}
 
 
 def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> None:
@@ -241,7 +241,7 @@ def test_what_was_drawn_both_ways_before_rows_were_parted_no_longer_counts() -> 
     drawn = draw(frames(rows, seed, sampled), dict.fromkeys(REASONS, 30), seed, sampled)
     for one in drawn:
         for reason, _ in one.draws:
-            assert one.pair_id not in (old["fit"] if reason in BLIND else old["certify"])
+            assert one.pair_id not in (old["fit"] if reason in BLIND_REASONS else old["certify"])
 
 
 def test_the_half_is_a_random_one_of_its_own() -> None:
@@ -281,7 +281,7 @@ def test_the_probabilities_of_now_weigh_the_sample_to_the_whole(whole: bool) -> 
                     for reason, _ in drawn.draws:
                         sampled.setdefault(reason, set()).add(drawn.pair_id)
             now = inclusion_probabilities(Drawn(rows, sampled, seed, whole))
-            assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND for id_ in ids}
+            assert set(now) == {id_ for reason, ids in sampled.items() if reason in BLIND_REASONS for id_ in ids}
             sums.append(sum(1 / p for p in now.values()))
             as_told.append(sum(1 / probabilities[id_] for id_ in now))
         assert abs(sum(sums) / runs / could_be_drawn - 1) < 0.05
