@@ -13,9 +13,9 @@ from runpy import run_path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from curate.door import curate as curate
-    from curate.door import gates as gates
     from curate.pool import Pool as Pool
+    from curate.python_api import curate as curate
+    from curate.python_api import gates as gates
     from curate.rows import Row as Row
     from curate.steps import Step as Step
     from curate.steps import best as best
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from curate.steps import scored as scored
 
 _MODULES = {
-    "curate": "curate.door",
+    "curate": "curate.python_api",
     "gates": "curate.gates",  # a package that can be called like a function
     "Pool": "curate.pool",
     "Row": "curate.rows",
@@ -35,4 +35,4 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 # Load the names above on first use. A file in the working folder, such as `train.py`, does not shadow our package.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _MODULES)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"](__name__, _MODULES)

@@ -13,8 +13,8 @@ from curate.accepted import Accepted
 from curate.outcome import CurateResult
 from curate.review.status import in_words
 from curate.split import SPLITS
+from schemas.id_map import IdMap
 from schemas.kinds import KINDS
-from schemas.numbered import Numbered
 from schemas.project import Project
 from schemas.records import Generated, Seed, Split
 from schemas.spec import TaskSettings
@@ -36,7 +36,7 @@ class CardFacts:
     columns: set[str] = field(default_factory=set)
     reviewed: int = 0
     generated: bool = False
-    _seeds: Numbered = field(default_factory=Numbered)
+    _seeds: IdMap = field(default_factory=IdMap)
     _inputs: dict[Split, array[int]] = field(default_factory=lambda: {split: array("q") for split in SPLITS})
 
     def add(self, accepted: Accepted, seed: Seed | None) -> None:

@@ -56,7 +56,9 @@ def generation_of(store: Store, fingerprints: Sequence[str], forward_n: int) -> 
     return f"{total % 2**128:032x}"
 
 
-def parts_now(project: Project, store: Store, fingerprints: Sequence[str], steps: Sequence[StepId]) -> dict[str, str]:
+def current_parts(
+    project: Project, store: Store, fingerprints: Sequence[str], steps: Sequence[StepId]
+) -> dict[str, str]:
     """The hashes that a certificate of the present spec is bound to."""
     return parts_of(generation_of(store, fingerprints, project.spec.generate.forward.n), steps)
 
@@ -80,7 +82,7 @@ def present_certificate(project: Project, store: Store, fingerprints: Sequence[s
     def of(steps: Sequence[StepId]) -> tuple[Collection[str], str]:
         if not (project.folder / CERTIFICATE).is_file():
             return NO_CERTIFICATE
-        return certified_rows(store, parts_now(project, store, fingerprints, steps))
+        return certified_rows(store, current_parts(project, store, fingerprints, steps))
 
     return of
 
@@ -135,10 +137,10 @@ def look(
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
     own = {id_: labels[id_] for id_ in chosen if id_ in labels}
-    return best_look(tried, features, rows, own, len(possible), confidence)._replace(decided=labels.keys())
+    return most_accepting_look(tried, features, rows, own, len(possible), confidence)._replace(decided=labels.keys())
 
 
-def best_look(
+def most_accepting_look(
     tried: Sequence[Trial],
     features: Features,
     rows: Collection[str],

@@ -67,11 +67,11 @@ def questions_of(kind: KindName, given: Sequence[JudgeQuestion]) -> tuple[JudgeQ
 
 def describe_no_answers(answers: Mapping[str, float]) -> str:
     """The questions answered rather with no than with yes, as text with P(yes); empty if there are none.
-    `names_against` parses it."""
+    `parse_no_answers` parses it."""
     return ", ".join(f"no to {name} ({yes:.2f})" for name, yes in answers.items() if yes < 0.5)
 
 
-def names_against(reason: Reason) -> list[str]:
+def parse_no_answers(reason: Reason) -> list[str]:
     """The question names in the text of `describe_no_answers`, which is how a judge's verdict stores its answers."""
     return _NO_ANSWER.findall(reason.detail)
 

@@ -1,7 +1,7 @@
 """Texts that must not be trained on: the inputs and references of the locked test split, and files that the spec names.
 
 Rows of training seeds are checked in curation (`curate.steps.decontaminate`); seeds and exemplars are checked before
-any request is paid for (`clear_of_the_test`).
+any request is paid for (`filter_contaminated_seeds`).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from curate.overlap import SHORT, Overlap, contaminated
-from curate.split import brings_output, seed_split
+from curate.split import has_given_output, seed_split
 from curate.words import words
 from schemas.errors import InputError
+from schemas.id_map import IdMap
 from schemas.kinds import KINDS
-from schemas.numbered import Numbered
 from schemas.records import Seed
 from schemas.spec import SeedSource, Spec
-from schemas.streamed import Where
-from synth.csv_rows import LOOKED_AT, MAX_LINE_BYTES, head_of
+from schemas.streamed import FilteredRows
+from synth.csv_rows import LOOKED_AT, MAX_LINE_BYTES, find_header_row
 
 if TYPE_CHECKING:  # the check before generation must not load numpy
     from curate.pool import Pool
@@ -66,14 +66,14 @@ class HeldOut(NamedTuple):
         return [named, jaccard, one_sided] if one_sided else [named, jaccard]
 
 
-def held_out_of(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
+def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut:
     """Collect the held-out texts: the inputs of test seeds, their references, and every text of
     `curate.contamination.files`.
 
     References are left out where outputs of the task kind recur by nature (`TaskKind.outputs_recur`). Raises
     InputError, with file and line, for a file that cannot be read.
     """
-    texts, names, ids, cells = list[str](), list[str](), Numbered(), set[str]()
+    texts, names, ids, cells = list[str](), list[str](), IdMap(), set[str]()
     kind = KINDS[spec.task.kind]
     for seed in seeds:
         if seed_split(seed, spec.split) != "test":
@@ -114,7 +114,7 @@ class HeldOutMatch(NamedTuple):
     """The held-out text."""
 
 
-def clear_of_the_test(
+def filter_contaminated_seeds(
     seeds: Sequence[Seed], spec: Spec, folder: Path
 ) -> tuple[Sequence[Seed], list[tuple[Seed, HeldOutMatch]], list[HeldOutMatch]]:
     """Separate seeds that repeat held-out texts.
@@ -123,8 +123,8 @@ def clear_of_the_test(
     number) that show the teacher a held-out text. Test seeds, and pairs that already have an output and cost nothing,
     are never left out.
     """
-    held, jaccard = held_out_of(spec, folder, seeds), spec.curate.duplicates.jaccard
-    judged = Where(seeds, lambda seed: seed.id not in held.seed_ids and not brings_output(seed))
+    held, jaccard = collect_held_out(spec, folder, seeds), spec.curate.duplicates.jaccard
+    judged = FilteredRows(seeds, lambda seed: seed.id not in held.seed_ids and not has_given_output(seed))
     exemplar_texts = [(one.input, one.output) for one in spec.exemplars]
     rows = chain(exemplar_texts, ((seed.asked,) for seed in judged))
     touches = contaminated(rows, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
@@ -136,7 +136,7 @@ def clear_of_the_test(
         (seed, _held_out_match(number, touches[number], held)) for number, seed in numbered if number in touches
     ]
     ids = {seed.id for seed, _ in left_out}
-    return Where(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
+    return FilteredRows(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
 def _held_out_match(number: int, touch: Overlap, held: HeldOut) -> HeldOutMatch:
@@ -214,7 +214,7 @@ def _rows_of(path: Path) -> Iterator[tuple[int, Any]]:
     if ending in (".csv", ".tsv"):
         head = list(islice(io.StringIO(text, newline=""), LOOKED_AT)) or [""]
         # With the wrong separator each row would be one long text, which no row would ever match.
-        _, separator = head_of(head, SeedSource(path="-"), "\t" if ending == ".tsv" else None)
+        _, separator = find_header_row(head, SeedSource(path="-"), "\t" if ending == ".tsv" else None)
         yield from _csv_rows(io.StringIO(text, newline=""), separator)
         return
     for number, line in enumerate(io.StringIO(text, newline=None), 1):

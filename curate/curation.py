@@ -20,9 +20,9 @@ from curate.rows import StepId, Unjudged
 from curate.steps import NamedStep, Step, id_of, run_gates
 from schemas.errors import UsageError
 from schemas.failpoints import failpoint
+from schemas.gate_verdicts import StepName, decode_verdicts
 from schemas.progress import Progress, unseen
 from schemas.records import Verdict
-from schemas.said import StepName, said_in
 from schemas.step_names import By
 from schemas.store import Store
 
@@ -84,7 +84,9 @@ async def _run_gates(
         steps = [names[place] for place in judged.places]
         if chunk.known:  # a gate crashed on these before: verdicts that are already stored are not stored again
             judgements = [
-                one for id_, body in zip(chunk.ids, judged.bodies, strict=True) for one in said_in(id_, steps, body)
+                one
+                for id_, body in zip(chunk.ids, judged.bodies, strict=True)
+                for one in decode_verdicts(id_, steps, body)
             ]
             new = [verdict for one in judgements if (verdict := one.verdict()) not in chunk.known.get(one.pair_id, ())]
             if store and new:
@@ -94,7 +96,7 @@ async def _run_gates(
                 collectors[place].add(of_gate, stored=store is not None)
         else:
             if store:
-                await store.put_judged(steps, list(zip(chunk.ids, judged.bodies, strict=True)))
+                await store.put_gate_verdicts(steps, list(zip(chunk.ids, judged.bodies, strict=True)))
             _collect(collectors, chunk, judged, steps, stored=store is not None)
         if store:
             failpoint("mid_curate")
@@ -112,7 +114,7 @@ def _collect(
     """Add the verdicts of a chunk to the collector of each gate; `steps` are the names of the gates in `judged`."""
     if not stored:
         for id_, body in zip(chunk.ids, judged.bodies, strict=True):
-            for place, judgement in zip(judged.places, said_in(id_, steps, body), strict=True):
+            for place, judgement in zip(judged.places, decode_verdicts(id_, steps, body), strict=True):
                 collectors[place].add([judgement.verdict()])
         return
     opinions = (

@@ -15,7 +15,7 @@ from curate.review.estimate import binomial
 _NUMBERS = 2_000  # numbers of bad rows to average over at most
 
 
-def most_bad(size: int, precision: float) -> int:
+def max_bad_rows(size: int, precision: float) -> int:
     """The largest number of bad rows with which a set of `size` rows still has this precision."""
     return math.floor((1 - precision) * size + 1e-9)
 
@@ -31,7 +31,7 @@ def evidence(size: int, seen: int, bad: int, precision: float) -> float:
     supermartingale as rows are seen one by one, so the probability that it ever reaches 1 / delta is at most delta,
     whenever one looks (Ville's inequality).
     """
-    max_bad = most_bad(size, precision)
+    max_bad = max_bad_rows(size, precision)
     if bad > max_bad:
         return 0.0
     numbers = np.unique(np.linspace(0, max_bad, min(max_bad + 1, _NUMBERS)).round().astype(int))

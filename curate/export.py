@@ -39,7 +39,7 @@ from curate.outcome import CurateResult
 from curate.preferences import as_row, chat_of, counted
 from curate.split import SPLITS
 from curate.steps import UNCERTIFIED
-from curate.tallies import key_of
+from curate.tallies import spec_key_of_gate
 from schemas.errors import InputError, NoWork, RowCountMismatch, Uncertified, UsageError
 from schemas.files import replaced, replaced_folder, sha256
 from schemas.identity import content_id_of
@@ -129,7 +129,7 @@ def _gate_hint(result: CurateResult) -> str:
     most = max(rejected, key=lambda by: rejected[by], default=None)
     if most is None or not rejected[most]:
         return ""
-    key = key_of(most)
+    key = spec_key_of_gate(most)
     has_mode = isinstance(getattr(GateSettings(), key.rpartition(".")[2], None), bool | str)
     ways = f'{key} = "flag" keeps and flags them' if has_mode else f"change {key}"
     return f" If these rows are good as they are, {ways}; in the browser this is under Setup, Checks."
@@ -154,7 +154,7 @@ def _write_card(folder: Path, project: Project, result: CurateResult, totals: Ca
     return str(before["id"]) if before and before["id"] in ids else ids[-1]
 
 
-def say_not_reviewed(folder: Path) -> None:
+def mark_not_reviewed(folder: Path) -> None:
     """Add to the card of a dataset that human review was skipped. The dataset and its id stay the same."""
     manifest, about = _manifest(folder), folder / "README.md"
     if manifest is None or not about.is_file():

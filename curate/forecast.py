@@ -57,7 +57,7 @@ class Pilot(NamedTuple):
     groups: Sequence[int]
 
 
-def summed_up(known: Sequence[float], others: int, most: float | None) -> Range | None:
+def forecast_sum(known: Sequence[float], others: int, most: float | None) -> Range | None:
     """The sum over the seeds with the values `known` and over `others` more seeds.
 
     No seed can exceed `most` (None: ten times the largest value is assumed). Returns None for fewer than two known
@@ -90,7 +90,7 @@ def summed_up(known: Sequence[float], others: int, most: float | None) -> Range 
     )
 
 
-def accepted_rows(pilot: Pilot, others: int, max_rows_per_seed: int) -> Range | None:
+def forecast_accepted_rows(pilot: Pilot, others: int, max_rows_per_seed: int) -> Range | None:
     """The rows that curation will accept of the pilot's seeds and `others` more, at most `max_rows_per_seed` of each.
 
     Returns None for a pilot of fewer than `LEAST_SEEDS` seeds, because their share is hardly informative.

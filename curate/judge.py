@@ -235,7 +235,7 @@ def _fingerprint_of(
     return content_id("judge", [judges, listed, rules, sampling.body(), [prompt.ref for prompt in asked]])
 
 
-def of_one_family(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSettings]) -> list[str]:
+def same_family_warnings(spec: Spec, names: Sequence[str], writers: Sequence[TeacherSettings]) -> list[str]:
     """A warning for every judge of `names` that belongs to the same model family as a model whose texts it judges."""
     sentences = []
     for name in dict.fromkeys(names):

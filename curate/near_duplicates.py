@@ -49,7 +49,7 @@ class RepeatedRows(NamedTuple):
     flagged: frozenset[int]
 
 
-def repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
+def find_repeated_rows(pairs: Callable[[], Iterable[HasTexts]], threshold: float, kind: TaskKind) -> RepeatedRows:
     """Find the pairs that are the same row as an earlier one, by the rule of their task kind (`TaskKind.duplicate`).
 
     `pairs` reads them, in the same order at every call. Depending on `TaskKind.flag`, flagged are pairs that stay but

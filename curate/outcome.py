@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from curate.accepted import Accepted, AcceptedRows
-from curate.asked import Asked
-from curate.certifying import parts_now, present_certificate
+from curate.certifying import current_parts, present_certificate
 from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
+from curate.remote_scorers import Asked
 from curate.rows import StepId
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
 from curate.selection import selection_summary
@@ -62,8 +62,8 @@ async def curate_project(
     slot.
 
     `own` is started only if the spec's scorer needs the embedded model; `asked` are the spec's judges and served reward
-    model (`curate.asked.open_asked`). Raises NoWork without candidates and RowCountMismatch if the counts do not add
-    up.
+    model (`curate.remote_scorers.open_remote_scorers`). Raises NoWork without candidates and RowCountMismatch if the
+    counts do not add up.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.active_seeds()
@@ -88,7 +88,7 @@ async def curate_project(
         "reviewed": len(people),
         "undecided": sum(decision.verdict == "undecided" for decision in people),
         "judged_by": [[s.by, s.settings, s.scores] for s in pool.steps if s.per_row and not s.by.startswith("gate/")],
-        "shaped_rows": parts_now(project, store, fingerprints, pool.steps),
+        "shaped_rows": current_parts(project, store, fingerprints, pool.steps),
         "scorer": {"by": chosen.by, "why": chosen.sentence, **chosen.facts} if chosen else None,
     }
     select = project.spec.curate.select

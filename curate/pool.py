@@ -159,7 +159,7 @@ class Pool:
         """Load the source's verdicts of these steps, in one pass."""
         unknown = {step: Opinions(len(self)) for step in steps if step not in self._opinions_of | self._known}
         per_row = {step[:2]: (step.scores, known) for step, known in unknown.items() if step.per_row}
-        verdicts = self.source.said_by(per_row.keys()) if per_row else ()
+        verdicts = self.source.verdicts_of_steps(per_row.keys()) if per_row else ()
         for pair_id, of_pair in groupby(verdicts, attrgetter("pair_id")):  # some twenty gates per pair
             if (slot := self._slots.first.get(pair_id)) is None:
                 continue

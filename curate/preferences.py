@@ -25,8 +25,8 @@ from heapq import nsmallest
 from itertools import compress
 from typing import Literal, NamedTuple, get_args
 
-from curate.contamination import held_out_of, with_generated_inputs
-from curate.gates import personal_kept_out
+from curate.contamination import collect_held_out, with_generated_inputs
+from curate.gates import rejected_personal_kinds
 from curate.gates.personal import pii
 from curate.overlap import contaminated
 from curate.pool import Pool
@@ -35,8 +35,8 @@ from curate.review.sampling import in_estimation_half
 from curate.rows import ROWS, Row
 from curate.split import SPLITS, recorded_splits, split_of
 from prompts.answer_form import AnswerForm
+from schemas.id_map import IdList, IdMap
 from schemas.identity import changed_copy
-from schemas.numbered import Ids, Numbered
 from schemas.project import Project
 from schemas.records import Imported, Json, Pair, Seed, Split
 from schemas.spooled_seeds import SpooledSeeds
@@ -94,7 +94,7 @@ class PreferenceTable:
     """Preferences without their texts, 50 bytes each."""
 
     def __init__(self) -> None:
-        self._ids, self._named, self._log_ratios, self._gaps = Ids(), array("B"), array("d"), array("d")
+        self._ids, self._named, self._log_ratios, self._gaps = IdList(), array("B"), array("d"), array("d")
         self._rests_on: dict[int, tuple[str, ...]] = {}  # sparse
 
     def add(self, one: Preference | PreferenceIds) -> None:
@@ -125,7 +125,7 @@ class RejectedByFiles:
 
     def __init__(self, project: Project, seeds: Iterable[Seed]) -> None:
         self._form = AnswerForm.of(project.spec.task, project.folder)
-        self._seeds, self._places = SpooledSeeds(), Numbered()
+        self._seeds, self._places = SpooledSeeds(), IdMap()
         for seed in seeds:
             if seed.meta.get("rejected"):
                 self._places[seed.id] = len(self._seeds)
@@ -188,12 +188,12 @@ def preferences(project: Project, pool: Pool, seeds: Sequence[Seed]) -> Sequence
         if split != "test":
             for one in _preferences_of_input(rows, split, _originals(pool, rows), least, files):
                 table.add(one)
-    held = with_generated_inputs(pool, held_out_of(project.spec, project.folder, seeds))
+    held = with_generated_inputs(pool, collect_held_out(project.spec, project.folder, seeds))
     jaccard = project.spec.curate.duplicates.jaccard
     losers = Preferences(pool, files, table, range(len(table)))
     texts = (("", p.rejected.output) for p in losers)
     touched = contaminated(texts, held.texts, jaccard, held.equal_numbers, held.inputs_only) if held.texts else {}
-    kinds = personal_kept_out(project.spec)
+    kinds = rejected_personal_kinds(project.spec)
     personal = [number for number, p in enumerate(losers) if not pii(p.rejected, kinds).keep] if kinds else []
     return Preferences(pool, files, table, balance_lengths(table, {*touched, *personal}))
 

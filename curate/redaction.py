@@ -7,17 +7,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from curate.gates import personal_kept_out
-from curate.gates.chat import insult_in
+from curate.gates import rejected_personal_kinds
+from curate.gates.chat import find_insult
 from curate.gates.folding import fold
-from curate.gates.personal import ONE, REMOVED, WORDS, narrowed, personal, pieces, record_in
+from curate.gates.personal import ONE, REMOVED, WORDS, parse_record, personal, pieces, to_half_width
 from curate.words import SPACED
-from schemas.numbered import Numbered
+from schemas.id_map import IdMap
 from schemas.records import Seed
 from schemas.spec import Spec
 from schemas.spec.personal import PersonalSettings, Treatment
 from schemas.spooled_seeds import SpooledSeeds
-from synth.generators import AS_WRITTEN, Redaction
+from synth.generators import NO_REDACTION, Redaction
 from synth.seeds import SeedProblem, SeedReading
 
 _SHORT = 7  # characters; a secret up to this length is redacted only as a separate word, if it occurs as one
@@ -32,10 +32,12 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[s
     treatment = _treatment(settings)
     if settings == PersonalSettings():
         return reading
-    seeds, first_seen = SpooledSeeds(), Numbered()
+    seeds, first_seen = SpooledSeeds(), IdMap()
     problems, notes = list(reading.problems), list(reading.notes)
     for seed in reading.seeds:
-        kinds = {kind for text, language in texts_of(seed, *languages) for kind, _ in held_in(text, language)}
+        kinds = {
+            kind for text, language in texts_of(seed, *languages) for kind, _ in find_personal_data(text, language)
+        }
         # Insults do not count in rejected answers: they may be why these were rejected.
         kinds |= {kind for text in seed.meta.get("rejected", ()) for kind, _ in pieces(text)}
         if to_reject := sorted(kind for kind in kinds if treatment[kind] == "reject"):
@@ -55,15 +57,15 @@ def treated(reading: SeedReading, settings: PersonalSettings, languages: tuple[s
     return SeedReading(seeds, problems, notes, reading.rows_in)
 
 
-def held_in(text: str, language: str) -> Iterator[tuple[str, str]]:
+def find_personal_data(text: str, language: str) -> Iterator[tuple[str, str]]:
     """Find the pieces of personal data in a text, and an insult in its language, each with its kind, a key of
     `[personal]`."""
     yield from pieces(text)
-    if insult := insult_in(fold(text), language):
+    if insult := find_insult(fold(text), language):
         yield "toxic", insult
 
 
-def redaction_of(settings: PersonalSettings) -> Redaction:
+def answer_redaction(settings: PersonalSettings) -> Redaction:
     """The same redaction for a teacher's answers: an answer that is redacted is a different pair."""
     treatment = _treatment(settings)
 
@@ -72,13 +74,13 @@ def redaction_of(settings: PersonalSettings) -> Redaction:
         return (redacted(text, treatment), to_redact) if to_redact else (text, to_redact)
 
     kinds = settings.kinds("redact")
-    return Redaction(kinds, redact) if kinds else AS_WRITTEN
+    return Redaction(kinds, redact) if kinds else NO_REDACTION
 
 
-def hidden_by(spec: Spec) -> Callable[[str], str]:
+def display_redactor(spec: Spec) -> Callable[[str], str]:
     """A function that redacts the kinds of personal data that rows are rejected for, so that rejected rows can be
     shown."""
-    kinds = personal_kept_out(spec)
+    kinds = rejected_personal_kinds(spec)
     treatment: dict[str, Treatment] = {kind: "redact" if kind in kinds else "flag" for kind in ONE}
     return lambda text: redacted(text, treatment) if kinds else text
 
@@ -95,8 +97,8 @@ def redacted(text: str, treatment: Mapping[str, Treatment]) -> str:
     kinds = {piece: kind for kind, piece in pieces(text) if treatment[kind] == "redact"}
     if not kinds:
         return text
-    plain, record = _replace_pieces(text, kinds), record_in(text)
-    if record is None or record_in(plain) == (clean := _redact_json(record, kinds)):
+    plain, record = _replace_pieces(text, kinds), parse_record(text)
+    if record is None or parse_record(plain) == (clean := _redact_json(record, kinds)):
         return plain
     return json.dumps(clean, ensure_ascii="\\ud" in text.lower())
 
@@ -119,7 +121,7 @@ def _redact_json(value: Any, kinds: Mapping[str, str]) -> Any:
 def _replace_pieces(text: str, kinds: Mapping[str, str]) -> str:
     if not kinds:
         return text
-    written, end, narrow = list[str](), 0, narrowed(text)
+    written, end, narrow = list[str](), 0, to_half_width(text)
     for match in re.finditer("|".join(_piece_patterns(kinds, narrow)), narrow):
         written += text[end : match.start()], REMOVED[kinds[match[0]]]
         end = match.end()

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Protocol, get_args
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
+from schemas.gate_verdicts import Said, StepName
+from schemas.id_map import IdList, IdMap
 from schemas.identity import made
-from schemas.numbered import Ids, Numbered
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
 from schemas.reviews import Review
-from schemas.said import Said, StepName
 from schemas.store import Store
 from schemas.store.rows import Texts, texts_of
 
@@ -29,7 +29,7 @@ class Source(Protocol):
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
-    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]: ...
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]: ...
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
     def pair_texts(self, ids: Iterable[str]) -> Mapping[str, Texts]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
@@ -52,12 +52,12 @@ class Slots:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.ids, self.first = Ids(), Numbered()
+        self.ids, self.first = IdList(), IdMap()
         self.failures: dict[int, Reason] = {}
         self.reviewed: dict[int, Reviewed] = {}
         self.edited: dict[str, Pair] = {}
         self._generations: dict[str, int] = {}
-        self._seeds, self._seed_ids, self._owner = Numbered(), Ids(), array("l")
+        self._seeds, self._seed_ids, self._owner = IdMap(), IdList(), array("l")
         self._generation, self._seed = array("H"), array("l")
         self._generator, self._sample = array("B"), array("l")
         self._reasons: dict[Reason, Reason] = {}
@@ -224,7 +224,7 @@ class _Memory:
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
         return {}
 
-    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]:
         return iter(())
 
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:

@@ -16,8 +16,8 @@ from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple, get_args
 
-from schemas.identity import changed_copy, lot
-from schemas.numbered import Numbered
+from schemas.id_map import IdMap
+from schemas.identity import changed_copy, random_sort_key
 from schemas.records import GROUP, Seed, Split, content_id
 from schemas.spec import SeedKind, Spec, SplitSettings
 from schemas.spooled_seeds import SpooledSeeds, WrittenSeeds, seed_bodies
@@ -44,7 +44,7 @@ def split_of(seed_id: str, settings: SplitSettings, kind: SeedKind = "input") ->
 
 
 def _uniform(seed_id: str, settings: SplitSettings) -> float:
-    return int.from_bytes(lot(f"{settings.salt}\0{seed_id}")[:8]) / 2**64
+    return int.from_bytes(random_sort_key(f"{settings.salt}\0{seed_id}")[:8]) / 2**64
 
 
 def seed_split(seed: Seed, settings: SplitSettings) -> Split:
@@ -65,20 +65,20 @@ def with_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterabl
     Seeds among `earlier` ones keep their split. The others bring test and validation to their shares of all seeds of
     that kind. Seeds whose source names a split are not counted.
     """
-    return list(give_splits(seeds, settings, earlier))
+    return list(assign_splits(seeds, settings, earlier))
 
 
-def give_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
+def assign_splits(seeds: Sequence[Seed], settings: SplitSettings, earlier: Iterable[Seed] = ()) -> Sequence[Seed]:
     """`with_splits` for very many seeds: only the splits are in memory, and the seeds are read from wherever `seeds`
     are."""
-    known = Numbered()  # the split of each earlier seed, and of its conversation and group
+    known = IdMap()  # the split of each earlier seed, and of its conversation and group
     for seed in earlier:
         split = SPLITS.index(seed_split(seed, settings))
         known[seed.id] = known[_own_draw_key(seed)] = split
         if GROUP in seed.meta and "use" not in seed.meta:
             known[seed.meta[GROUP]] = split
     by_kind: defaultdict[SeedKind, array[int]] = defaultdict(lambda: array("i"))
-    shared = Numbered()  # groups and first exchanges of conversations; every other seed is drawn by itself
+    shared = IdMap()  # groups and first exchanges of conversations; every other seed is drawn by itself
     # -1 in `number_of`: the source names the split; -1 in `splits`: not assigned yet.
     number_of, uniforms, splits = array("i"), array("d"), array("b")
     for seed in seeds:
@@ -171,7 +171,7 @@ def asked_of(seed: Seed) -> bool:
     return seed.kind != "output"
 
 
-def brings_output(seed: Seed) -> bool:
+def has_given_output(seed: Seed) -> bool:
     """True for a pair or a conversation: no teacher has to write its output."""
     return seed.kind in ("pair", "conversation")
 
@@ -216,7 +216,7 @@ def held_out_outputs(seeds: Iterable[Seed], spec: Spec) -> list[Seed]:
     return [seed for seed in seeds if not asked_of(seed) and seed_split(seed, spec.split) == "test"]
 
 
-def most_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
+def max_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most questions that an evaluation can have: the held-out inputs, and the held-out outputs if their inputs
     pass curation."""
     seeds = list(seeds)
@@ -255,17 +255,17 @@ def shortages(seeds: Sequence[Seed], spec: Spec) -> list[Shortage]:
     return [shortage for use in uses for shortage in use(seeds, spec)]
 
 
-def most_of_one(spec: Spec, candidates: int) -> int:
+def max_kept_per_input(spec: Spec, candidates: int) -> int:
     """The most candidates of one input that curation keeps. Without a scorer there is no best one, and all may stay."""
     return candidates if spec.curate.score.model == "none" else min(candidates, spec.curate.select.best)
 
 
-def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
+def max_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
     """The most rows that the training seeds can give: the best candidates of each input seed, one per level of each
     output seed, and each pair."""
     generate = spec.generate
     here = Counter(seed.kind for seed in seeds if seed_split(seed, spec.split) == "train")
-    forward = here["input"] * most_of_one(spec, generate.forward.n) if generate.forward.enabled else 0
+    forward = here["input"] * max_kept_per_input(spec, generate.forward.n) if generate.forward.enabled else 0
     backward = here["output"] * len(generate.backward.levels) if generate.backward.enabled else 0
     backward = min(backward, generate.targets.get("backward", backward))
     forward = min(forward, generate.targets.get("forward", forward))
@@ -273,7 +273,7 @@ def most_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
 
 
 def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    asked = most_test_inputs(seeds, spec)
+    asked = max_test_inputs(seeds, spec)
     if asked >= LEAST_TEST_INPUTS:
         return []
     backward = spec.generate.backward.enabled
@@ -347,13 +347,13 @@ def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
 
 
 def _training_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    rows = most_train_rows(seeds, spec)
+    rows = max_train_rows(seeds, spec)
     if rows >= LEAST_TRAIN_ROWS:
         return []
     most = "one row" if rows == 1 else f"{rows} rows"
     what = f"at most {most} to train on; fewer than {LEAST_TRAIN_ROWS} are too few to learn much from"
     generated = any(seed.kind in ("input", "output") for seed in seeds)
-    keeps_all = most_of_one(spec, spec.generate.forward.n) == spec.generate.forward.n
+    keeps_all = max_kept_per_input(spec, spec.generate.forward.n) == spec.generate.forward.n
     more = f", or {'ask for' if keeps_all else 'keep'} more candidates of each: " if generated else ""
     more += ("generate.forward.n" if keeps_all else "curate.select.best") if generated else ""
     return [Shortage(what, f"Add {'seeds' if generated else 'rows'}{more}.")]

@@ -16,7 +16,7 @@ from typing import Any
 from curate.gates.words import count_words
 from curate.words import words
 from schemas.errors import SpecError
-from schemas.identity import lot
+from schemas.identity import random_sort_key
 from schemas.records import Pair
 
 _DIMENSIONS = 256  # of a text's vector of hashed words and word pairs
@@ -36,7 +36,7 @@ def refuse_unknown(spread: str, columns: Iterable[str]) -> None:
 
 def at_random(ids: Iterable[str], salt: str) -> list[str]:
     """The ids in a pseudo-random order that is the same on every machine."""
-    return sorted(ids, key=lambda id_: lot(f"{salt}/{id_}"))
+    return sorted(ids, key=lambda id_: random_sort_key(f"{salt}/{id_}"))
 
 
 def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()) -> list[str]:

@@ -33,7 +33,7 @@ async def write_states(store: Store, pool: Pool, curation: str) -> dict[str, dic
 
     Returns the number of accepted rows in each of `splits` and with each of `flags`, most frequent first.
     """
-    store.forget_row_states(but=_names_in_use(store))
+    store.delete_row_states(but=_names_in_use(store))
     decided = zip(pool.outcomes(), pool.codes(SPLIT), strict=True)
     states, splits = (_state(row, code, curation) for row, code in decided), Counter[Split | None]()
     flags = Counter[str]()

@@ -18,11 +18,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from curate.contamination import HeldOut, held_out_of, with_generated_inputs
+from curate.contamination import HeldOut, collect_held_out, with_generated_inputs
 from curate.gates import GateStep, gates_of
 from curate.gates.processes import CHUNK, JudgedPairs, judging
 from curate.gates.user import check_plain, guarded
-from curate.near_duplicates import repeated_rows
+from curate.near_duplicates import find_repeated_rows
 from curate.overlap import Overlap, contaminated
 from curate.pool import Pool
 from curate.rows import CONTAMINATION, DUPLICATE, SPLIT, Row, StepId, Survivor, Unjudged
@@ -32,12 +32,12 @@ from curate.selection import BEST, LengthFit, ranked, scored_outputs
 from curate.split import SPLITS, recorded_splits, split_of
 from curate.spread import at_random, by_quota, length_group, refuse_unknown, spread_out, vectors_of
 from schemas.errors import PairsmithError, UsageError, several
-from schemas.functions import Identity, identity_of
+from schemas.functions import Identity, function_identity
+from schemas.gate_verdicts import decode_verdicts
 from schemas.identity import made
 from schemas.kinds import KINDS, KindName
 from schemas.project import Project
 from schemas.records import Pair, Reason, Seed, Split, Verdict, content_id, identity
-from schemas.said import said_in
 from schemas.spec import SplitSettings
 
 Step = Callable[[Pool], AsyncIterator[Verdict]]
@@ -87,7 +87,7 @@ def id_of(step: Step) -> StepId:
     """
     if isinstance(step, NamedStep):
         return step.id
-    own = identity_of(step)
+    own = function_identity(step)
     return StepId(f"pool/{own.name}@1", own.source)
 
 
@@ -103,7 +103,7 @@ def each(gate: GateStep | Callable[[Pair], Any]) -> NamedStep:
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         async for chunk, judged in run_gates(pool, [step]):
             for pair_id, body in zip(chunk.ids, judged.bodies, strict=True):
-                for given in said_in(pair_id, [id_[:2]], body):
+                for given in decode_verdicts(pair_id, [id_[:2]], body):
                     yield given.verdict()
 
     step = NamedStep(id_, look, gate)
@@ -147,7 +147,7 @@ def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
 
 
 def _identity(function: Callable[..., Any]) -> Identity:
-    return Identity(*function.id[:2]) if isinstance(function, NamedStep) else identity_of(function)
+    return Identity(*function.id[:2]) if isinstance(function, NamedStep) else function_identity(function)
 
 
 def scored(
@@ -284,7 +284,7 @@ def duplicates(
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
         order = pool.sorted_by(_preference(row, by_seed) for row in pool.survivors())
-        repeats = repeated_rows(lambda: pool.texts(order), jaccard, same)
+        repeats = find_repeated_rows(lambda: pool.texts(order), jaccard, same)
         for first in range(0, len(order), _SCORED):
             for number, id_ in enumerate(pool.pair_ids(order[first : first + _SCORED]), first):
                 flags = (same.flag,) if same.flag and number in repeats.flagged else ()
@@ -394,7 +394,7 @@ def steps_for(
     def by_seed(seed_id: str) -> Split:
         return recorded.get(seed_id) or split_of(seed_id, spec.split)
 
-    held_out = held_out_of(spec, project.folder, seeds)
+    held_out = collect_held_out(spec, project.folder, seeds)
     inference = _inference(project, curate.nli) if curate.nli else []
     scorers = dict.fromkeys(scorer for scorer in (judge, chosen) if scorer)
     compared = [scored(s.score, s.by, s.fingerprint, compares=s is chosen, at_once=s.at_once) for s in scorers]

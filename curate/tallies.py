@@ -35,7 +35,7 @@ def tally(pool: Pool) -> dict[str, Json]:
     return counts
 
 
-def key_of(by: str) -> str:
+def spec_key_of_gate(by: str) -> str:
     """The spec key that changes a gate, e.g. `curate.gates.length` for `gate/length@1`."""
     name = By.read(by).key
     return _KEYS.get(name, f"curate.gates.{name}")

@@ -9,16 +9,16 @@ from dataclasses import replace
 from heapq import nsmallest
 from typing import NamedTuple
 
-from curate.asked import Asked
 from curate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
+from curate.remote_scorers import Asked
 from curate.rows import Row
 from curate.scorers import Score
 from curate.scorers.choose import choose
 from curate.states import assigned_split, state_of
 from curate.steps import steps_for
-from schemas.identity import lot
+from schemas.identity import random_sort_key
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Counts, Pair, Reason, State
@@ -94,7 +94,7 @@ def compare(before: Pool, after: Pool) -> WhatIf:
         kind = (was, would, out.reason.code if out.reason else "")
         counts[kind] += 1
         some = [*moved.get(kind, ()), _example(out)]
-        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: lot(f"what if/{row.pair_id}"))
+        moved[kind] = nsmallest(EXAMPLES, some, key=lambda row: random_sort_key(f"what if/{row.pair_id}"))
     moves = [Move(*kind, rows, tuple(moved[kind])) for kind, rows in counts.most_common()]
     return WhatIf(before.counts, after.counts, before.reasons, after.reasons, tuple(moves), *map(dict, splits))
 

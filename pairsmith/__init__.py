@@ -17,10 +17,10 @@ def __getattr__(name: str) -> Any:
     """Import `Project` on first use. Threads are set up to wait as in the commands."""
     if name != "Project":
         raise AttributeError(f"module 'pairsmith' has no attribute {name!r}")
-    run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["bind_ours"]()
-    from schemas.cores import wait_shortly
+    run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["bind_packages"]()
+    from schemas.cores import limit_spin_waits
 
-    wait_shortly()
+    limit_spin_waits()
     from pairsmith.project import Project
 
     return Project

@@ -16,7 +16,7 @@ _HARMLESS = (plan.ANSWERED, plan.ANSWERS_ERASED, "a certification has run since"
 _LATER_SETTINGS = ("split.", "task.name", *(f"curate.select.{name}" for name in ("certified", "rows", "spread")))
 
 
-def last_look(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
+def last_certification(project: Project, store: Store, steps: Sequence[plan.PlannedStage] | None = None) -> Json | None:
     """The last run of `certify`: its `words`, whether its certificate `holds` for the present rows, and `why` not. None
     if it never ran."""
     looked = last_good(store.receipts("certify"), "certify")

@@ -12,7 +12,7 @@ from schemas.errors import PairsmithError, UsageError
 from schemas.project import CERTIFICATE, Project
 from schemas.records import Json
 from schemas.store import Store
-from schemas.store.erase import LEAST, Traces, erase, holds, left_in, of_person, of_source
+from schemas.store.erase import LEAST, Traces, erase, holds, left_in, traces_of_reviewer, traces_of_source
 from schemas.store.opening import sqlite_path
 from schemas.wording import counted
 
@@ -25,7 +25,7 @@ def erased(project: Project, store: Store, *, source: str | None = None, person:
     which models learned from it. Raises UsageError if nothing matches."""
     if (source is None) == (person is None):
         raise UsageError("erase needs either --source or --person.", fix="Pass one of them.")
-    traces = of_source(store, source) if source is not None else of_person(store, str(person))
+    traces = traces_of_source(store, source) if source is not None else traces_of_reviewer(store, str(person))
     if not traces.seeds and not traces.reviews:
         raise _no_match(store, source, person)
     texts = traces.searched

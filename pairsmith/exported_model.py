@@ -55,7 +55,7 @@ def write(
     Raises NoWork if the adapter is missing, MissingDependency, before anything is written, for a kind of GGUF that
     cannot be written here, and InputError for weights that are not those that were trained.
     """
-    from train.base_model import base_of
+    from train.base_model import find_trained_base
     from train.gguf import refuse_missing
     from train.merge import merged_folder
     from train.results import read_result, refuse_changed
@@ -68,7 +68,7 @@ def write(
     refuse_missing(gguf, say)
     is_qlora, written = trained.settings.method == "qlora", {"adapter": "adapter"}
     if is_qlora or gguf:
-        base = base_of(trained, project.spec.train, project.folder)
+        base = find_trained_base(trained, project.spec.train, project.folder)
     if is_qlora:
         merged = merged_folder(base, trained)
         trained = read_result(source) or trained
@@ -107,7 +107,7 @@ def _describe(folder: Path, tuned: _Tuned, place: str) -> None:
     """Write the model card with the results, and the generation config with the decoding of the evaluation."""
     from pairsmith.stages.evaluate import systems
     from train.model_card import model_card
-    from train.ways_to_run import write_generation_config
+    from train.run_snippets import write_generation_config
 
     rates, notes = (
         (systems(tuned.evaluation), _notes(tuned.project, tuned.evaluation)) if tuned.evaluation else (None, [])
@@ -130,7 +130,7 @@ def _ggufs(tuned: _Tuned, model: Path, folder: Path, kinds: Sequence[str], say: 
     """Write every kind, and a Modelfile for the smallest one, which comes last in `GGUF`."""
     from train.base_model import Base, load_chat
     from train.gguf import write_gguf
-    from train.ways_to_run import modelfile
+    from train.run_snippets import modelfile
 
     folder.mkdir()
     files = {kind: folder / f"{tuned.project.spec.task.name}-{kind}.gguf" for kind in GGUF if kind in kinds}

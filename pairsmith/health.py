@@ -179,7 +179,7 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
     except PairsmithError as error:
         yield failed("seeds", error)
         return ()
-    counts_by_kind = {"input": 0, "output": 0} if project.spec.asks_teacher else {}
+    counts_by_kind = {"input": 0, "output": 0} if project.spec.needs_teacher else {}
     counts_by_kind |= Counter(seed.kind for seed in reading.seeds)
     what = f"{numbers.seeds(counts_by_kind)} of {counted(reading.rows_in, 'row', 'rows')}"
     if reading.problems:
@@ -200,10 +200,10 @@ def _seeds(project: Project) -> Generator[Check, None, Sequence[Seed]]:
 def _preflight(project: Project, seeds: Sequence[Seed]) -> Iterator[Check]:
     """Check that later stages find what the spec names. Gates are listed by another check, which reports their
     problems."""
-    from curate.contamination import held_out_of
+    from curate.contamination import collect_held_out
     from pairsmith.preflight import PreflightCheck, preflight_checks
 
-    files = PreflightCheck("files", lambda: held_out_of(project.spec, project.folder, ()))
+    files = PreflightCheck("files", lambda: collect_held_out(project.spec, project.folder, ()))
     reported: set[str] = set()
     for check in (*preflight_checks(project, seeds), files):
         try:
@@ -228,13 +228,13 @@ def _known_seeds(project: Project) -> list[Seed]:
 
 def _seed_counts(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     """Check that there are enough seeds to learn from and to prove anything with, before money is spent."""
-    from curate.split import most_test_inputs, most_train_rows, shortages
+    from curate.split import max_test_inputs, max_train_rows, shortages
 
     short = shortages(seeds, project.spec)
     for shortage in short:
         yield Check("proof", "warn", shortage.what, shortage.fix)
     if not short:
-        inputs, rows = most_test_inputs(seeds, project.spec), most_train_rows(seeds, project.spec)
+        inputs, rows = max_test_inputs(seeds, project.spec), max_train_rows(seeds, project.spec)
         yield Check("proof", "ok", f"{inputs} test inputs, at most {rows} rows to train on")
 
 
@@ -243,7 +243,7 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
     check."""
     from curate.split import asked_of, seed_split
     from prompts.answer_form import AnswerForm
-    from train.checks import void_in_words, void_references
+    from train.checks import describe_void_references, void_references
 
     spec = project.spec
     tested = [seed for seed in seeds if asked_of(seed) and seed.reference and seed_split(seed, spec.split) == "test"]
@@ -252,7 +252,7 @@ def _references(seeds: Sequence[Seed], project: Project) -> Iterator[Check]:
         given = {seed.source: form.canonical(seed.reference or "") for seed in tested}
         invalid = void_references(given.values(), form)
         places = [f"{source}: {invalid[text]}" for source, text in given.items() if text in invalid]
-        for what in void_in_words(places):
+        for what in describe_void_references(places):
             yield Check("proof", "warn", what, "Correct them in the file, or remove them.")
 
 
@@ -321,7 +321,7 @@ def _review(project: Project, *, ask: bool) -> Check:
             else ("Argilla is started when it is needed (0.6 GB at first)")
         )
         return Check("review", "ok", what)
-    from curate.argilla.probe import who_am_i
+    from curate.argilla.probe import fetch_username
 
     key = os.environ.get(spec.key_env or "")
     if not key:
@@ -329,7 +329,7 @@ def _review(project: Project, *, ask: bool) -> Check:
     if not ask:
         return Check("review", "ok", f"{spec.key_env} is set for {spec.url}")
     try:
-        return Check("review", "ok", f"Argilla responds at {spec.url}, signed in as {who_am_i(spec.url, key)}")
+        return Check("review", "ok", f"Argilla responds at {spec.url}, signed in as {fetch_username(spec.url, key)}")
     except PairsmithError as error:
         return failed("review", error)
 

@@ -8,7 +8,7 @@ from pairsmith.rows import flagged_reason
 from schemas.errors import PairsmithError, UsageError
 from schemas.project import Project
 from schemas.records import Artifact, Call, Generated, Pair, RowState, Verdict
-from schemas.step_names import shown_step
+from schemas.step_names import display_step
 from schemas.store import Store
 
 if TYPE_CHECKING:
@@ -141,13 +141,13 @@ def screen(lineage: dict[str, Any]) -> list[RenderableType]:
         score = "" if verdict["score"] is None else f"{verdict['score']:.3f}"
         table.add_row(
             verdict_mark(verdict["keep"], verdict["flags"]),
-            shown_step(verdict["by"]),
+            display_step(verdict["by"]),
             score,
             Text(verdict["reason"], overflow="fold"),
         )
     parts.append(table if lineage["verdicts"] else "no step has judged it yet")
     for row in lineage["rows"]:
-        why = f": {row['reason']} ({shown_step(row['step'])})" if row["reason"] else ""
+        why = f": {row['reason']} ({display_step(row['step'])})" if row["reason"] else ""
         parts.append(facts([("state", row["state"] + why)]))
     for review in lineage["reviews"]:
         who = review["name"] or review["reviewer"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from curate.gates.personal import counted
-from curate.redaction import held_in, texts_of
+from curate.redaction import find_personal_data, texts_of
 from schemas.progress import Say
 from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
@@ -23,7 +23,7 @@ def warn_about_personal_data(say: Say, seeds: Sequence[Seed], asked: Iterable[Te
         ("seeds contain", "requests send it", of_seeds),
         ("[[exemplars]] contain", "every request sends it", of_exemplars),
     ):
-        if away and (held := counted(one for text, language in sent for one in {*held_in(text, language)})):
+        if away and (held := counted(one for text, language in sent for one in {*find_personal_data(text, language)})):
             say(f"warning: the {what} {held}; {takes} from this machine to {' and '.join(away)}.")
 
 

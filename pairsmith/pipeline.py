@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from curate.export import say_not_reviewed
+from curate.export import mark_not_reviewed
 from curate.steps import UNCERTIFIED
 from pairsmith import plan
-from pairsmith.certified import last_look
+from pairsmith.certified import last_certification
 from pairsmith.outcome import CommandOutcome, CurateOutcome, EvaluateOutcome, GenerateOutcome, ReviewOutcome, RunOutcome
 from pairsmith.receipt import Recording, recording
 from pairsmith.stages.export import REPORT
@@ -125,7 +125,7 @@ def _mark_not_reviewed(project: Project, store: Store) -> str:
     """Record in the dataset card that the dataset was not reviewed, and return the dataset's id."""
     curated = CurateOutcome.of(_last(store, "curate"))
     for folder in curated.files:
-        say_not_reviewed(project.folder / folder)
+        mark_not_reviewed(project.folder / folder)
     return curated.artifact_id
 
 
@@ -146,7 +146,7 @@ def _missing_certificate(project: Project, store: Store) -> str:
     """Why rows cannot be trained on until there is a certificate; empty if the spec requires none, or if one holds."""
     if not (project.spec.curate.select.certified and project.spec.review.enabled):
         return ""
-    state = last_look(project, store)
+    state = last_certification(project, store)
     if state and state["holds"]:
         return ""
     rows = _last_judged(store).reasons.get(UNCERTIFIED, 0)

@@ -19,7 +19,6 @@ from pairsmith.outcome import CurateOutcome, EvaluateOutcome, GenerateOutcome, R
 from pairsmith.standard_input import is_terminal, piped
 from schemas import old_keys
 from schemas.errors import NoWork, PairsmithError
-from schemas.own_modules import OwnName
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Receipt, content_id
@@ -27,6 +26,7 @@ from schemas.spec import Section, Spec, TeacherSettings
 from schemas.store import Store
 from schemas.store.latest import last_good
 from schemas.store.since import active_seeds
+from schemas.user_modules import UserReference
 from schemas.wording import counted
 
 STAGES = ("generate", "curate", "review", "train", "evaluate")
@@ -282,12 +282,12 @@ def _input_table(stage: str, project: Project, receipts: Sequence[Receipt], *, s
         table |= _schema_content(folder, spec.task.answer_schema)
         table["exemplars"] = _value_or_hash([exemplar.model_dump(mode="json") for exemplar in spec.exemplars])
         table |= _seeds(project, receipts, stdin=stdin) | _settings("personal", spec.personal)
-    if "teacher" in _SECTIONS[stage] and spec.asks_teacher:
+    if "teacher" in _SECTIONS[stage] and spec.needs_teacher:
         teacher = spec.teacher
         table["teacher.identity"] = teacher.identity or teacher.model
         table["teacher.revision"] = teacher.revision
         table["teacher.embedded"] = teacher.url == "embedded"
-    if stage == "generate" and spec.asks_teacher:
+    if stage == "generate" and spec.needs_teacher:
         table["teacher.attempts"] = spec.teacher.attempts
         table |= _settings("teacher", spec.teacher, without={*TeacherSettings.model_fields} - {"finish_reasons"})
         table |= _settings("generate", spec.generate, without={"unanswered_at_most"})
@@ -376,7 +376,7 @@ _hub = cache(fingerprints.of_hub_dataset)
 
 
 def _gate_file(folder: Path, name: str) -> str:
-    return fingerprints.of_path(OwnName.read(name).file(folder) or folder / name)
+    return fingerprints.of_path(UserReference.read(name).file(folder) or folder / name)
 
 
 def _content(key: str, folder: Path, name: str | None) -> InputTable:

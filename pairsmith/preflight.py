@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import prompts
-from curate.split import asked_of, brings_output, seed_split
+from curate.split import asked_of, has_given_output, seed_split
 from schemas.errors import PromptError, SpecError
 from schemas.project import Project
 from schemas.records import Messages, Seed
@@ -35,7 +35,7 @@ class PreflightCheck(NamedTuple):
 
 def refuse_base(project: Project) -> None:
     """Raise SpecError for a base model or training method that cannot be used on this machine."""
-    if project.spec.train.base != "embedded" or project.spec.train.asks_for_more:
+    if project.spec.train.base != "embedded" or project.spec.train.needs_special_support:
         from train.base_check import refuse_unfit
 
         refuse_unfit(project.spec.train, project.folder)
@@ -83,7 +83,7 @@ def doubtful_settings(spec: Spec) -> Iterator[tuple[str, str]]:
                 f"train.{name} = {rate:g} is far outside the usual range for adapters, 1e-5 to 1e-3",
                 f"At this rate the loss {loss}; remove the key to use {usual:g}.",
             )
-    if train.objective != "sft" and spec.review.enabled and spec.asks_teacher and forward.enabled and forward.n == 1:
+    if train.objective != "sft" and spec.review.enabled and spec.needs_teacher and forward.enabled and forward.n == 1:
         yield (
             f"train.objective = '{train.objective}' learns which of two answers to an input is better, but "
             "generate.forward.n = 1 generates only one",
@@ -104,7 +104,7 @@ def unused_task_texts(project: Project) -> Iterator[tuple[str, str]]:
     """Parts of the task that the project's own prompt does not use, so that no teacher sees them, each with a suggested
     fix."""
     spec = project.spec
-    if not (spec.asks_teacher and spec.generate.forward.enabled):
+    if not (spec.needs_teacher and spec.generate.forward.enabled):
         return
     prompt = prompts.load(spec.generate.forward.prompt, project.folder)
     if not prompt.path.is_relative_to(project.folder / "prompts"):
@@ -131,31 +131,33 @@ def gates_against_examples(
     steps = [step for step in gates_for(spec.task, spec.curate.gates, project.folder) if not step.flags]
     steps = [step for step in steps if By.read(step.by).name not in without]
     exemplars = [(one.input, one.output) for one in spec.exemplars]
-    outputs = [(seed.body, seed.reference or "") for seed in seeds if brings_output(seed)][:_GATE_SAMPLE]
+    outputs = [(seed.body, seed.reference or "") for seed in seeds if has_given_output(seed)][:_GATE_SAMPLE]
     shown = ((exemplars, 1, "exemplars"), (outputs, len(outputs) / 2, "outputs of the seed files"))
     for texts, at_least, what in shown:
         judged = [judge_text(*one, steps) for one in texts]
         for step in steps:
             against = [judgements[step.by].reason.detail for judgements in judged if judgements[step.by].keep is False]
             if against and len(against) >= at_least:
-                from curate.tallies import key_of  # imports numpy, which is not needed if there is nothing to report
+                from curate.tallies import (
+                    spec_key_of_gate,  # imports numpy, which is not needed if there is nothing to report
+                )
 
                 rejects = f"{By.read(step.by).name} rejects {len(against)} of {len(texts)} {what}"
                 yield (
                     f"{rejects} that were checked: {against[0]}",
-                    f"Change {key_of(step.by)} or these texts: rows like them are rejected.",
+                    f"Change {spec_key_of_gate(step.by)} or these texts: rows like them are rejected.",
                 )
 
 
 def _refuse_indistinct_prompts(project: Project, seeds: Sequence[Seed]) -> None:
     """Raise PromptError if a prompt renders the same for many different seeds, as one with `{{ input[:20] }}` may. Such
     seeds would share their answers."""
-    from synth.generators import WAYS
+    from synth.generators import GENERATOR_CLASSES
 
     for name, settings in project.spec.generate.directions.items():
         if not _prompt_exists(settings.prompt, project.folder):
             continue
-        kind = WAYS[name]
+        kind = GENERATOR_CLASSES[name]
         some = _distinct_seeds(seed for seed in seeds if seed.kind in kind.takes)
         if len(some) < 2:
             continue
@@ -212,12 +214,12 @@ def _check_preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
     """Raise SpecError if preferences are to be learned but no input can have two answers and review is off."""
     if spec.train.objective == "sft" or spec.review.enabled or not seeds:
         return
-    asked = [seed.asked for seed in seeds if brings_output(seed)]
+    asked = [seed.asked for seed in seeds if has_given_output(seed)]
     forward = spec.generate.forward
     if (
         any(seed.meta.get("rejected") for seed in seeds)
         or len({*asked}) < len(asked)
-        or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not brings_output(seed) for seed in seeds))
+        or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not has_given_output(seed) for seed in seeds))
     ):
         return
     raise SpecError(

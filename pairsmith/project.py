@@ -34,9 +34,9 @@ from pairsmith.outcome import (
 from pairsmith.stages import review
 from pairsmith.stages.table import Audience, Numeric, stage
 from schemas import progress_line, spec_file
-from schemas.blocking import refuse_within
+from schemas.blocking import refuse_on_private_loop
 from schemas.errors import NoWork, UsageError, several
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.project import Project as OpenedProject
 from schemas.records import RowState, State
 from schemas.store import Store
@@ -63,7 +63,7 @@ class Project:
         overrides: Sequence[str] = (),
         *,
         progress: bool = False,
-        say: Say = unheard,
+        say: Say = discard_message,
     ) -> None:
         self.folder = Path(folder)
         self.overrides = tuple(several(overrides, "overrides", "them", 'Write ["KEY=VALUE"].'))
@@ -198,7 +198,7 @@ class Project:
         opened = self.settings
         for notice in opened.notices:
             self._say(notice)
-        refuse_within()
+        refuse_on_private_loop()
         # Threads take turns, as commands do: only one stage at a time may write into the folder.
         with (
             _store_locks.setdefault(Store.url_for(opened), RLock()),

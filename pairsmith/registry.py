@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from curate.licences import refuse_unlicensed
 from schemas.errors import InputError, MissingDependency, NotLicensed, NoWork, UsageError, first_line
-from schemas.files import copy_folder, files_in, one_at_a_time, replaced, replaced_folder, sha256
+from schemas.files import copy_folder, exclusive_lock, files_in, replaced, replaced_folder, sha256
 from schemas.project import Project
 from schemas.records import Json
 from schemas.spec.export import ExportSettings
@@ -107,7 +107,7 @@ class Registry:
     def _locked(self) -> AbstractContextManager[None]:
         """Lock the registry for the block, so that two concurrent releases become two versions."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return one_at_a_time(self.folder / ".lock")
+        return exclusive_lock(self.folder / ".lock")
 
     def point(self, alias: str, version: str) -> None:
         """Point `alias` to `version`. Raises UsageError for an invalid alias or an unknown version."""

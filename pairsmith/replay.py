@@ -8,18 +8,18 @@ from typing import NamedTuple
 
 import orjson
 
-from curate.redaction import redaction_of
+from curate.redaction import answer_redaction
 from pairsmith import teachers
 from pairsmith.stages.generate import open_ledgers
 from prompts import load
 from schemas.errors import PairsmithError, UsageError
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.records import Call, Generated, Json, Pair, Seed
 from schemas.store import Store
-from synth.answers import judged_or_malformed, schema_violation
+from synth.answers import judge_or_malformed, schema_violation
 from synth.dialect import Dialect, undone
-from synth.generators import WAYS, Backward, Forward
+from synth.generators import GENERATOR_CLASSES, Backward, Forward
 from synth.ledger import Completion, Question
 
 
@@ -50,15 +50,15 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     if call is None or seed is None:
         raise UsageError(f"the {'answer' if call is None else 'seed'} of pair {pair.id[:12]} is not in the store.")
-    asked = teachers.by_direction(project, unheard)
+    asked = teachers.by_direction(project, discard_message)
     if origin.generator not in asked:
         raise UsageError(
             f"{origin.generator} generation is no longer enabled in the spec.", fix="Enable it for the replay."
         )
     differs: list[str] = []
-    async with open_ledgers(store, asked, unheard) as ledgers:
+    async with open_ledgers(store, asked, discard_message) as ledgers:
         ledger = ledgers[origin.generator]
-        present = WAYS[origin.generator].of(project, ledger, redaction_of(project.spec.personal))
+        present = GENERATOR_CLASSES[origin.generator].of(project, ledger, answer_redaction(project.spec.personal))
         try:
             prompt = load(origin.prompt, project.folder)
         except PairsmithError as error:
@@ -75,7 +75,7 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
             differs.append("key: the teacher's revision or the schema of answers has changed")
         violation = None if question.judged_by is None else schema_violation(question.judged_by)
         tokens = call.usage.completion_tokens
-        verdict = judged_or_malformed(call.raw, violation, ledger.teacher.finish_reasons, call.request, tokens)
+        verdict = judge_or_malformed(call.raw, violation, ledger.teacher.finish_reasons, call.request, tokens)
         if verdict.status != "ok":
             differs.append(f"answer: it is judged differently now ({verdict.reason})")
         completion = Completion(verdict.text, key, attempt, call.raw.get("logprobs"), call.raw.get("finish_reason"))

@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from curate.argilla.adjudication import Disagreement, disagreements
-from curate.review.acceptance import drawn_of, inclusion_probabilities
+from curate.review.acceptance import drawn_so_far, inclusion_probabilities
 from curate.review.agreement import agreement
 from curate.review.gold import accuracies, read_gold
 from curate.review.sampling import SHARE_KEYS
 from curate.review.status import as_json, review_status
 from pairsmith.stages.review import judged_population
 from schemas.errors import NoWork
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHOWN = 5  # disagreements shown in full
 
 
-def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
+def read(project: Project, store: Store, say: Say = discard_message) -> dict[str, Any]:
     """The review status, why rows were sampled, agreement, accuracy on gold rows, and what reviewers disagree about."""
     try:
         population = judged_population(project, store, say)
@@ -37,7 +37,7 @@ def read(project: Project, store: Store, say: Say = unheard) -> dict[str, Any]:
     reasons = Counter(SHARE_KEYS.get(draw.reason, draw.reason) for draws in counted_draws for draw in draws)
     waiting = disagreements(reviewed, population.pairs(reviewed).values())
     records = (record for pair_id, draws in sampled.items() if pair_id in population.rows for record in draws)
-    drawn = drawn_of(list(population.rows.values()), records, project.spec.review)
+    drawn = drawn_so_far(list(population.rows.values()), records, project.spec.review)
     return {
         "review": as_json(review_status(project, store, population)),
         "sampled_for": dict(reasons),

@@ -59,10 +59,10 @@ class Session:
         Interrupted if a signal ends a writer.
         """
         from pairsmith.folder_watch import stop_if_folder_disappears
-        from schemas.allocator import give_back_early
+        from schemas.allocator import return_large_arrays_early
         from schemas.store import Store
 
-        give_back_early()
+        return_large_arrays_early()
         watched = stop_if_folder_disappears(project.folder, self.stopping) if write else nullcontext()
         try:
             with watched, Store.open(Store.url_for(project), write=write) as store:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pairsmith.health import Check, failed
 from schemas.errors import PairsmithError
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.records import Messages, Sampling
 from schemas.spec import Purpose, TeacherSettings
@@ -24,9 +24,9 @@ _CHARACTERS_PER_TOKEN = 3  # fewer than in any usual text, so that prompt length
 def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
     """Check every teacher that the spec asks. Several teachers are shown by name."""
     spec = project.spec
-    if not spec.asks_teacher:
+    if not spec.needs_teacher:
         yield Check("teacher", "ok", "not needed: the seeds have outputs")
-    ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.asks_teacher else ()
+    ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.needs_teacher else ()
     asked = {spec.teacher_name(way): way for way in reversed(ways)}
     by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
     if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):
@@ -48,7 +48,7 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
 def judges(project: Project) -> Iterator[Check]:
     """Check the judges and reward models reached over HTTP: that their keys are set, that they respond, and whether
     they belong to the same family as the models whose texts they judge. No judgement is requested."""
-    from curate.judge import of_one_family
+    from curate.judge import same_family_warnings
 
     spec = project.spec
     curate = spec.curate
@@ -63,28 +63,28 @@ def judges(project: Project) -> Iterator[Check]:
             yield Check(name, "ok", f"{teacher.url} responds; it judges with {teacher.model}")
         except PairsmithError as error:
             yield failed(name, error)
-    writers = [spec.teacher_for("forward")] if spec.asks_teacher else []
-    for warning in of_one_family(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
+    writers = [spec.teacher_for("forward")] if spec.needs_teacher else []
+    for warning in same_family_warnings(spec, [*curate.judge.teachers, *spec.evaluate.judges], writers):
         yield Check("judge", "warn", warning, "Name a judge of another family.")
 
 
 def _capped(project: Project, way: Purpose, teacher: TeacherSettings) -> Iterator[Check]:
     """Check that a cap in the spec can be enforced, and that batches can be created and read. Otherwise the first
     request would be refused."""
-    from synth.batch_api import not_in_batches
-    from synth.meter import no_cap
+    from synth.batch_api import batches_unavailable
+    from synth.meter import unkeepable_cap_error
     from synth.prices import FREE, prices_of
-    from synth.question import limit_of
+    from synth.question import max_answer_tokens
 
     cap = project.spec.budget.max_usd
     in_batches = way != "evaluate" and teacher.batch
-    if in_batches and (refusal := not_in_batches(teacher, "" if cap is None else "budget.max_usd")):
+    if in_batches and (refusal := batches_unavailable(teacher, "" if cap is None else "budget.max_usd")):
         yield failed("batch", refusal)
     prices = prices_of(teacher)
     if cap is None or teacher.url in ("embedded", "vllm"):
         return
-    if prices is None or (prices.source != FREE and limit_of(_sampling(project, way).body()) is None):
-        yield failed("budget", no_cap("budget.max_usd", teacher, prices))
+    if prices is None or (prices.source != FREE and max_answer_tokens(_sampling(project, way).body()) is None):
+        yield failed("budget", unkeepable_cap_error("budget.max_usd", teacher, prices))
 
 
 def _variables(teacher: TeacherSettings) -> list[str]:
@@ -112,7 +112,7 @@ def _check_teacher(
     project: Project, teacher: TeacherSettings, about: str, way: Purpose, *, ask: bool
 ) -> Iterator[Check]:
     from synth.chat_completions import RefusedError, UnansweredError
-    from synth.listed_models import context_length, is_chat_model, shut_down_on, thinks_unasked
+    from synth.listed_models import context_length, is_chat_model, retirement_date, thinks_by_default
 
     try:
         check = asyncio.run(_check_endpoint(teacher))
@@ -130,11 +130,11 @@ def _check_teacher(
         yield Check(
             "model", "warn", f"{teacher.model} does not seem to be a chat model", "Set teacher.model to a chat model."
         )
-    if (day := shut_down_on(listed)) is not None:
+    if (day := retirement_date(listed)) is not None:
         fix = "Finish before then, or choose another model; a different model is asked for every answer again."
         yield Check("model", "warn", f"{teacher.model} will be shut down on {day}, according to its model list", fix)
     sampling = _sampling(project, way)
-    if thinks_unasked(teacher.model) and not sampling.extra:
+    if thinks_by_default(teacher.model) and not sampling.extra:
         yield Check(
             "thinking",
             "warn",
@@ -211,7 +211,7 @@ def _context(teacher: TeacherSettings, context: int | None, question: Messages, 
 async def _check_endpoint(teacher: TeacherSettings) -> EndpointCheck:
     from synth.teachers import opened
 
-    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), unheard) as endpoint:
+    async with opened(teacher.model_copy(update={"timeout_s": 10.0}), discard_message) as endpoint:
         return await endpoint.check()
 
 
@@ -221,7 +221,7 @@ async def _answered(teacher: TeacherSettings, question: Messages, sampling: Samp
     from synth.teachers import opened
 
     limited = sampling.model_copy(update={"max_tokens": min(sampling.max_tokens or MOST_TOKENS, MOST_TOKENS)})
-    async with opened(teacher.model_copy(update={"retries": 0}), unheard) as endpoint:
+    async with opened(teacher.model_copy(update={"retries": 0}), discard_message) as endpoint:
         answer = await endpoint.ask(question, limited)
     if not answer.choices:
         return Check(

@@ -91,13 +91,13 @@ def find_teacher(environ: Mapping[str, str] | None = None, local: tuple[tuple[st
 def _cheapest(url: str, served: Sequence[str]) -> str:
     """The cheapest model of a provider without a preferred one, thinking models last; empty if there is none. A
     provider's list may start with its most expensive model."""
-    from synth.listed_models import thinks_unasked
+    from synth.listed_models import thinks_by_default
     from synth.prices import prices_of
 
     def order(name: str) -> tuple[bool, float]:
         prices = prices_of(TeacherSettings(url=url, model=name))
         usd = None if prices is None else prices.usd(Usage(prompt_tokens=1000, completion_tokens=1000))
-        return thinks_unasked(name), math.inf if usd is None else usd
+        return thinks_by_default(name), math.inf if usd is None else usd
 
     return min(served, key=order, default="")
 

@@ -21,7 +21,7 @@ __all__ = ["by_direction", "fingerprints_of", "identified", "opened", "spent"]
 def identified(project: Project, say: Say, purpose: Purpose = "forward") -> TeacherSettings:
     """The spec's teacher for a purpose with everything that its call keys depend on (`synth.teachers.identified`).
     Returned unchanged if no teacher is asked."""
-    if not project.spec.asks_teacher:
+    if not project.spec.needs_teacher:
         return project.spec.teacher_for(purpose)
     return teachers.identified(project.spec.teacher_for(purpose), say)
 
@@ -29,7 +29,7 @@ def identified(project: Project, say: Say, purpose: Purpose = "forward") -> Teac
 def by_direction(project: Project, say: Say, *, batch: bool = False) -> dict[Direction, TeacherSettings]:
     """The teacher of each enabled direction of generation. Directions that share a teacher get the same object; the
     result is empty if no teacher is asked. With `batch`, each uses its batch API."""
-    if not project.spec.asks_teacher:
+    if not project.spec.needs_teacher:
         return {}
     names = {name: way.teacher for name, way in project.spec.generate.directions.items()}
     known: dict[str | None, TeacherSettings] = {}

@@ -21,10 +21,10 @@ import orjson
 from prompts.answer_schema import bounded, check_answer_schema, load_schema
 from schemas.errors import SpecError
 from schemas.labels import label_in
-from schemas.own_modules import OwnName, module_beside
-from schemas.own_output import own_output
 from schemas.records import Json
 from schemas.spec import TaskSettings
+from schemas.user_modules import UserReference, load_user_module
+from schemas.user_output import user_output
 
 _MODEL = re.compile(r"[\w.]+:\w+")
 _FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
@@ -48,7 +48,7 @@ class AnswerForm:
         return cls(task.labels, schema, model and model[0])
 
     @property
-    def has_one_right(self) -> bool:
+    def has_single_answer(self) -> bool:
         """Whether an input has exactly one right answer, unlike, for example, a translation."""
         return bool(self.labels) or self.schema is not None
 
@@ -149,8 +149,8 @@ def model_of(task: TaskSettings, folder: Path) -> tuple[Any, str] | None:
     name = task.answer_schema
     if name is None or not _MODEL.fullmatch(name):
         return None
-    _, source, module = module_beside(name, folder, "task.schema")
-    return getattr(module, OwnName.read(name).name), hashlib.sha256(source).hexdigest()
+    _, source, module = load_user_module(name, folder, "task.schema")
+    return getattr(module, UserReference.read(name).name), hashlib.sha256(source).hexdigest()
 
 
 def refused_by(model: Any, text: str) -> str | None:
@@ -158,7 +158,7 @@ def refused_by(model: Any, text: str) -> str | None:
     from pydantic import ValidationError
 
     try:
-        with own_output():
+        with user_output():
             model.model_validate_json(text)
     except ValidationError as error:
         worst = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -171,7 +171,7 @@ def refused_by(model: Any, text: str) -> str | None:
 def _schema(name: str, folder: Path) -> Json:
     key = "task.schema"
     if _MODEL.fullmatch(name):
-        path, _, module = module_beside(name, folder, key)
+        path, _, module = load_user_module(name, folder, key)
         schema = _model_schema(module, name, path)
     else:
         path = folder / name
@@ -181,7 +181,7 @@ def _schema(name: str, folder: Path) -> Json:
 
 
 def _model_schema(module: Any, name: str, path: Path) -> Json:
-    called = OwnName.read(name).name
+    called = UserReference.read(name).name
     model: Any = getattr(module, called, None)
     if not _is_model(model):
         models = [known for known, value in vars(module).items() if _is_model(value)]

@@ -12,7 +12,7 @@ _LARGEST = 32 << 20  # bytes; glibc's maximum threshold
 _NOT_GLIBC = (AttributeError, OSError)  # another C library, or one linked statically into Python
 
 
-def give_back_early() -> None:
+def return_large_arrays_early() -> None:
     """From now on, return the memory of a large array to the system as soon as it is freed, and grow arrays without
     copying.
 
@@ -23,7 +23,7 @@ def give_back_early() -> None:
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
-def keep_large() -> None:
+def keep_large_blocks() -> None:
     """From now on, keep the memory of freed large arrays in the process for the next ones.
 
     glibc adapts in this way by itself where tensors are allocated and freed repeatedly. Otherwise each of them would be
@@ -34,7 +34,7 @@ def keep_large() -> None:
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, 2 * _LARGEST)
 
 
-def one_heap() -> None:
+def use_single_heap() -> None:
     """Let all threads share one heap. By default glibc creates several arenas and keeps the peak usage of each."""
     with suppress(*_NOT_GLIBC):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)

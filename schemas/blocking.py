@@ -22,7 +22,7 @@ def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """
     loop, ended, tasks = _loop(), threading.Event(), list[asyncio.Task[Result]]()
     try:
-        refuse_within()
+        refuse_on_private_loop()
     except UsageError:
         coroutine.close()
         raise
@@ -69,7 +69,7 @@ def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
 
 
-def refuse_within() -> None:
+def refuse_on_private_loop() -> None:
     """Raise UsageError when called on the private loop, where waiting for its own result would block forever."""
     if asyncio._get_running_loop() is _loop():
         raise UsageError(

@@ -15,7 +15,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def wait_shortly() -> None:
+def limit_spin_waits() -> None:
     """Make OpenMP threads yield their core soon while they wait for each other, unless the user has configured this
     (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`). Call it before torch is loaded; child processes inherit it.
 

@@ -159,7 +159,7 @@ class Interrupted(PairsmithError):
     exit_code = 130
 
 
-def misused(errors: Sequence[Any], *, where: str | None = None, fix: str | None = None) -> UsageError:
+def usage_error_from(errors: Sequence[Any], *, where: str | None = None, fix: str | None = None) -> UsageError:
     """A UsageError for the first of pydantic's `errors`. `where` replaces the error's own location."""
     first = errors[0]
     place = ".".join(map(str, first["loc"])) if where is None else where

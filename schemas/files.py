@@ -124,7 +124,7 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def one_at_a_time(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+def exclusive_lock(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an exclusive lock on the file `lock`. `waits` is called first if another process holds it."""
     with lock.open("a") as held:
         if not locked(held):

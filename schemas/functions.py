@@ -20,7 +20,7 @@ class Identity(NamedTuple):
     source: str
 
 
-def identity_of(function: Callable[..., Any], named: str = 'named(function, "a-name-1")') -> Identity:
+def function_identity(function: Callable[..., Any], named: str = 'named(function, "a-name-1")') -> Identity:
     """The identity of a plain function of a module, a script or a notebook cell.
 
     The hash includes closure values and parameter defaults. Raises UsageError where two different functions could not

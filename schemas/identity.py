@@ -28,13 +28,13 @@ def content_id(kind: str, parts: Any) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def lot(text: str) -> bytes:
+def random_sort_key(text: str) -> bytes:
     """A pseudo-random sort key for `text`, the same on every machine. Sorting by it gives a random order, and adding a
     text does not change the order of the others."""
     return hashlib.sha256(text.encode()).digest()
 
 
-def content_id_of_each(kind: str, parts: Iterable[Any]) -> str:
+def content_id_of_list(kind: str, parts: Iterable[Any]) -> str:
     """`content_id(kind, list(parts))` for a list that is too long for memory."""
     return _streamed_id(orjson.dumps([kind])[:-1] + b",[", parts, b"]]")
 

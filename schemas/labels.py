@@ -30,7 +30,7 @@ def label_in(labels: Iterable[str], text: str) -> str | None:
     return next((known[spelling] for spelling in _spellings(text) if spelling in known), None)
 
 
-def different_labels(texts: Iterable[str]) -> list[str]:
+def distinct_labels(texts: Iterable[str]) -> list[str]:
     """The labels that the texts spell, sorted; of spellings that differ only in case or punctuation, the most
     frequent."""
     known, times = dict[str, str](), Counter(texts)

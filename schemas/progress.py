@@ -25,10 +25,10 @@ def unseen(stage: str, numbers: Mapping[str, Any]) -> None:
     """A progress callback that does nothing."""
 
 
-def unheard(line: str) -> None:
+def discard_message(line: str) -> None:
     """A `Say` that discards the line."""
 
 
-def unasked() -> bool:
+def never_stop() -> bool:
     """A stop check that is always False."""
     return False

@@ -106,7 +106,7 @@ def first_drawn(sampled: Iterable[Sampled]) -> Sampled | None:
     return min((record for record in records if record.at == earliest), key=lambda record: record.id, default=None)
 
 
-def under_alias(review: Review, aliases: Mapping[str, str]) -> Review:
+def resolve_alias(review: Review, aliases: Mapping[str, str]) -> Review:
     """The review with its alias resolved to the reviewer; it keeps its stored id."""
     person = aliases.get(review.reviewer)
     if person is None:

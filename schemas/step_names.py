@@ -32,6 +32,6 @@ class By(NamedTuple):
         return f"{self.key}:{self.of}" if self.of else self.key
 
 
-def shown_step(by: str) -> str:
+def display_step(by: str) -> str:
     """The name of a step as it is shown to users."""
     return _DISPLAY_NAMES.get(by, by)

@@ -37,7 +37,7 @@ class Streamed(Sequence[R]):
     __hash__ = None  # type: ignore[assignment]  # too long to hash
 
 
-class Where(Streamed[R]):
+class FilteredRows(Streamed[R]):
     """The rows of a sequence that satisfy a predicate."""
 
     def __init__(self, rows: Sequence[R], predicate: Callable[[R], bool]) -> None:

@@ -19,7 +19,7 @@ _WHY = "A pattern with nested repeats such as (a+)+b can take exponential time: 
 _slow: Counter[tuple[str, str]] = Counter()  # number of slow texts by check and pattern
 
 
-class TookTooLong(Exception):
+class CheckTimedOut(Exception):
     """A check was given up. The message names the check and the row."""
 
 
@@ -28,7 +28,7 @@ class _Expired(BaseException):
 
 
 def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Match[str] | None:
-    """`pattern.search(text)` under `limited`. Raises TookTooLong; `check` and `row` are the names shown to the user."""
+    """`pattern.search(text)` under `limited`. Raises CheckTimedOut; `check` and `row` are named in the message."""
     if not _may_take_long(pattern.pattern):
         return pattern.search(text)
     with limited(check, pattern.pattern, row):
@@ -37,7 +37,7 @@ def search(pattern: re.Pattern[str], text: str, check: str, row: str) -> re.Matc
 
 @contextmanager
 def limited(check: str, settings: str, row: str) -> Iterator[None]:
-    """Limit the block to LIMIT_S of this thread's CPU time. Raises TookTooLong if it takes longer, and immediately if
+    """Limit the block to LIMIT_S of this thread's CPU time. Raises CheckTimedOut if it takes longer, and immediately if
     the check with these settings has already done so on _MAX_SLOW_TEXTS rows.
 
     `re` checks for signals during a search, but Python handles signals only in the main thread. In another thread, and
@@ -45,13 +45,13 @@ def limited(check: str, settings: str, row: str) -> Iterator[None]:
     """
     key = (check, settings)
     if _slow[key] >= _MAX_SLOW_TEXTS:
-        raise TookTooLong(f"{check} is skipped for row {row}: it took too long on {_MAX_SLOW_TEXTS} rows. {_WHY}")
+        raise CheckTimedOut(f"{check} is skipped for row {row}: it took too long on {_MAX_SLOW_TEXTS} rows. {_WHY}")
     try:
         with _timer():
             yield
     except _Expired:
         _slow[key] += 1
-        raise TookTooLong(f"{check} took more than {LIMIT_S:g} s on row {row}. {_WHY}") from None
+        raise CheckTimedOut(f"{check} took more than {LIMIT_S:g} s on row {row}. {_WHY}") from None
 
 
 @contextmanager

@@ -39,4 +39,4 @@ _MODULES = {
 __all__ = list(_MODULES)
 
 # Works whatever is in the working folder: a `train.py` there is not our `train`.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _MODULES)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"](__name__, _MODULES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schemas.numbered import Numbered
+from schemas.id_map import IdMap
 
 Attempts = tuple[tuple[int, str], ...]
 """(attempt, status) of each answer to a sample, in order of attempts."""
@@ -15,7 +15,7 @@ class AnswerIndex:
     key."""
 
     def __init__(self, calls: Iterable[tuple[str, int, str]] = ()) -> None:
-        self._numbers, self._attempt_lists = Numbered(), list[Attempts]()
+        self._numbers, self._attempt_lists = IdMap(), list[Attempts]()
         self._number_of: dict[Attempts, int] = {}
         for key, attempt, status in calls:
             self.add(key, attempt, status)

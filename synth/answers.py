@@ -18,8 +18,8 @@ from schemas.errors import TeacherError
 from schemas.records import Call, CallStatus, FinishMeaning, Json, Message, content_id
 from schemas.time_limit import limited
 from synth.endpoint import Endpoint
-from synth.error_words import shown_of
-from synth.question import Question, limit_of
+from synth.error_words import displayed_text
+from synth.question import Question, max_answer_tokens
 from synth.thinking import NO_THINKING, TASK_WORDS, leading_tag, opens_with_thinking, split_thinking
 
 Violation = Callable[[Any], str | None]
@@ -131,7 +131,7 @@ def judged(
     if meaning == "complete" and "native_finish_reason" in choice:  # the reason before the gateway's (OpenRouter)
         native = finish_meaning(choice["native_finish_reason"], {})
         meaning = native if native in ("truncated", "refused", "failed") else meaning
-    if meaning == "complete" and tokens and (limit := limit_of(request)):
+    if meaning == "complete" and tokens and (limit := max_answer_tokens(request)):
         # No finish reason; or a "stop" that gateways report for every end, while the text breaks off in a sentence.
         broke_off = tokens == limit and _BREAKS_OFF.search(text) is not None
         if tokens >= limit if not word else broke_off and (violation is None or violation(text) is not None):
@@ -162,7 +162,7 @@ def judged(
     return JudgedAnswer("ok", text, "")
 
 
-def judged_or_malformed(
+def judge_or_malformed(
     choice: Any, violation: Violation | None, declared: Mapping[str, FinishMeaning], request: Json, tokens: int
 ) -> JudgedAnswer:
     """Like `judged`, but an exception while judging gives a malformed answer with the exception's text: a single
@@ -200,7 +200,7 @@ class AnswerJudge:
             violation = _first_violation(violation, question.refused)
         alone = call.request.get("n", 1) == 1 or call.facts.get("choices") == 1
         tokens = call.usage.completion_tokens if alone else 0
-        verdict = judged_or_malformed(call.raw, violation, self._declared, call.request, tokens)
+        verdict = judge_or_malformed(call.raw, violation, self._declared, call.request, tokens)
         return call.model_copy(update={"status": verdict.status, "text": verdict.text, "reason": verdict.reason})
 
     def are_good(self, calls: Sequence[Call]) -> bool:
@@ -289,7 +289,7 @@ def schema_violation(schema: Json) -> Violation:
     """Return a function that describes how a text violates `schema` (JSON Schema, the draft it names), or returns None.
 
     The schema is compiled at the first text. References are never fetched, so a schema must be self-contained. The
-    function raises TookTooLong if a pattern takes too long, as `(a+)+b` may, since it would block everything else.
+    function raises CheckTimedOut if a pattern takes too long, as `(a+)+b` may, since it would block everything else.
     """
     settings = orjson.dumps(schema).decode()
     has_patterns = '"pattern' in settings
@@ -352,7 +352,7 @@ def _describe_missing(choice: Any) -> str:
     body_text = " ".join((body if isinstance(body, str) else json.dumps(body)).split())
     if _NO_CHOICE.search(body_text):
         return f"{NO_COMPLETION}: it has no choice, perhaps because a filter stopped it: {body_text[:120]}"
-    return f"{NO_COMPLETION}: {' '.join(shown_of(body_text).split())[:120] or 'nothing'}"
+    return f"{NO_COMPLETION}: {' '.join(displayed_text(body_text).split())[:120] or 'nothing'}"
 
 
 def _message(choice: Any) -> Json | None:
@@ -420,7 +420,7 @@ def _asks_for_thinking(request: Json, text: str) -> bool:
 
 
 def _tokens_spent(tokens: int, request: Json, *, cut: bool) -> str:
-    count = tokens or (limit_of(request) if cut else None)
+    count = tokens or (max_answer_tokens(request) if cut else None)
     return f"all {count} tokens" if count else "all tokens"
 
 

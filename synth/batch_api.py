@@ -27,9 +27,9 @@ _MAX_KEY_REFUSALS = 3  # refusals of a key that was accepted before: seven secon
 _NOT_FOUND = re.compile(r"not exist|not found", re.IGNORECASE)  # in a 403 (Gemini)
 
 
-def not_in_batches(teacher: TeacherSettings, cap: str = "") -> UsageError | None:
+def batches_unavailable(teacher: TeacherSettings, cap: str = "") -> UsageError | None:
     """The reason why a teacher cannot be asked in batches: its format is not supported, or `cap` could not be kept."""
-    if teacher.url in ("embedded", "vllm") or teacher.batches_like is None:
+    if teacher.url in ("embedded", "vllm") or teacher.batch_format is None:
         return UsageError(f"'{teacher.url}' has no supported batch API.", fix="Remove teacher.batch.")
     if not cap:
         return None
@@ -63,8 +63,8 @@ class BatchApi:
     async def connect(cls, endpoint: Endpoint, teacher: TeacherSettings) -> Self:
         """Open the batch API of `endpoint`, with its key and headers."""
         key, headers, params = await endpoint.access()
-        assert teacher.batches_like is not None
-        form = FORMS[teacher.batches_like]
+        assert teacher.batch_format is not None
+        form = FORMS[teacher.batch_format]
         all_headers = {"User-Agent": "pairsmith", **dict(form.headers), **form.key(key), **headers}
         return cls(endpoint, form, teacher.model, all_headers, params)
 

@@ -23,7 +23,7 @@ from schemas.records import Artifact, Json, Message, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
-from synth.batch_api import BatchApi, NotThereError, not_in_batches
+from synth.batch_api import BatchApi, NotThereError, batches_unavailable
 from synth.batch_lines import Announced, BatchLine, Result, State
 from synth.chat_completions import (
     Answer,
@@ -38,7 +38,7 @@ from synth.chat_completions import (
 from synth.endpoint import Endpoint
 from synth.error_words import error_body
 from synth.prices import FREE, prices_of
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 
 OPEN_QUESTIONS = 10_000  # open at once, so that a batch is large enough to be worthwhile
 RESULT_RETENTION = timedelta(days=29)  # providers keep results for about so long, or less
@@ -70,7 +70,7 @@ class Batches:
         gather_s: float = 1.0,
         poll_s: float = 1.0,
     ) -> None:
-        if refusal := not_in_batches(teacher):
+        if refusal := batches_unavailable(teacher):
             raise refusal
         self._store, self._endpoint, self._teacher, self._say = store, endpoint, teacher, say
         self._gather_s, self._poll_s = gather_s, poll_s
@@ -237,18 +237,18 @@ class Batches:
     def _describe_cost(self, lines: Sequence[BatchLine]) -> str:
         usd = self._max_costs(lines)
         if usd is None:
-            return "the usual price" if self._teacher.batches_like == "together" else "half the usual price"
+            return "the usual price" if self._teacher.batch_format == "together" else "half the usual price"
         return f"about {dollars(usd[1])} at most, instead of {dollars(usd[0])}"
 
     def _max_costs(self, lines: Sequence[BatchLine]) -> tuple[float, float] | None:
         """The maximum cost of lines, asked directly and in a batch; None if unknown."""
         prices = prices_of(self._teacher)
-        if prices is None or prices.source == FREE or not all(limit_of(line.body) for line in lines):
+        if prices is None or prices.source == FREE or not all(max_answer_tokens(line.body) for line in lines):
             return None
         each = [  # per line, because a list may have other prices for long prompts
             Usage(
                 prompt_tokens=sum(len(m["content"].encode()) for m in line.body["messages"]) // 4,
-                completion_tokens=int(line.body.get("n") or 1) * (limit_of(line.body) or 0),
+                completion_tokens=int(line.body.get("n") or 1) * (max_answer_tokens(line.body) or 0),
             )
             for line in lines
         ]

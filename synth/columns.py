@@ -141,7 +141,7 @@ def layout(
     label = unpaired(columns) if source.imported else None
     names |= {LABEL_COLUMN: (label,)} if label and label != source.columns.get("output") else {}
     if source.imported and (
-        worse := source.rejected or worse_than(names.get("output", names.get("messages", ())), columns)
+        worse := source.rejected or find_rejected_column(names.get("output", names.get("messages", ())), columns)
     ):
         names |= {WORSE: (worse,)}
     places = {
@@ -166,7 +166,7 @@ def check_columns(columns: Sequence[str], where: str) -> None:
         )
 
 
-def some_of(names: Iterable[str]) -> str:
+def quote_column_names(names: Iterable[str]) -> str:
     """Quoted column names for a message, at most 20 of them."""
     quoted = [repr(name) for name in names]
     more = f" and {len(quoted) - _MAX_LISTED:,} more" if len(quoted) > _MAX_LISTED else ""
@@ -193,7 +193,7 @@ def unpaired(columns: Iterable[str]) -> str | None:
     return known["label"] if known.keys() >= set(_UNPAIRED) else None
 
 
-def worse_than(answers: Iterable[str], columns: Iterable[str]) -> str | None:
+def find_rejected_column(answers: Iterable[str], columns: Iterable[str]) -> str | None:
     """The column of the rejected answer, if a file has preferences; `answers` are possible names of the chosen one."""
     known = {_normalise(column): column for column in columns}
     better = any(_normalise(name) in _BETTER for name in answers)
@@ -255,7 +255,7 @@ def _locate(
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
     raise InputError(
-        f"there is no column '{wanted[0]}'; found: {some_of(plain.values())}.",
+        f"there is no column '{wanted[0]}'; found: {quote_column_names(plain.values())}.",
         where=where,
         fix=f"{hint}Name the column in its [[seeds]], as in {column_hint(ours, example, source, variables(source))}.",
     )

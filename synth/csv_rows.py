@@ -36,14 +36,14 @@ def csv_names(lines: Iterable[str], source: SeedSource) -> list[str]:
     head = next(rest, "")
     separator_line = _SEPARATOR_LINE.fullmatch(head)
     first = [next(rest, "") if separator_line else head, *islice(rest, LOOKED_AT)]
-    above, separator = head_of(first, source, separator_line[1] if separator_line else None)
+    above, separator = find_header_row(first, source, separator_line[1] if separator_line else None)
     try:
         return next(csv.reader(chain(first[above:], rest), delimiter=separator), [])
     except csv.Error as error:
         raise invalid_csv_error(error, f"{source.path}:1") from None
 
 
-def head_of(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
+def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str | None = None) -> tuple[int, str]:
     """How many of the first lines precede the headers, such as a report's title, and the separator (`given`, or
     detected).
 
@@ -78,7 +78,7 @@ def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -
     return len(headers) > 1 and (even or count_known_headers(headers, source) > 1)
 
 
-def is_table(text: str, called: Callable[[str], bool]) -> bool:
+def looks_like_table(text: str, called: Callable[[str], bool]) -> bool:
     """Whether a text that is not known to be a table looks like one.
 
     Nine in ten lines must have as many cells as the first line. Separated by tabs, at least two cells of the first line
@@ -86,7 +86,7 @@ def is_table(text: str, called: Callable[[str], bool]) -> bool:
     (`Berlin,Paris` could be headers or not), and no header may contain a digit or a sign of code, or begin with a space
     as after a comma in prose.
 
-    is_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery", {"label"}.__contains__)
+    looks_like_table("message;label\nMy kettle leaks;repair\nWhere is it?;delivery", {"label"}.__contains__)
     """
     lines = text.splitlines(keepends=True)[:1000]
     for separator in "\t;,|":
@@ -153,7 +153,9 @@ def csv_rows(lines: Lines, source: SeedSource, notes: list[SeedProblem]) -> Rows
         yield head[0], head[1]
         return
     first = [head, *islice(rest, LOOKED_AT)]
-    above, separator = head_of([line for _, line in first], source, separator_line[1] if separator_line else None)
+    above, separator = find_header_row(
+        [line for _, line in first], source, separator_line[1] if separator_line else None
+    )
     yield from ((number, Fault("title", "the line is above the headers.")) for number, _ in first[:above])
     head, rest = first[above], chain(first[above:], rest)
     reader = csv.reader(texts(), delimiter=separator, strict=True)

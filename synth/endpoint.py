@@ -38,12 +38,12 @@ from synth.chat_completions import (
 )
 from synth.connections import Connections, Outcome, Response
 from synth.dialect import Dialect
-from synth.error_words import error_body, shown_of
+from synth.error_words import displayed_text, error_body
 from synth.flow import Flow, StartedRequest, unreachable
 from synth.http_status import Target, fatal_error, may_be_temporary, meaning, unknown_model
 from synth.listed_models import EndpointCheck, NoListError, check_listing, is_listed, parse_model_list
 from synth.proxy import proxy_note
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 from synth.rate_limits import retry_after_s
 from synth.redaction import refuse_unsendable
 from synth.teacher_host import InFlight
@@ -215,7 +215,7 @@ class Endpoint:
 
     def limits(self, body: Json, size_bytes: int) -> tuple[float, float]:
         """Estimated tokens of a request of this size with its answer, and how long the answer may take."""
-        limit, n = limit_of(body) or 0, int(body.get("n") or 1)
+        limit, n = max_answer_tokens(body) or 0, int(body.get("n") or 1)
         return self.flow.estimated_tokens(size_bytes, limit or None, n), self._timeout_s + self._token_s * limit * n
 
     async def _ask_once(
@@ -277,7 +277,7 @@ class Endpoint:
         answer = read_answer(content, seconds, body, reserved)
         if self.answered and not answer.choices and answer.usage is None:
             # A gateway's page, or an error in an unknown format: temporary, like any other server fault.
-            page = one_line(self.shown(shown_of(content.decode(errors="replace"))), 120) or "nothing"
+            page = one_line(self.shown(displayed_text(content.decode(errors="replace"))), 120) or "nothing"
             raise LostError(f"the answer was not a chat completion: {page}", retry_after_s(headers, page))
         return answer
 
@@ -322,7 +322,7 @@ class Endpoint:
         """Return the error object of a response, its whole text, and its status and message in one line."""
         _, error = error_body(content)
         text = self.shown(content.decode(errors="replace"))
-        message = one_line(self.shown(str(error.get("message") or shown_of(text))))
+        message = one_line(self.shown(str(error.get("message") or displayed_text(text))))
         via = proxy_note(self._wire.proxies.get(base or self.url), base or self.url)
         message = f"HTTP {status}{via}: {message}" if message else f"HTTP {status}{via}"
         if status < 400 and "Location" in headers:

@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from itertools import count
 from typing import Any
 
-from schemas.cycles import seldom_sought
 from schemas.errors import StoreError
 from schemas.failpoints import failpoint
+from schemas.gc_tuning import infrequent_gc
+from schemas.id_map import IdList, IdMap
 from schemas.money import total
-from schemas.numbered import Ids, Numbered
 from schemas.progress import Progress, unseen
 from schemas.records import Candidate, Generated, Pair, Reason, Record, Seed
 from schemas.store import Store
@@ -81,7 +81,7 @@ async def generate(
     side_tasks += [asyncio.create_task(run.report_regularly())] if progress is not None else []
     began = time.perf_counter()
     try:
-        with seldom_sought():
+        with infrequent_gc():
             await run.process(seeds)
     finally:
         for task in side_tasks:
@@ -122,8 +122,8 @@ class _Run:
         self._error: BaseException | None = None
         self._reported_s = 0.0
         # The pairs of earlier runs: (fingerprint, sample) -> seed id -> index in `_pair_ids`.
-        self._before: dict[tuple[str, int], Numbered] = defaultdict(Numbered)
-        self._pair_ids = Ids()
+        self._before: dict[tuple[str, int], IdMap] = defaultdict(IdMap)
+        self._pair_ids = IdList()
         for fingerprint in {g.fingerprint for g in generators}:
             for candidate in store.skim_candidates(fingerprint):
                 if candidate.get("pair_id") is not None:

@@ -80,10 +80,10 @@ def message_of(value: Any, layers: int = _MAX_LAYERS) -> str:
         return f"{'.'.join(map(str, value['loc']))}: {message}"
     upstream = value.get("metadata")
     cause = upstream.get("raw") if isinstance(upstream, dict) else None  # the error of a provider behind OpenRouter
-    return f"{message} ({shown_of(cause)})" if message and isinstance(cause, str) and cause.strip() else message
+    return f"{message} ({displayed_text(cause)})" if message and isinstance(cause, str) and cause.strip() else message
 
 
-def shown_of(text: str) -> str:
+def displayed_text(text: str) -> str:
     """The text to show for a body that is no answer: an error's message, a page's title and heading, or the text."""
     if not _PAGE.match(text):
         try:

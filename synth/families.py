@@ -59,7 +59,7 @@ def families(model: str) -> frozenset[str]:
     return frozenset(makers)
 
 
-def is_another(asked: str, answered: str) -> bool:
+def is_different_model(asked: str, answered: str) -> bool:
     """Whether an endpoint reports a different model than was requested, as servers do that answer with whichever model
     is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is not different."""
     # Only letters and digits, without a vendor prefix and a tag or "latest" suffix.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from schemas.errors import TeacherError, Unreachable
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.progress_line import clock
 from schemas.records import Json
 from synth.chat_completions import (
@@ -105,7 +105,7 @@ class Flow:
         tokens_per_minute: float | None = None,
     ) -> None:
         self.draining = asyncio.Event()
-        self.say: Say = unheard
+        self.say: Say = discard_message
         self._reported: set[str] = set()
         self.retries_by_kind: Counter[str] = Counter()
         self.in_flight = 0

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from schemas.blocking import is_cancelled
 from schemas.errors import PairsmithError
-from schemas.functions import Identity, identity_of
+from schemas.functions import Identity, function_identity
 from schemas.records import Generated, Pair, Reason, Sampling, Seed, content_id
 from synth.slots import Kind, Name, Outcome, Slot
 
@@ -37,7 +37,9 @@ class Function:
 
     def __init__(self, function: Callable[[str], Any], system: str = "", named: str | None = None) -> None:
         self.function, self.system = function, system
-        self.identity = Identity(named, "") if named else identity_of(function, 'Function(function, named="a-name-1")')
+        self.identity = (
+            Identity(named, "") if named else function_identity(function, 'Function(function, named="a-name-1")')
+        )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -65,7 +65,7 @@ class Redaction(NamedTuple):
     of: Callable[[str], tuple[str, list[str]]] = lambda text: (text, [])
 
 
-AS_WRITTEN = Redaction()
+NO_REDACTION = Redaction()
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class _TeacherGenerator:
     columns: Sequence[str] = ()
     output_language: str | None = None
     form: AnswerForm = ANY_TEXT
-    redaction: Redaction = AS_WRITTEN
+    redaction: Redaction = NO_REDACTION
     sampling: Sampling
 
     def __post_init__(self) -> None:
@@ -199,7 +199,7 @@ class Forward(_TeacherGenerator):
     sampling: Sampling = _FORWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Forward:
+    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = NO_REDACTION) -> Forward:
         """The forward generator that the spec configures."""
         settings: ForwardSettings = getattr(project.spec.generate, cls.name)
         return cls(**cls._common_arguments(project, ledger, settings, redaction), n=settings.n)
@@ -244,7 +244,7 @@ class Backward(_TeacherGenerator):
     sampling: Sampling = _BACKWARD.sampling
 
     @classmethod
-    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = AS_WRITTEN) -> Backward:
+    def of(cls, project: Project, ledger: Ledger | None, redaction: Redaction = NO_REDACTION) -> Backward:
         """The backward generator that the spec configures."""
         settings = project.spec.generate.backward
         return cls(**cls._common_arguments(project, ledger, settings, redaction), levels=settings.levels)
@@ -290,19 +290,19 @@ def columns_of(spec: Spec, kinds: Sequence[Kind]) -> tuple[str, ...]:
 
 
 # The generator class of each direction that the spec can enable.
-WAYS: dict[Direction, type[Forward] | type[Backward]] = {
+GENERATOR_CLASSES: dict[Direction, type[Forward] | type[Backward]] = {
     "forward": Forward,
     "backward": Backward,
 }
 
 
-def generators_of(
-    project: Project, ledgers: Mapping[Direction, Ledger], redaction: Redaction = AS_WRITTEN
+def enabled_generators(
+    project: Project, ledgers: Mapping[Direction, Ledger], redaction: Redaction = NO_REDACTION
 ) -> list[Generator]:
     """The generators that the spec enables, each with the ledger of its direction; a direction without a ledger is
     left out. Raises PromptError."""
     enabled = [name for name in project.spec.generate.directions if name in ledgers]
-    teacher_generators = (WAYS[name].of(project, ledgers[name], redaction) for name in enabled)
+    teacher_generators = (GENERATOR_CLASSES[name].of(project, ledgers[name], redaction) for name in enabled)
     return [*teacher_generators, *import_generators(project)]
 
 

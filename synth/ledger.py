@@ -17,7 +17,7 @@ from schemas.money import Cost, total
 from schemas.records import Call, Json, Message, Record, Sampling, Usage, content_id
 from schemas.spec import TeacherSettings
 from schemas.store import Store
-from schemas.store.latest import key_again
+from schemas.store.latest import probe_key
 from synth.answer_index import AnswerIndex
 from synth.answers import AnswerJudge, why_bad
 from synth.batches import OPEN_QUESTIONS, Batches
@@ -135,7 +135,7 @@ class Ledger:
         if self._batches is not None:
             self._batches.drain()
 
-    def would_ask(self, question: Question, n: int = 1) -> int:
+    def count_missing_samples(self, question: Question, n: int = 1) -> int:
         """For how many of samples 0 to n - 1 `answer` would send a request."""
         return sum(
             not any(status in _REJUDGED for _, status in self.answered.of(key)) and not self._is_given_up(key)
@@ -347,7 +347,7 @@ class Ledger:
             except (UnansweredError, StoppedError, BudgetReached):
                 return None
             question = Question((), Sampling(), prompt=before.prompt)
-            (call,), settled = self.rows(question, [key_again(before.key)], [0], answer, None)
+            (call,), settled = self.rows(question, [probe_key(before.key)], [0], answer, None)
             call = self.judge.judged(call, question)
             self.answered.add(call.key, call.attempt, call.status)  # before the await: written even if cancelled
             await self.store.put(call, *settled)

@@ -96,12 +96,12 @@ def context_length(row: Json) -> int | None:
     return next((length for length in lengths if isinstance(length, int) and length > 0), None)
 
 
-def shut_down_on(row: Json) -> str | None:
+def retirement_date(row: Json) -> str | None:
     """The date on which a listed model is shut down (YYYY-MM-DD), None if the list does not give it."""
     days = (_DATE.match(str(row.get(name))) for name in _END_DATE_FIELDS)
     return next((day[0] for day in days if day), None)
 
 
-def thinks_unasked(name: str) -> bool:
+def thinks_by_default(name: str) -> bool:
     """Whether models of this name are known to think before each answer unless told otherwise."""
     return _THINKING.search(name) is not None

@@ -20,9 +20,9 @@ from typing import IO
 import aiohttp
 
 from schemas.errors import MissingDependency, TeacherError, UsageError
-from schemas.own_python import OwnPython, ensure
+from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.ports import free_port, listening
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.records import Message, Sampling
 from synth.chat_completions import RefusedError, UnansweredError
 from synth.embedded.child import child_command, last_words, serving_child
@@ -30,7 +30,7 @@ from synth.embedded.weights import cache_folder
 from synth.endpoint import Endpoint
 
 # The CPU build is by a third party: its `vllm` command does not start, and its audio packages need a different torch.
-GPU = OwnPython(
+GPU = IsolatedEnvironment(
     "vLLM",
     "vllm",
     "vllm 0.33",
@@ -78,8 +78,8 @@ def has_gpu() -> bool:
     return listed.returncode == 0 and "GPU" in listed.stdout
 
 
-def python_of(
-    path: str | None, *, gpu: bool, say: Say = unheard, running: list[subprocess.Popen[str]] | None = None
+def find_vllm_python(
+    path: str | None, *, gpu: bool, say: Say = discard_message, running: list[subprocess.Popen[str]] | None = None
 ) -> str:
     """Return a Python that has vLLM: the given one, or pairsmith's own, created on first use (3 to 12 GB). `running` is
     as in `ensure`."""
@@ -96,9 +96,9 @@ def python_of(
 
 
 async def _find_python(path: str | None, *, gpu: bool, say: Say) -> str:
-    """`python_of` without blocking the event loop; cancelling it stops the installation."""
+    """`find_vllm_python` without blocking the event loop; cancelling it stops the installation."""
     running: list[subprocess.Popen[str]] = []
-    installing = asyncio.ensure_future(asyncio.to_thread(python_of, path, gpu=gpu, say=say, running=running))
+    installing = asyncio.ensure_future(asyncio.to_thread(find_vllm_python, path, gpu=gpu, say=say, running=running))
     try:
         return await asyncio.shield(installing)
     except asyncio.CancelledError:
@@ -161,7 +161,7 @@ async def vllm(
     lora: Sequence[str] = (),
     structured_output: str | None = None,
     more: Sequence[str] = (),
-    say: Say = unheard,
+    say: Say = discard_message,
     gpu: bool | None = None,
     timeout_s: float = START_TIMEOUT_S,
 ) -> AsyncIterator[VllmServer]:

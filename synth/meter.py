@@ -15,7 +15,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.chat_completions import StoppedError, UnansweredError
 from synth.prices import FREE, Prices, prices_of
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 
 
 class Reserved(NamedTuple):
@@ -111,7 +111,7 @@ class Meter:
         None if the price is unknown or the answer has no limit."""
         if self.prices is None:
             return None
-        if (limit := limit_of(body)) is None:
+        if (limit := max_answer_tokens(body)) is None:
             return None
         tokens, tier = Usage(prompt_tokens=size_bytes, completion_tokens=limit * int(body.get("n", 1))), _tier(body)
         usd = self.prices.usd(tokens, tier=tier) or 0.0
@@ -159,7 +159,7 @@ class Meter:
         budget, usd = self._store.budget, self.max_usd(body, size_bytes)
         assert budget is not None
         if usd is None:
-            raise no_cap(budget.caps[0].name, self._teacher, self.prices)
+            raise unkeepable_cap_error(budget.caps[0].name, self._teacher, self.prices)
         if not await budget.reserve(usd, stopped):
             raise StoppedError
         if stopped():
@@ -235,7 +235,7 @@ class Meter:
         return Hold(id=uuid.uuid4().hex, usd=usd, stage=self._stage, teacher=self._identity, prompt=prompt)
 
 
-def no_cap(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
+def unkeepable_cap_error(name: str, teacher: TeacherSettings, prices: Prices | None) -> SpecError:
     """The error for a cap that cannot be kept: a price is unknown, or else answers have no token limit."""
     if prices is None:
         keys = ("usd_per_million_prompt_tokens", "usd_per_million_completion_tokens")

@@ -63,7 +63,7 @@ def free(teacher: TeacherSettings) -> TeacherSettings:
 def prices_of(teacher: TeacherSettings) -> Prices | None:
     """The teacher's prices, None if they are unknown."""
     prices = _prices_of(teacher)
-    full_price = teacher.batches_like == "together"
+    full_price = teacher.batch_format == "together"
     return replace(prices, usual_share=1.0) if prices is not None and full_price else prices
 
 

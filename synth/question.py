@@ -14,7 +14,7 @@ _PARTS = attrgetter("role", "content")
 _MAX_EXACT = 2**53  # below it, int and float represent the same whole numbers
 
 
-def limit_of(request: Json) -> int | None:
+def max_answer_tokens(request: Json) -> int | None:
     """The token limit of an answer to this request, under either name of the setting; None if there is none."""
     given = (request.get(name) for name in ("max_tokens", "max_completion_tokens"))
     return max((number for number in given if isinstance(number, int) and number > 0), default=None)

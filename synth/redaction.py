@@ -19,7 +19,7 @@ _KEY_LABEL = r"(?i:\b(?:bearer|authorization|api[ _-]?key|key|token|provided)\b[
 _USER_INFO = re.compile(r"(?:(?<=//)[^\s/\"'<>]*|(?<![^\s\"'<>(=,])[^\s/\"'<>:@]+:[^\s/\"'<>@]+)@")
 
 
-def secrets_in(header: str) -> list[str]:
+def extract_secrets(header: str) -> list[str]:
     """The value of a header, and the parts of it that are secrets by themselves, since a server may repeat only a part.
 
     These are the key of `Bearer KEY`, each cookie, the user and password that basic authentication encodes, and that

@@ -108,7 +108,7 @@ def rows_of(
     )
 
 
-def names_of(path: Path, encoding: str | None = None) -> list[str]:
+def read_column_names(path: Path, encoding: str | None = None) -> list[str]:
     """The column names of a file: its headers, its columns, or the keys of the first object of a JSON list.
 
     For JSONL, the keys that at least a quarter of the objects in the first lines have; broken lines are skipped. Raises
@@ -204,7 +204,7 @@ def _is_table(content: bytes) -> bool:
     return False
 
 
-def refuse_other(name: str) -> None:
+def refuse_non_text_file(name: str) -> None:
     """Raise InputError if a file name is that of a spreadsheet or an archive rather than text."""
     if other := _UNREADABLE.get(Path(name).suffix.lower()):
         raise InputError(f"{other}, but only text files can be read.", where=name, fix=_FIXES[other])
@@ -219,7 +219,7 @@ def _format_by_name(source: SeedSource, path: Path) -> str:
     if by_ending:
         return by_ending
     if path.exists():
-        refuse_other(source.path)
+        refuse_non_text_file(source.path)
         raise InputError(
             f"its format cannot be determined from the file extension '{path.suffix}'.",
             where=source.path,

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError
+from schemas.id_map import IdMap
 from schemas.identity import made
-from schemas.numbered import Numbered
 from schemas.records import GROUP, Json, Seed, content_id
 from schemas.spec import SeedSource
 from schemas.spooled_seeds import SpooledSeeds
@@ -94,7 +94,7 @@ def read_seeds(
             fix="Delete one of them.",
         )
     reading = SeedReading()
-    first_seen = Numbered()
+    first_seen = IdMap()
     for source in sources:
         remaining, files = source.limit, source.each(folder)
         # In a folder of documents each file is a row, so a blank one is only an unusable row.
@@ -114,7 +114,7 @@ def read_seeds(
 def read_objects(source: SeedSource, rows: Iterable[object]) -> SeedReading:
     """Read seeds from objects in memory as if they were the rows of a JSON file with the settings of `source`."""
     reading = SeedReading()
-    _read(source, Path(), None, reading, Numbered(), enumerate(rows, 1))
+    _read(source, Path(), None, reading, IdMap(), enumerate(rows, 1))
     return reading
 
 
@@ -123,7 +123,7 @@ def _read(
     folder: Path,
     stdin: BinaryIO | None,
     reading: SeedReading,
-    first_seen: Numbered,
+    first_seen: IdMap,
     held: Iterable[tuple[int, object]] | None = None,
     most_rows: int | None = None,
     is_row: bool = False,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.blocking import run
 from schemas.errors import AuthError
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.spec import TeacherSettings, given
 from schemas.store.shared import DEFAULT, shared
 from synth.embedded.weights import NAME, embedded_weights
@@ -36,7 +36,7 @@ def teacher(
     store: str | Path = DEFAULT,
     retry_failed: bool = False,
     max_usd: float | None = None,
-    say: Say = unheard,
+    say: Say = discard_message,
     **settings: Any,
 ) -> Iterator[Ledger]:
     """Open a teacher for generators, for the duration of a `with` block. Works in a notebook too.
@@ -89,7 +89,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
 
         async def start() -> Reach:
             if teacher.vllm is not None and teacher.url == "vllm":
-                vllm = await running.enter_async_context(own_vllm(teacher, say))
+                vllm = await running.enter_async_context(run_own_vllm(teacher, say))
                 return vllm.base_url, os.environ.get(vllm.key_env or "")
             if not embedded:
                 query = {
@@ -120,7 +120,7 @@ async def opened(teacher: TeacherSettings, say: Say) -> AsyncIterator[Endpoint]:
             yield endpoint
 
 
-def own_vllm(teacher: TeacherSettings, say: Say, *first: str) -> AbstractAsyncContextManager[VllmServer]:
+def run_own_vllm(teacher: TeacherSettings, say: Say, *first: str) -> AbstractAsyncContextManager[VllmServer]:
     """Run the vLLM of `teacher.vllm` for the duration of a `with` block. `teacher.vllm_args` follow `first`, and so
     take precedence."""
     from synth.local_vllm import vllm

@@ -44,7 +44,7 @@ def exchange(cells: Cells, *, several: bool) -> Exchange | Fault:
     Consecutive turns by one side are joined; user turns after the last answer are dropped. Earlier turns are allowed
     only with `several`.
     """
-    turns = turns_of(cells["messages"]) if "messages" in cells else _turns_of_sides(cells)
+    turns = parse_turns(cells["messages"]) if "messages" in cells else _turns_of_sides(cells)
     if isinstance(turns, Fault):
         return turns
     if (system := cells.get("system")) and turns[0].role != "system":
@@ -95,8 +95,8 @@ def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
     asked = "instruction" if "instruction" in cells else "input"
     for name, role in ((asked, "user"), ("output", "assistant")):
-        if (given := turns_in(cells[name])) is not None:
-            turns = turns_of(given)
+        if (given := extract_turns(cells[name])) is not None:
+            turns = parse_turns(given)
             if isinstance(turns, Fault):
                 return turns
             whole = role == "assistant" and any(turn.role == "user" for turn in turns)
@@ -126,7 +126,7 @@ def as_json(cell: object) -> object:
         return str(cell) if isinstance(cell, int) else cell
 
 
-def turns_of(cell: object) -> list[Message] | Fault:
+def parse_turns(cell: object) -> list[Message] | Fault:
     """The turns in a list of objects, in such a list as JSON, or in a text with `Human:` and `Assistant:` markers, as
     in Anthropic's transcripts."""
     if isinstance(cell, str) and _SPEAKERS.match(cell):
@@ -163,14 +163,14 @@ def _is_excluded(turn: object) -> bool:
     return isinstance(turn, dict) and (turn.get("train") is False or ("weight" in turn and turn["weight"] == 0))
 
 
-def turns_in(side: object) -> list[object] | None:
+def extract_turns(side: object) -> list[object] | None:
     """The turns of a side that is not a text: a list of turns, as in TRL's conversational prompts and completions, a
     single turn with a known role, or an object with such a list as `messages`. None for any other value."""
     turns = side.get("messages", [side]) if isinstance(side, dict) else side
     first = turns[0] if _is_list(turns) and turns else None
     if not _is_list(turns) or not isinstance(first, dict) or first.keys().isdisjoint(_ROLE):
         return None
-    is_turn = not first.keys().isdisjoint(_CONTENT) and any(role_of(str(first.get(key))) for key in _ROLE)
+    is_turn = not first.keys().isdisjoint(_CONTENT) and any(parse_role(str(first.get(key))) for key in _ROLE)
     return turns if is_turn or turns is side else None  # a record may use `from` and `author` for other things
 
 
@@ -178,7 +178,7 @@ def _is_list(cell: object) -> TypeGuard[list[object]]:
     return isinstance(cell, list)
 
 
-def role_of(name: str) -> Role | None:
+def parse_role(name: str) -> Role | None:
     """The role for a speaker's name in a chat; None for an unknown name."""
     return ROLES.get(name.strip().casefold())
 
@@ -187,7 +187,7 @@ def _message(turn: object, number: int) -> Message | Fault:
     if not isinstance(turn, dict):
         return Fault("type", f"turn {number} is a {type(turn).__name__}, not an object.")
     named = next((turn[key] for key in _ROLE if isinstance(turn.get(key), str)), None)
-    role = role_of(named) if named else None
+    role = parse_role(named) if named else None
     if role is None and named and named.strip().casefold() in _TOOLS:
         what = f"turn {number} is by a tool ('{named[:40]}'), {_WHY_NO_TOOLS}"
         return Fault("tool", f"{what}. Write its result into the question, or leave the chat out.")

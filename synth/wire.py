@@ -12,7 +12,7 @@ import aiohttp
 from synth.chat_completions import BrokenError, NotConnectedError, TimedOutError, one_line
 from synth.connections import Connections, NoConnectionError, Response, tls_failure
 from synth.proxy import PROXY_REFUSALS, new_session, proxy_for, proxy_refusal, proxy_secrets, send_by_session
-from synth.redaction import secrets_in, without_keys, without_user_info
+from synth.redaction import extract_secrets, without_keys, without_user_info
 
 _FAILURES = (aiohttp.ClientError, NoConnectionError, OSError)
 
@@ -43,7 +43,7 @@ class Wire:
         """Set what is sent from now on; `plain` and `secret` are the two parts of the parameters."""
         self.key, self.headers, self.params = key, dict(headers), {**plain, **secret}
         self.suffix, self.shown_suffix = (f"?{urlencode(query)}" if query else "" for query in (self.params, plain))
-        in_headers = (secret for value in self.headers.values() for secret in secrets_in(value))
+        in_headers = (secret for value in self.headers.values() for secret in extract_secrets(value))
         self._secrets = tuple(dict.fromkeys((key, *in_headers, *secret.values())))
         names = "|".join(map(re.escape, secret))
         self._secrets_in_query = re.compile(rf"(?<![\w-])((?:{names})=)[^&#\s\"'<>]+") if secret else None

@@ -32,7 +32,7 @@ EMPTY = {"found", "told", "said", "made"}
 # Where a text is cut apart at a colon, once for each kind of text.
 CUT_AT_A_COLON = {
     "schemas/records.py": "a seed's source, `file:row`",
-    "schemas/own_modules.py": "the user's `module:name`",
+    "schemas/user_modules.py": "the user's `module:name`",
     "schemas/failpoints.py": "a variable of the environment",
     "schemas/step_names.py": "a step's name, `gate/must:name@1`",
     "curate/gates/damage.py": "what a sentence lists",

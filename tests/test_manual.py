@@ -237,20 +237,22 @@ def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
     for name, keys, _ in table("security", "| class |"):
         of = of_paths if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
         assert {key for key in named(keys) if "." in key} == {key for key, kind in CLASSES.items() if kind in of}, name
-    limit_of = {cells[0]: cells[1] for cells in table("security", "| | |")}
+    limit_by_subject = {cells[0]: cells[1] for cells in table("security", "| | |")}
     megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
     assert (
-        limit_of["a request body"]
+        limit_by_subject["a request body"]
         == f"{megabytes} MB; {limits.ANONYMOUS_BYTES // 1000} kB from somebody who is not signed in"
     )
-    assert limit_of["an upload"].startswith(
+    assert limit_by_subject["an upload"].startswith(
         f"{limits.UPLOAD_BYTES // 10**6} MB and, as seeds, {limits.UPLOAD_ROWS:,} rows; "
         f"{limits.PROJECT_BYTES // 10**9} GB per project"
     )
-    assert limit_of["requests"].startswith(f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once")
-    assert limit_of["previews and tests of teachers"] == f"{per_hour} an hour"
-    assert limit_of["chats"] == f"{limits.AT_ONCE['chat']} at once"
-    assert limit_of["event streams"] == f"{limits.AT_ONCE['streams']} at once"
+    assert limit_by_subject["requests"].startswith(
+        f"{limits.REQUESTS.per_second} a second, {limits.REQUESTS.burst} at once"
+    )
+    assert limit_by_subject["previews and tests of teachers"] == f"{per_hour} an hour"
+    assert limit_by_subject["chats"] == f"{limits.AT_ONCE['chat']} at once"
+    assert limit_by_subject["event streams"] == f"{limits.AT_ONCE['streams']} at once"
 
 
 def test_the_jobs_of_the_service() -> None:

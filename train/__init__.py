@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from train.evaluation import evaluate as evaluate
     from train.sft import fine_tune as fine_tune
 
-_ROOMS = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
-__all__ = list(_ROOMS)
+_MODULES = {"evaluate": "train.evaluation", "fine_tune": "train.sft"}
+__all__ = list(_MODULES)
 
 # Resolve our own packages even if the working folder holds e.g. a `curate.py`.
-__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/own_folders.py"))["door"](__name__, _ROOMS)
+__getattr__ = run_path(str(Path(__file__).parents[1] / "schemas/package_binding.py"))["door"](__name__, _MODULES)

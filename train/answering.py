@@ -24,9 +24,9 @@ from synth.prices import free
 from train.adapter_check import Probe, Scores, check_adapter, check_distinct, score, score_probes
 from train.failures import REFUSAL
 from train.local_model import serving
-from train.measured_by_vllm import ScoringServer, by_vllm
 from train.metrics import MODES, NO_ANSWER, TUNED, AdapterCheck, Mode, Output
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System, decodings
+from train.vllm_scoring import ScoringServer, serve_with_vllm
 
 _REPORT_INTERVAL_S, _HEALTH_TIMEOUT_S = 1.0, 10.0
 _MIN_RATE_TOKENS = 200  # prompts are processed first, so the first tokens do not show the generation rate
@@ -235,7 +235,7 @@ def _combine(answers: Sequence[Answers]) -> Answers:
 async def _scoring_server(local: LocalModel, max_batch: int) -> AsyncIterator[ScoringServer]:
     """Start the server that is used to measure `local`."""
     if local.vllm is not None:
-        async with by_vllm(local, local.vllm) as served:
+        async with serve_with_vllm(local, local.vllm) as served:
             yield served
         return
     async with serving(local, max_batch=max_batch) as (server, name):

@@ -105,7 +105,7 @@ def refusals(settings: TrainSettings) -> Iterator[PairsmithError]:
         lambda train: compute_dtype(train.precision),
     ):
         try:
-            if settings.asks_for_more:
+            if settings.needs_special_support:
                 refuse(settings)
         except PairsmithError as error:
             yield error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.allocator import keep_large
+from schemas.allocator import keep_large_blocks
 from schemas.errors import InputError, MissingDependency, PairsmithError, first_line
 from schemas.files import sha256
 from schemas.progress import Progress, unseen
@@ -62,7 +62,7 @@ def find_base(settings: TrainSettings, project_folder: Path, progress: Progress 
     return Base(name, copy, content_id("model", [hash_, trust_entry(base, copy)]), runs_code=True)
 
 
-def base_of(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
+def find_trained_base(trained: TrainResult, settings: TrainSettings, project_folder: Path) -> Base:
     """The base that `settings` name, which must be the base the adapter was trained on. Raises InputError if it is
     another one, and the errors of `find_base`."""
     base = find_base(settings, project_folder)
@@ -153,7 +153,7 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
     and raises PairsmithError if bitsandbytes did not actually do so. `lora-8bit` loads them in 8 bits (Dettmers et al.,
     LLM.int8(), 2022). Works without a GPU.
     """
-    keep_large()
+    keep_large_blocks()
     qlora, dtype = settings.method == "qlora", compute_dtype(settings.precision)
     if settings.backend == "unsloth":
         model = unsloth_backend.load(base, settings, dtype, training_device())
@@ -176,7 +176,7 @@ def load_for_training(base: Base, settings: TrainSettings) -> tuple[Any, int]:
 def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-    from synth.embedded.model import feed_head_whole
+    from synth.embedded.model import make_head_input_contiguous
 
     options: dict[str, Any] = {
         "dtype": dtype,
@@ -196,7 +196,7 @@ def _load_frozen(base: Base, settings: TrainSettings, dtype: Any) -> Any:
         options["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
     with explain_untrusted_code(base.folder):
         model = AutoModelForCausalLM.from_pretrained(base.folder, **options)
-    feed_head_whole(model)
+    make_head_input_contiguous(model)
     return model
 
 

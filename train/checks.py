@@ -25,12 +25,12 @@ from curate.gates.user import guarded, user_gate
 from curate.rows import fold
 from prompts.answer_form import AnswerForm
 from schemas.errors import UsageError
-from schemas.own_modules import OwnName
 from schemas.project import Project
 from schemas.records import content_id
 from schemas.spec import Pattern, Spec
 from schemas.step_names import INDEPENDENT, By
-from schemas.time_limit import TookTooLong, search
+from schemas.time_limit import CheckTimedOut, search
+from schemas.user_modules import UserReference
 from schemas.wording import counted
 
 Check = Pattern | str | Callable[..., bool | None]
@@ -103,7 +103,7 @@ class Checks:
             name = f"{INDEPENDENT}{pattern.name}"
             try:
                 passed[name] = search(re.compile(pattern.pattern), output, name, quote(input, 30)) is not None
-            except TookTooLong as timeout:
+            except CheckTimedOut as timeout:
                 passed[name], reasons[name] = None, f"crashed: {timeout}"
             if passed[name] is False:
                 reasons[name] = f"missing:{pattern.name} nothing matches the pattern"
@@ -151,7 +151,7 @@ def checks_for(spec: Spec, folder: Path) -> Checks:
 
 def _user_check(name: str, folder: Path) -> GateStep:
     judge, source_hash = user_gate(name, folder, "evaluate.user")
-    return GateStep(f"{INDEPENDENT}{OwnName.read(name).name}", content_id("check", [name, source_hash]), judge)
+    return GateStep(f"{INDEPENDENT}{UserReference.read(name).name}", content_id("check", [name, source_hash]), judge)
 
 
 def build_checks(checks: Sequence[Check]) -> Checks:
@@ -218,7 +218,7 @@ def void_references(references: Iterable[str], form: AnswerForm) -> dict[str, st
     return {text: str(judgement.reason) for text, judgement in judged.items() if judgement.keep is False}
 
 
-def void_in_words(void: Sequence[str]) -> Iterator[str]:
+def describe_void_references(void: Sequence[str]) -> Iterator[str]:
     """A message about void references; `void` lists each with its reason. Yields nothing if there are none."""
     if void:
         are = counted(len(void), "reference is", "references are")

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 from schemas.errors import NoWork
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.records import Record
 from synth.answers import clean
 from synth.chat_completions import RefusedError, UnansweredError
@@ -42,7 +42,9 @@ class Equivalence(Record):
         )
 
 
-async def equivalence(file: Path, plan: EvaluationPlan, evaluation: Evaluation, say: Say = unheard) -> Equivalence:
+async def equivalence(
+    file: Path, plan: EvaluationPlan, evaluation: Evaluation, say: Say = discard_message
+) -> Equivalence:
     """Ask the GGUF `file` at most 40 of the inputs that `evaluation` asked the tuned model greedily. Raises NoWork if
     the evaluation has no such answer."""
     from sacrebleu.metrics import CHRF

@@ -2,7 +2,7 @@
 training row came from. All answers are judged by the same checks.
 
     plan = plan_evaluation(project, seeds, trained, teacher)      # the systems, inputs and checks
-    evaluation = await measured_once(plan, store, folder, open_teacher)
+    evaluation = await measure_or_load(plan, store, folder, open_teacher)
 
 From Python, without a project: `evaluate(trained, inputs, checks)`. Every request goes through the call ledger, so an
 interrupted evaluation resumes, and a finished one sends nothing.
@@ -35,7 +35,7 @@ from schemas.spec import EvaluateSettings, Exemplar, SeedSource, Spec, TaskSetti
 from schemas.store import Store
 from schemas.store.latest import latest
 from train.answering import AnswerCollector, Answers, OpenTeacher
-from train.base_model import Base, base_of
+from train.base_model import Base, find_trained_base
 from train.checks import Check, Checks, build_checks, checks_for, void_references
 from train.dataset import Data, TrainingRow, dataset_of, refuse_contaminated
 from train.intervals import Interval
@@ -68,7 +68,7 @@ from train.systems import (
     systems_of,
     test_set_hash,
 )
-from train.verdict import form_alone
+from train.verdict import is_form_only
 
 _SIDE_BY_SIDE, _MAX_VALIDATION_INPUTS, _MAX_RETRIEVAL_ROWS = 10, 50, 20_000
 
@@ -177,11 +177,11 @@ def plan_evaluation(
     `trained` was trained on another base.
     """
     spec = project.spec
-    base = base_of(trained, spec.train, project.folder)
+    base = find_trained_base(trained, spec.train, project.folder)
     checks = checks or checks_for(spec, project.folder)
     form = AnswerForm.of(spec.task, project.folder)
     references = [form.canonical(seed.reference) for seed in seeds if seed.reference is not None]
-    one_right_answer = form.has_one_right and 0 < len(references) == len(seeds)
+    one_right_answer = form.has_single_answer and 0 < len(references) == len(seeds)
     checks = replace(checks, exact=checks.exact or one_right_answer, void=void_references(references, form))
     if not checks.names:
         raise NoWork(
@@ -249,7 +249,7 @@ def _find_near(learned: Sequence[str], written: Sequence[str], jaccard: float) -
     return near
 
 
-def watched_seeds(store: Store, spec: Spec) -> list[Seed]:
+def validation_seeds(store: Store, spec: Spec) -> list[Seed]:
     """Validation inputs, at most as many as are needed to see where the tuned model fails; duplicates count once."""
     watched = (seed for seed in store.seeds() if asked_of(seed) and seed_split(seed, spec.split) == "validation")
     return distinct_questions(watched)[:_MAX_VALIDATION_INPUTS]
@@ -283,7 +283,7 @@ def _models(spec: Spec, base: Base, trained: TrainResult, teacher: TeacherSettin
     )
 
 
-async def measured_once(
+async def measure_or_load(
     plan: EvaluationPlan,
     store: Store,
     out_dir: Path,
@@ -379,7 +379,7 @@ async def validated(plan: EvaluationPlan, store: Store, progress: Progress = uns
 
     The base is asked as well only if the tuned model is a merged one, which has to be compared with it first.
     """
-    if form_alone(plan.checks.names):
+    if is_form_only(plan.checks.names):
         return None
     tuned = plan.systems[-1]
     base_first = [plan.systems[0]] if tuned.model.local and tuned.model.local.is_merged else []

@@ -58,7 +58,7 @@ def why_not(output: Output, names: Sequence[str]) -> str:
     return output.reasons.get(NO_ANSWER) or next(failed, "not scored")
 
 
-def turned_down(evaluation: Evaluation) -> Iterator[str]:
+def describe_refusals(evaluation: Evaluation) -> Iterator[str]:
     """One line for each system with refused answers: how many, and the most frequent message. A prompt longer than the
     model's context is refused, which would otherwise look like a model that gives no answers."""
     for system in evaluation.systems:

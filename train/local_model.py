@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.records import Sampling, Seed
 from synth.answers import clean
 from synth.chat_completions import RefusedError
@@ -23,7 +23,7 @@ from train.metrics import TUNED, Mode
 from train.remote_code import runnable, trust_entry
 from train.results import TrainResult
 from train.systems import ASK_TIMEOUT_S, EvaluationPlan, LocalModel, System
-from train.verdict import form_alone
+from train.verdict import is_form_only
 
 
 def tuned_model(base: Base, weights: Path | None, trained: TrainResult) -> tuple[LocalModel, str]:
@@ -48,7 +48,7 @@ async def serving(
     max_batch: int,
     listen: tuple[str, int] | None = None,
     defaults: Sampling | None = None,
-    say: Say = unheard,
+    say: Say = discard_message,
 ) -> AsyncIterator[tuple[EmbeddedServer, str]]:
     """Serve the model, and yield the server and the name under which it answers: `tuned` for an adapter over its base
     and for a merged model, otherwise the base's own name. `defaults` is the decoding for requests that set none. Raises
@@ -80,10 +80,10 @@ class SystemAnswer(NamedTuple):
     seconds: float
 
 
-def without_reference(checked: Checked) -> bool | None:
+def passes_without_reference(checked: Checked) -> bool | None:
     """Whether an answer passes without a comparison to a reference; None also if only its form was checked, because any
     label of the task has that form."""
-    return None if checked.all_pass and form_alone([*checked.passed]) else checked.all_pass
+    return None if checked.all_pass and is_form_only([*checked.passed]) else checked.all_pass
 
 
 REFUSED = "refused"
@@ -91,7 +91,7 @@ Ask = Callable[[Seed, Mode], Coroutine[Any, Any, list[SystemAnswer]]]
 
 
 @asynccontextmanager
-async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterator[Ask]:
+async def side_by_side(plan: EvaluationPlan, say: Say = discard_message) -> AsyncIterator[Ask]:
     """Yield a function that asks every locally served system of `plan`, with the decoding that was measured, and judges
     the answers."""
     async with AsyncExitStack() as stack:
@@ -122,7 +122,7 @@ async def side_by_side(plan: EvaluationPlan, say: Say = unheard) -> AsyncIterato
                 say(*notes)
             checked = plan.checks(seed.body, text, None)
             failed = tuple(name for name, passed in checked.passed.items() if passed is False)
-            passes = without_reference(checked) if is_complete else False
+            passes = passes_without_reference(checked) if is_complete else False
             return SystemAnswer(system.name, text, is_complete, passes, failed, time.monotonic() - started)
 
         async def ask(seed: Seed, mode: Mode) -> list[SystemAnswer]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from train.results import TrainResult
-from train.ways_to_run import snippet, vllm_command
+from train.run_snippets import snippet, vllm_command
 
 _CARD = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
 _VLLM = "With vLLM, as the model `tuned`:\n\n```console\n$ {}\n```"

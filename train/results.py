@@ -187,7 +187,7 @@ def rename_old_keys(node: Any, under: str = "") -> Any:
     return {name: rename_old_keys(value, name) for name, value in named.items()}
 
 
-def no_gain(before: float | None, after: float | None) -> str:
+def no_gain_warning(before: float | None, after: float | None) -> str:
     """A message that the validation loss did not fall between the start of training and the kept weights, with advice;
     empty if it fell or was not measured."""
     if before is None or after is None or after < before:

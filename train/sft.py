@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import InputError, NoWork, PairsmithError, StoreFull
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
-from schemas.progress import Asked, Progress, unasked, unseen
+from schemas.progress import Asked, Progress, never_stop, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
@@ -92,7 +92,7 @@ def tune(
     progress: Progress = unseen,
     *,
     merge: bool = True,
-    asked: Asked = unasked,
+    asked: Asked = never_stop,
 ) -> TrainResult:
     """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
@@ -106,7 +106,7 @@ def tune(
     InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows, no token
     with loss, a loss that is not finite, or an adapter that is still zero.
     """
-    settings = (requested := settled(settings, base.folder, base.hash, out_dir)).heeded
+    settings = (requested := settled(settings, base.folder, base.hash, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
     name = adapter_id(dataset, settings, base.hash)
     folder = out_dir / name

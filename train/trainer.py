@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import InputError, NoWork
-from schemas.progress import Asked, Progress, unasked
+from schemas.progress import Asked, Progress, never_stop
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
@@ -272,7 +272,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
     that.
     """
 
-    def __init__(self, progress: Progress, asked: Asked = unasked) -> None:
+    def __init__(self, progress: Progress, asked: Asked = never_stop) -> None:
         self.progress, self.asked = progress, asked
         self.shown: Callable[[], str] = str
         self.ended = False

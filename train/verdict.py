@@ -62,7 +62,7 @@ class ModelVerdict(Record):
     teacher_usd_per_1000: float | None = None
 
 
-def form_alone(names: Sequence[str]) -> bool:
+def is_form_only(names: Sequence[str]) -> bool:
     """Whether the task has one right answer but only built-in gates check the answers, so that a wrong label passes.
     `names` are in the form of `Checks.names`."""
     of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
@@ -91,7 +91,7 @@ def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:
         decision, why, flip = _compare_with_bar(evaluation, ship_at)
         because, flips = [why, *because], [flip, *flips]
     is_worse = any(how == "worse" for _, how in relations)
-    if form_alone(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
+    if is_form_only(evaluation.check_names) and not is_worse and not _passes_nothing(evaluation):
         # At most as many answers are correct as have the right form; a system with an equal share may be correct far
         # less often.
         bar, why, _ = _compare_with_bar(evaluation, ship_at)

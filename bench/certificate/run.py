@@ -31,8 +31,8 @@ from scipy.stats import beta, hypergeom
 from bench.harness import keep
 from curate.calibration import Calibrator, calibrate
 from curate.certificate import Trial, sets_above, trials_for
-from curate.certifying import best_look
-from curate.evidence import good_share, most_bad
+from curate.certifying import most_accepting_look
+from curate.evidence import good_share, max_bad_rows
 
 ROWS, BATCHES = 2_000, 16
 ESTIMATION, CALIBRATION = 25, 15  # answers of a batch
@@ -84,7 +84,7 @@ def review(scorer: Scorer, generator: Any) -> dict[str, list[tuple[int, bool]]]:
             for of in accepted.values():
                 of.append((0, False))
             continue
-        looked = best_look(trials, features, ids, labels, half, CONFIDENCE)
+        looked = most_accepting_look(trials, features, ids, labels, half, CONFIDENCE)
         p = dict(looked.probabilities)
         accepted["certificate"].append(_kept(looked.certificate.rows, truth))
         accepted["naive"].append(_kept(naive(p, labels), truth))
@@ -93,7 +93,7 @@ def review(scorer: Scorer, generator: Any) -> dict[str, list[tuple[int, bool]]]:
 
 
 def _kept(rows: Any, truth: dict[str, bool]) -> tuple[int, bool]:
-    return len(rows), sum(not truth[id_] for id_ in rows) > most_bad(len(rows), PRECISION)
+    return len(rows), sum(not truth[id_] for id_ in rows) > max_bad_rows(len(rows), PRECISION)
 
 
 def naive(p: dict[str, float], labels: dict[str, bool]) -> list[str]:
@@ -129,7 +129,7 @@ class _Spent:
 
 @cache
 def _chance(size: int, seen: int, bad: int) -> float:
-    return float(hypergeom.cdf(bad, size, most_bad(size, PRECISION) + 1, seen))
+    return float(hypergeom.cdf(bad, size, max_bad_rows(size, PRECISION) + 1, seen))
 
 
 def promises(scorer: Scorer, draws: int, seed: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.harness import keep
-from curate.forecast import Pilot, accepted_rows, summed_up
+from curate.forecast import Pilot, forecast_accepted_rows, forecast_sum
 from pairsmith.outcome import ENDLESS
 
 PILOT_SEEDS = 20
@@ -155,8 +155,8 @@ def coverage(projects: int, simulated: Callable[[int], Simulated] = project) -> 
         # Candidates of one seed that say the same are one row.
         first = [kind for rows in run.rows[:PILOT_SEEDS] for kind in set(rows)]
         pilot = Pilot([len(set(rows)) for rows in run.rows[:PILOT_SEEDS]], list(Counter(first).values()))
-        money = summed_up(run.usd[:PILOT_SEEDS], others, run.most_usd)
-        rows = accepted_rows(pilot, others, run.best)
+        money = forecast_sum(run.usd[:PILOT_SEEDS], others, run.most_usd)
+        rows = forecast_accepted_rows(pilot, others, run.best)
         assert money is not None
         assert rows is not None
         truth = {"usd": sum(run.usd), "rows": float(len({kind for kinds in run.rows for kind in kinds}))}

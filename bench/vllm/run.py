@@ -22,7 +22,7 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from synth.embedded.weights import embedded_weights
 from synth.ledger import Ledger
-from synth.local_vllm import VllmServer, has_gpu, python_of, vllm
+from synth.local_vllm import VllmServer, find_vllm_python, has_gpu, vllm
 from synth.teachers import opened
 
 TOKENS = 64
@@ -37,7 +37,7 @@ def prompt(number: int) -> str:
     return f"{number}. Describe a house by a river in the mountains, its garden, its roof, and who lives in it."
 
 
-async def by_vllm(server: VllmServer, python: str, scratch: Path, count: int, in_flight: int) -> float:
+async def serve_with_vllm(server: VllmServer, python: str, scratch: Path, count: int, in_flight: int) -> float:
     """Output tokens a second as vLLM's own benchmark has it."""
     prompts = scratch / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": prompt(number)}) + "\n" for number in range(count)))
@@ -92,7 +92,7 @@ async def by_pairsmith(server: VllmServer, scratch: Path, count: int, in_flight:
 
 def python_for_both(named: str | None, gpu: bool) -> str:
     """The Python of vLLM, with what its benchmark reads files with."""
-    python = python_of(named, gpu=gpu, say=print)
+    python = find_vllm_python(named, gpu=gpu, say=print)
     subprocess.run([python, "-m", "pip", "install", "--quiet", "pandas"], check=True)
     return python
 
@@ -107,7 +107,7 @@ async def measured(asked: argparse.Namespace) -> dict[str, Any]:
         async with vllm(model, python=python, more=["--no-enable-prefix-caching"], say=print) as server:
             await by_pairsmith(server, scratch, asked.in_flight, asked.in_flight)  # warm
             for number in range(asked.rounds):
-                theirs = await by_vllm(server, python, scratch, asked.prompts, asked.in_flight)
+                theirs = await serve_with_vllm(server, python, scratch, asked.prompts, asked.in_flight)
                 ours = await by_pairsmith(server, scratch, asked.prompts, asked.in_flight)
                 rounds.append({"vllm": theirs, "pairsmith": ours[0], "cpu_s": ours[1], "load": os.getloadavg()[0]})
                 print(number, rounds[-1], flush=True)

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from curate.argilla.probe import is_local_address, who_am_i
+from curate.argilla.probe import fetch_username, is_local_address
 from schemas.errors import ReviewError, needing
 from schemas.records import Json
-from synth.error_words import shown_of
+from synth.error_words import displayed_text
 
 PATIENCE_S = 180.0  # a server's restart takes up to 100 s on a busy machine
 OLDEST_VERSION = (2, 6)  # tried with 2.6.0 and 2.8.0
@@ -104,7 +104,7 @@ class Argilla:
         import httpx
 
         logging.getLogger("argilla.sdk").setLevel(logging.CRITICAL)  # everything it logs is also raised
-        who_am_i(self.url, api_key, timeout_s=_TIMEOUT_S, headers=headers)
+        fetch_username(self.url, api_key, timeout_s=_TIMEOUT_S, headers=headers)
         options: dict[str, Any] = {
             "timeout": _TIMEOUT_S,
             "headers": headers,
@@ -377,7 +377,7 @@ def _describe_failure(answer: Any) -> str:
         return "the disk of its database is full"
     if "redis.exceptions" in answer.text:
         return "its Redis does not answer"
-    return f"status {answer.status_code} {shown_of(answer.text)[:300]}".strip()
+    return f"status {answer.status_code} {displayed_text(answer.text)[:300]}".strip()
 
 
 def _describe_refusal(answer: Any) -> str:
@@ -385,7 +385,7 @@ def _describe_refusal(answer: Any) -> str:
     try:
         detail = orjson.loads(answer.content)["detail"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        detail = shown_of(answer.text)
+        detail = displayed_text(answer.text)
     if isinstance(detail, dict):
         params = detail.get("params") or {}
         detail = params.get("errors") or params.get("detail") or str(detail.get("code")).rpartition("::")[2]

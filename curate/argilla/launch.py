@@ -236,7 +236,7 @@ def prepare_database(
     raise ReviewError(f"The review server's database cannot be used: {last[0].strip()[:300]}", where=where, fix=fix)
 
 
-def keep_password(home: Path, password: str) -> None:
+def store_owner_password(home: Path, password: str) -> None:
     """Store the owner's new password in `credentials.json`."""
     path = home / "credentials.json"
     supervisor.write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "password": password})

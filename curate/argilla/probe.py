@@ -18,7 +18,7 @@ _DIRECT_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  #
 _PROBE_TIMEOUT_S = 15.0  # Argilla on a busy machine may take some seconds to answer
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-IN_THE_CLEAR = (
+UNENCRYPTED_WARNING = (
     "passwords and texts are sent there unencrypted: on a network that is not yours alone, put a TLS proxy in front of"
     " it (`pairsmith docs review`)"
 )
@@ -89,7 +89,7 @@ def identify_program(host: str, port: int) -> str | None:
         return "another program"
 
 
-def who_am_i(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> str:
+def fetch_username(url: str, api_key: str, *, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None) -> str:
     """Return the name of the user whose key this is, at the Argilla server at `url`.
 
     Raises ReviewError if nothing answers, if something other than Argilla answers, or if it refuses the key.

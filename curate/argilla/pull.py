@@ -29,7 +29,7 @@ from schemas.failpoints import failpoint
 from schemas.progress import Progress, unseen
 from schemas.project import Project
 from schemas.records import Pair, Record, now
-from schemas.reviews import Review, Role, Sampled, under_alias
+from schemas.reviews import Review, Role, Sampled, resolve_alias
 from schemas.store import Store
 
 NotCounted = Literal["discarded", "foreign", "altered", "not_named"]
@@ -86,7 +86,7 @@ def pull(
     known = {id_: previous for id_, previous in reviews.items() if id_ in pairs}
     if aliases := new_aliases(known, responses, seen, people):
         by_name = {alias.name: alias.reviewer for alias in aliases}
-        known = {id_: [under_alias(review, by_name) for review in previous] for id_, previous in known.items()}
+        known = {id_: [resolve_alias(review, by_name) for review in previous] for id_, previous in known.items()}
         if not dry:
             store.write(*aliases)
     form = AnswerForm.of(project.spec.task, project.folder)

@@ -204,7 +204,7 @@ def project_id(sampled: Mapping[str, Sequence[Sampled]]) -> str | None:
 OLD_WORKSPACE = "pairsmith"  # shared by all projects before each had its own
 
 
-def own_id(store: Store | None) -> str:
+def require_project_id(store: Store | None) -> str:
     """Return the project's id. Raises ReviewError before the first draw."""
     project_key = project_id(store.sampled()) if store else None
     if project_key is None:
@@ -223,7 +223,7 @@ def workspace_of(project: Project, store: Store, argilla: Argilla) -> str:
     """
     if project.spec.review.workspace:
         return project.spec.review.workspace
-    project_key = own_id(store)
+    project_key = require_project_id(store)
     sampled, old = store.sampled(), argilla.in_workspace(OLD_WORKSPACE)
     for queue in old.queues(project_key, queue_names(project, sampled)):
         if queue.project == project_key or any(record["external_id"] in sampled for record in old.records(queue)):

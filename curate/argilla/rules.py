@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from curate.checklists import names_against, questions_of
+from curate.checklists import parse_no_answers, questions_of
 from schemas.project import Project
 from schemas.records import Pair, Verdict
 from schemas.spec.curate import LengthSettings
@@ -50,7 +50,9 @@ def lines(project: Project, pair: Pair, doubts: Sequence[Verdict], escaped: Call
 
 def _failed_questions(project: Project, doubts: Sequence[Verdict]) -> dict[str, str]:
     """Return the questions, by name, that a judge answered with no for this row."""
-    against = {name for verdict in doubts if verdict.by.startswith("judge/") for name in names_against(verdict.reason)}
+    against = {
+        name for verdict in doubts if verdict.by.startswith("judge/") for name in parse_no_answers(verdict.reason)
+    }
     if not against:
         return {}
     questions = questions_of(project.spec.task.kind, project.spec.curate.judge.questions)

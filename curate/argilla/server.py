@@ -35,10 +35,10 @@ from curate.argilla.launch import (
     server_variables,
     start_supervisor,
 )
-from curate.argilla.probe import identify_program, listen_problem, local_url, public_url, who_am_i
+from curate.argilla.probe import fetch_username, identify_program, listen_problem, local_url, public_url
 from curate.argilla.venv import ARGILLA_VERSION, VENV_BYTES, ensure_environment, fingerprint
 from schemas.errors import ReviewError
-from schemas.files import is_locked, one_at_a_time
+from schemas.files import exclusive_lock, is_locked
 from schemas.progress import Progress, unseen
 
 _DATA_BYTES = 100_000_000
@@ -131,7 +131,7 @@ def up(
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         waits = {"step": "waiting for another process that is starting it"}
-        with one_at_a_time(home / "up.lock", lambda: progress("argilla", waits)):
+        with exclusive_lock(home / "up.lock", lambda: progress("argilla", waits)):
             restrict_permissions(home)
             running = _is_supervised(home)
             last = last_options(home)
@@ -379,7 +379,7 @@ def _wait_until_ready(
     problem: ReviewError | None = None
     while time.monotonic() - started < timeout_s:
         try:
-            who_am_i(url, key, timeout_s=5.0)
+            fetch_username(url, key, timeout_s=5.0)
         except ReviewError as error:
             problem = error
         else:

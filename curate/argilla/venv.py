@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from schemas.errors import MissingDependency, ReviewError
-from schemas.own_python import OwnPython, ensure
+from schemas.isolated_environment import IsolatedEnvironment, ensure
 from schemas.progress import Progress, unseen
 
 SERVER_CODE = Path(__file__).with_name("engine")
@@ -39,7 +39,7 @@ def ensure_environment(folder: Path, progress: Progress = unseen) -> Path:
     Raises MissingDependency if no suitable Python or package is available, ReviewError if the disk is full.
     """
     constraints = SERVER_CODE / "constraints.txt"
-    environment = OwnPython(
+    environment = IsolatedEnvironment(
         name="the review server",
         stage="argilla",
         wanted=hashlib.sha256(constraints.read_bytes()).hexdigest(),

@@ -30,7 +30,7 @@ Wait = Callable[[float], bool]
 
 
 @contextmanager
-def answers_heard(argilla: Argilla, project: str) -> Iterator[Wait | None]:
+def listen_for_answers(argilla: Argilla, project: str) -> Iterator[Wait | None]:
     """Yield a `Wait` that returns early when an answer is submitted; None if the server cannot reach this machine.
 
     `project` is the project's id. A webhook that a killed process left on the server for this project and machine is

@@ -181,7 +181,7 @@ def gates_of(project: Project) -> list[GateStep]:
     return steps
 
 
-def personal_kept_out(spec: Spec) -> list[str]:
+def rejected_personal_kinds(spec: Spec) -> list[str]:
     """Return the kinds of personal data (`curate.gates.personal`) for which a gate of the spec rejects a row."""
     every = spec.curate.gates.pii is True
     return [kind for kind in WORDS if every or kind in spec.personal.kinds("reject")]
@@ -226,7 +226,7 @@ class _Door(ModuleType):
     """Makes this package callable, so that `from curate import gates` can be used as a function."""
 
     def __call__(self, *own: Any, **settings: Any) -> Any:
-        from curate.door import gates
+        from curate.python_api import gates
 
         return gates(*own, **settings)
 

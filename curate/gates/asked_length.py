@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from curate.gates.content import in_code
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.frames import sentences
 from curate.gates.number_words import words_to_digits
 from curate.gates.phrases import words_of
@@ -69,7 +69,7 @@ class Length(NamedTuple):
     quoted: str
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _lengths(asked: str, language: str) -> tuple[Length, ...]:
     """Return the lengths that a folded text names."""
     return tuple(_find_lengths(asked, _with_digits(asked, language))) if _units().search(asked) else ()

@@ -183,13 +183,13 @@ def toxic(pair: Pair, language: str = "en") -> Judgement:
     Not covered: contempt without an insult, and slurs that are ordinary words elsewhere.
     """
     for side, text in sides(pair):
-        insult = insult_in(fold(text), language)
+        insult = find_insult(fold(text), language)
         if insult and insult not in _other(pair, side):
             return rejected("toxic", f"the {side} text says {quote(insult)}")
     return passed(f"no insult{_coverage_note(language)}")
 
 
-def insult_in(folded: str, language: str) -> str:
+def find_insult(folded: str, language: str) -> str:
     """Return an insult in a folded text, or ''."""
     listed = says(language, "insults", folded)
     return listed[0] if listed else _contempt(folded, language)

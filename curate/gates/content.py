@@ -6,7 +6,7 @@ import re
 from functools import cache, lru_cache
 
 from curate.gates.coverage import ROOT_LETTERS, has_known_stop_words, roots
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.numbers import join_digit_groups, number_mentions, required_numbers
 from curate.gates.phrases import all_languages_pattern, lexicon, list_pattern, says
@@ -228,7 +228,7 @@ def is_title(text: str) -> bool:
 _MAX_TITLE = 15  # words
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def in_code(text: str) -> bool:
     """Whether most lines of `text` contain characters typical of code, or it has a code fence."""
     if "```" in text or not _CODE_CHARACTER.search(text):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases import lexicon
 from curate.gates.words import cached_per_word, root_finder, without_options, words
 
@@ -21,7 +21,7 @@ _LETTERS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]+|[a-z0-9]+")
 ROOT_LETTERS = 4  # letters by which a word is recognised when its ending differs
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def roots(text: str, language: str) -> frozenset[str]:
     """Return what carries the content of a text: the beginnings of its content words, and its numbers.
 

@@ -12,10 +12,10 @@ from curate.words import ALONE
 _OPTIONAL_MARKS = re.compile("[\u064b-\u0652\u0640]|(?<=i)\u0307")
 
 
-REMEMBERED = 512  # number of texts for which a cache of the gates keeps its results
+CACHE_SIZE = 512  # number of texts for which a cache of the gates keeps its results
 
 
-@lru_cache(maxsize=REMEMBERED)  # all gates ask for the same few texts
+@lru_cache(maxsize=CACHE_SIZE)  # all gates ask for the same few texts
 def fold(text: str) -> str:
     """Return `text` with compatibility characters, case, apostrophes and Arabic vowel signs normalised."""
     if text.isascii():
@@ -24,7 +24,7 @@ def fold(text: str) -> str:
     return _OPTIONAL_MARKS.sub("", folded.replace("\u2019", "'").replace("\u02bc", "'"))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def letter_runs(folded: str) -> tuple[str, ...]:
     """Return the runs of letters in a folded text, in order: `pm` of `3pm`."""
     if folded.isascii():

@@ -15,7 +15,7 @@ from functools import cache, lru_cache, reduce
 from operator import or_
 from typing import NamedTuple
 
-from curate.gates.folding import REMEMBERED
+from curate.gates.folding import CACHE_SIZE
 from curate.gates.phrases import frame_rows, list_finder, phrases, says
 from curate.gates.phrases.search import BIT
 from curate.gates.words import count_words
@@ -71,7 +71,7 @@ def match_frame(gate: str, text: str, given: str, language: str) -> FrameMatch |
     return None
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _parts_at(place: str, text: str) -> tuple[str, ...]:
     """Return the parts of a text at a place."""
     return tuple(_PLACES[place](text))
@@ -99,18 +99,18 @@ def _frames() -> dict[str, list[Frame]]:
     return frames
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def sentences(text: str) -> tuple[str, ...]:
     """Return the sentences of a folded text. A line end also ends a sentence."""
     return tuple(part for part in _SENTENCE.split(text) if part and part.strip())
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _paragraphs(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in _PARAGRAPH.split(text) if part.strip())
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _first_line(text: str) -> tuple[str, str]:
     first, _, rest = text.strip().partition("\n")
     return first.strip(), rest.strip()

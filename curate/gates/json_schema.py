@@ -10,7 +10,7 @@ from curate.gates.judgement import Gate, Judgement, crashed, passed, quote, reje
 from curate.gates.patterns import describe_row
 from prompts.answer_form import refused_by
 from schemas.records import Pair
-from schemas.time_limit import TookTooLong, limited
+from schemas.time_limit import CheckTimedOut, limited
 
 
 def json_schema(schema: Any, model: Any = None) -> Gate:
@@ -37,7 +37,7 @@ def json_schema(schema: Any, model: Any = None) -> Gate:
         try:
             with limited("the JSON schema", settings, describe_row(pair)):
                 worst = exceptions.best_match(validator.iter_errors(value))
-        except TookTooLong as late:
+        except CheckTimedOut as late:
             return crashed(str(late))
         except Exception as error:
             return crashed(f"the schema cannot be applied: {type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from curate.gates.content import in_code, quotations
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.foreign_letters import foreign_spelling, keeps_source_words, names_language, names_other_language
 from curate.gates.judgement import Judgement, passed, quote, rejected, sides
 from curate.gates.phrases import FOLDER, fragment, lexicon, says, unique_letters, words_of
@@ -289,7 +289,7 @@ _LIKELY, _SHORT_TRANSLATION = 0.8, 20  # for a translation, which has fewer quot
 _STOP_WORD_SHARE = 0.35  # share of stop words that makes a sentence one of that language
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _letters(text: str) -> str:
     if text.isascii():
         return text.encode().translate(None, _NO_LETTERS).decode()
@@ -303,7 +303,7 @@ def _has_lower(letters: str) -> bool:
 _NO_LETTERS = bytes(number for number in range(128) if not chr(number).isalpha())
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _is_evident(text: str, code: str, least: int = 5) -> bool:
     """Whether a text has so many stop words of `code`, and few of other languages, that it need not be identified."""
     own = sum(map(lexicon(code).stop.__contains__, words(text)))
@@ -312,7 +312,7 @@ def _is_evident(text: str, code: str, least: int = 5) -> bool:
     return own >= 2 * max((times for other, times in _count_stop_words(text).items() if other != code), default=0)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _count_stop_words(text: str) -> Counter[str]:
     """Count the stop words of each language in a text."""
     return Counter(chain.from_iterable(map(_languages_of().get, words(text), repeat(()))))
@@ -402,7 +402,7 @@ def relatives(code: str) -> frozenset[str]:
     return frozenset({code}.union(*(group.split() for group in _SIBLINGS if code in group.split())))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _own_and_best_other(text: str, code: str) -> tuple[float, float, str]:
     """Return the probability of `code`, that of the likeliest other language, and its code; relatives are included."""
     left = dict(_identifier(code).rank(text))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold, letter_runs
+from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.judgement import Judgement, passed, quote, rejected
 from curate.gates.misspelt_names import misspelt
 from curate.gates.number_words import is_day_or_month
@@ -231,7 +231,7 @@ def name_before_title(language: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![가-힣])([一-鿿ァ-ヿー]{{1,5}}|[가-힣]{{2,4}}){before}(?:{alternation(titles)})")
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _in_title_case(text: str) -> bool:
     first = [word[0] for word in text.split() if word[0].isalpha()]
     return sum(map(str.isupper, first)) > len(first) / 2

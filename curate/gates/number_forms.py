@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from curate.gates.folding import REMEMBERED
+from curate.gates.folding import CACHE_SIZE
 from curate.gates.phrases import says
 
 _MIN_EXACT = 3  # minimum length of an exact number
@@ -40,7 +40,7 @@ def clock_forms(numbers: Collection[str], folded: str, language: str) -> set[str
     return forms
 
 
-@lru_cache(maxsize=REMEMBERED)  # called for each number that is searched for in a text
+@lru_cache(maxsize=CACHE_SIZE)  # called for each number that is searched for in a text
 def _mentions_hours(folded: str, language: str) -> tuple[bool, bool]:
     """Return whether a text counts back from the next hour, and whether it gives an hour at all."""
     before = bool(says(language, "to_the_hour", folded))

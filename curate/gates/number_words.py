@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, lru_cache
 
-from curate.gates.folding import REMEMBERED, fold, letter_runs, unaccented
+from curate.gates.folding import CACHE_SIZE, fold, letter_runs, unaccented
 from curate.gates.number import Number
 from curate.gates.phrases import Lexicon, inflected_weekdays, lexicon, says
 from curate.gates.phrases.search import longest_literal, matches, string_locator
@@ -70,7 +70,7 @@ def has_number_words(language: str) -> bool:
     return _number_table(language)[1] is not None
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def month_name_dates(folded: str, language: str) -> tuple[tuple[str, str, str], ...]:
     """Return each day next to a month name in a folded text: the text (`1 october`), the day and the month."""
     months, pattern = _dates(language)
@@ -165,7 +165,7 @@ def single_word_numbers(folded: str, language: str) -> Iterator[Number]:
         yield Number(word, frozenset((values[word],)))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def words_to_digits(text: str, language: str) -> str:
     """Return `text` folded, with cardinals of `language` from two up replaced by digits: `10 miles`.
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 from math import inf, nextafter
 
-from curate.gates.folding import REMEMBERED, fold, letter_runs
+from curate.gates.folding import CACHE_SIZE, fold, letter_runs
 from curate.gates.number import Number
 from curate.gates.number_forms import are_computable, clock_forms, is_rounded, rounding_ranges
 from curate.gates.number_words import has_number_words, spelt_out_values
@@ -138,7 +138,7 @@ class NumberMentions:
         return sorted((float(form), form) for form in self._plain if are_computable(form))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def number_mentions(text: str, language: str) -> NumberMentions:
     """Return the numbers of a text. They are read once for all gates."""
     return NumberMentions(text, language)
@@ -200,7 +200,7 @@ def spelt_out_numbers(text: str, language: str) -> tuple[Number, ...]:
     return _in_words(with_ascii_digits(text), language)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _in_digits(folded: str) -> tuple[Number, ...]:
     return tuple(_read_digits(folded))
 
@@ -221,7 +221,7 @@ def _read_digits(folded: str) -> Iterator[Number]:
         yield Number(folded[start:end] if letters else number, _forms(number, tail, before, after), letters)
 
 
-@lru_cache(maxsize=8 * REMEMBERED)  # a number is read in several forms of a text
+@lru_cache(maxsize=8 * CACHE_SIZE)  # a number is read in several forms of a text
 def _forms(number: str, tail: str, before: str, after: str) -> frozenset[str]:
     """Return the values that a number may have, given the letters attached to it and the text around it."""
     parts = _POINT.split(number)
@@ -306,7 +306,7 @@ def _plain(digits: str) -> str:
     return f"{whole}.{fraction}" if fraction else whole
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def _in_words(folded: str, language: str) -> tuple[Number, ...]:
     known = _number_words(language)
     return () if known.isdisjoint(letter_runs(folded)) else tuple(_read_words(folded, lexicon(language), known))

@@ -6,7 +6,7 @@ import re
 
 from curate.gates.judgement import Judgement, crashed, passed, quote, rejected
 from schemas.records import Pair
-from schemas.time_limit import TookTooLong, search
+from schemas.time_limit import CheckTimedOut, search
 
 
 def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
@@ -17,7 +17,7 @@ def must(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """
     try:
         match = search(pattern, pair.output, f"must '{name}'", describe_row(pair))
-    except TookTooLong as late:
+    except CheckTimedOut as late:
         return crashed(str(late))
     if match:
         return passed(f"found {quote(match[0])}" if match[0].strip() else "found")
@@ -29,7 +29,7 @@ def must_not(pair: Pair, name: str, pattern: re.Pattern[str]) -> Judgement:
     """The output contains no match of `pattern`. Reason: `present:<name>`, with the match."""
     try:
         match = search(pattern, pair.output, f"must_not '{name}'", describe_row(pair))
-    except TookTooLong as late:
+    except CheckTimedOut as late:
         return crashed(str(late))
     if match:
         return rejected(f"present:{name}", f"found {quote(match[0])} at character {match.start() + 1}")

@@ -73,7 +73,7 @@ def _number_after_phone_word() -> re.Pattern[str]:
     )
 
 
-def narrowed(text: str) -> str:
+def to_half_width(text: str) -> str:
     """Return a text of the same length, with hyphens and full-width characters as they are typed on a keyboard."""
     return text if text.isascii() else text.translate(_TO_NARROW)
 
@@ -87,7 +87,7 @@ def personal(text: str) -> Iterator[tuple[str, str]]:
     Not covered: names, postal addresses, dates of birth, identity numbers; numbers in other formats; a password in a
     sentence of its own.
     """
-    text = narrowed(text)
+    text = to_half_width(text)
     for kind, number in accounts(text):
         yield kind, number
         text = text.replace(number, _REMOVED_MARK)
@@ -126,12 +126,12 @@ def pieces(text: str) -> Iterator[tuple[str, str]]:
     In JSON, escapes next to a value (a line end is `\\n`) would hide or extend what it contains.
     """
     yield from personal(text)
-    if (record := record_in(text)) is not None:
+    if (record := parse_record(text)) is not None:
         for line in _labelled_values(record, ""):
             yield from personal(line)
 
 
-def record_in(text: str) -> Any:
+def parse_record(text: str) -> Any:
     """Return the JSON object or list that a text consists of, or None."""
     if text.lstrip()[:1] not in ("{", "["):
         return None
@@ -156,7 +156,7 @@ def _labelled_values(value: Any, name: str) -> Iterator[str]:
 
 def accounts(text: str) -> Iterator[tuple[str, str]]:
     """Yield the accounts and cards among the pieces of `personal`, where they come first."""
-    text = narrowed(text)
+    text = to_half_width(text)
     for pattern, kind, holds in ((_IBAN, "iban", _is_iban), (_CARD, "card", _is_card)):
         for match in pattern.finditer(text):
             if holds(match[0]):

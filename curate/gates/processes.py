@@ -21,12 +21,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
-from curate.gates.folding import REMEMBERED
+from curate.gates.folding import CACHE_SIZE
 from curate.gates.judgement import Gate, GateStep, Judgement, run_gate_on_all
 from schemas.cores import cores
 from schemas.errors import PairsmithError
+from schemas.gate_verdicts import body_of
 from schemas.records import Pair
-from schemas.said import body_of
 from synth.embedded.child import child_command, child_environment
 
 
@@ -49,7 +49,7 @@ JudgeChunk = Callable[[Sequence[Pair | str], Sequence[int]], Coroutine[Any, Any,
 """Judges pairs, or their stored form, by the gates at some places. Gates run in this process give a separate result."""
 
 CHUNK = 128  # pairs per message and per commit
-_PAIRS_IN_A_ROW = REMEMBERED // 8  # a gate looks up two texts of a pair, and several forms of them
+_PAIRS_IN_A_ROW = CACHE_SIZE // 8  # a gate looks up two texts of a pair, and several forms of them
 _CHUNKS_AHEAD = 2  # chunks sent to a child in advance, so that it does not wait for this process
 WORTH = 2_000  # rows from which on two processes are faster than none: starting one takes half a second
 _LENGTH_BYTES = 4

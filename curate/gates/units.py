@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from itertools import product
 
-from curate.gates.folding import REMEMBERED, fold, unaccented
+from curate.gates.folding import CACHE_SIZE, fold, unaccented
 from curate.gates.number_words import words_to_digits
 from curate.gates.numbers import digit_numbers, groups_by_space
 from curate.gates.phrases import unit_names
@@ -213,7 +213,7 @@ def _currency_names(language: str) -> re.Pattern[str]:
 Quantity = tuple[frozenset[str], frozenset[str], str]
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def quantities(text: str, language: str) -> tuple[Quantity, ...]:
     """Return each number with a unit: its plain forms, the units it may have (`pounds` are two), and both as written.
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from curate.gates.judgement import Gate, Judgement, crashed
 from schemas.errors import SpecError, UsageError
-from schemas.own_modules import OwnName, module_beside
-from schemas.own_output import own_output
 from schemas.records import Pair, Reason
+from schemas.user_modules import UserReference, load_user_module
+from schemas.user_output import user_output
 
 
 def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[Gate, str]:
@@ -26,8 +26,8 @@ def user_gate(name: str, folder: Path, key: str = "curate.gates.user") -> tuple[
     Raises SpecError if the file does not exist, cannot be run, or has no such function that takes one argument.
     Not covered: a change in a file that the gate's file imports does not change the hash.
     """
-    own = OwnName.read(name)
-    path, source, module = module_beside(name, folder, key)
+    own = UserReference.read(name)
+    path, source, module = load_user_module(name, folder, key)
     key = f"'{key}': {name}"
     function = getattr(module, own.name, None)
     if function is None:
@@ -77,7 +77,7 @@ def guarded(function: Callable[[Pair], Any], name: str) -> Gate:
 
     def gate(pair: Pair) -> Judgement:
         try:
-            with own_output():
+            with user_output():
                 return _judgement(function(pair), name)
         except (Exception, SystemExit) as error:
             return crashed(f"{type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ from itertools import chain, pairwise
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases import lexicon
 from curate.words import SIGNS
 
@@ -42,7 +42,7 @@ _STEMMERS = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def words(text: str) -> tuple[str, ...]:
     """Return the folded words in order.
 
@@ -65,7 +65,7 @@ def without_options(text: str) -> str:
     return OPTION.sub(" , ", text) if "--" in text else text
 
 
-@lru_cache(maxsize=REMEMBERED)
+@lru_cache(maxsize=CACHE_SIZE)
 def count_words(text: str) -> int:
     """Count words as a word counter does: runs without whitespace, and single characters in scripts without spaces."""
     if text.isascii():

@@ -94,7 +94,7 @@ def needs_whole_pool(
     return bool(halves) and (best.low if best else 0.0) < at_least
 
 
-def drawn_of(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: ReviewSettings) -> Drawn:
+def drawn_so_far(rows: Sequence[SamplingRow], records: Iterable[Sampled], spec: ReviewSettings) -> Drawn:
     """The rows drawn so far, under a project's settings."""
     sampled = sampled_ids(records)
     whole = bool(sampled) and needs_whole_pool(rows, sampled, spec.seed, spec.accept_at_least, spec.confidence)

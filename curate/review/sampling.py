@@ -28,7 +28,7 @@ from functools import lru_cache
 from itertools import takewhile
 from typing import NamedTuple
 
-from schemas.identity import lot
+from schemas.identity import random_sort_key
 from schemas.records import content_id
 from schemas.reviews import Draw, Sampled, SamplingReason
 from schemas.spec import ReviewShares
@@ -130,7 +130,7 @@ def in_estimation_half(seed: int, pair_id: str) -> bool:
 
 def permanent_random_number(seed: int, purpose: str, pair_id: str) -> float:
     """The permanent random number of a row for one purpose: uniform in [0, 1), independent between purposes."""
-    return (int.from_bytes(lot(f"{seed}/{purpose}/{pair_id}")[:8], "big") >> 11) / _DIGITS
+    return (int.from_bytes(random_sort_key(f"{seed}/{purpose}/{pair_id}")[:8], "big") >> 11) / _DIGITS
 
 
 @lru_cache(maxsize=24)

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_of
+from curate.review.acceptance import AcceptanceRates, acceptance_rates, drawn_so_far
 from curate.review.answers import current_answers
 from curate.review.decision import answers_given, decide
 from curate.review.estimate import Advice, Estimate, advice, seconds_per_item
@@ -93,7 +93,7 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
         with needing("review", "the interval of the acceptance rate needs"):
             import scipy  # noqa: F401
     records = (record for id_ in shown for record in sampled[id_])
-    rates = acceptance_rates(drawn_of(list(population.rows.values()), records, spec), accepted, spec.confidence)
+    rates = acceptance_rates(drawn_so_far(list(population.rows.values()), records, spec), accepted, spec.confidence)
     shown_rate, trained = rates.passed, rates.accepted
     if shown_rate and trained and shown_rate.population == trained.population:
         shown_rate = trained  # if both rates cover the same rows, show the interval that the gate uses
@@ -188,9 +188,9 @@ def in_words(facts: Json) -> list[str]:
             f"Of the rows that the programs accept, people accept {_with_interval(rate)} unchanged. This is the rate"
             " before review: rows that people rejected are not in the dataset."
         )
-    if older := older_choice(status):
+    if older := earlier_scorer_notice(status):
         lines.append(f"{capital(older)}.")
-    if (rate := status["acceptance_rate"]) and not same_rows(status):
+    if (rate := status["acceptance_rate"]) and not rates_cover_same_rows(status):
         lines.append(f"Of the rows that passed the gates, people accept {_with_interval(rate)} unchanged.")
     elif not rate:
         lines.append("These are too few answers to estimate what share people would accept.")
@@ -205,7 +205,7 @@ def in_words(facts: Json) -> list[str]:
     return lines
 
 
-def older_choice(status: Json) -> str:
+def earlier_scorer_notice(status: Json) -> str:
     """A sentence saying that the rates refer to the choice of an earlier scorer; empty if they do not."""
     if not (by := status.get("compared_by")):
         return ""
@@ -215,7 +215,7 @@ def older_choice(status: Json) -> str:
     )
 
 
-def same_rows(status: Json) -> bool:
+def rates_cover_same_rows(status: Json) -> bool:
     """Whether the programs accept all rows that passed the gates, so that both rates cover the same rows."""
     passed, trained = status["acceptance_rate"], status.get("trained_acceptance_rate")
     return bool(passed and trained and passed["population"] == trained["population"])

@@ -122,7 +122,7 @@ def _has_candidates_to_compare(project: Project, seeds: Sequence[Seed]) -> bool:
     """Whether any input has several outputs to compare. Output seeds and pairs have one each, and so have input seeds
     for which one candidate is requested."""
     forward = project.spec.generate.forward
-    several = project.spec.asks_teacher and forward.enabled and forward.n > 1
+    several = project.spec.needs_teacher and forward.enabled and forward.n > 1
     return several and any(seed.kind == "input" for seed in seeds)
 
 

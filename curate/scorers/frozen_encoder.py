@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from curate.scorers.pmi import messages
 from curate.scorers.reward import batches, chat_tokens
-from schemas.allocator import keep_large
+from schemas.allocator import keep_large_blocks
 
 
 class FrozenEncoder:
@@ -27,7 +27,7 @@ class FrozenEncoder:
     ) -> None:
         from synth.embedded.model import best_dtype
 
-        keep_large()
+        keep_large_blocks()
         self._folder, self._batch_tokens, self._progress = folder, batch_tokens, progress
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self._model: Any = AutoModelForCausalLM.from_pretrained(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.rules import asked_of
 from curate.scorers import Score, Scorer
-from schemas.allocator import keep_large
+from schemas.allocator import keep_large_blocks
 from schemas.errors import MissingDependency, SpecError, first_line
 from schemas.records import Pair, Reason
 
@@ -43,7 +43,7 @@ class RewardModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any, batch_tokens: int) -> None:
-        keep_large()
+        keep_large_blocks()
         self._model, self._tokenizer, self._batch_tokens = model.eval(), tokenizer, batch_tokens
         self._fits = float("inf")  # the largest rows x longest row that fits in memory
         self._text_config = model.config.get_text_config()

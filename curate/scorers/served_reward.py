@@ -195,7 +195,7 @@ async def open_served(project: Project, store: Store, stack: AsyncExitStack, say
             return ServerAccess(endpoint.url, headers, query, endpoint.shown)
         from synth.local_vllm import key_header
 
-        server = await stack.enter_async_context(teachers.own_vllm(teacher, say, "--runner", "pooling"))
+        server = await stack.enter_async_context(teachers.run_own_vllm(teacher, say, "--runner", "pooling"))
         return ServerAccess(server.base_url, key_header())
 
     return PoolingReward(teacher, rules, session, start)

@@ -203,7 +203,7 @@ class Calls(Http):
         generator: str | None = None,
         reviewed: bool | None = None,
         q: str | None = None,
-    ) -> shapes.Page[shapes.RowShown]:
+    ) -> shapes.Page[shapes.RowView]:
         """The rows of the last curation, and those that were generated since."""
 
     @operation("GET", "/projects/{project}/rows/facets")
@@ -218,7 +218,7 @@ class Calls(Http):
         generator: str | None = None,
         reviewed: bool | None = None,
         q: str | None = None,
-    ) -> shapes.FacetsShown:
+    ) -> shapes.RowFacets:
         """Counts of rows by each property."""
 
     @operation("GET", "/projects/{project}/rows/download")
@@ -242,7 +242,7 @@ class Calls(Http):
         """The lineage of a row: seed, prompt, answers, verdicts, reviews, datasets (`pairsmith explain --json`)."""
 
     @operation("GET", "/projects/{project}/rows/{row}/candidates")
-    def candidates(self, project: str, row: str) -> shapes.Page[shapes.RowShown]:
+    def candidates(self, project: str, row: str) -> shapes.Page[shapes.RowView]:
         """All candidates for the row's input, for comparison."""
 
     @operation("POST", "/projects/{project}/rows/{row}/reviews")

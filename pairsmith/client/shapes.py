@@ -271,7 +271,7 @@ class NewJob(TypedDict):
     options: NotRequired[JobOptions]
 
 
-class RowShown(TypedDict):
+class RowView(TypedDict):
     id: str
     pair_id: str | None
     seed_id: str
@@ -291,7 +291,7 @@ class RowShown(TypedDict):
     output: str | None
 
 
-class FacetsShown(TypedDict):
+class RowFacets(TypedDict):
     total: int
     capped: bool
     all: dict[str, int]

@@ -12,7 +12,7 @@ from pairsmith import __version__
 from pairsmith.failures import exit_code_of, json_on_stdout, reopen_closed_streams
 from pairsmith.stopping import listening
 from pairsmith.watching import NOBODY, Watcher
-from schemas.cores import wait_shortly
+from schemas.cores import limit_spin_waits
 from schemas.errors import UsageError
 
 # Name, help section, and the line shown by `pairsmith --help`. They are listed here so that help need not import any
@@ -127,7 +127,7 @@ def group() -> None:
 def start(arguments: Iterable[str] | None = None, watcher: Watcher = NOBODY) -> int:
     """Run one command and return its exit code. Only a defect of pairsmith shows a traceback."""
     args = list(sys.argv[1:] if arguments is None else arguments)
-    wait_shortly()
+    limit_spin_waits()
     reopen_closed_streams()
     with json_on_stdout("--json" in args) as write_json, listening() as stopping:
         process = (write_json, stopping, watcher)

@@ -11,7 +11,7 @@ import click
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from pairsmith.serve.backup import Kept
+    from pairsmith.serve.backup import BackupSummary
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -64,7 +64,7 @@ def restore(process: tuple[Any, ...], folder: Path, workspace: Path | None, only
     _answer(process[0] if as_json else None, "restored" if workspace else "sound", kept)
 
 
-def _answer(write_json: Callable[[dict[str, Any]], None] | None, word: str, kept: Kept) -> None:
+def _answer(write_json: Callable[[dict[str, Any]], None] | None, word: str, kept: BackupSummary) -> None:
     if write_json:
         write_json({"result": word, "files": kept.files, "bytes": kept.size, "rows": kept.rows, "notes": kept.notes})
         return

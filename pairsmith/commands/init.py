@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import click
 import orjson
 
+from pairsmith.file_encoding import AmbiguousEncoding, encoding_of
+from pairsmith.file_guess import SCHEMA, Guess, guess, refuse_without_needs
+from pairsmith.guessed_spec import spec_text, task_name
 from pairsmith.new_project import (
     EXAMPLES,
     FIRST_OF_KIND,
@@ -18,9 +21,6 @@ from pairsmith.new_project import (
     with_teacher,
     write_project,
 )
-from pairsmith.own_encoding import EncodingAsked, encoding_of
-from pairsmith.own_file import SCHEMA, Guess, guess, refuse_without_needs
-from pairsmith.own_spec import spec_text, task_name
 from pairsmith.session import Session, on_project
 from pairsmith.teacher_search import EMBEDDED, FoundTeacher, find_teacher
 from schemas.errors import InputError, UsageError
@@ -103,7 +103,7 @@ def _make(
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
     read = _shortages(spec, own.resolve().parent) if own else None
-    asks = spec.asks_teacher
+    asks = spec.needs_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
     text = with_base(text) if own or not (example or kind) else text
@@ -145,7 +145,7 @@ def _encoding_of(own: Path, encoding: str) -> str | None:
         return None  # the reader of that format reports what is wrong
     try:
         return encoding_of(own.read_bytes(), own.name, encoding)
-    except EncodingAsked as asked:
+    except AmbiguousEncoding as asked:
         lines = (
             f"\n  --encoding {one.name:<10} {' / '.join(filter(None, one.lines))[:_SHOWN]}" for one in asked.readings
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from pairsmith.failures import WriteJson, escape_controls
-from schemas.errors import UsageError, misused, needing
+from schemas.errors import UsageError, needing, usage_error_from
 
 if TYPE_CHECKING:
     from pairsmith.serve.job import Job
@@ -140,7 +140,7 @@ def start(session: JobsSession, project: str, what: str, **options: Any) -> None
     try:
         job_options = JobOptions(**options)
     except ValidationError as error:
-        raise misused(error.errors(), fix="See `pairsmith jobs start --help`.") from None
+        raise usage_error_from(error.errors(), fix="See `pairsmith jobs start --help`.") from None
     job = session.jobs.start(project, what, job_options, getpass.getuser())
     if not session.write_json and not session.jobs.is_served():
         click.echo("No server is running on this workspace; the job waits for one.", err=True)

@@ -57,7 +57,7 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
     and keeps running in the background until `pairsmith review down`. One server serves all your projects.
     """
     from curate.argilla.launch import OWNER
-    from curate.argilla.probe import IN_THE_CLEAR
+    from curate.argilla.probe import UNENCRYPTED_WARNING
     from curate.argilla.server import up as start
     from pairsmith.screen import facts
 
@@ -78,7 +78,7 @@ def up(session: Session, port: int | None, host: str | None, database_url: str |
         ("sign in", f"as {OWNER}; the password is in {server.credentials}"),
     ]
     if server.public_url:
-        lines += [("others", f"open {server.public_url}"), ("", IN_THE_CLEAR)]
+        lines += [("others", f"open {server.public_url}"), ("", UNENCRYPTED_WARNING)]
     session.answer(data, facts(lines))
 
 
@@ -114,7 +114,7 @@ def invite(session: Session, names: tuple[str, ...]) -> None:
 def password(session: Session, name: str) -> None:
     """Set a new password for the user NAME and show it once. The account and its reviews are kept."""
     from curate.argilla import people as accounts
-    from curate.argilla.launch import OWNER, keep_password
+    from curate.argilla.launch import OWNER, store_owner_password
     from curate.argilla.server import default_home
     from pairsmith.screen import facts
     from pairsmith.stages import review
@@ -122,7 +122,7 @@ def password(session: Session, name: str) -> None:
     with session.progress() as progress, review.argilla(session.project(), progress) as connected:
         new = accounts.new_password(connected, name)
         if name == OWNER and session.project().spec.review.url is None:
-            keep_password(default_home(), new)
+            store_owner_password(default_home(), new)
     page, note = review.page(session.project(), connected.url)
     data = {"command": "review password", "url": page, "passwords": {name: new}}
     session.answer(data, facts([("page", page), *note, (name, new)]))

@@ -47,9 +47,9 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
     from rich.text import Text
 
     from pairsmith.screen import row_count_check
-    from pairsmith.style.reasons import with_short_ids
+    from pairsmith.style.reasons import shorten_ids
     from schemas.records import Counts
-    from schemas.step_names import shown_step
+    from schemas.step_names import display_step
 
     table = Table(box=None, padding=(0, 2, 1, 0), expand=True)
     table.add_column("id", width=12, no_wrap=True, overflow="crop")
@@ -61,9 +61,9 @@ def _screen(data: dict[str, Any]) -> list[RenderableType]:
         if row["state"] == "accepted" and row["score"] is not None:
             why = f"{why}, score {row['score']:.3g}"
         if row["step"]:
-            why = f"{row['reason']} ({shown_step(row['step'])})"
+            why = f"{row['reason']} ({display_step(row['step'])})"
         why = "; ".join(filter(None, (why, *(f"flag {sentence}" for sentence in row["flagged"]))))
-        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(with_short_ids(why), 400))
+        texts = (_short(row["input"], 120), _short(row["output"] or "", 160), _short(shorten_ids(why), 400))
         table.add_row(*map(Text, (row["pair_id"] or "", row["state"], *texts)))
     parts: list[RenderableType] = [row_count_check(Counts(**data["counts"])), ""]
     parts.append(table if data["rows"] else "No row matches.")

@@ -67,8 +67,8 @@ def up(
         from pairsmith.serve.app import create_app
         from pairsmith.serve.settings import Settings
         from pairsmith.serve.workspace import Workspace
-        from schemas.allocator import one_heap
-    one_heap()
+        from schemas.allocator import use_single_heap
+    use_single_heap()
     with listening(host, port) as server_socket:
         settings = Settings(host, server_socket.getsockname()[1], no_auth, url, database_url)
         check_reach(settings)

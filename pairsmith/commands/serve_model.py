@@ -29,7 +29,7 @@ def command(session: Session, host: str, port: int) -> None:
     from curate.licences import refuse_unlicensed
     from pairsmith.stages.evaluate import latest_adapter
     from schemas.blocking import run
-    from train.base_model import base_of
+    from train.base_model import find_trained_base
     from train.local_model import serving, tuned_model
 
     project = session.project()
@@ -38,7 +38,7 @@ def command(session: Session, host: str, port: int) -> None:
         if host not in _LOOPBACK:
             refuse_unlicensed(project, store, [a for a in store.artifacts("adapter") if a.id == trained.adapter_id])
     listening(host, port).close()  # fail before a model is loaded if the port is taken
-    base = base_of(trained, project.spec.train, project.folder)
+    base = find_trained_base(trained, project.spec.train, project.folder)
     local, _ = tuned_model(base, base.folder, trained)
 
     async def serve() -> None:

@@ -35,7 +35,7 @@ def command(session: Session) -> None:
 
 def status_of(project: Project, store: Store | None) -> dict[str, Any]:
     """The data of `pairsmith status --json`. Without a store, nothing has been done yet."""
-    from pairsmith.certified import last_look
+    from pairsmith.certified import last_certification
     from pairsmith.outcome import GenerateOutcome
     from pairsmith.plan import plan
     from schemas.money import per_row, total
@@ -57,7 +57,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
         "task": project.spec.task.name,
         "folder": str(project.folder.resolve()),
         "spec_hash": project.spec_hash,
-        "running": store.written_by if store else "",
+        "running": store.current_writer if store else "",
         **_seeds_and_pairs(store, generated),
         "ledger": {
             **spent.as_json(),
@@ -66,7 +66,7 @@ def status_of(project: Project, store: Store | None) -> dict[str, Any]:
             "costs": [cost.as_json() for cost in costs],
         },
         "stages": stages,
-        "certificate": last_look(project, store, steps) if store else None,
+        "certificate": last_certification(project, store, steps) if store else None,
         "artifacts": [{"kind": a.kind, "id": a.id, "path": a.path} for a in artifacts if a.kind not in _NOT_LISTED],
         "next": todo,
     }
@@ -96,7 +96,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
 
     from pairsmith.certified import in_lines
     from pairsmith.screen import facts, row_count_check, spending
-    from pairsmith.style.numbers import failure_in_words, seeds
+    from pairsmith.style.numbers import describe_failure, seeds
     from schemas.records import Counts
 
     rows = [("project", f"{data['task']} in {data['folder']}")]
@@ -115,7 +115,7 @@ def _screen(data: dict[str, Any], run: str) -> list[Any]:
         lines = [] if stage["counts"] is None else [row_count_check(Counts(**stage["counts"]))]
         if stage["reasons"]:
             lines.append(_summarized(Counter(stage["reasons"])))
-        lines += [escape(failure_in_words(failure)) for failure in stage["failures"]]
+        lines += [escape(describe_failure(failure)) for failure in stage["failures"]]
         why = escape(stage["why"])
         lines += [f"[yellow]{why}[/]"] if stage["counts"] and why else [why]
         table.add_row(stage["stage"], word, "\n".join(filter(None, lines)))

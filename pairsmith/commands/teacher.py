@@ -41,7 +41,7 @@ def up(session: Session, *, model: str | None, check: bool, **options: Any) -> N
     """
     from rich.markup import escape
 
-    from pairsmith.own_spec import in_toml
+    from pairsmith.guessed_spec import in_toml
     from schemas.blocking import run
     from synth.local_vllm import vllm
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.redaction import hidden_by
-from curate.tallies import key_of
-from pairsmith.certified import last_look
+from curate.redaction import display_redactor
+from curate.tallies import spec_key_of_gate
+from pairsmith.certified import last_certification
 from pairsmith.report.evidence import Evidence, Reviews, StageEvidence, StepTally
 from pairsmith.report.next_steps import next_seeds
 from pairsmith.report.rows import ReportRows
 from pairsmith.stages.evaluate import evaluation_in
 from schemas.project import Project
 from schemas.records import Artifact, Receipt, now
-from schemas.step_names import shown_step
+from schemas.step_names import display_step
 from schemas.store import Store
 from schemas.store.latest import last_good, present
 from train.learning_curve import LearningCurve
@@ -30,7 +30,7 @@ def gather(project: Project, store: Store) -> Evidence:
     """The evidence from the store's present state. Results of stages that have not run are None or empty."""
     receipts = store.receipts()
     finished = {receipt.command: receipt for receipt in receipts if receipt.ok}
-    rows = ReportRows(store, finished.get("generate"), finished.get("curate"), hidden_by(project.spec))
+    rows = ReportRows(store, finished.get("generate"), finished.get("curate"), display_redactor(project.spec))
     artifacts, stage_receipts = present(store), receipts
     dataset, adapter, evaluated = artifacts.get("dataset"), artifacts.get("adapter"), artifacts.get("evaluation")
     if evaluated is None:  # none, or it belongs to another adapter
@@ -47,7 +47,11 @@ def gather(project: Project, store: Store) -> Evidence:
         accepted=rows.accepted(),
         rejected=rows.rejected(),
         steps=tuple(
-            StepTally(shown_step(name), **tally | {"shown": rows.of(tally.get("shown", ()), name)}, key=key_of(name))
+            StepTally(
+                display_step(name),
+                **tally | {"shown": rows.of(tally.get("shown", ()), name)},
+                key=spec_key_of_gate(name),
+            )
             for name, tally in _facts(finished, "curate").get("steps", {}).items()
         ),
         splits=_facts(finished, "curate").get("splits"),
@@ -109,7 +113,7 @@ def _reviews(project: Project, store: Store, receipts: Sequence[Receipt]) -> Rev
 
 
 def _certificate(project: Project, store: Store) -> dict[str, Any] | None:
-    state, looked = last_look(project, store), last_good(store.receipts("certify"), "certify")
+    state, looked = last_certification(project, store), last_good(store.receipts("certify"), "certify")
     return {**state, "saw": looked.facts["certificate"]} if state and looked else None
 
 

@@ -12,7 +12,7 @@ from schemas.store import Store
 from schemas.wording import capital, counted
 from train.failures import failures
 from train.metrics import Evaluation
-from train.results import no_gain
+from train.results import no_gain_warning
 from train.retrieval import Nearest
 from train.verdict import PROMPTED
 
@@ -50,7 +50,7 @@ def next_steps(evidence: Evidence) -> list[str]:
     steps = [*_for_the_verdict(evidence)]
     training = evidence.training
     before = training.validation[0].loss if training and training.validation else None
-    if training and (gain := no_gain(before, training.kept_loss)):
+    if training and (gain := no_gain_warning(before, training.kept_loss)):
         steps.append(f"{capital(gain)}.")
     if evidence.failing:
         first = evidence.failing[0].failures

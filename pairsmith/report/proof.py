@@ -22,7 +22,7 @@ from train.metrics import (
     SystemResult,
 )
 from train.results_table import MEASURES, describe_sampling, reference_cells
-from train.verdict import FORM_ONLY_NOTE, form_alone
+from train.verdict import FORM_ONLY_NOTE, is_form_only
 
 BASE = "base"
 _NO_ANSWER = {
@@ -123,7 +123,7 @@ def _p(comparison: Comparison) -> str:
 def in_words(evaluation: Evaluation) -> list[str]:
     """A sentence for each sampled difference, with its numbers unless they are in the headline; preceded by a caution
     if only the form of answers was judged."""
-    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if form_alone(evaluation.check_names) else []
+    sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
         value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")

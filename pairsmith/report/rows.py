@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from curate.selection import in_words
 from curate.states import skim_states
 from pairsmith.report.evidence import Distribution, NotAccepted, ReasonCount, RowExample, Scorer
-from pairsmith.style.reasons import with_short_ids
+from pairsmith.style.reasons import shorten_ids
 from schemas.records import Reason, Receipt
-from schemas.step_names import shown_step
+from schemas.step_names import display_step
 from schemas.store import Store
 
 _EXAMPLES = 3  # for each reason
@@ -103,7 +103,7 @@ class ReportRows:
         missing = self._curated.facts.get("steps", {}).get(facts["by"], {}).get("waiting", 0)
         selection = self._curated.facts.get("selection")
         changed = in_words(selection) if selection else ""
-        return Scorer(shown_step(facts["by"]), facts["why"], _distribution(self._scores, missing), changed)
+        return Scorer(display_step(facts["by"]), facts["why"], _distribution(self._scores, missing), changed)
 
     def accepted(self) -> tuple[RowExample, ...]:
         """A few accepted rows, drawn at random."""
@@ -133,7 +133,7 @@ class ReportRows:
         seeds = self._store.seeds_by_id(row.seed_id for row in rows if row.pair_id is None)
         examples, hide = [], self._hide
         for row in rows:
-            pair, detail = pairs.get(row.pair_id or ""), hide(with_short_ids(row.detail))
+            pair, detail = pairs.get(row.pair_id or ""), hide(shorten_ids(row.detail))
             if pair:
                 columns = tuple((name, hide(text)) for name, text in pair.columns.items())
                 examples.append(RowExample(pair.id, hide(pair.input), hide(pair.output), detail, columns))

@@ -31,7 +31,7 @@ _SQLITE = b"SQLite format 3\0"
 _EXCLUDED = {"views", "jobs", "chosen", "lock", "trash", "__pycache__"}  # in .serve
 
 
-class Kept(NamedTuple):
+class BackupSummary(NamedTuple):
     """The contents of a backup: files, bytes, rows of all databases, and notes on what is not included."""
 
     files: int
@@ -40,7 +40,7 @@ class Kept(NamedTuple):
     notes: list[str]
 
 
-def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> Kept:
+def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> BackupSummary:
     """Copy the workspace to the folder `to`, which must not exist. The folder appears complete or not at all.
 
     Raises UsageError if `to` exists, StoreError if a database cannot be copied, and MissingDependency if the service is
@@ -79,7 +79,7 @@ def backup(workspace: Workspace, to: Path, database_url: str | None = None) -> K
     return summary
 
 
-def check(folder: Path) -> Kept:
+def check(folder: Path) -> BackupSummary:
     """Verify a backup without changing it: the hash of every file, and the integrity and row counts of every database.
 
     Raises StoreError that names the first problem.
@@ -94,7 +94,7 @@ def check(folder: Path) -> Kept:
     return _summary(manifest["files"], manifest["not_in_it"])
 
 
-def restore(folder: Path, workspace: Workspace) -> Kept:
+def restore(folder: Path, workspace: Workspace) -> BackupSummary:
     """Copy a backup into an empty workspace and verify it there.
 
     Jobs that had not ended are cancelled, since they may still be running where the backup was taken. Raises UsageError
@@ -242,9 +242,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _summary(files: dict[str, dict[str, Any]], notes: list[str]) -> Kept:
+def _summary(files: dict[str, dict[str, Any]], notes: list[str]) -> BackupSummary:
     rows = sum(sum(facts.get("rows", {}).values()) for facts in files.values())
-    return Kept(len(files), sum(facts["bytes"] for facts in files.values()), rows, list(notes))
+    return BackupSummary(len(files), sum(facts["bytes"] for facts in files.values()), rows, list(notes))
 
 
 def _damage(name: str, how: str) -> StoreError:

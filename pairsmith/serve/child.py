@@ -43,7 +43,7 @@ from pairsmith.stopping import INTERRUPTED
 from pairsmith.watching import Watcher
 from schemas.errors import Interrupted, PairsmithError, SpecError
 from schemas.failpoints import failpoint
-from schemas.files import one_at_a_time, replaced
+from schemas.files import exclusive_lock, replaced
 from schemas.money import dollars, rounded_up
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def main(folder: Path, nth: int) -> int:
                 raise KeyboardInterrupt
             part = json.loads((folder / f"part-{nth}.json").read_bytes())
             # Two parts that need the GPU never run at once, whatever the queue does.
-            gpu_lock = one_at_a_time(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
+            gpu_lock = exclusive_lock(Path(part["heavy_lock"])) if part["heavy_lock"] else contextlib.nullcontext()
             with _log_to(folder / "log"), gpu_lock:
                 return _run(folder, nth, part)
         except KeyboardInterrupt:

@@ -219,7 +219,7 @@ class Jobs:
         """The folder of a job's files."""
         return self.workspace.jobs_folder / job_id
 
-    def begun_usd(self, job_id: str) -> float | None:
+    def uncounted_usd(self, job_id: str) -> float | None:
         """The project's spending in dollars that does not count towards the cap of a job.
 
         That is what was spent before the job and before the jobs that it continues. None before its first process.

@@ -116,12 +116,12 @@ def _plan_part(project: Project, first: str) -> tuple[str, str | None, bool]:
 def needs_gpu(spec: Spec, stage: str) -> bool:
     """Whether a stage or command runs a model on this machine."""
     if stage in ("generate", "preview", "forecast"):
-        return spec.asks_teacher and any(
+        return spec.needs_teacher and any(
             spec.teacher_for(way).url in _LOCAL_TEACHERS for way in spec.generate.directions
         )
     if stage in ("curate", "review", "certify"):  # the review stage curates again with the answers that came in
         # A pair, or an input written for an output, has one candidate only: `auto` has nothing to compare.
         inputs = not spec.seeds or any(source.kind == "input" for source in spec.seeds)
-        compares = spec.asks_teacher and spec.generate.forward.enabled and inputs
+        compares = spec.needs_teacher and spec.generate.forward.enabled and inputs
         return spec.curate.score.model not in (("none",) if compares else ("none", "auto"))
     return stage in ("train", "train-reward", "evaluate")

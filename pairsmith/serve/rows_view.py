@@ -65,7 +65,7 @@ ALL = Filters()
 
 
 @dataclass(frozen=True)
-class RowShown:
+class RowView:
     """A slot with its texts.
 
     `id` is that of its pair, or of the slot if generation failed. `reason` is the explanation of `code`, and `reviewed`
@@ -98,14 +98,14 @@ class RowsPage(NamedTuple):
     if `capped`.
     """
 
-    rows: list[RowShown]
+    rows: list[RowView]
     next: str | None
     total: int
     capped: bool
 
 
 @dataclass(frozen=True)
-class FacetsShown:
+class RowFacets:
     """Counts of rows by each property, under all filters except the one on that property.
 
     `all` counts the unfiltered rows by state. If `capped`, only the first COUNTED search results are counted.
@@ -161,11 +161,11 @@ class RowsView:
             more = _encode_cursor(records[limit - 1][:2]) if len(records) > limit else None
         return RowsPage(rows, more, total, capped)
 
-    def facets(self, slug: str, filters: Filters = ALL) -> FacetsShown:
+    def facets(self, slug: str, filters: Filters = ALL) -> RowFacets:
         """The counts that are shown beside a page."""
         view = self._view(slug)
         if view is None:
-            return FacetsShown(0, False, *({} for _ in range(7)))
+            return RowFacets(0, False, *({} for _ in range(7)))
         with closing(view):
             cube, capped = self._cube(slug, view, filters.q)
             whole = self._cube(slug, view, None)[0] if filters.q else cube
@@ -174,18 +174,18 @@ class RowsView:
             for at, name in enumerate(_CUBE)
         ]
         total = sum(line[-1] for line in cube if _matches(line, filters))
-        return FacetsShown(total, capped, _count_by(whole, 0), *by)
+        return RowFacets(total, capped, _count_by(whole, 0), *by)
 
-    def row(self, slug: str, row_id: str) -> RowShown | None:
+    def row(self, slug: str, row_id: str) -> RowView | None:
         """The row with this id; if two slots share a pair, the accepted one. None if there is none."""
         return next(iter(self._where(slug, "id = ? ORDER BY state = 'accepted' DESC, place LIMIT 1", row_id)), None)
 
-    def candidates(self, slug: str, row: RowShown) -> list[RowShown]:
+    def candidates(self, slug: str, row: RowView) -> list[RowView]:
         """All slots of the row's input, including the row itself."""
         where = "seed_id = ? AND generation = ? AND generator = ? ORDER BY sample LIMIT 64"
         return list(self._where(slug, where, row.seed_id, row.generation, row.generator))
 
-    def each(self, slug: str, filters: Filters) -> Iterator[RowShown]:
+    def each(self, slug: str, filters: Filters) -> Iterator[RowView]:
         """Every row that matches the filters, with one page in memory at a time."""
         view, after = self._view(slug), None
         if view is None:
@@ -195,7 +195,7 @@ class RowsView:
                 yield from (_row_from(row[2:]) for row in records)
                 after = records[-1][:2]
 
-    def _where(self, slug: str, where: str, *values: str) -> list[RowShown]:
+    def _where(self, slug: str, where: str, *values: str) -> list[RowView]:
         view = self._view(slug)
         if view is None:
             return []
@@ -251,9 +251,9 @@ class RowsView:
 # Selecting
 
 
-def _row_from(values: tuple[Any, ...]) -> RowShown:
+def _row_from(values: tuple[Any, ...]) -> RowView:
     named = zip(COLUMNS, values, strict=True)
-    return RowShown(*(value.split() if name == "flags" else value for name, value in named))
+    return RowView(*(value.split() if name == "flags" else value for name, value in named))
 
 
 def _select(

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 
 import orjson
 
-from curate.asked import Asked
 from curate.certificate import in_words
-from curate.certifying import Look, look, parts_now
+from curate.certifying import Look, current_parts, look
 from curate.outcome import judged
 from curate.pool import Pool
+from curate.remote_scorers import Asked
 from curate.review.population import read_population
 from curate.split import seed_split
 from pairsmith import teachers
@@ -54,7 +54,7 @@ def certify(
             return (await judged(unselected, pool, store.seeds(), store, asked=asked, progress=progress))[0]
 
         pool = run_with_judges(project, store, audience.say, record, work)
-        parts = parts_now(project, store, fingerprints, pool.steps)
+        parts = current_parts(project, store, fingerprints, pool.steps)
         population = read_population(project, store, fingerprints)
         looked = look(project, store, pool, population, parts, precision=precision, confidence=confidence)
         counts = _counts(pool, len(looked.certificate.rows))

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from curate.asked import Asked, open_asked
 from curate.export import export_dataset
-from curate.judge import of_one_family
+from curate.judge import same_family_warnings
 from curate.outcome import CurateResult, curate_project
+from curate.remote_scorers import Asked, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
 from curate.selection import in_words
-from curate.tallies import key_of
+from curate.tallies import spec_key_of_gate
 from pairsmith import plan, teachers
 from pairsmith.outcome import CurateOutcome
 from pairsmith.personal_data_warning import is_local
@@ -75,11 +75,11 @@ def _warnings(project: Project) -> list[str]:
     family of the model whose texts it judges."""
     spec = project.spec
     names = spec.curate.judge.teachers
-    writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.asks_teacher else []
+    writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.needs_teacher else []
     asked = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
     away = sorted({url for name in asked for url in spec.teachers[name].addresses if not is_local(url)})
     leaves = [f"the texts of rows that pass the gates are sent to {' and '.join(away)}"] if away else []
-    return [*leaves, *of_one_family(spec, names, writers)]
+    return [*leaves, *same_family_warnings(spec, names, writers)]
 
 
 def run_with_judges(
@@ -90,7 +90,7 @@ def run_with_judges(
 
     async def judged() -> Judged:
         async with AsyncExitStack() as opened:
-            asked = await open_asked(project, store, opened, say)
+            asked = await open_remote_scorers(project, store, opened, say)
             try:
                 return await work(asked)
             finally:
@@ -120,7 +120,8 @@ def summary(outcome: CurateOutcome) -> list[tuple[str, str]]:
     lines = [
         (
             "by one gate",
-            f"{by} alone rejects {counted(rows, 'row', 'rows')}; {key_of(by)} changes it, the report shows examples",
+            f"{by} alone rejects {counted(rows, 'row', 'rows')}; {spec_key_of_gate(by)} changes it, the report shows"
+            " examples",
         )
         for rows, by in by_number[:_GATES_SHOWN]
         if rows

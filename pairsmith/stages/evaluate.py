@@ -56,29 +56,29 @@ def evaluate(
         teacher = _teacher(project, say)
         say("starting the models")
         from pairsmith import teachers
-        from train.evaluation import held_out_seeds, measured_once, plan_evaluation, trained_rows, watched_seeds
-        from train.judged import judges_of
+        from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, trained_rows, validation_seeds
+        from train.judged import judge_opener
         from train.priced import priced
         from train.verdict import verdict
 
         seeds, rows = held_out_seeds(store, project.spec), trained_rows(store, trained)
-        watched = watched_seeds(store, project.spec)
+        watched = validation_seeds(store, project.spec)
         measurement = plan_evaluation(project, seeds, trained, teacher, rows=rows, validation=watched)
         folder = project.folder / EVALUATIONS
         drop_unfinished(store, measurement.id, folder / f"{measurement.id}.json")
         if project.spec.evaluate.vllm and not (folder / f"{measurement.id}.json").is_file():
-            from synth.local_vllm import has_gpu, python_of
+            from synth.local_vllm import find_vllm_python, has_gpu
 
             # may take minutes, and reports progress
-            python_of(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
+            find_vllm_python(project.spec.evaluate.vllm_python, gpu=has_gpu(), say=say)
         _say_all(say, (*_caveats(project, store, measurement), *_planned_requests(measurement, folder)))
-        judges = judges_of(project, store, say)
-        measured = run(measured_once(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
+        judges = judge_opener(project, store, say)
+        measured = run(measure_or_load(measurement, store, folder, lambda t: teachers.opened(t, say), progress, judges))
         _say_all(say, _refusal_warnings(measured))
         path = project.inside(Path(measured.path))
         digest = sha256(Path(measured.path))
         if measured.reused:
-            refuse_retouched(store, measured.id, digest, path)
+            refuse_modified(store, measured.id, digest, path)
         store.write(measured.artifact.model_copy(update={"path": path}))
         concluded = verdict(priced(measured, project.spec), project.spec.evaluate.ship_at)
         counts, reasons = counts_of(measured)
@@ -103,7 +103,7 @@ def _teacher(project: Project, say: Say) -> TeacherSettings | None:
     """The teacher as its endpoint identifies it, if one is asked."""
     from pairsmith import teachers
 
-    return teachers.identified(project, say, "evaluate") if project.spec.asks_teacher else None
+    return teachers.identified(project, say, "evaluate") if project.spec.needs_teacher else None
 
 
 def _say_all(say: Say, sentences: Iterable[str]) -> None:
@@ -112,14 +112,14 @@ def _say_all(say: Say, sentences: Iterable[str]) -> None:
 
 
 def _refusal_warnings(measured: Evaluation) -> Iterator[str]:
-    from train.failures import turned_down
+    from train.failures import describe_refusals
 
-    yield from (f"warning: {sentence}" for sentence in turned_down(measured))
+    yield from (f"warning: {sentence}" for sentence in describe_refusals(measured))
 
 
 def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Iterator[str]:
     """Warnings about results that can be misread."""
-    from train.checks import void_in_words
+    from train.checks import describe_void_references
     from train.judged import warnings
 
     if disputed := disputed_questions(store.seeds(), project.spec):
@@ -127,7 +127,7 @@ def _caveats(project: Project, store: Store, measurement: EvaluationPlan) -> Ite
         number = counted(len(disputed), "test input has", "test inputs have")
         yield f"warning: {number} several references; answers are compared only with that of {sources}."
     void = [f"{seed.source}: {measurement.void[seed.id]}" for seed in measurement.seeds if seed.id in measurement.void]
-    yield from (f"warning: {words}" for words in void_in_words(void))
+    yield from (f"warning: {words}" for words in describe_void_references(void))
     yield from _unreferenced(measurement)
     yield from _untested(measurement)
     yield from warnings(project.spec)
@@ -155,7 +155,7 @@ def _planned_requests(measurement: EvaluationPlan, folder: Path) -> Iterator[str
 
 def _unreferenced(measurement: EvaluationPlan) -> Iterator[str]:
     seeds, known = len(measurement.seeds), len(measurement.references)
-    if measurement.form.has_one_right and known < seeds:
+    if measurement.form.has_single_answer and known < seeds:
         subject = counted(seeds - known, "test input has", "test inputs have")
         without = ", or remove those without one" if known else ""
         yield (
@@ -175,7 +175,7 @@ def _untested(measurement: EvaluationPlan) -> Iterator[str]:
         yield f"warning: {gap}: macro F1 is the mean of the other labels, and says nothing about these."
 
 
-def refuse_retouched(store: Store, evaluation_id: str, digest: str, path: str) -> None:
+def refuse_modified(store: Store, evaluation_id: str, digest: str, path: str) -> None:
     """Raise InputError if the file of a reused evaluation is not the one that was written: a verdict would be based on
     it."""
     last = _last_of(store, evaluation_id)
@@ -212,7 +212,7 @@ def evaluation_in(project: Project, evaluated: Artifact, store: Store) -> Evalua
 
     file = project.folder / evaluated.path
     if file.is_file():
-        refuse_retouched(store, evaluated.id, sha256(file), evaluated.path)
+        refuse_modified(store, evaluated.id, sha256(file), evaluated.path)
     measured = read_record(file, Evaluation)
     return measured and priced(measured, project.spec)
 

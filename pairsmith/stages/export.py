@@ -9,7 +9,7 @@ from pathlib import Path
 
 from curate import chat_files, licences
 from pairsmith import exported_model
-from pairsmith.certified import in_lines, last_look
+from pairsmith.certified import in_lines, last_certification
 from pairsmith.exported_model import GGUF
 from pairsmith.outcome import ExportOutcome
 from pairsmith.plan import refuse_unchecked, warn_outdated
@@ -83,7 +83,7 @@ def export(
                 checked = model.comparisons
             elif gguf:
                 raise NoWork("there is no tuned model to convert to GGUF.", fix="Run `pairsmith train` first.")
-            certificate = last_look(project, store)
+            certificate = last_certification(project, store)
             holds = [CERTIFICATE] if certificate and certificate["holds"] else []
             written |= {name: out / name for name in _copy_documents(project, partial, holds, say)}
             terms = {"certificate": certificate, "licences": licences.as_json(declared)}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.curation import curate
-from curate.forecast import Pilot, Range, accepted_rows, summed_up
-from curate.near_duplicates import repeated_rows
+from curate.forecast import Pilot, Range, forecast_accepted_rows, forecast_sum
+from curate.near_duplicates import find_repeated_rows
 from curate.pool import Pool
 from curate.rows import DUPLICATE, SPLIT
-from curate.split import most_of_one, most_test_inputs, seed_split
+from curate.split import max_kept_per_input, max_test_inputs, seed_split
 from curate.steps import CERTIFIED, SELECTED, best, id_of, steps_for
 from pairsmith import teachers
 from pairsmith.outcome import ENDLESS, ForecastOutcome, GenerateOutcome
@@ -36,7 +36,7 @@ from schemas.blocking import run
 from schemas.errors import Interrupted, NoWork
 from schemas.kinds import KINDS
 from schemas.money import dollars, summed
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.project import Project
 from schemas.records import Call, Direction, Json, Seed, Usage, content_id
 from schemas.spec import TeacherSettings
@@ -44,10 +44,10 @@ from schemas.store import Store
 from schemas.wording import counted
 from synth.chat_completions import charged
 from synth.engine import GenerateResult
-from synth.generators import WAYS, Backward, Forward, fingerprints
+from synth.generators import GENERATOR_CLASSES, Backward, Forward, fingerprints
 from synth.ledger import Ledger
 from synth.prices import Prices, prices_of
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -129,7 +129,9 @@ def forecast(
             seeds=sum(len(direction.seeds) for direction in directions),
             pilot_seeds=len(pilot),
             shortages=short,
-            unlimited=tuple(way for way in asked if limit_of(generate.directions[way].sampling.body()) is None),
+            unlimited=tuple(
+                way for way in asked if max_answer_tokens(generate.directions[way].sampling.body()) is None
+            ),
             judges=_judges(project),
             lines=tuple(lines),
             whole=_limited_rows(_total(lines), project, all_seeds),
@@ -149,7 +151,7 @@ def nothing_to_generate(left_out: str) -> NoWork:
 
 
 def _direction(way: Direction, teacher: TeacherSettings, seeds: Sequence[Seed], pilot: int) -> _Direction:
-    takes = WAYS[way].takes
+    takes = GENERATOR_CLASSES[way].takes
     matching = sorted((seed for seed in seeds if seed.kind in takes), key=lambda seed: content_id("pilot", seed.id))
     return _Direction(way, teacher, matching, matching[:pilot])
 
@@ -165,10 +167,10 @@ async def _pilot_costs(
 ) -> dict[Direction, list[SeedCost]]:
     """The cost of the answers about each seed of the pilot, including unusable ones, according to the ledger."""
     costs: dict[Direction, list[SeedCost]] = {}
-    async with open_ledgers(store, asked, unheard) as ledgers:
+    async with open_ledgers(store, asked, discard_message) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
-            generator = WAYS[direction.way].of(project, ledger)
+            generator = GENERATOR_CLASSES[direction.way].of(project, ledger)
             costs[direction.way] = [seed_cost(store, ledger, generator, seed) for seed in direction.pilot]
     return costs
 
@@ -215,7 +217,7 @@ def _generation(
 ) -> Json:
     """The line of one direction."""
     settings = project.spec.generate.directions[direction.way]
-    n, limit = settings.samples, limit_of(settings.sampling.body())
+    n, limit = settings.samples, max_answer_tokens(settings.sampling.body())
     others = len(direction.seeds) - len(costs)
     measured = costs_of(direction.teacher, costs, others, limit, n)
     if direction.teacher.batch:
@@ -225,8 +227,8 @@ def _generation(
         why = ", ".join(f"{code} {rows:,}" for code, rows in list(reasons.items())[:_CODES])
         say(f"warning: curation accepts none of the pilot's {direction.way} rows ({why}). `pairsmith docs gates` lists")
         say("         the key behind each of these codes, and `pairsmith preview` shows such answers.")
-    per_seed = most_of_one(project.spec, n)
-    measured["rows"] = accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
+    per_seed = max_kept_per_input(project.spec, n)
+    measured["rows"] = forecast_accepted_rows(pilot, others, max([per_seed, *pilot.rows]))
     return _line("generate", direction.way, measured, len(direction.seeds))
 
 
@@ -237,10 +239,10 @@ def _evaluation(
     generation has not bought them. None if another teacher is evaluated, which the pilot did not ask."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
-    asked = most_test_inputs(all_seeds, spec)
+    asked = max_test_inputs(all_seeds, spec)
     if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
-    n, limit = spec.generate.forward.n, limit_of(spec.generate.forward.sampling.body())
+    n, limit = spec.generate.forward.n, max_answer_tokens(spec.generate.forward.sampling.body())
     answers = 1 + max(0, spec.evaluate.samples - n)
     requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
@@ -294,7 +296,7 @@ def costs_of(
 
     def interval(name: str) -> Range | None:
         values = [getattr(one, name) for one in costs]
-        whole = None if None in values else summed_up(values[skipped:], others, ceilings[name])
+        whole = None if None in values else forecast_sum(values[skipped:], others, ceilings[name])
         extra = sum(values[:skipped]) - (sum(values) if without_pilot else 0.0) if whole else 0.0
         return None if whole is None else Range(*(end + extra for end in whole))
 
@@ -317,11 +319,11 @@ async def _pilot(
     slots = (slot for slot in store.candidates(fingerprint) if slot.seed_id in ids and slot.sample < n)
     pairs = store.pairs([slot.pair_id for slot in slots if slot.pair_id])
     steps = [step for step in steps_for(project, all_seeds, None) if id_of(step).by not in _WHOLE_POOL_STEPS]
-    pool = await curate(Pool.of(pairs), [*steps, best(most_of_one(spec, n))])
+    pool = await curate(Pool.of(pairs), [*steps, best(max_kept_per_input(spec, n))])
     accepted = [row.pair for row in pool.accepted() if row.pair is not None]
     repeats: Mapping[int, Any] = {}
     if spec.curate.duplicates.enabled:
-        repeats = repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
+        repeats = find_repeated_rows(lambda: accepted, spec.curate.duplicates.jaccard, KINDS[spec.task.kind]).of
     first = (repeats[number].earlier if number in repeats else number for number in range(len(accepted)))
     rows = {(pair.seed_id, group) for pair, group in zip(accepted, first, strict=True)}
     groups, rows_by_seed = Counter(group for _, group in rows), Counter(seed_id for seed_id, _ in rows)

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pairsmith
 import prompts
-from curate.contamination import clear_of_the_test
+from curate.contamination import filter_contaminated_seeds
 from curate.gates.judgement import Judgement
-from curate.redaction import redaction_of, treated
-from curate.split import brings_output, give_splits, shortages
+from curate.redaction import answer_redaction, treated
+from curate.split import assign_splits, has_given_output, shortages
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome
 from pairsmith.personal_data_warning import warn_about_personal_data
@@ -24,25 +24,25 @@ from pairsmith.receipt import Recording, recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Option, Stage
 from pairsmith.standard_input import piped
 from pairsmith.stopping import Stopping
-from pairsmith.style.numbers import failure_in_words
+from pairsmith.style.numbers import describe_failure
 from schemas.allocator import give_back
 from schemas.blocking import run
-from schemas.cycles import seldom_sought
 from schemas.errors import InputError, Interrupted, UsageError
-from schemas.identity import content_id_of_each
+from schemas.gc_tuning import infrequent_gc
+from schemas.identity import content_id_of_list
 from schemas.progress import Say
 from schemas.project import Project
 from schemas.records import Candidate, Direction, Json, Pair, Seed
 from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.store.active_seeds import slots_by_seed
-from schemas.streamed import Where
+from schemas.streamed import FilteredRows
 from synth import generators
-from synth.batch_api import not_in_batches
+from synth.batch_api import batches_unavailable
 from synth.batches import Batches
 from synth.engine import GenerateResult
 from synth.engine import generate as run_engine
-from synth.families import is_another
+from synth.families import is_different_model
 from synth.ledger import Ledger
 from synth.seeds import SeedReading, read_seeds
 
@@ -52,7 +52,7 @@ SHOWN_FAILURES = 3
 UNANSWERED = frozenset({"throttled", "server", "broken", "timeout", "unanswered"})
 
 
-@seldom_sought()
+@infrequent_gc()
 def generate(
     project: Project,
     store: Store,
@@ -162,14 +162,14 @@ def load_seeds(project: Project, store: Store, say: Say) -> tuple[SeedReading, S
     read = read_seeds(project.spec.seeds, project.folder, stdin)
     reading = treated(read, project.spec.personal, project.spec.task.languages)
     _report_problems(say, reading)
-    store.set_active_seeds(give_splits(reading.seeds, project.spec.split, store.each_seed()))
+    store.set_active_seeds(assign_splits(reading.seeds, project.spec.split, store.each_seed()))
     return reading, store.active_seeds()
 
 
 def generation_seeds(seeds: Sequence[Seed]) -> Sequence[Seed]:
     """The seeds that pairs are generated from. Inputs of a separate test set are only used by the evaluation, so a pair
     for them would be paid for in vain."""
-    return Where(seeds, lambda seed: seed.meta.get("use") != "test" or brings_output(seed))
+    return FilteredRows(seeds, lambda seed: seed.meta.get("use") != "test" or has_given_output(seed))
 
 
 def without_test_overlap(project: Project, seeds: Sequence[Seed], say: Say) -> tuple[Sequence[Seed], list[str]]:
@@ -178,7 +178,7 @@ def without_test_overlap(project: Project, seeds: Sequence[Seed], say: Say) -> t
 
     Raises UsageError for an exemplar that repeats one: the teacher would see what the test asks.
     """
-    kept, left_out, exemplars = clear_of_the_test(seeds, project.spec, project.folder)
+    kept, left_out, exemplars = filter_contaminated_seeds(seeds, project.spec, project.folder)
     if exemplars:
         number, sentence, text = exemplars[0]
         raise UsageError(
@@ -202,7 +202,7 @@ def _most_frequent(result: GenerateResult) -> tuple[Json, ...]:
 def summary(outcome: GenerateOutcome) -> list[tuple[str, str]]:
     """The most frequent failures with their first row, and warnings about truncated prompts, abandoned endpoints,
     missed targets and unexpected models."""
-    failures = [failure_in_words(failure) for failure in outcome.failures]
+    failures = [describe_failure(failure) for failure in outcome.failures]
     lines = list(zip(("failed", *[""] * len(failures)), failures, strict=False))
     if outcome.cut_prompts:
         cut = f"the server seems to have truncated {outcome.cut_prompts:,} prompts: raise its context length"
@@ -291,7 +291,7 @@ async def open_ledgers(
                 batches = None
                 if teacher.batch:
                     caps = store.budget.caps if store.budget is not None else ()
-                    if caps and (refusal := not_in_batches(teacher, caps[0].name)):
+                    if caps and (refusal := batches_unavailable(teacher, caps[0].name)):
                         raise refusal
                     batches = await stack.enter_async_context(Batches(store, endpoint, teacher, say))
                 shared = Ledger(store, endpoint, teacher, retry_failed=retry_failed, stage=stage, batches=batches)
@@ -312,7 +312,7 @@ async def ask(
             engine = partial(
                 run_engine,
                 store,
-                generators=generators.generators_of(project, ledgers, redaction_of(project.spec.personal)),
+                generators=generators.enabled_generators(project, ledgers, answer_redaction(project.spec.personal)),
                 concurrency=sum(ledger.concurrency for ledger in distinct) or 1,
                 accept=_acceptance_check(project) if generate.targets else None,
                 targets=generate.targets,
@@ -349,7 +349,7 @@ def _counted(ledgers: Sequence[Ledger]) -> dict[str, Any]:
 
 
 def _has_other_models(ledger: Ledger) -> bool:
-    return len(ledger.served) > 1 or any(is_another(ledger.endpoint.model, model) for model in ledger.served)
+    return len(ledger.served) > 1 or any(is_different_model(ledger.endpoint.model, model) for model in ledger.served)
 
 
 def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str:
@@ -364,7 +364,7 @@ def _pool_id(project: Project, store: Store, fingerprints: Iterable[str]) -> str
             outcome = [candidate.get("pair_id") or "", "" if failure is None else str(failure)]
             yield [candidate["seed_id"], candidate["sample"], *outcome]
 
-    return content_id_of_each("pool", merge(*map(slots, fingerprints)))
+    return content_id_of_list("pool", merge(*map(slots, fingerprints)))
 
 
 class GateTally:

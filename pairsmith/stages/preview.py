@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from curate.forecast import Range
 from curate.gates.judgement import Judgement
-from curate.redaction import redaction_of
+from curate.redaction import answer_redaction
 from pairsmith import plan, teachers
 from pairsmith.outcome import GenerateOutcome, PreviewOutcome
 from pairsmith.receipt import recording
@@ -27,9 +27,9 @@ from schemas.spec import TeacherSettings
 from schemas.store import Store
 from schemas.wording import counted
 from synth.chat_completions import StoppedError
-from synth.generators import WAYS, Backward, Forward, fingerprints
+from synth.generators import GENERATOR_CLASSES, Backward, Forward, fingerprints
 from synth.ledger import Ledger
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 from synth.slots import Outcome
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def _ask(
     *,
     most: int,
 ) -> PreviewOutcome:
-    rows, redaction = list[Json](), redaction_of(project.spec.personal)
+    rows, redaction = list[Json](), answer_redaction(project.spec.personal)
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     judge = gate_judge(project)
     with (audience.stop or Stopping()).draining() as stopping:
@@ -82,7 +82,7 @@ async def _ask(
             watch = asyncio.create_task(_drain_on_stop(stopping, distinct))
             try:
                 for way, ledger in ledgers.items():
-                    generator = WAYS[way].of(project, ledger, redaction)
+                    generator = GENERATOR_CLASSES[way].of(project, ledger, redaction)
                     if not (matching := [seed for seed in seeds if seed.kind in generator.takes]):
                         continue
                     old = _outputs(store, pools.get(way), generator)
@@ -96,7 +96,10 @@ async def _ask(
                         texts = {"old": old.get(seed.id, []), "new": new, "rejected": rejected}
                         rows.append({"direction": way, "seed": seed.text, **texts})
                         audience.progress("preview", {"done": len(rows)})
-                    left = [sum(ledger.would_ask(*one) for one in generator.questions(seed)) for seed in matching]
+                    left = [
+                        sum(ledger.count_missing_samples(*one) for one in generator.questions(seed))
+                        for seed in matching
+                    ]
                     left_samples += sum(left)
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
@@ -179,7 +182,7 @@ def _remaining_cost(
 ) -> Range | None:
     """The cost of the remaining seeds, estimated from the previewed ones."""
     measured = [seed_cost(store, ledger, generator, seed) for seed in chosen]
-    limit = limit_of(generator.sampling.body())
+    limit = max_answer_tokens(generator.sampling.body())
     costs = costs_of(teacher, measured, others, limit, generator.samples, without_pilot=True)
     return costs["batch_usd" if teacher.batch else "usd"]
 

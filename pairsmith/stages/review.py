@@ -14,18 +14,25 @@ from curate.argilla import server
 from curate.argilla.adjudication import push_adjudication
 from curate.argilla.client import Argilla
 from curate.argilla.launch import OWNER
-from curate.argilla.probe import IN_THE_CLEAR
+from curate.argilla.probe import UNENCRYPTED_WARNING
 from curate.argilla.pull import pull
-from curate.argilla.push import PushResult, draw_batch, own_id, project_id, push, workspace_of
-from curate.argilla.webhook import answers_heard
+from curate.argilla.push import PushResult, draw_batch, project_id, push, require_project_id, workspace_of
+from curate.argilla.webhook import listen_for_answers
 from curate.review.population import Population, read_population
-from curate.review.status import ReviewStatus, as_json, from_facts, older_choice, review_status, same_rows
+from curate.review.status import (
+    ReviewStatus,
+    as_json,
+    earlier_scorer_notice,
+    from_facts,
+    rates_cover_same_rows,
+    review_status,
+)
 from pairsmith import plan, teachers
 from pairsmith.outcome import PullOutcome, PushOutcome, ReviewOutcome
 from pairsmith.receipt import recording
 from pairsmith.stages.table import NO_AUDIENCE, Audience, Stage
 from schemas.errors import MissingDependency, NoWork, ReviewError, StoreBusy
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Counts, Json
 from schemas.store import Store
@@ -84,7 +91,7 @@ def own_workspace(project: Project, progress: Progress = unseen) -> Iterator[Arg
     with ExitStack() as reading:
         store = reading.enter_context(Store.open(url, write=False)) if Store.exists(url) else None
         if named is None:
-            own_id(store)
+            require_project_id(store)
         with argilla(project, progress) as connected:
             connected.workspace = workspace_of(project, store, connected) if store else named or ""
             reading.close()
@@ -179,13 +186,13 @@ def pull_answers(project: Project, store: Store, connected: Argilla, audience: A
     return record.outcome
 
 
-def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = unheard) -> Iterator[PullOutcome]:
+def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = discard_message) -> Iterator[PullOutcome]:
     """Poll until Ctrl-C: fetch reviews whenever there are new ones, and send the next rows when they are due. If the
     server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. In
     between, the store is free for other commands; while another command writes to it, reviews wait on the server."""
     with Store.open(Store.url_for(project), write=False) as store:
         own = project_id(store.sampled()) or project.spec.task.name
-    with suppress(KeyboardInterrupt), answers_heard(connected, own) as heard:
+    with suppress(KeyboardInterrupt), listen_for_answers(connected, own) as heard:
         news_wait = False
         while True:
             if heard and not news_wait:
@@ -258,11 +265,11 @@ def in_lines(facts: Json) -> list[tuple[str, str]]:
         ("people", "acceptance_rate", "of the rows that pass the gates are accepted unchanged"),
         ("missed", "missed_acceptance_rate", "of the rows that the checks rejected are accepted by reviewers"),
     ):
-        if (rate := status.get(key)) and not (key == "acceptance_rate" and same_rows(status)):
+        if (rate := status.get(key)) and not (key == "acceptance_rate" and rates_cover_same_rows(status)):
             interval = f"{rate['low']:.1%} to {rate['high']:.1%}"
             rows = f"from {rate['rows']:,} of {rate['population']:,} rows"
             lines.append((name, f"{rate['value']:.1%} ({interval}) {meaning}, {rows}"))
-    if older := older_choice(status):
+    if older := earlier_scorer_notice(status):
         lines.append(("", older))
     if aside := status.get("set_aside"):
         lines.append(("", f"{aside:,} decided rows will count again once the rows added since are drawn"))
@@ -293,7 +300,7 @@ def page(project: Project, url: str) -> tuple[str, list[tuple[str, str]]]:
     public = server.status().public_url
     if public is None:
         return url, [("", "this machine only: `pairsmith review up --host 0.0.0.0` admits others")]
-    return public, [("", IN_THE_CLEAR)]
+    return public, [("", UNENCRYPTED_WARNING)]
 
 
 def where(project: Project, url: str, queues: Sequence[str], pages: Sequence[str]) -> list[tuple[str, str]]:

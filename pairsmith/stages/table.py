@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 from pairsmith.outcome import OutcomeT
 from pairsmith.stopping import Stopping
 from schemas.errors import UsageError
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Audience(NamedTuple):
     """Who follows a running stage: its progress callback, its messages, and the way to stop it."""
 
     progress: Progress = unseen
-    say: Say = unheard
+    say: Say = discard_message
     stop: Stopping | None = None
 
 
@@ -90,7 +90,7 @@ class Stage(Generic[OutcomeT]):
         store: Store,
         *,
         progress: Progress = unseen,
-        say: Say = unheard,
+        say: Say = discard_message,
         stop: Stopping | None = None,
         **options: Any,
     ) -> OutcomeT:

@@ -45,7 +45,7 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(**plan.inputs_of("train", project, store)._asdict())
         settings, exported = project.spec.train, latest(store, "dataset")
-        if settings.asks_for_more and plan.why_not("train", project, store, ()):
+        if settings.needs_special_support and plan.why_not("train", project, store, ()):
             from train.base_check import refusals
 
             for refused in refusals(settings):
@@ -81,11 +81,11 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
 
 def _ended(result: TrainResult) -> Interrupted:
     """The error for a training that the user stopped: what is kept of it, and how to resume it."""
-    from train.results import no_gain
+    from train.results import no_gain_warning
 
     kept, kept_loss = result.kept_step or result.steps, result.kept_loss
     loss = "" if kept_loss is None else f", validation loss {kept_loss:.2f}"
-    gain = no_gain(result.validation[0].loss if result.validation else None, kept_loss)
+    gain = no_gain_warning(result.validation[0].loss if result.validation else None, kept_loss)
     return Interrupted(
         f"the training was stopped after {result.steps} of {result.planned_steps} steps; its best state (step "
         f"{kept}{loss}) "
@@ -125,11 +125,11 @@ def learning_curve_of(
     """Draw the learning curve, store it as `curve.json`, and return it as text lines. `settings` are those of the
     trained adapter. Slices are the origins of rows and the sources of their seeds. The adapters are kept in `curve/`,
     so drawing it again trains nothing."""
-    from train.evaluation import plan_evaluation, validated, watched_seeds
+    from train.evaluation import plan_evaluation, validated, validation_seeds
     from train.learning_curve import in_words, learning_curve
     from train.sft import tune
 
-    watched = watched_seeds(store, project.spec)
+    watched = validation_seeds(store, project.spec)
 
     def train(part: Dataset, seed: int) -> TrainResult:
         is_whole = part.id == dataset.id and seed == settings.seed
@@ -168,7 +168,7 @@ def _slices(store: Store, pair_ids: Sequence[str]) -> dict[str, list[str]]:
 
 def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
     """Steps, losses and the path of the adapter."""
-    from train.results import no_gain
+    from train.results import no_gain_warning
 
     rows = f"{outcome.train_rows} rows, {outcome.steps} steps in {clock(outcome.train_seconds)}"
     lines = [("trained", f"{outcome.base} on {rows}{' (reused from an earlier run)' if outcome.reused else ''}")]
@@ -177,7 +177,7 @@ def summary(outcome: TrainOutcome) -> list[tuple[str, str]]:
         if outcome.validation_before is not None and outcome.validation_after is not None:
             loss += f"; on validation {outcome.validation_before:.2f} to {outcome.validation_after:.2f}"
         lines.append(("loss", loss))
-        if gain := no_gain(outcome.validation_before, outcome.validation_after):
+        if gain := no_gain_warning(outcome.validation_before, outcome.validation_after):
             lines.append(("", gain))
     curve = [("curve" if not at else "", line) for at, line in enumerate(outcome.curve)]
     return [*lines, ("adapter", outcome.files[0]), *curve]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from curate.asked import open_asked
+from curate.remote_scorers import open_remote_scorers
 from curate.what_if import WhatIf, compare, judge_without_asking
 from pairsmith import teachers
 from schemas import spec_file
 from schemas.blocking import run
 from schemas.errors import NoWork, SpecError, UsageError
-from schemas.progress import Progress, Say, unheard, unseen
+from schemas.progress import Progress, Say, discard_message, unseen
 from schemas.project import Project
 from schemas.records import Json
 from schemas.store import Store
@@ -20,7 +20,7 @@ _ALLOWED_KEYS = ("curate.", "split.", "personal.", "task.labels", "task.schema")
 
 
 def what_if(
-    project: Project, store: Store, overrides: Sequence[str], *, progress: Progress = unseen, say: Say = unheard
+    project: Project, store: Store, overrides: Sequence[str], *, progress: Progress = unseen, say: Say = discard_message
 ) -> WhatIf:
     """Judge the rows by the present spec and by the spec with `overrides` (`KEY=VALUE`), and compare the results.
 
@@ -49,7 +49,7 @@ def what_if(
         pools = []
         for candidate in (project, other):
             async with AsyncExitStack() as opened:
-                asked = await open_asked(candidate, store, opened, say)
+                asked = await open_remote_scorers(candidate, store, opened, say)
                 pools.append(await judge_without_asking(candidate, store, fingerprints, asked, progress))
         return compare(*pools)
 

@@ -65,10 +65,10 @@ def share_of(part: int, whole: int) -> str:
 
 def bounds(interval: Interval | None) -> str:
     """The ends of a share's interval, in percent."""
-    return "" if interval is None else in_brackets(interval.low, interval.high)
+    return "" if interval is None else format_bounds(interval.low, interval.high)
 
 
-def in_brackets(low: float, high: float) -> str:
+def format_bounds(low: float, high: float) -> str:
     """The ends of an interval from a receipt, in percent."""
     return f"[{100 * low:.0f},{_HARD}{100 * high:.0f}]"
 
@@ -120,7 +120,7 @@ def moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
-def failure_in_words(failure: Json) -> str:
+def describe_failure(failure: Json) -> str:
     """The most frequent message of failed rows, how many they are, and where the first one comes from."""
     rows = f"{failure['rows']:,} rows, the first from" if failure["rows"] > 1 else "1 row, from"
     return f"{failure['what']} ({rows} {failure['first']})"

@@ -13,7 +13,7 @@ SENTENCES, OF_GATES = _LISTED["rows"], _LISTED["gates"]
 _ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20}\b")
 
 
-def with_short_ids(text: str) -> str:
+def shorten_ids(text: str) -> str:
     """`text` with ids of rows and seeds shortened, as lists of rows show them and as `explain` accepts them."""
     return _ID.sub(r"\1", text)
 

@@ -106,7 +106,7 @@ class Spec(Section):
     export: ExportSettings = Field(default=ExportSettings(), exclude_if=lambda export: export == ExportSettings())
 
     @property
-    def asks_teacher(self) -> bool:
+    def needs_teacher(self) -> bool:
         """Whether a teacher generates anything. False if every source has outputs for its inputs, or is a test set
         beside such sources; then there is no teacher to measure either."""
         generated = (not source.imported and source.use != "test" for source in self.seeds)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import UsageError, misused
+from schemas.errors import UsageError, usage_error_from
 from schemas.records import Sampling
 from schemas.secret_names import ALONE, ANYWHERE
 
@@ -56,7 +56,7 @@ def given(section: type[Given], where: str, **values: Any) -> Given:
         # A value in place of a variable's name, or in a table of headers, may be the secret itself.
         is_shown = not is_env(first["loc"]) and not isinstance(first.get("input"), Mapping)
         place = f": {key} = {first.get('input')!r}" if is_shown else f": {key}"
-        raise misused([first], where=f"{where}{place}" if key else where) from None
+        raise usage_error_from([first], where=f"{where}{place}" if key else where) from None
 
 
 # A word in a variable's name is short or has only a number at its end. Keys of letters and digits alone (Groq, Azure,

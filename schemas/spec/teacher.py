@@ -122,7 +122,7 @@ class TeacherSettings(Section):
         return (self.url,) if self.url in ("embedded", "vllm") else tuple(dict.fromkeys((self.url, *self.urls)))
 
     @property
-    def batches_like(self) -> BatchForm | None:
+    def batch_format(self) -> BatchForm | None:
         """The format of its batch API: `batch_api`, or the one known for its host, otherwise OpenAI's; None if its host
         is known to have an unsupported format."""
         host = f".{urlsplit(self.url).hostname or ''}"  # a regional host has the region as a prefix

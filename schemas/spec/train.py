@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.own_modules import OwnName
 from schemas.records import Sampling, added
 from schemas.spec.section import Drawing, Pattern, Section, UserFunction
+from schemas.user_modules import UserReference
 
 SeedKind = Literal["input", "output", "pair", "conversation"]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -84,7 +84,7 @@ class TrainSettings(Section):
         return self.seed % 2**32
 
     @property
-    def heeded(self) -> TrainSettings:
+    def effective_settings(self) -> TrainSettings:
         """The settings with those that the objective ignores reset to their defaults."""
         of_dpo = ("dpo_learning_rate", "dpo_epochs")
         ignored = {"sft": ("beta", *of_dpo), "dpo": (), "orpo": of_dpo}[self.objective]
@@ -98,7 +98,7 @@ class TrainSettings(Section):
         return self.model_copy(update=own) if self.objective == "dpo" else self
 
     @property
-    def asks_for_more(self) -> bool:
+    def needs_special_support(self) -> bool:
         """Whether it uses a feature that not every machine has, or that may conflict with other settings."""
         special = self.backend != "trl" or self.packing or self.precision != "auto" or self.dora
         return special or self.edited_weight > 1
@@ -147,7 +147,7 @@ class EvaluateSettings(Section):
     @property
     def check_names(self) -> tuple[str, ...]:
         """The names of the checks in a report: a pattern's `name`, a function's own name."""
-        return (*(check.name for check in self.checks), *(OwnName.read(name).name for name in self.user))
+        return (*(check.name for check in self.checks), *(UserReference.read(name).name for name in self.user))
 
     @model_validator(mode="after")
     def _check_distinct_names(self) -> EvaluateSettings:

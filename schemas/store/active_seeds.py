@@ -9,7 +9,7 @@ from itertools import islice
 import orjson
 import sqlalchemy as sa
 
-from schemas.numbered import Numbered
+from schemas.id_map import IdMap
 from schemas.records import Json, Seed
 from schemas.spooled_seeds import seed_bodies, seed_from_body
 from schemas.store import tables
@@ -80,9 +80,9 @@ def _mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None
         connection.execute(by_id, [{"id_": ids[at : at + 16].hex(), "place": at // 16} for at in page])
 
 
-def active_ids(store: Reading) -> Numbered:
+def active_ids(store: Reading) -> IdMap:
     """The ids of the seeds that the project has now, each with its place among them."""
-    ids, c = Numbered(), tables.seeds.c
+    ids, c = IdMap(), tables.seeds.c
     for id_, place in store._each(sa.select(c.id, c.active).where(c.active >= 0)):
         ids[id_] = place
     return ids

@@ -21,7 +21,7 @@ from schemas.failpoints import failpoint
 from schemas.records import Pair, Seed, file_of
 from schemas.reviews import first_drawn
 from schemas.store import tables
-from schemas.store.latest import key_again
+from schemas.store.latest import probe_key
 from schemas.store.opening import sqlite_path
 from schemas.store.reading import IN
 from schemas.store.rows import PREFIX_KEY, origins_named
@@ -56,7 +56,7 @@ class Traces:
         return sorted({text for text in self.texts | self.names if len(text) >= LEAST}, key=len, reverse=True)
 
 
-def of_source(store: Store, source: str) -> Traces:
+def traces_of_source(store: Store, source: str) -> Traces:
     """Everything read from `source` (`seeds.jsonl`, a single row `seeds.jsonl:14`, or a folder of files, `notes`), and
     everything derived from it."""
     own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
@@ -66,7 +66,7 @@ def of_source(store: Store, source: str) -> Traces:
     return _mark_shared(store, traces)
 
 
-def of_person(store: Store, person: str) -> Traces:
+def traces_of_reviewer(store: Store, person: str) -> Traces:
     """The reviews by a reviewer, given by id or name, and the texts they produced."""
     all_reviews = [review for reviews in store.reviews().values() for review in reviews]
     ids = {person} | {review.reviewer for review in all_reviews if review.name == person}
@@ -116,7 +116,7 @@ def _add_pairs(traces: Traces, pairs: Iterable[Pair], *, inputs: bool = True) ->
         if inputs:
             traces.texts.update([pair.input, pair.reference or ""])
         if pair.origin.by == "generated":
-            traces.calls.update(of for key, _ in pair.origin.calls for of in (key, key_again(key)))
+            traces.calls.update(of for key, _ in pair.origin.calls for of in (key, probe_key(key)))
 
 
 def erase(store: Store, traces: Traces) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The verdicts of all gates on one pair, stored as one row.
 
-The row is in the verdicts table under the name GATES, with a body as in `schemas.said`. The list of steps, in order, is
-stored once in `step_lists`.
+The row is in the verdicts table under the name GATES, with a body as in `schemas.gate_verdicts`. The list of steps, in
+order, is stored once in `step_lists`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import orjson
 import sqlalchemy as sa
 
+from schemas.gate_verdicts import StepName
 from schemas.records import content_id
-from schemas.said import StepName
 from schemas.store import tables
 from schemas.store.rows import insert_target
 from schemas.store.writer import insert

@@ -49,7 +49,7 @@ def present(store: Store) -> dict[str, Artifact]:
     return artifacts
 
 
-def key_again(key: str) -> str:
+def probe_key(key: str) -> str:
     """The key of the answer when the request of `key` is repeated only to test whether the teacher responds."""
     return content_id("again", key)
 

@@ -19,11 +19,11 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
+from schemas.gate_verdicts import Said, StepName, decode_verdict, decode_verdicts
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
-from schemas.reviews import Alias, Review, Sampled, under_alias
-from schemas.said import Said, StepName, decode_verdict, said_in
+from schemas.reviews import Alias, Review, Sampled, resolve_alias
 from schemas.store import tables
 from schemas.store.active_seeds import ActiveSeeds, active_ids, each_seed, set_active
 from schemas.store.budget import Budget
@@ -150,7 +150,7 @@ class Store(Reading):
         return self._url
 
     @property
-    def written_by(self) -> str:
+    def current_writer(self) -> str:
         """A description of the process that is writing to it; empty if there is none."""
         return writer_of(sqlite_path(self._url), self._engine)
 
@@ -316,8 +316,8 @@ class Store(Reading):
         """Pairs whose id begins with `prefix`."""
         return self._records(Pair, tables.pairs, tables.pairs.c.id.startswith(prefix, autoescape=True))
 
-    async def put_judged(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
-        """Store gate verdicts, one row per pair: its id and the body (`schemas.said.body_of`)."""
+    async def put_gate_verdicts(self, steps: Sequence[StepName], rows: Sequence[tuple[str, str]]) -> None:
+        """Store gate verdicts, one row per pair: its id and the body (`schemas.gate_verdicts.body_of`)."""
         await self._write().submit_here(partial(store_judged, steps=steps, rows=rows))
 
     def verdicts(self, pair_ids: Iterable[str] | None = None) -> dict[str, list[Verdict]]:
@@ -329,7 +329,7 @@ class Store(Reading):
         for _, pair_id, by, name, body in sorted(rows, key=lambda row: int(row[0])):
             by_step = latest.setdefault(pair_id, {})
             if by == GATES:
-                decoded = said_in(pair_id, self._step_list(name), body)
+                decoded = decode_verdicts(pair_id, self._step_list(name), body)
                 by_step.update((one.step, one.verdict()) for one in decoded)
             else:
                 by_step[by, name] = self._read(Verdict, body)
@@ -342,14 +342,14 @@ class Store(Reading):
         more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
         return self._count(tables.verdicts) + int(more)
 
-    def said_by(self, steps: Collection[StepName]) -> Iterator[Said]:
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]:
         """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
         are not validated again; for counting very many."""
         self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
         c, wanted = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
         for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
             if by == GATES:
-                decoded = said_in(pair_id, self._step_lists[name], body)
+                decoded = decode_verdicts(pair_id, self._step_lists[name], body)
                 yield from (one for one in decoded if one.step in steps)
             else:
                 yield decode_verdict(pair_id, (by, name), body)
@@ -382,7 +382,7 @@ class Store(Reading):
         """The number of slots that a curation has decided."""
         return self._count(tables.row_states, tables.row_states.c.curation == curation)
 
-    def forget_row_states(self, *, but: Collection[str]) -> None:
+    def delete_row_states(self, *, but: Collection[str]) -> None:
         """Delete the row states of every curation that is not in `but`."""
         delete = sa.delete(tables.row_states).where(tables.row_states.c.curation.not_in(list(but)))
 
@@ -396,7 +396,7 @@ class Store(Reading):
         earlier version, the review is returned under that reviewer with its id unchanged."""
         known, by_pair = self.aliases(), dict[str, list[Review]]()
         for review in self._by_id(Review, tables.reviews, tables.reviews.c.pair_id, pair_ids):
-            by_pair.setdefault(review.pair_id, []).append(under_alias(review, known))
+            by_pair.setdefault(review.pair_id, []).append(resolve_alias(review, known))
         return by_pair
 
     def aliases(self) -> dict[str, str]:

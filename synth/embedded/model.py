@@ -60,7 +60,7 @@ def free_kv_mib(device: str) -> int:
     return max(64, int(_KV_SHARE * free / 2**20))
 
 
-def feed_head_whole(model: Any) -> None:
+def make_head_input_contiguous(model: Any) -> None:
     """Make the inputs of a causal language model's head contiguous.
 
     torch (2.13) multiplies a slice of the hidden states, such as `logits_to_keep` creates, row by row with a copy of
@@ -107,7 +107,7 @@ class ChatModel:
             device_map={"": device} if device != "cpu" else None,
             trust_remote_code=runs_code,
         ).eval()
-        feed_head_whole(self._model)
+        make_head_input_contiguous(self._model)
         config = self._model.config.get_text_config()
         self.context_tokens = int(getattr(config, "max_position_embeddings", self.tokenizer.model_max_length))
         self.longest_token = max(map(len, self.tokenizer.get_vocab()))

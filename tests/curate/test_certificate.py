@@ -26,7 +26,7 @@ from curate.certificate import (
     too_few_to_calibrate,
     trials_for,
 )
-from curate.evidence import evidence, good_share, most_bad
+from curate.evidence import evidence, good_share, max_bad_rows
 from curate.rows import StepId
 
 PARTS = {"generation": "g", "gates": "a", "scorer": "s", "rows": "r"}
@@ -57,7 +57,7 @@ def test_a_set_that_is_not_good_enough_passes_at_no_look_but_with_the_error_allo
 ) -> None:
     """Every order of every answer is summed: looking after each label, a set with one bad row too many, or more, is
     accepted with a probability of at most `error`."""
-    few = most_bad(size, precision)
+    few = max_bad_rows(size, precision)
     for bad in {few + 1, few + 2, min(size, 2 * few + 3), size}:
         if bad > few:
             assert _ever(size, bad, precision, error) <= error + 1e-9

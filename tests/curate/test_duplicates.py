@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from curate import near_duplicates, set_join
 from curate.curation import curate
-from curate.near_duplicates import duplicates, repeated_rows, similar_pairs
+from curate.near_duplicates import duplicates, find_repeated_rows, similar_pairs
 from curate.overlap import contaminated
 from curate.pool import Pool
 from curate.set_join import SimilarRows, TokenSets, find_similar_rows
@@ -95,10 +95,10 @@ def test_another_way_to_write_a_text_is_no_other_text(one: str, other: str) -> N
     for texts in ((one, other), (other, one)):
         assert set(duplicates([(text,) for text in texts], 1.0)) == {1}
         rows = [pair("answer", text, seed=text) for text in texts]
-        assert len(repeated_rows(lambda rows=rows: rows, 1.0, KINDS["extract"]).of) == 1
+        assert len(find_repeated_rows(lambda rows=rows: rows, 1.0, KINDS["extract"]).of) == 1
         assert set(contaminated([(texts[1], "x")], [texts[0]], 1.0, equal_numbers=True)) == {0}
     rows = [pair("answer", text, seed=text) for text in (one, other.replace("4471", "4472"))]
-    assert len(repeated_rows(lambda: rows, 1.0, KINDS["extract"]).of) == ("4471" not in other)
+    assert len(find_repeated_rows(lambda: rows, 1.0, KINDS["extract"]).of) == ("4471" not in other)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def pair(output: str, input: str, seed: str = "s1") -> Pair:
 
 
 def stays(pairs: list[Pair], kind: KindName) -> int:
-    return len(pairs) - len(repeated_rows(lambda: pairs, 0.7, KINDS[kind]).of)
+    return len(pairs) - len(find_repeated_rows(lambda: pairs, 0.7, KINDS[kind]).of)
 
 
 ORDERS = [f"{48000 + 37 * n}" for n in range(60)]
@@ -297,8 +297,8 @@ def test_one_output_for_different_inputs_is_flagged_where_texts_are_rewritten() 
     """It stays, for it may be right, and says that it is worth a look. A reply is not flagged."""
     target = "a red fox in deep snow at dawn, soft light"
     rows = [pair(target, "fox", "s1"), pair(target, "winter animal", "s2"), pair("a boat", "boat", "s3")]
-    assert repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
-    assert repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
+    assert find_repeated_rows(lambda: rows, 0.7, KINDS["rewrite"]) == ({}, {1})
+    assert find_repeated_rows(lambda: rows, 0.7, KINDS["reply"]) == ({}, set())
 
 
 @pytest.mark.parametrize("pairs_a_row", [40, 0])
@@ -312,7 +312,7 @@ def test_rows_alike_on_both_sides_are_those_of_comparing_all(
     kind = dataclasses.replace(KINDS["reply"], equal_numbers=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(near_duplicates, "_PAIRS", pairs_a_row)
-        repeats = repeated_rows(lambda: rows, threshold, kind).of
+        repeats = find_repeated_rows(lambda: rows, threshold, kind).of
     assert repeats == duplicates([(row.input, row.output) for row in rows], threshold)
 
 
@@ -338,7 +338,7 @@ def test_a_crowd_on_one_side_is_not_compared_with_itself(crowded: str) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TokenSets, "similarity", counted)
-        of = repeated_rows(lambda: rows, 0.7, KINDS["reply"]).of
+        of = find_repeated_rows(lambda: rows, 0.7, KINDS["reply"]).of
     assert len(of) == (len(rows) - 1 if crowded == "both" else 0)
     assert compared < 10 * len(rows)
 

@@ -12,7 +12,7 @@ from curate.gates.judgement import GateStep, Judgement, flagged, passed, rejecte
 from curate.pool import Pool
 from curate.review.sampling import SamplingRow, targets
 from curate.steps import best, duplicates, each, named, scored
-from curate.tallies import key_of, tally
+from curate.tallies import spec_key_of_gate, tally
 from schemas.records import Imported, Pair
 from schemas.step_names import By
 
@@ -108,9 +108,9 @@ def test_what_one_gate_alone_rejects_is_counted_with_rows_and_key() -> None:
     assert (tallied["gate/bad@1"]["rejected"], tallied["gate/bad@1"]["alone"]) == (2, 1)
     by_output = {pair.output: pair.id for pair in pairs()}
     assert set(tallied["gate/odd@1"]["shown"]) == {by_output["odd one"], by_output["odd two"]}
-    assert key_of("gate/length@2") == "curate.gates.length"
-    assert key_of("gate/must:ar_flag@1") == "curate.gates.must"
-    assert key_of("gate/label@1") == "task.labels"
+    assert spec_key_of_gate("gate/length@2") == "curate.gates.length"
+    assert spec_key_of_gate("gate/must:ar_flag@1") == "curate.gates.must"
+    assert spec_key_of_gate("gate/label@1") == "task.labels"
 
 
 def test_what_is_flagged_comes_to_review() -> None:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.asked import Asked
 from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
-from curate.judge import Judge, JudgePreference, of_one_family, open_judge
+from curate.judge import Judge, JudgePreference, open_judge, same_family_warnings
 from curate.outcome import CurateResult, curate_project
+from curate.remote_scorers import Asked
 from curate.rules import asked_of, rules_of
 from schemas.errors import BudgetReached, SpecError
 from schemas.kinds import KINDS
@@ -391,10 +391,10 @@ def test_a_judge_of_the_writer_s_family_is_told() -> None:
     """It prefers what its own family writes; a model of another family is not warned of."""
     raw = {"task": {"name": "t", "style": "s"}, "teachers": {"j": {"url": "http://x", "model": "gpt-4.1"}}}
     spec = Spec.model_validate(raw)
-    (sentence,) = of_one_family(spec, ["j"], [TeacherSettings(model="gpt-5"), TeacherSettings(model="qwen3")])
+    (sentence,) = same_family_warnings(spec, ["j"], [TeacherSettings(model="gpt-5"), TeacherSettings(model="qwen3")])
     assert "gpt-4.1" in sentence
     assert "OpenAI" in sentence
-    assert of_one_family(spec, ["j"], [TeacherSettings(model="qwen3")]) == []
+    assert same_family_warnings(spec, ["j"], [TeacherSettings(model="qwen3")]) == []
 
 
 @pytest.mark.parametrize(

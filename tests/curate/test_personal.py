@@ -9,7 +9,7 @@ import pytest
 
 from curate.gates.facts import CONTACT
 from curate.gates.personal import counted, personal, pii
-from curate.redaction import held_in
+from curate.redaction import find_personal_data
 from pairsmith.personal_data_warning import warn_about_personal_data
 from schemas.records import Imported, Pair, Seed
 from schemas.spec import Exemplar, TeacherSettings
@@ -70,7 +70,7 @@ def test_the_gate_quotes_no_secret() -> None:
 
 
 def told(*texts: str) -> str:
-    return counted(one for text in texts for one in held_in(text, "de" if "du" in text.split() else "en"))
+    return counted(one for text in texts for one in find_personal_data(text, "de" if "du" in text.split() else "en"))
 
 
 def test_a_sentence_counts_what_texts_hold() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from curate.asked import open_asked
+from curate.remote_scorers import open_remote_scorers
 from curate.rules import asked_of, rules_of
 from curate.scorers import Score
 from curate.scorers.reward import open_reward_model
@@ -55,7 +55,7 @@ def test_a_vllm_scores_as_the_model_does_here(tmp_path: Path) -> None:
     async def served() -> list[Score]:
         with Store.open(Store.url_for(project_)) as store:
             async with AsyncExitStack() as opened:
-                by_http = (await open_asked(project_, store, opened, print)).as_reward
+                by_http = (await open_remote_scorers(project_, store, opened, print)).as_reward
                 assert by_http is not None
                 return list(await by_http.score(pairs))
 

@@ -14,7 +14,7 @@ import pairsmith
 from curate.gates import gates_of
 from curate.gates.personal import personal, pii
 from curate.redaction import redacted, treated
-from curate.tallies import key_of
+from curate.tallies import spec_key_of_gate
 from schemas.records import Imported, Message, Pair, Seed
 from schemas.spec import PersonalSettings
 from schemas.spec_file import load
@@ -198,7 +198,7 @@ def test_what_a_teacher_writes_is_treated_as_seeds_are(tmp_path: Path) -> None:
     assert {row.pair.output: row.pair.meta for row in own.pool().rows() if row.pair and row.pair.meta} == {
         safe: {"redacted": ["email"]}
     }
-    assert key_of(rejected.step) == "[personal]"
+    assert spec_key_of_gate(rejected.step) == "[personal]"
 
 
 @pytest.mark.parametrize(

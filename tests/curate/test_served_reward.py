@@ -13,8 +13,8 @@ import orjson
 import pytest
 from aiohttp import web
 
-from curate.asked import Asked, open_asked
 from curate.outcome import CurateResult, curate_project
+from curate.remote_scorers import Asked, open_remote_scorers
 from curate.scorers import Score
 from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.project import Project
@@ -65,7 +65,7 @@ def asked(project: Project, ask: Callable[[Asked, Store], Any]) -> Any:
     async def work() -> Any:
         with Store.open(Store.url_for(project)) as store:
             async with AsyncExitStack() as opened:
-                return await ask(await open_asked(project, store, opened, lambda sentence: None), store)
+                return await ask(await open_remote_scorers(project, store, opened, lambda sentence: None), store)
 
     return asyncio.run(work())
 

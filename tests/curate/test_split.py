@@ -15,8 +15,8 @@ from curate.split import (
     disputed_questions,
     groups_of,
     held_out_inputs,
-    most_test_inputs,
-    most_train_rows,
+    max_test_inputs,
+    max_train_rows,
     seed_split,
     shortages,
     split_of,
@@ -170,11 +170,11 @@ def test_few_rows_to_train_on_are_told() -> None:
     spec = _spec(curate={"select": {"best": 2}}, generate={"backward": {"levels": ["a", "b"]}})
     input, output = _seeds(20), _seeds(5, "output")
     inside = [sum(split_of(s.id, spec.split) == "train" for s in split) for split in (input, output)]
-    rows = most_train_rows([*input, *output], spec)
+    rows = max_train_rows([*input, *output], spec)
     assert rows == 2 * inside[0] + 2 * inside[1] < 50
     assert any(f"at most {rows} rows to train on" in one.what for one in shortages([*input, *output], spec))
-    assert most_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
-    assert most_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
+    assert max_train_rows(_seeds(200), _spec(generate={"accepted": 30})) == 30
+    assert max_train_rows(_seeds(200), _spec(generate={"forward": {"enabled": False}})) == 0
 
 
 def test_a_source_can_name_the_split_of_its_seeds() -> None:
@@ -219,21 +219,21 @@ def test_a_question_that_is_there_twice_counts_once() -> None:
     turns = tuple(Message(role=role, content=text) for role, text in (("assistant", "hello"), ("user", "refund")))
     later = Seed(kind="conversation", messages=turns, reference="r", source="a", meta={"use": "test"})
     assert len(held_out_inputs([*seeds, later], _spec())) == 3
-    assert most_test_inputs(seeds, _spec()) == 2
+    assert max_test_inputs(seeds, _spec()) == 2
 
 
 def test_held_out_outputs_are_test_inputs_too() -> None:
     """A pile of excellent outputs can be proved: backward generation writes their inputs, the output is the reference.
     How many there may be, and that 50 outputs are too few, is known before anything is asked."""
     many, few = (with_splits(_seeds(count, "output"), SplitSettings()) for count in (100, 50))
-    assert most_test_inputs(many, _spec()) == 20
+    assert max_test_inputs(many, _spec()) == 20
     assert shortages(many, _spec()) == []
     (short, *_) = shortages(few, _spec())
     assert short.what.startswith("10 test inputs (of 50 excellent outputs)")
     assert "about 100 excellent outputs at split.test = 0.2" in short.fix
     mixed = [*with_splits(_seeds(50), SplitSettings()), *few]
-    assert most_test_inputs(mixed, _spec()) == 20
-    assert most_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7
+    assert max_test_inputs(mixed, _spec()) == 20
+    assert max_test_inputs(mixed, _spec(evaluate={"max_seeds": 7})) == 7
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_without_a_scorer_all_candidates_may_be_trained_on() -> None:
     (best,) = [one for one in shortages(seeds, _spec()) if "to train on" in one.what]
     assert best.fix.endswith("keep more candidates of each: curate.select.best.")
     unscored = _spec(curate={"score": {"model": "none"}}, generate={"forward": {"n": 2}})
-    assert most_train_rows(seeds, unscored) == 2 * most_train_rows(seeds, _spec())
+    assert max_train_rows(seeds, unscored) == 2 * max_train_rows(seeds, _spec())
     few = _spec(curate={"score": {"model": "none"}}, generate={"forward": {"n": 1}})
     (short,) = [one for one in shortages(seeds, few) if "to train on" in one.what]
     assert short.fix.endswith("ask for more candidates of each: generate.forward.n.")

@@ -125,7 +125,7 @@ def test_an_edit_stands_in_the_slot_of_what_it_corrects(project: Project, store:
 
 def before_states(store: Store, result: CurateResult) -> Receipt:
     """The store as the version before left it: every step's verdicts, a dataset, a receipt that names no states."""
-    store.forget_row_states(but=())
+    store.delete_row_states(but=())
     members = tuple((kept.pair.id, kept.split) for kept in result.accepted)
     records: list[Any] = [Artifact(id="d", kind="dataset", path="dataset", members=members)]
     for pair in store.pairs():

@@ -12,7 +12,7 @@ from curate.argilla.push import draw_batch
 from curate.review.population import read_population
 from pairsmith import teachers
 from schemas import spec_file
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.reviews import Review
 from schemas.store import Store
 from tests.pairsmith.conftest import DETAILS, LIGHTS, MOODS, PLACES
@@ -64,7 +64,7 @@ def answer(folder: Path, batches: int = 1) -> list[str]:
     project, ids = spec_file.load(folder), list[str]()
     with Store.open(Store.url_for(project)) as store:
         for _ in range(batches):
-            population = read_population(project, store, teachers.fingerprints_of(project, unheard))
+            population = read_population(project, store, teachers.fingerprints_of(project, discard_message))
             drawn = dict.fromkeys(record.pair_id for record in draw_batch(project, store, population, more=True))
             for id_, pair in population.pairs(drawn).items():
                 decision: Any = "accept" if good(pair.output) else "reject"

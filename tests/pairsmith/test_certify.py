@@ -25,7 +25,7 @@ from pairsmith.stages.train_reward import train_reward
 from pairsmith.stages.what_if import what_if
 from schemas import spec_file
 from schemas.errors import NoWork, PairsmithError
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.reviews import Draw, Review, Sampled
 from schemas.store import Store
@@ -53,7 +53,7 @@ def _certify(folder: Path, *overrides: str, **more: Any) -> tuple[Any, Any]:
     """The outcome, and what status says right after."""
     project = _project(folder, *overrides)
     with Store.open(Store.url_for(project)) as store:
-        return certify(project, store, **more), certified.last_look(project, store)
+        return certify(project, store, **more), certified.last_certification(project, store)
 
 
 def test_a_certificate_names_its_rows_and_keeps_its_promise(folder: Path) -> None:
@@ -103,12 +103,12 @@ def test_what_shapes_the_rows_undoes_a_certificate_and_training_does_not(folder:
         ("curate.gates.length.max_words=50", False),
     ):
         with Store.open(url) as store:
-            state = certified.last_look(_project(folder, *overrides), store)
+            state = certified.last_certification(_project(folder, *overrides), store)
         assert state is not None
         assert state["holds"] is holds, state["why"]
     pairsmith.Project(folder, ["curate.gates.length.max_words=50"]).curate()
     with Store.open(url) as store:
-        state = certified.last_look(_project(folder, "curate.gates.length.max_words=50"), store)
+        state = certified.last_certification(_project(folder, "curate.gates.length.max_words=50"), store)
     assert state is not None
     assert not state["holds"]
     assert state["why"] == "gates has changed since"
@@ -150,7 +150,7 @@ def test_rows_that_were_drawn_before_there_were_halves_calibrate_nothing(folder:
     """Nor is it said that half of them could not prove what is asked for, which they can."""
     project = _project(folder)
     with Store.open(Store.url_for(project)) as store:
-        population = read_population(project, store, teachers.fingerprints_of(project, unheard))
+        population = read_population(project, store, teachers.fingerprints_of(project, discard_message))
         drawn = Draw(seed=0, population=len(population.rows), size=60, frame="f" * 32)
         for id_ in [id_ for id_, row in population.rows.items() if row.passed][:60]:
             place = {"dataset": "own", "sampling_probability": 0.2}
@@ -287,7 +287,7 @@ def test_what_was_erased_certifies_nothing(folder: Path) -> None:
     nowhere = _project(folder, "review.url=http://127.0.0.1:9", "review.key_env=HOME")
     with Store.open(Store.url_for(nowhere)) as store:
         erased(nowhere, store, person="ann")
-        state = certified.last_look(nowhere, store)
+        state = certified.last_certification(nowhere, store)
         why = plan(_project(folder), store)[1].why
     assert (state and state["holds"], state and state["why"]) == (False, "certificate.json is missing")
     assert why == "answers of people were erased since"

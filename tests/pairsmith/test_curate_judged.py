@@ -15,7 +15,7 @@ from pairsmith import teachers
 from pairsmith.stages.curate import curate, summary
 from pairsmith.stages.review import in_lines
 from pairsmith.stages.table import Audience
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.project import Project
 from schemas.records import Reason, Verdict
 from schemas.store import Store
@@ -91,7 +91,7 @@ def test_what_the_programs_accept_is_what_curation_accepts(
         with Store.open(Store.url_for(opened)) as store:
             _pool(store, opened, answers)
             curated = curate(opened, store)
-            population = read_population(opened, store, teachers.fingerprints_of(opened, unheard))
+            population = read_population(opened, store, teachers.fingerprints_of(opened, discard_message))
             (receipt,) = store.receipts("curate")
             accepted = {state.pair_id for state in read_states(store, receipt) if state.state == "accepted"}
     assert {id_ for id_, row in population.rows.items() if row.accepted} == accepted
@@ -108,7 +108,7 @@ def test_scores_of_before_choose_nothing_where_nothing_scores(tmp_path: Path) ->
             store.write(Verdict(pair_id=pair.id, reason=Reason("scored"), **before))
         assert opened.spec.curate.score.model == "none"
         assert curate(opened, store).counts.accepted == 2
-        population = read_population(opened, store, teachers.fingerprints_of(opened, unheard))
+        population = read_population(opened, store, teachers.fingerprints_of(opened, discard_message))
     assert [row.accepted for row in population.rows.values()] == [True, True]
 
 
@@ -125,7 +125,7 @@ def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path,
                 scored = {"by": by, "fingerprint": "f" * 32, "keep": True, "score": 1.0}
                 store.write(Verdict(pair_id=id_, reason=Reason("scored"), **scored))
         now = [("score/now@1", "f" * 32, True)]
-        population = read_population(opened, store, teachers.fingerprints_of(opened, unheard), now)
+        population = read_population(opened, store, teachers.fingerprints_of(opened, discard_message), now)
         status = as_json(review_status(opened, store, population))
     assert population.compared_by == ("score/before@1" if asked == 1 else "")
     lines = [sentence for _, sentence in in_lines(status)] + in_words(status)
@@ -134,5 +134,5 @@ def test_that_people_judge_the_choice_of_an_older_scorer_is_told(tmp_path: Path,
 
 def _pool(store: Store, opened: Project, answers: Sequence[str] = ("must be calm", "must be bright")) -> None:
     """Rows under the fingerprint of the spec's own generation."""
-    fingerprint = teachers.fingerprints_of(opened, unheard)[0]
+    fingerprint = teachers.fingerprints_of(opened, discard_message)[0]
     tiny.pool(store, opened, {"a fox": list(answers)}, fingerprint=fingerprint)

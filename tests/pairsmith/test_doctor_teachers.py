@@ -13,7 +13,7 @@ from pairsmith.teacher_health import judges, teachers
 from pairsmith.teacher_search import _cheapest, find_teacher
 from schemas.project import Project
 from schemas.spec_file import load
-from synth.listed_models import context_length, is_chat_model, thinks_unasked
+from synth.listed_models import context_length, is_chat_model, thinks_by_default
 from tests.pairsmith.conftest import SPEC, SUBJECTS
 from tests.servers import InThread
 from tests.synth.loopback import LoopbackTeacher, Reply, fails, says
@@ -270,10 +270,10 @@ def test_what_lists_tell_is_read() -> None:
         "kimi-k2-thinking",
         "sonar-reasoning",
     )
-    assert all(map(thinks_unasked, thinking))
+    assert all(map(thinks_by_default, thinking))
     plain = ("qwen3-4b-instruct-2507", "gpt-4o-mini", "llama3.1", "deepseek-chat", "mistral-small-latest", "qwen2.5:7b")
     plain += ("gemini-2.5-flash-lite", "gemini-2.0-flash", "grok-4-fast-non-reasoning", "gemma-3-27b-it")
-    assert not any(map(thinks_unasked, plain))
+    assert not any(map(thinks_by_default, plain))
 
 
 def test_judges_are_looked_at_before_they_are_paid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

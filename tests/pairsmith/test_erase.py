@@ -19,7 +19,7 @@ from schemas.errors import UsageError
 from schemas.records import Artifact, Call, Candidate, Generated, Pair, Reason, Sampling, Seed, Usage, content_id
 from schemas.reviews import Review
 from schemas.store import Store
-from schemas.store.latest import key_again, latest_answers
+from schemas.store.latest import latest_answers, probe_key
 from synth.seeds import read_seeds
 from tests.curate.argilla.small_disk import small_disk
 from tests.pairsmith.conftest import Project as Command
@@ -193,11 +193,11 @@ def test_a_short_text_that_was_asked_once_more_goes_too(tmp_path: Path) -> None:
     origin = Generated(generator="forward", prompt="p/v1@0", teacher="t", sampling=Sampling(), calls=(("asked", 1),))
     with Store.open(Store.url_for(spec_file.load(tmp_path))) as store:
         store.write(seed, Pair(seed_id=seed.id, input="dog 1", output="a dog", system="", origin=origin))
-        for number, key in enumerate(("asked", key_again("asked"), "another")):
+        for number, key in enumerate(("asked", probe_key("asked"), "another")):
             store.write(Call.model_validate({**kept, "key": key, "request_id": f"r{number}"}))
     _erase(tmp_path, source="theirs.jsonl")
     with Store.open(Store.url_for(spec_file.load(tmp_path)), write=False) as store:
-        assert [store.calls(key) for key in ("asked", key_again("asked"))] == [[], []]
+        assert [store.calls(key) for key in ("asked", probe_key("asked"))] == [[], []]
         assert [call.key for call in store.calls("another")] == ["another"]
 
 

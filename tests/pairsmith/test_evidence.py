@@ -15,7 +15,7 @@ from pairsmith.project import Project as Door
 from pairsmith.receipt import recording
 from pairsmith.report import render_evidence, write_report
 from pairsmith.report.gather import gather
-from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_retouched
+from pairsmith.stages.evaluate import CODES, drop_unfinished, exit_code, refuse_modified
 from pairsmith.stages.export import export
 from schemas.errors import InputError
 from schemas.files import sha256
@@ -117,14 +117,14 @@ def test_a_verdict_does_not_rest_on_a_retouched_evaluation(tmp_path: Path) -> No
     """What is found has to be the file that was written last under its id; one of an earlier version is not known."""
     project = report_project.project_in(tmp_path)
     with Store.open(Store.url_for(project)) as store:
-        refuse_retouched(store, "one", "1", "evaluations/one.json")
+        refuse_modified(store, "one", "1", "evaluations/one.json")
         for digest in ("1", "2"):
             with recording(project, store, "evaluate", EvaluateOutcome()) as record:
                 counts = Counts(rows_in=1, accepted=1)
                 record.outcome = EvaluateOutcome(counts=counts, artifact_id="one", sha256=digest)
-        refuse_retouched(store, "one", "2", "evaluations/one.json")
+        refuse_modified(store, "one", "2", "evaluations/one.json")
         with pytest.raises(InputError, match=r"one\.json: this evaluation was changed"):
-            refuse_retouched(store, "one", "1", "evaluations/one.json")
+            refuse_modified(store, "one", "1", "evaluations/one.json")
 
 
 def test_a_run_that_was_killed_before_its_receipt_is_not_taken_for_a_persons_change(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pairsmith.commands import start
 from pairsmith.project import Project
 from pairsmith.stages.export import _write_chat_files
 from schemas.errors import PairsmithError
-from schemas.progress import unheard
+from schemas.progress import discard_message
 from schemas.records import Artifact
 from schemas.spec_file import load
 from tests.synth.loopback import LoopbackTeacher, says
@@ -117,7 +117,7 @@ def test_other_trainers_are_asked_for_the_method_that_training_chose(tmp_path: P
     def methods(adapter: Artifact | None, *keys: str) -> str:
         out = tmp_path / f"out-{len([*tmp_path.iterdir()])}"
         shutil.copytree(tmp_path / "export" / "dataset", out / "dataset")
-        _write_chat_files(load(tmp_path, keys), out, ["axolotl"], adapter, unheard)
+        _write_chat_files(load(tmp_path, keys), out, ["axolotl"], adapter, discard_message)
         config = (out / "chat" / "axolotl" / "config.yml").read_text()
         return config.partition("adapter: ")[2].partition("\n")[0]
 

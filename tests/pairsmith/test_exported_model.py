@@ -27,7 +27,7 @@ from tests.train.evaluated import project, with_seeds
 from tests.train.tiny import make_base
 from train.base_model import find_base, hash_model
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
 from train.merge import merged_folder
 from train.metrics import Evaluation
 from train.results import TrainResult
@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with Store.open(Store.url_for(project_)) as store:
         with_seeds(store)
         plan = plan_evaluation(project_, held_out_seeds(store, project_.spec), trained, None)
-        evaluation = asyncio.run(measured_once(plan, store, folder / "evaluations"))
+        evaluation = asyncio.run(measure_or_load(plan, store, folder / "evaluations"))
         for artifact in (
             Artifact(id="dataset-1", kind="dataset", path="dataset", members=(("pair-1", "train"),)),
             trained.artifact.model_copy(update={"path": f"adapters/{trained.adapter_id}"}),
@@ -210,6 +210,6 @@ def test_an_evaluation_that_is_cut_is_a_sentence(exported: Made) -> None:
                 exported.project, held_out_seeds(store, exported.project.spec), exported.trained, None
             )
             with pytest.raises(InputError, match="not in the format that this version of pairsmith writes"):
-                asyncio.run(measured_once(plan, store, file.parent))
+                asyncio.run(measure_or_load(plan, store, file.parent))
     finally:
         file.write_bytes(whole)

@@ -12,13 +12,13 @@ import orjson
 import pytest
 
 from bench.forecast.run import coverage, hard_coverage
-from curate.forecast import LEAST_SEEDS, Pilot, accepted_rows, summed_up
+from curate.forecast import LEAST_SEEDS, Pilot, forecast_accepted_rows, forecast_sum
 from pairsmith.stages.forecast import forecast
 from pairsmith.stages.table import Audience
 from schemas.records import Sampling, content_id
 from schemas.spec_file import load
 from schemas.store import Store
-from synth.question import limit_of
+from synth.question import max_answer_tokens
 from tests.pairsmith.conftest import Project, subject_of
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
@@ -325,26 +325,29 @@ def test_a_limit_under_the_name_of_reasoning_models_is_one(
     named = "generate.forward.sampling={ temperature = 0.9, extra = { max_completion_tokens = 128 } }"
     project = make_project(teacher.url, MANY)
     assert "max_tokens" not in project.run("forecast", *PRICES, "--set", named).stdout
-    assert limit_of(Sampling(extra={"max_completion_tokens": 512}).body()) == 512
-    assert limit_of(Sampling(max_tokens=64).body()) == 64
-    assert limit_of(Sampling(extra={"max_completion_tokens": "many"}).body()) is None
+    assert max_answer_tokens(Sampling(extra={"max_completion_tokens": 512}).body()) == 512
+    assert max_answer_tokens(Sampling(max_tokens=64).body()) == 64
+    assert max_answer_tokens(Sampling(extra={"max_completion_tokens": "many"}).body()) is None
 
 
 def test_what_is_known_is_not_guessed() -> None:
     """A pilot of every seed is the run itself; a group of equal rows in it is one row."""
-    assert summed_up([1.0, 2.0, 3.0], 0, None) == (6.0, 6.0, 6.0)
+    assert forecast_sum([1.0, 2.0, 3.0], 0, None) == (6.0, 6.0, 6.0)
     pilot = Pilot([1] * LEAST_SEEDS, [3, *[1] * (LEAST_SEEDS - 3)])
-    rows = accepted_rows(pilot, 0, 1)
+    rows = forecast_accepted_rows(pilot, 0, 1)
     assert rows is not None
     assert rows.low == rows.high == LEAST_SEEDS - 2
-    assert accepted_rows(Pilot([1] * (LEAST_SEEDS - 1), [1] * (LEAST_SEEDS - 1)), 10, 1) is None
+    assert forecast_accepted_rows(Pilot([1] * (LEAST_SEEDS - 1), [1] * (LEAST_SEEDS - 1)), 10, 1) is None
 
 
 @pytest.mark.parametrize("rows", [[0] * 20, [1] * 20, [0, 3] * 10])
 def test_rows_stay_between_none_and_all(rows: list[int]) -> None:
     """Whatever the pilot gave, the interval is inside of what is possible, and grows with the seeds."""
     groups = [1] * sum(rows)
-    few, many = accepted_rows(Pilot(rows, groups), 10, 3), accepted_rows(Pilot(rows, groups), 1_000, 3)
+    few, many = (
+        forecast_accepted_rows(Pilot(rows, groups), 10, 3),
+        forecast_accepted_rows(Pilot(rows, groups), 1_000, 3),
+    )
     assert few is not None
     assert many is not None
     assert sum(rows) <= few.low <= few.high <= sum(rows) + 30
@@ -354,7 +357,7 @@ def test_rows_stay_between_none_and_all(rows: list[int]) -> None:
 def test_duplicates_grow_with_the_number_of_rows() -> None:
     """With repeats among twenty rows, the share of distinct rows is smaller the more rows there are."""
     pilot = Pilot([1] * 20, [4, 3, 2, *[1] * 11])
-    few, many = accepted_rows(pilot, 80, 1), accepted_rows(pilot, 4_980, 1)
+    few, many = forecast_accepted_rows(pilot, 80, 1), forecast_accepted_rows(pilot, 4_980, 1)
     assert few is not None
     assert many is not None
     assert many.middle / 5_000 < few.middle / 100 / 2

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from curate.contamination import held_out_of
+from curate.contamination import collect_held_out
 from pairsmith.project import Project
 from schemas.errors import InputError, NoWork, UsageError
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.spec_file import load
 from synth.seeds import read_seeds
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
@@ -50,7 +50,7 @@ def project(folder: Path, *, train: str, more: str = "") -> Path:
     return folder
 
 
-def opened(folder: Path, teacher: LoopbackTeacher, say: Say = unheard) -> Project:
+def opened(folder: Path, teacher: LoopbackTeacher, say: Say = discard_message) -> Project:
     asked = (f"teacher.url={teacher.url}", "teacher.model=loopback", "generate.forward.n=1")
     return Project(folder, list(asked), say=say)
 
@@ -110,9 +110,9 @@ def test_outputs_that_recur_by_nature_are_no_contamination(kind: str, tmp_path: 
     """A label or a stock reply of a test row stands in most of the others too."""
     spec = load(project(tmp_path, train="x\n")).spec
     read = read_seeds(spec.seeds, tmp_path).seeds
-    assert [*held_out_of(spec, tmp_path, read).texts] == [TEST, REFERENCE]
+    assert [*collect_held_out(spec, tmp_path, read).texts] == [TEST, REFERENCE]
     other = spec.model_copy(update={"task": spec.task.model_copy(update={"kind": kind})})
-    assert [*held_out_of(other, tmp_path, read).texts] == [TEST]
+    assert [*collect_held_out(other, tmp_path, read).texts] == [TEST]
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_a_missing_or_broken_file_is_a_sentence(tmp_path: Path) -> None:
     """Rows that were never compared would pass for clean."""
     at = project(tmp_path, train="x\n", more='\n[curate.contamination]\nfiles = ["gone.txt"]\n')
     with pytest.raises(InputError, match=r"there is no file 'gone\.txt'"):
-        held_out_of(load(at).spec, at, ())
+        collect_held_out(load(at).spec, at, ())
     (at / "gone.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
-        held_out_of(load(at).spec, at, ())
+        collect_held_out(load(at).spec, at, ())
     (at / "gone.txt").write_text("12\n\n")
     with pytest.raises(InputError, match=r"there is no text in 'gone\.txt'"):
-        held_out_of(load(at).spec, at, ())
+        collect_held_out(load(at).spec, at, ())
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_benchmark_is_read_cell_by_cell_however_it_is_parted(tmp_path: Path, n
     (tmp_path / name).write_bytes(content.format(text=TEST).encode())
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
-    assert TEST in [text.strip() for text in held_out_of(spec, tmp_path, ()).texts]
+    assert TEST in [text.strip() for text in collect_held_out(spec, tmp_path, ()).texts]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_broken_row_of_a_benchmark_is_found_by_its_line(tmp_path: Path, name: 
     more = f'\n[curate.contamination]\nfiles = ["{name}"]\n'
     spec = load(project(tmp_path, train="a street in the rain\n", more=more)).spec
     with pytest.raises(InputError, match=where):
-        held_out_of(spec, tmp_path, ())
+        collect_held_out(spec, tmp_path, ())
 
 
 PAIRS = """

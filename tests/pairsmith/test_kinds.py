@@ -22,7 +22,7 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 # Those that ask a teacher: what is imported has tests of its own.
 SPECS = {name: load(template_folder(name)).spec for name in EXAMPLES}
-OF_KINDS = [name for name, spec in SPECS.items() if spec.task.kind != "rewrite" and spec.asks_teacher]
+OF_KINDS = [name for name, spec in SPECS.items() if spec.task.kind != "rewrite" and spec.needs_teacher]
 Row = dict[str, str]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from curate.overlap import _Index, contaminated
-from curate.split import give_splits
+from curate.split import assign_splits
 from pairsmith.stages.generate import load_seeds, without_test_overlap
 from schemas.project import Project
 from schemas.records import Message, Seed
@@ -107,7 +107,7 @@ def test_seeds_are_kept_as_they_were_written_with_their_split() -> None:
         spooled.append(seed)
     spooled[1] = Seed(**one, text="e", split="train")
     for settings in (SplitSettings(test=0, validation=0.9), SplitSettings(test=0.5, validation=0)):
-        seeds = give_splits(spooled, settings)
+        seeds = assign_splits(spooled, settings)
         assert list(seed_bodies(seeds)) == [(seed.id, seed_body(seed)) for seed in seeds]
         assert [Seed.model_validate_json(body) for _, body in seed_bodies(seeds)] == list(seeds)
 

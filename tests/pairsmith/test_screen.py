@@ -12,15 +12,15 @@ from rich.console import Console
 
 from pairsmith import screen
 from pairsmith.failures import show_error
+from pairsmith.file_guess import guess
+from pairsmith.guessed_spec import spec_text
 from pairsmith.outcome import ExportOutcome, PreviewOutcome
-from pairsmith.own_file import guess
-from pairsmith.own_spec import spec_text
 from pairsmith.session import Session
-from pairsmith.stages.generate import failure_in_words
+from pairsmith.stages.generate import describe_failure
 from pairsmith.stages.preview import shown as preview_shown
 from pairsmith.stopping import Stopping
 from pairsmith.style import charts, numbers
-from pairsmith.style.reasons import with_short_ids
+from pairsmith.style.reasons import shorten_ids
 from pairsmith.watching import NOBODY
 from schemas.errors import TeacherError
 from schemas.money import dollars
@@ -58,8 +58,8 @@ def test_what_a_server_writes_gives_no_order_to_a_terminal(capsys: pytest.Captur
 def test_one_is_told_in_the_singular(tmp_path: Path) -> None:
     """What there is one of is one: a row that failed, a reason beside those that are shown, a word of each output."""
     one, two = ({"what": "empty: no text", "rows": rows, "first": "s.jsonl:3"} for rows in (1, 1_200))
-    assert failure_in_words(one) == "empty: no text (1 row, from s.jsonl:3)"
-    assert failure_in_words(two) == "empty: no text (1,200 rows, the first from s.jsonl:3)"
+    assert describe_failure(one) == "empty: no text (1 row, from s.jsonl:3)"
+    assert describe_failure(two) == "empty: no text (1,200 rows, the first from s.jsonl:3)"
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
         console.print(screen.reasons({f"reason_{n:02}": 20 - n for n in range(13)}))
@@ -108,7 +108,7 @@ def test_whole_numbers_have_no_columns_between_them() -> None:
 def test_ids_in_sentences_are_as_lists_show_them() -> None:
     """Rows, report and `explain` know a pair by the first twelve of its letters; other numbers stay whole."""
     sentence = "71% like accepted pair 951c8c13eaf9173a2f44bb706a6da4e8, invoice 12345678901234567890"
-    assert with_short_ids(sentence) == "71% like accepted pair 951c8c13eaf9, invoice 12345678901234567890"
+    assert shorten_ids(sentence) == "71% like accepted pair 951c8c13eaf9, invoice 12345678901234567890"
 
 
 def test_two_texts_of_one_prompt_are_told_apart() -> None:

@@ -29,7 +29,7 @@ from tests.train import tiny
 from tests.train.tiny import make_base
 from train.checks import Checked
 from train.dataset import Dataset
-from train.local_model import SystemAnswer, without_reference
+from train.local_model import SystemAnswer, passes_without_reference
 from train.sft import tune
 
 pytestmark = pytest.mark.timeout(1200)  # a model is trained and served, on a machine that does much else
@@ -106,12 +106,12 @@ def test_a_label_is_not_said_to_pass_where_nobody_knows_the_right_one(capsys: py
     """Without its reference only the form of a label or a record can be judged: one that fails it fails, any other is
     not judged, and the screen says so. What a text must hold decides a text, and a check of the user's own a label, as
     in the evaluation."""
-    assert without_reference(Checked({"length": True, "label": True}, {})) is None
-    assert without_reference(Checked({"schema": True}, {})) is None
-    assert without_reference(Checked({"label": False}, {})) is False
-    assert without_reference(Checked({"length": True}, {})) is True
-    assert without_reference(Checked({"label": True, "check:near": True}, {})) is True
-    assert without_reference(Checked({"label": True, "user:rules:right": None}, {})) is None
+    assert passes_without_reference(Checked({"length": True, "label": True}, {})) is None
+    assert passes_without_reference(Checked({"schema": True}, {})) is None
+    assert passes_without_reference(Checked({"label": False}, {})) is False
+    assert passes_without_reference(Checked({"length": True}, {})) is True
+    assert passes_without_reference(Checked({"label": True, "check:near": True}, {})) is True
+    assert passes_without_reference(Checked({"label": True, "user:rules:right": None}, {})) is None
     command: Any = import_module("pairsmith.commands.try")
     put(*command._screen([SystemAnswer("tuned", "bug", True, None, (), 0.1)]))
     assert "correctness was not judged" in " ".join(capsys.readouterr().out.split())

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from schemas.cores import cores, threads, wait_shortly
+from schemas.cores import cores, limit_spin_waits, threads
 
 
 def test_a_person_s_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,14 +26,14 @@ def test_threads_give_their_core_away_soon(monkeypatch: pytest.MonkeyPatch) -> N
     """Unless the person has said how threads wait: with either variable of OpenMP's."""
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
-    wait_shortly()
+    limit_spin_waits()
     assert os.environ["GOMP_SPINCOUNT"] == "5000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    wait_shortly()
+    limit_spin_waits()
     assert os.environ["GOMP_SPINCOUNT"] == "7"
     monkeypatch.delenv("GOMP_SPINCOUNT")
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    wait_shortly()
+    limit_spin_waits()
     assert "GOMP_SPINCOUNT" not in os.environ
 
 

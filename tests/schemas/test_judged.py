@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.gates import Judgement
+from schemas.gate_verdicts import body_of, decode_verdicts
 from schemas.records import Reason, Verdict
-from schemas.said import body_of, said_in
 from schemas.store import Store
 
 STEPS = [("gate/a@1", "x"), ("gate/b@1", "y")]
@@ -29,7 +29,7 @@ judgements = st.builds(
 def test_a_body_says_all_that_was_said(judgements: list[Judgement]) -> None:
     """Keep, score, reason and flags come back, half characters and infinite scores among them."""
     assert [Judgement(one.keep, one.score, Reason(one.code, one.detail), one.flags)
-            for one in said_in("p", STEPS, body_of(judgements))] == judgements  # fmt: skip
+            for one in decode_verdicts("p", STEPS, body_of(judgements))] == judgements  # fmt: skip
 
 
 def verdict(step: int, keep: bool | None, pair_id: str = "p", code: str = "ok") -> Verdict:
@@ -45,29 +45,29 @@ def test_rows_and_single_verdicts_are_one_history(tmp_path: Path) -> None:
     """Of what a step said of a pair the latest counts, however it was kept; all of it is counted."""
     with Store.open(f"sqlite:///{tmp_path / 'p.db'}") as store:
         store.write(verdict(0, None, code="crashed"))
-        asyncio.run(store.put_judged(STEPS, [("p", judged(True, False)), ("q", judged(True, True))]))
+        asyncio.run(store.put_gate_verdicts(STEPS, [("p", judged(True, False)), ("q", judged(True, True))]))
         assert store.verdicts(["p"]) == {"p": [verdict(0, True), verdict(1, False)]}
         assert store.verdict_count() == 5
         store.write(verdict(1, True, code="late"))
-        asyncio.run(store.put_judged(STEPS[:1], [("q", judged(False))]))
+        asyncio.run(store.put_gate_verdicts(STEPS[:1], [("q", judged(False))]))
         assert store.verdicts()["p"] == [verdict(0, True), verdict(1, True, code="late")]
         assert store.verdicts()["q"] == [verdict(0, False, "q"), verdict(1, True, "q")]
-        assert [judgement.keep for judgement in store.said_by(STEPS[1:])] == [False, True, True]
-        assert [judgement.pair_id for judgement in store.said_by(STEPS[:1])] == ["p", "p", "q", "q"]
+        assert [judgement.keep for judgement in store.verdicts_of_steps(STEPS[1:])] == [False, True, True]
+        assert [judgement.pair_id for judgement in store.verdicts_of_steps(STEPS[:1])] == ["p", "p", "q", "q"]
 
 
 def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> None:
     """The list of steps is kept with it; a step that is in no list said nothing."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url) as store:
-        asyncio.run(store.put_judged(STEPS, [("p", judged(True, None))]))
+        asyncio.run(store.put_gate_verdicts(STEPS, [("p", judged(True, None))]))
     with Store.open(url, write=False) as store:
         assert store.verdicts() == {"p": [verdict(0, True), verdict(1, None)]}
-        assert list(store.said_by([("gate/c@1", "x")])) == []
+        assert list(store.verdicts_of_steps([("gate/c@1", "x")])) == []
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_a_score_that_is_no_number_is_not_lost(score: float) -> None:
     """JSON has no name for it, and null would say that there was none."""
-    (judgement,) = said_in("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
+    (judgement,) = decode_verdicts("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
     assert repr(judgement.score) == repr(score)

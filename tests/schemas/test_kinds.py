@@ -10,7 +10,7 @@ import pytest
 
 from schemas.errors import SpecError
 from schemas.kinds import KINDS, DuplicateRule, KindName
-from schemas.labels import different_labels, label_in
+from schemas.labels import distinct_labels, label_in
 from schemas.spec import Spec
 from schemas.spec_file import parse
 
@@ -143,7 +143,7 @@ def test_a_turkish_label_is_read_whichever_i_a_program_makes_of_its_capital(text
     the dot alone stay two."""
     labels = ["İade", "Işık arızası", "Fatura", "sinir", "sınır"]
     assert label_in(labels, text) == label
-    assert different_labels([*labels * 2, *([text] if label else [])]) == sorted(labels)
+    assert distinct_labels([*labels * 2, *([text] if label else [])]) == sorted(labels)
 
 
 # The manual

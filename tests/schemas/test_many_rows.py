@@ -18,9 +18,9 @@ from schemas.store.opening import engine_of
 # What of 10 MB is still the process's after it has gone, where 20 MB had gone before: the kernel's count, in MB.
 HELD_AFTER = """
 import os
-from schemas.allocator import give_back_early
+from schemas.allocator import return_large_arrays_early
 
-give_back_early()
+return_large_arrays_early()
 
 def held():
     with open("/proc/self/statm") as file:
@@ -46,10 +46,10 @@ def test_a_large_array_that_goes_leaves_no_hole() -> None:
 # How many pages the kernel clears while 8 MB come and go a hundred times.
 CLEARED = """
 import resource
-from schemas.allocator import give_back_early, keep_large
+from schemas.allocator import return_large_arrays_early, keep_large_blocks
 
-give_back_early()
-keep_large()
+return_large_arrays_early()
+keep_large_blocks()
 block = bytearray(8_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(100):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from schemas.errors import UsageError, misused
+from schemas.errors import UsageError, usage_error_from
 from schemas.spec.generate import ForwardSettings
 from schemas.spec.section import given
 
@@ -35,7 +35,7 @@ def test_the_first_mistake_is_a_sentence(seeds: int, where: str | None, sentence
     """What is wrong, where, and what to do, without the words of the library that found it."""
     with pytest.raises(ValidationError) as refused:
         Asked(seeds=seeds)
-    assert str(misused(refused.value.errors(), where=where, fix="Correct it.")) == sentence
+    assert str(usage_error_from(refused.value.errors(), where=where, fix="Correct it.")) == sentence
 
 
 def test_a_setting_given_in_python_is_shown() -> None:

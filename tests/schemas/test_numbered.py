@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.identity import content_id, content_id_of_each
-from schemas.numbered import Ids, Numbered
+from schemas.id_map import IdList, IdMap
+from schemas.identity import content_id, content_id_of_list
 
 IDS = st.one_of(st.integers(0, 50).map(lambda n: content_id("test", n)), st.text(max_size=33))
 
@@ -31,7 +31,7 @@ def most_taken(make: Callable[[], Any]) -> int:
 def test_a_table_of_ids_is_a_dict_of_them(steps: list[tuple[str, int, bool]]) -> None:
     """Whatever texts the ids are and in whatever order numbers are set or only set where there is none, it holds what a
     dict holds."""
-    table, held = Numbered(), dict[str, int]()
+    table, held = IdMap(), dict[str, int]()
     for id_, number, anew in steps:
         if anew:
             table[id_] = held[id_] = number
@@ -48,8 +48,8 @@ def test_a_table_of_ids_takes_at_most_40_bytes_a_row() -> None:
     a run of a million rows held. Numbers that are small take less."""
     rows = 45_000  # soon after it has grown
 
-    def make(largest: int) -> Numbered:
-        table = Numbered()
+    def make(largest: int) -> IdMap:
+        table = IdMap()
         for number in range(rows):
             table[content_id("row", number)] = min(number, largest)
         return table
@@ -63,7 +63,7 @@ def test_a_table_of_ids_takes_at_most_40_bytes_a_row() -> None:
 @given(st.lists(st.none() | IDS))
 def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) -> None:
     """Hashes take 16 bytes; what is no hash, or none, comes back as it was."""
-    held = Ids()
+    held = IdList()
     for id_ in ids:
         held.append(id_)
     assert [held[place] for place in range(len(held))] == ids
@@ -72,4 +72,4 @@ def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) ->
 @given(st.lists(st.lists(st.text() | st.integers(0, 9), max_size=3)))
 def test_an_id_of_a_stream_is_that_of_the_list(parts: list[list[str | int]]) -> None:
     """Pools of earlier versions keep their ids, though no list of all their rows is made any more."""
-    assert content_id_of_each("pool", iter(parts)) == content_id("pool", parts)
+    assert content_id_of_list("pool", iter(parts)) == content_id("pool", parts)

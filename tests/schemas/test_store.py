@@ -612,7 +612,7 @@ def test_row_states_are_found_by_what_was_decided(store_url: str) -> None:
         assert list(store.row_states("c1", state="rejected", code="short")) == [rejected]
         assert list(store.row_states("c1", pair_id="p0")) == [state(0, pair_id="p0")]
         assert list(store.row_states("c1", code="long")) == []
-        store.forget_row_states(but=["c2"])
+        store.delete_row_states(but=["c2"])
         assert (store.count_row_states("c1"), list(store.row_states("c2"))) == (0, [other])
 
 
@@ -623,7 +623,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
     ]
     with Store.open(store_url) as store:
         store.write(*many, many[0].model_copy(update={"fingerprint": "y"}))
-        assert [row.verdict() for row in store.said_by([("gate/a@1", "x")])] == many
+        assert [row.verdict() for row in store.verdicts_of_steps([("gate/a@1", "x")])] == many
         assert store.verdict_count() == 4_101
 
 
@@ -738,7 +738,7 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
             ("pool/contamination@1", "contamination"),
             ("gate/user:mine@1", "leak"),
         ]
-        assert [row.verdict() for row in store.said_by([("pool/contamination@1", "x")])] == verdicts[:1]
+        assert [row.verdict() for row in store.verdicts_of_steps([("pool/contamination@1", "x")])] == verdicts[:1]
         (state,) = store.row_states("c", code="contamination")
         assert (state.sample, state.step, str(state.reason)) == (0, "pool/contamination@1", "contamination: of a name")
         assert [s.sample for s in store.row_states("c", code="leak")] == [1]

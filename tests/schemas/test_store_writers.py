@@ -381,6 +381,6 @@ def test_a_reader_is_told_who_writes(tmp_path: Path) -> None:
     """`status` during a run said "not run yet" and nothing of the run; once nobody writes it names nobody."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url), Store.open(url, write=False) as reader:
-        assert f"pid {os.getpid()} on " in reader.written_by
+        assert f"pid {os.getpid()} on " in reader.current_writer
     with Store.open(url, write=False) as reader:
-        assert reader.written_by == ""
+        assert reader.current_writer == ""

@@ -351,10 +351,10 @@ def test_a_name_in_a_sheet_is_no_formula() -> None:
     """A text that begins like a formula is text in a spreadsheet, too."""
     from pairsmith.serve.api.row_files import csv_lines
     from pairsmith.serve.rows_projection import COLUMNS
-    from pairsmith.serve.rows_view import RowShown
+    from pairsmith.serve.rows_view import RowView
 
     values: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-    row = RowShown(**{**values, "input": "=HYPERLINK(1)", "output": "plain", "score": 0.5})
+    row = RowView(**{**values, "input": "=HYPERLINK(1)", "output": "plain", "score": 0.5})
     lines = "".join(csv_lines([row])).splitlines()
     assert lines[1].endswith("'=HYPERLINK(1),plain")
 

@@ -17,7 +17,7 @@ from curate.split import LEAST_TEST_INPUTS
 
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
-from pairsmith import own_spec
+from pairsmith import guessed_spec
 from pairsmith.serve.access import ALL, Role
 from schemas.kinds import KINDS
 from schemas.spec import Spec
@@ -42,7 +42,7 @@ def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
     spec = service.workspace.project(name).spec
     assert (spec.evaluate.user, spec.store, spec.budget.max_usd) == ((), Spec.model_fields["store"].get_default(), None)
 
-    monkeypatch.setattr(own_spec, "comment", lambda sentence: f"# {sentence}")
+    monkeypatch.setattr(guessed_spec, "comment", lambda sentence: f"# {sentence}")
     refused = browser.post("/new", **{**sent, "data": {"name": f"{name}-2"}})
     assert refused.status_code == 403, refused.text
     assert f"{name}-2" not in service.workspace.projects()
@@ -203,7 +203,7 @@ def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
     project = service.workspace.project("labels")
     wanted = ("free", None) if kind == "free" else ("extract", "schema.json")
     assert (project.spec.task.kind, project.spec.task.answer_schema) == wanted
-    assert not project.spec.asks_teacher
+    assert not project.spec.needs_teacher
     if kind != "free":
         schema = json.loads((project.folder / "schema.json").read_text())
         assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}

@@ -207,7 +207,7 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
     run("fourth", "third", 0, says=True)
     assert left == ["2.000000000", "1.750000000", "1.500000000", "0.250000000"]
     jobs = Jobs(workspace)
-    assert [jobs.begun_usd(name) for name in ("first", "second", "third", "none")] == [0.0, 1.0, 2.0, None]
+    assert [jobs.uncounted_usd(name) for name in ("first", "second", "third", "none")] == [0.0, 1.0, 2.0, None]
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     form = {"source": "0", "header": list(chosen), "role": ["", "input", "", "kept"]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
     assert bodies(service, "tickets")[0] == ("My order 0 is late again and nobody answers", None)
-    assert spec_of(service, "tickets").asks_teacher
+    assert spec_of(service, "tickets").needs_teacher
     assert "chosen by its name" not in text.read_text()
     form = {"source": "0", "header": list(chosen), "role": ["", "", "output", ""]}
     assert browser.post("/p/tickets/setup/columns", data=form).status_code == 303
@@ -96,7 +96,7 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
     task = spec_of(service, "records").task
     assert (task.kind, task.answer_schema) == ("extract", "schema.json")
     assert bodies(service, "records")[0] == ("ticket number 0 is late again", '{"produkt":"TV","rang":0}')
-    assert not spec_of(service, "records").asks_teacher
+    assert not spec_of(service, "records").needs_teacher
     assert spec_of(service, "records").evaluate.sampling.max_tokens == 64
 
     made(service, "replies", "r.jsonl", content, kind="reply")
@@ -447,7 +447,7 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     as its first cell, also where it is not read."""
     browser = made(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
-    assert not spec_of(service, "fields").asks_teacher
+    assert not spec_of(service, "fields").needs_teacher
     form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
     assert browser.post("/p/fields/setup/columns", data=form).status_code == 303
     assert "it contains JSON objects" not in (service.workspace.folder("fields") / "pairsmith.toml").read_text()

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("fastapi", reason="needs pairsmith[serve]")
 
 from curate.split import seed_split
-from pairsmith.own_spec import answer_tokens
+from pairsmith.guessed_spec import answer_tokens
 from synth.seeds import read_seeds
 from tests.serve.people import Service
 from tests.serve.test_setup_pages import made, spec_of

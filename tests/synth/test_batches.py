@@ -459,10 +459,10 @@ def test_the_form_is_told_by_the_address_or_named() -> None:
         "https://api.openai.com/v1": "openai",
         "https://eu.gateway/v1": "openai",
     }
-    assert {url: TeacherSettings(url=url).batches_like for url in hosts} == hosts
-    assert TeacherSettings(url="https://gateway/v1", batch_api="anthropic").batches_like == "anthropic"
+    assert {url: TeacherSettings(url=url).batch_format for url in hosts} == hosts
+    assert TeacherSettings(url="https://gateway/v1", batch_api="anthropic").batch_format == "anthropic"
     regions = ("https://us-east-1.api.x.ai/v1", "https://eu-west-1.api.x.ai/v1")
     for url in ("embedded", "https://api.x.ai/v1", *regions, "https://api.fireworks.ai/inference/v1"):
         with pytest.raises(UsageError, match="no supported batch API"):
             Batches(None, None, TeacherSettings(url=url, batch=True), print)  # type: ignore[arg-type]
-    assert TeacherSettings(url="https://api.x.ai/v1", batch_api="openai").batches_like == "openai"
+    assert TeacherSettings(url="https://api.x.ai/v1", batch_api="openai").batch_format == "openai"

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import TeacherError
 from schemas.records import Sampling, Usage
 from synth.chat_completions import effective_response, read_answer
-from synth.error_words import error_body, shown_of
+from synth.error_words import displayed_text, error_body
 from synth.http_status import Target, fatal_error, meaning
 from synth.rate_limits import remaining_in_headers, retry_after_s
 from tests.synth.loopback import LoopbackTeacher, Reply, fails
@@ -66,7 +66,7 @@ def test_an_error_is_shown_in_its_words(form: str) -> None:
     """Not as JSON with its brackets, not as a page with its tags, and never as "None"."""
     content, words = WORDS[form]
     _, error = error_body(body_of(content))
-    assert (error.get("message") or shown_of(body_of(content).decode())) == words
+    assert (error.get("message") or displayed_text(body_of(content).decode())) == words
 
 
 def test_a_page_is_shown_by_its_title_whatever_it_stands_in_place_of(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_page_colours_no_terminal(status: int, tmp_path: Path) -> None:
 def test_a_page_of_opened_tags_takes_no_time() -> None:
     """A page is anybody's text: the time to read it does not grow with its square."""
     for text in ("<script>" * 100_000, "<title>" * 100_000, "<!--" * 100_000, "<" * 500_000):
-        assert shown_of(f"<html>{text}")
+        assert displayed_text(f"<html>{text}")
 
 
 def test_an_error_of_a_thousand_lists_in_each_other_is_one_like_others(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import pytest
 from schemas.errors import MissingDependency, TeacherError, UsageError
 from schemas.spec import TeacherSettings
 from synth import local_vllm
-from synth.local_vllm import CPU, GPU, VllmServer, arguments, python_of, vllm
+from synth.local_vllm import CPU, GPU, VllmServer, arguments, find_vllm_python, vllm
 from synth.vllm_seeds import register
 from tests.pairsmith.conftest import Project, write_seeds
 from tests.real_vllm import MODEL, PYTHON, skip_without
@@ -214,7 +214,7 @@ def test_a_taken_port_and_a_missing_python_are_named(stand_in: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UsageError, match="is in use"):
         served(stand_in, port=listening.getsockname()[1])
     with pytest.raises(MissingDependency, match="no Python at"):
-        python_of("no/such/python", gpu=False)
+        find_vllm_python("no/such/python", gpu=False)
 
 
 def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypa
         python.write_text("")
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
         (tmp_path / folder / "complete").write_text(f"{own.wanted} {version}")
-        assert python_of(None, gpu=own is GPU) == str(python)
+        assert find_vllm_python(None, gpu=own is GPU) == str(python)
 
 
 def test_who_stops_waiting_for_the_python_stops_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

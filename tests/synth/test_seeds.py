@@ -21,7 +21,7 @@ from schemas.errors import InputError
 from schemas.records import Seed
 from schemas.spec import SeedSource
 from synth import seed_rows
-from synth.seed_rows import names_of
+from synth.seed_rows import read_column_names
 from synth.seeds import MAX_CHARS, SeedReading, read_seeds
 
 
@@ -334,7 +334,7 @@ def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
     """Reports that spreadsheets and databases export begin with one, of one line or several, the rest of the line empty
     or without separators; each such line is told."""
     write("seeds.csv", above + "Nr;Anfrage;Kanal\n1;Wo ist mein Paket?;Mail\n;;\n2;Geht das auch heute?;\n")
-    assert names_of(tmp_path / "seeds.csv") == ["Nr", "Anfrage", "Kanal"]
+    assert read_column_names(tmp_path / "seeds.csv") == ["Nr", "Anfrage", "Kanal"]
     reading = read(tmp_path, "seeds.csv", columns={"text": "Anfrage"})
     assert [seed.text for seed in reading.seeds] == ["Wo ist mein Paket?", "Geht das auch heute?"]
     assert set(reasons(reading).values()) == {"title", "blank"}
@@ -361,7 +361,7 @@ def test_a_header_with_empty_cells_beside_it_is_one(tmp_path, write, content, na
     there; and a data frame of one column is written with its index, which has none. One column of texts with commas in
     them is no title above a table."""
     write("seeds.csv", content)
-    assert names_of(tmp_path / "seeds.csv") == names
+    assert read_column_names(tmp_path / "seeds.csv") == names
 
 
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.txt"])
@@ -430,7 +430,7 @@ def test_a_file_of_another_make_says_how_to_save_it(tmp_path, write, name, conte
     with pytest.raises(InputError, match=message):
         read(tmp_path, name)
     with pytest.raises(InputError, match=message):
-        names_of(tmp_path / name)
+        read_column_names(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.json"])

@@ -18,7 +18,7 @@ from threading import Thread
 
 import pytest
 
-from schemas.allocator import give_back_early
+from schemas.allocator import return_large_arrays_early
 from schemas.errors import MissingDependency, PairsmithError
 from schemas.spec import TrainSettings
 from tests.train.tiny import LINEAR_LAYERS
@@ -191,7 +191,7 @@ def test_a_small_model_is_unpacked_once_and_computes_the_same(tiny_base: Base) -
 def test_a_run_that_has_generated_trains_with_blocks_that_stay(tiny_base: Base) -> None:
     """`pairsmith run` gives memory back early while it generates, and trains in the same process: from the loading on
     the kernel does not clear each tensor anew."""
-    give_back_early()
+    return_large_arrays_early()
     load_for_training(tiny_base, TrainSettings(method="lora"))
     block: bytearray | None = bytearray(8_000_000)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -28,8 +28,8 @@ from tests.train.evaluated import held_out, project, with_seeds
 from train.base_model import Base
 from train.checks import REFERENCE, checks_for
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation, validated, watched_seeds
-from train.failures import turned_down, why_not
+from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation, validated, validation_seeds
+from train.failures import describe_refusals, why_not
 from train.intervals import share
 from train.metrics import Evaluation, ModeResult
 from train.reference_result import ReferenceResult
@@ -37,7 +37,7 @@ from train.results import TrainResult
 from train.results_table import checks_table, comparison_lines, references_table, systems_table
 from train.sft import tune
 from train.systems import EvaluationPlan, LocalModel, Model, Models, systems_of
-from train.verdict import form_alone
+from train.verdict import is_form_only
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def measure(project: Project, trained: TrainResult, teacher: TeacherSettings, **
         if not store.seeds():
             with_seeds(store)
         plan = plan_evaluation(project, held_out_seeds(store, project.spec), trained, teacher)
-        return asyncio.run(measured_once(plan, store, project.folder / "evaluations", open_teacher, **more))
+        return asyncio.run(measure_or_load(plan, store, project.folder / "evaluations", open_teacher, **more))
 
 
 def answers(ask: Ask) -> Reply:
@@ -146,12 +146,12 @@ def test_what_was_turned_down_is_told_in_the_words_of_the_server(
     with Store.open(Store.url_for(evaluated)) as store:
         with_seeds(store)
         plan = plan_evaluation(evaluated, held_out_seeds(store, evaluated.spec), trained, None)
-        measured = asyncio.run(measured_once(plan, store, tmp_path, None))
+        measured = asyncio.run(measure_or_load(plan, store, tmp_path, None))
     for name in ("base", "few-shot"):
         outputs = [output for output in measured.outputs if output.system == name]
         assert {why_not(output, measured.check_names) for output in outputs} == {"refused"}
         assert failed_checks(outputs[0])[0][1].startswith("HTTP 400: This model's context holds 512")
-    base, few_shot = turned_down(measured)
+    base, few_shot = describe_refusals(measured)
     assert base.startswith("12 answers of base refused, for example: HTTP 400: This model's context")
     assert few_shot.startswith("12 answers of few-shot refused, ")
 
@@ -183,7 +183,7 @@ def test_only_what_has_one_right_answer_must_be_the_reference(
     absent = [line for line in _untested(plan) if line.startswith(lacking)]
     assert len(absent) == is_check
     assert not list(_untested(none))
-    assert form_alone(none.checks.names) == is_check
+    assert is_form_only(none.checks.names) == is_check
     if is_check:  # a learning curve is drawn of the loss, and no model is asked for what every label would pass
         unused: Any = None
         assert run(validated(none, unused)) is None
@@ -318,7 +318,7 @@ def test_a_repeated_validation_input_is_one(tmp_path: Path) -> None:
     with Store.open(Store.url_for(evaluated)) as store:
         seeds = (Seed(kind="input", text=text, source="seeds.jsonl:1", split="validation") for text in texts)
         store.set_active_seeds([*seeds])
-        watched = watched_seeds(store, evaluated.spec)
+        watched = validation_seeds(store, evaluated.spec)
     assert sorted(" ".join(seed.asked.casefold().split()) for seed in watched) == ["a fox", "a pier"]
 
 

@@ -19,7 +19,7 @@ from tests.curate.judging import checklist, chooser, part
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train.evaluated import spec
 from train.checks import Checks
-from train.judged import judged, judges_of, warnings
+from train.judged import judge_opener, judged, warnings
 from train.judged_table import judged_lines, judged_table
 from train.judgements import JudgedEvaluation, PairwiseChoice, first_wins, win_rates
 from train.length_control import length_controlled
@@ -80,7 +80,7 @@ def judge_both(
 
         async def ask() -> JudgedEvaluation | None:
             with Store.open(Store.url_for(judged_project)) as store:
-                opener = judges_of(judged_project, store, lambda sentence: None)
+                opener = judge_opener(judged_project, store, lambda sentence: None)
                 return (await judged(plan, outputs_of(plan, texts), opener, lambda stage, numbers: None))[0]
 
         judgements = asyncio.run(ask())

@@ -20,12 +20,12 @@ from tests.train.evaluated import project, spec, with_seeds
 from train.adapter_check import score
 from train.base_model import find_base
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
 from train.local_model import serving, tuned_model
-from train.measured_by_vllm import VllmRoutes, load_chat_template
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
+from train.vllm_scoring import VllmRoutes, load_chat_template
 
 NOISE_PER_TOKEN = 0.05  # two programs, 16-bit numbers
 
@@ -49,7 +49,7 @@ class Exported:
         with Store.open(Store.url_for(self.project)) as store:
             with_seeds(store)
             self.plan = plan_evaluation(self.project, held_out_seeds(store, self.project.spec), self.trained, None)
-            self.evaluation: Evaluation = asyncio.run(measured_once(self.plan, store, folder / "evaluations"))
+            self.evaluation: Evaluation = asyncio.run(measure_or_load(self.plan, store, folder / "evaluations"))
             for artifact in (
                 Artifact(id="dataset-1", kind="dataset", path="dataset", members=(("pair-1", "train"),)),
                 self.trained.artifact.model_copy(update={"path": f"adapters/{self.trained.adapter_id}"}),

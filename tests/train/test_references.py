@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from prompts.answer_form import AnswerForm
 from tests.train.evaluated import spec
-from train.checks import REFERENCE, Checks, checks_for, void_in_words, void_references
+from train.checks import REFERENCE, Checks, checks_for, describe_void_references, void_references
 from train.reference_result import ReferenceResult
 from train.references import NO_LABEL, GivenAnswer, compare_with_references
 
@@ -209,7 +209,7 @@ def test_a_reference_that_is_no_answer_is_matched_by_nothing() -> None:
         measured = compared([(torn, answer)], is_json=True).field_f1
         assert measured
         assert measured.value == 0
-    (sentence,) = void_in_words([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
+    (sentence,) = describe_void_references([f"tickets.jsonl:{row}: why" for row in range(1, 6)])
     assert sentence.startswith("5 references are not valid for the task, so no answer can match: tickets.jsonl:1: ")
     assert sentence.endswith("; and 2 more.")
 

@@ -22,7 +22,7 @@ from schemas.spec import TrainSettings
 from synth.endpoint import Endpoint
 from tests.train import tiny
 from train.base_check import check_base, refuse_unfit
-from train.base_model import Base, base_of, find_base, load_chat, load_for_training
+from train.base_model import Base, find_base, find_trained_base, load_chat, load_for_training
 from train.dataset import Dataset
 from train.local_model import serving, tuned_model
 from train.remote_code import runnable, trust_entry
@@ -295,7 +295,7 @@ def test_named_code_is_trained_served_merged_and_told(own: Path, method: str) ->
     base = find_base(settings, own.parent)
     trained = tune(base, Dataset("d", tiny.rows(8), tiny.rows(2, start=8)), settings, own.parent / "adapters")
     assert (own.parent / "ran").exists()
-    assert base_of(trained, settings, own.parent) == base
+    assert find_trained_base(trained, settings, own.parent) == base
     assert asyncio.run(_answers(trained, base)) == 1  # of whatever words: on another processor they may be others
     card = (Path(trained.folder) / "README.md").read_text()
     assert ("trust_remote_code=True" in card, "--trust-remote-code" in card) == (True, True)

@@ -21,7 +21,7 @@ from operator import or_
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.gates.folding import REMEMBERED, fold
+from curate.gates.folding import CACHE_SIZE, fold
 from curate.gates.phrases.lists import alternation, pattern_of
 from curate.gates.phrases.literals import only_at_start, required_strings, satisfies_any, spans_line_end
 from curate.gates.phrases.search import BIT, ListHits, hits_finder, matches, string_finder, strings_for, strings_of
@@ -165,7 +165,7 @@ class Phrases:
                 needing[need] = needing.get(need, 0) | 1 << place
         always = needing.get("", 0)
 
-        @lru_cache(maxsize=REMEMBERED)
+        @lru_cache(maxsize=CACHE_SIZE)
         def may_find(text: str) -> tuple[frozenset[str], int]:
             strings = held(text)
             return strings, reduce(or_, map(needing.get, strings, repeat(0)), always)

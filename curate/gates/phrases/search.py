@@ -14,7 +14,7 @@ from itertools import islice
 from operator import or_
 from typing import NamedTuple
 
-from curate.gates.folding import REMEMBERED
+from curate.gates.folding import CACHE_SIZE
 
 _BREAK = re.compile(r"\W")
 _BREAKS = bytes(ord(" ") if _BREAK.match(chr(number)) else number for number in range(128)) + bytes(128)
@@ -29,7 +29,7 @@ def string_finder(strings: Iterable[str], *, words: bool = False) -> Callable[[s
 
     search = AhoCorasick(sorted(set(strings)), store_patterns=True)
 
-    @lru_cache(maxsize=REMEMBERED)
+    @lru_cache(maxsize=CACHE_SIZE)
     def held(text: str) -> frozenset[str]:
         text = f" {spaced(text)} " if words else text
         try:
@@ -82,7 +82,7 @@ def hits_finder(strings: Mapping[str, Mapping[str, bool]], usual: Iterable[str])
     locate, always = string_locator(list(strings)), reduce(or_, map(BIT.__getitem__, usual))
     lists_of = [reduce(or_, map(BIT.__getitem__, lists)) for lists in strings.values()]
 
-    @lru_cache(maxsize=REMEMBERED)
+    @lru_cache(maxsize=CACHE_SIZE)
     def find_hits(text: str) -> ListHits:
         places = locate(text)
         numbers, starts = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from curate.gates.folding import REMEMBERED
+from curate.gates.folding import CACHE_SIZE
 
 _TOKEN = re.compile(r"[\w'-]+")
 
 
-@lru_cache(maxsize=REMEMBERED)  # a handful of rules ask about the same text
+@lru_cache(maxsize=CACHE_SIZE)  # a handful of rules ask about the same text
 def end_of_subject(text: str, given: str, stop: frozenset[str], articles: frozenset[str]) -> int:
     """Return the index at which the leading words of `text` stop being words of `given`.
 

@@ -154,7 +154,7 @@ class AuditEntry(BaseModel):
 @router.post("/sign-in", name="sign_in")
 def sign_in(caller: AnyOne, body: SignIn, request: Request, response: Response) -> Me:
     """Start a new browser session, with a cookie."""
-    one_try(request, body.name)
+    limit_sign_in_attempts(request, body.name)
     user = state_of(request).accounts.check_password(body.name, body.password)
     return _signed_in(request, response, user, caller)
 
@@ -162,7 +162,7 @@ def sign_in(caller: AnyOne, body: SignIn, request: Request, response: Response) 
 @router.post("/redeem", name="redeem", status_code=201)
 def redeem(caller: AnyOne, body: Redemption, request: Request, response: Response) -> Me:
     """Create an account with a one-time link, and sign in."""
-    one_try(request, "")
+    limit_sign_in_attempts(request, "")
     user = state_of(request).accounts.redeem(body.token, body.name, body.password)
     return _signed_in(request, response, user, caller)
 
@@ -215,13 +215,13 @@ def disable_user(caller: Administrator, user: str, request: Request) -> None:
 @router.post("/invitations", name="invite", status_code=201)
 def invite(caller: Administrator, body: Invite, request: Request) -> InvitationLink:
     """Create a link for one user, for a role in all projects. It works once, within a week."""
-    return link_for(request, ALL, body.role, caller)
+    return invitation_link(request, ALL, body.role, caller)
 
 
 @router.post("/projects/{project}/invitations", name="invite_to_project", status_code=201)
 def invite_to_project(caller: ProjectOwner, project: str, body: Invite, request: Request) -> InvitationLink:
     """Create a link for one user, for a role in this project."""
-    return link_for(request, project, body.role, caller)
+    return invitation_link(request, project, body.role, caller)
 
 
 @router.get("/keys", name="keys")
@@ -284,7 +284,7 @@ def audit(
     return Page(items=items, next=encode_cursor(items[-1].number) if len(rows) > limit else None)
 
 
-def sign_in_person(request: Request, response: Response, user: str, before: Caller) -> Caller:
+def start_session(request: Request, response: Response, user: str, before: Caller) -> Caller:
     """Start a session and set its cookie; the previous session ends. Used by the pages, too."""
     state = state_of(request)
     if before.session:
@@ -310,12 +310,12 @@ def signed_out(caller: Caller, request: Request, response: Response, *, everywhe
 
 
 def _signed_in(request: Request, response: Response, user: str, before: Caller) -> Me:
-    return _me(sign_in_person(request, response, user, before))
+    return _me(start_session(request, response, user, before))
 
 
 def set_password(request: Request, name: str, user: str, old: str, new: str) -> None:
     """Change the password of a user who knows the old one; all sessions end. Used by the pages, too."""
-    one_try(request, name)
+    limit_sign_in_attempts(request, name)
     state = state_of(request)
     state.accounts.check_password(name, old)
     state.accounts.set_password(user, new)
@@ -328,7 +328,7 @@ def _me(caller: Caller) -> Me:
     )
 
 
-def one_try(request: Request, name: str) -> None:
+def limit_sign_in_attempts(request: Request, name: str) -> None:
     """Limit sign-in attempts to five a minute, per address and per name, whether or not the name exists."""
     for who in (f"address {address_of(request.scope)}", f"name {name}"):
         state_of(request).limits.take(who, SIGN_INS, "attempts to sign in")
@@ -342,7 +342,7 @@ def check_place(request: Request, caller: Caller, project: str) -> None:
             raise project_not_found(project)
 
 
-def link_for(request: Request, project: str, role: Role, caller: Caller) -> InvitationLink:
+def invitation_link(request: Request, project: str, role: Role, caller: Caller) -> InvitationLink:
     """Create an invitation. Used by the pages, too."""
     token = state_of(request).accounts.invite(project, role, caller.user or "")
     request.state.once = True

@@ -81,7 +81,7 @@ def projects(caller: SignedIn, request: Request, limit: Limit = 50, cursor: Curs
 @router.post("/projects", name="create_project", status_code=201)
 def create_project(caller: Editor, body: NewProject, request: Request, response: Response) -> ProjectState:
     """Create a project from an example or for a kind of task."""
-    new_project_in(request, caller, body)
+    create_project_files(request, caller, body)
     response.headers["Location"] = f"/api/v1/projects/{body.name}"
     request.state.changed = {"project": body.name}
     return _state(body.name, caller, request)
@@ -120,7 +120,7 @@ def delete(caller: ProjectOwner, project: str, request: Request) -> None:
     (state.workspace.serve / "views" / f"{project}.db").unlink(missing_ok=True)
 
 
-def new_project_in(request: Request, caller: Caller, body: NewProject) -> None:
+def create_project_files(request: Request, caller: Caller, body: NewProject) -> None:
     """Write the files of a new project. Raises Refusal, UsageError."""
     state, what = state_of(request), f"there is already a project '{body.name}'."
     with state.workspace.making(body.name, Refusal(409, what, code="exists", fix="Choose another name.")) as folder:

@@ -19,7 +19,7 @@ from pairsmith.serve.api.row_files import ChunkBuffer
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.problems import Refusal, not_there
 from pairsmith.serve.state import state_of
-from pairsmith.stages.evaluate import refuse_retouched
+from pairsmith.stages.evaluate import refuse_modified
 from pairsmith.stages.export import EXPORT, MARK, REPORT
 from schemas.files import sha256, size_of
 from schemas.records import Artifact
@@ -142,7 +142,7 @@ def evaluation_outputs(
     measured = artifact_of(request, project, evaluation, "evaluation")
     path = path_of(request, project, measured)
     if store := state_of(request).readers.store(project):
-        refuse_retouched(store, measured.id, sha256(path), measured.path)
+        refuse_modified(store, measured.id, sha256(path), measured.path)
     body = orjson.loads(path.read_bytes())
     outputs = [
         output
@@ -166,7 +166,7 @@ def review(caller: Member, project: str, request: Request) -> dict[str, Any]:
     if store is None:
         return {"review": None, "why": "nothing has been generated yet"}
     status = review_status.read(readers.project(project), store)
-    status["certificate"] = certified.last_look(readers.project(project), store)
+    status["certificate"] = certified.last_certification(readers.project(project), store)
     if not caller.may(Right.see_work, project):
         status.pop("disagreements", None)
     return status

@@ -12,19 +12,19 @@ from typing import Any
 import orjson
 
 from pairsmith.serve.rows_projection import COLUMNS
-from pairsmith.serve.rows_view import RowShown
+from pairsmith.serve.rows_view import RowView
 
 CSV_COLUMNS = ("id", "state", "code", "reason", "score", "split", "generator", "input", "output")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _GROUP = 2_000  # rows in memory at a time
 
 
-def jsonl(rows: Iterable[RowShown]) -> Iterator[bytes]:
+def jsonl(rows: Iterable[RowView]) -> Iterator[bytes]:
     for row in rows:
         yield orjson.dumps(row) + b"\n"
 
 
-def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
+def parquet(rows: Iterable[RowView]) -> Iterator[bytes]:
     """Parquet with a column for every property of a row, including properties that are always empty."""
     import pyarrow as pa
     from pyarrow import parquet as pq
@@ -41,7 +41,7 @@ def parquet(rows: Iterable[RowShown]) -> Iterator[bytes]:
     yield buffer.take()
 
 
-def csv_lines(rows: Iterable[RowShown]) -> Iterator[str]:
+def csv_lines(rows: Iterable[RowView]) -> Iterator[str]:
     """CSV for spreadsheets.
 
     A text that a spreadsheet would read as a formula gets a leading apostrophe. The byte order mark at the beginning
@@ -60,14 +60,14 @@ def csv_lines(rows: Iterable[RowShown]) -> Iterator[str]:
         yield lines.getvalue()
 
 
-FORMATS: dict[str, tuple[str, Callable[[Iterable[RowShown]], Iterator[bytes] | Iterator[str]]]] = {
+FORMATS: dict[str, tuple[str, Callable[[Iterable[RowView]], Iterator[bytes] | Iterator[str]]]] = {
     "jsonl": ("application/jsonl", jsonl),
     "parquet": ("application/vnd.apache.parquet", parquet),
     "csv": ("text/csv; charset=utf-8", csv_lines),
 }
 
 
-def _batches(rows: Iterable[RowShown]) -> Iterator[list[RowShown]]:
+def _batches(rows: Iterable[RowView]) -> Iterator[list[RowView]]:
     left = iter(rows)
     while chunk := list(islice(left, _GROUP)):
         yield chunk

@@ -15,7 +15,7 @@ from pairsmith.serve.api.pages import Cursor, Limit, Page, attachment_headers, l
 from pairsmith.serve.api.people import RequestBody
 from pairsmith.serve.api.row_files import FORMATS
 from pairsmith.serve.problems import Refusal, not_there
-from pairsmith.serve.rows_view import FacetsShown, Filters, RowShown, Sort
+from pairsmith.serve.rows_view import Filters, RowFacets, RowView, Sort
 from pairsmith.serve.state import state_of
 from schemas.records import Pair
 from schemas.reviews import Review
@@ -82,10 +82,10 @@ def rows(
     sort: Sort = "asked",
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[RowShown]:
+) -> Page[RowView]:
     """The rows of the last curation, and those that were generated since."""
     selected = state_of(request).views.page(project, filters, sort, cursor, limit)
-    page: Page[RowShown] = Page(
+    page: Page[RowView] = Page(
         items=selected.rows, next=selected.next, total=selected.total, total_is_capped=selected.capped
     )
     link_next(request, response, page)
@@ -93,7 +93,7 @@ def rows(
 
 
 @router.get("/rows/facets", name="row_facets")
-def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> FacetsShown:
+def facets(caller: Viewer, project: str, request: Request, filters: Filtered) -> RowFacets:
     """Counts of rows by each property."""
     return state_of(request).views.facets(project, filters)
 
@@ -131,7 +131,7 @@ def row(caller: Viewer, project: str, row: str, request: Request) -> dict[str, A
 
 
 @router.get("/rows/{row}/candidates", name="candidates")
-def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowShown]:
+def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page[RowView]:
     """All candidates for the row's input, for comparison."""
     view = state_of(request).views
     shown = view.row(project, row)
@@ -144,7 +144,7 @@ def candidates(caller: Viewer, project: str, row: str, request: Request) -> Page
 @router.post("/rows/{row}/reviews", name="review_row", status_code=201)
 def review_row(caller: Answerer, project: str, row: str, body: Answer, request: Request) -> ReviewRecord:
     """Answer a row. It is stored immediately, even while a job runs. A reviewer can only answer rows in the queue."""
-    return ReviewRecord.model_validate(give_answer(request, caller, project, row, body), from_attributes=True)
+    return ReviewRecord.model_validate(record_answer(request, caller, project, row, body), from_attributes=True)
 
 
 @router.get("/review/queue", name="review_queue")
@@ -168,7 +168,7 @@ def review_queue(
     return Page(items=items, next=page.next, total=page.total)
 
 
-def give_answer(
+def record_answer(
     request: Request, caller: Caller, slug: str, row: str, answer: Answer, *, settles: bool = False
 ) -> Review:
     """Store a review answer, for the API and the pages. With `settles` it resolves a disagreement. Raises Refusal."""

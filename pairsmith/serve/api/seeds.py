@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel
 
-from pairsmith.own_encoding import as_utf8
+from pairsmith.file_encoding import as_utf8
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Editor, Viewer
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec, spec_text

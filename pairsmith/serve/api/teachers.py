@@ -28,7 +28,7 @@ class TeacherRequest(RequestBody):
     key_env: KeyName = ""
 
 
-def teacher_wish(url: str, key_env: str) -> TeacherRequest:
+def teacher_request(url: str, key_env: str) -> TeacherRequest:
     """The values of a form. Raises UsageError."""
     try:
         return TeacherRequest(url=url.strip(), key_env=key_env.strip())

@@ -80,7 +80,7 @@ async def chat(
     """
     tuned = await run_in_threadpool(_find_model, request, caller, body.model)
     body_sent = body.model_dump(exclude_none=True)
-    body_sent["messages"] = with_system(body.messages, tuned)
+    body_sent["messages"] = with_system_prompt(body.messages, tuned)
     async with AsyncExitStack() as exit_stack:
         exit_stack.enter_context(state_of(request).limits.one_of("chat"))
         answer = await exit_stack.enter_async_context(state_of(request).talking.stream_response(tuned, body_sent))
@@ -152,7 +152,7 @@ def _find_model(request: Request, caller: Caller, name: str) -> Tuned:
     return tuned
 
 
-def with_system(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
+def with_system_prompt(messages: list[dict[str, Any]], tuned: Tuned) -> list[dict[str, Any]]:
     """The messages, with the system prompt of the training added unless the caller sent one."""
     if any(message.get("role") == "system" for message in messages) or not tuned.result.system_prompt:
         return messages

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from pairsmith.guessed_spec import answer_tokens
 from pairsmith.new_project import for_embedded, keys_for_base
-from pairsmith.own_spec import answer_tokens
 from pairsmith.serve import events as job_events
 from pairsmith.serve.access import Caller, JobRunner, JobViewer, Right, needs, project_not_found
 from pairsmith.serve.api.jobs import location_of, start_job

@@ -9,8 +9,8 @@ from fastapi import Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from pairsmith.serve.access import ALL, Administrator, AnyOne, Caller, Role, SignedIn
-from pairsmith.serve.api.people import check_place, one_try, set_password, sign_in_person, signed_out
-from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_wish
+from pairsmith.serve.api.people import check_place, limit_sign_in_attempts, set_password, signed_out, start_session
+from pairsmith.serve.api.teachers import allow_host, forbid_host, teacher_request
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.shell import page_router, redirect_to, render
 from pairsmith.serve.problems import Refusal
@@ -57,12 +57,12 @@ def signed_in(
 ) -> Response:
     """Start a session and redirect to the page that was requested first."""
     try:
-        one_try(request, name)
+        limit_sign_in_attempts(request, name)
         user = state_of(request).accounts.check_password(name, password)
     except PairsmithError as error:
         return _sign_in(request, caller, next, error, name)
     response = RedirectResponse(_local_path(next), 303)
-    sign_in_person(request, response, user, caller)
+    start_session(request, response, user, caller)
     return response
 
 
@@ -113,7 +113,7 @@ def redeemed(
 ) -> Response:
     """Create an account, or give the signed-in user another role."""
     try:
-        one_try(request, "")
+        limit_sign_in_attempts(request, "")
         if caller.user is not None and caller.by_cookie and not password:
             state_of(request).accounts.join(token, caller.user)
             return redirect_to("/sign-in")
@@ -123,7 +123,7 @@ def redeemed(
             raise
         return _redeem(request, caller, token, error, name)
     response = RedirectResponse("/", 303)
-    sign_in_person(request, response, user, caller)
+    start_session(request, response, user, caller)
     return response
 
 
@@ -210,7 +210,7 @@ def _settings(request: Request, caller: Caller, error: PairsmithError | None = N
 def allow(caller: Administrator, request: Request, url: Url = "", key_env: Short = "") -> Response:
     """Allow projects to send requests to a host, with a key."""
     try:
-        allow_host(caller, teacher_wish(url, key_env), request)
+        allow_host(caller, teacher_request(url, key_env), request)
     except PairsmithError as error:
         return _settings(request, caller, error)
     return redirect_to("/settings", done="host")
@@ -240,7 +240,7 @@ def password(caller: SignedIn, request: Request, old_password: Password, new_pas
     except PairsmithError as error:
         return _settings(request, caller, error)
     response = redirect_to("/settings", done="saved")
-    sign_in_person(request, response, caller.user, Caller())
+    start_session(request, response, caller.user, Caller())
     return response
 
 

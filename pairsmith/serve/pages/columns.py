@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pairsmith.own_columns import Column, columns_of
-from pairsmith.own_file import guess, settings_of
-from pairsmith.own_spec import comment
+from pairsmith.file_columns import Column, columns_of
+from pairsmith.file_guess import guess, seed_settings
+from pairsmith.guessed_spec import comment
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.project import Project
 from schemas.spec import SeedSource
@@ -87,7 +87,7 @@ def keys_for_roles(
     if len(by_role["output"]) > 1 or not (by_role["input"] or by_role["output"]):
         wrong = "only one column can be the output" if by_role["output"] else "no column is the input or the output"
         raise UsageError(f"{wrong}.", where=path.name, fix="Choose one output, one or more inputs, or both.")
-    kind, settings = settings_of(by_role["input"], next(iter(by_role["output"]), None), by_role["kept"])
+    kind, settings = seed_settings(by_role["input"], next(iter(by_role["output"]), None), by_role["kept"])
     return source_keys(at, {"kind": kind, **settings})
 
 

@@ -15,16 +15,16 @@ from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import UploadFile
 
+from pairsmith.file_columns import Column, detect_language
+from pairsmith.file_encoding import as_utf8
+from pairsmith.file_guess import SCHEMA, Guess, guess
+from pairsmith.guessed_spec import answer_tokens, spec_text
 from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT
 from pairsmith.new_project import with_base, write_project
-from pairsmith.own_columns import Column, language_of
-from pairsmith.own_encoding import as_utf8
-from pairsmith.own_file import SCHEMA, Guess, guess
-from pairsmith.own_records import schema_of
-from pairsmith.own_spec import answer_tokens, spec_text
+from pairsmith.record_schema import schema_of
 from pairsmith.serve import limits
 from pairsmith.serve.access import Caller, Right
-from pairsmith.serve.api.projects import NewProject, new_project_in
+from pairsmith.serve.api.projects import NewProject, create_project_files
 from pairsmith.serve.api.seeds import ENDINGS, add, check_size_inside
 from pairsmith.serve.api.specs import etag_of, save_keys, save_spec
 from pairsmith.serve.api.specs import spec_text as current_spec
@@ -44,8 +44,8 @@ from schemas import toml
 from schemas.errors import InputError, PairsmithError, UsageError
 from schemas.kinds import KINDS, KindName
 from schemas.spec_file import SPEC_NAME, parse, set_keys
-from synth.csv_rows import is_table
-from synth.seed_rows import refuse_other
+from synth.csv_rows import looks_like_table
+from synth.seed_rows import refuse_non_text_file
 from synth.seeds import read_seeds
 
 PASTED = "seeds.txt"
@@ -89,7 +89,7 @@ def create_project(request: Request, caller: Caller, form: NewProjectForm, seeds
     free = (slug for n in count(1) if (slug := f"project-{n}") not in there)
     slug = slug_of(title) or next(free)
     if form.example:
-        new_project_in(request, caller, NewProject(name=slug, example=form.example))
+        create_project_files(request, caller, NewProject(name=slug, example=form.example))
     else:
         _create_files(request, caller, slug, form, seeds)
     if title != slug:
@@ -160,7 +160,7 @@ def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectF
             "evaluate.sampling.max_tokens" if limit else "evaluate": limit,
         }
         if (form.kind, form.lines) != ("translate", "output"):  # those lines are in the target language
-            values["task.language"] = language_of(lines)
+            values["task.language"] = detect_language(lines)
     needs = KINDS[form.kind or held].needs
     given = {"labels": _labels(form.labels), "schema": form.schema.strip() and SCHEMA, "to": form.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
@@ -216,7 +216,7 @@ def seeds_from_form(pasted: str, file: UploadFile | None) -> tuple[str, bytes]:
     """Name and content of the pasted or uploaded seeds. Raises InputError if there are none, or for a spreadsheet."""
     if file is not None and file.filename:
         name = _safe_name(Path(file.filename.replace("\\", "/")))
-        refuse_other(name)
+        refuse_non_text_file(name)
         return name, file.file.read()
     if not pasted.strip():
         raise InputError("there are no seeds yet.", where="seeds", fix="Paste some, one per line, or choose a file.")
@@ -247,7 +247,7 @@ def _ending_of(text: str, rows: Sequence[str]) -> str:
     with suppress(ValueError):
         if isinstance(whole := orjson.loads(text), list) and whole and all(isinstance(row, dict) for row in whole):
             return ".json"
-    return ".csv" if is_table(text, _names_a_column) else ""
+    return ".csv" if looks_like_table(text, _names_a_column) else ""
 
 
 def _names_a_column(header: str) -> bool:

@@ -15,7 +15,7 @@ from pairsmith.serve.access import Viewer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import Snapshot, live_job, snapshot
 from pairsmith.serve.pages.shell import link, page_router, project_page
-from pairsmith.stages.evaluate import refuse_retouched
+from pairsmith.stages.evaluate import refuse_modified
 from schemas.errors import InputError, PairsmithError
 from schemas.records import Artifact, Seed
 from schemas.store import tables
@@ -102,7 +102,7 @@ def read_evaluation(now: Snapshot, artifact: Artifact) -> Evaluation | None:
     except OSError:
         return None
     if now.store:
-        refuse_retouched(now.store, artifact.id, hashlib.sha256(content).hexdigest(), artifact.path)
+        refuse_modified(now.store, artifact.id, hashlib.sha256(content).hexdigest(), artifact.path)
     return _parsed(content)
 
 

@@ -8,7 +8,7 @@ from fastapi import Form, Query, Request, Response
 
 from pairsmith.serve.access import ALL, Administrator, Caller, Role
 from pairsmith.serve.api import people as api
-from pairsmith.serve.api.people import check_place, link_for
+from pairsmith.serve.api.people import check_place, invitation_link
 from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
 from pairsmith.serve.state import state_of
 from schemas.errors import PairsmithError
@@ -55,7 +55,7 @@ def invite(
     """Create an invitation link for one person and show it, this one time."""
     try:
         check_place(request, caller, project)
-        invitation = link_for(request, project, role, caller)
+        invitation = invitation_link(request, project, role, caller)
     except PairsmithError as error:
         return _people(request, caller, error=error)
     gives = f"{role} of {'every project' if project == ALL else project}"

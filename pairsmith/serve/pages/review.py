@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from fastapi import Form, Request, Response
 
 from pairsmith import health
-from pairsmith.certified import last_look
+from pairsmith.certified import last_certification
 from pairsmith.health import Check
 from pairsmith.serve.access import Answerer, Editor, Member, Right
-from pairsmith.serve.api.rows import Answer, give_answer, review_queue, reviewer_of
+from pairsmith.serve.api.rows import Answer, record_answer, review_queue, reviewer_of
 from pairsmith.serve.api.specs import save_keys
 from pairsmith.serve.edge import CSP
 from pairsmith.serve.job import Job
@@ -23,7 +23,7 @@ from pairsmith.serve.pages.shell import page_router, project_page, redirect_to, 
 from pairsmith.serve.pages.word_diff import word_diff
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
-from pairsmith.style.numbers import count, in_brackets, percent
+from pairsmith.style.numbers import count, format_bounds, percent
 from schemas.errors import PairsmithError
 from schemas.reviews import Alias
 from schemas.store.annotate import annotate
@@ -42,7 +42,7 @@ def review(caller: Member, project: str, request: Request) -> Response:
     now = snapshot(request, project)
     facts, job = _review_state(now), live_job(request, project)
     status = facts["review"]
-    certificate = last_look(now.project, now.store, now.stages) if now.store else None
+    certificate = last_certification(now.project, now.store, now.stages) if now.store else None
     sees_work = caller.may(Right.see_work, project)
     if not sees_work:
         facts = {**facts, "disagreements": []}  # reviewers do not see the answers of others
@@ -132,7 +132,7 @@ def _heading(now: Snapshot, facts: dict[str, Any]) -> str:
     if rate is None:
         of = f"{counted(decided, 'row', 'rows')} of {count(status['sampled'])}"
         return f"Reviewers have decided {of}: too few to estimate an acceptance rate."
-    interval = in_brackets(rate["low"], rate["high"])
+    interval = format_bounds(rate["low"], rate["high"])
     more = status["answers_missing"]
     left = (
         f", about {counted(round(status['minutes_left']) or 1, 'minute', 'minutes')}," if status["minutes_left"] else ""
@@ -264,7 +264,7 @@ def only_certified(
 @router.post("/p/{project}/review/{row}", name="page_queue_answer")
 def answer(caller: Answerer, project: str, row: str, request: Request, answer: InForm) -> Response:
     """Answer a row in the user's queue."""
-    give_answer(request, caller, project, row, answer)
+    record_answer(request, caller, project, row, answer)
     return redirect_to(f"/p/{project}/review", done="answered")
 
 
@@ -273,5 +273,5 @@ def settle(
     caller: Editor, project: str, row: str, request: Request, decision: Annotated[Literal["accept", "reject"], Form()]
 ) -> Response:
     """Settle a row that reviewers disagree about. This answer is final."""
-    give_answer(request, caller, project, row, Answer(decision=decision), settles=True)
+    record_answer(request, caller, project, row, Answer(decision=decision), settles=True)
     return redirect_to(f"/p/{project}/review", done="answered")

@@ -9,16 +9,16 @@ from fastapi import Depends, Form, Query, Request, Response
 
 from pairsmith.lineage import lineage_of
 from pairsmith.serve.access import Answerer, Viewer
-from pairsmith.serve.api.rows import Answer, give_answer
+from pairsmith.serve.api.rows import Answer, record_answer
 from pairsmith.serve.pages import words
 from pairsmith.serve.pages.figures import snapshot
 from pairsmith.serve.pages.shell import link, page_router, redirect_to, render
 from pairsmith.serve.pages.word_diff import word_diff
-from pairsmith.serve.rows_view import COUNTED, SORTS, FacetsShown, Filters, RowShown, RowsView, Sort
+from pairsmith.serve.rows_view import COUNTED, SORTS, Filters, RowFacets, RowsView, RowView, Sort
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count
 from schemas.errors import UsageError
-from schemas.step_names import shown_step
+from schemas.step_names import display_step
 
 router = page_router()
 _SORT_WORDS: dict[Sort, str] = {
@@ -110,7 +110,7 @@ def rows(
         rows_line=words.row_sum(facets.all) if facets.all else None,
         download=lambda form: link(f"/api/v1/projects/{project}/rows/download", format=form, **_api_query(filters)),
         reasons=snapshot(request, project).project.spec.review.reasons,
-        step_name=lambda by: shown_step(by) if by else "",
+        step_name=lambda by: display_step(by) if by else "",
     )
 
 
@@ -139,7 +139,7 @@ def _sort(sort: str | None) -> Sort:
     return sort
 
 
-def _heading(facets: FacetsShown, filters: Filters) -> str:
+def _heading(facets: RowFacets, filters: Filters) -> str:
     all_rows = sum(facets.all.values())
     if not all_rows:
         return "There are no rows yet. The first one appears with the first answer."
@@ -151,7 +151,7 @@ def _heading(facets: FacetsShown, filters: Filters) -> str:
     chosen += [f"“{filters.q}”"] if filters.q else []
     chosen += [words.reason(filters.reason).rstrip(".").lower()] if filters.reason else []
     chosen += [f"{filters.split} split"] if filters.split else []
-    chosen += [f"rejected by {shown_step(filters.step)}"] if filters.step else []
+    chosen += [f"rejected by {display_step(filters.step)}"] if filters.step else []
     chosen += [filters.generator] if filters.generator else []
     chosen += (
         ["answered by reviewers" if filters.reviewed else "not answered by reviewers"]
@@ -161,7 +161,7 @@ def _heading(facets: FacetsShown, filters: Filters) -> str:
     return f"{total} of {count(all_rows)} rows{': ' + ', '.join(chosen) if chosen else ''}."
 
 
-def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | None:
+def _lineage(request: Request, project: str, row: RowView) -> dict[str, Any] | None:
     """Everything that the store knows about the pair of a row; None if the row has no pair."""
     now = snapshot(request, project)
     if row.pair_id is None or now.store is None:
@@ -175,7 +175,7 @@ def _lineage(request: Request, project: str, row: RowShown) -> dict[str, Any] | 
     return lineage
 
 
-def _candidates(views: RowsView, project: str, row: RowShown) -> list[dict[str, Any]]:
+def _candidates(views: RowsView, project: str, row: RowView) -> list[dict[str, Any]]:
     """All candidates of the row's input, the best one first. Words that differ from the best one are marked."""
     slots = views.candidates(project, row)
     won = next((slot for slot in slots if slot.state == "accepted"), row)
@@ -219,5 +219,5 @@ def answer(
         listed = [each.id for each in state_of(request).views.page(project, filters, order, after).rows]
         at = listed.index(row) if row in listed else -1
         opened = next((each for each in (*listed[at + 1 :], *listed) if each != row), "")
-    give_answer(request, caller, project, row, answer)
+    record_answer(request, caller, project, row, answer)
     return redirect_to(f"/p/{project}/rows", done="answered", **_query(filters, order), after=after, row=opened)

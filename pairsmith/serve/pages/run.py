@@ -27,7 +27,7 @@ from pairsmith.serve.pages.figures import (
 from pairsmith.serve.pages.shell import CORRECT, SubmittedForm, page_router, project_page, redirect_to, text_fields
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
-from schemas.errors import UsageError, misused
+from schemas.errors import UsageError, usage_error_from
 from schemas.money import dollars, told
 from schemas.store import tables
 from schemas.store.since import bodies, newest
@@ -47,7 +47,7 @@ def run(caller: Viewer, project: str, request: Request, job: str | None = None) 
     now = snapshot(request, project).for_job(planned)
     progress = job_progress(shown)
     live = shown is not None and not shown.has_ended
-    spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.begun_usd(shown.id) if shown else None)
+    spent, cap = _spent_and_cap(now, shown, progress, state_of(request).jobs.uncounted_usd(shown.id) if shown else None)
     rows_in_progress = live and _rows_in_progress(now, shown, progress)
     percent_done = f"{100 * progress.share:.0f} % · " if progress and live and progress.share is not None else ""
     return project_page(
@@ -225,7 +225,7 @@ def start(caller: Runner, project: str, request: Request, form: SubmittedForm) -
     try:
         options = JobOptions(**{name: value for name, value in given.items() if value and name in takes})
     except ValidationError as wrong:
-        raise misused(wrong.errors(), fix=CORRECT) from None
+        raise usage_error_from(wrong.errors(), fix=CORRECT) from None
     job = start_job(request, caller, project, command, options)
     return redirect_to(f"/p/{project}/run", job=job.id)
 

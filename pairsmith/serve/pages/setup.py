@@ -11,14 +11,14 @@ from typing import Any
 from fastapi import Request, Response
 from starlette.datastructures import FormData, UploadFile
 
+from pairsmith.file_encoding import AmbiguousEncoding, Decoding
 from pairsmith.new_project import EXAMPLES
 from pairsmith.outcome import ForecastOutcome, PreviewOutcome
-from pairsmith.own_encoding import Decoding, EncodingAsked
 from pairsmith.plan import changed_since
 from pairsmith.serve.access import Caller, Editor, Right
 from pairsmith.serve.api.jobs import start_job
 from pairsmith.serve.api.specs import save_keys
-from pairsmith.serve.api.teachers import allow_host, teacher_wish, test_teacher
+from pairsmith.serve.api.teachers import allow_host, teacher_request, test_teacher
 from pairsmith.serve.job import JobOptions
 from pairsmith.serve.limits import UPLOAD_BYTES
 from pairsmith.serve.pages import checks, pending_upload, stale_forms
@@ -140,7 +140,7 @@ def _submitted_seeds(
 
 def readings_of(error: PairsmithError | None) -> list[Decoding]:
     """The encodings that the user has to choose from; empty if there is nothing to choose."""
-    return error.readings if isinstance(error, EncodingAsked) else []
+    return error.readings if isinstance(error, AmbiguousEncoding) else []
 
 
 @router.get("/p/{project}/setup", name="page_setup")
@@ -245,7 +245,7 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
 
 def _heading(seeds: dict[str, Any], project: Project) -> str:
     teacher = project.spec.teacher
-    who = "no teacher is needed" if not project.spec.asks_teacher else f"{teacher.model} is the teacher"
+    who = "no teacher is needed" if not project.spec.needs_teacher else f"{teacher.model} is the teacher"
     return f"{seeds['says']}; {who}; {_cap_clause(project)}."
 
 
@@ -273,7 +273,7 @@ def _seeds(project: Project) -> dict[str, Any]:
 
 def _read_seeds(project: Project) -> dict[str, Any]:
     """Read the seed files: their kinds, first rows, problems by line, and what there are too few seeds for."""
-    from curate.contamination import clear_of_the_test
+    from curate.contamination import filter_contaminated_seeds
     from curate.split import shortages, with_splits
     from synth.seeds import read_seeds
 
@@ -284,7 +284,7 @@ def _read_seeds(project: Project) -> dict[str, Any]:
         says = {"says": "No seeds can be read", "error": problem_view(error, project.folder)}
         return {**none, **says, "more_problems": 0, "duplicates": 0, "of_the_test": {}}
     few = reading.seeds if len(reading.seeds) <= _COMPARED else []
-    _, left_out, shown = clear_of_the_test(few, project.spec, project.folder)
+    _, left_out, shown = filter_contaminated_seeds(few, project.spec, project.folder)
     kinds = Counter(seed.kind for seed in reading.seeds)
     duplicates = sum(problem.code == "duplicate" for problem in reading.problems)
     return {
@@ -347,7 +347,7 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
         elif step == "teacher":
             if texts.get("do") in ("test", "allow"):
                 url, _, key_env = teacher_in_form(texts)
-                candidate = teacher_wish(url, key_env)
+                candidate = teacher_request(url, key_env)
                 if texts["do"] == "allow":
                     caller.require(Right.administer)
                     allow_host(caller, candidate, request)

@@ -33,7 +33,7 @@ from pairsmith.serve.problems import Refusal, not_there, status_of
 from pairsmith.serve.state import state_of
 from pairsmith.serve.workspace import within
 from pairsmith.style import charts, numbers
-from schemas.errors import PairsmithError, misused
+from schemas.errors import PairsmithError, usage_error_from
 from schemas.money import dollars
 from schemas.wording import capital
 
@@ -81,7 +81,7 @@ class PageRoute(APIRoute):
             except RequestValidationError as invalid:
                 first = invalid.errors()[0]
                 where = ".".join(map(str, first["loc"][1:]))
-                return error_page(request, misused([first], where=where, fix=CORRECT))
+                return error_page(request, usage_error_from([first], where=where, fix=CORRECT))
 
         return with_failures
 
@@ -106,7 +106,7 @@ def parse_fields(fields: type[Fields], texts: Mapping[str, str]) -> Fields:
     try:
         return TypeAdapter(fields).validate_python(filled)
     except ValidationError as wrong:
-        raise misused(wrong.errors(), fix=CORRECT) from None
+        raise usage_error_from(wrong.errors(), fix=CORRECT) from None
 
 
 def uploaded_file(form: FormData) -> UploadFile | None:

@@ -8,7 +8,7 @@ from fastapi import Form, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from pairsmith.serve.access import Viewer
-from pairsmith.serve.openai.chat import models_of, with_system
+from pairsmith.serve.openai.chat import models_of, with_system_prompt
 from pairsmith.serve.pages.shell import page_router, render
 from pairsmith.serve.problems import Refusal
 from pairsmith.serve.state import state_of
@@ -31,7 +31,7 @@ async def talk(
     most = min(_MOST_TOKENS, measured or _MOST_TOKENS)
     try:
         for talker in await run_in_threadpool(_current_models, request, project):
-            messages = with_system([{"role": "user", "content": text}], talker)
+            messages = with_system_prompt([{"role": "user", "content": text}], talker)
             with state_of(request).limits.one_of("chat"):
                 status, answer = await state_of(request).talking.ask(
                     talker, {"messages": messages, "max_tokens": most, "temperature": 0}

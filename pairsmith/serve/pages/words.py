@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pairsmith.serve.job import Job
-from pairsmith.style.numbers import between, bounds, count, in_brackets, percent
+from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
 from pairsmith.style.reasons import sentence_of
 from schemas.money import dollars, told
 from schemas.records import Receipt, now
@@ -130,7 +130,7 @@ def verdict(snapshot: Snapshot) -> str | None:
     for name in ("tuned", "base"):
         # A label may name several systems, e.g. "base = few-shot".
         if rate := next((rate for label, rate in rates.items() if name in label.split(" = ")), None):
-            interval = f" {in_brackets(rate['low'], rate['high'])}" if "low" in rate else ""
+            interval = f" {format_bounds(rate['low'], rate['high'])}" if "low" in rate else ""
             sides.append(f"{name} passes {percent(rate['share'])}{interval}")
     return ", ".join(sides)
 
@@ -158,7 +158,7 @@ def overview(snapshot: Snapshot, job: Job | None, progress: JobProgress | None) 
 
 def evaluation(of: Evaluation) -> str:
     """The summary of the evaluation page: the tuned model compared with its base, and whether the difference counts."""
-    from train.verdict import form_alone
+    from train.verdict import is_form_only
 
     by_name = {name: system.sampled.pass_rate for system in of.systems for name in system.names}
     tuned, base = by_name.get("tuned"), by_name.get("base")
@@ -170,7 +170,7 @@ def evaluation(of: Evaluation) -> str:
     gap = next((c for c in of.comparisons if c.mode == "sampled" and c.b in of.system("base").names), None)
     means = {"better": "it is better", "worse": "it is worse", "inconclusive": "the difference may be chance"}
     says = means.get(gap.outcome, "the evidence is insufficient") if gap else ""
-    says = "only the form of the answers was checked" if form_alone(of.check_names) else says
+    says = "only the form of the answers was checked" if is_form_only(of.check_names) else says
     return f"{sentence}, its base {percent(base.estimate)} {bounds(base)}{': ' + says if says else ''}."
 
 
@@ -201,7 +201,7 @@ def stage(snapshot: Snapshot, planned: PlannedStage, receipt: Receipt | None) ->
         return done
     c, facts = receipt.counts, receipt.facts
     if planned.stage == "generate":
-        if not snapshot.project.spec.asks_teacher:
+        if not snapshot.project.spec.needs_teacher:
             return f"{count(c.rows_in)} read, no teacher used"
         return f"{count(c.rows_in)} requested, {count(c.failed)} failed"
     if planned.stage == "curate":

@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from curate.argilla import server
-from curate.argilla.probe import who_am_i
+from curate.argilla.probe import fetch_username
 from schemas.errors import ReviewError
 from tests.curate.argilla.conftest import DATABASE, argilla_client, child, killed, wait_until
 from tests.curate.argilla.webhook_listener import listener
@@ -34,7 +34,7 @@ ROWS = 40
 
 def answers(running: server.ArgillaServer) -> bool:
     with contextlib.suppress(ReviewError):
-        return who_am_i(running.url, running.api_key, timeout_s=60) == "pairsmith"
+        return fetch_username(running.url, running.api_key, timeout_s=60) == "pairsmith"
     return False
 
 
@@ -253,7 +253,7 @@ def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server
         assert credentials["password"] not in text
         assert credentials["api_key"] not in text
     with pytest.raises(ReviewError, match="refuses the API key"):
-        who_am_i(argilla_server.url, "argilla.apikey")
+        fetch_username(argilla_server.url, "argilla.apikey")
     arguments = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert credentials["api_key"] not in arguments
 

@@ -19,7 +19,7 @@ import pytest
 
 from curate.argilla import server, supervisor
 from curate.argilla.launch import Options, last_options, remove_leftovers, server_variables
-from curate.argilla.probe import identify_program, who_am_i
+from curate.argilla.probe import fetch_username, identify_program
 from curate.argilla.venv import ensure_environment, find_server_python
 from schemas.errors import MissingDependency, ReviewError
 from schemas.ports import free_port
@@ -92,9 +92,9 @@ def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) 
 def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
     """Nothing there, something else there: a sentence each."""
     with pytest.raises(ReviewError, match="No Argilla answers"):
-        who_am_i(f"http://127.0.0.1:{free_port()}", "key")
+        fetch_username(f"http://127.0.0.1:{free_port()}", "key")
     with something_at("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
-        who_am_i(f"http://127.0.0.1:{port}", "key")
+        fetch_username(f"http://127.0.0.1:{port}", "key")
     assert identify_program("127.0.0.1", free_port()) is None
 
 

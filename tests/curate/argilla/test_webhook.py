@@ -18,7 +18,7 @@ from curate.argilla import webhook
 from curate.argilla.client import Argilla
 from curate.argilla.push import draw_batch, push, queue_name
 from curate.argilla.server import ArgillaServer
-from curate.argilla.webhook import answers_heard
+from curate.argilla.webhook import listen_for_answers
 from curate.review.population import read_population
 from schemas.store import Store
 from tests.curate.argilla.answering import answer, change
@@ -56,7 +56,7 @@ def test_an_answer_and_a_change_of_mind_are_heard(
     assert queue is not None
     row = next(iter(argilla.records(queue)))
     own = uuid.uuid4().hex
-    with answers_heard(argilla, own) as wait:
+    with listen_for_answers(argilla, own) as wait:
         assert wait is not None
         (left,) = hooks(argilla)
         asked = {name: left[name] for name in ("url", "events", "description")}
@@ -70,7 +70,7 @@ def test_an_answer_and_a_change_of_mind_are_heard(
     assert hooks(argilla) == []
     argilla.call("POST", "webhooks", json=asked)
     somebody_elses = argilla.call("POST", "webhooks", json={**asked, "description": "theirs"})
-    with answers_heard(argilla, own):
+    with listen_for_answers(argilla, own):
         assert len(hooks(argilla)) == 2
     assert [hook["id"] for hook in hooks(argilla)] == [somebody_elses["id"]]
     argilla.call("DELETE", f"webhooks/{somebody_elses['id']}")
@@ -83,7 +83,7 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
     within seconds, and nothing is left behind."""
     person = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
     key = argilla.call("POST", "users", json=person)["api_key"]
-    with Argilla(on_each_database.url, key, "x") as admin, answers_heard(admin, "p") as wait:
+    with Argilla(on_each_database.url, key, "x") as admin, listen_for_answers(admin, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []
 
@@ -92,7 +92,7 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
         yield "http://127.0.0.1:9/nobody"
 
     monkeypatch.setattr("curate.argilla.webhook._callback_server", behind_a_wall)
-    with answers_heard(argilla, "p") as wait:
+    with listen_for_answers(argilla, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []
 

@@ -56,7 +56,7 @@ class Asked:
         return ChosenScorer(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
 
 
-async def open_asked(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> Asked:
+async def open_remote_scorers(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> Asked:
     """Open the judge and the reward model that the spec names, until `stack` is closed. No request is sent before
     there is a row to judge."""
     judge = await open_judge(project, store, project.spec.curate.judge.teachers, stack, say)

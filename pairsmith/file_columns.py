@@ -15,14 +15,14 @@ from typing import NamedTuple
 
 from curate.words import SIGNS, plain
 from pairsmith.header_words import LABELS
-from pairsmith.own_records import is_record
+from pairsmith.record_schema import is_record
 from schemas.errors import InputError
-from schemas.labels import different_labels, folded_label
+from schemas.labels import distinct_labels, folded_label
 from schemas.spec import SeedSource
 from synth.columns import Cells, Fault, check_columns, inside, plain_text
 from synth.columns import paths_in as paths_in_source
-from synth.seed_rows import names_of, rows_of
-from synth.turns import turns_in, turns_of
+from synth.seed_rows import read_column_names, rows_of
+from synth.turns import extract_turns, parse_turns
 
 LOOKED_AT = 10_000  # rows that are read
 TEXT_WORDS = 3.0  # a column with at least this many words per cell on average is text
@@ -91,7 +91,7 @@ class Column(NamedTuple):
         unless its header names labels."""
         if self.objects or self.is_text:
             return False
-        different, rows = len(different_labels(self.filled)), len(self.filled)
+        different, rows = len(distinct_labels(self.filled)), len(self.filled)
         once = sum(times == 1 for times in Counter(map(folded_label, self.filled)).values())
         is_open = 2 * once > different and once > rows / _ONCE_PER and not self.called(LABELS)
         return not is_open and 1 < different <= min(rows / 2, max(CATEGORIES, min(_MAX_LABELS, rows / _OFTEN)))
@@ -99,7 +99,7 @@ class Column(NamedTuple):
 
 def columns_of(path: Path, encoding: str | None = None) -> list[Column]:
     """The columns of a CSV or JSON file with what their first rows contain. Raises InputError."""
-    names = names_of(path, encoding)
+    names = read_column_names(path, encoding)
     check_columns(names, path.name)
     return columns_in(names, first_rows(path, names, encoding)) if names else []
 
@@ -141,7 +141,7 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    held = [turns_in(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
+    held = [extract_turns(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
     texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in held)
     spelt = [text for text in texts if text]
     nested = any(isinstance(cell, dict) for cell in held)
@@ -152,7 +152,7 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
 def _cell_text(cell: object) -> object:
     """A cell as text: the contents of a list of turns, an object as JSON, anything else unchanged."""
-    turns = turns_of(cell) if isinstance(cell, list) else None
+    turns = parse_turns(cell) if isinstance(cell, list) else None
     if isinstance(turns, list):
         return "\n\n".join(turn.content for turn in turns)
     return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
@@ -179,7 +179,7 @@ def paths_in(value: object, path: str) -> Iterator[str]:
         yield from paths_in(inner, f"{path}.{name}")
 
 
-def language_of(texts: Sequence[str]) -> str:
+def detect_language(texts: Sequence[str]) -> str:
     """The two-letter code of the language of these texts together. Returns en if there is too little text, or if no
     language has a probability above one half, as for lists of names or products."""
     sample = " ".join(texts)[:20_000]

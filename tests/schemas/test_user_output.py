@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.own_output import own_output
+from schemas.user_output import user_output
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,14 +20,14 @@ def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.Capture
     before, both_in, first_out = sys.stdout, threading.Barrier(2), threading.Event()
 
     def first() -> None:
-        with own_output():
+        with user_output():
             both_in.wait()
             print("own 1")
         print("ours 1")
         first_out.set()
 
     def second() -> None:
-        with own_output():
+        with user_output():
             both_in.wait()
             first_out.wait()
             print("own 2")
@@ -44,9 +44,9 @@ def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.Capture
 
 _WRAPS = """
 import gc, io, sys
-from schemas.own_output import own_output
+from schemas.user_output import user_output
 for _ in range(2):
-    with own_output():
+    with user_output():
         sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", write_through=True)
         print("own")
 gc.collect()

@@ -128,8 +128,8 @@ def ollama_template(chat: Chat) -> str:
     """The prompt of a conversation, with and without a system message, in Go's template language: the chat template's
     texts around the first, the last and every other question. Without the loop Ollama would apply a single-question
     template to each question, and repeat the system message or the begin-of-text token before each."""
-    with_system, without_system = _surrounding_texts(chat, "{{ $.System }}"), _surrounding_texts(chat, "")
-    texts = [_if_else("$.System", *both) for both in zip(with_system, without_system, strict=True)]
+    with_system_prompt, without_system = _surrounding_texts(chat, "{{ $.System }}"), _surrounding_texts(chat, "")
+    texts = [_if_else("$.System", *both) for both in zip(with_system_prompt, without_system, strict=True)]
     only, only_after, first, first_after, next_, next_after, last, last_after = texts
     before = _if_else("$first", _if_else("$last", only, first), _if_else("$last", last, next_))
     after = _if_else("$first", _if_else("$last", only_after, first_after), _if_else("$last", last_after, next_after))

@@ -28,7 +28,7 @@ class _OutputRouter:
 
 
 @contextmanager
-def own_output() -> Iterator[None]:
+def user_output() -> Iterator[None]:
     """Redirect the output of user code, for this thread and task only.
 
     `contextlib.redirect_stdout` affects the whole process, and if two of its blocks overlap, the second leaves standard

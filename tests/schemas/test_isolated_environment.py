@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ReviewError
-from schemas.files import one_at_a_time
-from schemas.own_python import OwnPython, _parse_pip_step, ensure
+from schemas.files import exclusive_lock
+from schemas.isolated_environment import IsolatedEnvironment, _parse_pip_step, ensure
 
 HOLDER = """
 import fcntl, sys
@@ -39,7 +39,7 @@ def test_what_pip_does_is_said_for_a_person(line: str, step: str) -> None:
 def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
     """A second process that needs the same environment is not silent for the minutes that the first one takes."""
     folder, steps = tmp_path / "env", list[str]()
-    own = OwnPython("the review server", "argilla", "1", (), 0, "", ReviewError)
+    own = IsolatedEnvironment("the review server", "argilla", "1", (), 0, "", ReviewError)
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").touch()
     command = [sys.executable, "-c", HOLDER, str(tmp_path / "env.lock")]
@@ -61,5 +61,5 @@ def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
 
 def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
     """Nobody is said to be waited for where nobody holds it."""
-    with one_at_a_time(tmp_path / "lock", lambda: pytest.fail("nobody has it")):
+    with exclusive_lock(tmp_path / "lock", lambda: pytest.fail("nobody has it")):
         pass

@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from curate.words import plain
-from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
-from pairsmith.own_columns import (
+from pairsmith.file_columns import (
     CATEGORIES,
     LOOKED_AT,
     TEXT_WORDS,
     Column,
     columns_in,
+    detect_language,
     first_rows,
     inner_columns,
-    language_of,
     paths_in,
 )
-from pairsmith.own_records import choices_in, schema_of, with_choices
+from pairsmith.header_words import HEAD, INPUT, LABELS, OUTPUT, REPLY
+from pairsmith.record_schema import choices_in, schema_of, with_choices
 from prompts.languages import language_code
 from schemas.errors import InputError
 from schemas.kinds import KINDS, KindName
-from schemas.labels import different_labels
+from schemas.labels import distinct_labels
 from schemas.records import Json, Seed
 from schemas.spec import SeedSource
 from schemas.spec.task import RESERVED
 from schemas.wording import counted
-from synth.columns import PREFERENCES, Cells, Fault, check_columns, some_of, unpaired, worse_than
-from synth.seed_rows import names_of
+from synth.columns import PREFERENCES, Cells, Fault, check_columns, find_rejected_column, quote_column_names, unpaired
+from synth.seed_rows import read_column_names
 from synth.seeds import read_seeds
-from synth.turns import exchange, role_of
+from synth.turns import exchange, parse_role
 
 _LONG_WORDS = 40.0  # a single column of texts at least this long is assumed to contain finished outputs
 _HEADER_WORDS = 7  # a longer header is probably a row of a file without headers
@@ -93,7 +93,7 @@ def guess(path: Path, kind: str = "", encoding: str | None = None) -> Guess:
         return guessed
     why = [f"every output is a JSON object, so outputs are records: check their keys and types in {SCHEMA}"]
     choices = choices_in(guessed.outputs, guessed.asked) if guessed.asked else {}
-    if choices and first_rows(path, names_of(path, encoding), encoding, skip=LOOKED_AT):
+    if choices and first_rows(path, read_column_names(path, encoding), encoding, skip=LOOKED_AT):
         choices = {}  # a row that was not read may have another value, and would be rejected for it
     if bound := with_choices(schema, choices):
         names = " and ".join(map(repr, bound[:_LISTED_PATHS]))
@@ -114,12 +114,12 @@ def refuse_without_needs(path: Path, kind: KindName, guessed: Guess) -> None:
 
 
 def _guess(path: Path, kind: str, encoding: str | None) -> Guess:
-    names = names_of(path, encoding)
+    names = read_column_names(path, encoding)
     check_columns(names, path.name)
     rows = first_rows(path, names, encoding) if names else []
     if not rows:
         raise InputError("has no rows.", where=path.name, fix="Add at least one row below the headers.")
-    if (worse := worse_than(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
+    if (worse := find_rejected_column(names, names)) and (preferred := _preferences(path, names, worse, encoding)):
         return preferred
     if chat := next((name for at, name in enumerate(names) if _holds_chats(at, name, rows)), None):
         return _chat(chat, names, rows)
@@ -197,7 +197,7 @@ def _not_read(names: Sequence[str], read: Sequence[str]) -> list[str]:
 
 def _refuse_single_messages(path: Path, columns: Sequence[Column]) -> None:
     """Raise InputError for a file with one message per line: its answers would be read as inputs."""
-    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(role_of, c.filled))), None):
+    if speaker := next((c for c in columns if len(set(c.filled)) > 1 and all(map(parse_role, c.filled))), None):
         raise InputError(
             f"has one message per line ('{speaker.header}' names the speaker), but a row must be a whole conversation.",
             where=path.name,
@@ -216,13 +216,13 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if len(sides) != 2 and wanted == "translate":
         sides = {}
         for column in sorted(texts, key=lambda column: (column is output, not column.called(INPUT))):
-            sides.setdefault(language_of(column.filled), column)
+            sides.setdefault(detect_language(column.filled), column)
     if len(sides) == 2 and wanted in ("", "translate"):
         return _translation(sides, columns)
     inputs, columns = _inputs(columns, texts, output)
     if not inputs and (output is None or output.nested):
         raise InputError(
-            f"no column contains text; its columns: {some_of(column.header for column in columns)}.",
+            f"no column contains text; its columns: {quote_column_names(column.header for column in columns)}.",
             where=path.name,
             why=f"A text column has at least {TEXT_WORDS:g} words per row.",
             fix=f"Write the spec by hand (`pairsmith docs seeds`).{_path_hint(columns)}",
@@ -230,15 +230,15 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
     if output is None or not inputs:
         return _one_text(max(texts or columns, key=lambda column: column.words), columns)
     # A header like "ticket subject" may name a heading: of columns named like inputs, the longest is the body.
-    asks = _side(inputs, "user") if role_of(output.header) else None
+    asks = _side(inputs, "user") if parse_role(output.header) else None
     body = asks or max(inputs, key=lambda c: (c.called(INPUT), c.words, len("".join(c.filled))))
     heads = [column for column in columns if column.called(HEAD) and column.filled and column is not body]
-    kind, settings = settings_of([*heads, body], output, ())
+    kind, settings = seed_settings([*heads, body], output, ())
     why = [f"'{output.header}' is the output: {reason} ({_size(output)})"]
     joined = " and ".join(repr(column.header) for column in (*heads, body))
     why.append(f"the input is {joined} ({_size(body)})" if heads else f"{joined} is the input ({_size(body)})")
-    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or role_of(output.header) else "free"}
-    values = different_labels(output.filled)
+    task: dict[str, Any] = {"kind": "reply" if output.called(REPLY) or parse_role(output.header) else "free"}
+    values = distinct_labels(output.filled)
     if not wanted and output.is_category and len(values) > 1:
         task = {"kind": "classify", "labels": values}
         why.append(f"'{output.header}' has {len(values)} recurring values, so they are labels")
@@ -284,7 +284,7 @@ def _output(columns: Sequence[Column], texts: Sequence[Column], wanted: str) -> 
         best = next((other for one, other in (texts, texts[::-1]) if one.called(INPUT)), None)
         reason = "it is the only column besides the input"
     # Columns such as customer and agent may contain the names of people, next to a column with a text in each row.
-    others = (c for c in texts if role_of(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
+    others = (c for c in texts if parse_role(c.header) is None and 2 * len(set(c.filled)) > len(c.filled))
     if best is None and not any(others) and _side(texts, "user"):
         best, reason = _side(texts, "assistant"), "it is named after the answering side"
     return best, reason
@@ -300,7 +300,7 @@ def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
 
 def _side(texts: Sequence[Column], role: str) -> Column | None:
     """The only text column that is named after this role."""
-    spoken = [column for column in texts if role_of(column.header) == role]
+    spoken = [column for column in texts if parse_role(column.header) == role]
     return spoken[0] if len(spoken) == 1 else None
 
 
@@ -318,7 +318,7 @@ def _labels_of(columns: Iterable[Column]) -> Column | None:
     """The column that a classifier would predict: among recurring values, words before bare codes, then the fewest
     values."""
     labels = (column for column in columns if column.is_category)
-    return min(labels, key=lambda column: (column.is_bare, len(different_labels(column.filled))), default=None)
+    return min(labels, key=lambda column: (column.is_bare, len(distinct_labels(column.filled))), default=None)
 
 
 def _inputs(
@@ -345,14 +345,14 @@ def _inputs(
 
 def _named(kind: str, guessed: Guess) -> dict[str, Any]:
     """The task of the kind chosen by the user, as far as a file of another shape shows it."""
-    labels = different_labels(guessed.outputs) if kind == "classify" else []
+    labels = distinct_labels(guessed.outputs) if kind == "classify" else []
     return {"kind": kind, **({"labels": labels} if 1 < len(labels) < len(guessed.outputs) else {})}
 
 
 def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     """Two columns named after languages, the first translated into the second."""
     (language, source), (to, target) = sides.items()
-    kind, settings = settings_of([source], target, ())
+    kind, settings = seed_settings([source], target, ())
     why = [
         f"'{source.header}' ({language}, {_size(source)}) is translated into '{target.header}' ({to}, "
         f"{_size(target)}); for the other direction, swap them here and swap language and to above"
@@ -361,7 +361,7 @@ def _translation(sides: dict[str, Column], columns: Sequence[Column]) -> Guess:
     return _with_extra(Guess(task, kind, settings, why, target.filled, source.filled), [source, target], columns)
 
 
-def settings_of(
+def seed_settings(
     inputs: Sequence[Column], output: Column | None, extra: Sequence[Column]
 ) -> tuple[Literal["input", "output", "pair"], dict[str, Any]]:
     """The kind and the keys of a `[[seeds]]` that reads these columns. Several inputs are joined; `extra` columns are
@@ -397,7 +397,7 @@ def _one_text(text: Column, columns: Sequence[Column]) -> Guess:
         why.append(f'if {names} is its input or output, set kind = "pair" and name both columns, as input and output')
         if not finished:
             why += _join_hint(others)
-        if len(others) == 1 and language_of(others[0].filled) != language_of(text.filled):
+        if len(others) == 1 and detect_language(others[0].filled) != detect_language(text.filled):
             why.append("if one is a translation of the other, choose that kind with --kind translate")
     settings = {"columns": {"text": text.header}}
     guessed = Guess({"kind": "rewrite"}, kind, settings, why, text.filled if finished else (), text.filled)

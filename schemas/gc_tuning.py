@@ -13,7 +13,7 @@ _before: list[tuple[int, int, int]] = []  # for each open block, the thresholds 
 
 
 @contextmanager
-def seldom_sought() -> Iterator[None]:
+def infrequent_gc() -> Iterator[None]:
     """Raise the collector's threshold from 700 to 50,000 new objects for a block or a decorated function.
 
     Blocks may overlap and end in any order; the last one to end restores the original thresholds.

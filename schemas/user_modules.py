@@ -10,17 +10,17 @@ from types import ModuleType
 from typing import NamedTuple
 
 from schemas.errors import SpecError
-from schemas.own_output import own_output
+from schemas.user_output import user_output
 
 
-class OwnName(NamedTuple):
+class UserReference(NamedTuple):
     """`module:name`: a Python file beside the spec, and a name defined in it."""
 
     module: str
     name: str
 
     @classmethod
-    def read(cls, text: str) -> OwnName:
+    def read(cls, text: str) -> UserReference:
         module, _, name = text.partition(":")
         return cls(module, name)
 
@@ -38,19 +38,19 @@ class UserModule(NamedTuple):
     module: ModuleType
 
 
-def module_beside(name: str, folder: Path, key: str) -> UserModule:
+def load_user_module(name: str, folder: Path, key: str) -> UserModule:
     """Load the module of `module:name` from `folder`; `key` is the spec key that names it.
 
     The file is loaded by its path under a unique module name, so a user's `train.py` never shadows ours, or a file of
     the same name in another project. For the file's own imports the folder is appended to `sys.path`, never prepended.
     Raises SpecError if the file does not exist or cannot be run.
     """
-    reference, key = OwnName.read(name), f"'{key}': {name}"
+    reference, key = UserReference.read(name), f"'{key}': {name}"
     path = reference.file(folder)
     if path is None:
         available = ", ".join(sorted(p.stem for p in folder.glob("*.py"))) or "none"
         fix = f"Write {'/'.join(reference.module.split('.'))}.py there. Modules there now: {available}."
-        named = OwnName(reference.module.removesuffix(".py"), reference.name)  # a dot means a subfolder
+        named = UserReference(reference.module.removesuffix(".py"), reference.name)  # a dot means a subfolder
         if named != reference and named.file(folder):
             fix = f"Did you mean '{':'.join(named)}'? Write the file's name without .py."
         raise SpecError(f"{key}: there is no module '{reference.module}' beside the spec.", where=str(folder), fix=fix)
@@ -76,7 +76,7 @@ def _load(path: Path, source: bytes, folder: Path, key: str) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up while it runs
     try:
         # Not through the loader: it would write a bytecode cache beside the spec, which is checked by whole seconds.
-        with own_output():
+        with user_output():
             exec(compile(source, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[name]

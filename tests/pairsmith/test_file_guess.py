@@ -18,8 +18,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 from curate.gates.words import count_words
-from pairsmith.own_file import guess
-from pairsmith.own_spec import spec_text
+from pairsmith.file_guess import guess
+from pairsmith.guessed_spec import spec_text
 from prompts.answer_form import AnswerForm
 from schemas.errors import InputError
 from schemas.kinds import KindName
@@ -789,8 +789,8 @@ def test_looking_at_a_file_leaves_no_model_behind(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GERMAN_TICKETS, encoding="utf-8")
     code = (
         "import gc, pathlib, sys\n"
-        "from pairsmith.own_file import guess\n"
-        "from pairsmith.own_spec import spec_text\n"
+        "from pairsmith.file_guess import guess\n"
+        "from pairsmith.guessed_spec import spec_text\n"
         "path = pathlib.Path(sys.argv[1])\n"
         "assert 'language = \"de\"' in spec_text(path, guess(path), 'mine')\n"
         "from py3langid.langid import LanguageIdentifier\n"

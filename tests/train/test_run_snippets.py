@@ -23,8 +23,8 @@ from train.base_model import Base
 from train.dataset import Dataset
 from train.model_card import model_card
 from train.results import TrainResult
+from train.run_snippets import modelfile, ollama_template, snippet, vllm_command, write_generation_config
 from train.sft import tune
-from train.ways_to_run import modelfile, ollama_template, snippet, vllm_command, write_generation_config
 
 DRAWN = Sampling(temperature=0.7, top_p=0.9, max_tokens=12)
 

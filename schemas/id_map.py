@@ -9,7 +9,7 @@ _FIRST = 1 << 10  # initial number of table slots
 _ID = 16  # bytes
 
 
-class Numbered:
+class IdMap:
     """A map from id to an integer below 2**32, like a dict but with 23 to 35 bytes per row, where a dict takes 200.
 
     Ids are hashes of 32 hex digits, stored one after the other in order of insertion. An open-addressing hash table
@@ -100,7 +100,7 @@ def _bytes(id_: str) -> bytes:
     return hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=_ID).digest()
 
 
-class Ids:
+class IdList:
     """A list of ids or None; 16 bytes per entry, as long as the ids are hashes."""
 
     def __init__(self) -> None:

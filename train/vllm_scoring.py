@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from schemas.errors import PairsmithError
-from schemas.progress import Say, unheard
+from schemas.progress import Say, discard_message
 from schemas.records import Messages
 from synth.chat_template import Chat
 from synth.embedded.weights import embedded_weights
@@ -34,7 +34,9 @@ class ScoringServer(NamedTuple):
 
 
 @asynccontextmanager
-async def by_vllm(local: LocalModel, settings: Vllm, say: Say = unheard) -> AsyncIterator[ScoringServer]:
+async def serve_with_vllm(
+    local: LocalModel, settings: Vllm, say: Say = discard_message
+) -> AsyncIterator[ScoringServer]:
     """Start a vLLM server for the model; an adapter is served as the model `tuned` beside its base. Raises the errors
     of `vllm`. Scoring raises PairsmithError if vLLM tokenises a prompt differently from training."""
     folder = local.folder or (await asyncio.to_thread(embedded_weights, say)).folder

@@ -18,7 +18,7 @@ from tests.train import tiny
 from tests.train.evaluated import project, spec, with_seeds
 from train.base_model import Base
 from train.dataset import Dataset
-from train.evaluation import held_out_seeds, measured_once, plan_evaluation
+from train.evaluation import held_out_seeds, measure_or_load, plan_evaluation
 from train.metrics import Evaluation
 from train.results import TrainResult
 from train.sft import tune
@@ -33,7 +33,7 @@ def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return python_with_stand_in(tmp_path)
 
 
-def by_vllm(folder: Path, base: Base, method: str, python: Path, **more: Any) -> Project:
+def serve_with_vllm(folder: Path, base: Base, method: str, python: Path, **more: Any) -> Project:
     evaluated = spec().evaluate.model_dump(mode="json", exclude_defaults=True)
     evaluated |= {"vllm": True, "vllm_python": str(python), **more}
     return project(folder, train={"base": str(base.folder), "method": method}, evaluate=evaluated)
@@ -47,7 +47,7 @@ def plan_of(subject: Project, trained: TrainResult, store: Store) -> EvaluationP
 
 def measure(subject: Project, trained: TrainResult) -> Evaluation:
     with Store.open(Store.url_for(subject)) as store:
-        return asyncio.run(measured_once(plan_of(subject, trained, store), store, subject.folder / "evaluations"))
+        return asyncio.run(measure_or_load(plan_of(subject, trained, store), store, subject.folder / "evaluations"))
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora"])
@@ -55,7 +55,7 @@ def test_base_and_tuned_model_are_asked_at_a_vllm(tiny_base: Base, python: Path,
     """The adapter is a model's name, a merged model a server of its own. It is told the prompts and the ends of answers
     that training had, and its answers are not taken for the embedded server's."""
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(method=method), tmp_path / "adapters")
-    subject = by_vllm(tmp_path, tiny_base, method, python)
+    subject = serve_with_vllm(tmp_path, tiny_base, method, python)
     measured = measure(subject, trained)
     last_texts = {output.system: output.text for output in measured.outputs}
     assert {name: text.split()[-3] for name, text in last_texts.items()} == {
@@ -81,7 +81,7 @@ def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, 
     trained = tune(tiny_base, Dataset("dataset-1", tiny.rows(8)), tiny.settings(), tmp_path / "adapters")
     other = tmp_path / "other.jinja"
     other.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
-    subject = by_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
+    subject = serve_with_vllm(tmp_path, tiny_base, "lora", python, vllm_args=["--chat-template", str(other)])
     with pytest.raises(PairsmithError, match="differently from training") as caught:
         measure(subject, trained)
     assert "--chat-template" in str(caught.value.fix)
@@ -90,8 +90,8 @@ def test_a_vllm_that_renders_prompts_in_its_own_way_is_refused(tiny_base: Base, 
 
 def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path: Path) -> None:
     """Every end token of the chat template, and no decoding of the base's own."""
-    from train.measured_by_vllm import by_vllm as serving
     from train.systems import LocalModel, Vllm
+    from train.vllm_scoring import serve_with_vllm as serving
 
     def config(given: list[str]) -> dict[str, Any]:
         folder = Path(given[given.index("--generation-config") + 1])
@@ -107,8 +107,8 @@ def test_the_ends_of_an_answer_are_told(tiny_base: Base, python: Path, tmp_path:
 
 def test_code_of_the_base_is_run_by_vllm_where_it_is_named(tiny_base: Base, python: Path) -> None:
     """vLLM is told so for a base that the spec names with its code (`LocalModel.runs_code`), and for no other."""
-    from train.measured_by_vllm import by_vllm as serving
     from train.systems import LocalModel, Vllm
+    from train.vllm_scoring import serve_with_vllm as serving
 
     async def given(*, runs_code: bool) -> list[str]:
         async with serving(LocalModel(tiny_base.folder, runs_code=runs_code), Vllm(str(python), ())):

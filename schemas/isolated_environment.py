@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.errors import MissingDependency, PairsmithError
-from schemas.files import one_at_a_time
+from schemas.files import exclusive_lock
 from schemas.progress import Progress, unseen
 
 
-class OwnPython(NamedTuple):
+class IsolatedEnvironment(NamedTuple):
     """The requirements of a program. `name` is how messages refer to it (`the review server`). `wanted` changes
     whenever an existing environment is outdated. `elsewhere` says how to put it on another disk. `failure` is raised
     for problems with the disk. `packages` are pip's arguments, `removed` the packages to uninstall afterwards.
@@ -35,7 +35,10 @@ class OwnPython(NamedTuple):
 
 
 def ensure(
-    own: OwnPython, folder: Path, progress: Progress = unseen, running: list[subprocess.Popen[str]] | None = None
+    own: IsolatedEnvironment,
+    folder: Path,
+    progress: Progress = unseen,
+    running: list[subprocess.Popen[str]] | None = None,
 ) -> Path:
     """The Python of the environment in `folder`, which is created if it is missing, incomplete or outdated.
 
@@ -50,7 +53,7 @@ def ensure(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         waits = {"step": "waiting for another process to create its environment"}
-        with one_at_a_time(folder.with_name(folder.name + ".lock"), lambda: progress(own.stage, waits)):
+        with exclusive_lock(folder.with_name(folder.name + ".lock"), lambda: progress(own.stage, waits)):
             if _is_complete(mark, wanted) and python.exists():
                 return python
             _check_disk_space(own, folder.parent)
@@ -72,7 +75,7 @@ def _is_complete(mark: Path, wanted: str) -> bool:
     return mark.exists() and mark.read_text() == wanted
 
 
-def _check_disk_space(own: OwnPython, folder: Path) -> None:
+def _check_disk_space(own: IsolatedEnvironment, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < own.needed_bytes:
         raise own.failure(
@@ -91,7 +94,7 @@ def _parse_pip_step(line: str) -> str:
 
 
 def _create(
-    own: OwnPython, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]
+    own: IsolatedEnvironment, folder: Path, python: Path, progress: Progress, running: list[subprocess.Popen[str]]
 ) -> None:
     def run(argv: Sequence[str], step: str, *, must: bool = True) -> None:
         progress(own.stage, {"step": step})

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.own_encoding import ENCODINGS, EncodingAsked, as_utf8
-from pairsmith.own_file import guess
+from pairsmith.file_encoding import ENCODINGS, AmbiguousEncoding, as_utf8
+from pairsmith.file_guess import guess
 from schemas.errors import InputError
 
 ROWS = Path(__file__).parents[1] / "curate/rows"
@@ -50,7 +50,7 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
     the letters that tell it from others, and whoever chooses it gets the text."""
     rows = good_rows(language)[:40]
     content = ("input;output\r\n" + "\r\n".join(f'"{i}";"{o}"' for i, o in rows)).encode(encoding, "ignore")
-    with pytest.raises(EncodingAsked, match=r"^t\.csv: is not UTF-8") as asked:
+    with pytest.raises(AmbiguousEncoding, match=r"^t\.csv: is not UTF-8") as asked:
         as_utf8(content, "t.csv")
     first = asked.value.readings[0]
     assert content.decode(first.name) == content.decode(encoding), [r.name for r in asked.value.readings]
@@ -77,7 +77,7 @@ def test_the_likeliest_encoding_stands_first(encoding: str, language: str) -> No
 )
 def test_two_lines_are_enough_for_the_likeliest_encoding(encoding: str, text: str) -> None:
     """Hungarian was western Europe's with `õ`, Croatian a Mac's, Japanese Korean, and a Korean word Chinese."""
-    with pytest.raises(EncodingAsked) as asked:
+    with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(text.encode(encoding), "t.csv")
     assert text.encode(encoding).decode(asked.value.readings[0].name) == text
 
@@ -92,7 +92,7 @@ def test_letters_of_another_alphabet_within_latin_words_are_not_likely(rows: int
         f' geprüft.\nMit freundlichen Grüßen";{n},50 €'
         for n in range(rows)
     ]
-    with pytest.raises(EncodingAsked) as asked:
+    with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8("\r\n".join(["Nr;Frage;Antwort;Betrag", *table]).encode("cp1252"), "t.csv")
     assert asked.value.readings[0].name == "cp1252"
     assert "cp1251" in [reading.name for reading in asked.value.readings]
@@ -103,7 +103,7 @@ def test_what_is_shown_of_an_encoding_tells_it_from_the_others() -> None:
     that are shown differ from one reading to the next, around the sign in which they do."""
     lines = [f"Ticket {n}, “urgent”, says the driver who came on Monday" for n in range(30)]
     content = "\n".join([*lines, "Please ask the workshop Radhaus Süd in Leipzig"]).encode("cp1252")
-    with pytest.raises(EncodingAsked) as asked:
+    with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(content, "t.csv")
     readings = asked.value.readings
     assert readings[0].name == "cp1252"
@@ -122,7 +122,7 @@ def test_what_no_encoding_reads_is_left_to_its_reader() -> None:
 @pytest.mark.parametrize("content", [b"Caf\xe9\n", b"a;b\nx;Men\xfc", b"\xfc", b"x" * 199_999 + b"\xfc\xfc"])
 def test_a_text_that_ends_in_its_only_letter_beyond_ascii_is_asked_about(content: bytes) -> None:
     """It is half a letter in the encodings of East Asia, which do not read it: this was a traceback."""
-    with pytest.raises(EncodingAsked) as asked:
+    with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(content, "t.csv")
     assert asked.value.readings[0].name == "cp1252"
 
@@ -142,7 +142,7 @@ def test_an_encoding_may_be_named_as_others_name_it() -> None:
 def test_a_large_file_is_asked_about_as_soon_as_a_small_one() -> None:
     """Its first letters beyond ASCII may stand behind megabytes without one."""
     content = b"a line of plain letters\n" * 400_000 + "Grüße aus Köln\n".encode("cp1252")
-    with pytest.raises(EncodingAsked) as asked:
+    with pytest.raises(AmbiguousEncoding) as asked:
         as_utf8(content, "t.csv")
     assert asked.value.readings[0].lines == ["Grüße aus Köln"]
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from schemas.cycles import seldom_sought
+from schemas.gc_tuning import infrequent_gc
 
 
 @pytest.fixture(autouse=True)
@@ -21,9 +21,9 @@ def _as_before() -> Iterator[None]:
 def test_it_is_as_before_however_the_block_ends() -> None:
     """Blocks in blocks, one of which fails: the collector's thresholds are those of the process again."""
     gc.set_threshold(700, 7, 8)
-    with suppress(ValueError), seldom_sought():
+    with suppress(ValueError), infrequent_gc():
         assert gc.get_threshold() == (50_000, 7, 8)
-        with seldom_sought():
+        with infrequent_gc():
             assert gc.get_threshold() == (50_000, 7, 8)
         raise ValueError
     assert gc.get_threshold() == (700, 7, 8)
@@ -33,7 +33,7 @@ def test_it_is_as_before_however_the_block_ends() -> None:
 def test_who_wants_it_more_seldom_still_gets_that(young: int) -> None:
     """A process that has switched the collector off by its threshold, or waits for longer, keeps that."""
     gc.set_threshold(young, 10, 10)
-    with seldom_sought():
+    with infrequent_gc():
         assert gc.get_threshold()[0] == young
 
 
@@ -43,7 +43,7 @@ def test_blocks_that_overlap_end_in_any_order(ends_first: int) -> None:
     gc.set_threshold(700, 7, 8)
     generations = [ExitStack(), ExitStack()]
     for generation in generations:
-        generation.enter_context(seldom_sought())
+        generation.enter_context(infrequent_gc())
     generations[ends_first].close()
     assert gc.get_threshold() == (50_000, 7, 8)
     generations[1 - ends_first].close()

@@ -48,7 +48,7 @@ def body_of(judgements: Sequence[Any]) -> str:
         return json.dumps(bodies)
 
 
-def said_in(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[Said]:
+def decode_verdicts(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[Said]:
     """Decode the verdicts of `steps` on a pair from a row's body."""
     try:
         judgements = orjson.loads(body)

@@ -20,8 +20,8 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYERS = ("schemas", "prompts", "synth", "curate", "train")
 
 
-def ours_first() -> None:
-    """For the command line: remove the working directory from the import path, then call `bind_ours`.
+def bind_packages_without_cwd() -> None:
+    """For the command line: remove the working directory from the import path, then call `bind_packages`.
 
     The directory stays on the path if pairsmith itself is installed there.
     """
@@ -31,10 +31,10 @@ def ours_first() -> None:
         here = _ROOT
     if here != os.path.realpath(_ROOT):
         sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry or ".") != here]
-    bind_ours()
+    bind_packages()
 
 
-def bind_ours() -> None:
+def bind_packages() -> None:
     """Bind our five packages to the folders beside this one, regardless of the import path.
 
     They are bound lazily: nothing in them runs before its first use, and their submodules are then found through the
@@ -50,11 +50,11 @@ def bind_ours() -> None:
 
 
 def door(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
-    """Call `bind_ours`, and return a `__getattr__` for `package` that imports each name from its module on first use.
+    """Call `bind_packages`, and return a `__getattr__` for `package` that imports each name when it is first used.
 
     `modules` maps names to modules. A module whose full name is the package and the name is itself the attribute.
     """
-    bind_ours()
+    bind_packages()
 
     def get_attribute(name: str) -> object:
         if name not in modules:

@@ -1,4 +1,4 @@
-"""Writes the spec for a file that was inspected by `own_file`."""
+"""Writes the spec for a file that was inspected by `file_guess`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pairsmith.own_columns import language_of
-from pairsmith.own_file import Guess
+from pairsmith.file_columns import detect_language
+from pairsmith.file_guess import Guess
 from schemas.kinds import KINDS, KindName
 from schemas.spec import TrainSettings
 from schemas.wording import capital
@@ -43,7 +43,7 @@ def spec_text(path: Path, guessed: Guess, task: str) -> str:
             ),
             "# model in the evaluation" + ("." if imported else ", and to the teacher with every seed."),
             'style = "A good output is correct, complete and as long as the task asks."',
-            *(() if "language" in guessed.task else (f'language = "{language_of(guessed.spoken)}"',)),
+            *(() if "language" in guessed.task else (f'language = "{detect_language(guessed.spoken)}"',)),
             "",
             *(comment(f"{capital(sentence)}.") for sentence in guessed.why),
             "[[seeds]]",

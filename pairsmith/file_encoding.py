@@ -77,7 +77,7 @@ class Decoding(NamedTuple):
     lines: list[str]
 
 
-class EncodingAsked(InputError):
+class AmbiguousEncoding(InputError):
     """A file that may be in several encodings. `readings` are those that can decode it, most likely first."""
 
     readings: list[Decoding]
@@ -93,7 +93,8 @@ def as_utf8(content: bytes, name: str, encoding: str = "") -> bytes:
 def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
     """The encoding of the file `name` if it is not UTF-8: a recognised one, or `encoding`. None also if it is not text.
 
-    Raises EncodingAsked if the encoding is unknown and not given, and InputError if `encoding` cannot decode the file.
+    Raises AmbiguousEncoding if the encoding is unknown and not given, and InputError if `encoding` cannot decode the
+    file.
     """
     wide = wide_encoding(content[:4])
     with suppress(UnicodeError):  # unpaired surrogates can be decoded but not encoded
@@ -113,7 +114,7 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
             raise InputError(f"cannot be read as {_label(known)}.", where=name, fix=fix) from None
         return known
     if readings := _readings(content):
-        asked = EncodingAsked(
+        asked = AmbiguousEncoding(
             "is not UTF-8, and its encoding cannot be determined from its bytes.",
             where=name,
             why="A wrong encoding garbles characters.",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pairsmith.own_file import Guess, guess
-from pairsmith.own_spec import spec_text
+from pairsmith.file_guess import Guess, guess
+from pairsmith.guessed_spec import spec_text
 from schemas.errors import InputError
 from schemas.kinds import KindName
 from schemas.spec_file import parse
