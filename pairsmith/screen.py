@@ -97,7 +97,7 @@ def spending(ledger: Json) -> list[tuple[str, str]]:
     """The total of the ledger, the cost per accepted row, the cap, and a line for each stage, teacher and prompt."""
     rows = [("ledger", _asked(Cost.read(ledger)))]
     if ledger["usd_per_accepted_row"]:
-        rows.append(("", f"{dollars(ledger['usd_per_accepted_row'])} for each accepted row"))
+        rows.append(("", f"{dollars(ledger['usd_per_accepted_row'])} per accepted row"))
     if ledger["max_usd"] is not None:
         used = ledger["usd_known"] + ledger["usd_reserved"]
         rows.append(("budget", f"{dollars(used) if used else 'nothing'} of {dollars(ledger['max_usd'])}"))

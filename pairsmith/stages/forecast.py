@@ -422,8 +422,7 @@ STAGE = Stage[ForecastOutcome](
     forecast,
     """Ask about a few seeds, and forecast what all of them will take: tokens, money, minutes and accepted rows.
 
-    The answers are kept, so `generate` does not pay for them again. Intervals are 90 % prediction intervals.
-    """,
+    The answers are kept, so `generate` does not pay for them again. Intervals are 90 % prediction intervals.""",
     summary=None,
     shown=shown,
     options=(Option("--seeds", Numeric(SEEDS, 2), "Seeds per direction; more seeds make the intervals narrower."),),

@@ -77,7 +77,7 @@ def test_an_override_and_a_mistake_are_those_of_the_commands(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"\[\"KEY=VALUE\"\]"):
         Project(tmp_path, "train.epochs=2")
     for wrong in (lambda: Project(tmp_path).certify(90), lambda: Project(tmp_path).forecast(1)):
-        with pytest.raises(UsageError, match=r"from (0\.5|2) on"):
+        with pytest.raises(UsageError, match=r"at least (0\.5|2)"):
             wrong()
 
 

@@ -173,9 +173,9 @@ def test_weights_that_were_changed_after_they_were_measured_are_not_exported(exp
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     try:
         with Store.open(Store.url_for(exported.project)) as store:
-            with pytest.raises(InputError, match="not those that training wrote"):
+            with pytest.raises(InputError, match="not what training wrote"):
                 export(exported.project, store, out=exported.out)
-            with pytest.raises(InputError, match="not those that training wrote"):
+            with pytest.raises(InputError, match="not what training wrote"):
                 latest_adapter(exported.project, store)
     finally:
         weights.write_bytes(whole)
