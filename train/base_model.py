@@ -137,7 +137,7 @@ def training_device() -> int | str:
 
 
 def load_chat(base: Base, arguments: Mapping[str, Any] | None = None) -> Chat:
-    """The tokenizer of the base with its settled chat template (`synth.chat_template.settle`), whose errors it raises.
+    """The tokenizer of the base with its settled chat template; raises what `synth.chat_template.freeze_template` does.
     Raises InputError if it needs code that is not trusted. `arguments` are the spec's `train.template_arguments`."""
     from transformers import AutoTokenizer
 
