@@ -80,7 +80,7 @@ def test_a_person_who_was_erased_does_not_come_back(desk: Desk) -> None:
 
     outcome = erased(desk.project, desk.store, person=ann)
     assert (outcome["reviews"], outcome["left_in_store"]) == (2, 0)
-    assert outcome["argilla"].startswith("3 answers deleted there")
+    assert outcome["argilla"].startswith("3 reviews deleted there")
     there = json.dumps(desk.rows())
     assert "Olga Petrovna" not in there
     assert ann not in there
