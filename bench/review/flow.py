@@ -180,7 +180,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         Store.open(Store.url_for(project)) as store,
         Argilla(running.url, running.api_key, "flow") as argilla,
     ):
-        argilla.__dict__["_is_ours"] = routes == "ours"
+        argilla.__dict__["_is_pairsmith_server"] = routes == "ours"
         fill(project, store, 3 * rows)  # of which one random half is drawn from
         population = read_population(project, store, ["flow"])
         draw_batch(project, store, population)

@@ -125,7 +125,7 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     assert page.locator("#drawer ins").count() > 0
     page.goto(opened)
     page.keyboard.press("a")
-    playwright.expect(page.locator(".done")).to_contain_text("kept")
+    playwright.expect(page.locator(".done")).to_contain_text("saved")
     playwright.expect(page.locator("#drawer")).to_contain_text("accept by local")
     page.get_by_role("link", name="Edit").click()
     page.get_by_label("Corrected output").fill("a better one --ar 3:2")

@@ -41,7 +41,9 @@ def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool
             Store.open(Store.url_for(project)) as store,
             Argilla(server.url, server.api_key, workspace, patience_s=60) as argilla,
         ):
-            argilla.__dict__["_is_ours"] = ours  # by our server's routes, or by those that every Argilla has
+            argilla.__dict__["_is_pairsmith_server"] = (
+                ours  # by our server's routes, or by those that every Argilla has
+            )
             population = read_population(project, store, [SCOPE])
             ready.wait()
             return push(project, store, population, argilla)

@@ -84,7 +84,7 @@ def test_a_certificate_asked_for_from_the_start_waits_for_people_first(
     assert waits["facts"]["stages"] == ["generate", "curate", "review"]
     assert waits["facts"]["url"] == argilla_server.url
     rows = project.json("review", "status")["review"]["unanswered"]
-    assert waits["facts"]["waits"] == f"{rows} rows wait for people"
+    assert waits["facts"]["waits"] == f"{rows} rows wait for review"
     assert (waits["accepted"], waits["reasons"]["uncertified"] > 0) == (0, True)
     curate = project.json("status", "--set", "curate.select.certified=true")["stages"][1]
     assert curate["why"] == "all remaining rows wait for review or for a certificate"
@@ -105,7 +105,7 @@ def test_the_loop_stops_for_people_and_goes_on(
     review = project.json("review", "status")
     assert review["server"]["state"] == "running"
     rows = review["review"]["sampled"]
-    assert waits["waits"] == f"{rows} rows wait for people"
+    assert waits["waits"] == f"{rows} rows wait for review"
     assert rows == review["review"]["unanswered"] > 0
 
     again = project.run("run")
@@ -261,7 +261,10 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
     ("settings", "environment", "sentence"),
     [
         pytest.param(
-            'url = "{url}"\nkey_env = "NO_SUCH_KEY"', {}, "the variable NO_SUCH_KEY with the API key", id="no key"
+            'url = "{url}"\nkey_env = "NO_SUCH_KEY"',
+            {},
+            "the environment variable NO_SUCH_KEY with Argilla's API key",
+            id="no key",
         ),
         pytest.param(
             'url = "{url}"\nkey_env = "SOME_KEY"', {"SOME_KEY": "s3cret"}, "Argilla refuses the API key", id="wrong key"

@@ -60,8 +60,8 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
         population = read_population(project_, store, [SCOPE])
         draw_batch(project_, store, population)
         other = argilla.in_workspace(f"{argilla.workspace}-b")
-        other.__dict__["_is_ours"] = False
-        assert argilla._is_ours
+        other.__dict__["_is_pairsmith_server"] = False
+        assert argilla._is_pairsmith_server
         there = []
         for side in argilla, other:
             assert push(project_, store, population, side, alone=True).sent == len(store.sampled())

@@ -154,8 +154,8 @@ def test_an_answer_that_was_lost_on_the_way_doubles_nothing(
         proxy(argilla_server.url, cut) as url,
         Argilla(url, argilla_server.api_key, "pairsmith", patience_s=60) as cutting,
     ):
-        assert cutting._is_ours
-        cutting.__dict__["_is_ours"] = ours
+        assert cutting._is_pairsmith_server
+        cutting.__dict__["_is_pairsmith_server"] = ours
         push(cats, store, population, cutting)
     assert seen["bulk"] >= 3
     assert seen["publish"] >= 2
