@@ -67,7 +67,7 @@ def test_a_file_becomes_a_model_that_is_talked_to(trained: tuple[Served, Any, An
     losses = {event.data["done"]: event.data["loss"] for event in events if event.type == "metrics"}
     assert len(losses) >= 3
     assert all(0 < loss < 20 for loss in losses.values())
-    assert "asked for" in events[-1].message
+    assert "requested" in events[-1].message
     names = [model.id for model in client.models.list()]
     assert names == [done.fine_tuned_model.replace("ft:", "base:", 1), done.fine_tuned_model]
     question: dict[str, Any] = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 12}
