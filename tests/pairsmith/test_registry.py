@@ -150,7 +150,7 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
     assert registry.add(exported) == "v3"
     for place in files.values():
         (exported / place).write_text("edited")
-        with pytest.raises(InputError, match=f"{place}.*not those that training wrote"):
+        with pytest.raises(InputError, match=f"{place}.*not what training wrote"):
             registry.add(exported)
         (exported / place).write_text("trained")
     for gone in (exported / "model", exported / "adapter/adapter_model.safetensors", record):
@@ -159,7 +159,7 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
             registry.add(exported)
         exported.with_name("aside").rename(gone)
     (registry.folder_of("v3") / "model" / "x.safetensors").write_text("edited")
-    with pytest.raises(InputError, match="not those that training wrote"):
+    with pytest.raises(InputError, match="not what training wrote"):
         push(registry.folder_of("v3"), "me/images")
 
 

@@ -68,7 +68,7 @@ def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, scrip
     page.get_by_label("Project name").fill("kites")
     page.get_by_label("Your data, one item per line").fill("a typed line")
     page.get_by_role("button", name="Create project").click()
-    taken = "There is a project 'kites' already"
+    taken = "The project 'kites' already exists"
     playwright.expect(page.locator("#problem")).to_contain_text(taken)
     page.get_by_role("link", name="Settings").click()
     playwright.expect(page.locator("h1")).to_contain_text("You are ann")
@@ -78,7 +78,7 @@ def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, scrip
 
     page.goto("/p/kites/setup")
     cap = page.get_by_label("Project cap")
-    for sum_, heading in (("lots", "spending has no cap"), ("5", "at most $5.00 are spent")):
+    for sum_, heading in (("lots", "spending has no cap"), ("5", "capped at $5.00")):
         cap.fill(sum_)
         page.get_by_role("button", name="Save cap").click()
         playwright.expect(page.locator("h1")).to_contain_text(heading)

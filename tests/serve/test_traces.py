@@ -156,6 +156,6 @@ def test_what_keeps_traces_from_being_sent_is_a_sentence(monkeypatch: pytest.Mon
     assert tracing.why_not() is None
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    assert "not by grpc" in str(tracing.why_not())
+    assert "not over grpc" in str(tracing.why_not())
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert tracing.endpoint() is None

@@ -131,7 +131,7 @@ def test_dpo_does_not_go_on_from_weights_that_were_changed(tiny_base: Base, data
     weights = Path(supervised.folder) / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(InputError, match="not those that training wrote"):
+    with pytest.raises(InputError, match="not what training wrote"):
         tune(tiny_base, dataset, given("dpo"), tmp_path)
 
 

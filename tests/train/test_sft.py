@@ -358,7 +358,7 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
     refuse_changed(result)
     weights = folder / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="not those that training wrote"):
+    with pytest.raises(InputError, match="not what training wrote"):
         refuse_changed(result)
     refuse_changed(result.model_copy(update={"weights": {}, "files": {}}))
     weights.unlink()
