@@ -155,7 +155,7 @@ def test_weights_that_were_not_trained_are_not_released(registry: Registry, tmp_
         (exported / place).write_text("trained")
     for gone in (exported / "model", exported / "adapter/adapter_model.safetensors", record):
         gone.rename(exported.with_name("aside"))
-        with pytest.raises(InputError, match=r"(weights are gone|record of its training is missing)"):
+        with pytest.raises(InputError, match=r"(weights are missing|record of its training is missing)"):
             registry.add(exported)
         exported.with_name("aside").rename(gone)
     (registry.folder_of("v3") / "model" / "x.safetensors").write_text("edited")

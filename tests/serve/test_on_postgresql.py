@@ -112,7 +112,7 @@ def test_a_project_is_refused_a_second_job_and_stops_the_first(service: Service)
     first = owner.post(path, json={"command": "curate"})
     assert first.status_code == 202
     assert problem(owner.post(path, json={"command": "train"}))["status"] == 409
-    assert "waiting in the queue" in owner.get(f"/p/{MINE}").text.lower()
+    assert "queued" in owner.get(f"/p/{MINE}").text.lower()
     assert owner.post(f"/api/v1/jobs/{first.json()['id']}/cancel").json()["state"] == "stopped"
 
 
