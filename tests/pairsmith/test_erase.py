@@ -381,7 +381,7 @@ def test_what_was_erased_is_told_once_and_in_words() -> None:
         "short_texts": [],
     }
     shown = dict(_lines({**data, "left_in_store": 0, "shared_texts": ["a text"]}))
-    assert shown["erased"] == "1 seed, 4 pairs, 1 person's answer"
+    assert shown["erased"] == "1 seed, 4 pairs, 1 review"
     assert shown["records"] == "seeds 1, row states 8, reviews 1"
     assert shown["files"].startswith("deleted: dataset/, /data/out/; ")
     assert shown["proof"].endswith("1 text also appears in rows of other sources, and stays there")
