@@ -123,7 +123,7 @@ def test_texts_that_are_looked_up_nowhere_cost_no_index() -> None:
 
     rows = [(f"lighthouse number {number}",) for number in range(2_000) if number % 5]
     for more, indices in (([], {}), ([("A harbour at dawn, 35 mm photograph, " * 4,)], {"_bigrams": 1})):
-        built.without_test_overlap()
+        built.clear()
         sys.setprofile(count)
         try:
             assert contaminated([*rows, *more], held, 0.7, equal_numbers=True) == {}
