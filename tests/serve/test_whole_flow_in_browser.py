@@ -108,7 +108,7 @@ class Person:
         """A command by its name, on the page of the run or by the button of the page that it fills."""
         if button == "Start command":
             self.goes_to("Run")
-            self.page.get_by_label("Command", exact=True).select_option(command)
+            self.page.locator("#start select[name=command]").select_option(command)
         self.presses(button)
         self.page.wait_for_url("**/run?job=*")
 
