@@ -71,7 +71,7 @@ def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, scrip
     taken = "The project 'kites' already exists"
     playwright.expect(page.locator("#problem")).to_contain_text(taken)
     page.get_by_role("link", name="Settings").click()
-    playwright.expect(page.locator("h1")).to_contain_text("You are ann")
+    playwright.expect(page.locator("h1")).to_contain_text("signed in as ann")
     page.go_back()
     playwright.expect(page.locator("#problem")).to_contain_text(taken)
     playwright.expect(page.get_by_label("Your data, one item per line")).to_have_value("a typed line")
