@@ -362,7 +362,7 @@ def test_weights_that_were_changed_are_refused(tiny_base: Base, tmp_path: Path) 
         refuse_changed(result)
     refuse_changed(result.model_copy(update={"weights": {}, "files": {}}))
     weights.unlink()
-    with pytest.raises(InputError, match="gone"):
+    with pytest.raises(InputError, match="missing"):
         refuse_changed(result)
     record = folder / "training.json"
     record.write_bytes(record.read_bytes()[:300])
