@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment of this folder's own; `make clean` removes it.
+# Everything runs in a virtual environment in this folder; `make clean` removes it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,23 +11,23 @@ demo: $(VENV)/.train
 serve-demo: $(VENV)/.serve
 	$(BIN)/python examples/serve_demo.py
 
-# On two cores: a test waits for nearly half of its time. Each worker takes up to 3 GB.
+# Three workers on two cores, because tests spend nearly half of their time waiting. Each worker takes up to 3 GB.
 WORKERS ?= 3
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# A folder or a hub id in place of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first time it makes a
-# Python for vLLM (3 GB).
+# MODEL takes a folder or a hub id instead of the embedded weights: make test-vllm MODEL=Qwen/Qwen3-0.6B. The first run
+# creates a Python environment for vLLM (3 GB).
 MODEL ?= embedded
 test-vllm: $(VENV)/.dev
 	PAIRSMITH_REAL_VLLM=$(MODEL) $(BIN)/python -m pytest -n 0 -s --timeout 3600 tests/synth/test_local_vllm.py \
 		tests/synth/providers/test_real_vllm.py tests/curate/test_real_vllm.py tests/train/test_real_vllm.py
 
-# Every test of human review that starts a server, with PostgreSQL behind it; `make test` does a part of them so.
+# Every test of human review that starts a server, on PostgreSQL; `make test` runs only some of them that way.
 test-postgresql: $(VENV)/.dev
 	PAIRSMITH_ARGILLA_DATABASE=PostgreSQL $(BIN)/python -m pytest -n 2 --dist loadfile tests/curate/argilla
 
-# The contract with unsloth, on its CPU path where there is no GPU. It caps transformers and TRL, so it has a Python of its own.
+# The contract with unsloth, on its CPU path if there is no GPU. It limits transformers and TRL, so it has its own environment.
 test-unsloth: $(VENV)-unsloth/.done
 	$(VENV)-unsloth/bin/python -m pytest -n 0 tests/train/test_unsloth.py
 
@@ -37,7 +37,7 @@ $(VENV)-unsloth/.done: pyproject.toml
 	$(VENV)-unsloth/bin/python -m pip install --quiet --editable '.[train,unsloth,test]'
 	touch $@
 
-# Fifty rows of every kind of task on Argilla's page; prints keys and seconds a row.
+# Fifty rows of every kind of task on Argilla's page; prints keys and seconds per row.
 test-page: $(VENV)/.dev
 	PAIRSMITH_PAGE_ROWS=50 $(BIN)/python -m pytest -n 0 -s tests/curate/argilla/test_kinds_in_browser.py
 

@@ -1,8 +1,8 @@
-"""`make demo`: makes the release-notes example in a folder, runs it to the report, and writes down what it took.
+"""`make demo`: creates the release-notes example in a folder, runs it up to the report, and records time and memory.
 
-Nobody is there to review in a demo, so the loop goes on without people; dataset card and report say so. The commands
-run as child processes with the terminal passed through, just as a person would run them; this script watches their
-memory and reads their receipts afterwards.
+There is no reviewer in a demo, so human review is skipped; the dataset card and the report say so. The commands run as
+child processes on the same terminal, as a user would run them; this script watches their memory and then reads their
+receipts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAIRSMITH = [sys.executable, "-m", "pairsmith"]
 
 
 class PeakMemory(threading.Thread):
-    """The highest resident memory of this process and all below it, in GiB; shared pages count twice."""
+    """The peak resident memory of this process and its descendants, in GiB; shared pages count more than once."""
 
     def __init__(self, every_s: float = 0.25) -> None:
         super().__init__(daemon=True)
@@ -48,10 +48,10 @@ class PeakMemory(threading.Thread):
 
 
 def environment(given: Mapping[str, str], busy: float, cores: int) -> dict[str, str]:
-    """`given`, with one thread an operation where `busy` (the load average) says that every core is taken already.
+    """`given`, limited to one thread per operation if `busy` (the load average) shows that every core is in use.
 
-    Every operation of a small model waits for its slowest thread: on a busy machine two of them took 9 to 40 s a
-    training step, and one took 2. A number of threads that the person has set stays.
+    Every operation of a small model waits for its slowest thread: on a busy machine a training step took 9 to 40 s with
+    two threads and 2 s with one. A number of threads that the user has set is kept.
     """
     if "OMP_NUM_THREADS" in given or busy <= cores:
         return dict(given)
@@ -60,7 +60,7 @@ def environment(given: Mapping[str, str], busy: float, cores: int) -> dict[str, 
 
 
 def main(folder: Path) -> int:
-    """Make the project if it is not there, run it, write demo.json, and return the exit code of the run."""
+    """Create the project if it does not exist, run it, write demo.json, and return the exit code of the run."""
     started_s = time.monotonic()
     environ = environment(os.environ, os.getloadavg()[0], os.cpu_count() or 1)
     memory = PeakMemory()

@@ -1,7 +1,7 @@
-"""`make serve-demo`: makes the release-notes example in a workspace, serves it to this machine and opens the browser.
+"""`make serve-demo`: creates the release-notes example in a workspace, serves it on this machine and opens the browser.
 
-The example is ready to start on the embedded model: no key, no account, nothing to pay. Nobody signs in, so only this
-machine can reach it. Ctrl-C stops the server; a job that runs goes on, and the next start adopts it.
+The example is ready to start on the embedded model: no key, no account, no cost. There is no sign-in, so only this
+machine can reach it. Ctrl-C stops the server; a running job continues, and the next start adopts it.
 """
 
 from __future__ import annotations

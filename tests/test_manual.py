@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -289,6 +290,21 @@ def test_what_a_sentence_names_is_there(path: Path) -> None:
             assert re.search(target, (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), code
         if code.startswith("pairsmith ") and "COMMAND" not in code and not code.endswith("..."):
             legal(shlex.split(code.partition("|")[0])[1:], code)
+
+
+def test_the_commands_of_the_notebooks_are_legal_and_install_this_package() -> None:
+    """Each `!pairsmith` in a notebook is a valid call, a key is requested only if the example has a teacher, and pip gets
+    an address: a package of this name on an index would be somebody else's."""
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code").splitlines()
+        for line in lines:
+            if line.startswith("!pairsmith "):
+                legal(shlex.split(line.removeprefix("!"))[1:], f"{path.name}: {line}")
+        assert all(" @ " in line for line in lines if re.match(r"[%!]pip install.*pairsmith", line)), path.name
+        for example in re.findall(r"--example (\S+)", "\n".join(lines)):
+            spec = (ROOT / "examples" / example / "pairsmith.toml").read_text(encoding="utf-8")
+            assert "_API_KEY" not in "\n".join(lines) or "[teacher]" in spec, f"{path.name}: {example} needs no key"
 
 
 def legal(words: list[str], call: str) -> None:
