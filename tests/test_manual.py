@@ -293,8 +293,8 @@ def test_what_a_sentence_names_is_there(path: Path) -> None:
 
 
 def test_the_commands_of_the_notebooks_are_legal_and_install_this_package() -> None:
-    """Each `!pairsmith` in a notebook is a valid call, and a key is requested only if the example has a teacher. Pip gets
-    an address, because a package of this name on an index would be somebody else's."""
+    """Each `!pairsmith` in a notebook is a valid call, and a key is requested only if the example has a teacher.
+    Pip gets an address, because a package of this name on an index would be somebody else's."""
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code").splitlines()
