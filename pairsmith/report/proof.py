@@ -125,7 +125,7 @@ def in_words(evaluation: Evaluation) -> list[str]:
     if only the form of answers was judged."""
     sentences = [f"{capital(FORM_ONLY_NOTE)}."] if is_form_only(evaluation.check_names) else []
     for gap in against(evaluation, "sampled"):
-        value = "" if gap.b == BASE or gap.shown is None else f" ({points(gap.shown)})"
+        value = "" if gap.b == BASE or gap.shown is None else f"; the difference is {points(gap.shown)}"
         first, stop, rest = describe_difference(evaluation, gap).partition(". ")
         sentences.append(f"{first.removesuffix('.')}{value}.{' ' + rest if stop else ''}")
     return sentences
