@@ -58,7 +58,7 @@ def parts_of(generation: str, steps: Iterable[StepId]) -> dict[str, str]:
         for begins, name in _PARTS.items():
             if step.by.startswith(begins):
                 settings[name].append([step.by, step.settings])
-    return {"generation": generation, **{name: content_id("part", own) for name, own in settings.items()}}
+    return {"generation": generation, **{name: content_id("part", part) for name, part in settings.items()}}
 
 
 def changed_parts(known: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -192,9 +192,9 @@ def certify(
     passed = _passed(sets, trial.precision, error)
     threshold = sets[passed - 1].threshold if passed else None
     rows = () if threshold is None else tuple(sorted(id_ for id_, p in probabilities.items() if p >= threshold))
-    own = sorted(labels)
+    labelled = sorted(labels)
     others = [p for id_, p in probabilities.items() if id_ not in labels]
-    share = good_share([labels[i] for i in own], [probabilities[i] for i in own], others, confidence)
+    share = good_share([labels[i] for i in labelled], [probabilities[i] for i in labelled], others, confidence)
     left = possible - len(labels)
     if passed:
         why, more = "", _more_rows(sets, passed, trial.precision, error, len(labels), left)

@@ -119,9 +119,9 @@ def look(
     drawn = sampled_ids(record for draws in sampled.values() for record in draws)
     review, drawn_from = project.spec.review, list(population.rows.values())
     seed = review.seed
-    asked = seed, review.accept_at_least, review.confidence
-    whole = needs_whole_pool(drawn_from, drawn, *asked)
-    chosen, possible = estimation_sample(Drawn(drawn_from, drawn, seed, whole), rows)
+    question = seed, review.accept_at_least, review.confidence
+    is_whole_pool = needs_whole_pool(drawn_from, drawn, *question)
+    chosen, possible = estimation_sample(Drawn(drawn_from, drawn, seed, is_whole_pool), rows)
     for_estimates = {id_ for reason in ESTIMATION for id_ in drawn.get(reason, ())}
     to_calibrate = {
         id_: good for id_, good in labels.items() if id_ not in for_estimates and not in_estimation_half(seed, id_)
@@ -131,13 +131,15 @@ def look(
     if not tried:
         half = [id_ for id_ in features if id_ not in for_estimates and not in_estimation_half(seed, id_)]
         answered = sum(id_ in to_calibrate for id_ in half)
-        left = None if whole else len(half) - answered
-        half_proves = not needs_whole_pool(drawn_from, {}, *asked)
+        left = None if is_whole_pool else len(half) - answered
+        half_proves = not needs_whole_pool(drawn_from, {}, *question)
         return Look(too_few_to_calibrate(answered, precision, confidence, len(rows), left, half_proves))
     if tried[-1] not in known:
         store.write(tried[-1].as_artifact())
-    own = {id_: labels[id_] for id_ in chosen if id_ in labels}
-    return most_accepting_look(tried, features, rows, own, len(possible), confidence)._replace(decided=labels.keys())
+    of_chosen = {id_: labels[id_] for id_ in chosen if id_ in labels}
+    return most_accepting_look(tried, features, rows, of_chosen, len(possible), confidence)._replace(
+        decided=labels.keys()
+    )
 
 
 def most_accepting_look(

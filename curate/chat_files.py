@@ -153,8 +153,8 @@ def _warmup_steps(settings: TrainSettings, counts: Mapping[str, int]) -> int:
 
 def _extra_settings(settings: TrainSettings, **theirs: str) -> Json:
     """The settings that differ from the defaults, under the trainer's own key for each of ours."""
-    asked = {name: getattr(settings, ours) for ours, name in theirs.items()}
-    return {name: value for name, value in asked.items() if value}
+    configured = {name: getattr(settings, ours) for ours, name in theirs.items()}
+    return {name: value for name, value in configured.items() if value}
 
 
 def _precision(settings: TrainSettings) -> Json:

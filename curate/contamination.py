@@ -92,15 +92,15 @@ def collect_held_out(spec: Spec, folder: Path, seeds: Iterable[Seed]) -> HeldOut
     return HeldOut(tuple(texts), tuple(names), ids, kind.equal_numbers, kind.outputs_recur, frozenset(cells))
 
 
-def with_generated_inputs(pool: Pool, held: HeldOut) -> HeldOut:
+def with_generated_inputs(pool: Pool, held_out: HeldOut) -> HeldOut:
     """Add the generated inputs of accepted test rows to `held`.
 
     For output seeds a teacher writes the input, so it is only known after generation.
     """
-    known, ids = set(held.texts), [row.pair_id for row in pool.survivors() if row.seed_id in held.seed_ids]
+    known, ids = set(held_out.texts), [row.pair_id for row in pool.survivors() if row.seed_id in held_out.seed_ids]
     written = {texts.asked: id_ for id_, texts in zip(ids, pool.texts_of(ids), strict=True) if texts.asked not in known}
     names = (f"the input of test row {id_}" for id_ in written.values())
-    return held._replace(texts=(*held.texts, *written), names=(*held.names, *names))
+    return held_out._replace(texts=(*held_out.texts, *written), names=(*held_out.names, *names))
 
 
 class HeldOutMatch(NamedTuple):
@@ -139,9 +139,9 @@ def filter_contaminated_seeds(
     return FilteredRows(seeds, lambda seed: seed.id not in ids) if ids else seeds, left_out, exemplars
 
 
-def _held_out_match(number: int, touch: Overlap, held: HeldOut) -> HeldOutMatch:
+def _held_out_match(number: int, touch: Overlap, held_out: HeldOut) -> HeldOutMatch:
     at = touch.held_out
-    return HeldOutMatch(number, f"{touch.similarity:.0%} like {held.names[at]}", held.texts[at])
+    return HeldOutMatch(number, f"{touch.similarity:.0%} like {held_out.names[at]}", held_out.texts[at])
 
 
 def _texts_of(path: Path, name: str) -> Iterator[tuple[str, str]]:

@@ -125,8 +125,8 @@ class Judge:
 
     def _rules(self, system: str | None) -> str:
         """The rules for a row: its own system prompt, if any, followed by those of the project."""
-        own = "" if system in (None, self.system) else system
-        return "\n\n".join(filter(None, (own, self.rules)))
+        instructions = "" if system in (None, self.system) else system
+        return "\n\n".join(filter(None, (instructions, self.rules)))
 
     async def answers(self, input: str, output: str, system: str | None = None) -> dict[str, float] | Reason:
         """Map question to P(yes), averaged over the judges; the reason if one of them gave no usable answer."""
@@ -150,9 +150,9 @@ class Judge:
         answer."""
         shown = {"style": self._rules(system), "input": input}
         orders = [self.comparison.render(**shown, first=one, second=other) for one, other in ((a, b), (b, a))]
-        asked = [self._ask(messages, self.sampling, _CHOICE, self.comparison) for messages in orders]
+        requests = [self._ask(messages, self.sampling, _CHOICE, self.comparison) for messages in orders]
         chosen: list[list[bool]] = []
-        for answers in await together(asked):
+        for answers in await together(requests):
             firsts = []
             for answer in answers:
                 if isinstance(answer, Reason):
@@ -220,8 +220,8 @@ def judging(project: Project, names: Sequence[str]) -> str:
     spec = project.spec
     judges = [(judge.identity or judge.model, judge.revision) for judge in map(spec.teachers.__getitem__, names)]
     questions = questions_of(spec.task.kind, spec.curate.judge.questions)
-    asked = [prompts.load(name, project.folder) for name in ("judge", "compare")]
-    return _fingerprint_of(judges, questions, rules_of(project), spec.curate.judge.sampling, *asked)
+    templates = [prompts.load(name, project.folder) for name in ("judge", "compare")]
+    return _fingerprint_of(judges, questions, rules_of(project), spec.curate.judge.sampling, *templates)
 
 
 def _fingerprint_of(

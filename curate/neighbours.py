@@ -75,8 +75,8 @@ def find_near_earlier(vectors: Vectors, groups: Sequence[int], cosine: float) ->
     every side."""
     search = _Search(vectors, np.asarray(groups), cosine)
     if vectors.rows <= EXACT:
-        whole = np.arange(vectors.rows)
-        search.compare(whole, whole)
+        rows = np.arange(vectors.rows)
+        search.compare(rows, rows)
     else:
         for queries, members in _cells(vectors):
             search.compare(queries, members)

@@ -96,8 +96,8 @@ def grouped(slots: Any, groups: Any, alone: Collection[int] | None = None) -> tu
     slots, sizes = slots[np.argsort(first[group], kind="stable")], np.bincount(group)[np.argsort(first)]
     if alone is None:
         return slots, sizes
-    wanted = (sizes > 1) | np.isin(slots[np.cumsum(sizes) - sizes], list(alone))
-    return slots[np.repeat(wanted, sizes)], sizes[wanted]
+    to_read = (sizes > 1) | np.isin(slots[np.cumsum(sizes) - sizes], list(alone))
+    return slots[np.repeat(to_read, sizes)], sizes[to_read]
 
 
 def deviation_within(scores: Any, groups: Any) -> float:

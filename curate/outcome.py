@@ -14,7 +14,7 @@ from curate.curation import curate
 from curate.near_duplicates import similar_pairs
 from curate.pool import Pool
 from curate.preferences import Preference, preferences
-from curate.remote_scorers import Asked
+from curate.remote_scorers import RemoteScorers
 from curate.rows import StepId
 from curate.scorers.choose import EMBEDDED_MODEL, ChosenScorer, EmbeddedModel, choose
 from curate.selection import selection_summary
@@ -55,15 +55,15 @@ async def curate_project(
     *,
     fingerprints: Sequence[str],
     own: EmbeddedModel = EMBEDDED_MODEL,
-    asked: Asked | None = None,
+    remote_scorers: RemoteScorers | None = None,
     progress: Progress = unseen,
 ) -> CurateResult:
     """Judge the candidates of the generations `fingerprints` and of the active seeds, and store the state of every
     slot.
 
-    `own` is started only if the spec's scorer needs the embedded model; `asked` are the spec's judges and served reward
-    model (`curate.remote_scorers.open_remote_scorers`). Raises NoWork without candidates and RowCountMismatch if the
-    counts do not add up.
+    `own` is started only if the spec's scorer needs the embedded model; `remote_scorers` are the spec's judges and
+    served reward model (`curate.remote_scorers.open_remote_scorers`). Raises NoWork without candidates and
+    RowCountMismatch if the counts do not add up.
     """
     pool = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n)
     seeds = store.active_seeds()
@@ -71,7 +71,7 @@ async def curate_project(
         raise _nothing_to_curate(store, fingerprints)
     before = store.verdict_count()
     certificate = present_certificate(project, store, fingerprints)
-    pool, chosen = await judged(project, pool, seeds, store, own, asked, certificate, progress)
+    pool, chosen = await judged(project, pool, seeds, store, own, remote_scorers, certificate, progress)
     if chosen and chosen.fitted:
         await store.put(_reward_model(chosen, project.folder))
     counts = _checked_counts(pool)
@@ -94,9 +94,9 @@ async def curate_project(
     select = project.spec.curate.select
     if chosen and (selection := selection_summary(pool, select.best, length_control=select.length_control)):
         facts["selection"] = selection.as_json
-    if asked and asked.judge:
+    if remote_scorers and remote_scorers.judge:
         # Includes rows of earlier runs, which are not judged again and which this run's judge did not count.
-        facts["judge"] = asked.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}
+        facts["judge"] = remote_scorers.judge.facts | {"unreadable": pool.reasons.get("unreadable", 0)}
     arm, facts["choice"] = _random_arm(project, pool)
     preferred = preferences(project, pool, seeds)
     return CurateResult(counts, pool.reasons, AcceptedRows(pool), pool.steps, facts, preferred, arm)
@@ -107,20 +107,20 @@ async def judged(
     pool: Pool,
     seeds: Sequence[Seed],
     store: Store | None,
-    own: EmbeddedModel = EMBEDDED_MODEL,
-    asked: Asked | None = None,
+    embedded: EmbeddedModel = EMBEDDED_MODEL,
+    remote_scorers: RemoteScorers | None = None,
     certificate: CertificateOf | None = None,
     progress: Progress = unseen,
 ) -> tuple[Pool, ChosenScorer | None]:
     """The pool under the steps of the spec, and the scorer. Verdicts on single rows are stored if there is a `store`;
     `certificate` finds the rows of the present certificate."""
-    judge, served = (asked.as_judge, asked.as_reward) if asked else (None, None)
+    judge, served = (remote_scorers.as_judge, remote_scorers.as_reward) if remote_scorers else (None, None)
     assert (judge is not None) == bool(project.spec.curate.judge.teachers), "the judge of the spec must be opened"
     assert (served is not None) == (project.spec.curate.score.teacher is not None), (
         "the served scorer of the spec must be opened"
     )
     async with AsyncExitStack() as stack:
-        chosen = await choose(project, seeds, stack, own, by_http=(judge, served), progress=progress)
+        chosen = await choose(project, seeds, stack, embedded, by_http=(judge, served), progress=progress)
         return await curate(pool, steps_for(project, seeds, chosen, judge, certificate), store, progress), chosen
 
 
@@ -180,8 +180,8 @@ def _near_duplicates_across_splits(project: Project, seeds: Sequence[Seed]) -> l
     """Pairs of near-duplicate seeds in different splits. They are reported, because the split is by hash and cannot
     avoid them."""
     alike = similar_pairs((seed.body for seed in seeds), project.spec.curate.duplicates.jaccard)
-    wanted = {number for pair in alike for number in pair[:2]}
-    by_number = {number: seed for number, seed in enumerate(seeds) if number in wanted} if wanted else {}
+    numbers = {number for pair in alike for number in pair[:2]}
+    by_number = {number: seed for number, seed in enumerate(seeds) if number in numbers} if numbers else {}
     return [
         {"seeds": [a.id, b.id], "sources": [a.source, b.source], "splits": splits, "jaccard": round(similarity, 3)}
         for second, first, similarity in alike

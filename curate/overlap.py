@@ -230,8 +230,8 @@ def _in_letters(text: str) -> str:
 
 
 def _letter_grams(text: str) -> Grams:
-    whole = _in_letters(plain(text))
-    return frozenset(whole[at : at + _LETTERS] for at in range(max(1, len(whole) - _LETTERS + 1)))
+    characters = _in_letters(plain(text))
+    return frozenset(characters[at : at + _LETTERS] for at in range(max(1, len(characters) - _LETTERS + 1)))
 
 
 def _bigrams(text: str) -> Grams:

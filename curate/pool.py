@@ -251,9 +251,9 @@ class Pool:
 
     def _unsettled(self, step: StepId, *, accepted: bool) -> tuple[Any, Any]:
         opinions = self._opinions_for(step).values
-        wanted = self._slots.is_first & ((self._keep == TRUE) if accepted else (self._keep >= 0))
+        selected = self._slots.is_first & ((self._keep == TRUE) if accepted else (self._keep >= 0))
         crashed = np.isin(opinions, self._table.numbers("crashed"))
-        return np.flatnonzero((opinions == 0) & wanted), np.flatnonzero(crashed & wanted)
+        return np.flatnonzero((opinions == 0) & selected), np.flatnonzero(crashed & selected)
 
     def unjudged_by(self, steps: Sequence[StepId], size: int) -> Iterator[Unjudged]:
         """The pairs that any of `steps` has not judged or on which it crashed, each once, in chunks of at most `size`
@@ -265,9 +265,9 @@ class Pool:
             retry[crashed] = True
             for slots in (silent, crashed):
                 pending[slots, place // 8] |= np.uint8(1 << place % 8)
-        wanted = pending.any(axis=1)
+        chosen = pending.any(axis=1)
         for known in (False, True):
-            for _, group in groupby(np.flatnonzero(wanted & (retry == known)).tolist(), lambda s: pending[s].tobytes()):
+            for _, group in groupby(np.flatnonzero(chosen & (retry == known)).tolist(), lambda s: pending[s].tobytes()):
                 while slots := list(islice(group, size)):
                     bits = np.unpackbits(pending[slots[0]], bitorder="little")
                     places, ids = tuple(np.flatnonzero(bits).tolist()), self.pair_ids(slots)
@@ -370,8 +370,8 @@ class Pool:
             return None
         keep, _ = self._table.meanings[opinions.values[slot]]
         named = {"pair_id": pair_id, "by": step.by, "fingerprint": step.settings, "keep": keep}
-        rest = {"score": opinions.score(slot), "reason": reason, "flags": opinions.flags.get(slot, ())}
-        return made(Verdict, named | rest)
+        opinion = {"score": opinions.score(slot), "reason": reason, "flags": opinions.flags.get(slot, ())}
+        return made(Verdict, named | opinion)
 
     @cached_property
     def _steps_with_reasons(self) -> list[StepId]:

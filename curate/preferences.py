@@ -205,8 +205,8 @@ def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Se
     in every bin of the length difference. Those by reviewers or files always stay, and count towards the balance.
     """
     bins: dict[int, dict[bool, array[int]]] = defaultdict(lambda: {True: array("I"), False: array("I")})
-    wanted = bytearray(number not in left_out for number in range(len(table)))
-    for number in compress(range(len(table)), wanted):
+    kept_rows = bytearray(number not in left_out for number in range(len(table)))
+    for number in compress(range(len(table)), kept_rows):
         if (one := table[number]).longer:
             bins[int(abs(one.log_ratio) / _BIN)][one.longer > 0].append(number)
     for sides in bins.values():
@@ -214,8 +214,8 @@ def balance_lengths(table: PreferenceTable, left_out: Container[int] = ()) -> Se
             programs = (number for number in sides[side] if table[number].by not in _NEVER_REMOVED)
             surplus = max(0, len(sides[side]) - len(sides[not side]))
             for number in nsmallest(surplus, programs, key=lambda number: table[number].ids[::-1]):
-                wanted[number] = False
-    return array("I", compress(range(len(table)), wanted))
+                kept_rows[number] = False
+    return array("I", compress(range(len(table)), kept_rows))
 
 
 def without_estimation_half(given: Iterable[Preference], seed: int, drawn: Collection[str] = ()) -> list[Preference]:
@@ -254,8 +254,8 @@ def _originals(pool: Pool, rows: Sequence[Row]) -> dict[str, Pair]:
     """The pairs that reviewers' edits replaced, by id."""
     originals: dict[str, Pair] = {}
     edited = list(map(_pair, rows))
-    while wanted := [pair.origin.parent_id for pair in edited if pair.origin.by == "edited"]:
-        edited = pool.source.pairs(wanted)
+    while parent_ids := [pair.origin.parent_id for pair in edited if pair.origin.by == "edited"]:
+        edited = pool.source.pairs(parent_ids)
         originals |= {pair.id: pair for pair in edited}
     return originals
 

@@ -107,12 +107,12 @@ def _redact_json(value: Any, kinds: Mapping[str, str]) -> Any:
     if isinstance(value, dict):  # redact a key only if it is personal by itself; elsewhere the word may be a password
         return {
             _replace_pieces(name, {piece: kinds[piece] for _, piece in personal(name) if piece in kinds}): _redact_json(
-                held, kinds
+                item, kinds
             )
-            for name, held in value.items()
+            for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_redact_json(held, kinds) for held in value]
+        return [_redact_json(item, kinds) for item in value]
     if isinstance(value, str):
         return _replace_pieces(value, kinds)
     return REMOVED[kinds[str(value)]] if str(value) in kinds and not isinstance(value, bool) else value

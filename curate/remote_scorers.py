@@ -19,7 +19,7 @@ _AT_ONCE = 256  # rows per call of a scorer; how many requests run at a time is 
 
 
 @dataclass(frozen=True)
-class Asked:
+class RemoteScorers:
     """The judge and the served reward model that a spec names; None for one that it does not name."""
 
     judge: Judge | None = None
@@ -56,8 +56,8 @@ class Asked:
         return ChosenScorer(REWARD, self.reward.fingerprint, self.reward.score, sentence, facts, at_once=_AT_ONCE)
 
 
-async def open_remote_scorers(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> Asked:
+async def open_remote_scorers(project: Project, store: Store, stack: AsyncExitStack, say: Say) -> RemoteScorers:
     """Open the judge and the reward model that the spec names, until `stack` is closed. No request is sent before
     there is a row to judge."""
     judge = await open_judge(project, store, project.spec.curate.judge.teachers, stack, say)
-    return Asked(judge, await open_served(project, store, stack, say))
+    return RemoteScorers(judge, await open_served(project, store, stack, say))

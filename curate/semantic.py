@@ -104,14 +104,14 @@ def semantic_contamination(held_out: HeldOut, cosine: float) -> NamedStep:
 
 
 def _held_out_matches(
-    cosines: list[np.ndarray], sides: list[list[str]], at: int, held: list[tuple[str, str]], cosine: float
+    cosines: list[np.ndarray], sides: list[list[str]], at: int, held_out: list[tuple[str, str]], cosine: float
 ) -> list[tuple[float, int]]:
     """(cosine, index) of each held-out text that a row is similar to."""
     return [
         (min(1.0, float(side[at, number])), int(number))
         for side, texts in zip(cosines, sides, strict=True)
         for number in np.flatnonzero(side[at] >= cosine)
-        if _numbers(texts[at]) == _numbers(held[number][1])
+        if _numbers(texts[at]) == _numbers(held_out[number][1])
     ]
 
 

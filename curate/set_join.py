@@ -169,9 +169,9 @@ class TokenSets:
         """The sets of one text of every row, without reading the rows again."""
         one = TokenSets(())
         for first, end, tokens, row in self._chunks():
-            wanted = tokens >> _FIELD == text
+            of_side = tokens >> _FIELD == text
             one._append(
-                tokens[wanted] & _WITHOUT_FIELD, np.bincount(row[wanted].astype(np.int64), minlength=end - first)
+                tokens[of_side] & _WITHOUT_FIELD, np.bincount(row[of_side].astype(np.int64), minlength=end - first)
             )
         return one
 
@@ -216,8 +216,8 @@ class TokenSets:
             keys = np.sort((row << _NUMBER) | self._ranked(tokens))
             length = sizes - needed[first:end] + np.minimum(needed[first:end], meet)
             place = np.arange(len(keys)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            wanted = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
-            yield _key(keys[wanted]) | (row[wanted] + np.uint64(first))
+            in_prefix = (place < np.repeat(length, sizes)) & ((keys & _TOKEN) >> np.uint64(42) >= least)
+            yield _key(keys[in_prefix]) | (row[in_prefix] + np.uint64(first))
 
     def _bucket(self, tokens: Tokens) -> Numbers:
         return (tokens & np.uint64(len(self.counts) - 1)).astype(np.int64)
@@ -317,12 +317,12 @@ class _RowsWithFrequentTokens:
 
 def _keys_of_rows_with(keys: Tokens, chosen: NDArray[np.bool_], rows: int) -> Tokens:
     """The keys of all rows that have a chosen key. Works in parts, to keep only a part of the row indices in memory."""
-    wanted, among = np.zeros(rows, bool), np.zeros(len(keys), bool)
+    selected, among = np.zeros(rows, bool), np.zeros(len(keys), bool)
     parts = [slice(first, first + _PART) for first in range(0, len(keys), _PART)]
     for part in parts:
-        wanted[(keys[part][chosen[part]] & _ROW).astype(np.int64)] = True
+        selected[(keys[part][chosen[part]] & _ROW).astype(np.int64)] = True
     for part in parts:
-        among[part] = wanted[(keys[part] & _ROW).astype(np.int64)]
+        among[part] = selected[(keys[part] & _ROW).astype(np.int64)]
     return keys[among]
 
 

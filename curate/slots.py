@@ -136,23 +136,23 @@ class Slots:
         return f"{self._names[self._generation[slot]]}/{self.seed(slot)}/{generator}/{sample}".encode()
 
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
-        wanted = list(ids)
-        edited = {id_: self.edited[id_] for id_ in wanted if id_ in self.edited}
-        return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in wanted if id_ not in edited)}
+        pair_ids = list(ids)
+        edited = {id_: self.edited[id_] for id_ in pair_ids if id_ in self.edited}
+        return edited | {pair.id: pair for pair in self.source.pairs(id_ for id_ in pair_ids if id_ not in edited)}
 
     def texts(self, ids: Iterable[str]) -> Iterator[Texts]:
         """The input and output of the pairs."""
-        wanted = list(ids)
-        edited = {id_: texts_of(self.edited[id_]) for id_ in wanted if id_ in self.edited}
-        texts = edited | dict(self.source.pair_texts(id_ for id_ in wanted if id_ not in edited))
-        return map(texts.__getitem__, wanted)
+        pair_ids = list(ids)
+        edited = {id_: texts_of(self.edited[id_]) for id_ in pair_ids if id_ in self.edited}
+        texts = edited | dict(self.source.pair_texts(id_ for id_ in pair_ids if id_ not in edited))
+        return map(texts.__getitem__, pair_ids)
 
     def bodies(self, ids: Iterable[str]) -> list[Pair | str]:
         """The pairs; where the source stores a pair as JSON, that text."""
-        wanted = list(ids)
-        kept = self.source.pair_bodies(id_ for id_ in wanted if id_ not in self.edited)
-        others = self.pairs(id_ for id_ in wanted if id_ not in kept)
-        return [kept[id_] if id_ in kept else others[id_] for id_ in wanted]
+        pair_ids = list(ids)
+        kept = self.source.pair_bodies(id_ for id_ in pair_ids if id_ not in self.edited)
+        others = self.pairs(id_ for id_ in pair_ids if id_ not in kept)
+        return [kept[id_] if id_ in kept else others[id_] for id_ in pair_ids]
 
     def intern(self, reason: Reason) -> Reason:
         """An equal reason, always the same object: most rows are kept for the same few reasons."""

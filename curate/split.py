@@ -139,8 +139,8 @@ class _SeedsWithSplits(WrittenSeeds):
 
 def _body_with_split(body: str, split: Split) -> str:
     """The JSON body of a seed with its split, which is the last key, added or replaced."""
-    before, _, behind = body.rpartition(',"split":')
-    return f'{before if behind[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
+    before, _, after = body.rpartition(',"split":')
+    return f'{before if after[1:-2] in SPLITS else body[:-1]},"split":"{split}"}}'
 
 
 def _draw_key(seed: Seed) -> str:
@@ -221,8 +221,8 @@ def max_test_inputs(seeds: Iterable[Seed], spec: Spec) -> int:
     pass curation."""
     seeds = list(seeds)
     outputs = len(held_out_outputs(seeds, spec)) if spec.generate.backward.enabled else 0
-    asked = len(held_out_inputs(seeds, spec)) + outputs
-    return asked if spec.evaluate.max_seeds is None else min(asked, spec.evaluate.max_seeds)
+    available = len(held_out_inputs(seeds, spec)) + outputs
+    return available if spec.evaluate.max_seeds is None else min(available, spec.evaluate.max_seeds)
 
 
 _NOUNS: dict[str, str] = {
@@ -273,8 +273,8 @@ def max_train_rows(seeds: Iterable[Seed], spec: Spec) -> int:
 
 
 def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
-    asked = max_test_inputs(seeds, spec)
-    if asked >= LEAST_TEST_INPUTS:
+    available = max_test_inputs(seeds, spec)
+    if available >= LEAST_TEST_INPUTS:
         return []
     backward = spec.generate.backward.enabled
     kinds = Counter(seed.kind for seed in seeds if asked_of(seed) or backward)
@@ -288,22 +288,22 @@ def _test_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
             )
         ]
     shares = [spec.split.share("test", kind) for kind in kinds]
-    if not asked and not any(shares):
+    if not available and not any(shares):
         return [Shortage("split.test is 0, so nothing can be evaluated", "Set split.test, for instance to 0.2.")]
     share = max(shares)
-    wanted = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
+    enough = round(LEAST_TEST_INPUTS / share) if share else LEAST_TEST_INPUTS
     if spec.evaluate.max_seeds is not None and spec.evaluate.max_seeds < LEAST_TEST_INPUTS:
-        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {wanted} {noun}."
+        fix = f"Raise evaluate.max_seeds to {LEAST_TEST_INPUTS} or more, with about {enough} {noun}."
     elif not share:
-        fix = f'Have {wanted} or more {noun} in the source with use = "test".'
+        fix = f'Have {enough} or more {noun} in the source with use = "test".'
     else:
-        fix = f"Have about {wanted} {noun} at split.test = {share:g}, or raise split.test."
-    if not asked:
+        fix = f"Have about {enough} {noun} at split.test = {share:g}, or raise split.test."
+    if not available:
         of = f"none of {kinds.total()} {noun} falls into the test split"
         return [Shortage(f"{of}: nothing can be evaluated", fix)]
     what = (
-        f"{counted(asked, 'test input', 'test inputs')} (of {kinds.total()} {noun}); fewer than {LEAST_TEST_INPUTS} can"
-        " prove nothing:"
+        f"{counted(available, 'test input', 'test inputs')} (of {kinds.total()} {noun});"
+        f" fewer than {LEAST_TEST_INPUTS} can prove nothing:"
         ' the evaluation will say "not enough evidence"'
     )
     return [Shortage(what, fix)]
@@ -316,8 +316,8 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         if GROUP in seed.meta:
             sides.setdefault(seed.meta[GROUP], set()).add(seed_split(seed, spec.split))
     split_groups = sum({"train", "test"} <= of for of in sides.values())
-    asked = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
-    groups = len({_draw_key(seed) for seed in asked})
+    held_out = held_out_inputs(seeds, spec) + (held_out_outputs(seeds, spec) if spec.generate.backward.enabled else [])
+    groups = len({_draw_key(seed) for seed in held_out})
     short = []
     if split_groups:
         what = (
@@ -325,8 +325,10 @@ def _group_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
         )
         fix = "A seed that was read before it had a group, or whose source names its split, never moves: begin a new"
         short.append(Shortage(what, f"{fix} project with `group` from the start, or keep these groups in one source."))
-    if groups < LEAST_TEST_GROUPS and len(asked) >= LEAST_TEST_INPUTS:
-        what = f"{len(asked)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
+    if groups < LEAST_TEST_GROUPS and len(held_out) >= LEAST_TEST_INPUTS:
+        what = (
+            f"{len(held_out)} test inputs, but of {counted(groups, 'group', 'groups')}: fewer than {LEAST_TEST_GROUPS}"
+        )
         fix = "Add seeds of other groups, or raise split.test."
         short.append(Shortage(f"{what} cannot confirm a difference, however many inputs they have", fix))
     return short
@@ -338,10 +340,10 @@ def _reference_shortages(seeds: list[Seed], spec: Spec) -> list[Shortage]:
     own = spec.evaluate.check_names or spec.curate.gates.user
     if own or not (spec.task.labels or spec.task.answer_schema):
         return []
-    asked = held_out_inputs(seeds, spec)
-    if all(seed.reference for seed in asked):
+    inputs = held_out_inputs(seeds, spec)
+    if all(seed.reference for seed in inputs):
         return []
-    number = f"{sum(not seed.reference for seed in asked)} of {counted(len(asked), 'test input', 'test inputs')}"
+    number = f"{sum(not seed.reference for seed in inputs)} of {counted(len(inputs), 'test input', 'test inputs')}"
     fix = "Give each its right answer, or write a check of your own: `pairsmith docs evaluation`."
     return [Shortage(f"{number} without a reference: only the form of an answer is checked, which proves nothing", fix)]
 

@@ -39,21 +39,21 @@ def at_random(ids: Iterable[str], salt: str) -> list[str]:
     return sorted(ids, key=lambda id_: random_sort_key(f"{salt}/{id_}"))
 
 
-def by_quota(ids: Sequence[str], group_of: Callable[[str], str], wanted: int, fixed: Iterable[str] = ()) -> list[str]:
+def by_quota(ids: Sequence[str], group_of: Callable[[str], str], count: int, fixed: Iterable[str] = ()) -> list[str]:
     """Choose `wanted` of the ids so that, together with the already chosen `fixed` ones, all groups have equal numbers.
 
     What a small group cannot provide, the others do. Within a group, earlier ids come first.
     """
-    held = Counter(map(group_of, fixed))
+    fixed_by_group = Counter(map(group_of, fixed))
     turns: list[tuple[int, str, str]] = []
     for id_ in ids:
         group = group_of(id_)
-        turns.append((held[group], group, id_))
-        held[group] += 1
-    return [id_ for *_, id_ in sorted(turns)[:wanted]]
+        turns.append((fixed_by_group[group], group, id_))
+        fixed_by_group[group] += 1
+    return [id_ for *_, id_ in sorted(turns)[:count]]
 
 
-def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int]:
+def spread_out(vectors: Any, count: int, fixed: Sequence[int] = ()) -> list[int]:
     """Choose the indices of `wanted` rows that are far from each other (greedy k-center, Gonzalez 1985).
 
     Each is the row farthest from all chosen before it; the radius is at most twice the optimum. The `fixed` rows are
@@ -65,12 +65,12 @@ def spread_out(vectors: Any, wanted: int, fixed: Sequence[int] = ()) -> list[int
     nearest = np.full(len(vectors), -np.inf)
     for place in chosen:
         nearest = np.maximum(nearest, vectors @ vectors[place])
-    while len(chosen) < min(wanted, len(vectors)):
+    while len(chosen) < min(count, len(vectors)):
         nearest[chosen[-1]] = np.inf
         place = int(np.argmin(nearest))
         chosen.append(place)
         nearest = np.maximum(nearest, vectors @ vectors[place])
-    return chosen[:wanted]
+    return chosen[:count]
 
 
 def vectors_of(texts: Sequence[str]) -> Any:
@@ -80,8 +80,8 @@ def vectors_of(texts: Sequence[str]) -> Any:
 
     vectors = np.zeros((len(texts), _DIMENSIONS), np.float32)
     for number, text in enumerate(texts):
-        held = words(text)
-        for token in [*held, *map(" ".join, pairwise(held))]:
+        tokens = words(text)
+        for token in [*tokens, *map(" ".join, pairwise(tokens))]:
             digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=4).digest()
             value = int.from_bytes(digest)
             vectors[number, value % _DIMENSIONS] += 1.0 if value >> 31 else -1.0

@@ -104,8 +104,8 @@ def read_states(
     """
     if (derived := _derived_if_missing(store, receipt)) is None:
         return store.row_states(_curation_name(receipt), state=state, code=code, pair_id=pair_id)
-    wanted = (state, code, pair_id)
-    return (s for s in derived if all(w is None or w == o for w, o in zip(wanted, _filter_fields(s), strict=True)))
+    filters = (state, code, pair_id)
+    return (s for s in derived if all(w is None or w == o for w, o in zip(filters, _filter_fields(s), strict=True)))
 
 
 def skim_states(store: Store, receipt: Receipt) -> Iterator[Json]:

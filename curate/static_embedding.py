@@ -39,8 +39,8 @@ class StaticEmbedding:
         """Vectors [texts, dimensions], each of length 1; zeros for a text without tokens."""
         sums = np.zeros((len(texts), self._vectors.shape[1]), np.float32)
         # The tokenizer rejects lone surrogates, which JSON can escape.
-        whole = [text.encode("utf-8", "replace").decode() for text in texts]
-        for row, tokens in enumerate(self._tokenizer.encode_batch(whole, add_special_tokens=False)):
+        valid = [text.encode("utf-8", "replace").decode() for text in texts]
+        for row, tokens in enumerate(self._tokenizer.encode_batch(valid, add_special_tokens=False)):
             if tokens.ids:
                 sums[row] = self._vectors[tokens.ids].mean(axis=0)
         return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12))

@@ -69,8 +69,8 @@ class NamedStep:
         self, pair_id: str, keep: bool | None, score: float | None, reason: Reason, flags: tuple[str, ...] = ()
     ) -> Verdict:
         """A verdict of this step on a pair."""
-        own = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
-        return made(Verdict, {**own, "keep": keep, "score": score, "reason": reason, "flags": flags})
+        ids = {"pair_id": pair_id, "by": self.id.by, "fingerprint": self.id.settings}
+        return made(Verdict, {**ids, "keep": keep, "score": score, "reason": reason, "flags": flags})
 
 
 def named(function: Callable[..., Any], by: str, settings: Any = None, **counts: bool) -> NamedStep:
@@ -87,8 +87,8 @@ def id_of(step: Step) -> StepId:
     """
     if isinstance(step, NamedStep):
         return step.id
-    own = function_identity(step)
-    return StepId(f"pool/{own.name}@1", own.source)
+    identity = function_identity(step)
+    return StepId(f"pool/{identity.name}@1", identity.source)
 
 
 def each(gate: GateStep | Callable[[Pair], Any]) -> NamedStep:
@@ -141,9 +141,9 @@ async def run_gates(pool: Pool, steps: Sequence[NamedStep]) -> AsyncIterator[tup
 
 def _own_gate(function: Callable[[Pair], Any]) -> GateStep:
     check_plain(function)
-    own = _identity(function)
-    step = content_id("gate", [f"user:{own.name}", 1, own.source])
-    return GateStep(f"gate/user:{own.name}@1", step, guarded(function, own.name))
+    identity = _identity(function)
+    step = content_id("gate", [f"user:{identity.name}", 1, identity.source])
+    return GateStep(f"gate/user:{identity.name}@1", step, guarded(function, identity.name))
 
 
 def _identity(function: Callable[..., Any]) -> Identity:
@@ -163,8 +163,8 @@ def scored(
     """
     batch: Scorer = scorer
     if not by:
-        own = _identity(scorer)
-        batch, by, settings, at_once = own_scorer(scorer), f"score/{own.name}@1", own.source, 1
+        identity = _identity(scorer)
+        batch, by, settings, at_once = own_scorer(scorer), f"score/{identity.name}@1", identity.source, 1
     id_ = StepId(by, settings, per_row=True, scores=compares)
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
@@ -209,26 +209,26 @@ def decontaminate(held_out: HeldOut | Mapping[str, str] | Iterable[str], jaccard
     known = held_out
 
     async def look(pool: Pool) -> AsyncIterator[Verdict]:
-        held = with_generated_inputs(pool, known)
+        held_out = with_generated_inputs(pool, known)
 
         def rows() -> Iterator[tuple[str, str]]:
             for row, pair in zip(pool.survivors(), pool.texts(), strict=True):
-                yield ("", "") if row.seed_id in held.seed_ids else (pair.asked, pair.output)
+                yield ("", "") if row.seed_id in held_out.seed_ids else (pair.asked, pair.output)
 
-        touches = contaminated(rows(), held.texts, jaccard, held.equal_numbers, held.inputs_only)
+        touches = contaminated(rows(), held_out.texts, jaccard, held_out.equal_numbers, held_out.inputs_only)
         for number, row in enumerate(pool.survivors()):
-            touch = None if row.seed_id in held.seed_ids else touches.get(number)
-            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held))
+            touch = None if row.seed_id in held_out.seed_ids else touches.get(number)
+            yield step.verdict(row.pair_id, touch is None, touch and touch.similarity, _contaminated(touch, held_out))
 
     step = named(look, CONTAMINATION, known.settings(jaccard), final=True)
     return step
 
 
-def _contaminated(touch: Overlap | None, held: HeldOut) -> Reason:
+def _contaminated(touch: Overlap | None, held_out: HeldOut) -> Reason:
     if touch is None:
         return Reason("clean")
     near = f"its {('input', 'output')[touch.text]} text is {touch.similarity:.0%} like it"
-    return Reason("contamination", f"near-duplicate of {held.names[touch.held_out]} ({near})")
+    return Reason("contamination", f"near-duplicate of {held_out.names[touch.held_out]} ({near})")
 
 
 def best(n: int = 1, *, length_control: bool = False) -> NamedStep:

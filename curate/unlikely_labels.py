@@ -83,14 +83,17 @@ def find_likelier_labels(vectors: Vectors, labels: np.ndarray) -> dict[int, Like
     inverse, coefficients = _fit(vectors, labels, weights, len(counts))
     best, ahead = np.zeros(len(labels), np.int64), np.zeros(len(labels))
     for rows, texts in _blocks(vectors):
-        own, at = labels[rows], np.arange(len(labels[rows]))
+        labelled, at = labels[rows], np.arange(len(labels[rows]))
         given = texts @ coefficients
         leverage = weights[rows] * ((texts @ inverse) * texts).sum(axis=1)
-        given[at, own] -= 1  # leave-one-out prediction: 1 + (fitted - 1) / (1 - leverage)
+        given[at, labelled] -= 1  # leave-one-out prediction: 1 + (fitted - 1) / (1 - leverage)
         given /= (1 - leverage)[:, None]
-        own_score = given[at, own] + 1
-        given[at, own] = given[:, ~known] = -np.inf
-        best[rows], ahead[rows] = given.argmax(axis=1), np.where(known[own], given.max(axis=1) - own_score, -np.inf)
+        own_score = given[at, labelled] + 1
+        given[at, labelled] = given[:, ~known] = -np.inf
+        best[rows], ahead[rows] = (
+            given.argmax(axis=1),
+            np.where(known[labelled], given.max(axis=1) - own_score, -np.inf),
+        )
     bound = _bound(ahead[np.isfinite(ahead)])
     return {int(row): LikelierLabel(int(best[row]), float(ahead[row])) for row in np.flatnonzero(ahead > bound)}
 
@@ -134,10 +137,10 @@ def character_vectors(texts: Sequence[str]) -> np.ndarray:
     for length in range(1, max(_GRAMS) + 1):
         runs = runs[: len(characters) - length + 1] * _STEP ^ characters[length - 1 :]
         if length in _GRAMS:
-            whole = left[: len(runs)] >= length  # no n-gram crosses into the next text
-            hashed = runs[whole] * _MIX
+            inside = left[: len(runs)] >= length  # no n-gram crosses into the next text
+            hashed = runs[inside] * _MIX
             hashed ^= hashed >> np.uint64(32)
-            places = text_of[: len(runs)][whole] * _DIMENSIONS + (hashed % np.uint64(_DIMENSIONS)).astype(np.int64)
+            places = text_of[: len(runs)][inside] * _DIMENSIONS + (hashed % np.uint64(_DIMENSIONS)).astype(np.int64)
             signs = np.where(hashed >> np.uint64(63), 1.0, -1.0)
             counts += np.bincount(places, weights=signs, minlength=len(counts))
     vectors = counts.reshape(-1, _DIMENSIONS)

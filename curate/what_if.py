@@ -12,7 +12,7 @@ from typing import NamedTuple
 from curate.certifying import present_certificate
 from curate.curation import curate
 from curate.pool import Pool
-from curate.remote_scorers import Asked
+from curate.remote_scorers import RemoteScorers
 from curate.rows import Row
 from curate.scorers import Score
 from curate.scorers.choose import choose
@@ -61,12 +61,16 @@ class WhatIf(NamedTuple):
 
 
 async def judge_without_asking(
-    project: Project, store: Store, fingerprints: Sequence[str], asked: Asked, progress: Progress = unseen
+    project: Project,
+    store: Store,
+    fingerprints: Sequence[str],
+    remote_scorers: RemoteScorers,
+    progress: Progress = unseen,
 ) -> Pool:
     """The pool under the steps of a spec. Nothing is stored, and no scorer or judge is called: a row that needs one
     waits as `not_asked`."""
     pool, seeds = Pool.read(store, fingerprints, forward_n=project.spec.generate.forward.n), store.seeds()
-    judge, served = asked.as_judge, asked.as_reward
+    judge, served = remote_scorers.as_judge, remote_scorers.as_reward
     async with AsyncExitStack() as stack:
         chosen = await choose(project, seeds, stack, by_http=(judge, served))
     offline = {id(scorer): replace(scorer, score=_not_scored) for scorer in (judge, chosen) if scorer}

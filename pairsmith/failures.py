@@ -48,10 +48,10 @@ def _devnull() -> TextIO:
 
 
 @contextmanager
-def json_on_stdout(wanted: bool) -> Iterator[WriteJson | None]:
+def json_on_stdout(enabled: bool) -> Iterator[WriteJson | None]:
     """Yield a function that writes the one JSON object. Meanwhile everything else written to descriptor 1, including by
     libraries and child processes, goes to stderr. If JSON is not wanted, yield None and change nothing."""
-    if not wanted:
+    if not enabled:
         yield None
         return
     sys.stdout.flush()

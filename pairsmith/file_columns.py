@@ -141,10 +141,10 @@ def _column(at: int, header: str, rows: Sequence[Cells]) -> Column:
 
     parts = "".join(letter if f"a{letter}".isidentifier() else " " for letter in header.casefold()).split()
     name = "_".join(parts).strip("_") or f"column_{at + 1}"
-    held = [extract_turns(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
-    texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in held)
+    turns = [extract_turns(cell) or cell for cell in (row.get(f"c{at}") for row in rows)]
+    texts = tuple("" if isinstance(text := plain_text(_cell_text(cell)), Fault) else text for cell in turns)
     spelt = [text for text in texts if text]
-    nested = any(isinstance(cell, dict) for cell in held)
+    nested = any(isinstance(cell, dict) for cell in turns)
     objects = nested or (bool(spelt) and all(map(is_record, spelt)))
     words = fmean((2 * len(text.split()) + count_words(text)) / 3 for text in spelt) if spelt else 0.0
     return Column(name if name.isidentifier() else f"c_{name}", header, texts, words, objects, nested)
@@ -160,9 +160,9 @@ def _cell_text(cell: object) -> object:
 
 def inner_columns(column: Column) -> list[Column]:
     """The texts inside a column's objects, as columns named by their paths."""
-    held = [json.loads(text) if is_record(text) else None for text in column.texts]
-    paths = dict.fromkeys(path for value in held for path in paths_in(value, ""))
-    cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in held]
+    records = [json.loads(text) if is_record(text) else None for text in column.texts]
+    paths = dict.fromkeys(path for value in records for path in paths_in(value, ""))
+    cells = [{f"c{at}": _at(value, path) for at, path in enumerate(paths)} for value in records]
     return [_column(at, f"{column.header}{path}", cells) for at, path in enumerate(paths)]
 
 

@@ -114,14 +114,14 @@ def encoding_of(content: bytes, name: str, encoding: str = "") -> str | None:
             raise InputError(f"cannot be read as {_label(known)}.", where=name, fix=fix) from None
         return known
     if readings := _readings(content):
-        asked = AmbiguousEncoding(
+        ambiguous = AmbiguousEncoding(
             "is not UTF-8, and its encoding cannot be determined from its bytes.",
             where=name,
             why="A wrong encoding garbles characters.",
             fix=f"Choose the one that reads correctly, such as {readings[0].about}, or save the file as UTF-8.",
         )
-        asked.readings = readings
-        raise asked
+        ambiguous.readings = readings
+        raise ambiguous
     return None
 
 
@@ -152,8 +152,8 @@ def _is_damaged_utf8(non_ascii: bytes) -> bool:
 def _decoded(non_ascii: bytes, encoding: str) -> str:
     """The decoded text; empty if it cannot be decoded, or contains characters that do not occur in text."""
     try:
-        whole = len(non_ascii) < _SAMPLE  # otherwise the last character may be cut off
-        text = codecs.getincrementaldecoder(encoding)().decode(non_ascii, whole)
+        is_complete = len(non_ascii) < _SAMPLE  # otherwise the last character may be cut off
+        text = codecs.getincrementaldecoder(encoding)().decode(non_ascii, is_complete)
     except UnicodeDecodeError:
         return ""
     is_text = not any((char < " " and char not in "\t\r\n\f") or "\x7f" <= char < "\xa0" for char in set(text))
@@ -179,10 +179,10 @@ def _likeliest(non_ascii: bytes, texts: dict[str, str]) -> str:
 def _is_mixed_script(text: str) -> bool:
     """Whether most letters of another alphabet appear inside words of Latin letters, like `д` in `nдchste`."""
     non_ascii, mixed = 0, 0
-    for before, letter, behind in zip(f" {text}", text, f"{text[1:]} ", strict=False):
+    for before, letter, after in zip(f" {text}", text, f"{text[1:]} ", strict=False):
         if letter.isalpha() and not letter.isascii():
             non_ascii += 1
-            mixed += any(beside.isascii() and beside.isalpha() for beside in (before, behind))
+            mixed += any(neighbour.isascii() and neighbour.isalpha() for neighbour in (before, after))
     return 2 * mixed > non_ascii
 
 

@@ -243,10 +243,10 @@ def _table(path: Path, columns: Sequence[Column], wanted: str) -> Guess:
         task = {"kind": "classify", "labels": values}
         why.append(f"'{output.header}' has {len(values)} recurring values, so they are labels")
     prose = output.is_text and not output.filled[0].startswith(("{", "["))
-    spoken = (output if prose else body).filled
+    texts_of_body = (output if prose else body).filled
     rows = zip(output.texts, *(column.texts for column in (*heads, body)), strict=True)
     asked = tuple("\n".join(texts) for answer, *texts in rows if answer)
-    guessed = Guess(task, kind, settings, why, output.filled, spoken, asked=asked)
+    guessed = Guess(task, kind, settings, why, output.filled, texts_of_body, asked=asked)
     why += _join_hint([column for column in inputs if column not in (body, *heads) and not _is_system(column)])
     return _with_extra(guessed, [output, body, *heads], columns)
 
@@ -300,8 +300,8 @@ def _sides_inside(columns: Sequence[Column]) -> dict[str, Column]:
 
 def _side(texts: Sequence[Column], role: str) -> Column | None:
     """The only text column that is named after this role."""
-    spoken = [column for column in texts if parse_role(column.header) == role]
-    return spoken[0] if len(spoken) == 1 else None
+    of_role = [column for column in texts if parse_role(column.header) == role]
+    return of_role[0] if len(of_role) == 1 else None
 
 
 def _is_system(column: Column) -> bool:
@@ -409,8 +409,8 @@ def _with_extra(guessed: Guess, used: Sequence[Column], columns: Sequence[Column
     label = unpaired(column.header for column in columns)
     rest = [column for column in columns if column not in used and column.header != label]
     if guessed.kind == "pair":  # also read: a row's system prompt, and objects that contain the input or output
-        held = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
-        rest = [c for c in rest if c not in held and not _is_system(c)]
+        records = [c for c in rest if c.objects and any(one.header.startswith(f"{c.header}.") for one in used)]
+        rest = [c for c in rest if c not in records and not _is_system(c)]
     extra = [column for column in rest if column.is_informative and column.name not in RESERVED]
     kept = {**guessed.settings["columns"], **{column.name: column.header for column in extra}}
     read = [column.header for column in (*used, *extra)]

@@ -184,10 +184,10 @@ class ForecastOutcome(CommandOutcome):
     def beside_cap(self, cap: float | None) -> str:
         """What `budget.max_usd`, part of which other work may have spent, means for a run that may cost more; empty if
         the run stays below it."""
-        whole, elsewhere = self.whole.get("usd"), self.usd_elsewhere
-        if cap is None or whole is None or whole["high"] + elsewhere <= cap:
+        forecast, elsewhere = self.whole.get("usd"), self.usd_elsewhere
+        if cap is None or forecast is None or forecast["high"] + elsewhere <= cap:
             return ""
-        reaches = "costs more than" if whole["low"] + elsewhere > cap else "may cost more than"
+        reaches = "costs more than" if forecast["low"] + elsewhere > cap else "may cost more than"
         left = f"budget.max_usd, {dollars(cap)}"
         if elsewhere:
             left = f"what is left of budget.max_usd, {dollars(max(0.0, cap - elsewhere))} of {dollars(cap)}"

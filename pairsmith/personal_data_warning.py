@@ -12,10 +12,10 @@ from schemas.records import Seed
 from schemas.spec import Spec, TeacherSettings
 
 
-def warn_about_personal_data(say: Say, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], spec: Spec) -> None:
+def warn_about_personal_data(say: Say, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], spec: Spec) -> None:
     """Report what personal data, secrets and insults the seeds and exemplars contain, and where they are sent.
     Exemplars are not redacted, and every request includes each of them."""
-    away = sorted({url for teacher in asked for url in teacher.addresses if not is_local(url)})
+    away = sorted({url for teacher in teachers for url in teacher.addresses if not is_local(url)})
     asked_in, answered_in = spec.task.languages
     of_seeds = (text for seed in seeds for text in texts_of(seed, asked_in, answered_in, sent=True))
     of_exemplars = (text for one in spec.exemplars for text in ((one.input, asked_in), (one.output, answered_in)))

@@ -249,8 +249,8 @@ def refuse_unchecked(project: Project, store: Store) -> None:
 
 def _ran_without_review(project: Project, receipts: Sequence[Receipt]) -> bool:
     """True if the last `run` let the present dataset pass without review."""
-    whole = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
-    last, curated = last_good(whole, "run"), last_good(receipts, "curate")
+    complete = [receipt for receipt in receipts if receipt.command != "run" or not RunOutcome.of(receipt).until]
+    last, curated = last_good(complete, "run"), last_good(receipts, "curate")
     if last is None or curated is None:
         return False
     outcome = RunOutcome.of(last)
@@ -362,13 +362,13 @@ def _seeds(project: Project, receipts: Sequence[Receipt], *, stdin: bool) -> Inp
         name = f"seeds.{number}"
         table |= _settings(name, source, without={"path"})
         if source.path == "-":
-            held = piped().fingerprint if stdin and not is_terminal() else None
+            content = piped().fingerprint if stdin and not is_terminal() else None
         elif source.format == "hub":
-            held = _hub(source.path, source.revision)
+            content = _hub(source.path, source.revision)
         else:
             files = [fingerprints.of_path(project.folder / one.path) for one in source.each(project.folder)]
-            held = files[0] if len(files) == 1 else content_id("files", files)[:16]
-        table[f"{name}.content"] = held or before.get(f"{name}.content")
+            content = files[0] if len(files) == 1 else content_id("files", files)[:16]
+        table[f"{name}.content"] = content or before.get(f"{name}.content")
     return table
 
 

@@ -214,11 +214,11 @@ def _check_preferences(spec: Spec, seeds: Sequence[Seed]) -> None:
     """Raise SpecError if preferences are to be learned but no input can have two answers and review is off."""
     if spec.train.objective == "sft" or spec.review.enabled or not seeds:
         return
-    asked = [seed.asked for seed in seeds if has_given_output(seed)]
+    inputs = [seed.asked for seed in seeds if has_given_output(seed)]
     forward = spec.generate.forward
     if (
         any(seed.meta.get("rejected") for seed in seeds)
-        or len({*asked}) < len(asked)
+        or len({*inputs}) < len(inputs)
         or (forward.enabled and forward.n > 1 and any(asked_of(seed) and not has_given_output(seed) for seed in seeds))
     ):
         return

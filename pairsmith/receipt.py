@@ -83,8 +83,8 @@ def recording(project: Project, store: Store, command: str, outcome: OutcomeT) -
 def _figures(outcome: CommandOutcome) -> tracing.Facts:
     """What a tracing span records of a command: numbers only."""
     rows = {f"pairsmith.rows.{name}": number for name, number in outcome.counts.model_dump().items()}
-    asked = {"pairsmith.calls.sent": outcome.calls_sent, "pairsmith.calls.reused": outcome.calls_reused}
-    return {**rows, **asked, "pairsmith.usd": outcome.usd}
+    calls = {"pairsmith.calls.sent": outcome.calls_sent, "pairsmith.calls.reused": outcome.calls_reused}
+    return {**rows, **calls, "pairsmith.usd": outcome.usd}
 
 
 def _error_text(error: BaseException) -> str:

@@ -67,10 +67,10 @@ def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
     """The texts in a value, each with its path."""
     if isinstance(value, str):
         yield path, value
-    for name, held in value.items() if isinstance(value, dict) else ():
-        yield from _leaves(held, (*path, name))
-    for held in value if isinstance(value, list) else ():
-        yield from _leaves(held, (*path, "[]"))
+    for name, item in value.items() if isinstance(value, dict) else ():
+        yield from _leaves(item, (*path, name))
+    for item in value if isinstance(value, list) else ():
+        yield from _leaves(item, (*path, "[]"))
 
 
 def _record(text: str) -> Json | None:

@@ -50,13 +50,13 @@ async def replay(project: Project, store: Store, pair: Pair) -> Replay:
     seed = store.seeds_by_id([pair.seed_id]).get(pair.seed_id)
     if call is None or seed is None:
         raise UsageError(f"the {'answer' if call is None else 'seed'} of pair {pair.id[:12]} is not in the store.")
-    asked = teachers.by_direction(project, discard_message)
-    if origin.generator not in asked:
+    by_direction = teachers.by_direction(project, discard_message)
+    if origin.generator not in by_direction:
         raise UsageError(
             f"{origin.generator} generation is no longer enabled in the spec.", fix="Enable it for the replay."
         )
     differs: list[str] = []
-    async with open_ledgers(store, asked, discard_message) as ledgers:
+    async with open_ledgers(store, by_direction, discard_message) as ledgers:
         ledger = ledgers[origin.generator]
         present = GENERATOR_CLASSES[origin.generator].of(project, ledger, answer_redaction(project.spec.personal))
         try:

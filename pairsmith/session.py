@@ -142,10 +142,10 @@ def put(*screen: RenderableType) -> None:
     out = Console(highlight=False, width=None if terminal else 110)
     with out.capture() as captured:
         for part in screen:
-            whole = isinstance(part, str) and (
+            is_block = isinstance(part, str) and (
                 not terminal or max(map(len, _COPYABLE.findall(part)), default=0) > out.width
             )
-            out.print(part, soft_wrap=whole)
+            out.print(part, soft_wrap=is_block)
     # Tables pad their last column with spaces, which are invisible on a terminal but stay in a file.
     click.echo("\n".join(line.rstrip() for line in escape_controls(captured.get()).split("\n")), nl=False)
 

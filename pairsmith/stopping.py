@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
-from schemas.progress import Asked
+from schemas.progress import ShouldStop
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -89,7 +89,7 @@ class Stopping:
             self._event = self._loop = None
 
     @contextmanager
-    def polled(self) -> Iterator[Asked]:
+    def polled(self) -> Iterator[ShouldStop]:
         """A function that returns whether a stop was requested, for work without an event loop that polls it now and
         then."""
         self._polled = True

@@ -27,13 +27,13 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
     if not spec.needs_teacher:
         yield Check("teacher", "ok", "not needed: the seeds have outputs")
     ways: tuple[Purpose, ...] = (*spec.generate.directions, "evaluate") if spec.needs_teacher else ()
-    asked = {spec.teacher_name(way): way for way in reversed(ways)}
-    by_name = {name: spec.teacher_for(way) for name, way in asked.items()}
+    directions = {spec.teacher_name(way): way for way in reversed(ways)}
+    by_name = {name: spec.teacher_for(way) for name, way in directions.items()}
     if spec.train.base == "embedded" or any(teacher.url == "embedded" for teacher in by_name.values()):
         yield _weights()
     for name, teacher in by_name.items():
         yield from _secrets(teacher)
-        yield from _capped(project, asked[name], teacher)
+        yield from _capped(project, directions[name], teacher)
         if teacher.url == "embedded" or not all(map(os.environ.get, _variables(teacher))):
             continue
         about = name if name and len(by_name) > 1 else "teacher"
@@ -42,7 +42,7 @@ def teachers(project: Project, *, ask: bool) -> Iterator[Check]:
             continue
         for url in teacher.addresses:
             alone = teacher.model_copy(update={"url": url, "urls": ()})
-            yield from _check_teacher(project, alone, about, asked[name], ask=ask)
+            yield from _check_teacher(project, alone, about, directions[name], ask=ask)
 
 
 def judges(project: Project) -> Iterator[Check]:

@@ -101,8 +101,8 @@ def _extract_label(text: str) -> str:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return re.sub(r"\A\W*label\W*[:=]", "", text, flags=re.IGNORECASE)
-    held = value.get("label") if isinstance(value, dict) else value
-    return held if isinstance(held, str) else text
+    label = value.get("label") if isinstance(value, dict) else value
+    return label if isinstance(label, str) else text
 
 
 def _refuse_constant(constant: str) -> Any:

@@ -66,11 +66,11 @@ def available(folder: Path | None = None) -> list[str]:
 def unused(used: Iterable[str], folder: Path) -> list[str]:
     """The project's own prompts that none of the `used` names refers to. Empty unless one of the names refers to a
     bundled prompt: only then may an unused one, such as `prompts/enhanse`, be a misspelling."""
-    own, names = (
+    project_prompts, names = (
         {sub.name for sub in _folders(folder / "prompts") if _versions(sub)},
         {n.partition("/")[0] for n in used},
     )
-    return sorted(own - names - {"judge", "compare"}) if names - own else []
+    return sorted(project_prompts - names - {"judge", "compare"}) if names - project_prompts else []
 
 
 def _roots(folder: Path | None) -> list[Path]:
@@ -111,7 +111,10 @@ def _refuse_misplaced(folder: Path, own: Path) -> None:
             misspelt = path.name.lower() in ("prompt", "prompts")  # otherwise it may belong to another program
             for file in (*path.glob("v[1-9]*.jinja"), *path.glob("*/v[1-9]*.jinja")):
                 if (misspelt or (_BUNDLED / file.parent.name).is_dir()) and not (own / file.parent.name).is_dir():
-                    raise _misnamed(path, f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.")
+                    raise _misnamed(
+                        path,
+                        f"{'Move its contents' if own.is_dir() else 'Rename it'} to {own}.",
+                    )
         elif name != path.name and (_BUNDLED / name).is_dir() and not (own / name).is_dir():
             raise _misnamed(path, f"Move it to {own / name / 'v1.jinja'}.")
 

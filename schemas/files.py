@@ -100,10 +100,10 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     _clean_up(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    held = os.open(partial, os.O_RDONLY)
+    descriptor = os.open(partial, os.O_RDONLY)
     try:
         with suppress(OSError):  # the file system has no locks
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield partial
         if not partial.exists():
             return
@@ -119,17 +119,17 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     finally:
         # What remains there is an unfinished folder or the old one.
         shutil.rmtree(partial, ignore_errors=True)
-        os.close(held)
+        os.close(descriptor)
         _clean_up(path)
 
 
 @contextmanager
 def exclusive_lock(lock: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold an exclusive lock on the file `lock`. `waits` is called first if another process holds it."""
-    with lock.open("a") as held:
-        if not locked(held):
+    with lock.open("a") as file:
+        if not locked(file):
             waits()
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

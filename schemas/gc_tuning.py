@@ -22,13 +22,13 @@ def infrequent_gc() -> Iterator[None]:
     scanned every few rows, which took a fifth of the CPU time of a generated row.
     """
     with _lock:
-        young, *older = held = gc.get_threshold()
-        _before.append(held)
+        young, *older = thresholds = gc.get_threshold()
+        _before.append(thresholds)
         gc.set_threshold(max(young, _YOUNG) if young else 0, *older)  # 0: collection is disabled
     try:
         yield
     finally:
         with _lock:
-            held = _before.pop()
+            thresholds = _before.pop()
             if not _before:
-                gc.set_threshold(*held)
+                gc.set_threshold(*thresholds)

@@ -39,21 +39,21 @@ class IdMap:
         return number
 
     def __setitem__(self, id_: str, number: int) -> None:
-        held = _bytes(id_)
-        place = self._find_slot(held)
+        digest = _bytes(id_)
+        place = self._find_slot(digest)
         if not (nth := self._table[place]):
-            self._append(place, held, number)
+            self._append(place, digest, number)
         else:
             self._widen_for(number)
             self._numbers[nth - 1] = number
 
     def setdefault(self, id_: str, number: int) -> int:
         """The number of an id, which is set to `number` if it had none."""
-        held = _bytes(id_)
-        place = self._find_slot(held)
+        digest = _bytes(id_)
+        place = self._find_slot(digest)
         if nth := self._table[place]:
             return self._numbers[nth - 1]
-        self._append(place, held, number)
+        self._append(place, digest, number)
         return number
 
     def _append(self, place: int, id_: bytes, number: int) -> None:
@@ -93,8 +93,8 @@ def _zeros(count: int) -> array[int]:
 
 def _bytes(id_: str) -> bytes:
     try:
-        if len(held := bytes.fromhex(id_)) == _ID:
-            return held
+        if len(digest := bytes.fromhex(id_)) == _ID:
+            return digest
     except ValueError:
         pass
     return hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=_ID).digest()
@@ -108,14 +108,14 @@ class IdList:
 
     def append(self, id_: str | None) -> None:
         """Add one at the end."""
-        held = _bytes(id_ or "")
-        if held.hex() != id_:
+        digest = _bytes(id_ or "")
+        if digest.hex() != id_:
             self._others[len(self)] = id_
-        self._held += held
+        self._held += digest
 
     def __len__(self) -> int:
         return len(self._held) // _ID
 
     def __getitem__(self, place: int) -> str | None:
-        held = self._held[_ID * place : _ID * (place + 1)].hex()
-        return self._others.get(place, held) if self._others else held
+        digest = self._held[_ID * place : _ID * (place + 1)].hex()
+        return self._others.get(place, digest) if self._others else digest

@@ -35,7 +35,7 @@ class IsolatedEnvironment(NamedTuple):
 
 
 def ensure(
-    own: IsolatedEnvironment,
+    environment: IsolatedEnvironment,
     folder: Path,
     progress: Progress = unseen,
     running: list[subprocess.Popen[str]] | None = None,
@@ -46,33 +46,33 @@ def ensure(
     `running`, so that another thread can end it. Raises `MissingDependency` if packages cannot be installed, and
     `own.failure` if the disk is full.
     """
-    wanted = f"{own.wanted} python{sys.version_info[0]}.{sys.version_info[1]}"
+    expected = f"{environment.wanted} python{sys.version_info[0]}.{sys.version_info[1]}"
     python, mark = folder / "bin" / "python", folder / "complete"
-    if _is_complete(mark, wanted) and python.exists():
+    if _is_complete(mark, expected) and python.exists():
         return python
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         waits = {"step": "waiting for another process to create its environment"}
-        with exclusive_lock(folder.with_name(folder.name + ".lock"), lambda: progress(own.stage, waits)):
-            if _is_complete(mark, wanted) and python.exists():
+        with exclusive_lock(folder.with_name(folder.name + ".lock"), lambda: progress(environment.stage, waits)):
+            if _is_complete(mark, expected) and python.exists():
                 return python
-            _check_disk_space(own, folder.parent)
+            _check_disk_space(environment, folder.parent)
             if folder.exists():
-                progress(own.stage, {"step": "removing an outdated or incomplete environment"})
+                progress(environment.stage, {"step": "removing an outdated or incomplete environment"})
                 shutil.rmtree(folder)
-            _create(own, folder, python, progress, [] if running is None else running)
-            mark.write_text(wanted)
+            _create(environment, folder, python, progress, [] if running is None else running)
+            mark.write_text(expected)
     except OSError as error:
-        raise own.failure(
-            f"The environment of {own.name} cannot be created: {error.strerror}.",
+        raise environment.failure(
+            f"The environment of {environment.name} cannot be created: {error.strerror}.",
             where=str(folder),
-            fix=f"Free space there, or {own.elsewhere}",
+            fix=f"Free space there, or {environment.elsewhere}",
         ) from error
     return python
 
 
-def _is_complete(mark: Path, wanted: str) -> bool:
-    return mark.exists() and mark.read_text() == wanted
+def _is_complete(mark: Path, expected: str) -> bool:
+    return mark.exists() and mark.read_text() == expected
 
 
 def _check_disk_space(own: IsolatedEnvironment, folder: Path) -> None:

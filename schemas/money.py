@@ -131,8 +131,8 @@ def told(cost: Cost) -> str:
     if cost.unpriced:
         words.append(f"{counted(cost.unpriced, 'request', 'requests')} of unknown cost")
     if cost.lost:
-        held = f", at most {dollars(cost.reserved)}" if cost.reserved else ""
-        words.append(f"{cost.lost:,} sent without an answer{held}")
+        unsettled = f", at most {dollars(cost.reserved)}" if cost.reserved else ""
+        words.append(f"{cost.lost:,} sent without an answer{unsettled}")
     if not words:
         return dollars(cost.usd)
     if not cost.usd and not cost.lost:

@@ -52,7 +52,7 @@ def renamed_path(keys: Sequence[str]) -> tuple[str, ...]:
     current_keys = list(keys)
     for path, new in KEYS:
         parts = path.split(".")
-        if len(keys) >= len(parts) and all(part in ("*", own) for part, own in zip(parts, keys, strict=False)):
+        if len(keys) >= len(parts) and all(part in ("*", key) for part, key in zip(parts, keys, strict=False)):
             current_keys[len(parts) - 1] = new
     return tuple(current_keys)
 

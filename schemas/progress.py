@@ -17,7 +17,7 @@ Progress = Callable[[str, Mapping[str, Any]], None]
 Say = Callable[[str], None]
 """Called with a line for the user."""
 
-Asked = Callable[[], bool]
+ShouldStop = Callable[[], bool]
 """Returns whether the work has been asked to stop; it is checked between steps."""
 
 

@@ -111,14 +111,14 @@ def reported(paces: dict[str, Pace], stage: str, numbers: Mapping[str, Any], at_
 
 def clock(seconds: float) -> str:
     """0.4s, 12s, 1m 05s, 2h 03m."""
-    whole = round(seconds)
+    total_s = round(seconds)
     if seconds < 9.95:
         return f"{seconds:.1f}s"
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    if total_s < 60:
+        return f"{total_s}s"
+    if total_s < 3600:
+        return f"{total_s // 60}m {total_s % 60:02d}s"
+    return f"{total_s // 3600}h {total_s % 3600 // 60:02d}m"
 
 
 @contextmanager

@@ -34,11 +34,11 @@ def seed_from_body(id_: str, body: str | bytes) -> Seed | None:
     None if the body needs validation, because it holds messages or is damaged.
     """
     try:
-        held = orjson.loads(body)
-        is_complete = held["kind"] and held["source"] and held["text"] and held.keys() <= _ALL_FIELDS
+        values = orjson.loads(body)
+        is_complete = values["kind"] and values["source"] and values["text"] and values.keys() <= _ALL_FIELDS
     except (ValueError, KeyError, TypeError):
         return None
-    return assembled(Seed, {**_DEFAULTS, **held, "id": id_}, _ALL_FIELDS) if is_complete else None
+    return assembled(Seed, {**_DEFAULTS, **values, "id": id_}, _ALL_FIELDS) if is_complete else None
 
 
 def seed_bodies(seeds: Iterable[Seed]) -> Iterator[tuple[str, str]]:

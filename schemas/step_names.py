@@ -21,8 +21,8 @@ class By(NamedTuple):
 
     @classmethod
     def read(cls, by: str) -> By:
-        kind, _, rest = by.partition("/")
-        name, _, version = rest.partition("@")
+        kind, _, parts = by.partition("/")
+        name, _, version = parts.partition("@")
         key, _, of = name.partition(":")
         return cls(kind, key, of, version)
 

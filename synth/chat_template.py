@@ -68,8 +68,8 @@ class Chat:
         self.turn = self._turn()
 
     def _turn(self) -> Turn:
-        prompt, whole = _render(self.tokenizer, _QUESTION, prompt=True), _render(self.tokenizer, _EXCHANGE)
-        before, answer, after = whole.rpartition(_ANSWER)
+        prompt, conversation = _render(self.tokenizer, _QUESTION, prompt=True), _render(self.tokenizer, _EXCHANGE)
+        before, answer, after = conversation.rpartition(_ANSWER)
         token = self._special.match(after.lstrip())
         if token is None:  # e.g. GLM, where the start of the next question ends an answer
             after = _render(self.tokenizer, (*_EXCHANGE, *_QUESTION)).rpartition(_ANSWER)[2]
@@ -87,8 +87,8 @@ class Chat:
         """Every token that ends an answer: those `named` by the generation config, the tokenizer's own, and the end of
         the turn."""
         listed = [named] if isinstance(named, int) else list(named or ())
-        own = self.tokenizer.eos_token_id
-        return list(dict.fromkeys(token for token in (*listed, own, self.turn.end_token) if token is not None))
+        eos = self.tokenizer.eos_token_id
+        return list(dict.fromkeys(token for token in (*listed, eos, self.turn.end_token) if token is not None))
 
     def prompt(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The conversation as text, up to where the assistant's answer starts."""
@@ -121,15 +121,15 @@ class Chat:
         """
         prompt, text = self.prompt_ids(messages), self.turn.lead + answer
         spelled = self._special.search(text) is not None
-        whole = [] if spelled else self._ids(self.prompt(messages) + text)
-        follows = len(whole) > len(prompt) and whole[: len(prompt)] == prompt
-        learned = whole[len(prompt) :] if follows else self._ids_mid_text(text, plain=spelled)
+        ids = [] if spelled else self._ids(self.prompt(messages) + text)
+        follows = len(ids) > len(prompt) and ids[: len(prompt)] == prompt
+        learned = ids[len(prompt) :] if follows else self._ids_mid_text(text, plain=spelled)
         return prompt, [*learned, *self._ids(self.turn.end)]
 
     def _ids_mid_text(self, text: str, *, plain: bool = False) -> list[int]:
         """Tokens of `text` in the middle of a longer text: some tokenizers add a space before the very first word."""
-        head, whole = self._ids("\n", plain=plain), self._ids("\n" + text, plain=plain)
-        return whole[len(head) :] if whole[: len(head)] == head else self._ids(text, plain=plain)
+        head, ids = self._ids("\n", plain=plain), self._ids("\n" + text, plain=plain)
+        return ids[len(head) :] if ids[: len(head)] == head else self._ids(text, plain=plain)
 
     def plain_ids(self, text: str) -> list[int]:
         """Tokens of `text`; special tokens spelled out in it are treated as plain text."""
@@ -174,10 +174,10 @@ def freeze_template(tokenizer: Any, arguments: Mapping[str, Any] | None = None) 
     tokenizer.chat_template = constants + template
     prompt = _render(tokenizer, _QUESTION, prompt=True)
     if not (arguments or {}).get(_THINKING) and (head := _prompt_head(tokenizer, prompt)):
-        asked = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
-        tokenizer.chat_template = constants + template + asked
+        ending = f"{{%- if add_generation_prompt %}}{{{{- {json.dumps(head, ensure_ascii=False)} }}}}{{%- endif %}}"
+        tokenizer.chat_template = constants + template + ending
         if _render(tokenizer, _QUESTION, prompt=True) == prompt + head:
-            prompt, template = prompt + head, template + asked
+            prompt, template = prompt + head, template + ending
         tokenizer.chat_template = constants + template
     if not _keeps_system(tokenizer):
         tokenizer.chat_template = constants + _MERGE_SYSTEM + template

@@ -225,14 +225,14 @@ def _index_by(columns: Sequence[str], of: Callable[[str], str]) -> dict[str, lis
 def _locate(
     by_name: Mapping[str, Sequence[int]],
     by_key: Mapping[str, Sequence[int]],
-    wanted: Sequence[str],
+    headers: Sequence[str],
     where: str,
     notes: list[SeedProblem],
     source: SeedSource,
     objects: bool,
     ours: str,
 ) -> int:
-    for name in wanted:
+    for name in headers:
         exact = by_name.get(name, ())
         hits = exact or by_key.get(_normalise(name), ())
         if len(hits) > 1:
@@ -251,11 +251,11 @@ def _locate(
         if objects and (outer := name.partition(".")[0]) != name and len(by_name.get(outer, ())) == 1:
             return by_name[outer][0]  # an object, in which `inside` follows the rest of the path
     plain = {_normalise(column): column for column in by_name if column.strip()}
-    near = [plain[hit] for name in wanted for hit in difflib.get_close_matches(_normalise(name), plain, n=1)]
+    near = [plain[hit] for name in headers for hit in difflib.get_close_matches(_normalise(name), plain, n=1)]
     hint = f"Did you mean '{near[0]}'? " if near else ""
     example = near[0] if near else next(iter(plain.values()), "prompt")
     raise InputError(
-        f"there is no column '{wanted[0]}'; found: {quote_column_names(plain.values())}.",
+        f"there is no column '{headers[0]}'; found: {quote_column_names(plain.values())}.",
         where=where,
         fix=f"{hint}Name the column in its [[seeds]], as in {column_hint(ours, example, source, variables(source))}.",
     )
@@ -267,9 +267,9 @@ def _name_at(by_name: Mapping[str, Sequence[int]], place: int) -> str:
 
 def count_known_headers(cells: Iterable[str], source: SeedSource) -> int:
     """How many cells are names of columns that the source or one of its possible shapes needs."""
-    wanted = {*_in_spec(source).values(), *variables(source)}
-    wanted |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
-    known = {_normalise(name) for name in wanted}
+    known_names = {*_in_spec(source).values(), *variables(source)}
+    known_names |= {name for shape in _shapes(source) for names in shape.columns.values() for name in names}
+    known = {_normalise(name) for name in known_names}
     return sum(_normalise(cell) in known for cell in cells)
 
 

@@ -72,9 +72,9 @@ def find_header_row(lines: Sequence[str | Fault], source: SeedSource, given: str
 def _are_headers(records: Sequence[tuple[int, list[str]]], source: SeedSource) -> bool:
     """Whether the first of these rows, which follow title lines, contains the column names of the others."""
     headers, *rows = [cells for _, cells in records if cells] or [[]]
-    whole = rows[:-1] or rows  # the last row may continue on further lines
+    complete = rows[:-1] or rows  # the last row may continue on further lines
     plain = all(cell.strip() and not cell.startswith(" ") for cell in headers)  # prose has a space after a comma
-    even = plain and bool(whole) and all(len(cells) == len(headers) for cells in whole)
+    even = plain and bool(complete) and all(len(cells) == len(headers) for cells in complete)
     return len(headers) > 1 and (even or count_known_headers(headers, source) > 1)
 
 

@@ -151,17 +151,17 @@ def without_system(messages: list[Json]) -> list[Json]:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def undone(sent: Json, asked: Json) -> Json:
+def undone(sent: Json, original: Json) -> Json:
     """A request as sent, with the adaptations of a dialect to the original request `asked` undone; other differences
     remain."""
     plain = {name: value for name, value in sent.items() if name not in _DIALECT_SETTINGS}
-    if "max_completion_tokens" in plain and "max_completion_tokens" not in asked:
+    if "max_completion_tokens" in plain and "max_completion_tokens" not in original:
         plain["max_tokens"] = plain.pop("max_completion_tokens")
-    if plain.get("messages") == without_system(asked["messages"]):
-        plain["messages"] = asked["messages"]
-    if _schema_of(plain) == _schema_of(asked):  # ignoring `strict`, which differs between versions and servers
+    if plain.get("messages") == without_system(original["messages"]):
+        plain["messages"] = original["messages"]
+    if _schema_of(plain) == _schema_of(original):  # ignoring `strict`, which differs between versions and servers
         plain.pop("response_format", None)
-    return {name: asked[name] for name in ("response_format", *_LOGPROBS) if name in asked} | plain
+    return {name: original[name] for name in ("response_format", *_LOGPROBS) if name in original} | plain
 
 
 def _schema_of(request: Json) -> object:

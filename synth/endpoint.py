@@ -356,8 +356,8 @@ class Endpoint:
             async with asyncio.timeout(self._timeout_s):
                 status, headers, content = await self._wire.models(self.url)
                 if status == 401 and b"x-api-key" in content:  # Anthropic's list only accepts its native key header
-                    own = {"x-api-key": self._wire.key, "anthropic-version": "2023-06-01"}  # 20 models by default
-                    status, headers, content = await self._wire.models(self.url, own)
+                    anthropic = {"x-api-key": self._wire.key, "anthropic-version": "2023-06-01"}  # 20 models by default
+                    status, headers, content = await self._wire.models(self.url, anthropic)
         except TimeoutError:
             raise TimedOutError(f"no answer within {self._timeout_s:g} s") from None
         if status == 200 and (rows := parse_model_list(content)) is not None:

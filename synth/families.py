@@ -59,11 +59,11 @@ def families(model: str) -> frozenset[str]:
     return frozenset(makers)
 
 
-def is_different_model(asked: str, answered: str) -> bool:
+def is_different_model(requested: str, answered: str) -> bool:
     """Whether an endpoint reports a different model than was requested, as servers do that answer with whichever model
     is loaded (LM Studio, llama.cpp). The same name with a vendor, a date or a tag is not different."""
     # Only letters and digits, without a vendor prefix and a tag or "latest" suffix.
-    names = [re.sub(r"^.*/|:.*|-latest$|[^a-z0-9]", "", name.lower()) for name in (asked, answered)]
+    names = [re.sub(r"^.*/|:.*|-latest$|[^a-z0-9]", "", name.lower()) for name in (requested, answered)]
     return all(names) and names[0] not in names[1] and names[1] not in names[0]
 
 

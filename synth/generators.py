@@ -218,10 +218,10 @@ class Forward(_TeacherGenerator):
 
     def questions(self, seed: Seed) -> list[tuple[Question, int]]:
         chat = self.render(input=seed.text, **seed.columns)
-        own = self.template.schema
-        binding = own is not None or self.form.binds
-        refused = self.form.refused if self.form.model is not None and own is None else None
-        return [(Question(chat, self.sampling, own or self.form.asked, binding, self._ref, refused), self.n)]
+        schema = self.template.schema
+        binding = schema is not None or self.form.binds
+        refused = self.form.refused if self.form.model is not None and schema is None else None
+        return [(Question(chat, self.sampling, schema or self.form.asked, binding, self._ref, refused), self.n)]
 
     async def __call__(self, seed: Seed) -> list[Outcome]:
         answers = await self.asked.answer(*self.questions(seed)[0])

@@ -107,10 +107,10 @@ def retry_after_s(headers: Mapping[str, str], text: str = "") -> float | None:
             return max(0.0, (parsedate_to_datetime(wait) - parsedate_to_datetime(headers["Date"])).total_seconds())
         if wait:
             return reset_s(wait)
-    if (asked := _WAIT_REQUEST.search(text)) is None:
+    if (request := _WAIT_REQUEST.search(text)) is None:
         return None
-    parts = _UNIT.findall(asked[1] or "")
-    return float(asked[2]) if asked[2] else sum(float(n) / _UNITS_PER_S[unit.lower()] for n, unit in parts)
+    parts = _UNIT.findall(request[1] or "")
+    return float(request[2]) if request[2] else sum(float(n) / _UNITS_PER_S[unit.lower()] for n, unit in parts)
 
 
 class RateLimit:

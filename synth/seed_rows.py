@@ -175,10 +175,10 @@ def _nested_list_key(content: bytes) -> str | None:
     """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
         value = _parse_json(content.decode("utf-8-sig"))
-        held = value if isinstance(value, dict) else {}
-        if any(isinstance(text, str) and " " in text.strip() for text in held.values()):
+        record = value if isinstance(value, dict) else {}
+        if any(isinstance(text, str) and " " in text.strip() for text in record.values()):
             return None
-        for key, rows in held.items():
+        for key, rows in record.items():
             if (
                 isinstance(rows, list)
                 and rows
@@ -195,11 +195,11 @@ def _is_table(content: bytes) -> bool:
     """
     with suppress(orjson.JSONDecodeError, UnicodeDecodeError):
         value = _parse_json(content.decode("utf-8-sig"))
-        held = list(value.values()) if isinstance(value, dict) else []
-        lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in held)
-        objects = all(isinstance(one, dict) and len(one) > 1 for one in held) and len(set(map(frozenset, held))) == 1
-        return len(held) > 1 and (
-            (lists and len(set(map(len, held))) == 1) or (objects and not _TURN_KEYS & held[0].keys())
+        cells = list(value.values()) if isinstance(value, dict) else []
+        lists = all(isinstance(one, list) and len(one) > 1 and not isinstance(one[0], dict) for one in cells)
+        objects = all(isinstance(one, dict) and len(one) > 1 for one in cells) and len(set(map(frozenset, cells))) == 1
+        return len(cells) > 1 and (
+            (lists and len(set(map(len, cells))) == 1) or (objects and not _TURN_KEYS & cells[0].keys())
         )
     return False
 

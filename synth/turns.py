@@ -64,15 +64,15 @@ def _split_exchange(turns: list[Message], several: bool) -> Exchange | Fault:
         dialogue.pop()
     if not dialogue:
         return Fault("turns", "there is no answer by an assistant.")
-    *asked, answer = dialogue
-    if not asked:
+    *before, answer = dialogue
+    if not before:
         return Fault("turns", "there is no question before the answer.")
-    if len(asked) > 1 and not several:
+    if len(before) > 1 and not several:
         return Fault("turns", f'{len(dialogue)} turns, but a pair has two; kind = "conversation" reads them all.')
     if sum(len(turn.content) for turn in turns) > MAX_CHARS:
         return Fault("long", f"the turns have more than {MAX_CHARS:,} characters together.")
     first = (Message(role="system", content="\n\n".join(system)),) if system else ()
-    return Exchange((*first, *asked), answer.content)
+    return Exchange((*first, *before), answer.content)
 
 
 def _merge_consecutive(turns: Iterable[Message]) -> list[Message]:
@@ -84,8 +84,8 @@ def _merge_consecutive(turns: Iterable[Message]) -> list[Message]:
 
 def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | None:
     """The rejected answer of a row; None if it is unusable, the same answer, or an answer to another question."""
-    own = "messages" if "messages" in cells else "output"
-    other = exchange({**cells, own: cells[WORSE]}, several=several)
+    key = "messages" if "messages" in cells else "output"
+    other = exchange({**cells, key: cells[WORSE]}, several=several)
     if isinstance(other, Fault) or other.asked != better.asked:
         return None
     return None if other.answer == better.answer else other.answer
@@ -93,20 +93,20 @@ def rejected_answer(cells: Cells, better: Exchange, *, several: bool) -> str | N
 
 def _turns_of_sides(cells: Cells) -> list[Message] | Fault:
     sides: list[Message] = []
-    asked = "instruction" if "instruction" in cells else "input"
-    for name, role in ((asked, "user"), ("output", "assistant")):
+    side = "instruction" if "instruction" in cells else "input"
+    for name, role in ((side, "user"), ("output", "assistant")):
         if (given := extract_turns(cells[name])) is not None:
             turns = parse_turns(given)
             if isinstance(turns, Fault):
                 return turns
-            whole = role == "assistant" and any(turn.role == "user" for turn in turns)
-            sides = turns if whole else [*sides, *turns]  # an output that repeats the question is the whole exchange
+            is_full = role == "assistant" and any(turn.role == "user" for turn in turns)
+            sides = turns if is_full else [*sides, *turns]  # an output that repeats the question is the whole exchange
             continue
         text = check_text(as_json(cells[name]) if name == "output" else cells[name], name)
         if isinstance(text, Fault):
             return text
         sides.append(Message(role=ROLES[role], content=text))
-    more = check_text(cells.get("input") if asked == "instruction" else None, "input")
+    more = check_text(cells.get("input") if side == "instruction" else None, "input")
     if isinstance(more, Fault):
         return sides if more.code == "blank" else more
     return [Message(role="user", content=f"{sides[0].content}\n\n{more}"), *sides[1:]]

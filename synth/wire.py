@@ -63,8 +63,8 @@ class Wire:
         self._session = new_session({**defaults, **self.headers}, connect_s=self._connect_s)
         self.proxies, sent = proxies, self._session.headers
         direct = (url for url, proxy in proxies.items() if proxy is None)
-        rest = f"/chat/completions{self.suffix}"
-        self.connections = {url: Connections(url + rest, sent, connect_s=self._connect_s) for url in direct}
+        path = f"/chat/completions{self.suffix}"
+        self.connections = {url: Connections(url + path, sent, connect_s=self._connect_s) for url in direct}
         self.is_direct = self._first_byte_s is None and len(self.connections) == len(proxies)
 
     async def close(self) -> None:
@@ -101,15 +101,15 @@ class Wire:
         if (connections := self.connections.get(base)) is not None:
             return connections.post(data, on_first_byte, on_sent)
         assert self._session is not None
-        rest = f"/chat/completions{self.suffix}"
-        return send_by_session(self._session, base, rest, data, None, self.proxies[base], on_first_byte, on_sent)
+        path = f"/chat/completions{self.suffix}"
+        return send_by_session(self._session, base, path, data, None, self.proxies[base], on_first_byte, on_sent)
 
     async def models(self, base: str, headers: Mapping[str, str] | None = None) -> Response:
         """Ask for the list of models, with additional `headers`."""
         assert self._session is not None
         try:
-            rest = f"/models{self.suffix}"
-            return await send_by_session(self._session, base, rest, None, headers, self.proxies[base])
+            path = f"/models{self.suffix}"
+            return await send_by_session(self._session, base, path, None, headers, self.proxies[base])
         except _FAILURES as error:
             raise self.failure(error, base) from None
 

@@ -218,9 +218,9 @@ def _check_weights(settings: TrainSettings, inspected: InspectedBase) -> Fact:
     except InputError as error:
         return Fact("base", "fail", error.what, error.fix or "")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        own = ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
+        code = ", and the code shipped with it runs only if the spec trusts it" if has_code(inspected.folder) else ""
         fix = _fix_for_untrusted_code(settings, inspected.folder)
-        return Fact("base", "fail", f"transformers has no text model of type '{kind}'{own}", fix)
+        return Fact("base", "fail", f"transformers has no text model of type '{kind}'{code}", fix)
     return Fact("base", "ok", what)
 
 

@@ -78,12 +78,12 @@ def find_trained_base(trained: TrainResult, settings: TrainSettings, project_fol
 def _fetch(hub_id: str, revision: str | None) -> Path:
     import huggingface_hub
 
-    wanted = [*_WEIGHT_FILES, *_OTHER_FILES, "*.py", "generation_config.json", "README.md"]
+    patterns = [*_WEIGHT_FILES, *_OTHER_FILES, "*.py", "generation_config.json", "README.md"]
     try:
         # Mistral's repositories hold a second copy of the weights in one file (consolidated*).
         return Path(
             huggingface_hub.snapshot_download(
-                hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=["consolidated*", "*/*"]
+                hub_id, revision=revision, allow_patterns=patterns, ignore_patterns=["consolidated*", "*/*"]
             )
         )
     except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as error:

@@ -80,8 +80,8 @@ def fertility(tokenizer: Tokenizer, texts: Sequence[str]) -> Fertility | None:
     sample = _NON_WORDS.sub(" ", " ".join(texts)[:_MAX_BYTES])
     if len(sample.encode()) < _MIN_BYTES:
         return None
-    own, english = (len(text.encode()) / len(_ids(tokenizer, text)) for text in (sample, ENGLISH))
-    return Fertility(own, english, sum(map(str.isascii, sample)) >= _ENGLISH_LETTERS * len(sample))
+    sample_bytes, english = (len(text.encode()) / len(_ids(tokenizer, text)) for text in (sample, ENGLISH))
+    return Fertility(sample_bytes, english, sum(map(str.isascii, sample)) >= _ENGLISH_LETTERS * len(sample))
 
 
 def longest(tokenizer: Tokenizer, texts: Sequence[str]) -> int:

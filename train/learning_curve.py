@@ -200,9 +200,9 @@ def _gain(rows: Sequence[int], values: Sequence[float], now: int, of: str, min_s
     x, y = np.log(np.array(rows, dtype=np.float64)), np.array(values)
     spread = x - x.mean()
     slope = float(spread @ y / (spread @ spread))
-    rest = y - y.mean() - slope * spread
+    residuals = y - y.mean() - slope * spread
     degrees = len(rows) - 2
-    error = math.sqrt(max(float(rest @ rest) / degrees, min_sd**2) / float(spread @ spread))
+    error = math.sqrt(max(float(residuals @ residuals) / degrees, min_sd**2) / float(spread @ spread))
     ahead, half = math.log((now + MORE) / now), student_quantile(degrees, _LEVEL) * error
     current = float(np.mean([value for value, count in zip(values, rows, strict=True) if count == now]))
     reach = (-current, 1 - current if of == "pass rate" else math.inf)
@@ -233,8 +233,8 @@ def in_words(curve: LearningCurve) -> list[str]:
     return lines
 
 
-def _describe_slice(curve: LearningCurve, point: Point, whole: float) -> str:
-    change = curve.value(point) - whole
+def _describe_slice(curve: LearningCurve, point: Point, all_rows: float) -> str:
+    change = curve.value(point) - all_rows
     better = change > 0 if curve.of == "pass rate" else change < 0
     sense = "hurts" if better else "helps"
     effect = f"the slice {sense}" if abs(change) > curve.floor + 1e-9 else "within the noise"

@@ -53,8 +53,8 @@ def assert_completion_only(chat: Chat, row: TrainingRow, input_ids: Sequence[int
         )
     expected, before = expected_completion(chat, row), len(input_ids) - len(learned)
     # Some tokenizers drop a leading space when decoding, so the completion is decoded together with the prompt.
-    prompt, whole = _decode(tokenizer, input_ids[:before]), _decode(tokenizer, input_ids)
-    decoded = whole[len(prompt) :]
+    prompt, everything = _decode(tokenizer, input_ids[:before]), _decode(tokenizer, input_ids)
+    decoded = everything[len(prompt) :]
     shifted = list(labels[-len(learned) :]) != learned or list(input_ids[:before]) != chat.prompt_ids(row["prompt"])
     if decoded != expected and _decode(tokenizer, chat.plain_ids(f"a{expected}")) != f"a{expected}":
         raise InputError(

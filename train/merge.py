@@ -50,8 +50,8 @@ def merged_folder(base: Base, trained: TrainResult) -> Path:
     if trained.merged is None or not is_complete:
         merged = trained.merged or Merged(into="rounded")
         write_merged(base, trained.settings, folder, folder / FOLDER, merged.into)
-        own = {name: digest for name, digest in trained.files.items() if name not in needed}
-        files = {**own, **_merged_files(with_files(trained, folder).files)} if own else {}
+        own_files = {name: digest for name, digest in trained.files.items() if name not in needed}
+        files = {**own_files, **_merged_files(with_files(trained, folder).files)} if own_files else {}
         updated = trained.model_copy(update={"merged": merged, "files": files})
         if updated != trained:  # evidence files refer to the hash of the record, so it is not rewritten needlessly
             write_result(folder, updated)

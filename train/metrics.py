@@ -156,8 +156,8 @@ class SystemResult(Record):
     @property
     def usd_per_1000(self) -> float | None:
         """US dollars per thousand outputs requested one at a time, as the greedy ones are; else of the sampled ones."""
-        own = self.greedy.usd_per_1000
-        return self.sampled.usd_per_1000 if own is None else own
+        measured = self.greedy.usd_per_1000
+        return self.sampled.usd_per_1000 if measured is None else measured
 
 
 class Comparison(Record):

@@ -66,8 +66,8 @@ def compare_with_references(
         counts = np.moveaxis(sum_by_group(np.moveaxis(counts, 0, -1), id_groups), -1, 0)
         return result.model_copy(update={"macro_f1": _macro_f1(counts, id_groups is not None), "confusion": table})
     if is_json:
-        right, wanted, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
-        return result.model_copy(update={"field_f1": _ratio(2 * right, wanted + given, id_groups)})
+        right, expected, given = np.array([_field_counts(of_input) for of_input in pairs], dtype=np.float64).T
+        return result.model_copy(update={"field_f1": _ratio(2 * right, expected + given, id_groups)})
     measures = {"chrf": _chrf, "rouge_l": _rouge_l} | ({"similarity": _similarity} if is_packaged() else {})
     columns = {
         name: np.array([measure(of_input) for of_input in pairs], dtype=np.float64).T
@@ -136,9 +136,9 @@ def _field_counts(pairs: Sequence[tuple[str, str]]) -> tuple[int, int, int]:
     """The number of correct fields, of fields in references, and of fields in answers."""
     sums = Counter[str]()
     for reference, text in pairs:
-        wanted, given = _leaves(reference), _leaves(text)
+        expected, given = _leaves(reference), _leaves(text)
         # Text that is not JSON has no fields, and must not be matched by an answer without fields.
-        sums.update(right=(wanted & given).total(), wanted=max(1, wanted.total()), given=given.total())
+        sums.update(right=(expected & given).total(), wanted=max(1, expected.total()), given=given.total())
     return sums["right"], sums["wanted"], sums["given"]
 
 
@@ -174,9 +174,9 @@ def _rouge_l(pairs: Sequence[tuple[str, str]]) -> tuple[float, int]:
     """The sum of the F1 scores, and their number."""
     sums = 0.0
     for reference, text in pairs:
-        wanted, given = words(reference), words(text)
-        if wanted and given:
-            sums += 2 * _common_subsequence(wanted, given) / (len(wanted) + len(given))
+        expected, given = words(reference), words(text)
+        if expected and given:
+            sums += 2 * _common_subsequence(expected, given) / (len(expected) + len(given))
         else:
             sums += reference == text
     return sums, len(pairs)

@@ -285,7 +285,7 @@ def _evaluate(
         margin = 0.0 if chosen is None or rejected is None else chosen - rejected
         right.setdefault(preference.chosen.seed_id, []).append(1 + (margin > 0) - (margin < 0))
         by_length.setdefault(preference.chosen.seed_id, []).append(1 + rule * preference.longer)
-    asked = [2 * len(one) for one in right.values()]
+    comparisons = [2 * len(one) for one in right.values()]
     model_right, length_right = (list(map(sum, one.values())) for one in (right, by_length))
-    gain = difference(model_right, asked, length_right, asked)
-    return share(model_right, asked), share(length_right, asked), gain, "longer" if rule > 0 else "shorter"
+    gain = difference(model_right, comparisons, length_right, comparisons)
+    return share(model_right, comparisons), share(length_right, comparisons), gain, "longer" if rule > 0 else "shorter"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import InputError, NoWork, PairsmithError, StoreFull
 from schemas.failpoints import failpoint
 from schemas.files import replaced_folder
-from schemas.progress import Asked, Progress, never_stop, unseen
+from schemas.progress import Progress, ShouldStop, never_stop, unseen
 from schemas.records import content_id, identity
 from schemas.spec import TrainSettings, given
 from synth.chat_template import Chat
@@ -70,9 +70,12 @@ def fine_tune(
     method, r, alpha, dropout, learning_rate, batch, epochs, max_length, seed. No project is needed. For errors see
     `tune` and `find_base`.
     """
-    asked, dataset = given(TrainSettings, "fine_tune", base=str(base), **settings), dataset_of(data, system_prompt)
-    refuse_untrainable(dataset, asked)
-    return tune(find_base(asked, Path(), progress), dataset, asked, Path(out), progress)
+    train_settings, dataset = (
+        given(TrainSettings, "fine_tune", base=str(base), **settings),
+        dataset_of(data, system_prompt),
+    )
+    refuse_untrainable(dataset, train_settings)
+    return tune(find_base(train_settings, Path(), progress), dataset, train_settings, Path(out), progress)
 
 
 def refuse_untrainable(dataset: Dataset, settings: TrainSettings) -> None:
@@ -92,7 +95,7 @@ def tune(
     progress: Progress = unseen,
     *,
     merge: bool = True,
-    asked: Asked = never_stop,
+    should_stop: ShouldStop = never_stop,
 ) -> TrainResult:
     """Train an adapter on `dataset.train`, measure `dataset.validation`, and save it as `out_dir/<adapter id>`.
 
@@ -101,10 +104,10 @@ def tune(
 
     Reports progress("train", {done, total, loss, tokens, eta_s, epoch}) after each step, and `validation_loss` when one
     is measured. An existing adapter is returned and nothing is trained (`reused`). Blocks for minutes; a killed run
-    resumes from its last checkpoint, and so does one stopped through `asked`: the best weights until then are returned
-    as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised. Raises
-    InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows, no token
-    with loss, a loss that is not finite, or an adapter that is still zero.
+    resumes from its last checkpoint, and so does one stopped through `should_stop`: the best weights until then are
+    returned as an adapter with another id (`planned_steps`); if nothing was learned yet, KeyboardInterrupt is raised.
+    Raises InputError for unusable rows and rows that are in the test set, and NoWork if nothing was learned: no rows,
+    no token with loss, a loss that is not finite, or an adapter that is still zero.
     """
     settings = (requested := settled(settings, base.folder, base.hash, out_dir)).effective_settings
     unsloth_backend.import_unsloth(settings)
@@ -114,7 +117,7 @@ def tune(
         return _reuse(base, dataset, finished, progress, merge=merge)
     refuse_untrainable(dataset, settings)
     chat = load_chat(base, settings.template_arguments)
-    start = _train_sft(base, dataset, settings, out_dir, progress, asked) if settings.objective == "dpo" else None
+    start = _train_sft(base, dataset, settings, out_dir, progress, should_stop) if settings.objective == "dpo" else None
     if start and start.planned_steps is not None:
         return start
     train, long = split_by_length(dataset.train, chat, settings.max_length, "train")
@@ -124,7 +127,7 @@ def tune(
     with quiet():
         from train.trainer import LossLog
 
-    log = LossLog(progress, asked)
+    log = LossLog(progress, should_stop)
     checkpoints = out_dir / f".{name}.checkpoints"
     with _report_full_disk(out_dir), replaced_folder(folder) as partial:
         try:
@@ -205,13 +208,13 @@ def adapter_id(dataset: Dataset, settings: TrainSettings, base_hash: str) -> str
 
 
 def _train_sft(
-    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, asked: Asked
+    base: Base, dataset: Dataset, settings: TrainSettings, out_dir: Path, progress: Progress, should_stop: ShouldStop
 ) -> TrainResult:
     """The adapter that DPO continues from."""
     _refuse_settings(settings, dataset)
     without = {"objective", "beta", "dpo_learning_rate", "dpo_epochs"}
     supervised = TrainSettings.model_validate(settings.model_dump(exclude=without))
-    start = tune(base, dataset, supervised, out_dir, progress, merge=False, asked=asked)
+    start = tune(base, dataset, supervised, out_dir, progress, merge=False, should_stop=should_stop)
     refuse_changed(start)
     return start
 

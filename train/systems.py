@@ -153,14 +153,14 @@ class EvaluationPlan:
     @cached_property
     def id(self) -> str:
         """Identifies everything that could change a number of the evaluation, messages included."""
-        asked = [system.key(self.seeds) for system in self.systems]
+        keys = [system.key(self.seeds) for system in self.systems]
         settings = {k: v for k, v in identity(self.spec.evaluate).items() if k not in _KEYS_WITHOUT_EFFECT}
         judged = [self.checks.fingerprint, settings, self.spec.train.seed, *filter(None, [self.judging])]
         if self.form.schema is not None and self.references:
             judged.append("an object without a value as absent")
         if self.groups:
             judged.append(content_id("groups", sorted(self.groups.items())))
-        return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), asked, *judged])
+        return content_id("evaluation", [self.trained.adapter_id, test_set_hash(self.seeds), keys, *judged])
 
     @property
     def answers_per_system(self) -> int:

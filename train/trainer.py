@@ -24,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from schemas.errors import InputError, NoWork
-from schemas.progress import Asked, Progress, never_stop
+from schemas.progress import Progress, ShouldStop, never_stop
 from schemas.spec import TrainSettings
 from synth.chat_template import Chat
 from train import unsloth_backend
@@ -272,8 +272,8 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
     that.
     """
 
-    def __init__(self, progress: Progress, asked: Asked = never_stop) -> None:
-        self.progress, self.asked = progress, asked
+    def __init__(self, progress: Progress, should_stop: ShouldStop = never_stop) -> None:
+        self.progress, self.should_stop = progress, should_stop
         self.shown: Callable[[], str] = str
         self.ended = False
         self.seconds = self.earlier_s = 0.0
@@ -292,7 +292,7 @@ class LossLog(TrainerCallback):  # type: ignore[misc]  # transformers ships no t
         self.steps += 1
         if time.monotonic() - self._saved > _CHECKPOINT_S:
             control.should_save = True
-        if self.asked():
+        if self.should_stop():
             # Evaluate and save this step, so that its weights are among the candidates for the best.
             control.should_evaluate = control.should_evaluate or args.eval_strategy != "no"
             control.should_save = control.should_training_stop = self.ended = True

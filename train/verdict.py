@@ -65,8 +65,8 @@ class ModelVerdict(Record):
 def is_form_only(names: Sequence[str]) -> bool:
     """Whether the task has one right answer but only built-in gates check the answers, so that a wrong label passes.
     `names` are in the form of `Checks.names`."""
-    of_form, own = {"label", "schema"}, (INDEPENDENT, "user:")
-    return not of_form.isdisjoint(names) and not any(name.startswith(own) for name in names)
+    of_form, independent = {"label", "schema"}, (INDEPENDENT, "user:")
+    return not of_form.isdisjoint(names) and not any(name.startswith(independent) for name in names)
 
 
 def verdict(evaluation: Evaluation, ship_at: float = 0.5) -> ModelVerdict:

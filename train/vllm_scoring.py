@@ -63,8 +63,8 @@ def load_chat_template(folder: Path, local: LocalModel) -> Chat:
 def _write_chat_files(scratch: Path, folder: Path, chat: Chat) -> tuple[str, ...]:
     """Write the settled chat template and all tokens that end an answer to files, and return the arguments that name
     them. The base's own generation config is replaced, because it would also change the decoding."""
-    own = folder / "generation_config.json"
-    end_ids = json.loads(own.read_bytes()).get("eos_token_id") if own.is_file() else None
+    config = folder / "generation_config.json"
+    end_ids = json.loads(config.read_bytes()).get("eos_token_id") if config.is_file() else None
     (scratch / "generation_config.json").write_text(json.dumps({"eos_token_id": chat.end_tokens(end_ids)}))
     template = scratch / "chat_template.jinja"
     template.write_text(chat.tokenizer.chat_template, encoding="utf-8")

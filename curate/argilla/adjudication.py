@@ -35,10 +35,10 @@ def disagreements(reviews: Mapping[str, Sequence[Review]], pairs: Iterable[Pair]
     """Return the pairs that are undecided, in the order given."""
     waiting = []
     for pair in pairs:
-        own = reviews.get(pair.id, ())
-        decision = decide(own, pair)
+        reviews_of_row = reviews.get(pair.id, ())
+        decision = decide(reviews_of_row, pair)
         if decision and decision.verdict == "undecided":
-            waiting.append(Disagreement(pair, tuple(current_answers(own)), decision.why))
+            waiting.append(Disagreement(pair, tuple(current_answers(reviews_of_row)), decision.why))
     return waiting
 
 

@@ -237,10 +237,10 @@ class Argilla:
     def update_queue(self, queue: Queue, project: str, guidelines: str, min_submitted: int) -> None:
         """Update the queue's guidelines and required answers to match the spec, and mark the queue as this
         project's."""
-        wanted = f"{guidelines}\n{MARK}\n"
+        guidelines_with_mark = f"{guidelines}\n{MARK}\n"
         changes: Json = {}
-        if queue.guidelines != wanted:
-            changes["guidelines"] = wanted
+        if queue.guidelines != guidelines_with_mark:
+            changes["guidelines"] = guidelines_with_mark
         if queue.min_submitted != min_submitted:
             changes["distribution"] = {"strategy": "overlap", "min_submitted": min_submitted}
         if changes or queue.project != project:

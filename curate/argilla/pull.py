@@ -180,8 +180,8 @@ def _adjudicators(project: Project, reviews: Iterable[Review]) -> set[str]:
     """Return the names and keys of the permitted adjudicators; if empty, anybody may adjudicate. A reviewer who
     adjudicated under a name in the spec remains permitted after a change of name."""
     names = set(project.spec.review.adjudicators)
-    settled = (review for review in reviews if review.role == "adjudicator" and review.name in names)
-    return names | {review.reviewer for review in settled}
+    adjudicated = (review for review in reviews if review.role == "adjudicator" and review.name in names)
+    return names | {review.reviewer for review in adjudicated}
 
 
 def _why_not_counted(

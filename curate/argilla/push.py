@@ -58,18 +58,18 @@ def draw_batch(project: Project, store: Store, population: Population, *, more: 
     spec, status = project.spec.review, review_status(project, store, population)
     if status.gate.state != "asking" and not more:
         return []
-    wanted = spec.batch - status.waiting
-    if wanted < spec.batch / 2:
+    missing = spec.batch - status.waiting
+    if missing < spec.batch / 2:
         return []
     sampled = store.sampled()
     before = sampled_ids(record for records in sampled.values() for record in records)
     rows = list(population.rows.values())
-    whole = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
-    sampling_frames = frames(rows, spec.seed, before, whole=whole)
+    is_whole_pool = needs_whole_pool(rows, before, spec.seed, spec.accept_at_least, spec.confidence)
+    sampling_frames = frames(rows, spec.seed, before, whole=is_whole_pool)
     # Draws that empty frames leave over go to `remainder`. When the whole pool is drawn, that is the accepted rows, to
     # which the required share refers.
-    remainder: SamplingReason = "audit_accepted" if whole else "certify"
-    chosen = draw(sampling_frames, divide(wanted, spec.shares, sampling_frames, remainder), spec.seed, before)
+    remainder: SamplingReason = "audit_accepted" if is_whole_pool else "certify"
+    chosen = draw(sampling_frames, divide(missing, spec.shares, sampling_frames, remainder), spec.seed, before)
     new = [
         Sampled(
             pair_id=row.pair_id,
@@ -277,8 +277,8 @@ def send(
     present: set[str] = set()  # also rows in another queue that somebody has started to answer
     for name, existing in queues.items():
         for queue in existing:
-            wanted = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
-            remaining, removed = _reconcile(argilla, queue, wanted, sampled)
+            pair_ids = {pair.id for pair in by_queue.get(name, ())} if queue is current_of[name] else set()
+            remaining, removed = _reconcile(argilla, queue, pair_ids, sampled)
             present |= remaining
             withdrawn += removed
     absent_of = {name: [pair for pair in by_queue.get(name, ()) if pair.id not in present] for name in current_of}
@@ -308,20 +308,20 @@ def _send_missing(
     delivery.argilla.add(queue, (_fit_to_queue(row(pair, messages), queue) for pair, messages in absent), done)
 
 
-def _reconcile(argilla: Argilla, queue: Queue, wanted: set[str], sampled: set[str]) -> tuple[set[str], int]:
+def _reconcile(argilla: Argilla, queue: Queue, pair_ids: set[str], sampled: set[str]) -> tuple[set[str], int]:
     """Withdraw our unanswered rows that are not `wanted`; return the ids of the remaining rows, and the number
     withdrawn."""
     rows = {record["external_id"]: record for record in argilla.records(queue)}
-    if any(rows[id_]["status"] == "completed" for id_ in wanted & rows.keys()):
-        _recount(argilla, queue, wanted)
-    unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in wanted}
+    if any(rows[id_]["status"] == "completed" for id_ in pair_ids & rows.keys()):
+        _recount(argilla, queue, pair_ids)
+    unwanted = {id_: str(record["id"]) for id_, record in rows.items() if id_ in sampled and id_ not in pair_ids}
     if not unwanted:
         return set(rows), 0
     removed = argilla.withdraw(queue, unwanted.values())
     return {record["external_id"] for record in argilla.records(queue)}, removed
 
 
-def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
+def _recount(argilla: Argilla, queue: Queue, pair_ids: set[str]) -> None:
     """Make Argilla recount the answers of `wanted` rows that are marked completed but lack answers.
 
     This happens if a user was deleted together with their answers; Argilla would never show such a row again.
@@ -329,7 +329,7 @@ def _recount(argilla: Argilla, queue: Queue, wanted: set[str]) -> None:
     wrong = [
         {"id": str(row["id"])}
         for row in argilla.records(queue, responses=True)
-        if row["external_id"] in wanted
+        if row["external_id"] in pair_ids
         and row["status"] == "completed"
         and sum(response["status"] == "submitted" for response in row.get("responses") or ()) < queue.min_submitted
     ]

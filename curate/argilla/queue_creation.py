@@ -40,13 +40,13 @@ def make_queue(
     argilla.workspace_id(make=True)
     while True:
         datasets = argilla.datasets()
-        own = [
+        questions = [
             (read_mark(dataset), dataset) for dataset in datasets if read_mark(dataset).items() >= _project_items(mark)
         ]
-        for ready in (argilla.queue_of(dataset) for _, dataset in own if dataset["status"] == "ready"):
+        for ready in (argilla.queue_of(dataset) for _, dataset in questions if dataset["status"] == "ready"):
             if fits(ready):
                 return ready
-        drafts = [(claimed, dataset) for claimed, dataset in own if dataset["status"] != "ready"]
+        drafts = [(claimed, dataset) for claimed, dataset in questions if dataset["status"] != "ready"]
         remains = [dataset for claimed, dataset in drafts if claimed == mark] + _find_unmarked_draft(
             argilla, name, datasets
         )

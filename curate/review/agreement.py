@@ -46,8 +46,8 @@ def agreement(reviews: Mapping[str, Sequence[Review]]) -> list[Agreement]:
     count)."""
     names = display_names(reviews)
     answers = {
-        id_: {names[r.reviewer]: r for r in current_answers(own) if r.role == "annotator"}
-        for id_, own in reviews.items()
+        id_: {names[r.reviewer]: r for r in current_answers(of_row) if r.role == "annotator"}
+        for id_, of_row in reviews.items()
     }
     shared = {id_: by for id_, by in sorted(answers.items()) if len(by) > 1}
     if not shared:

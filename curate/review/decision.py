@@ -75,9 +75,9 @@ def answers_given(reviews: Sequence[Review]) -> float:
 def _by_role(reviews: Iterable[Review]) -> tuple[list[Review], list[Review], list[Review]]:
     """The current answers of annotators, of impartial adjudicators, and of adjudicators who are parties to the
     dispute."""
-    own = [review for review in reviews if not review.simulated]
-    answers = current_answers(own)
-    annotators = {review.reviewer for review in own if review.role == "annotator"}
+    by_people = [review for review in reviews if not review.simulated]
+    answers = current_answers(by_people)
+    annotators = {review.reviewer for review in by_people if review.role == "annotator"}
     disputants = annotators if len(annotators) > 1 else set()
     final = [review for review in answers if review.role == "adjudicator"]
     return (

@@ -154,7 +154,7 @@ class SampledRow(NamedTuple):
 
 def draw(
     of: Frames,
-    wanted: Mapping[SamplingReason, int],
+    rows_by_reason: Mapping[SamplingReason, int],
     seed: int,
     sampled: SampledIds | None = None,
 ) -> list[SampledRow]:
@@ -171,7 +171,7 @@ def draw(
         size = 0
         for id_ in order(seed, reason, frame):
             if id_ not in before:
-                if len(new) == wanted.get(reason, 0):
+                if len(new) == rows_by_reason.get(reason, 0):
                     break
                 new.append(id_)
             size += 1
@@ -197,11 +197,11 @@ def inclusion(of: Frames, sizes: Mapping[SamplingReason, int]) -> dict[str, floa
 def divide(batch: int, shares: ReviewShares, of: Frames, rest: SamplingReason = "certify") -> dict[SamplingReason, int]:
     """How many rows of a batch each reason draws, by the largest remainder method. The share of a reason with an empty
     frame goes to `rest`, by default estimation."""
-    asked: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
+    exact: dict[SamplingReason, float] = {reason: getattr(shares, key) * batch for reason, key in SHARE_KEYS.items()}
     rest = rest if rest in of else "certify"
-    asked[rest] += sum(asked.pop(reason) for reason in REASONS if reason not in of and reason != rest)
-    rows = {reason: int(rows + 1e-9) for reason, rows in asked.items()}
-    by_remainder = sorted(rows, key=lambda reason: (rows[reason] - asked[reason], REASONS.index(reason)))
+    exact[rest] += sum(exact.pop(reason) for reason in REASONS if reason not in of and reason != rest)
+    rows = {reason: int(rows + 1e-9) for reason, rows in exact.items()}
+    by_remainder = sorted(rows, key=lambda reason: (rows[reason] - exact[reason], REASONS.index(reason)))
     for reason in by_remainder[: batch - sum(rows.values())]:
         rows[reason] += 1
     return rows

@@ -84,8 +84,8 @@ def review_status(project: Project, store: Store, population: Population) -> Rev
     verdicts = {id_: d.verdict for id_ in shown if (d := decide(reviews.get(id_, ()), pairs[id_]))}
     # One answer of three required is neither the reviewers' decision nor a disagreement to settle.
     incomplete = {id_ for id_ in verdicts if answers_given(reviews[id_]) < spec.annotators_per_row}
-    settled = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
-    accepted = {id_: verdict == "accept" for id_, verdict in settled.items()}
+    decided = {id_: verdict for id_, verdict in verdicts.items() if verdict != "undecided" and id_ not in incomplete}
+    accepted = {id_: verdict == "accept" for id_, verdict in decided.items()}
     answers = [review for id_ in shown for review in current_answers(reviews.get(id_, ()))]
     seconds = seconds_per_item(review.seconds for review in answers)
     next_advice = None

@@ -191,9 +191,9 @@ def _pmi(
         by_example.setdefault(comparison.example, []).append(comparison)
     tested = rng.sample(sorted(by_example), min(_PMI_EXAMPLES, len(by_example)))
     chosen = [rng.choice(by_example[example]) for example in tested]
-    asked = [examples[example] for example in tested]
-    texts = [(e.input, e.text) for e in asked] + [(e.input, c.corrupted) for e, c in zip(asked, chosen, strict=True)]
+    shown = [examples[example] for example in tested]
+    texts = [(e.input, e.text) for e in shown] + [(e.input, c.corrupted) for e, c in zip(shown, chosen, strict=True)]
     scores = model.pmi(system, texts)
-    credits_ = credit(scores[: len(asked)] - scores[len(asked) :])
+    credits_ = credit(scores[: len(shown)] - scores[len(shown) :])
     low, high = interval(credits_, np.arange(len(chosen)), np.array([c.group for c in chosen]))
     return {"accuracy": float(credits_.mean()), "low": low, "high": high, "comparisons": len(chosen)}

@@ -73,7 +73,7 @@ async def choose(
     project: Project,
     seeds: Sequence[Seed],
     stack: AsyncExitStack,
-    own: EmbeddedModel = EMBEDDED_MODEL,
+    embedded: EmbeddedModel = EMBEDDED_MODEL,
     *,
     by_http: tuple[ChosenScorer | None, ChosenScorer | None] = (None, None),
     progress: Progress | None = None,
@@ -103,9 +103,9 @@ async def choose(
         return None
     _need_torch(model)
     if model == "auto":
-        return await _auto(project, seeds, stack, own, progress)
+        return await _auto(project, seeds, stack, embedded, progress)
     if model == "pmi":
-        return _pmi(await asyncio.to_thread(own.weights), own, stack, "the PMI score, as the spec asks", {})
+        return _pmi(await asyncio.to_thread(embedded.weights), embedded, stack, "the PMI score, as the spec asks", {})
     folder, rules, revision = project.folder / model, rules_of(project), project.spec.curate.score.revision
     where: str | Path = folder if folder.is_dir() else model
     weights_revision = folder_weights(folder).revision if folder.is_dir() else revision
@@ -127,16 +127,16 @@ def _has_candidates_to_compare(project: Project, seeds: Sequence[Seed]) -> bool:
 
 
 async def _auto(
-    project: Project, seeds: Sequence[Seed], stack: AsyncExitStack, own: EmbeddedModel, progress: Progress | None
+    project: Project, seeds: Sequence[Seed], stack: AsyncExitStack, embedded: EmbeddedModel, progress: Progress | None
 ) -> ChosenScorer:
     examples = good_examples(project, seeds)
-    model_weights = await asyncio.to_thread(own.weights)
+    model_weights = await asyncio.to_thread(embedded.weights)
     if len(examples) < LEAST_EXAMPLES:
         why = (
             f"the PMI score, because {counted(len(examples), 'good text is', 'good texts are')} too few to fit a "
             f"reward model (exemplars and excellent seeds outside the test split); at least {LEAST_EXAMPLES} are needed"
         )
-        return _pmi(model_weights, own, stack, why, {"examples": len(examples)})
+        return _pmi(model_weights, embedded, stack, why, {"examples": len(examples)})
     artifacts, task = _artifacts(project.folder), project.spec.task
     of_task = {"system": task.system, "language": task.output_language}
     fitted = await asyncio.to_thread(fit, examples, model_weights, artifacts, **of_task, progress=progress)
@@ -148,7 +148,7 @@ async def _auto(
     )
     if not facts["beats_length"]:
         why = f"the PMI score, because the fitted reward model does not beat length: {measured}"
-        return _pmi(model_weights, own, stack, why, facts)
+        return _pmi(model_weights, embedded, stack, why, facts)
     return ChosenScorer(
         "score/bradley_terry@1",
         content_id("scope", facts["identity"]),
@@ -182,13 +182,13 @@ def _reward(project: Project, where: str | Path, rules: str = "", revision: str 
 
 
 def _pmi(
-    weights: Weights, own: EmbeddedModel, stack: AsyncExitStack, sentence: str, facts: dict[str, Any]
+    weights: Weights, embedded: EmbeddedModel, stack: AsyncExitStack, sentence: str, facts: dict[str, Any]
 ) -> ChosenScorer:
     started: list[Scorer] = []
 
     async def score(pairs: Sequence[Pair]) -> Sequence[Score]:
         if not started:
-            server = await stack.enter_async_context(own.serve())
+            server = await stack.enter_async_context(embedded.serve())
             started.append(pmi_scorer(server.base_url, server.model))
         return await started[0](pairs)
 

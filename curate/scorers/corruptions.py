@@ -159,12 +159,12 @@ def _clause_from_elsewhere(text: str, input: str, others: Sequence[str], rng: ra
 
 def _subject_lost(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     """Replace every content word that the text shares with the input by a word of another text."""
-    wanted = {w.casefold() for w in content_words(input, 3)}
-    pool = [w for other in others for w in content_words(_parts(other)[0], 4) if w.casefold() not in wanted]
+    subject = {w.casefold() for w in content_words(input, 3)}
+    pool = [w for other in others for w in content_words(_parts(other)[0], 4) if w.casefold() not in subject]
     words, lost = text.split(), 0
     for at, word in enumerate(words):
         core = word.strip(_MARKS + "\"'")
-        if core.casefold() in wanted and pool:
+        if core.casefold() in subject and pool:
             words[at] = word.replace(core, rng.choice(pool))
             lost += 1
     return " ".join(words) if lost else None
@@ -206,11 +206,11 @@ def _stuttered(text: str, input: str, others: Sequence[str], rng: random.Random)
 
 def _echoed(text: str, input: str, others: Sequence[str], rng: random.Random) -> str | None:
     body, flags = _parts(text)
-    asked, room = input.split(), len(body.split())
-    if not asked:
+    words_of_input, room = input.split(), len(body.split())
+    if not words_of_input:
         return None
     mark = rng.choice((",", ".", ""))
-    echo = [*asked[:-1], asked[-1] + mark]
+    echo = [*words_of_input[:-1], words_of_input[-1] + mark]
     return " ".join((echo * (room // len(echo) + 1))[:room]).rstrip(",") + flags
 
 

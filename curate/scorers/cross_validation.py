@@ -138,9 +138,9 @@ def _chosen_l2(kernel: np.ndarray, fold: np.ndarray, group: np.ndarray, within: 
     folds = np.unique(fold[within])
     right = dict.fromkeys(_L2, 0.0)
     for at, name in enumerate(np.unique(group[within])):
-        held = folds[at % len(folds)]
-        train = within & (group != name) & (fold != held)
-        test = within & (group == name) & (fold == held)
+        held_out = folds[at % len(folds)]
+        train = within & (group != name) & (fold != held_out)
+        test = within & (group == name) & (fold == held_out)
         if not train.any() or not test.any():
             continue
         for l2 in _L2:

@@ -182,8 +182,8 @@ def encoded(tokenizer: Any, chat: Sequence[dict[str, str]], output: str) -> Toke
         pair = tokenizer("\n".join(turn["content"] for turn in chat), output)
         types = pair.get("token_type_ids")
         return Tokens(list(pair["input_ids"]), None if types is None else list(types))
-    whole = [*chat, {"role": "assistant", "content": output}]
-    ids = list(tokenizer(tokenizer.apply_chat_template(whole, tokenize=False))["input_ids"])
+    conversation = [*chat, {"role": "assistant", "content": output}]
+    ids = list(tokenizer(tokenizer.apply_chat_template(conversation, tokenize=False))["input_ids"])
     bos = tokenizer.bos_token_id
     # The template and the tokenizer may both have added a BOS.
     return Tokens(ids[1:] if bos is not None and ids[:2] == [bos, bos] else ids)

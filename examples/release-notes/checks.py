@@ -13,8 +13,8 @@ from pathlib import Path
 
 def right_label(pair):
     """The note begins with the label that was written down for this commit line."""
-    wanted = gold()[pair.input]["label"]
-    return (True, "ok") if pair.output.startswith(f"{wanted}: ") else (False, f"wrong_label it should be {wanted}")
+    expected = gold()[pair.input]["label"]
+    return (True, "ok") if pair.output.startswith(f"{expected}: ") else (False, f"wrong_label it should be {expected}")
 
 
 def names_the_thing(pair):

@@ -43,13 +43,13 @@ def numbers(pair):
 
 def label(pair):
     """The label is the one that the verb of the commit line asks for; the closing hangs on the label (see `must`)."""
-    wanted = label_of(pair.input)
+    expected = label_of(pair.input)
     given = pair.output.partition(":")[0]
-    if wanted is None:
+    if expected is None:
         if written_by_a_model(pair):
             return False, "no_verb the commit line does not say what was done"
         return True, "ok the verb is not in the table"
-    return (True, "ok") if given == wanted else (False, f"wrong_label {given!r}, and the verb asks for {wanted!r}")
+    return (True, "ok") if given == expected else (False, f"wrong_label {given!r}, and the verb asks for {expected!r}")
 
 
 def content(pair):
@@ -65,9 +65,9 @@ def content(pair):
     if phrase is None:
         return False, "no_phrase there is nothing between label and closing"
     scope, body = _parts(pair.input)
-    asked, given = _roots(body), _roots(phrase[1])
-    known = asked | _roots(scope) | _roots(pair.input)
-    kept = _share(asked, given) if asked else 1.0
+    input_roots, given = _roots(body), _roots(phrase[1])
+    known = input_roots | _roots(scope) | _roots(pair.input)
+    kept = _share(input_roots, given) if input_roots else 1.0
     backed = _share(given, known)
     if kept < 0.6:
         return False, f"lost_content {kept:.0%} of the commit line's words are in the note"

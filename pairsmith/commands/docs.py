@@ -76,9 +76,9 @@ def _widths(columns: Sequence[tuple[int, int]], room: int) -> list[int]:
         for most in range(max((word for word, _ in columns), default=1), 0, -1)
         if sum(short := [min(word, most) for word, _ in columns]) <= room or most == 1
     )
-    wanted = [cell - word for word, (_, cell) in zip(shortest, columns, strict=True)]
-    share = min(1.0, max(0, room - sum(shortest)) / (sum(wanted) or 1))
-    return [word + int(more * share) for word, more in zip(shortest, wanted, strict=True)]
+    extra = [cell - word for word, (_, cell) in zip(shortest, columns, strict=True)]
+    share = min(1.0, max(0, room - sum(shortest)) / (sum(extra) or 1))
+    return [word + int(more * share) for word, more in zip(shortest, extra, strict=True)]
 
 
 def _pages() -> dict[str, Path]:

@@ -55,7 +55,7 @@ def command(
     folder_named: Path | None,
     example: str | None,
     kind: KindName | None,
-    own: Path | None,
+    example_file: Path | None,
     encoding: str | None,
     embedded: bool,
 ) -> None:
@@ -67,13 +67,13 @@ def command(
     """
     if session.overrides:
         raise UsageError("init does not accept --set.", fix="Edit the spec file that it writes.")
-    if example and (kind or own):
-        others = [f"--{name}" for name, value in (("kind", kind), ("from", own)) if value]
+    if example and (kind or example_file):
+        others = [f"--{name}" for name, value in (("kind", kind), ("from", example_file)) if value]
         raise UsageError(f"--example and {' and '.join(others)} both say what to start from.", fix="Pass one of them.")
-    if encoding and not own:
+    if encoding and not example_file:
         raise UsageError("--encoding says how to read a file, but no file is given.", fix="Name it: --from FILE.")
-    known = _encoding_of(own, encoding or "") if own else None
-    _make(session, folder_named or session.folder, example, kind, own, known, embedded=embedded)
+    known = _encoding_of(example_file, encoding or "") if example_file else None
+    _make(session, folder_named or session.folder, example, kind, example_file, known, embedded=embedded)
 
 
 # `--set` is accepted but hidden, so that the error message can say what to do instead.
@@ -85,28 +85,28 @@ def _make(
     folder: Path,
     example: str | None,
     kind: KindName | None,
-    own: Path | None,
+    example_file: Path | None,
     encoding: str | None,
     *,
     embedded: bool,
 ) -> None:
     from rich.markup import escape
 
-    guessed = guess(own, kind or "", encoding) if own else None
-    if own and guessed:
+    guessed = guess(example_file, kind or "", encoding) if example_file else None
+    if example_file and guessed:
         if kind:
-            refuse_without_needs(own, kind, guessed)
-        files = _files_for(own, guessed, folder)
+            refuse_without_needs(example_file, kind, guessed)
+        files = _files_for(example_file, guessed, folder)
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
     text = files[SPEC_NAME].decode()
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
-    read = _shortages(spec, own.resolve().parent) if own else None
+    read = _shortages(spec, example_file.resolve().parent) if example_file else None
     asks = spec.needs_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
-    text = with_base(text) if own or not (example or kind) else text
+    text = with_base(text) if example_file or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short, reading = read or _shortages(spec, folder)
     run_command = replace(session, folder=Path() if folder.resolve() == Path.cwd() else folder, overrides=()).command(
@@ -124,7 +124,9 @@ def _make(
         "next": run_command,
     }
     change = (
-        "what makes a good output" if own else "your own texts into seeds.jsonl and your style, exemplars and patterns"
+        "what makes a good output"
+        if example_file
+        else "your own texts into seeds.jsonl and your style, exemplars and patterns"
     )
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"
     lines = (
@@ -138,13 +140,13 @@ def _make(
     session.answer(data, *map(escape, lines))
 
 
-def _encoding_of(own: Path, encoding: str) -> str | None:
+def _encoding_of(file: Path, encoding: str) -> str | None:
     """The encoding of a text file that is not UTF-8, or None. Raises InputError, with an excerpt for each candidate, if
     the encoding was not given and cannot be derived from the bytes."""
-    if own.suffix.lower() not in _TEXT or not own.is_file():
+    if file.suffix.lower() not in _TEXT or not file.is_file():
         return None  # the reader of that format reports what is wrong
     try:
-        return encoding_of(own.read_bytes(), own.name, encoding)
+        return encoding_of(file.read_bytes(), file.name, encoding)
     except AmbiguousEncoding as asked:
         lines = (
             f"\n  --encoding {one.name:<10} {' / '.join(filter(None, one.lines))[:_SHOWN]}" for one in asked.readings
@@ -162,11 +164,11 @@ def _in_lines(teacher: FoundTeacher) -> list[str]:
     return [f"Teacher   {teacher.model} ({teacher.url})", f"          {teacher.why}", *tried]
 
 
-def _files_for(own: Path, guessed: Guess, folder: Path) -> dict[str, bytes]:
+def _files_for(file: Path, guessed: Guess, folder: Path) -> dict[str, bytes]:
     """The files of a project that starts from the user's own file."""
-    files = {SPEC_NAME: spec_text(own, guessed, task_name(folder.resolve().name)).encode()}
+    files = {SPEC_NAME: spec_text(file, guessed, task_name(folder.resolve().name)).encode()}
     files |= {SCHEMA: orjson.dumps(guessed.schema, option=orjson.OPT_INDENT_2)} if guessed.schema else {}
-    return files | ({} if own.resolve().parent == folder.resolve() else {own.name: own.read_bytes()})
+    return files | ({} if file.resolve().parent == folder.resolve() else {file.name: file.read_bytes()})
 
 
 def _shortages(spec: Spec, folder: Path) -> tuple[list[Shortage], SeedReading]:

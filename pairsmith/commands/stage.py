@@ -63,9 +63,9 @@ def _option(option: Option) -> Any:
         return click.option(option.flag, is_flag=True, help=option.help)
     if isinstance(option.takes, Numeric):
         start, least, end = option.takes
-        whole = isinstance(start, int)
-        kind = click.IntRange(int(least)) if whole else FiniteNumber(least, end, max_open=True)
-        name = "N" if whole else None
+        is_integer = isinstance(start, int)
+        kind = click.IntRange(int(least)) if is_integer else FiniteNumber(least, end, max_open=True)
+        name = "N" if is_integer else None
         return click.option(option.flag, type=kind, default=start, show_default=True, metavar=name, help=option.help)
     if isinstance(option.takes, tuple):
         return click.option(option.flag, type=click.Choice(option.takes), multiple=True, help=option.help)

@@ -64,8 +64,8 @@ def figures(certificate: dict[str, Any]) -> list[tuple[str, str, list[LabelledSh
 def _bin_line(of: dict[str, Any]) -> LabelledShare:
     seen = _share(of["good"], of["rows"])
     name = f"{percent(of['low'])} to {percent(of['high'])}"
-    spoken = f"P(good) {name}: {percent(seen.estimate)} of {of['rows']} are good {bounds(seen)}"
-    return LabelledShare(name, counted(of["rows"], "label", "labels"), "tuned", seen, of["predicted"], spoken)
+    sentence = f"P(good) {name}: {percent(seen.estimate)} of {of['rows']} are good {bounds(seen)}"
+    return LabelledShare(name, counted(of["rows"], "label", "labels"), "tuned", seen, of["predicted"], sentence)
 
 
 def _set_line(of: dict[str, Any], number: int, passed: int) -> LabelledShare:

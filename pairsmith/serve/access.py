@@ -208,9 +208,9 @@ async def _check_same_site(request: Request, caller: Caller) -> None:
     """
     if request.method in ("GET", "HEAD", "OPTIONS") or caller.key is not None:
         return
-    own = _is_from_own_page(request)
+    is_own = _is_from_own_page(request)
     from_browser = "sec-fetch-site" in request.headers or "origin" in request.headers
-    if (caller.by_cookie and not own) or (from_browser and not own):
+    if (caller.by_cookie and not is_own) or (from_browser and not is_own):
         raise Refusal(
             403, "this request comes from another site.", code="cross_site", fix="Use the service's own page."
         )

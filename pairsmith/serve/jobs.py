@@ -292,11 +292,11 @@ class Jobs:
 
     def _job(self, row: WorkflowStatus, parts: Iterable[WorkflowStatus], places: dict[str, int]) -> Job:
         request, folder = _request(row), self.folder(row.workflow_id)
-        began, held = starts(folder), is_held(folder)
+        began, running = starts(folder), is_held(folder)
         nth = began[-1]["part"] if began else 0
         end = ended(folder, nth) or {}
         progress = events.last(folder / "events.jsonl")
-        status = self._status(row, held, parts)
+        status = self._status(row, running, parts)
         state, problem = status.state, status.problem
         answer = end.get("answer") if state in ("done", "waits_for_people") else None
         note = status.note or ((answer or {}).get("facts") or {}).get("waits")
@@ -329,8 +329,8 @@ class Jobs:
     def _within(self, part: Any) -> Any:
         return within(part, self.workspace.root) if isinstance(part, str) else part
 
-    def _status(self, row: WorkflowStatus, held: bool, parts: Iterable[WorkflowStatus]) -> _Status:
-        if row.status == "CANCELLED" and held:
+    def _status(self, row: WorkflowStatus, running: bool, parts: Iterable[WorkflowStatus]) -> _Status:
+        if row.status == "CANCELLED" and running:
             return _Status("stopping")
         if row.status in ("CANCELLED", "SUCCESS"):
             end: End = self._end_of_stopped_job(row.workflow_id) if row.output is None else row.output
@@ -338,7 +338,7 @@ class Jobs:
         if row.status not in _ACTIVE:
             what = f"this is a defect of pairsmith: {row.error!r}"
             return _Status("failed", 1, {"kind": "Defect", "what": what, "exit_code": 1})
-        if held:
+        if running:
             return _Status("running")
         part = next((part for part in parts if part.parent_workflow_id == row.workflow_id), None)
         if part is None or part.status == "PENDING":

@@ -109,8 +109,8 @@ def _plan_part(project: Project, first: str) -> tuple[str, str | None, bool]:
     stage = next((step.stage for step in left if not step.done), None)
     if stage is None:
         return "report", None, False
-    behind = STAGES[STAGES.index(stage) + 1 :]
-    return stage, next((name for name in behind if uses_gpu(name) != uses_gpu(stage)), None), uses_gpu(stage)
+    later_stages = STAGES[STAGES.index(stage) + 1 :]
+    return stage, next((name for name in later_stages if uses_gpu(name) != uses_gpu(stage)), None), uses_gpu(stage)
 
 
 def needs_gpu(spec: Spec, stage: str) -> bool:

@@ -189,15 +189,15 @@ class Policy:
                 422, f"'{url}' is not the address of a host.", code="not_valid", fix="Write https://HOST:PORT."
             )
         row = {"host": str(host), "key_env": key_env}
-        held = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
+        same = sa.and_(allowances.c.host == row["host"], allowances.c.key_env == key_env)
         new = sa.insert(allowances).values(by=by, at=stamp(), **row)
-        write(self.engine, sa.delete(allowances).where(held), new)
+        write(self.engine, sa.delete(allowances).where(same), new)
         return str(host)
 
     def forbid(self, host: str, key_env: str) -> bool:
         """Revoke an allowance; False if there was none."""
-        held = sa.and_(allowances.c.host == host, allowances.c.key_env == key_env)
-        return bool(write(self.engine, sa.delete(allowances).where(held)))
+        same = sa.and_(allowances.c.host == host, allowances.c.key_env == key_env)
+        return bool(write(self.engine, sa.delete(allowances).where(same)))
 
     # The check
 
@@ -326,8 +326,8 @@ def _check_fence(present: list[Value], before: Spec, *, owner: bool) -> None:
 
 
 def _comparable(value: Value | None) -> Any:
-    held = value.value if value else None
-    return list(held) if isinstance(held, tuple) else held
+    content = value.value if value else None
+    return list(content) if isinstance(content, tuple) else content
 
 
 def _owner_required(value: Value) -> Kind | None:

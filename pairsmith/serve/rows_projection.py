@@ -91,8 +91,8 @@ def update_view(store: Store, path: Path, now: Ends) -> None:
             _write_properties(view, source_id, now)
             view.execute("COMMIT")
             view.executescript("ANALYZE; PRAGMA journal_mode=WAL;")
-        for beside in ("-wal", "-shm"):
-            path.with_name(path.name + beside).unlink(missing_ok=True)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
         partial.replace(path)
         return
     with closing(connect(path)) as view:

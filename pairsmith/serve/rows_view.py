@@ -168,13 +168,13 @@ class RowsView:
             return RowFacets(0, False, *({} for _ in range(7)))
         with closing(view):
             cube, capped = self._cube(slug, view, filters.q)
-            whole = self._cube(slug, view, None)[0] if filters.q else cube
+            without_query = self._cube(slug, view, None)[0] if filters.q else cube
         by = [
             _count_by((line for line in cube if _matches(line, filters, without=name)), at)
             for at, name in enumerate(_CUBE)
         ]
         total = sum(line[-1] for line in cube if _matches(line, filters))
-        return RowFacets(total, capped, _count_by(whole, 0), *by)
+        return RowFacets(total, capped, _count_by(without_query, 0), *by)
 
     def row(self, slug: str, row_id: str) -> RowView | None:
         """The row with this id; if two slots share a pair, the accepted one. None if there is none."""

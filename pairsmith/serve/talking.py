@@ -108,8 +108,8 @@ class TunedModelServer:
 
     async def _ensure_running(self, tuned: Tuned) -> _Running:
         # An adapter's server also serves its base; a merged model needs a server of its own.
-        own = tuned.adapter and tuned.result.settings.method == "qlora"
-        key = f"{tuned.result.base_hash} {tuned.folder} {own}"
+        quantized = tuned.adapter and tuned.result.settings.method == "qlora"
+        key = f"{tuned.result.base_hash} {tuned.folder} {quantized}"
         if self._running and self._running.key == key:
             return self._running
         if self._in_flight:

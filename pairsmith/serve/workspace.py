@@ -122,22 +122,22 @@ class Workspace:
                 fix="Name the folder above it, or an empty one.",
             )
         self.jobs_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock_fd = os.open(self.serve / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not lock_with_timeout(held):
+            if not lock_with_timeout(lock_fd):
                 raise StoreBusy(
-                    f"another server is using this workspace (pid {os.pread(held, 32, 0).decode() or 'unknown'}).",
+                    f"another server is using this workspace (pid {os.pread(lock_fd, 32, 0).decode() or 'unknown'}).",
                     where=str(self.root),
                     why="Two servers would run each other's jobs.",
                     fix="Stop it, or serve another workspace.",
                 )
-            os.ftruncate(held, 0)
-            os.pwrite(held, str(os.getpid()).encode(), 0)
+            os.ftruncate(lock_fd, 0)
+            os.pwrite(lock_fd, str(os.getpid()).encode(), 0)
             for left in self.new_folder("").glob(_PARTIAL + "[0-9a-f]" * 32):  # left by a server that was killed
                 shutil.rmtree(left, ignore_errors=True)
             yield
         finally:
-            os.close(held)
+            os.close(lock_fd)
 
     def _homes(self) -> tuple[Path, Path]:
         return self.root / "projects", self.root

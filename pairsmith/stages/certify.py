@@ -10,7 +10,7 @@ from curate.certificate import in_words
 from curate.certifying import Look, current_parts, look
 from curate.outcome import judged
 from curate.pool import Pool
-from curate.remote_scorers import Asked
+from curate.remote_scorers import RemoteScorers
 from curate.review.population import read_population
 from curate.split import seed_split
 from pairsmith import teachers
@@ -46,12 +46,14 @@ def certify(
             fix = fix if store.sampled() else "`pairsmith review push` sends rows to reviewers."
             raise NoWork("no row has been reviewed yet.", fix=fix)
 
-        async def work(asked: Asked) -> Pool:
+        async def work(remote_scorers: RemoteScorers) -> Pool:
             pool = Pool.read(store, fingerprints, people=False, forward_n=project.spec.generate.forward.n)
             if not len(pool):
                 raise NoWork("there are no rows to certify.", fix="Run `pairsmith generate` and `pairsmith curate`.")
             unselected, progress = _before_selection(project), audience.progress
-            return (await judged(unselected, pool, store.seeds(), store, asked=asked, progress=progress))[0]
+            return (
+                await judged(unselected, pool, store.seeds(), store, remote_scorers=remote_scorers, progress=progress)
+            )[0]
 
         pool = run_with_judges(project, store, audience.say, record, work)
         parts = current_parts(project, store, fingerprints, pool.steps)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from curate.export import export_dataset
 from curate.judge import same_family_warnings
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import Asked, open_remote_scorers
+from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.review.population import read_population
 from curate.review.status import as_json, review_status
 from curate.selection import in_words
@@ -49,9 +49,11 @@ def curate(project: Project, store: Store, audience: Audience = NO_AUDIENCE) -> 
         for sentence in _warnings(project):
             audience.say(sentence)
 
-        async def work(asked: Asked) -> CurateResult:
+        async def work(remote_scorers: RemoteScorers) -> CurateResult:
             progress = audience.progress
-            return await curate_project(project, store, fingerprints=fingerprints, asked=asked, progress=progress)
+            return await curate_project(
+                project, store, fingerprints=fingerprints, remote_scorers=remote_scorers, progress=progress
+            )
 
         result = run_with_judges(project, store, audience.say, record, work)
         facts = dict(result.facts)
@@ -76,26 +78,26 @@ def _warnings(project: Project) -> list[str]:
     spec = project.spec
     names = spec.curate.judge.teachers
     writers = [spec.teacher_for("forward"), spec.teacher_for("backward")] if spec.needs_teacher else []
-    asked = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
-    away = sorted({url for name in asked for url in spec.teachers[name].addresses if not is_local(url)})
+    names_of_teachers = [*names, *([spec.curate.score.teacher] if spec.curate.score.teacher else [])]
+    away = sorted({url for name in names_of_teachers for url in spec.teachers[name].addresses if not is_local(url)})
     leaves = [f"the texts of rows that pass the gates are sent to {' and '.join(away)}"] if away else []
     return [*leaves, *same_family_warnings(spec, names, writers)]
 
 
 def run_with_judges(
-    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[Asked], Awaitable[Judged]]
+    project: Project, store: Store, say: Say, record: Recording[Any], work: Callable[[RemoteScorers], Awaitable[Judged]]
 ) -> Judged:
     """Run `work` with the judges and scorers of the spec, and add their cost to the receipt. If the pool is empty
     because of a change since `generate`, the error says so."""
 
     async def judged() -> Judged:
         async with AsyncExitStack() as opened:
-            asked = await open_remote_scorers(project, store, opened, say)
+            scorers = await open_remote_scorers(project, store, opened, say)
             try:
-                return await work(asked)
+                return await work(scorers)
             finally:
-                if asked.ledgers:
-                    record.add(**teachers.spent(asked.ledgers))
+                if scorers.ledgers:
+                    record.add(**teachers.spent(scorers.ledgers))
 
     try:
         return run(judged())

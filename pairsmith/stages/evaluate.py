@@ -236,8 +236,8 @@ def _spent(measured: Evaluation) -> Json:
     """What this run asked and spent; nothing if the evaluation was reused."""
     if measured.reused:
         return {"costs": ()}
-    asked = {name: getattr(measured, name) for name in ("calls_sent", "calls_reused", "usage", "usd")}
-    return {**asked, "costs": tuple(cost.as_json() for cost in measured.costs)}
+    spent = {name: getattr(measured, name) for name in ("calls_sent", "calls_reused", "usage", "usd")}
+    return {**spent, "costs": tuple(cost.as_json() for cost in measured.costs)}
 
 
 def counts_of(evaluation: Evaluation) -> tuple[Counts, dict[str, int]]:

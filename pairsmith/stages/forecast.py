@@ -100,16 +100,16 @@ def forecast(
     with recording(project, store, "forecast", ForecastOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say)
         short = warn_about_shortages(say, project, all_seeds)
-        asked = teachers.by_direction(project, say)
+        by_direction = teachers.by_direction(project, say)
         run_preflight(project, all_seeds)
         seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
-        directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in asked.items()]
+        directions = [_direction(way, teacher, seeds_to_ask, seeds) for way, teacher in by_direction.items()]
         directions = [direction for direction in directions if direction.seeds]
         if not directions:
             raise nothing_to_generate("forecast")
         result, recorded = GenerateResult(), Recording(GenerateOutcome())
         pilot = [seed for direction in directions for seed in direction.pilot]
-        asking = AskPlan(piloted, store, asked, audience, first=_asked_first(directions))
+        asking = AskPlan(piloted, store, by_direction, audience, first=_asked_first(directions))
         try:
             run(ask(asking, pilot, recorded, result))
         finally:
@@ -121,7 +121,7 @@ def forecast(
             )
         if result.stopped:
             raise Interrupted("the pilot is not done.", fix="Run it again: it continues, and asks for nothing twice.")
-        costs = run(_pilot_costs(project, store, asked, directions))
+        costs = run(_pilot_costs(project, store, by_direction, directions))
         lines = [_generation(project, store, one, costs[one.way], all_seeds, audience.say) for one in directions]
         if evaluation := _evaluation(project, directions, costs.get("forward", []), all_seeds):
             lines.append(evaluation)
@@ -130,7 +130,7 @@ def forecast(
             pilot_seeds=len(pilot),
             shortages=short,
             unlimited=tuple(
-                way for way in asked if max_answer_tokens(generate.directions[way].sampling.body()) is None
+                way for way in by_direction if max_answer_tokens(generate.directions[way].sampling.body()) is None
             ),
             judges=_judges(project),
             lines=tuple(lines),
@@ -163,11 +163,11 @@ def _asked_first(directions: Sequence[_Direction]) -> list[Seed]:
 
 
 async def _pilot_costs(
-    project: Project, store: Store, asked: Mapping[Direction, TeacherSettings], directions: Sequence[_Direction]
+    project: Project, store: Store, by_direction: Mapping[Direction, TeacherSettings], directions: Sequence[_Direction]
 ) -> dict[Direction, list[SeedCost]]:
     """The cost of the answers about each seed of the pilot, including unusable ones, according to the ledger."""
     costs: dict[Direction, list[SeedCost]] = {}
-    async with open_ledgers(store, asked, discard_message) as ledgers:
+    async with open_ledgers(store, by_direction, discard_message) as ledgers:
         for direction in directions:
             ledger = ledgers[direction.way]
             generator = GENERATOR_CLASSES[direction.way].of(project, ledger)
@@ -177,8 +177,8 @@ async def _pilot_costs(
 
 def seed_cost(store: Store, ledger: Ledger, generator: Forward | Backward, seed: Seed) -> SeedCost:
     """The cost of the answers about a seed, including unusable ones, according to the ledger."""
-    asked = generator.questions(seed)
-    keys = [key for question, n in asked for key in ledger.keys(question, n)]
+    questions = generator.questions(seed)
+    keys = [key for question, n in questions for key in ledger.keys(question, n)]
     calls, prices = [call for key in keys for call in store.calls(key)], ledger.meter.prices
     first = list({call.request_id: call for call in reversed(calls)}.values())
     usage = summed(call.usage for call in calls)
@@ -239,16 +239,16 @@ def _evaluation(
     generation has not bought them. None if another teacher is evaluated, which the pilot did not ask."""
     spec = project.spec
     forward = next((direction for direction in directions if direction.way == "forward"), None)
-    asked = max_test_inputs(all_seeds, spec)
-    if forward is None or not asked or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
+    inputs = max_test_inputs(all_seeds, spec)
+    if forward is None or not inputs or spec.teacher_name("evaluate") != spec.teacher_name("forward"):
         return None
     n, limit = spec.generate.forward.n, max_answer_tokens(spec.generate.forward.sampling.body())
     answers = 1 + max(0, spec.evaluate.samples - n)
     requests = 1 + (spec.evaluate.samples > n)
     prices = prices_of(forward.teacher)
     share = [_scaled(one, answers / n, requests, prices) for one in costs]
-    measured = costs_of(forward.teacher, share, asked, limit, answers, without_pilot=True)
-    return _line("evaluate", "", {**measured, "rows": None}, asked)
+    measured = costs_of(forward.teacher, share, inputs, limit, answers, without_pilot=True)
+    return _line("evaluate", "", {**measured, "rows": None}, inputs)
 
 
 def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) -> SeedCost:
@@ -261,8 +261,10 @@ def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) 
     if prices:
         usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
         asking = prices.rate(usage, {})
-        whole = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
-        ratio = (asking * of_prompt + (whole - asking) * share) / whole if whole else share
+        with_answer = prices.rate(
+            usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {}
+        )
+        ratio = (asking * of_prompt + (with_answer - asking) * share) / with_answer if with_answer else share
     usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
     return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
 
@@ -345,14 +347,14 @@ def _judges(project: Project) -> tuple[str, ...]:
     return tuple(key for key, names in named.items() if names)
 
 
-def _limited_rows(whole: Json, project: Project, seeds: Sequence[Seed]) -> Json:
+def _limited_rows(forecast: Json, project: Project, seeds: Sequence[Seed]) -> Json:
     """The totals with rows limited to `curate.select.rows`, which applies to the training split."""
-    most, rows = project.spec.curate.select.rows, whole["rows"]
+    most, rows = project.spec.curate.select.rows, forecast["rows"]
     if most is None or rows is None:
-        return whole
-    asked = generation_seeds(seeds)
-    share = sum(seed_split(seed, project.spec.split) == "train" for seed in asked) / len(asked)
-    return whole | {"rows": {end: min(number * share, most) + number * (1 - share) for end, number in rows.items()}}
+        return forecast
+    of_generation = generation_seeds(seeds)
+    share = sum(seed_split(seed, project.spec.split) == "train" for seed in of_generation) / len(of_generation)
+    return forecast | {"rows": {end: min(number * share, most) + number * (1 - share) for end, number in rows.items()}}
 
 
 def _total(lines: Sequence[Json]) -> Json:
@@ -394,27 +396,27 @@ def shown(project: Project, outcome: ForecastOutcome) -> list[RenderableType]:
     row("[bold]total[/]", "", outcome.whole, few)
     pilot = f"{counted(outcome.pilot_seeds, 'seed', 'seeds')}, kept for the run"
     spent = [("pilot", f"{pilot}; {screen.cost(outcome)}")]
-    if beside := outcome.beside_cap(project.spec.budget.max_usd):
-        spent.append(("budget", beside))
+    if outside_cap := outcome.beside_cap(project.spec.budget.max_usd):
+        spent.append(("budget", outside_cap))
     note = (
         "90 % intervals for the whole run, pilot included; more seeds (--seeds) make them narrower. Rows: after gates, "
         "best of n and duplicates, before review; few rows say little about how duplicates grow. "
         "Time: at teacher.concurrency, if the server stays as fast as it was."
     )
     aims = {"forward": "generate.accepted", "backward": "generate.backward.accepted"}
-    sooner = " ".join(
+    alternatives = " ".join(
         f"{aims[way]} = {rows:,} may end {way} generation early; the intervals assume that all seeds are asked."
         for way, rows in project.spec.generate.targets.items()
         if any(line["direction"] == way for line in outcome.lines)
     )
-    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, sooner, outcome.note)))]
+    return [table, "", screen.facts(spent), "", " ".join(filter(None, (note, alternatives, outcome.note)))]
 
 
 def _spent_elsewhere(project: Project, store: Store, directions: Sequence[_Direction]) -> float:
     """US dollars that were spent or reserved through this store with prompts or teachers other than this run's."""
     ways = [(one.teacher, project.spec.generate.directions[one.way].prompt) for one in directions]
-    own = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
-    return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in own)
+    used_here = {(teacher.identity or teacher.model, load(prompt, project.folder).ref) for teacher, prompt in ways}
+    return sum(cost.usd + cost.reserved for cost in store.costs() if (cost.teacher, cost.prompt) not in used_here)
 
 
 STAGE = Stage[ForecastOutcome](

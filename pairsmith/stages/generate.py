@@ -79,9 +79,9 @@ def generate(
             _repeat_warnings(say, before)
             return before
         reading, all_seeds = load_seeds(project, store, say)
-        asked = teachers.by_direction(project, say, batch=batch)
+        by_direction = teachers.by_direction(project, say, batch=batch)
         run_preflight(project, all_seeds)
-        _warn(project, all_seeds, asked.values(), say)
+        _warn(project, all_seeds, by_direction.values(), say)
         give_back()
         seeds, left_out = without_test_overlap(project, all_seeds, say)
         record.outcome = GenerateOutcome(
@@ -89,11 +89,11 @@ def generate(
             seeds=dict(Counter(seed.kind for seed in reading.seeds)),
             shortages=warn_about_shortages(say, project, all_seeds),
             seed_problems=(*(f"{problem.where}: {problem.what}" for problem in reading.problems), *left_out),
-            fingerprints=generators.fingerprints(project, asked),
+            fingerprints=generators.fingerprints(project, by_direction),
         )
         give_back()
         result = GenerateResult()
-        asking = AskPlan(project, store, asked, audience, retry_failed, live)
+        asking = AskPlan(project, store, by_direction, audience, retry_failed, live)
         try:
             run(ask(asking, seeds, record, result))
         finally:
@@ -233,11 +233,11 @@ def _say_first(say: Say, lines: Sequence[str]) -> None:
         say(f"and {more} more; the receipt lists them all.")
 
 
-def _warn(project: Project, seeds: Sequence[Seed], asked: Iterable[TeacherSettings], say: Say) -> None:
+def _warn(project: Project, seeds: Sequence[Seed], teachers: Iterable[TeacherSettings], say: Say) -> None:
     """Warn about settings that may not be intended, before anything is sent."""
     for what, fix in (*doubtful_settings(project.spec), *unused_task_texts(project)):
         say(f"warning: {what}. {fix}")
-    warn_about_personal_data(say, seeds, asked, project.spec)
+    warn_about_personal_data(say, seeds, teachers, project.spec)
     ways = [way.prompt for way in project.spec.generate.directions.values()]
     for name in prompts.unused(ways, project.folder):
         used = f"{' and '.join(ways)} {'is' if len(ways) == 1 else 'are'}"
@@ -274,7 +274,7 @@ class AskPlan(NamedTuple):
 @asynccontextmanager
 async def open_ledgers(
     store: Store,
-    asked: Mapping[Direction, TeacherSettings],
+    by_direction: Mapping[Direction, TeacherSettings],
     say: Say,
     *,
     retry_failed: bool = False,
@@ -284,7 +284,7 @@ async def open_ledgers(
     first request."""
     async with AsyncExitStack() as stack:
         ledgers: dict[Direction, Ledger] = {}
-        for way, teacher in asked.items():
+        for way, teacher in by_direction.items():
             shared = next((ledger for ledger in ledgers.values() if ledger.teacher is teacher), None)
             if shared is None:
                 endpoint = await stack.enter_async_context(teachers.opened(teacher, say))

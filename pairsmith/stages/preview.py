@@ -49,12 +49,12 @@ def preview(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *,
     say = audience.say
     with recording(project, store, "preview", PreviewOutcome()) as record:
         _, all_seeds = load_seeds(project, store, say)
-        asked = teachers.by_direction(project, say)
+        by_direction = teachers.by_direction(project, say)
         before = store.receipts("generate")[-1:]
         pools = GenerateOutcome.of(before[0]).fingerprints if before else {}
         try:
             seeds_to_ask, _ = without_test_overlap(project, all_seeds, say)
-            shown = run(_ask(project, store, audience, asked, seeds_to_ask, pools, most=seeds))
+            shown = run(_ask(project, store, audience, by_direction, seeds_to_ask, pools, most=seeds))
         except StoppedError:
             raise Interrupted("the preview is not done.", fix="Run it again: it asks for nothing twice.") from None
         record.outcome = replace(shown, shaped_by=plan.pinned(project, store)["generate"])
@@ -67,7 +67,7 @@ async def _ask(
     project: Project,
     store: Store,
     audience: Audience,
-    asked: Mapping[Direction, TeacherSettings],
+    by_direction: Mapping[Direction, TeacherSettings],
     seeds: Sequence[Seed],
     pools: Mapping[str, str],
     *,
@@ -77,7 +77,7 @@ async def _ask(
     left_samples, left_seeds, left_usd = 0, 0, list[Range | None]()
     judge = gate_judge(project)
     with (audience.stop or Stopping()).draining() as stopping:
-        async with open_ledgers(store, asked, audience.say, stage="preview") as ledgers:
+        async with open_ledgers(store, by_direction, audience.say, stage="preview") as ledgers:
             distinct = list(dict.fromkeys(ledgers.values()))
             watch = asyncio.create_task(_drain_on_stop(stopping, distinct))
             try:
@@ -104,7 +104,9 @@ async def _ask(
                     seeds_left = sum(map(bool, left))
                     left_seeds += seeds_left
                     if seeds_left:
-                        left_usd.append(_remaining_cost(asked[way], store, ledger, generator, chosen, seeds_left))
+                        left_usd.append(
+                            _remaining_cost(by_direction[way], store, ledger, generator, chosen, seeds_left)
+                        )
             finally:
                 watch.cancel()
     failed = sum(isinstance(new, dict) for row in rows for new in row["new"])
@@ -113,7 +115,9 @@ async def _ask(
         counts=Counts(rows_in=answers, waiting=answers - failed, failed=failed),
         **teachers.spent(distinct),
         rows=tuple(rows),
-        same_prompt=all(pools.get(way) == fingerprint for way, fingerprint in fingerprints(project, asked).items()),
+        same_prompt=all(
+            pools.get(way) == fingerprint for way, fingerprint in fingerprints(project, by_direction).items()
+        ),
         left_candidates=left_samples,
         left_seeds=left_seeds,
         left_usd=None if None in left_usd else _sum_ranges([amount for amount in left_usd if amount is not None]),

@@ -191,12 +191,12 @@ def watch(project: Project, connected: Argilla, every_s: float, *, say: Say = di
     server can reach this machine, it announces reviews immediately; otherwise it is asked every `every_s` seconds. In
     between, the store is free for other commands; while another command writes to it, reviews wait on the server."""
     with Store.open(Store.url_for(project), write=False) as store:
-        own = project_id(store.sampled()) or project.spec.task.name
-    with suppress(KeyboardInterrupt), listen_for_answers(connected, own) as heard:
+        queue_id = project_id(store.sampled()) or project.spec.task.name
+    with suppress(KeyboardInterrupt), listen_for_answers(connected, queue_id) as listener:
         news_wait = False
         while True:
-            if heard and not news_wait:
-                heard(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
+            if listener and not news_wait:
+                listener(max(every_s, _WEBHOOK_TIMEOUT_S))  # a webhook call may be lost
             else:
                 time.sleep(every_s)
             with Store.open(Store.url_for(project), write=False) as store:

@@ -66,8 +66,8 @@ def train(project: Project, store: Store, audience: Audience = NO_AUDIENCE, *, c
         from train.base_model import find_base
 
         base = find_base(settings, project.folder, progress)
-        with (stop or Stopping()).polled() as asked:
-            result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, asked=asked)
+        with (stop or Stopping()).polled() as should_stop:
+            result = tune(base, dataset, settings, project.folder / ADAPTERS, progress, should_stop=should_stop)
         path = project.inside(Path(result.folder))
         store.write(result.artifact.model_copy(update={"path": path}))
         record.outcome = _with_result(record.outcome, result, path)

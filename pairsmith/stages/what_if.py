@@ -49,8 +49,8 @@ def what_if(
         pools = []
         for candidate in (project, other):
             async with AsyncExitStack() as opened:
-                asked = await open_remote_scorers(candidate, store, opened, say)
-                pools.append(await judge_without_asking(candidate, store, fingerprints, asked, progress))
+                scorers = await open_remote_scorers(candidate, store, opened, say)
+                pools.append(await judge_without_asking(candidate, store, fingerprints, scorers, progress))
         return compare(*pools)
 
     comparison = run(both())

@@ -94,8 +94,8 @@ class TrainSettings(Section):
     def last_stage(self) -> TrainSettings:
         """The settings with the learning rate and the epochs of the last training phase: DPO has its own, after the
         supervised phase."""
-        own = {"learning_rate": self.dpo_learning_rate, "epochs": self.dpo_epochs}
-        return self.model_copy(update=own) if self.objective == "dpo" else self
+        of_stage = {"learning_rate": self.dpo_learning_rate, "epochs": self.dpo_epochs}
+        return self.model_copy(update=of_stage) if self.objective == "dpo" else self
 
     @property
     def needs_special_support(self) -> bool:

@@ -26,8 +26,8 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
     if _are_active(store, seeds):
         return  # unchanged: writing it again would take longer than everything else in a resumed run
     ((last,),) = store._rows(sa.select(sa.func.max(tables.seeds.c.position)))
-    rest, ids = seed_bodies(seeds), bytearray()
-    while page := list(islice(rest, _PAGE)):
+    bodies, ids = seed_bodies(seeds), bytearray()
+    while page := list(islice(bodies, _PAGE)):
         write(partial(_insert_page, page))
         ids += bytes.fromhex("".join(id_ for id_, _ in page))
     write(partial(_mark_active, ids, last or 0))
@@ -35,14 +35,14 @@ def set_active(store: Reading, seeds: Sequence[Seed], write: Callable[[Work], No
 
 def _are_active(store: Reading, seeds: Sequence[Seed]) -> bool:
     """Whether exactly these seeds, with this content and in this order, are the seeds of the project."""
-    c, rest = tables.seeds.c, seed_bodies(seeds)
+    c, bodies = tables.seeds.c, seed_bodies(seeds)
     places = store._places(sa.select(c.position).where(c.active >= 0).order_by(c.active))
     if len(places) != len(seeds):
         return False
     for start in range(0, len(places), _PAGE):
         page = places[start : start + _PAGE]
         at = dict(map(tuple, store._at(sa.select(c.position, c.body), c.position, page)))
-        if [at[place] for place in page] != [body for _, body in islice(rest, _PAGE)]:
+        if [at[place] for place in page] != [body for _, body in islice(bodies, _PAGE)]:
             return False
     return True
 
@@ -69,8 +69,8 @@ def _mark_active(ids: bytearray, before: int, connection: sa.Connection) -> None
     position before they were written."""
     c, seeds = tables.seeds.c, sa.update(tables.seeds)
     connection.execute(seeds.where(c.active >= 0).values(active=-1))
-    behind = sa.select(sa.func.count(), sa.func.max(c.position)).where(c.position > before)
-    count, last = connection.execute(behind).one()
+    after = sa.select(sa.func.count(), sa.func.max(c.position)).where(c.position > before)
+    count, last = connection.execute(after).one()
     if 16 * count == len(ids) and last == before + count:  # all are new and stored in order
         connection.execute(seeds.where(c.position > before).values(active=c.position - (before + 1)))
         return

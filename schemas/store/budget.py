@@ -54,9 +54,9 @@ class Budget:
                 return False
             if not self._requests:
                 raise self._reached(cap, max(usd, self._highest_cost))
-            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(settled)
-            await settled
+            change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(change)
+            await change
         self._pending += usd
         self._requests += 1
         return True
@@ -74,9 +74,9 @@ class Budget:
         if usd is not None and usd > reserved:
             self._highest_cost = max(self._highest_cost, usd)
         waiting, self._waiting = self._waiting, []
-        for settled in waiting:
-            if not settled.done():
-                settled.set_result(None)
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
     def _short_of(self, usd: float) -> Cap | None:
         used = self._settled + max(self._pending + usd, (self._requests + 1) * self._highest_cost)

@@ -18,21 +18,21 @@ def queries() -> tuple[Any, Any]:
     c, h = tables.calls.c, tables.holds.c
     sums = (sa.func.sum(col) for col in (c.prompt_tokens, c.completion_tokens, c.cached_tokens, c.usd, c.unpriced))
     calls = sa.select(*(c[name] for name in _NAMES), sa.func.count(sa.distinct(c.request_id)), *sums)
-    held = sa.select(*(h[name] for name in _NAMES), sa.func.sum(h.open), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
+    holds = sa.select(*(h[name] for name in _NAMES), sa.func.sum(h.open), sa.func.coalesce(sa.func.sum(h.usd), 0.0))
     return (
         calls.group_by(*(c[name] for name in _NAMES)),
-        held.where(h.open > 0).group_by(*(h[name] for name in _NAMES)),
+        holds.where(h.open > 0).group_by(*(h[name] for name in _NAMES)),
     )
 
 
-def costs_of(calls: list[Any], held: list[Any]) -> list[Cost]:
+def costs_of(calls: list[Any], holds: list[Any]) -> list[Cost]:
     """Combine the results of `queries` into one cost for each stage, teacher and prompt, the most expensive first."""
     lines: dict[tuple[str, ...], Cost] = {}
     for *names, requests, prompt, completion, cached, usd, unpriced in calls:
         usage = Usage(prompt_tokens=int(prompt), completion_tokens=int(completion), cached_tokens=int(cached))
         named = dict(zip(_NAMES, names, strict=True))
         lines[tuple(names)] = Cost(**named, requests=int(requests), usage=usage, usd=float(usd), unpriced=int(unpriced))
-    for *names, lost, usd in held:
+    for *names, lost, usd in holds:
         line = lines.get(tuple(names)) or Cost(**dict(zip(_NAMES, names, strict=True)))
         lines[tuple(names)] = line.model_copy(update={"lost": int(lost), "reserved": float(usd)})
     return sorted(lines.values(), key=lambda cost: (-cost.usd, cost.stage, cost.teacher, cost.prompt))

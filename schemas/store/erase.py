@@ -59,9 +59,9 @@ class Traces:
 def traces_of_source(store: Store, source: str) -> Traces:
     """Everything read from `source` (`seeds.jsonl`, a single row `seeds.jsonl:14`, or a folder of files, `notes`), and
     everything derived from it."""
-    own = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
-    traces = Traces(seeds={seed.id for seed in own})
-    traces.texts.update(text for seed in own for text in _texts_of(seed))
+    of_source = [seed for seed in store.seeds(active=False) if any(_is_from(place, source) for place in _places(seed))]
+    traces = Traces(seeds={seed.id for seed in of_source})
+    traces.texts.update(text for seed in of_source for text in _texts_of(seed))
     _add_pairs(traces, store._by_id(Pair, tables.pairs, tables.pairs.c.seed_id, traces.seeds))
     return _mark_shared(store, traces)
 
@@ -71,9 +71,12 @@ def traces_of_reviewer(store: Store, person: str) -> Traces:
     all_reviews = [review for reviews in store.reviews().values() for review in reviews]
     ids = {person} | {review.reviewer for review in all_reviews if review.name == person}
     ids |= {name for name, reviewer in store.aliases().items() if reviewer in ids}
-    own = [review for review in all_reviews if review.reviewer in ids or review.name == person]
-    traces = Traces(reviews={review.id for review in own}, names=ids | {review.who for review in own} if own else set())
-    traces.texts.update(review.edited for review in own if review.edited)
+    theirs = [review for review in all_reviews if review.reviewer in ids or review.name == person]
+    traces = Traces(
+        reviews={review.id for review in theirs},
+        names=ids | {review.who for review in theirs} if theirs else set(),
+    )
+    traces.texts.update(review.edited for review in theirs if review.edited)
     edited = [pair for pair in store.find_pair("") if pair.origin.by == "edited"]
     own_edits = {pair.id for pair in edited if pair.origin.by == "edited" and pair.origin.review_id in traces.reviews}
     while more := {p.id for p in edited if p.origin.by == "edited" and p.origin.parent_id in own_edits} - own_edits:
@@ -144,10 +147,10 @@ def erase(store: Store, traces: Traces) -> dict[str, int]:
             (tables.calls, tables.calls.c.request_id, calls),
             (tables.requests, tables.requests.c.id, requests),
         ):
-            wanted = sorted(values)
-            for at in range(0, len(wanted), IN):
+            ordered = sorted(values)
+            for at in range(0, len(ordered), IN):
                 rows = _reduce_to_cost() if table is tables.calls else sa.delete(table)
-                rows = rows.where(column.in_(wanted[at : at + IN]))
+                rows = rows.where(column.in_(ordered[at : at + IN]))
                 if table is tables.sampled and first:
                     rows = rows.where(table.c.id != first.id)
                 removed = connection.execute(rows).rowcount

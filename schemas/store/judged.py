@@ -35,6 +35,6 @@ def store_judged(connection: sa.Connection, steps: Sequence[StepName], rows: Seq
 
 def has_any_step(lists: Mapping[str, Sequence[StepName]], steps: Sequence[StepName]) -> sa.ColumnElement[bool]:
     """A condition for the rows that contain a verdict of any of `steps`."""
-    c, wanted = tables.verdicts.c, set(steps)
-    of_lists = [(GATES, name) for name, listed in lists.items() if not wanted.isdisjoint(listed)]
+    c, step_ids = tables.verdicts.c, set(steps)
+    of_lists = [(GATES, name) for name, listed in lists.items() if not step_ids.isdisjoint(listed)]
     return sa.or_(*(sa.and_(c.by == by, c.fingerprint == name) for by, name in (*steps, *of_lists)))

@@ -68,7 +68,7 @@ def latest_answers(store: Store, teacher: str, prompt: str) -> Iterator[Call]:
     known: list[Json] = []
     for row in sorted(rows, key=lambda row: (not row.completion_tokens, row.completion_tokens)):
         call = next((call for call in store.calls(row.key) if call.status == "ok"), None)
-        asked = call and call.request.get("messages")
-        if call is not None and asked and asked not in known:
-            known.append(asked)
+        messages = call and call.request.get("messages")
+        if call is not None and messages and messages not in known:
+            known.append(messages)
             yield call

@@ -60,11 +60,11 @@ def writer_lock(path: Path | None, engine: sa.Engine, url: str, *, upgrades: boo
     If another process holds it for an upgrade, even one on behalf of a reader, this waits: the upgrade takes seconds,
     and the user of either process did not ask for it. Raises StoreBusy.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         deadline, may_wait = time.monotonic() + _UPGRADE_S, True
         while True:
             try:
-                still_held: StillHeld = held.enter_context(
+                still_held: StillHeld = locks.enter_context(
                     file_lock(Path(f"{path}.lock"), url, upgrades) if path else advisory_lock(engine, url, upgrades)
                 )
                 break

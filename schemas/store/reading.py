@@ -78,9 +78,9 @@ class Reading:
 
     def _in(self, query: Any, column: sa.Column[Any], ids: Iterable[str]) -> Iterator[Any]:
         """The rows of a query with one of these ids in a column, in any order."""
-        wanted = sorted(set(ids))
-        for start in range(0, len(wanted), IN):
-            yield from self._rows(query.where(column.in_(SOME)), some=wanted[start : start + IN])
+        ordered = sorted(set(ids))
+        for start in range(0, len(ordered), IN):
+            yield from self._rows(query.where(column.in_(SOME)), some=ordered[start : start + IN])
 
     def _row_pages(self, columns: Sequence[sa.Column[Any]], *wanted: sa.ColumnElement[bool]) -> Iterator[Any]:
         # First the positions, 8 bytes each: without an index that ends in the position, every page would sort all rows.

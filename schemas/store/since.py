@@ -70,9 +70,9 @@ def bodies(store: Store, table: sa.Table, ids: Iterable[str]) -> Iterator[tuple[
 
 def active_among(store: Store, seed_ids: Iterable[str]) -> set[str]:
     """The given seeds that the project has now."""
-    wanted, active, c = sorted(set(seed_ids)), set[str](), tables.seeds.c
-    for start in range(0, len(wanted), _IN):
-        query = sa.select(c.id).where(c.id.in_(wanted[start : start + _IN]), c.active >= 0)
+    ordered, active, c = sorted(set(seed_ids)), set[str](), tables.seeds.c
+    for start in range(0, len(ordered), _IN):
+        query = sa.select(c.id).where(c.id.in_(ordered[start : start + _IN]), c.active >= 0)
         active |= {str(id_) for (id_,) in store._rows(query)}
     return active
 

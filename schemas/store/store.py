@@ -267,8 +267,8 @@ class Store(Reading):
 
     def costs(self) -> list[Cost]:
         """The cost of the ledger by stage, teacher and prompt, with what is reserved for unanswered requests."""
-        calls, held = queries()
-        return costs_of(list(self._rows(calls)), list(self._rows(held)))
+        calls, holds = queries()
+        return costs_of(list(self._rows(calls)), list(self._rows(holds)))
 
     def spent(self) -> Cost:
         """The sum of `costs`."""
@@ -346,8 +346,8 @@ class Store(Reading):
         """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
         are not validated again; for counting very many."""
         self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
-        c, wanted = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
-        for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), wanted):
+        c, condition = tables.verdicts.c, has_any_step(self._step_lists, list(steps))
+        for pair_id, by, name, body in self._row_pages((c.pair_id, c.by, c.fingerprint, c.body), condition):
             if by == GATES:
                 decoded = decode_verdicts(pair_id, self._step_lists[name], body)
                 yield from (one for one in decoded if one.step in steps)
@@ -363,8 +363,8 @@ class Store(Reading):
         self, curation: str, *, state: str | None = None, code: str | None = None, pair_id: str | None = None
     ) -> Iterator[RowState]:
         """The decisions of a curation in pool order, with one page in memory at a time; `code` is the reason's."""
-        wanted = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
-        return self._pages(RowState, tables.row_states, **wanted)
+        filters = {"curation": curation, "state": state, "code": code, "pair_id": pair_id}
+        return self._pages(RowState, tables.row_states, **filters)
 
     def row_state_curations(self) -> set[str]:
         """The names of all curations that have row states."""

@@ -301,7 +301,8 @@ class Decoder:
         rows = lane.active[first:]
         # Computed before the draw, which overwrites the logits.
         reports = [
-            None if row.job.top_logprobs is None else own.log_softmax(-1) for row, own in zip(rows, logits, strict=True)
+            None if row.job.top_logprobs is None else row_logits.log_softmax(-1)
+            for row, row_logits in zip(rows, logits, strict=True)
         ]
         tokens = next_tokens(logits, [row.draw for row in rows])
         self.generated_tokens += len(tokens)
@@ -363,10 +364,10 @@ class Decoder:
                 targets = targets[:, : inputs.shape[1]]
                 positions = (start + at + torch.arange(inputs.shape[1])).expand(count, -1)
                 logits = self._model.forward(lane.cache, first, inputs, positions, every_logit=True)
-                own = logits.gather(2, targets.to(logits.device)[:, :, None])[:, :, 0] - logits.logsumexp(-1)
+                logprobs = logits.gather(2, targets.to(logits.device)[:, :, None])[:, :, 0] - logits.logsumexp(-1)
                 lengths = torch.tensor([len(job.completions[index]) for index in batch])[:, None]
                 counted = at + 1 + torch.arange(inputs.shape[1]) < lengths
-                sums += own.cpu().double().masked_fill(~counted, 0.0).sum(-1)
+                sums += logprobs.cpu().double().masked_fill(~counted, 0.0).sum(-1)
             for index, total in zip(batch, sums.tolist(), strict=True):
                 scores[index] = Likelihood(total, len(job.completions[index]))
         _set_result(job, [scores[index] for index in sorted(scores)])

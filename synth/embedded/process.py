@@ -105,8 +105,8 @@ async def embedded(
 
 
 def _require_packages() -> None:
-    wanted = ("torch", "transformers", "llguidance", "peft")
-    missing = [package for package in wanted if importlib.util.find_spec(package) is None]
+    packages = ("torch", "transformers", "llguidance", "peft")
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingDependency(
             f"The embedded teacher needs {', '.join(missing)}.",

@@ -149,7 +149,7 @@ class ChatRequest(_Body):
         Raises RequestError if the prompt leaves no room.
         """
         left = context_tokens - prompt_tokens
-        asked = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        limit = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
         if left < 1:
             raise RequestError(
                 f"This model's context holds {context_tokens} tokens for prompt and answer together; the messages "
@@ -157,7 +157,7 @@ class ChatRequest(_Body):
                 param="messages",
                 code="context_length_exceeded",
             )
-        return min(left, default if asked is None else asked)
+        return min(left, default if limit is None else limit)
 
 
 class ScoreRequest(_Body):

@@ -156,10 +156,10 @@ def _download_from_hub(model: Path, progress: Progress) -> str | None:
     """Download the hub's files; None, with a progress message, if the hub is reachable but the download fails."""
     from huggingface_hub import HfApi, snapshot_download
 
-    wanted = ["model.safetensors", "*.json", "*.jinja", "merges.txt"]
+    patterns = ["model.safetensors", "*.json", "*.jinja", "merges.txt"]
     try:
         commit = HfApi().model_info(HUB_ID, timeout=10).sha
-        snapshot_download(HUB_ID, revision=commit, local_dir=model, allow_patterns=wanted)
+        snapshot_download(HUB_ID, revision=commit, local_dir=model, allow_patterns=patterns)
     except Exception as error:  # The client's exceptions depend on the transport; the wheel is the fallback for all.
         progress(f"the download from the model hub failed ({type(error).__name__}: {error}); using the wheel instead")
         shutil.rmtree(model, ignore_errors=True)

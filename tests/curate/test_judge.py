@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from curate.checklists import DEFAULTS, p_yes, questions_of, read_checklist
 from curate.judge import Judge, JudgePreference, open_judge, same_family_warnings
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import Asked
+from curate.remote_scorers import RemoteScorers
 from curate.rules import asked_of, rules_of
 from schemas.errors import BudgetReached, SpecError
 from schemas.kinds import KINDS
@@ -73,7 +73,7 @@ def curated(project: Project, answers: dict[str, list[str]]) -> CurateResult:
         store = judge.ledgers[0].store
         if next(store.each_candidate(), None) is None:
             tiny.pool(store, project, answers)
-        return await curate_project(project, store, fingerprints=["now"], asked=Asked(judge))
+        return await curate_project(project, store, fingerprints=["now"], remote_scorers=RemoteScorers(judge))
 
     result: CurateResult = asked(project, work)
     return result

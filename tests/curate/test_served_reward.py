@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from curate.outcome import CurateResult, curate_project
-from curate.remote_scorers import Asked, open_remote_scorers
+from curate.remote_scorers import RemoteScorers, open_remote_scorers
 from curate.scorers import Score
 from schemas.errors import AuthError, TeacherError, Unreachable
 from schemas.project import Project
@@ -61,7 +61,7 @@ def project(folder: Path, url: str, protocol: str, **teacher: Any) -> Project:
     return Project(folder, Spec.model_validate(raw))
 
 
-def asked(project: Project, ask: Callable[[Asked, Store], Any]) -> Any:
+def asked(project: Project, ask: Callable[[RemoteScorers, Store], Any]) -> Any:
     async def work() -> Any:
         with Store.open(Store.url_for(project)) as store:
             async with AsyncExitStack() as opened:
@@ -71,7 +71,7 @@ def asked(project: Project, ask: Callable[[Asked, Store], Any]) -> Any:
 
 
 def scores(project: Project, pairs: Sequence[Pair]) -> list[Score]:
-    async def ask(by_http: Asked, store: Store) -> list[Score]:
+    async def ask(by_http: RemoteScorers, store: Store) -> list[Score]:
         assert by_http.as_reward is not None
         return list(await by_http.as_reward.score(pairs))
 
@@ -205,9 +205,9 @@ def test_a_hosted_reward_is_bought_once_and_anything_but_a_number_is_no_score(tm
 def test_curation_selects_by_a_served_reward(tmp_path: Path, protocol: str) -> None:
     """The best candidate of each input stays, and who scored is told."""
 
-    async def work(by_http: Asked, store: Store) -> CurateResult:
+    async def work(by_http: RemoteScorers, store: Store) -> CurateResult:
         tiny.pool(store, project_, {"a fox": ["must", "must be long"], "a hen": ["must be", "must"]})
-        return await curate_project(project_, store, fingerprints=["now"], asked=by_http)
+        return await curate_project(project_, store, fingerprints=["now"], remote_scorers=by_http)
 
     with classify(by_length) as url, LoopbackTeacher(reward) as hosted:
         project_ = project(tmp_path, url if protocol == "classify" else hosted.url, protocol)

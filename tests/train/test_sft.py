@@ -299,7 +299,7 @@ def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path
                 steps_done.append(numbers["done"])
 
         given = settings(method=method, epochs=3)
-        return tune(tiny_base, DATASET, given, tmp_path, tell, asked=asked, merge=False)
+        return tune(tiny_base, DATASET, given, tmp_path, tell, should_stop=asked, merge=False)
 
     ended = run(lambda: len(steps_done) >= 3)  # asked before a step is told: the fourth is the last
     folder = Path(ended.folder)
@@ -320,7 +320,7 @@ def test_a_training_that_is_ended_keeps_its_best_state(tiny_base: Base, tmp_path
 def test_a_training_that_is_ended_before_it_learned_keeps_nothing(tiny_base: Base, tmp_path: Path) -> None:
     """The first step of a warm-up moves no weight: there is no adapter, and the next run goes on."""
     with pytest.raises(KeyboardInterrupt):
-        tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path, asked=lambda: True)
+        tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path, should_stop=lambda: True)
     assert not list(tmp_path.glob("*/training.json"))
     assert tune(tiny_base, DATASET, settings(warmup=0.5), tmp_path).steps == 6
 

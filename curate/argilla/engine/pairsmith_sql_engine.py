@@ -805,9 +805,9 @@ _MATCH_ALL_WORD = "pairsmitheveryrecord"  # a word in every record, because NOT 
 
 
 def _fts5_query(node: Any, column: str) -> str:
-    def phrase(asked: _Phrase) -> str:
-        quoted = _split_characters(asked.text).replace('"', '""')
-        return f'{column}"{quoted}"' + (" *" if asked.prefix else "")
+    def phrase(query: _Phrase) -> str:
+        quoted = _split_characters(query.text).replace('"', '""')
+        return f'{column}"{quoted}"' + (" *" if query.prefix else "")
 
     return _render_query(node, phrase, f"{_MATCH_ALL_WORD} NOT", {"AND": " AND ", "OR": " OR "})
 
@@ -816,11 +816,11 @@ _MAX_WORD_BYTES = 2000  # PostgreSQL's own limit is 2,046
 
 
 def _tsquery(node: Any) -> Any:
-    def phrase(asked: _Phrase) -> str:
-        words = _PUNCTUATION.sub(" ", _split_characters(asked.text)).split()
+    def phrase(query: _Phrase) -> str:
+        words = _PUNCTUATION.sub(" ", _split_characters(query.text)).split()
         if any(len(word.encode()) > _MAX_WORD_BYTES for word in words):
             raise UnprocessableEntityError(f"A search word may have at most {_MAX_WORD_BYTES} bytes.")
-        return "(" + " <-> ".join(f"'{word}'" for word in words) + (":*)" if asked.prefix else ")")
+        return "(" + " <-> ".join(f"'{word}'" for word in words) + (":*)" if query.prefix else ")")
 
     return sa.func.to_tsquery("simple", _render_query(node, phrase, "!", {"AND": " & ", "OR": " | "}))
 

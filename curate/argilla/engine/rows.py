@@ -149,7 +149,7 @@ async def get_records(
         query = query.add_columns(*texts, Record.inserted_at, *answers).outerjoin(Record.responses)
         order += [Response.inserted_at, Response.id]
     rows = (await db.execute(query.order_by(*order))).all()
-    items = ",".join(_record_json(list(own), responses) for _, own in groupby(rows, key=itemgetter(0)))
+    items = ",".join(_record_json(list(of_record), responses) for _, of_record in groupby(rows, key=itemgetter(0)))
     total = (await db.execute(sa.select(sa.func.count(Record.id)).where(of))).scalar()
     return Answer(f'{{"items":[{items}],"total":{total}}}'.encode(), media_type="application/json")
 

@@ -145,8 +145,8 @@ def add(
         known = any(existing.path == source.path for existing in state_of(request).readers.project(slug).spec.seeds)
         if path.exists() and not known:
             raise Refusal(409, f"there is already a file '{name}'.", code="exists", fix="Choose another name.")
-        with replaced(path) as whole:
-            whole.write_bytes(content)
+        with replaced(path) as file:
+            file.write_bytes(content)
     if not known:
         entry = f'\n[[seeds]]\npath = "seeds/{name}"\nkind = "{kind}"\n'
         try:

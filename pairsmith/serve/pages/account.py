@@ -134,8 +134,8 @@ def keys(caller: SignedIn, request: Request) -> Response:
 
 
 def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithError | None = None) -> Response:
-    held = state_of(request).keys.of(caller.user)
-    live = [key for key in held if not key["revoked"]]
+    keys = state_of(request).keys.of(caller.user)
+    live = [key for key in keys if not key["revoked"]]
     return render(
         request,
         "keys",
@@ -143,7 +143,7 @@ def _keys(request: Request, caller: Caller, new_key: str = "", error: PairsmithE
         place="Keys",
         heading=f"You have {counted(len(live), 'active API key', 'active API keys')}." if live
         else "You have no active API keys.",
-        keys=held,
+        keys=keys,
         new_key=new_key,
         roles=list(Role),
         slugs=caller.projects(state_of(request).workspace.projects()),

@@ -108,12 +108,12 @@ def check_keys(project: Project, texts: Mapping[str, str]) -> dict[str, Any]:
                 keys["curate.duplicates.enabled"] = mode != "off"
         elif mode != mode_of(getattr(spec.gates, name)):
             keys[f"curate.gates.{name}"] = {"reject": True, "flag": "flag", "off": False}[mode]
-    held = _word_bounds(spec.gates)
+    bounds = _word_bounds(spec.gates)
     if not spec.gates.length and any(texts.get(name, "").strip() for name in _WORD_FIELDS):
         keys["curate.gates.length"] = {}
     for name, key in _WORD_FIELDS.items():
         given = texts.get(name, "").strip()
-        if given and given != str(held[name]):
+        if given and given != str(bounds[name]):
             if not given.isdecimal() or len(given) > 9:
                 raise UsageError(
                     f"'{given[:40]}' is not a number of words.", where=key, fix="Enter a number such as 12."
@@ -127,8 +127,8 @@ def bases(project: Project) -> list[tuple[str, str]]:
     from train.models import KNOWN
 
     known = {k.name: f"{k.billions:g} billion parameters, {k.licence}" for k in KNOWN}
-    held = project.spec.train.base
-    return [(held, known.pop(held, "from the spec")), *known.items()]
+    chosen = project.spec.train.base
+    return [(chosen, known.pop(chosen, "from the spec")), *known.items()]
 
 
 def _test_share(split: SplitSettings) -> str:

@@ -65,8 +65,8 @@ def _roles(columns: Sequence[Column], source: SeedSource) -> dict[int, str] | No
         return None
     joined = variables(source)
     text = "output" if source.kind == "output" else "input"
-    own = {"input": "input", "instruction": "input", "output": "output", "text": text}
-    return {place: "input" if name in joined else own.get(name, "kept") for name, place in places.items()}
+    roles = {"input": "input", "instruction": "input", "output": "output", "text": text}
+    return {place: "input" if name in joined else roles.get(name, "kept") for name, place in places.items()}
 
 
 def keys_for_roles(

@@ -147,8 +147,8 @@ def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectF
     # As in the starter spec: 80 seeds are enough for a conclusive test.
     values: dict[str, Any] = {"task.name": slug, "seeds.0.path": f"seeds/{seeds.name}", "split.test": 0.25}
     task = toml.loads(text)["task"]
-    held = task.get("kind", "rewrite")
-    if form.kind and form.kind != held:
+    kind = task.get("kind", "rewrite")
+    if form.kind and form.kind != kind:
         values |= _keys_for_kind(form.kind)
         values |= {"task.style": values["task.system"]} if values["task.system"] else {}
     if table is None:
@@ -161,7 +161,7 @@ def _initial_spec(seeds: Path, table: Guess | None, slug: str, form: NewProjectF
         }
         if (form.kind, form.lines) != ("translate", "output"):  # those lines are in the target language
             values["task.language"] = detect_language(lines)
-    needs = KINDS[form.kind or held].needs
+    needs = KINDS[form.kind or kind].needs
     given = {"labels": _labels(form.labels), "schema": form.schema.strip() and SCHEMA, "to": form.to.strip()}
     values |= {f"task.{name}": value for name, value in given.items() if name == needs and value}
     if needs and not values.get(f"task.{needs}", None if f"task.{needs}" in values else task.get(needs)):
@@ -262,8 +262,8 @@ def _suggest_lines(file_name: str, name: str) -> Iterator[None]:
     except InputError as error:
         if file_name == name:
             raise
-        own = "If each line is an input or an output, select that under Lines of text."
-        fix = " ".join(filter(None, (own, error.fix)))
+        hint = "If each line is an input or an output, select that under Lines of text."
+        fix = " ".join(filter(None, (hint, error.fix)))
         raise InputError(error.what, where=error.where, why=error.why, fix=fix) from None
 
 

@@ -251,10 +251,10 @@ def stage_lines(now: Snapshot, job: Job | None) -> list[StageLine]:
             says = words.stage(now, stage, receipt)
             counts = receipt.counts if receipt and stage.stage in ("generate", "curate") else None
             parts = _parts(stage.stage, counts) if counts else []
-            whole = counts.rows_in if counts else 1
+            rows_in = counts.rows_in if counts else 1
             if not counts and stage.done:
                 parts = [BarPart("accepted", 1)]
-            lines.append(StageLine(stage.stage, stage.done, False, parts, whole, f"{stage.stage}: {says}", says))
+            lines.append(StageLine(stage.stage, stage.done, False, parts, rows_in, f"{stage.stage}: {says}", says))
     return lines
 
 

@@ -43,11 +43,11 @@ class File(NamedTuple):
 def downloads(caller: Viewer, project: str, request: Request) -> Response:
     """Everything that can be downloaded."""
     now = snapshot(request, project)
-    artifacts, held = (_listed_artifacts(now.store), present(now.store)) if now.store else ([], {})
+    artifacts, on_disk = (_listed_artifacts(now.store), present(now.store)) if now.store else ([], {})
     folder = now.project.folder
     base = f"/api/v1/projects/{project}"
     things = [_artifact_view(folder, base, artifact) for artifact in artifacts]
-    newest = [thing for one in held.values() for thing in things if thing["id"] == one.id]
+    newest = [thing for one in on_disk.values() for thing in things if thing["id"] == one.id]
     report = folder / "report.html"
     return project_page(
         request,
@@ -56,13 +56,13 @@ def downloads(caller: Viewer, project: str, request: Request) -> Response:
         project,
         heading=_heading(newest),
         newest=newest,
-        older=[thing for thing in things if thing["id"] not in {one.id for one in held.values()}][:20],
+        older=[thing for thing in things if thing["id"] not in {one.id for one in on_disk.values()}][:20],
         report=_size(report) if report.is_file() else None,
         base=base,
         address=state_of(request).settings.address,
-        adapter=held.get("adapter"),
-        dataset=held.get("dataset"),
-        export=_export(folder, held),
+        adapter=on_disk.get("adapter"),
+        dataset=on_disk.get("dataset"),
+        export=_export(folder, on_disk),
         kinds=GGUF,
         formats=FORMATS,
         job=live_job(request, project),
@@ -74,7 +74,7 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
     mark = folder / EXPORT / MARK
     if not mark.is_file():
         return None
-    held = json.loads(mark.read_bytes())
+    saved = json.loads(mark.read_bytes())
     inside = sorted(path.name for path in mark.parent.iterdir() if path.name != MARK)
     return {
         "at": datetime.fromtimestamp(mark.stat().st_mtime, UTC),
@@ -86,7 +86,7 @@ def _export(folder: Path, present: Mapping[str, Artifact]) -> dict[str, Any] | N
             if name in inside
             for path in sorted((mark.parent / name).iterdir())
         ],
-        "older": [kind for kind, artifact in present.items() if held.get(kind) != artifact.id],
+        "older": [kind for kind, artifact in present.items() if saved.get(kind) != artifact.id],
     }
 
 
@@ -105,8 +105,8 @@ def _heading(newest: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"a dataset of {counted(there['dataset']['members'], 'row', 'rows')}"] if "dataset" in there else []
     parts += ["an adapter"] if "adapter" in there else []
     parts += ["an evaluation"] if "evaluation" in there else []
-    whole = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
-    return f"Ready to download: {whole}."
+    sentence = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
+    return f"Ready to download: {sentence}."
 
 
 def _artifact_view(folder: Path, base: str, artifact: Artifact) -> dict[str, Any]:

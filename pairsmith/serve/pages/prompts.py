@@ -43,24 +43,24 @@ def _prompts(
     now = snapshot(request, slug)
     used = _prompts_in_use(now)
     names = library.available(now.project.folder)
-    own = {way: ref_.partition("@")[0] for way, ref_ in used.items()}
-    shown = ref or next(iter(own.values()), names[0])
+    in_use = {way: ref_.partition("@")[0] for way, ref_ in used.items()}
+    shown = ref or next(iter(in_use.values()), names[0])
     prompt = library.load(shown, now.project.folder)
     preview = now.last("preview")
     outcome = PreviewOutcome.of(preview) if preview else None
-    kinds = {name.partition("/")[0] for name in own.values()} | {prompt.ref.partition("/")[0]}
+    kinds = {name.partition("/")[0] for name in in_use.values()} | {prompt.ref.partition("/")[0]}
     return project_page(
         request,
         "prompts",
         caller,
         slug,
-        heading=_heading(own, outcome, now.asked_since(preview)),
+        heading=_heading(in_use, outcome, now.asked_since(preview)),
         error=error,
-        versions=[(name, name in own.values()) for name in names if name.partition("/")[0] in kinds],
+        versions=[(name, name in in_use.values()) for name in names if name.partition("/")[0] in kinds],
         others=[name for name in names if name.partition("/")[0] not in kinds],
         prompt=prompt,
         name=prompt.ref.partition("@")[0],
-        is_used=prompt.ref.partition("@")[0] in own.values(),
+        is_used=prompt.ref.partition("@")[0] in in_use.values(),
         text=draft if draft is not None else prompt.text,
         next_version=f"v{next_number(now.project.folder, prompt.ref.partition('/')[0])}",
         messages=_last_messages(now, state_of(request).views, prompt.ref.partition("@")[0]),
@@ -77,8 +77,8 @@ def _prompts_in_use(now: Snapshot) -> dict[str, str]:
     return {name: library.load(way.prompt, now.project.folder).ref for name, way in ways}
 
 
-def _heading(own: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
-    using = " and ".join(own.values()) if own else "no prompt"
+def _heading(in_use: dict[str, str], outcome: PreviewOutcome | None, asked_since: bool) -> str:
+    using = " and ".join(in_use.values()) if in_use else "no prompt"
     if outcome is None:
         return f"This project uses {using}; no other version has been previewed yet."
     if asked_since:

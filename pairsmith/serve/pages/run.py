@@ -102,11 +102,11 @@ def _figures(
     done = (progress.done or 0) if progress else 0
     passed = progress.passed if progress else None
     cap_says = f"cap {dollars(cap)}" if cap else "no cap"
-    asked = (
+    answers = (
         done - progress.numbers.get("kept", 0) if progress else 0
     )  # answers from a preview are not part of this pace
-    if spent and progress and progress.usd is not None and progress.total and asked > 0:
-        cap_says += f"; {dollars(spent + progress.usd / asked * max(0, progress.total - done))} in total at this pace"
+    if spent and progress and progress.usd is not None and progress.total and answers > 0:
+        cap_says += f"; {dollars(spent + progress.usd / answers * max(0, progress.total - done))} in total at this pace"
     if not rows_in_progress:
         first = _accepted(now)
     else:
@@ -169,13 +169,13 @@ def _reasons(now: Snapshot, progress: JobProgress | None, *, rows_in_progress: b
     While rows are generated, the counts come from the progress report; while they are judged, there are none; otherwise
     they come from the receipt with the current counts."""
     if rows_in_progress:
-        reasons, whole = (progress.numbers.get("reasons") or {}, progress.done or 0) if progress else ({}, 0)
+        reasons, rows = (progress.numbers.get("reasons") or {}, progress.done or 0) if progress else ({}, 0)
     else:
-        reasons, whole = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
+        reasons, rows = (now.count_receipt.reasons, now.count_receipt.counts.rows_in) if now.count_receipt else ({}, 0)
     failed = {"empty", "truncated", "malformed", "schema", "refused", "failed", "declined", "unanswered"}
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:12]
     return [
-        {"code": code, "says": words.reason(code), "count": number, "whole": max(whole, number),
+        {"code": code, "says": words.reason(code), "count": number, "whole": max(rows, number),
          "tone": "failed" if code in failed else "rejected"}
         for code, number in ordered
     ]  # fmt: skip

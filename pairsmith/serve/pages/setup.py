@@ -226,8 +226,8 @@ def _field_values(project: Project, of_the_test: Mapping[int, str], step: str, f
     spec = project.spec
     teacher = spec.teacher
     listed = teacher.url in {row["url"] for row in teacher_options()}
-    own = {"url": "" if listed else teacher.url, "model": teacher.model if teacher.url != "embedded" else ""}
-    typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **own}
+    chosen = {"url": "" if listed else teacher.url, "model": teacher.model if teacher.url != "embedded" else ""}
+    typed: dict[str, Any] = {"teacher": teacher.url if listed else "other", "key_env": teacher.key_env or "", **chosen}
     prices = {name: getattr(teacher, key) for name, key in PRICES.items()}
     typed |= {name: "" if price is None else f"{price:g}" for name, price in prices.items()}
     typed |= {"style": spec.task.style, "language": spec.task.language, "pasted": "", "lines": ""}
@@ -312,13 +312,13 @@ def _forecast(receipt: Receipt, now: Snapshot) -> dict[str, Any]:
     """The forecast for all seeds: cost, minutes and accepted rows with their intervals, how it compares with the cap,
     and what has changed since."""
     of = ForecastOutcome.of(receipt)
-    whole = of.whole
+    whole_run = of.whole
     return {
         "seeds": of.seeds,
         "pilot": of.pilot_seeds,
-        "usd": between(whole.get("usd"), dollars, ""),
-        "minutes": between(whole.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
-        "rows": between(whole.get("rows"), count, ""),
+        "usd": between(whole_run.get("usd"), dollars, ""),
+        "minutes": between(whole_run.get("minutes"), lambda m: f"{m:.0f}" if m >= 1 else "under 1", ""),
+        "rows": between(whole_run.get("rows"), count, ""),
         "note": of.note,
         "cap": of.beside_cap(now.cap_usd),
         "changed": _changed_since(receipt, of.shaped_by, now),
@@ -330,8 +330,8 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
     """Save one step. Errors are shown on the same page."""
     texts, done = text_fields(form), "saved"
     try:
-        held = state_of(request).workspace.project(project)
-        stale_forms.refuse_if_stale(held.spec, step, texts.get("seen"))
+        current = state_of(request).workspace.project(project)
+        stale_forms.refuse_if_stale(current.spec, step, texts.get("seen"))
         if step == "seeds":
             upload = uploaded_file(form)
             given = _submitted_seeds(request, caller, texts.get("pasted", ""), upload, texts.get("chosen_before", ""))
@@ -356,12 +356,12 @@ def save(caller: Editor, project: str, step: str, request: Request, form: Submit
                 says = f"{tried.says.rstrip('.')}{named}."
                 form = with_default_model(form, tried.models)
                 return _setup(request, caller, project, tested=says, step=step, form=form)
-            save_keys(request, caller, project, keys := teacher_keys(texts, held.spec.teacher))
+            save_keys(request, caller, project, keys := teacher_keys(texts, current.spec.teacher))
             done = "unpriced" if drops_a_price(texts, keys) else done
         elif step == "style":
-            save_keys(request, caller, project, _style_keys(form.multi_items(), held.spec.evaluate))
+            save_keys(request, caller, project, _style_keys(form.multi_items(), current.spec.evaluate))
         elif step in checks.STEPS:
-            save_keys(request, caller, project, keys := checks.STEPS[step](held, texts))
+            save_keys(request, caller, project, keys := checks.STEPS[step](current, texts))
             done = "rate" if "train.learning_rate" in keys else done
         elif step == "cap":
             cap_usd = parse_positive(texts.get("max_usd", ""), float, "max_usd")

@@ -245,8 +245,8 @@ CONFIRMATIONS = {
 
 def _navigation(caller: Caller, slug: str | None) -> list[tuple[str, str, str]]:
     if slug is not None:
-        held = [(n, f"/p/{slug}{path}", key) for n, path, key, right in _PROJECT_PAGES if caller.may(right, slug)]
-        return held + ([("Setup", f"/p/{slug}/setup", "")] if caller.may(Right.edit, slug) else [])
+        links = [(n, f"/p/{slug}{path}", key) for n, path, key, right in _PROJECT_PAGES if caller.may(right, slug)]
+        return links + ([("Setup", f"/p/{slug}/setup", "")] if caller.may(Right.edit, slug) else [])
     if caller.user is None:
         return []
     owner = [("People", "/people", ""), ("Audit", "/audit", "")] if caller.may(Right.administer) else []

@@ -25,7 +25,7 @@ _SETTINGS: Mapping[str, Callable[[Spec], tuple[Any, ...]]] = {
 
 def fingerprints(spec: Spec) -> dict[str, str]:
     """A fingerprint of the settings of each step."""
-    return {step: _fingerprint(held(spec)) for step, held in _SETTINGS.items()}
+    return {step: _fingerprint(settings(spec)) for step, settings in _SETTINGS.items()}
 
 
 def refuse_if_stale(spec: Spec, step: str, seen: str | None) -> None:
@@ -41,6 +41,6 @@ def refuse_if_stale(spec: Spec, step: str, seen: str | None) -> None:
         )
 
 
-def _fingerprint(held: tuple[Any, ...]) -> str:
-    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in held]
+def _fingerprint(settings: tuple[Any, ...]) -> str:
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in settings]
     return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_NON_STR_KEYS)).hexdigest()[:16]

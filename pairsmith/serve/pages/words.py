@@ -286,9 +286,9 @@ def _running(
         and progress.stage.split()[0] not in {stage.stage for stage in snapshot.stages}
     ):
         return f"{_stage_of_step(snapshot, job, progress)}: one step is done, the next is loading."
-    what, whole = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
-    asked = {"generate": "rows requested", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
-    so_far = progress.message if progress.done is None else f"{count(progress.done)}{whole} {asked}"
+    what, of_total = _step(snapshot, job, progress), f" of {count(progress.total)}" if progress.total else ""
+    unit = {"generate": "rows requested", "curate": "rows judged"}.get(progress.stage.split()[0], "done")
+    so_far = progress.message if progress.done is None else f"{count(progress.done)}{of_total} {unit}"
     parts = [f"{what}: {so_far}" if so_far else what]
     if progress.passed is not None:
         parts.append(f"{count(progress.passed)} passed so far")
