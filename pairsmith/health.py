@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from schemas.cores import cores
 from schemas.errors import PairsmithError
-from schemas.money import told
+from schemas.money import describe_cost
 from schemas.project import Project
 from schemas.records import Seed
 from schemas.spec_file import SPEC_NAME, load
@@ -285,7 +285,9 @@ def _store(project: Project) -> Check:
             return Check("store", "ok", "does not exist yet; the first command creates it")
         with Store.open(url, write=False) as store:
             spent = store.spent()
-            return Check("store", "ok", f"can be opened; {spent.requests} requests in the ledger, {told(spent)}")
+            return Check(
+                "store", "ok", f"can be opened; {spent.requests} requests in the ledger, {describe_cost(spent)}"
+            )
     except PairsmithError as error:
         return failed("store", error)
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from schemas.money import Cost, dollars, told, total
+from schemas.money import Cost, describe_cost, dollars, total
 from schemas.progress_line import clock
 from schemas.records import Counts, Json
 from schemas.wording import counted
@@ -89,7 +89,7 @@ def cost(outcome: CommandOutcome) -> str:
         parts.append(f"{usage.prompt_tokens:,} + {usage.completion_tokens:,} tokens")
     if outcome.calls_sent:
         costs = [Cost.read(line) for line in outcome.costs or ()]
-        parts.append(told(total(costs)) if costs else dollars(outcome.usd))
+        parts.append(describe_cost(total(costs)) if costs else dollars(outcome.usd))
     return " · ".join([*parts, clock(outcome.seconds)])
 
 
@@ -118,7 +118,7 @@ def _asked_for(cost: Cost, prompt: str) -> str:
 def _asked(cost: Cost) -> str:
     requests = counted(cost.requests, "request", "requests")
     tokens = f"{cost.usage.prompt_tokens:,} + {cost.usage.completion_tokens:,} tokens"
-    return ", ".join([requests, tokens, told(cost)]) if cost.requests or cost.lost else requests
+    return ", ".join([requests, tokens, describe_cost(cost)]) if cost.requests or cost.lost else requests
 
 
 def verdict_mark(keep: bool | None, flags: Sequence[str] = ()) -> Text:

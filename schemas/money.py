@@ -125,7 +125,7 @@ def rounded_up(usd: float) -> str:
     return f"${math.ceil(usd * 10**digits - 1e-9) / 10**digits:,.{digits}f}"
 
 
-def told(cost: Cost) -> str:
+def describe_cost(cost: Cost) -> str:
     """A cost for users: `$1.20`, `free`, `cost unknown`, `at least $1.20, 3 requests of unknown cost`."""
     words = []
     if cost.unpriced:

@@ -82,7 +82,7 @@ def span(name: str, facts: Facts, kind: Kind = "internal") -> Iterator[Tell]:
             raise
 
 
-def told(
+def record_span(
     name: str,
     began_s: float,
     ended_s: float,

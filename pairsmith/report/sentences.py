@@ -11,7 +11,7 @@ from pairsmith.report import proof
 from pairsmith.report.evidence import Distribution, Evidence, Reviews, Scorer
 from pairsmith.style.charts import BarPart
 from pairsmith.style.numbers import MISSING, count, duration, rounded, seeds
-from schemas.money import Cost, dollars, per_row, told, total
+from schemas.money import Cost, describe_cost, dollars, per_row, total
 from schemas.records import Counts
 from schemas.wording import capital, counted
 from train.learning_curve import LearningCurve
@@ -102,7 +102,7 @@ def key_figures(evidence: Evidence) -> list[tuple[str, str, str]]:
         ),
         (
             "spent on teachers",
-            told(spent) if spent.requests else MISSING,
+            describe_cost(spent) if spent.requests else MISSING,
             usage_note if spent.requests else "no requests yet",
         ),
     ]
@@ -231,7 +231,7 @@ def spending(costs: Sequence[Cost]) -> str:
     cached = f" ({count(usage.cached_tokens)} of them cached)" if usage.cached_tokens else ""
     return (
         f"The ledger holds {counted(requests, 'request', 'requests')}: {count(usage.prompt_tokens)} prompt tokens"
-        f"{cached}, {count(usage.completion_tokens)} answer tokens, {told(spent)}."
+        f"{cached}, {count(usage.completion_tokens)} answer tokens, {describe_cost(spent)}."
     )
 
 

@@ -32,7 +32,7 @@ def job_ended(job: Job) -> None:
     }
     began_s = job.created.timestamp()
     ended_s = max(began_s, ended.timestamp())  # the clock may have been set back
-    tracing.told("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_trace_ids(job.id))
+    tracing.record_span("pairsmith.job", began_s, ended_s, facts, failed=job.state == "failed", ids=_trace_ids(job.id))
 
 
 def request(
@@ -48,7 +48,7 @@ def request(
         "pairsmith.project": project,
         "error.type": str(status) if status >= 500 else None,
     }
-    tracing.told(f"{method} {route}", began_s, ended_s, facts, failed=status >= 500, kind="server")
+    tracing.record_span(f"{method} {route}", began_s, ended_s, facts, failed=status >= 500, kind="server")
 
 
 def _trace_ids(job_id: str) -> tuple[int, int]:

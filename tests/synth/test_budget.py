@@ -19,7 +19,7 @@ import pytest
 
 from pairsmith.stages.table import Numeric
 from schemas.errors import BudgetReached, SpecError, UsageError
-from schemas.money import Cost, dollars, told
+from schemas.money import Cost, describe_cost, dollars
 from schemas.records import Message, Sampling
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -300,7 +300,9 @@ def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, pr
         cost = store.spent()
     assert (cost.requests, cost.lost, cost.total) == (12, 18, None)
     assert (cost.reserved > 18 * 20 * 2_000 / 1e6) == priced, "the prompt is reckoned too"
-    assert told(cost).endswith("18 sent without an answer" + (f", at most {dollars(cost.reserved)}" if priced else ""))
+    assert describe_cost(cost).endswith(
+        "18 sent without an answer" + (f", at most {dollars(cost.reserved)}" if priced else "")
+    )
     with LoopbackTeacher() as teacher:
         assert killed(teacher.url).wait(200) == 0
         assert len(teacher.asked) == 18

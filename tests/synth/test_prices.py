@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from schemas.money import Cost, dollars, told
+from schemas.money import Cost, describe_cost, dollars
 from schemas.records import Usage
 from schemas.spec import TeacherSettings
 from schemas.store import Store
@@ -266,7 +266,7 @@ def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None
 )
 def test_a_sum_is_told_with_what_is_unknown_in_it(cost: Cost, words: str) -> None:
     """Nothing that is unknown looks like nothing."""
-    assert told(cost) == words
+    assert describe_cost(cost) == words
     assert (cost.as_json()["usd"] is None) == ("unknown" in words or "without" in words)
     assert Cost.read(cost.as_json()) == cost
     assert dollars(None) == "cost unknown"

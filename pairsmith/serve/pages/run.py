@@ -28,7 +28,7 @@ from pairsmith.serve.pages.shell import CORRECT, SubmittedForm, page_router, pro
 from pairsmith.serve.state import state_of
 from pairsmith.style.numbers import count, percent
 from schemas.errors import UsageError, usage_error_from
-from schemas.money import dollars, told
+from schemas.money import describe_cost, dollars
 from schemas.store import tables
 from schemas.store.since import bodies, newest
 from schemas.wording import counted
@@ -115,7 +115,9 @@ def _figures(
     if spent:
         costs = dollars(spent)
     else:  # zero or unknown: "nothing" for a job with its own cap, else the cost of the project in words
-        costs = "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else told(now.spent)
+        costs = (
+            "nothing" if not now.spent.requests or (spent == 0 and now.spent.total != 0) else describe_cost(now.spent)
+        )
     sum_, *rest = costs.split(", ")
     moves = bool(
         progress and progress.per_min and progress.share != 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pairsmith.serve.job import Job
 from pairsmith.style.numbers import between, bounds, count, format_bounds, percent
 from pairsmith.style.reasons import sentence_of
-from schemas.money import dollars, told
+from schemas.money import describe_cost, dollars
 from schemas.records import Receipt, now
 from schemas.wording import capital, counted
 
@@ -342,7 +342,7 @@ def reason(code: str | None, detail: str | None = None) -> str:
 
 def spent(snapshot: Snapshot) -> str:
     """What the teacher has cost so far, and the cap if there is one."""
-    cost = told(snapshot.spent) if snapshot.spent.requests else "nothing"
+    cost = describe_cost(snapshot.spent) if snapshot.spent.requests else "nothing"
     if not snapshot.cap_usd:
         return cost
     sum_, comma, rest = ("nothing" if snapshot.spent.total == 0 else cost).partition(", ")
