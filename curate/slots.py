@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, get_args
 import numpy as np
 
 from curate.review.decision import Decision, decide, edited_pair
-from schemas.gate_verdicts import Said, StepName
+from schemas.gate_verdicts import StepName, UnvalidatedVerdict
 from schemas.id_map import IdList, IdMap
 from schemas.identity import made
 from schemas.records import Candidate, GeneratorName, Json, Pair, Reason, Verdict
@@ -29,7 +29,7 @@ class Source(Protocol):
 
     def pairs(self, ids: Iterable[str]) -> list[Pair]: ...
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]: ...
-    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]: ...
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[UnvalidatedVerdict]: ...
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]: ...
     def pair_texts(self, ids: Iterable[str]) -> Mapping[str, Texts]: ...
     def reviews(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Review]]: ...
@@ -224,7 +224,7 @@ class _Memory:
     def verdicts(self, pair_ids: Iterable[str]) -> Mapping[str, Sequence[Verdict]]:
         return {}
 
-    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]:
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[UnvalidatedVerdict]:
         return iter(())
 
     def pair_bodies(self, ids: Iterable[str]) -> Mapping[str, str]:

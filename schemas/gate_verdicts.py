@@ -16,7 +16,7 @@ StepName = tuple[str, str]
 """The `by` and `fingerprint` of a step's verdicts."""
 
 
-class Said(NamedTuple):
+class UnvalidatedVerdict(NamedTuple):
     """A verdict for counting only: not validated, and not a record."""
 
     pair_id: str
@@ -48,20 +48,22 @@ def body_of(judgements: Sequence[Any]) -> str:
         return json.dumps(bodies)
 
 
-def decode_verdicts(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[Said]:
+def decode_verdicts(pair_id: str, steps: Sequence[StepName], body: str) -> Iterator[UnvalidatedVerdict]:
     """Decode the verdicts of `steps` on a pair from a row's body."""
     try:
         judgements = orjson.loads(body)
     except ValueError:
         judgements = json.loads(body)
     for step, (keep, code, detail, *more) in zip(steps, judgements, strict=True):
-        yield Said(pair_id, step, keep, code, detail, more[0] if more else None, tuple(more[1]) if more[1:] else ())
+        yield UnvalidatedVerdict(
+            pair_id, step, keep, code, detail, more[0] if more else None, tuple(more[1]) if more[1:] else ()
+        )
 
 
-def decode_verdict(pair_id: str, step: StepName, body: str) -> Said:
+def decode_verdict(pair_id: str, step: StepName, body: str) -> UnvalidatedVerdict:
     """Decode one step's verdict from its own body."""
     verdict = orjson.loads(body)
     reason = verdict["reason"]
     reason = Reason.read(reason) if isinstance(reason, str) else Reason(**reason)
     score, flags = verdict.get("score"), tuple(verdict.get("flags", ()))
-    return Said(pair_id, step, verdict["keep"], reason.code, reason.detail, score, flags)
+    return UnvalidatedVerdict(pair_id, step, verdict["keep"], reason.code, reason.detail, score, flags)

@@ -19,7 +19,7 @@ import orjson
 import sqlalchemy as sa
 
 from schemas.errors import PairsmithError, StoreBusy, StoreError, UsageError
-from schemas.gate_verdicts import Said, StepName, decode_verdict, decode_verdicts
+from schemas.gate_verdicts import StepName, UnvalidatedVerdict, decode_verdict, decode_verdicts
 from schemas.money import Cost, total
 from schemas.project import Project
 from schemas.records import Artifact, Call, Candidate, Json, Pair, Receipt, Record, RowState, Seed, Verdict
@@ -342,7 +342,7 @@ class Store(Reading):
         more = sum((len(self._step_list(name)) - 1) * rows for name, rows in self._rows(groups))
         return self._count(tables.verdicts) + int(more)
 
-    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[Said]:
+    def verdicts_of_steps(self, steps: Collection[StepName]) -> Iterator[UnvalidatedVerdict]:
         """All verdicts of these steps, in the order they were written; of two on the same pair, the later counts. They
         are not validated again; for counting very many."""
         self._step_lists = {id_: _steps(body) for id_, body in self._rows(id_and_body(tables.step_lists))}
