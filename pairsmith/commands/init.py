@@ -42,7 +42,7 @@ _SHOWN = 90  # characters of the file shown for each candidate encoding
 @click.option("--kind", type=click.Choice(KINDS), help="Start from a task of this kind (see `pairsmith docs tasks`).")
 @click.option(
     "--from",
-    "own",
+    "user_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Start from your own CSV, JSON, JSONL or Parquet file.",
@@ -55,7 +55,7 @@ def command(
     folder_named: Path | None,
     example: str | None,
     kind: KindName | None,
-    example_file: Path | None,
+    user_file: Path | None,
     encoding: str | None,
     embedded: bool,
 ) -> None:
@@ -67,13 +67,13 @@ def command(
     """
     if session.overrides:
         raise UsageError("init does not accept --set.", fix="Edit the spec file that it writes.")
-    if example and (kind or example_file):
-        others = [f"--{name}" for name, value in (("kind", kind), ("from", example_file)) if value]
+    if example and (kind or user_file):
+        others = [f"--{name}" for name, value in (("kind", kind), ("from", user_file)) if value]
         raise UsageError(f"--example and {' and '.join(others)} both say what to start from.", fix="Pass one of them.")
-    if encoding and not example_file:
+    if encoding and not user_file:
         raise UsageError("--encoding says how to read a file, but no file is given.", fix="Name it: --from FILE.")
-    known = _encoding_of(example_file, encoding or "") if example_file else None
-    _make(session, folder_named or session.folder, example, kind, example_file, known, embedded=embedded)
+    known = _encoding_of(user_file, encoding or "") if user_file else None
+    _make(session, folder_named or session.folder, example, kind, user_file, known, embedded=embedded)
 
 
 # `--set` is accepted but hidden, so that the error message can say what to do instead.
@@ -85,28 +85,28 @@ def _make(
     folder: Path,
     example: str | None,
     kind: KindName | None,
-    example_file: Path | None,
+    user_file: Path | None,
     encoding: str | None,
     *,
     embedded: bool,
 ) -> None:
     from rich.markup import escape
 
-    guessed = guess(example_file, kind or "", encoding) if example_file else None
-    if example_file and guessed:
+    guessed = guess(user_file, kind or "", encoding) if user_file else None
+    if user_file and guessed:
         if kind:
-            refuse_without_needs(example_file, kind, guessed)
-        files = _files_for(example_file, guessed, folder)
+            refuse_without_needs(user_file, kind, guessed)
+        files = _files_for(user_file, guessed, folder)
     else:
         files = files_of(template_folder(FIRST_OF_KIND[kind] if kind else example))
     text = files[SPEC_NAME].decode()
     spec = parse(text, folder).spec
     # Read the file before anything is written: a file without a single usable row must not leave a project behind.
-    read = _shortages(spec, example_file.resolve().parent) if example_file else None
+    read = _shortages(spec, user_file.resolve().parent) if user_file else None
     asks = spec.needs_teacher
     teacher = EMBEDDED if embedded or not asks else find_teacher()
     text = with_teacher(text, teacher) if asks else text
-    text = with_base(text) if example_file or not (example or kind) else text
+    text = with_base(text) if user_file or not (example or kind) else text
     written = write_project(folder, {**files, SPEC_NAME: text.encode()})
     short, reading = read or _shortages(spec, folder)
     run_command = replace(session, folder=Path() if folder.resolve() == Path.cwd() else folder, overrides=()).command(
@@ -125,7 +125,7 @@ def _make(
     }
     change = (
         "what makes a good output"
-        if example_file
+        if user_file
         else "your own texts into seeds.jsonl and your style, exemplars and patterns"
     )
     first = "" if example else f"Put {change} into pairsmith.toml, then:\n"

@@ -261,10 +261,9 @@ def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) 
     if prices:
         usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
         asking = prices.rate(usage, {})
-        with_answer = prices.rate(
-            usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {}
-        )
-        ratio = (asking * of_prompt + (with_answer - asking) * share) / with_answer if with_answer else share
+        answered = usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)})
+        both = prices.rate(answered, {})
+        ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
     usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
     return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
 
