@@ -261,8 +261,7 @@ def _scaled(cost: SeedCost, share: float, requests: int, prices: Prices | None) 
     if prices:
         usage = Usage(prompt_tokens=round(cost.prompt_tokens), cached_tokens=round(cost.cached_tokens))
         asking = prices.rate(usage, {})
-        answered = usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)})
-        both = prices.rate(answered, {})
+        both = prices.rate(usage.model_copy(update={"completion_tokens": round(cost.tokens - cost.prompt_tokens)}), {})
         ratio = (asking * of_prompt + (both - asking) * share) / both if both else share
     usd, batch_usd = (None if money is None else money * ratio for money in (cost.usd, cost.batch_usd))
     return cost._replace(prompt_tokens=prompt, tokens=prompt + answers, usd=usd, batch_usd=batch_usd)
