@@ -1,6 +1,6 @@
-"""Every provider as its public documentation describes it: success, and each documented failure, through the ledger.
+"""Every provider as its public documentation describes it: success and each documented failure, through the ledger.
 
-The table that this prints (`pytest -s`) stands in docs/providers.md.
+The table that this prints (`pytest -s`) is part of docs/providers.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.store import Store
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.teachers import opened
 from tests.synth.providers.documented import PROVIDERS
-from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Said, choice, completion, text_of
+from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Response, choice, completion, text_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
 SCHEMA: Json = {
@@ -31,7 +31,7 @@ SCHEMA: Json = {
 }
 LONG = "a dog on a hill in the evening, " * 2_000
 
-# behaviour -> what becomes of it, where the provider documents it.
+# behaviour -> its outcome, if the provider documents it.
 STOPS = {
     "wrong key": "stops, names the key's variable",
     "no credit": "stops, asks for credit",
@@ -77,13 +77,14 @@ COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *PASSES, *AGAIN, NO_SYSTEM, *ROWS,
 
 def asked(
     provider: Provider,
-    reply: Callable[[Body, int], Said | None],
+    reply: Callable[[Body, int], Response | None],
     work: Callable[[Ledger, Store, Sampling], Any],
     folder: Path,
     model: str | None = None,
     **sampling: Any,
 ) -> Any:
-    """What `work` makes of a ledger whose teacher is the provider as played, and the requests that it saw."""
+    """The result of `work` with a ledger whose teacher is the played provider, and the requests that the provider
+    received."""
 
     async def once(url: str) -> Any:
         key = {} if provider.key_header != "Authorization" else {"key_env": KEY_ENV}
@@ -105,7 +106,7 @@ def chat(text: str) -> tuple[Message, ...]:
 
 
 def ordinary(provider: Provider, folder: Path) -> str:
-    """`answers`: a plain question is answered with what the provider said."""
+    """`answers`: a plain question gets the provider's text as its answer."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
         (answer,) = await ledger.complete(chat("a dog"), sampling)
@@ -118,7 +119,7 @@ def ordinary(provider: Provider, folder: Path) -> str:
 
 
 def of_three(provider: Provider, folder: Path) -> str:
-    """`n = 3`: three answers come, in however many requests."""
+    """`n = 3`: three answers come, in one request or several."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
         for question in ("a dog", "a cat"):
@@ -133,7 +134,7 @@ def of_three(provider: Provider, folder: Path) -> str:
 
 
 def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What ends the run: every request gets the documented error."""
+    """The run ends: every request gets the documented error."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> PairsmithError | None:
@@ -165,7 +166,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def passing(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What passes: the first two requests get the documented error."""
+    """The fault is temporary: the first two requests get the documented error."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> Any:
@@ -177,7 +178,7 @@ def passing(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def stray(provider: Provider, folder: Path) -> str:
-    """A gateway that does not know the key for a moment, in the words that the provider has for a wrong one."""
+    """A gateway rejects a valid key once, with the provider's message for a wrong one."""
     documented = provider.says["wrong key"]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
@@ -192,7 +193,8 @@ def stray(provider: Provider, folder: Path) -> str:
 
 
 def again(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What the model did wrong and the provider tells as an error: the next try may be good, and is as bound."""
+    """A mistake of the model that the provider reports as an error: the next try may be good, and has the same
+    schema."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
@@ -202,7 +204,7 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
             replies[question] = lambda script=script: script.pop(0)  # type: ignore[misc]
         return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
 
-    replies: dict[str, Callable[[], Said]] = {}
+    replies: dict[str, Callable[[], Response]] = {}
     answers, requests = asked(provider, lambda body, nth: replies[text_of(body)](), work, folder)
     assert all("response_format" in body for body in requests)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
@@ -210,14 +212,14 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def without_system(provider: Provider, folder: Path) -> str:
-    """A model that takes no system text: it is told in the user's turn, the second time at once."""
+    """A model without a system role: the system text moves to the user's turn, from the second question on at once."""
     documented = provider.says[NO_SYSTEM]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         system = Message(role="system", content="Write.")
         return [(await ledger.complete((system, *chat(text)), sampling))[0] for text in ("a dog", "a cat")]
 
-    def reply(body: Body, nth: int) -> Said | None:
+    def reply(body: Body, nth: int) -> Response | None:
         return documented if body["messages"][0]["role"] == "system" else None
 
     answers, requests = asked(provider, reply, work, folder)
@@ -229,7 +231,7 @@ def without_system(provider: Provider, folder: Path) -> str:
 
 
 def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What concerns one row: it alone fails, whether it comes first or in the middle."""
+    """The fault concerns one row: it alone fails, whether it comes first or in the middle."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
@@ -250,7 +252,7 @@ def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def answering(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What is special in an answer."""
+    """A special property of an answer."""
     documented = provider.says[behaviour]
     schema = SCHEMA if behaviour == "schema" else None
 
@@ -280,7 +282,7 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def observed(provider: Provider, behaviour: str, folder: Path) -> str:
-    """The cell of the table: what pairsmith does."""
+    """The table cell as observed: what pairsmith does."""
     if behaviour == "answers":
         return ordinary(provider, folder)
     if behaviour == "n = 3":
@@ -294,7 +296,7 @@ def observed(provider: Provider, behaviour: str, folder: Path) -> str:
 
 
 def expected(provider: Provider, behaviour: str) -> str:
-    """The cell of the table: what is promised."""
+    """The table cell as promised."""
     if behaviour == "n = 3":
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
@@ -313,7 +315,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables; making them for each cell would take most of the time."""
+    """A store with its tables. Creating them for each cell would take most of the time."""
     folder = tmp_path_factory.mktemp("empty")
     Store.open(f"sqlite:///{folder / 'pairsmith.db'}").close()
     return folder / "pairsmith.db"
@@ -323,14 +325,15 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_provider_behaves_as_documented(
     provider: Provider, behaviour: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its answers become rows, its errors the remedy that fits them."""
+    """A provider's answers become rows, and each of its errors gets the reaction that fits it."""
     shutil.copy(empty_store, tmp_path)
     monkeypatch.setenv(KEY_ENV, KEY)
     assert observed(provider, behaviour, tmp_path) == expected(provider, behaviour)
 
 
 def table() -> str:
-    """The table of docs/providers.md: behaviour, outcome, and the providers that document it; then where they do."""
+    """The tables of docs/providers.md: behaviour, outcome and the providers that document it; then where they document
+    it."""
     lines = ["| a provider's | pairsmith | tested as |", "|---|---|---|"]
     for behaviour in COLUMNS:
         by_outcome: dict[str, list[str]] = {}
@@ -345,15 +348,15 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_every_behaviour_is_tested_and_told() -> None:
-    """What a provider documents is a known behaviour, and docs/providers.md is the table of this suite."""
+def test_every_behaviour_is_tested_and_documented() -> None:
+    """Every behaviour that a provider documents is known, and docs/providers.md has the table of this suite."""
     print(table())
     assert all(set(provider.says) <= set(COLUMNS) for provider in PROVIDERS)
     assert table().strip() in PAGE.read_text(encoding="utf-8")
 
 
-def test_a_request_without_a_key_is_told_so(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each provider's own refusal of a wrong key ends the run, whatever status it has."""
+def test_wrong_key_raises_auth_error(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each provider's own rejection of a wrong key ends the run, whatever its status code."""
     monkeypatch.setenv(KEY_ENV, "sk-wrong-0123456789012")
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
