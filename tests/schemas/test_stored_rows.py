@@ -1,4 +1,4 @@
-"""The rows that records are written as."""
+"""The rows in which records are stored."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def records(number: int) -> list[Record]:
     return [call(number), one, slot]
 
 
-def test_an_answer_its_pair_and_its_slot_are_written_in_few_steps(tmp_path: Path) -> None:
-    """The thread that writes calls at most 45 functions for the three rows of an answer, ours and the interpreter's:
-    it shares a processor with whoever asks."""
+def test_answer_pair_and_slot_are_written_with_few_function_calls(tmp_path: Path) -> None:
+    """The writer thread makes at most 45 function calls, in Python and C, for the three rows of an answer: it shares a
+    processor with the code that sends requests."""
     rows = [records(number) for number in range(2_200)]
     counts = Counter[str]()
 
@@ -63,7 +63,7 @@ def test_an_answer_its_pair_and_its_slot_are_written_in_few_steps(tmp_path: Path
     threading.setprofile(count)
     try:
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
-            calls_for(rows[:100])  # what is made once
+            calls_for(rows[:100])  # fills caches
             few, many = calls_for(rows[100:200]), calls_for(rows[200:])
     finally:
         threading.setprofile(None)
@@ -83,8 +83,8 @@ ODD: list[Json] = [
 
 
 @pytest.mark.parametrize("raw", ODD, ids=range(len(ODD)))
-def test_whatever_an_endpoint_says_is_read_as_it_was(raw: Json, store_url: str) -> None:
-    """Numbers that no JSON has, ones of more than 64 bits, nothing at any depth and texts that speak of it."""
+def test_any_response_is_read_back_unchanged(raw: Json, store_url: str) -> None:
+    """Numbers that JSON does not have, integers beyond 64 bits, null at any depth, and texts that mention it."""
     later = AT.astimezone(timezone(timedelta(hours=5, minutes=30))) + timedelta(microseconds=7)
     first = call(1, raw, facts={"usage": {"cost": None}, "x": [None]}, at=later)
     second = call(2, raw, request={}, request_of=(first.key, 1), sample=1)

@@ -295,7 +295,7 @@ def test_provider_without_n_gets_one_line_per_sample(tmp_path: Path) -> None:
         assert [len(batch) for batch in provider.batches] == [2, 2, 6]
 
 
-@pytest.mark.parametrize(("sentence", "words"), [("late", " (late)"), ("key: sk-batch", " (key: ***)"), (None, "")])
+@pytest.mark.parametrize(("message", "shown"), [("late", " (late)"), ("key: sk-batch", " (key: ***)"), (None, "")])
 def test_line_that_never_arrives_is_unanswered(message: str | None, shown: str, tmp_path: Path) -> None:
     """With two retries three batches are submitted. It is not stored as an answer, so another run sends it again. The
     provider's message is shown, if there is one, without the key."""
