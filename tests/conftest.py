@@ -40,7 +40,7 @@ ABSENT = {
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
     *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
-FEW = 5_000  # objects that are traversed again at the end of each test: 2 ms
+MAX_TRAVERSED = 5_000  # objects that are traversed again at the end of each test: 2 ms
 QUICK_CPU_S = 5.0  # per test; the slowest takes 2.5 s on a busy machine, and nearly all others a hundredth of that
 
 TESTS = Path(__file__).parent
@@ -235,7 +235,7 @@ SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _models_are_served_by_forked_processes() -> Iterator[None]:
+def _fork_embedded_servers() -> Iterator[None]:
     """Embedded servers are forked: otherwise each imports torch and transformers, which takes longer than most models
     here."""
     from synth.embedded import process
@@ -266,7 +266,7 @@ def _collect_garbage_after_each_test(_collect_garbage_after_each_file: list[int]
     objects are still in use, they are not traversed again while the file runs."""
     yield
     gc.collect()
-    if (used := len(gc.get_objects())) > FEW:
+    if (used := len(gc.get_objects())) > MAX_TRAVERSED:
         gc.freeze()
         _collect_garbage_after_each_file.append(used)
 

@@ -54,7 +54,7 @@ def _blocks() -> list[Block]:
     return blocks
 
 
-def _of(*languages: str) -> list[object]:
+def _parameters(*languages: str) -> list[object]:
     return [pytest.param(block, id=block.where) for block in _blocks() if block.language in languages]
 
 
@@ -64,7 +64,7 @@ def test_every_block_has_a_language() -> None:
         assert block.language in LANGUAGES, f"{block.where} is marked {block.language!r}"
 
 
-@pytest.mark.parametrize("block", _of("toml"))
+@pytest.mark.parametrize("block", _parameters("toml"))
 def test_toml_blocks_are_legal_parts_of_a_spec(block: Block) -> None:
     """Every excerpt of pairsmith.toml in the manual is a valid part of a spec."""
     merged = tomllib.loads(MINIMAL)
@@ -73,7 +73,7 @@ def test_toml_blocks_are_legal_parts_of_a_spec(block: Block) -> None:
     Spec.model_validate(merged)
 
 
-@pytest.mark.parametrize("block", _of("json", "python"))
+@pytest.mark.parametrize("block", _parameters("json", "python"))
 def test_json_and_python_blocks_are_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A JSON block can be parsed. A Python block runs as it is in an empty folder, against a local teacher.
 
@@ -93,7 +93,7 @@ def test_json_and_python_blocks_are_valid(block: Block, tmp_path: Path, monkeypa
         run_path("block.py", run_name="block")
 
 
-@pytest.mark.parametrize("block", _of("console"))
+@pytest.mark.parametrize("block", _parameters("console"))
 def test_commands_in_the_manual_exist_with_their_options(block: Block) -> None:
     """Every `$ pairsmith ...` line is a valid call, and every `$ make ...` line names a target of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))

@@ -28,9 +28,9 @@ LONG_FUNCTIONS = {
     "schemas/store/migrations/versions/0001_first.py:upgrade",
 }
 # Names that describe no value, only that somebody found, told, said or made it.
-EMPTY = {"found", "told", "said", "made"}
+VAGUE_NAMES = {"found", "told", "said", "made"}
 # The files that split a text at a colon, one for each kind of text.
-CUT_AT_A_COLON = {
+COLON_SPLITTERS = {
     "schemas/records.py": "a seed's source, `file:row`",
     "schemas/user_modules.py": "the user's `module:name`",
     "schemas/failpoints.py": "a variable of the environment",
@@ -59,7 +59,7 @@ def test_files_are_named_for_their_one_subject() -> None:
     assert not [path for path in FILES if not ast.get_docstring(ast.parse(texts[path]))], "no module docstring"
 
 
-def _bound(node: ast.AST) -> str | None:
+def _bound_name(node: ast.AST) -> str | None:
     """The name that this node binds: a variable, field, argument, attribute or alias. None if it binds none."""
     match node:
         case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
@@ -73,12 +73,13 @@ def _bound(node: ast.AST) -> str | None:
 
 @pytest.mark.parametrize("folder", [*LAYERS, "tests", "bench"])
 def test_a_variable_is_named_for_its_content(folder: str) -> None:
-    """No variable, field or argument has one of the names in `EMPTY`, in the product, the tests or the benchmarks."""
+    """No variable, field or argument has one of the names in `VAGUE_NAMES`, in the product, the tests or the
+    benchmarks."""
     assert not [
-        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {_bound(node)}"
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)} {_bound_name(node)}"
         for path in sorted((ROOT / folder).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if _bound(node) in EMPTY
+        if _bound_name(node) in VAGUE_NAMES
     ]
 
 
@@ -97,10 +98,10 @@ def test_class_names_are_unique() -> None:
 
 
 def test_only_listed_files_split_text_at_a_colon() -> None:
-    """Only the files in `CUT_AT_A_COLON` split a text at a colon, so each kind of text is parsed in one place."""
+    """Only the files in `COLON_SPLITTERS` split a text at a colon, so each kind of text is parsed in one place."""
     cut = re.compile(r"""\.r?(?:split|partition)\((["']): ?\1""")
     assert {str(path.relative_to(ROOT)) for path in FILES if cut.search(path.read_text(encoding="utf-8"))} == set(
-        CUT_AT_A_COLON
+        COLON_SPLITTERS
     )
 
 

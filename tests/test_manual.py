@@ -45,7 +45,7 @@ from tests.test_docs import PAGES, ROOT
 
 DOCS = ROOT / "docs"
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-OF_A_PROJECT = {"--project", "--set", "--json"}
+PROJECT_OPTIONS = {"--project", "--set", "--json"}
 
 
 def page(name: str) -> str:
@@ -65,7 +65,7 @@ def table(name: str, head: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
-def named(text: str) -> list[str]:
+def code_spans(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
@@ -87,17 +87,19 @@ def options(command: click.Command) -> set[str]:
 def test_the_list_of_commands_names_every_command_with_its_options() -> None:
     """docs/cli.md has one line for each command and none for anything else, and the line names all options of that
     command."""
-    lines = {name: cells for cells in table("cli", "| command |") for name in named(cells[0])}
+    lines = {name: cells for cells in table("cli", "| command |") for name in code_spans(cells[0])}
     commands = dict(every_command())
-    of_lines = {name: next((line for line in lines if f"{line} ".startswith(f"{name} ")), "") for name in commands}
+    line_of_command = {
+        name: next((line for line in lines if f"{line} ".startswith(f"{name} ")), "") for name in commands
+    }
     nested = {name for name in commands if any(other.startswith(f"{name} ") for other in commands)}
     for name in nested:  # `jobs` is a command and also has subcommands
-        of_lines[name] = next(line for line in lines if re.fullmatch(rf"{name}( \[[A-Z]+\])?", line))
-    assert all(of_lines.values()), [name for name, line in of_lines.items() if not line]
+        line_of_command[name] = next(line for line in lines if re.fullmatch(rf"{name}( \[[A-Z]+\])?", line))
+    assert all(line_of_command.values()), [name for name, line in line_of_command.items() if not line]
     for name, command in commands.items():
-        own = options(command) - OF_A_PROJECT - {"--max-usd"}
+        own = options(command) - PROJECT_OPTIONS - {"--max-usd"}
         own |= options(command) & {"--project"} if name == "jobs" else set()
-        assert own <= set(re.findall(r"--[a-z-]+", " ".join(lines[of_lines[name]]))), name
+        assert own <= set(re.findall(r"--[a-z-]+", " ".join(lines[line_of_command[name]]))), name
 
 
 def test_commands_with_a_cap_and_commands_on_a_project() -> None:
@@ -107,8 +109,8 @@ def test_commands_with_a_cap_and_commands_on_a_project() -> None:
     assert sentence
     commands = dict(every_command())
     capped = [name for name, command in commands.items() if "--max-usd" in options(command)]
-    assert sorted(named(sentence[1])) == sorted(capped)
-    on_a_workspace = {name for name, command in commands.items() if not options(command) >= OF_A_PROJECT}
+    assert sorted(code_spans(sentence[1])) == sorted(capped)
+    on_a_workspace = {name for name, command in commands.items() if not options(command) >= PROJECT_OPTIONS}
     assert {name.split()[0] for name in on_a_workspace} == {"serve", "jobs"}
 
 
@@ -126,14 +128,14 @@ def test_exit_codes() -> None:
 
 def test_the_keys_of_a_receipt() -> None:
     """docs/cli.md names every key of a receipt."""
-    listed = [key for cells in table("cli", "| key |") for key in named(cells[0])]
+    listed = [key for cells in table("cli", "| key |") for key in code_spans(cells[0])]
     assert sorted(listed) == sorted(Receipt.model_fields)
 
 
 def test_the_keys_that_init_looks_for() -> None:
     """docs/teachers.md names the environment variables of the providers that `init` tries, in the same order."""
     section = page("teachers").partition("### Which teacher `init` takes")[2].partition("\n## ")[0]
-    assert [name for name in named(section) if name.endswith("_API_KEY")] == [api.key_env for api in APIS]
+    assert [name for name in code_spans(section) if name.endswith("_API_KEY")] == [api.key_env for api in APIS]
 
 
 def test_the_steps_of_curation() -> None:
@@ -141,10 +143,10 @@ def test_the_steps_of_curation() -> None:
     from curate.contradiction import CONTRADICTION
     from curate.unlikely_labels import UNLIKELY
 
-    steps = [named(cells[0])[0] for cells in table("curation", "| step |")]
-    of_rows = [CONTAMINATION, CONTRADICTION, JUDGE]
-    of_pool = [BEST, DUPLICATE, SEMANTIC, SEMANTIC_TEST, UNLIKELY, CERTIFIED, SELECTED, SPLIT]
-    assert [step for step in steps if "@" in step] == [*of_rows, *of_pool]
+    steps = [code_spans(cells[0])[0] for cells in table("curation", "| step |")]
+    row_steps = [CONTAMINATION, CONTRADICTION, JUDGE]
+    pool_steps = [BEST, DUPLICATE, SEMANTIC, SEMANTIC_TEST, UNLIKELY, CERTIFIED, SELECTED, SPLIT]
+    assert [step for step in steps if "@" in step] == [*row_steps, *pool_steps]
 
 
 def literals(*folders: str, calls: str) -> set[str]:
@@ -163,11 +165,11 @@ def literals(*folders: str, calls: str) -> set[str]:
 
 def test_reasons_why_a_row_is_not_a_seed() -> None:
     """docs/seeds.md lists every reason for which a row is not used, and every format and role."""
-    words = [named(cells[0])[0] for cells in table("seeds", "| reason |")]
+    words = [code_spans(cells[0])[0] for cells in table("seeds", "| reason |")]
     problems = literals("synth", calls="Fault") | {"duplicate", "personal"}
     assert sorted(words) == sorted(problems)
     formats = get_args(get_args(SeedSource.model_fields["format"].annotation)[0])
-    assert sorted(named(cells[0])[0] for cells in table("seeds", "| format |")) == sorted(formats)
+    assert sorted(code_spans(cells[0])[0] for cells in table("seeds", "| format |")) == sorted(formats)
     roles = re.search(r"Accepted role names: (.*?)\. A text", page("seeds"), re.DOTALL)
     assert roles
     assert sorted(re.findall(r"\w+", roles[1])) == sorted(ROLES)
@@ -177,7 +179,7 @@ def test_released_prompts() -> None:
     """docs/prompts.md lists each prompt with the variables that its newest version declares."""
     old = {"simple": "input", "enhanced": "output"}
     shipped = {path.parent.name for path in (ROOT / "prompts").glob("*/v*.jinja")}
-    listed = {named(cells[0])[0]: set(named(cells[1])) for cells in table("prompts", "| name |")}
+    listed = {code_spans(cells[0])[0]: set(code_spans(cells[1])) for cells in table("prompts", "| name |")}
     declared = {name: {old.get(one, one) for one in library.load(name, ROOT / "none").variables} for name in shipped}
     assert listed == declared
 
@@ -188,13 +190,13 @@ def test_the_table_of_gates() -> None:
     settings = GateSettings()
     words = {True: "true", "flag": "flag", False: "off"}
     for name, default, *_ in rows:
-        of_spec = getattr(settings, named(name)[0], None)
+        of_spec = getattr(settings, code_spans(name)[0], None)
         if default in words.values():
             assert default == words[of_spec if isinstance(of_spec, bool | str) else True], name
-    listed = [named(name)[0] for name, *_ in rows]
+    listed = [code_spans(name)[0] for name, *_ in rows]
     assert {*GateSettings.model_fields} == {*listed} - {"input", "label", "schema"}
     codes = literals("curate/gates", calls="rejected") - {"crashed"}
-    listed_codes = {code for row in rows for cell in row for code in named(cell)}
+    listed_codes = {code for row in rows for cell in row for code in code_spans(cell)}
     assert codes <= listed_codes, codes - listed_codes
 
 
@@ -208,7 +210,7 @@ def test_the_languages_of_the_gates() -> None:
 def test_reasons_for_drawing_rows() -> None:
     """docs/review-method.md lists the reasons why rows are drawn for review, with their shares of a batch."""
     shares = ReviewShares()
-    listed = {named(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
+    listed = {code_spans(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
     assert listed.pop("gold") == "on top"
     assert listed == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
 
@@ -222,10 +224,10 @@ def test_index_lists_every_page() -> None:
 def test_the_files_of_an_export() -> None:
     """docs/export.md names the files of an export beside the model, the trainers' chat formats and the kinds of
     GGUF."""
-    files = {name for cells in table("export", "| in the export |") for name in named(cells[0])}
+    files = {name for cells in table("export", "| in the export |") for name in code_spans(cells[0])}
     assert {SPEC_NAME, REPORT, EVIDENCE, CERTIFICATE, MARK} <= files
-    assert [named(cells[0])[0] for cells in table("export", "| `--format` |")] == [*FORMATS]
-    assert {*GGUF} <= {*named(page("export").partition("## GGUF and Ollama")[2])}
+    assert [code_spans(cells[0])[0] for cells in table("export", "| `--format` |")] == [*FORMATS]
+    assert {*GGUF} <= {*code_spans(page("export").partition("## GGUF and Ollama")[2])}
 
 
 def test_the_methods_of_a_project() -> None:
@@ -238,10 +240,12 @@ def test_the_methods_of_a_project() -> None:
 def test_key_classes_and_limits_of_the_service() -> None:
     """docs/security.md lists every restricted spec key under its class, and states the limits in force."""
     kinds = {"host": "host", "key name": "key_name", "code": "code", "machine": "machine", "fenced": "fenced"}
-    of_paths = (Kind.path, Kind.seeds, Kind.schema, Kind.base, Kind.scorer)
+    path_kinds = (Kind.path, Kind.seeds, Kind.schema, Kind.base, Kind.scorer)
     for name, keys, _ in table("security", "| class |"):
-        of = of_paths if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
-        assert {key for key in named(keys) if "." in key} == {key for key, kind in CLASSES.items() if kind in of}, name
+        of = path_kinds if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
+        assert {key for key in code_spans(keys) if "." in key} == {
+            key for key, kind in CLASSES.items() if kind in of
+        }, name
     limit_by_subject = {cells[0]: cells[1] for cells in table("security", "| | |")}
     megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
     assert (
@@ -264,37 +268,37 @@ def test_the_jobs_of_the_service() -> None:
     """docs/service.md names the commands that a job can run, a job's states and the options of `serve`. `jobs start
     --help` names the same commands."""
     text = page("service").partition("- **Jobs** run ")[2]
-    assert named(text.partition(".\n")[0]) == [*JOBS]
-    assert sorted(named(text.partition("`state` is ")[2].partition(", and a")[0])) == sorted(get_args(State))
+    assert code_spans(text.partition(".\n")[0]) == [*JOBS]
+    assert sorted(code_spans(text.partition("`state` is ")[2].partition(", and a")[0])) == sorted(get_args(State))
     start = dict(every_command())["jobs start"].help or ""
     assert re.findall(r"[a-z-]+", start.partition("WHAT is ")[2].partition(".")[0].replace(" or ", " ")) == [*JOBS]
     options_of_serve = options(dict(every_command())["serve"])
-    assert options_of_serve == {option for cells in table("service", "| option |") for option in named(cells[0])}
+    assert options_of_serve == {option for cells in table("service", "| option |") for option in code_spans(cells[0])}
 
 
 SECTIONS = {key.split(".")[0].removesuffix("[]") for key in KEYS}
 PREFIXES = {".".join(key.replace("[]", "").split(".")[:n]) for key in KEYS for n in range(1, key.count(".") + 2)}
-OURS = ("pairsmith", "curate", "synth", "train", "prompts", "schemas", "tests", "bench", "examples", "docs")
+OUR_FOLDERS = ("pairsmith", "curate", "synth", "train", "prompts", "schemas", "tests", "bench", "examples", "docs")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_keys_files_and_commands_named_in_prose_exist(path: Path) -> None:
     """Every spec key, file of this repository, `pairsmith` call and `make` target named in the text exists."""
     text = prose(path)
-    for code in named(text.replace("\n", " ")):
+    for code in code_spans(text.replace("\n", " ")):
         keys = re.fullmatch(r"(?:\[+)?([a-z_]+(?:(?:\[\])?\.[a-z_0-9]+)*)(?:\]+)?", code)
         is_key = keys and (code.startswith("[") or "." in code) and keys[1].split(".")[0].removesuffix("[]") in SECTIONS
         if is_key and keys and not re.search(r"\.(py|jsonl?|md|toml)$", code):
             module = (ROOT / "/".join(keys[1].split(".")[:-1])).with_suffix(".py")
             key = re.sub(r"\[\]|\.\d+", "", keys[1])
             assert key in PREFIXES or key.startswith("teachers.") or module.exists(), code
-        if re.fullmatch(rf"(?:{'|'.join(OURS)})/[\w./-]+\.\w+", code) and "vN" not in code:
+        if re.fullmatch(rf"(?:{'|'.join(OUR_FOLDERS)})/[\w./-]+\.\w+", code) and "vN" not in code:
             assert (ROOT / code).exists() or (path.parent / code).exists(), code
         if code.startswith("make "):
             target = rf"^[^#\n]*\b{code.split()[1]}\b[^\n]*:"
             assert re.search(target, (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), code
         if code.startswith("pairsmith ") and "COMMAND" not in code and not code.endswith("..."):
-            legal(shlex.split(code.partition("|")[0])[1:], code)
+            assert_valid_call(shlex.split(code.partition("|")[0])[1:], code)
 
 
 def test_notebook_commands_are_valid_and_install_this_package() -> None:
@@ -305,14 +309,14 @@ def test_notebook_commands_are_valid_and_install_this_package() -> None:
         lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code").splitlines()
         for line in lines:
             if line.startswith("!pairsmith "):
-                legal(shlex.split(line.removeprefix("!"))[1:], f"{path.name}: {line}")
+                assert_valid_call(shlex.split(line.removeprefix("!"))[1:], f"{path.name}: {line}")
         assert all(" @ " in line for line in lines if re.match(r"[%!]pip install.*pairsmith", line)), path.name
         for example in re.findall(r"--example (\S+)", "\n".join(lines)):
             spec = (ROOT / "examples" / example / "pairsmith.toml").read_text(encoding="utf-8")
             assert "_API_KEY" not in "\n".join(lines) or "[teacher]" in spec, f"{path.name}: {example} needs no key"
 
 
-def legal(words: list[str], call: str) -> None:
+def assert_valid_call(words: list[str], call: str) -> None:
     """Raises for a call that the command line would reject."""
     command: click.Command = group
     context = click.Context(group, info_name="pairsmith")

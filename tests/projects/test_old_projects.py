@@ -27,7 +27,7 @@ NAMES = {"simple": ("simple", "input"), "enhanced": ("enhanced", "output")}
 _ATTEMPT_STRIDE = 1_000_003
 
 
-def named(answer: dict[str, Any], name: str) -> Any:
+def value_of(answer: dict[str, Any], name: str) -> Any:
     """The value that v0_1 calls `name`."""
     return next(answer[known] for known in NAMES.get(name, (name,)) if known in answer)
 
@@ -137,7 +137,7 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
     row. Verdicts of steps that see the whole pool are now shown as the row's state."""
     answer = old.json("explain", lineage["id"][:12])
     for name in ("id", "simple", "enhanced", "system", "split", "artifacts"):
-        assert named(answer, name) == lineage[name]
+        assert value_of(answer, name) == lineage[name]
     assert answer["seed"]["id"] == lineage["seed"]["id"]
     assert answer["origin"]["by"] == lineage["origin"]["by"]
     assert [(call["key"], call["text"]) for call in answer["calls"]] == [

@@ -93,7 +93,7 @@ def test_recursive_schema_terminates() -> None:
     assert AnswerForm(schema=tree).canonical(text) == normalised
 
 
-def test_any_text_is_left_alone() -> None:
+def test_free_text_is_left_alone() -> None:
     """A task without labels and schema requests no form and changes nothing."""
     assert ANY_TEXT.asked is None
     assert ANY_TEXT.canonical(' "Billing". ') == ' "Billing". '

@@ -103,7 +103,7 @@ Rewrite.
 """
 
 
-def wrote(folder: Path, text: str, name: str = "mine", version: str = "v1") -> Path:
+def write_prompt(folder: Path, text: str, name: str = "mine", version: str = "v1") -> Path:
     path = folder / "prompts" / name / f"{version}.jinja"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
@@ -224,7 +224,7 @@ def test_exemplars_come_out_verbatim(simple, enhanced):
 @pytest.mark.parametrize("values", [{}, {"input": None}])
 def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
     """An incomplete prompt is never sent."""
-    path = wrote(tmp_path, ONE)
+    path = write_prompt(tmp_path, ONE)
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(**values)
     assert str(caught.value) == f"{path}: needs the variable 'simple'. It stands for the text."
@@ -232,7 +232,7 @@ def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
 
 def test_an_unknown_variable_is_named_with_its_file(tmp_path):
     """A value that the template does not use is an error and is not dropped."""
-    path = wrote(tmp_path, ONE)
+    path = write_prompt(tmp_path, ONE)
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(simple="a", style="b")
     assert str(caught.value) == f"{path}: does not take a variable 'style'. It takes: simple."
@@ -242,7 +242,7 @@ def test_a_missing_field_is_named_with_its_line(tmp_path):
     """A field that an exemplar does not have is not rendered as empty text."""
     text = ONE.replace("simple =", 'exemplars = "worked examples"\nsimple =')
     turns = "=== user for one in exemplars ===\nA:\n{{ one.simpel }}\n=== assistant for one in exemplars ===\nB\n"
-    path = wrote(tmp_path, text.replace("=== user ===", turns + "=== user ==="))
+    path = write_prompt(tmp_path, text.replace("=== user ===", turns + "=== user ==="))
     with pytest.raises(PromptError, match="has no attribute 'simpel'") as caught:
         load("mine", tmp_path).render(simple="a", exemplars=EXEMPLARS)
     line = path.read_text().splitlines().index("{{ one.simpel }}") + 1
@@ -253,7 +253,7 @@ def test_a_missing_field_is_named_with_its_line(tmp_path):
 
 def test_a_declared_variable_need_not_be_used(tmp_path):
     """A project's own `enhance` may leave out the exemplars and still be called like the built-in one."""
-    wrote(tmp_path, ONE.replace("simple =", 'style = "s"\nexemplars = "e"\nsimple ='), "enhance")
+    write_prompt(tmp_path, ONE.replace("simple =", 'style = "s"\nexemplars = "e"\nsimple ='), "enhance")
     prompt = load("enhance", tmp_path)
     assert set(prompt.variables) == set(load("enhance").variables)
     assert chat(prompt.render(**VALUES["enhance"])) == [("system", "Rewrite."), ("user", "an old bicycle")]
@@ -271,7 +271,7 @@ def test_a_declared_variable_need_not_be_used(tmp_path):
 )
 def test_forbidden_or_failing_expression_is_a_prompt_error(tmp_path, expression):
     """A template is text from a folder: it runs in the sandbox, and its errors name the line."""
-    path = wrote(tmp_path, ONE.replace("{{ simple }}", f"Text:\n{expression}"))
+    path = write_prompt(tmp_path, ONE.replace("{{ simple }}", f"Text:\n{expression}"))
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(simple="a")
     assert caught.value.where == f"{path}:10"
@@ -307,7 +307,7 @@ def test_forbidden_or_failing_expression_is_a_prompt_error(tmp_path, expression)
 def test_a_malformed_file_is_refused_when_it_is_loaded(tmp_path, old, new, what, line):
     """Every mistake in a file is reported before the first row, with file and line."""
     assert old in ONE
-    path = wrote(tmp_path, ONE.replace(old, new))
+    path = write_prompt(tmp_path, ONE.replace(old, new))
     with pytest.raises(PromptError, match=what) as caught:
         load("mine", tmp_path)
     assert caught.value.where == (f"{path}:{line}" if line else str(path))
@@ -324,7 +324,7 @@ def test_a_malformed_file_is_refused_when_it_is_loaded(tmp_path, old, new, what,
 )
 def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
     """An endless answer is cut at the token limit and lost, so each string and list needs a maximum."""
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=rf"'{key}' is of type .* and has no max"):
         load("mine", tmp_path)
 
@@ -352,7 +352,7 @@ def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
 )
 def test_invalid_schema_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
     """The mistake is reported with file and key before an answer is paid for."""
-    path = wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    path = write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=message) as caught:
         load("mine", tmp_path)
     assert caught.value.where == str(path)
@@ -366,14 +366,14 @@ type = "object"
 properties.child = { '$ref' = "#/definitions/node" }
 definitions.node = { type = "object", properties = { child = { '$ref' = "#/definitions/node" } } }
 """
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     assert load("mine", tmp_path).schema is not None
 
 
 def test_line_ends_change_neither_the_hash_nor_the_text(tmp_path):
     """The same file checked out on another system, or saved with a byte order mark, is the same prompt."""
-    unix = Prompt.read(wrote(tmp_path / "a", ONE), "mine")
-    dos = Prompt.read(wrote(tmp_path / "b", "\ufeff" + ONE.replace("\n", "\r\n")), "mine")
+    unix = Prompt.read(write_prompt(tmp_path / "a", ONE), "mine")
+    dos = Prompt.read(write_prompt(tmp_path / "b", "\ufeff" + ONE.replace("\n", "\r\n")), "mine")
     assert unix.ref == dos.ref == f"mine/v1@{hashlib.sha256(ONE.encode()).hexdigest()[:8]}"
     assert (
         unix.render(simple="a")
@@ -390,20 +390,20 @@ def test_line_ends_change_neither_the_hash_nor_the_text(tmp_path):
 
 def test_project_prompts_take_precedence_over_built_in_ones(tmp_path):
     """If a project has files of a name, the newest of them is used. A built-in version can still be requested."""
-    wrote(tmp_path, ONE, "enhance", "v2")
-    wrote(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
+    write_prompt(tmp_path, ONE, "enhance", "v2")
+    write_prompt(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
     assert load("enhance", tmp_path).version == "v10"
     assert load("enhance/v2", tmp_path).text == ONE
     assert load("enhance/v1", tmp_path).ref == load("enhance/v1").ref
     assert load("judge", tmp_path).path.parent.parent == OURS
-    wrote(tmp_path, ONE, "enhance", "v1")
+    write_prompt(tmp_path, ONE, "enhance", "v1")
     assert load("enhance/v1", tmp_path).text == ONE
     assert {"enhance/v1", "enhance/v10", "judge/v1"} <= set(available(tmp_path))
 
 
 def test_a_full_ref_loads_only_that_content(tmp_path):
     """Replaying an old pair loads the exact text it was made with, or raises an error saying that it has changed."""
-    path = wrote(tmp_path, ONE)
+    path = write_prompt(tmp_path, ONE)
     ref = load("mine", tmp_path).ref
     assert load(ref, tmp_path).ref == ref
     path.write_text(ONE.replace("Rewrite.", "Rewrite it."))
@@ -474,21 +474,21 @@ def test_unused_prompt_of_the_project_is_reported(tmp_path, own, used, left):
     """It is reported if a built-in prompt is used instead: the folder's name has a typo, or the spec does not name
     it."""
     for name in own:
-        wrote(tmp_path, ONE, name)
+        write_prompt(tmp_path, ONE, name)
     assert unused(used, tmp_path) == left
 
 
 @pytest.mark.parametrize("name", [".hidden", "README.md", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"])
 def test_other_files_beside_prompts_are_ignored(tmp_path, name):
     """Notes, code, and files left by editors."""
-    wrote(tmp_path, ONE, "enhance")
+    write_prompt(tmp_path, ONE, "enhance")
     (tmp_path / "prompts" / name).write_text("x")
     assert load("enhance", tmp_path).text == ONE
 
 
 def test_file_that_is_not_utf8_is_refused(tmp_path):
     """Bytes that are not UTF-8 are reported, and no encoding is guessed."""
-    wrote(tmp_path, ONE).write_bytes(ONE.replace("Rewrite", "Réécris").encode("latin-1"))
+    write_prompt(tmp_path, ONE).write_bytes(ONE.replace("Rewrite", "Réécris").encode("latin-1"))
     with pytest.raises(PromptError, match="cannot be read"):
         load("mine", tmp_path)
 
@@ -503,14 +503,14 @@ def test_importing_prompts_does_not_import_jinja():
 def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/prompts.md shows a prompt file that can be copied."""
     manual = (HERE.parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
-    wrote(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
+    write_prompt(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
     roles = [role for role, _ in chat(load("enhance", tmp_path).render(**VALUES["enhance"]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
 
 
 def test_prompt_with_the_old_variable_names_gets_input_and_output(tmp_path):
     """A released prompt never changes: one with the old names, `simple` and `enhanced`, renders as before."""
-    prompt = load("mine", wrote(tmp_path, ONE).parents[2])
+    prompt = load("mine", write_prompt(tmp_path, ONE).parents[2])
     assert prompt.takes("input")
     assert prompt.render(input="a fox") == prompt.render(simple="a fox")
 
@@ -605,7 +605,7 @@ def test_prompt_beside_the_spec_is_reported(name: str, tmp_path: Path) -> None:
     (tmp_path / "mail_templates" / "welcome").mkdir(parents=True)
     (tmp_path / "mail_templates" / "welcome" / "v1.jinja").write_text("x")
     assert load("enhance", tmp_path).path.is_relative_to(OURS)
-    wrote(tmp_path, ONE, "enhance")
+    write_prompt(tmp_path, ONE, "enhance")
     (tmp_path / "enhance.jinja").write_text(ONE)
     (tmp_path / "old_prompts" / "enhance").mkdir(parents=True)
     (tmp_path / "old_prompts" / "enhance" / "v1.jinja").write_text(ONE)
@@ -634,7 +634,7 @@ def test_prompt_beside_the_spec_is_reported(name: str, tmp_path: Path) -> None:
 )
 def test_schema_that_accepts_everything_or_nothing_is_refused(tmp_path: Path, schema: str, message: str) -> None:
     """The former does not express what was meant. The latter throws away everything that is paid for."""
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=message):
         load("mine", tmp_path)
 
@@ -655,5 +655,5 @@ required = ["a"]
 additionalProperties = false
 properties.a = { title = "A", type = "string", minLength = 1, maxLength = 9, format = "uri", enum = ["aa", 1] }
 """
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]{schema}+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]{schema}+++\n==="))
     assert load("mine", tmp_path).schema is not None

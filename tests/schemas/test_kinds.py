@@ -32,7 +32,7 @@ def refusal(kind: str, task: str) -> str:
     return str(caught.value)
 
 
-def at(spec: Spec, key: str) -> Any:
+def value_at(spec: Spec, key: str) -> Any:
     node: Any = spec.model_dump(mode="json")
     for part in key.split("."):
         node = node[part]
@@ -50,7 +50,7 @@ def test_a_spec_of_a_kind_has_the_defaults_of_its_row(kind: str) -> None:
     """Each cell of the table is applied to the key it belongs to."""
     spec = spec_of(kind)
     for key, value in KINDS[kind].defaults.items():  # type: ignore[index]
-        arrived = at(spec, key)
+        arrived = value_at(spec, key)
         assert {k: arrived[k] for k in value} == value if isinstance(value, dict) else arrived == value, key
 
 

@@ -32,8 +32,8 @@ def test_id_map_behaves_like_a_dict(steps: list[tuple[str, int, bool]]) -> None:
     """Whatever the ids are, and in whatever order numbers are set, unconditionally or with setdefault, it holds what a
     dict holds."""
     table, held = IdMap(), dict[str, int]()
-    for id_, number, anew in steps:
-        if anew:
+    for id_, number, overwrites in steps:
+        if overwrites:
             table[id_] = held[id_] = number
         else:
             assert table.setdefault(id_, number) == held.setdefault(id_, number)

@@ -63,7 +63,7 @@ def test_where_a_seed_was_read_is_not_part_of_its_id() -> None:
 
 
 @pytest.mark.parametrize("change", [{"seed_id": "t"}, {"input": "c"}, {"output": "c"}, {"system": "c"}])
-def test_whatever_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
+def test_everything_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
     """Pairs with different texts, system prompts or seeds have different ids, also when one is a modified copy of the
     other."""
     first = pair()
@@ -87,7 +87,7 @@ def test_slot_has_one_outcome() -> None:
             Candidate.model_validate({**place, **outcome})
 
 
-def test_could_not_judge_is_neither_yes_nor_no() -> None:
+def test_verdict_none_is_neither_true_nor_false() -> None:
     """The third verdict, None, survives JSON: it becomes neither False nor 0."""
     verdict = Verdict(
         pair_id="p", by="score/x@1", fingerprint="s", keep=None, score=None, reason="crashed: out of memory"
@@ -104,7 +104,9 @@ def test_two_decisions_of_one_reviewer_are_two_reviews() -> None:
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(-1, 1))
-def test_the_row_count_check_is_an_equation(accepted: int, rejected: int, waiting: int, failed: int, off: int) -> None:
+def test_counts_add_up_exactly_if_no_row_is_lost_or_duplicated(
+    accepted: int, rejected: int, waiting: int, failed: int, off: int
+) -> None:
     """Counts add up exactly if nothing was lost and nothing was counted twice."""
     rows_in = accepted + rejected + waiting + failed + off
     counts = Counts(rows_in=rows_in, accepted=accepted, rejected=rejected, waiting=waiting, failed=failed)
@@ -142,7 +144,7 @@ def test_reason_of_an_older_store_is_split_once(text: str, code: str, detail: st
 
 GENERATED = {"generator": "forward", "prompt": "p/v1@00000000", "teacher": "t", "sampling": Sampling(), "calls": ()}
 ANSWER = {"key": "k", "attempt": 1, "status": "ok", "raw": {}, "request_id": "r", "sample": 0, "teacher": "t"}
-MADE: list[tuple[type[Record], Json]] = [
+RECORDS: list[tuple[type[Record], Json]] = [
     (Call, {**ANSWER, "endpoint": "e", "seconds": 0.1, "at": "2026-11-26T00:00:00Z"}),
     (Candidate, {"fingerprint": "f", "seed_id": "s", "generator": "forward", "sample": 0, "pair_id": "p"}),
     (Generated, GENERATED),
@@ -151,7 +153,7 @@ MADE: list[tuple[type[Record], Json]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "values"), MADE, ids=[kind.__name__ for kind, _ in MADE])
+@pytest.mark.parametrize(("kind", "values"), RECORDS, ids=[kind.__name__ for kind, _ in RECORDS])
 def test_record_created_without_validation_equals_a_validated_one(kind: type[Record], values: Json) -> None:
     """Fields, defaults, JSON bytes and id are the same, and two records share no mutable default."""
     checked = kind.model_validate(values)

@@ -74,14 +74,14 @@ checks = [
 '''
 
 
-def wrote(folder: Path, text: str = FULL) -> Path:
+def write_spec(folder: Path, text: str = FULL) -> Path:
     (folder / "pairsmith.toml").write_text(text, encoding="utf-8")
     return folder
 
 
-def refusal(folder: Path, text: str = FULL, *overrides: str) -> SpecError:
+def spec_error(folder: Path, text: str = FULL, *overrides: str) -> SpecError:
     with pytest.raises(SpecError) as caught:
-        load(wrote(folder, text), overrides)
+        load(write_spec(folder, text), overrides)
     return caught.value
 
 
@@ -115,7 +115,7 @@ KEYS = dict(fields())
 
 def test_a_whole_file_is_read_into_types(tmp_path):
     """Tables, lists of tables, inline tables and multi-line strings become the spec's types."""
-    project = load(wrote(tmp_path))
+    project = load(write_spec(tmp_path))
     assert project.folder == tmp_path
     assert project.spec.task.style == "[train]\nepochs = 99\n"
     assert [source.path for source in project.spec.seeds] == ["a.jsonl", "b.csv"]
@@ -128,8 +128,8 @@ def test_a_whole_file_is_read_into_types(tmp_path):
 
 def test_hash_depends_on_content_and_not_on_the_file(tmp_path):
     """Comments, order and a byte order mark do not change the spec's hash. A changed value does."""
-    first = load(wrote(tmp_path)).spec_hash
-    assert load(wrote(tmp_path, "\ufeff# more\n" + FULL)).spec_hash == first
+    first = load(write_spec(tmp_path)).spec_hash
+    assert load(write_spec(tmp_path, "\ufeff# more\n" + FULL)).spec_hash == first
     assert load(tmp_path, ["train.epochs=3"]).spec_hash != first
     assert load(tmp_path, ["train.epochs=2.0", "train.r=16"]).spec_hash == first
 
@@ -144,7 +144,7 @@ def test_a_folder_without_a_spec_says_how_to_make_one(tmp_path):
 def test_path_of_the_spec_file_asks_for_its_folder(tmp_path):
     """A user who gives the file is asked for its folder, not for another encoding."""
     with pytest.raises(SpecError, match=r"toml: is a file\. Give the folder"):
-        load(wrote(tmp_path) / "pairsmith.toml")
+        load(write_spec(tmp_path) / "pairsmith.toml")
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
@@ -176,7 +176,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
 def test_broken_toml_is_reported_with_its_line(tmp_path, old, new, needle):
     """A syntax error and a duplicate key are reported where they are."""
     text = FULL.replace(old, new)
-    assert refusal(tmp_path, text).where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
+    assert spec_error(tmp_path, text).where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
 
 
 # Mistakes
@@ -199,7 +199,7 @@ def test_unknown_key_is_reported_with_its_line_and_the_closest_valid_one(tmp_pat
     """No typo passes as a default: the message has the key, its line and a suggestion, which is left out if no valid
     key is similar."""
     text = FULL.replace(old, new)
-    error = refusal(tmp_path, text)
+    error = spec_error(tmp_path, text)
     assert error.what == f"unknown key '{key}'."
     assert error.where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
     assert (f"rejected. Did you mean '{near}'? Valid here: " if near else "rejected. Valid here: ") in str(error)
@@ -207,7 +207,7 @@ def test_unknown_key_is_reported_with_its_line_and_the_closest_valid_one(tmp_pat
 
 def test_unknown_key_is_reported_before_its_consequences(tmp_path):
     """A misspelt required key is reported as unknown, not as missing."""
-    assert refusal(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."
+    assert spec_error(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_unknown_key_is_reported_before_its_consequences(tmp_path):
 def test_missing_key_is_reported(tmp_path, old, new, key):
     """A missing required key is reported with its full path."""
     assert old in FULL
-    assert re.search(rf"^the key '{key}' is missing|^unknown key", refusal(tmp_path, FULL.replace(old, new)).what)
+    assert re.search(rf"^the key '{key}' is missing|^unknown key", spec_error(tmp_path, FULL.replace(old, new)).what)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_wrong_value_is_reported_with_its_line_and_the_given_value(tmp_path, old
     """A wrong type, a value out of range and a violated rule between keys each point to the place to fix."""
     assert old in FULL
     text = FULL.replace(old, new)
-    error = refusal(tmp_path, text)
+    error = spec_error(tmp_path, text)
     assert re.search(what, error.what)
     path = str(tmp_path / "pairsmith.toml")
     assert error.where == (f"{path}:{line_of(needle, text)}" if needle else path)
@@ -281,31 +281,31 @@ def test_region_of_a_language_is_dropped_with_a_notice(tmp_path: Path, code: str
 
 def test_value_instead_of_a_table_is_reported_in_terms_of_toml(tmp_path):
     """The message speaks of tables and lists, as the file does, and not of Python's types."""
-    assert str(refusal(tmp_path, FULL, "train=5")).startswith("--set train: expected a table (got 5).")
-    assert str(refusal(tmp_path, FULL, "seeds=a.jsonl")).startswith("--set seeds: expected a list (got 'a.jsonl').")
+    assert str(spec_error(tmp_path, FULL, "train=5")).startswith("--set train: expected a table (got 5).")
+    assert str(spec_error(tmp_path, FULL, "seeds=a.jsonl")).startswith("--set seeds: expected a list (got 'a.jsonl').")
 
 
 def test_secret_instead_of_a_variable_name_is_not_shown(tmp_path):
     """A key pasted into key_env stays out of the terminal and the logs."""
-    error = refusal(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
+    error = spec_error(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
     assert "abc123" not in str(error)
     assert "'teacher.key_env' does not hold the name of an environment variable" in str(error)
     for key, value in (("headers_env", '{ api-key = "sk-abc123-xyz" }'), ("key_env", '"gsk_Ab12Cd34Ef56Gh78Ij90"')):
-        error = refusal(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
+        error = spec_error(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
         assert not re.search("abc123|Ab12", str(error)), "also in a table, and if it would be a valid name"
         assert "does not hold the name of an environment variable" in str(error)
 
 
 def test_a_password_in_the_address_of_a_review_is_refused_and_not_shown(tmp_path):
     """Such a password used to appear in every receipt of a review, and no server could be reached with it."""
-    error = refusal(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
+    error = spec_error(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
     assert "s3cr3t" not in str(error)
     assert "headers_env" in str(error)
 
 
 def test_a_long_value_is_shortened(tmp_path):
     """A style of two pages does not flood the terminal."""
-    assert len(str(refusal(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
+    assert len(str(spec_error(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
 
 
 # --set
@@ -338,12 +338,12 @@ def test_a_long_value_is_shortened(tmp_path):
 )
 def test_set_reaches_tables_list_entries_and_absent_tables(tmp_path, override, read):
     """An override is a TOML value, a bare word is a string, and a list entry is addressed by its number."""
-    assert read(load(wrote(tmp_path), [override]).spec)
+    assert read(load(write_spec(tmp_path), [override]).spec)
 
 
 def test_overrides_apply_in_order(tmp_path):
     """The last one wins, as on any command line."""
-    assert load(wrote(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
+    assert load(write_spec(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
 
 
 def test_override_sets_only_its_own_key(tmp_path):
@@ -351,8 +351,8 @@ def test_override_sets_only_its_own_key(tmp_path):
     e.g. the training method by the size of the base model. A section's own defaults, which differ from those of its
     type, stay too."""
     text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"\n[teacher]\nurl = "embedded"\nmodel = "m"\n'
-    plain = load(wrote(tmp_path, text)).spec
-    overridden = load(wrote(tmp_path, text), ["train.epochs=2", "curate.judge.sampling.max_tokens=9"]).spec
+    plain = load(write_spec(tmp_path, text)).spec
+    overridden = load(write_spec(tmp_path, text), ["train.epochs=2", "curate.judge.sampling.max_tokens=9"]).spec
     assert overridden.train.model_fields_set == {"epochs"}
     assert overridden.train == plain.train.model_copy(update={"epochs": 2})
     assert overridden.curate.judge.sampling == plain.curate.judge.sampling.model_copy(update={"max_tokens": 9})
@@ -377,7 +377,7 @@ def test_override_sets_only_its_own_key(tmp_path):
 )
 def test_wrong_override_is_reported_as_one(tmp_path, override, message):
     """A mistake on the command line is not blamed on a line of the file, and no index gives a traceback."""
-    assert message in str(refusal(tmp_path, FULL, override))
+    assert message in str(spec_error(tmp_path, FULL, override))
 
 
 def example(annotation: Any) -> str | None:
@@ -441,7 +441,7 @@ def test_every_key_outside_of_lists_is_set_below():
 @pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
 def test_every_plain_key_can_be_set(tmp_path, key):
     """`--set` works for every key of the spec, and changes nothing else."""
-    before = load(wrote(tmp_path)).spec.model_dump(mode="json")
+    before = load(write_spec(tmp_path)).spec.model_dump(mode="json")
     after = load(tmp_path, [f"{key}={SETTABLE[key]}"]).spec.model_dump(mode="json")
     assert get(after, key) == tomllib.loads(f"v = {SETTABLE[key]}")["v"]
     *tables, last = key.split(".")
@@ -456,7 +456,7 @@ def test_every_plain_key_can_be_set(tmp_path, key):
 def test_wrong_value_of_a_union_lists_all_alternatives(tmp_path, wrong):
     """The error for a gate that may be true, false or "flag" lists all three."""
     with pytest.raises(SpecError, match=r"^--set curate\.gates\.cut: expected true or false, or 'flag' \(got "):
-        load(wrote(tmp_path), [f"curate.gates.cut={wrong}"])
+        load(write_spec(tmp_path), [f"curate.gates.cut={wrong}"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
@@ -466,7 +466,7 @@ def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
     at %= len(key) + 1
     typo = key[:at] + letter + key[at:]
     with pytest.raises(SpecError, match=r"^--set \S+: unknown key\. It would be silently ignored") as caught:
-        load(wrote(tmp_path), [f"{typo}={SETTABLE[key]}"])
+        load(write_spec(tmp_path), [f"{typo}={SETTABLE[key]}"])
     assert "Did you mean" in str(caught.value)
 
 
@@ -480,19 +480,19 @@ def test_any_text_can_be_set_as_it_is(tmp_path, text):
     except (tomllib.TOMLDecodeError, ValueError):
         parsed = text
     if isinstance(parsed, str) and parsed:
-        assert load(wrote(tmp_path), [f"task.style={text}"]).spec.task.style == parsed
+        assert load(write_spec(tmp_path), [f"task.style={text}"]).spec.task.style == parsed
     else:
-        refusal(tmp_path, FULL, f"task.style={text}")
+        spec_error(tmp_path, FULL, f"task.style={text}")
 
 
 # Lines
 
 
-def places(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def key_paths(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, inner in entries:
         yield (*prefix, str(name))
-        yield from places(inner, (*prefix, str(name)))
+        yield from key_paths(inner, (*prefix, str(name)))
 
 
 LINES = {
@@ -519,7 +519,7 @@ def test_the_line_of_a_key_is_found(loc):
 
 def test_every_key_of_a_file_has_a_line():
     """Every key of the file has a line. A missing key gets the line of its closest table."""
-    for loc in places(tomllib.loads(FULL)):
+    for loc in key_paths(tomllib.loads(FULL)):
         assert key_line(FULL, loc) is not None, loc
     assert key_line(FULL, ("train", "r")) == line_of("epochs = 2", FULL) - 1
     assert key_line(FULL, ("generate",)) == line_of("[generate.backward]", FULL)
@@ -596,7 +596,7 @@ def test_the_manual_lists_every_key_with_its_type_and_default():
 def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/spec.md begins with a complete file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
-    assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+    assert load(write_spec(tmp_path, text)).spec.task.name == "captions"
 
 
 def test_keys_are_set_and_all_else_stays() -> None:
@@ -649,7 +649,7 @@ def test_a_spec_is_parsed_from_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
 def test_extra_may_not_replace_the_question(tmp_path, key):
     """Otherwise three answers could be paid for and one used, or another model credited."""
-    folder = wrote(tmp_path)
+    folder = write_spec(tmp_path)
     with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
 
@@ -671,21 +671,21 @@ CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] 
 def test_checks_may_be_patterns_or_functions_or_none(tmp_path):
     """Checks are optional and may be patterns or functions. A function that is also a gate is rejected."""
     assert CHECKS in FULL
-    spec = load(wrote(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
+    spec = load(write_spec(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
     assert spec.evaluate.check_names == ("a", "b")
-    assert load(wrote(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
-    assert "the same name" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
+    assert load(write_spec(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
+    assert "the same name" in spec_error(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
     twice = 'checks = [{ name = "dot", pattern = "[.]" }, { name = "dot", pattern = "." }]\n'
-    assert "the same name" in refusal(tmp_path, FULL.replace(CHECKS, twice)).what, "one of them would hide the other"
+    assert "the same name" in spec_error(tmp_path, FULL.replace(CHECKS, twice)).what, "one of them would hide the other"
     both = ["evaluate.user=['own:a']", "curate.gates.user=['own:a']"]
     with pytest.raises(SpecError, match="also a gate"):
-        load(wrote(tmp_path), both)
+        load(write_spec(tmp_path), both)
 
 
 def test_newer_keys_do_not_change_the_hash_of_specs_without_them(tmp_path):
     """Without `use` and `evaluate.user` these keys are not in the dump that is hashed, so no finished stage is
     redone."""
-    dumped = load(wrote(tmp_path)).spec.model_dump(mode="json")
+    dumped = load(write_spec(tmp_path)).spec.model_dump(mode="json")
     assert all("use" not in source for source in dumped["seeds"])
     assert "user" not in dumped["evaluate"]
 
@@ -704,12 +704,12 @@ def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -
 @pytest.mark.parametrize("bounds", ["min_words = 9, max_words = 8", "min_ratio = 2.0, max_ratio = 0.5"])
 def test_bounds_that_nothing_fits_are_refused(tmp_path: Path, bounds: str) -> None:
     """Such bounds would reject every row after all of them were paid for. The message is only about the bounds."""
-    assert refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what.endswith("let no row through.")
+    assert spec_error(tmp_path, FULL.replace("min_words = 3", bounds)).what.endswith("let no row through.")
 
 
 def test_excessive_number_of_epochs_is_refused(tmp_path: Path) -> None:
     """It is rejected before a model is loaded: the number of steps would overflow."""
-    assert "less than or equal to 1000" in refusal(tmp_path, FULL.replace("epochs = 2", "epochs = 1e308")).what
+    assert "less than or equal to 1000" in spec_error(tmp_path, FULL.replace("epochs = 2", "epochs = 1e308")).what
 
 
 @pytest.mark.parametrize(
@@ -780,8 +780,8 @@ def test_vllm_and_an_address_are_two_teachers(tmp_path: Path) -> None:
     teacher."""
     addressed = FULL + '[teacher]\nurl = "http://localhost:8000/v1"\nmodel = "m"\n'
     with pytest.raises(SpecError, match=r".vllm. starts a server and .url. names another"):
-        load(wrote(tmp_path, addressed), ["teacher.vllm=some/model"])
-    assert load(wrote(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"
+        load(write_spec(tmp_path, addressed), ["teacher.vllm=some/model"])
+    assert load(write_spec(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"
 
 
 def test_label_that_is_no_bare_key_gets_a_hint_to_quote_it(tmp_path: Path) -> None:

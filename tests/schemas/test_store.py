@@ -205,7 +205,7 @@ def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
         assert store.spent() == Cost(requests=2, usage=usage, usd=0.75)
 
 
-def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
+def test_concurrent_writes_are_all_durable(store_url: str) -> None:
     """Each of 2,000 concurrent writes is in the store when its wait ends."""
 
     async def write_all(store: Store) -> None:
@@ -216,7 +216,7 @@ def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
         assert len(store.call_index()) == 2_000
 
 
-def test_a_second_writer_is_refused_by_name_and_a_reader_is_not(store_url: str) -> None:
+def test_second_writer_is_refused_and_reader_is_not(store_url: str) -> None:
     """Two processes cannot buy the same answers twice: the second gets an error naming the process that writes."""
     with Store.open(store_url) as store:
         store.write(pair("x"))
@@ -483,7 +483,7 @@ def test_reading_creates_no_store(store_url: str) -> None:
     assert Store.exists(store_url)
 
 
-KILLED = """
+WRITING_SCRIPT = """
 import sys, itertools
 from schemas.store import Store
 from tests.schemas.test_store import call
@@ -498,7 +498,9 @@ with Store.open(sys.argv[1]) as store:
 def test_no_confirmed_row_is_lost_to_kill_9(store_url: str) -> None:
     """Everything confirmed before SIGKILL is there afterwards, and the lock is free."""
     root = Path(__file__).parents[2]
-    child = subprocess.Popen([sys.executable, "-c", KILLED, store_url], stdout=subprocess.PIPE, text=True, cwd=root)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITING_SCRIPT, store_url], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     assert child.stdout is not None
     for _ in range(30):
         last = int(child.stdout.readline())

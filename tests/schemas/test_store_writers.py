@@ -304,7 +304,7 @@ def test_which_errors_are_transient() -> None:
     assert not is_transient(away, committing=True)
 
 
-def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
+def test_failing_disk_is_not_reported_as_full(tmp_path: Path) -> None:
     """An I/O error with free space is a fault of the disk or its mount."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     Store.open(url).close()

@@ -14,7 +14,7 @@ import pytest
 from schemas.records import Call, Candidate, Generated, Json, Message, Pair, Record, Sampling, Usage
 from schemas.store import Store
 
-HOUSE = [{"role": "system", "content": "Write."}]
+SYSTEM_TURN = [{"role": "system", "content": "Write."}]
 SAMPLING = Sampling(temperature=0.9)
 AT = datetime(2026, 11, 28, 4, 30, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def call(number: int, raw: Json | None = None, **more: Any) -> Call:
     text = f"An answer of some length, number {number}"
     given = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": text}}
     given = given if raw is None else raw
-    request = {"model": "m", "messages": [*HOUSE, {"role": "user", "content": f"question {number}"}]}
+    request = {"model": "m", "messages": [*SYSTEM_TURN, {"role": "user", "content": f"question {number}"}]}
     usage = Usage(prompt_tokens=3, completion_tokens=4)
     facts = {"request": request, "raw": given, "facts": {"model": "m"}, "text": text if raw is None else ""}
     named = {"key": f"{number:032x}", "attempt": 1, "status": "ok", "request_id": f"r-{number}", "sample": 0}
@@ -55,9 +55,9 @@ def test_answer_pair_and_slot_are_written_with_few_function_calls(tmp_path: Path
         if threading.current_thread().name == "store-writer":
             counts[event] += 1
 
-    def calls_for(some: list[list[Record]]) -> int:
+    def calls_for(batch: list[list[Record]]) -> int:
         counts.clear()
-        store.write(*(record for each in some for record in each))
+        store.write(*(record for each in batch for record in each))
         return counts["call"] + counts["c_call"]
 
     threading.setprofile(count)

@@ -94,11 +94,11 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
         )
         async with endpoint:
             ledger = Ledger(store, endpoint, spec, retry_failed=retry_failed)
-            ahead = {"prompt": load("enhance", prompts_in(folder)), "sampling": Sampling(temperature=0.9)}
-            back = {"prompt": load("simplify", folder), "sampling": Sampling(temperature=0.7)}
+            forward_options = {"prompt": load("enhance", prompts_in(folder)), "sampling": Sampling(temperature=0.9)}
+            backward_options = {"prompt": load("simplify", folder), "sampling": Sampling(temperature=0.7)}
             yield Rig(
                 store,
                 ledger,
-                Forward(ledger, TASK.style, n, exemplars=EXEMPLARS, **ahead),
-                Backward(ledger, TASK.style, LEVELS, exemplars=EXEMPLARS, **back),
+                Forward(ledger, TASK.style, n, exemplars=EXEMPLARS, **forward_options),
+                Backward(ledger, TASK.style, LEVELS, exemplars=EXEMPLARS, **backward_options),
             )

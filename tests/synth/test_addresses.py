@@ -27,14 +27,14 @@ ANSWER = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": 
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def everywhere(serve: Serve) -> AbstractAsyncContextManager[str]:
+def serve_all_paths(serve: Serve) -> AbstractAsyncContextManager[str]:
     """A loopback server that answers every path. Yields its address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serve)
     return served(app)
 
 
-def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
+def request_to(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
     """Path with query, and headers, of a request to a teacher whose address ends in `path`."""
     seen: list[web.Request] = []
 
@@ -43,7 +43,7 @@ def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
         return web.json_response(ANSWER)
 
     async def once() -> None:
-        async with everywhere(answer) as url:
+        async with serve_all_paths(answer) as url:
             teacher = TeacherSettings(url=url + path, model="m", **settings)
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
@@ -71,13 +71,13 @@ def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
 def test_address_is_completed_only_if_needed(given: str, path: str) -> None:
     """An address with a version stays, one without gets `/v1`, and a complete path (GitHub, Perplexity, Databricks,
     Azure's older form) is used unchanged."""
-    assert reached(given)[0] == path
+    assert request_to(given)[0] == path
 
 
 def test_headers_and_query_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Literal headers, headers from variables, the organisation, and the query of the spec."""
     monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t")
-    path, headers = reached(
+    path, headers = request_to(
         "/openai/deployments/mine/chat/completions",
         headers={"X-Title": "captions"},
         headers_env={"api-key": "MY_AZURE_KEY"},
@@ -109,7 +109,7 @@ def test_header_with_a_line_break_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     """A pasted line break is rejected before the first request, and neither sent nor shown."""
     monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t\nX-Evil: 1")
     with pytest.raises(AuthError, match="'api-key'") as caught:
-        reached("", headers_env={"api-key": "MY_AZURE_KEY"})
+        request_to("", headers_env={"api-key": "MY_AZURE_KEY"})
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -122,7 +122,7 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
         return web.json_response(error, status=401)
 
     async def once() -> None:
-        async with everywhere(refuses) as url:
+        async with serve_all_paths(refuses) as url:
             teacher = TeacherSettings(url=url, model="m", headers_env={"api-key": "MY_AZURE_KEY"})
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
@@ -151,14 +151,14 @@ def test_secret_of_a_query_is_in_no_message(secret: str, monkeypatch: pytest.Mon
     """Azure's API Management and Google expect their key in the query, and error pages repeat the path. The key comes
     from a variable, reaches the server, and is neither in a message nor in the stored refusal."""
     monkeypatch.setenv("MY_QUERY_KEY", secret)
-    path, _ = reached("/v1", query={"v": "1"}, query_env={"subscription-key": "MY_QUERY_KEY"})
+    path, _ = request_to("/v1", query={"v": "1"}, query_env={"subscription-key": "MY_QUERY_KEY"})
     assert path == f"/v1/chat/completions?v=1&subscription-key={secret}"
 
     async def once(status: int) -> str:
         async def refuses(request: web.Request) -> web.Response:
             return web.Response(status=status, text=f"<pre>Cannot POST {request.path_qs}</pre>")
 
-        async with everywhere(refuses) as url:
+        async with serve_all_paths(refuses) as url:
             teacher = TeacherSettings(url=url, model="m", query_env={"key": "MY_QUERY_KEY"}, retries=0)
             async with opened(teacher, print) as endpoint:
                 with pytest.raises((TeacherError, RefusedError)) as caught:
@@ -171,7 +171,7 @@ def test_secret_of_a_query_is_in_no_message(secret: str, monkeypatch: pytest.Mon
         assert "Cannot POST" in message
     monkeypatch.delenv("MY_QUERY_KEY")
     with pytest.raises(AuthError, match=r"teacher\.query_env: .*MY_QUERY_KEY is not set"):
-        reached("/v1", query_env={"key": "MY_QUERY_KEY"})
+        request_to("/v1", query_env={"key": "MY_QUERY_KEY"})
 
 
 @pytest.mark.parametrize("name", ["key", "subscription-key", "access_token", "sig", "password"])
@@ -210,7 +210,7 @@ def test_key_in_quotation_marks_is_an_error(key: str, monkeypatch: pytest.Monkey
     redacted."""
     monkeypatch.setenv("MY_KEY", key)
     with pytest.raises(AuthError, match="MY_KEY is in quotation marks") as caught:
-        reached("", key_env="MY_KEY")
+        request_to("", key_env="MY_KEY")
     assert "sk-abc" not in str(caught.value)
 
 
@@ -233,7 +233,7 @@ def test_extra_must_not_contain_a_secret(name: str) -> None:
     assert TypeAdapter(Drawing).validate_python({"extra": extra}).extra == extra
 
 
-def late(delays: list[float], **settings: Any) -> Endpoint:
+def ask_slow_server(delays: list[float], **settings: Any) -> Endpoint:
     """The endpoint after a question to a server with these delays, one per request."""
     waits = iter(delays)
 
@@ -242,7 +242,7 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
         return web.json_response(ANSWER)
 
     async def once() -> Endpoint:
-        async with everywhere(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
+        async with serve_all_paths(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
             try:
                 await endpoint.ask(CHAT, Sampling(max_tokens=100))
             finally:
@@ -260,9 +260,9 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
 def test_late_responses_are_counted_and_the_timeout_key_is_named() -> None:
     """A cold model answers the second request, which gets twice the time. Lost requests are counted, because they may
     have been paid for."""
-    cold = late([60.0, 0.0], timeout_s=5)
+    cold = ask_slow_server([60.0, 0.0], timeout_s=5)
     assert (cold.sent, cold.lost, cold.answered) == (2, 1, True)
-    dead = late([60.0] * 9, timeout_s=1)
+    dead = ask_slow_server([60.0] * 9, timeout_s=1)
     assert (dead.sent, dead.lost, dead.answered) == (3, 3, False)
     assert "raise teacher.timeout_s" in dead.error  # type: ignore[attr-defined]
     assert "4 s" in dead.error  # type: ignore[attr-defined]
@@ -271,12 +271,12 @@ def test_late_responses_are_counted_and_the_timeout_key_is_named() -> None:
 
 def test_timeout_grows_with_max_tokens() -> None:
     """`token_s` is added to the timeout for each of `max_tokens`."""
-    assert late([3.0], timeout_s=2, token_s=0.5).sent == 1
+    assert ask_slow_server([3.0], timeout_s=2, token_s=0.5).sent == 1
 
 
 def test_server_must_start_its_response_within_first_byte_s() -> None:
     """`first_byte_s` ends long before the whole timeout, and the message names it."""
-    dead = late([60.0] * 9, timeout_s=600, first_byte_s=0.1)
+    dead = ask_slow_server([60.0] * 9, timeout_s=600, first_byte_s=0.1)
     assert (dead.sent, dead.lost) == (3, 3)
     assert "teacher.first_byte_s" in dead.error  # type: ignore[attr-defined]
 
@@ -338,7 +338,7 @@ def test_the_message_of_a_refused_setting_can_be_followed() -> None:
         return web.json_response({"error": {**error, "code": "unsupported_value"}}, status=400)
 
     async def once() -> None:
-        async with everywhere(refuses) as url, Endpoint(url, "m") as endpoint:
+        async with serve_all_paths(refuses) as url, Endpoint(url, "m") as endpoint:
             await endpoint.ask(CHAT, Sampling(temperature=0.9))
 
     with pytest.raises(TeacherError, match='temperature = "unset"'):

@@ -25,7 +25,7 @@ from synth.ledger import Completion, FailedSample, Ledger
 from tests.synth.batch_loopback import BatchProvider
 
 EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic", "gemini"])
-DRAWN = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
+SAMPLING = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
 
 
 def chat(text: str) -> tuple[Message, ...]:
@@ -56,11 +56,11 @@ def with_batches(
 
 
 async def ask_dogs(ledger: Ledger, count: int = 20, n: int = 1) -> list[list[Completion | FailedSample]]:
-    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), DRAWN, n) for i in range(count))))
+    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), SAMPLING, n) for i in range(count))))
 
 
 @EVERY_FORM
-def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> None:
+def test_batch_gives_the_answers_of_ordinary_requests(form: str, tmp_path: Path) -> None:
     """All questions go into one batch and none is sent as a request. The answers are in the ledger at half the price,
     or the full price at Together. A second run sends nothing."""
     price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
@@ -256,7 +256,7 @@ def gemini_config(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
     """The generationConfig that `sampling.extra` becomes in Gemini's own format."""
 
     async def work(ledger: Ledger, lines: list[str]) -> Any:
-        await ledger.complete(chat("a dog"), DRAWN.model_copy(update={"extra": extra}))
+        await ledger.complete(chat("a dog"), SAMPLING.model_copy(update={"extra": extra}))
         return provider.bodies[-1]["generationConfig"]
 
     return with_batches(provider, folder, work)
@@ -317,7 +317,7 @@ def test_line_completed_without_a_response_does_not_count_as_an_attempt(tmp_path
     unreadable answer: it is submitted again and uses none of the row's attempts."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        (answer,) = await ledger.complete(chat("dog 0"), DRAWN)
+        (answer,) = await ledger.complete(chat("dog 0"), SAMPLING)
         assert isinstance(answer, Completion)
         assert answer.attempt == 1
 

@@ -107,7 +107,7 @@ def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool
             assert len(again) == 90
 
 
-def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
+def test_command_has_its_own_cap(tmp_path: Path) -> None:
     """`--max-usd` counts from the start of the command, and the project's cap counts everything. The tighter one
     stops."""
     bill = Bill(1, faults=False)
@@ -123,7 +123,7 @@ def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
         assert "continue" in (stops[0].fix or "")
 
 
-def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
+def test_cap_below_one_request_is_an_error(tmp_path: Path) -> None:
     """Nothing is sent, and the message says that the budget does not cover one request."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.001), 1))
@@ -185,7 +185,7 @@ def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp
         assert len(teacher.asked) == 3
 
 
-def test_what_a_lost_answer_may_have_cost_stays_reserved(tmp_path: Path) -> None:
+def test_possible_cost_of_a_lost_answer_stays_reserved(tmp_path: Path) -> None:
     """If a gateway lost the answer, its possible cost is reserved, reported, and counted against the cap of the next
     run. An error that the server itself reports costs nothing. Without a cap it is reported as well."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
@@ -217,7 +217,7 @@ def test_answer_without_token_counts_keeps_its_reservation(tmp_path: Path) -> No
         assert spent.reserved > 20 * 2_000 / 1e6
 
 
-KILLED = """
+SPENDING_SCRIPT = """
 import asyncio, json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -241,7 +241,7 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     # A cap of 1.8 has room for any nine requests. With a cap of 1.0 the ninth might have to wait for an answer.
     with LoopbackTeacher(slow) as teacher:
-        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "1.8", "{}"], cwd=ROOT)
+        child = subprocess.Popen([sys.executable, "-c", SPENDING_SCRIPT, teacher.url, str(path), "1.8", "{}"], cwd=ROOT)
         teacher.wait_for(9)
         child.kill()
         child.wait()
@@ -288,7 +288,7 @@ def test_requests_in_flight_at_a_kill_are_reported_without_a_cap(tmp_path: Path,
     path = tmp_path / "s.db"
 
     def killed(url: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", KILLED, url, str(path), "null", prices], cwd=ROOT)
+        return subprocess.Popen([sys.executable, "-c", SPENDING_SCRIPT, url, str(path), "null", prices], cwd=ROOT)
 
     with LoopbackTeacher(lambda ask: Reply(delay_s=0.0 if ask.number <= 12 else 600.0)) as teacher:
         child = killed(teacher.url)
@@ -317,7 +317,9 @@ def test_requests_in_flight_before_the_first_answer_are_reported(tmp_path: Path)
     are marked, not only the first."""
     path = tmp_path / "s.db"
     with LoopbackTeacher(lambda ask: Reply(delay_s=600.0)) as teacher:
-        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "null", "{}"], cwd=ROOT)
+        child = subprocess.Popen(
+            [sys.executable, "-c", SPENDING_SCRIPT, teacher.url, str(path), "null", "{}"], cwd=ROOT
+        )
         teacher.wait_for(30)
         for _ in range(600):
             with Store.open(f"sqlite:///{path}", write=False) as store:
@@ -372,7 +374,7 @@ def test_cap_set_in_python_holds_until_its_block_ends(tmp_path: Path) -> None:
         assert store.budget is None
 
 
-def test_caps_of_threads_that_begin_together_all_count(tmp_path: Path) -> None:
+def test_caps_of_concurrent_threads_all_count(tmp_path: Path) -> None:
     """Each thread used to have a budget of its own, of which the store kept one, so that the other caps had no
     effect."""
     path, together = tmp_path / "s.db", threading.Barrier(8)

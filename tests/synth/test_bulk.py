@@ -26,7 +26,9 @@ from tests.synth.rig import input, rig
 SEEDS = 120
 
 
-def asked(teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings: Any) -> tuple[GenerateResult, int]:
+def generate_in_bulk(
+    teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings: Any
+) -> tuple[GenerateResult, int]:
     """The result for the seeds, with one sample each, and how many of them had a task of their own."""
 
     async def main() -> tuple[GenerateResult, int]:
@@ -51,7 +53,7 @@ def asked(teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings
 def test_answered_seeds_take_no_task(tmp_path: Path) -> None:
     """Of many seeds only the first, which open the connections, take a task each; the others take none."""
     with LoopbackTeacher(latency_s=0.01) as teacher:
-        result, tasks = asked(teacher, tmp_path, 2 * SEEDS)
+        result, tasks = generate_in_bulk(teacher, tmp_path, 2 * SEEDS)
         assert (result.waiting, result.pairs_made, len(teacher.asked)) == (2 * SEEDS, 2 * SEEDS, 2 * SEEDS)
     assert 0 < tasks < SEEDS / 2
 
@@ -95,7 +97,7 @@ def test_bad_response_affects_only_its_own_row(first: Reply, tries: int, tmp_pat
     """The row is requested again once, as it would be without bulk, or fails alone. Every other row gets its pair."""
     reply = lambda ask: first if ask.nth == 1 and has_fault(ask.prompt) else Reply()  # noqa: E731
     with LoopbackTeacher(reply, latency_s=0.005) as teacher:
-        result, _ = asked(teacher, tmp_path)
+        result, _ = generate_in_bulk(teacher, tmp_path)
         counts = teacher.counts()
         faulty = [prompt for prompt in counts if has_fault(prompt)]
         assert all(counts[prompt] == tries for prompt in faulty)
@@ -108,7 +110,7 @@ def test_bad_response_affects_only_its_own_row(first: Reply, tries: int, tmp_pat
 def test_response_in_several_chunks_is_read_completely(tmp_path: Path) -> None:
     """A response of a megabyte does not arrive in one piece."""
     with LoopbackTeacher(lambda ask: says("word " * 200_000) if ask.number % 5 == 0 else Reply()) as teacher:
-        result, _ = asked(teacher, tmp_path, 60)
+        result, _ = generate_in_bulk(teacher, tmp_path, 60)
     assert result.waiting == 60
 
 
@@ -120,7 +122,7 @@ def test_request_that_times_out_is_sent_again(tmp_path: Path) -> None:
         return says(delay_s=30) if ask.number > 40 and next(slow, None) == 0 else Reply()
 
     with LoopbackTeacher(reply, latency_s=0.005) as teacher:
-        result, _ = asked(teacher, tmp_path, timeout_s=10)
+        result, _ = generate_in_bulk(teacher, tmp_path, timeout_s=10)
         assert len(teacher.asked) == SEEDS + 1
     assert result.waiting == SEEDS
 

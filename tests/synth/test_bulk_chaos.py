@@ -73,7 +73,7 @@ async def run_and_maybe_cancel(r: Rig, dice: random.Random, teacher: LoopbackTea
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_comes_and_however_runs_end_nothing_is_left_behind(seed: int, tmp_path: Path) -> None:
+def test_random_faults_and_cancellations_leave_nothing_behind(seed: int, tmp_path: Path) -> None:
     """Runs of one ledger, some cancelled at random, and a last one to its end: every slot has one outcome, every place
     and mark is released, every request is counted once, and no error is left unhandled in the loop."""
     loop_errors: list[dict[str, Any]] = []

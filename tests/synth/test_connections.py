@@ -30,7 +30,7 @@ _CERTIFICATE = Path(__file__).parent / "self_signed.pem"
 _PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def run_in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     @wraps(test)
     def run(**given: Any) -> None:
         asyncio.run(test(**given))
@@ -85,7 +85,7 @@ def writing(written: bytes, *, closes: bool = False) -> Answer:
     return answer
 
 
-@in_a_loop
+@run_in_loop
 async def test_sequential_requests_share_a_connection_and_concurrent_ones_do_not() -> None:
     """There are never more connections than concurrent requests, however many requests follow each other."""
     async with serving(writing(_PLAIN)) as (server, connections):
@@ -97,7 +97,7 @@ async def test_sequential_requests_share_a_connection_and_concurrent_ones_do_not
         assert (server.connections, server.requests) == (4, 13)
 
 
-@in_a_loop
+@run_in_loop
 async def test_request_head_is_complete() -> None:
     """The head has the path, the host, the length and the extra headers. A custom header replaces the default one."""
     async with serving(writing(_PLAIN)) as (server, connections):
@@ -128,7 +128,7 @@ async def test_request_head_is_complete() -> None:
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + _PLAIN,
     ],
 )
-@in_a_loop
+@run_in_loop
 async def test_response_is_read_in_every_http_form(written: bytes) -> None:
     """Chunked, compressed, or after an informational response: each is read, and the connection is reused."""
     async with serving(writing(written)) as (server, connections):
@@ -138,7 +138,7 @@ async def test_response_is_read_in_every_http_form(written: bytes) -> None:
 
 
 @pytest.mark.parametrize("written", [b"HTTP/1.1 200 OK\r\n\r\nok", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"])
-@in_a_loop
+@run_in_loop
 async def test_a_connection_that_the_server_ends_is_not_used_again(written: bytes) -> None:
     """A response that ends with its connection is complete, and the next request opens a new one."""
     async with serving(writing(written, closes=True)) as (server, connections):
@@ -147,7 +147,7 @@ async def test_a_connection_that_the_server_ends_is_not_used_again(written: byte
         assert server.connections == 2
 
 
-@in_a_loop
+@run_in_loop
 async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -> None:
     """A connection that the server closed between two requests is noticed before the next request is sent."""
     async with serving(writing(_PLAIN, closes=True)) as (server, connections):
@@ -157,7 +157,7 @@ async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -
         assert (server.connections, server.requests) == (2, 2)
 
 
-@in_a_loop
+@run_in_loop
 async def test_unsolicited_response_is_not_used_for_the_next_request() -> None:
     """A server may end an idle connection with a message such as 408, which does not answer what is sent afterwards."""
     late = asyncio.Event()
@@ -183,7 +183,7 @@ async def test_unsolicited_response_is_not_used_for_the_next_request() -> None:
 @pytest.mark.parametrize(
     "written", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf", b"no HTTP at all\r\n\r\n"]
 )
-@in_a_loop
+@run_in_loop
 async def test_incomplete_response_is_an_error(written: bytes) -> None:
     """A response that breaks off, or is not HTTP, is an error and never a short text. Its connection is closed."""
     async with serving(writing(written, closes=True)) as (server, connections):
@@ -195,7 +195,7 @@ async def test_incomplete_response_is_an_error(written: bytes) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
-@in_a_loop
+@run_in_loop
 async def test_endless_response_is_cut_off(packed: bool) -> None:
     """An endless response, or a few hundred kilobytes that decompress to gigabytes, is abandoned at a size that no
     answer has."""
@@ -215,7 +215,7 @@ async def test_endless_response_is_cut_off(packed: bool) -> None:
             await connections.post(b"{}")
 
 
-@in_a_loop
+@run_in_loop
 async def test_cancelled_request_closes_its_connection() -> None:
     """A late response is never read as the response to the next request."""
 
@@ -241,7 +241,7 @@ async def test_cancelled_request_closes_its_connection() -> None:
 
 
 @pytest.mark.parametrize("in_bulk", [False, True])
-@in_a_loop
+@run_in_loop
 async def test_cancelled_request_stops_sending(in_bulk: bool) -> None:
     """If a server has stopped reading, a cancelled request keeps neither the connection nor memory."""
     loop = asyncio.get_running_loop()
@@ -268,7 +268,7 @@ async def test_cancelled_request_stops_sending(in_bulk: bool) -> None:
         assert sent < len(body) // 2
 
 
-@in_a_loop
+@run_in_loop
 async def test_cancelled_connection_reports_no_outcome() -> None:
     """Not even if the last part of the response, or its premature end, was read at the same moment: the caller that
     cancelled it has counted the request by then and would count it twice."""
@@ -298,7 +298,7 @@ async def test_cancelled_connection_reports_no_outcome() -> None:
 
 
 @pytest.mark.parametrize("in_bulk", [False, True])
-@in_a_loop
+@run_in_loop
 async def test_cancelled_request_leaves_no_connection_behind(in_bulk: bool) -> None:
     """Not even if the server hangs and reads no more of it: in a long run such connections would use up all allowed
     ones."""
@@ -322,7 +322,7 @@ async def test_cancelled_request_leaves_no_connection_behind(in_bulk: bool) -> N
         assert outcomes == []
 
 
-@in_a_loop
+@run_in_loop
 async def test_response_after_closing_leaves_no_connection_behind() -> None:
     """A caller that gives up on several requests at the first failure closes the connections while the others are in
     flight."""
@@ -342,7 +342,7 @@ async def test_response_after_closing_leaves_no_connection_behind() -> None:
         assert connections.take_idle() is None
 
 
-@in_a_loop
+@run_in_loop
 async def test_failed_connection_means_nothing_was_sent() -> None:
     """If the server is unreachable or does not speak TLS, no request was lost, and the message says why."""
     async with serving(writing(_PLAIN)) as (server, _):
@@ -367,7 +367,7 @@ async def self_signed() -> AsyncIterator[tuple[Server, str]]:
         yield server, f"https://localhost:{listening.sockets[0].getsockname()[1]}"
 
 
-@in_a_loop
+@run_in_loop
 async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -396,7 +396,7 @@ async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
     _tls.cache_clear()
 
 
-@in_a_loop
+@run_in_loop
 async def test_https_to_a_plain_http_server_is_an_error_with_the_fix() -> None:
     """Most local servers speak plain HTTP: the error names the wrong scheme instead of an unreachable server."""
     async with served(web.Application()) as address:

@@ -33,7 +33,7 @@ asyncio.run(main())
 """
 
 
-def gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether the process has ended, or is a zombie that was not reaped because its parent was killed."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -60,13 +60,13 @@ def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2
         line = parent.stdout.readline()
         assert line, "the parent did not get its server up"
         child = int(line.split()[0])
-        assert not gone(child)
+        assert not has_ended(child)
         parent.send_signal(signal.SIGKILL)
         parent.wait(timeout=100)
         deadline = time.monotonic() + 100
-        while not gone(child) and time.monotonic() < deadline:
+        while not has_ended(child) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert gone(child)
+        assert has_ended(child)
     finally:
         parent.kill()
         parent.wait()

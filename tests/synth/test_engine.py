@@ -233,11 +233,11 @@ def test_missed_target_is_reported(tmp_path: Path) -> None:
 
 def test_rate_limit_wait_is_reported(tmp_path: Path) -> None:
     """While a server asks to wait, progress says so. A wait of half a minute used to be silent."""
-    heard: list[str] = []
+    messages: list[str] = []
     waited = threading.Event()
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
-        heard.append(numbers["message"])
+        messages.append(numbers["message"])
         if numbers["message"]:
             waited.set()
 
@@ -246,8 +246,8 @@ def test_rate_limit_wait_is_reported(tmp_path: Path) -> None:
 
     with LoopbackTeacher(reply) as teacher:
         run(teacher, tmp_path, input(2), options={"progress": progress})
-    assert any(message.startswith("held by the rate limit (HTTP 429: no), next request in ") for message in heard)
-    assert heard[-1] == ""
+    assert any(message.startswith("held by the rate limit (HTTP 429: no), next request in ") for message in messages)
+    assert messages[-1] == ""
 
 
 def test_stop_drains_and_the_next_run_continues(tmp_path: Path) -> None:

@@ -213,19 +213,19 @@ def prompt_of(folder: Path, name: str, variables: str, template: str) -> None:
     (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{template}\n')
 
 
-STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
+STYLE, INPUT, OUTPUT, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
 
 
 @pytest.mark.parametrize(
     ("way", "variables", "template", "unused"),
     [
         ("forward", STYLE, "Write like this: {{ style }}", "input"),
-        ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
-        ("forward", SIMPLE, "{% if input %}Write.{% endif %}", "input"),
-        ("forward", SIMPLE, "{# {{ input }} #}Write.", "input"),
+        ("forward", STYLE + INPUT, "Write like this: {{ style }}", "input"),
+        ("forward", INPUT, "{% if input %}Write.{% endif %}", "input"),
+        ("forward", INPUT, "{# {{ input }} #}Write.", "input"),
         ("backward", LEVEL, "Shorten it to {{ level }}.", "output"),
-        ("backward", ENHANCED + LEVEL, "Shorten it: {{ output }}", "level"),
-        ("backward", ENHANCED, "Shorten it: {{ output }}", "level"),
+        ("backward", OUTPUT + LEVEL, "Shorten it: {{ output }}", "level"),
+        ("backward", OUTPUT, "Shorten it: {{ output }}", "level"),
     ],
 )
 def test_prompt_that_does_not_use_the_seed_is_refused_at_once(
@@ -242,8 +242,8 @@ def test_prompt_that_does_not_use_the_seed_is_refused_at_once(
 
 def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
     """With a single level there is nothing to distinguish, and a prompt may use only a part of the text."""
-    prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ output }}")
-    prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
+    prompt_of(tmp_path, "short", OUTPUT, "Shorten it: {{ output }}")
+    prompt_of(tmp_path, "parts", INPUT, "{{ input.split('|')[1] }}")
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
         Backward(ledger, TASK.style, ("short",), prompt=load("short", tmp_path))

@@ -91,6 +91,6 @@ def test_fingerprints_never_change(teacher: dict[str, Any], forward: str, backwa
     prompts_in(tmp_path)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        ahead = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
-        back = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
-    assert (ahead, back) == (forward, backward)
+        of_forward = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+        of_backward = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
+    assert (of_forward, of_backward) == (forward, backward)

@@ -183,8 +183,8 @@ def test_answer_excluded_from_training_is_no_output(tmp_path, mark):
     assert "turn 4, the last answer, is itself marked" in reading.problems[0].what
 
 
-WORSE = [{"role": "assistant", "content": "Not ours."}]
-SPOKEN, OWN = "\n\nHuman: It drips\n\nAssistant:", {"input": "q", "output": "a"}
+REJECTED = [{"role": "assistant", "content": "Not ours."}]
+HH_PROMPT, MAPPED = "\n\nHuman: It drips\n\nAssistant:", {"input": "q", "output": "a"}
 HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "Sorry."}
 
 
@@ -193,16 +193,16 @@ HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "S
     [
         ({"prompt": "It drips", "chosen": " Sorry.", "rejected": " Not ours."}, {}),
         ({"system": "Be kind.", "question": "It drips", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
-        ({"prompt": turns("It drips"), "chosen": ANSWER, "rejected": WORSE}, {}),
+        ({"prompt": turns("It drips"), "chosen": ANSWER, "rejected": REJECTED}, {}),
         ({"chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
         ({"prompt": "It drips", "chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
-        ({"chosen": f"{SPOKEN} Sorry.", "rejected": f"{SPOKEN} Not ours."}, {}),
+        ({"chosen": f"{HH_PROMPT} Sorry.", "rejected": f"{HH_PROMPT} Not ours."}, {}),
         ({"conversations": [HUMAN], "chosen": GPT, "rejected": {**GPT, "value": "Not ours."}}, {}),
         ({"instruction": "It drips", "input": "", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
-        ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": WORSE}, {}),
-        ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": OWN, "rejected": "bad"}),
-        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": OWN, "rejected": "x.y"}),
-        ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**OWN, "output": "Chosen"}}),
+        ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": REJECTED}, {}),
+        ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": MAPPED, "rejected": "bad"}),
+        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": MAPPED, "rejected": "x.y"}),
+        ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**MAPPED, "output": "Chosen"}}),
     ],
 )  # fmt: skip
 def test_rejected_answer_is_kept_beside_the_chosen_one(tmp_path, row, settings):
@@ -226,7 +226,7 @@ def test_rejected_answer_is_kept_beside_the_chosen_one(tmp_path, row, settings):
         ({"prompt": "q", "answer": "own", "chosen": "Sorry.", "rejected": "Not ours."}, "Sorry."),
     ],
 )
-def test_a_row_with_an_output_of_its_own_is_no_preference(tmp_path, row, output):
+def test_row_with_its_own_output_is_no_preference(tmp_path, row, output):
     """Other columns named `chosen` used to be ignored in such rows, and still are. Beside a chat they are its answer
     once more (UltraFeedback)."""
     (seed,) = read(tmp_path, [row]).seeds
@@ -238,7 +238,7 @@ def test_rejected_answer_must_differ_and_answer_the_same_question(tmp_path):
     one is read, with a note. An empty cell is no answer."""
     chat = turns("It drips", "Where?", "Below", "Sorry.")
     rows = [
-        {"chosen": chat, "rejected": [*chat[:3], *WORSE]},
+        {"chosen": chat, "rejected": [*chat[:3], *REJECTED]},
         {"chosen": turns("It rusts", "Sorry."), "rejected": turns("It leaks", "Not ours.")},
         {"chosen": turns("It is dry", "Good."), "rejected": turns("It is dry", "Good.")},
         {"chosen": turns("It is wet", "Oh."), "rejected": None},
@@ -290,7 +290,7 @@ def test_label_as_output_or_of_another_format_keeps_its_meaning(tmp_path):
     assert len(read(tmp_path, [{"input": "It drips", "output": "Sorry.", "label": False}]).seeds) == 1
 
 
-def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
+def test_system_prompt_of_a_row_goes_to_its_pair(tmp_path):
     """Chat rows keep their system prompt. Rows without one get the spec's."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
     first, second = (pair_of(seed, "Be kind.") for seed in read(tmp_path, rows).seeds)
@@ -391,7 +391,7 @@ def test_line_added_above_does_not_change_pair_ids(tmp_path):
     assert first < second
 
 
-def test_a_date_is_a_text_in_a_column(tmp_path: Path) -> None:
+def test_timestamp_column_becomes_text(tmp_path: Path) -> None:
     """A timestamp in a Parquet column, which is text in a CSV, used to cost every row of the file."""
     at, price = datetime(2026, 1, 2, 3, 4), Decimal("1.50")
     table = {"input": ["a"], "output": ["b"], "at": [at], "hour": [at.time()], "price": [price]}

@@ -128,7 +128,7 @@ def test_endpoint_that_rejects_stream_options_is_streamed_without(tmp_path: Path
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_a_stream_that_ends_too_early_is_no_answer() -> None:
+def test_stream_that_ends_early_is_no_answer() -> None:
     """If the stream ends early, with its last event cut, its choices failed, whatever text they have."""
     (choice, _) = read_answer(streamed("a ", "do", finish=None)[:-40], 0, {}).choices
     assert choice["message"]["content"] == "a do"
@@ -176,7 +176,7 @@ def test_error_beside_the_choices_fails_them(error: Any, bad: bool) -> None:
     assert judged(choice, None, {}, {}, 0).status == ("failed" if bad else "ok")
 
 
-def test_zeros_are_no_count_of_tokens() -> None:
+def test_zero_token_counts_are_unknown() -> None:
     """Gateways write zeros for unknown counts. An answer that seems to cost nothing would have a wrong price."""
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     body = {"choices": [{"finish_reason": "stop", "message": {"content": "a dog"}}], "usage": usage}

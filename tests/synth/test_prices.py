@@ -18,7 +18,7 @@ from synth.prices import free, prices_of
 MANY = Usage(prompt_tokens=1_000_000, completion_tokens=1_000_000)
 
 
-def at(url: str, model: str = "m", **prices: float) -> TeacherSettings:
+def teacher_at(url: str, model: str = "m", **prices: float) -> TeacherSettings:
     return TeacherSettings.model_validate({"url": url, "model": model, **prices})
 
 
@@ -27,21 +27,25 @@ def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
     both = {"usd_per_million_prompt_tokens": 2.0, "usd_per_million_completion_tokens": 10.0}
     half_read = MANY.model_copy(update={"cached_tokens": 500_000})
     plain, cached = (
-        prices_of(at("http://gpu:8000", **both, **more)) for more in ({}, {"usd_per_million_cached_tokens": 0.5})
+        prices_of(teacher_at("http://gpu:8000", **both, **more))
+        for more in ({}, {"usd_per_million_cached_tokens": 0.5})
     )
     assert plain is not None
     assert cached is not None
     assert (plain.source, plain.usd(MANY), plain.usd(half_read)) == ("pairsmith.toml", 12.0, 12.0)
     assert cached.usd(half_read) == 1.0 + 0.25 + 10.0
-    assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
+    assert prices_of(teacher_at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
 
 
-def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
+def test_request_fee_is_part_of_the_price() -> None:
     """For a short answer the fee is nearly the whole bill, so a cap without it would have no effect. It is counted
     once."""
-    address = at("https://api.perplexity.ai", "sonar")
+    address = teacher_at("https://api.perplexity.ai", "sonar")
     short = Usage(prompt_tokens=500, completion_tokens=500)
-    for teacher, tokens in ((address, 0.001), (at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002)):
+    for teacher, tokens in (
+        (address, 0.001),
+        (teacher_at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002),
+    ):
         priced = prices_of(teacher)
         assert priced is not None
         fee, whole = priced.usd(Usage()), priced.usd(short)
@@ -55,7 +59,7 @@ def test_together_is_known_at_both_addresses_and_has_no_batch_discount() -> None
     """Its documentation has another address than the table. A discount applies to a few models, which a table would
     list."""
     model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-    old, new = (prices_of(at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
+    old, new = (prices_of(teacher_at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
     assert old is not None
     assert new is not None
     assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
@@ -65,7 +69,7 @@ def test_together_is_known_at_both_addresses_and_has_no_batch_discount() -> None
 def test_price_of_the_spec_overrides_only_its_own_kind_of_token() -> None:
     """An account with its own price for one kind of token has it for that kind only, and no price of the spec is
     ignored."""
-    address = at("https://api.openai.com/v1", "gpt-4.1-mini")
+    address = teacher_at("https://api.openai.com/v1", "gpt-4.1-mini")
     listed, pricier, read = (
         prices_of(address.model_copy(update=update))
         for update in (
@@ -92,7 +96,7 @@ def test_price_of_the_spec_combines_with_tiered_list_prices(own: str, tokens: in
     """For the other tokens the list price depends on the length of the prompt. A price of the spec that equals the list
     price changes nothing, whichever one it is."""
     url, model = "https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"
-    listed = prices_of(at(url, model))
+    listed = prices_of(teacher_at(url, model))
     assert listed is not None
     usage = Usage(prompt_tokens=tokens, cached_tokens=tokens // 3, completion_tokens=5_000, reasoning_tokens=2_000)
     long = Usage(prompt_tokens=tokens)
@@ -104,7 +108,7 @@ def test_price_of_the_spec_combines_with_tiered_list_prices(own: str, tokens: in
     }
     # If only the price of prompt tokens is set, it applies to cached tokens as well.
     given = {f"usd_per_million_{name}_tokens": each[name] * 1e6 for name in {own, "cached" if own == "prompt" else own}}
-    priced = prices_of(at(url, model, **given))
+    priced = prices_of(teacher_at(url, model, **given))
     assert priced is not None
     assert priced.usd(usage) == pytest.approx(listed.usd(usage))
     assert priced.usd(long) == pytest.approx(listed.usd(long))
@@ -113,8 +117,8 @@ def test_price_of_the_spec_combines_with_tiered_list_prices(own: str, tokens: in
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
 def test_missing_price_is_unknown_and_not_zero(url: str) -> None:
     """Without a price the result is None. Only a price of 0 means free."""
-    assert prices_of(at(url, "gpt-4.1-mini")) is None
-    priced = prices_of(free(at(url)))
+    assert prices_of(teacher_at(url, "gpt-4.1-mini")) is None
+    priced = prices_of(free(teacher_at(url)))
     assert priced is not None
     assert (priced.source, priced.usd(MANY)) == ("free", 0.0)
 
@@ -122,7 +126,7 @@ def test_missing_price_is_unknown_and_not_zero(url: str) -> None:
 def test_known_providers_have_the_prices_of_the_table() -> None:
     """Prices are found by address and model, with the table's version. Cached, reasoning and batch tokens are priced
     accordingly."""
-    openai = prices_of(at("https://api.openai.com/v1", "gpt-4.1-mini"))
+    openai = prices_of(teacher_at("https://api.openai.com/v1", "gpt-4.1-mini"))
     assert openai is not None
     assert openai.source.startswith("genai-prices 0.")
     assert openai.source.endswith("openai/gpt-4.1-mini")
@@ -135,11 +139,11 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     thought = openai.usd(MANY.model_copy(update={"reasoning_tokens": 400_000}))
     assert thought == pytest.approx(usual)
     # Without a batch price in the table, the batch price is unknown.
-    groq = prices_of(at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
+    groq = prices_of(teacher_at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
     assert groq is not None
     assert groq.usd(MANY, batch=True) is None
     # The longer prompt is in the more expensive tier.
-    tiered = prices_of(at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
+    tiered = prices_of(teacher_at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
     assert tiered is not None
     short, long = (tiered.usd(Usage(prompt_tokens=n)) for n in (100_000, 1_000_000))
     assert short is not None
@@ -226,7 +230,7 @@ def test_request_costs_the_price_of_the_tier_that_served_it(
     """A project may be served with priority, at twice the price, whatever its requests say, and a flex request may be
     served in the default tier. The response names the tier."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         reserved = meter.mark("p", {"service_tier": asked} if asked else {}, 10)
         assert meter.settle(reserved, MANY, None, served)[0] == pytest.approx(usd)
 
@@ -235,7 +239,7 @@ def test_more_expensive_tier_is_reserved_for_once_it_was_seen(tmp_path: Path) ->
     """The project's own tier is in no request. After the first response in that tier, a request may cost twice as
     much."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         body = {"max_tokens": 100}
         before = meter.max_usd(body, 1_000)
         assert before is not None
@@ -250,7 +254,7 @@ def test_reservation_covers_the_default_tier_for_a_flex_request(tmp_path: Path) 
     """OpenAI and gateways may serve a flex request in the default tier, at twice its price, and say so in the response.
     A cap reserves what that may cost."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         usual, flexible, prior = (
             meter.max_usd({"max_tokens": 100, "service_tier": tier}, 1_000) for tier in ("default", "flex", "priority")
         )

@@ -33,7 +33,7 @@ def run(teacher: LoopbackTeacher, folder: Path, seeds: int, **settings: Any) -> 
     return asyncio.run(once())
 
 
-COMMON = {
+SHARED_CAUSES = {
     "too long for all": fails(400, "max_tokens is too large: 512. This model supports at most 256 tokens."),
     "no chat template": fails(400, "A default chat template is no longer there, so you must provide one."),
     "a gateway that knows no such thing": fails(422, "Unprocessable: no route for this tenant"),
@@ -42,14 +42,14 @@ COMMON = {
 }
 
 
-@pytest.mark.parametrize("cause", COMMON)
+@pytest.mark.parametrize("cause", SHARED_CAUSES)
 def test_cause_shared_by_all_requests_ends_the_run_and_fails_no_row(cause: str, tmp_path: Path) -> None:
     """The run ends with the provider's message after a few requests. Once the cause is fixed, every row is
     generated."""
-    with LoopbackTeacher(lambda ask: COMMON[cause]) as teacher:
+    with LoopbackTeacher(lambda ask: SHARED_CAUSES[cause]) as teacher:
         with pytest.raises(TeacherError) as caught:
             run(teacher, tmp_path, 60)
-        body = COMMON[cause].body
+        body = SHARED_CAUSES[cause].body
         assert body is not None
         assert str(caught.value).count("HTTP 4") == 1
         assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in body.decode()
@@ -299,7 +299,7 @@ def test_refusal_after_an_answer_is_no_wrong_address_key_or_setting(status: int)
     assert meaning(status, spent, str(spent), body, answered=True).kind == "quota"
 
 
-SHUT = [
+CLOSED_ACCOUNTS = [
     (403, "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys", "quota"),
     (400, "Your credit balance is too low to access the Anthropic API.", "quota"),
     (400, "You have reached your specified API usage limits. You will regain access on 2026-12-01.", "quota"),
@@ -316,7 +316,7 @@ SHUT = [
 ]
 
 
-@pytest.mark.parametrize(("status", "message", "kind"), SHUT)
+@pytest.mark.parametrize(("status", "message", "kind"), CLOSED_ACCOUNTS)
 def test_account_closed_during_a_run_is_not_blamed_on_a_row(status: int, message: str, kind: str) -> None:
     """Keys reach their limit, credits run out and accounts are closed during a run: in the words of OpenRouter,
     Anthropic, xAI, Fireworks, Azure, Hugging Face, LiteLLM, Google and Groq."""
@@ -338,7 +338,7 @@ def test_minute_limits_and_policies_are_no_closed_account(status: int, message: 
     assert meaning(status, {"message": message}, message, {}, answered=True).kind == kind
 
 
-@pytest.mark.parametrize(("status", "message", "_"), SHUT[:6:5])
+@pytest.mark.parametrize(("status", "message", "_"), CLOSED_ACCOUNTS[:6:5])
 def test_closed_account_ends_the_run_at_once_and_fails_no_row(
     status: int, message: str, _: str, tmp_path: Path
 ) -> None:

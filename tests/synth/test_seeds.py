@@ -153,7 +153,7 @@ def test_wrong_column_lists_the_columns_and_the_closest_match(tmp_path, write, n
 
 
 @pytest.mark.parametrize("kind", ["input", "output"])
-def test_without_a_mapping_the_column_is_text_or_else_the_kind(tmp_path, write, kind):
+def test_default_column_is_text_or_the_kind(tmp_path, write, kind):
     """A file whose column is named after the kind of its seeds needs no mapping. `text` wins if both exist."""
     write("a.csv", f"id,{kind}\n1,a fox\n")
     write("b.csv", f"{kind},text\nno,a fox\n")
@@ -222,7 +222,7 @@ def test_two_columns_of_the_requested_name_are_refused(tmp_path, write, header):
         read(tmp_path, "seeds.csv")
 
 
-def test_a_file_may_be_one_seed(tmp_path, write):
+def test_document_format_reads_a_file_as_one_seed(tmp_path, write):
     r"""A folder of letters gives one seed per letter. Paragraphs are kept, and Windows line ends become `\n`."""
     write("a.txt", "Dear Ann,\r\n\r\nYou may go home.\r\n")
     write("c.txt", "Dear Bob,\nnot yet.".encode("utf-16"))
@@ -250,7 +250,7 @@ def test_blank_document_among_many_is_reported_and_not_used(tmp_path, write):
         read(tmp_path, "b.txt", format="document")
 
 
-def test_plain_text_is_one_seed_a_line(tmp_path, write):
+def test_plain_text_is_one_seed_per_line(tmp_path, write):
     """Windows line ends and a missing last line end make no difference."""
     write("seeds.txt", b"a fox\r\n\r\n{an owl}\n  a cat  ")
     reading = read(tmp_path, "seeds.txt")
@@ -331,7 +331,7 @@ TITLES = [
 
 
 @pytest.mark.parametrize("above", TITLES)
-def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
+def test_title_above_the_header_is_skipped(tmp_path, write, above):
     """Reports exported from spreadsheets and databases begin with a title of one or several lines, with empty cells or
     no separators. Each of these lines is reported."""
     write("seeds.csv", above + "Nr;Anfrage;Kanal\n1;Wo ist mein Paket?;Mail\n;;\n2;Geht das auch heute?;\n")
@@ -695,7 +695,7 @@ def test_reading_seeds_imports_nothing_heavy():
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-ROUND = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+ROUND_TRIP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
 
 def is_visible(text: str) -> bool:
@@ -703,7 +703,7 @@ def is_visible(text: str) -> bool:
     return any(unicodedata.category(letter) not in {"Cf", "Cc", "Zs", "Zl", "Zp"} for letter in text)
 
 
-@ROUND
+@ROUND_TRIP
 @given(given_texts=st.lists(ANY_TEXT.filter(is_visible), min_size=1, max_size=8, unique_by=str.strip))
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.parquet"])
 def test_written_texts_are_read_back(tmp_path, name, given_texts):
@@ -724,7 +724,7 @@ def test_written_texts_are_read_back(tmp_path, name, given_texts):
     assert reading.problems == []
 
 
-@ROUND
+@ROUND_TRIP
 @given(lines=st.lists(st.one_of(st.just(""), st.sampled_from(["a fox", "an owl"]), ANY_TEXT), min_size=1, max_size=12))
 def test_every_line_is_a_seed_or_a_problem(tmp_path, lines):
     """For any file of lines the sum holds, and each problem has its own line number."""

@@ -206,7 +206,7 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("first", ["", "A dog."])
-def test_one_other_answer_does_not_keep_such_a_run_going(first: str, tmp_path: Path) -> None:
+def test_one_answer_does_not_keep_a_run_of_thinking_going(first: str, tmp_path: Path) -> None:
     """The run ends soon even if an empty or a good answer comes first."""
 
     def reply(ask: Ask) -> Reply:
@@ -226,7 +226,7 @@ def test_one_other_answer_does_not_keep_such_a_run_going(first: str, tmp_path: P
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
+def test_thinking_among_answers_does_not_stop_the_run(tmp_path: Path) -> None:
     """If others are answered, a few answers in a row without text are only a few failed rows."""
 
     def reply(ask: Ask) -> Reply:

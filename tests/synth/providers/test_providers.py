@@ -39,14 +39,14 @@ STOPS = {
     "unknown setting": "stops, names the setting",
     "only thinking": "stops, says how to switch it off",
 }
-PASSES = {
+WAITS = {
     "rate limit": "waits, then answered",
     "overloaded": "waits, then answered",
     "error inside a 200": "waits, then answered",
     "model unloaded": "waits, then answered",
 }
 STRAY = "wrong key, once among answers"
-AGAIN = {
+RETRIED = {
     "schema violated": "requested again",
 }
 NO_SYSTEM = "no system role"
@@ -72,10 +72,10 @@ ANSWERS = {
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *PASSES, *AGAIN, NO_SYSTEM, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SYSTEM, *ROWS, *ANSWERS)
 
 
-def asked(
+def run_with_provider(
     provider: Provider,
     reply: Callable[[Body, int], Response | None],
     work: Callable[[Ledger, Store, Sampling], Any],
@@ -105,7 +105,7 @@ def chat(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
-def ordinary(provider: Provider, folder: Path) -> str:
+def observe_answer(provider: Provider, folder: Path) -> str:
     """`answers`: a plain question gets the provider's text as its answer."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
@@ -114,11 +114,11 @@ def ordinary(provider: Provider, folder: Path) -> str:
         assert answer.text == "a dog 0"
         return "answered"
 
-    outcome, _ = asked(provider, lambda body, nth: None, work, folder)
+    outcome, _ = run_with_provider(provider, lambda body, nth: None, work, folder)
     return str(outcome)
 
 
-def of_three(provider: Provider, folder: Path) -> str:
+def observe_n_3(provider: Provider, folder: Path) -> str:
     """`n = 3`: three answers come, in one request or several."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
@@ -126,14 +126,14 @@ def of_three(provider: Provider, folder: Path) -> str:
             answers = await ledger.complete(chat(question), sampling, n=3)
             assert all(isinstance(answer, Completion) for answer in answers)
 
-    _, requests = asked(provider, lambda body, nth: None, work, folder)
+    _, requests = run_with_provider(provider, lambda body, nth: None, work, folder)
     second = [body for body in requests if text_of(body) == "a cat"]
     if len(second) == 1:
         return "in one request"
     return "one by one" if "n" in second[0] else "one by one, without n"
 
 
-def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe_stop(provider: Provider, behaviour: str, folder: Path) -> str:
     """The run ends: every request gets the documented error."""
     documented = provider.says[behaviour]
 
@@ -147,7 +147,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
 
     extra = {"top_k": 5} if behaviour == "unknown setting" else {}
     model = "x" if behaviour == "unknown model" else None
-    error, requests = asked(provider, lambda body, nth: documented, work, folder, model, **extra)
+    error, requests = run_with_provider(provider, lambda body, nth: documented, work, folder, model, **extra)
     if error is None:
         return "does not stop"
     assert KEY not in str(error)
@@ -165,7 +165,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
     return STOPS[behaviour] if sentence in str(error) else f"stops: {error.what}"
 
 
-def passing(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe_wait(provider: Provider, behaviour: str, folder: Path) -> str:
     """The fault is temporary: the first two requests get the documented error."""
     documented = provider.says[behaviour]
 
@@ -173,18 +173,18 @@ def passing(provider: Provider, behaviour: str, folder: Path) -> str:
         (answer,) = await ledger.complete(chat("a dog"), sampling)
         return answer
 
-    answer, _ = asked(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
+    answer, _ = run_with_provider(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
     return "waits, then answered" if isinstance(answer, Completion) else answer.reason
 
 
-def stray(provider: Provider, folder: Path) -> str:
+def observe_stray_refusal(provider: Provider, folder: Path) -> str:
     """A gateway rejects a valid key once, with the provider's message for a wrong one."""
     documented = provider.says["wrong key"]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         return [(await ledger.complete(chat(text), sampling))[0] for text in ("a dog", "odd", "a cat")]
 
-    answers, requests = asked(
+    answers, requests = run_with_provider(
         provider, lambda body, nth: documented if text_of(body) == "odd" and nth == 1 else None, work, folder
     )
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
@@ -192,7 +192,7 @@ def stray(provider: Provider, folder: Path) -> str:
     return "requested once more" if not bad and times == 2 else f"asked {times} times, {bad}"
 
 
-def again(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe_retry(provider: Provider, behaviour: str, folder: Path) -> str:
     """A mistake of the model that the provider reports as an error: the next try may be good, and has the same
     schema."""
     documented = provider.says[behaviour]
@@ -205,13 +205,13 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
         return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
 
     replies: dict[str, Callable[[], Response]] = {}
-    answers, requests = asked(provider, lambda body, nth: replies[text_of(body)](), work, folder)
+    answers, requests = run_with_provider(provider, lambda body, nth: replies[text_of(body)](), work, folder)
     assert all("response_format" in body for body in requests)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     return "requested again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
 
 
-def without_system(provider: Provider, folder: Path) -> str:
+def observe_without_system(provider: Provider, folder: Path) -> str:
     """A model without a system role: the system text moves to the user's turn, from the second question on at once."""
     documented = provider.says[NO_SYSTEM]
 
@@ -222,7 +222,7 @@ def without_system(provider: Provider, folder: Path) -> str:
     def reply(body: Body, nth: int) -> Response | None:
         return documented if body["messages"][0]["role"] == "system" else None
 
-    answers, requests = asked(provider, reply, work, folder)
+    answers, requests = run_with_provider(provider, reply, work, folder)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     if bad or len(requests) != 3:
         return f"{len(requests)} requests, {bad}"
@@ -230,7 +230,7 @@ def without_system(provider: Provider, folder: Path) -> str:
     return "moved to the user's turn"
 
 
-def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe_row_failure(provider: Provider, behaviour: str, folder: Path) -> str:
     """The fault concerns one row: it alone fails, whether it comes first or in the middle."""
     documented = provider.says[behaviour]
 
@@ -247,11 +247,13 @@ def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
         assert first.reason.partition(":")[0] == word
         return f"that row is {word}"
 
-    result, _ = asked(provider, lambda body, nth: documented if "odd" in text_of(body) else None, work, folder)
+    result, _ = run_with_provider(
+        provider, lambda body, nth: documented if "odd" in text_of(body) else None, work, folder
+    )
     return str(result)
 
 
-def answering(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe_special_answer(provider: Provider, behaviour: str, folder: Path) -> str:
     """A special property of an answer."""
     documented = provider.says[behaviour]
     schema = SCHEMA if behaviour == "schema" else None
@@ -276,33 +278,39 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
             case _:
                 return ANSWERS[behaviour]
 
-    result, requests = asked(provider, lambda body, nth: documented, work, folder)
+    result, requests = run_with_provider(provider, lambda body, nth: documented, work, folder)
     assert schema is None or requests[0]["response_format"]["json_schema"]["schema"] == schema
     return str(result)
 
 
-def observed(provider: Provider, behaviour: str, folder: Path) -> str:
+def observe(provider: Provider, behaviour: str, folder: Path) -> str:
     """The table cell as observed: what pairsmith does."""
     if behaviour == "answers":
-        return ordinary(provider, folder)
+        return observe_answer(provider, folder)
     if behaviour == "n = 3":
-        return of_three(provider, folder)
+        return observe_n_3(provider, folder)
     if behaviour == STRAY:
-        return stray(provider, folder)
+        return observe_stray_refusal(provider, folder)
     if behaviour == NO_SYSTEM:
-        return without_system(provider, folder)
-    runs = ((STOPS, stopping), (PASSES, passing), (AGAIN, again), (ROWS, of_one_row), (ANSWERS, answering))
+        return observe_without_system(provider, folder)
+    runs = (
+        (STOPS, observe_stop),
+        (WAITS, observe_wait),
+        (RETRIED, observe_retry),
+        (ROWS, observe_row_failure),
+        (ANSWERS, observe_special_answer),
+    )
     return next(run(provider, behaviour, folder) for group, run in runs if behaviour in group)
 
 
-def expected(provider: Provider, behaviour: str) -> str:
+def expected_outcome(provider: Provider, behaviour: str) -> str:
     """The table cell as promised."""
     if behaviour == "n = 3":
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, without n" if refuses else "one by one" if one else "in one request"
     own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved to the user's turn"}
-    return {**own, **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
+    return {**own, **STOPS, **WAITS, **RETRIED, **ROWS, **ANSWERS}[behaviour]
 
 
 CELLS = [
@@ -328,7 +336,7 @@ def test_a_provider_behaves_as_documented(
     """A provider's answers become rows, and each of its errors gets the reaction that fits it."""
     shutil.copy(empty_store, tmp_path)
     monkeypatch.setenv(KEY_ENV, KEY)
-    assert observed(provider, behaviour, tmp_path) == expected(provider, behaviour)
+    assert observe(provider, behaviour, tmp_path) == expected_outcome(provider, behaviour)
 
 
 def table() -> str:
@@ -339,7 +347,7 @@ def table() -> str:
         by_outcome: dict[str, list[str]] = {}
         for provider, one in CELLS:
             if one == behaviour:
-                by_outcome.setdefault(expected(provider, behaviour), []).append(provider.name)
+                by_outcome.setdefault(expected_outcome(provider, behaviour), []).append(provider.name)
         lines += [f"| {behaviour} | {outcome} | {'; '.join(names)} |" for outcome, names in by_outcome.items()]
     lines += ["", "| provider | documented at | address ends in | key in |", "|---|---|---|---|"]
     for provider in PROVIDERS:
@@ -367,4 +375,4 @@ def test_wrong_key_raises_auth_error(tmp_path: Path, empty_store: Path, monkeypa
             (folder := tmp_path / str(number)).mkdir()
             shutil.copy(empty_store, folder)
             with pytest.raises(AuthError):
-                asked(provider, lambda body, nth: None, work, folder)
+                run_with_provider(provider, lambda body, nth: None, work, folder)

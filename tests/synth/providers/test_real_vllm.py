@@ -39,7 +39,7 @@ def texts(store: Store, answers: list[Completion | FailedSample]) -> list[str]:
     return [call.text for call in calls]
 
 
-async def answers(ledger: Ledger, store: Store) -> str:
+async def check_answer(ledger: Ledger, store: Store) -> str:
     (answer,) = await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=64))
     (call,) = store.calls(answer.key)
     assert call.usage.prompt_tokens > 5
@@ -47,19 +47,19 @@ async def answers(ledger: Ledger, store: Store) -> str:
     return "answered" if has_answers([answer])[0] and call.facts["system_fingerprint"] else "no text"
 
 
-async def of_three(ledger: Ledger, store: Store) -> str:
+async def check_n_3(ledger: Ledger, store: Store) -> str:
     answers = texts(store, await ledger.complete(chat(WRITE), Sampling(temperature=1, max_tokens=12), n=3))
     return "in one request" if (len(set(answers)), ledger.sent) == (3, 1) else f"{answers}"
 
 
-async def seeded(ledger: Ledger, store: Store) -> str:
+async def check_seed(ledger: Ledger, store: Store) -> str:
     asked = ((5, "a"), (5, "b"), (6, "a"))  # with another user's name, so that the ledger has no stored answer
     drawn = [Sampling(temperature=1, max_tokens=12, seed=seed, extra={"user": user}) for seed, user in asked]
     first, same, other = [texts(store, await ledger.complete(chat(WRITE), sampling))[0] for sampling in drawn]
     return "same seed, same answer" if first == same != other else f"{first!r}, {same!r}, {other!r}"
 
 
-async def seeded_under_load(ledger: Ledger, store: Store) -> str:
+async def check_seeds_under_load(ledger: Ledger, store: Store) -> str:
     """Thirty long prompts at once, so that some are prefilled in several steps. Most answers end before they are
     cut."""
     story = "There was a small house by a river in the mountains. " * 40
@@ -69,7 +69,7 @@ async def seeded_under_load(ledger: Ledger, store: Store) -> str:
     return "answered" if len(set(answers)) > 20 else f"{answers}"
 
 
-async def of_a_stop(ledger: Ledger, store: Store) -> str:
+async def check_stop_text(ledger: Ledger, store: Store) -> str:
     sampling = Sampling(temperature=0, max_tokens=64, stop=(" the",))
     (answer,) = await ledger.complete(chat(WRITE), sampling)
     (call,) = store.calls(answer.key)
@@ -77,18 +77,18 @@ async def of_a_stop(ledger: Ledger, store: Store) -> str:
     return "ends before the stop text" if text and " the" not in text and call.raw["finish_reason"] == "stop" else text
 
 
-async def of_a_schema(ledger: Ledger, store: Store) -> str:
+async def check_schema(ledger: Ledger, store: Store) -> str:
     given = await ledger.complete(chat("Describe a dog."), Sampling(temperature=0, max_tokens=128), schema=SCHEMA)
     return "the answer is valid" if [*json.loads(has_answers(given)[0])] == ["caption"] else "another answer"
 
 
-async def of_a_choice(ledger: Ledger, store: Store) -> str:
+async def check_choice(ledger: Ledger, store: Store) -> str:
     extra = {"structured_outputs": {"choice": ["red", "blue"]}}
     given = await ledger.complete(chat("Name a colour."), Sampling(temperature=1, max_tokens=9, extra=extra))
     return "one of the choices" if has_answers(given)[0] in ("red", "blue") else "another answer"
 
 
-async def of_logprobs(ledger: Ledger, store: Store) -> str:
+async def check_logprobs(ledger: Ledger, store: Store) -> str:
     sampling = Sampling(temperature=0, max_tokens=64, extra={"logprobs": True, "top_logprobs": 3})
     (answer,) = await ledger.complete(chat("Name a colour."), sampling)
     (call,) = store.calls(answer.key)
@@ -107,15 +107,15 @@ async def odd_row(ledger: Ledger, odd: str, sampling: Sampling) -> str:
     return f"that row is {second.reason.partition(':')[0]}"
 
 
-async def too_long(ledger: Ledger, store: Store) -> str:
+async def check_prompt_too_long(ledger: Ledger, store: Store) -> str:
     return await odd_row(ledger, LONGER, Sampling(max_tokens=4))
 
 
-async def cut(ledger: Ledger, store: Store) -> str:
+async def check_cut_answer(ledger: Ledger, store: Store) -> str:
     return await odd_row(ledger, WRITE, Sampling(temperature=0, max_tokens=5))
 
 
-async def stopping(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
+async def first_error(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
     try:
         for i in range(12):
             await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=4, **sampling))
@@ -124,26 +124,26 @@ async def stopping(ledger: Ledger, **sampling: Any) -> PairsmithError | None:
     return None
 
 
-async def unknown_model(ledger: Ledger, store: Store) -> str:
-    error = await stopping(ledger)
+async def check_unknown_model(ledger: Ledger, store: Store) -> str:
+    error = await first_error(ledger)
     return STOPS["unknown model"] if MODEL in str(error) and "tuned" in str(error) else str(error)
 
 
-async def no_such_setting(ledger: Ledger, store: Store) -> str:
-    return "ignores it" if await stopping(ledger, extra={"no_such_setting": 1}) is None else "stops"
+async def check_unknown_setting(ledger: Ledger, store: Store) -> str:
+    return "ignores it" if await first_error(ledger, extra={"no_such_setting": 1}) is None else "stops"
 
 
-async def wrong_value(ledger: Ledger, store: Store) -> str:
-    error = await stopping(ledger, extra={"top_k": "many"})
+async def check_invalid_value(ledger: Ledger, store: Store) -> str:
+    error = await first_error(ledger, extra={"top_k": "many"})
     return "stops, names the setting" if "the setting 'top_k'" in str(error) else str(error)
 
 
-async def wrong_key(ledger: Ledger, store: Store) -> str:
-    error = await stopping(ledger)
+async def check_wrong_key(ledger: Ledger, store: Store) -> str:
+    error = await first_error(ledger)
     return STOPS["wrong key"] if isinstance(error, AuthError) and "WRONG_KEY" in str(error) else str(error)
 
 
-async def of_both(ledger: Ledger, store: Store) -> str:
+async def check_mixed_batch(ledger: Ledger, store: Store) -> str:
     """Base and adapter in the same batches answer as they do separately."""
     sampling = Sampling(temperature=0, max_tokens=8, extra={"logprobs": True, "top_logprobs": 1})
     settings = ledger.teacher.model_copy(update={"model": MODEL})
@@ -163,7 +163,7 @@ async def of_both(ledger: Ledger, store: Store) -> str:
     return "the same as separately" if sorted(differences)[4] < 0.05 else f"{alone} {mixed}"
 
 
-async def of_an_adapter(ledger: Ledger, store: Store) -> str:
+async def check_adapter(ledger: Ledger, store: Store) -> str:
     (text,) = texts(store, await ledger.complete(chat("Name a colour."), Sampling(temperature=0, max_tokens=16)))
     async with opened(ledger.teacher.model_copy(update={"model": MODEL}), print) as endpoint:
         answer = await endpoint.ask(chat("Name a colour."), Sampling(temperature=0, max_tokens=16))
@@ -172,22 +172,22 @@ async def of_an_adapter(ledger: Ledger, store: Store) -> str:
 
 # behaviour -> (what is done, what is promised, the model or the key's variable to use)
 CASES: dict[str, tuple[Callable[[Ledger, Store], Awaitable[str]], str, dict[str, Any]]] = {
-    "answers": (answers, "answered", {}),
-    "n = 3": (of_three, "in one request", {}),
-    "seed": (seeded, "same seed, same answer", {}),
-    "seeds, 30 long prompts at once": (seeded_under_load, "answered", {}),
-    "stop": (of_a_stop, "ends before the stop text", {}),
-    "schema": (of_a_schema, "the answer is valid", {}),
-    "`structured_outputs` with choices": (of_a_choice, "one of the choices", {}),
-    "logprobs": (of_logprobs, "kept", {}),
-    "cut answer": (cut, ROWS["cut answer"], {}),
-    "prompt too long": (too_long, ROWS["prompt too long"], {}),
-    "adapter (`--lora`)": (of_an_adapter, "a model of its own", {"model": "tuned"}),
-    "base and adapter in one batch": (of_both, "the same as separately", {"model": "tuned"}),
-    "unknown model": (unknown_model, STOPS["unknown model"], {"model": "x"}),
-    "unknown setting": (no_such_setting, "ignores it", {}),
-    "setting with an invalid value": (wrong_value, "stops, names the setting", {}),
-    "wrong key": (wrong_key, STOPS["wrong key"], {"key_env": "WRONG_KEY"}),
+    "answers": (check_answer, "answered", {}),
+    "n = 3": (check_n_3, "in one request", {}),
+    "seed": (check_seed, "same seed, same answer", {}),
+    "seeds, 30 long prompts at once": (check_seeds_under_load, "answered", {}),
+    "stop": (check_stop_text, "ends before the stop text", {}),
+    "schema": (check_schema, "the answer is valid", {}),
+    "`structured_outputs` with choices": (check_choice, "one of the choices", {}),
+    "logprobs": (check_logprobs, "kept", {}),
+    "cut answer": (check_cut_answer, ROWS["cut answer"], {}),
+    "prompt too long": (check_prompt_too_long, ROWS["prompt too long"], {}),
+    "adapter (`--lora`)": (check_adapter, "a model of its own", {"model": "tuned"}),
+    "base and adapter in one batch": (check_mixed_batch, "the same as separately", {"model": "tuned"}),
+    "unknown model": (check_unknown_model, STOPS["unknown model"], {"model": "x"}),
+    "unknown setting": (check_unknown_setting, "ignores it", {}),
+    "setting with an invalid value": (check_invalid_value, "stops, names the setting", {}),
+    "wrong key": (check_wrong_key, STOPS["wrong key"], {"key_env": "WRONG_KEY"}),
 }
 
 
