@@ -24,8 +24,8 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        # cleanup() closes only established connections, so accepted ones get the loop iterations they need to become
-        # one.
+        # cleanup() closes only established connections, so accepted ones get the loop iterations they need to get
+        # established.
         asyncio.get_running_loop().remove_reader(listening)
         for _ in range(3):
             await asyncio.sleep(0)

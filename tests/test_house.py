@@ -27,7 +27,7 @@ LONG_FUNCTIONS = {
     "curate/gates/damage.py:cut",
     "schemas/store/migrations/versions/0001_first.py:upgrade",
 }
-# Names that describe no value, only that somebody found, told, said or made it.
+# Names that say nothing about the value.
 VAGUE_NAMES = {"found", "told", "said", "made"}
 # The files that split a text at a colon, one for each kind of text.
 COLON_SPLITTERS = {

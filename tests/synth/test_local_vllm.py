@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python with a package `vllm`. The environment has a PYTHONHASHSEED set for other purposes."""
+    """A Python with a package `vllm`. The environment of the test sets PYTHONHASHSEED, which must not reach it."""
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("PYTHONHASHSEED", "1")
     return python_with_stand_in(tmp_path)
