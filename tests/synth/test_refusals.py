@@ -456,7 +456,7 @@ def test_control_question_that_is_moderated_by_now_ends_no_run(tmp_path: Path) -
     def reply(ask: Ask) -> Reply:
         if ask.prompt in moderated:
             return fails(403, "flagged by moderation")
-        if ask.prompt == "dog 3":  # the cheapest control question
+        if ask.prompt == "dog 3":  # the first control question, because it is the shortest
             moderated.add("dog 3")
             return Reply(body=orjson.dumps({"choices": [{"message": {"content": "a dog"}, "finish_reason": "stop"}],
                          "usage": {"prompt_tokens": 9, "completion_tokens": 1}}))  # fmt: skip
