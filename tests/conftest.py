@@ -1,9 +1,8 @@
-"""`pytest --quick`: what a change is tried on first. No torch, no Argilla, no browser, no PostgreSQL, no built wheel,
-and no file that takes many seconds: under a minute in all.
+"""`pytest --quick` runs the tests to try a change on first: no torch, Argilla, browser, PostgreSQL or built wheel, and
+no file that takes many seconds. It takes less than a minute in all.
 
-Everything else runs in `make test`; a file or a fixture that needs one of those is named here. What should be and is
-not fails in a quick run, wherever that runs: nothing of `ABSENT` can be imported, and a test's time on the processor
-is counted.
+Everything else runs in `make test`. A file or fixture that needs one of those is listed here. A quick run fails where
+the list is incomplete, on any machine: nothing in `ABSENT` can be imported, and each test's CPU time is limited.
 """
 
 from __future__ import annotations
@@ -21,28 +20,28 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A verdict may not depend on how busy the machine is.
+# A verdict must not depend on how busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 settings.register_profile("quick", settings.get_profile("unhurried"), max_examples=10)
 
-# Under nohup hangups are ignored, and processes inherit that, but for what has a handler: ours are to hear them.
+# Under nohup SIGHUP is ignored, and child processes inherit this unless it has a handler. Ours must receive it.
 if (hangup := getattr(signal, "SIGHUP", None)) is not None and signal.getsignal(hangup) is signal.SIG_IGN:
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(hangup, lambda number, frame: None)
 
-# One thread a worker, in the processes that it starts too: two that wait for each other on a core that is taken spin,
-# and have cost 146 s of CPU where one took 39. vLLM, which is tried by itself, keeps its own.
+# One thread per worker, also in the processes it starts: two threads that wait for each other on a busy core spin, and
+# have used 146 s of CPU where one thread used 39. vLLM, which is tested separately, keeps its own setting.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What may be installed, and is not where `make test-quick` has made its environment.
+# Packages that may be installed, but are not in the environment of `make test-quick`.
 ABSENT = {
     *("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "unsloth", "vllm", "gguf", "llguidance"),
     *("sacrebleu", "argilla", "openai", "playwright", "safetensors", "tokenizers", "wordllama"),
 }
-FEW = 5_000  # objects that are looked at again at the end of each test: 2 ms
-QUICK_CPU_S = 5.0  # of one test; the slowest one takes 2.5 on a busy machine, and nearly all a hundredth of that
+MAX_TRAVERSED = 5_000  # objects that are traversed again at the end of each test: 2 ms
+QUICK_CPU_S = 5.0  # per test; the slowest takes 2.5 s on a busy machine, and nearly all others a hundredth of that
 
 TESTS = Path(__file__).parent
 ARGILLA = TESTS / "curate" / "argilla"
@@ -236,8 +235,9 @@ SLOW_FIXTURES = {"argilla_server", "postgres", "venv", "wheel", "smollm2_folder"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _models_are_served_by_forked_processes() -> Iterator[None]:
-    """Each embedded server imports torch and transformers otherwise, which takes longer than most models here."""
+def _fork_embedded_servers() -> Iterator[None]:
+    """Embedded servers are forked: otherwise each imports torch and transformers, which takes longer than most models
+    here."""
     from synth.embedded import process
     from tests.pairsmith import forked
 
@@ -247,32 +247,32 @@ def _models_are_served_by_forked_processes() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _what_a_file_shares_is_given_back() -> Iterator[list[int]]:
-    """A model of many megabytes, for example; and what it has left open is found here, or as the next file begins where
-    the last test still held it. What was there before the file is not looked at, which takes half a second, unless a
-    test of the file has put more beside that."""
+def _collect_garbage_after_each_file() -> Iterator[list[int]]:
+    """Free what a file's tests share, e.g. a model of many megabytes. Resources left open are reported here, or at the
+    start of the next file if the last test still held them. Objects from before the file are not traversed, which would
+    take half a second, unless a test of the file has frozen more of them."""
     gc.collect()
     gc.freeze()
-    put_beside: list[int] = []
-    yield put_beside
-    if put_beside:
+    frozen_counts: list[int] = []
+    yield frozen_counts
+    if frozen_counts:
         gc.unfreeze()
     gc.collect()
 
 
 @pytest.fixture(autouse=True)
-def _what_a_test_leaves_open_is_its_own(_what_a_file_shares_is_given_back: list[int]) -> Iterator[None]:
-    """It is found at the end of that test, and fails no later one: what is garbage by then is collected. Where much is
-    still used, it is not looked at again while the file runs."""
+def _collect_garbage_after_each_test(_collect_garbage_after_each_file: list[int]) -> Iterator[None]:
+    """Garbage is collected after each test, so that a resource left open fails that test and not a later one. If many
+    objects are still in use, they are not traversed again while the file runs."""
     yield
     gc.collect()
-    if (used := len(gc.get_objects())) > FEW:
+    if (used := len(gc.get_objects())) > MAX_TRAVERSED:
         gc.freeze()
-        _what_a_file_shares_is_given_back.append(used)
+        _collect_garbage_after_each_file.append(used)
 
 
-class _Quick(PathFinder):
-    """What Python finds in a quick run: all but `ABSENT`, as where that is not installed."""
+class _QuickFinder(PathFinder):
+    """Python's import finder in a quick run: the packages in `ABSENT` count as not installed."""
 
     @classmethod
     def find_spec(cls, fullname: str, *more: Any) -> ModuleSpec | None:
@@ -294,12 +294,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"SLOW_FILES in tests/conftest.py names {gone}, which are not there. Correct the list.")
     if config.getoption("--quick"):
         settings.load_profile("quick")
-        sys.meta_path[sys.meta_path.index(PathFinder)] = _Quick
+        sys.meta_path[sys.meta_path.index(PathFinder)] = _QuickFinder
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """In a quick run, say what a test has to do with the list above where it is not on it."""
+    """In a quick run, fail a test that belongs on the list above but is not on it, and explain how to fix that."""
     if not item.config.getoption("--quick"):
         return (yield)
     before_s = sum(os.times()[:4])
@@ -315,7 +315,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """Hundreds of thousands of objects are made, and all of them are used until the end."""
+    """Run collection without the garbage collector: it creates hundreds of thousands of objects that live until the
+    end."""
     gc.disable()
     try:
         return (yield)
@@ -330,8 +331,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`--dist loadfile`, but the files that ask Argilla are one worker's: another would start servers of its own. Where
-    there are no others, the workers share them all the same."""
+    """`--dist loadfile`, but with all files that use Argilla on one worker: another worker would start servers of its
+    own. If only such files are run, the workers share them."""
     if config.getvalue("dist") != "loadfile" or all("argilla" in argument for argument in config.args):
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -347,7 +348,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(trylast=True)  # after the shuffle
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     slow_files = SLOW_FILES | {item.path for item in items if _is_slow(item)}
-    # What takes long first, so that no worker ends with it alone.
+    # Slow files first, so that no worker is left alone with one at the end.
     items.sort(key=lambda item: (ARGILLA not in item.path.parents, item.path not in slow_files))
     if config.getoption("--quick"):
         slow = [item for item in items if _is_slow(item)]
@@ -356,7 +357,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_slow(item: pytest.Item) -> bool:
-    """It needs a slow fixture, or one of its parameters is PostgreSQL, or it is marked as one that takes seconds."""
+    """Whether a test needs a slow fixture, has PostgreSQL as a parameter, or is marked as taking seconds."""
     fixtures = getattr(item, "fixturenames", ())
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     marks = {mark.name for mark in item.iter_markers()}

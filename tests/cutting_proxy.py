@@ -10,9 +10,9 @@ import httpx
 
 
 class Proxy:
-    """`with Proxy(url) as proxy:` passes connections on to `url` and cuts each `seconds` after its first event, which
-    on a busy machine may be late, or after so many bytes of what is sent or answered; or in place of every second
-    answer to a request of the method `loses`, which the server has then carried out. None never does."""
+    """`with Proxy(url) as proxy:` forwards connections to `url` and cuts each of them: `seconds` after its first event
+    (on a busy machine possibly later), or after `bytes` bytes in one direction, or instead of every second response to
+    a request of the method `loses`, which the server has then processed. An attribute that is None never cuts."""
 
     def __init__(self, url: str) -> None:
         self.seconds: float | None = None
@@ -29,7 +29,7 @@ class Proxy:
 
     def __exit__(self, *exc: object) -> None:
         with suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)  # closed alone, it takes one connection more
+            self._listening.shutdown(socket.SHUT_RDWR)  # close() alone would still accept one more connection
         self._listening.close()
 
     def _serve(self) -> None:
@@ -39,32 +39,32 @@ class Proxy:
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        with suppress(ConnectionError), client, socket.create_connection(self._to) as server:  # which may be gone
+        with suppress(ConnectionError), client, socket.create_connection(self._to) as server:  # the server may be gone
             lost = threading.Event()
             back = threading.Thread(target=self._pass_on, args=(server, client, lost), daemon=True)
             back.start()
             self._pass_on(client, server, lost)
             back.join()
 
-    def _pass_on(self, one: socket.socket, other: socket.socket, lost: threading.Event) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, lost: threading.Event) -> None:
         left = self.bytes
         with suppress(OSError):
-            while some := one.recv(65_536):
-                if self.loses is not None and some.startswith(self.loses):
+            while data := source.recv(65_536):
+                if self.loses is not None and data.startswith(self.loses):
                     self._asked += 1
                     if self._asked % 2:
                         lost.set()
-                if some.startswith(b"HTTP/") and lost.is_set():
+                if data.startswith(b"HTTP/") and lost.is_set():
                     self.lost += 1
-                    self._cut(one, other)
+                    self._cut(source, target)
                     return
-                if left is not None and (left := left - len(some)) < 0:
-                    self._cut(one, other)
+                if left is not None and (left := left - len(data)) < 0:
+                    self._cut(source, target)
                     return
-                other.sendall(some)
-                if self.seconds is not None and b"data: " in some:
-                    threading.Timer(self.seconds, self._cut, (one, other)).start()
-            other.shutdown(socket.SHUT_WR)
+                target.sendall(data)
+                if self.seconds is not None and b"data: " in data:
+                    threading.Timer(self.seconds, self._cut, (source, target)).start()
+            target.shutdown(socket.SHUT_WR)
 
     def _cut(self, *both: socket.socket) -> None:
         self.cut += 1

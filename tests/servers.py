@@ -1,5 +1,5 @@
-"""Servers on this machine that tests talk to: an aiohttp application, in this loop or in a thread of its own, and a
-handler of Python's own server."""
+"""Local servers for tests: an aiohttp application, in this event loop or in a thread of its own, and a handler for
+Python's own HTTP server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiohttp import web
 
 @asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[str]:
-    """An application in this loop: its address."""
+    """Serve an application in this event loop. Yields its address."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
@@ -24,7 +24,8 @@ async def served(app: web.Application) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        # Clean-up knows only connections that are made, so what was accepted gets the turns of the loop that it takes.
+        # cleanup() closes only established connections, so accepted ones get the loop iterations they need to get
+        # established.
         asyncio.get_running_loop().remove_reader(listening)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -33,12 +34,12 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
         for transport in transports:
             if transport is not None:
-                transport.abort()  # closed, it would wait for a client that reads nothing, and the loop ends first
+                transport.abort()  # close() would wait for a client that reads nothing, and the loop would end first
         await asyncio.sleep(0)
 
 
 class InThread:
-    """An application in a thread of its own, at `address` from the beginning of a `with` to its end."""
+    """An application in a thread of its own, at `address` while the `with` block runs."""
 
     def __init__(self, app: web.Application) -> None:
         self.address, self._app = "", app
@@ -63,7 +64,7 @@ class InThread:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A handler that reads and writes bodies, and says nothing of it."""
+    """A handler that reads and writes bodies and logs nothing."""
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -80,12 +81,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class _Threads(ThreadingHTTPServer):
-    request_queue_size = 128  # of five, more clients at once wait for the system to try again: seconds
+    request_queue_size = 128  # with the default of 5, further simultaneous clients wait seconds for the system's retry
 
 
 class OnThreads:
-    """A server at `url` that answers by `handler`, each request in a thread, from the beginning of a `with` to its
-    end."""
+    """A server at `url` that answers with `handler`, each request in its own thread, while the `with` block runs."""
 
     def __init__(self, handler: type[Handler]) -> None:
         self._server = _Threads(("127.0.0.1", 0), handler)
@@ -102,6 +102,6 @@ class OnThreads:
 
 @contextmanager
 def handled(handler: type[Handler]) -> Iterator[str]:
-    """The address of a server that answers by `handler`."""
+    """Serve with `handler`. Yields the address."""
     with OnThreads(handler) as server:
         yield server.url

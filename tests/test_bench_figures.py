@@ -1,4 +1,4 @@
-"""Figures of benchmarks are kept as they were measured, and the manual tells those that are kept."""
+"""Benchmark figures are stored as measured, and the manual quotes the stored ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from bench.harness import keep, kept
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_whole_run_leaves_no_figure_of_an_earlier_one(tmp_path: Path) -> None:
-    """Parts add to a file; a run that measures all of it replaces what is measured no more."""
+def test_full_run_drops_figures_of_earlier_runs(tmp_path: Path) -> None:
+    """A partial run adds to the file of figures. A full run replaces it, so figures that are no longer measured
+    disappear."""
     file = tmp_path / "figures.json"
     keep(file, {"old": 1, "ratio": 2})
     keep(file, {"ratio": 3})
@@ -22,13 +23,13 @@ def test_a_whole_run_leaves_no_figure_of_an_earlier_one(tmp_path: Path) -> None:
     assert kept(file) == {"ratio": 4}
 
 
-def _of(name: str) -> Any:
+def _results(name: str) -> Any:
     return json.loads((ROOT / f"bench/results/{name}.json").read_text(encoding="utf-8"))
 
 
-def _sentences() -> Iterator[tuple[str, str]]:
-    """Pages, and how each tells a figure that `bench/results` holds."""
-    curate, dedup, training, forecast = map(_of, ("curate", "dedup", "training", "forecast"))
+def _quoted_figures() -> Iterator[tuple[str, str]]:
+    """Pairs of a page and the text with which it quotes a figure from `bench/results`."""
+    curate, dedup, training, forecast = map(_results, ("curate", "dedup", "training", "forecast"))
     yield "gates", f"{curate['rows_per_s']:,.0f} rows a second on two cores"
     yield (
         "curation",
@@ -45,7 +46,7 @@ def _sentences() -> Iterator[tuple[str, str]]:
     yield "money", f"{hard['each row ten times']} where each row comes ten times"
     yield "money", f"{hard['Zipf, exponent 1.2']} of Zipf's law"
     yield "money", f"{hard['1 % of answers 300 times as long']} where one answer in a hundred is 300 times as long"
-    generation, faults = _of("generation"), _of("faults")
+    generation, faults = _results("generation"), _results("faults")
     for client, cpu_ms in generation["cpu_ms_per_request"].items():
         yield "bench/generation/README.md", f"| {client} | {cpu_ms:.3f} |"
     yield "bench/generation/README.md", f"| CPU per request, relative to bare aiohttp | {generation['cpu_ratio']:.2f}"
@@ -53,17 +54,17 @@ def _sentences() -> Iterator[tuple[str, str]]:
         yield "bench/generation/README.md", f"| peak memory, {rows} prompts | {generation[name]} MB"
     lost = f"The committed run lost {faults['rows_lost']} of 2,000 rows"
     yield from (("bench/faults/README.md", words) for words in (lost, f"was {faults['wall_ratio']:.2f} at load"))
-    coverage = _of("review")["coverage"]
-    least = {reason: _least(coverage["stopped"], reason, "passed") for reason in {*_ENDS}}
+    coverage = _results("review")["coverage"]
+    least = {reason: _lowest_rate(coverage["stopped"], reason, "passed") for reason in {*_ENDS}}
     yield "review-method", f"every outcome summed, exact | {100 * min(least for _, least in coverage['exact']):.1f} % |"
     for ended, words in _ENDS.items():
-        yield "review-method", f"{words} | {_hows(ended)} | {100 * least[ended]:.1f} % |"
-    watched = min(_least(coverage["stopped"], ended, "accepted") for ended in _ENDS)
-    yield "review-method", f"what the gate watches, in all of these | the same | {100 * watched:.1f} % |"
-    for scorer in _of("certificate")["scorers"]:
+        yield "review-method", f"{words} | {_how_measured(ended)} | {100 * least[ended]:.1f} % |"
+    lowest_watched = min(_lowest_rate(coverage["stopped"], ended, "accepted") for ended in _ENDS)
+    yield "review-method", f"what the gate watches, in all of these | the same | {100 * lowest_watched:.1f} % |"
+    for scorer in _results("certificate")["scorers"]:
         of = scorer["certificate"]
         shares = " / ".join(f"{100 * of['accepted_by_labels'][labels]:.0f}" for labels in ("100", "200", "400"))
-        broken, at_most = (100 * of[name] + 1e-9 for name in ("failed", "failed_at_most"))  # .25 is told as .3
+        broken, at_most = (100 * of[name] + 1e-9 for name in ("failed", "failed_at_most"))  # .25 rounds to .3
         yield "review-method", f"| {shares} % | {broken:.1f} % ({at_most:.1f} %) |"
 
 
@@ -75,16 +76,16 @@ _ENDS = {
 }
 
 
-def _hows(ended: str) -> str:
+def _how_measured(ended: str) -> str:
     return "20,000 reviews each; lower end of a 99.9 % interval" if ended == "one batch" else "the same"
 
 
-def _least(settings: list[dict[str, Any]], ended: str, rate: str) -> float:
+def _lowest_rate(settings: list[dict[str, Any]], ended: str, rate: str) -> float:
     return min(one[f"at least {rate}"] for one in settings if one["ended by"] == ended)
 
 
-def test_the_manual_tells_the_figures_of_the_last_runs() -> None:
-    """Each figure of a benchmark that stands in the manual is the one that `bench/results` holds."""
-    files = {name: ROOT / (name if "/" in name else f"docs/{name}.md") for name, _ in _sentences()}
+def test_manual_quotes_the_figures_of_the_last_runs() -> None:
+    """Every benchmark figure in the manual is the one stored in `bench/results`."""
+    files = {name: ROOT / (name if "/" in name else f"docs/{name}.md") for name, _ in _quoted_figures()}
     pages = {name: " ".join(file.read_text(encoding="utf-8").split()) for name, file in files.items()}
-    assert [(name, sentence) for name, sentence in _sentences() if sentence not in pages[name]] == []
+    assert [(name, sentence) for name, sentence in _quoted_figures() if sentence not in pages[name]] == []

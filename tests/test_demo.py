@@ -1,4 +1,4 @@
-"""`make demo`'s script, as far as it can be seen without a run."""
+"""The script of `make demo`, as far as it can be tested without running it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ SPEC.loader.exec_module(demo)
     ],
 )
 def test_a_busy_machine_gets_one_thread(given: dict[str, str], busy: float, cores: int, threads: str | None) -> None:
-    """Two threads that wait for each other make a step many times slower; what a person has set is left alone."""
+    """On a busy machine the demo uses one thread: two threads that wait for each other make a step many times slower. A
+    value that the user has set is left alone."""
     environ = demo.environment({"HOME": "/h", **given}, busy, cores)
     assert environ.get("OMP_NUM_THREADS") == threads
     assert environ["HOME"] == "/h"

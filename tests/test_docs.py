@@ -1,4 +1,4 @@
-"""The documentation cannot go stale: every block in it is loaded, parsed or run, and every link leads somewhere."""
+"""The documentation cannot go stale: every block in it is loaded, parsed or run, and every link has a target."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ style = "s"
 
 
 class Block(NamedTuple):
-    """A fenced block and where it stands."""
+    """A fenced block and its place (page:line)."""
 
     where: str
     language: str
@@ -54,30 +54,30 @@ def _blocks() -> list[Block]:
     return blocks
 
 
-def _of(*languages: str) -> list[object]:
+def _parameters(*languages: str) -> list[object]:
     return [pytest.param(block, id=block.where) for block in _blocks() if block.language in languages]
 
 
-def test_every_block_says_its_language() -> None:
-    """A block without a language would be checked by nothing."""
+def test_every_block_has_a_language() -> None:
+    """Every block is marked with a known language. Nothing would check a block without one."""
     for block in _blocks():
         assert block.language in LANGUAGES, f"{block.where} is marked {block.language!r}"
 
 
-@pytest.mark.parametrize("block", _of("toml"))
+@pytest.mark.parametrize("block", _parameters("toml"))
 def test_toml_blocks_are_legal_parts_of_a_spec(block: Block) -> None:
-    """What the manual shows of pairsmith.toml is accepted by pairsmith, key by key."""
+    """Every excerpt of pairsmith.toml in the manual is a valid part of a spec."""
     merged = tomllib.loads(MINIMAL)
     for name, table in tomllib.loads(block.text).items():
         merged[name] = {**merged.get(name, {}), **table} if isinstance(table, dict) else table
     Spec.model_validate(merged)
 
 
-@pytest.mark.parametrize("block", _of("json", "python"))
+@pytest.mark.parametrize("block", _parameters("json", "python"))
 def test_json_and_python_blocks_are_valid(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A JSON block can be parsed, and a Python block runs as it stands in an empty folder, beside a teacher.
+    """A JSON block can be parsed. A Python block runs as it is in an empty folder, against a local teacher.
 
-    What trains or opens a project is run by tests/door; what asks the service by tests/serve/test_schema.py.
+    Blocks that train or open a project are run by tests/door, and calls to the service by tests/serve/test_schema.py.
     """
     monkeypatch.chdir(tmp_path)
     if block.language == "json":
@@ -89,13 +89,13 @@ def test_json_and_python_blocks_are_valid(block: Block, tmp_path: Path, monkeypa
         if elsewhere or "docs/service.md" in block.where:
             compile(text, block.where, "exec")
             return
-        (tmp_path / "block.py").write_text(text)  # a function of a person's own is known by its source
+        (tmp_path / "block.py").write_text(text)  # a user's function is identified by its source
         run_path("block.py", run_name="block")
 
 
-@pytest.mark.parametrize("block", _of("console"))
+@pytest.mark.parametrize("block", _parameters("console"))
 def test_commands_in_the_manual_exist_with_their_options(block: Block) -> None:
-    """Every `$ pairsmith ...` line is a legal call, and every `$ make ...` line a target of the Makefile."""
+    """Every `$ pairsmith ...` line is a valid call, and every `$ make ...` line names a target of the Makefile."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for line in block.text.splitlines():
         if not line.startswith("$ "):
@@ -123,8 +123,8 @@ def test_commands_in_the_manual_exist_with_their_options(block: Block) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
-    """A link within the repository points to a file that is there."""
+def test_links_point_to_existing_files(page: Path) -> None:
+    """Every link within the repository points to an existing file."""
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
@@ -151,9 +151,9 @@ score = { model = "length" }
 
 
 @pytest.mark.slow
-def test_what_the_diffs_of_contributing_add_works(tmp_path: Path) -> None:
-    """All diffs applied as they are written give a gate that rejects, a scorer that ranks, a generator that asks and a
-    seed format that is read: nothing is left for the reader to guess."""
+def test_diffs_of_contributing_work(tmp_path: Path) -> None:
+    """With all diffs of CONTRIBUTING.md applied as written, the gate rejects, the scorer ranks, the generator sends
+    requests and the seed format is read. Readers do not have to fill any gaps."""
     code = tmp_path / "code"
     for layer in ("pairsmith", "train", "curate", "synth", "prompts", "schemas"):
         shutil.copytree(ROOT / layer, code / layer, ignore=shutil.ignore_patterns("__pycache__"))
@@ -179,7 +179,7 @@ _ANSWERS = ("a kite above the old harbour at noon", "a kite above the old harbou
 
 
 def _changes(block: Block) -> list[tuple[str, str, str]]:
-    """The file of each part of a diff, the lines that stand there, and those that take their place."""
+    """The file, the old lines and the new lines of each part of a diff."""
     changes = []
     for part in re.split(r"^--- a/", block.text, flags=re.MULTILINE)[1:]:
         name, _, lines = part.partition("\n")

@@ -1,4 +1,4 @@
-"""What the manual lists by hand is what the code has: commands, options, exit codes, keys of records, words, files."""
+"""What the manual lists by hand matches the code: commands, options, exit codes, record keys, reason codes, files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from tests.test_docs import PAGES, ROOT
 
 DOCS = ROOT / "docs"
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-OF_A_PROJECT = {"--project", "--set", "--json"}
+PROJECT_OPTIONS = {"--project", "--set", "--json"}
 
 
 def page(name: str) -> str:
@@ -53,19 +53,19 @@ def page(name: str) -> str:
 
 
 def prose(path: Path) -> str:
-    """A page without its blocks, which are run elsewhere; its lines keep their numbers."""
+    """A page without its code blocks, which are tested elsewhere. Line numbers stay the same."""
     return FENCED.sub(lambda block: "\n" * block[0].count("\n"), path.read_text(encoding="utf-8"))
 
 
 def table(name: str, head: str) -> list[list[str]]:
-    """The cells of the table of a page whose first line begins with `head`."""
+    """The rows, as lists of cells, of the table in a page whose first line begins with `head`."""
     lines = page(name).partition(f"\n{head}")[2].splitlines()[2:]
     rows = lines[: next((at for at, line in enumerate(lines) if not line.startswith("|")), len(lines))]
     assert rows, f"docs/{name}.md has no table {head}"
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
 
 
-def named(text: str) -> list[str]:
+def code_spans(text: str) -> list[str]:
     return re.findall(r"`([^`]+)`", text)
 
 
@@ -85,33 +85,37 @@ def options(command: click.Command) -> set[str]:
 
 
 def test_the_list_of_commands_names_every_command_with_its_options() -> None:
-    """docs/cli.md has a line for each command, and none for another, in which each of its own options stands."""
-    lines = {name: cells for cells in table("cli", "| command |") for name in named(cells[0])}
+    """docs/cli.md has one line for each command and none for anything else, and the line names all options of that
+    command."""
+    lines = {name: cells for cells in table("cli", "| command |") for name in code_spans(cells[0])}
     commands = dict(every_command())
-    of_lines = {name: next((line for line in lines if f"{line} ".startswith(f"{name} ")), "") for name in commands}
+    line_of_command = {
+        name: next((line for line in lines if f"{line} ".startswith(f"{name} ")), "") for name in commands
+    }
     nested = {name for name in commands if any(other.startswith(f"{name} ") for other in commands)}
-    for name in nested:  # `jobs` is a command and has some
-        of_lines[name] = next(line for line in lines if re.fullmatch(rf"{name}( \[[A-Z]+\])?", line))
-    assert all(of_lines.values()), [name for name, line in of_lines.items() if not line]
+    for name in nested:  # `jobs` is a command and also has subcommands
+        line_of_command[name] = next(line for line in lines if re.fullmatch(rf"{name}( \[[A-Z]+\])?", line))
+    assert all(line_of_command.values()), [name for name, line in line_of_command.items() if not line]
     for name, command in commands.items():
-        own = options(command) - OF_A_PROJECT - {"--max-usd"}
+        own = options(command) - PROJECT_OPTIONS - {"--max-usd"}
         own |= options(command) & {"--project"} if name == "jobs" else set()
-        assert own <= set(re.findall(r"--[a-z-]+", " ".join(lines[of_lines[name]]))), name
+        assert own <= set(re.findall(r"--[a-z-]+", " ".join(lines[line_of_command[name]]))), name
 
 
-def test_who_takes_a_cap_and_the_three_options() -> None:
-    """The commands of which docs/cli.md says that they take `--max-usd`, and those on a project."""
+def test_commands_with_a_cap_and_commands_on_a_project() -> None:
+    """docs/cli.md lists the commands that accept `--max-usd`. All commands except `serve` and `jobs` accept the three
+    options of a project."""
     sentence = re.search(r"Commands that ask teachers \((.*?)\)", page("cli"), re.DOTALL)
     assert sentence
     commands = dict(every_command())
     capped = [name for name, command in commands.items() if "--max-usd" in options(command)]
-    assert sorted(named(sentence[1])) == sorted(capped)
-    on_a_workspace = {name for name, command in commands.items() if not options(command) >= OF_A_PROJECT}
+    assert sorted(code_spans(sentence[1])) == sorted(capped)
+    on_a_workspace = {name for name, command in commands.items() if not options(command) >= PROJECT_OPTIONS}
     assert {name.split()[0] for name in on_a_workspace} == {"serve", "jobs"}
 
 
-def test_the_exit_codes_are_those_of_the_code() -> None:
-    """docs/cli.md tells each exit code, and none that nothing ends with."""
+def test_exit_codes() -> None:
+    """docs/cli.md lists every exit code that the code uses, and no other."""
 
     def below(error: type[PairsmithError]) -> Iterable[int]:
         yield error.exit_code
@@ -124,29 +128,30 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 
 def test_the_keys_of_a_receipt() -> None:
     """docs/cli.md names every key of a receipt."""
-    listed = [key for cells in table("cli", "| key |") for key in named(cells[0])]
+    listed = [key for cells in table("cli", "| key |") for key in code_spans(cells[0])]
     assert sorted(listed) == sorted(Receipt.model_fields)
 
 
 def test_the_keys_that_init_looks_for() -> None:
-    """docs/teachers.md names the variables of the providers that `init` knows, in its order."""
+    """docs/teachers.md names the environment variables of the providers that `init` tries, in the same order."""
     section = page("teachers").partition("### Which teacher `init` takes")[2].partition("\n## ")[0]
-    assert [name for name in named(section) if name.endswith("_API_KEY")] == [api.key_env for api in APIS]
+    assert [name for name in code_spans(section) if name.endswith("_API_KEY")] == [api.key_env for api in APIS]
 
 
 def test_the_steps_of_curation() -> None:
-    """docs/curation.md lists the steps by the names and versions that their verdicts bear."""
+    """docs/curation.md lists the steps by the names and versions that their verdicts carry."""
     from curate.contradiction import CONTRADICTION
     from curate.unlikely_labels import UNLIKELY
 
-    steps = [named(cells[0])[0] for cells in table("curation", "| step |")]
-    of_rows = [CONTAMINATION, CONTRADICTION, JUDGE]
-    of_pool = [BEST, DUPLICATE, SEMANTIC, SEMANTIC_TEST, UNLIKELY, CERTIFIED, SELECTED, SPLIT]
-    assert [step for step in steps if "@" in step] == [*of_rows, *of_pool]
+    steps = [code_spans(cells[0])[0] for cells in table("curation", "| step |")]
+    row_steps = [CONTAMINATION, CONTRADICTION, JUDGE]
+    pool_steps = [BEST, DUPLICATE, SEMANTIC, SEMANTIC_TEST, UNLIKELY, CERTIFIED, SELECTED, SPLIT]
+    assert [step for step in steps if "@" in step] == [*row_steps, *pool_steps]
 
 
 def literals(*folders: str, calls: str) -> set[str]:
-    """The codes that are given as the first text to a call of that name, in the files of these folders."""
+    """The string literals passed as the first constant argument to calls of the function `calls`, in all files of the
+    folders."""
     codes = set()
     for folder in folders:
         for path in (ROOT / folder).rglob("*.py"):
@@ -158,40 +163,40 @@ def literals(*folders: str, calls: str) -> set[str]:
     return codes
 
 
-def test_what_becomes_of_a_row_that_is_no_seed() -> None:
-    """docs/seeds.md tells every word under which a row is not used, and every format and role."""
-    words = [named(cells[0])[0] for cells in table("seeds", "| reason |")]
+def test_reasons_why_a_row_is_not_a_seed() -> None:
+    """docs/seeds.md lists every reason for which a row is not used, and every format and role."""
+    words = [code_spans(cells[0])[0] for cells in table("seeds", "| reason |")]
     problems = literals("synth", calls="Fault") | {"duplicate", "personal"}
     assert sorted(words) == sorted(problems)
     formats = get_args(get_args(SeedSource.model_fields["format"].annotation)[0])
-    assert sorted(named(cells[0])[0] for cells in table("seeds", "| format |")) == sorted(formats)
+    assert sorted(code_spans(cells[0])[0] for cells in table("seeds", "| format |")) == sorted(formats)
     roles = re.search(r"Accepted role names: (.*?)\. A text", page("seeds"), re.DOTALL)
     assert roles
     assert sorted(re.findall(r"\w+", roles[1])) == sorted(ROLES)
 
 
-def test_the_prompts_that_come_along() -> None:
+def test_released_prompts() -> None:
     """docs/prompts.md lists each prompt with the variables that its newest version declares."""
     old = {"simple": "input", "enhanced": "output"}
     shipped = {path.parent.name for path in (ROOT / "prompts").glob("*/v*.jinja")}
-    listed = {named(cells[0])[0]: set(named(cells[1])) for cells in table("prompts", "| name |")}
+    listed = {code_spans(cells[0])[0]: set(code_spans(cells[1])) for cells in table("prompts", "| name |")}
     declared = {name: {old.get(one, one) for one in library.load(name, ROOT / "none").variables} for name in shipped}
     assert listed == declared
 
 
 def test_the_table_of_gates() -> None:
-    """docs/gates.md has a line for each gate, with its default, and tells every code that a gate gives."""
+    """docs/gates.md has a line for each gate with its default, and names every reason code that a gate gives."""
     rows = table("gates", "| gate | default |")
     settings = GateSettings()
     words = {True: "true", "flag": "flag", False: "off"}
     for name, default, *_ in rows:
-        of_spec = getattr(settings, named(name)[0], None)
+        of_spec = getattr(settings, code_spans(name)[0], None)
         if default in words.values():
             assert default == words[of_spec if isinstance(of_spec, bool | str) else True], name
-    listed = [named(name)[0] for name, *_ in rows]
+    listed = [code_spans(name)[0] for name, *_ in rows]
     assert {*GateSettings.model_fields} == {*listed} - {"input", "label", "schema"}
     codes = literals("curate/gates", calls="rejected") - {"crashed"}
-    listed_codes = {code for row in rows for cell in row for code in named(cell)}
+    listed_codes = {code for row in rows for cell in row for code in code_spans(cell)}
     assert codes <= listed_codes, codes - listed_codes
 
 
@@ -202,42 +207,45 @@ def test_the_languages_of_the_gates() -> None:
     assert {language_code(name) for name in re.findall(r"[A-Z][a-z]+", text)} == lists
 
 
-def test_the_reasons_of_a_draw() -> None:
-    """docs/review-method.md lists the reasons why rows are drawn, with their shares of a batch."""
+def test_reasons_for_drawing_rows() -> None:
+    """docs/review-method.md lists the reasons why rows are drawn for review, with their shares of a batch."""
     shares = ReviewShares()
-    listed = {named(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
+    listed = {code_spans(cells[0])[0]: cells[3] for cells in table("review-method", "| reason |")}
     assert listed.pop("gold") == "on top"
     assert listed == {key: f"{100 * getattr(shares, key):g} %" for key in SHARE_KEYS.values()}
 
 
-def test_the_first_page_leads_to_every_other() -> None:
+def test_index_lists_every_page() -> None:
     """docs/index.md lists each page of the manual once."""
     listed = re.findall(r"^\| \[[^]]+\]\((\w[\w-]*)\.md\)", page("index"), re.MULTILINE)
     assert sorted([*listed, "index"]) == sorted(path.stem for path in DOCS.glob("*.md"))
 
 
 def test_the_files_of_an_export() -> None:
-    """docs/export.md names what an export holds beside the model, the chat files' trainers and the kinds of GGUF."""
-    files = {name for cells in table("export", "| in the export |") for name in named(cells[0])}
+    """docs/export.md names the files of an export beside the model, the trainers' chat formats and the kinds of
+    GGUF."""
+    files = {name for cells in table("export", "| in the export |") for name in code_spans(cells[0])}
     assert {SPEC_NAME, REPORT, EVIDENCE, CERTIFICATE, MARK} <= files
-    assert [named(cells[0])[0] for cells in table("export", "| `--format` |")] == [*FORMATS]
-    assert {*GGUF} <= {*named(page("export").partition("## GGUF and Ollama")[2])}
+    assert [code_spans(cells[0])[0] for cells in table("export", "| `--format` |")] == [*FORMATS]
+    assert {*GGUF} <= {*code_spans(page("export").partition("## GGUF and Ollama")[2])}
 
 
 def test_the_methods_of_a_project() -> None:
-    """docs/python.md names everything that can be done with a project."""
+    """docs/python.md names every public method of `Project`."""
     methods = {name for name in vars(Project) if not name.startswith("_")} - {"settings"}
     text = page("python").partition("## A project")[2]
     assert {name for name in methods if not re.search(rf"\b{name}\(", text)} == set()
 
 
-def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
-    """docs/security.md puts every key that is not free under its class, and tells the limits that hold."""
+def test_key_classes_and_limits_of_the_service() -> None:
+    """docs/security.md lists every restricted spec key under its class, and states the limits in force."""
     kinds = {"host": "host", "key name": "key_name", "code": "code", "machine": "machine", "fenced": "fenced"}
-    of_paths = (Kind.path, Kind.seeds, Kind.schema, Kind.base, Kind.scorer)
+    path_kinds = (Kind.path, Kind.seeds, Kind.schema, Kind.base, Kind.scorer)
     for name, keys, _ in table("security", "| class |"):
-        of = of_paths if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
-        assert {key for key in named(keys) if "." in key} == {key for key, kind in CLASSES.items() if kind in of}, name
+        of = path_kinds if name == "path" else () if name == "free" else (Kind[kinds.get(name, name)],)
+        assert {key for key in code_spans(keys) if "." in key} == {
+            key for key, kind in CLASSES.items() if kind in of
+        }, name
     limit_by_subject = {cells[0]: cells[1] for cells in table("security", "| | |")}
     megabytes, per_hour = limits.BODY_BYTES // 10**6, round(3600 * limits.PREVIEWS.per_second)
     assert (
@@ -257,42 +265,43 @@ def test_the_classes_of_keys_and_the_limits_of_the_service() -> None:
 
 
 def test_the_jobs_of_the_service() -> None:
-    """docs/service.md names the commands that a job runs and the states it has; `jobs start --help` the commands."""
+    """docs/service.md names the commands that a job can run, a job's states and the options of `serve`. `jobs start
+    --help` names the same commands."""
     text = page("service").partition("- **Jobs** run ")[2]
-    assert named(text.partition(".\n")[0]) == [*JOBS]
-    assert sorted(named(text.partition("`state` is ")[2].partition(", and a")[0])) == sorted(get_args(State))
+    assert code_spans(text.partition(".\n")[0]) == [*JOBS]
+    assert sorted(code_spans(text.partition("`state` is ")[2].partition(", and a")[0])) == sorted(get_args(State))
     start = dict(every_command())["jobs start"].help or ""
     assert re.findall(r"[a-z-]+", start.partition("WHAT is ")[2].partition(".")[0].replace(" or ", " ")) == [*JOBS]
     options_of_serve = options(dict(every_command())["serve"])
-    assert options_of_serve == {option for cells in table("service", "| option |") for option in named(cells[0])}
+    assert options_of_serve == {option for cells in table("service", "| option |") for option in code_spans(cells[0])}
 
 
 SECTIONS = {key.split(".")[0].removesuffix("[]") for key in KEYS}
 PREFIXES = {".".join(key.replace("[]", "").split(".")[:n]) for key in KEYS for n in range(1, key.count(".") + 2)}
-OURS = ("pairsmith", "curate", "synth", "train", "prompts", "schemas", "tests", "bench", "examples", "docs")
+OUR_FOLDERS = ("pairsmith", "curate", "synth", "train", "prompts", "schemas", "tests", "bench", "examples", "docs")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_what_a_sentence_names_is_there(path: Path) -> None:
-    """A key of the spec, a file of ours, a call of `pairsmith` or of `make` that stands in a sentence exists."""
+def test_keys_files_and_commands_named_in_prose_exist(path: Path) -> None:
+    """Every spec key, file of this repository, `pairsmith` call and `make` target named in the text exists."""
     text = prose(path)
-    for code in named(text.replace("\n", " ")):
+    for code in code_spans(text.replace("\n", " ")):
         keys = re.fullmatch(r"(?:\[+)?([a-z_]+(?:(?:\[\])?\.[a-z_0-9]+)*)(?:\]+)?", code)
         is_key = keys and (code.startswith("[") or "." in code) and keys[1].split(".")[0].removesuffix("[]") in SECTIONS
         if is_key and keys and not re.search(r"\.(py|jsonl?|md|toml)$", code):
             module = (ROOT / "/".join(keys[1].split(".")[:-1])).with_suffix(".py")
             key = re.sub(r"\[\]|\.\d+", "", keys[1])
             assert key in PREFIXES or key.startswith("teachers.") or module.exists(), code
-        if re.fullmatch(rf"(?:{'|'.join(OURS)})/[\w./-]+\.\w+", code) and "vN" not in code:
+        if re.fullmatch(rf"(?:{'|'.join(OUR_FOLDERS)})/[\w./-]+\.\w+", code) and "vN" not in code:
             assert (ROOT / code).exists() or (path.parent / code).exists(), code
         if code.startswith("make "):
             target = rf"^[^#\n]*\b{code.split()[1]}\b[^\n]*:"
             assert re.search(target, (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE), code
         if code.startswith("pairsmith ") and "COMMAND" not in code and not code.endswith("..."):
-            legal(shlex.split(code.partition("|")[0])[1:], code)
+            assert_valid_call(shlex.split(code.partition("|")[0])[1:], code)
 
 
-def test_the_commands_of_the_notebooks_are_legal_and_install_this_package() -> None:
+def test_notebook_commands_are_valid_and_install_this_package() -> None:
     """Each `!pairsmith` in a notebook is a valid call, and a key is requested only if the example has a teacher.
     Pip gets an address, because a package of this name on an index would be somebody else's."""
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
@@ -300,15 +309,15 @@ def test_the_commands_of_the_notebooks_are_legal_and_install_this_package() -> N
         lines = "".join("".join(cell["source"]) + "\n" for cell in cells if cell["cell_type"] == "code").splitlines()
         for line in lines:
             if line.startswith("!pairsmith "):
-                legal(shlex.split(line.removeprefix("!"))[1:], f"{path.name}: {line}")
+                assert_valid_call(shlex.split(line.removeprefix("!"))[1:], f"{path.name}: {line}")
         assert all(" @ " in line for line in lines if re.match(r"[%!]pip install.*pairsmith", line)), path.name
         for example in re.findall(r"--example (\S+)", "\n".join(lines)):
             spec = (ROOT / "examples" / example / "pairsmith.toml").read_text(encoding="utf-8")
             assert "_API_KEY" not in "\n".join(lines) or "[teacher]" in spec, f"{path.name}: {example} needs no key"
 
 
-def legal(words: list[str], call: str) -> None:
-    """Raises for a call that the command line would not take."""
+def assert_valid_call(words: list[str], call: str) -> None:
+    """Raises for a call that the command line would reject."""
     command: click.Command = group
     context = click.Context(group, info_name="pairsmith")
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -321,8 +330,8 @@ def legal(words: list[str], call: str) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_to_a_heading_lead_to_one(path: Path) -> None:
-    """What stands behind the `#` of a link is the heading of a page."""
+def test_links_to_headings_have_a_target(path: Path) -> None:
+    """The part of a link after `#` is a heading of that page."""
     for target in re.findall(r"\]\(([^)\s]*#[^)\s]+)\)", prose(path)):
         name, _, heading = target.partition("#")
         if "://" not in target:
@@ -335,8 +344,9 @@ def headings(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_table_is_whole(path: Path) -> None:
-    """No row stands apart from the head of its table, where it would be shown as text, and each has as many cells."""
+def test_tables_are_complete(path: Path) -> None:
+    """No row is separated from its table's header, which would show it as text, and all rows have the same number of
+    cells."""
     cells = 0
     lines = prose(path).splitlines()
     for before, line, after in zip(["", *lines[:-1]], lines, [*lines[1:], ""], strict=True):
@@ -349,7 +359,7 @@ def test_a_table_is_whole(path: Path) -> None:
 
 
 def test_the_list_of_commands_fits_a_terminal() -> None:
-    """`pairsmith --help` tells each command on one line of 80 columns, and every subcommand's line is whole."""
+    """`pairsmith --help` shows each command on one line of 80 columns, and no subcommand's summary is cut off."""
     widest = {section: max(len(name) for name, at, _ in COMMANDS if at == section) for _, section, _ in COMMANDS}
     assert [line for _, section, line in COMMANDS if len(line) + widest[section] + 4 > 80] == []
     below = {name: command for name, command in every_command() if " " in name}
@@ -357,8 +367,8 @@ def test_the_list_of_commands_fits_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_no_name_in_a_help_is_broken_at_a_hyphen(width: int) -> None:
-    """`image-prompts` stands on one line of the help, to be copied as it is."""
+def test_help_breaks_no_name_at_a_hyphen(width: int) -> None:
+    """Names such as `image-prompts` stay on one line of the help, so that they can be copied."""
     parent = group.make_context("pairsmith", [], resilient_parsing=True)
     for name, command in every_command():
         context = command.context_class(command, info_name=name, parent=parent, terminal_width=width)

@@ -1,4 +1,4 @@
-"""The servers that tests talk to leave nothing behind: what one test leaves open fails another, hours later."""
+"""The test servers leave nothing open: what one test leaves open makes another one fail, hours later."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def port_of(server: InThread) -> tuple[str, int]:
 
 
 def left_open() -> list[str]:
-    """What the garbage collector finds that nobody closed."""
+    """Warnings about unclosed resources that the garbage collector finds."""
     with warnings.catch_warnings(record=True) as unclosed:
         warnings.simplefilter("always")
         gc.collect()
     return [str(warning.message) for warning in unclosed]
 
 
-def test_a_server_that_ends_while_clients_connect_leaves_nothing_open() -> None:
-    """Clients that were cancelled go as they came, many at once, and the server's end falls anywhere between."""
+def test_server_stopped_while_clients_connect_leaves_nothing_open() -> None:
+    """Many clients connect and close at once, as cancelled ones do, and the server may stop at any point in between."""
     gc.collect()
 
     def connect(to: tuple[str, int]) -> None:
@@ -45,8 +45,8 @@ def test_a_server_that_ends_while_clients_connect_leaves_nothing_open() -> None:
     assert left_open() == []
 
 
-def test_a_server_ends_though_a_client_reads_nothing_of_a_long_answer() -> None:
-    """What was not sent is given up, and so is the connection."""
+def test_server_stops_although_a_client_reads_no_long_response() -> None:
+    """The unsent rest of the response is dropped, and the connection is closed."""
 
     async def long(request: web.Request) -> web.Response:
         return web.Response(body=bytes(2**26))

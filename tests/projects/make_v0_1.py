@@ -1,9 +1,9 @@
-"""Made tests/projects/v0_1: a project of pairsmith 0.1.0 (schema 0002), kept as the stores of that version are.
+"""Created tests/projects/v0_1: a project of pairsmith 0.1.0 (schema 0002), kept as an example of that version's stores.
 
-Run on commit c7b5447, by `python -m tests.projects.make_v0_1`; never run again. A later
-version makes other records, and what the tests of old projects promise is about these. It stays beside the data to say
-how every row came about: the real commands against the loopback teacher, reviews through the functions that pull and
-push use, and a random base model of two layers, whose weights are left out.
+It was run on commit c7b5447 with `python -m tests.projects.make_v0_1` and must never be run again. A later version
+creates different records, and the tests of old projects are about these. It stays beside the data to show how every row
+came about: the real commands against the loopback teacher, reviews through the functions that pull and push use, and a
+random base model of two layers, whose weights are left out.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ GOLD = (
     },
     {"simple": "a lead pipe", "enhanced": "I think this was a pipe", "verdict": "reject"},
 )
-# What the teacher does for a seed whose good answer it does not give.
+# The teacher's reaction to seeds that get no good answer.
 ODD: dict[str, Reply] = {
     "an empty birdcage": says("", ""),
     "a long wooden pier": says("a long wooden pier beside a stone wall and", "a long wooden pier", finish="length"),
@@ -179,11 +179,12 @@ ODD: dict[str, Reply] = {
 
 
 def teach(ask: Ask) -> Reply:
-    """Good answers, but for the seeds above; a torn letter is empty at first, a mill comes in a fence."""
+    """Good answers, except for the seeds above. "a torn letter" gets an empty one first, and "the old mill" one in a
+    fence."""
     shown = ask.prompt
     if (level := re.search(r"Write it as (.+)\.\Z", shown)) is not None:
         if "teapot" in shown:
-            return says("a cracked teapot")  # which is a seed of the test split
+            return says("a cracked teapot")  # this is a seed of the test split
         return says(" ".join(shown.split()[: 4 if level[1].startswith("three") else 7]).strip(","))
     subject = shown.rpartition(": ")[2]
     if subject in ODD:
@@ -197,7 +198,7 @@ def teach(ask: Ask) -> Reply:
 
 
 def make(project: Project, url: str) -> None:
-    """Write the project's files and run every stage; reviews come between two curations."""
+    """Write the project's files and run every stage, with reviews between two curations."""
     folder = project.folder
     (folder / "pairsmith.toml").write_text(SPEC.replace("@URL@", url))
     (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SEEDS))
@@ -222,7 +223,7 @@ def make_base(folder: Path) -> None:
 
 
 def review(folder: Path, store: Store) -> None:
-    """Rows routed as `review push` does it, and answers as `review pull` reads them."""
+    """Route rows as `review push` does, and store answers as `review pull` reads them."""
     project = load(folder)
     scopes = list(dict.fromkeys(candidate.scope for candidate in store.candidates()))
     pool = read_pool(project, store, scopes)
@@ -233,20 +234,22 @@ def review(folder: Path, store: Store) -> None:
     bad = [id_ for id_ in rows if not pool.rows[id_].passed]
     accepted, edited, refused, taken_back, disputed, adjudicated, simulated, *more = good
     answers = [
-        said("ann", accepted, pool, 1, ranking=True),
-        said("ann", edited, pool, 2, text=pool.pairs[edited].enhanced.replace(" END", ", seen from far away END")),
-        said("ann", refused, pool, 3, "reject", reasons=["invented", "off_style"]),
-        said("ann", taken_back, pool, 4),
-        said("ann", disputed, pool, 5),
-        said("ben", disputed, pool, 6, "reject", reasons=["wrong"]),
-        said("ann", adjudicated, pool, 7, "reject"),
-        said("ben", adjudicated, pool, 8),
-        said("cleo", adjudicated, pool, 30, role="adjudicator"),
-        said("simulated-1", simulated, pool, 9, "reject", reasons=["wrong"]),
-        *(said("ben", id_, pool, 10 + n) for n, id_ in enumerate(more)),
-        *(said("ann", id_, pool, 40 + n) for n, id_ in enumerate(bad[:2])),
-        *(said("ben", id_, pool, 60 + n, "reject") for n, id_ in enumerate(bad[2:])),
-        *(said("ann", id_, pool, 80 + n, "accept") for n, id_ in enumerate(sorted(gold))),
+        response_of("ann", accepted, pool, 1, ranking=True),
+        response_of(
+            "ann", edited, pool, 2, text=pool.pairs[edited].enhanced.replace(" END", ", seen from far away END")
+        ),
+        response_of("ann", refused, pool, 3, "reject", reasons=["invented", "off_style"]),
+        response_of("ann", taken_back, pool, 4),
+        response_of("ann", disputed, pool, 5),
+        response_of("ben", disputed, pool, 6, "reject", reasons=["wrong"]),
+        response_of("ann", adjudicated, pool, 7, "reject"),
+        response_of("ben", adjudicated, pool, 8),
+        response_of("cleo", adjudicated, pool, 30, role="adjudicator"),
+        response_of("simulated-1", simulated, pool, 9, "reject", reasons=["wrong"]),
+        *(response_of("ben", id_, pool, 10 + n) for n, id_ in enumerate(more)),
+        *(response_of("ann", id_, pool, 40 + n) for n, id_ in enumerate(bad[:2])),
+        *(response_of("ben", id_, pool, 60 + n, "reject") for n, id_ in enumerate(bad[2:])),
+        *(response_of("ann", id_, pool, 80 + n, "accept") for n, id_ in enumerate(sorted(gold))),
     ]
     pairs: dict[str, Pair] = {**pool.pairs, **{pair.id: pair for pair in store.pairs(gold)}}
     for response in timed(answers):
@@ -260,7 +263,7 @@ def at(minute: int) -> datetime:
     return datetime(2026, 11, 25, 9, 0, tzinfo=UTC) + timedelta(minutes=minute)
 
 
-def said(
+def response_of(
     who: str,
     pair_id: str,
     pool: Pool,
@@ -272,7 +275,7 @@ def said(
     ranking: bool = False,
     role: Role = "annotator",
 ) -> Response:
-    """An answer of one person."""
+    """A reviewer's answer."""
     rivals = tuple(pair.id for pair in pool.rivals(pool.pairs[pair_id])) if pair_id in pool.pairs else ()
     values: dict[str, Any] = {"verdict": verdict, "edited": text, "reasons": list(reasons)}
     if ranking:
@@ -281,7 +284,7 @@ def said(
 
 
 def keep(project: Project) -> None:
-    """Copy what is small, write the store as SQL text, and what every id is as it stands in the store's columns."""
+    """Copy small files, write the store as SQL text, and record every id in the store's columns."""
     folder = project.folder
     shutil.rmtree(KEPT, ignore_errors=True)
     leave = shutil.ignore_patterns("base-model", "pairsmith.db*", "tokenizer*", "*.jinja", "__pycache__", "artefacts")
@@ -294,7 +297,7 @@ def keep(project: Project) -> None:
 
 
 def golden(project: Project) -> dict[str, Any]:
-    """Every id, which rows are accepted, and what `status` and `explain` say."""
+    """Every id, the accepted rows, and the output of `status` and `explain`."""
     latest = [artifact for (artifact,) in project.rows("SELECT body FROM artifacts WHERE kind = 'dataset'")][-1]
     members = json.loads(latest)["members"]
     edited = next(id_ for (id_, body) in project.rows("SELECT id, body FROM pairs") if '"by":"edited"' in body)

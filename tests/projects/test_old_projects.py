@@ -1,8 +1,8 @@
-"""A project of the version before opens, and keeps every id: tests/projects/v0_1, which make_v0_1.py made once.
+"""A project of an earlier version opens and keeps every id: tests/projects/v0_1, which make_v0_1.py created once.
 
-`store.sql` is the dump of its store, `expected.json` what its ids, accepted rows, `status` and `explain` were then.
-Records are read through the store and commands are run, so that the promise is about what a person has, not about how
-this version names a field: where it renames one, `NAMES` below is the one place to say so.
+`store.sql` is the dump of its store; `expected.json` has its ids, accepted rows, and the output of `status` and
+`explain` at that time. Records are read through the store and commands are run, so the tests are about what users have,
+not about the names of fields in this version. If a field is renamed, `NAMES` below is the only place to change.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tests.pairsmith.conftest import Project
 
 KEPT = Path(__file__).parent / "v0_1"
 EXPECTED: dict[str, Any] = json.loads((KEPT / "expected.json").read_text())
-# As v0_1 calls a key of `status --json` or `explain --json`, and what later versions may call it.
+# A key of `status --json` or `explain --json` in v0_1, and its possible names in later versions.
 NAMES = {"simple": ("simple", "input"), "enhanced": ("enhanced", "output")}
 _ATTEMPT_STRIDE = 1_000_003
 
 
-def named(answer: dict[str, Any], name: str) -> Any:
+def value_of(answer: dict[str, Any], name: str) -> Any:
     """The value that v0_1 calls `name`."""
     return next(answer[known] for known in NAMES.get(name, (name,)) if known in answer)
 
 
 def copied(folder: Path) -> Path:
-    """The project's files as `cp -r` leaves them: with the time of now."""
+    """The project's files as `cp -r` leaves them: with the current time."""
     leave = shutil.ignore_patterns("store.sql", "expected.json")
     shutil.copytree(KEPT, folder, ignore=leave, copy_function=shutil.copyfile)
     return folder
@@ -41,7 +41,7 @@ def copied(folder: Path) -> Path:
 
 @pytest.fixture
 def old(tmp_path: Path) -> Project:
-    """A copy of the project, its store as that version wrote it."""
+    """A copy of the project, with its store as that version wrote it."""
     folder = copied(tmp_path / "old")
     with closing(sqlite3.connect(folder / "pairsmith.db")) as connection:
         connection.executescript((KEPT / "store.sql").read_text())
@@ -53,7 +53,7 @@ def opened(project: Project) -> Store:
 
 
 def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None:
-    """Ids are hashes of content by a frozen recipe: computed anew from what was read, each is what it was."""
+    """Ids are content hashes with a frozen recipe. Recomputed from the records as read, each is unchanged."""
     with opened(old) as store:
         records = {
             "seeds": [seed.id for seed in store.seeds(active=False)],
@@ -71,9 +71,9 @@ def test_an_old_store_opens_with_every_record_under_its_id(old: Project) -> None
     assert accepted == EXPECTED["accepted"]
 
 
-def test_a_call_key_is_made_of_what_was_asked(old: Project) -> None:
-    """The recipe, written out: teacher, revision, messages, sampling, schema, sample. The seed is the one of sample 0
-    and attempt 1; address, request size and port are not in it."""
+def test_call_key_is_the_hash_of_the_question(old: Project) -> None:
+    """The recipe in full: teacher, revision, messages, sampling, schema, sample. The seed is that of sample 0 and
+    attempt 1. Address, request size and port are not part of it."""
     with opened(old) as store:
         calls = [call for key in store.call_index() for call in store.calls(key)]
     first_sample: dict[str, int] = {}
@@ -91,9 +91,9 @@ def test_a_call_key_is_made_of_what_was_asked(old: Project) -> None:
 
 
 @pytest.mark.slow
-def test_the_ledger_alone_makes_the_pool_again(old: Project, tmp_path: Path) -> None:
-    """With nothing but the old answers, and nobody listening at the teacher's address, `generate` finds every answer
-    under its key and makes the same candidates in the same scopes of the same pairs."""
+def test_pool_is_recreated_from_the_ledger_alone(old: Project, tmp_path: Path) -> None:
+    """With only the old answers, and no server at the teacher's address, `generate` finds every answer under its key
+    and creates the same candidates with the same fingerprints and pairs."""
     again = Project(copied(tmp_path / "again"))
     with opened(old) as store, opened(again) as empty:
         empty.write(*(call for key in store.call_index() for call in store.calls(key)))
@@ -109,8 +109,8 @@ def test_the_ledger_alone_makes_the_pool_again(old: Project, tmp_path: Path) -> 
     assert slots == {(*slot, code(failure or "")) for *slot, failure in EXPECTED["candidates"]}
 
 
-def in_present_words(reasons: dict[str, int]) -> dict[str, int]:
-    """What v0_1 called a leak is contamination."""
+def with_current_codes(reasons: dict[str, int]) -> dict[str, int]:
+    """What v0_1 called a leak is contamination now."""
     return {{"leak": "contamination"}.get(code, code): count for code, count in reasons.items()}
 
 
@@ -120,11 +120,11 @@ def code(reason: str) -> str:
 
 
 @pytest.mark.slow
-def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
-    """The same rows are accepted, in the same splits, and the rest for the same reasons; people are heard as before."""
+def test_curation_of_an_old_project_gives_the_same_result(old: Project) -> None:
+    """The same rows are accepted, in the same splits, and the others have the same reasons. Reviews count as before."""
     answer = old.json("curate")
     assert {name: answer[name] for name in EXPECTED["curated"]["counts"]} == EXPECTED["curated"]["counts"]
-    assert answer["reasons"] == in_present_words(EXPECTED["curated"]["reasons"])
+    assert answer["reasons"] == with_current_codes(EXPECTED["curated"]["reasons"])
     with opened(old) as store:
         accepted = [list(member) for member in store.artifacts("dataset")[-1].members]
     assert accepted == EXPECTED["accepted"]
@@ -133,11 +133,11 @@ def test_curation_of_an_old_project_comes_to_the_same(old: Project) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("lineage", EXPECTED["explain"], ids=lambda lineage: lineage["origin"]["by"])
 def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> None:
-    """Seed, both texts, origin, answers, every verdict of a single row, reviews, split, and the models trained on the
-    row; what a step that sees the whole pool said is told as the row's state now."""
+    """Seed, both texts, origin, answers, every verdict on the single row, reviews, split, and the models trained on the
+    row. Verdicts of steps that see the whole pool are now shown as the row's state."""
     answer = old.json("explain", lineage["id"][:12])
     for name in ("id", "simple", "enhanced", "system", "split", "artifacts"):
-        assert named(answer, name) == lineage[name]
+        assert value_of(answer, name) == lineage[name]
     assert answer["seed"]["id"] == lineage["seed"]["id"]
     assert answer["origin"]["by"] == lineage["origin"]["by"]
     assert [(call["key"], call["text"]) for call in answer["calls"]] == [
@@ -153,19 +153,19 @@ def test_a_row_is_explained_as_it_was(old: Project, lineage: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_status_of_an_old_project_is_what_it_was(old: Project) -> None:
-    """Seeds, pairs, what was spent, and the counts and reasons of every stage."""
+    """Seeds, pairs, costs, and the counts and reasons of every stage."""
     answer, then = old.json("status"), EXPECTED["status"]
     assert (answer["task"], answer["seeds"], answer["pairs"]) == (then["task"], then["seeds"], then["pairs"])
     assert {name: answer["ledger"][name] for name in then["ledger"]} == then["ledger"]
     stages = {stage["stage"]: stage for stage in answer["stages"]}
     for stage in then["stages"]:
         now = stages[stage["stage"]]
-        assert (now["counts"], now["reasons"]) == (stage["counts"], in_present_words(stage["reasons"]))
+        assert (now["counts"], now["reasons"]) == (stage["counts"], with_current_codes(stage["reasons"]))
 
 
 @pytest.mark.slow
-def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
-    """A rule that changed reopens no stage; `status` tells, and the next curation decides by the rules of now."""
+def test_decisions_of_older_rules_stay_and_are_marked(old: Project) -> None:
+    """A changed rule reopens no stage. `status` reports it, and the next curation applies the current rules."""
 
     def curated() -> tuple[bool, str]:
         (stage,) = (stage for stage in old.json("status")["stages"] if stage["stage"] == "curate")
@@ -180,15 +180,15 @@ def test_what_older_rules_decided_stands_and_says_so(old: Project) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_done_is_done_after_a_copy(old: Project) -> None:
-    """A project that is copied, or cloned from git, is where it was: `run` has nothing to do."""
+def test_stages_stay_done_after_a_copy(old: Project) -> None:
+    """A project that is copied, or cloned from git, is in the same state: `run` has nothing to do."""
     assert EXPECTED["status"]["next"] == []
     assert old.json("status")["next"] == []
 
 
 @pytest.mark.slow
-def test_a_project_of_today_is_as_done_after_a_copy(old: Project, tmp_path: Path) -> None:
-    """The same for stages that this version has run; and a changed seed file is seen, whatever its time says."""
+def test_stages_of_the_current_version_stay_done_after_a_copy(old: Project, tmp_path: Path) -> None:
+    """The same for stages run by this version. A changed seed file is noticed, whatever its time stamp."""
     old.json("generate")
     old.json("curate")
     moved = Project(tmp_path / "moved")

@@ -1,4 +1,4 @@
-"""The form of a task's answers: what a teacher is sent, and how what it says is read."""
+"""The form of a task's answers: the schema that is sent to a teacher, and how its answers are read."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def form_of(schema: str, folder: Path) -> AnswerForm:
         ("返品", "返品"),
     ],
 )  # fmt: skip
-def test_a_label_is_read_out_of_what_was_answered(text: str, label: str) -> None:
-    """In JSON as it was asked for, or bare as servers answer that keep to no schema. What is no label stays."""
+def test_label_is_extracted_from_an_answer(text: str, label: str) -> None:
+    """In the requested JSON, or bare as from servers without schema support. A text that is no label stays."""
     assert LABELS.canonical(text) == label
     assert LABELS.canonical(label) == label
 
 
-def test_json_has_one_spelling() -> None:
-    """Keys in the order of the schema, also of what a list holds; blanks as `json.dumps` writes them; no escapes."""
+def test_json_is_normalised() -> None:
+    """Keys in the order of the schema, also within lists; spaces as in `json.dumps`; no escapes."""
     text = '{"total":12.50,"other":null,\n"lines":[{"n":1,"what":"Käse"}],"vendor":"M\\u00fcller"}'
-    spelt = '{"vendor": "Müller", "total": 12.5, "lines": [{"what": "Käse", "n": 1}], "other": null}'
-    assert AnswerForm(schema=RECORD).canonical(text) == spelt
-    assert AnswerForm(schema=RECORD).canonical(spelt) == spelt
+    normalised = '{"vendor": "Müller", "total": 12.5, "lines": [{"what": "Käse", "n": 1}], "other": null}'
+    assert AnswerForm(schema=RECORD).canonical(text) == normalised
+    assert AnswerForm(schema=RECORD).canonical(normalised) == normalised
 
 
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```\n", "  ```JSON {} ```"])
 def test_a_record_in_a_fence_is_that_record(fence: str) -> None:
-    """Pairs that exist often bring JSON as a chat wrote it, and every such row was rejected as no JSON."""
-    spelt = AnswerForm(schema=RECORD).canonical(fence.format('{"late": true}'))
-    assert spelt == '{"late": true}'
+    """Existing pairs often have JSON as a chat returned it, and every such row used to be rejected as not JSON."""
+    normalised = AnswerForm(schema=RECORD).canonical(fence.format('{"late": true}'))
+    assert normalised == '{"late": true}'
     broken = "```json\n{late\n```"
     assert AnswerForm(schema=RECORD).canonical(broken) == broken
 
@@ -70,37 +70,37 @@ def test_a_record_in_a_fence_is_that_record(fence: str) -> None:
         st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)
     )
 )
-def test_canonical_json_says_the_same(value: Any) -> None:
-    """Whatever was answered, nothing but its spelling is changed, and a second reading changes nothing."""
-    spelt = AnswerForm(schema=RECORD).canonical(json.dumps(value))
-    assert json.loads(spelt) == value
-    assert AnswerForm(schema=RECORD).canonical(spelt) == spelt
+def test_normalised_json_has_the_same_value(value: Any) -> None:
+    """Only the notation of an answer changes, and normalising it again changes nothing."""
+    normalised = AnswerForm(schema=RECORD).canonical(json.dumps(value))
+    assert json.loads(normalised) == value
+    assert AnswerForm(schema=RECORD).canonical(normalised) == normalised
 
 
 @pytest.mark.parametrize(
     "text", ["Sure! {}", '{"total": NaN}', '{"total": 1e999}', "[" * 100_000, '{"vendor": "\\ud800"}', ""]
 )
-def test_what_is_no_json_stays_as_it_is(text: str) -> None:
-    """A gate says what is wrong with it; it is not mended, and nothing is raised."""
+def test_invalid_json_is_left_alone(text: str) -> None:
+    """A gate reports what is wrong with it. It is not repaired, and nothing is raised."""
     assert AnswerForm(schema=RECORD).canonical(text) == text
 
 
-def test_a_schema_that_refers_to_itself_has_an_end() -> None:
+def test_recursive_schema_terminates() -> None:
     """A tree of unknown depth is ordered as deep as the answer goes."""
     tree = {"type": "object", "properties": {"name": {"type": "string"}, "parts": {"items": {"$ref": "#"}}}}
     text = '{"parts": [{"parts": [{"name": "c"}], "name": "b"}], "name": "a"}'
-    spelt = '{"name": "a", "parts": [{"name": "b", "parts": [{"name": "c"}]}]}'
-    assert AnswerForm(schema=tree).canonical(text) == spelt
+    normalised = '{"name": "a", "parts": [{"name": "b", "parts": [{"name": "c"}]}]}'
+    assert AnswerForm(schema=tree).canonical(text) == normalised
 
 
-def test_any_text_is_left_alone() -> None:
-    """A task without labels and schema asks for nothing and changes nothing."""
+def test_free_text_is_left_alone() -> None:
+    """A task without labels and schema requests no form and changes nothing."""
     assert ANY_TEXT.asked is None
     assert ANY_TEXT.canonical(' "Billing". ') == ' "Billing". '
 
 
 def test_a_teacher_is_asked_for_one_of_the_labels() -> None:
-    """The schema is a closed object, which every server takes that takes a schema at all; its answer is not bound."""
+    """The schema is a closed object, which every server with schema support accepts. The answer is not bound to it."""
     assert LABELS.asked == {
         "type": "object",
         "properties": {"label": {"type": "string", "enum": ["Billing", "change of address", "返品"]}},
@@ -111,7 +111,7 @@ def test_a_teacher_is_asked_for_one_of_the_labels() -> None:
 
 
 def test_a_schema_is_a_file_or_a_pydantic_model_beside_the_spec(tmp_path: Path) -> None:
-    """`record.json`, or `records:Invoice` with annotations as they are usually written."""
+    """`record.json`, or `records:Invoice` with annotations in the usual style."""
     (tmp_path / "record.json").write_text(json.dumps(RECORD))
     assert form_of("record.json", tmp_path).asked == RECORD
     (tmp_path / "records.py").write_text(
@@ -125,8 +125,8 @@ def test_a_schema_is_a_file_or_a_pydantic_model_beside_the_spec(tmp_path: Path) 
     assert list(schema["properties"]) == ["due", "lines"]
 
 
-def test_what_a_model_prints_stays_out_of_what_programs_read(capsys: pytest.CaptureFixture[str]) -> None:
-    """A validator of the user's own may print; on standard output is the command's JSON."""
+def test_output_of_a_user_model_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """A user's validator may print, while standard output has the command's JSON."""
 
     class Record(BaseModel):
         due: str
@@ -141,9 +141,9 @@ def test_what_a_model_prints_stays_out_of_what_programs_read(capsys: pytest.Capt
     assert capsys.readouterr() == ("", "looking at today\n")
 
 
-def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:
-    """A schema that a person wrote to say what is right rarely bounds texts and lists: it is taken as it is, and what
-    is sent has bounds. Those that it has stay."""
+def test_schema_sent_to_a_teacher_gets_bounds(tmp_path: Path) -> None:
+    """A schema written to define correctness rarely bounds texts and lists. It is used unchanged for checking, and
+    bounds are added to what is sent. Existing ones stay."""
     open_ended = {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": ["array", "null"]}}}
     (tmp_path / "record.json").write_text(json.dumps(open_ended))
     form = form_of("record.json", tmp_path)
@@ -167,8 +167,8 @@ def test_a_teacher_is_given_an_end_to_what_has_none(tmp_path: Path) -> None:
         ("records:Bog", "Did you mean 'Bug'?"),
     ],
 )
-def test_a_schema_that_cannot_bind_answers_is_refused(name: str, message: str, tmp_path: Path) -> None:
-    """Before a teacher is asked, with the file and what to do."""
+def test_unusable_schema_is_refused(name: str, message: str, tmp_path: Path) -> None:
+    """The error comes before a teacher is used, with the file and what to do."""
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "records.py").write_text(
         "from pydantic import BaseModel\ndef function(): ...\nclass Bug(BaseModel):\n    title: str\n"

@@ -1,4 +1,4 @@
-"""Prompt files: what a person sees in the file is what the teacher gets, and no value can change that."""
+"""Prompt files: the teacher gets exactly what the file shows, and no value can change that."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ Rewrite.
 """
 
 
-def wrote(folder: Path, text: str, name: str = "mine", version: str = "v1") -> Path:
+def write_prompt(folder: Path, text: str, name: str = "mine", version: str = "v1") -> Path:
     path = folder / "prompts" / name / f"{version}.jinja"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
@@ -119,7 +119,7 @@ def chat(messages: Messages) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("ref", available())
 def test_every_prompt_renders_as_its_golden_file_byte_for_byte(ref):
-    """Nobody changes what a teacher is told without a test that shows the new words."""
+    """The prompts sent to teachers cannot change without a test that shows the new text."""
     messages = load(ref).render(**VALUES[ref.partition("/")[0]])
     rendered = orjson.dumps([message.model_dump() for message in messages], option=orjson.OPT_INDENT_2) + b"\n"
     golden = HERE / "golden" / f"{ref.replace('/', '-')}.json"
@@ -128,14 +128,14 @@ def test_every_prompt_renders_as_its_golden_file_byte_for_byte(ref):
 
 
 def test_the_hash_of_a_released_file_never_changes():
-    """Pairs carry `name/version@hash`; a changed file would make them point at words nobody was told."""
+    """Pairs carry `name/version@hash`. A changed file would make them point to a text that was never sent."""
     lines = (OURS / "RELEASED").read_text(encoding="utf-8").splitlines()
     released = [line for line in lines if line and not line.startswith("#")]
     assert released == sorted(load(ref).ref for ref in available())
 
 
 def test_exemplars_are_turns_and_backward_they_are_reversed():
-    """The teacher sees each exemplar as an exchange: simple then enhanced, and the other way round for simplify."""
+    """The teacher sees each exemplar as an exchange: input then output, and the other way round for simplify."""
     forward = load("enhance").render(**VALUES["enhance"])
     backward = load("simplify").render(**VALUES["simplify"])
     roles = ["system", "user", "assistant", "user", "assistant", "user"]
@@ -149,13 +149,14 @@ def test_exemplars_are_turns_and_backward_they_are_reversed():
 
 @pytest.mark.parametrize("name", ["enhance", "simplify"])
 def test_no_exemplars_leave_a_system_and_a_user_turn(name):
-    """A project without exemplars still gets a chat that every template takes."""
+    """A project without exemplars still gets a chat that every chat template accepts."""
     messages = load(name).render(**VALUES[name] | {"exemplars": ()})
     assert [message.role for message in messages] == ["system", "user"]
 
 
 def test_the_judge_answers_in_a_bounded_schema():
-    """The judge's schema is JSON schema with closed objects and bounded strings, as constrained decoding needs."""
+    """The judge's JSON schema has closed objects, required keys and an enum for answers, as constrained decoding
+    needs."""
     schema = load("judge/v1").schema
     assert schema is not None
     item = schema["properties"]["answers"]["items"]
@@ -188,14 +189,14 @@ TEMPTING = st.sampled_from(
 ANY = st.lists(st.one_of(TEMPTING, st.text(max_size=12)), max_size=6).map("".join)
 MARK = "\ue000mark\ue000"
 TEXTS = [(name, key) for name, values in VALUES.items() for key, value in values.items() if isinstance(value, str)]
-TEXTS.remove(("invert", "schema"))  # where it is empty its paragraph is left out
+TEXTS.remove(("invert", "schema"))  # if it is empty, its paragraph is left out
 
 
 @pytest.mark.parametrize(("name", "key"), TEXTS)
 @given(text=ANY)
 def test_any_text_comes_out_verbatim_where_it_belongs_and_nowhere_else(name, key, text):
-    """Role markers, Jinja and chat-template tokens in a value open nothing: the chat differs from one with a harmless
-    mark in that place only, and only within one message."""
+    """Role markers, Jinja and chat-template tokens in a value have no effect: the chat differs from one with a harmless
+    mark only at that place, within one message."""
     prompt = load(name)
     marked = chat(prompt.render(**VALUES[name] | {key: MARK}))
     assert sum(content.count(MARK) for _, content in marked) == 1
@@ -205,7 +206,7 @@ def test_any_text_comes_out_verbatim_where_it_belongs_and_nowhere_else(name, key
 
 @given(simple=ANY.filter(bool), enhanced=ANY.filter(bool))
 def test_exemplars_come_out_verbatim(simple, enhanced):
-    """What an exemplar holds stays within its two turns."""
+    """The text of an exemplar stays within its two turns."""
     one = SimpleNamespace(simple=simple, enhanced=enhanced)
     mark = SimpleNamespace(simple=MARK + "s", enhanced=MARK + "e")
     for name in ("enhance", "simplify"):
@@ -222,26 +223,26 @@ def test_exemplars_come_out_verbatim(simple, enhanced):
 
 @pytest.mark.parametrize("values", [{}, {"input": None}])
 def test_a_missing_variable_is_named_with_its_file(tmp_path, values):
-    """A prompt with a hole in it is never sent."""
-    path = wrote(tmp_path, ONE)
+    """An incomplete prompt is never sent."""
+    path = write_prompt(tmp_path, ONE)
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(**values)
     assert str(caught.value) == f"{path}: needs the variable 'simple'. It stands for the text."
 
 
 def test_an_unknown_variable_is_named_with_its_file(tmp_path):
-    """A value that no template takes is a mistake, not a value to drop."""
-    path = wrote(tmp_path, ONE)
+    """A value that the template does not use is an error and is not dropped."""
+    path = write_prompt(tmp_path, ONE)
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(simple="a", style="b")
     assert str(caught.value) == f"{path}: does not take a variable 'style'. It takes: simple."
 
 
 def test_a_missing_field_is_named_with_its_line(tmp_path):
-    """A field an exemplar lacks is not rendered as nothing."""
+    """A field that an exemplar does not have is not rendered as empty text."""
     text = ONE.replace("simple =", 'exemplars = "worked examples"\nsimple =')
     turns = "=== user for one in exemplars ===\nA:\n{{ one.simpel }}\n=== assistant for one in exemplars ===\nB\n"
-    path = wrote(tmp_path, text.replace("=== user ===", turns + "=== user ==="))
+    path = write_prompt(tmp_path, text.replace("=== user ===", turns + "=== user ==="))
     with pytest.raises(PromptError, match="has no attribute 'simpel'") as caught:
         load("mine", tmp_path).render(simple="a", exemplars=EXEMPLARS)
     line = path.read_text().splitlines().index("{{ one.simpel }}") + 1
@@ -251,8 +252,8 @@ def test_a_missing_field_is_named_with_its_line(tmp_path):
 
 
 def test_a_declared_variable_need_not_be_used(tmp_path):
-    """A project's own `enhance` may leave the exemplars out and still be called like ours."""
-    wrote(tmp_path, ONE.replace("simple =", 'style = "s"\nexemplars = "e"\nsimple ='), "enhance")
+    """A project's own `enhance` may leave out the exemplars and still be called like the built-in one."""
+    write_prompt(tmp_path, ONE.replace("simple =", 'style = "s"\nexemplars = "e"\nsimple ='), "enhance")
     prompt = load("enhance", tmp_path)
     assert set(prompt.variables) == set(load("enhance").variables)
     assert chat(prompt.render(**VALUES["enhance"])) == [("system", "Rewrite."), ("user", "an old bicycle")]
@@ -268,9 +269,9 @@ def test_a_declared_variable_need_not_be_used(tmp_path):
         "{{ simple[99] }}",
     ],
 )
-def test_what_a_template_may_not_do_is_a_prompt_error(tmp_path, expression):
-    """A template is text from a folder: it runs in the sandbox, and its faults name the line."""
-    path = wrote(tmp_path, ONE.replace("{{ simple }}", f"Text:\n{expression}"))
+def test_forbidden_or_failing_expression_is_a_prompt_error(tmp_path, expression):
+    """A template is text from a folder: it runs in the sandbox, and its errors name the line."""
+    path = write_prompt(tmp_path, ONE.replace("{{ simple }}", f"Text:\n{expression}"))
     with pytest.raises(PromptError) as caught:
         load("mine", tmp_path).render(simple="a")
     assert caught.value.where == f"{path}:10"
@@ -304,9 +305,9 @@ def test_what_a_template_may_not_do_is_a_prompt_error(tmp_path, expression):
     ],
 )
 def test_a_malformed_file_is_refused_when_it_is_loaded(tmp_path, old, new, what, line):
-    """Every mistake in a file is found before the first row, and named by file and line."""
+    """Every mistake in a file is reported before the first row, with file and line."""
     assert old in ONE
-    path = wrote(tmp_path, ONE.replace(old, new))
+    path = write_prompt(tmp_path, ONE.replace(old, new))
     with pytest.raises(PromptError, match=what) as caught:
         load("mine", tmp_path)
     assert caught.value.where == (f"{path}:{line}" if line else str(path))
@@ -322,8 +323,8 @@ def test_a_malformed_file_is_refused_when_it_is_loaded(tmp_path, old, new, what,
     ],
 )
 def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
-    """An answer that may go on for ever is cut at the token limit and lost, so each string and list needs an end."""
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    """An endless answer is cut at the token limit and lost, so each string and list needs a maximum."""
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=rf"'{key}' is of type .* and has no max"):
         load("mine", tmp_path)
 
@@ -349,30 +350,30 @@ def test_a_schema_without_bounds_is_refused(tmp_path, schema, key):
         ("'$schema' = 7", r"'schema.\$schema': names an unknown draft"),
     ],
 )
-def test_a_schema_that_cannot_judge_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
-    """The mistake is named by file and key before an answer is paid for."""
-    path = wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+def test_invalid_schema_is_refused_when_the_prompt_is_loaded(tmp_path, schema, message):
+    """The mistake is reported with file and key before an answer is paid for."""
+    path = write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=message) as caught:
         load("mine", tmp_path)
     assert caught.value.where == str(path)
 
 
 def test_a_schema_may_refer_to_its_own_parts(tmp_path):
-    """A reference inside the file, a tree that holds itself, and every draft that is known."""
+    """References within the file and recursive definitions are accepted, in a known draft."""
     schema = """
 '$schema' = "http://json-schema.org/draft-07/schema#"
 type = "object"
 properties.child = { '$ref' = "#/definitions/node" }
 definitions.node = { type = "object", properties = { child = { '$ref' = "#/definitions/node" } } }
 """
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     assert load("mine", tmp_path).schema is not None
 
 
-def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
+def test_line_ends_change_neither_the_hash_nor_the_text(tmp_path):
     """The same file checked out on another system, or saved with a byte order mark, is the same prompt."""
-    unix = Prompt.read(wrote(tmp_path / "a", ONE), "mine")
-    dos = Prompt.read(wrote(tmp_path / "b", "\ufeff" + ONE.replace("\n", "\r\n")), "mine")
+    unix = Prompt.read(write_prompt(tmp_path / "a", ONE), "mine")
+    dos = Prompt.read(write_prompt(tmp_path / "b", "\ufeff" + ONE.replace("\n", "\r\n")), "mine")
     assert unix.ref == dos.ref == f"mine/v1@{hashlib.sha256(ONE.encode()).hexdigest()[:8]}"
     assert (
         unix.render(simple="a")
@@ -387,22 +388,22 @@ def test_line_ends_change_neither_the_hash_nor_the_words(tmp_path):
 # Names
 
 
-def test_a_project_s_own_prompts_win_over_ours(tmp_path):
-    """If a project has files of a name, the newest of them is taken; one of ours can still be asked for by version."""
-    wrote(tmp_path, ONE, "enhance", "v2")
-    wrote(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
+def test_project_prompts_take_precedence_over_built_in_ones(tmp_path):
+    """If a project has files of a name, the newest of them is used. A built-in version can still be requested."""
+    write_prompt(tmp_path, ONE, "enhance", "v2")
+    write_prompt(tmp_path, ONE.replace("Rewrite.", "Newest."), "enhance", "v10")
     assert load("enhance", tmp_path).version == "v10"
     assert load("enhance/v2", tmp_path).text == ONE
     assert load("enhance/v1", tmp_path).ref == load("enhance/v1").ref
     assert load("judge", tmp_path).path.parent.parent == OURS
-    wrote(tmp_path, ONE, "enhance", "v1")
+    write_prompt(tmp_path, ONE, "enhance", "v1")
     assert load("enhance/v1", tmp_path).text == ONE
     assert {"enhance/v1", "enhance/v10", "judge/v1"} <= set(available(tmp_path))
 
 
 def test_a_full_ref_loads_only_that_content(tmp_path):
-    """Replaying an old pair finds the very words it was made with, or says that they are gone."""
-    path = wrote(tmp_path, ONE)
+    """Replaying an old pair loads the exact text it was made with, or raises an error saying that it has changed."""
+    path = write_prompt(tmp_path, ONE)
     ref = load("mine", tmp_path).ref
     assert load(ref, tmp_path).ref == ref
     path.write_text(ONE.replace("Rewrite.", "Rewrite it."))
@@ -425,8 +426,8 @@ def test_a_full_ref_loads_only_that_content(tmp_path):
         ("", "'' is not the name of a prompt."),
     ],
 )
-def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
-    """A name never leaves the prompt folders, and a typo is answered with what can be had."""
+def test_wrong_name_lists_the_available_prompts(tmp_path, name, message):
+    """A name never leads out of the prompt folders, and a typo gets the available names."""
     with pytest.raises(PromptError) as caught:
         load(name, tmp_path)
     assert str(caught.value).startswith(message)
@@ -449,8 +450,8 @@ def test_a_wrong_name_says_what_there_is(tmp_path, name, message):
         ("enhance/v2/prompt.jinja", r"Save it as a single file, .*enhance.v2\.jinja"),
     ],
 )
-def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written, fix):
-    """A person who wrote it means it, so paying for a run with our prompt would be a silent default."""
+def test_file_with_a_slightly_wrong_name_is_not_ignored(tmp_path, written, fix):
+    """The user means to use that file. A paid run with the built-in prompt instead would be a silent default."""
     path = tmp_path / "prompts" / written
     path.parent.mkdir(parents=True)
     path.write_text(ONE)
@@ -469,24 +470,25 @@ def test_a_file_with_a_slightly_wrong_name_is_not_passed_over(tmp_path, written,
         ([], ["enhance"], []),
     ],
 )
-def test_a_prompt_of_ones_own_that_no_spec_names_is_told(tmp_path, own, used, left):
-    """Where one of ours is used in its place: a typo in a folder's name, or a prompt that was written and not named."""
+def test_unused_prompt_of_the_project_is_reported(tmp_path, own, used, left):
+    """It is reported if a built-in prompt is used instead: the folder's name has a typo, or the spec does not name
+    it."""
     for name in own:
-        wrote(tmp_path, ONE, name)
+        write_prompt(tmp_path, ONE, name)
     assert unused(used, tmp_path) == left
 
 
 @pytest.mark.parametrize("name", [".hidden", "README.md", "__init__.py", "enhance/.v1.jinja.swp", "enhance/~"])
-def test_files_that_are_no_prompts_may_stand_beside_them(tmp_path, name):
-    """Notes, code, and what an editor leaves behind."""
-    wrote(tmp_path, ONE, "enhance")
+def test_other_files_beside_prompts_are_ignored(tmp_path, name):
+    """Notes, code, and files left by editors."""
+    write_prompt(tmp_path, ONE, "enhance")
     (tmp_path / "prompts" / name).write_text("x")
     assert load("enhance", tmp_path).text == ONE
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
-    """Bytes that are not UTF-8 are named, not guessed at."""
-    wrote(tmp_path, ONE).write_bytes(ONE.replace("Rewrite", "Réécris").encode("latin-1"))
+def test_file_that_is_not_utf8_is_refused(tmp_path):
+    """Bytes that are not UTF-8 are reported, and no encoding is guessed."""
+    write_prompt(tmp_path, ONE).write_bytes(ONE.replace("Rewrite", "Réécris").encode("latin-1"))
     with pytest.raises(PromptError, match="cannot be read"):
         load("mine", tmp_path)
 
@@ -501,20 +503,21 @@ def test_importing_prompts_does_not_import_jinja():
 def test_the_file_shown_in_the_manual_works(tmp_path):
     """docs/prompts.md shows a prompt file that can be copied."""
     manual = (HERE.parents[1] / "docs" / "prompts.md").read_text(encoding="utf-8")
-    wrote(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
+    write_prompt(tmp_path, manual.partition("```jinja\n")[2].partition("```")[0], "enhance")
     roles = [role for role, _ in chat(load("enhance", tmp_path).render(**VALUES["enhance"]))]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
 
 
-def test_a_prompt_that_says_simple_and_enhanced_is_given_input_and_output(tmp_path):
-    """A released prompt never changes: one that was written with the old names renders as it did."""
-    prompt = load("mine", wrote(tmp_path, ONE).parents[2])
+def test_prompt_with_the_old_variable_names_gets_input_and_output(tmp_path):
+    """A released prompt never changes: one with the old names, `simple` and `enhanced`, renders as before."""
+    prompt = load("mine", write_prompt(tmp_path, ONE).parents[2])
     assert prompt.takes("input")
     assert prompt.render(input="a fox") == prompt.render(simple="a fox")
 
 
 def test_nothing_is_computed_before_a_prompt_is_rendered() -> None:
-    """A service compiles what its editors write: a hundred million blanks in a constant cost nothing until then."""
+    """The service compiles templates that its users write: a constant of a hundred million spaces costs nothing until
+    then."""
     tracemalloc.start()
     try:
         _, used = compiled("{{ x }}{{ 'y'|center(100000000) }}{{ 'z' * 100000000 }}", "here")
@@ -542,14 +545,15 @@ def test_nothing_is_computed_before_a_prompt_is_rendered() -> None:
         ("{{ a }}" * 51, "more than 50 columns"),
     ],
 )
-def test_what_could_keep_a_service_busy_is_named(source: str, part: str | None) -> None:
-    """Columns, conditions and a few filters render in a time like their length; all else is named."""
+def test_unbounded_part_of_a_template_is_reported(source: str, part: str | None) -> None:
+    """Columns, conditions and a few filters render in time proportional to their length. Everything else is
+    reported."""
     assert unbounded(source) == part
 
 
 @given(st.text(), st.text())
-def test_a_turn_of_text_and_plain_variables_says_what_jinja_would(first: str, second: str) -> None:
-    """Whatever is in the values, and where a name stands: the short way and Jinja's make the same message."""
+def test_fast_path_renders_plain_variables_like_jinja(first: str, second: str) -> None:
+    """The fast path and Jinja give the same message, whatever the values and wherever the variables are."""
     source = "Rewrite\n\n  {{ a }}, not {{ b }} nor {{ a }}."
     template, used = compiled(source, "here")
     plain = prompts.prompt._plain(source, frozenset(used))
@@ -572,14 +576,14 @@ def test_a_turn_of_text_and_plain_variables_says_what_jinja_would(first: str, se
         "{% raw %}{{ a }}{% endraw %}",
     ],
 )
-def test_what_is_more_than_plain_variables_is_left_to_jinja(source: str) -> None:
-    """A filter, a field, a condition, a comment, a mark that trims, a constant, a quotation."""
+def test_templates_beyond_plain_variables_are_left_to_jinja(source: str) -> None:
+    """A filter, an attribute, a condition, a comment, whitespace control, a constant, a quoted brace, a raw block."""
     assert prompts.prompt._plain(source, frozenset({"a"})) is None
 
 
 @pytest.mark.parametrize("folder", ["prompt", "Prompts", "templates", "my_prompts"])
-def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: Path) -> None:
-    """The built-in prompt would be taken, and paid for, without a word."""
+def test_folder_with_nearly_the_name_prompts_is_reported(folder: str, tmp_path: Path) -> None:
+    """Otherwise the built-in prompt would silently be used and paid for."""
     (own := tmp_path / folder / "enhance" / "v1.jinja").parent.mkdir(parents=True)
     own.write_text("=== user ===\nhello\n")
     with pytest.raises(PromptError, match=r"Rename it to .*prompts\."):
@@ -589,9 +593,9 @@ def test_a_folder_that_is_nearly_called_prompts_is_named(folder: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["enhance.jinja", "reply.j2"])
-def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
-    """There nothing would read it. A chat template for vLLM may lie there, a copy of what the folder of prompts has,
-    and whatever templates other programs have."""
+def test_prompt_beside_the_spec_is_reported(name: str, tmp_path: Path) -> None:
+    """It would not be read there. A chat template for vLLM, a copy of a prompt in the folder of prompts and templates
+    of other programs are allowed."""
     (tmp_path / name).write_text(ONE)
     with pytest.raises(PromptError, match=r"Move it to .*v1\.jinja"):
         load("enhance", tmp_path)
@@ -601,7 +605,7 @@ def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "mail_templates" / "welcome").mkdir(parents=True)
     (tmp_path / "mail_templates" / "welcome" / "v1.jinja").write_text("x")
     assert load("enhance", tmp_path).path.is_relative_to(OURS)
-    wrote(tmp_path, ONE, "enhance")
+    write_prompt(tmp_path, ONE, "enhance")
     (tmp_path / "enhance.jinja").write_text(ONE)
     (tmp_path / "old_prompts" / "enhance").mkdir(parents=True)
     (tmp_path / "old_prompts" / "enhance" / "v1.jinja").write_text(ONE)
@@ -628,15 +632,15 @@ def test_a_prompt_beside_the_spec_is_named(name: str, tmp_path: Path) -> None:
         ('type = "string"\nmaxLength = 1\nenum = ["yes", "no"]', "no value of its enum"),
     ],
 )
-def test_a_schema_that_every_answer_keeps_or_none_is_refused(tmp_path: Path, schema: str, message: str) -> None:
-    """The first says nothing of what was meant, the second throws away whatever is paid for."""
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
+def test_schema_that_accepts_everything_or_nothing_is_refused(tmp_path: Path, schema: str, message: str) -> None:
+    """The former does not express what was meant. The latter throws away everything that is paid for."""
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]\n{schema}\n+++\n==="))
     with pytest.raises(PromptError, match=message):
         load("mine", tmp_path)
 
 
-def test_words_of_dialects_are_no_slips(tmp_path: Path) -> None:
-    """What OpenAPI and Gemini add, annotations, and keys of one's own."""
+def test_schema_keywords_of_dialects_are_no_typos(tmp_path: Path) -> None:
+    """Extensions of OpenAPI and Gemini, annotations, and the user's own keys are accepted."""
     schema = """
 title = "Answer"
 type = "object"
@@ -651,5 +655,5 @@ required = ["a"]
 additionalProperties = false
 properties.a = { title = "A", type = "string", minLength = 1, maxLength = 9, format = "uri", enum = ["aa", 1] }
 """
-    wrote(tmp_path, ONE.replace("+++\n===", f"[schema]{schema}+++\n==="))
+    write_prompt(tmp_path, ONE.replace("+++\n===", f"[schema]{schema}+++\n==="))
     assert load("mine", tmp_path).schema is not None

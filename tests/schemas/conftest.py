@@ -1,4 +1,4 @@
-"""A store on both databases: every test that takes `store_url` runs on SQLite and on a private PostgreSQL."""
+"""A store on both databases: every test with `store_url` runs on SQLite and on a private PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.service.postgres import Postgres, programs
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of this test session's own, on a private socket and no port."""
+    """The URL of a PostgreSQL server for this test session, on a private socket without a port."""
     if programs() is None:
         pytest.skip("PostgreSQL's server programs (initdb, pg_ctl) are not on this machine")
     with Postgres() as server:
@@ -22,7 +22,7 @@ def postgres() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store of this test's own."""
+    """The URL of an empty store for this test."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'pairsmith.db'}"
     import sqlalchemy as sa

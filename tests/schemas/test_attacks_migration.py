@@ -1,6 +1,7 @@
-"""An upgrade that is killed, raced, or refused by the disk: the store has the old schema or the new one, never a third.
+"""An upgrade that is killed, raced or stopped by a full disk: the store has the old schema or the new one, never a
+third.
 
-The store is that of version 0.1 (tests/projects/v0_1), opened in processes of their own.
+The store is that of version 0.1 (tests/projects/v0_1), opened in separate processes.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def version(path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [6, 8, 12, 17, 21, 26])
 def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_at: int) -> None:
-    """Wherever it is killed: between two tables, two chunks, before the version is told. The copy is that of the
-    old store, whole."""
+    """Wherever it was killed: between two tables, between two chunks, or before the version is written. The copy is a
+    complete copy of the old store."""
     killed = opening(f"sqlite:///{old}", kill_at=kill_at)
     killed.communicate(timeout=200)
     assert killed.returncode == -9
@@ -80,8 +81,8 @@ def test_an_upgrade_that_was_killed_is_done_by_the_next_command(old: Path, kill_
 
 
 @pytest.mark.slow
-def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
-    """No half schema is left either."""
+def test_new_store_whose_creation_was_killed_is_created_by_the_next_command(tmp_path: Path) -> None:
+    """No partial schema is left either."""
     path = tmp_path / "pairsmith.db"
     for kill_at in (5, 14, 23):
         killed = opening(f"sqlite:///{path}", kill_at=kill_at)
@@ -92,8 +93,8 @@ def test_a_new_store_whose_making_was_killed_is_made_by_the_next_command(tmp_pat
 
 
 @pytest.mark.slow
-def test_commands_that_open_an_old_store_at_once_all_go_on(old: Path) -> None:
-    """One of them upgrades it and the others wait for that; a reader never reports that the store is busy."""
+def test_commands_that_open_an_old_store_concurrently_all_succeed(old: Path) -> None:
+    """One of them upgrades it and the others wait. A reader never reports that the store is busy."""
     first = opening(f"sqlite:///{old}", write=False, slow_s=0.1)
     others = [opening(f"sqlite:///{old}", write=write) for write in (False, True, False)]
     for process in (first, *others):
@@ -101,8 +102,8 @@ def test_commands_that_open_an_old_store_at_once_all_go_on(old: Path) -> None:
         assert (process.returncode, printed.split()) == (0, ["44", "48"]), failed
 
 
-def test_an_upgrade_without_room_leaves_the_old_store(old: Path) -> None:
-    """A full disk in the middle ends it with a sentence; where there is room again it is done."""
+def test_upgrade_on_a_full_disk_leaves_the_old_store(old: Path) -> None:
+    """A full disk in the middle gives one clear error. With free space the upgrade succeeds."""
 
     def full(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement.startswith("UPDATE verdicts"):

@@ -1,4 +1,4 @@
-"""Async code from plain code: results, errors, a loop that runs already, and Ctrl-C."""
+"""Async code from synchronous code: results, errors, a loop that is already running, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def answer(delay_s: float = 0.0) -> int:
 
 
 def test_it_returns_and_raises_what_the_coroutine_does() -> None:
-    """As `asyncio.run` would, also one call after another on the same loop."""
+    """Like `asyncio.run`, also for several calls in a row on the same loop."""
 
     async def broken() -> None:
         raise ValueError("no")
@@ -39,8 +39,9 @@ def test_it_works_inside_a_running_loop() -> None:
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.2])
-def test_ctrl_c_cancels_and_waits_for_the_cleaning_up(after_s: float) -> None:
-    """KeyboardInterrupt reaches the caller only after the coroutine has left its `finally`, from its first moment."""
+def test_ctrl_c_cancels_and_waits_for_cleanup(after_s: float) -> None:
+    """KeyboardInterrupt reaches the caller only after the coroutine has finished its `finally`, from its very first
+    moment on."""
     cleaned = threading.Event()
 
     async def endless() -> None:
@@ -54,7 +55,7 @@ def test_ctrl_c_cancels_and_waits_for_the_cleaning_up(after_s: float) -> None:
             await asyncio.sleep(0.05)
             cleaned.set()
 
-    # As in a script, whatever handler an earlier test of this process has left.
+    # As in a script, whatever handler an earlier test in this process has left.
     left = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""How many threads an operation takes, and how they wait for each other."""
+"""How many threads an operation uses, and how they wait for each other."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import pytest
 from schemas.cores import cores, limit_spin_waits, threads
 
 
-def test_a_person_s_number_of_threads_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`OMP_NUM_THREADS`, which the demo sets to 1 on a busy machine; else, and with what is no number, one a core."""
+def test_thread_count_set_by_the_user_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`OMP_NUM_THREADS` applies, which the demo sets to 1 on a busy machine. If it is missing or not a number, there is
+    one thread per core."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert threads() == 1
-    for none in ("", "0", "2,1", "all"):
-        monkeypatch.setenv("OMP_NUM_THREADS", none)
+    for invalid in ("", "0", "2,1", "all"):
+        monkeypatch.setenv("OMP_NUM_THREADS", invalid)
         assert threads() == cores()
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert threads() == cores() >= 1
 
 
-def test_threads_give_their_core_away_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless the person has said how threads wait: with either variable of OpenMP's."""
+def test_waiting_threads_release_their_core_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless the user has set how threads wait, with either of OpenMP's variables."""
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
         monkeypatch.delenv(name, raising=False)
     limit_spin_waits()
@@ -40,8 +41,8 @@ def test_threads_give_their_core_away_soon(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     "door", ["from pairsmith.commands import start\nstart(['--version'])", "from pairsmith import Project"]
 )
-def test_the_command_line_and_python_wait_so_before_torch_is_loaded(door: str) -> None:
-    """What either starts inherits it, too."""
+def test_spin_limit_is_set_before_torch_is_loaded(door: str) -> None:
+    """By the command line and by the Python API. Child processes inherit it, too."""
     code = f"import os, sys\n{door}\nassert 'torch' not in sys.modules\nprint(os.environ['GOMP_SPINCOUNT'])"
     environment = {
         name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

@@ -1,4 +1,4 @@
-"""A file or folder is the old one or the new one, whole, whatever happens while it is written."""
+"""A file or folder is completely the old one or completely the new one, whatever happens while it is written."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_crash_leaves_the_old_file(tmp_path: Path, moment: str) -> None:
 
 @pytest.mark.parametrize("moment", ["inside", "before"])
 def test_a_crash_leaves_the_old_folder(tmp_path: Path, moment: str) -> None:
-    """kill -9 while the folder is filled, or before it changes places; what is left is cleared away later."""
+    """kill -9 while the folder is filled, or before the exchange. Leftovers are removed later."""
     path = tmp_path / "dataset"
     path.mkdir()
     (path / "a").write_text("old")
@@ -77,8 +77,9 @@ def test_a_crash_leaves_the_old_folder(tmp_path: Path, moment: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["dataset"]
 
 
-def test_where_two_folders_cannot_change_places_the_old_one_comes_back(tmp_path: Path) -> None:
-    """A crash between the two renames leaves it aside; the next writer puts it back before it begins."""
+def test_old_folder_is_restored_where_exchange_is_not_supported(tmp_path: Path) -> None:
+    """After a crash between the two renames the old folder is left under another name. The next writer restores it
+    first."""
     path = tmp_path / "dataset"
     path.mkdir()
     (path / "a").write_text("old")
@@ -91,7 +92,7 @@ def test_where_two_folders_cannot_change_places_the_old_one_comes_back(tmp_path:
 
 
 def test_an_error_in_the_block_changes_nothing(tmp_path: Path) -> None:
-    """Neither the file or folder nor what lies beside it."""
+    """Neither the file or folder nor anything beside it changes."""
     (tmp_path / "x").write_text("old")
     (tmp_path / "d").mkdir()
     with suppress(RuntimeError), replaced(tmp_path / "x") as new:
@@ -105,8 +106,8 @@ def test_an_error_in_the_block_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_a_folder_takes_the_place_of_another(tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one step or in two; nothing is left beside it, and a block that deletes the new one changes nothing."""
+def test_folder_replaces_another(tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one step or in two. Nothing is left beside it, and a block that deletes the new folder changes nothing."""
     if not exchange:
         monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     path = tmp_path / "deep" / "dataset"
@@ -121,15 +122,15 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, exchange: bool, mon
 
 
 def test_a_secret_is_never_readable_by_others(tmp_path: Path) -> None:
-    """`mode` holds from the first byte on."""
+    """`mode` applies from the first byte on."""
     with replaced(tmp_path / "key", mode=0o600) as new:
         assert new.stat().st_mode & 0o777 == 0o600
         new.write_text("key")
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_is_being_filled_is_not_cleared_away(tmp_path: Path) -> None:
-    """A second writer of the same folder, however long the first takes, leaves the first one's work alone."""
+def test_folder_being_filled_is_not_removed(tmp_path: Path) -> None:
+    """A second writer of the same folder does not remove the first one's work, however long that takes."""
     path = tmp_path / "model"
     with replaced_folder(path) as slow:
         os.utime(slow, (0, 0))
@@ -140,9 +141,9 @@ def test_a_folder_that_is_being_filled_is_not_cleared_away(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full: needs /dev/full")
-def test_a_folder_is_copied_whole_or_says_that_the_disk_is_full(tmp_path: Path) -> None:
-    """An export and a release copy models: what is left out is left out at the top only, and a full disk is the
-    system's own error, of which every command makes one sentence and exit code 6."""
+def test_folder_is_copied_or_the_full_disk_is_reported(tmp_path: Path) -> None:
+    """Exports and releases copy models. Exclusions apply at the top level only, and a full disk is the system's own
+    error, which every command turns into one message and exit code 6."""
     source, target, full = tmp_path / "source", tmp_path / "target", tmp_path / "full"
     for name in ("a.txt", "merged/w.bin", "inside/merged/b.txt"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)

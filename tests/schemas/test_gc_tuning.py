@@ -1,4 +1,4 @@
-"""The search for cycles is put off for a while, and as it was afterwards."""
+"""Garbage collection is made infrequent for a while, and then restored."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from schemas.gc_tuning import infrequent_gc
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _restore_thresholds() -> Iterator[None]:
     before = gc.get_threshold()
     yield
     gc.set_threshold(*before)
 
 
-def test_it_is_as_before_however_the_block_ends() -> None:
-    """Blocks in blocks, one of which fails: the collector's thresholds are those of the process again."""
+def test_thresholds_are_restored_however_the_block_ends() -> None:
+    """After nested blocks, one of which fails, the collector has the process's thresholds again."""
     gc.set_threshold(700, 7, 8)
     with suppress(ValueError), infrequent_gc():
         assert gc.get_threshold() == (50_000, 7, 8)
@@ -30,8 +30,8 @@ def test_it_is_as_before_however_the_block_ends() -> None:
 
 
 @pytest.mark.parametrize("young", [0, 100_000])
-def test_who_wants_it_more_seldom_still_gets_that(young: int) -> None:
-    """A process that has switched the collector off by its threshold, or waits for longer, keeps that."""
+def test_even_less_frequent_collection_is_kept(young: int) -> None:
+    """A process that has disabled the collector by its threshold, or has a higher one, keeps that."""
     gc.set_threshold(young, 10, 10)
     with infrequent_gc():
         assert gc.get_threshold()[0] == young
@@ -39,7 +39,8 @@ def test_who_wants_it_more_seldom_still_gets_that(young: int) -> None:
 
 @pytest.mark.parametrize("ends_first", [0, 1])
 def test_blocks_that_overlap_end_in_any_order(ends_first: int) -> None:
-    """Two generations of one process: what ends first leaves it put off for the other, the other puts it back."""
+    """With two generations in one process, the first to end leaves the setting for the other, and the last one restores
+    it."""
     gc.set_threshold(700, 7, 8)
     generations = [ExitStack(), ExitStack()]
     for generation in generations:

@@ -1,4 +1,4 @@
-"""Environments for programs of their own, as a person sees them being made."""
+"""Environments for separate programs, as a user sees them being created."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ sys.stdin.readline()
         ("  Downloading propcache-0.4.1.whl (198 kB)", ""),
     ],
 )
-def test_what_pip_does_is_said_for_a_person(line: str, step: str) -> None:
-    """The package alone, without who asks for it in which versions, and how many are installed instead of a list."""
+def test_steps_of_pip_are_summarised(line: str, step: str) -> None:
+    """Only the package, without who requires it in which versions, and the number of installed packages instead of a
+    list."""
     assert _parse_pip_step(line) == step
 
 
-def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
+def test_waiting_for_another_process_is_reported(tmp_path: Path) -> None:
     """A second process that needs the same environment is not silent for the minutes that the first one takes."""
     folder, steps = tmp_path / "env", list[str]()
     own = IsolatedEnvironment("the review server", "argilla", "1", (), 0, "", ReviewError)
@@ -48,18 +49,18 @@ def test_whoever_waits_for_another_process_says_so(tmp_path: Path) -> None:
         assert first.stdout is not None
         assert first.stdout.readline() == "holds\n"
 
-        def made_meanwhile(stage: str, numbers: dict[str, object]) -> None:
+        def complete_and_release(stage: str, numbers: dict[str, object]) -> None:
             steps.append(f"{stage}: {numbers['step']}")
             (folder / "complete").write_text(f"1 python{sys.version_info[0]}.{sys.version_info[1]}")
             assert first.stdin is not None
             first.stdin.write("\n")
             first.stdin.flush()
 
-        assert ensure(own, folder, made_meanwhile) == folder / "bin" / "python"
+        assert ensure(own, folder, complete_and_release) == folder / "bin" / "python"
     assert steps == ["argilla: waiting for another process to create its environment"]
 
 
-def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
-    """Nobody is said to be waited for where nobody holds it."""
+def test_free_lock_is_taken_without_a_message(tmp_path: Path) -> None:
+    """No wait is reported if no other process holds the lock."""
     with exclusive_lock(tmp_path / "lock", lambda: pytest.fail("nobody has it")):
         pass

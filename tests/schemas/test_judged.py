@@ -1,4 +1,4 @@
-"""What gates say of a pair is one row of the store, and reads as the verdicts that it stands for."""
+"""The verdicts of all gates on a pair are one row of the store, and are read as separate verdicts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ judgements = st.builds(
 
 
 @given(st.lists(judgements, min_size=2, max_size=2))
-def test_a_body_says_all_that_was_said(judgements: list[Judgement]) -> None:
-    """Keep, score, reason and flags come back, half characters and infinite scores among them."""
+def test_body_preserves_all_verdicts(judgements: list[Judgement]) -> None:
+    """Keep, score, reason and flags are preserved, including lone surrogates and infinite scores."""
     assert [Judgement(one.keep, one.score, Reason(one.code, one.detail), one.flags)
             for one in decode_verdicts("p", STEPS, body_of(judgements))] == judgements  # fmt: skip
 
@@ -42,7 +42,7 @@ def judged(*keeps: bool | None) -> str:
 
 
 def test_rows_and_single_verdicts_are_one_history(tmp_path: Path) -> None:
-    """Of what a step said of a pair the latest counts, however it was kept; all of it is counted."""
+    """The latest verdict of a step on a pair counts, however it was stored, and all of them are counted."""
     with Store.open(f"sqlite:///{tmp_path / 'p.db'}") as store:
         store.write(verdict(0, None, code="crashed"))
         asyncio.run(store.put_gate_verdicts(STEPS, [("p", judged(True, False)), ("q", judged(True, True))]))
@@ -56,8 +56,8 @@ def test_rows_and_single_verdicts_are_one_history(tmp_path: Path) -> None:
         assert [judgement.pair_id for judgement in store.verdicts_of_steps(STEPS[:1])] == ["p", "p", "q", "q"]
 
 
-def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> None:
-    """The list of steps is kept with it; a step that is in no list said nothing."""
+def test_gate_verdicts_are_read_after_reopening_the_store(tmp_path: Path) -> None:
+    """The list of steps is stored with them. A step in no list has no verdict."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url) as store:
         asyncio.run(store.put_gate_verdicts(STEPS, [("p", judged(True, None))]))
@@ -67,7 +67,7 @@ def test_what_was_judged_is_read_after_the_store_was_closed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
-def test_a_score_that_is_no_number_is_not_lost(score: float) -> None:
-    """JSON has no name for it, and null would say that there was none."""
+def test_score_that_is_not_finite_is_not_lost(score: float) -> None:
+    """JSON cannot represent it, and null would mean that there was no score."""
     (judgement,) = decode_verdicts("p", STEPS[:1], body_of([Judgement(True, score, Reason("ok"))]))
     assert repr(judgement.score) == repr(score)

@@ -1,4 +1,4 @@
-"""Kinds of task: a spec that names one gets defaults that fit, and whatever it sets itself wins."""
+"""Kinds of task: a spec with a kind gets matching defaults, and everything the spec sets takes precedence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusal(kind: str, task: str) -> str:
     return str(caught.value)
 
 
-def at(spec: Spec, key: str) -> Any:
+def value_at(spec: Spec, key: str) -> Any:
     node: Any = spec.model_dump(mode="json")
     for part in key.split("."):
         node = node[part]
@@ -40,30 +40,31 @@ def at(spec: Spec, key: str) -> Any:
 
 
 def test_every_kind_that_a_spec_may_name_has_a_row() -> None:
-    """The words of `task.kind` and the rows of the table are the same."""
+    """The values of `task.kind` and the rows of the table are the same."""
     assert tuple(KINDS) == get_args(KindName)
     assert {kind.duplicate for kind in KINDS.values()} == set(get_args(DuplicateRule))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_spec_of_a_kind_has_the_defaults_of_its_row(kind: str) -> None:
-    """Each cell of the table arrives at the key that it names."""
+    """Each cell of the table is applied to the key it belongs to."""
     spec = spec_of(kind)
     for key, value in KINDS[kind].defaults.items():  # type: ignore[index]
-        arrived = at(spec, key)
+        arrived = value_at(spec, key)
         assert {k: arrived[k] for k in value} == value if isinstance(value, dict) else arrived == value, key
 
 
-def test_rewriting_is_as_it_was() -> None:
-    """A spec that names no kind, or the first one, is dumped without a key that did not exist before kinds."""
+def test_dump_of_the_rewrite_kind_has_no_new_keys() -> None:
+    """A spec without a kind, or with the first one, is dumped without any key that did not exist before kinds."""
     plain = Spec.model_validate({"task": {"name": "t", "style": "s"}})
     assert plain == spec_of("rewrite")
     assert set(plain.model_dump(mode="json")["task"]) == {"kind", "name", "system", "style", "language"}
     assert not {"values", "translated"} & plain.model_dump(mode="json")["curate"]["gates"].keys()
 
 
-def test_what_the_spec_sets_wins() -> None:
-    """A key, a gate that is switched off, and a sampling as a whole; what stands beside it keeps the kind's default."""
+def test_settings_of_the_spec_take_precedence() -> None:
+    """A key, a gate that is switched off, and a sampling as a whole. Other keys beside them keep the kind's
+    defaults."""
     spec = spec_of(
         "extract",
         "[generate.forward]\nn = 3\nsampling = { top_p = 0.5 }\n"
@@ -79,11 +80,11 @@ def test_what_the_spec_sets_wins() -> None:
 
 
 def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
-    """`--set` of a key within a setting of the kind, and of the kind itself, whatever their order."""
+    """`--set` of a key within one of the kind's settings, and of the kind itself, in any order."""
     cooler = spec_of("translate", "", "generate.forward.sampling.temperature=0.1")
     assert (cooler.generate.forward.sampling.temperature, cooler.generate.forward.sampling.max_tokens) == (0.1, 1024)
     assert cooler.generate.forward.prompt == "translate"
-    assert spec_of("translate").generate.forward.sampling.temperature == 0, "another spec has its own"
+    assert spec_of("translate").generate.forward.sampling.temperature == 0, "other specs are not affected"
     other = spec_of("reply", "", "generate.forward.n=7", "task.kind=free")
     assert (other.generate.forward.n, other.generate.forward.prompt) == (7, "free")
 
@@ -105,13 +106,13 @@ def test_an_override_changes_one_key_and_leaves_the_kinds_others() -> None:
         ("classifi", "", "kind"),
     ],
 )
-def test_a_task_that_cannot_be_of_its_kind_is_refused(kind: str, task: str, message: str) -> None:
-    """What a kind needs is asked for, and what it has no use for is not ignored."""
+def test_task_that_does_not_fit_its_kind_is_refused(kind: str, task: str, message: str) -> None:
+    """Keys that a kind needs are required, and keys it does not use are not ignored."""
     assert message in refusal(kind, task)
 
 
 def test_labels_may_have_definitions() -> None:
-    """A table gives each label its meaning, a list gives none; the order is kept."""
+    """A table gives each label its meaning, a list gives none. The order is kept."""
     text = '[task]\nkind = "classify"\nname = "t"\nstyle = "s"\n[task.labels]\nzoo = "animals"\n"à part" = ""\n'
     assert list(parse(text, Path()).spec.task.labels.items()) == [("zoo", "animals"), ("à part", "")]
     assert list(spec_of("classify").task.labels) == ["billing", "delivery"]
@@ -125,8 +126,8 @@ def test_labels_may_have_definitions() -> None:
         ("C", "C"), ("bill", None), ("Billing, please", None), ("", None), ("N/A", None),
     ],
 )  # fmt: skip
-def test_a_label_is_read_as_it_is_written_by_people_and_models(text: str, label: str | None) -> None:
-    """Case, quotation marks, emphasis and a dot make no difference; anything more does."""
+def test_label_is_recognised_in_common_spellings(text: str, label: str | None) -> None:
+    """Case, quotation marks, emphasis and a full stop make no difference. Anything more does."""
     assert label_in(["Billing", "Change of address", "返品", "C", "C++"], text) == label
 
 
@@ -138,9 +139,9 @@ def test_a_label_is_read_as_it_is_written_by_people_and_models(text: str, label:
         ("FATURA", "Fatura"), ("sinir", "sinir"), ("sınır", "sınır"), ("iptal etme", None),
     ],
 )  # fmt: skip
-def test_a_turkish_label_is_read_whichever_i_a_program_makes_of_its_capital(text: str, label: str | None) -> None:
-    """I is the capital of a dotless i, and a program without the language lowers it with a dot; labels that differ in
-    the dot alone stay two."""
+def test_turkish_label_is_recognised_with_either_i(text: str, label: str | None) -> None:
+    """I is the capital of a dotless i, and a program that ignores the language lowers it with a dot. Labels that differ
+    only in the dot stay different."""
     labels = ["İade", "Işık arızası", "Fatura", "sinir", "sınır"]
     assert label_in(labels, text) == label
     assert distinct_labels([*labels * 2, *([text] if label else [])]) == sorted(labels)
@@ -150,14 +151,14 @@ def test_a_turkish_label_is_read_whichever_i_a_program_makes_of_its_capital(text
 
 
 def shown(value: Any) -> str:
-    """A default as a spec writes it."""
+    """A default as it is written in a spec."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {shown(inside)}" for key, inside in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
 
 
 def defaults_table() -> str:
-    """Every key that some kind has a default of its own for, a column a kind."""
+    """Every key for which some kind has its own default, with one column per kind."""
     others = [name for name in KINDS if name != "rewrite"]
     keys = dict.fromkeys(key for name in others for key in KINDS[name].defaults)
     lines = [f"| key | {' | '.join(others)} |", f"|{'---|' * (len(others) + 1)}"]
@@ -168,7 +169,7 @@ def defaults_table() -> str:
 
 
 def test_the_manual_shows_the_table_of_kinds() -> None:
-    """docs/tasks.md tells every cell: what a kind is, what it needs, its duplicates and flags, and its defaults."""
+    """docs/tasks.md has every cell: what a kind is, what it needs, its duplicate rule and flag, and its defaults."""
     manual = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
     for name, kind in KINDS.items():
         needs, flag = (f" `{word}` " if word else " " for word in (kind.needs, kind.flag))

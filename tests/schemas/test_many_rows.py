@@ -1,4 +1,4 @@
-"""What a store and a process hold of very many rows."""
+"""Memory and time of a store and a process with very many rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from schemas.records import Seed
 from schemas.store import Store
 from schemas.store.opening import engine_of
 
-# What of 10 MB is still the process's after it has gone, where 20 MB had gone before: the kernel's count, in MB.
+# The memory of a freed 10 MB block that the process still holds, after 20 MB were freed before: the kernel's count, in
+# MB.
 HELD_AFTER = """
 import os
 from schemas.allocator import return_large_arrays_early
@@ -36,14 +37,14 @@ print(held() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc learns to keep large blocks")
-def test_a_large_array_that_goes_leaves_no_hole() -> None:
-    """Tables of ids grow with the rows and go with their step: what they took is the system's again, whatever small
-    thing was put behind them. glibc by itself keeps it, once a larger one has gone."""
+def test_freed_large_array_is_returned_to_the_system() -> None:
+    """Tables of ids grow with the rows and are freed with their step. Their memory goes back to the system, whatever
+    small objects were allocated after them. By default glibc keeps it once a larger one was freed."""
     held = subprocess.run([sys.executable, "-c", HELD_AFTER], capture_output=True, check=True)
     assert float(held.stdout) < 6
 
 
-# How many pages the kernel clears while 8 MB come and go a hundred times.
+# The number of pages that the kernel clears while 8 MB are allocated and freed a hundred times.
 CLEARED = """
 import resource
 from schemas.allocator import return_large_arrays_early, keep_large_blocks
@@ -60,16 +61,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
-def test_tensors_that_come_and_go_are_not_cleared_anew_each_time() -> None:
-    """A model that is trained, or scores, in the process that has generated takes no longer for it: blocks of its size
-    stay. Else a step on a CPU takes a sixth longer, and a sum of two tensors fifteen times as long."""
+def test_freed_tensor_memory_is_reused() -> None:
+    """Training or scoring with a model is not slower in a process that has generated before, because blocks of that
+    size are kept. Otherwise a step on a CPU takes a sixth longer, and a sum of two tensors fifteen times as long."""
     cleared = subprocess.run([sys.executable, "-c", CLEARED], capture_output=True, check=True)
     assert int(cleared.stdout) < 20_000
 
 
 def test_seeds_are_read_by_ranges_and_in_their_order(tmp_path: Path) -> None:
-    """A page of seeds that lie one behind the other is asked for by its ends, not by two thousand numbers, each of
-    which costs as much as a seed; seeds in another order, or with gaps between them, are the same ones."""
+    """A page of consecutive seeds is queried by its ends, not by two thousand numbers, each of which costs as much as a
+    seed. Seeds in another order, or with gaps, are returned correctly as well."""
     seeds = [Seed(kind="input", text=f"seed {number}", source=f"s:{number}") for number in range(3_000)]
     bound: list[int] = []
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
@@ -87,9 +88,9 @@ def test_seeds_are_read_by_ranges_and_in_their_order(tmp_path: Path) -> None:
             assert list(store.active_seeds()) == some
 
 
-def test_who_writes_alone_goes_on_with_one_connection(tmp_path: Path) -> None:
-    """SQLite keeps pages for each connection, and throws them away when another one has written: after several were
-    open at once, what is done one after another is done over the same one."""
+def test_sequential_work_uses_one_connection(tmp_path: Path) -> None:
+    """SQLite caches pages per connection and drops them when another connection has written. After several were open at
+    once, sequential work uses a single one."""
     engine = engine_of(f"sqlite:///{tmp_path / 'one.db'}")
     several = [engine.connect() for _ in range(3)]
     for connection in several:

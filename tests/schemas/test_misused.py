@@ -1,4 +1,4 @@
-"""A value that a person gave wrong is told in the same words wherever it was given."""
+"""An invalid value gets the same error message wherever it was given."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from schemas.spec.generate import ForwardSettings
 from schemas.spec.section import given
 
 
-class Asked(BaseModel):
-    """What a form or a command line may hold."""
+class FormInput(BaseModel):
+    """What a form or a command line may contain."""
 
     seeds: int = Field(ge=1)
 
@@ -31,14 +31,14 @@ class Asked(BaseModel):
         (3, "how many", "how many: is odd. Correct it."),
     ],
 )
-def test_the_first_mistake_is_a_sentence(seeds: int, where: str | None, sentence: str) -> None:
-    """What is wrong, where, and what to do, without the words of the library that found it."""
+def test_first_mistake_is_one_clear_message(seeds: int, where: str | None, sentence: str) -> None:
+    """The message says what is wrong, where, and what to do, without the validation library's wording around it."""
     with pytest.raises(ValidationError) as refused:
-        Asked(seeds=seeds)
+        FormInput(seeds=seeds)
     assert str(usage_error_from(refused.value.errors(), where=where, fix="Correct it.")) == sentence
 
 
 def test_a_setting_given_in_python_is_shown() -> None:
-    """In a program there is no page to look at, so the value stands in the sentence."""
+    """A program has no form that shows the value, so the message includes it."""
     with pytest.raises(UsageError, match=r"Forward: n = 0: Input should be greater than or equal to 1\."):
         given(ForwardSettings, "Forward", n=0)

@@ -15,8 +15,8 @@ from schemas.identity import content_id, content_id_of_list
 IDS = st.one_of(st.integers(0, 50).map(lambda n: content_id("test", n)), st.text(max_size=33))
 
 
-def most_taken(make: Callable[[], Any]) -> int:
-    """The most bytes that are taken while something is made."""
+def peak_memory(make: Callable[[], Any]) -> int:
+    """The peak number of bytes allocated while `make` runs."""
     tracemalloc.start()
     try:
         kept = make()
@@ -28,12 +28,12 @@ def most_taken(make: Callable[[], Any]) -> int:
 
 
 @given(st.lists(st.tuples(IDS, st.integers(0, 2**32 - 2), st.booleans())))
-def test_a_table_of_ids_is_a_dict_of_them(steps: list[tuple[str, int, bool]]) -> None:
-    """Whatever texts the ids are and in whatever order numbers are set or only set where there is none, it holds what a
+def test_id_map_behaves_like_a_dict(steps: list[tuple[str, int, bool]]) -> None:
+    """Whatever the ids are, and in whatever order numbers are set, unconditionally or with setdefault, it holds what a
     dict holds."""
     table, held = IdMap(), dict[str, int]()
-    for id_, number, anew in steps:
-        if anew:
+    for id_, number, overwrites in steps:
+        if overwrites:
             table[id_] = held[id_] = number
         else:
             assert table.setdefault(id_, number) == held.setdefault(id_, number)
@@ -44,9 +44,9 @@ def test_a_table_of_ids_is_a_dict_of_them(steps: list[tuple[str, int, bool]]) ->
 
 
 def test_a_table_of_ids_takes_at_most_40_bytes_a_row() -> None:
-    """A dict takes some 200, and a table with its ids in it 64, and 90 while it grows: three of them were most of what
-    a run of a million rows held. Numbers that are small take less."""
-    rows = 45_000  # soon after it has grown
+    """A dict takes some 200 bytes per row, and a table that stores its ids 64, and 90 while it grows: three such tables
+    were most of the memory of a run with a million rows. Small numbers take less."""
+    rows = 45_000  # just after it has grown
 
     def make(largest: int) -> IdMap:
         table = IdMap()
@@ -54,15 +54,15 @@ def test_a_table_of_ids_takes_at_most_40_bytes_a_row() -> None:
             table[content_id("row", number)] = min(number, largest)
         return table
 
-    assert most_taken(lambda: make(rows)) < 40 * rows
-    assert most_taken(lambda: make(200)) < 36 * rows
+    assert peak_memory(lambda: make(rows)) < 40 * rows
+    assert peak_memory(lambda: make(200)) < 36 * rows
     table = make(rows)
     assert [table[content_id("row", number)] for number in range(0, rows, 997)] == list(range(0, rows, 997))
 
 
 @given(st.lists(st.none() | IDS))
 def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) -> None:
-    """Hashes take 16 bytes; what is no hash, or none, comes back as it was."""
+    """Hashes take 16 bytes. Other texts and None are returned unchanged."""
     held = IdList()
     for id_ in ids:
         held.append(id_)
@@ -70,6 +70,6 @@ def test_a_list_of_ids_gives_back_what_was_put_into_it(ids: list[str | None]) ->
 
 
 @given(st.lists(st.lists(st.text() | st.integers(0, 9), max_size=3)))
-def test_an_id_of_a_stream_is_that_of_the_list(parts: list[list[str | int]]) -> None:
-    """Pools of earlier versions keep their ids, though no list of all their rows is made any more."""
+def test_id_of_a_stream_equals_the_id_of_the_list(parts: list[list[str | int]]) -> None:
+    """Pools of earlier versions keep their ids, although a list of all their rows is no longer built."""
     assert content_id_of_list("pool", iter(parts)) == content_id("pool", parts)

@@ -1,4 +1,4 @@
-"""Whatever stands at a key of the spec, a value that cannot be there is told in a sentence."""
+"""An impossible value at any key of the spec gives one clear error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LISTED = {"task": "", "seeds": "", "exemplars": "[[exemplars]]\n"}
 
 
 def keys(section: type[BaseModel], *before: str) -> Iterator[tuple[str, ...]]:
-    """Every key of a table and of the tables below it."""
+    """Every key of a table and its sub-tables."""
     for name, field in section.model_fields.items():
         yield (here := (*before, field.alias or name))
         kinds = [field.annotation]
@@ -45,17 +45,17 @@ def text_with(key: tuple[str, ...], value: str) -> str:
 
 
 @pytest.mark.parametrize("value", ODD)
-def test_an_odd_value_of_any_key_is_a_sentence(value: str, tmp_path: Path) -> None:
-    """A list of tables for labels, a number for addresses, a date for anything: it is taken, or it is a
+def test_odd_value_of_any_key_is_accepted_or_a_spec_error(value: str, tmp_path: Path) -> None:
+    """A list of tables for labels, a number for addresses, a date for anything: the value is accepted or raises
     SpecError, and nothing else is ever raised."""
-    looked_at = 0
+    checked = 0
     for key in keys(Spec):
         text = text_with(key, value)
         try:
             tomllib.loads(text)
         except tomllib.TOMLDecodeError:
-            continue  # the key stands there already
-        looked_at += 1
+            continue  # the key is already in the text
+        checked += 1
         with suppress(SpecError):
             parse(text, tmp_path)
-    assert looked_at > 150
+    assert checked > 150

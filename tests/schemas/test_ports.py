@@ -1,4 +1,4 @@
-"""A port for a server that takes minutes to listen."""
+"""A port for a server that takes minutes to start listening."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from schemas.ports import free_port
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def test_what_others_open_meanwhile_does_not_take_it() -> None:
-    """Whoever asks the system for any port gets another, however many do; two that ask for one of these get two."""
+def test_free_port_is_outside_the_ephemeral_range() -> None:
+    """Processes that ask the system for any port get another one, however many there are. Two calls may get different
+    ports."""
     if RANGE.exists() and int(RANGE.read_text().split()[0]) <= 20_000:
         pytest.skip("this system gives all ports away")
     ports = {free_port() for _ in range(8)}
@@ -27,8 +28,8 @@ def test_what_others_open_meanwhile_does_not_take_it() -> None:
             stack.enter_context(socket.create_server(("127.0.0.1", port)))
 
 
-def test_where_all_of_them_are_taken_the_system_gives_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine may give away all but a few, which others have: nobody looks for ever."""
+def test_free_port_falls_back_to_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine may have an ephemeral range that leaves only a few ports, all in use: the search ends."""
     first = free_port()
     (given := tmp_path / "range").write_text(f"{first + 1}\t60999\n")
     monkeypatch.setattr(ports, "_EPHEMERAL_RANGE", given)

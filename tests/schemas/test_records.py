@@ -1,4 +1,4 @@
-"""Records: frozen, strict, and named by what they contain."""
+"""Records are frozen, strict, and identified by their content."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pair(**changes: object) -> Pair:
 
 @given(st.dictionaries(st.text(), JSON, max_size=6))
 def test_an_id_does_not_depend_on_the_order_of_keys(parts: dict[str, object]) -> None:
-    """The same content has the same id however its dict was filled."""
+    """The same content has the same id, in whatever order its dict was filled."""
     assert content_id("x", parts) == content_id("x", dict(reversed(parts.items())))
     assert content_id("x", parts) != content_id("y", parts)
 
@@ -56,38 +56,39 @@ def test_a_record_survives_json(text: str, kind: str) -> None:
 
 
 def test_where_a_seed_was_read_is_not_part_of_its_id() -> None:
-    """The same text in two files is one seed; another kind is another seed."""
+    """The same text in two files is one seed. Another kind is another seed."""
     seed = Seed(kind="input", text="a", source="one:1")
     assert seed.id == Seed(kind="input", text="a", source="two:9", license="CC0-1.0").id
     assert seed.id != Seed(kind="output", text="a", source="one:1").id
 
 
 @pytest.mark.parametrize("change", [{"seed_id": "t"}, {"input": "c"}, {"output": "c"}, {"system": "c"}])
-def test_whatever_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
-    """Two pairs with another text, system prompt or seed are two pairs, also when one is a copy of the other."""
+def test_everything_a_student_sees_is_part_of_a_pairs_id(change: dict[str, str]) -> None:
+    """Pairs with different texts, system prompts or seeds have different ids, also when one is a modified copy of the
+    other."""
     first = pair()
     assert pair(**change).id != first.id
     assert first.model_copy(update=change).id == pair(**change).id
 
 
-def test_a_record_refuses_to_change_and_to_take_unknown_keys() -> None:
-    """Records are facts: frozen, and a typo is an error."""
+def test_record_is_frozen_and_rejects_unknown_keys() -> None:
+    """Records are facts: they cannot be changed, and a typo is an error."""
     with pytest.raises(ValidationError, match="frozen"):
         pair().input = "c"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="Extra inputs"):
         pair(enhancd="x")
 
 
-def test_a_place_has_one_outcome() -> None:
-    """A candidate is a pair or a failure, never both, never neither."""
+def test_slot_has_one_outcome() -> None:
+    """A candidate is either a pair or a failure, never both or neither."""
     place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     for outcome in ({}, {"pair_id": "p", "failure": "empty"}):
         with pytest.raises(ValidationError, match="either a pair or a failure"):
             Candidate.model_validate({**place, **outcome})
 
 
-def test_could_not_judge_is_neither_yes_nor_no() -> None:
-    """The third answer is kept as it is through JSON: not False, not 0."""
+def test_verdict_none_is_neither_true_nor_false() -> None:
+    """The third verdict, None, survives JSON: it becomes neither False nor 0."""
     verdict = Verdict(
         pair_id="p", by="score/x@1", fingerprint="s", keep=None, score=None, reason="crashed: out of memory"
     )
@@ -97,21 +98,23 @@ def test_could_not_judge_is_neither_yes_nor_no() -> None:
 
 
 def test_two_decisions_of_one_reviewer_are_two_reviews() -> None:
-    """A change of mind has an id of its own, because its time differs."""
+    """A changed decision has its own id."""
     first = Review(pair_id="p", reviewer="ann", decision="accept")
     assert first.id != Review(pair_id="p", reviewer="ann", decision="reject").id
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(-1, 1))
-def test_the_row_count_check_is_an_equation(accepted: int, rejected: int, waiting: int, failed: int, off: int) -> None:
-    """Counts add up exactly when nothing vanished and nothing was counted twice."""
+def test_counts_add_up_exactly_if_no_row_is_lost_or_duplicated(
+    accepted: int, rejected: int, waiting: int, failed: int, off: int
+) -> None:
+    """Counts add up exactly if nothing was lost and nothing was counted twice."""
     rows_in = accepted + rejected + waiting + failed + off
     counts = Counts(rows_in=rows_in, accepted=accepted, rejected=rejected, waiting=waiting, failed=failed)
     assert counts.adds_up == (off == 0)
 
 
 def test_sampling_sends_only_what_was_set() -> None:
-    """What is left to the endpoint is not in the request, and extras go through as they are."""
+    """Unset values are not in the request, and extras are passed through unchanged."""
     assert Sampling().body() == {}
     assert Sampling(temperature=0.0, extra={"min_p": 0.1}).body() == {"temperature": 0.0, "min_p": 0.1}
 
@@ -126,9 +129,9 @@ def test_sampling_sends_only_what_was_set() -> None:
         ("", "unknown", ""),
     ],
 )
-def test_a_reason_of_an_older_store_is_read_once(text: str, code: str, detail: str) -> None:
-    """`word: sentence` and `word sentence` become code and detail; a colon inside the code stays; and what was read is
-    written and read as it is."""
+def test_reason_of_an_older_store_is_split_once(text: str, code: str, detail: str) -> None:
+    """`word: sentence` and `word sentence` become code and detail, and a colon inside the code stays. The result is
+    then written and read unchanged."""
     old = '{"pair_id":"p","by":"b","fingerprint":"s","keep":null,"score":null,"reason":' + json.dumps(text) + "}"
     verdict = Verdict.model_validate_json(old)
     assert verdict.reason == Reason(code, detail)
@@ -141,7 +144,7 @@ def test_a_reason_of_an_older_store_is_read_once(text: str, code: str, detail: s
 
 GENERATED = {"generator": "forward", "prompt": "p/v1@00000000", "teacher": "t", "sampling": Sampling(), "calls": ()}
 ANSWER = {"key": "k", "attempt": 1, "status": "ok", "raw": {}, "request_id": "r", "sample": 0, "teacher": "t"}
-MADE: list[tuple[type[Record], Json]] = [
+RECORDS: list[tuple[type[Record], Json]] = [
     (Call, {**ANSWER, "endpoint": "e", "seconds": 0.1, "at": "2026-11-26T00:00:00Z"}),
     (Candidate, {"fingerprint": "f", "seed_id": "s", "generator": "forward", "sample": 0, "pair_id": "p"}),
     (Generated, GENERATED),
@@ -150,9 +153,9 @@ MADE: list[tuple[type[Record], Json]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "values"), MADE, ids=[kind.__name__ for kind, _ in MADE])
-def test_what_is_made_without_validation_is_what_validation_makes(kind: type[Record], values: Json) -> None:
-    """The same fields, defaults, bytes of JSON and id; and two of them share no default that one could change."""
+@pytest.mark.parametrize(("kind", "values"), RECORDS, ids=[kind.__name__ for kind, _ in RECORDS])
+def test_record_created_without_validation_equals_a_validated_one(kind: type[Record], values: Json) -> None:
+    """Fields, defaults, JSON bytes and id are the same, and two records share no mutable default."""
     checked = kind.model_validate(values)
     ours = made(kind, {name: getattr(checked, name) for name in checked.model_fields_set})
     assert ours == checked
@@ -165,8 +168,8 @@ def test_what_is_made_without_validation_is_what_validation_makes(kind: type[Rec
         assert not isinstance(held, dict) or held is not getattr(twin, name)
 
 
-def test_a_copy_keeps_what_was_cached_only_if_it_is_told_to() -> None:
-    """An id that was worked out is no part of a copy with another text, and is one of a copy that is told its id."""
+def test_copy_keeps_the_cached_id_only_if_it_is_passed() -> None:
+    """A copy with another text gets a new id. A copy that is given an id has that id."""
     seed = Seed(kind="input", text="a heron", source="seeds.txt:1")
     assert seed.id == changed_copy(seed, {"split": "test"}, id=seed.id).id
     other = seed.model_copy(update={"text": "a kite"})

@@ -1,4 +1,4 @@
-"""`pairsmith.toml`: every legal key can be set, every mistake is one sentence with key, line and way out."""
+"""`pairsmith.toml`: every valid key can be set, and every mistake is one message with key, line and fix."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ checks = [
 '''
 
 
-def wrote(folder: Path, text: str = FULL) -> Path:
+def write_spec(folder: Path, text: str = FULL) -> Path:
     (folder / "pairsmith.toml").write_text(text, encoding="utf-8")
     return folder
 
 
-def refusal(folder: Path, text: str = FULL, *overrides: str) -> SpecError:
+def spec_error(folder: Path, text: str = FULL, *overrides: str) -> SpecError:
     with pytest.raises(SpecError) as caught:
-        load(wrote(folder, text), overrides)
+        load(write_spec(folder, text), overrides)
     return caught.value
 
 
@@ -97,7 +97,7 @@ def model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def fields(model: type[BaseModel] = Spec, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every key of the spec with its field; entries of a list are written `seeds[].path`."""
+    """Every key of the spec with its field. Keys of list entries are written `seeds[].path`."""
     for name, field in model.model_fields.items():
         inner = model_in(field.annotation)
         is_list = get_origin(field.annotation) is tuple
@@ -114,8 +114,8 @@ KEYS = dict(fields())
 
 
 def test_a_whole_file_is_read_into_types(tmp_path):
-    """Tables, lists of tables, inline tables and multi-line strings arrive as the spec's types."""
-    project = load(wrote(tmp_path))
+    """Tables, lists of tables, inline tables and multi-line strings become the spec's types."""
+    project = load(write_spec(tmp_path))
     assert project.folder == tmp_path
     assert project.spec.task.style == "[train]\nepochs = 99\n"
     assert [source.path for source in project.spec.seeds] == ["a.jsonl", "b.csv"]
@@ -126,36 +126,36 @@ def test_a_whole_file_is_read_into_types(tmp_path):
     assert project.spec.train.r == 16
 
 
-def test_the_hash_names_the_content_and_not_the_file(tmp_path):
-    """Comments, order and a byte order mark leave the spec's hash; a changed value changes it."""
-    first = load(wrote(tmp_path)).spec_hash
-    assert load(wrote(tmp_path, "\ufeff# more\n" + FULL)).spec_hash == first
+def test_hash_depends_on_content_and_not_on_the_file(tmp_path):
+    """Comments, order and a byte order mark do not change the spec's hash. A changed value does."""
+    first = load(write_spec(tmp_path)).spec_hash
+    assert load(write_spec(tmp_path, "\ufeff# more\n" + FULL)).spec_hash == first
     assert load(tmp_path, ["train.epochs=3"]).spec_hash != first
     assert load(tmp_path, ["train.epochs=2.0", "train.r=16"]).spec_hash == first
 
 
 def test_a_folder_without_a_spec_says_how_to_make_one(tmp_path):
-    """The first command typed in the wrong place is answered with the right one."""
+    """A first command in the wrong folder gets the command to run instead."""
     with pytest.raises(SpecError, match=r"there is no pairsmith\.toml here") as caught:
         load(tmp_path)
     assert "pairsmith init" in str(caught.value)
 
 
-def test_the_spec_itself_is_no_folder(tmp_path):
-    """A person who names the file is told to name its folder, not to save it in another encoding."""
+def test_path_of_the_spec_file_asks_for_its_folder(tmp_path):
+    """A user who gives the file is asked for its folder, not for another encoding."""
     with pytest.raises(SpecError, match=r"toml: is a file\. Give the folder"):
-        load(wrote(tmp_path) / "pairsmith.toml")
+        load(write_spec(tmp_path) / "pairsmith.toml")
 
 
 def test_a_file_that_is_not_utf8_is_refused(tmp_path):
-    """Bytes are not guessed at."""
+    """Its encoding is not guessed."""
     (tmp_path / "pairsmith.toml").write_bytes(FULL.replace("a fox", "ein Käfer").encode("latin-1"))
     with pytest.raises(SpecError, match="cannot be read"):
         load(tmp_path)
 
 
-def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
-    """The first in full, an unknown key if there is one; the others with their lines, each once."""
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path) -> None:
+    """The first is shown in full, preferably an unknown key. The others follow with their lines, each once."""
     wrong = '\n[train]\nlerning_rate = 2e-4\nepochs = "x"\n[review]\nenabld = false\n[split]\ntest = "a"\n'
     text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"' + wrong
     with pytest.raises(SpecError) as caught:
@@ -173,10 +173,10 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
     ("old", "new", "needle"),
     [("epochs = 2", "epochs = = 2", "epochs = = 2"), ('name = "demo"', 'name = "a"\nname = "b"', 'name = "b"')],
 )
-def test_broken_toml_is_named_by_its_line(tmp_path, old, new, needle):
-    """A slip of the pen and a key written twice are found where they stand."""
+def test_broken_toml_is_reported_with_its_line(tmp_path, old, new, needle):
+    """A syntax error and a duplicate key are reported where they are."""
     text = FULL.replace(old, new)
-    assert refusal(tmp_path, text).where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
+    assert spec_error(tmp_path, text).where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
 
 
 # Mistakes
@@ -195,19 +195,19 @@ def test_broken_toml_is_named_by_its_line(tmp_path, old, new, needle):
         ("[train]\nepochs = 2", "train.epohcs = 2", "curate.gates.must_not.0.train", "", "train.epohcs"),
     ],
 )
-def test_an_unknown_key_is_named_with_its_line_and_the_nearest_legal_one(tmp_path, old, new, key, near, needle):
-    """No typo passes as a default: the key, where it stands, and what was meant; nothing that is spelt otherwise is
-    taken for that."""
+def test_unknown_key_is_reported_with_its_line_and_the_closest_valid_one(tmp_path, old, new, key, near, needle):
+    """No typo passes as a default: the message has the key, its line and a suggestion, which is left out if no valid
+    key is similar."""
     text = FULL.replace(old, new)
-    error = refusal(tmp_path, text)
+    error = spec_error(tmp_path, text)
     assert error.what == f"unknown key '{key}'."
     assert error.where == f"{tmp_path / 'pairsmith.toml'}:{line_of(needle, text)}"
     assert (f"rejected. Did you mean '{near}'? Valid here: " if near else "rejected. Valid here: ") in str(error)
 
 
-def test_an_unknown_key_is_told_before_what_follows_from_it(tmp_path):
-    """A misspelt required key is an unknown key first, and not only a missing one."""
-    assert refusal(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."
+def test_unknown_key_is_reported_before_its_consequences(tmp_path):
+    """A misspelt required key is reported as unknown, not as missing."""
+    assert spec_error(tmp_path, FULL.replace("checks = [", "cheks = [")).what == "unknown key 'evaluate.cheks'."
 
 
 @pytest.mark.parametrize(
@@ -219,10 +219,10 @@ def test_an_unknown_key_is_told_before_what_follows_from_it(tmp_path):
         ('    { name = "flag", pattern', '    { name = "flag", patern', "unknown"),
     ],
 )
-def test_a_missing_key_is_named(tmp_path, old, new, key):
-    """What is required and absent is told by its whole path."""
+def test_missing_key_is_reported(tmp_path, old, new, key):
+    """A missing required key is reported with its full path."""
     assert old in FULL
-    assert re.search(rf"^the key '{key}' is missing|^unknown key", refusal(tmp_path, FULL.replace(old, new)).what)
+    assert re.search(rf"^the key '{key}' is missing|^unknown key", spec_error(tmp_path, FULL.replace(old, new)).what)
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,18 @@ def test_a_missing_key_is_named(tmp_path, old, new, key):
         ("[train]\nepochs = 2", "[split]\ntest = 0.6\nvalidation = 0.4", r"'split': .*nothing to train on", "[split]"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_line_and_what_was_given(tmp_path, old, new, what, needle):
-    """A wrong type, a value out of range and a rule between keys each point at the place to mend."""
+def test_wrong_value_is_reported_with_its_line_and_the_given_value(tmp_path, old, new, what, needle):
+    """A wrong type, a value out of range and a violated rule between keys each point to the place to fix."""
     assert old in FULL
     text = FULL.replace(old, new)
-    error = refusal(tmp_path, text)
+    error = spec_error(tmp_path, text)
     assert re.search(what, error.what)
     path = str(tmp_path / "pairsmith.toml")
     assert error.where == (f"{path}:{line_of(needle, text)}" if needle else path)
 
 
-def test_what_a_text_has_to_look_like_is_told_in_words() -> None:
-    """Nobody is shown a regular expression: each pattern of the spec has words."""
+def test_every_pattern_has_a_description() -> None:
+    """No user is shown a regular expression: each pattern of the spec has a description in words."""
 
     def patterns(node: object) -> set[str]:
         inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
@@ -268,44 +268,44 @@ def test_what_a_text_has_to_look_like_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("code", ["pt-BR", "pt_BR", "pt-Latn-BR", "PT", "pt"])
 @pytest.mark.parametrize("in_file", [True, False])
-def test_a_region_of_a_language_is_left_out_and_said(tmp_path: Path, code: str, in_file: bool) -> None:
-    """`pt-BR` is Portuguese, and who means that of Brazil is told where to say so; nobody waits for a refusal."""
+def test_region_of_a_language_is_dropped_with_a_notice(tmp_path: Path, code: str, in_file: bool) -> None:
+    """`pt-BR` is read as Portuguese, with a notice, instead of being rejected."""
     more, overrides = (f'language = "{code}"', []) if in_file else ("", [f"task.language={code}"])
     (tmp_path / "pairsmith.toml").write_text(FULL.replace('name = "demo"', f'name = "demo"\n{more}'))
     project, same = load(tmp_path, overrides), load(tmp_path, ["task.language=pt"])
     assert project.spec.task.language == "pt"
     assert project.spec.model_dump_json() == same.spec.model_dump_json()
-    told_of = [notice for notice in project.notices if "task.language" in notice]
-    assert [f'"{code}" is taken as "pt"' in notice for notice in told_of] == [True] * (len(code) > 2)
+    language_notices = [notice for notice in project.notices if "task.language" in notice]
+    assert [f'"{code}" is taken as "pt"' in notice for notice in language_notices] == [True] * (len(code) > 2)
 
 
-def test_a_table_in_place_of_a_value_is_said_in_plain_words(tmp_path):
+def test_value_instead_of_a_table_is_reported_in_terms_of_toml(tmp_path):
     """The message speaks of tables and lists, as the file does, and not of Python's types."""
-    assert str(refusal(tmp_path, FULL, "train=5")).startswith("--set train: expected a table (got 5).")
-    assert str(refusal(tmp_path, FULL, "seeds=a.jsonl")).startswith("--set seeds: expected a list (got 'a.jsonl').")
+    assert str(spec_error(tmp_path, FULL, "train=5")).startswith("--set train: expected a table (got 5).")
+    assert str(spec_error(tmp_path, FULL, "seeds=a.jsonl")).startswith("--set seeds: expected a list (got 'a.jsonl').")
 
 
-def test_a_secret_in_place_of_a_variable_s_name_is_not_shown(tmp_path):
+def test_secret_instead_of_a_variable_name_is_not_shown(tmp_path):
     """A key pasted into key_env stays out of the terminal and the logs."""
-    error = refusal(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
+    error = spec_error(tmp_path, FULL + '\n[teacher]\nkey_env = "sk-abc123-xyz"\n')
     assert "abc123" not in str(error)
     assert "'teacher.key_env' does not hold the name of an environment variable" in str(error)
     for key, value in (("headers_env", '{ api-key = "sk-abc123-xyz" }'), ("key_env", '"gsk_Ab12Cd34Ef56Gh78Ij90"')):
-        error = refusal(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
-        assert not re.search("abc123|Ab12", str(error)), "also in a table, and where it would do for a name"
+        error = spec_error(tmp_path, FULL + f"\n[teacher]\n{key} = {value}\n")
+        assert not re.search("abc123|Ab12", str(error)), "also in a table, and if it would be a valid name"
         assert "does not hold the name of an environment variable" in str(error)
 
 
 def test_a_password_in_the_address_of_a_review_is_refused_and_not_shown(tmp_path):
-    """It stood in every receipt of a review, and no server was reached by it."""
-    error = refusal(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
+    """Such a password used to appear in every receipt of a review, and no server could be reached with it."""
+    error = spec_error(tmp_path, FULL, 'review={ url = "https://ann:s3cr3t@argilla.example", key_env = "K" }')
     assert "s3cr3t" not in str(error)
     assert "headers_env" in str(error)
 
 
 def test_a_long_value_is_shortened(tmp_path):
     """A style of two pages does not flood the terminal."""
-    assert len(str(refusal(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
+    assert len(str(spec_error(tmp_path, FULL.replace('path = "b.csv"', f'path = "b"\nlimit = "{"x" * 5000}"')))) < 400
 
 
 # --set
@@ -337,21 +337,22 @@ def test_a_long_value_is_shortened(tmp_path):
     ],
 )
 def test_set_reaches_tables_list_entries_and_absent_tables(tmp_path, override, read):
-    """An override is a TOML value, a bare word is a string, and a list entry is named by its number."""
-    assert read(load(wrote(tmp_path), [override]).spec)
+    """An override is a TOML value, a bare word is a string, and a list entry is addressed by its number."""
+    assert read(load(write_spec(tmp_path), [override]).spec)
 
 
 def test_overrides_apply_in_order(tmp_path):
     """The last one wins, as on any command line."""
-    assert load(wrote(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
+    assert load(write_spec(tmp_path), ["train.r=4", "train.r=8"]).spec.train.r == 8
 
 
-def test_an_override_sets_its_own_key_alone(tmp_path):
-    """In a section that the file does not have the others stay unset, so that what is chosen where a key is left out,
-    such as the method by the size of the base, still is; a default of ours that is not the section's own stays too."""
+def test_override_sets_only_its_own_key(tmp_path):
+    """Other keys of a section that the file does not have stay unset, so what depends on a missing key still applies,
+    e.g. the training method by the size of the base model. A section's own defaults, which differ from those of its
+    type, stay too."""
     text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "s.txt"\n[teacher]\nurl = "embedded"\nmodel = "m"\n'
-    plain = load(wrote(tmp_path, text)).spec
-    overridden = load(wrote(tmp_path, text), ["train.epochs=2", "curate.judge.sampling.max_tokens=9"]).spec
+    plain = load(write_spec(tmp_path, text)).spec
+    overridden = load(write_spec(tmp_path, text), ["train.epochs=2", "curate.judge.sampling.max_tokens=9"]).spec
     assert overridden.train.model_fields_set == {"epochs"}
     assert overridden.train == plain.train.model_copy(update={"epochs": 2})
     assert overridden.curate.judge.sampling == plain.curate.judge.sampling.model_copy(update={"max_tokens": 9})
@@ -374,13 +375,13 @@ def test_an_override_sets_its_own_key_alone(tmp_path):
         ("curate.gates={ lenght = false }", "--set curate.gates.lenght: unknown key."),
     ],
 )
-def test_a_wrong_override_is_named_as_such(tmp_path, override, message):
-    """A mistake on the command line is not blamed on a line of the file, and no index ends in a traceback."""
-    assert message in str(refusal(tmp_path, FULL, override))
+def test_wrong_override_is_reported_as_one(tmp_path, override, message):
+    """A mistake on the command line is not blamed on a line of the file, and no index gives a traceback."""
+    assert message in str(spec_error(tmp_path, FULL, override))
 
 
 def example(annotation: Any) -> str | None:
-    """A legal TOML value for a type that a bare one is known for; None for the types with rules of their own."""
+    """A valid TOML value for a plain type. None for types with rules of their own."""
     if get_origin(annotation) is Literal:
         return f'"{get_args(annotation)[0]}"'
     plain = {bool: "false", int: "20", float: "0.25", str: '"abc"'}
@@ -403,7 +404,7 @@ SETTABLE |= {"evaluate.user": '["own:check"]', "curate.gates.values": "true", "c
 SETTABLE |= {"split.test": "0.25", "split.validation": "0.25", "curate.select.certified": "true"}
 SETTABLE |= {key: '"reject"' for key in SETTABLE if key.startswith("personal.")}
 SETTABLE |= {"teacher.batch_api": '"mistral"', "review.adjudicators": '["kim"]'}
-# A rule between keys refuses each of these alone.
+# A rule between keys rejects each of these if it is set alone.
 COUPLED = {key for key in SETTABLE if key.startswith("review.shares.")} | {"review.url", "task.schema", "task.to"}
 COUPLED |= {
     "teacher.vllm",
@@ -421,7 +422,7 @@ def get(node: Any, key: str) -> Any:
 
 
 def test_every_key_outside_of_lists_is_set_below():
-    """The property covers the whole spec: the keys that it leaves out are free tables and lists."""
+    """The next test covers the whole spec: the only keys left out are free tables and lists."""
     left_out = {key.rpartition(".")[2] for key in KEYS if key not in SETTABLE and "[]" not in key}
     free = {"extra", "stop", "finish_reasons", "headers", "headers_env", "query", "query_env", "teachers", "urls"}
     free |= {
@@ -439,58 +440,59 @@ def test_every_key_outside_of_lists_is_set_below():
 
 @pytest.mark.parametrize("key", sorted(SETTABLE.keys() - COUPLED))
 def test_every_plain_key_can_be_set(tmp_path, key):
-    """`--set` of any key of the spec arrives, and arrives nowhere else."""
-    before = load(wrote(tmp_path)).spec.model_dump(mode="json")
+    """`--set` works for every key of the spec, and changes nothing else."""
+    before = load(write_spec(tmp_path)).spec.model_dump(mode="json")
     after = load(tmp_path, [f"{key}={SETTABLE[key]}"]).spec.model_dump(mode="json")
     assert get(after, key) == tomllib.loads(f"v = {SETTABLE[key]}")["v"]
     *tables, last = key.split(".")
     node = before
-    for table in tables:  # one that stands at its defaults may be left out
+    for table in tables:  # a table with only default values may be left out
         node = node.setdefault(table, {})
     node[last] = get(after, key)
     assert after == before
 
 
 @pytest.mark.parametrize("wrong", ['"flagg"', "3"])
-def test_a_value_of_several_types_is_refused_with_all_that_it_may_be(tmp_path, wrong):
-    """A gate that may be true, false or "flag" is not said to take the first two only."""
+def test_wrong_value_of_a_union_lists_all_alternatives(tmp_path, wrong):
+    """The error for a gate that may be true, false or "flag" lists all three."""
     with pytest.raises(SpecError, match=r"^--set curate\.gates\.cut: expected true or false, or 'flag' \(got "):
-        load(wrote(tmp_path), [f"curate.gates.cut={wrong}"])
+        load(write_spec(tmp_path), [f"curate.gates.cut={wrong}"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(key=st.sampled_from(sorted(SETTABLE)), at=st.integers(0, 100), letter=st.sampled_from("qxz"))
 def test_any_typo_in_a_key_is_refused(tmp_path, key, at, letter):
-    """A letter too many anywhere in a key is an unknown key, whichever table it falls into."""
+    """An extra letter anywhere in a key makes it an unknown key, whichever table it falls into."""
     at %= len(key) + 1
     typo = key[:at] + letter + key[at:]
     with pytest.raises(SpecError, match=r"^--set \S+: unknown key\. It would be silently ignored") as caught:
-        load(wrote(tmp_path), [f"{typo}={SETTABLE[key]}"])
+        load(write_spec(tmp_path), [f"{typo}={SETTABLE[key]}"])
     assert "Did you mean" in str(caught.value)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40))
 def test_any_text_can_be_set_as_it_is(tmp_path, text):
-    """What is not a TOML value is a string, verbatim; what is one of another type is refused, never half taken."""
+    """A text that is not a TOML value becomes a string, verbatim. A TOML value of another type is rejected, never
+    partly used."""
     try:
         (parsed,) = tomllib.loads(f"v = {text}").values()
     except (tomllib.TOMLDecodeError, ValueError):
         parsed = text
     if isinstance(parsed, str) and parsed:
-        assert load(wrote(tmp_path), [f"task.style={text}"]).spec.task.style == parsed
+        assert load(write_spec(tmp_path), [f"task.style={text}"]).spec.task.style == parsed
     else:
-        refusal(tmp_path, FULL, f"task.style={text}")
+        spec_error(tmp_path, FULL, f"task.style={text}")
 
 
 # Lines
 
 
-def places(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+def key_paths(node: Any, prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, inner in entries:
         yield (*prefix, str(name))
-        yield from places(inner, (*prefix, str(name)))
+        yield from key_paths(inner, (*prefix, str(name)))
 
 
 LINES = {
@@ -511,13 +513,13 @@ LINES = {
 
 @pytest.mark.parametrize("loc", LINES)
 def test_the_line_of_a_key_is_found(loc):
-    """Text inside multi-line strings is not mistaken for keys, and sub-tables belong to the list entry above them."""
+    """Text within multi-line strings is not mistaken for keys, and sub-tables belong to the list entry above them."""
     assert key_line(FULL, loc) == line_of(LINES[loc], FULL)
 
 
 def test_every_key_of_a_file_has_a_line():
-    """No key that is written is without a line, and an absent one is placed at its nearest table."""
-    for loc in places(tomllib.loads(FULL)):
+    """Every key of the file has a line. A missing key gets the line of its closest table."""
+    for loc in key_paths(tomllib.loads(FULL)):
         assert key_line(FULL, loc) is not None, loc
     assert key_line(FULL, ("train", "r")) == line_of("epochs = 2", FULL) - 1
     assert key_line(FULL, ("generate",)) == line_of("[generate.backward]", FULL)
@@ -525,7 +527,7 @@ def test_every_key_of_a_file_has_a_line():
 
 
 def test_odd_line_ends_do_not_shift_the_numbers():
-    """A form feed or a Unicode separator in a comment is not a line end for an editor, so it is none here."""
+    """A form feed or a Unicode separator in a comment is no line end for an editor, so it is none here."""
     text = "# one \x0c two \u2028 three\n[train]\r\nepochs = 2\r\n"
     assert key_line(text, ("train", "epochs")) == 3
 
@@ -557,7 +559,7 @@ def shown_default(key: str, field: FieldInfo) -> str:
     model: Any = Spec
     for part in key.replace("[]", "").split("."):
         inner = next(field for name, field in model.model_fields.items() if (field.alias or name) == part)
-        # A section's own default may differ from that of the type it is made of, as for `sampling`.
+        # A section's default may differ from that of its type, e.g. for `sampling`.
         default = (
             getattr(default, part)
             if isinstance(default, BaseModel) and hasattr(default, part)
@@ -576,10 +578,10 @@ def shown_default(key: str, field: FieldInfo) -> str:
 
 
 def test_the_manual_lists_every_key_with_its_type_and_default():
-    """docs/spec.md is compared with the models, key by key, so it cannot go stale."""
+    """docs/spec.md is compared with the models key by key, so it cannot go stale."""
     lines = re.findall(r"^\| `(.*) \|$", MANUAL.read_text(encoding="utf-8"), re.MULTILINE)
     rows = [(key.rstrip("`"), *cells) for key, *cells in (line.split(" | ") for line in lines)]
-    drawing = [row for row in rows if len(row) == 7]  # one table, with a column for each place
+    drawing = [row for row in rows if len(row) == 7]  # one table with a column for each place
     rows = [row for row in rows if len(row) == 4]
     for key, kind, *defaults, meaning in drawing:
         of_places = zip(DRAWN, defaults, strict=True)
@@ -592,13 +594,13 @@ def test_the_manual_lists_every_key_with_its_type_and_default():
 
 
 def test_the_file_shown_in_the_manual_works(tmp_path):
-    """docs/spec.md opens with a whole file that can be copied."""
+    """docs/spec.md begins with a complete file that can be copied."""
     text = MANUAL.read_text(encoding="utf-8").partition("```toml\n")[2].partition("```")[0]
-    assert load(wrote(tmp_path, text)).spec.task.name == "captions"
+    assert load(write_spec(tmp_path, text)).spec.task.name == "captions"
 
 
 def test_keys_are_set_and_all_else_stays() -> None:
-    """Comments, order, blank lines and the way values are written survive; only what was asked for is another."""
+    """Comments, order, blank lines and the notation of values are kept. Only the requested keys change."""
     text = (
         '# mine\n[task]  # what\nname = \'x\'   # own quotes\nstyle = """\na\n"""\n\n[[seeds]]\npath = "a.txt"\n\n'
         "[generate.forward]\nsampling = { temperature = 0.7, top_k = 50, max_tokens = 80 }  # hot\n"
@@ -624,20 +626,20 @@ def test_keys_are_set_and_all_else_stays() -> None:
 
 @pytest.mark.parametrize("folder", ["pairsmith/starter", "examples/image-prompts", "examples/support-replies"])
 def test_setting_nothing_changes_no_byte(folder: str) -> None:
-    """The specs that come with pairsmith go through and back."""
+    """The specs shipped with pairsmith make the round trip unchanged."""
     text = (Path(__file__).parents[2] / folder / "pairsmith.toml").read_text(encoding="utf-8")
     assert set_keys(text, {}) == text
 
 
 @pytest.mark.parametrize(("text", "key"), [("a = 1\n", "a.b"), ("a = \n", "b")])
-def test_what_cannot_be_set_is_a_spec_error(text: str, key: str) -> None:
-    """A key inside of a value, and a text that is no TOML."""
+def test_key_that_cannot_be_set_is_a_spec_error(text: str, key: str) -> None:
+    """A key within a value, and a text that is not TOML."""
     with pytest.raises(SpecError):
         set_keys(text, {key: 1})
 
 
 def test_a_spec_is_parsed_from_text(tmp_path: Path) -> None:
-    """Without a file: with overrides, and with the mistakes named as in a file."""
+    """Without a file, overrides apply and mistakes are reported as for a file."""
     assert parse(FULL, tmp_path, ["train.epochs=2"]).spec.train.epochs == 2
     with pytest.raises(SpecError, match=r"pairsmith\.toml:\d+: unknown key 'task\.nam'"):
         parse(FULL.replace('name = "demo"', 'nam = "demo"', 1), tmp_path)
@@ -646,52 +648,51 @@ def test_a_spec_is_parsed_from_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["model", "messages", "n", "stream"])
 def test_extra_may_not_replace_the_question(tmp_path, key):
-    """Three answers would be paid and one kept, or another model would be credited."""
-    folder = wrote(tmp_path)
+    """Otherwise three answers could be paid for and one used, or another model credited."""
+    folder = write_spec(tmp_path)
     with pytest.raises(SpecError, match=f"extra may not set '{key}'"):
         load(folder, [f"generate.forward.sampling.extra={{ {key} = 3 }}"])
 
 
-def test_a_value_that_has_another_word_since_loads_and_the_word_is_named(tmp_path: Path) -> None:
-    """A spec of an earlier version means what it meant: the PMI score was called relevance."""
+def test_renamed_value_still_loads_with_a_notice(tmp_path: Path) -> None:
+    """A spec of an earlier version keeps its meaning: the PMI score used to be called relevance."""
     text = '[task]\nname = "t"\nstyle = "s"\n[[seeds]]\npath = "a"\n[evaluate]\nchecks = [{ name = "a", pattern = "x" }, { name = "b", pattern = "y" }]\n'  # fmt: skip # noqa: E501
     (tmp_path / "pairsmith.toml").write_text(text + '[curate.score]\nmodel = "relevance"\n')
     project = load(tmp_path)
     assert project.spec.curate.score.model == "pmi"
-    (sentence,) = project.notices
-    assert "curate.score.model" in sentence
-    assert '"pmi"' in sentence
+    (notice,) = project.notices
+    assert "curate.score.model" in notice
+    assert '"pmi"' in notice
 
 
 CHECKS = "checks = [\n" + FULL.partition("checks = [\n")[2].partition("]\n")[0] + "]\n"
 
 
 def test_checks_may_be_patterns_or_functions_or_none(tmp_path):
-    """Checks that no gate uses are optional, and of either kind; a function that is a gate is refused."""
+    """Checks are optional and may be patterns or functions. A function that is also a gate is rejected."""
     assert CHECKS in FULL
-    spec = load(wrote(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
+    spec = load(write_spec(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "own:b"]\n'))).spec
     assert spec.evaluate.check_names == ("a", "b")
-    assert load(wrote(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
-    assert "the same name" in refusal(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
+    assert load(write_spec(tmp_path, FULL.replace(CHECKS, ""))).spec.evaluate.check_names == ()
+    assert "the same name" in spec_error(tmp_path, FULL.replace(CHECKS, 'user = ["own:a", "other:a"]\n')).what
     twice = 'checks = [{ name = "dot", pattern = "[.]" }, { name = "dot", pattern = "." }]\n'
-    assert "the same name" in refusal(tmp_path, FULL.replace(CHECKS, twice)).what, (
-        "the second would answer for the first"
-    )
+    assert "the same name" in spec_error(tmp_path, FULL.replace(CHECKS, twice)).what, "one of them would hide the other"
     both = ["evaluate.user=['own:a']", "curate.gates.user=['own:a']"]
     with pytest.raises(SpecError, match="also a gate"):
-        load(wrote(tmp_path), both)
+        load(write_spec(tmp_path), both)
 
 
-def test_keys_that_came_later_change_no_hash_of_a_spec_without_them(tmp_path):
-    """An absent `use` or `evaluate.user` is not in the dump that hashes are made of, so no finished stage is redone."""
-    dumped = load(wrote(tmp_path)).spec.model_dump(mode="json")
+def test_newer_keys_do_not_change_the_hash_of_specs_without_them(tmp_path):
+    """Without `use` and `evaluate.user` these keys are not in the dump that is hashed, so no finished stage is
+    redone."""
+    dumped = load(write_spec(tmp_path)).spec.model_dump(mode="json")
     assert all("use" not in source for source in dumped["seeds"])
     assert "user" not in dumped["evaluate"]
 
 
 @pytest.mark.parametrize("old", ["simple", "enhanced"])
 def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -> None:
-    """Also where the file says the new name: the override comes later and counts, as with any other key."""
+    """This also holds if the file uses the new name: the override comes later and wins, as for any other key."""
     text = FULL + '\n[[exemplars]]\ninput = "a fox"\noutput = "a red fox"\n'
     now = {"simple": "input", "enhanced": "output"}[old]
     spec = parse(text, tmp_path, [f"exemplars.0.{old}=an owl"]).spec
@@ -702,13 +703,13 @@ def test_an_old_name_in_an_override_sets_the_new_key(tmp_path: Path, old: str) -
 
 @pytest.mark.parametrize("bounds", ["min_words = 9, max_words = 8", "min_ratio = 2.0, max_ratio = 0.5"])
 def test_bounds_that_nothing_fits_are_refused(tmp_path: Path, bounds: str) -> None:
-    """They would reject every row, after all of them were paid for. What else the key may hold is not the matter."""
-    assert refusal(tmp_path, FULL.replace("min_words = 3", bounds)).what.endswith("let no row through.")
+    """Such bounds would reject every row after all of them were paid for. The message is only about the bounds."""
+    assert spec_error(tmp_path, FULL.replace("min_words = 3", bounds)).what.endswith("let no row through.")
 
 
-def test_more_epochs_than_anybody_trains_are_refused(tmp_path: Path) -> None:
-    """Before a model is loaded: the number of steps would be beyond all numbers."""
-    assert "less than or equal to 1000" in refusal(tmp_path, FULL.replace("epochs = 2", "epochs = 1e308")).what
+def test_excessive_number_of_epochs_is_refused(tmp_path: Path) -> None:
+    """It is rejected before a model is loaded: the number of steps would overflow."""
+    assert "less than or equal to 1000" in spec_error(tmp_path, FULL.replace("epochs = 2", "epochs = 1e308")).what
 
 
 @pytest.mark.parametrize(
@@ -720,20 +721,20 @@ def test_more_epochs_than_anybody_trains_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_key_of_thousands_of_parts_is_refused_at_once(text: str, tmp_path: Path) -> None:
-    """Python's reader would need minutes for it, and a service reads what its editors write."""
+    """Python's TOML parser would need minutes for it, and the service reads specs that its users write."""
     with pytest.raises(SpecError, match="more than 32 parts"):
         parse(f"\n{text}\n", tmp_path)
 
 
-def test_dots_elsewhere_are_no_key() -> None:
-    """Strings, numbers and texts of many lines may hold as many as they like."""
+def test_dots_in_values_are_not_counted() -> None:
+    """Strings, numbers and multi-line texts may have any number of dots."""
     text = 'a = "' + "x.y." * 200 + '"\nb = """\n' + "One... a.b.c. Two\n" * 50 + '"""\n' + "c = 1.5\n"
     assert toml.loads(text)["a"] == "x.y." * 200
 
 
 @pytest.mark.parametrize("number", ["inf", "nan", "-inf"])
-def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
-    """TOML has words for numbers that are none; a rate or a price of them would be found out after hours."""
+def test_number_must_be_finite(tmp_path: Path, number: str) -> None:
+    """TOML has inf and nan. As a rate or a price they would be noticed only after hours."""
     (tmp_path / "pairsmith.toml").write_text(f'[task]\nname = "t"\nstyle = "s"\n[train]\nlearning_rate = {number}\n')
     with pytest.raises(SpecError, match=r"learning_rate.*finite"):
         load(tmp_path)
@@ -744,8 +745,9 @@ def test_a_number_is_finite(tmp_path: Path, number: str) -> None:
     ["train.seed", "generate.forward.sampling.seed", "generate.forward.sampling.extra.top_a", "teachers.a.token_s"],
 )
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "inf"])
-def test_a_number_can_be_sent_and_stored(tmp_path: Path, key: str, number: str) -> None:
-    """Beyond 64 bits it ended every command with a traceback, and an infinite temperature was sent as null."""
+def test_number_must_fit_64_bits_and_be_finite(tmp_path: Path, key: str, number: str) -> None:
+    """A number beyond 64 bits used to end every command with a traceback, and an infinite temperature was sent as
+    null."""
     table, _, name = key.rpartition(".")
     text = f'[task]\nname = "t"\nstyle = "s"\n[{table}]\n{name} = {number}\n'
     with pytest.raises(SpecError, match=rf"toml:5.*{name}.*finite"):
@@ -757,8 +759,8 @@ def test_a_number_can_be_sent_and_stored(tmp_path: Path, key: str, number: str) 
 @pytest.mark.parametrize(
     "key", ["generate.accepted", "generate.forward.n", "budget.max_usd", "train.epochs", "evaluate.sampling.top_k"]
 )
-def test_a_switch_is_no_number(tmp_path: Path, key: str) -> None:
-    """True was taken for 1: `accepted = true` ended a run at its first row."""
+def test_true_is_not_a_number(tmp_path: Path, key: str) -> None:
+    """True used to be read as 1: `accepted = true` ended a run after its first row."""
     with pytest.raises(SpecError, match="must be a number, not true"):
         parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"{key}=true"])
 
@@ -766,22 +768,24 @@ def test_a_switch_is_no_number(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("levels", "why"), [('["a word", "a  word"]', "appears twice"), ("[]", "enabled"), ('[" "]', "in words")]
 )
-def test_levels_are_questions_of_their_own(tmp_path: Path, levels: str, why: str) -> None:
-    """Of two levels in the same words one answer became two rows; of none nothing was ever asked, without a word."""
+def test_levels_must_be_different_and_not_empty(tmp_path: Path, levels: str, why: str) -> None:
+    """Two levels with the same words used to turn one answer into two rows, and with no level nothing was requested,
+    silently."""
     with pytest.raises(SpecError, match=why):
         parse('[task]\nname = "t"\nstyle = "s"\n', tmp_path, [f"generate.backward.levels={levels}"])
 
 
-def test_a_vllm_of_ones_own_and_an_address_are_two_teachers(tmp_path: Path) -> None:
-    """Neither wins silently where the file names an address; where it names none there is but one."""
+def test_vllm_and_an_address_are_two_teachers(tmp_path: Path) -> None:
+    """If the file has an address, `teacher.vllm` does not silently win or lose. Without an address there is only one
+    teacher."""
     addressed = FULL + '[teacher]\nurl = "http://localhost:8000/v1"\nmodel = "m"\n'
     with pytest.raises(SpecError, match=r".vllm. starts a server and .url. names another"):
-        load(wrote(tmp_path, addressed), ["teacher.vllm=some/model"])
-    assert load(wrote(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"
+        load(write_spec(tmp_path, addressed), ["teacher.vllm=some/model"])
+    assert load(write_spec(tmp_path), ["teacher.vllm=some/model"]).spec.teacher.url == "vllm"
 
 
-def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path: Path) -> None:
-    """TOML takes bare keys of English letters alone, and labels are keys: the sentence shows how to write this one."""
+def test_label_that_is_no_bare_key_gets_a_hint_to_quote_it(tmp_path: Path) -> None:
+    """Bare TOML keys allow only ASCII letters, and labels are keys: the message shows how to write this one."""
     for label in ("orthopédie", "ключ", "ORL / ophtalmo"):
         spec = f'[task]\nkind = "classify"\n[task.labels]\n{label} = "os"\n'
         with pytest.raises(SpecError, match=re.escape(f'quotation marks: "{label}" = ...')):
@@ -813,9 +817,9 @@ def test_a_label_in_another_script_is_told_to_stand_in_quotation_marks(tmp_path:
         (r'path = "C:\users\texts"', r"path = 'C:\users\texts'"),
     ],
 )
-def test_a_line_that_is_no_toml_is_shown_as_it_was_meant(tmp_path: Path, written: str, meant: str) -> None:
-    """Word processors curl quotation marks, half of Europe writes 0,25 and Arabic has digits of its own: who is told
-    "Invalid value" looks for a mistake that they cannot see."""
+def test_invalid_line_is_shown_with_its_correction(tmp_path: Path, written: str, meant: str) -> None:
+    """Word processors insert curly quotation marks, half of Europe writes 0,25, and Arabic has its own digits. With
+    only "Invalid value" users look for a mistake that they cannot see."""
     with pytest.raises(SpecError) as refused:
         parse(f'[task]\nstyle = "s"\n{written}\n', tmp_path)
     assert f"Did you mean `{meant}`?" in str(refused.value)
@@ -834,7 +838,8 @@ def test_a_line_that_is_no_toml_is_shown_as_it_was_meant(tmp_path: Path, written
     ],
 )
 def test_a_line_that_may_hold_a_secret_is_not_shown(tmp_path: Path, written: str, secret: str) -> None:
-    """What a screen shows is soon in a log or a bug report; how to write such a line is told without its text."""
+    """What is shown on a screen soon ends up in a log or a bug report. The message shows the notation without the
+    value."""
     with pytest.raises(SpecError) as refused:
         parse(f'[task]\nstyle = "s"\n{written}\n', tmp_path)
     assert secret not in str(refused.value)
@@ -849,15 +854,15 @@ def test_a_line_that_may_hold_a_secret_is_not_shown(tmp_path: Path, written: str
         ("[train]\nbatch = None\n", "TOML has no such value: remove the key."),
     ],
 )
-def test_what_no_line_alone_shows_is_told_too(tmp_path: Path, text: str, fix: str) -> None:
-    """A line that reads well by itself, or none at all, is no place to look at."""
+def test_mistake_not_visible_on_its_line_gets_a_fix(tmp_path: Path, text: str, fix: str) -> None:
+    """The reported line may look right, or may not exist, so the message says what else to check."""
     with pytest.raises(SpecError) as refused:
         parse(text, tmp_path)
     assert refused.value.fix == fix
 
 
-def test_a_wrong_key_in_a_table_is_one_mistake(tmp_path: Path) -> None:
-    """A gate is a table or false; that a table with a typo is not false was told as a second mistake."""
+def test_wrong_key_in_a_gate_is_reported_once(tmp_path: Path) -> None:
+    """A gate is a table or false. That a table with a typo is not false used to be reported as a second mistake."""
     text = '[task]\nname = "t"\nstyle = "s"\n[curate.gates]\nlength = {{ {} }}\n'
     for gate in ("max_word = 10", 'max_words = "ten"'):
         with pytest.raises(SpecError) as refused:
@@ -866,14 +871,14 @@ def test_a_wrong_key_in_a_table_is_one_mistake(tmp_path: Path) -> None:
         assert "Also wrong" not in str(refused.value)
 
 
-def test_a_key_one_table_too_high_is_found(tmp_path: Path) -> None:
-    """`max_words` is well known, and stands in `length`: a list of thirty gates did not say so."""
+def test_key_one_table_too_high_gets_a_suggestion(tmp_path: Path) -> None:
+    """`max_words` belongs in `length`. A list of thirty gates used to be shown instead."""
     with pytest.raises(SpecError, match=r"Did you mean 'length\.max_words'\?"):
         parse('[task]\nname = "t"\nstyle = "s"\n[curate.gates]\nmax_words = 10\n', tmp_path)
 
 
-def test_a_value_of_a_shape_is_told_in_words(tmp_path: Path) -> None:
-    """No regular expression is shown for a language, and a word that is nearly right is named."""
+def test_expected_format_is_described_in_words(tmp_path: Path) -> None:
+    """No regular expression is shown for a language, and the closest valid word is suggested."""
     with pytest.raises(SpecError, match=r"'task\.language': expected the two letters of a language.*got 'türkçe'"):
         parse('[task]\nname = "t"\nstyle = "s"\nlanguage = "türkçe"\n', tmp_path)
     with pytest.raises(SpecError, match=r"Did you mean 'document'\?"):
@@ -881,9 +886,9 @@ def test_a_value_of_a_shape_is_told_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file system that takes any bytes for a name")
-def test_a_name_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
-    """Neither a store's URL nor a receipt can hold it, so the folder and a file that a pattern meets are refused by
-    name, before anything of them is read or paid for."""
+def test_file_name_that_is_not_utf8_is_one_clear_error(tmp_path: Path) -> None:
+    """Neither a store's URL nor a receipt can hold such a name, so the folder, or a file that matches a pattern, is
+    rejected before anything is read or paid for."""
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     (folder / "pairsmith.toml").write_text(FULL)

@@ -1,4 +1,4 @@
-"""Seeds in a file of their own."""
+"""Seeds in a temporary file."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SEEDS = [
 ]
 
 
-def test_a_file_of_seeds_is_a_list_of_them() -> None:
-    """Seeds come back as they were, ids included, after more were put behind them and one was replaced."""
+def test_spooled_seeds_behave_like_a_list() -> None:
+    """Seeds are read back unchanged, with their ids, also after more were appended and one was replaced."""
     kept, other = SpooledSeeds(), Seed(kind="input", text="a crow", source="s:9")
     for seed in SEEDS[:2]:
         kept.append(seed)
@@ -70,8 +70,8 @@ FIELDS = st.fixed_dictionaries(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(FIELDS, SIDES), max_size=4))
-def test_a_seed_that_is_not_checked_again_is_what_checking_would_read(fields: list[tuple[Json, Json]]) -> None:
-    """Whatever stands in its texts and its meta, and from whichever fields it was made."""
+def test_seed_read_without_validation_equals_a_validated_one(fields: list[tuple[Json, Json]]) -> None:
+    """Whatever its texts and its meta contain, and whichever fields it was created from."""
     spooled = SpooledSeeds()
     for own, sides in fields:
         spooled.append(Seed(**own, **sides))
@@ -83,12 +83,12 @@ def test_a_seed_that_is_not_checked_again_is_what_checking_would_read(fields: li
         assert seed.model_dump_json() == read.model_dump_json()
 
 
-def test_reading_very_many_seeds_takes_no_memory_for_each(tmp_path: Path) -> None:
-    """Of each of 20,000 seeds there are at most 100 bytes in memory, however long they are."""
+def test_reading_20_000_seeds_takes_at_most_100_bytes_each(tmp_path: Path) -> None:
+    """Each of 20,000 seeds takes at most 100 bytes in memory, however long it is."""
     rows = 20_000
     (tmp_path / "seeds.txt").write_text("\n".join(f"lighthouse {row} {'at dusk ' * 20}" for row in range(rows)))
     source = SeedSource(path="seeds.txt", kind="input")
-    read_seeds([source.model_copy(update={"limit": 10})], tmp_path)  # what is made once
+    read_seeds([source.model_copy(update={"limit": 10})], tmp_path)  # fills caches
     tracemalloc.start()
     try:
         reading = read_seeds([source], tmp_path)
@@ -97,18 +97,19 @@ def test_reading_very_many_seeds_takes_no_memory_for_each(tmp_path: Path) -> Non
     finally:
         tracemalloc.stop()
     assert len(reading.seeds) == rows
-    assert size < 100 * rows + (1 << 20)  # and what of the file waits for the disk
+    assert size < 100 * rows + (1 << 20)  # plus the part of the file that is not yet written to disk
 
 
-def test_a_page_of_seeds_that_was_read_is_let_go_at_once(tmp_path: Path) -> None:
-    """Going through 20,000 seeds of a store leaves nothing behind for Python's search for cycles, which is put off
-    while a teacher is asked: the list of places of every page stayed with its statement until then."""
+def test_page_of_seeds_is_freed_at_once(tmp_path: Path) -> None:
+    """Iterating over 20,000 seeds of a store leaves no cycles for the garbage collector, which runs rarely while a
+    teacher is in use. The list of positions of every page used to stay alive with its statement until the next
+    collection."""
     seeds = [Seed(kind="input", text=f"lighthouse {row}", source=f"s:{row}") for row in range(20_000)]
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         store.set_active_seeds(seeds)
         del seeds
         active = store.active_seeds()
-        assert sum(1 for _ in active) == 20_000  # what is made once
+        assert sum(1 for _ in active) == 20_000  # fills caches
         gc.collect()
         gc.disable()
         tracemalloc.start()

@@ -1,4 +1,4 @@
-"""The store's promises, kept on SQLite and on PostgreSQL alike."""
+"""The store's guarantees hold on SQLite and on PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def pair(output: str) -> Pair:
 
 
 def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> None:
-    """What is put into the store is read back equal, in the order of writing, after closing and opening again."""
+    """Every record is read back equal, in the order of writing, after closing and reopening the store."""
     kept = pair("a tabby cat")
     verdict = Verdict(
         pair_id=kept.id, by="gate/length@1", fingerprint="x", keep=None, score=float("nan"), reason="crashed"
@@ -111,15 +111,15 @@ def test_every_kind_of_record_comes_back_as_it_was_written(store_url: str) -> No
 
 
 def test_writing_the_same_record_twice_keeps_one(store_url: str) -> None:
-    """Ids are content hashes, so a resumed step may write again what it wrote before."""
+    """Ids are content hashes, so a resumed step may write again what it has already written."""
     with Store.open(store_url) as store:
         for _ in range(2):
             store.write(call("k"), pair("one"), pair("one"))
         assert len(store.pairs()) == len(store.calls("k")) == 1
 
 
-def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) -> None:
-    """A candidate that failed and was retried with success counts once, as a pair."""
+def test_later_outcome_replaces_the_failure_of_the_same_slot(store_url: str) -> None:
+    """A candidate that failed and succeeded in a retry counts once, as a pair."""
     place = {"fingerprint": "x", "seed_id": "s", "generator": "forward", "sample": 0}
     with Store.open(store_url) as store:
         store.write(Candidate.model_validate({**place, "failure": "empty"}))
@@ -127,8 +127,8 @@ def test_a_later_outcome_replaces_the_failure_of_the_same_place(store_url: str) 
         assert [c.pair_id for c in store.candidates("x")] == ["p"]
 
 
-def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_url: str) -> None:
-    """A verdict `could not judge` gives way to a later one of the same step and settings only."""
+def test_latest_verdict_of_a_step_and_its_settings_counts(store_url: str) -> None:
+    """A verdict that could not judge is replaced only by a later one of the same step and settings."""
     first = Verdict(pair_id="p", by="score/reward@1", fingerprint="a", keep=None, reason="crashed")
     other = first.model_copy(update={"fingerprint": "b"})
     later = first.model_copy(update={"keep": True, "score": 1.5, "reason": Reason("scored")})
@@ -138,8 +138,9 @@ def test_the_latest_verdict_of_a_step_counts_and_other_scopes_stay_apart(store_u
         assert store.verdicts() == {"p": [later, other]}
 
 
-def test_each_seed_is_what_was_kept_with_its_id(store_url: str) -> None:
-    """Every seed ever read comes back as it was, conversations and columns too, whatever the project has now."""
+def test_every_stored_seed_is_read_back_with_its_id(store_url: str) -> None:
+    """Every seed ever read is returned unchanged, including conversations and columns, whatever seeds are active
+    now."""
     turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Yes?"))
     conversation = Seed(kind="conversation", messages=turns, source="c.jsonl:1", reference="Bye", split="test")
     columns = Seed(kind="input", text="a heron", source="s.csv:2", columns={"tone": "calm"}, meta={"use": "test"})
@@ -160,9 +161,9 @@ DAMAGED = (
 
 
 @pytest.mark.parametrize("body", DAMAGED)
-def test_a_damaged_seed_is_told_of_in_a_sentence_however_the_seeds_are_read(tmp_path: Path, body: str) -> None:
-    """A body that was cut short, lost its text, is no object or has a field that no seed has names the store, not a
-    line of JSON."""
+def test_damaged_seed_is_one_clear_error_however_seeds_are_read(tmp_path: Path, body: str) -> None:
+    """A body that was cut short, lost its text, is no object or has an unknown field gives an error about the store,
+    not about a line of JSON."""
     with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
         store.set_active_seeds([seed("a heron"), seed("a kite")])
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as database, database:
@@ -173,8 +174,8 @@ def test_a_damaged_seed_is_told_of_in_a_sentence_however_the_seeds_are_read(tmp_
                 list(read())
 
 
-def test_seeds_but_for_some_are_read_in_their_order(store_url: str) -> None:
-    """Those that nothing is asked about are left out, and counted out."""
+def test_active_seeds_can_be_read_without_some(store_url: str) -> None:
+    """Excluded seeds are neither returned nor counted, and the others keep their order."""
     with Store.open(store_url) as store:
         store.set_active_seeds([seed("a heron"), seed("a kite"), seed("a crow")])
         some = store.active_seeds([seed("a kite").id])
@@ -182,7 +183,7 @@ def test_seeds_but_for_some_are_read_in_their_order(store_url: str) -> None:
 
 
 def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str) -> None:
-    """The active seeds are exactly those of the last reading, in its order; older ones stay as history."""
+    """The active seeds are exactly those of the last reading, in its order. Older ones stay as history."""
     with Store.open(store_url) as store:
         store.set_active_seeds([seed("a"), seed("b")])
         store.set_active_seeds([seed("c"), seed("a")])
@@ -196,7 +197,7 @@ def test_seeds_that_left_the_files_are_kept_but_no_longer_active(store_url: str)
 
 
 def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
-    """Tokens and dollars add up; rows of one request with n answers count as one request."""
+    """Tokens and dollars add up, and the rows of one request with n answers count as one request."""
     usage = Usage(prompt_tokens=10, completion_tokens=5)
     with Store.open(store_url) as store:
         assert store.spent() == Cost()
@@ -204,8 +205,8 @@ def test_spending_is_the_sum_over_the_ledger(store_url: str) -> None:
         assert store.spent() == Cost(requests=2, usage=usage, usd=0.75)
 
 
-def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
-    """Every one of 2,000 concurrent writes is in the store when its wait ends."""
+def test_concurrent_writes_are_all_durable(store_url: str) -> None:
+    """Each of 2,000 concurrent writes is in the store when its wait ends."""
 
     async def write_all(store: Store) -> None:
         await asyncio.gather(*(store.put(call(f"k{i}")) for i in range(2_000)))
@@ -215,8 +216,8 @@ def test_many_waiters_share_commits_and_all_are_durable(store_url: str) -> None:
         assert len(store.call_index()) == 2_000
 
 
-def test_a_second_writer_is_refused_by_name_and_a_reader_is_not(store_url: str) -> None:
-    """Two processes cannot ask for the same answers twice: the second is told who writes."""
+def test_second_writer_is_refused_and_reader_is_not(store_url: str) -> None:
+    """Two processes cannot buy the same answers twice: the second gets an error naming the process that writes."""
     with Store.open(store_url) as store:
         store.write(pair("x"))
         with pytest.raises(StoreBusy, match=f"pid {os.getpid()}"):
@@ -229,7 +230,7 @@ def test_a_second_writer_is_refused_by_name_and_a_reader_is_not(store_url: str) 
 
 
 def test_a_failed_write_fails_all_later_ones(store_url: str) -> None:
-    """After the database refused once, nothing is confirmed any more, so nothing can be lost unnoticed."""
+    """After a database error nothing is confirmed any more, so nothing can be lost unnoticed."""
     with Store.open(store_url) as store:
         with pytest.raises(StoreError):
             store._write().submit(lambda connection: connection.execute(sa.text("not sql"))).result()
@@ -239,37 +240,37 @@ def test_a_failed_write_fails_all_later_ones(store_url: str) -> None:
 
 
 def test_migrations_and_tables_agree(store_url: str) -> None:
-    """A store made by the migrations, and one that is made at once, have exactly the tables that the code reads and
-    writes, and the same version."""
+    """A migrated store and a new one have the same tables, which are exactly those the code uses, and the same
+    version."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
 
-    def found() -> tuple[list[Any], set[tuple[str, str, str]]]:
+    def inspect_tables() -> tuple[list[Any], set[tuple[str, str, str]]]:
         with engine.connect() as connection:
-            look = sa.inspect(connection)
+            inspector = sa.inspect(connection)
             columns = {
                 (table, column["name"], f"{column['type']} {column['nullable']} {column['default']}")
-                for table in look.get_table_names()
-                for column in look.get_columns(table)
+                for table in inspector.get_table_names()
+                for column in inspector.get_columns(table)
             }
             assert MigrationContext.configure(connection).get_current_revision() == tables.SCHEMA_VERSION
             return compare_metadata(MigrationContext.configure(connection), tables.metadata), columns
 
     Store.open(store_url).close()
-    before = found()
+    before = inspect_tables()
     with engine.begin() as connection:
         everything = sa.MetaData()
         everything.reflect(connection)
         everything.drop_all(connection)
     upgrade_to(engine, "head")
-    assert before == found()
+    assert before == inspect_tables()
     assert before[0] == []
     engine.dispose()
     assert ScriptDirectory.from_config(config()).get_current_head() == tables.SCHEMA_VERSION
 
 
-def test_what_many_requests_share_is_kept_once_and_every_answer_is_read_whole(store_url: str) -> None:
-    """Whether this version kept it or one before, and when it is judged again; text that differs from what came stays
-    its own."""
+def test_shared_parts_of_requests_are_stored_once_and_answers_read_back_whole(store_url: str) -> None:
+    """Answers are read back equal whether this version or an earlier one stored them, and also after they are checked
+    again. A text that differs from the raw one is stored separately."""
     shared = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a cat"}]
 
     def asked(number: int, text: str) -> Call:
@@ -285,16 +286,18 @@ def test_what_many_requests_share_is_kept_once_and_every_answer_is_read_whole(st
         store.write(answers[2])
         assert store._count(tables.requests) == 1
         assert [store.calls(one.key) for one in answers] == [[one] for one in answers]
-        assert list(store.calls("k0")[0].request) == ["model", "messages", "n"], "in the order in which it was sent"
+        assert list(store.calls("k0")[0].request) == ["model", "messages", "n"], (
+            "the keys keep the order in which they were sent"
+        )
         now = [one.model_copy(update={"status": "empty", "text": "", "reason": "empty: no"}) for one in answers]
         asyncio.run(store.judge(*now))
         assert [store.calls(one.key) for one in now] == [[one] for one in now]
         assert store._count(tables.requests) == 1
 
 
-def test_a_row_says_nothing_that_everybody_knows_and_is_read_as_it_was(store_url: str) -> None:
-    """What is at its default is not written; what is not, is: a reason, a transport, tokens of thinking, and a logprob
-    that no JSON has."""
+def test_defaults_are_not_stored_and_rows_are_read_back_equal(store_url: str) -> None:
+    """Fields with their default value are not written. Others are: a reason, a transport, reasoning tokens, and a
+    logprob that JSON cannot represent."""
     usual = call("usual").model_copy(update={"facts": {}, "usage": Usage(prompt_tokens=3)})
     odd = call("odd").model_copy(
         update={
@@ -314,7 +317,7 @@ def test_a_row_says_nothing_that_everybody_knows_and_is_read_as_it_was(store_url
         assert not held.keys() & {"reason", "transport", "facts", "key", "attempt", "status", "usage", "usd", "sample"}
 
 
-def made(output: str, system: str, **origin: Any) -> Pair:
+def generated_pair(output: str, system: str, **origin: Any) -> Pair:
     given = {"generator": "forward", "prompt": "enhance/v1@0", "teacher": "t", "sampling": Sampling(seed=1)}
     calls = ((output, 1), ('k","calls":', 2))
     return pair(output).model_copy(
@@ -322,14 +325,14 @@ def made(output: str, system: str, **origin: Any) -> Pair:
     )
 
 
-def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store_url: str) -> None:
-    """Who made a pair, and by which system prompt, is a row that many share; a system prompt that one pair alone has
-    stays with it. Numbers that no JSON has come back too."""
+def test_shared_origins_of_pairs_are_stored_once_and_pairs_read_back_equal(store_url: str) -> None:
+    """The origin of a pair, with its system prompt, is a row shared by many pairs. A system prompt of a single pair is
+    stored with the pair. Numbers that JSON cannot represent are read back too."""
     odd = Sampling(temperature=0.5, extra={"top_a": float("inf"), "say": 'a "quoted" word\n'})
     pairs = [
-        *(made(f"one {n}", "Say it.") for n in range(3)),
-        *(made(f"two {n}", f"You are number {n}.") for n in range(3)),
-        *(made(f"back {n}", "Say it.", generator="backward", sampling=odd) for n in range(3)),
+        *(generated_pair(f"one {n}", "Say it.") for n in range(3)),
+        *(generated_pair(f"two {n}", f"You are number {n}.") for n in range(3)),
+        *(generated_pair(f"back {n}", "Say it.", generator="backward", sampling=odd) for n in range(3)),
         pair("as it stands").model_copy(update={"origin": Imported(source="a.jsonl:1"), "reference": "better"}),
         pair("with a number").model_copy(update={"meta": {"n": float("inf")}}),
     ]
@@ -342,7 +345,7 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         } == {p.id: p for p in pairs}
         assert [p["output"] for p in store.skim_pairs([pairs[0].id])] == ["one 0"]
         assert store.pair_texts([p.id for p in pairs]) == {p.id: (p.seed_id, p.input, p.asked, p.output) for p in pairs}
-        assert store._count(tables.origins) == 4  # of each direction one with the prompt and one without
+        assert store._count(tables.origins) == 4  # one per direction with the prompt, and one without
     with Store.open(store_url, write=False) as reader:
         assert [p.id for p in reader.find_pair("")] == [p.id for p in pairs]
         with reader._engine.begin() as connection:
@@ -351,13 +354,17 @@ def test_what_pairs_share_is_written_once_and_every_pair_is_read_as_it_was(store
         reader.pairs()
 
 
-def test_rows_of_an_earlier_version_are_read_beside_those_of_now(store_url: str) -> None:
-    """Rows that hold all of their record, as they were written before, are read as they are."""
-    old = [made("old", "Say it."), seed("old"), call("old", usd=None, usage=Usage(prompt_tokens=7, cached_tokens=2))]
+def test_rows_of_earlier_versions_are_read_beside_current_ones(store_url: str) -> None:
+    """Rows with their complete record, as earlier versions wrote them, are still read."""
+    old = [
+        generated_pair("old", "Say it."),
+        seed("old"),
+        call("old", usd=None, usage=Usage(prompt_tokens=7, cached_tokens=2)),
+    ]
     slot = {"fingerprint": "f", "generator": "forward", "sample": 0}
     old.append(Candidate(seed_id=old[1].id, pair_id=old[0].id, **slot))
     lost = Candidate(seed_id="lost", failure=Reason("refused", "no"), **slot)
-    new = [made("new", "Say it."), seed("new"), call("new"), lost]
+    new = [generated_pair("new", "Say it."), seed("new"), call("new"), lost]
     with Store.open(store_url) as store:
         with store._engine.begin() as connection:
             for record in old:
@@ -374,24 +381,28 @@ def test_rows_of_an_earlier_version_are_read_beside_those_of_now(store_url: str)
 
 
 def test_erasing_the_last_pair_of_an_origin_erases_the_origin(store_url: str) -> None:
-    """A system prompt that only erased pairs had is gone with them, and one that others have stays."""
-    theirs = [made(f"theirs {n}", "You are Dr. Canary's help.").model_copy(update={"seed_id": "t"}) for n in range(2)]
-    ours = [made(f"ours {n}", "Say it.") for n in range(2)]
+    """A system prompt that only erased pairs had is erased with them. One that other pairs have stays."""
+    theirs = [
+        generated_pair(f"theirs {n}", "You are Dr. Canary's help.").model_copy(update={"seed_id": "t"})
+        for n in range(2)
+    ]
+    ours = [generated_pair(f"ours {n}", "Say it.") for n in range(2)]
     with Store.open(store_url) as store:
         store.write(*theirs, *ours)
         assert left_in(store, ["Dr. Canary"])
         erase(store, Traces(pairs={one.id for one in theirs}))
         assert not left_in(store, ["Dr. Canary"])
-        store.write(*(made(f"later {n}", "You are here.") for n in range(2)))
+        store.write(*(generated_pair(f"later {n}", "You are here.") for n in range(2)))
         assert store.pairs()[:2] == ours
 
 
 def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_url: str) -> None:
-    """Opening brings the schema up to date and keeps every row; a store from the future says what to do."""
+    """Opening an older store upgrades its schema and keeps every row. A store of a newer version gives an error with
+    the fix."""
     with Store.open(store_url) as store:
         store.write(pair("kept"))
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
-    upgrade_to(engine, "head")  # already there: nothing happens
+    upgrade_to(engine, "head")  # already at head: nothing happens
     with Store.open(store_url) as store:
         assert [p.output for p in store.pairs()] == ["kept"]
     with engine.begin() as connection:
@@ -401,7 +412,7 @@ def test_an_older_store_is_upgraded_with_its_rows_and_a_newer_one_refused(store_
         Store.open(store_url)
 
 
-# A review as the first schema's code wrote it: it knew neither `ranking` nor `role`.
+# A review as written by the code of the first schema, which had neither `ranking` nor `role`.
 FIRST_REVIEW = (
     '{"pair_id":"p","reviewer":"ann","decision":"edit","edited":"a cat","reasons":["wrong"],"seconds":4.5,'
     '"sampling_probability":0.5,"simulated":false,"at":"2026-01-02T03:04:05Z"}'
@@ -409,8 +420,8 @@ FIRST_REVIEW = (
 FIRST_REVIEW_ID = "d890db4c9beefb3697974e86a718e7ed"
 
 
-def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
-    """The statement and the values with which the first schema's code wrote `record`."""
+def _insert_of_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
+    """The statement and the values with which the code of the first schema wrote `record`."""
     table, values = tables.row(record)
     old_words = {"fingerprint": "scope", "input": "simple", "output": "enhanced"}
     body = values["body"]
@@ -422,8 +433,8 @@ def _in_the_first_schema(record: Record) -> tuple[Any, dict[str, Any]]:
 
 
 def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) -> None:
-    """Rows that the first schema's code wrote are all there after the upgrade, which a reader makes too, and what was
-    reviewed keeps its id."""
+    """Every row of the first schema is there after the upgrade, which also opening for reading performs, and reviews
+    keep their ids."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0001")
     old = pair("kept")
@@ -436,7 +447,7 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
     with engine.begin() as connection:
         assert not sa.inspect(connection).has_table("routed")
         for record in rows:
-            connection.execute(*_in_the_first_schema(record))
+            connection.execute(*_insert_of_first_schema(record))
         review = {"id": FIRST_REVIEW_ID, "pair_id": "p", "body": FIRST_REVIEW}
         connection.execute(sa.insert(tables.reviews).values(review))
     with Store.open(store_url, write=False) as reader:
@@ -447,15 +458,15 @@ def test_a_store_of_the_first_schema_is_upgraded_with_every_row(store_url: str) 
         (upgraded,) = store.reviews()["p"]
         assert upgraded.id == FIRST_REVIEW_ID
         store.write(upgraded, Sampled(pair_id=old.id, reason="gold", sampling_probability=1, dataset="d"))
-        assert len(store.reviews()["p"]) == 1, "the same review is not kept twice"
+        assert len(store.reviews()["p"]) == 1, "the same review is not stored twice"
         assert list(store.sampled()) == [old.id]
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == tables.SCHEMA_VERSION
     engine.dispose()
 
 
-def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:
-    """Looking never writes, not even an empty file, which would be taken for a store."""
+def test_reading_creates_no_store(store_url: str) -> None:
+    """Reading never writes, not even an empty file, which would be mistaken for a store."""
     assert not Store.exists(store_url)
     with pytest.raises(StoreError, match="is empty"):
         Store.open(store_url, write=False)
@@ -463,16 +474,16 @@ def test_reading_a_store_that_does_not_exist_makes_none(store_url: str) -> None:
     if (path := sqlite_path(store_url)) is not None:
         assert not path.exists()
         path.touch()
-        assert not Store.exists(store_url), "what an earlier version's look left behind is no store"
+        assert not Store.exists(store_url), "an empty file, as reading with an earlier version left it, is no store"
         with contextlib.closing(sqlite3.connect(path)) as killed_early:
             killed_early.execute("PRAGMA journal_mode=WAL")
         assert path.stat().st_size > 0
-        assert not Store.exists(store_url), "nor is what a process leaves that was killed before it had made its tables"
+        assert not Store.exists(store_url), "nor is a file whose process was killed before it had created the tables"
     Store.open(store_url).close()
     assert Store.exists(store_url)
 
 
-KILLED = """
+WRITING_SCRIPT = """
 import sys, itertools
 from schemas.store import Store
 from tests.schemas.test_store import call
@@ -485,9 +496,11 @@ with Store.open(sys.argv[1]) as store:
 
 @pytest.mark.slow
 def test_no_confirmed_row_is_lost_to_kill_9(store_url: str) -> None:
-    """Whatever was confirmed before SIGKILL is there afterwards, and the lock is free."""
+    """Everything confirmed before SIGKILL is there afterwards, and the lock is free."""
     root = Path(__file__).parents[2]
-    child = subprocess.Popen([sys.executable, "-c", KILLED, store_url], stdout=subprocess.PIPE, text=True, cwd=root)
+    child = subprocess.Popen(
+        [sys.executable, "-c", WRITING_SCRIPT, store_url], stdout=subprocess.PIPE, text=True, cwd=root
+    )
     assert child.stdout is not None
     for _ in range(30):
         last = int(child.stdout.readline())
@@ -501,15 +514,15 @@ def test_no_confirmed_row_is_lost_to_kill_9(store_url: str) -> None:
         try:
             store = Store.open(store_url)
             break
-        except StoreBusy:  # PostgreSQL notices a dead client when it next writes to it
+        except StoreBusy:  # PostgreSQL notices a dead client only when it next writes to it
             assert time.monotonic() < deadline
             time.sleep(0.1)
     with store:
         assert set(store.call_index()) >= {f"k{i}" for i in range(last + 1)}
 
 
-def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
-    """When SQLite cannot grow its file the writer says StoreFull, and what was confirmed is intact."""
+def test_full_disk_raises_store_full_and_confirmed_rows_stay(tmp_path: Path) -> None:
+    """If SQLite cannot grow its file, writing raises StoreFull, and everything confirmed is intact."""
     url = f"sqlite:///{tmp_path / 'pairsmith.db'}"
     with Store.open(url) as store:
         store.write(pair("kept"))
@@ -521,8 +534,8 @@ def test_a_full_disk_is_named_and_confirmed_rows_stay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, just text" * 100, b"SQLite format 3\x00garbage" * 50])
-def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
-    """A foreign or damaged file is reported as such and left as it is."""
+def test_file_that_is_no_store_is_reported_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    """A foreign or damaged file is reported as such and left unchanged."""
     path = tmp_path / "pairsmith.db"
     path.write_bytes(content)
     with pytest.raises(StoreError, match="not a pairsmith store"):
@@ -531,8 +544,8 @@ def test_a_file_that_is_no_store_is_said_to_be_none(tmp_path: Path, content: byt
 
 
 @pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "nonsense", "sqlite:////nowhere/at/all/x.db"])
-def test_an_unusable_url_is_one_clear_sentence(url: str) -> None:
-    """A URL that cannot be a store is refused before anything is made."""
+def test_unusable_url_is_one_clear_error(url: str) -> None:
+    """A URL that cannot be a store is rejected before anything is created."""
     with pytest.raises(StoreError) as caught:
         Store.open(url)
     assert caught.value.fix
@@ -540,7 +553,7 @@ def test_an_unusable_url_is_one_clear_sentence(url: str) -> None:
 
 
 def test_a_password_is_never_shown() -> None:
-    """An error about a database does not repeat the password in its URL."""
+    """An error about a database does not repeat the password of its URL."""
     with pytest.raises(StoreError) as caught:
         Store.open("postgresql://ann:s3cret@127.0.0.1:1/x")
     assert "s3cret" not in str(caught.value)
@@ -551,22 +564,22 @@ def test_a_password_is_never_shown() -> None:
 
 
 @pytest.mark.parametrize("url", ["postgresql://ann:s3cret@host:none/x", "postgresql://ann:s3cret@[::1/x"])
-def test_an_address_that_cannot_be_one_is_a_sentence(url: str) -> None:
-    """A port that is none was a traceback, with the password in it."""
+def test_malformed_database_address_is_one_clear_error(url: str) -> None:
+    """An invalid port used to give a traceback that contained the password."""
     with pytest.raises(StoreError, match="neither sqlite:///FILE nor postgresql://") as caught:
         Store.open(url)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+asyncpg", "postgresql+psycopg2"])
-def test_an_address_as_others_write_it_is_taken(scheme: str) -> None:
-    """`postgres://` is what platforms give away, and an address may name the driver of another application."""
+def test_common_variants_of_the_database_address_are_accepted(scheme: str) -> None:
+    """Platforms hand out `postgres://`, and an address may name the driver of another application."""
     with pytest.raises(StoreError, match="Connection refused"):
         Store.open(f"{scheme}://ann@127.0.0.1:1/x")
 
 
 def test_two_schemas_of_one_database_are_two_stores(postgres: str) -> None:
-    """Two projects in two schemas write at the same time and see nothing of each other; two in one schema do not,
+    """Two projects in two schemas can write at the same time and see nothing of each other. Two in one schema cannot,
     however their search paths name it."""
     name = f"s_{uuid.uuid4().hex[:12]}"
     engine = sa.create_engine(sa.make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
@@ -601,8 +614,8 @@ def state(sample: int, **more: object) -> RowState:
     return RowState.model_validate({**slot, "state": "accepted", **more})
 
 
-def test_row_states_are_found_by_what_was_decided(store_url: str) -> None:
-    """By curation, state, code and pair, in the order of writing; a slot's later state replaces the earlier one."""
+def test_row_states_are_filtered_by_curation_state_code_and_pair(store_url: str) -> None:
+    """Row states come in the order of writing, and a slot's later state replaces the earlier one."""
     rejected = state(1, state="rejected", reason=Reason("short", "two words"), step="gate/length@1", pair_id="p1")
     other = state(0, curation="c2")
     with Store.open(store_url) as store:
@@ -617,7 +630,7 @@ def test_row_states_are_found_by_what_was_decided(store_url: str) -> None:
 
 
 def test_a_table_is_read_page_by_page(store_url: str) -> None:
-    """Nothing is left out or told twice at the border of a page."""
+    """No row is skipped or returned twice at the border of a page."""
     many = [
         Verdict(pair_id=f"p{n}", by="gate/a@1", fingerprint="x", keep=True, reason=Reason("ok")) for n in range(4_100)
     ]
@@ -628,7 +641,7 @@ def test_a_table_is_read_page_by_page(store_url: str) -> None:
 
 
 def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
-    """The copy beside the store holds what was there, whole and as it was; a new store needs no copy."""
+    """The copy beside the store has everything as it was before the upgrade. A new store needs no copy."""
     path = tmp_path / "pairsmith.db"
     engine = sa.create_engine(f"sqlite:///{path}")
     upgrade_to(engine, "0002")
@@ -649,8 +662,8 @@ def test_a_store_is_copied_before_it_is_upgraded(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_license_that_is_added_or_corrected_arrives(tmp_path):
-    """The latest reading of a seed tells where it was read and under which license; it stays the same seed."""
+def test_added_or_corrected_license_is_stored(tmp_path):
+    """The latest reading of a seed determines its source and license. It stays the same seed."""
     first, *_, last = seeds = [
         Seed(kind="input", text="a dog", source=source, license=license)
         for source, license in (("a:1", None), ("a:2", "CC0-1.0"), ("b:1", "CC-BY-NC-4.0"))
@@ -665,7 +678,7 @@ def test_a_license_that_is_added_or_corrected_arrives(tmp_path):
 
 @pytest.mark.parametrize("name", ["a?b", "a%20b", "a b#c", "\u00e4\u00f6"])
 def test_a_project_folder_may_have_any_name(tmp_path, name):
-    """The store is a file in that folder and nowhere else, though `?` and `%` mean something in a URL."""
+    """The store is a file in that folder and nowhere else, although `?` and `%` have a meaning in URLs."""
     folder = tmp_path / name
     folder.mkdir()
     url = Store.url_for(project_in(folder))
@@ -678,7 +691,7 @@ def test_a_project_folder_may_have_any_name(tmp_path, name):
 
 
 def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
-    """Not in the folder that the command happens to be run from, where everything would be bought again."""
+    """It does not mean the current folder of the command, where everything would be bought again."""
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path)
     project = project_in(tmp_path / "project", store={"url": "sqlite:///own.db"})
@@ -687,7 +700,7 @@ def test_a_relative_url_means_a_file_in_the_project(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_STORE", "sqlite:///other.db")
     named = project_in(tmp_path / "project", store={"url_env": "MY_STORE"})
     assert Store.url_for(named).endswith("project/other.db")
-    for driver in ("pysqlite", "aiosqlite"):  # as another application names the same file
+    for driver in ("pysqlite", "aiosqlite"):  # another application may name the same file like this
         own = project_in(tmp_path / "project", store={"url": f"sqlite+{driver}:///own.db"})
         assert Store.url_for(own) == Store.url_for(project)
     absolute = f"sqlite:///{tmp_path / 'else.db'}"
@@ -706,9 +719,9 @@ def project_in(folder, **tables):
     return Project(folder, Spec.model_validate(spec))
 
 
-def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str) -> None:
-    """What the older version called a leak is read, counted and searched as contamination; a user's own reason of that
-    name stays as it was."""
+def test_leak_of_an_older_store_is_read_as_contamination(store_url: str) -> None:
+    """What earlier versions called a leak is read, counted and searched as contamination. A user's own reason of that
+    name stays."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0005")
     step = {"fingerprint": "x", "keep": False, "reason": Reason("leak", "near-duplicate of test seed s")}
@@ -748,9 +761,9 @@ def test_contamination_of_an_older_store_is_found_under_its_name(store_url: str)
         assert own.reasons == {"leak": 1, "short": 1}
 
 
-def test_an_older_store_tells_unknown_costs_from_free_ones(store_url: str) -> None:
-    """Earlier versions wrote 0 where no price was given: that is unknown, in the ledger and in receipts, except of what
-    was asked at this machine. What had a price keeps it, and each row tells its teacher."""
+def test_older_store_distinguishes_unknown_costs_from_free_ones(store_url: str) -> None:
+    """Earlier versions wrote 0 if there was no price. That becomes unknown, in the ledger and in receipts, except for
+    requests to this machine. Calls with a price keep it, and each row has its teacher."""
     engine = sa.create_engine(sa.make_url(store_url.replace("postgresql:", "postgresql+psycopg:")))
     upgrade_to(engine, "0006")
     usage, away = Usage(prompt_tokens=3, completion_tokens=2), "https://api.example.com/v1"
@@ -782,7 +795,8 @@ def test_an_older_store_tells_unknown_costs_from_free_ones(store_url: str) -> No
 
 
 def test_a_hold_counts_until_it_is_closed(store_url: str) -> None:
-    """What is held for a request without an answer is told beside what was spent, and gone once its cost is known."""
+    """The amount reserved for a request without an answer is reported beside what was spent, until its cost is
+    known."""
     hold = Hold(id="h", usd=0.25, stage="generate", teacher="t", prompt="p")
     with Store.open(store_url) as store:
         store.write(hold, call("a", usd=0.5, stage="generate", prompt="p"))
@@ -792,15 +806,15 @@ def test_a_hold_counts_until_it_is_closed(store_url: str) -> None:
         assert store.spent().total == 0.5
 
 
-def test_an_answer_that_comes_beside_the_mark_of_its_request_is_told_of_once(store_url: str) -> None:
-    """Between the mark of what is on the wire and the rows of the same commit an answer may come: soon it is no request
-    without an answer any more, though nothing else is written."""
-    hold, on_wire, written = Hold(id="h", usd=None), [2], threading.Event()
+def test_answer_arriving_with_the_mark_of_its_request_counts_once(store_url: str) -> None:
+    """An answer may arrive between the mark of the requests in flight and the rows of the same commit. Soon its request
+    no longer counts as unanswered, although nothing else is written."""
+    hold, in_flight, written = Hold(id="h", usd=None), [2], threading.Event()
 
     def mark() -> Hold:
-        now = hold.model_copy(update={"requests": on_wire[0]})
+        now = hold.model_copy(update={"requests": in_flight[0]})
         if not written.is_set():
-            on_wire[0] = 1
+            in_flight[0] = 1
             store.append(call("a", usd=0.5))
             written.set()
         return now

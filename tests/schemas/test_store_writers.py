@@ -1,4 +1,4 @@
-"""Two writers, lost locks and cut connections: what was confirmed is kept, and a loser is told."""
+"""Two writers, lost locks and cut connections: what was confirmed is kept, and the loser gets an error."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def seed(text: str) -> Seed:
 
 
 def test_a_store_behind_a_link_has_one_writer(tmp_path: Path) -> None:
-    """The lock is that of the file, however its path is written."""
+    """The lock belongs to the file, however its path is written."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with Store.open(f"sqlite:///{tmp_path / 'real' / 'p.db'}"), pytest.raises(StoreBusy):
@@ -61,8 +61,9 @@ def test_a_store_behind_a_link_has_one_writer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("write", [True, False])
 def test_a_store_with_a_second_name_is_refused(tmp_path: Path, *, write: bool) -> None:
-    """Lock and log go by the name: through a hard link a second writer would get in, and a reader would miss what is in
-    the log. The sentence says how to part the two, and then each is a store with all that was confirmed."""
+    """Lock and log depend on the name: through a hard link a second writer would get in, and a reader would miss what
+    is in the log. The fix in the message separates the two, and then each is a store with everything that was
+    confirmed."""
     url, other = f"sqlite:///{tmp_path / 'p q.db'}", f"sqlite:///{tmp_path / 'snapshot.db'}"
     with Store.open(url) as store:
         store.write(call())
@@ -78,13 +79,13 @@ def test_a_store_with_a_second_name_is_refused(tmp_path: Path, *, write: bool) -
 
 
 @pytest.mark.parametrize("write", [True, False])
-def test_a_store_that_this_user_may_not_see_is_told(tmp_path: Path, *, write: bool) -> None:
-    """A folder without the right to look into it is a sentence, not a traceback."""
+def test_store_without_access_is_one_clear_error(tmp_path: Path, *, write: bool) -> None:
+    """A folder without permission to enter gives an error message, not a traceback."""
     folder = tmp_path / "theirs"
     folder.mkdir(mode=0o000)
     user = os.geteuid()
     try:
-        os.seteuid(user or 65534)  # root may do anything
+        os.seteuid(user or 65534)  # root may access everything
         with pytest.raises(StoreError, match=r"cannot be opened: Permission denied.*Give this user access"):
             Store.open(f"sqlite:///{folder / 'p.db'}", write=write)
     finally:
@@ -92,8 +93,8 @@ def test_a_store_that_this_user_may_not_see_is_told(tmp_path: Path, *, write: bo
 
 
 def test_a_file_that_is_mounted_by_itself_is_refused(tmp_path: Path) -> None:
-    """As `docker run -v ./p.db:/data/p.db` does: what is confirmed lies in the log beside it, which is not mounted. A
-    folder that is mounted twice is one store with one lock."""
+    """For example with `docker run -v ./p.db:/data/p.db`: confirmed data is in the log beside the file, which is not
+    mounted. A folder that is mounted twice is one store with one lock."""
     names = [tmp_path / name for name in ("real", "file mount", "folder")]
     for folder in names:
         folder.mkdir()
@@ -127,8 +128,8 @@ with Store.open(f"sqlite:///{folder}/p.db") as store:
     assert ran.stdout.endswith("1\nbusy\n")
 
 
-def test_who_writes_is_named_by_a_command_that_is_whole(tmp_path: Path) -> None:
-    """Its words up to the first option, whose value would be cut off."""
+def test_busy_store_names_the_command_of_its_writer(tmp_path: Path) -> None:
+    """The command is shown up to its first option, whose value would be cut off."""
     script = """
 import sys
 from schemas.errors import StoreBusy
@@ -145,8 +146,8 @@ with Store.open(url):
     assert "`pairsmith curate`, since" in ran.stdout, ran.stderr
 
 
-def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url: str) -> None:
-    """The same answer twice is once; another one in its place is told, not confirmed."""
+def test_conflicting_answer_of_another_process_is_an_error(store_url: str) -> None:
+    """Writing the same answer twice stores it once. A different one in its place is an error and is not confirmed."""
     with Store.open(store_url) as store:
         store.write(call())
         store.write(call(), call("other"))
@@ -157,7 +158,7 @@ def test_an_answer_that_another_process_has_is_not_dropped_in_silence(store_url:
 
 
 def cut(url: str) -> None:
-    """End every other connection to the server, as a restart or a proxy does, and wait until the server has."""
+    """End all other connections to the server, like a restart or a proxy, and wait until the server has done so."""
     engine = engine_of(url).execution_options(isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'postgres'"
@@ -172,7 +173,7 @@ def cut(url: str) -> None:
 
 @pytest.fixture
 def postgres_url(postgres: str) -> str:
-    """An empty schema of this test's own."""
+    """An empty schema for this test only."""
     engine = engine_of(postgres)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP SCHEMA IF EXISTS writers CASCADE"))
@@ -182,7 +183,7 @@ def postgres_url(postgres: str) -> str:
 
 
 def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -> None:
-    """After hours of training the first write goes through a new connection, under the same lock."""
+    """After hours of training the first write uses a new connection, with the same lock."""
     with Store.open(postgres_url) as store:
         store.write(seed("before"))
         cut(postgres_url)
@@ -193,8 +194,8 @@ def test_a_connection_that_was_cut_while_idle_costs_nothing(postgres_url: str) -
 
 
 def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
-    """In a failover the address may lead to a server that only reads, for a dozen seconds: nothing confirmed is lost,
-    and what is asked meanwhile is kept once it writes again."""
+    """During a failover the address may lead to a read-only server for a dozen seconds. Nothing confirmed is lost, and
+    what is written in the meantime is stored once the server accepts writes again."""
 
     def read_only(setting: str) -> None:
         engine = engine_of(postgres_url)
@@ -217,7 +218,7 @@ def test_a_standby_behind_the_address_is_waited_for(postgres_url: str) -> None:
 
 
 def test_a_lost_lock_that_another_writer_has_is_noticed(postgres_url: str) -> None:
-    """Nothing is confirmed any more once somebody else writes."""
+    """Nothing is confirmed any more once another process writes."""
     with Store.open(postgres_url) as store:
         store.write(seed("first"))
         cut(postgres_url)
@@ -240,8 +241,8 @@ CREATE CONSTRAINT TRIGGER dies AFTER INSERT ON writers.seeds
 
 
 def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str) -> None:
-    """Whether it was committed nobody knows; a row that is there is not written twice, so it is asked once more. A
-    receipt would be there twice, so its commit is not repeated."""
+    """It is unknown whether the commit succeeded. Existing rows are not written twice, so it is repeated. A receipt or
+    a verdict would be stored twice, so such a commit is not repeated."""
     with Store.open(postgres_url) as store:
         engine = engine_of(postgres_url)
         with engine.begin() as connection:
@@ -254,8 +255,8 @@ def test_a_connection_that_is_lost_in_a_commit_costs_no_answer(postgres_url: str
     assert {Receipt, Verdict} == tables.NOT_IDEMPOTENT
 
 
-def test_a_process_that_stood_still_in_a_transaction_goes_on(postgres_url: str) -> None:
-    """The server ends the session of one that was asleep meanwhile; what it was about to write is written then."""
+def test_process_suspended_in_a_transaction_continues(postgres_url: str) -> None:
+    """The server ends the session of a process that was suspended. What it was about to write is written afterwards."""
     asleep = iter([1.5, 0.0])
 
     def work(connection: sa.Connection) -> None:
@@ -274,14 +275,14 @@ def test_a_process_that_stood_still_in_a_transaction_goes_on(postgres_url: str) 
     assert next(asleep, None) is None
 
 
-def test_a_file_that_is_held_for_long_is_waited_for(tmp_path: Path) -> None:
-    """A backup or a viewer that locks the file for more than SQLite's patience ends no run."""
+def test_file_locked_for_long_is_waited_for(tmp_path: Path) -> None:
+    """A backup or a viewer that locks the file for longer than SQLite's timeout ends no run."""
     path = tmp_path / "p.db"
     with Store.open(f"sqlite:///{path}") as store:
         store.write(seed("first"))
         held = sqlite3.connect(path, check_same_thread=False)
         held.execute("BEGIN IMMEDIATE")
-        release = threading.Timer(11.0, held.rollback)  # the database's own patience is ten seconds
+        release = threading.Timer(11.0, held.rollback)  # the database's own timeout is ten seconds
         began = time.monotonic()
         release.start()
         store.write(seed("second"))
@@ -291,8 +292,8 @@ def test_a_file_that_is_held_for_long_is_waited_for(tmp_path: Path) -> None:
         assert len(store.seeds(active=False)) == 2
 
 
-def test_what_passes_and_what_does_not() -> None:
-    """A commit whose outcome is unknown is never repeated; a locked file and a server that is away are."""
+def test_which_errors_are_transient() -> None:
+    """A locked file and an unreachable server are retried, but a commit whose outcome is unknown is never repeated."""
     locked = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database is locked"))
     full = sa.exc.OperationalError("x", None, sqlite3.OperationalError("database or disk is full"))
     away = sa.exc.OperationalError("x", None, ConnectionError("server closed the connection unexpectedly"))
@@ -303,8 +304,8 @@ def test_what_passes_and_what_does_not() -> None:
     assert not is_transient(away, committing=True)
 
 
-def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
-    """An I/O error with room on the disk is the disk's, or its mount's."""
+def test_failing_disk_is_not_reported_as_full(tmp_path: Path) -> None:
+    """An I/O error with free space is a fault of the disk or its mount."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     Store.open(url).close()
     failing = explained(sa.exc.OperationalError("x", None, sqlite3.OperationalError("disk I/O error")), url)
@@ -314,8 +315,8 @@ def test_a_disk_that_fails_is_not_called_full(tmp_path: Path) -> None:
     assert isinstance(full, StoreFull)
 
 
-def test_a_store_of_somebody_else_is_a_matter_of_rights(tmp_path: Path) -> None:
-    """Of a file that this user may not write nobody is told to check that a server runs."""
+def test_missing_write_permission_is_reported_as_such(tmp_path: Path) -> None:
+    """If this user may not write the file, the message does not suggest checking whether a server runs."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     Store.open(url).close()
     shut = sqlite3.connect(f"file:{tmp_path / 'p.db'}?mode=ro", uri=True)
@@ -327,8 +328,8 @@ def test_a_store_of_somebody_else_is_a_matter_of_rights(tmp_path: Path) -> None:
     assert "the database reports an error" in str(explained(ConnectionRefusedError("refused"), url))
 
 
-def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
-    """A field that this version does not know is no traceback."""
+def test_record_of_a_newer_pairsmith_is_one_clear_error(tmp_path: Path) -> None:
+    """A field that this version does not know gives no traceback."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url) as store:
         store.write(call())
@@ -339,7 +340,7 @@ def test_a_record_of_a_newer_pairsmith_is_named(tmp_path: Path) -> None:
 
 
 def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -> None:
-    """Its migrations have other names than ours."""
+    """Its migrations have other names than pairsmith's."""
     with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute("CREATE TABLE alembic_version (version_num TEXT)")
         raw.execute("INSERT INTO alembic_version VALUES ('ae1027a6acf')")
@@ -349,15 +350,15 @@ def test_a_database_of_another_application_is_not_called_newer(tmp_path: Path) -
 
 
 def test_tables_of_another_application_are_not_mixed_with_ours(tmp_path: Path) -> None:
-    """Without Alembic too: a table of one of our names is named, instead of "already exists"."""
+    """This holds without Alembic too: the error names the conflicting table instead of "already exists"."""
     with closing(sqlite3.connect(tmp_path / "p.db")) as raw, raw:
         raw.execute("CREATE TABLE calls (number TEXT)")
     with pytest.raises(StoreError, match=r"another application \('calls' is one of them\).*Use a separate database"):
         Store.open(f"sqlite:///{tmp_path / 'p.db'}")
 
 
-def test_who_upgrades_a_store_to_read_it_is_waited_for(store_url: str) -> None:
-    """Even when its schema is that of today already and only the lock is not free yet; a writer is not waited for."""
+def test_upgrade_by_a_reader_is_waited_for(store_url: str) -> None:
+    """Also if the schema is already up to date and only the lock is not yet free. A writer is not waited for."""
     Store.open(store_url).close()
     engine = engine_of(store_url)
     opened = threading.Event()
@@ -377,8 +378,8 @@ def test_who_upgrades_a_store_to_read_it_is_waited_for(store_url: str) -> None:
         Store.open(store_url)
 
 
-def test_a_reader_is_told_who_writes(tmp_path: Path) -> None:
-    """`status` during a run said "not run yet" and nothing of the run; once nobody writes it names nobody."""
+def test_reader_sees_the_current_writer(tmp_path: Path) -> None:
+    """`status` during a run used to say "not run yet" and nothing about the run. Without a writer the name is empty."""
     url = f"sqlite:///{tmp_path / 'p.db'}"
     with Store.open(url), Store.open(url, write=False) as reader:
         assert f"pid {os.getpid()} on " in reader.current_writer

@@ -1,4 +1,4 @@
-"""The rows that records are written as."""
+"""The rows in which records are stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from schemas.records import Call, Candidate, Generated, Json, Message, Pair, Record, Sampling, Usage
 from schemas.store import Store
 
-HOUSE = [{"role": "system", "content": "Write."}]
+SYSTEM_TURN = [{"role": "system", "content": "Write."}]
 SAMPLING = Sampling(temperature=0.9)
 AT = datetime(2026, 11, 28, 4, 30, tzinfo=UTC)
 
@@ -23,7 +23,7 @@ def call(number: int, raw: Json | None = None, **more: Any) -> Call:
     text = f"An answer of some length, number {number}"
     given = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": {"role": "assistant", "content": text}}
     given = given if raw is None else raw
-    request = {"model": "m", "messages": [*HOUSE, {"role": "user", "content": f"question {number}"}]}
+    request = {"model": "m", "messages": [*SYSTEM_TURN, {"role": "user", "content": f"question {number}"}]}
     usage = Usage(prompt_tokens=3, completion_tokens=4)
     facts = {"request": request, "raw": given, "facts": {"model": "m"}, "text": text if raw is None else ""}
     named = {"key": f"{number:032x}", "attempt": 1, "status": "ok", "request_id": f"r-{number}", "sample": 0}
@@ -45,9 +45,9 @@ def records(number: int) -> list[Record]:
     return [call(number), one, slot]
 
 
-def test_an_answer_its_pair_and_its_slot_are_written_in_few_steps(tmp_path: Path) -> None:
-    """The thread that writes calls at most 45 functions for the three rows of an answer, ours and the interpreter's:
-    it shares a processor with whoever asks."""
+def test_answer_pair_and_slot_are_written_with_few_function_calls(tmp_path: Path) -> None:
+    """The writer thread makes at most 45 function calls, in Python and C, for the three rows of an answer: it shares a
+    processor with the code that sends requests."""
     rows = [records(number) for number in range(2_200)]
     counts = Counter[str]()
 
@@ -55,15 +55,15 @@ def test_an_answer_its_pair_and_its_slot_are_written_in_few_steps(tmp_path: Path
         if threading.current_thread().name == "store-writer":
             counts[event] += 1
 
-    def calls_for(some: list[list[Record]]) -> int:
+    def calls_for(batch: list[list[Record]]) -> int:
         counts.clear()
-        store.write(*(record for each in some for record in each))
+        store.write(*(record for each in batch for record in each))
         return counts["call"] + counts["c_call"]
 
     threading.setprofile(count)
     try:
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
-            calls_for(rows[:100])  # what is made once
+            calls_for(rows[:100])  # fills caches
             few, many = calls_for(rows[100:200]), calls_for(rows[200:])
     finally:
         threading.setprofile(None)
@@ -83,8 +83,8 @@ ODD: list[Json] = [
 
 
 @pytest.mark.parametrize("raw", ODD, ids=range(len(ODD)))
-def test_whatever_an_endpoint_says_is_read_as_it_was(raw: Json, store_url: str) -> None:
-    """Numbers that no JSON has, ones of more than 64 bits, nothing at any depth and texts that speak of it."""
+def test_any_response_is_read_back_unchanged(raw: Json, store_url: str) -> None:
+    """Numbers that JSON does not have, integers beyond 64 bits, null at any depth, and texts that mention it."""
     later = AT.astimezone(timezone(timedelta(hours=5, minutes=30))) + timedelta(microseconds=7)
     first = call(1, raw, facts={"usage": {"cost": None}, "x": [None]}, at=later)
     second = call(2, raw, request={}, request_of=(first.key, 1), sample=1)

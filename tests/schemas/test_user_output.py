@@ -1,4 +1,4 @@
-"""What a user's own code prints, while ours prints beside it."""
+"""Output of the user's own code, while pairsmith prints at the same time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from schemas.user_output import user_output
 ROOT = Path(__file__).parents[2]
 
 
-def test_two_that_overlap_leave_standard_output_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each thread's own code prints to standard error, in whichever order they end, and what we print meanwhile and
-    afterwards stands on standard output."""
+def test_overlapping_blocks_restore_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """User code in each thread prints to standard error, in whatever order the blocks end. What pairsmith prints in the
+    meantime and afterwards goes to standard output."""
     before, both_in, first_out = sys.stdout, threading.Barrier(2), threading.Event()
 
     def first() -> None:
@@ -55,7 +55,7 @@ print("told", file=sys.stderr)
 """
 
 
-def test_own_code_that_wraps_standard_output_leaves_it_and_standard_error_as_they_were() -> None:
-    """Many scripts ask for UTF-8 by putting a stream of their own over the bytes of standard output."""
+def test_user_code_that_wraps_standard_output_does_not_break_it() -> None:
+    """Many scripts switch to UTF-8 by wrapping the buffer of standard output."""
     ended = subprocess.run([sys.executable, "-c", _WRAPS], capture_output=True, text=True, cwd=ROOT)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ours\n", "own\nown\ntold\n")

@@ -1,4 +1,4 @@
-"""Batch APIs on 127.0.0.1: the five forms, as the references of OpenAI and others describe them."""
+"""Batch APIs on 127.0.0.1 in five formats, as the references of OpenAI and others describe them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from aiohttp import web
 from tests.servers import InThread
 
 Says = Callable[[str, int], str | int | None]
-"""`says(prompt, nth)`: the answer to the nth line that asks this, an HTTP status, or None for a line that expires."""
+"""`says(prompt, nth)`: the answer to the nth line with this prompt, an HTTP status, or None for a line that expires."""
 
 
 class BatchProvider(InThread):
-    """`with BatchProvider("gemini") as provider:` serves that form at `provider.url`.
+    """`with BatchProvider("gemini") as provider:` serves that format at `provider.url`.
 
-    `batches` are those made, in order, each a list of the prompts in it. `finishes` False leaves them running.
-    `refuses` is the sentence with which a whole batch is refused, if it has more than `takes` lines; `because` is what
-    OpenAI's form says of a line that gets a status. `cancels`: batches were cancelled there, so that lines which expire
-    were cancelled; `expiry` is what OpenAI's form says of one that expired.
-    `garbles`: in so many files of results the last line is half, another one stands twice, and others
-    are none. `says_only` is what it answers whatever it is asked. `forgets` is how often it knows no batch, with the
-    status `unknown_is`, and `keeps_results` False has deleted what came of them. `word` is what it calls the state of
-    each, instead of one of its own words; `looks` is how often one was asked for. `error` is the error of a line that
-    gets a status, in the words of the form. `azure`: the address is that of a deployment, files and batches are the
-    resource's, and a file makes no batch before it was read, which the second look at it tells.
+    `batches` are those created, in order, each a list of its prompts. `finishes=False` leaves them running. `refuses`
+    is the message with which a whole batch is rejected if it has more than `takes` lines. `because` is the message of a
+    line that gets a status in OpenAI's format. `cancels`: batches were cancelled at the provider, so lines that expire
+    count as cancelled. `expiry` is the error of an expired line in OpenAI's format. `garbles`: in this many files of
+    results the last line is cut in half, another one is duplicated, and some lines are invalid. `says_only` replaces
+    every response. `forgets` is how often a batch is reported as unknown, with the status `unknown_is`.
+    `keeps_results=False` has deleted the results. `word` replaces the status of each batch. `looks` counts how often a
+    batch was polled. `error` is the error of a line that gets a status, in the format's own form. `azure`: the address
+    is that of a deployment, files and batches belong to the resource, and a file can be used only after it was
+    processed, which the second poll of it reports.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BatchProvider(InThread):
         self._files: dict[str, bytes] = {}
         self._names: dict[str, str] = {}
         self._jobs: dict[str, dict[str, Any]] = {}
-        self._some = threading.Event()
+        self._polled = threading.Event()
         super().__init__(self._app())
 
     @property
@@ -69,30 +69,30 @@ class BatchProvider(InThread):
         return f"{self.address}/{path}"
 
     def wait_for_a_batch(self) -> None:
-        """Block until a batch that was made is asked about, so until its maker waits for it."""
-        assert self._some.wait(120)
+        """Block until a created batch is polled, i.e. until its creator waits for it."""
+        assert self._polled.wait(120)
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=2**28, middlewares=[self._only])
         add = app.router.add_route
-        add("POST", "/v1/chat/completions", self._now)
+        add("POST", "/v1/chat/completions", self._chat_completion)
         if self.form in ("openai", "mistral", "together"):
             root = "/openai" if self.azure else "/v1"
             jobs = "/v1/batch/jobs" if self.form == "mistral" else f"{root}/batches"
             add("POST", f"{root}/files/upload" if self.form == "together" else f"{root}/files", self._upload)
-            add("GET", f"{root}/files", self._files_there)
+            add("GET", f"{root}/files", self._list_files)
             add("GET", f"{root}/files/{{id}}", self._file)
             add("GET", f"{root}/files/{{id}}/content", self._content)
-            add("POST", jobs, self._make_of_file)
+            add("POST", jobs, self._create_from_file)
             add("GET", jobs, self._list)
             add("GET", jobs + "/{id}", self._job)
         elif self.form == "anthropic":
-            add("POST", "/v1/messages/batches", self._make_of_messages)
+            add("POST", "/v1/messages/batches", self._create_from_messages)
             add("GET", "/v1/messages/batches", self._list)
             add("GET", "/v1/messages/batches/{id}", self._job)
             add("GET", "/v1/messages/batches/{id}/results", self._content)
         else:
-            add("POST", "/v1beta/models/{model}:batchGenerateContent", self._make_of_contents)
+            add("POST", "/v1beta/models/{model}:batchGenerateContent", self._create_from_contents)
             add("GET", "/v1beta/batches", self._list)
             add("GET", "/v1beta/batches/{id}", self._job)
         return app
@@ -101,7 +101,7 @@ class BatchProvider(InThread):
     async def _only(self, request: web.Request, handler: Any) -> web.StreamResponse:
         return web.Response(body=self.says_only) if self.says_only else await handler(request)
 
-    async def _now(self, request: web.Request) -> web.Response:
+    async def _chat_completion(self, request: web.Request) -> web.Response:
         self.live += 1
         return web.json_response({"choices": [{"message": {"content": "now"}, "finish_reason": "stop"}]})
 
@@ -124,7 +124,7 @@ class BatchProvider(InThread):
         self._read.add(name)
         return web.json_response({"id": name, "object": "file", "status": status})
 
-    async def _files_there(self, request: web.Request) -> web.Response:
+    async def _list_files(self, request: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": id_, "filename": name} for id_, name in self._names.items()]})
 
     async def _content(self, request: web.Request) -> web.Response:
@@ -138,7 +138,7 @@ class BatchProvider(InThread):
             body = none + body.removesuffix(last) + first + b"\n" + last[: len(last) // 2]
         return web.Response(body=body)
 
-    async def _make_of_file(self, request: web.Request) -> web.Response:
+    async def _create_from_file(self, request: web.Request) -> web.Response:
         job = await request.json()
         assert job["endpoint"] == ("/chat/completions" if self.azure else "/v1/chat/completions")
         if self.form != "mistral":
@@ -160,18 +160,18 @@ class BatchProvider(InThread):
         for line in lines:
             texts = self._answer(line["body"], line["body"]["messages"][-1]["content"], line["body"].get("n", 1))
             if texts is None and self.form != "together":  # which has no line for it
-                failed.append({**_named(line), "response": None, "error": self.expiry})
+                failed.append({**_id_fields(line), "response": None, "error": self.expiry})
             elif isinstance(texts, int) and self.form == "together":
                 message = self.because or f"status {texts}"
                 code = "batch_client_error" if texts < 500 else "batch_server_error"
-                failed.append({**_named(line), "error": self.error or {"code": code, "message": message}})
+                failed.append({**_id_fields(line), "error": self.error or {"code": code, "message": message}})
             elif isinstance(texts, int):
                 body = {"error": {"message": self.because or f"status {texts}"}} if texts else None
-                failed.append({**_named(line), "response": {"status_code": texts, "body": body}, "error": None})
+                failed.append({**_id_fields(line), "response": {"status_code": texts, "body": body}, "error": None})
             elif texts is not None:
                 body = _chat(texts)
-                done.append({**_named(line), "response": {"status_code": 200, "body": body}, "error": None})
-        id_ = self._made([line["body"]["messages"][-1]["content"] for line in lines])
+                done.append({**_id_fields(line), "response": {"status_code": 200, "body": body}, "error": None})
+        id_ = self._register([line["body"]["messages"][-1]["content"] for line in lines])
         mistral = self.form == "mistral"
         output, error = ("output_file", "error_file") if mistral else ("output_file_id", "error_file_id")
         for field, rows in ((output, done), (error, failed)):
@@ -192,9 +192,9 @@ class BatchProvider(InThread):
             return web.json_response({"job": {"id": id_, "status": "VALIDATING"}}, status=201)
         return web.json_response({"id": id_, "status": "validating"})
 
-    # -- requests posted as they are -----------------------------------------------------------------------------
+    # -- requests in the body -----------------------------------------------------------------------------------
 
-    async def _make_of_messages(self, request: web.Request) -> web.Response:
+    async def _create_from_messages(self, request: web.Request) -> web.Response:
         assert request.headers["x-api-key"] == "sk-batch"
         assert request.headers["anthropic-version"]
         rows, prompts = [], []
@@ -216,7 +216,7 @@ class BatchProvider(InThread):
                 message = {"id": "msg_1", "model": "loopback", "content": content, "stop_reason": "end_turn"}
                 result = {"type": "succeeded", "message": {**message, "usage": usage}}
             rows.append({"custom_id": one["custom_id"], "result": result})
-        id_ = self._made(prompts)
+        id_ = self._register(prompts)
         self._files[id_] = b"\n".join(map(orjson.dumps, rows))
         self._jobs[id_] = {
             "id": id_,
@@ -227,7 +227,7 @@ class BatchProvider(InThread):
         }
         return web.json_response({"id": id_, "processing_status": "in_progress"})
 
-    async def _make_of_contents(self, request: web.Request) -> web.Response:
+    async def _create_from_contents(self, request: web.Request) -> web.Response:
         assert request.headers["x-goog-api-key"] == "sk-batch"
         assert request.match_info["model"] == "loopback"
         batch = (await request.json())["batch"]
@@ -245,7 +245,7 @@ class BatchProvider(InThread):
                 candidate = {"content": content, "finishReason": "STOP"}
                 row = {"response": {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "loopback"}}
             rows.append({**row, "metadata": one["metadata"]})
-        id_ = self._made(prompts)
+        id_ = self._register(prompts)
         self._jobs[f"batches/{id_}"] = {
             "name": f"batches/{id_}",
             "metadata": {"displayName": batch["display_name"]},
@@ -255,9 +255,9 @@ class BatchProvider(InThread):
         }
         return web.json_response({"name": f"batches/{id_}"})
 
-    # -- what all have -------------------------------------------------------------------------------------------
+    # -- common to all formats --------------------------------------------------------------------------------------
 
-    def _made(self, prompts: list[str]) -> str:
+    def _register(self, prompts: list[str]) -> str:
         self.batches.append(prompts)
         if self.refuses and len(prompts) > self.takes:
             self._refused.add(f"b{len(self.batches)}")
@@ -279,7 +279,7 @@ class BatchProvider(InThread):
 
     async def _job(self, request: web.Request) -> web.Response:
         name = request.match_info["id"]
-        self._some.set()
+        self._polled.set()
         self.looks += 1
         if self.forgets:
             self.forgets -= 1
@@ -302,7 +302,7 @@ class BatchProvider(InThread):
         return web.json_response(now)
 
 
-def _named(line: dict[str, Any]) -> dict[str, Any]:
+def _id_fields(line: dict[str, Any]) -> dict[str, Any]:
     return {"id": "x", "custom_id": line["custom_id"]}
 
 

@@ -1,4 +1,4 @@
-"""The embedded teacher for the tests: one child process for a whole session, with one adapter beside the base."""
+"""The embedded teacher for tests: one child process for the whole session, with one adapter beside the base model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from synth.embedded.weights import embedded_weights
 
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
-    """The real weights, fetched once into the user's cache folder."""
+    """The real weights, downloaded once into the user's cache folder."""
     pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
     return embedded_weights(print).folder
 
 
 @pytest.fixture(scope="session")
 def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random rank-4 adapter for SmolLM2-135M, in the files that PEFT writes."""
+    """A random rank-4 adapter for SmolLM2-135M, in PEFT's file format."""
     torch = pytest.importorskip("torch", reason="the embedded teacher needs the train extra")
     from safetensors.torch import save_file
 
@@ -41,13 +41,13 @@ def lora_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def embedded_server(lora_folder: Path) -> Iterator[EmbeddedServer]:
-    """The real embedded teacher, serving the base and the adapter `tuned`."""
+    """The real embedded teacher, serving the base model and the adapter `tuned`."""
     yield from _serving(lora_folder, "auto")
 
 
 @pytest.fixture(scope="session")
 def float32_server(lora_folder: Path) -> Iterator[EmbeddedServer]:
-    """The same in float32, whatever the processor has."""
+    """The same in float32, regardless of what the processor supports."""
     yield from _serving(lora_folder, "float32")
 
 

@@ -1,4 +1,4 @@
-"""A process that generates once, to be killed: `python -m tests.synth.generate_once URL FOLDER SEEDS`."""
+"""A process that generates once and is meant to be killed: `python -m tests.synth.generate_once URL FOLDER SEEDS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real HTTP teacher on 127.0.0.1: it speaks chat completions, misbehaves as told, and counts what it was asked.
+"""A real HTTP teacher on 127.0.0.1: it serves chat completions, misbehaves on request and counts its requests.
 
 It runs in a thread of the test's process, so its counts survive when the client, another process, is killed.
 """
@@ -20,7 +20,8 @@ from tests.servers import InThread
 
 @dataclass(frozen=True)
 class Ask:
-    """One request as the teacher saw it. `number` counts all requests, `nth` those with this `prompt`, from 1."""
+    """One request as the teacher received it. `number` counts all requests, `nth` those with this `prompt`, both from
+    1."""
 
     number: int
     nth: int
@@ -32,7 +33,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the teacher does. Without `texts` it says one per choice asked for; `body` replaces the whole answer."""
+    """The teacher's reaction. Without `texts` it returns one text for each requested choice; `body` replaces the whole
+    response."""
 
     texts: tuple[str | None, ...] | None = None
     finish: str = "stop"
@@ -41,31 +43,31 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     when: Callable[[], bool] | None = None
-    """It is sent as soon as this is true."""
+    """The response is sent as soon as this returns true."""
     cut: bool = False
     usage: bool = True
 
 
 def says(*texts: str | None, finish: str = "stop", delay_s: float = 0.0, usage: bool = True) -> Reply:
-    """An answer with these choices."""
+    """A response with these choices."""
     return Reply(texts=texts or None, finish=finish, delay_s=delay_s, usage=usage)
 
 
 def fails(status: int, message: str = "no", headers: dict[str, str] | None = None, **error: Any) -> Reply:
-    """An error answer in OpenAI's form."""
+    """An error response in OpenAI's format."""
     return Reply(status=status, body=orjson.dumps({"error": {"message": message, **error}}), headers=headers or {})
 
 
 def cuts() -> Reply:
-    """The connection is cut instead of an answer."""
+    """The connection is cut instead of a response."""
     return Reply(cut=True)
 
 
 class LoopbackTeacher(InThread):
     """`with LoopbackTeacher(reply) as teacher:` serves at `teacher.url` until the block ends.
 
-    `reply` decides on each Ask; the default is a plain answer. `asked` is every request in order, `busiest` the most
-    that were open at once. `honours_n=False` gives one choice whatever n is.
+    `reply` chooses the reaction to each Ask; the default is a plain response. `asked` holds every request in order,
+    `busiest` is the highest number of simultaneously open requests. `honours_n=False` returns one choice whatever n is.
     """
 
     def __init__(
@@ -93,11 +95,11 @@ class LoopbackTeacher(InThread):
         return self.address
 
     def counts(self) -> Counter[str]:
-        """How often each prompt (the last user message) was asked."""
+        """The number of requests with each prompt (the last user message)."""
         return Counter(ask.prompt for ask in self.asked)
 
     def wait_for(self, count: int, timeout_s: float = 120) -> None:
-        """Block until so many requests have arrived."""
+        """Block until `count` requests have arrived."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.asked) >= count, timeout_s), "too few requests arrived"
 
@@ -127,12 +129,12 @@ class LoopbackTeacher(InThread):
         try:
             reply = self._reply(ask)
             await asyncio.sleep(self._latency_s + reply.delay_s)
-            while reply.when is not None and not reply.when():  # noqa: ASYNC110  tests set no event of this loop
+            while reply.when is not None and not reply.when():  # noqa: ASYNC110 tests set no event of this loop
                 await asyncio.sleep(0.05)
         finally:
             self._open -= 1
         if reply.cut:
-            if request.transport is not None:  # else the client has gone
+            if request.transport is not None:  # otherwise the client has disconnected
                 request.transport.abort()
             return web.Response()
         if reply.body is not None:

@@ -1,4 +1,4 @@
-"""A store, a ledger and generators around a loopback teacher, as the command line would wire them."""
+"""A store, a ledger and generators connected to a loopback teacher, as the command line would set them up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LEVELS = ("three words", "one sentence")
 EXEMPLARS = (Exemplar(input="a cat", output="a cat on a red sofa in the evening"),)
 
 
-# Prompts of the tests' own, whose last turn begins with the seed, whatever the released ones say. Their names of input
-# and output are the old ones, and golden fingerprints are made of them: they do not change.
+# Prompts for tests only, whose last turn begins with the seed, independent of the released ones. Their variables use
+# the old names of input and output. Golden fingerprints depend on them, so they must not change.
 PROMPTS = {
     "enhance": """+++
 about = "A test's prompt."
@@ -48,7 +48,7 @@ variables = { enhanced = "o", level = "l" }
 
 
 def prompts_in(folder: Path) -> Path:
-    """`folder`, with the tests' prompts in it."""
+    """Write the tests' prompts into `folder` and return it."""
     for name, text in PROMPTS.items():
         (folder / "prompts" / name).mkdir(parents=True, exist_ok=True)
         (folder / "prompts" / name / "v1.jinja").write_text(text)
@@ -70,18 +70,18 @@ class Rig:
 
 
 def input(count: int) -> list[Seed]:
-    """Seeds `dog 0`, `dog 1`, ..."""
+    """Input seeds `dog 0`, `dog 1`, ..."""
     return [Seed(kind="input", text=f"dog {i}", source=f"seeds.jsonl:{i + 1}") for i in range(count)]
 
 
 def output(count: int) -> list[Seed]:
-    """Excellent outputs."""
+    """Output seeds."""
     return [Seed(kind="output", text=f"hound {i} on a hill at dawn", source=f"e.txt:{i + 1}") for i in range(count)]
 
 
 @asynccontextmanager
 async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False, **teacher: Any) -> AsyncIterator[Rig]:
-    """Opened on the store in `folder`."""
+    """A rig on the store in `folder`."""
     spec = TeacherSettings(**{"url": url, "model": "loopback", "retries": 2, "concurrency": 8, **teacher})
     with Store.open(f"sqlite:///{folder / 'pairsmith.db'}") as store:
         endpoint = Endpoint(
@@ -94,11 +94,11 @@ async def rig(url: str, folder: Path, *, n: int = 2, retry_failed: bool = False,
         )
         async with endpoint:
             ledger = Ledger(store, endpoint, spec, retry_failed=retry_failed)
-            ahead = {"prompt": load("enhance", prompts_in(folder)), "sampling": Sampling(temperature=0.9)}
-            back = {"prompt": load("simplify", folder), "sampling": Sampling(temperature=0.7)}
+            forward_options = {"prompt": load("enhance", prompts_in(folder)), "sampling": Sampling(temperature=0.9)}
+            backward_options = {"prompt": load("simplify", folder), "sampling": Sampling(temperature=0.7)}
             yield Rig(
                 store,
                 ledger,
-                Forward(ledger, TASK.style, n, exemplars=EXEMPLARS, **ahead),
-                Backward(ledger, TASK.style, LEVELS, exemplars=EXEMPLARS, **back),
+                Forward(ledger, TASK.style, n, exemplars=EXEMPLARS, **forward_options),
+                Backward(ledger, TASK.style, LEVELS, exemplars=EXEMPLARS, **backward_options),
             )

@@ -1,8 +1,8 @@
-"""Whether answers are the same but for rounding.
+"""Whether answers are the same up to rounding.
 
-A processor may round a row of a matrix product otherwise when other rows are beside it: kernels differ in how they
-part a sum, and bfloat16 keeps 8 bits. Then a draw that falls next to an edge takes another token, and from there on the
-texts part. So answers are compared token by token up to where they part.
+A processor may round a row of a matrix product differently if other rows are beside it: kernels differ in how they
+split a sum, and bfloat16 keeps 8 bits. Then a draw close to an edge takes another token, and from there on the texts
+differ. So answers are compared token by token up to where they diverge.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 Drawn = tuple[object, float]
-"""A token and the log-probability it was reported with."""
+"""A token and its reported log-probability."""
 
 
 def assert_same_but_for_rounding(
     one: Sequence[Sequence[Drawn]], other: Sequence[Sequence[Drawn]], *, tolerance: float, least: float
 ) -> None:
-    """Answer i of `one` is answer i of `other` but for rounding.
+    """Answer i of `one` is answer i of `other` up to rounding.
 
-    Where both have taken the same tokens so far, log-probabilities differ by at most `tolerance` (nats), and at least
-    the share `least` of all tokens is such: answers of another seed, prompt or row part at once.
+    As long as both have the same tokens, log-probabilities differ by at most `tolerance` (nats), and this covers at
+    least the share `least` of all tokens. Answers with another seed, prompt or row diverge at once.
     """
     total = alike = 0
     for first, second in zip(one, other, strict=True):
@@ -30,4 +30,4 @@ def assert_same_but_for_rounding(
             assert abs(logprob - other_logprob) <= tolerance, f"{token!r}: {logprob} and {other_logprob}"
             alike += 1
     assert total
-    assert alike >= least * total, f"{alike} of {total} tokens come before the answers part"
+    assert alike >= least * total, f"{alike} of {total} tokens come before the answers diverge"

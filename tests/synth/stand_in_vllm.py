@@ -1,4 +1,4 @@
-"""A Python whose vLLM is the stand-in of `stand_in/`, and what it was started with."""
+"""A Python whose vLLM is the stand-in of `stand_in/`, and a record of how it was started."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 
 def python_with_stand_in(folder: Path) -> Path:
-    """A Python that has a package `vllm`; what it was started with is in `note.json` beside it if STAND_IN_NOTE says
-    so."""
+    """A Python with a package `vllm`. If STAND_IN_NOTE is set, how it was started is written to that file; tests use
+    `note.json` beside it."""
     python = folder / "python"
     packages = Path(__file__).parent / "stand_in"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={packages}:$PYTHONPATH exec {sys.executable} "$@"\n')

@@ -1,4 +1,4 @@
-"""How a teacher is reached: addresses of every form, headers, queries, time limits, and a teacher for each purpose."""
+"""How a teacher is reached: addresses of every form, headers, queries, timeouts, and a teacher for each purpose."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ ANSWER = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": 
 Serve = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def everywhere(serve: Serve) -> AbstractAsyncContextManager[str]:
-    """A server on loopback that answers every path, and its address."""
+def serve_all_paths(serve: Serve) -> AbstractAsyncContextManager[str]:
+    """A loopback server that answers every path. Yields its address."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serve)
     return served(app)
 
 
-def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
-    """The path with its query, and the headers, of a request to a teacher whose address ends in `path`."""
+def request_to(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
+    """Path with query, and headers, of a request to a teacher whose address ends in `path`."""
     seen: list[web.Request] = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
         return web.json_response(ANSWER)
 
     async def once() -> None:
-        async with everywhere(answer) as url:
+        async with serve_all_paths(answer) as url:
             teacher = TeacherSettings(url=url + path, model="m", **settings)
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
@@ -68,16 +68,16 @@ def reached(path: str, **settings: Any) -> tuple[str, dict[str, str]]:
         ),
     ],
 )
-def test_an_address_that_is_written_to_its_end_is_taken_as_it_is(given: str, path: str) -> None:
-    """With a version nothing is added, without one `/v1`, and a whole path (GitHub, Perplexity, Databricks, Azure's
-    older form) is used letter by letter."""
-    assert reached(given)[0] == path
+def test_address_is_completed_only_if_needed(given: str, path: str) -> None:
+    """An address with a version stays, one without gets `/v1`, and a complete path (GitHub, Perplexity, Databricks,
+    Azure's older form) is used unchanged."""
+    assert request_to(given)[0] == path
 
 
 def test_headers_and_query_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Literal headers, those of variables, the organisation, and a query of the spec."""
+    """Literal headers, headers from variables, the organisation, and the query of the spec."""
     monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t")
-    path, headers = reached(
+    path, headers = request_to(
         "/openai/deployments/mine/chat/completions",
         headers={"X-Title": "captions"},
         headers_env={"api-key": "MY_AZURE_KEY"},
@@ -89,8 +89,8 @@ def test_headers_and_query_reach_the_server(monkeypatch: pytest.MonkeyPatch) -> 
     assert "Authorization" not in headers
 
 
-def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
-    """A secret in a file is soon a secret in a repository; the message names the key to use."""
+def test_secret_header_is_refused_in_the_spec() -> None:
+    """A secret in a file soon ends up in a repository. The message names the key to use."""
     for name in ("api-key", "Authorization", "X-Auth-Token", "Cookie"):
         with pytest.raises(UsageError, match="headers_env") as caught:
             given(TeacherSettings, "teacher", url="http://h", headers={name: "s3cr3t"})
@@ -98,23 +98,23 @@ def test_a_header_that_may_hold_a_secret_is_not_written_into_the_spec() -> None:
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "X Title", "X-Title:", ""])
-def test_a_header_that_would_break_a_request_is_named(name: str) -> None:
-    """Sent beside ours it made every row a refused one."""
+def test_header_that_would_break_a_request_is_refused(name: str) -> None:
+    """Sent in addition to the default one, such a header used to make every row fail as refused."""
     with pytest.raises(AuthError, match=f"The header '{name}' cannot be added"):
         Endpoint("http://h", "m", headers={name: "3"})
-    assert Endpoint("http://h", "m", headers={"Connection": "close"})  # it breaks nothing
+    assert Endpoint("http://h", "m", headers={"Connection": "close"})  # this one does no harm
 
 
-def test_a_header_with_a_line_break_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pasted line break is found before the first request, and neither sent nor shown."""
+def test_header_with_a_line_break_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pasted line break is rejected before the first request, and neither sent nor shown."""
     monkeypatch.setenv("MY_AZURE_KEY", "s3cr3t\nX-Evil: 1")
     with pytest.raises(AuthError, match="'api-key'") as caught:
-        reached("", headers_env={"api-key": "MY_AZURE_KEY"})
+        request_to("", headers_env={"api-key": "MY_AZURE_KEY"})
     assert "s3cr3t" not in str(caught.value)
 
 
 def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is struck out where the server repeats it, and its variable is named where it is not set."""
+    """It is redacted if the server repeats it, and the message names its variable if that is not set."""
     secret = "azure-0123456789abcdef"
 
     async def refuses(request: web.Request) -> web.Response:
@@ -122,12 +122,12 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
         return web.json_response(error, status=401)
 
     async def once() -> None:
-        async with everywhere(refuses) as url:
+        async with serve_all_paths(refuses) as url:
             teacher = TeacherSettings(url=url, model="m", headers_env={"api-key": "MY_AZURE_KEY"})
             async with opened(teacher, print) as endpoint:
                 await endpoint.ask(CHAT, Sampling())
 
-    for nothing in ("", " \n"):  # an empty line of a .env file; it was sent as no key at all
+    for nothing in ("", " \n"):  # an empty line of a .env file; it used to be sent as an empty key
         monkeypatch.setenv("MY_AZURE_KEY", nothing)
         with pytest.raises(AuthError, match="MY_AZURE_KEY is not set"):
             asyncio.run(once())
@@ -139,7 +139,7 @@ def test_a_secret_of_a_header_is_in_no_message(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("query", ["key=abc", "api-version=1&key=abc", "sig=abc"])
 def test_a_query_that_may_hold_a_secret_is_refused_in_an_address(query: str) -> None:
-    """Addresses are written to the store; only Azure's `api-version` may stand in one."""
+    """Addresses are written to the store, so only Azure's `api-version` is allowed in their query."""
     assert query_of("http://h/v1?api-version=1") == {"api-version": "1"}
     with pytest.raises(SpecError, match=r"teacher\.query") as caught:
         base_url(f"http://h/v1?{query}")
@@ -147,18 +147,18 @@ def test_a_query_that_may_hold_a_secret_is_refused_in_an_address(query: str) -> 
 
 
 @pytest.mark.parametrize("secret", ["AIza-0123456789abcdef", "s3cr-7"])
-def test_a_part_of_the_query_may_be_a_secret_and_is_in_no_message(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Azure's API Management and Google take their key there, and pages of errors repeat the path. It is named by its
-    variable, reaches the server, and is neither in a message nor in what is kept of a refusal."""
+def test_secret_of_a_query_is_in_no_message(secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure's API Management and Google expect their key in the query, and error pages repeat the path. The key comes
+    from a variable, reaches the server, and is neither in a message nor in the stored refusal."""
     monkeypatch.setenv("MY_QUERY_KEY", secret)
-    path, _ = reached("/v1", query={"v": "1"}, query_env={"subscription-key": "MY_QUERY_KEY"})
+    path, _ = request_to("/v1", query={"v": "1"}, query_env={"subscription-key": "MY_QUERY_KEY"})
     assert path == f"/v1/chat/completions?v=1&subscription-key={secret}"
 
     async def once(status: int) -> str:
         async def refuses(request: web.Request) -> web.Response:
             return web.Response(status=status, text=f"<pre>Cannot POST {request.path_qs}</pre>")
 
-        async with everywhere(refuses) as url:
+        async with serve_all_paths(refuses) as url:
             teacher = TeacherSettings(url=url, model="m", query_env={"key": "MY_QUERY_KEY"}, retries=0)
             async with opened(teacher, print) as endpoint:
                 with pytest.raises((TeacherError, RefusedError)) as caught:
@@ -166,17 +166,17 @@ def test_a_part_of_the_query_may_be_a_secret_and_is_in_no_message(secret: str, m
         return str(caught.value) + (caught.value.answer.body if isinstance(caught.value, RefusedError) else "")
 
     for status in (400, 401, 404, 405, 301):
-        sentence = asyncio.run(once(status))
-        assert secret not in sentence
-        assert "Cannot POST" in sentence
+        message = asyncio.run(once(status))
+        assert secret not in message
+        assert "Cannot POST" in message
     monkeypatch.delenv("MY_QUERY_KEY")
     with pytest.raises(AuthError, match=r"teacher\.query_env: .*MY_QUERY_KEY is not set"):
-        reached("/v1", query_env={"key": "MY_QUERY_KEY"})
+        request_to("/v1", query_env={"key": "MY_QUERY_KEY"})
 
 
 @pytest.mark.parametrize("name", ["key", "subscription-key", "access_token", "sig", "password"])
-def test_a_query_that_may_hold_a_secret_is_not_written_into_the_spec(name: str) -> None:
-    """The spec is copied beside what is exported; the message names the key to use."""
+def test_secret_query_is_refused_in_the_spec(name: str) -> None:
+    """The spec is copied into exports. The message names the key to use."""
     with pytest.raises(UsageError, match="query_env") as caught:
         given(TeacherSettings, "teacher", url="http://h", query={name: "abc"})
     assert "abc" not in str(caught.value)
@@ -193,9 +193,9 @@ def test_a_query_that_may_hold_a_secret_is_not_written_into_the_spec(name: str) 
         "sk-a-b",
     ],
 )
-def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str) -> None:
-    """Groq's, Azure's and Hugging Face's would do for a name, and a name is said on the screen, in receipts and in the
-    store: "Set the environment variable gsk_... to the key"."""
+def test_key_instead_of_its_variable_is_refused_and_not_shown(key: str) -> None:
+    """Keys of Groq, Azure and Hugging Face could be variable names, and such names appear on the screen, in receipts
+    and in the store: "Set the environment variable gsk_... to the key"."""
     for settings in ({"key_env": key}, {"headers_env": {"api-key": key}}, {"query_env": {"key": key}}):
         with pytest.raises(UsageError, match="is not the name of an environment variable") as caught:
             given(TeacherSettings, "teacher", url="http://h", **settings)
@@ -205,11 +205,12 @@ def test_a_key_in_the_place_of_its_variable_is_refused_and_not_shown(key: str) -
 
 
 @pytest.mark.parametrize("key", ['"sk-abc"', "'sk-abc'"])
-def test_a_key_in_quotation_marks_is_named(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An env file of Docker keeps them, and the server's refusal is shown without the key, so without them."""
+def test_key_in_quotation_marks_is_an_error(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An env file of Docker keeps quotation marks. In the server's error the key, and with it the marks, would be
+    redacted."""
     monkeypatch.setenv("MY_KEY", key)
     with pytest.raises(AuthError, match="MY_KEY is in quotation marks") as caught:
-        reached("", key_env="MY_KEY")
+        request_to("", key_env="MY_KEY")
     assert "sk-abc" not in str(caught.value)
 
 
@@ -217,9 +218,9 @@ SECRETS = ["api_key", "Authorization", "access_token", "passwd", "client_secret"
 
 
 @pytest.mark.parametrize("name", [*SECRETS, "openai_api_key", "aws_session_token", "vertex_credentials"])
-def test_extra_holds_no_secret(name: str) -> None:
-    """It is sent in the body of every request, and requests are kept; what only sounds so is taken. A library's
-    `extra_headers` is no header here, but a part of the body as well."""
+def test_extra_must_not_contain_a_secret(name: str) -> None:
+    """`extra` is sent in the body of every request, and requests are stored. Keys that only sound similar are accepted.
+    A library's `extra_headers` sets no header here, but is part of the body as well."""
     for extra in ({name: "abc"}, {"extra_headers": {name: "abc"}}):
         with pytest.raises(ValueError, match="requests are stored") as caught:
             TypeAdapter(Drawing).validate_python({"extra": extra})
@@ -232,8 +233,8 @@ def test_extra_holds_no_secret(name: str) -> None:
     assert TypeAdapter(Drawing).validate_python({"extra": extra}).extra == extra
 
 
-def late(delays: list[float], **settings: Any) -> Endpoint:
-    """Ask a server that takes these delays, one a request."""
+def ask_slow_server(delays: list[float], **settings: Any) -> Endpoint:
+    """The endpoint after a question to a server with these delays, one per request."""
     waits = iter(delays)
 
     async def answer(request: web.Request) -> web.Response:
@@ -241,7 +242,7 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
         return web.json_response(ANSWER)
 
     async def once() -> Endpoint:
-        async with everywhere(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
+        async with serve_all_paths(answer) as url, Endpoint(url, "m", backoff_s=0.001, **settings) as endpoint:
             try:
                 await endpoint.ask(CHAT, Sampling(max_tokens=100))
             finally:
@@ -256,31 +257,32 @@ def late(delays: list[float], **settings: Any) -> Endpoint:
         return last[0]
 
 
-def test_what_is_late_is_counted_and_the_key_is_named() -> None:
-    """A cold model answers the second time, which is given twice as long; what is lost may have been paid for."""
-    cold = late([60.0, 0.0], timeout_s=5)
+def test_late_responses_are_counted_and_the_timeout_key_is_named() -> None:
+    """A cold model answers the second request, which gets twice the time. Lost requests are counted, because they may
+    have been paid for."""
+    cold = ask_slow_server([60.0, 0.0], timeout_s=5)
     assert (cold.sent, cold.lost, cold.answered) == (2, 1, True)
-    dead = late([60.0] * 9, timeout_s=1)
+    dead = ask_slow_server([60.0] * 9, timeout_s=1)
     assert (dead.sent, dead.lost, dead.answered) == (3, 3, False)
     assert "raise teacher.timeout_s" in dead.error  # type: ignore[attr-defined]
     assert "4 s" in dead.error  # type: ignore[attr-defined]
     assert "address" not in dead.error  # type: ignore[attr-defined]
 
 
-def test_time_grows_with_the_tokens_of_an_answer() -> None:
-    """`token_s` for each of `max_tokens`, beside what every answer is given."""
-    assert late([3.0], timeout_s=2, token_s=0.5).sent == 1
+def test_timeout_grows_with_max_tokens() -> None:
+    """`token_s` is added to the timeout for each of `max_tokens`."""
+    assert ask_slow_server([3.0], timeout_s=2, token_s=0.5).sent == 1
 
 
-def test_a_server_must_begin_within_its_time() -> None:
-    """`first_byte_s` is over long before the answer is late, and its name is told."""
-    dead = late([60.0] * 9, timeout_s=600, first_byte_s=0.1)
+def test_server_must_start_its_response_within_first_byte_s() -> None:
+    """`first_byte_s` ends long before the whole timeout, and the message names it."""
+    dead = ask_slow_server([60.0] * 9, timeout_s=600, first_byte_s=0.1)
     assert (dead.sent, dead.lost) == (3, 3)
     assert "teacher.first_byte_s" in dead.error  # type: ignore[attr-defined]
 
 
-def test_a_connection_that_takes_long_is_not_a_server_that_does() -> None:
-    """`first_byte_s` counts from when the request was sent: nobody is told to raise it where none could be."""
+def test_first_byte_s_excludes_connecting() -> None:
+    """`first_byte_s` counts from when the request was sent, so a failed connection does not suggest raising it."""
 
     async def once(url: str) -> None:
         limits = {"timeout_s": 0.5, "token_s": 60.0, "first_byte_s": 0.05}
@@ -304,8 +306,9 @@ model = "big"
 """
 
 
-def test_a_direction_and_the_evaluation_name_their_teacher() -> None:
-    """`[generate.forward] teacher = "strong"` asks `[teachers.strong]`; what names none asks `[teacher]`."""
+def test_directions_and_evaluation_may_have_their_own_teacher() -> None:
+    """`[generate.forward] teacher = "strong"` uses `[teachers.strong]`, also for the evaluation. Without it `[teacher]`
+    is used."""
     spec = parse(SPEC + '[generate.forward]\nteacher = "strong"', Path()).spec
     asked = {purpose: spec.teacher_for(purpose).model for purpose in ("forward", "backward", "evaluate")}
     assert asked == {"forward": "big", "backward": "plain", "evaluate": "big"}
@@ -317,7 +320,7 @@ def test_a_direction_and_the_evaluation_name_their_teacher() -> None:
 
 
 def test_a_default_can_be_unset() -> None:
-    """Reasoning models refuse a temperature: "unset" leaves it out of the request, in the file and with --set."""
+    """Reasoning models reject a temperature: "unset" leaves it out of the request, in the file and with --set."""
     by_set = parse(SPEC, Path(), ["generate.forward.sampling.temperature=unset"]).spec.generate.forward.sampling
     assert by_set.body() == {"max_tokens": 512}
     text = '[generate.forward]\nsampling = { temperature = "unset", max_tokens = 9 }'
@@ -325,7 +328,7 @@ def test_a_default_can_be_unset() -> None:
 
 
 def test_the_message_of_a_refused_setting_can_be_followed() -> None:
-    """The remedy that it names is one that the spec takes."""
+    """The fix in the message is a value that the spec accepts."""
 
     async def refuses(request: web.Request) -> web.Response:
         error = {
@@ -335,7 +338,7 @@ def test_the_message_of_a_refused_setting_can_be_followed() -> None:
         return web.json_response({"error": {**error, "code": "unsupported_value"}}, status=400)
 
     async def once() -> None:
-        async with everywhere(refuses) as url, Endpoint(url, "m") as endpoint:
+        async with serve_all_paths(refuses) as url, Endpoint(url, "m") as endpoint:
             await endpoint.ask(CHAT, Sampling(temperature=0.9))
 
     with pytest.raises(TeacherError, match='temperature = "unset"'):

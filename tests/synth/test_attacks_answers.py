@@ -1,4 +1,4 @@
-"""Bodies that a server, a gateway or an enemy may send: the answer in them is used, and nothing else is."""
+"""Bodies that a server, a gateway or an attacker may send: the answer in them is used, and nothing else."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def body(one: str, usage: str = '{"prompt_tokens": 7, "completion_tokens": 9}') 
     "number", ["18446744073709551615", "9223372036854775807", "9" * 400, "-7", "true", '"7"', "7.5", "[7]", "null"]
 )
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens", "cached_tokens"])
-def test_a_count_that_cannot_be_one_costs_no_answer(name: str, number: str, tmp_path: Path) -> None:
-    """The answer is kept and used; what the endpoint counts is unknown, and the sums of the store still hold."""
+def test_invalid_token_count_costs_no_answer(name: str, number: str, tmp_path: Path) -> None:
+    """The answer is stored and used, the usage is unknown, and the sums of the store still hold."""
     counts = {"prompt_tokens": "7", "completion_tokens": "9", "cached_tokens": "0", name: number}
     prompt, completion, cached = counts.values()
     details = f'"prompt_tokens_details": {{"cached_tokens": {cached}}}'
     usage = f'{{"prompt_tokens": {prompt}, "completion_tokens": {completion}, {details}}}'
-    # NaN beside it: what strict JSON cannot read takes another way.
+    # NaN beside it: a body that is not strict JSON takes another code path.
     with LoopbackTeacher(lambda ask: Reply(body=body(choice('"a"', ', "p": NaN'), usage))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -60,8 +60,8 @@ def test_a_count_that_cannot_be_one_costs_no_answer(name: str, number: str, tmp_
         ([{"type": "text", "text": "A dog."}, {"type": "reference", "reference_ids": [1]}], "A dog."),
     ],
 )
-def test_a_content_of_parts_is_read_and_its_reasoning_is_not(content: object, text: str) -> None:
-    """One part, strings, parts without a type; reasoning by whatever name stays out of the text."""
+def test_content_of_parts_is_read_without_its_reasoning(content: object, text: str) -> None:
+    """A single part, strings, parts without a type. Reasoning under any name stays out of the text."""
     verdict = judged({"finish_reason": "stop", "message": {"content": content}}, None, {}, {}, 0)
     assert (verdict.status, verdict.text) == ("ok", text)
 
@@ -86,8 +86,8 @@ def test_a_content_of_parts_is_read_and_its_reasoning_is_not(content: object, te
         ({"finish_reason": "stop", "message": {"content": "a", "tool_calls": [{"id": "a"}]}}, "ok"),
     ],
 )
-def test_what_is_no_whole_answer_is_none(raw: dict[str, object], status: str) -> None:
-    """Refusals in a part, choices without a message, errors beside half a text, finish reasons that are no word."""
+def test_incomplete_answers_get_the_right_status(raw: dict[str, object], status: str) -> None:
+    """Refusals in a part, choices without a message, errors beside half a text, finish reasons that are not strings."""
     assert judged(raw, None, {}, {}, 9).status == status
 
 
@@ -107,35 +107,36 @@ def test_what_is_no_whole_answer_is_none(raw: dict[str, object], status: str) ->
         ("...", None),
     ],
 )
-def test_one_word_in_any_spelling_means_one_thing(word: str, meaning: str | None) -> None:
-    """Libraries between us and the model write the words of its API with capitals, hyphens or a class in front."""
+def test_finish_reasons_are_recognised_in_any_spelling(word: str, meaning: str | None) -> None:
+    """Libraries between pairsmith and the model write the API's words with capitals, hyphens or a class name in
+    front."""
     assert finish_meaning(word, {}) == meaning
 
 
 @pytest.mark.parametrize(
     "text", ["\u2800", "\u3164", '"\u200b"', "\u202e", "\x00\x07", "\ufe0f", "\u034f\u00ad", "\U000e0020"]
 )
-def test_what_nobody_can_see_is_no_text(text: str) -> None:
-    """Blank letters, marks of direction and control characters, in quotes too; such an answer is asked for again."""
+def test_invisible_text_is_empty(text: str) -> None:
+    """Blank characters, direction marks and control characters, also in quotes. Such an answer is requested again."""
     raw = {"finish_reason": "stop", "message": {"content": text}}
     assert judged(raw, None, {}, {}, 0).status == "empty"
 
 
 @pytest.mark.parametrize("text", ["1", "\u0301a", "\u2764\ufe0f", "\u3042", "\u0628\u200f", "-"])
-def test_what_anybody_can_see_is_text(text: str) -> None:
+def test_any_visible_character_is_text(text: str) -> None:
     """A digit, an emoji, a letter of any script."""
     raw = {"finish_reason": "stop", "message": {"content": text}}
     assert judged(raw, None, {}, {}, 0).status == "ok"
 
 
-def test_json_in_a_fence_keeps_the_schema() -> None:
-    """Servers that take no schema put it there, and cleaning takes the fence off what becomes the pair."""
+def test_json_in_a_fence_satisfies_the_schema() -> None:
+    """Servers without schema support return it like that, and cleaning removes the fence from the pair's text."""
     raw = {"finish_reason": "stop", "message": {"content": '```json\n{"yes": true}\n```'}}
     assert judged(raw, schema_violation({"type": "object"}), {}, {}, 0).status == "ok"
 
 
 def test_damage_outside_of_the_text_costs_no_answer(tmp_path: Path) -> None:
-    """Half of a surrogate pair in the reasoning or an annotation: the text beside it is whole."""
+    """Half of a surrogate pair in the reasoning or an annotation does not affect the text."""
     one = '{"finish_reason": "stop", "message": {"content": "a", "reasoning": "\\ud83d", "annotations": ["\\ud83d"]}}'
     with LoopbackTeacher(lambda ask: Reply(body=body(one))) as teacher:
 
@@ -162,8 +163,8 @@ SLASHED = "sk/very+secret&0123=456<789"
         base64.urlsafe_b64encode(SLASHED.encode()).decode(),
     ],
 )
-def test_a_key_is_taken_out_however_it_is_spelled(spelled: str) -> None:
-    """Inside of URLs, JSON in JSON, HTML and base64, the key is the key."""
+def test_key_is_redacted_in_every_encoding(spelled: str) -> None:
+    """In URLs, JSON within JSON, HTML and base64."""
     shown = without_key(f"no: {spelled}.", SLASHED)
     assert "***" in shown
     assert SLASHED[3:20] not in shown
@@ -181,17 +182,17 @@ def test_a_key_is_taken_out_however_it_is_spelled(spelled: str) -> None:
     ],
     ids=["choice error", "choice error text", "choice text", "base64", "url"],
 )
-def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply: Reply, tmp_path: Path) -> None:
-    """What holds nothing of an answer is an error, whatever its status: no spelling of the key is kept or said."""
+def test_error_instead_of_a_choice_is_stored_without_the_key(reply: Reply, tmp_path: Path) -> None:
+    """A body without any answer is an error, whatever its status: no encoding of the key is stored or shown."""
     spellings = (KEY, "".join(f"%{ord(c):02x}" for c in KEY), base64.b64encode(b"Bearer " + KEY.encode()).decode())
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
             (answer,) = await ledger.complete(chat("a dog"), PLAIN)
             assert isinstance(answer, FailedSample)
-            kept = str([call.model_dump() for call in store.calls(answer.key)]) + answer.reason
-            assert not any(spelled in kept for spelled in spellings)
-            assert "***" in kept
+            stored = str([call.model_dump() for call in store.calls(answer.key)]) + answer.reason
+            assert not any(spelled in stored for spelled in spellings)
+            assert "***" in stored
 
         with_ledger(teacher, tmp_path, ask, key=KEY, attempts=1)
 
@@ -207,8 +208,8 @@ def test_an_error_in_the_place_of_a_choice_keeps_the_key_out_of_the_store(reply:
     ],
     ids=["lists", "param", "deep", "date", "nan"],
 )
-def test_an_odd_error_fails_its_row_alone(reply: Reply, tmp_path: Path) -> None:
-    """Wrong types in each field of an error and dates beyond the calendar are no defect of pairsmith."""
+def test_malformed_error_fails_only_its_row(reply: Reply, tmp_path: Path) -> None:
+    """Wrong types in any field of an error and dates beyond the calendar do not crash pairsmith."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -224,14 +225,14 @@ def test_an_error_in_a_list_is_read() -> None:
     assert error["message"] == "API key not valid."
 
 
-def test_bytes_of_a_header_can_be_shown_and_kept() -> None:
-    """A Location that is not UTF-8 comes as halves of surrogate pairs, which no terminal and no store takes."""
+def test_header_that_is_not_utf8_can_be_shown_and_stored() -> None:
+    """A Location that is not UTF-8 arrives with lone surrogates, which no terminal and no store accepts."""
     assert without_user_info("http://me:pw@h/\udcff") == "http://***@h/\\udcff"
 
 
 @pytest.mark.parametrize("key", [KEY, SLASHED])
-def test_no_spelling_of_a_key_rewrites_an_answer(key: str, tmp_path: Path) -> None:
-    """An answer is data, also where it holds the key in base64, or as a URL."""
+def test_key_in_an_answer_is_never_redacted(key: str, tmp_path: Path) -> None:
+    """An answer is data, even if it has the key in base64 or URL encoding."""
     text = f"{key} {quote(key, safe='')} {base64.b64encode(key.encode()).decode()}"
 
     def reply(ask: Ask) -> Reply:
@@ -247,9 +248,9 @@ def test_no_spelling_of_a_key_rewrites_an_answer(key: str, tmp_path: Path) -> No
         with_ledger(teacher, tmp_path, ask, key=key)
 
 
-def test_an_answer_that_breaks_the_schema_is_told_where() -> None:
-    """Why a row failed names the place in the record and the rule that it broke, of a field that may be null as well,
-    as the gate of the same schema does."""
+def test_schema_violation_names_its_place_and_rule() -> None:
+    """The reason names the place in the record and the violated rule, also for a field that may be null, like the gate
+    for the same schema."""
     age = {"anyOf": [{"type": "integer", "maximum": 130}, {"type": "null"}]}
     broken = schema_violation({"type": "object", "properties": {"age": age}})
     assert broken('{"age": 999}') == "at $.age: 999 is greater than the maximum of 130"

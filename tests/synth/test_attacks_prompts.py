@@ -1,4 +1,4 @@
-"""Mistakes in prompt files that would have been paid for, and unusual files that are none."""
+"""Mistakes in prompt files that would cost money, and unusual files that are correct."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROMPT = '+++\nabout = "x"\n[variables]\ninput = "i"\n+++\n=== user ===\n{{ inpu
     ],
 )
 def test_a_schema_that_would_lose_answers_is_refused(schema: str) -> None:
-    """Unbounded in one of its types, no JSON, wrong below a property with the name of a keyword, or endless."""
+    """Unbounded in one of its types, not JSON, wrong below a property named like a keyword, or endlessly recursive."""
     with pytest.raises(PromptError):
         check_answer_schema(tomllib.loads(schema), Path("v1.jinja"))
 
@@ -41,8 +41,8 @@ def test_a_schema_that_would_lose_answers_is_refused(schema: str) -> None:
         '"$id" = "https://e.org/a"\ntype = "object"\n[properties.x]\n"$ref" = "#q"\n["$defs".a]\n"$anchor" = "q"',
     ],
 )
-def test_an_unusual_schema_that_is_right_is_taken(schema: str) -> None:
-    """Values that look like schemas, trees, properties with the names of keywords, anchors."""
+def test_unusual_but_valid_schema_is_accepted(schema: str) -> None:
+    """Values that look like schemas, trees, properties named like keywords, anchors."""
     check_answer_schema(tomllib.loads(schema), Path("v1.jinja"))
 
 
@@ -50,15 +50,15 @@ def test_an_unusual_schema_that_is_right_is_taken(schema: str) -> None:
     "name", ["enhance/v2/v2.jinja", "enhance/new/V3.jinja", "my/enhance/v1.jinja", "Enhance/enhance.jinja"]
 )
 def test_a_prompt_that_would_never_be_read_is_an_error(name: str, tmp_path: Path) -> None:
-    """One folder too deep, or in a folder with a wrong name: the built-in one would be paid for instead."""
+    """If it is one folder too deep, or in a folder with a wrong name, the built-in prompt would be paid for instead."""
     (tmp_path / "prompts" / name).parent.mkdir(parents=True)
     (tmp_path / "prompts" / name).write_text(PROMPT)
     with pytest.raises(PromptError, match="is not read"):
         load("enhance", tmp_path)
 
 
-def test_a_prompt_nested_beyond_reading_is_an_error_of_the_prompt(tmp_path: Path) -> None:
-    """Not a defect of pairsmith."""
+def test_prompt_nested_too_deeply_is_a_prompt_error(tmp_path: Path) -> None:
+    """It does not crash pairsmith."""
     (tmp_path / "prompts" / "enhance").mkdir(parents=True)
     (tmp_path / "prompts" / "enhance" / "v1.jinja").write_text(PROMPT + "{{ " + "(" * 900 + "1" + ")" * 900 + " }}")
     with pytest.raises(PromptError, match="nested too deeply"):

@@ -32,8 +32,8 @@ from synth.thinking import split_thinking
         "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>A dog.",
     ],
 )
-def test_reasoning_leaves_whatever_it_talks_about(text: str) -> None:
-    """Reasoning that mentions tags, fences and quotes, and the marks of further families of models."""
+def test_reasoning_is_split_off_whatever_it_mentions(text: str) -> None:
+    """Reasoning that mentions tags, fences and quotes, and the markers of further model families."""
     assert split_thinking(text).answer.strip() == "A dog."
 
 
@@ -52,7 +52,7 @@ def test_reasoning_leaves_whatever_it_talks_about(text: str) -> None:
         "Here is my thought process: I like dogs.",
     ],
 )
-def test_answers_about_the_marks_and_code_are_left_alone(text: str) -> None:
+def test_answers_about_tags_and_code_are_left_alone(text: str) -> None:
     """Code without a fence, indented code, quotations, tables and wrapped prose."""
     assert split_thinking(text) == (None, text)
 
@@ -65,24 +65,24 @@ def test_answers_about_the_marks_and_code_are_left_alone(text: str) -> None:
         ("Never write <reasoning> tags.", False),
     ],
 )
-def test_a_block_that_the_prompt_spells_out_is_part_of_the_answer(asked: str, kept: bool) -> None:
-    """The prompt writes both tags, so the block is asked for."""
+def test_block_written_out_in_the_prompt_is_part_of_the_answer(asked: str, kept: bool) -> None:
+    """If the prompt contains both tags, the block is wanted."""
     text = "<reasoning>a pet</reasoning><answer>a dog</answer>"
     raw = {"finish_reason": "stop", "message": {"content": text}}
     request = {"messages": [{"role": "system", "content": asked}, {"role": "user", "content": "a dog"}]}
     assert judged(raw, None, {}, request, 0).text == (text if kept else "a dog")
 
 
-def test_a_models_own_mark_is_never_asked_for_by_a_prompt() -> None:
-    """A seed that talks about <think>...</think> does not let the reasoning of its answer through."""
+def test_models_own_tag_in_a_prompt_does_not_keep_the_reasoning() -> None:
+    """A seed about <think>...</think> does not let the reasoning of its answer through."""
     raw = {"finish_reason": "stop", "message": {"content": "<think>hm</think>A dog."}}
     request = {"messages": [{"role": "user", "content": "What does <think>...</think> mean?"}]}
     assert judged(raw, None, {}, request, 0).text == "A dog."
 
 
 @pytest.mark.parametrize("part", ["</think>", "<think>", "a </think> b\n", "a </think> b", "`</think>", "\n```", "= '"])
-def test_a_model_that_repeats_itself_costs_no_time(part: str) -> None:
-    """A megabyte or so of one mark is parted at once; the event loop waits for it."""
+def test_repeated_tags_are_split_quickly(part: str) -> None:
+    """Splitting blocks the event loop, so even hundreds of kilobytes of one tag must take little time."""
     began = time.process_time()
     split_thinking(part * 20_000 + "</think>")
     assert time.process_time() - began < 10

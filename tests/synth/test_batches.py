@@ -1,4 +1,4 @@
-"""The batch APIs: another way to fill the ledger, which loses and buys twice as little as the ordinary one."""
+"""The batch APIs: another way to fill the ledger. Like ordinary requests they lose nothing and buy nothing twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from synth.ledger import Completion, FailedSample, Ledger
 from tests.synth.batch_loopback import BatchProvider
 
 EVERY_FORM = pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic", "gemini"])
-DRAWN = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
+SAMPLING = Sampling(temperature=0.7, max_tokens=64, seed=5, stop=("END",), top_p=0.9)
 
 
 def chat(text: str) -> tuple[Message, ...]:
@@ -56,13 +56,13 @@ def with_batches(
 
 
 async def ask_dogs(ledger: Ledger, count: int = 20, n: int = 1) -> list[list[Completion | FailedSample]]:
-    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), DRAWN, n) for i in range(count))))
+    return list(await asyncio.gather(*(ledger.complete(chat(f"dog {i}"), SAMPLING, n) for i in range(count))))
 
 
 @EVERY_FORM
-def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> None:
-    """All questions go in one batch, none now; answers are in the ledger and cost half, at Together as much as ever; a
-    second run asks nothing."""
+def test_batch_gives_the_answers_of_ordinary_requests(form: str, tmp_path: Path) -> None:
+    """All questions go into one batch and none is sent as a request. The answers are in the ledger at half the price,
+    or the full price at Together. A second run sends nothing."""
     price = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
@@ -88,8 +88,8 @@ def test_a_batch_answers_what_requests_would_have(form: str, tmp_path: Path) -> 
         assert (len(provider.batches), provider.live) == (1, 0)
 
 
-def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
-    """Two questions cost a part of a cent: the line that says what waiting saves has the digits that say something."""
+def test_cost_of_a_small_batch_has_enough_digits(tmp_path: Path) -> None:
+    """Two questions cost a fraction of a cent. The line with the savings shows enough digits."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         await ask_dogs(ledger, 2)
@@ -99,8 +99,8 @@ def test_what_a_small_batch_costs_is_not_nothing(tmp_path: Path) -> None:
         with_batches(provider, tmp_path, work, usd_per_million_prompt_tokens=0.1, usd_per_million_completion_tokens=0.4)
 
 
-def test_what_a_batch_costs_is_told_by_its_lines() -> None:
-    """Where a model is dearer for long prompts, many short ones are not one long one."""
+def test_cost_of_a_batch_is_estimated_line_by_line() -> None:
+    """Many short prompts do not count as one long one if a model has a higher price for long prompts."""
     teacher = TeacherSettings(url="https://generativelanguage.googleapis.com/v1beta/openai", model="gemini-2.5-pro")
     line = BatchLine("x", {"messages": [{"role": "user", "content": "a dog " * 1_000}], "max_tokens": 10})
     batches = Batches(None, None, teacher, print)  # type: ignore[arg-type]
@@ -111,7 +111,7 @@ def test_what_a_batch_costs_is_told_by_its_lines() -> None:
 
 @EVERY_FORM
 def test_several_samples_of_a_question_are_several_answers(form: str, tmp_path: Path) -> None:
-    """Where a form takes no `n`, each sample is a line of its own."""
+    """If a format has no `n`, each sample is a line of its own."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = await ask_dogs(ledger, 3, n=3)
@@ -124,7 +124,7 @@ def test_several_samples_of_a_question_are_several_answers(form: str, tmp_path: 
 
 @EVERY_FORM
 def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path) -> None:
-    """The batch is found in the store by its lines and waited for; nothing is handed over a second time."""
+    """The batch is found in the store by its lines and waited for. Nothing is submitted twice."""
 
     async def stopped(ledger: Ledger, lines: list[str]) -> None:
         asked = asyncio.ensure_future(ask_dogs(ledger))
@@ -133,7 +133,7 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
         with pytest.raises(StoppedError):
             await asked
 
-    async def goes_on(ledger: Ledger, lines: list[str]) -> None:
+    async def continued(ledger: Ledger, lines: list[str]) -> None:
         answers = await ask_dogs(ledger, 21)
         assert all(isinstance(answer, Completion) for (answer,) in answers)
 
@@ -141,13 +141,14 @@ def test_a_run_that_ended_while_it_waited_is_continued(form: str, tmp_path: Path
         provider.finishes = False
         with_batches(provider, tmp_path, stopped)
         provider.finishes = True
-        with_batches(provider, tmp_path, goes_on)
+        with_batches(provider, tmp_path, continued)
         assert [len(batch) for batch in provider.batches] == [20, 1]
 
 
 @EVERY_FORM
-def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(form: str, tmp_path: Path) -> None:
-    """The process died between the provider's answer and the disk: the label, written before, tells which it is."""
+def test_batch_whose_id_was_not_stored_is_found_at_the_provider(form: str, tmp_path: Path) -> None:
+    """If the process died between the provider's response and the disk, the label, which is stored before, identifies
+    the batch."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         await ask_dogs(ledger)
@@ -163,8 +164,8 @@ def test_a_batch_that_was_made_and_not_written_down_is_found_at_the_provider(for
 
 
 @EVERY_FORM
-def test_what_expired_or_failed_is_asked_again_and_the_rest_is_kept(form: str, tmp_path: Path) -> None:
-    """Of ten lines one expires and one meets a fault of the server: the second batch holds those two alone."""
+def test_expired_or_failed_lines_are_submitted_again(form: str, tmp_path: Path) -> None:
+    """Of ten lines one expires and one gets a server fault. The second batch has only those two."""
     faults = {"dog 3": None, "dog 7": 500}
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
@@ -177,8 +178,8 @@ def test_what_expired_or_failed_is_asked_again_and_the_rest_is_kept(form: str, t
 
 
 @EVERY_FORM
-def test_a_line_that_is_refused_concerns_its_row_alone(form: str, tmp_path: Path) -> None:
-    """A request that the provider does not take is a refused row, with its reason, and is not sent again."""
+def test_refused_line_fails_only_its_row(form: str, tmp_path: Path) -> None:
+    """A request that the provider rejects fails its row with the reason and is not sent again."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 5)]
@@ -190,8 +191,9 @@ def test_a_line_that_is_refused_concerns_its_row_alone(form: str, tmp_path: Path
         assert len(provider.batches) == 1
 
 
-def test_an_account_that_is_empty_is_not_handed_the_same_lines_again(tmp_path: Path) -> None:
-    """Another batch would take another day to say the same; what was answered beside it is there for the next run."""
+def test_empty_account_gets_no_further_batch(tmp_path: Path) -> None:
+    """Another batch would take another day to give the same result. The other answers of the batch are there for the
+    next run."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match=r"no quota left .*exceeded your current quota"):
@@ -224,9 +226,9 @@ def test_an_account_that_is_empty_is_not_handed_the_same_lines_again(tmp_path: P
         ("gemini", {"code": 16, "message": "invalid credentials"}, "refuses the key"),
     ],
 )
-def test_what_every_line_is_told_ends_the_run(form: str, error: Any, words: str, tmp_path: Path) -> None:
-    """A provider's own word for a wrong model, key or an empty account is the status that it stands for: no batch after
-    batch is made of the same lines, each of which may take a day."""
+def test_error_of_every_line_ends_the_run(form: str, error: Any, words: str, tmp_path: Path) -> None:
+    """A provider's own code for a wrong model, a wrong key or an empty account counts as the status it means. The same
+    lines are not submitted again and again, each time for up to a day."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match=words):
@@ -237,9 +239,9 @@ def test_what_every_line_is_told_ends_the_run(form: str, error: Any, words: str,
         assert len(provider.batches) == 1
 
 
-def test_azure_makes_a_batch_of_a_file_that_it_has_read(tmp_path: Path) -> None:
-    """A file is uploaded "pending", and refused until it is "processed"; files and batches are the resource's, while
-    the address may be that of a deployment."""
+def test_azure_batch_waits_until_its_file_is_processed(tmp_path: Path) -> None:
+    """An uploaded file is "pending", and rejected until it is "processed". Files and batches belong to the resource,
+    although the address may be that of a deployment."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = await ask_dogs(ledger, 3)
@@ -250,35 +252,35 @@ def test_azure_makes_a_batch_of_a_file_that_it_has_read(tmp_path: Path) -> None:
         assert [len(batch) for batch in provider.batches] == [3]
 
 
-def in_gemini(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
-    """What `sampling.extra` becomes in Gemini's own form."""
+def gemini_config(folder: Path, provider: BatchProvider, **extra: Any) -> Any:
+    """The generationConfig that `sampling.extra` becomes in Gemini's own format."""
 
     async def work(ledger: Ledger, lines: list[str]) -> Any:
-        await ledger.complete(chat("a dog"), DRAWN.model_copy(update={"extra": extra}))
+        await ledger.complete(chat("a dog"), SAMPLING.model_copy(update={"extra": extra}))
         return provider.bodies[-1]["generationConfig"]
 
     return with_batches(provider, folder, work)
 
 
-def test_a_setting_reaches_gemini_or_is_named(tmp_path: Path) -> None:
-    """What its compatible endpoint takes is said in its own words, as how much may be thought; what has no place there
-    stops the run before anything is made, because the answers would be other ones than those that were asked for."""
+def test_setting_reaches_gemini_or_is_an_error(tmp_path: Path) -> None:
+    """Settings of its OpenAI-compatible endpoint, such as the thinking budget, are translated. One without an
+    equivalent stops the run before a batch is created, because the answers would not be what was requested."""
     with BatchProvider("gemini") as provider:
-        drawn = in_gemini(tmp_path, provider, reasoning_effort="none", presence_penalty=0.5)
+        drawn = gemini_config(tmp_path, provider, reasoning_effort="none", presence_penalty=0.5)
         assert (drawn["thinkingConfig"], drawn["presencePenalty"]) == ({"thinkingLevel": "minimal"}, 0.5)
         assert drawn["stopSequences"] == ["END"]
         asked = {"google": {"thinking_config": {"thinking_budget": 0}}}
-        assert in_gemini(tmp_path, provider, extra_body=asked)["thinkingConfig"] == {"thinking_budget": 0}
+        assert gemini_config(tmp_path, provider, extra_body=asked)["thinkingConfig"] == {"thinking_budget": 0}
         with pytest.raises(TeacherError, match="does not support the setting 'min_p'"):
-            in_gemini(tmp_path, provider, min_p=0.1)
+            gemini_config(tmp_path, provider, min_p=0.1)
         assert len(provider.batches) == 2
     two = _thinking_config("reasoning_effort", "none", "gemini-2.5-flash")
     assert two == {"thinkingBudget": 0}
 
 
-def test_a_provider_that_takes_no_n_is_asked_line_by_line(tmp_path: Path) -> None:
-    """Groq's batches: what it refuses once is asked without `n`, and all other answers of each question come from one
-    batch, not from one a day after the other."""
+def test_provider_without_n_gets_one_line_per_sample(tmp_path: Path) -> None:
+    """Groq's batches: after one refusal `n` is left out, and all further answers of each question come from one batch,
+    not from one batch per day."""
 
     class Single(BatchProvider):
         def _answer(self, body: dict[str, Any], prompt: str, n: int) -> list[str] | int | None:
@@ -293,29 +295,29 @@ def test_a_provider_that_takes_no_n_is_asked_line_by_line(tmp_path: Path) -> Non
         assert [len(batch) for batch in provider.batches] == [2, 2, 6]
 
 
-@pytest.mark.parametrize(("sentence", "words"), [("late", " (late)"), ("key: sk-batch", " (key: ***)"), (None, "")])
-def test_a_line_that_never_comes_is_unanswered(sentence: str | None, words: str, tmp_path: Path) -> None:
-    """Three batches without it, with two retries; it is no fact, so another run asks again. The provider's words are
-    repeated, where there are any, without the key."""
+@pytest.mark.parametrize(("message", "shown"), [("late", " (late)"), ("key: sk-batch", " (key: ***)"), (None, "")])
+def test_line_that_never_arrives_is_unanswered(message: str | None, shown: str, tmp_path: Path) -> None:
+    """With two retries three batches are submitted. It is not stored as an answer, so another run sends it again. The
+    provider's message is shown, if there is one, without the key."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 2)]
         assert isinstance(answers[0], FailedSample)
-        assert answers[0].reason == f"server: the batch ended before this request was processed{words}"
+        assert answers[0].reason == f"server: the batch ended before this request was processed{shown}"
         assert isinstance(answers[1], Completion)
 
     with BatchProvider("openai", lambda prompt, nth: None if prompt == "dog 0" else "x") as provider:
-        provider.expiry = sentence and {"message": sentence}
+        provider.expiry = message and {"message": message}
         with_batches(provider, tmp_path, work)
         assert [len(batch) for batch in provider.batches] == [2, 1, 1]
 
 
-def test_a_line_that_is_completed_with_nothing_was_not_tried(tmp_path: Path) -> None:
-    """OpenAI has counted as completed, under status 0 and without a body, what it had not answered: that is no answer
-    which nobody can read, so it is handed over again and takes none of the row's attempts."""
+def test_line_completed_without_a_response_does_not_count_as_an_attempt(tmp_path: Path) -> None:
+    """OpenAI has marked lines without an answer as completed, with status 0 and no body. Such a line is not an
+    unreadable answer: it is submitted again and uses none of the row's attempts."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
-        (answer,) = await ledger.complete(chat("dog 0"), DRAWN)
+        (answer,) = await ledger.complete(chat("dog 0"), SAMPLING)
         assert isinstance(answer, Completion)
         assert answer.attempt == 1
 
@@ -326,7 +328,7 @@ def test_a_line_that_is_completed_with_nothing_was_not_tried(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
 def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Path) -> None:
-    """With the provider's sentence."""
+    """The run ends with the provider's message."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match="enqueued token limit"):
@@ -337,26 +339,27 @@ def test_a_batch_that_is_refused_as_a_whole_ends_the_run(form: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
-def test_a_batch_that_was_refused_as_a_whole_is_handed_over_again(form: str, tmp_path: Path) -> None:
-    """Since then what the sentence named may have been mended: the next run makes another batch of the lines."""
+def test_refused_batch_is_submitted_again_by_the_next_run(form: str, tmp_path: Path) -> None:
+    """The cause may have been fixed since, so the next run creates another batch of the lines."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match="no access to the model"):
             await ask_dogs(ledger)
 
-    async def mended(ledger: Ledger, lines: list[str]) -> None:
+    async def recovered(ledger: Ledger, lines: list[str]) -> None:
         assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger))
 
     with BatchProvider(form, refuses="You have no access to the model") as provider:
         with_batches(provider, tmp_path, work)
         with_batches(provider, tmp_path, work)
         provider.refuses = ""
-        with_batches(provider, tmp_path, mended)
+        with_batches(provider, tmp_path, recovered)
 
 
 @EVERY_FORM
-def test_a_batch_that_was_cancelled_there_is_not_made_again_by_the_same_run(form: str, tmp_path: Path) -> None:
-    """Somebody wanted it to end: what came of it is kept, the rest is unanswered, and asked for by the next run."""
+def test_cancelled_batch_is_not_submitted_again_by_the_same_run(form: str, tmp_path: Path) -> None:
+    """If a batch was cancelled at the provider, its answers are stored. The rest is unanswered, and requested by the
+    next run."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = [answer for (answer,) in await ask_dogs(ledger, 10)]
@@ -375,9 +378,9 @@ def test_a_batch_that_was_cancelled_there_is_not_made_again_by_the_same_run(form
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "anthropic"])
-def test_lines_that_nobody_can_read_cost_no_other_line(form: str, tmp_path: Path) -> None:
-    """A file of results that breaks off, with a page and other things that are no results in it, and a line twice: what
-    can be read is kept, and only the rest is asked again."""
+def test_unreadable_result_lines_affect_no_other_line(form: str, tmp_path: Path) -> None:
+    """The file of results breaks off, and has a page, other invalid lines and a duplicate. The readable lines are
+    stored, and only the rest is submitted again."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         assert all(isinstance(answer, Completion) for (answer,) in await ask_dogs(ledger, 10))
@@ -390,9 +393,8 @@ def test_lines_that_nobody_can_read_cost_no_other_line(form: str, tmp_path: Path
 
 @EVERY_FORM
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]"])
-def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: bytes, tmp_path: Path) -> None:
-    """Not a traceback: where it was, that everything is kept, and that a batch may have been made, which is cancelled
-    before the same is asked in another way: it would be paid for twice."""
+def test_provider_with_unexpected_responses_is_one_clear_error(form: str, body: bytes, tmp_path: Path) -> None:
+    """There is no traceback. The error says that a batch may have been created and may be charged."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError, match="in an unexpected format") as caught:
@@ -405,9 +407,9 @@ def test_a_provider_whose_answers_have_another_form_is_named(form: str, body: by
 
 
 @pytest.mark.parametrize("form", ["openai", "mistral", "together", "gemini"])
-def test_what_is_more_than_an_account_may_have_waiting_is_handed_over_in_parts(form: str, tmp_path: Path) -> None:
-    """OpenAI refuses a whole batch of more tokens than its tier may have enqueued: halves of it come through, one after
-    the other, and each question is answered once."""
+def test_batch_above_the_enqueued_token_limit_is_submitted_in_parts(form: str, tmp_path: Path) -> None:
+    """OpenAI rejects a whole batch with more tokens than its tier may have enqueued. Halves of it are submitted one
+    after the other, and each question is answered once."""
     too_much = "Enqueued token limit reached for gpt-4.1 in organization x. Limit: 90,000 enqueued tokens."
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
@@ -421,8 +423,8 @@ def test_what_is_more_than_an_account_may_have_waiting_is_handed_over_in_parts(f
         assert sum(len(batch) for batch in provider.batches if len(batch) <= 6) == 20
 
 
-def test_a_provider_without_a_batch_api_is_named(tmp_path: Path) -> None:
-    """A server that knows no /files: the way out is to run without --batch."""
+def test_provider_without_a_batch_api_is_an_error(tmp_path: Path) -> None:
+    """If a server has no /files, the fix is to run without --batch."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         with pytest.raises(TeacherError) as caught:
@@ -434,7 +436,7 @@ def test_a_provider_without_a_batch_api_is_named(tmp_path: Path) -> None:
 
 
 def test_many_lines_are_several_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is above the provider's limit of lines or bytes goes into another one."""
+    """Lines above the provider's limit of lines or bytes go into another batch."""
 
     async def work(ledger: Ledger, lines: list[str]) -> None:
         answers = await ask_dogs(ledger, 25)
@@ -448,9 +450,10 @@ def test_many_lines_are_several_batches(tmp_path: Path, monkeypatch: pytest.Monk
         assert sorted(len(batch) for batch in provider.batches) == [5, 10, 10]
 
 
-def test_the_form_is_told_by_the_address_or_named() -> None:
-    """A provider's own address needs no word, a gateway of it does. The embedded teacher has none. xAI makes a batch of
-    what OpenAI's form hands over, and would be paid for answers that nobody reads, so it is handed nothing."""
+def test_batch_format_follows_from_the_address_or_is_set() -> None:
+    """A provider's own address needs no setting, but a gateway to it does. The embedded teacher has no batch API. xAI
+    accepts what OpenAI's format submits and would charge for answers that are never read, so nothing is submitted to
+    it."""
     hosts = {
         "https://api.anthropic.com/v1": "anthropic",
         "https://generativelanguage.googleapis.com/v1beta/openai": "gemini",

@@ -1,4 +1,4 @@
-"""A cap on money holds: whatever the costs, with 64 requests in flight, through faults, restarts and `kill -9`."""
+"""A spending cap holds: whatever the costs, with 64 requests in flight, through faults, restarts and `kill -9`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Bill:
             return fails(500)
         self.usd += (self._prompt * read + 2_000 * written) / 1e6
         if fault < 0.12:
-            return cuts()  # it worked, so it charges
+            return cuts()  # the answer was generated, so it is charged
         if fault < 0.16:
             return fails(504)
         choices = [{"message": {"content": f"{ask.prompt} {i}"}, "finish_reason": "stop"} for i in range(ask.n)]
@@ -61,7 +61,8 @@ class Bill:
 
 
 async def spend(url: str, store: Store, questions: int, *, first: int = 0, **teacher: Any) -> list[BaseException | Any]:
-    """Ask so many questions at once, at most 64 on the wire; the first failure that ends a run drains it."""
+    """Ask `questions` questions at once, with at most 64 requests in flight. The first failure that ends a run drains
+    it."""
     settings = TeacherSettings.model_validate(
         {"url": url, "model": "loopback", "concurrency": 64, "retries": 3, **PRICES, **teacher}
     )
@@ -83,9 +84,9 @@ async def spend(url: str, store: Store, questions: int, *, first: int = 0, **tea
 
 @pytest.mark.parametrize("faults", [False, True])
 def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool) -> None:
-    """In 100 runs with random costs the bill that the teacher keeps never exceeds the cap, nor does what the ledger
-    says, and the cap is used: without faults what is left is less than the dearest request may cost. Prompts are cheap
-    in every other one, so that nothing set aside for them hides what an answer, or several of them, may cost."""
+    """In 100 runs with random costs neither the teacher's bill nor the ledger's sum exceeds the cap. The cap is also
+    used up: without faults the rest is less than the most expensive request may cost. Prompts are cheap in every other
+    run, so that the amount reserved for them does not hide what one or several answers may cost."""
     for seed in range(50):
         prompt = (10.0, 1_000.0)[seed % 2]
         bill, price = Bill(seed, faults=faults, prompt=prompt), {"usd_per_million_prompt_tokens": prompt}
@@ -100,14 +101,15 @@ def test_64_in_flight_never_spend_more_than_the_cap(tmp_path: Path, faults: bool
             if any(isinstance(error, BudgetReached) for error in ended) and not faults:
                 assert bill.usd == pytest.approx(spent.usd)
                 assert spent.usd > cap - 0.4
-            # What is spent counts in the next run, which the ledger alone tells.
+            # What is spent counts in the next run, which knows it only from the ledger.
             again = asyncio.run(spend(teacher.url, store.capped(project_usd=cap), 90, **price))
             assert bill.usd <= cap
             assert len(again) == 90
 
 
-def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
-    """`--max-usd` counts from the command's beginning, the project's cap everything; the tighter one stops."""
+def test_command_has_its_own_cap(tmp_path: Path) -> None:
+    """`--max-usd` counts from the start of the command, and the project's cap counts everything. The tighter one
+    stops."""
     bill = Bill(1, faults=False)
     with LoopbackTeacher(bill) as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         for number, command_usd in ((1, 0.5), (2, 0.5), (3, 5.0)):
@@ -121,8 +123,8 @@ def test_the_command_has_a_cap_of_its_own(tmp_path: Path) -> None:
         assert "continue" in (stops[0].fix or "")
 
 
-def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
-    """Nothing is sent, and the sentence does not speak of what was spent."""
+def test_cap_below_one_request_is_an_error(tmp_path: Path) -> None:
+    """Nothing is sent, and the message says that the budget does not cover one request."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         (error,) = asyncio.run(spend(teacher.url, store.capped(project_usd=0.001), 1))
         assert "the budget of $0.0010 does not cover a single request, which may cost $0." in str(error)
@@ -143,11 +145,11 @@ def test_a_cap_below_one_request_says_so(tmp_path: Path) -> None:
         (None, 0.13, 0.0, "run the same command again, which may spend $0.1300 once more."),
     ],
 )
-def test_at_a_cap_it_is_said_which_cap_lets_it_go_on(
+def test_reached_cap_says_how_far_to_raise_which_caps(
     project_usd: float | None, command_usd: float, spent_usd: float, fix: str
 ) -> None:
-    """Each that is in the way with the least that is enough, also right after another cap was reached; a command's cap
-    counts anew when it runs again, so one that holds a request needs no raising."""
+    """The message names each cap that blocks the request, with the smallest sufficient amount, also right after another
+    cap was reached. A command's cap starts anew with each run, so one that covers the request needs no raising."""
 
     async def asked() -> BudgetReached:
         budget = Budget(Cost(usd=spent_usd), project_usd=project_usd, command_usd=command_usd)
@@ -162,7 +164,7 @@ def test_at_a_cap_it_is_said_which_cap_lets_it_go_on(
 
 
 def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    """Nobody could tell what a request may cost; a sentence says which key is missing."""
+    """The possible cost of a request would be unknown. The message says which key is missing."""
     with LoopbackTeacher() as teacher, Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         store.capped(project_usd=1.0)
         unknown = {"usd_per_million_prompt_tokens": None}
@@ -178,14 +180,14 @@ def test_without_a_price_or_a_limit_a_cap_is_refused_before_anything_is_sent(tmp
         with pytest.raises(SpecError, match="no max_tokens"):
             asyncio.run(unlimited())
         assert not teacher.asked
-        # What is free needs neither.
+        # Free requests need neither.
         asyncio.run(spend(teacher.url, store, 3, usd_per_million_prompt_tokens=0, usd_per_million_completion_tokens=0))
         assert len(teacher.asked) == 3
 
 
-def test_what_a_lost_answer_may_have_cost_stays_reserved(tmp_path: Path) -> None:
-    """A gateway that lost the answer: held, told, and counted against the cap of the next run; an error that the
-    server itself told of costs nothing. Also without a cap it is told."""
+def test_possible_cost_of_a_lost_answer_stays_reserved(tmp_path: Path) -> None:
+    """If a gateway lost the answer, its possible cost is reserved, reported, and counted against the cap of the next
+    run. An error that the server itself reports costs nothing. Without a cap it is reported as well."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
         with LoopbackTeacher(lambda ask: fails(400)) as teacher:
             asyncio.run(spend(teacher.url, store.capped(project_usd=0.3), 1))
@@ -203,8 +205,8 @@ def test_what_a_lost_answer_may_have_cost_stays_reserved(tmp_path: Path) -> None
             assert not teacher.asked
 
 
-def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
-    """Tokens that nobody counted cost an unknown amount: what was reserved for them is not free again."""
+def test_answer_without_token_counts_keeps_its_reservation(tmp_path: Path) -> None:
+    """Tokens that were not counted cost an unknown amount, so the amount reserved for them is not released."""
     with (
         LoopbackTeacher(lambda ask: says("x", usage=False)) as teacher,
         Store.open(f"sqlite:///{tmp_path / 's.db'}") as store,
@@ -215,7 +217,7 @@ def test_an_answer_without_a_count_keeps_its_reserve(tmp_path: Path) -> None:
         assert spent.reserved > 20 * 2_000 / 1e6
 
 
-KILLED = """
+SPENDING_SCRIPT = """
 import asyncio, json, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -228,8 +230,8 @@ with Store.open(f"sqlite:///{path}") as store:
 
 
 def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
-    """A process that is killed with requests in flight leaves what they may cost reserved; a run after it spends the
-    rest and no more."""
+    """If a process is killed with requests in flight, what they may cost stays reserved. The next run spends the rest
+    and no more."""
     bill = Bill(7, faults=False)
 
     def slow(ask: Ask) -> Reply:
@@ -237,9 +239,9 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
         return Reply(body=reply.body, delay_s=0.0 if ask.number <= 3 else 30.0 if ask.number <= 9 else 0.0)
 
     path = tmp_path / "s.db"
-    # In a cap of 1.8 there is room for nine of whichever come first; in one of 1.0 the ninth may wait for an answer.
+    # A cap of 1.8 has room for any nine requests. With a cap of 1.0 the ninth might have to wait for an answer.
     with LoopbackTeacher(slow) as teacher:
-        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "1.8", "{}"], cwd=ROOT)
+        child = subprocess.Popen([sys.executable, "-c", SPENDING_SCRIPT, teacher.url, str(path), "1.8", "{}"], cwd=ROOT)
         teacher.wait_for(9)
         child.kill()
         child.wait()
@@ -253,8 +255,8 @@ def test_the_cap_survives_kill_9(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("capped", [True, False])
-def test_a_request_that_is_given_up_while_it_connects_costs_nothing(tmp_path: Path, *, capped: bool) -> None:
-    """Nothing has gone over the wire, so nothing was sent or lost, and what was set aside for it is free again."""
+def test_request_cancelled_while_connecting_costs_nothing(tmp_path: Path, *, capped: bool) -> None:
+    """Nothing was transmitted, so nothing was sent or lost, and the amount reserved for it is released."""
 
     async def given_up(store: Store, listening: socket.socket) -> None:
         url = f"https://127.0.0.1:{listening.getsockname()[1]}"
@@ -262,7 +264,9 @@ def test_a_request_that_is_given_up_while_it_connects_costs_nothing(tmp_path: Pa
         async with Endpoint(url, "loopback") as endpoint:
             ledger = Ledger(store, endpoint, settings)
             asking = asyncio.create_task(ledger.complete([Message(role="user", content="x")], LIMITED))
-            connected, _ = await asyncio.get_running_loop().sock_accept(listening)  # it waits for the other's TLS
+            connected, _ = await asyncio.get_running_loop().sock_accept(
+                listening
+            )  # it waits for the server's TLS handshake
             asking.cancel()
             await asyncio.wait((asking,))
             connected.close()
@@ -276,15 +280,15 @@ def test_a_request_that_is_given_up_while_it_connects_costs_nothing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("priced", [True, False])
-def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, priced: bool) -> None:
-    """Requests that were on the wire when the process was killed may have been paid for: how many, and where a price is
-    known how much at most, is in the store. One mark beside each commit tells it, not a write a request; a run that
-    ends in order leaves nothing open."""
+def test_requests_in_flight_at_a_kill_are_reported_without_a_cap(tmp_path: Path, *, priced: bool) -> None:
+    """Requests in flight when the process was killed may have been paid for. The store has their number and, if the
+    price is known, the most they may cost. This takes one mark per commit, not a write per request, and a run that ends
+    in order leaves nothing open."""
     prices = "{}" if priced else orjson.dumps(dict.fromkeys(PRICES)).decode()
     path = tmp_path / "s.db"
 
     def killed(url: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", KILLED, url, str(path), "null", prices], cwd=ROOT)
+        return subprocess.Popen([sys.executable, "-c", SPENDING_SCRIPT, url, str(path), "null", prices], cwd=ROOT)
 
     with LoopbackTeacher(lambda ask: Reply(delay_s=0.0 if ask.number <= 12 else 600.0)) as teacher:
         child = killed(teacher.url)
@@ -299,7 +303,7 @@ def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, pr
     with Store.open(f"sqlite:///{path}", write=False) as store:
         cost = store.spent()
     assert (cost.requests, cost.lost, cost.total) == (12, 18, None)
-    assert (cost.reserved > 18 * 20 * 2_000 / 1e6) == priced, "the prompt is reckoned too"
+    assert (cost.reserved > 18 * 20 * 2_000 / 1e6) == priced, "the prompt is included"
     assert describe_cost(cost).endswith(
         "18 sent without an answer" + (f", at most {dollars(cost.reserved)}" if priced else "")
     )
@@ -310,12 +314,14 @@ def test_what_is_in_flight_at_a_kill_is_told_without_a_cap(tmp_path: Path, *, pr
         assert (store.spent().requests, store.spent().lost) == (30, 18)
 
 
-def test_what_is_in_flight_before_anything_is_answered_is_told(tmp_path: Path) -> None:
-    """A model thinks for minutes, and until its first answer nothing else is written: all that went out is marked, not
-    the first request alone."""
+def test_requests_in_flight_before_the_first_answer_are_reported(tmp_path: Path) -> None:
+    """A model may think for minutes, and until its first answer nothing else is written. All requests that were sent
+    are marked, not only the first."""
     path = tmp_path / "s.db"
     with LoopbackTeacher(lambda ask: Reply(delay_s=600.0)) as teacher:
-        child = subprocess.Popen([sys.executable, "-c", KILLED, teacher.url, str(path), "null", "{}"], cwd=ROOT)
+        child = subprocess.Popen(
+            [sys.executable, "-c", SPENDING_SCRIPT, teacher.url, str(path), "null", "{}"], cwd=ROOT
+        )
         teacher.wait_for(30)
         for _ in range(600):
             with Store.open(f"sqlite:///{path}", write=False) as store:
@@ -327,8 +333,8 @@ def test_what_is_in_flight_before_anything_is_answered_is_told(tmp_path: Path) -
     assert lost == 30
 
 
-def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None:
-    """A price of 0 in the spec, and a provider that says what it charged: the next request is under what is left."""
+def test_charges_of_a_free_teacher_count(tmp_path: Path) -> None:
+    """If the spec's price is 0 but the provider reports a charge, the next request is checked against what is left."""
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.4}
     reply = Reply(body=orjson.dumps({"choices": [choice], "usage": usage}))
@@ -341,8 +347,9 @@ def test_what_was_taken_to_be_free_and_is_charged_counts(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("price", [0, 1])
-def test_a_provider_that_charges_more_than_its_price_is_capped_by_what_it_charges(price: float, tmp_path: Path) -> None:
-    """A price of the spec that is too low, or 0: beyond the cap goes at most what was on the wire when it was found."""
+def test_provider_charging_above_its_price_is_capped_by_its_charges(price: float, tmp_path: Path) -> None:
+    """If the spec's price is too low, or 0, the cap is exceeded at most by the requests in flight when this is
+    noticed."""
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.01}
     reply = Reply(body=orjson.dumps({"choices": [choice] * 3, "usage": usage}))
@@ -354,8 +361,9 @@ def test_a_provider_that_charges_more_than_its_price_is_capped_by_what_it_charge
         assert 0.9 < store.spent().usd <= 1.0 + (0.01 * 64 if price == 0 else 0)
 
 
-def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
-    """Another block on the same store, of a second teacher or a project, replaced it by its own or took it away."""
+def test_cap_set_in_python_holds_until_its_block_ends(tmp_path: Path) -> None:
+    """Another block on the same store, of a second teacher or a project, used to replace the cap with its own or remove
+    it."""
     path = tmp_path / "s.db"
     with shared(path, max_usd=1.0) as store, shared(path, max_usd=50.0), shared(path):
         assert store.budget is not None
@@ -368,8 +376,9 @@ def test_a_cap_of_python_stays_while_its_block_lasts(tmp_path: Path) -> None:
         assert store.budget is None
 
 
-def test_caps_of_threads_that_begin_together_all_count(tmp_path: Path) -> None:
-    """Each counted in a budget of its own, of which the store kept one: the others capped nothing."""
+def test_caps_of_concurrent_threads_all_count(tmp_path: Path) -> None:
+    """Each thread used to have a budget of its own, of which the store kept one, so that the other caps had no
+    effect."""
     path, together = tmp_path / "s.db", threading.Barrier(8)
 
     def capped(usd: float) -> int:
@@ -385,8 +394,8 @@ def test_caps_of_threads_that_begin_together_all_count(tmp_path: Path) -> None:
             assert list(threads.map(capped, range(1, 9))) == [8] * 8
 
 
-def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
-    """It was refused as none, and as the precision of a certificate too."""
+def test_numpy_number_is_a_valid_cap(tmp_path: Path) -> None:
+    """It used to be rejected, also as the precision of a certificate."""
     with shared(tmp_path / "s.db", max_usd=numpy.float64(1.5)) as store:
         assert store.budget is not None
         assert [type(cap.usd) for cap in store.budget.caps] == [float]
@@ -398,8 +407,8 @@ def test_a_number_of_numpy_is_a_cap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("max_usd", [float("nan"), 0, -1.0, float("inf"), "5", True])
-def test_a_cap_that_caps_nothing_is_refused(max_usd: Any, tmp_path: Path) -> None:
-    """NaN compares with nothing, so every request passed it."""
+def test_invalid_cap_is_refused(max_usd: Any, tmp_path: Path) -> None:
+    """For example, every comparison with NaN is false, so every request passed such a cap."""
     with (
         pytest.raises(UsageError, match="is not a valid cap"),
         open_teacher("http://127.0.0.1:9", "x", store=tmp_path / "s.db", max_usd=max_usd),

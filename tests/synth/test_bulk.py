@@ -1,4 +1,5 @@
-"""Questions asked in bulk: without a task for each, and whatever comes instead of a good answer, none is lost."""
+"""Questions in bulk: most get no task of their own, and whatever comes instead of a good answer, no question is
+lost."""
 
 from __future__ import annotations
 
@@ -25,8 +26,10 @@ from tests.synth.rig import input, rig
 SEEDS = 120
 
 
-def asked(teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings: Any) -> tuple[GenerateResult, int]:
-    """What became of the seeds, one sample each, and how many of them had a task of their own."""
+def generate_in_bulk(
+    teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings: Any
+) -> tuple[GenerateResult, int]:
+    """The result for the seeds, with one sample each, and how many of them had a task of their own."""
 
     async def main() -> tuple[GenerateResult, int]:
         tasks = 0
@@ -47,15 +50,15 @@ def asked(teacher: LoopbackTeacher, folder: Path, seeds: int = SEEDS, **settings
     return asyncio.run(main())
 
 
-def test_what_is_answered_takes_no_task(tmp_path: Path) -> None:
-    """Of many seeds only the first, which open the connections, take a task each; the others none."""
+def test_answered_seeds_take_no_task(tmp_path: Path) -> None:
+    """Of many seeds only the first, which open the connections, take a task each; the others take none."""
     with LoopbackTeacher(latency_s=0.01) as teacher:
-        result, tasks = asked(teacher, tmp_path, 2 * SEEDS)
+        result, tasks = generate_in_bulk(teacher, tmp_path, 2 * SEEDS)
         assert (result.waiting, result.pairs_made, len(teacher.asked)) == (2 * SEEDS, 2 * SEEDS, 2 * SEEDS)
     assert 0 < tasks < SEEDS / 2
 
 
-def is_ill(prompt: str) -> bool:
+def has_fault(prompt: str) -> bool:
     """Every third seed, after those that open the first connections."""
     number = int(prompt.removeprefix("dog "))
     return number >= 24 and number % 3 == 0
@@ -90,43 +93,43 @@ def is_ill(prompt: str) -> bool:
         "refused",
     ],
 )
-def test_what_comes_instead_of_a_good_answer_is_that_rows_own_matter(first: Reply, tries: int, tmp_path: Path) -> None:
-    """It is asked again as it would have been alone, once, or fails alone; every other row has its pair."""
-    reply = lambda ask: first if ask.nth == 1 and is_ill(ask.prompt) else Reply()  # noqa: E731
+def test_bad_response_affects_only_its_own_row(first: Reply, tries: int, tmp_path: Path) -> None:
+    """The row is requested again once, as it would be without bulk, or fails alone. Every other row gets its pair."""
+    reply = lambda ask: first if ask.nth == 1 and has_fault(ask.prompt) else Reply()  # noqa: E731
     with LoopbackTeacher(reply, latency_s=0.005) as teacher:
-        result, _ = asked(teacher, tmp_path)
+        result, _ = generate_in_bulk(teacher, tmp_path)
         counts = teacher.counts()
-        ill = [prompt for prompt in counts if is_ill(prompt)]
-        assert all(counts[prompt] == tries for prompt in ill)
-        # At a run's end one request may tell whose matter the last refusals are.
-        assert sum(counts.values()) - SEEDS - (tries - 1) * len(ill) in ((0, 1) if tries == 1 else (0,))
-    assert len(ill) == (SEEDS - 24) / 3
-    assert (result.rows_in, result.failed) == (SEEDS, 0 if tries == 2 else len(ill))
+        faulty = [prompt for prompt in counts if has_fault(prompt)]
+        assert all(counts[prompt] == tries for prompt in faulty)
+        # At a run's end one more request may check whether the teacher or the rows caused the last refusals.
+        assert sum(counts.values()) - SEEDS - (tries - 1) * len(faulty) in ((0, 1) if tries == 1 else (0,))
+    assert len(faulty) == (SEEDS - 24) / 3
+    assert (result.rows_in, result.failed) == (SEEDS, 0 if tries == 2 else len(faulty))
 
 
-def test_an_answer_that_comes_in_parts_is_read_to_its_end(tmp_path: Path) -> None:
-    """One of a megabyte does not come at once."""
+def test_response_in_several_chunks_is_read_completely(tmp_path: Path) -> None:
+    """A response of a megabyte does not arrive in one piece."""
     with LoopbackTeacher(lambda ask: says("word " * 200_000) if ask.number % 5 == 0 else Reply()) as teacher:
-        result, _ = asked(teacher, tmp_path, 60)
+        result, _ = generate_in_bulk(teacher, tmp_path, 60)
     assert result.waiting == 60
 
 
-def test_what_comes_too_late_is_asked_again(tmp_path: Path) -> None:
-    """A request has its time, whoever waits for it."""
+def test_request_that_times_out_is_sent_again(tmp_path: Path) -> None:
+    """A request in bulk has the same timeout as any other."""
     slow: Iterator[int] = iter(range(1))
 
     def reply(ask: Ask) -> Reply:
         return says(delay_s=30) if ask.number > 40 and next(slow, None) == 0 else Reply()
 
     with LoopbackTeacher(reply, latency_s=0.005) as teacher:
-        result, _ = asked(teacher, tmp_path, timeout_s=10)
+        result, _ = generate_in_bulk(teacher, tmp_path, timeout_s=10)
         assert len(teacher.asked) == SEEDS + 1
     assert result.waiting == SEEDS
 
 
-def test_a_run_that_is_cancelled_keeps_what_came_and_a_stop_ends_any_number_that_wait(tmp_path: Path) -> None:
-    """Cancelled, it ends at once; stopped, with hundreds of questions that wait for a place, it ends in order; and the
-    next run asks for none of what was durable."""
+def test_cancelled_run_keeps_answers_and_stop_ends_waiting_questions(tmp_path: Path) -> None:
+    """A cancelled run ends at once. A stopped run ends in order, with hundreds of questions that wait for a place in
+    flight. The next run requests nothing that was durable."""
 
     async def main(teacher: LoopbackTeacher, cancelled: bool) -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=300) as r:
@@ -149,7 +152,7 @@ def test_a_run_that_is_cancelled_keeps_what_came_and_a_stop_ends_any_number_that
     answered, ended = 0, threading.Event()
     with LoopbackTeacher(lambda ask: Reply(when=lambda: ask.number <= answered or ended.is_set())) as teacher:
         for cancelled in (True, False, True):
-            durable = kept(tmp_path)
+            durable = durable_prompts(tmp_path)
             before = len(teacher.asked)
             answered = before + 500
             ended.clear()
@@ -157,7 +160,7 @@ def test_a_run_that_is_cancelled_keeps_what_came_and_a_stop_ends_any_number_that
             assert not durable & {ask.prompt for ask in teacher.asked[before:]}
 
 
-def kept(folder: Path) -> set[str]:
+def durable_prompts(folder: Path) -> set[str]:
     """The prompts whose answers are durable."""
     if not (folder / "pairsmith.db").exists():
         return set()
@@ -165,8 +168,8 @@ def kept(folder: Path) -> set[str]:
         return {call.request["messages"][-1]["content"] for key in store.call_index() for call in store.calls(key)}
 
 
-def test_a_store_that_fails_ends_any_number_that_wait(tmp_path: Path) -> None:
-    """Hundreds of questions that wait for a place on the wire end with the run, as each of those that are on it."""
+def test_failing_store_ends_waiting_questions(tmp_path: Path) -> None:
+    """Hundreds of questions that wait for a place in flight end with the run, like those that are in flight."""
 
     async def main() -> None:
         async with rig(teacher.url, tmp_path, n=1, concurrency=600) as r:
@@ -183,8 +186,8 @@ def test_a_store_that_fails_ends_any_number_that_wait(tmp_path: Path) -> None:
         asyncio.run(main())
 
 
-def test_a_free_teacher_that_charges_goes_beyond_the_cap_by_what_was_on_the_wire_at_most(tmp_path: Path) -> None:
-    """Questions that were waiting when the first charge came are asked under the cap, too."""
+def test_free_teacher_that_charges_exceeds_the_cap_by_requests_in_flight_at_most(tmp_path: Path) -> None:
+    """Questions that were waiting when the first charge arrived are also sent under the cap."""
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     free = {"usd_per_million_prompt_tokens": 0, "usd_per_million_completion_tokens": 0}
 
@@ -204,8 +207,8 @@ def test_a_free_teacher_that_charges_goes_beyond_the_cap_by_what_was_on_the_wire
         assert 61 < len(teacher.asked) <= 60 + 8 + 1
 
 
-def test_questions_that_wait_when_a_cap_is_set_are_asked_under_it(tmp_path: Path) -> None:
-    """From then on only what is on the wire is not set aside for."""
+def test_questions_that_wait_when_a_cap_is_set_are_sent_under_it(tmp_path: Path) -> None:
+    """After the cap is set, only requests already in flight have no reservation."""
     priced = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 1e6}
 
     async def main() -> None:
@@ -225,8 +228,8 @@ def test_questions_that_wait_when_a_cap_is_set_are_asked_under_it(tmp_path: Path
         asyncio.run(main())
 
 
-class Alone:
-    """Asks as the engine does, after another has asked for the first of its samples."""
+class FallbackAsker:
+    """Continues a question as the engine does, after another caller has asked for the first of its samples."""
 
     def __init__(self, ledger: Ledger, question: Question) -> None:
         self.answers = [asyncio.get_running_loop().create_future() for _ in range(2)]
@@ -243,8 +246,8 @@ class Alone:
     on_durable = on_failure = records_of
 
 
-def test_what_goes_on_alone_is_taken_by_its_own_asker(tmp_path: Path) -> None:
-    """Another one, who wants fewer samples of the same question, waits for it and takes nothing of it away."""
+def test_fallback_is_continued_by_its_own_asker(tmp_path: Path) -> None:
+    """Another caller that wants fewer samples of the same question waits for it and takes none of its answers."""
 
     async def main() -> None:
         async with rig(teacher.url, tmp_path) as r:
@@ -252,7 +255,7 @@ def test_what_goes_on_alone_is_taken_by_its_own_asker(tmp_path: Path) -> None:
             question = Question([Message(role="user", content="dog")], Sampling(temperature=0.9))
             bulk = r.ledger.bulk()
             assert bulk is not None
-            asker = Alone(r.ledger, question)
+            asker = FallbackAsker(r.ledger, question)
             assert bulk.begin(question, 2, asker)  # type: ignore[arg-type]
             one, both = await asyncio.wait_for(asyncio.gather(*asker.answers), 60)
             assert [one[0], both[1]] == both

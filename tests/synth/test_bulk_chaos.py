@@ -1,5 +1,5 @@
-"""Questions asked in bulk of a teacher that misbehaves at random, in runs that end in any way: nothing is lost, counted
-twice or left behind."""
+"""Questions in bulk to a teacher that misbehaves at random, in runs that end in any way: nothing is lost, counted twice
+or left behind."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.synth.rig import Rig, input, rig
 SEEDS = 100
 
 
-def moody(seed: int) -> Any:
-    """Every fourth answer or so is another one than hoped for, drawn by `seed`; the first connections are opened."""
+def random_faults(seed: int) -> Any:
+    """About every fourth reply is a fault, drawn with `seed`, after the first connections have been opened."""
     dice = random.Random(seed)
-    ill = (
+    faults = (
         fails(429),
         fails(429, headers={"Retry-After": "0"}),
         fails(503),
@@ -39,11 +39,11 @@ def moody(seed: int) -> Any:
             body=b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}',
         ),
     )
-    return lambda ask: dice.choice(ill) if ask.number > 20 and dice.random() < 0.25 else Reply()
+    return lambda ask: dice.choice(faults) if ask.number > 20 and dice.random() < 0.25 else Reply()
 
 
-async def quiet(ledger: Ledger) -> None:
-    """Nothing is left of a run, as soon as what it has ended by is done."""
+async def assert_idle(ledger: Ledger) -> None:
+    """Nothing is left of a run, as soon as its last tasks have finished."""
     places = 2 * ledger.concurrency
     async with asyncio.timeout(60):
         while ledger.in_flight or ledger.pending or ledger.places._free != places:  # noqa: ASYNC110
@@ -59,8 +59,8 @@ def priced(teacher: LoopbackTeacher, folder: Path, **settings: Any) -> Any:
     return rig(teacher.url, folder, n=1, **{"concurrency": 6, "timeout_s": 20, **prices, **settings})
 
 
-async def ended_so(r: Rig, dice: random.Random, teacher: LoopbackTeacher, seeds: int) -> None:
-    """A run that is cancelled or goes to its end."""
+async def run_and_maybe_cancel(r: Rig, dice: random.Random, teacher: LoopbackTeacher, seeds: int) -> None:
+    """A run that is cancelled at random, or continues to its end."""
     run = asyncio.create_task(generate(r.store, input(seeds), [r.forward], concurrency=6))
     if dice.random() < 0.6:
         await asyncio.to_thread(teacher.wait_for, len(teacher.asked) + dice.randrange(5, 25))
@@ -69,13 +69,13 @@ async def ended_so(r: Rig, dice: random.Random, teacher: LoopbackTeacher, seeds:
         assert run.done()
     else:
         await asyncio.wait_for(run, 60)
-    await quiet(r.ledger)
+    await assert_idle(r.ledger)
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_comes_and_however_runs_end_nothing_is_left_behind(seed: int, tmp_path: Path) -> None:
-    """Runs of one ledger, cancelled at random, and a last one to its end: every slot has one outcome, every place and
-    every mark is given back, every request is counted once, and nothing happens that nobody is told of."""
+def test_random_faults_and_cancellations_leave_nothing_behind(seed: int, tmp_path: Path) -> None:
+    """Runs of one ledger, some cancelled at random, and a last one to its end: every slot has one outcome, every place
+    and mark is released, every request is counted once, and no error is left unhandled in the loop."""
     loop_errors: list[dict[str, Any]] = []
 
     async def main() -> None:
@@ -83,21 +83,21 @@ def test_whatever_comes_and_however_runs_end_nothing_is_left_behind(seed: int, t
         dice = random.Random(seed)
         async with priced(teacher, tmp_path) as r:
             for part in (40, 70):
-                await ended_so(r, dice, teacher, part)
+                await run_and_maybe_cancel(r, dice, teacher, part)
             result = await asyncio.wait_for(generate(r.store, input(SEEDS), [r.forward], concurrency=6), 60)
-            await quiet(r.ledger)
+            await assert_idle(r.ledger)
             assert result.rows_in == SEEDS == result.waiting + result.failed
             assert len(r.store.pairs()) == result.waiting
             assert r.ledger.sent == len(teacher.asked)
 
-    with LoopbackTeacher(moody(seed), latency_s=0.002) as teacher:
+    with LoopbackTeacher(random_faults(seed), latency_s=0.002) as teacher:
         asyncio.run(main())
     assert not loop_errors
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_of_two_runs_at_once_one_may_be_cancelled(seed: int, tmp_path: Path) -> None:
-    """The other one, of the same ledger and some of the same seeds, has every slot."""
+def test_one_of_two_concurrent_runs_may_be_cancelled(seed: int, tmp_path: Path) -> None:
+    """The other run, with the same ledger and the same seeds, fills every slot."""
 
     async def main() -> GenerateResult:
         async with priced(teacher, tmp_path) as r:
@@ -107,16 +107,16 @@ def test_of_two_runs_at_once_one_may_be_cancelled(seed: int, tmp_path: Path) -> 
             one.cancel()
             result = await asyncio.wait_for(other, 60)
             await asyncio.wait((one,))
-            await quiet(r.ledger)
+            await assert_idle(r.ledger)
             return result
 
-    with LoopbackTeacher(moody(seed), latency_s=0.005) as teacher:
+    with LoopbackTeacher(random_faults(seed), latency_s=0.005) as teacher:
         result = asyncio.run(main())
     assert result.rows_in == 2 * SEEDS
 
 
-def test_a_run_that_cannot_report_ends_by_that(tmp_path: Path) -> None:
-    """What is raised by who is told of the progress ends the run as an error does; what was asked is kept."""
+def test_error_in_the_progress_callback_ends_the_run(tmp_path: Path) -> None:
+    """An exception in the progress callback ends the run like an error. What was requested is stored."""
 
     def progress(stage: str, numbers: Any) -> None:
         if numbers["done"] > 30:
@@ -127,7 +127,7 @@ def test_a_run_that_cannot_report_ends_by_that(tmp_path: Path) -> None:
             run = generate(r.store, input(3000), [r.forward], concurrency=6, progress=progress)
             with pytest.raises(OSError, match="nobody reads"):
                 await asyncio.wait_for(run, 60)
-            await quiet(r.ledger)
+            await assert_idle(r.ledger)
             assert len(r.store.pairs()) > 30
 
     with LoopbackTeacher(latency_s=0.001) as teacher:

@@ -1,4 +1,4 @@
-"""Columns of one's own files: which are read, what joins them, and what is said where one is missing."""
+"""Columns of the user's own files: which are read, what joins them, and the error if one is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CSV = "Subject,body,product,note\nLeak,It drips,kettle,x\n,No power,lamp,\n"
 
 
 def read(folder: Path, content: str | bytes, name: str = "seeds.csv", **settings: Any) -> SeedReading:
-    """One source, with the sum that must hold checked on every call."""
+    """Read one source, and check on every call that rows in = seeds + problems."""
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     reading = read_seeds([SeedSource(path=name, **settings)], folder)
     assert reading.rows_in == len(reading.seeds) + len(reading.problems)
@@ -26,7 +26,8 @@ def read(folder: Path, content: str | bytes, name: str = "seeds.csv", **settings
 
 
 def test_other_columns_stay_with_the_seed_under_the_names_of_the_spec(tmp_path):
-    """Any name beyond `text` is an extra column; an empty cell is an empty text, and every seed has every column."""
+    """Any name other than `text` is an extra column. An empty cell is an empty text, and every seed has every
+    column."""
     reading = read(tmp_path, CSV, columns={"text": "body", "product": "product", "subject": "Subject"})
     assert [seed.text for seed in reading.seeds] == ["It drips", "No power"]
     assert [seed.columns for seed in reading.seeds] == [
@@ -36,7 +37,7 @@ def test_other_columns_stay_with_the_seed_under_the_names_of_the_spec(tmp_path):
 
 
 def test_a_seed_without_extra_columns_keeps_its_id(tmp_path):
-    """What a project reads as before has the id that it had before; a column that is kept makes another seed."""
+    """Seeds that are read as before keep their ids. An extra column makes a different seed."""
     plain, with_product = (
         read(tmp_path, CSV, columns=columns).seeds[0]
         for columns in ({"text": "body"}, {"text": "body", "product": "product"})
@@ -46,8 +47,8 @@ def test_a_seed_without_extra_columns_keeps_its_id(tmp_path):
 
 
 def test_a_template_joins_columns_into_the_input(tmp_path):
-    """Its variables are columns of the file, whatever their case, or names of `columns`; a blank one leaves no gap
-    at the ends, and a row in which all are blank is blank."""
+    """Its variables are columns of the file, in any case, or names of `columns`. A blank one leaves no gap at the ends,
+    and a row with only blank ones is blank."""
     content = CSV + " , ,radio,\n"
     reading = read(tmp_path, content, input="{{ subject }}\n\n{{ text_of }}", columns={"text_of": "body"})
     assert [seed.text for seed in reading.seeds] == ["Leak\n\nIt drips", "No power"]
@@ -70,8 +71,9 @@ def test_a_template_joins_columns_into_the_input(tmp_path):
         ('"false"', "{{ body }}{% if ok %} {{ ok }}{% endif %}", "x false"),
     ],
 )
-def test_a_template_asks_a_json_cell_for_what_it_is(tmp_path: Path, cell: str, template: str, expected: str) -> None:
-    """`false` and 0 are no, and a number is compared as one; written, cut and compared with a text it is its text."""
+def test_template_uses_json_cells_by_type_or_as_text(tmp_path: Path, cell: str, template: str, expected: str) -> None:
+    """`false` and 0 are falsy, and a number is compared as one. Printed, sliced or compared with a text, it is its
+    text."""
     reading = read(tmp_path, f'{{"body": "x", "ok": {cell}}}\n', "a.jsonl", input=template)
     assert [seed.text for seed in reading.seeds] == [expected], reading.problems
 
@@ -90,7 +92,7 @@ def test_a_template_asks_a_json_cell_for_what_it_is(tmp_path: Path, cell: str, t
     ],
 )
 def test_a_missing_column_names_file_line_columns_and_the_closest(tmp_path, settings, name, content, where):
-    """Whoever mistypes a column sees what there is, where, and what they probably meant."""
+    """For a mistyped column the error shows which columns exist, where, and the closest match."""
     with pytest.raises(InputError) as error:
         read(tmp_path, content, name, **settings)
     assert error.value.where == where
@@ -113,14 +115,14 @@ def test_a_missing_column_names_file_line_columns_and_the_closest(tmp_path, sett
     ids=["semicolon", "tab", "pipe", "bom", "sep", "bom and sep", "empty columns behind"],
 )
 def test_dialects_of_csv_that_excel_and_databases_write_are_read(tmp_path, content, texts):
-    """Separator, byte order mark, Excel's own first line, empty columns and rows behind the table."""
+    """Separator, byte order mark, Excel's `sep=` line, and empty columns and rows after the table."""
     reading = read(tmp_path, content, columns={"text": "body", "product": "product"})
     assert [seed.text for seed in reading.seeds] == texts
     assert {seed.columns["product"] for seed in reading.seeds} == {"a"}
 
 
 def test_a_file_in_latin_1_says_how_to_save_it_as_utf_8(tmp_path):
-    """The message names line and byte, and what to do in Excel and elsewhere."""
+    """The message has line and byte, and what to do in Excel and elsewhere."""
     with pytest.raises(InputError, match="is not UTF-8: byte 0xfc") as error:
         read(tmp_path, "body\nschön\nmüde\n".encode("latin-1").replace(b"\xf6", b"o"), columns={"text": "body"})
     assert error.value.where == "seeds.csv:3"
@@ -129,7 +131,7 @@ def test_a_file_in_latin_1_says_how_to_save_it_as_utf_8(tmp_path):
 
 
 def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path):
-    """An order number is as good without quotation marks; a list is none, and costs its row."""
+    """An order number is as good without quotation marks. A list is not a text and costs its row."""
     cells = (', "n": 7', ', "n": null', ', "n": true', "", ', "n": []')
     lines = "".join(f'{{"text": "{text}"{cell}}}\n' for text, cell in zip("abcde", cells, strict=True))
     reading = read(tmp_path, lines, "a.jsonl", columns={"text": "text", "n": "n"})
@@ -151,20 +153,20 @@ def test_numbers_and_truth_values_of_json_are_texts_in_an_extra_column(tmp_path)
     ],
 )
 def test_names_that_cannot_work_are_refused_with_the_reason(settings, message):
-    """A column may not hide a variable that prompts have, and one thing is said once."""
+    """A column must not hide a variable of the prompts, and nothing may be set in two places."""
     with pytest.raises(ValidationError, match=message):
         SeedSource(path="a.csv", **settings)
 
 
 @pytest.mark.parametrize("template", ["{{ body", "no column", "{% include 'x' %}{{ body }}"])
-def test_a_template_that_is_none_is_refused(tmp_path, template):
-    """Broken Jinja, a template without a column, another file: each is said before a row is read."""
+def test_invalid_template_is_refused(tmp_path, template):
+    """Broken Jinja, a template without a column, and an include are reported before a row is read."""
     with pytest.raises((InputError, PromptError)):
         read(tmp_path, CSV, input=template)
 
 
 def test_a_prompt_may_use_the_columns_that_every_source_has():
-    """Of two sources with other columns only what both have can be in each prompt."""
+    """If two sources have different columns, prompts may use only those that both have."""
     sources = [
         {"path": "a.csv", "columns": {"text": "t", "product": "p", "subject": "s"}},
         {"path": "b.csv", "columns": {"product": "q"}},
@@ -179,15 +181,15 @@ def test_a_prompt_may_use_the_columns_that_every_source_has():
 @pytest.mark.parametrize(
     ("settings", "noted"), [({}, 1), ({"reference": "output"}, 0), ({"columns": {"gold": "output"}}, 0)]
 )
-def test_an_output_beside_an_input_is_not_passed_over_in_silence(tmp_path, settings, noted):
-    """Whoever has a test file with answers wants them compared with: a note says that nothing reads them, and how."""
+def test_unused_output_column_of_a_test_source_gets_a_note(tmp_path, settings, noted):
+    """A test file with answers is meant for comparison: a note says that nothing reads them, and how to change that."""
     reading = read(tmp_path, "input,output\nIt drips,Turn it off.\n", use="test", **settings)
     assert [note.where for note in reading.notes if 'reference = "output"' in note.detail] == ["seeds.csv:1"] * noted
 
 
 def test_a_reference_may_be_a_record(tmp_path):
-    """A test file for an extraction holds what is wanted as an object, as a pair's output may; its JSON is the
-    reference. What no reference can be names its column."""
+    """A test file for an extraction may have the reference as an object, like a pair's output. Its JSON is the
+    reference. A value that cannot be a reference is reported with its column."""
     rows = '{"input": "bill 3", "output": {"a": 3, "b": null}}\n{"input": "bill 4", "output": ["x"]}\n'
     reading = read(tmp_path, rows, name="test.jsonl", use="test", reference="output")
     assert [seed.reference for seed in reading.seeds] == ['{"a":3,"b":null}']
@@ -196,8 +198,8 @@ def test_a_reference_may_be_a_record(tmp_path):
 
 
 def test_one_answer_in_a_list_is_read_by_its_path(tmp_path):
-    """SQuAD keeps the answer to a question in a list, several annotators' too: where they are one text, it is the
-    answer; where they differ, nobody says which, and the row is a problem."""
+    """SQuAD has answers in a list, often from several annotators. If they are equal, they are the answer. If they
+    differ, it is unknown which one is right, and the row is a problem."""
     rows = ["[]", '["a blue van"]', '["a van", "a van"]', '["a van", "vans"]', '[{"a": 1}]']
     lines = "".join(f'{{"question": "What {n}?", "answers": {{"text": {text}}}}}\n' for n, text in enumerate(rows))
     columns = {"input": "question", "output": "answers.text"}

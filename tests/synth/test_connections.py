@@ -1,4 +1,4 @@
-"""Connections are kept, renewed and read as HTTP has it."""
+"""Connections are reused, renewed and read according to HTTP."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CERTIFICATE = Path(__file__).parent / "self_signed.pem"
 _PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def run_in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     @wraps(test)
     def run(**given: Any) -> None:
         asyncio.run(test(**given))
@@ -76,7 +76,7 @@ async def serving(answer: Answer) -> AsyncIterator[tuple[Server, Connections]]:
         await asyncio.sleep(0.05)
 
 
-def said(written: bytes, *, closes: bool = False) -> Answer:
+def writing(written: bytes, *, closes: bool = False) -> Answer:
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(written)
         if closes:
@@ -85,10 +85,10 @@ def said(written: bytes, *, closes: bool = False) -> Answer:
     return answer
 
 
-@in_a_loop
-async def test_requests_after_each_other_share_a_connection_and_those_at_once_do_not() -> None:
-    """No more connections than requests at once, however many requests come after each other."""
-    async with serving(said(_PLAIN)) as (server, connections):
+@run_in_loop
+async def test_sequential_requests_share_a_connection_and_concurrent_ones_do_not() -> None:
+    """There are never more connections than concurrent requests, however many requests follow each other."""
+    async with serving(writing(_PLAIN)) as (server, connections):
         for _ in range(5):
             assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 1
@@ -97,10 +97,10 @@ async def test_requests_after_each_other_share_a_connection_and_those_at_once_do
         assert (server.connections, server.requests) == (4, 13)
 
 
-@in_a_loop
-async def test_a_request_says_where_it_goes_how_long_it_is_and_what_it_was_told_to() -> None:
-    """The head of a request is whole, and a header of one's own stands in place of ours, once."""
-    async with serving(said(_PLAIN)) as (server, connections):
+@run_in_loop
+async def test_request_head_is_complete() -> None:
+    """The head has the path, the host, the length and the extra headers. A custom header replaces the default one."""
+    async with serving(writing(_PLAIN)) as (server, connections):
         await connections.post("{ü}".encode())
         first, *lines = server.heads[0].strip().split("\r\n")
         assert first == "POST /v1/chat?a=b%20c HTTP/1.1"
@@ -128,38 +128,38 @@ async def test_a_request_says_where_it_goes_how_long_it_is_and_what_it_was_told_
         b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + _PLAIN,
     ],
 )
-@in_a_loop
-async def test_an_answer_is_read_in_each_form_that_http_has(written: bytes) -> None:
-    """In chunks, compressed, after a word that more is to come: each is read, and the next on the same connection."""
-    async with serving(said(written)) as (server, connections):
+@run_in_loop
+async def test_response_is_read_in_every_http_form(written: bytes) -> None:
+    """Chunked, compressed, or after an informational response: each is read, and the connection is reused."""
+    async with serving(writing(written)) as (server, connections):
         for _ in range(2):
             assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 1
 
 
 @pytest.mark.parametrize("written", [b"HTTP/1.1 200 OK\r\n\r\nok", b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"])
-@in_a_loop
+@run_in_loop
 async def test_a_connection_that_the_server_ends_is_not_used_again(written: bytes) -> None:
-    """An answer that ends with its connection is whole, and the next request has a connection of its own."""
-    async with serving(said(written, closes=True)) as (server, connections):
+    """A response that ends with its connection is complete, and the next request opens a new one."""
+    async with serving(writing(written, closes=True)) as (server, connections):
         for _ in range(2):
             assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert server.connections == 2
 
 
-@in_a_loop
+@run_in_loop
 async def test_an_idle_connection_that_was_closed_meanwhile_costs_no_request() -> None:
-    """What the server closed between two requests is noticed before the next is sent."""
-    async with serving(said(_PLAIN, closes=True)) as (server, connections):
+    """A connection that the server closed between two requests is noticed before the next request is sent."""
+    async with serving(writing(_PLAIN, closes=True)) as (server, connections):
         await connections.post(b"{}")
         await asyncio.sleep(0.1)
         assert (await connections.post(b"{}"))[2] == b"ok"
         assert (server.connections, server.requests) == (2, 2)
 
 
-@in_a_loop
-async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
-    """A server that ends an idle connection with a word of its own, as a 408, has not spoken of what is sent then."""
+@run_in_loop
+async def test_unsolicited_response_is_not_used_for_the_next_request() -> None:
+    """A server may end an idle connection with a message such as 408, which does not answer what is sent afterwards."""
     late = asyncio.Event()
 
     async def answer(number: int, writer: asyncio.StreamWriter) -> None:
@@ -174,7 +174,7 @@ async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
         (kept, _), *_ = connections._idle
         late.set()
         async with asyncio.timeout(60):
-            while not kept.should_close:  # noqa: ASYNC110  no event tells that bytes have come
+            while not kept.should_close:  # noqa: ASYNC110 no event signals that bytes have arrived
                 await asyncio.sleep(0.01)
         assert (await connections.post(b"{}"))[::2] == (200, b"ok")
         assert (server.connections, server.requests) == (2, 2)
@@ -183,10 +183,10 @@ async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
 @pytest.mark.parametrize(
     "written", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nhalf", b"no HTTP at all\r\n\r\n"]
 )
-@in_a_loop
-async def test_half_an_answer_is_none(written: bytes) -> None:
-    """An answer that breaks off, or is no HTTP, is an error and never a short text; its connection is gone."""
-    async with serving(said(written, closes=True)) as (server, connections):
+@run_in_loop
+async def test_incomplete_response_is_an_error(written: bytes) -> None:
+    """A response that breaks off, or is not HTTP, is an error and never a short text. Its connection is closed."""
+    async with serving(writing(written, closes=True)) as (server, connections):
         for _ in range(2):
             with pytest.raises(aiohttp.ClientError):
                 await connections.post(b"{}")
@@ -195,10 +195,10 @@ async def test_half_an_answer_is_none(written: bytes) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
-@in_a_loop
-async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:
-    """A server that goes on for ever, or a few hundred kilobytes that unpack to gigabytes: it is given up at a size
-    that no answer has."""
+@run_in_loop
+async def test_endless_response_is_cut_off(packed: bool) -> None:
+    """An endless response, or a few hundred kilobytes that decompress to gigabytes, is abandoned at a size that no
+    answer has."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     blank = b" " * 2**22
     pieces = [packer.compress(blank) if packed else blank for _ in range(3 * MAX_ANSWER_BYTES // len(blank))]
@@ -215,9 +215,9 @@ async def test_an_answer_without_an_end_fills_no_memory(packed: bool) -> None:
             await connections.post(b"{}")
 
 
-@in_a_loop
-async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
-    """An answer that comes late is never read as that to the next request."""
+@run_in_loop
+async def test_cancelled_request_closes_its_connection() -> None:
+    """A late response is never read as the response to the next request."""
 
     asked, given_up = asyncio.Event(), asyncio.Event()
 
@@ -241,9 +241,9 @@ async def test_a_request_that_is_given_up_takes_its_connection_along() -> None:
 
 
 @pytest.mark.parametrize("in_bulk", [False, True])
-@in_a_loop
-async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
-    """A server that has stopped reading keeps no connection, and no memory, for what nobody waits for any more."""
+@run_in_loop
+async def test_cancelled_request_stops_sending(in_bulk: bool) -> None:
+    """If a server has stopped reading, a cancelled request keeps neither the connection nor memory."""
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setblocking(False)
@@ -257,21 +257,21 @@ async def test_a_request_that_is_given_up_is_not_sent_on(in_bulk: bool) -> None:
         else:
             posted = asyncio.create_task(connections.post(body))
             server, _ = await loop.sock_accept(listening)
-            assert await loop.sock_recv(server, 1)  # it is on its way
+            assert await loop.sock_recv(server, 1)  # sending has begun
             posted.cancel()
             await asyncio.wait([posted])
         with server:
             server.setblocking(False)
             sent = 0
-            while some := await loop.sock_recv(server, 2**20):
-                sent += len(some)
+            while data := await loop.sock_recv(server, 2**20):
+                sent += len(data)
         assert sent < len(body) // 2
 
 
-@in_a_loop
-async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
-    """Not even where the last part of an answer, or its end too early, has been read in the very same moment: who ended
-    it has counted the request by then, and would count it twice."""
+@run_in_loop
+async def test_cancelled_connection_reports_no_outcome() -> None:
+    """Not even if the last part of the response, or its premature end, was read at the same moment: the caller that
+    cancelled it has counted the request by then and would count it twice."""
 
     async def in_parts(number: int, writer: asyncio.StreamWriter) -> None:
         writer.write(_PLAIN if number % 2 else _PLAIN[:-1])
@@ -288,7 +288,7 @@ async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
             connection, outcomes = connections.take_idle(), list[Outcome]()
             assert connection is not None
             connections.send(connection, b"{}", outcomes.append)
-            while (reading := connection._reading) is None or not reading.done():  # noqa: ASYNC110  no event tells
+            while (reading := connection._reading) is None or not reading.done():  # noqa: ASYNC110 no event signals this
                 await asyncio.sleep(0)
             connection.cancel()
             for _ in range(5):
@@ -298,9 +298,10 @@ async def test_a_connection_that_is_ended_tells_nothing_any_more() -> None:
 
 
 @pytest.mark.parametrize("in_bulk", [False, True])
-@in_a_loop
-async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: bool) -> None:
-    """Not even where the server has hung and takes no more of it: in a long run they would be all that may be open."""
+@run_in_loop
+async def test_cancelled_request_leaves_no_connection_behind(in_bulk: bool) -> None:
+    """Not even if the server hangs and reads no more of it: in a long run such connections would use up all allowed
+    ones."""
     body, outcomes = b" " * 2**25, list[Outcome]()
     with socket.create_server(("127.0.0.1", 0)) as hung:
         connections = Connections(f"http://127.0.0.1:{hung.getsockname()[1]}/", {}, connect_s=60)
@@ -321,9 +322,10 @@ async def test_a_request_that_is_given_up_leaves_no_connection_behind(in_bulk: b
         assert outcomes == []
 
 
-@in_a_loop
-async def test_an_answer_that_comes_after_the_end_leaves_no_connection_behind() -> None:
-    """Who gives up on several requests at the first failure closes while the others are on their way."""
+@run_in_loop
+async def test_response_after_closing_leaves_no_connection_behind() -> None:
+    """A caller that gives up on several requests at the first failure closes the connections while the others are in
+    flight."""
     asked, closed = asyncio.Event(), asyncio.Event()
 
     async def late(number: int, writer: asyncio.StreamWriter) -> None:
@@ -340,15 +342,17 @@ async def test_an_answer_that_comes_after_the_end_leaves_no_connection_behind() 
         assert connections.take_idle() is None
 
 
-@in_a_loop
-async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
-    """A server that is not there, and one that does not speak TLS: no request was lost, and the sentence says why."""
-    async with serving(said(_PLAIN)) as (server, _):
+@run_in_loop
+async def test_failed_connection_means_nothing_was_sent() -> None:
+    """If the server is unreachable or does not speak TLS, no request was lost, and the message says why."""
+    async with serving(writing(_PLAIN)) as (server, _):
         refused = Connections("http://127.0.0.1:1/", {}, connect_s=10)
         with pytest.raises(NoConnectionError, match=r"cannot connect to 127\.0\.0\.1:1: "):
             await refused.post(b"{}")
-    async with serving(said(_PLAIN)) as (server, plain):
-        tls = Connections(f"https://127.0.0.1:{plain._port}/", {}, connect_s=0.2)  # it waits for the end of a head
+    async with serving(writing(_PLAIN)) as (server, plain):
+        tls = Connections(
+            f"https://127.0.0.1:{plain._port}/", {}, connect_s=0.2
+        )  # the server waits for the end of a request head
         with pytest.raises(NoConnectionError, match=r"no connection within 0\.2 s"):
             await tls.post(b"{}")
         assert server.requests == 0
@@ -358,22 +362,24 @@ async def test_where_no_connection_could_be_made_nothing_was_sent() -> None:
 async def self_signed() -> AsyncIterator[tuple[Server, str]]:
     shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     shown.load_cert_chain(_CERTIFICATE)
-    server = Server(said(_PLAIN))
+    server = Server(writing(_PLAIN))
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=shown) as listening:
         yield server, f"https://localhost:{listening.sockets[0].getsockname()[1]}"
 
 
-@in_a_loop
-async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_trust_it(
+@run_in_loop
+async def test_untrusted_certificate_is_an_error_with_the_way_to_trust_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A company's gateway signs with an authority of its own: nobody is told to start a server that is there, nothing
-    is sent, asked or listed, and the variable that is named opens the way."""
+    """A company's gateway has a certificate from its own authority. The error does not say that the server is
+    unreachable, nothing is sent, and the variable it names fixes the problem."""
     async with self_signed() as (server, url):
-        for look in (False, True):
+        for checks in (False, True):
             async with Endpoint(url, "m", key="sk-0123456789abcdef") as endpoint:
                 with pytest.raises(TeacherError, match=r"not trusted on this machine .*SSL_CERT_FILE") as caught:
-                    await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
+                    await (
+                        endpoint.check() if checks else endpoint.ask((Message(role="user", content="a"),), Sampling())
+                    )
                 assert not isinstance(caught.value, Unreachable)
                 assert endpoint.lost == 0
         assert server.requests == 0
@@ -386,23 +392,25 @@ async def test_a_certificate_that_nobody_vouches_for_is_named_with_the_way_to_tr
         connected = kept.transport.get_extra_info("socket")
         trusting.close()
         await asyncio.sleep(0)
-        assert connected.fileno() == -1  # the end of a loop waits for nobody's farewell
+        assert connected.fileno() == -1  # the end of a loop does not wait for TLS shutdown
     _tls.cache_clear()
 
 
-@in_a_loop
-async def test_https_of_a_plain_server_is_named() -> None:
-    """Most servers on one's own machine speak plain HTTP: the letter too much is told, not that nothing answers."""
+@run_in_loop
+async def test_https_to_a_plain_http_server_is_an_error_with_the_fix() -> None:
+    """Most local servers speak plain HTTP: the error names the wrong scheme instead of an unreachable server."""
     async with served(web.Application()) as address:
         url = address.replace("http://127.0.0.1", "https://localhost")
-        for look in (False, True):
+        for checks in (False, True):
             async with Endpoint(url, "m") as endpoint:
                 with pytest.raises(TeacherError, match=r"plain HTTP, not TLS.*Write http://") as caught:
-                    await (endpoint.check() if look else endpoint.ask((Message(role="user", content="a"),), Sampling()))
+                    await (
+                        endpoint.check() if checks else endpoint.ask((Message(role="user", content="a"),), Sampling())
+                    )
                 assert not isinstance(caught.value, Unreachable)
 
 
-def test_certificates_are_looked_at() -> None:
+def test_certificates_are_verified() -> None:
     """A server has to prove its name."""
     tls = Connections("https://example.org/", {}, connect_s=10)._tls
     assert tls is not None

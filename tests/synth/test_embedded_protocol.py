@@ -1,4 +1,4 @@
-"""What the embedded teacher's HTTP bodies may hold."""
+"""What the embedded teacher's HTTP bodies may contain."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def refused(**fields: Any) -> RequestError:
     ],
 )
 def test_an_unsupported_field_is_refused_by_its_name(field: str, value: Any) -> None:
-    """Nothing a client asks for is silently ignored."""
+    """Nothing that a client requests is silently ignored."""
     error = refused(**{field: value})
     assert (error.param, error.status) == (field, 400)
     assert f"`{field}`" in error.message
 
 
-def test_fields_that_ask_for_nothing_are_let_through() -> None:
-    """Clients send neutral values unasked; refusing them would refuse the client."""
+def test_fields_with_neutral_values_are_accepted() -> None:
+    """Clients send neutral values by default. Rejecting them would reject the client."""
     neutral: dict[str, Any] = {
         "stream": False,
         "frequency_penalty": 0,
@@ -52,8 +52,8 @@ def test_fields_that_ask_for_nothing_are_let_through() -> None:
     assert parse_body(ChatRequest, BODY | neutral) == parse_body(ChatRequest, BODY)
 
 
-def test_what_a_request_leaves_open_is_decoded_by_the_server_s_defaults() -> None:
-    """A value that is sent counts, null is none; without defaults they are OpenAI's."""
+def test_missing_values_use_the_defaults_of_the_server() -> None:
+    """A value in the request takes precedence, and null counts as missing. Without server defaults OpenAI's apply."""
     defaults = {"temperature": 0.7, "top_p": 0.9}
     given = parse_body(ChatRequest, BODY | {"top_p": 0.5, "temperature": None}, defaults)
     assert (given.temperature, given.top_p) == (0.7, 0.5)
@@ -62,8 +62,9 @@ def test_what_a_request_leaves_open_is_decoded_by_the_server_s_defaults() -> Non
     assert parse_body(ChatRequest, BODY).token_limit(90, 100, 24) == 10
 
 
-def test_messages_in_the_words_of_later_clients() -> None:
-    """A developer's message is a system message under its later name; half a character is refused as what it is."""
+def test_messages_of_newer_clients_are_accepted() -> None:
+    """A developer message is a system message under its newer name. A lone surrogate is rejected with a clear
+    message."""
     developer = parse_body(ChatRequest, BODY | {"messages": [{"role": "developer", "content": "Be brief."}]})
     assert developer.messages[0].role == "system"
     assert "half of a surrogate pair" in refused(messages=[{"role": "user", "content": "\ud83d"}]).message
@@ -88,12 +89,12 @@ def test_messages_in_the_words_of_later_clients() -> None:
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(fields: dict[str, Any], param: str | None) -> None:
-    """The error says which field is wrong, as deep as it lies."""
+    """The error names the wrong field, at any depth."""
     assert refused(**fields).param == param
 
 
 def test_text_parts_are_joined_and_other_parts_refused() -> None:
-    """OpenAI's list form of a message means the same as its text; a picture is not dropped."""
+    """OpenAI's list form of a message means the same as its text. A picture is not dropped silently."""
     parts = [{"type": "text", "text": "a "}, {"type": "text", "text": "cat"}]
     body = parse_body(ChatRequest, BODY | {"messages": [{"role": "user", "content": parts}]})
     assert body.messages[0].content == "a cat"
@@ -102,8 +103,8 @@ def test_text_parts_are_joined_and_other_parts_refused() -> None:
 
 @given(prompt=st.integers(0, 9000), asked=st.none() | st.integers(1, 9000))
 def test_a_token_limit_never_passes_the_context_window(prompt: int, asked: int | None) -> None:
-    """A limit is an upper bound, cut to what fits behind the prompt; a prompt that leaves no room is refused with
-    OpenAI's code for it."""
+    """A limit is an upper bound and is reduced to what fits after the prompt. A prompt that leaves no room is rejected
+    with OpenAI's code for it."""
     body = parse_body(ChatRequest, BODY | {"max_tokens": asked})
     if prompt >= 8192:
         with pytest.raises(RequestError) as caught:
@@ -114,7 +115,7 @@ def test_a_token_limit_never_passes_the_context_window(prompt: int, asked: int |
 
 
 def test_score_needs_completions() -> None:
-    """Scoring nothing is a mistake of the caller, not a score."""
+    """Scoring nothing is an error of the caller."""
     with pytest.raises(RequestError) as caught:
         parse_body(ScoreRequest, BODY | {"completions": []})
     assert caught.value.param == "completions"

@@ -1,4 +1,4 @@
-"""Drawing tokens: the decoding aids, top-k and top-p, and what a seed promises."""
+"""Drawing tokens: repetition settings, top-k and top-p, and what a seed guarantees."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_greedy_takes_the_likeliest_token() -> None:
 
 
 def test_draws_follow_the_distribution() -> None:
-    """Inverting the distribution function in blocks gives each token its share, at the edges of blocks too."""
+    """Inverting the distribution function block by block gives each token its share, also at the borders of blocks."""
     logits = torch.full((1, 700), float("-inf"))
     shares = {0: 0.1, 255: 0.2, 256: 0.3, 699: 0.4}
     for token, share in shares.items():
@@ -49,7 +49,7 @@ def test_draws_follow_the_distribution() -> None:
 
 
 def test_top_k_and_top_p_leave_only_the_likeliest() -> None:
-    """top_k keeps k tokens; top_p keeps the smallest set that holds the share."""
+    """top_k keeps k tokens; top_p keeps the smallest set with that share."""
     logits = peaks((1, 4.0), (2, 3.5), (3, 3.0))
     assert set(frequencies(logits, 400, top_k=2).nonzero()[:, 0].tolist()) == {1, 2}
     assert set(frequencies(logits, 400, top_p=0.6).nonzero()[:, 0].tolist()) == {1, 2}
@@ -57,15 +57,15 @@ def test_top_k_and_top_p_leave_only_the_likeliest() -> None:
 
 
 def test_a_nucleus_wider_than_the_guess_is_found_by_sorting() -> None:
-    """A flat distribution keeps the promised share too."""
+    """A flat distribution keeps the requested share too."""
     flat = torch.linspace(0, 0.01, VOCABULARY)[None]
     kept = {next_tokens(flat.clone(), [draw(seed, top_p=0.9)])[0] for seed in range(1500)}
     assert min(kept) >= VOCABULARY * 0.09
     assert min(kept) < VOCABULARY * 0.15
 
 
-def test_a_row_draws_the_same_whoever_is_beside_it() -> None:
-    """A seed's draw depends on its own logits, not on the batch or on its place in it."""
+def test_row_draws_the_same_in_any_batch() -> None:
+    """A seed's draw depends on its own logits, not on the batch or its position in it."""
     logits = torch.randn(9, VOCABULARY, generator=torch.Generator().manual_seed(3))
     settings = [{"temperature": 0.9, "top_k": 50}, {"temperature": 1.3}, {"top_p": 0.8}] * 3
     together = next_tokens(logits.clone(), [draw(i, **one) for i, one in enumerate(settings)])
@@ -74,7 +74,7 @@ def test_a_row_draws_the_same_whoever_is_beside_it() -> None:
 
 
 def test_the_repetition_penalty_counts_generated_words_only() -> None:
-    """A token is penalised once it was generated and holds a letter; punctuation and the prompt's words are not."""
+    """A token is penalised once it was generated and has a letter. Punctuation and the words of the prompt are not."""
     one = draw(temperature=0, repetition_penalty=2.0)
     logits = peaks((5, 3.0), (6, 2.0))
     assert next_tokens(logits.clone(), [one]) == [5]
@@ -94,7 +94,7 @@ def test_a_negative_logit_is_penalised_downwards() -> None:
 
 
 def test_no_ngram_is_generated_twice_unless_it_ends_without_a_letter() -> None:
-    """After `a b c ... a b` the token c is banned; a comma in its place would not be."""
+    """After `a b c ... a b` the token c is banned. A comma in its place would not be."""
     one = draw(temperature=0, no_repeat_ngram_size=3)
     for token in (1, 2, 3, 9, 1, 2):
         one.record(token, has_letter=True)

@@ -1,4 +1,4 @@
-"""The embedded teacher over HTTP, with its real weights: the contract any OpenAI-compatible teacher must keep."""
+"""The embedded teacher over HTTP, with its real weights: the contract of any OpenAI-compatible teacher."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def drawn(server: EmbeddedServer, **body: Any) -> list[Drawn]:
 
 
 def test_the_official_client_gets_what_it_asks_for(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
-    """n different choices, usage that adds up, and the model's name and identity."""
+    """n different choices, usage that adds up, and the model's name and fingerprint."""
     answer = client.chat.completions.create(
         model=embedded_server.model, messages=ASK, n=3, seed=7, max_tokens=24, temperature=1.0
     )
@@ -78,10 +78,8 @@ def test_the_official_client_gets_what_it_asks_for(client: openai.OpenAI, embedd
     assert {model.id for model in client.models.list()} == {embedded_server.model, "tuned"}
 
 
-def test_the_official_client_shows_a_refusal_as_its_own_error(
-    client: openai.OpenAI, embedded_server: EmbeddedServer
-) -> None:
-    """Unknown fields and models are refused in OpenAI's shape, so the client raises its own exceptions."""
+def test_official_client_raises_its_own_errors(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
+    """Unknown fields and models are rejected in OpenAI's format, so the client raises its own exceptions."""
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model=embedded_server.model, messages=ASK, presence_penalty=1.0)
     assert refused.value.param == "presence_penalty"
@@ -91,8 +89,8 @@ def test_the_official_client_shows_a_refusal_as_its_own_error(
 
 
 def test_the_official_client_can_stream(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
-    """Text comes as it is decoded, and all pieces of a choice are the text, the tokens and the end that a request for
-    the whole gets; usage is the last event where it is asked for."""
+    """Text arrives as it is decoded. The pieces of a choice add up to the text, tokens and finish reason of the same
+    request without streaming. Usage is the last event if it was requested."""
     asked: dict[str, Any] = {"model": embedded_server.model, "messages": ASK, "n": 2, "max_tokens": 24, "seed": 3}
     asked |= {"temperature": 0, "logprobs": True, "stop": ["lighthouse stood"]}
     whole = client.chat.completions.create(**asked)
@@ -111,10 +109,8 @@ def test_the_official_client_can_stream(client: openai.OpenAI, embedded_server: 
         assert tokens == [one.token for one in entire.logprobs.content or ()]
 
 
-def test_a_stream_that_nobody_reads_any_more_is_not_decoded_on(
-    client: openai.OpenAI, embedded_server: EmbeddedServer
-) -> None:
-    """Its first text is there long before its last; hanging up frees its place."""
+def test_decoding_stops_when_a_stream_is_closed(client: openai.OpenAI, embedded_server: EmbeddedServer) -> None:
+    """The first text arrives long before the last, and closing the connection frees the row."""
     stream = client.chat.completions.create(
         model=embedded_server.model, messages=ASK, max_tokens=4000, stream=True, extra_body={"no_repeat_ngram_size": 3}
     )
@@ -141,23 +137,24 @@ def test_a_prompt_longer_than_the_context_is_refused(embedded_server: EmbeddedSe
     assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
 
 
-def test_a_prompt_that_cannot_fit_is_refused_unread(embedded_server: EmbeddedServer) -> None:
-    """Its characters tell: making tokens of 15 MB took over a minute, in which nobody else was answered."""
+def test_oversized_prompt_is_refused_without_tokenising(embedded_server: EmbeddedServer) -> None:
+    """The number of characters is enough: tokenising 15 MB used to take over a minute, in which no other request was
+    answered."""
     long = [{"role": "user", "content": "a b " * 3_700_000}]
     status, answer = post(embedded_server, "/chat/completions", messages=long)
     assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
     assert "14,800,000 characters" in answer["error"]["message"]
 
 
-def test_the_official_client_finds_one_model(client: openai.OpenAI) -> None:
-    """By its name, as in the list of all."""
+def test_official_client_retrieves_a_model_by_name(client: openai.OpenAI) -> None:
+    """A single model is found by its name, as in the list."""
     assert client.models.retrieve("tuned").id == "tuned"
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-9")
 
 
 def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(embedded_server: EmbeddedServer) -> None:
-    """Every failure has OpenAI's shape."""
+    """Every failure has OpenAI's format."""
     for body in (b"{", b"[" * 100_000):
         request = urllib.request.Request(embedded_server.base_url + "/chat/completions", data=body)
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -169,7 +166,7 @@ def test_a_body_that_is_not_json_and_a_wrong_path_are_refused(embedded_server: E
 
 
 def test_an_answer_that_follows_a_schema_parses(embedded_server: EmbeddedServer) -> None:
-    """With bounded strings the answer is always whole and valid."""
+    """With bounded strings the answer is always complete and valid."""
     schema = {
         "type": "object",
         "properties": {
@@ -198,7 +195,7 @@ def test_an_answer_that_follows_a_schema_parses(embedded_server: EmbeddedServer)
 
 
 def test_logprobs_sum_to_the_score(embedded_server: EmbeddedServer) -> None:
-    """Decoding and /score agree on what an answer's probability is."""
+    """Decoding and /score agree on the probability of an answer."""
     body = {"messages": ASK, "temperature": 0, "max_tokens": 30, "logprobs": True, "top_logprobs": 3}
     status, answer = post(embedded_server, "/chat/completions", **body)
     assert status == 200
@@ -226,13 +223,13 @@ def fox(server: EmbeddedServer, i: int) -> list[Drawn]:
 
 
 def test_a_seed_gives_the_same_answer_again(embedded_server: EmbeddedServer) -> None:
-    """Asked alone, the same request is answered the same."""
+    """Sent alone, the same request gets the same answer."""
     assert fox(embedded_server, 3) == fox(embedded_server, 3)
 
 
-def test_a_seed_gives_the_same_answer_in_a_crowd_but_for_rounding(float32_server: EmbeddedServer) -> None:
-    """Other requests beside it change nothing but the rounding. In float32 that hardly ever takes another token; in
-    bfloat16 four tokens are drawn before one does, on any processor."""
+def test_seed_gives_the_same_answer_under_load_up_to_rounding(float32_server: EmbeddedServer) -> None:
+    """Concurrent requests change nothing except rounding. In float32 that hardly ever changes a token; in bfloat16 it
+    happens after as few as four tokens, on any processor."""
 
     def ask(i: int) -> list[Drawn]:
         return fox(float32_server, i)
@@ -244,8 +241,9 @@ def test_a_seed_gives_the_same_answer_in_a_crowd_but_for_rounding(float32_server
     assert_same_but_for_rounding(crowd, alone, tolerance=1e-3, least=0.5)
 
 
-def test_decoding_aids_leave_the_flag_alone_and_stop_loops(embedded_server: EmbeddedServer) -> None:
-    """No three-word sequence twice, while digits and punctuation may repeat, and the prompt's style is not banned."""
+def test_repetition_settings_stop_loops_but_not_the_flag(embedded_server: EmbeddedServer) -> None:
+    """No three-word sequence is generated twice, while digits and punctuation may repeat, and the style of the prompt's
+    exemplars is not banned."""
     body = {"messages": ASK, "temperature": 0, "max_tokens": 120}
     aided = text(embedded_server, **body, no_repeat_ngram_size=3, repetition_penalty=1.1)
     assert aided != text(embedded_server, **body)
@@ -253,9 +251,9 @@ def test_decoding_aids_leave_the_flag_alone_and_stop_loops(embedded_server: Embe
     assert "--ar" in text(embedded_server, messages=echo, temperature=0, max_tokens=60, no_repeat_ngram_size=3)
 
 
-def test_an_adapter_is_on_only_under_its_name(float32_server: EmbeddedServer) -> None:
-    """Scores and greedy answers tell: the adapter's differ from the base's, and each name's stay what they were, but
-    for rounding, when both are asked."""
+def test_adapter_is_used_only_under_its_name(float32_server: EmbeddedServer) -> None:
+    """The adapter's scores and greedy answers differ from the base model's. Each name keeps its own, up to rounding,
+    when both are requested concurrently."""
     completions = ["A tall lighthouse guides ships at night."]
 
     def score(model: str) -> float:
@@ -277,8 +275,8 @@ def test_an_adapter_is_on_only_under_its_name(float32_server: EmbeddedServer) ->
     assert float32_server.revisions["tuned"] != float32_server.revision
 
 
-def test_health_counts(embedded_server: EmbeddedServer) -> None:
-    """A health check says what the server does."""
+def test_health_reports_the_state(embedded_server: EmbeddedServer) -> None:
+    """A health check shows what the server is doing."""
     with urllib.request.urlopen(embedded_server.base_url.replace("/v1", "/health"), timeout=120) as response:
         health = json.load(response)
     assert health["status"] == "ok"
@@ -286,9 +284,9 @@ def test_health_counts(embedded_server: EmbeddedServer) -> None:
     assert health["rows_active"] >= 0
 
 
-def test_the_port_alone_opens_nothing(embedded_server: EmbeddedServer) -> None:
+def test_port_without_the_secret_path_gives_404(embedded_server: EmbeddedServer) -> None:
     """Another user of the machine, or a page in a browser, that finds the port gets no answer from the model: only the
-    parent knows the path."""
+    parent process knows the path."""
     port = embedded_server.base_url.split("/")[2]
     for path in ("/v1/models", "/health", "/v1/chat/completions"):
         with pytest.raises(urllib.error.HTTPError) as refused:

@@ -1,4 +1,4 @@
-"""What an endpoint does for each thing a server can do to it."""
+"""How an endpoint reacts to everything a server can do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KEY = "sk-very-secret-0123456789"
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy_but_of_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+def _remove_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
 
@@ -69,7 +69,7 @@ def ask(teacher: LoopbackTeacher, *, n: int = 1, sampling: Sampling | None = Non
     ],
 )
 def test_the_address_may_be_written_in_every_usual_way(given: str, base: str) -> None:
-    """With or without /v1, a trailing slash, or the whole path, the same endpoint is meant."""
+    """With or without /v1, a trailing slash or the whole path, the address means the same endpoint."""
     assert base_url(given) == base
     assert base_url(base) == base
 
@@ -81,8 +81,8 @@ def test_the_address_may_be_written_in_every_usual_way(given: str, base: str) ->
         *("http://[::1/v1", "http://a..b/v1", f"http://{'a' * 64}.example/v1", "http://\u200bh/v1"),
     ],
 )
-def test_what_is_no_address_is_refused_before_anything_is_sent(given: str) -> None:
-    """A typo in teacher.url is a mistake in the spec, not a network failure."""
+def test_invalid_address_is_refused_before_anything_is_sent(given: str) -> None:
+    """A typo in teacher.url is an error in the spec, not a network failure."""
     with pytest.raises(SpecError, match="not the address") as caught:
         base_url(given)
     assert "pw" not in str(caught.value)
@@ -90,15 +90,15 @@ def test_what_is_no_address_is_refused_before_anything_is_sent(given: str) -> No
 
 @pytest.mark.parametrize("given", ["http://me:pw@h/v1", "http://h/v1?key=abc"])
 def test_an_address_cannot_carry_a_secret(given: str) -> None:
-    """The address is written to the store, so a password or a query in it is refused, unquoted."""
+    """The address is written to the store, so a password or a query in it is rejected, and not quoted in the error."""
     with pytest.raises(SpecError) as caught:
         base_url(given)
     assert "pw" not in str(caught.value)
     assert "abc" not in str(caught.value)
 
 
-def test_an_answer_is_handed_over_as_it_came() -> None:
-    """Choices in the order of their index, usage with cached tokens, the model that answered, the request's own id."""
+def test_answer_is_returned_as_received() -> None:
+    """Choices in the order of their index, usage with cached tokens, the model that answered, and the response's id."""
     body = (
         b'{"id": "x-1", "model": "big-2026", "choices": [{"index": 1, "message": {"content": "b"}},'
         b' {"index": 0, "message": {"content": "a"}}],'
@@ -133,7 +133,7 @@ def test_tokens_that_were_not_counted_are_unknown(usage: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"<html>busy</html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": null}', b""])
 def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
-    """Whatever came instead is kept as text, and it is not retried here: it may have been paid for."""
+    """The body is kept as text, and the request is not retried here: it may have been paid for."""
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
         answer = ask(teacher)
     assert answer.choices == []
@@ -150,8 +150,8 @@ def test_a_200_that_is_no_completion_has_no_choices(body: bytes) -> None:
         pytest.param(Reply(delay_s=120.0), "timeout", marks=pytest.mark.slow),
     ],
 )
-def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
-    """Throttling, server faults, cut connections and timeouts are tried again and counted by kind."""
+def test_temporary_fault_is_retried(fault: Reply, word: str) -> None:
+    """Throttling, server faults, cut connections and timeouts are retried and counted by kind."""
 
     async def once() -> None:
         within_s = 3.0 if word == "timeout" else 60.0
@@ -176,8 +176,8 @@ def test_a_passing_fault_is_retried(fault: Reply, word: str) -> None:
     ],
 )
 def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: type[Exception]) -> None:
-    """`retries` is how often it is sent again, and then the row has its reason in one word. A rate limit is given the
-    time to be renewed before that counts."""
+    """A request is sent again `retries` times, and then its row fails with a one-word reason. A rate limit first gets
+    time to be renewed."""
 
     async def once() -> None:
         within_s = 2.0 if error is TimedOutError else 60.0
@@ -201,7 +201,7 @@ def test_a_lasting_fault_fails_the_row_after_all_retries(fault: Reply, error: ty
     ],
 )
 def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
-    """Seconds and milliseconds are waited for; a date in the past and nonsense leave the ordinary backoff."""
+    """Seconds and milliseconds are waited for. A date in the past and nonsense leave the ordinary backoff."""
     with LoopbackTeacher(lambda ask: fails(429, headers=headers) if ask.nth == 1 else says()) as teacher:
         began = time.perf_counter()
         assert ask(teacher).choices
@@ -223,14 +223,14 @@ def test_retry_after_is_honoured_in_each_form(headers: dict[str, str]) -> None:
         ("retry in 5 minutes", 300),
     ],
 )
-def test_a_wait_that_an_error_asks_for_in_words_is_honoured(text: str, seconds: float | None) -> None:
-    """Gemini and OpenAI say it in the body; a header, where there is one, counts alone."""
+def test_wait_in_the_text_of_an_error_is_honoured(text: str, seconds: float | None) -> None:
+    """Gemini and OpenAI state the wait in the body. If there is a header, only the header counts."""
     assert retry_after_s({}, text) == seconds
     assert retry_after_s({"Retry-After": "7"}, text) == 7
 
 
 def test_a_wait_of_hours_stops_the_run() -> None:
-    """A daily limit is not slept through in silence."""
+    """A daily limit is not waited out in silence."""
     with (
         LoopbackTeacher(lambda ask: fails(429, headers={"Retry-After": "7200"})) as teacher,
         pytest.raises(TeacherError, match="7200 s"),
@@ -239,13 +239,13 @@ def test_a_wait_of_hours_stops_the_run() -> None:
 
 
 def test_backoff_doubles_up_to_its_cap() -> None:
-    """The wait is uniform between zero and a bound that doubles to 30 s."""
+    """The wait is uniform between zero and a bound that doubles up to 30 s."""
     assert [longest_backoff_s(0.5, tries) for tries in range(1, 10)] == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_names_the_variable_and_never_the_key(status: int) -> None:
-    """The variable is what a person can mend; the key stays out of the message even if the server repeats it."""
+    """The variable is what the user can fix. The key stays out of the message even if the server repeats it."""
     message = f"Incorrect API key provided: {KEY}"
     with (
         LoopbackTeacher(lambda ask: fails(status, message)) as teacher,
@@ -258,26 +258,26 @@ def test_a_refused_key_names_the_variable_and_never_the_key(status: int) -> None
     assert teacher.asked[0].headers["Authorization"] == f"Bearer {KEY}"
 
 
-def test_no_key_where_one_is_needed_says_how_to_give_one() -> None:
-    """Without key_env, the message says which spec key to set."""
+def test_missing_key_says_how_to_set_one() -> None:
+    """Without key_env, the message names the spec key to set."""
     with LoopbackTeacher(key=KEY) as teacher, pytest.raises(AuthError, match=r"teacher\.key_env"):
         ask(teacher)
 
 
 def test_a_key_is_not_shown_by_repr() -> None:
-    """Whoever prints an endpoint learns that a key is set, not which."""
+    """The repr of an endpoint does not show its key."""
     assert KEY not in repr(Endpoint("http://h", "m", key=KEY, key_env="MY_KEY"))
 
 
 def test_a_key_that_cannot_be_a_header_is_refused() -> None:
-    """A pasted line break is found before the first request."""
+    """A pasted line break is rejected before the first request."""
     with pytest.raises(AuthError, match="MY_KEY") as caught:
         Endpoint("http://h", "m", key="sk-a\nsk-b", key_env="MY_KEY")
     assert "sk-a" not in str(caught.value)
 
 
 def test_an_unknown_model_lists_those_that_are_served() -> None:
-    """The error holds the names to choose from."""
+    """The error lists the models to choose from."""
     reply = fails(404, "The model 'loopback' does not exist", code="model_not_found")
     with (
         LoopbackTeacher(lambda ask: reply, models=("qwen3-8b", "qwen3-4b")) as teacher,
@@ -295,8 +295,8 @@ def test_an_empty_account_stops_the_run_at_once(fault: Reply) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refused_request_concerns_its_row_alone(status: int) -> None:
-    """Too long or filtered: the reason is kept, nothing is retried."""
+def test_refused_request_fails_only_its_row(status: int) -> None:
+    """If a prompt is too long or filtered, the reason is kept and nothing is retried."""
     with (
         LoopbackTeacher(lambda ask: fails(status, "context length exceeded")) as teacher,
         pytest.raises(RefusedError, match=f"^refused: HTTP {status}: context length exceeded") as caught,
@@ -306,15 +306,15 @@ def test_a_refused_request_concerns_its_row_alone(status: int) -> None:
     assert len(teacher.asked) == 1
 
 
-def test_a_setting_that_the_model_does_not_take_stops_the_run() -> None:
-    """Every row would be refused, so the setting is named once."""
+def test_setting_that_the_model_rejects_stops_the_run() -> None:
+    """Every row would be rejected, so the setting is reported once."""
     reply = fails(400, "Unsupported value", code="unsupported_value", param="temperature")
     with LoopbackTeacher(lambda ask: reply) as teacher, pytest.raises(TeacherError, match="'temperature'"):
         ask(teacher, sampling=Sampling(temperature=0.3))
 
 
 def test_a_redirect_is_reported_and_not_followed() -> None:
-    """A key is never carried to another address."""
+    """A key is never sent to another address."""
     moved = Reply(status=301, body=b"", headers={"Location": "https://elsewhere/v1"})
     with LoopbackTeacher(lambda ask: moved) as teacher, pytest.raises(TeacherError, match="https://elsewhere/v1"):
         ask(teacher)
@@ -329,8 +329,8 @@ def test_a_redirect_is_reported_and_not_followed() -> None:
         fails(400, "Parameter `n`: 3 is not supported"),
     ],
 )
-def test_a_server_that_refuses_n_is_asked_for_one(refusal: Reply) -> None:
-    """The request is repeated without n, and later ones leave it out at once."""
+def test_server_that_refuses_n_gets_requests_without_it(refusal: Reply) -> None:
+    """The request is repeated without n, and later requests leave it out from the start."""
 
     async def twice() -> None:
         async with Endpoint(teacher.url, "loopback") as endpoint:
@@ -344,7 +344,7 @@ def test_a_server_that_refuses_n_is_asked_for_one(refusal: Reply) -> None:
 
 
 def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:
-    """One 400 that does not speak of n says nothing of n: the bill of few-shot prompts hangs on it."""
+    """A single 400 that does not mention n is no evidence against n, on which the cost of few-shot prompts depends."""
 
     async def many() -> int:
         async with Endpoint(teacher.url, "loopback") as endpoint:
@@ -362,8 +362,8 @@ def test_a_stray_refusal_does_not_end_the_use_of_n() -> None:
         assert [ask.n for ask in teacher.asked].count(4) == 20
 
 
-def test_a_server_that_refuses_n_without_a_word_of_it_is_understood() -> None:
-    """Refused twice with n, taken twice without it, and never several choices: then n is left out."""
+def test_refusals_that_do_not_mention_n_end_its_use_in_the_end() -> None:
+    """After two refusals with n, two answers without it and never several choices, n is left out."""
 
     async def many() -> None:
         async with Endpoint(teacher.url, "loopback") as endpoint:
@@ -376,7 +376,7 @@ def test_a_server_that_refuses_n_without_a_word_of_it_is_understood() -> None:
 
 
 def test_extra_never_replaces_the_question() -> None:
-    """The model, the messages and n are what the ledger's key says, whatever an old store or a caller puts there."""
+    """Model, messages and n are those in the ledger's key, whatever an old store or a caller puts into `extra`."""
     with LoopbackTeacher() as teacher:
         extra = {"model": "other", "messages": [], "min_p": 0.1}
         assert ask(teacher, sampling=Sampling(extra=extra)).choices
@@ -386,22 +386,23 @@ def test_extra_never_replaces_the_question() -> None:
 
 
 @pytest.mark.parametrize("proxy", ["socks5://me:s3cr3t@h:1080", "http://me:s3cr3t@h:99999", "http://me:s3cr3t@:1"])
-def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not spoken to in a protocol that it does not know, and its password is not shown."""
+def test_unusable_proxy_is_an_error_naming_its_variable(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy with an unsupported protocol or an invalid address is not contacted, and its password is not shown."""
 
-    async def once(*, looks: bool) -> None:
+    async def once(*, checks: bool) -> None:
         async with Endpoint("https://teacher.invalid/v1", "m", retries=0) as endpoint:
-            await (endpoint.check() if looks else endpoint.ask(chat("a dog"), Sampling()))
+            await (endpoint.check() if checks else endpoint.ask(chat("a dog"), Sampling()))
 
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    for looks in (False, True):
+    for checks in (False, True):
         with pytest.raises(TeacherError, match="HTTPS_PROXY") as caught:
-            asyncio.run(once(looks=looks))
+            asyncio.run(once(checks=checks))
         assert "s3cr3t" not in str(caught.value)
 
 
-def test_a_proxy_for_every_scheme_is_used_where_none_is_named_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ALL_PROXY` is the last word, as in curl, and a message names the variable that was read."""
+def test_all_proxy_is_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ALL_PROXY` is used if there is no variable for the scheme, as in curl. The error names the variable that was
+    read."""
     monkeypatch.setenv("ALL_PROXY", "http://every.test:3128")
     assert proxy_for("https://teacher.invalid/v1") == "http://every.test:3128"
     assert proxy_for("http://127.0.0.1:1/v1") is None
@@ -414,13 +415,13 @@ def test_a_proxy_for_every_scheme_is_used_where_none_is_named_for_one(monkeypatc
 
 
 def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library puts the proxy's whole URL into its message, which goes to the store, receipts and the screen."""
+    """The library's message has the proxy's whole URL, and messages go to the store, receipts and the screen."""
 
     async def once() -> None:
         async with Endpoint("https://teacher.invalid/v1", "m", retries=0, backoff_s=0.001) as endpoint:
             await endpoint.ask(chat("a dog"), Sampling())
 
-    with LoopbackTeacher() as proxy:  # it answers CONNECT with an error, as a proxy without the right password does
+    with LoopbackTeacher() as proxy:  # it answers CONNECT with an error, like a proxy with a wrong password
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:s3cr3t@{proxy.url.removeprefix('http://')}")
         with pytest.raises((BrokenError, TeacherError)) as caught:
             asyncio.run(once())
@@ -429,8 +430,9 @@ def test_the_password_of_a_proxy_is_shown_nowhere(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("url", ["http://teacher.invalid/v1", "https://teacher.invalid/v1"])
-def test_a_proxy_that_wants_a_password_ends_the_run_by_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked once, and named: neither the teacher's address nor its key is at fault; what it repeats is not shown."""
+def test_proxy_that_requires_a_password_ends_the_run_with_its_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is contacted once and named: neither the teacher's address nor its key is at fault. Credentials that it
+    repeats are not shown."""
     password, seen = "s3cr3tPassw0rd", list[str]()
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -455,9 +457,9 @@ def test_a_proxy_that_wants_a_password_ends_the_run_by_name(url: str, monkeypatc
     assert len(seen) == 2
 
 
-def test_a_proxy_that_answers_in_the_teachers_place_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A company's proxy knows no machine of one's own, and says so with a status of its own: without its name a person
-    would look for the fault at the server."""
+def test_proxy_that_answers_instead_of_the_teacher_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A company's proxy does not know the user's own hosts and answers with a status of its own. Without the proxy's
+    name in the message the user would look for the fault at the server."""
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -476,8 +478,8 @@ def test_a_proxy_that_answers_in_the_teachers_place_is_named(monkeypatch: pytest
     asyncio.run(once())
 
 
-def test_a_model_that_renamed_max_tokens_is_understood() -> None:
-    """The same limit under the name that newer models take; the setting in the spec stays max_tokens."""
+def test_max_tokens_is_sent_under_its_newer_name() -> None:
+    """The limit is sent under the name that newer models expect. The setting in the spec stays max_tokens."""
 
     def reply(ask: Ask) -> Reply:
         if "max_tokens" in ask.body:
@@ -487,7 +489,7 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
     with LoopbackTeacher(reply) as teacher:
         assert ask(teacher, sampling=Sampling(max_tokens=7)).choices
         assert teacher.asked[-1].body["max_completion_tokens"] == 7
-        # Written into `extra` by that name, as its documentation has it, it stands beside the default of the other.
+        # If it is set in `extra` by that name, as the provider documents, it takes precedence over max_tokens.
         assert ask(teacher, sampling=Sampling(max_tokens=7, extra={"max_completion_tokens": 4000})).choices
         assert teacher.asked[-1].body["max_completion_tokens"] == 4000
 
@@ -495,8 +497,8 @@ def test_a_model_that_renamed_max_tokens_is_understood() -> None:
 @pytest.mark.parametrize("retries", [0, 1, 50])
 @pytest.mark.parametrize("host", ["127.0.0.1", "no-such-host.invalid"])
 def test_an_address_where_nothing_answers_fails_within_seconds(host: str, retries: int) -> None:
-    """A first request that cannot connect is tried a few times only, however many retries rows have, and is the
-    address's matter, not its row's, however few they have."""
+    """A first request that cannot connect is tried only a few times, whatever `retries` is. The error concerns the
+    address, not the row."""
 
     async def once() -> None:
         url = f"http://{host}:{free_port()}"
@@ -506,11 +508,11 @@ def test_an_address_where_nothing_answers_fails_within_seconds(host: str, retrie
     began = time.perf_counter()
     with pytest.raises(Unreachable, match="Nothing answers"):
         asyncio.run(once())
-    assert time.perf_counter() - began < 60  # of a name server that is away; fifty retries take minutes
+    assert time.perf_counter() - began < 60  # for a name server that does not answer; fifty retries take minutes
 
 
-def test_a_server_that_cannot_be_read_is_not_called_absent() -> None:
-    """It sends what was not asked for, a compression of its own: nobody is told to start it."""
+def test_unreadable_server_is_not_reported_as_absent() -> None:
+    """It sends a compression that was not requested. The fix does not tell the user to start the server."""
 
     async def once() -> None:
         async with Endpoint(teacher.url, "m", retries=5, backoff_s=0.001) as endpoint:
@@ -524,7 +526,7 @@ def test_a_server_that_cannot_be_read_is_not_called_absent() -> None:
 
 
 def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
-    """A server that answered and then is gone for many requests in a row is named once."""
+    """A server that answered before and then fails many requests in a row is reported once."""
 
     async def many() -> int:
         failed = 0
@@ -543,7 +545,7 @@ def test_an_outage_stops_the_run_instead_of_failing_every_row() -> None:
 
 
 def test_draining_ends_a_wait_at_once() -> None:
-    """A request that waits to be sent again is given up when the run stops: Ctrl-C does not wait out a Retry-After."""
+    """A request that waits for its retry is given up when the run stops: Ctrl-C does not wait for a Retry-After."""
 
     async def stopped() -> None:
         async with Endpoint(teacher.url, "m") as endpoint:
@@ -563,8 +565,9 @@ def test_draining_ends_a_wait_at_once() -> None:
     assert len(teacher.asked) == 1
 
 
-def test_check_spends_nothing_and_tells_what_is_there() -> None:
-    """doctor's look: the models, a wrong model, a wrong key, nothing there; and no completion is asked for."""
+def test_check_spends_nothing_and_reports_models_and_errors() -> None:
+    """`doctor` uses it: it reports the models, a wrong model, a wrong key or an unreachable server, and requests no
+    completion."""
 
     async def check(model: str, key: str | None = None, url: str = "") -> object:
         async with Endpoint(url or teacher.url, model, key=key, key_env="MY_KEY") as endpoint:
@@ -584,8 +587,8 @@ def test_check_spends_nothing_and_tells_what_is_there() -> None:
     assert teacher.asked == []
 
 
-def test_what_is_never_asked_is_never_started() -> None:
-    """`start` runs once, when the first requests are sent, however many they are; its failure is each of theirs."""
+def test_server_is_started_only_by_the_first_request() -> None:
+    """`start` runs once, with the first requests, however many there are. Its failure is raised by each of them."""
     started = []
 
     async def run(fault: Exception | None, asks: int) -> list[object]:
@@ -611,8 +614,8 @@ def test_what_is_never_asked_is_never_started() -> None:
         assert len(started) == 2
 
 
-def test_closing_ends_a_start_on_its_way() -> None:
-    """A run that is cancelled while the server starts leaves nothing that goes on starting."""
+def test_closing_cancels_a_start_in_progress() -> None:
+    """A run that is cancelled while the server starts leaves nothing behind that continues to start."""
     ended = []
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""The engine: every place has its outcome, a rerun asks only for what has none, memory and overshoot are bounded."""
+"""The engine: every slot gets an outcome, a rerun requests only slots without one, memory and overshoot are bounded."""
 
 from __future__ import annotations
 
@@ -31,18 +31,19 @@ def run(
     *,
     options: dict[str, Any] | None = None,
     concurrency: int = 8,
-    **rigged: Any,
+    **rig_options: Any,
 ) -> tuple[GenerateResult, Rig]:
     async def go() -> tuple[GenerateResult, Rig]:
-        async with rig(teacher.url, folder, concurrency=concurrency, **rigged) as r:
+        async with rig(teacher.url, folder, concurrency=concurrency, **rig_options) as r:
             result = await generate(r.store, seeds, r.generators, concurrency=concurrency, **(options or {}))
             return result, r
 
     return asyncio.run(go())
 
 
-def test_every_place_has_an_outcome_and_a_second_run_asks_nothing(tmp_path: Path) -> None:
-    """Samples of input seeds and levels of enhanced ones; the pairs are in the store; the rerun sends 0 requests."""
+def test_every_slot_has_an_outcome_and_a_rerun_sends_nothing(tmp_path: Path) -> None:
+    """Every sample of an input seed and every level of an output seed becomes a pair in the store. A rerun sends no
+    request. More seeds and more samples send only what is new."""
     seeds: list[Seed] = [*input(10), *output(5)]
     with LoopbackTeacher() as teacher:
         result, r = run(teacher, tmp_path, seeds)
@@ -66,8 +67,9 @@ def test_every_place_has_an_outcome_and_a_second_run_asks_nothing(tmp_path: Path
         assert len(store.pairs()) == 46
 
 
-def test_failures_are_rows_with_reasons_and_keep_nobody_else(tmp_path: Path) -> None:
-    """One seed each that is empty, refused, cut and truncated: four reasons, and every other row is there."""
+def test_failures_are_rows_with_reasons_and_affect_no_others(tmp_path: Path) -> None:
+    """One seed each is answered empty, refused, cut off and truncated: this gives four reasons, and all other rows are
+    there."""
     faults = {"dog 1": says("", ""), "dog 2": fails(400), "dog 3": cuts(), "dog 4": says("a", "b", finish="length")}
     with LoopbackTeacher(lambda ask: faults.get(ask.prompt, says())) as teacher:
         result, _ = run(teacher, tmp_path, input(10))
@@ -76,7 +78,7 @@ def test_failures_are_rows_with_reasons_and_keep_nobody_else(tmp_path: Path) -> 
         asked = teacher.counts()
         faults.clear()
         result, r = run(teacher, tmp_path, input(10))
-        # The cut one had no answer, so it is asked; the others used up their attempts.
+        # The cut one got no response, so it is requested again. The others have used up their attempts.
         assert result.reasons == {"empty": 2, "refused": 2, "truncated": 2}
         assert teacher.counts() - asked == {"dog 3": 1}
         result, r = run(teacher, tmp_path, input(10), retry_failed=True)
@@ -87,8 +89,8 @@ def test_failures_are_rows_with_reasons_and_keep_nobody_else(tmp_path: Path) -> 
         assert all(candidate.failure is None for candidate in store.candidates())
 
 
-def test_accept_decides_and_none_waits(tmp_path: Path) -> None:
-    """True, False and None are three outcomes, and old pairs are asked about as well."""
+def test_accept_returns_true_false_or_none_for_waiting(tmp_path: Path) -> None:
+    """True, False and None are three outcomes, and pairs from an earlier run are passed to `accept` as well."""
 
     async def accept(pair: Pair) -> bool | None:
         return {"0": True, "1": False}.get(pair.input[-1])
@@ -101,7 +103,7 @@ def test_accept_decides_and_none_waits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) -> None:
-    """No more places are open than could still be needed, so money is not spent past the target."""
+    """No more slots are open than may still be needed, so no money is spent beyond the target."""
 
     async def accept(pair: Pair) -> bool:
         return int(pair.input.removeprefix("dog ")) % 3 != 0
@@ -121,7 +123,7 @@ def test_a_target_is_not_overshot_by_more_than_a_seed(n: int, tmp_path: Path) ->
 
 @pytest.mark.parametrize("backward_first", [True, False])
 def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, tmp_path: Path) -> None:
-    """Whichever way the seeds stand: so many forward rows, and every backward one."""
+    """Whatever the order of the seeds, the target bounds the forward rows, and every backward row is generated."""
 
     async def accept(pair: Pair) -> bool:
         return True
@@ -136,7 +138,8 @@ def test_a_target_counts_and_ends_forward_generation_only(backward_first: bool, 
 
 
 def test_each_direction_has_a_target_and_a_limit_of_candidates(tmp_path: Path) -> None:
-    """Backward generation ends at its own target; forward generation, of which nothing is accepted, at its limit."""
+    """Backward generation ends at its own target. Forward generation, of which nothing is accepted, ends at its
+    limit."""
 
     async def accept(pair: Pair) -> bool:
         return not pair.input.startswith("dog")
@@ -152,14 +155,14 @@ def test_each_direction_has_a_target_and_a_limit_of_candidates(tmp_path: Path) -
             assert result.limit_reached
 
 
-def test_a_target_without_accept_is_a_mistake(tmp_path: Path) -> None:
-    """Nothing would ever be accepted."""
+def test_target_without_accept_is_an_error(tmp_path: Path) -> None:
+    """A target needs `accept`: without it nothing would ever be accepted."""
     with LoopbackTeacher() as teacher, pytest.raises(ValueError, match="accept"):
         run(teacher, tmp_path, input(1), options={"targets": {"forward": 5}})
 
 
 def test_seeds_are_streamed(tmp_path: Path) -> None:
-    """Seeds are taken as they are needed: the source is never far ahead of what is done, and memory stays flat."""
+    """Seeds are read as needed: the source is never far ahead of the finished work, and memory stays flat."""
     taken, ahead = 0, 0
 
     def stream() -> Iterator[Seed]:
@@ -180,8 +183,8 @@ def test_seeds_are_streamed(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
-def test_progress_tells_the_numbers(tmp_path: Path) -> None:
-    """Done, total, failed, in flight, tokens and money; the last call holds the end."""
+def test_progress_reports_counts(tmp_path: Path) -> None:
+    """Progress reports done, total, failed, in flight, tokens and money. The last call has the final values."""
     seen: list[dict[str, float]] = []
     with LoopbackTeacher() as teacher:
         options = {"progress": lambda stage, numbers: seen.append({"stage": stage, **numbers})}
@@ -199,9 +202,10 @@ def test_progress_tells_the_numbers(tmp_path: Path) -> None:
     }
 
 
-def test_what_was_paid_for_counts_before_more_is_bought(tmp_path: Path) -> None:
-    """A forecast had asked about twenty seeds; a run for so many accepted rows began at the first seed, bought others,
-    and left the pilot's rows to curation, which then had more than was asked for."""
+def test_stored_rows_count_before_new_requests(tmp_path: Path) -> None:
+    """Rows that were paid for earlier count first. After a forecast had sampled twenty seeds, a run with a target of
+    accepted rows used to start at the first seed, buy new rows, and leave the pilot's rows to curation, which then had
+    more than requested."""
 
     async def accept(pair: Pair) -> bool:
         return True
@@ -215,8 +219,9 @@ def test_what_was_paid_for_counts_before_more_is_bought(tmp_path: Path) -> None:
     assert len(teacher.asked) == asked + 2
 
 
-def test_a_target_that_was_not_reached_is_told(tmp_path: Path) -> None:
-    """Every seed is asked and too few rows were accepted: the run ended well, and nobody was told."""
+def test_missed_target_is_reported(tmp_path: Path) -> None:
+    """When all seeds are used and too few rows were accepted, the result reports how many are missing. The run used to
+    end as a success without saying so."""
 
     async def accept(pair: Pair) -> bool:
         return pair.input == "dog 1"
@@ -226,13 +231,13 @@ def test_a_target_that_was_not_reached_is_told(tmp_path: Path) -> None:
     assert result.missed == {"forward": 2}
 
 
-def test_a_wait_for_the_rate_limit_is_told(tmp_path: Path) -> None:
-    """A server that asks to wait half a minute had a run say nothing for so long, and nobody knew why."""
-    heard: list[str] = []
+def test_rate_limit_wait_is_reported(tmp_path: Path) -> None:
+    """While a server asks to wait, progress says so. A wait of half a minute used to be silent."""
+    messages: list[str] = []
     waited = threading.Event()
 
     def progress(stage: str, numbers: Mapping[str, Any]) -> None:
-        heard.append(numbers["message"])
+        messages.append(numbers["message"])
         if numbers["message"]:
             waited.set()
 
@@ -241,12 +246,13 @@ def test_a_wait_for_the_rate_limit_is_told(tmp_path: Path) -> None:
 
     with LoopbackTeacher(reply) as teacher:
         run(teacher, tmp_path, input(2), options={"progress": progress})
-    assert any(message.startswith("held by the rate limit (HTTP 429: no), next request in ") for message in heard)
-    assert heard[-1] == ""
+    assert any(message.startswith("held by the rate limit (HTTP 429: no), next request in ") for message in messages)
+    assert messages[-1] == ""
 
 
-def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    """Ctrl-C: nothing more is sent, answers on their way are kept, and no prompt is asked twice over both runs."""
+def test_stop_drains_and_the_next_run_continues(tmp_path: Path) -> None:
+    """After Ctrl-C nothing more is sent, requests in flight are finished and stored, and no prompt is sent twice over
+    both runs."""
 
     async def interrupted() -> GenerateResult:
         stop = asyncio.Event()
@@ -265,15 +271,15 @@ def test_stop_drains_and_the_next_run_goes_on(tmp_path: Path) -> None:
         assert result.stopped
         assert result.counts.adds_up
         assert 0 < result.rows_in < 200
-        # What was asked is done: nothing was sent and thrown away.
+        # Everything requested was finished: nothing was sent and thrown away.
         assert result.rows_in == 2 * len(teacher.asked)
         again, _ = run(teacher, tmp_path, input(100))
         assert again.counts.waiting == 200
         assert set(teacher.counts().values()) == {1}
 
 
-def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> None:
-    """Answers that were on their way when the quota ended are kept, and the caller has the counts."""
+def test_teacher_failure_is_raised_after_draining(tmp_path: Path) -> None:
+    """Answers that were in flight when the quota ended are stored, and the caller gets the counts."""
 
     def reply(ask: Ask) -> Reply:
         if ask.number == 20:
@@ -292,7 +298,8 @@ def test_a_failure_of_the_teacher_is_raised_after_draining(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
-    """StoreFull, a few requests more at most, and a store that opens again with all that was confirmed."""
+    """A full disk raises StoreFull after a bounded number of further requests, and the reopened store has everything
+    that was confirmed."""
     with LoopbackTeacher() as teacher:
         run(teacher, tmp_path, input(20))
         asked = len(teacher.asked)
@@ -313,9 +320,9 @@ def test_a_full_disk_stops_everything_at_once(tmp_path: Path) -> None:
         assert r.ledger.sent <= (200 - confirmed) / 2
 
 
-def test_where_nobody_looks_nothing_is_counted(tmp_path: Path) -> None:
-    """How many rows there will be is only for a screen: to go through all seeds for it costs as much as reading them,
-    so a command that answers a program does not."""
+def test_seeds_are_counted_only_for_a_progress_display(tmp_path: Path) -> None:
+    """The total number of rows is needed only for a display. Counting all seeds costs as much as reading them, so a
+    command whose output goes to a program does not do it."""
 
     class Counted(list[Seed]):
         times = 0
@@ -353,8 +360,8 @@ FAULTS = st.sampled_from(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(FAULTS, max_size=80), st.integers(1, 3), st.booleans())
 def test_rows_are_conserved_under_any_faults(schedule: list[Reply], n: int, honours_n: bool) -> None:
-    """Whatever the server does, in whichever order: rows in = waiting + failed, every pair has text, no answer is lost,
-    and once every row has an answer or no attempts left, another run asks nothing."""
+    """Whatever the server does, in any order: rows in = waiting + failed, every pair has text and no answer is lost.
+    Once every row has an answer or no attempts left, another run sends nothing."""
     faults = iter(schedule)
     with (
         tempfile.TemporaryDirectory() as folder,

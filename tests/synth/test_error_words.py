@@ -1,4 +1,4 @@
-"""What an error says is shown in its words, and understood, whatever form it has."""
+"""The message of an error is shown and understood, whatever its format."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ def body_of(content: Any) -> bytes:
 
 
 @pytest.mark.parametrize("form", WORDS)
-def test_an_error_is_shown_in_its_words(form: str) -> None:
+def test_message_of_an_error_is_shown(form: str) -> None:
     """Not as JSON with its brackets, not as a page with its tags, and never as "None"."""
     content, words = WORDS[form]
     _, error = error_body(body_of(content))
     assert (error.get("message") or displayed_text(body_of(content).decode())) == words
 
 
-def test_a_page_is_shown_by_its_title_whatever_it_stands_in_place_of(tmp_path: Path) -> None:
-    """An error, an answer, or what is no answer in a run that had others."""
+def test_html_page_is_shown_by_its_title(tmp_path: Path) -> None:
+    """Also if the page comes with status 200 instead of an answer, or after other answers."""
     for reply in (Reply(status=400, body=CLOUDFLARE.encode()), Reply(body=CLOUDFLARE.encode())):
         with LoopbackTeacher(lambda ask, reply=reply: reply) as teacher:
             with pytest.raises(TeacherError, match=r"502: Bad gateway") as caught:
@@ -80,14 +80,14 @@ def test_a_page_is_shown_by_its_title_whatever_it_stands_in_place_of(tmp_path: P
     page = Reply(body=CLOUDFLARE.encode())
     with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 9" else Reply()) as teacher:
         result = run(teacher, tmp_path / "later", 20, n=1)
-        (sentence,) = result.sentences
-        assert "502: Bad gateway" in sentence
-        assert "<" not in sentence
+        (message,) = result.sentences
+        assert "502: Bad gateway" in message
+        assert "<" not in message
 
 
 @pytest.mark.parametrize("status", [400, 401, 500])
-def test_a_page_colours_no_terminal(status: int, tmp_path: Path) -> None:
-    """What a title holds is words: no colour, no hidden text, no order to a terminal."""
+def test_html_page_sends_no_escape_sequences_to_the_terminal(status: int, tmp_path: Path) -> None:
+    """A title is shown as plain text: no colours, no hidden text, no terminal commands."""
     title = b"<html><title>\x1b[31;8mred\x1b[0m \x1b]0;mine\x07owl</title></html>"
     for body in (title, orjson.dumps({"error": {"message": "\x1b[31;8mred\x1b[0m \x1b]0;mine\x07owl"}})):
         with LoopbackTeacher(lambda ask, body=body: Reply(status=status, body=body)) as teacher:
@@ -100,14 +100,14 @@ def test_a_page_colours_no_terminal(status: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_of_opened_tags_takes_no_time() -> None:
-    """A page is anybody's text: the time to read it does not grow with its square."""
+def test_html_page_of_unclosed_tags_is_parsed_quickly() -> None:
+    """The page comes from anywhere, so parsing time must not grow quadratically."""
     for text in ("<script>" * 100_000, "<title>" * 100_000, "<!--" * 100_000, "<" * 500_000):
         assert displayed_text(f"<html>{text}")
 
 
-def test_an_error_of_a_thousand_lists_in_each_other_is_one_like_others(tmp_path: Path) -> None:
-    """It costs its own row, in one line, and ends no run."""
+def test_deeply_nested_error_fails_only_its_row(tmp_path: Path) -> None:
+    """It fails its own row, with a one-line message, and ends no run."""
     deep = b'{"error": "no\\nroom", "d": ' + b"[" * 1000 + b"]" * 1000 + b"}"
     for status in (200, 400):
         (folder := tmp_path / str(status)).mkdir()
@@ -118,8 +118,8 @@ def test_an_error_of_a_thousand_lists_in_each_other_is_one_like_others(tmp_path:
         assert "no room" in next(iter(result.sentences))
 
 
-def test_what_came_in_place_of_an_answer_is_shown_in_one_line(tmp_path: Path) -> None:
-    """Its words may hold line ends that JSON had escaped."""
+def test_response_instead_of_an_answer_is_shown_on_one_line(tmp_path: Path) -> None:
+    """Its message may have line breaks that were escaped in JSON."""
     odd = Reply(body=orjson.dumps({"detail": "no\nroom"}))
     with LoopbackTeacher(lambda ask: odd) as teacher, pytest.raises(TeacherError) as caught:
         run(teacher, tmp_path, 20)
@@ -140,7 +140,7 @@ BODY = {
 FREE = "you have used up your daily free allocation of 10,000 neurons, please upgrade to the Workers Paid plan"
 XAI = "Client specified an invalid argument"
 MONTH = "You are using a Trial key, which is limited to 1000 API calls / month."
-KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and after
+KINDS: list[tuple[int, Any, str, str]] = [  # the kind before anything was answered, and after
     (429, {"errors": [{"message": FREE, "code": 3036}]}, "quota", "quota"),
     (429, {"errors": [{"message": "No more data centers to forward it to"}]}, "throttled", "throttled"),
     (400, {"errors": [{"message": "AiError: No such model @cf/x or task", "code": 5007}]}, "model", "refused"),
@@ -181,17 +181,18 @@ KINDS: list[tuple[int, Any, str, str]] = [  # before anything was answered, and 
 
 
 @pytest.mark.parametrize(("status", "content", "before", "after"), KINDS)
-def test_an_error_is_understood_in_whichever_form(status: int, content: Any, before: str, after: str) -> None:
-    """Whose matter it is: Cloudflare, Cohere, Novita, watsonx, Zhipu, xAI, TGI, Anthropic, DeepSeek, OpenAI, Bedrock,
-    NIM, Groq and Portkey say the same in words and forms of their own."""
+def test_error_is_classified_in_every_format(status: int, content: Any, before: str, after: str) -> None:
+    """Cloudflare, Cohere, Novita, watsonx, Zhipu, xAI, TGI, Anthropic, DeepSeek, OpenAI, Bedrock, NIM, Groq and Portkey
+    report the same causes in their own words and formats."""
     content = content if isinstance(content, bytes) else orjson.dumps(content)
     _, error = error_body(content)
     kinds = [meaning(status, error, content.decode(), BODY, answered=answered).kind for answered in (False, True)]
     assert kinds == [before, after]
 
 
-def test_a_first_row_that_is_quoted_is_no_setting() -> None:
-    """An error may hold the row, and a row may speak of temperatures that must be high; then it is a refusal as any."""
+def test_error_that_quotes_the_first_row_is_not_about_a_setting() -> None:
+    """An error may quote the row, and a row may be about temperatures that must be high. Then it is an ordinary
+    refusal."""
     text = "flagged: the temperature of the oven must be high"
     asked = {"temperature": 1, "messages": [{"role": "user", "content": text[9:]}]}
     assert meaning(400, {"message": text}, text, asked, answered=False).kind == "refused"
@@ -210,11 +211,11 @@ def test_a_first_row_that_is_quoted_is_no_setting() -> None:
     ],
 )
 def test_an_error_inside_a_200_has_the_status_it_means(content: Any, status: int) -> None:
-    """A request that can never be taken is no fault of a server, and is not sent six times."""
+    """A request that can never be accepted is not a server fault, and is not sent six times."""
     assert effective_response(200, orjson.dumps(content))[0] == status
 
 
-def beside(reasoning: int, written: int) -> dict[str, Any]:
+def separate_counts(reasoning: int, written: int) -> dict[str, Any]:
     thought = {"completion_tokens_details": {"reasoning_tokens": reasoning}}
     return {"prompt_tokens": 9, "completion_tokens": written, **thought}
 
@@ -222,10 +223,10 @@ def beside(reasoning: int, written: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [
-        # Gemini leaves out what was written where all of it was thought; an error in that is a bill of nothing.
+        # Gemini leaves out the completion tokens if all of them were reasoning. Missing this would make the bill zero.
         ({"prompt_tokens": 9, "total_tokens": 73}, (9, 64, 0, 0)),
         ({"prompt_tokens": 9, "completion_tokens": None, "total_tokens": 9}, (9, 0, 0, 0)),
-        # What was thought stands beside what was written, and no total tells of both.
+        # Reasoning is counted separately from the completion, and there is no total.
         (
             {"prompt_tokens": 9, "completion_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 100}},
             (9, 103),
@@ -235,7 +236,7 @@ def beside(reasoning: int, written: int) -> dict[str, Any]:
             (9, 120),
         ),
         ({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 100}}, (109, 3, 100)),
-        # Moonshot and Together name what was cached at the top; Anthropic counts it beside the rest.
+        # Moonshot and Together have cached tokens at the top level. Anthropic counts them separately.
         ({"prompt_tokens": 90, "completion_tokens": 3, "cached_tokens": 80}, (90, 3, 80)),
         (
             {"input_tokens": 9, "output_tokens": 3, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 50},
@@ -249,7 +250,7 @@ def beside(reasoning: int, written: int) -> dict[str, Any]:
     ],
 )
 def test_odd_counts_never_make_a_bill_smaller(usage: dict[str, Any], counted: tuple[int, ...] | None) -> None:
-    """What a provider counts apart is added, and what cannot be a count is unknown, not nothing."""
+    """Tokens that a provider counts separately are added, and an invalid count is unknown, not zero."""
     choice = {"index": 0, "message": {"content": "a dog"}, "finish_reason": "stop"}
     answer = read_answer(orjson.dumps({"choices": [choice], "usage": usage}), 0.1, {})
     values = None if answer.usage is None else tuple(answer.usage.model_dump().values())[: len(counted or ())]
@@ -257,8 +258,9 @@ def test_odd_counts_never_make_a_bill_smaller(usage: dict[str, Any], counted: tu
     assert list(Usage.model_fields) == ["prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"]
 
 
-def test_a_wait_is_read_where_its_header_cannot_be() -> None:
-    """The error's own words tell it then; and the IETF's draft that many frameworks follow names both in one header."""
+def test_wait_is_parsed_from_the_text_if_the_header_is_unreadable() -> None:
+    """The wait then comes from the error's text. The IETF draft that many frameworks follow has limit and reset in one
+    header."""
     for header in ("", "soon", "PT30S"):
         assert retry_after_s({"Retry-After": header}, "Please try again in 20s") == 20
     assert retry_after_s({"Retry-After": "soon"}) is None
@@ -267,8 +269,8 @@ def test_a_wait_is_read_where_its_header_cannot_be() -> None:
 
 
 @pytest.mark.parametrize("status", [413, 520, 521, 523, 525, 527, 530])
-def test_what_a_cdn_says_of_its_origin_passes(status: int, tmp_path: Path) -> None:
-    """Once others were answered: Cloudflare's own numbers are faults of a server, 413 is the row's."""
+def test_cdn_errors_are_temporary_once_others_were_answered(status: int, tmp_path: Path) -> None:
+    """Cloudflare's own status codes are server faults. 413 is the row's own."""
     fault = fails(status) if status == 413 else Reply(status=status, body=b"error code: 1033")
     with LoopbackTeacher(lambda ask: fault if ask.prompt == "dog 15" and ask.nth == 1 else Reply()) as teacher:
         assert run(teacher, tmp_path, 20, n=1).failed == (status == 413)
@@ -277,8 +279,8 @@ def test_what_a_cdn_says_of_its_origin_passes(status: int, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("setting", "fix"), [("top_k", 'top_k = "unset"'), ("verbosity", "Remove verbosity from extra")]
 )
-def test_the_advice_about_a_setting_names_a_key_that_there_is(setting: str, fix: str) -> None:
-    """`verbosity` stands in `extra`; as a key of the sampling table it would be refused by the spec."""
+def test_advice_about_a_setting_names_an_existing_key(setting: str, fix: str) -> None:
+    """`verbosity` belongs in `extra`. As a key of the sampling table the spec would reject it."""
     error = fatal_error("setting", setting, "HTTP 400: no", Target("u", "u", "m", None, has_key=False))
     assert fix in str(error)
     assert (setting in Sampling.model_fields) == ("unset" in str(error))

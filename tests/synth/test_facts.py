@@ -1,4 +1,4 @@
-"""What cannot be had again is kept with an answer, and a request is kept once."""
+"""Facts that cannot be requested again are stored with an answer, and a request is stored once."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def reply(n: int) -> Reply:
     return Reply(body=orjson.dumps({**body, "choices": choices, "usage": USAGE}))
 
 
-def test_what_an_endpoint_says_of_its_answer_is_kept(tmp_path: Path) -> None:
-    """The snapshot that answered, its fingerprint and provider, the real cost, reasoning tokens, and cached ones under
-    either name."""
+def test_facts_of_a_response_are_stored(tmp_path: Path) -> None:
+    """The model snapshot that answered, its fingerprint and provider, the real cost, reasoning tokens, and cached
+    tokens under another name."""
     with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -43,14 +43,14 @@ def test_what_an_endpoint_says_of_its_answer_is_kept(tmp_path: Path) -> None:
                 assert call.facts["model"] == "big-2026-11-01"
                 assert call.facts["provider"] == "Someone"
                 assert call.facts["system_fingerprint"] == "fp_9"
-            assert all("usage" not in call.facts for call in others), "it would be summed three times"
+            assert all("usage" not in call.facts for call in others), "it would be counted three times"
 
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_a_request_is_kept_once(tmp_path: Path) -> None:
-    """A few-shot prompt is long: it stands on the first row of its request, and every row is read with it; judging
-    again writes it nowhere else."""
+def test_request_is_stored_once(tmp_path: Path) -> None:
+    """A few-shot prompt is long: it is stored with the first row of its request, and read back with every row. Checking
+    again does not write it anywhere else."""
     prompt = "a dog " * 2_000
     with LoopbackTeacher(lambda ask: reply(ask.n)) as teacher:
 
@@ -71,10 +71,12 @@ def test_a_request_is_kept_once(tmp_path: Path) -> None:
     assert ["request_of" in orjson.loads(body) for body in bodies] == [False, True, True, True]
 
 
-def test_a_prompt_that_was_cut_by_a_fourth_is_noticed(tmp_path: Path) -> None:
-    """Ollama reads 4,096 tokens of 5,600 without a word; what is counted whole, and a short list of long words, are
-    prompts like any other."""
-    prose = "The quick brown fox jumps over the lazy dog near the river bank in the evening. " * 330  # 17 tokens each
+def test_prompt_cut_by_a_quarter_is_noticed(tmp_path: Path) -> None:
+    """Ollama silently reads 4,096 of 5,600 tokens. A prompt that is counted completely, and a list of long words with
+    few tokens, are not reported."""
+    prose = (
+        "The quick brown fox jumps over the lazy dog near the river bank in the evening. " * 330
+    )  # 17 tokens per sentence
     words = "internationalization telecommunications responsibilities " * 40
     counts = {prose: 4_096, f"{prose}!": 5_610, f"{prose}?": 4_900, words: 300}
 

@@ -1,4 +1,4 @@
-"""What the traffic to a teacher does under limits, queues and faults: nothing is lost, and nobody is flooded."""
+"""Scheduling of requests to a teacher under limits, queues and faults: nothing is lost, and no server is flooded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def chat(text: str) -> tuple[Message, ...]:
 def ask_all(
     url: str | list[str], count: int, *, prompts: str = "dog {i}", **options: Any
 ) -> tuple[list[Answer | BaseException], Endpoint]:
-    """`count` different prompts asked at once."""
+    """Send `count` different prompts at once."""
 
     async def run() -> tuple[list[Answer | BaseException], Endpoint]:
         settings = {"backoff_s": 0.01, "retries": 3, "concurrency": 16, **options}
@@ -67,12 +67,12 @@ def all_answered(answers: list[Answer | BaseException]) -> bool:
         ("0.5", 0.5),
     ],
 )
-def test_a_reset_is_read_in_every_form_that_is_a_length(form: str, seconds: float) -> None:
-    """OpenAI, Azure and Groq write durations as Go does, others plain seconds."""
+def test_reset_is_parsed_from_every_duration_format(form: str, seconds: float) -> None:
+    """OpenAI, Azure and Groq write durations as Go does, others write plain seconds."""
     assert reset_s(form) == pytest.approx(seconds)
 
 
-def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
+def test_reset_is_parsed_from_every_timestamp_format() -> None:
     """Anthropic writes RFC 3339, OpenRouter milliseconds since the epoch, others seconds or an HTTP date."""
     moment = datetime.now(UTC) + timedelta(seconds=90)
     stamp = moment.timestamp()
@@ -83,8 +83,8 @@ def test_a_reset_is_read_in_every_form_that_is_a_moment() -> None:
 
 
 @pytest.mark.parametrize("nonsense", ["", "soon", "nan", "inf", "1e400", "-", "1 fortnight"])
-def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
-    """Headers are hints: what is not understood does not stop a run."""
+def test_unreadable_reset_is_no_limit(nonsense: str) -> None:
+    """Headers are hints: a value that cannot be parsed does not stop a run."""
     assert remaining_in_headers({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": nonsense}) == []
 
 
@@ -94,7 +94,7 @@ def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
         ({"x-ratelimit-remaining-requests": "59", "x-ratelimit-reset-requests": "1s"}, [Remaining("requests", 59, 1)]),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, [Remaining("tokens", 0, 360)]),
         ({"x-ratelimit-remaining-requests": "-1", "x-ratelimit-reset-requests": "60s"}, []),  # there is no limit
-        ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not say until when
+        ({"x-ratelimit-remaining-requests": "9"}, []),  # Azure, which does not send the time of the reset
         ({"ratelimit-remaining": "3", "ratelimit-reset": "20"}, [Remaining("requests", 3, 20)]),
         (
             {"RateLimit": '"default";r=50;t=30', "RateLimit-Policy": '"default";q=100;w=60'},
@@ -121,14 +121,16 @@ def test_a_reset_that_nobody_can_read_is_no_limit(nonsense: str) -> None:
         ({}, []),
     ],
 )
-def test_what_is_left_is_read_from_each_family_of_headers(headers: Mapping[str, str], left: list[Remaining]) -> None:
-    """A number without a time says nothing about when to go on, so it is not used."""
+def test_remaining_is_read_from_each_family_of_headers(headers: Mapping[str, str], left: list[Remaining]) -> None:
+    """The remaining requests and tokens are parsed. A number without a reset time does not show when to continue, so it
+    is ignored."""
     assert remaining_in_headers(CIMultiDict(headers)) == left
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 24, 60, 61, 600])
 def test_no_minute_holds_more_than_the_limit(per_minute: int) -> None:
-    """Whatever minute is looked at, also one that begins between two requests, however late the timers come."""
+    """No window of 60 s exceeds the limit, including those that begin between two requests, however late the timers
+    fire."""
     pace, now, sent, jitter = RateLimit(per_minute), 1000.0, [], random.Random(per_minute)
     while len(sent) < 3 * per_minute + 3:
         now = max(now, pace.free_at) + jitter.random() * 0.04
@@ -140,7 +142,8 @@ def test_no_minute_holds_more_than_the_limit(per_minute: int) -> None:
 
 
 def test_requests_per_minute_hold_over_all_addresses_and_retries() -> None:
-    """600 a minute are ten a second: 12 requests and the retry of each third one take more than a second."""
+    """600 per minute are ten per second, for all addresses and retries together: 12 requests and the retries of those
+    that failed take more than a second."""
     reply = lambda ask: fails(500) if ask.nth == 1 and ask.prompt.endswith(("0", "5")) else says()  # noqa: E731
     with LoopbackTeacher(reply) as teacher, LoopbackTeacher(reply) as other:
         began = time.perf_counter()
@@ -151,8 +154,9 @@ def test_requests_per_minute_hold_over_all_addresses_and_retries() -> None:
         assert time.perf_counter() - began >= (asked - 1) * 0.1 - 0.06
 
 
-def test_tokens_per_minute_are_reckoned_before_and_settled_after() -> None:
-    """15 tokens an answer, 1,800 a minute: after the first, which max_tokens reckons too high, two a second go."""
+def test_tokens_per_minute_are_estimated_and_then_corrected() -> None:
+    """With 15 tokens per answer and 1,800 per minute, two requests per second are sent. Only the first one is estimated
+    too high, from max_tokens."""
 
     async def run() -> float:
         async with Endpoint(teacher.url, "loopback", tokens_per_minute=1800) as endpoint:
@@ -165,8 +169,9 @@ def test_tokens_per_minute_are_reckoned_before_and_settled_after() -> None:
         assert asyncio.run(run()) >= 1.0
 
 
-def test_a_pace_of_the_spec_is_kept_however_slow_it_is() -> None:
-    """One request in twenty minutes was called a wait that the teacher asks for, and ended the run."""
+def test_slow_rate_limit_of_the_spec_is_kept() -> None:
+    """One request in twenty minutes is allowed. It used to be taken for a wait requested by the teacher, which ended
+    the run."""
 
     async def run() -> str:
         async with Endpoint(teacher.url, "loopback", requests_per_minute=0.05) as endpoint:
@@ -183,8 +188,8 @@ def test_a_pace_of_the_spec_is_kept_however_slow_it_is() -> None:
         assert "held by the rate limit, next request in 20m" in asyncio.run(run())
 
 
-def test_nothing_is_sent_while_the_headers_leave_nothing() -> None:
-    """The answer that says that no request is left is followed by the next one when the limit is reset."""
+def test_nothing_is_sent_while_no_request_remains() -> None:
+    """After a response whose headers leave no request, the next one is sent when the limit is reset."""
     empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "700ms"}
 
     def reply(ask: Ask) -> Reply:
@@ -198,8 +203,8 @@ def test_nothing_is_sent_while_the_headers_leave_nothing() -> None:
     assert arrived[1] - arrived[0] >= 0.65
 
 
-def test_a_limit_of_a_day_that_is_used_up_stops_the_run() -> None:
-    """Hours are not slept through in silence, whether Retry-After or the headers say so."""
+def test_exhausted_daily_limit_stops_the_run() -> None:
+    """A wait of hours stops the run instead of passing in silence."""
     empty = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "8h0m0s"}
     reply = Reply(body=b'{"choices": [{"message": {"content": "x"}}]}', headers=empty)
     with LoopbackTeacher(lambda ask: reply) as teacher:
@@ -211,8 +216,9 @@ def test_a_limit_of_a_day_that_is_used_up_stops_the_run() -> None:
 # Throttling
 
 
-def test_a_429_is_no_try_while_others_are_answered() -> None:
-    """A row that is throttled nine times while the others flow is answered the tenth time, with two retries allowed."""
+def test_429_is_not_counted_as_a_try_while_others_are_answered() -> None:
+    """A row that is throttled nine times while others are answered gets its answer at the tenth request, with two
+    retries allowed."""
     reply = lambda ask: fails(429) if ask.prompt == "dog 0" and ask.nth < 10 else Reply(delay_s=0.01)  # noqa: E731
     with LoopbackTeacher(reply) as teacher:
         answers, _ = ask_all(teacher.url, 600, retries=2, concurrency=4, backoff_s=0.003)
@@ -220,23 +226,24 @@ def test_a_429_is_no_try_while_others_are_answered() -> None:
     assert teacher.counts()["dog 0"] == 10
 
 
-def test_a_limit_that_is_used_up_for_a_minute_costs_no_row_and_ends_no_run() -> None:
-    """Nobody is answered meanwhile, and no header says until when: more 429s than there are retries, for more questions
-    than end a run in a row, are waited out."""
+def test_exhausted_minute_limit_fails_no_row() -> None:
+    """While nothing is answered and no header gives a reset time, the run waits: through more 429s than there are
+    retries, and for more questions than would otherwise end a run."""
     with LoopbackTeacher(lambda ask: fails(429) if ask.nth < 6 else says()) as teacher:
         answers, _ = ask_all(teacher.url, 20, retries=3, backoff_s=0.1)
     assert all_answered(answers)
 
 
-def test_without_retries_nothing_is_sent_again_in_an_outage_either() -> None:
-    """Twelve of thirteen requests are turned down: each is its row's only one."""
+def test_without_retries_nothing_is_resent_in_an_outage() -> None:
+    """Twelve of thirteen requests are rejected, and each is the only one of its row."""
     with LoopbackTeacher(lambda ask: says() if ask.number % 13 == 1 else fails(503)) as teacher:
         ask_all(teacher.url, 100, retries=0)
     assert set(teacher.counts().values()) == {1}
 
 
-def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
-    """Whatever asks, a judge or an evaluation too, waits for minutes, and who watches knows why."""
+def test_message_of_a_silent_server_is_reported_once() -> None:
+    """While nothing is answered for minutes, the server's message is reported once, also to a judge or an evaluation.
+    Times and request ids in it do not make it a different message."""
     lines: list[str] = []
 
     async def run() -> None:
@@ -253,24 +260,25 @@ def test_what_is_said_by_who_answers_nothing_is_told_once() -> None:
     assert "HTTP 429: Come back in " in line
 
 
-def test_a_server_that_is_restarted_costs_no_row_and_ends_no_run() -> None:
-    """After its first answer it turns down more requests than twenty questions have tries: they wait for it, where
-    seven seconds without an answer had ended a run that was left alone for a night."""
+def test_server_restart_fails_no_row() -> None:
+    """After its first answer the server rejects more requests than twenty questions have tries, and they wait for it.
+    Seven seconds without an answer used to end a run that was left alone for a night."""
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 100 else says()) as teacher:
         answers, endpoint = ask_all(teacher.url, 21, retries=3, backoff_s=0.2)
     assert all_answered(answers)
     assert endpoint.flow.retries_by_kind["server"] >= 99
 
 
-def test_an_outage_costs_no_row_where_few_are_asked_at_once() -> None:
-    """At a concurrency of two no more than four questions are open, fewer than make an outage elsewhere."""
+def test_outage_at_low_concurrency_fails_no_row() -> None:
+    """At a concurrency of two at most four questions are open, fewer than count as an outage otherwise."""
     with LoopbackTeacher(lambda ask: fails(503, "loading") if 2 <= ask.number <= 16 else says()) as teacher:
         answers, _ = ask_all(teacher.url, 5, retries=1, concurrency=2, backoff_s=0.05)
     assert all_answered(answers)
 
 
-def test_a_limit_of_some_minutes_that_no_header_tells_of_costs_no_row() -> None:
-    """All questions are throttled for five minutes: these are no tries. One that is throttled alone is tried sooner."""
+def test_limit_of_minutes_without_headers_fails_no_row() -> None:
+    """All questions are throttled for five minutes, which does not count as tries. A question that is throttled alone
+    is retried sooner."""
 
     async def run() -> list[Answer | BaseException]:
         async with Endpoint(teacher.url, "loopback", backoff_s=0.02, concurrency=4, retries=2) as endpoint:
@@ -285,9 +293,9 @@ def test_a_limit_of_some_minutes_that_no_header_tells_of_costs_no_row() -> None:
     assert all_answered(answers), answers
 
 
-def test_neither_slow_work_nor_sleep_is_taken_for_silence() -> None:
-    """One question fails after eleven minutes of work, and later this machine sleeps for a night: the next failure
-    ended the run, as ten minutes in which nothing was answered."""
+def test_slow_work_and_sleep_do_not_count_as_silence() -> None:
+    """One question fails after eleven minutes of work, and later this machine sleeps for a night. The next failure used
+    to end the run, as if nothing had been answered for ten minutes."""
     clock = [0.0]
 
     def reply(ask: Ask) -> Reply:
@@ -308,7 +316,7 @@ def test_neither_slow_work_nor_sleep_is_taken_for_silence() -> None:
             await endpoint.ask(chat("warm up"), Sampling())
             first = await endpoint.ask(chat("slow"), Sampling())
             asked = asyncio.gather(*(endpoint.ask(chat(f"asleep {i}"), Sampling()) for i in range(4)))
-            while endpoint.flow.in_flight or not endpoint.flow._pauses:  # noqa: ASYNC110  no event tells of it
+            while endpoint.flow.in_flight or not endpoint.flow._pauses:  # noqa: ASYNC110 no event signals this
                 await asyncio.sleep(0)
             clock[0] += 8 * 3600
             return [first, *await asked]
@@ -319,9 +327,9 @@ def test_neither_slow_work_nor_sleep_is_taken_for_silence() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after-ms": "20"}])
-def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(headers: dict[str, str]) -> None:
-    """A month's budget in words that nobody knows, with a promise of half a minute each time: after ten minutes in
-    which nothing was answered the run ends in the provider's words, where it went on for hours."""
+def test_exhausted_account_with_an_unknown_message_ends_the_run(headers: dict[str, str]) -> None:
+    """A used-up monthly budget in words that are not recognised ends the run with the provider's message after ten
+    minutes without an answer, also with a retry header each time. Such a run used to continue for hours."""
 
     async def run() -> None:
         async with Endpoint(teacher.url, "loopback", backoff_s=0.1, concurrency=4) as endpoint:
@@ -342,8 +350,9 @@ def test_an_account_that_answers_nothing_more_ends_the_run_whatever_it_says(head
         asyncio.run(run())
 
 
-def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
-    """Four at once and 429 for every other: each row is answered, and few requests are sent in vain."""
+def test_concurrency_shrinks_to_what_the_server_accepts() -> None:
+    """The server accepts four requests at once and answers the others with 429. Every row is answered, and few requests
+    are sent in vain."""
     open_now = [0]
 
     def reply(ask: Ask) -> Reply:
@@ -360,8 +369,8 @@ def test_a_server_that_takes_few_at_once_is_soon_asked_for_few() -> None:
     assert len(teacher.asked) < 4 * 300
 
 
-def test_a_stray_429_leaves_the_concurrency_as_it_is() -> None:
-    """Two in a hundred are noise, not congestion: the window stays nearly whole."""
+def test_stray_429_does_not_shrink_the_concurrency() -> None:
+    """Two in a hundred are noise, not congestion, so the window stays nearly as large."""
     noise = random.Random(7)
     with LoopbackTeacher(lambda ask: fails(429) if noise.random() < 0.02 else Reply(delay_s=0.01)) as teacher:
         answers, endpoint = ask_all(teacher.url, 1000, concurrency=32)
@@ -369,21 +378,21 @@ def test_a_stray_429_leaves_the_concurrency_as_it_is() -> None:
     assert endpoint.flow.hosts[0].window > 24
 
 
-def test_a_request_that_waits_takes_no_place_from_others() -> None:
-    """One place, one row that must wait a second: all others are answered meanwhile."""
+def test_waiting_request_holds_no_place_in_flight() -> None:
+    """With one place in flight and one row that must wait a second, all others are answered in the meantime."""
     wait = fails(500, headers={"Retry-After": "1"})
     with LoopbackTeacher(lambda ask: wait if ask.prompt == "dog 0" and ask.nth == 1 else says()) as teacher:
         answers, _ = ask_all(teacher.url, 10, concurrency=1)
     assert all_answered(answers)
-    assert [ask.prompt for ask in teacher.asked].index("dog 0", 1) > 1, "the place was another's meanwhile"
+    assert [ask.prompt for ask in teacher.asked].index("dog 0", 1) > 1, "another request used the place in the meantime"
 
 
 # Timeouts
 
 
-def test_a_queue_at_the_server_eats_no_timeout() -> None:
-    """A server that writes one answer after another, 0.5 s each, and 40 requests at once against a limit of 15 s:
-    each is sent once and answered, the last after 20 s."""
+def test_queue_at_the_server_does_not_use_up_the_timeout() -> None:
+    """A server that writes one answer after another, 0.5 s each, gets 40 requests at once with a limit of 15 s. Each is
+    sent once and answered, the last after 20 s."""
     free_at = [0.0]
 
     def reply(ask: Ask) -> Reply:
@@ -397,8 +406,8 @@ def test_a_queue_at_the_server_eats_no_timeout() -> None:
     assert len(teacher.asked) == 40
 
 
-def test_a_limit_that_is_over_at_once_is_one_on_the_loop_of_commands_too() -> None:
-    """uvloop's timer for less than half a millisecond is none that tells its time, and to ask it ended the run."""
+def test_limit_of_a_millisecond_works_on_the_loop_of_commands() -> None:
+    """A timer of less than half a millisecond has no time on uvloop, and asking for it used to end the run."""
 
     async def asked() -> list[Answer | BaseException]:
         async with Endpoint(teacher.url, "loopback", timeout_s=0.001, retries=0) as endpoint:
@@ -410,8 +419,8 @@ def test_a_limit_that_is_over_at_once_is_one_on_the_loop_of_commands_too() -> No
     assert all(isinstance(answer, UnansweredError | TeacherError) for answer in answers), answers
 
 
-def test_waiting_for_a_place_is_not_waiting_for_an_answer() -> None:
-    """Forty rows through one place at 0.5 s each, with a limit of 15 s for each of them: none times out."""
+def test_timeout_excludes_waiting_for_a_place() -> None:
+    """Forty rows use one place in flight, 0.5 s each, with a limit of 15 s per request: none of them times out."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=0.5)) as teacher:
         answers, _ = ask_all(teacher.url, 40, timeout_s=15, concurrency=1)
     assert all_answered(answers)
@@ -419,7 +428,7 @@ def test_waiting_for_a_place_is_not_waiting_for_an_answer() -> None:
 
 
 def test_a_lost_request_times_out_although_others_are_answered() -> None:
-    """Only what was sent before it holds a request up: answers to later ones show that it was passed over."""
+    """A request is only held up by requests sent before it. Answers to later ones show that it was lost."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=120 if ask.prompt == "dog 0" else 0.02)) as teacher:
         began = time.perf_counter()
         answers, _ = ask_all(teacher.url, 200, timeout_s=15, retries=0, concurrency=4)
@@ -429,9 +438,9 @@ def test_a_lost_request_times_out_although_others_are_answered() -> None:
     assert time.perf_counter() - began < 100
 
 
-def test_a_short_limit_beside_a_long_one_is_kept() -> None:
-    """What may take days is on the wire when a request follows that may take seconds: it ends on its own time,
-    though one timer looks at both."""
+def test_short_limit_holds_beside_a_long_one() -> None:
+    """A request that may take seconds ends on time although one that may take days is in flight and both share a
+    timer."""
 
     async def run() -> None:
         one_day_a_token = {"timeout_s": 3, "token_s": 86_400.0, "retries": 0}
@@ -443,7 +452,7 @@ def test_a_short_limit_beside_a_long_one_is_kept() -> None:
             assert not long.done()
             long.cancel()
             await asyncio.wait([long])
-            assert long.cancelled()  # whoever ends it from outside is not told of a timeout
+            assert long.cancelled()  # a caller that cancels it gets no timeout error
 
     asked = threading.Event()
 
@@ -456,8 +465,8 @@ def test_a_short_limit_beside_a_long_one_is_kept() -> None:
 
 
 def test_a_slow_first_answer_does_not_blame_the_address() -> None:
-    """A model that loads for longer than the limit: the row fails as `timeout`, with the key to change, after three
-    requests, each of which was given twice the time of the one before; nobody says that nothing answers."""
+    """A model takes longer to load than the limit. The row fails as `timeout` and names the key to change, after three
+    requests, each with twice the time of the one before. The message does not claim that the address is wrong."""
     with LoopbackTeacher(lambda ask: Reply(delay_s=30)) as teacher:
         answers, _ = ask_all(teacher.url, 1, timeout_s=1, retries=5)
     assert isinstance(answers[0], TimedOutError)
@@ -469,7 +478,8 @@ def test_a_slow_first_answer_does_not_blame_the_address() -> None:
 
 
 def test_servers_of_one_model_share_the_work() -> None:
-    """Two equal ones get about half each; a slower one gets less, on a busy machine, where both are slow, too."""
+    """Two equal servers get about half the requests each. A slower one gets fewer, even on a busy machine where both
+    are slow."""
     with LoopbackTeacher(latency_s=0.1) as a, LoopbackTeacher(latency_s=0.1) as b:
         answers, _ = ask_all([a.url, b.url], 200)
         assert all_answered(answers)
@@ -481,7 +491,7 @@ def test_servers_of_one_model_share_the_work() -> None:
 
 @pytest.mark.parametrize("fault", [cuts(), fails(503), Reply(delay_s=30)])
 def test_a_server_that_fails_is_left_alone_while_another_answers(fault: Reply) -> None:
-    """No row is lost, and the broken one is asked a few times only."""
+    """No row is lost, and the broken server gets only a few requests."""
     with LoopbackTeacher(lambda ask: fault) as broken, LoopbackTeacher(latency_s=0.005) as whole:
         answers, _ = ask_all([broken.url, whole.url], 300, timeout_s=2, retries=3)
     assert all_answered(answers)
@@ -489,7 +499,7 @@ def test_a_server_that_fails_is_left_alone_while_another_answers(fault: Reply) -
 
 
 def test_a_server_that_comes_back_is_used_again() -> None:
-    """It is asked once after a rest, and shares the work from then on."""
+    """After a rest it is tried with one request, and from then on shares the work."""
     began = time.perf_counter()
     reply = lambda ask: fails(503) if time.perf_counter() - began < 0.3 else Reply(delay_s=0.01)  # noqa: E731
     with LoopbackTeacher(reply) as back, LoopbackTeacher(latency_s=0.02) as whole:
@@ -498,9 +508,9 @@ def test_a_server_that_comes_back_is_used_again() -> None:
     assert len(back.asked) > 200
 
 
-def test_where_all_servers_fail_one_is_asked_all_the_while() -> None:
-    """Rows that every server fails at end their run as with one server: each were left alone for up to half a minute
-    between two requests, so ten of them had no answer for ten minutes, which ended every run."""
+def test_if_all_servers_fail_one_keeps_getting_requests() -> None:
+    """Rows that fail at every server end their run as with one server. Each server used to rest for up to half a minute
+    between two requests, so ten rows had no answer for ten minutes, which ended every run."""
 
     async def run() -> tuple[list[Answer | BaseException], int]:
         async with Endpoint([a.url, b.url], "loopback", backoff_s=0.005, retries=1) as endpoint:
@@ -515,14 +525,14 @@ def test_where_all_servers_fail_one_is_asked_all_the_while() -> None:
     assert left_alone == 1
 
 
-def test_where_no_server_answers_the_run_ends() -> None:
-    """Two dead addresses are as dead as one."""
+def test_run_ends_if_no_server_answers() -> None:
+    """Two unreachable addresses end the run like one."""
     answers, _ = ask_all(["http://127.0.0.1:9", "http://localhost:9"], 3)
     assert all(isinstance(answer, Unreachable) for answer in answers)
 
 
 def test_the_spec_may_name_several_addresses() -> None:
-    """`urls` alone, or beside `url`; each once, and nothing but the address changes."""
+    """`urls` can stand alone or beside `url`. Each address is used once, and nothing but the addresses changes."""
     several = TeacherSettings(urls=("http://a:1", "http://b:1"), model="m")
     assert (several.url, several.addresses) == ("http://a:1", ("http://a:1", "http://b:1"))
     assert TeacherSettings(url="http://c", urls=("http://a", "http://c")).addresses == ("http://c", "http://a")
@@ -534,8 +544,9 @@ def test_the_spec_may_name_several_addresses() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_under_random_faults_no_row_is_lost(seed: int, tmp_path: Path) -> None:
-    """A tenth of all answers is a 429, a 500, a cut connection or silence, on either of two servers: every slot has its
-    pair, and each answer is in the ledger once. A server is silent to a question once: a third timeout fails."""
+    """A tenth of all responses is a 429, a 500, a cut connection or silence, from either of two servers. Every slot
+    gets its pair, and each answer is in the ledger once. A server is silent to a question only once: a third timeout
+    fails the row."""
 
     def faulty(draws: random.Random) -> Any:
         faults = (fails(429), fails(429, headers={"retry-after-ms": "20"}), fails(500), cuts(), Reply(delay_s=60))

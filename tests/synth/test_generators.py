@@ -45,8 +45,8 @@ def outcomes(teacher: LoopbackTeacher, folder: Path, which: str, **settings: Any
     return asyncio.run(run())
 
 
-def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
-    """Each pair has the seed's text, an answer, the student's system prompt and its whole origin."""
+def test_forward_makes_n_candidates_of_an_input_seed(tmp_path: Path) -> None:
+    """Each pair has the seed's text, an answer, the student's system prompt and its full origin."""
     with LoopbackTeacher() as teacher:
         outcome, _ = outcomes(teacher, tmp_path, "forward", n=3)
     assert [o.candidate.sample for o in outcome] == [0, 1, 2]
@@ -71,8 +71,8 @@ def test_forward_makes_n_candidates_of_a_simple_seed(tmp_path: Path) -> None:
     assert asked.body["messages"][2]["content"] == EXEMPLARS[0].output
 
 
-def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> None:
-    """The seed is the target of each pair; the level is told to the teacher and kept in the pair."""
+def test_backward_makes_one_input_for_every_level(tmp_path: Path) -> None:
+    """The seed is the output of each pair. The level is sent to the teacher and stored with the pair."""
     with LoopbackTeacher(lambda ask: says("a hound")) as teacher:
         outcome, _ = outcomes(teacher, tmp_path, "backward")
     pairs = [o.pair for o in outcome if o.pair]
@@ -85,7 +85,7 @@ def test_backward_makes_one_simple_version_at_every_level(tmp_path: Path) -> Non
 
 
 def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
-    """The other candidates of the seed are pairs, and the failure says why in its first word."""
+    """The other candidates of the seed become pairs, and the failure has a reason code."""
     with LoopbackTeacher(lambda ask: says("long text", "") if ask.n == 2 else says("")) as teacher:
         outcome, _ = outcomes(teacher, tmp_path, "forward")
     assert [o.pair is None for o in outcome] == [False, True]
@@ -93,7 +93,7 @@ def test_a_bad_sample_fails_alone(tmp_path: Path) -> None:
 
 
 def test_only_quotes_are_no_text(tmp_path: Path) -> None:
-    """An answer of which cleaning leaves nothing is a failure, never an empty row."""
+    """An answer that is empty after cleaning is a failure, never an empty row."""
     with LoopbackTeacher(lambda ask: says('""', "```\n\n```")) as teacher:
         outcome, _ = outcomes(teacher, tmp_path, "forward")
     assert all(o.pair is None and str(o.candidate.failure).startswith("empty: ") for o in outcome)
@@ -117,18 +117,18 @@ def test_only_quotes_are_no_text(tmp_path: Path) -> None:
         ("", ""),
     ],
 )
-def test_cleaning_takes_off_only_what_surrounds_the_answer(answer: str, text: str) -> None:
-    """Blanks, one fence, one pair of quotes around the whole; never anything inside."""
+def test_cleaning_removes_only_what_surrounds_the_answer(answer: str, text: str) -> None:
+    """Whitespace, one fence and one pair of quotes around the whole text are removed, never anything inside."""
     assert clean(answer) == text
 
 
 @given(st.text())
 def test_cleaning_never_adds_or_reorders(text: str) -> None:
-    """What is left is a stretch of what was said."""
+    """The result is a substring of the answer."""
     assert clean(text) in text
 
 
-def scope_of(
+def fingerprint_of(
     folder: Path,
     *,
     task: TaskSettings = TASK,
@@ -143,30 +143,32 @@ def scope_of(
     )
 
 
-def test_a_scope_names_what_shapes_pairs_and_nothing_else(tmp_path: Path) -> None:
-    """Another style, exemplars, sampling, prompt or teacher is a new pool; more candidates or another port is not."""
-    base = scope_of(tmp_path)
+def test_fingerprint_covers_only_what_shapes_pairs(tmp_path: Path) -> None:
+    """Another style, exemplars, sampling, prompt or teacher gives a new pool. More candidates or another port do
+    not."""
+    base = fingerprint_of(tmp_path)
     same = [
-        scope_of(tmp_path, settings=ForwardSettings(n=9)),
-        scope_of(tmp_path, url="http://other:1", concurrency=3, timeout_s=1.0, attempts=9, retries=0),
-        scope_of(tmp_path, model="alias", identity="m"),
+        fingerprint_of(tmp_path, settings=ForwardSettings(n=9)),
+        fingerprint_of(tmp_path, url="http://other:1", concurrency=3, timeout_s=1.0, attempts=9, retries=0),
+        fingerprint_of(tmp_path, model="alias", identity="m"),
     ]
     assert set(same) == {base}
     other = [
-        scope_of(tmp_path, task=TASK.model_copy(update={"style": "Write less."})),
-        scope_of(tmp_path, task=TASK.model_copy(update={"system": "Rewrite."})),
-        scope_of(tmp_path, exemplars=()),
-        scope_of(tmp_path, settings=ForwardSettings(sampling=Sampling(temperature=0.1))),
-        scope_of(tmp_path, settings=BackwardSettings(sampling=ForwardSettings().sampling)),
-        scope_of(tmp_path, model="m2"),
-        scope_of(tmp_path, revision="r2"),
-        scope_of(tmp_path, prompt="simplify"),
+        fingerprint_of(tmp_path, task=TASK.model_copy(update={"style": "Write less."})),
+        fingerprint_of(tmp_path, task=TASK.model_copy(update={"system": "Rewrite."})),
+        fingerprint_of(tmp_path, exemplars=()),
+        fingerprint_of(tmp_path, settings=ForwardSettings(sampling=Sampling(temperature=0.1))),
+        fingerprint_of(tmp_path, settings=BackwardSettings(sampling=ForwardSettings().sampling)),
+        fingerprint_of(tmp_path, model="m2"),
+        fingerprint_of(tmp_path, revision="r2"),
+        fingerprint_of(tmp_path, prompt="simplify"),
     ]
     assert len({base, *other}) == 1 + len(other)
 
 
-def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path) -> None:
-    """Scopes are read off spec, prompts and teacher, without store or server, and those of older stores still hold."""
+def test_fingerprints_of_a_project_need_no_teacher_and_never_change(tmp_path: Path) -> None:
+    """Fingerprints are computed from spec, prompts and teacher settings, without store or server, and match those of
+    older stores."""
     spec = Spec(
         task=TaskSettings(name="golden", style="Rewrite richly."),
         seeds=(SeedSource(path="s.jsonl"),),
@@ -193,8 +195,8 @@ def test_the_scopes_of_a_project_need_no_teacher_and_never_change(tmp_path: Path
     }
 
 
-def test_a_prompt_that_asks_for_what_generation_lacks_is_refused_at_once(tmp_path: Path) -> None:
-    """Before the first request, with the names it may use."""
+def test_prompt_with_an_unavailable_variable_is_refused_at_once(tmp_path: Path) -> None:
+    """The error comes before the first request and lists the available variables."""
     own = tmp_path / "prompts" / "enhance"
     own.mkdir(parents=True)
     (own / "v1.jinja").write_text('+++\nabout = "x"\n[variables]\nmood = "m"\n+++\n=== user ===\n{{ mood }}\n')
@@ -211,25 +213,25 @@ def prompt_of(folder: Path, name: str, variables: str, template: str) -> None:
     (own / "v1.jinja").write_text(f'+++\nabout = "x"\n[variables]\n{variables}\n+++\n=== user ===\n{template}\n')
 
 
-STYLE, SIMPLE, ENHANCED, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
+STYLE, INPUT, OUTPUT, LEVEL = 'style = "s"\n', 'input = "i"\n', 'output = "o"\n', 'level = "l"\n'
 
 
 @pytest.mark.parametrize(
     ("way", "variables", "template", "unused"),
     [
         ("forward", STYLE, "Write like this: {{ style }}", "input"),
-        ("forward", STYLE + SIMPLE, "Write like this: {{ style }}", "input"),
-        ("forward", SIMPLE, "{% if input %}Write.{% endif %}", "input"),
-        ("forward", SIMPLE, "{# {{ input }} #}Write.", "input"),
+        ("forward", STYLE + INPUT, "Write like this: {{ style }}", "input"),
+        ("forward", INPUT, "{% if input %}Write.{% endif %}", "input"),
+        ("forward", INPUT, "{# {{ input }} #}Write.", "input"),
         ("backward", LEVEL, "Shorten it to {{ level }}.", "output"),
-        ("backward", ENHANCED + LEVEL, "Shorten it: {{ output }}", "level"),
-        ("backward", ENHANCED, "Shorten it: {{ output }}", "level"),
+        ("backward", OUTPUT + LEVEL, "Shorten it: {{ output }}", "level"),
+        ("backward", OUTPUT, "Shorten it: {{ output }}", "level"),
     ],
 )
-def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
+def test_prompt_that_does_not_use_the_seed_is_refused_at_once(
     way: str, variables: str, template: str, unused: str, tmp_path: Path
 ) -> None:
-    """Every seed would be paired with the same answers, and every level of a seed with one question."""
+    """Otherwise every seed would get the same answers, and every level of a seed the same question."""
     prompt_of(tmp_path, "own", variables, template)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
@@ -239,9 +241,9 @@ def test_a_prompt_that_forgets_the_seed_is_refused_at_once(
 
 
 def test_a_prompt_may_leave_out_what_does_not_vary(tmp_path: Path) -> None:
-    """With one level there is nothing to tell apart, and a text may be taken apart by the prompt."""
-    prompt_of(tmp_path, "short", ENHANCED, "Shorten it: {{ output }}")
-    prompt_of(tmp_path, "parts", SIMPLE, "{{ input.split('|')[1] }}")
+    """With a single level there is nothing to distinguish, and a prompt may use only a part of the text."""
+    prompt_of(tmp_path, "short", OUTPUT, "Shorten it: {{ output }}")
+    prompt_of(tmp_path, "parts", INPUT, "{{ input.split('|')[1] }}")
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", "m"), TeacherSettings(model="m"))
         Backward(ledger, TASK.style, ("short",), prompt=load("short", tmp_path))

@@ -1,4 +1,4 @@
-"""What exists keeps its name: ids, call keys and scopes of the version before, written down as hex."""
+"""Existing ids never change: ids, call keys and fingerprints of earlier versions, written down as hex."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_seeds_and_pairs_keep_their_ids() -> None:
 def test_calls_keep_their_keys(
     teacher: dict[str, Any], sampling: dict[str, Any], schema: Json | None, sample: int, key: str, tmp_path: Path
 ) -> None:
-    """A key that moved would buy every answer again."""
+    """A changed key would buy every answer again."""
 
     async def asked(url: str) -> str:
         spec = TeacherSettings(url=url, **teacher)
@@ -85,12 +85,12 @@ def test_calls_keep_their_keys(
         ({}, "476858b2ff01784749dd0edbfa7c0b3c", "123fa42cf34f0c747a829f7fa44037d3"),
     ],
 )
-def test_scopes_keep_their_names(teacher: dict[str, Any], forward: str, backward: str, tmp_path: Path) -> None:
-    """A scope that moved would make every pair of a project history."""
+def test_fingerprints_never_change(teacher: dict[str, Any], forward: str, backward: str, tmp_path: Path) -> None:
+    """A changed fingerprint would make every pair of a project history."""
     spec = TeacherSettings(**teacher)
     prompts_in(tmp_path)
     with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}") as store:
         ledger = Ledger(store, Endpoint("http://h", spec.model), spec)
-        ahead = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
-        back = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
-    assert (ahead, back) == (forward, backward)
+        of_forward = fingerprint("forward", TASK, EXEMPLARS, ForwardSettings(), load("enhance", tmp_path), ledger)
+        of_backward = fingerprint("backward", TASK, (), BackwardSettings(), load("simplify", tmp_path), ledger)
+    assert (of_forward, of_backward) == (forward, backward)

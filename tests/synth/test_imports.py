@@ -1,4 +1,4 @@
-"""Pairs that exist: every shape that people have becomes pairs, and a line that does not fit costs that line."""
+"""Existing pairs: every common format becomes pairs, and a row that does not fit costs only that row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from synth.seeds import SeedReading, read_seeds
 
 
 def read(folder: Path, rows: Any, name: str = "rows.jsonl", **settings: Any) -> SeedReading:
-    """Rows as JSON lines, or a text as it is; the sum that must hold is checked on every call."""
+    """Read rows as JSON lines, or a text as it is, and check on every call that rows in = seeds + problems."""
     text = rows if isinstance(rows, str) else "".join(json.dumps(row) + "\n" for row in rows)
     (folder / name).write_text(text, encoding="utf-8")
     reading = read_seeds([SeedSource(path=name, **{"kind": "pair", **settings})], folder)
@@ -66,8 +66,8 @@ ALPACA = {"instruction": "It drips", "input": "", "output": "Sorry."}
         *("prompt", "prompt turns", "prompt csv", "question", "input before question"),
     ],
 )
-def test_every_shape_becomes_the_same_seed_and_is_named(tmp_path, name, rows, shape):
-    """The shape is recognised by the file's own names, is told, and is no part of the row's identity."""
+def test_every_format_becomes_the_same_seed_and_is_reported(tmp_path, name, rows, shape):
+    """The format is recognised by the file's own column names, is reported, and does not affect the row's id."""
     reading = read(tmp_path, rows, name)
     assert [note.what for note in reading.notes if note.what.startswith(f"shape: {shape}")]
     (seed,) = reading.seeds
@@ -75,14 +75,14 @@ def test_every_shape_becomes_the_same_seed_and_is_named(tmp_path, name, rows, sh
     assert seed.id == Seed(kind="pair", text="It drips", reference="Sorry.", source="elsewhere").id
 
 
-def test_an_alpaca_input_stands_below_its_instruction(tmp_path):
-    """Instruction and input are one input, in this order."""
+def test_alpaca_input_follows_its_instruction(tmp_path):
+    """Instruction and input become one input, in this order."""
     (seed,) = read(tmp_path, [{"instruction": "Translate.", "input": "Hund", "output": "dog"}]).seeds
     assert seed.text == "Translate.\n\nHund"
 
 
-def test_a_side_of_turns_may_hold_the_system_prompt_and_earlier_turns(tmp_path):
-    """Conversational prompts and completions, as TRL has them and as our own export writes them."""
+def test_conversational_prompt_may_have_a_system_prompt_and_earlier_turns(tmp_path):
+    """Prompts and completions may be lists of turns, as in TRL's datasets and in pairsmith's export."""
     prompt = turns("Hi", "Hello?", "It drips", system="Be brief.")
     (seed,) = read(tmp_path, [{"prompt": prompt, "completion": ANSWER}], kind="conversation").seeds
     pair = pair_of(seed)
@@ -93,9 +93,9 @@ def test_a_side_of_turns_may_hold_the_system_prompt_and_earlier_turns(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
-def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
-    """Translations as the hub has them are pairs by `columns = { input = "translation.en", ... }`; a row without that
-    key costs itself, and says what is there."""
+def test_dotted_column_reads_nested_values(tmp_path, ending):
+    """Translations in the format of the hub are pairs with `columns = { input = "translation.en", ... }`. A row without
+    that key costs only itself, and its problem lists the keys that exist."""
     rows: list[Any] = [{"translation": {"en": "dog", "de": "Hund"}}, {"translation": {"en": "cat", "de": None}}]
     if ending == "jsonl":
         rows += [{"translation": {"en": "owl", "fr": "hibou"}}, {"translation": "Uhu"}, {"translation": {}}]
@@ -115,9 +115,9 @@ def test_a_path_names_what_stands_in_an_object(tmp_path, ending):
     ]
 
 
-def test_a_path_needs_objects(tmp_path):
-    """A CSV has no objects, so a dotted name that is no header is refused; a text where an object should be costs the
-    row, in Parquet too."""
+def test_dotted_column_needs_objects(tmp_path):
+    """A CSV has no objects, so a dotted name that is no header is rejected. Text instead of an object costs the row, in
+    Parquet too."""
     columns = {"input": "input.text", "output": "output"}
     with pytest.raises(InputError, match=r"no column 'input.text'"):
         read(tmp_path, "input,output\na,b\n", "a.csv", columns=columns)
@@ -126,9 +126,9 @@ def test_a_path_needs_objects(tmp_path):
         read_seeds([SeedSource(path="a.parquet", kind="pair", columns=columns)], tmp_path)
 
 
-def test_what_would_stand_in_a_null_is_empty(tmp_path):
-    """An issue without a milestone has none of its titles: as an extra column that is an empty text and costs no row,
-    as the text of a seed it is blank, and as a reference it is none."""
+def test_nested_value_in_a_null_is_empty(tmp_path):
+    """An issue without a milestone has no milestone title. As an extra column this is an empty text and costs no row,
+    as the text of a seed it is blank, and as a reference it is None."""
     rows = [
         {"title": "one", "milestone": None, "body": {"text": "a"}, "by": {"team": None}},
         {"title": "two", "milestone": {"title": "v1"}, "body": None, "by": {"team": {"name": "core"}}},
@@ -152,7 +152,8 @@ def test_what_would_stand_in_a_null_is_empty(tmp_path):
     ],
 )
 def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
-    """An answer about a picture that the model never sees teaches it to make one up; words about the tag are text."""
+    """An answer about a picture that the model never sees would teach it to make things up. Text about the tag is
+    fine."""
     seen = {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "A red cat."}]}
     written = {"messages": turns("What does the tag <image> do in a prompt?", "It stands for a picture.")}
     reading = read(tmp_path, [seen, written])
@@ -162,8 +163,8 @@ def test_a_turn_with_a_picture_costs_the_row(tmp_path, asked, what):
 
 
 def test_a_picture_beside_a_chat_costs_the_row(tmp_path):
-    """Pictures may lie in a column of their own, and no turn need name their place: the answer speaks of what the model
-    never sees. A column that is empty costs nothing."""
+    """Pictures may be in a column of their own with no placeholder in the turns: the answer is about something the
+    model never sees. An empty column costs nothing."""
     chat = [{"from": "human", "value": "What is it?"}, {"from": "gpt", "value": "A red kite."}]
     rows = [{"conversations": chat, "images": ["a.png"]}, {"conversations": chat, "images": []}]
     reading = read(tmp_path, rows)
@@ -172,9 +173,9 @@ def test_a_picture_beside_a_chat_costs_the_row(tmp_path):
 
 
 @pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
-def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
-    """OpenAI's `weight` 0 and Axolotl's `train` false keep a turn out of the loss: as the last answer it costs the row,
-    earlier it changes nothing."""
+def test_answer_excluded_from_training_is_no_output(tmp_path, mark):
+    """OpenAI's `weight` 0 and Axolotl's `train` false exclude a turn from the loss. For the last answer this costs the
+    row; earlier in the chat it changes nothing."""
     chat = turns("It drips", "Where?", "Below", "We are sorry.")
     left_out = {"messages": [*chat[:3], {**chat[3], **mark}]}
     reading = read(tmp_path, [left_out, {"messages": [chat[0], {**chat[1], **mark}, *chat[2:]]}], kind="conversation")
@@ -182,8 +183,8 @@ def test_an_answer_that_is_not_to_be_learned_from_is_no_output(tmp_path, mark):
     assert "turn 4, the last answer, is itself marked" in reading.problems[0].what
 
 
-WORSE = [{"role": "assistant", "content": "Not ours."}]
-SPOKEN, OWN = "\n\nHuman: It drips\n\nAssistant:", {"input": "q", "output": "a"}
+REJECTED = [{"role": "assistant", "content": "Not ours."}]
+HH_PROMPT, MAPPED = "\n\nHuman: It drips\n\nAssistant:", {"input": "q", "output": "a"}
 HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "Sorry."}
 
 
@@ -192,21 +193,21 @@ HUMAN, GPT = {"from": "human", "value": "It drips"}, {"from": "gpt", "value": "S
     [
         ({"prompt": "It drips", "chosen": " Sorry.", "rejected": " Not ours."}, {}),
         ({"system": "Be kind.", "question": "It drips", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
-        ({"prompt": turns("It drips"), "chosen": ANSWER, "rejected": WORSE}, {}),
+        ({"prompt": turns("It drips"), "chosen": ANSWER, "rejected": REJECTED}, {}),
         ({"chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
         ({"prompt": "It drips", "chosen": turns("It drips", "Sorry."), "rejected": turns("It drips", "Not ours.")}, {}),
-        ({"chosen": f"{SPOKEN} Sorry.", "rejected": f"{SPOKEN} Not ours."}, {}),
+        ({"chosen": f"{HH_PROMPT} Sorry.", "rejected": f"{HH_PROMPT} Not ours."}, {}),
         ({"conversations": [HUMAN], "chosen": GPT, "rejected": {**GPT, "value": "Not ours."}}, {}),
         ({"instruction": "It drips", "input": "", "chosen": "Sorry.", "rejected": "Not ours."}, {}),
-        ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": WORSE}, {}),
-        ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": OWN, "rejected": "bad"}),
-        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": OWN, "rejected": "x.y"}),
-        ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**OWN, "output": "Chosen"}}),
+        ({"input": {"messages": turns("It drips")}, "preferred_output": ANSWER, "non_preferred_output": REJECTED}, {}),
+        ({"q": "It drips", "a": "Sorry.", "bad": "Not ours."}, {"columns": MAPPED, "rejected": "bad"}),
+        ({"q": "It drips", "a": "Sorry.", "x": {"y": "Not ours."}}, {"columns": MAPPED, "rejected": "x.y"}),
+        ({"q": "It drips", "Chosen": "Sorry.", "rejected": "Not ours."}, {"columns": {**MAPPED, "output": "Chosen"}}),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_worse_stays_beside_its_better_one(tmp_path, row, settings):
-    """Preferences as TRL, OpenAI, LLaMA-Factory and Anthropic write them: the better answer is the output, and the
-    other is kept with it, whatever the columns are called in the spec. The seed is the one that it is without it."""
+def test_rejected_answer_is_kept_beside_the_chosen_one(tmp_path, row, settings):
+    """Preferences in the formats of TRL, OpenAI, LLaMA-Factory and Anthropic: the chosen answer is the output, and the
+    rejected one is kept with it, whatever the spec calls the columns. The pair is the same as without it."""
     (seed,) = read(tmp_path, [row], **settings).seeds
     assert (seed.body, seed.reference) == ("It drips", "Sorry.")
     assert seed.meta == {"rejected": ["Not ours."]}
@@ -225,19 +226,19 @@ def test_an_answer_that_is_worse_stays_beside_its_better_one(tmp_path, row, sett
         ({"prompt": "q", "answer": "own", "chosen": "Sorry.", "rejected": "Not ours."}, "Sorry."),
     ],
 )
-def test_a_row_with_an_output_of_its_own_is_no_preference(tmp_path, row, output):
-    """What else is called `chosen` there is what a project read past until now. A chat beside them is the better
-    answer once more (UltraFeedback)."""
+def test_row_with_its_own_output_is_no_preference(tmp_path, row, output):
+    """Other columns named `chosen` used to be ignored in such rows, and still are. Beside a chat they are its answer
+    once more (UltraFeedback)."""
     (seed,) = read(tmp_path, [row]).seeds
     assert (seed.reference, "rejected" in seed.meta) == (output, output != "own")
 
 
-def test_a_worse_answer_of_a_conversation_and_one_to_another_question(tmp_path):
-    """Earlier turns are those of both, or the two answer different questions: then, and where both say the same, only
-    the better one is read, and that is told. An empty cell is no answer."""
+def test_rejected_answer_must_differ_and_answer_the_same_question(tmp_path):
+    """Both answers must have the same earlier turns. If they answer different questions, or are equal, only the chosen
+    one is read, with a note. An empty cell is no answer."""
     chat = turns("It drips", "Where?", "Below", "Sorry.")
     rows = [
-        {"chosen": chat, "rejected": [*chat[:3], *WORSE]},
+        {"chosen": chat, "rejected": [*chat[:3], *REJECTED]},
         {"chosen": turns("It rusts", "Sorry."), "rejected": turns("It leaks", "Not ours.")},
         {"chosen": turns("It is dry", "Good."), "rejected": turns("It is dry", "Good.")},
         {"chosen": turns("It is wet", "Oh."), "rejected": None},
@@ -247,8 +248,9 @@ def test_a_worse_answer_of_a_conversation_and_one_to_another_question(tmp_path):
     assert [note.where for note in reading.notes if note.code == "rejected"] == ["rows.jsonl:2", "rows.jsonl:3"]
 
 
-def test_all_worse_answers_of_one_better_one_are_kept(tmp_path):
-    """A ranking of four answers is written as three rows with one that is chosen: the later rows are the same text."""
+def test_all_rejected_answers_of_one_chosen_answer_are_kept(tmp_path):
+    """A ranking of four answers is written as three rows with the same chosen one. The later rows count as
+    duplicates."""
     rows = [{"prompt": "It drips", "chosen": "Sorry.", "rejected": text} for text in ("No.", "What?", "No.")]
     reading = read(tmp_path, rows)
     (seed,) = reading.seeds
@@ -267,9 +269,9 @@ def test_all_worse_answers_of_one_better_one_are_kept(tmp_path):
         ("a.csv", "prompt,completion,label\nIt drips,Sorry.,True\nIt rusts,Sorry.,False\n"),
     ],
 )
-def test_a_completion_that_somebody_marked_as_bad_is_no_output(tmp_path, name, rows, columns):
-    """TRL's unpaired preferences: what has the label false would be learnt as a good answer; it is left out and
-    says so, whether the shape is recognised or the columns are named."""
+def test_completion_labelled_bad_is_no_output(tmp_path, name, rows, columns):
+    """In TRL's unpaired preferences a completion with a false label would be learned as a good answer. It is left out
+    and reported, whether the format is recognised or the columns are set."""
     reading = read(tmp_path, rows, name, columns=columns)
     assert [seed.body for seed in reading.seeds] == ["It drips"]
     assert [(problem.code, problem.where) for problem in reading.problems] == [
@@ -278,9 +280,9 @@ def test_a_completion_that_somebody_marked_as_bad_is_no_output(tmp_path, name, r
     assert "its label is false" in reading.problems[0].detail
 
 
-def test_a_label_that_is_the_output_or_stands_elsewhere_is_one(tmp_path):
-    """Columns called label of other files, and one that the spec makes the output, mean what they say, however they
-    are written."""
+def test_label_as_output_or_of_another_format_keeps_its_meaning(tmp_path):
+    """A column named label keeps its meaning in other formats, and also if the spec makes it the output, however it is
+    capitalised."""
     for label in ("label", "Label"):
         rows = [{"prompt": "Is it dry?", "completion": "x", label: False}]
         reading = read(tmp_path, rows, columns={"input": "prompt", "output": label})
@@ -288,8 +290,8 @@ def test_a_label_that_is_the_output_or_stands_elsewhere_is_one(tmp_path):
     assert len(read(tmp_path, [{"input": "It drips", "output": "Sorry.", "label": False}]).seeds) == 1
 
 
-def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
-    """Chat rows keep their system prompt; the spec's stands in where a row brings none."""
+def test_system_prompt_of_a_row_goes_to_its_pair(tmp_path):
+    """Chat rows keep their system prompt. Rows without one get the spec's."""
     rows = [{"messages": turns("a", "b", system="Be brief.")}, {"messages": turns("c", "d")}]
     first, second = (pair_of(seed, "Be kind.") for seed in read(tmp_path, rows).seeds)
     assert (first.system, first.input, first.output) == ("Be brief.", "a", "b")
@@ -301,9 +303,9 @@ def test_a_system_prompt_of_a_row_is_the_one_of_its_pair(tmp_path):
     ]
 
 
-def test_of_a_conversation_the_last_answer_is_the_output_and_the_rest_is_before_it(tmp_path):
-    """Earlier turns and the question are the input; what is said after the last answer is left out, and turns in a
-    row by one side are one."""
+def test_last_answer_of_a_conversation_is_the_output(tmp_path):
+    """Earlier turns and the question are the input. Turns after the last answer are dropped, and consecutive turns of
+    one role are joined."""
     chat = turns("Hi", "Hello, what is it?", "It drips", "Sorry.", "thanks!", system="Be brief.")
     chat.insert(4, {"role": "user", "content": "every morning"})
     (seed,) = read(tmp_path, [{"messages": chat}], kind="conversation").seeds
@@ -317,9 +319,9 @@ def test_of_a_conversation_the_last_answer_is_the_output_and_the_rest_is_before_
     assert pair.reference is None
 
 
-def test_a_line_that_does_not_fit_costs_that_line_and_is_named(tmp_path):
-    """Broken JSON, no object, another shape, an unknown role, no answer, no question, a blank side, more turns than a
-    pair has: each is one problem with its line, and the rest is read."""
+def test_unusable_line_costs_only_itself_and_is_reported(tmp_path):
+    """Broken JSON, a value that is no object, another format, an unknown role, no answer, no question, a blank text,
+    more turns than a pair has: each is one problem with its line, and the rest is read."""
     bad: list[Any] = [
         {"input": "a", "output": "b"},
         ["a list"],
@@ -345,8 +347,9 @@ def test_a_line_that_does_not_fit_costs_that_line_and_is_named(tmp_path):
     assert [problem.where for problem in reading.problems] == [f"rows.jsonl:{at}" for at in range(2, 16)]
 
 
-def test_a_first_line_that_does_not_fit_costs_itself_alone(tmp_path):
-    """A line of metadata above the rows is a problem, not the end; a file of such lines says which columns it needs."""
+def test_unusable_first_line_costs_only_itself(tmp_path):
+    """A line of metadata above the rows is a problem and does not end the reading. For a file of only such lines the
+    error says which columns it needs."""
     reading = read(tmp_path, [{"version": 1}, {"input": "a", "output": "b"}])
     assert [seed.text for seed in reading.seeds] == ["a"]
     assert reading.problems[0].where == "rows.jsonl:1"
@@ -356,15 +359,15 @@ def test_a_first_line_that_does_not_fit_costs_itself_alone(tmp_path):
 
 
 def test_one_question_with_two_answers_is_two_pairs_and_the_same_pair_twice_is_one(tmp_path):
-    """The output is part of what a pair is."""
+    """The output is part of a pair's identity."""
     rows = [{"input": "a", "output": b} for b in ("b", "c", "b")]
     reading = read(tmp_path, rows)
     assert [seed.reference for seed in reading.seeds] == ["b", "c"]
     assert reading.problems[0].what == "duplicate: the same text as rows.jsonl:1."
 
 
-def test_an_import_asks_nobody_and_fills_one_slot(tmp_path):
-    """One pair a seed, with its columns, under a fingerprint that hangs on the system prompt alone."""
+def test_import_sends_no_request_and_fills_one_slot(tmp_path):
+    """Each seed gives one pair with its columns, under a fingerprint that depends only on the system prompt."""
     csv = "input,output,product\na,b,kettle\n"
     columns = {"input": "input", "output": "output", "product": "product"}
     (seed,) = read(tmp_path, csv, "a.csv", columns=columns).seeds
@@ -379,8 +382,8 @@ def test_an_import_asks_nobody_and_fills_one_slot(tmp_path):
     assert imports.fingerprint == Import("Be kind.").fingerprint != Import("Be brief.").fingerprint
 
 
-def test_a_line_added_above_makes_no_other_pair(tmp_path):
-    """Reviews hang on ids of pairs, so an id does not hang on the place in the file."""
+def test_line_added_above_does_not_change_pair_ids(tmp_path):
+    """Reviews refer to pair ids, so an id does not depend on the position in the file."""
     first, second = (
         {pair_of(seed).id for seed in read(tmp_path, f"input,output\n{above}a,b\n", "a.csv").seeds}
         for above in ("", "c,d\n")
@@ -388,8 +391,8 @@ def test_a_line_added_above_makes_no_other_pair(tmp_path):
     assert first < second
 
 
-def test_a_date_is_a_text_in_a_column(tmp_path: Path) -> None:
-    """A moment in Parquet, which is a text in CSV, cost every row of the file."""
+def test_timestamp_column_becomes_text(tmp_path: Path) -> None:
+    """A timestamp in a Parquet column, which is text in a CSV, used to cost every row of the file."""
     at, price = datetime(2026, 1, 2, 3, 4), Decimal("1.50")
     table = {"input": ["a"], "output": ["b"], "at": [at], "hour": [at.time()], "price": [price]}
     parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
@@ -398,14 +401,15 @@ def test_a_date_is_a_text_in_a_column(tmp_path: Path) -> None:
     assert seed.columns == {"at": "2026-01-02 03:04:00", "hour": "03:04:00", "price": "1.50"}
 
 
-def test_a_label_that_is_a_number_and_a_record_that_is_an_object_are_outputs():
-    """Datasets write labels as 0 and 1, and records as objects; each is the text that its JSON is."""
+def test_number_and_object_are_outputs():
+    """Datasets have labels such as 0 and 1, and records as objects. Each becomes its JSON text."""
     rows = [("good", 1), ("bad", 0), ("so so", True), ("order 7", {"order": 7, "late": True})]
     assert [pair.output for pair in pairs(rows)] == ["1", "0", "true", '{"order":7,"late":true}']
 
 
-def test_what_a_data_frame_has_for_an_empty_cell_is_no_answer(tmp_path: Path) -> None:
-    """NaN was learnt as the answer null, refused as a system prompt, and written as nan into columns and references."""
+def test_nan_of_a_data_frame_is_an_empty_cell(tmp_path: Path) -> None:
+    """NaN used to be learned as the answer null, rejected as a system prompt, and written as nan into columns and
+    references."""
     nan = float("nan")
     reading = read(tmp_path, [{"input": "a", "output": nan}, {"input": "b", "output": 1, "system": nan, "team": nan}])
     assert [problem.what for problem in reading.problems] == ["blank: there is no text in output."]
@@ -420,7 +424,7 @@ def test_what_a_data_frame_has_for_an_empty_cell_is_no_answer(tmp_path: Path) ->
 
 
 def test_a_missing_cell_of_pandas_is_blank(tmp_path):
-    """NaN, in a list and as Python's own JSON writes it, became the answer `null`; a number beyond 64 bits, a
+    """NaN, in a list or in Python's JSON, used to become the answer `null`, and a number beyond 64 bits gave a
     traceback."""
     rows = [("a", "x"), ("b", math.nan), ("d", 10**30)]
     assert [pair.output for pair in pairs(rows)] == ["x", str(10**30)]
@@ -439,8 +443,8 @@ def test_a_missing_cell_of_pandas_is_blank(tmp_path):
         ({"from": "observation", "value": "in transit"}, r"turn 2 is by a tool \('observation'\)"),
     ],
 )
-def test_a_turn_of_a_tool_is_named_as_one(turn, sentence):
-    """A person who reads "blank", or that a role is not known, would look for a mistake of the file's."""
+def test_turn_of_a_tool_is_reported_as_one(turn, sentence):
+    """With "blank" or an unknown role as the reason, a user would look for a mistake in the file."""
     turns = [{"role": "user", "content": "Where is it?"}, turn, {"role": "assistant", "content": "Nearly there."}]
     with pytest.raises(InputError, match=f"{sentence}, and a model that cannot see what a tool returns would learn"):
         pairs([{"messages": turns}])

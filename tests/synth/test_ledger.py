@@ -1,4 +1,4 @@
-"""Nothing paid for is lost, nothing is sent twice: the ledger against a real store and a real HTTP teacher."""
+"""Nothing paid for is lost and nothing is sent twice: the ledger against a real store and a real HTTP teacher."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def texts(answers: list[Completion | FailedSample]) -> list[str | None]:
 
 
 def test_an_answer_is_bought_once_and_then_comes_from_the_store(tmp_path: Path) -> None:
-    """Asked again, in the same process or the next, with n grown: only what is missing is sent."""
+    """When a question is asked again, in the same process or the next, with a larger n, only what is missing is
+    sent."""
 
     async def ask(n: int, ledger: Ledger) -> list[str | None]:
         return texts(await ledger.complete(chat("a dog"), PLAIN, n))
@@ -91,8 +92,8 @@ def test_an_answer_is_bought_once_and_then_comes_from_the_store(tmp_path: Path) 
     assert len(set(once)) == 3
 
 
-def test_a_key_names_what_changes_the_answer_and_nothing_else(tmp_path: Path) -> None:
-    """Another address, concurrency or timeout is a hit; another word, sampling, model, revision or schema is not."""
+def test_key_covers_only_what_changes_the_answer(tmp_path: Path) -> None:
+    """Another address, concurrency or timeout is a hit. Other words, sampling, model, revision or schema are not."""
 
     async def ask(ledger: Ledger, store: Store) -> int:
         await ledger.complete(chat("a dog"), PLAIN)
@@ -114,13 +115,14 @@ def test_a_key_names_what_changes_the_answer_and_nothing_else(tmp_path: Path) ->
             await ledger.complete(chat("a dog"), PLAIN, schema=schema)
             return ledger.sent
 
-        # The plain text does not match the schema, so that key takes both attempts.
+        # The plain text does not match the schema, so that key uses both attempts.
         assert with_ledger(other, tmp_path, vary) == 5
 
 
 @pytest.mark.parametrize("spelt", [0, 0.0])
-def test_a_whole_number_is_one_key_however_it_is_spelt(tmp_path: Path, spelt: float) -> None:
-    """`min_p = 0` and `0.0` are one setting, and what versions before kept under either of their two keys is found."""
+def test_int_and_equal_float_give_one_key(tmp_path: Path, spelt: float) -> None:
+    """`min_p = 0` and `0.0` are one setting, and answers that earlier versions stored under either of two keys are
+    found."""
 
     def question(text: str, min_p: float) -> Question:
         return Question(chat(text), Sampling(temperature=0.7, extra={"min_p": min_p, "nested": [{"on": True}]}))
@@ -129,21 +131,21 @@ def test_a_whole_number_is_one_key_however_it_is_spelt(tmp_path: Path, spelt: fl
         for min_p in (0, 0.0, spelt):
             (answer,) = await ledger.answer(question("a dog", min_p))
             assert texts([answer]) != [None]
-        asked_now = ledger.sent
+        sent = ledger.sent
         body = {"temperature": 0.7, "min_p": spelt, "nested": [{"on": True}]}
-        before = content_id("question", ["loopback", None, [["system", "Write."], ["user", "a cat"]], body, None])
+        old_key = content_id("question", ["loopback", None, [["system", "Write."], ["user", "a cat"]], body, None])
         (kept,) = store.calls(ledger.keys(question("a dog", 0))[0])
-        store.write(kept.model_copy(update={"key": content_id("sample", [before, 0]), "request_id": "of before"}))
-        return asked_now
+        store.write(kept.model_copy(update={"key": content_id("sample", [old_key, 0]), "request_id": "of before"}))
+        return sent
 
-    async def found(ledger: Ledger, store: Store) -> int:
+    async def count_sent(ledger: Ledger, store: Store) -> int:
         for min_p in (0, 0.0):
             await ledger.answer(question("a cat", min_p))
         return ledger.sent
 
     with LoopbackTeacher() as teacher:
         assert with_ledger(teacher, tmp_path, ask) == 1
-        assert with_ledger(teacher, tmp_path, found) == 0
+        assert with_ledger(teacher, tmp_path, count_sent) == 0
 
 
 BAD = {
@@ -189,8 +191,8 @@ WORD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_answer_is_kept_and_asked_again(kind: str, tmp_path: Path) -> None:
-    """It is a fact that was paid for and no hit; the next answer may be good."""
+def test_bad_answer_is_stored_and_requested_again(kind: str, tmp_path: Path) -> None:
+    """A bad answer was paid for, so it is stored, but it is no hit: the next one may be good."""
     with LoopbackTeacher(lambda ask: BAD[kind] if ask.nth == 1 else says("good")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -204,8 +206,9 @@ def test_a_bad_answer_is_kept_and_asked_again(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_exhausted_attempts_are_a_miss_until_told_otherwise(kind: str, tmp_path: Path) -> None:
-    """`attempts` answers in total over all runs; then nothing is sent, unless retry_failed grants as many again."""
+def test_exhausted_attempts_stay_a_miss_without_retry_failed(kind: str, tmp_path: Path) -> None:
+    """`attempts` counts the answers over all runs. After that nothing is sent, unless retry_failed grants as many
+    again."""
     with LoopbackTeacher(lambda ask: BAD[kind] if ask.nth <= 3 else says("good")) as teacher:
 
         async def miss(ledger: Ledger, store: Store) -> int:
@@ -227,7 +230,7 @@ def test_exhausted_attempts_are_a_miss_until_told_otherwise(kind: str, tmp_path:
 
 
 def test_a_schema_binds_the_answer(tmp_path: Path) -> None:
-    """It is sent to the server, and an answer that breaks it, or is no JSON, is bad."""
+    """A schema is sent to the server, and an answer that violates it, or is not JSON, is bad."""
     schema = {
         "type": "object",
         "properties": {"yes": {"type": "boolean"}, "why": {"type": "string", "maxLength": 5}},
@@ -246,8 +249,8 @@ def test_a_schema_binds_the_answer(tmp_path: Path) -> None:
     assert teacher.asked[0].body["response_format"]["json_schema"]["schema"] == schema
 
 
-def test_a_schema_that_only_helps_does_not_judge(tmp_path: Path) -> None:
-    """Not bound, whatever was answered is an answer; its key is that of the same question bound."""
+def test_non_binding_schema_rejects_no_answer(tmp_path: Path) -> None:
+    """With `binding=False` any answer is accepted. The key is the same as with a binding schema."""
     schema = {"type": "object", "properties": {"label": {"enum": ["a", "b"]}}, "required": ["label"]}
     with LoopbackTeacher(lambda ask: says("A.")) as teacher:
 
@@ -263,8 +266,8 @@ def test_a_schema_that_only_helps_does_not_judge(tmp_path: Path) -> None:
     assert len(teacher.asked) == 1
 
 
-def test_a_server_that_takes_no_schema_is_asked_without(tmp_path: Path) -> None:
-    """Refused once, the schema is left out from then on; an answer that keeps it is as good, another one as bad."""
+def test_rejected_schema_is_left_out_from_then_on(tmp_path: Path) -> None:
+    """A server that rejects the schema once is asked without it from then on. Answers are still checked against it."""
     schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"]}
 
     def answer(ask: Ask) -> Reply:
@@ -289,8 +292,8 @@ def test_a_server_that_takes_no_schema_is_asked_without(tmp_path: Path) -> None:
     ("more", "strict"),
     [({"additionalProperties": False, "required": ["a"]}, True), ({"required": ["a"]}, False), ({}, False)],
 )
-def test_strict_is_said_only_of_a_closed_schema(more: dict[str, Any], strict: bool, tmp_path: Path) -> None:
-    """OpenAI refuses a strict schema with a key that may be left out; without the word it takes it as it is."""
+def test_strict_is_sent_only_with_a_closed_schema(more: dict[str, Any], strict: bool, tmp_path: Path) -> None:
+    """OpenAI rejects a strict schema with an optional key. Without `strict` it accepts it."""
     schema = {"type": "object", "properties": {"a": {"type": "number"}}, **more}
     with LoopbackTeacher(lambda ask: says('{"a": 1}')) as teacher:
 
@@ -302,7 +305,7 @@ def test_strict_is_said_only_of_a_closed_schema(more: dict[str, Any], strict: bo
 
 
 def test_n_answers_are_one_request_and_one_group_of_rows(tmp_path: Path) -> None:
-    """Each sample is a row; the request's tokens and money stand on the first only, so sums are right."""
+    """Each sample is a row. The request's tokens and cost are on the first row only, so that sums are right."""
     prices = {"usd_per_million_prompt_tokens": 1.0, "usd_per_million_completion_tokens": 2.0}
     with LoopbackTeacher() as teacher:
 
@@ -324,7 +327,7 @@ def test_n_answers_are_one_request_and_one_group_of_rows(tmp_path: Path) -> None
 
 
 def test_tokens_that_the_server_does_not_count_are_unknown(tmp_path: Path) -> None:
-    """They are counted as unknown answers, and no number is invented for them."""
+    """A response without token counts is counted as one of unknown usage, and no number is invented for it."""
     with LoopbackTeacher(lambda ask: says(usage=False)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -335,7 +338,7 @@ def test_tokens_that_the_server_does_not_count_are_unknown(tmp_path: Path) -> No
 
 
 def test_a_server_that_ignores_n_is_asked_for_the_rest(tmp_path: Path) -> None:
-    """Fewer choices than asked for are kept, and the missing samples come from further requests."""
+    """Fewer choices than requested are stored, and the missing samples come from further requests."""
     with LoopbackTeacher(honours_n=False) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -347,8 +350,8 @@ def test_a_server_that_ignores_n_is_asked_for_the_rest(tmp_path: Path) -> None:
     assert [ask.n for ask in teacher.asked] == [3, 2, 1]
 
 
-def test_a_bad_choice_is_asked_again_alone(tmp_path: Path) -> None:
-    """The good samples of one request are kept, the empty one is missing and is asked for."""
+def test_bad_choice_is_requested_again_alone(tmp_path: Path) -> None:
+    """The good samples of a request are stored, and only the empty one is requested again."""
     with LoopbackTeacher(lambda ask: says("a", "", "c") if ask.nth == 1 else says("b")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -358,8 +361,8 @@ def test_a_bad_choice_is_asked_again_alone(tmp_path: Path) -> None:
     assert [ask.n for ask in teacher.asked] == [3, 1]
 
 
-def test_each_sample_has_a_seed_of_its_own(tmp_path: Path) -> None:
-    """Sample i is drawn with seed + i, whichever request brings it; a further attempt is drawn with another seed."""
+def test_each_sample_has_its_own_seed(tmp_path: Path) -> None:
+    """Sample i is drawn with seed + i, whichever request brings it. A further attempt uses another seed."""
 
     def reply(ask: Ask) -> Reply:
         seed = ask.body["seed"]
@@ -378,13 +381,13 @@ def test_each_sample_has_a_seed_of_its_own(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask)
     seeds = [(a.body["seed"], a.n) for a in teacher.asked]
     assert seeds[0] == (100, 4)
-    # Samples 1 and 3 are not neighbours: two requests, with seeds that no sample had.
+    # Samples 1 and 3 are not adjacent, so they take two requests, with seeds that no sample used.
     assert [n for _, n in seeds[1:3]] == [1, 1]
     assert not {seeds[1][0], seeds[2][0]} & set(range(100, 104))
 
 
 def test_the_same_question_at_the_same_time_is_sent_once(tmp_path: Path) -> None:
-    """Ten callers, overlapping in their samples, one answer each."""
+    """Nine concurrent callers, whose samples overlap, get one answer per sample."""
     with LoopbackTeacher(latency_s=0.05) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -396,8 +399,8 @@ def test_the_same_question_at_the_same_time_is_sent_once(tmp_path: Path) -> None
     assert sum(a.n for a in teacher.asked) == 3
 
 
-def test_a_cancelled_asker_leaves_its_question_to_the_next(tmp_path: Path) -> None:
-    """Whoever waits for the same key goes on by asking for itself."""
+def test_cancelled_caller_leaves_its_question_to_the_next(tmp_path: Path) -> None:
+    """A caller that waits for the same key sends the question itself."""
     with LoopbackTeacher(latency_s=0.2) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -411,8 +414,8 @@ def test_a_cancelled_asker_leaves_its_question_to_the_next(tmp_path: Path) -> No
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_what_stays_unanswered_fails_its_row_and_is_asked_by_the_next_run(tmp_path: Path) -> None:
-    """No answer came, so there is nothing to keep: a miss now, a question again next time."""
+def test_unanswered_question_fails_its_row_and_is_sent_by_the_next_run(tmp_path: Path) -> None:
+    """Without a response there is nothing to store: the row fails now, and the next run sends the question again."""
     with LoopbackTeacher(lambda ask: cuts() if ask.nth <= 2 else says("good")) as teacher:
 
         async def miss(ledger: Ledger, store: Store) -> None:
@@ -429,8 +432,9 @@ def test_what_stays_unanswered_fails_its_row_and_is_asked_by_the_next_run(tmp_pa
         with_ledger(teacher, tmp_path, hit)
 
 
-def test_requests_on_the_wire_and_those_not_durable_are_bounded(tmp_path: Path) -> None:
-    """At most `concurrency` at the server, at most twice that sent and not durable, and none left at the end."""
+def test_requests_in_flight_and_answers_not_yet_durable_are_bounded(tmp_path: Path) -> None:
+    """At most `concurrency` requests are at the server, at most twice that are sent and not durable, and none at the
+    end."""
     with LoopbackTeacher(latency_s=0.01) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -443,7 +447,7 @@ def test_requests_on_the_wire_and_those_not_durable_are_bounded(tmp_path: Path) 
 
 
 def test_an_answer_is_durable_before_it_is_used(tmp_path: Path) -> None:
-    """Another connection to the store sees the row at the moment complete() returns."""
+    """Another connection to the store sees the row as soon as complete() returns."""
     with LoopbackTeacher() as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -456,8 +460,8 @@ def test_an_answer_is_durable_before_it_is_used(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_draining_keeps_what_is_on_the_wire(tmp_path: Path) -> None:
-    """Answers on their way become durable and are returned; questions that wait for a place are not sent."""
+def test_draining_keeps_requests_in_flight(tmp_path: Path) -> None:
+    """Answers in flight become durable. Questions that wait for a place in flight are not sent."""
     drained = threading.Event()
     with LoopbackTeacher(lambda ask: Reply(when=drained.is_set)) as teacher:
 
@@ -475,7 +479,7 @@ def test_draining_keeps_what_is_on_the_wire(tmp_path: Path) -> None:
 
 
 def test_an_error_that_concerns_every_row_reaches_every_caller(tmp_path: Path) -> None:
-    """Those who wait for a key that another asks for see its AuthError too."""
+    """Callers that wait for a key requested by another one also get its AuthError."""
     with LoopbackTeacher(key=KEY, latency_s=0.05) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -487,7 +491,7 @@ def test_an_error_that_concerns_every_row_reaches_every_caller(tmp_path: Path) -
 
 
 def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
-    """Not in requests, error bodies kept as facts, or failures, even where the server repeats it."""
+    """The API key is not in stored requests, error bodies or failures, even if the server repeats it."""
     replies = [
         fails(400, f"bad {KEY}"),
         Reply(body=b'{"message": "Incorrect API key provided: ' + KEY.encode() + b'"}'),
@@ -511,7 +515,7 @@ def test_the_key_is_nowhere_in_the_store(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["test", "1", "a", "EMPTY", '"', "content", KEY])
 def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
-    """Local servers are given dummy keys such as `test` or `1`: what the teacher says is data, to the letter."""
+    """Local servers are given dummy keys such as `test` or `1`. The teacher's text is data and is never redacted."""
     text = f'Put it to the test: 1 EMPTY "content" and {KEY}.'
     with LoopbackTeacher(lambda ask: says(text)) as teacher:
 
@@ -525,8 +529,8 @@ def test_a_key_never_rewrites_an_answer(key: str, tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask, key=key)
 
 
-def test_a_short_key_rewrites_no_error_either(tmp_path: Path) -> None:
-    """An error body is a fact: only where it names the key, as in "Bearer test", is the key taken out of it."""
+def test_short_key_is_redacted_only_where_an_error_names_it(tmp_path: Path) -> None:
+    """A short key is removed from an error body only where the body names it as a key, as in "Bearer test"."""
     with LoopbackTeacher(lambda ask: fails(400, "Put it to the test, said Bearer test. Key: test")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -538,8 +542,8 @@ def test_a_short_key_rewrites_no_error_either(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask, key="test", attempts=1)
 
 
-def test_logprobs_and_finish_come_through(tmp_path: Path) -> None:
-    """What a judge needs beside the text, fresh and from the store."""
+def test_logprobs_and_finish_are_returned(tmp_path: Path) -> None:
+    """A judge needs both beside the text, from a new response and from the store."""
     body = b'{"choices": [{"finish_reason": "stop", "logprobs": {"content": [1]}, "message": {"content": "a"}}]}'
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
 
@@ -556,8 +560,8 @@ def test_logprobs_and_finish_come_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "finish", ["stop", "eos", "eos_token", "stop_sequence", "end_turn", "COMPLETE", "STOP", "", "FINISH_REASON_STOP"]
 )
-def test_a_whole_answer_is_known_by_whatever_word_its_server_has_for_it(finish: str, tmp_path: Path) -> None:
-    """Each of them is a good answer, bought once."""
+def test_every_known_finish_reason_of_a_complete_answer_is_accepted(finish: str, tmp_path: Path) -> None:
+    """Each of them marks a good answer, which is bought once."""
     with LoopbackTeacher(lambda ask: says("a dog", finish=finish)) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -567,8 +571,9 @@ def test_a_whole_answer_is_known_by_whatever_word_its_server_has_for_it(finish: 
     assert len(teacher.asked) == 1
 
 
-def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tmp_path: Path) -> None:
-    """It may mean half an answer: it is kept, not bought again, never used, and used at once when declared good."""
+def test_unknown_finish_reason_stops_the_run_until_it_is_declared(tmp_path: Path) -> None:
+    """The answer may be incomplete, so it is stored, neither bought again nor used, and used at once when the reason is
+    declared good."""
     with LoopbackTeacher(lambda ask: says("a dog", finish="Done_Deal")) as teacher:
 
         async def stopped(ledger: Ledger, store: Store) -> None:
@@ -597,7 +602,7 @@ def test_a_finish_reason_that_nobody_knows_stops_the_run_until_it_is_declared(tm
 
 
 def choices(*raw: str) -> bytes:
-    """A body with these choices, as JSON text."""
+    """A response body with these choices, given as JSON text."""
     usage = '"usage": {"prompt_tokens": 7, "completion_tokens": 9}'
     return ('{"choices": [' + ", ".join(raw) + "], " + usage + "}").encode("utf-8", "surrogateescape")
 
@@ -618,8 +623,8 @@ def choice(text: str, more: str = "") -> str:
     ],
     ids=["surrogate", "latin-1", "deep text", "deep", "not finite", "surrogate in a logprob"],
 )
-def test_one_odd_choice_costs_no_other(odd: str, good: bool, tmp_path: Path) -> None:
-    """The choices beside it, their tokens, and its own text where that is whole, are kept as they were paid for."""
+def test_malformed_choice_does_not_affect_the_others(odd: str, good: bool, tmp_path: Path) -> None:
+    """The other choices and the token counts are kept as paid for, and so is its own text if that is intact."""
     body = choices(choice('"a"'), odd, choice('"c"'))
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
 
@@ -635,8 +640,8 @@ def test_one_odd_choice_costs_no_other(odd: str, good: bool, tmp_path: Path) -> 
         with_ledger(teacher, tmp_path, ask, attempts=1)
 
 
-def test_a_byte_order_mark_before_the_json_is_no_mistake(tmp_path: Path) -> None:
-    """Some servers and proxies put one there."""
+def test_byte_order_mark_before_the_json_is_accepted(tmp_path: Path) -> None:
+    """Some servers and proxies send one."""
     with LoopbackTeacher(lambda ask: Reply(body=b"\xef\xbb\xbf" + choices(choice('"a"')))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -656,8 +661,8 @@ def test_a_byte_order_mark_before_the_json_is_no_mistake(tmp_path: Path) -> None
         {"$schema": 7, "type": "string"},
     ],
 )
-def test_an_answer_is_kept_before_it_is_judged(schema: dict[str, Any], tmp_path: Path) -> None:
-    """A mistake in the schema, or anything else that breaks judging, loses no answer that was paid for."""
+def test_answer_is_stored_before_it_is_checked(schema: dict[str, Any], tmp_path: Path) -> None:
+    """An error in the schema, or anything else that breaks the check, loses no answer that was paid for."""
     with LoopbackTeacher(lambda ask: says('"a dog"')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> int:
@@ -673,8 +678,9 @@ def test_an_answer_is_kept_before_it_is_judged(schema: dict[str, Any], tmp_path:
         assert with_ledger(teacher, tmp_path, ask) == 0
 
 
-def test_a_pattern_without_an_end_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A schema's pattern may take longer than anybody waits: its answers are on disk, and fail with the reason."""
+def test_catastrophic_pattern_is_time_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A schema's pattern may take practically forever. The check is cut off, the answers are stored, and the sample
+    fails with the reason."""
     monkeypatch.setattr(time_limit, "LIMIT_S", 0.05)
     monkeypatch.setattr(time_limit, "_slow", Counter())
     schema = {"type": "string", "pattern": "^(a+)+$", "maxLength": 100}
@@ -689,8 +695,8 @@ def test_a_pattern_without_an_end_ends(tmp_path: Path, monkeypatch: pytest.Monke
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_an_answer_that_was_never_judged_is_judged_by_the_next_run(tmp_path: Path) -> None:
-    """A process that died between the two leaves a row that costs nothing to use."""
+def test_unchecked_answer_is_checked_by_the_next_run(tmp_path: Path) -> None:
+    """If a process dies between storing and checking an answer, the next run uses the row without a new request."""
     with LoopbackTeacher(lambda ask: says("a dog")) as teacher:
 
         async def buy(ledger: Ledger, store: Store) -> None:

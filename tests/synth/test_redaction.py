@@ -1,4 +1,4 @@
-"""Secrets leave the texts of errors, and nothing else does."""
+"""Secrets are removed from error texts, and nothing else is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ LONG = "sk-very-secret-0123456789"
         ("anything", "", "anything"),
     ],
 )
-def test_a_key_is_taken_out_of_an_error(text: str, key: str, shown: str) -> None:
-    """A long key goes wherever it stands, a short one only as a whole word that the text calls a key."""
+def test_key_is_redacted_in_an_error(text: str, key: str, shown: str) -> None:
+    """A long key is removed wherever it appears, a short one only as a whole word that the text calls a key."""
     assert without_key(text, key) == shown
 
 
@@ -43,14 +43,14 @@ def test_a_key_is_taken_out_of_an_error(text: str, key: str, shown: str) -> None
         ("write to me@example.org about http://h:1/a@b", "write to me@example.org about http://h:1/a@b"),
     ],
 )
-def test_user_and_password_are_taken_out_of_urls(text: str, shown: str) -> None:
+def test_user_and_password_are_redacted_in_urls(text: str, shown: str) -> None:
     """Libraries put the whole URL of a proxy into their messages."""
     assert without_user_info(text) == shown
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 Bearer %s OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nbad header %s\r\n\r\n"])
-def test_a_malformed_response_that_repeats_the_key_does_not_spread_it(line: bytes) -> None:
-    """What the HTTP library quotes of a broken response is shown without the key, too."""
+def test_malformed_response_that_repeats_the_key_is_redacted(line: bytes) -> None:
+    """What the HTTP library quotes from a broken response is shown without the key, too."""
     key = "sk-very-secret-0123456789"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,8 +81,8 @@ def test_a_malformed_response_that_repeats_the_key_does_not_spread_it(line: byte
         (f'Token token="{LONG}"', f"token={LONG}"),
     ],
 )
-def test_what_is_secret_in_a_header_is_taken_out_where_it_is_repeated_alone(header: str, repeated: str) -> None:
-    """A server repeats the key without the scheme before it, one cookie of several, or the password that it decoded."""
+def test_secret_part_of_a_header_is_redacted_if_repeated_alone(header: str, repeated: str) -> None:
+    """A server may repeat the key without its scheme, one of several cookies, or the decoded password."""
 
     async def asked() -> None:
         async with Endpoint(teacher.url, "m", headers={"X-Auth": header}) as endpoint:

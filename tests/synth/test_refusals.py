@@ -1,4 +1,4 @@
-"""Whose matter a refusal is: a cause that all requests share ends the run and burns no row, a row's own costs it."""
+"""Refusals: a cause shared by all requests ends the run and fails no row; a row's own cause fails only that row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(teacher: LoopbackTeacher, folder: Path, seeds: int, **settings: Any) -> 
     return asyncio.run(once())
 
 
-COMMON = {
+SHARED_CAUSES = {
     "too long for all": fails(400, "max_tokens is too large: 512. This model supports at most 256 tokens."),
     "no chat template": fails(400, "A default chat template is no longer there, so you must provide one."),
     "a gateway that knows no such thing": fails(422, "Unprocessable: no route for this tenant"),
@@ -42,25 +42,26 @@ COMMON = {
 }
 
 
-@pytest.mark.parametrize("cause", COMMON)
-def test_a_cause_that_all_requests_share_ends_the_run_and_burns_no_row(cause: str, tmp_path: Path) -> None:
-    """The provider's sentence ends it after a few requests, and once it is mended every row comes."""
-    with LoopbackTeacher(lambda ask: COMMON[cause]) as teacher:
+@pytest.mark.parametrize("cause", SHARED_CAUSES)
+def test_cause_shared_by_all_requests_ends_the_run_and_fails_no_row(cause: str, tmp_path: Path) -> None:
+    """The run ends with the provider's message after a few requests. Once the cause is fixed, every row is
+    generated."""
+    with LoopbackTeacher(lambda ask: SHARED_CAUSES[cause]) as teacher:
         with pytest.raises(TeacherError) as caught:
             run(teacher, tmp_path, 60)
-        body = COMMON[cause].body
+        body = SHARED_CAUSES[cause].body
         assert body is not None
         assert str(caught.value).count("HTTP 4") == 1
         assert caught.value.what.split(": ", 3)[3].rstrip(".")[:20] in body.decode()
-        assert len(teacher.asked) <= 48, "the first eight and those on their way, each with n and without"
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 60)
+        assert len(teacher.asked) <= 48, "the first eight and those in flight, each with n and without"
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 60)
         assert (result.rows_in, result.failed) == (120, 0)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 422, 451])
-def test_one_poisoned_row_costs_itself_alone(status: int, tmp_path: Path) -> None:
-    """Moderation, a firewall, a text that is too long: the row is refused for good and the others are there."""
+def test_one_refused_row_fails_alone(status: int, tmp_path: Path) -> None:
+    """Moderation, a firewall or a text that is too long: the row is refused for good, and all others are there."""
 
     def reply(ask: Ask) -> Reply:
         return fails(status, "your input was flagged") if ask.prompt == "dog 30" else Reply()
@@ -72,14 +73,15 @@ def test_one_poisoned_row_costs_itself_alone(status: int, tmp_path: Path) -> Non
         asked = len(teacher.asked)
         again = run(teacher, tmp_path, 60)
         assert (again.rows_in, again.failed) == (120, 2)
-        assert len(teacher.asked) == asked, "it is not asked again"
+        assert len(teacher.asked) == asked, "it is not sent again"
         revived = run(teacher, tmp_path, 60, retry_failed=True)
         assert revived.failed == 2
         assert len(teacher.asked) > asked
 
 
-def test_a_poisoned_row_that_comes_first_is_settled_by_the_first_answer(tmp_path: Path) -> None:
-    """Until something is answered nobody knows whose matter it is; then the row is decided, and stays so."""
+def test_refused_first_row_is_settled_by_the_first_answer(tmp_path: Path) -> None:
+    """Until something is answered it is unknown whether the row or the teacher is the cause. Then the row is declined,
+    and stays so."""
     with LoopbackTeacher(lambda ask: fails(400, "flagged") if ask.prompt == "bad" else says("good")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -94,36 +96,36 @@ def test_a_poisoned_row_that_comes_first_is_settled_by_the_first_answer(tmp_path
         async def again(ledger: Ledger, store: Store) -> None:
             (bad,) = await ledger.complete(chat("bad"), PLAIN)
             assert isinstance(bad, FailedSample)
-            assert bad.reason.startswith("refused: HTTP 400: flagged"), "the sentence is still there"
+            assert bad.reason.startswith("refused: HTTP 400: flagged"), "the message is kept"
             assert ledger.sent == 0
 
         with_ledger(teacher, tmp_path, ask)
         with_ledger(teacher, tmp_path, again)
 
 
-def test_a_budget_that_ends_in_the_middle_burns_no_row(tmp_path: Path) -> None:
-    """What all requests are told from some moment on ends the run, and the rows it hit are asked again."""
+def test_budget_that_ends_in_the_middle_fails_no_row(tmp_path: Path) -> None:
+    """If all requests are refused from some point on, the run ends, and the affected rows are sent again later."""
 
     def reply(ask: Ask) -> Reply:
         return Reply() if ask.number <= 40 else fails(400, "tenant 7 is over its monthly allowance")
 
     with LoopbackTeacher(reply) as teacher, pytest.raises(TeacherError, match="monthly allowance"):
         run(teacher, tmp_path, 100)
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 100)
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 100)
         assert (result.rows_in, result.failed) == (200, 0)
-        assert len(mended.asked) >= 60
+        assert len(recovered.asked) >= 60
 
 
-def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
-    """A status of 200 with a page instead of an answer: the page is named, and once it is gone every row comes."""
+def test_login_page_ends_the_run_and_fails_no_row(tmp_path: Path) -> None:
+    """A page with status 200 instead of an answer is reported. Once it is gone, every row is generated."""
     page = Reply(body=b"<html><title>Sign in to the company network</title></html>")
     with LoopbackTeacher(lambda ask: page) as teacher:
         with pytest.raises(TeacherError, match="not a chat completion"):
             run(teacher, tmp_path, 60)
         assert len(teacher.asked) <= 40
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 60)
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 60)
         assert (result.rows_in, result.failed) == (120, 0)
 
 
@@ -137,8 +139,8 @@ def test_a_login_page_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
         (b"", "nothing"),
     ],
 )
-def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_path: Path) -> None:
-    """\"Fix the cause\" helps nobody who is not told what it said."""
+def test_error_shows_what_came_instead_of_an_answer(body: bytes, shown: str, tmp_path: Path) -> None:
+    """ "Fix the cause" does not help a user who is not shown what the server sent."""
     with LoopbackTeacher(lambda ask: Reply(body=body)) as teacher:
         with pytest.raises(TeacherError, match=rf"was not a chat completion: .*{shown}"):
             run(teacher, tmp_path, 60)
@@ -155,8 +157,9 @@ def test_what_came_in_place_of_an_answer_is_shown(body: bytes, shown: str, tmp_p
         (Reply(body=b'{"choices": [{"text": "a dog", "finish_reason": "stop"}]}'), "not a chat completion: .*a dog"),
     ],
 )
-def test_what_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
-    """Each row would be bought as often as `attempts` allows. Where any was good, others are rows' own matter."""
+def test_cause_that_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: Path) -> None:
+    """Otherwise each row would be bought as often as `attempts` allows. If any answer was good, the others fail as rows
+    of their own."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
         with pytest.raises(TeacherError, match=rf"None of the first 20 answers can be used; the last: .*{why}"):
             run(teacher, tmp_path, 60)
@@ -165,12 +168,12 @@ def test_what_spoils_all_answers_ends_the_run(reply: Reply, why: str, tmp_path: 
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 3 else reply) as teacher:
         assert run(teacher, tmp_path / "hard", 60).failed > 100
     with LoopbackTeacher(lambda ask: reply) as teacher:
-        assert run(teacher, tmp_path / "hard", 60, retry_failed=True).failed > 100, "it was good before"
+        assert run(teacher, tmp_path / "hard", 60, retry_failed=True).failed > 100, "there was a good answer before"
 
 
-def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
-    """OpenRouter and gateways report what failed inside of a 200: it is retried as the status it means, and no row is
-    lost to a short outage."""
+def test_fault_reported_with_status_200_is_waited_out(tmp_path: Path) -> None:
+    """OpenRouter and gateways report failures with status 200. They are retried like the status they mean, and a short
+    outage fails no row."""
     fault = Reply(body=b'{"error": {"code": 502, "message": "Provider returned error"}, "user_id": "u"}')
 
     with LoopbackTeacher(lambda ask: fault if ask.nth <= 2 else Reply()) as teacher:
@@ -191,8 +194,9 @@ def test_a_fault_said_with_status_200_is_waited_out(tmp_path: Path) -> None:
         (0, "", 200),
     ],
 )
-def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status: int) -> None:
-    """With status 200 and zeroed tokens: it is the error that its words name, not an answer that nobody can use."""
+def test_minimax_error_with_status_200_is_recognised(code: int, words: str, status: int) -> None:
+    """MiniMax sends an error with status 200 and zero tokens. It counts as the error that its message names, not as an
+    unusable answer."""
     body = {"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": code, "status_msg": words}}
     assert effective_response(200, orjson.dumps(body))[0] == status
     answered = {**body, "choices": [{"message": {"content": "a dog"}}]}
@@ -244,8 +248,8 @@ def test_minimax_says_what_failed_beside_no_choice(code: int, words: str, status
         (400, {"message": "Flagged: 'the model has crashed'"}, "refused"),
     ],
 )
-def test_what_providers_say_is_understood(status: int, error: dict[str, Any], kind: str) -> None:
-    """The words of the documented errors, before anything was answered."""
+def test_documented_errors_of_providers_are_recognised(status: int, error: dict[str, Any], kind: str) -> None:
+    """Documented error messages, before anything was answered."""
     body = {"model": "m", "messages": [], "top_k": 5, "temperature": 1.0}
     refusal = meaning(status, error, str(error), body, answered=False)
     assert refusal.kind == kind
@@ -263,8 +267,9 @@ _CURRENT_QUOTA = "You exceeded your current quota, please check your plan and bi
         ("https://api.openai.com/v1", "", "quota"),
     ],
 )
-def test_the_tokens_of_a_minute_at_alibaba_are_waited_for(url: str, more: str, kind: str) -> None:
-    """It says of them, in OpenAI's very words and code, what elsewhere ends a run: they are back within a minute."""
+def test_minute_limit_of_alibaba_is_waited_for(url: str, more: str, kind: str) -> None:
+    """Alibaba reports a per-minute token limit with OpenAI's very words and code for an exhausted quota, which ends a
+    run elsewhere. The tokens are back within a minute."""
     error = {"message": _CURRENT_QUOTA + more, "code": "insufficient_quota", "type": "insufficient_quota"}
     for answered in (False, True):
         assert meaning(429, error, str(error), {}, answered=answered, url=url).kind == kind
@@ -272,16 +277,16 @@ def test_the_tokens_of_a_minute_at_alibaba_are_waited_for(url: str, more: str, k
     assert meaning(400, overdue, str(overdue), {}, answered=True, url=url).kind == "quota"
 
 
-def test_a_path_that_lm_studio_does_not_know_is_an_address() -> None:
-    """It says so with status 200, and no wait would mend it."""
+def test_unknown_path_at_lm_studio_is_an_address_error() -> None:
+    """LM Studio reports it with status 200, and no wait would help."""
     body = orjson.dumps({"error": "Unexpected endpoint or method. (POST /v1/v1/chat/completions)"})
     assert effective_response(200, body)[0] == 405
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 412, 413, 422, 424, 451])
-def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: int) -> None:
-    """A row that talks of keys, models, accounts or settings is not taken for a fault of the spec, whichever part of it
-    the error quotes, and in whatever letters."""
+def test_refusal_after_an_answer_is_no_wrong_address_key_or_setting(status: int) -> None:
+    """A row about keys, models, accounts or settings is not mistaken for an error in the spec, whichever part of it the
+    error message quotes, in upper or lower case."""
     row = (
         "the api key is not valid, the model does not exist, top_k is not supported, I have insufficient funds, my "
         "account has been suspended, the key limit exceeded, we are out of credits and over the monthly usage limit"
@@ -294,7 +299,7 @@ def test_what_comes_after_an_answer_is_no_wrong_address_key_or_setting(status: i
     assert meaning(status, spent, str(spent), body, answered=True).kind == "quota"
 
 
-SHUT = [
+CLOSED_ACCOUNTS = [
     (403, "Key limit exceeded (total limit). Manage it using https://openrouter.ai/settings/keys", "quota"),
     (400, "Your credit balance is too low to access the Anthropic API.", "quota"),
     (400, "You have reached your specified API usage limits. You will regain access on 2026-12-01.", "quota"),
@@ -311,10 +316,10 @@ SHUT = [
 ]
 
 
-@pytest.mark.parametrize(("status", "message", "kind"), SHUT)
-def test_an_account_that_is_shut_meanwhile_is_no_rows_matter(status: int, message: str, kind: str) -> None:
-    """Keys run into their limit, credits run out and accounts are closed in the midst of a run: in the words of
-    OpenRouter, Anthropic, xAI, Fireworks, Azure, Hugging Face, LiteLLM, Google and Groq."""
+@pytest.mark.parametrize(("status", "message", "kind"), CLOSED_ACCOUNTS)
+def test_account_closed_during_a_run_is_not_blamed_on_a_row(status: int, message: str, kind: str) -> None:
+    """Keys reach their limit, credits run out and accounts are closed during a run: in the words of OpenRouter,
+    Anthropic, xAI, Fireworks, Azure, Hugging Face, LiteLLM, Google and Groq."""
     for answered in (False, True):
         assert meaning(status, {"message": message}, message, {}, answered=answered).kind == kind
 
@@ -328,29 +333,30 @@ def test_an_account_that_is_shut_meanwhile_is_no_rows_matter(status: int, messag
         (400, "Input not allowed: 'my api key is broken'", "refused"),
     ],
 )
-def test_what_only_looks_like_a_shut_account_is_none(status: int, message: str, kind: str) -> None:
-    """A limit of a minute, and a policy, are not the account's end."""
+def test_minute_limits_and_policies_are_no_closed_account(status: int, message: str, kind: str) -> None:
+    """A per-minute limit, a policy or a quoted row do not mean that the account is closed."""
     assert meaning(status, {"message": message}, message, {}, answered=True).kind == kind
 
 
-@pytest.mark.parametrize(("status", "message", "_"), SHUT[:6:5])
-def test_a_shut_account_ends_the_run_at_once_and_burns_no_row(
+@pytest.mark.parametrize(("status", "message", "_"), CLOSED_ACCOUNTS[:6:5])
+def test_closed_account_ends_the_run_at_once_and_fails_no_row(
     status: int, message: str, _: str, tmp_path: Path
 ) -> None:
-    """Near the end of a run too, where fewer requests are left than tell a cause by their number."""
+    """Also near the end of a run, when fewer requests are left than it takes to recognise a cause by their number."""
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else fails(status, message)) as teacher:
         with pytest.raises(TeacherError, match=message[:17]):
             run(teacher, tmp_path, 58)
-        assert len(teacher.asked) <= 56, "those on their way, no more"
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 58)
+        assert len(teacher.asked) <= 56, "only those in flight"
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 58)
         assert (result.rows_in, result.failed) == (116, 0)
 
 
 @pytest.mark.parametrize("answered", [90, 97, 99])
-def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answered: int, tmp_path: Path) -> None:
-    """No table knows the words and too few requests are left to tell by their number. So what was answered before is
-    requested once more: it is turned down as well, the last rows stay open, and come once the cause is mended."""
+def test_unknown_cause_at_the_end_of_a_run_ends_it_and_fails_no_row(answered: int, tmp_path: Path) -> None:
+    """The message is unknown, and too few requests are left to recognise a cause by their number. So a question
+    answered before is sent once more. It is refused as well, the last rows stay open, and are generated once the cause
+    is fixed."""
 
     def reply(ask: Ask) -> Reply:
         late = ask.number > answered
@@ -360,18 +366,18 @@ def test_a_cause_in_unknown_words_at_a_runs_end_ends_it_and_burns_no_row(answere
         with pytest.raises(TeacherError, match=r"refused: .*Vertrag ruht") as caught:
             run(teacher, tmp_path, 100, n=1)
         assert "answered before was refused as well" in str(caught.value)
-        assert len(teacher.asked) <= 102, "two more requests tell it"
+        assert len(teacher.asked) <= 102, "at most two control requests"
         with pytest.raises(TeacherError, match="Vertrag ruht"):
             run(teacher, tmp_path, 100, n=1)
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 100, n=1)
-        assert (result.rows_in, result.failed, len(mended.asked)) == (100, 0, 100 - answered)
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 100, n=1)
+        assert (result.rows_in, result.failed, len(recovered.asked)) == (100, 0, 100 - answered)
 
 
 @pytest.mark.parametrize("bad", [1, 5, 30])
-def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) -> None:
-    """They are refused in one and the same sentence and nothing is answered after them: what was answered before is
-    requested once more, is answered, and is paid for and told. The rows are refused for good, and never asked again."""
+def test_moderated_seeds_at_the_end_of_a_file_stop_no_run(bad: int, tmp_path: Path) -> None:
+    """They are refused with the same message and nothing is answered after them. A question answered before is sent
+    once more and answered; this is paid for and counted. The rows are refused for good and never sent again."""
 
     def reply(ask: Ask) -> Reply:
         return fails(403, "flagged by moderation") if int(ask.prompt.split()[1]) >= 100 - bad else Reply()
@@ -380,7 +386,7 @@ def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) ->
         result = run(teacher, tmp_path, 100, n=1)
         assert (result.rows_in, result.failed, dict(result.reasons)) == (100, bad, {"refused": bad})
         asked = len(teacher.asked)
-        assert 101 <= asked <= 100 + 3, "once, and at each doubling"
+        assert 101 <= asked <= 100 + 3, "one control request, and one at each doubling"
         with Store.open(f"sqlite:///{tmp_path / 'pairsmith.db'}", write=False) as store:
             assert store.spent().requests == asked
             assert {status for *_, status in store.each_answer()} == {"ok", "declined"}
@@ -388,8 +394,9 @@ def test_moderated_seeds_at_a_files_end_stop_no_run(bad: int, tmp_path: Path) ->
         assert (again.failed, len(teacher.asked)) == (bad, asked)
 
 
-def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: Path) -> None:
-    """A run that was stopped before them begins again with nothing but refusals; the store knows what is answered."""
+def test_remaining_moderated_seeds_stop_no_later_run(tmp_path: Path) -> None:
+    """A run that continues with nothing but refusals does not end in an error, because the store has answers from
+    before."""
     flagged = fails(403, "flagged by moderation")
     with LoopbackTeacher(lambda ask: flagged if int(ask.prompt.split()[1]) >= 50 else Reply()) as teacher:
         run(teacher, tmp_path, 50)
@@ -400,9 +407,9 @@ def test_moderated_seeds_that_are_all_that_is_left_stop_no_later_run(tmp_path: P
         assert len(teacher.asked) == asked
 
 
-def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None:
-    """The server is away when the control request is sent: it is unknown whose the last refusals are, and the next run
-    asks those again."""
+def test_undecided_refusals_stay_open_without_an_error(tmp_path: Path) -> None:
+    """If the server is down when the control request is sent, the cause of the last refusals is unknown, and the next
+    run sends them again."""
     away = fails(503, "maintenance")
     flagged = fails(403, "flagged by moderation")
 
@@ -412,14 +419,14 @@ def test_what_cannot_be_told_stays_open_without_an_error(tmp_path: Path) -> None
     with LoopbackTeacher(reply) as teacher:
         assert run(teacher, tmp_path, 20, n=1).failed == 2
         assert len(teacher.asked) == 20 + 3
-    with LoopbackTeacher() as mended:
-        assert run(mended, tmp_path, 20, n=1).failed == 0
-        assert len(mended.asked) == 2
+    with LoopbackTeacher() as recovered:
+        assert run(recovered, tmp_path, 20, n=1).failed == 0
+        assert len(recovered.asked) == 2
 
 
-def test_a_setting_that_is_refused_in_unknown_words_ends_the_run_and_burns_no_row(tmp_path: Path) -> None:
-    """The control request repeats an earlier question with today's settings, so it is turned down as well.
-    Asked as it was then it would be answered, and every row would be lost to a number in the spec."""
+def test_setting_refused_in_unknown_words_ends_the_run_and_fails_no_row(tmp_path: Path) -> None:
+    """The control request repeats an earlier question with the current settings, so it is refused as well. With the
+    earlier settings it would be answered, and every row would fail because of a number in the spec."""
     refused = fails(400, "Anfrage passt nicht zum Vertrag")
 
     def run(teacher: LoopbackTeacher, seeds: int, max_tokens: int) -> GenerateResult:
@@ -441,15 +448,15 @@ def test_a_setting_that_is_refused_in_unknown_words_ends_the_run_and_burns_no_ro
         assert run(teacher, 60, 64).failed == 0
 
 
-def test_an_answered_question_that_is_moderated_by_now_ends_no_run(tmp_path: Path) -> None:
-    """Moderation changes, and what it turned to was answered before: so another one is asked, too, before all are
-    believed to be turned down. Else no later run would come past the same question."""
+def test_control_question_that_is_moderated_by_now_ends_no_run(tmp_path: Path) -> None:
+    """Moderation changes, and the control question may be refused although it was answered before. So another one is
+    sent before all requests count as refused. Otherwise no later run would get past the same question."""
     moderated = {"dog 17", "dog 18", "dog 19"}
 
     def reply(ask: Ask) -> Reply:
         if ask.prompt in moderated:
             return fails(403, "flagged by moderation")
-        if ask.prompt == "dog 3":  # the shortest of all
+        if ask.prompt == "dog 3":  # the first control question, because it is the shortest
             moderated.add("dog 3")
             return Reply(body=orjson.dumps({"choices": [{"message": {"content": "a dog"}, "finish_reason": "stop"}],
                          "usage": {"prompt_tokens": 9, "completion_tokens": 1}}))  # fmt: skip
@@ -463,52 +470,52 @@ def test_an_answered_question_that_is_moderated_by_now_ends_no_run(tmp_path: Pat
 
 
 def test_a_refusal_after_many_costs_no_more_than_the_first() -> None:
-    """A hundred thousand moderated seeds in a row are told apart by the last few, not by all of them each time."""
-    looks = 0
+    """A hundred thousand moderated seeds in a row are judged by the last few refusals, not by all of them each time."""
+    reads = 0
 
     class Row(list[Call]):
         def __getitem__(self, at: Any) -> Any:
-            nonlocal looks
-            looks += 1
+            nonlocal reads
+            reads += 1
             return super().__getitem__(at)
 
     call = Call.model_construct(status="unsettled", reason="refused: flagged")
 
-    async def nobody_knows(refused: Call) -> str | None:
+    async def no_verdict(refused: Call) -> str | None:
         return None
 
-    async def kept(calls: Sequence[Call]) -> None:
+    async def keep(calls: Sequence[Call]) -> None:
         pass
 
-    async def every() -> None:
-        refusals = Refusals(nobody_knows, kept)
+    async def record_all() -> None:
+        refusals = Refusals(no_verdict, keep)
         await refusals.answered(refusals.sent())
         for _ in range(2_000):
             await refusals.record_refusal(Row([call]), "")
 
-    asyncio.run(every())
-    assert looks < 20 * 2_000
+    asyncio.run(record_all())
+    assert reads < 20 * 2_000
 
 
-def test_answers_without_a_choice_end_the_run_and_burn_no_row(tmp_path: Path) -> None:
-    """Tokens are counted, and no choice comes: of one row that is a filter's work, of all rows in a row nobody's own.
-    Those are asked again once it has passed."""
+def test_responses_without_a_choice_end_the_run_and_fail_no_row(tmp_path: Path) -> None:
+    """Tokens are counted, but there is no choice. For one row this is a filter; for all rows in a row it is no row's
+    fault, and they are sent again once it has passed."""
     usage = {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9}
     nothing = Reply(body=orjson.dumps({"object": "chat.completion", "choices": [], "usage": usage}))
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else nothing) as teacher:
         with pytest.raises(TeacherError, match="it has no choice, perhaps because a filter stopped it"):
             run(teacher, tmp_path, 100)
-        assert len(teacher.asked) < 120, "20 in a row, and what was begun meanwhile"
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 100)
+        assert len(teacher.asked) < 120, "20 in a row, and what was started in the meantime"
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 100)
         assert (result.rows_in, result.failed) == (200, 0)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Path) -> None:
-    """A server with a shorter context, another model or another key than the others: its refusals come among the
-    answers of the others, and cost no row and end no run. It is left alone like one that fails, and told. What all
-    refuse is a row's own matter, and what they refuse always, nobody's."""
+def test_request_refused_by_one_address_is_sent_to_another(status: int, tmp_path: Path) -> None:
+    """A server with a shorter context, another model or another key than the others fails no row and ends no run. It is
+    left alone like one that fails, and reported. If all addresses refuse a row, the row fails; if they refuse
+    everything, the run ends."""
     other = fails(status, "The model's context is 64 tokens, and the key is not valid for it")
 
     def good(ask: Ask) -> Reply:
@@ -526,21 +533,21 @@ def test_what_one_address_refuses_is_asked_at_another(status: int, tmp_path: Pat
         assert len(second.asked) < 20
         assert list(left_alone) == [f"{second.url}/v1"]
         assert str(status) in left_alone[f"{second.url}/v1"]
-        assert second.url not in left_alone[f"{second.url}/v1"], "the sentence begins with it"
+        assert second.url not in left_alone[f"{second.url}/v1"], "the message already begins with it"
     with (
         LoopbackTeacher(lambda ask: other) as first,
         LoopbackTeacher(lambda ask: other) as second,
         pytest.raises(TeacherError, match=str(status)),
     ):
         asyncio.run(once(first.url, second.url, folder="both"))
-    with LoopbackTeacher() as mended:
-        assert asyncio.run(once(mended.url, folder="both"))[0].failed == 0
+    with LoopbackTeacher() as recovered:
+        assert asyncio.run(once(recovered.url, folder="both"))[0].failed == 0
 
 
 @pytest.mark.parametrize("status", [400, 401])
-def test_what_one_address_refuses_waits_for_another_that_is_throttled(status: int, tmp_path: Path) -> None:
-    """The address that would answer asks to wait a little: until then the other one is not believed. Its wrong key
-    ended the run, and its refusals cost rows, whenever nobody else could be asked at that moment."""
+def test_request_refused_by_one_address_waits_for_a_throttled_one(status: int, tmp_path: Path) -> None:
+    """While the working address asks to wait a little, the refusal of the other does not count. Its wrong key used to
+    end the run, and its refusals used to fail rows, whenever no other address was available at that moment."""
 
     def good(ask: Ask) -> Reply:
         return fails(429, "slow down", {"Retry-After": "0.5"}) if ask.number % 20 < 8 else Reply()
@@ -555,7 +562,8 @@ def test_what_one_address_refuses_waits_for_another_that_is_throttled(status: in
 
 
 def test_addresses_that_refuse_the_same_rows_are_not_left_alone(tmp_path: Path) -> None:
-    """Moderated rows in a row are no failure of the address that was asked first, for the other says the same."""
+    """Moderated rows in a row are no failure of the address that was tried first, because the other one refuses them
+    too."""
 
     async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
         async with rig(urls[0], tmp_path, n=1, urls=urls, concurrency=1) as r:
@@ -570,8 +578,8 @@ def test_addresses_that_refuse_the_same_rows_are_not_left_alone(tmp_path: Path) 
 
 
 def test_a_key_that_is_refused_with_403_ends_the_run_at_once(tmp_path: Path) -> None:
-    """One request tells it: what the message speaks of is the key."""
+    """One request is enough, because the message is about the key."""
     with LoopbackTeacher(lambda ask: fails(403, "You have insufficient permissions for this operation.")) as teacher:
         with pytest.raises(AuthError):
             run(teacher, tmp_path, 60)
-        assert len(teacher.asked) <= 20, "those on their way, not each of 60"
+        assert len(teacher.asked) <= 20, "those in flight, not each of 60"

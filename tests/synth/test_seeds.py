@@ -1,4 +1,4 @@
-"""Seeds: what is read, what is refused, and that no row is lost on the way."""
+"""Seeds: what is read, what is rejected, and that no row is lost on the way."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from synth.seeds import MAX_CHARS, SeedReading, read_seeds
 
 
 def read(folder: Path, path: str, stdin: bytes | None = None, **settings: Any) -> SeedReading:
-    """One source, with the sum that must hold checked on every call."""
+    """Read one source, and check on every call that rows in = seeds + problems."""
     reading = read_seeds([SeedSource(path=path, **settings)], folder, None if stdin is None else io.BytesIO(stdin))
     assert reading.rows_in == len(reading.seeds) + len(reading.problems)
     return reading
@@ -50,8 +50,8 @@ def write(tmp_path: Path):
     return write
 
 
-def test_jsonl_rows_become_seeds_that_say_where_they_stand(tmp_path, write):
-    """A seed carries its kind, its line and its source's licence; the id is that of its text."""
+def test_jsonl_rows_become_seeds_with_their_line(tmp_path, write):
+    """A seed carries its kind, its line and its source's licence. Its id is that of its text."""
     write("seeds.jsonl", '{"text": "a red fox", "id": 1}\n{"text": "an owl"}')
     reading = read(tmp_path, "seeds.jsonl", license="CC0-1.0")
     assert texts(reading) == ["a red fox", "an owl"]
@@ -60,8 +60,8 @@ def test_jsonl_rows_become_seeds_that_say_where_they_stand(tmp_path, write):
     assert reading.seeds[0].id == Seed(kind="input", text="a red fox", source="elsewhere").id
 
 
-def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path, write):
-    """Blank, duplicate, non-text, NUL, over-long and column-less rows are problems; rows in = seeds + problems."""
+def test_unusable_rows_are_reported_by_line_and_the_rest_is_read(tmp_path, write):
+    """Blank, duplicate, non-text, NUL, over-long and column-less rows are problems, and rows in = seeds + problems."""
     rows = ['{"text": "a red fox"}', "", '{"text": "  "}', '{"text": " a red fox "}', '{"text": 7}', '{"text": null}']
     rows += [
         '{"text": "a\\u0000b"}',
@@ -82,14 +82,15 @@ def test_rows_that_cannot_be_used_are_told_by_line_and_the_rest_is_read(tmp_path
     assert problems["seeds.jsonl:8"] == "column: there is no 'text' in this row; found: 'txt'."
 
 
-def test_a_seed_of_the_greatest_length_is_read(tmp_path, write):
+def test_seed_of_the_maximum_length_is_read(tmp_path, write):
     """The bound on a seed's length is inclusive."""
     write("seeds.txt", "x" * MAX_CHARS)
     assert len(texts(read(tmp_path, "seeds.txt"))[0] or "") == MAX_CHARS
 
 
 def test_the_same_text_under_two_licences_keeps_both(tmp_path, write):
-    """Which of them binds is not ours to guess: the seed names every place and licence, and the reading says so."""
+    """Which licence applies is not for pairsmith to guess: the seed has all places and licences, and the conflict is
+    reported."""
     write("a.txt", b"a dog\na cat\n")
     write("b.txt", b"a dog\na cat\na dog\n")
     write("c.txt", b"a dog\n")
@@ -105,7 +106,7 @@ def test_the_same_text_under_two_licences_keeps_both(tmp_path, write):
 
 
 def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, write):
-    """The same text in two files is one seed; the same text as an excellent output is another."""
+    """The same text in two files is one seed. The same text as an output seed is another one."""
     write("a.txt", "a fox\n")
     write("b.jsonl", '{"text": "a fox"}\n')
     sources = [SeedSource(path="a.txt"), SeedSource(path="b.jsonl"), SeedSource(path="a.txt", kind="output")]
@@ -120,22 +121,22 @@ def test_duplicates_are_found_across_sources_but_not_across_kinds(tmp_path, writ
     [('{"text": "a fox"', 17), ('{"text": "é", }', 13), ('{"text": "a" "b": 1}', 14)],
 )
 def test_a_broken_json_line_stops_the_run_naming_line_and_column(tmp_path, write, line, column):
-    """One clear sentence, before any money is spent: a broken line is never skipped."""
+    """A broken line is never skipped: one clear error stops the run before any money is spent."""
     write("seeds.jsonl", f'{{"text": "fine"}}\n{line}\n{{"text": "fine too"}}\n')
     with pytest.raises(InputError, match=rf"^seeds\.jsonl:2: is not valid JSON at column {column}: "):
         read(tmp_path, "seeds.jsonl")
 
 
-def test_a_json_array_is_refused_as_what_it_is(tmp_path, write):
-    """A whole JSON file under the name of JSONL is told apart from a broken line."""
+def test_json_array_is_not_reported_as_a_broken_line(tmp_path, write):
+    """A JSON file with the extension of JSONL gets its own error message."""
     write("seeds.jsonl", '[{"text": "a fox"}]')
     with pytest.raises(InputError, match=r"seeds\.jsonl:1: is a JSON list, not an object"):
         read(tmp_path, "seeds.jsonl")
 
 
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.parquet"])
-def test_a_wrong_column_lists_what_there_is_and_the_nearest(tmp_path, write, name):
-    """The way out of a wrong column stands in the message, whatever the format."""
+def test_wrong_column_lists_the_columns_and_the_closest_match(tmp_path, write, name):
+    """The error for a wrong column shows the fix, whatever the format."""
     if name.endswith("parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -152,16 +153,16 @@ def test_a_wrong_column_lists_what_there_is_and_the_nearest(tmp_path, write, nam
 
 
 @pytest.mark.parametrize("kind", ["input", "output"])
-def test_without_a_mapping_the_column_is_text_or_else_the_kind(tmp_path, write, kind):
-    """A file whose column is called as the seeds are needs no mapping; `text` wins if both are there."""
+def test_default_column_is_text_or_the_kind(tmp_path, write, kind):
+    """A file whose column is named after the kind of its seeds needs no mapping. `text` wins if both exist."""
     write("a.csv", f"id,{kind}\n1,a fox\n")
     write("b.csv", f"{kind},text\nno,a fox\n")
     assert texts(read(tmp_path, "a.csv", kind=kind)) == texts(read(tmp_path, "b.csv", kind=kind)) == ["a fox"]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_the_separator_of_a_csv_is_found(tmp_path, write, separator):
-    """Comma, semicolon and tab are told apart by the header, even when the texts are full of the others."""
+def test_csv_separator_is_detected(tmp_path, write, separator):
+    """Comma, semicolon and tab are detected from the header, even if the texts are full of the others."""
     write(
         "seeds.csv", separator.join(["id", "text"]) + "\r\n" + separator.join(["1", '"a fox, an owl; a\tcat"']) + "\r\n"
     )
@@ -171,7 +172,7 @@ def test_the_separator_of_a_csv_is_found(tmp_path, write, separator):
 
 
 def test_csv_rows_are_named_by_the_line_they_start_on(tmp_path, write):
-    """A quoted text over several lines, and blank lines, do not shift the numbers an editor shows."""
+    """A quoted text over several lines and blank lines do not shift the line numbers that an editor shows."""
     write("seeds.csv", '\n\ntext,id\n"a fox\nin the snow",1\n\n,2\nan owl\na cat, black,3\n"an owl",4\n')
     reading = read(tmp_path, "seeds.csv")
     assert [(seed.text, seed.source) for seed in reading.seeds] == [
@@ -189,7 +190,7 @@ def test_csv_rows_are_named_by_the_line_they_start_on(tmp_path, write):
 
 
 def test_an_unclosed_quotation_mark_stops_the_run_at_its_line(tmp_path, write):
-    """It would swallow every row behind it without a word."""
+    """It would silently swallow every row after it."""
     write("seeds.csv", 'text\na fox\n"an owl\na cat\na dog\n')
     with pytest.raises(InputError, match=r"seeds\.csv:3: is not valid CSV: "):
         read(tmp_path, "seeds.csv")
@@ -201,8 +202,8 @@ def test_a_long_cell_beside_the_text_does_not_matter(tmp_path, write):
     assert texts(read(tmp_path, "seeds.csv")) == ["a fox"]
 
 
-def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
-    """Case, spaces and a BOM cost no row, and the reading says that they were there."""
+def test_odd_headers_and_a_byte_order_mark_are_fixed_and_reported(tmp_path, write):
+    """Case, spaces and a BOM cost no row, and the reading notes them."""
     write("seeds.csv", b"\xef\xbb\xbf Text ,ID,ID\r\na fox,1,2\r\n")
     reading = read(tmp_path, "seeds.csv")
     assert texts(reading) == ["a fox"]
@@ -214,15 +215,15 @@ def test_odd_headers_and_a_byte_order_mark_are_mended_and_told(tmp_path, write):
 
 
 @pytest.mark.parametrize("header", ["text,id,text", "Text,id,TEXT"])
-def test_two_columns_of_the_wanted_name_are_refused(tmp_path, write, header):
-    """Which of them holds the seeds would be a guess."""
+def test_two_columns_of_the_requested_name_are_refused(tmp_path, write, header):
+    """Which of them has the seeds would be a guess."""
     write("seeds.csv", f"{header}\na,b,c\n")
     with pytest.raises(InputError, match="columns 1 and 3 have the same name 'text'"):
         read(tmp_path, "seeds.csv")
 
 
-def test_a_file_may_be_one_seed(tmp_path, write):
-    """A folder of letters is a seed for each letter, its paragraphs and Windows line ends read as they look."""
+def test_document_format_reads_a_file_as_one_seed(tmp_path, write):
+    r"""A folder of letters gives one seed per letter. Paragraphs are kept, and Windows line ends become `\n`."""
     write("a.txt", "Dear Ann,\r\n\r\nYou may go home.\r\n")
     write("c.txt", "Dear Bob,\nnot yet.".encode("utf-16"))
     write("d.md", "\ufeffDear Cleo,\nsoon.")
@@ -232,9 +233,9 @@ def test_a_file_may_be_one_seed(tmp_path, write):
     assert texts(read(tmp_path, "c.txt", format="document", encoding="utf-16")) == ["Dear Bob,\nnot yet."]
 
 
-def test_a_blank_document_among_many_is_a_row_that_is_not_used(tmp_path, write):
-    """One letter of a folder that holds nothing, or a whole book, stops no other, and is told; all of them are an
-    error, as is a blank one alone."""
+def test_blank_document_among_many_is_reported_and_not_used(tmp_path, write):
+    """One document that is blank or too long is reported and does not stop the others. It is an error if no document
+    can be used, or if the only one is blank."""
     for name, text in (("a.txt", "Dear Ann,\nyes."), ("b.txt", ""), ("c.txt", "word " * 40_000)):
         write(name, text)
     reading = read(tmp_path, "*.txt", format="document")
@@ -249,7 +250,7 @@ def test_a_blank_document_among_many_is_a_row_that_is_not_used(tmp_path, write):
         read(tmp_path, "b.txt", format="document")
 
 
-def test_plain_text_is_one_seed_a_line(tmp_path, write):
+def test_plain_text_is_one_seed_per_line(tmp_path, write):
     """Windows line ends and a missing last line end make no difference."""
     write("seeds.txt", b"a fox\r\n\r\n{an owl}\n  a cat  ")
     reading = read(tmp_path, "seeds.txt")
@@ -258,23 +259,23 @@ def test_plain_text_is_one_seed_a_line(tmp_path, write):
 
 
 @pytest.mark.parametrize("unseen", ["\u200b", "\u200f\u200e", "\u00a0\ufeff", "\u2060"])
-def test_a_text_that_shows_nothing_is_blank(tmp_path, write, unseen):
-    """A joiner or a mark of direction alone is no text to pay a teacher for; inside a text it stays as it is."""
+def test_invisible_text_is_blank(tmp_path, write, unseen):
+    """Joiners or direction marks alone are no text to pay a teacher for. Within a text they stay."""
     write("seeds.txt", f"a fox\n{unseen}\n\u200f\u05e9\u05d5\u05e2\u05dc\n".encode())
     reading = read(tmp_path, "seeds.txt")
     assert texts(reading) == ["a fox", "\u200f\u05e9\u05d5\u05e2\u05dc"]
     assert reasons(reading) == {"seeds.txt:2": "blank"}
 
 
-def test_the_line_ends_of_old_macs_are_named(tmp_path, write):
-    """A whole file of them would be one seed that nobody wrote."""
+def test_line_ends_of_old_macs_are_reported(tmp_path, write):
+    """Otherwise such a file would be read as one long seed."""
     write("seeds.txt", b"a fox\ran owl\ra cat\r")
     with pytest.raises(InputError, match=r"^seeds.txt:1: has a lone carriage return at the end of a line"):
         read(tmp_path, "seeds.txt")
 
 
-def test_what_is_not_used_is_summed_up(tmp_path, write):
-    """A person sees at a glance how many rows a file lost, and to what, however long it is."""
+def test_unused_rows_are_summed_up(tmp_path, write):
+    """However long the file, a user sees at a glance how many rows were not used, and why."""
     write("seeds.txt", b"a fox\n\n\na fox\n")
     assert read(tmp_path, "seeds.txt").not_used == "3 of 4 rows are not used: blank 2, duplicate 1"
     write("seeds.txt", b"a fox\n")
@@ -283,18 +284,18 @@ def test_what_is_not_used_is_summed_up(tmp_path, write):
 
 @pytest.mark.parametrize("name", ["seeds.txt", "seeds.jsonl", "seeds.csv"])
 def test_a_file_that_is_not_utf8_is_refused_at_its_byte(tmp_path, write, name):
-    """A Latin-1 file is named by line and byte offset instead of being read as nonsense."""
+    """A Latin-1 file is rejected with line and byte offset instead of being read as nonsense."""
     before = {"seeds.txt": b"", "seeds.jsonl": b'{"text": "a"}\n', "seeds.csv": b"text\n"}[name]
     bad = b'{"text": "caf\xe9"}' if name == "seeds.jsonl" else b"caf\xe9"
     write(name, before + bad + b"\n")
     line, offset = before.count(b"\n") + 1, (before + bad).index(b"\xe9")
     with pytest.raises(InputError, match=rf"^{name}:{line}: is not UTF-8: byte 0xe9 at offset {offset} ") as refused:
         read(tmp_path, name)
-    assert "CP1254 for Turkish" in str(refused.value), "no one encoding is taken for granted"
+    assert "CP1254 for Turkish" in str(refused.value), "several encodings are suggested"
 
 
-def test_utf16_is_named(tmp_path, write):
-    """Spreadsheets save UTF-16 as "Unicode text"; the message says which encoding to choose."""
+def test_utf16_is_recognised(tmp_path, write):
+    """Spreadsheets save UTF-16 as "Unicode text". The message says which encoding to choose."""
     write("seeds.txt", "a fox\n".encode("utf-16"))
     with pytest.raises(InputError, match=r"is UTF-16\. Save it as UTF-8"):
         read(tmp_path, "seeds.txt")
@@ -302,16 +303,16 @@ def test_utf16_is_named(tmp_path, write):
 
 @pytest.mark.parametrize("name", ["seeds.txt", "seeds.csv", "seeds.jsonl"])
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
-def test_wide_text_without_its_mark_is_named_too(tmp_path, write, name, encoding):
-    """Databases export it so; "there is no column 'text'" would send a person to the spec."""
+def test_utf16_and_utf32_without_a_byte_order_mark_are_recognised(tmp_path, write, name, encoding):
+    """Databases export such files. "there is no column 'text'" would send the user to the spec."""
     write(name, '{"text": "a fox"}\n'.encode(encoding))
     with pytest.raises(InputError, match=rf"is {encoding[:6].upper()}\. Save it as UTF-8"):
         read(tmp_path, name)
 
 
 @pytest.mark.parametrize("encoding", ["shift-jis", "gb18030", "cp1251", "euc-kr"])
-def test_other_encodings_are_not_called_western(tmp_path, write, encoding):
-    """Turned into UTF-8 as if it were WINDOWS-1252 the file would be nonsense that is read without a word."""
+def test_non_western_encodings_are_suggested(tmp_path, write, encoding):
+    """Converted to UTF-8 as if it were WINDOWS-1252, the file would be read as nonsense without any error."""
     write("seeds.txt", {"cp1251": "кот", "euc-kr": "고양이"}.get(encoding, "猫です").encode(encoding))
     with pytest.raises(InputError, match=r"iconv -f ENCODING .*CP1251.*CP932.*GBK or BIG5"):
         read(tmp_path, "seeds.txt")
@@ -330,9 +331,9 @@ TITLES = [
 
 
 @pytest.mark.parametrize("above", TITLES)
-def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
-    """Reports that spreadsheets and databases export begin with one, of one line or several, the rest of the line empty
-    or without separators; each such line is told."""
+def test_title_above_the_header_is_skipped(tmp_path, write, above):
+    """Reports exported from spreadsheets and databases begin with a title of one or several lines, with empty cells or
+    no separators. Each of these lines is reported."""
     write("seeds.csv", above + "Nr;Anfrage;Kanal\n1;Wo ist mein Paket?;Mail\n;;\n2;Geht das auch heute?;\n")
     assert read_column_names(tmp_path / "seeds.csv") == ["Nr", "Anfrage", "Kanal"]
     reading = read(tmp_path, "seeds.csv", columns={"text": "Anfrage"})
@@ -356,17 +357,17 @@ def test_a_title_above_the_headers_is_no_header(tmp_path, write, above):
         ("Report of May\na,b\n", ["Report of May"]),
     ],
 )
-def test_a_header_with_empty_cells_beside_it_is_one(tmp_path, write, content, names):
-    """A spreadsheet writes its empty columns too: a column that is asked for, or one that alone is filled, has its name
-    there; and a data frame of one column is written with its index, which has none. One column of texts with commas in
-    them is no title above a table."""
+def test_header_with_empty_cells_is_a_header(tmp_path, write, content, names):
+    """A spreadsheet also exports its empty columns, and a data frame of one column has an unnamed index: the line with
+    the requested column, or the only filled one, is the header. A single column of texts with commas has no title above
+    it."""
     write("seeds.csv", content)
     assert read_column_names(tmp_path / "seeds.csv") == names
 
 
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.csv", "seeds.txt"])
 def test_a_line_too_long_for_memory_is_skipped_and_counted(tmp_path, write, name, monkeypatch):
-    """A line without an end is never held whole, and the line behind it has its right number."""
+    """An endless line is never held in memory as a whole, and the line after it has the right number."""
     monkeypatch.setattr(seed_rows, "MAX_LINE_BYTES", 1000)
     row = {"seeds.jsonl": '{{"text": "{}"}}', "seeds.csv": "{}", "seeds.txt": "{}"}[name]
     head = "text\n" if name == "seeds.csv" else row.format("first") + "\n"
@@ -382,21 +383,21 @@ def test_a_line_too_long_for_memory_is_skipped_and_counted(tmp_path, write, name
     [("s.jsonl", ""), ("s.csv", ""), ("s.txt", ""), ("s.csv", "text\n"), ("s.jsonl", b"\xef\xbb\xbf")],
 )
 def test_a_file_without_rows_is_refused(tmp_path, write, name, content):
-    """An empty seed file is a mistake, not a run over nothing."""
+    """An empty seed file is an error, not a run over nothing."""
     write(name, content)
     with pytest.raises(InputError, match=r"has no rows|can(not)? be used"):
         read(tmp_path, name)
 
 
 def test_a_file_with_rows_but_no_text_is_refused_with_its_first_fault(tmp_path, write):
-    """A column of numbers stops the run and says so, instead of leaving nothing to do."""
+    """A column of numbers stops the run with an explanation, instead of leaving nothing to do."""
     write("s.jsonl", '\n{"text": 1}\n{"text": 2}\n')
     with pytest.raises(InputError, match=r"s\.jsonl:1: none of its 3 rows can be used; the first: blank"):
         read(tmp_path, "s.jsonl")
 
 
-def test_a_missing_file_names_its_neighbour(tmp_path, write):
-    """A typo in a path is answered with the file that was meant."""
+def test_missing_file_suggests_the_closest_name(tmp_path, write):
+    """A typo in a path gets the intended file as a suggestion."""
     write("seeds.jsonl", '{"text": "a"}')
     with pytest.raises(InputError, match=r"^seed\.jsonl: these seeds do not exist\. Did you mean 'seeds\.jsonl'"):
         read(tmp_path, "seed.jsonl")
@@ -404,8 +405,8 @@ def test_a_missing_file_names_its_neighbour(tmp_path, write):
         read(tmp_path, "nowhere/seeds")
 
 
-def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
-    """A format is never guessed for a file; naming it is enough."""
+def test_unknown_extension_asks_for_the_format(tmp_path, write):
+    """The format of a file is never guessed. Setting it is enough."""
     write("seeds.data", '{"text": "a fox"}')
     with pytest.raises(InputError, match=r"cannot be determined from the file extension '\.data'"):
         read(tmp_path, "seeds.data")
@@ -424,8 +425,9 @@ def test_an_unknown_ending_asks_for_the_format(tmp_path, write):
         ("s.jsonl", b'{\n "text": "a fox"\n}\n', r"Write each object on one line"),
     ],
 )
-def test_a_file_of_another_make_says_how_to_save_it(tmp_path, write, name, content, message):
-    """What is no text, or has other line ends than ours, is never blamed on a quotation mark or an empty file."""
+def test_unsupported_file_says_how_to_save_it(tmp_path, write, name, content, message):
+    """A file that is not text, or has other line ends, is never reported as an unclosed quotation mark or an empty
+    file."""
     write(name, content)
     with pytest.raises(InputError, match=message):
         read(tmp_path, name)
@@ -434,8 +436,8 @@ def test_a_file_of_another_make_says_how_to_save_it(tmp_path, write, name, conte
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.json"])
-def test_what_python_writes_beside_strict_json_costs_one_text_at_most(tmp_path, write, name):
-    """NaN in a column that nobody reads costs nothing, half of a surrogate pair the row whose text it stands in."""
+def test_non_strict_json_of_python_costs_only_the_affected_text(tmp_path, write, name):
+    """NaN in an unused column costs nothing. Half of a surrogate pair costs the row that has it in its text."""
     rows = [{"text": "a fox", "score": float("nan")}, {"text": "half \ud83d", "score": 1}, {"text": "an owl"}]
     write(name, json.dumps(rows) if name == "s.json" else "\n".join(map(json.dumps, rows)))
     reading = read(tmp_path, name)
@@ -443,8 +445,8 @@ def test_what_python_writes_beside_strict_json_costs_one_text_at_most(tmp_path, 
     assert reasons(reading) == {f"{name}:2": "surrogate"}
 
 
-def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):
-    """Neither a plain folder nor an unreadable one ends in a traceback."""
+def test_folder_instead_of_a_file_is_refused(tmp_path):
+    """A folder gives an error with the pattern to use, not a traceback."""
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match=r'is a folder, not a jsonl file.*path = "data/\*\.txt"'):
         read(tmp_path, "data", format="jsonl")
@@ -453,7 +455,7 @@ def test_a_folder_is_refused_where_a_file_is_meant(tmp_path):
 
 
 def test_limit_counts_seeds_and_leaves_the_rest_unread(tmp_path, write):
-    """The first `limit` usable rows are taken; a broken line behind them is not even looked at."""
+    """The first `limit` usable rows are taken. A broken line after them is not read."""
     write("s.jsonl", '{"text": "a"}\n\n{"text": "a"}\n{"text": "b"}\n{"text": "c"\n')
     reading = read(tmp_path, "s.jsonl", limit=2)
     assert texts(reading) == ["a", "b"]
@@ -471,7 +473,7 @@ def test_limit_counts_seeds_and_leaves_the_rest_unread(tmp_path, write):
     ],
 )
 def test_standard_input_is_guessed_by_its_first_character(tmp_path, given, settings, expected):
-    """An object means JSONL and anything else plain text, unless the spec says."""
+    """A `{` means JSONL and anything else plain text, unless the spec sets a format."""
     reading = read(tmp_path, "-", stdin=given, **settings)
     assert texts(reading) == expected
     assert reading.seeds[0].source.startswith("standard input:")
@@ -486,7 +488,7 @@ def test_standard_input_refuses_what_cannot_be_streamed_or_read_twice(tmp_path):
 
 
 def test_parquet_rows_are_read_in_batches_and_numbered(tmp_path):
-    """Nulls and non-text cells are problems by row, across the borders of batches and row groups."""
+    """Nulls and non-text cells are problems with their row number, across batches and row groups."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -504,7 +506,7 @@ def test_parquet_rows_are_read_in_batches_and_numbered(tmp_path):
 
 
 def test_broken_parquet_is_refused(tmp_path, write):
-    """Neither a text under that name nor bytes that are no UTF-8 pass as seeds."""
+    """Neither a text file with that extension nor strings that are not UTF-8 pass as seeds."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -519,7 +521,7 @@ def test_broken_parquet_is_refused(tmp_path, write):
 
 
 def test_a_datasets_folder_is_read_with_and_without_splits(tmp_path):
-    """A saved Dataset is read as it is; of several splits one must be named."""
+    """A saved Dataset is read as it is. If it has several splits, one must be chosen."""
     from datasets import Dataset, DatasetDict
 
     data = Dataset.from_dict({"prompt": ["a fox", "", "an owl"]})
@@ -551,8 +553,8 @@ except InputError as error:
 
 
 @pytest.mark.slow
-def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
-    """A hub that is out of reach leaves no traceback."""
+def test_unreachable_hub_is_one_error_without_a_traceback(tmp_path):
+    """A hub that is out of reach gives an InputError and no traceback."""
     settings = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", HUB, "someone/prompts"],
@@ -568,7 +570,8 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_hub_rows_are_streamed(tmp_path, write):
-    """The library that reads hub ids also takes a local folder of data files, so the real reader runs without a hub."""
+    """The library that reads hub ids also accepts a local folder of data files, so the real reader runs without a
+    hub."""
     (tmp_path / "repo").mkdir()
     write("repo/train.jsonl", '{"text": "a fox"}\n{"text": "an owl"}\n{"text": "a cat"}\n')
     write("repo/test.jsonl", '{"text": "a dog"}\n')
@@ -580,8 +583,8 @@ def test_hub_rows_are_streamed(tmp_path, write):
 
 
 @pytest.mark.slow
-def test_a_part_of_a_dataset_of_the_hub_is_named_by_config(tmp_path, write):
-    """A dataset of several parts says which there are, and `config` reads one."""
+def test_hub_dataset_configuration_is_chosen_with_config(tmp_path, write):
+    """For a dataset of several configurations the error lists them, and `config` reads one."""
     (tmp_path / "repo").mkdir()
     configs = "".join(f"- config_name: {name}\n  data_files: {name}.jsonl\n" for name in ("en", "de"))
     write("repo/README.md", f"---\nconfigs:\n{configs}---\n")
@@ -604,14 +607,14 @@ def test_a_part_of_a_dataset_of_the_hub_is_named_by_config(tmp_path, write):
         {"path": "a.csv", "encoding": "base64"},
     ],
 )
-def test_what_means_nothing_for_a_format_is_refused(settings):
-    """A key that would be passed over is a mistake of the spec, and so is an encoding that there is not."""
+def test_keys_without_effect_for_a_format_are_refused(settings):
+    """A key that would be ignored is an error in the spec, and so is an unknown encoding."""
     with pytest.raises(ValueError, match=r"'(config|revision|encoding|klingon|base64)'"):
         SeedSource(**settings)
 
 
-def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp_path, write):
-    """Repeats, problems and `limit` are counted over all files that it names; folders are passed over."""
+def test_pattern_reads_its_files_in_order_and_sources_name_the_file(tmp_path, write):
+    """Duplicates, problems and `limit` are counted over all matching files. Folders are skipped."""
     (tmp_path / "logs" / "old").mkdir(parents=True)
     (tmp_path / "logs" / "c.jsonl").mkdir()
     write("logs/b.jsonl", '{"text": "an owl"}\n{"text": "a fox"}\n{"text": "a cat"}\n')
@@ -634,8 +637,9 @@ def test_a_pattern_reads_its_files_in_order_and_each_row_is_known_by_its_own(tmp
         read(tmp_path, "logs/o*")
 
 
-def test_a_file_that_a_pattern_meets_twice_is_read_once(tmp_path, write):
-    """Through a link to the folder above, or by a pattern that leads there in two ways; under its shortest name."""
+def test_file_matched_twice_by_a_pattern_is_read_once(tmp_path, write):
+    """A file reached twice, through a link to the folder above or by two ways to match the pattern, is read once, under
+    its shortest name."""
     (tmp_path / "logs" / "old").mkdir(parents=True)
     (tmp_path / "logs" / "again").symlink_to(".")
     write("logs/b.txt", "an owl\n")
@@ -647,7 +651,7 @@ def test_a_file_that_a_pattern_meets_twice_is_read_once(tmp_path, write):
 
 
 def test_a_file_may_have_a_name_that_looks_like_a_pattern(tmp_path, write):
-    """What is there under that very name is read, also in a folder of such a name."""
+    """A file of exactly that name is read, also in a folder whose name looks like a pattern."""
     (tmp_path / "[x]").mkdir()
     write("[x]/what? [1].txt", "a fox\n")
     write("[x]/one.txt", "an owl\n")
@@ -657,7 +661,8 @@ def test_a_file_may_have_a_name_that_looks_like_a_pattern(tmp_path, write):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "shift_jis", "cp1251"])
 def test_a_text_is_read_in_the_encoding_that_the_spec_names(encoding, tmp_path, write):
-    """CSV, lines and JSON; no sign but a line feed ends a line, and rows keep their numbers."""
+    """CSV, text and JSON are read in the encoding of the spec. Only a line feed ends a line, and rows keep their
+    numbers."""
     text = {"shift_jis": "犬が走る", "cp1251": "рыжая лиса", "cp1252": "a \x85 fox\u2026 café"}.get(
         encoding, "ein\u2028Käse 犬"
     )
@@ -672,8 +677,9 @@ def test_a_text_is_read_in_the_encoding_that_the_spec_names(encoding, tmp_path, 
     assert texts(read(tmp_path, "-", (tmp_path / "a.txt").read_bytes(), encoding=encoding)) == [text, "an owl"]
 
 
-def test_a_text_that_is_not_in_its_encoding_is_one_sentence(tmp_path, write):
-    """A byte that the named encoding has not stops the run as a byte that is not UTF-8 does, which names the key."""
+def test_text_not_in_its_encoding_is_one_error(tmp_path, write):
+    """A byte that the configured encoding does not have stops the run, as one that is not UTF-8 does. The message for
+    the latter names the key."""
     write("a.txt", b"a fox\n\x81\n")
     with pytest.raises(InputError, match=r"a\.txt: is not in the encoding set in its \[\[seeds\]\]: .*0x81"):
         read(tmp_path, "a.txt", encoding="cp1252")
@@ -682,25 +688,25 @@ def test_a_text_that_is_not_in_its_encoding_is_one_sentence(tmp_path, write):
 
 
 def test_reading_seeds_imports_nothing_heavy():
-    """A project of JSONL files does not pay for pyarrow and datasets."""
+    """A project with JSONL files does not pay for importing pyarrow and datasets."""
     code = "import sys, synth.seeds; print(sorted({'pyarrow', 'datasets', 'pandas', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-ROUND = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+ROUND_TRIP = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
 
-def shows(text: str) -> bool:
-    """Whether a reader would see anything of it."""
+def is_visible(text: str) -> bool:
+    """Whether any of the text would be visible to a reader."""
     return any(unicodedata.category(letter) not in {"Cf", "Cc", "Zs", "Zl", "Zp"} for letter in text)
 
 
-@ROUND
-@given(given_texts=st.lists(ANY_TEXT.filter(shows), min_size=1, max_size=8, unique_by=str.strip))
+@ROUND_TRIP
+@given(given_texts=st.lists(ANY_TEXT.filter(is_visible), min_size=1, max_size=8, unique_by=str.strip))
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv", "r.parquet"])
-def test_whatever_is_written_is_read_back(tmp_path, name, given_texts):
+def test_written_texts_are_read_back(tmp_path, name, given_texts):
     """Any text, with line ends, quotation marks and separators in it, survives JSONL, CSV and Parquet."""
     path = tmp_path / name
     if name.endswith("jsonl"):
@@ -718,21 +724,22 @@ def test_whatever_is_written_is_read_back(tmp_path, name, given_texts):
     assert reading.problems == []
 
 
-@ROUND
+@ROUND_TRIP
 @given(lines=st.lists(st.one_of(st.just(""), st.sampled_from(["a fox", "an owl"]), ANY_TEXT), min_size=1, max_size=12))
 def test_every_line_is_a_seed_or_a_problem(tmp_path, lines):
-    """For any file of lines the sum holds, and each problem names its own line."""
+    """For any file of lines the sum holds, and each problem has its own line number."""
     lines = [line.replace("\n", " ") for line in lines]
     (tmp_path / "p.txt").write_bytes("".join(line + "\n" for line in lines).encode())
-    if not any(map(shows, lines)):
+    if not any(map(is_visible, lines)):
         return
     reading = read(tmp_path, "p.txt")
     where = [seed.source for seed in reading.seeds] + [problem.where for problem in reading.problems]
     assert sorted(where) == sorted(f"p.txt:{at}" for at in range(1, len(lines) + 1))
 
 
-def test_the_part_that_a_source_names_goes_with_its_seeds(tmp_path: Path) -> None:
-    """`use = "test"` is told by every seed of the source, and changes no id: what was generated is still its own."""
+def test_use_of_a_source_is_set_on_its_seeds(tmp_path: Path) -> None:
+    """Every seed of the source carries `use = "test"`. Ids do not change, so what was generated still belongs to its
+    seed."""
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     plain, fixed = read(tmp_path, "a.txt"), read(tmp_path, "a.txt", use="test")
     assert [seed.meta for seed in plain.seeds] == [{}, {}]
@@ -740,9 +747,9 @@ def test_the_part_that_a_source_names_goes_with_its_seeds(tmp_path: Path) -> Non
     assert [seed.id for seed in plain.seeds] == [seed.id for seed in fixed.seeds]
 
 
-def test_an_input_may_bring_what_a_person_answered(tmp_path: Path) -> None:
-    """It stands with the seed and makes another one of it; an empty cell is none, and a project whose extra column has
-    that name keeps it."""
+def test_input_may_have_a_reference_answer(tmp_path: Path) -> None:
+    """A reference is stored with its seed and changes its id. An empty cell is no reference, and a project that maps an
+    extra column of that name keeps it."""
     (tmp_path / "tickets.csv").write_text("body,label,reference\nit is late,delivery,r-1\nhello,,r-2\n")
     settings: dict[str, Any] = {"columns": {"text": "body"}}
     late, hello = read(tmp_path, "tickets.csv", **settings, reference="label").seeds
@@ -758,8 +765,8 @@ def test_an_input_may_bring_what_a_person_answered(tmp_path: Path) -> None:
             SeedSource.model_validate({"path": "tickets.csv", **wrong})
 
 
-def test_a_folder_of_texts_that_is_read_by_lines_is_noted(tmp_path: Path, write: Any) -> None:
-    """A folder of letters gave hundreds of seeds of a line each, and nothing but the count of blank lines told so."""
+def test_folder_of_texts_read_line_by_line_gets_a_note(tmp_path: Path, write: Any) -> None:
+    """A folder of letters used to give hundreds of one-line seeds, with only the count of blank lines as a hint."""
     for name in "ab":
         write(f"{name}.txt", f"Dear {name},\n\nthe roof leaks.\n\nYours, {name}\n")
     notes = [note for note in read(tmp_path, "*.txt").notes if note.code == "lines"]
@@ -783,19 +790,18 @@ def test_a_folder_of_texts_that_is_read_by_lines_is_noted(tmp_path: Path, write:
         ({"columns": {"text": "Summary"}, "reference": "Anser"}, 'as in reference = "Answer"'),
     ],
 )
-def test_a_column_that_is_not_there_is_named_where_the_spec_has_it(
-    tmp_path: Path, write: Any, settings: Any, hint: str
-) -> None:
-    """Whatever was misspelt, `columns = { text = ... }` was suggested, which beside a template changes the input."""
+def test_missing_column_error_shows_the_key_of_the_spec(tmp_path: Path, write: Any, settings: Any, hint: str) -> None:
+    """The fix names the key that has the misspelt column. It used to be `columns = { text = ... }` in any case, which
+    changes the input if there is a template."""
     write("bugs.csv", "Summary,Component/s,Answer\nit crashes,login,sorry\n")
     with pytest.raises(InputError) as refused:
         read(tmp_path, "bugs.csv", **settings)
     assert hint in str(refused.value)
 
 
-def test_rows_that_belong_together_share_a_group_and_nothing_else_changes(tmp_path: Path) -> None:
-    """A group is known by a hash of its cell, across files and however deep it lies; it changes no id, an empty cell is
-    no group, and a column that is not there is told with what may be meant."""
+def test_rows_of_a_group_share_its_hash_and_keep_their_ids(tmp_path: Path) -> None:
+    """A group is identified by a hash of its cell, across files and at any depth of a JSON row. Ids do not change, an
+    empty cell is no group, and a missing column is an error with a suggestion."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -812,12 +818,12 @@ def test_rows_that_belong_together_share_a_group_and_nothing_else_changes(tmp_pa
         read_seeds([SeedSource(path="a.csv", group="thred")], tmp_path)
     pq.write_table(pa.table({"text": ["wren", "stork"], "thread": [7.0, float("nan")]}), tmp_path / "c.parquet")
     wren, stork = read_seeds([SeedSource(path="c.parquet", group="thread")], tmp_path).seeds
-    assert wren.meta == hare.meta, "a number is a float where some rows have none"
+    assert wren.meta == hare.meta, "integers are floats in a column with missing values"
     assert stork.meta == {}
 
 
-def test_a_text_that_stands_alone_first_belongs_where_another_row_of_it_says(tmp_path: Path) -> None:
-    """Drawn alone, it might come into the test beside rows of its group in training."""
+def test_text_first_seen_without_a_group_takes_the_group_of_its_duplicate(tmp_path: Path) -> None:
+    """Without the group, the row could be drawn into the test split while other rows of its group are in training."""
     Path(tmp_path, "a.csv").write_text("text\nfox\n")
     Path(tmp_path, "b.csv").write_text("text,thread\nfox,1\nowl,1\nfox,2\n")
     fox, owl = read_seeds([SeedSource(path="a.csv"), SeedSource(path="b.csv", group="thread")], tmp_path).seeds

@@ -1,4 +1,4 @@
-"""What is turned down among good answers in a way in which gateways err: asked again before it is believed."""
+"""Refusals among good answers, of a kind that gateways send by mistake, are confirmed by another request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ XAI = Reply(status=400, body=b'{"code": "invalid argument", "error": "Incorrect 
     ("stray", "every"),
     [(WRONG, 0), (WRONG, 7), (GEMINI, 7), (XAI, 0), (Reply(status=403, body=PAGE), 0), (fails(403, "Forbidden"), 0)],
 )
-def test_a_key_that_is_refused_in_between_is_asked_once_more(stray: Reply, every: int, tmp_path: Path) -> None:
-    """One gateway of many has lost its list of keys for a moment: the same request is answered the next time, no row is
-    lost and no run ends, whether it happens once or to one request in seven."""
+def test_stray_refusal_of_the_key_is_retried(stray: Reply, every: int, tmp_path: Path) -> None:
+    """One of many gateways briefly has no list of keys. The same request is answered the next time, no row fails and no
+    run ends, whether this happens once or to one request in seven."""
 
     def reply(ask: Ask) -> Reply:
         odd = ask.number % every == 0 if every else ask.number == 20
@@ -40,32 +40,31 @@ def test_a_key_that_is_refused_in_between_is_asked_once_more(stray: Reply, every
         assert len(teacher.asked) > 60
 
 
-def test_a_key_that_is_shut_in_between_ends_the_run_after_a_few_requests(tmp_path: Path) -> None:
-    """Nothing that is sent after the first refusal is answered, so it is no blip: those on their way and a few more are
-    turned down, the run ends in the provider's words, and no row is given up."""
+def test_key_revoked_during_a_run_ends_it_after_a_few_requests(tmp_path: Path) -> None:
+    """Nothing sent after the first refusal is answered, so it is no glitch. Requests in flight and a few more are
+    refused, the run ends with the provider's message, and no row is given up."""
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else WRONG) as teacher:
         with pytest.raises(AuthError, match="invalid api key"):
             run(teacher, tmp_path, 200, n=1, concurrency=16)
         assert len(teacher.asked) <= 40 + 2 * 16 + 3
-    with LoopbackTeacher() as mended:
-        result = run(mended, tmp_path, 200, n=1)
+    with LoopbackTeacher() as recovered:
+        result = run(recovered, tmp_path, 200, n=1)
         assert (result.rows_in, result.failed) == (200, 0)
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_with_few_retries_a_key_that_is_shut_is_told_as_that(retries: int, tmp_path: Path) -> None:
-    """Nothing is sent a second time, or once; the run ends with the sentence about the key all the same, not with one
-    about requests that were left unanswered."""
+def test_with_few_retries_a_revoked_key_is_still_reported_as_such(retries: int, tmp_path: Path) -> None:
+    """With no or one retry the run also ends with the message about the key, not with one about unanswered requests."""
     with LoopbackTeacher(lambda ask: Reply() if ask.number <= 40 else WRONG) as teacher:
         with pytest.raises(AuthError, match="refuses the key"):
             run(teacher, tmp_path, 200, n=1, concurrency=16, retries=retries)
         assert len(teacher.asked) <= 40 + 3 * 16
-    with LoopbackTeacher() as mended:
-        assert run(mended, tmp_path, 200, n=1).failed == 0
+    with LoopbackTeacher() as recovered:
+        assert run(recovered, tmp_path, 200, n=1).failed == 0
 
 
-def test_an_outage_of_who_knows_the_keys_is_waited_out(tmp_path: Path) -> None:
-    """A second in which every key is refused costs no row and ends no run."""
+def test_outage_of_the_key_service_is_waited_out(tmp_path: Path) -> None:
+    """A second in which every key is refused fails no row and ends no run."""
     refused: list[float] = []
 
     def reply(ask: Ask) -> Reply:
@@ -81,9 +80,9 @@ def test_an_outage_of_who_knows_the_keys_is_waited_out(tmp_path: Path) -> None:
         assert refused
 
 
-def test_answers_that_were_on_their_way_are_no_proof_of_a_key(tmp_path: Path) -> None:
-    """A key is looked at when a request arrives: what was sent before it was shut is still answered afterwards, and
-    lets nobody send a queue of requests that are all turned down."""
+def test_answers_in_flight_do_not_prove_the_key(tmp_path: Path) -> None:
+    """A key is checked when a request arrives. Requests sent before it was revoked are still answered afterwards, and
+    must not cause a queue of requests to be sent that are all refused."""
 
     def reply(ask: Ask) -> Reply:
         return says("a dog", delay_s=0.2 + ask.number / 20) if ask.number <= 24 else WRONG
@@ -95,7 +94,8 @@ def test_answers_that_were_on_their_way_are_no_proof_of_a_key(tmp_path: Path) ->
 
 
 def test_a_row_whose_key_is_always_refused_is_unanswered(tmp_path: Path) -> None:
-    """Others are answered all the while, so it is not the key: the row stays open, and the next run asks it again."""
+    """Others are answered all the time, so the key is not the cause. The row stays open, and the next run sends it
+    again."""
 
     def reply(ask: Ask) -> Reply:
         return WRONG if ask.prompt == "dog 30" else Reply()
@@ -103,13 +103,13 @@ def test_a_row_whose_key_is_always_refused_is_unanswered(tmp_path: Path) -> None
     with LoopbackTeacher(reply) as teacher:
         result = run(teacher, tmp_path, 60, n=1)
         assert (result.rows_in, result.failed, dict(result.reasons)) == (60, 1, {"server": 1})
-    with LoopbackTeacher() as mended:
-        assert run(mended, tmp_path, 60, n=1).failed == 0
-        assert len(mended.asked) == 1
+    with LoopbackTeacher() as recovered:
+        assert run(recovered, tmp_path, 60, n=1).failed == 0
+        assert len(recovered.asked) == 1
 
 
-def test_a_page_that_forbids_a_row_costs_that_row_one_request_more(tmp_path: Path) -> None:
-    """A firewall that dislikes a text says so twice, and is believed then."""
+def test_row_forbidden_by_a_page_takes_one_more_request(tmp_path: Path) -> None:
+    """A firewall that rejects a text does so twice; then the row is refused."""
     page = Reply(status=403, body=PAGE)
     with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 30" else Reply()) as teacher:
         result = run(teacher, tmp_path, 60, n=1)
@@ -117,8 +117,8 @@ def test_a_page_that_forbids_a_row_costs_that_row_one_request_more(tmp_path: Pat
         assert teacher.counts()["dog 30"] == 2
 
 
-def test_without_retries_a_page_that_forbids_a_row_is_believed_at_once(tmp_path: Path) -> None:
-    """Its row is refused, as it is elsewhere after a second request: no later run asks for it again and again."""
+def test_without_retries_a_row_forbidden_by_a_page_is_refused_at_once(tmp_path: Path) -> None:
+    """The row is refused, as it is after a second request otherwise, and later runs do not send it again and again."""
     page = Reply(status=403, body=PAGE)
     with LoopbackTeacher(lambda ask: page if ask.prompt == "dog 30" else Reply()) as teacher:
         result = run(teacher, tmp_path, 60, n=1, retries=0)
@@ -126,8 +126,8 @@ def test_without_retries_a_page_that_forbids_a_row_is_believed_at_once(tmp_path:
         assert teacher.counts()["dog 30"] == 1
 
 
-def test_one_of_two_addresses_loses_its_key_in_between(tmp_path: Path) -> None:
-    """The other one answers, so no row is lost and the run goes on; it is told which one is left alone."""
+def test_run_continues_if_one_of_two_addresses_loses_its_key(tmp_path: Path) -> None:
+    """The other address answers, so no row fails and the run continues. The address that is left alone is reported."""
 
     async def once(*urls: str) -> tuple[GenerateResult, dict[str, str]]:
         async with rig(urls[0], tmp_path, n=1, urls=urls, retries=5) as r:
@@ -143,8 +143,8 @@ def test_one_of_two_addresses_loses_its_key_in_between(tmp_path: Path) -> None:
         assert list(left_alone) == [f"{second.url}/v1"]
 
 
-def test_a_key_that_is_shut_ends_the_run_where_the_other_address_is_down(tmp_path: Path) -> None:
-    """Nobody else could answer, so the run ends with the sentence about the key, after a few requests."""
+def test_revoked_key_ends_the_run_if_the_other_address_is_down(tmp_path: Path) -> None:
+    """No other address can answer, so the run ends with the message about the key after a few requests."""
 
     async def once(*urls: str) -> None:
         async with rig(urls[0], tmp_path, n=1, urls=urls, retries=5) as r:

@@ -1,4 +1,5 @@
-"""Answers that come as events, or wrapped in ways that HTTP allows and few expect: read, or named for what they are."""
+"""Answers as events, or wrapped in ways that HTTP allows but few expect: they are read, or reported as what they
+are."""
 
 from __future__ import annotations
 
@@ -66,8 +67,8 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_stream_is_read_in_every_shape_that_its_standard_allows(shape: str) -> None:
-    """What was paid for is one whole answer, with its count of tokens."""
+def test_stream_is_read_in_every_form_that_the_standard_allows(shape: str) -> None:
+    """What was paid for becomes one complete answer with its token counts."""
     answer = read(SHAPES[shape])
     (choice,) = answer.choices
     assert judged(choice, None, {}, {}, 0)[:2] == ("ok", "a red dog")
@@ -76,33 +77,33 @@ def test_a_stream_is_read_in_every_shape_that_its_standard_allows(shape: str) ->
 
 
 def test_reasoning_in_parts_is_kept_beside_the_text_that_follows() -> None:
-    """Mistral streams what was thought as parts, and the answer as text: neither takes the other's place."""
+    """Mistral streams reasoning as parts and the answer as text: neither replaces the other."""
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "a dog, then"}]}]
     (choice,) = read(stream(piece(thought), *PIECES)).choices
     assert judged(choice, None, {}, {}, 0)[:2] == ("ok", "a red dog")
-    assert choice["message"]["content"][0] == thought[0], "it cannot be had again"
+    assert choice["message"]["content"][0] == thought[0], "it cannot be requested again"
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
     [({"code": 429, "message": "Rate limited"}, 429), ({"type": "overloaded_error", "message": "Overloaded"}, 429)],
 )
-def test_an_error_that_comes_as_the_first_event_is_that_error(error: Json, status: int) -> None:
-    """The status went out before the fault was known: it is waited out as it would be with a status of its own."""
+def test_error_as_the_first_event_has_its_own_status(error: Json, status: int) -> None:
+    """The status 200 was sent before the fault was known. The error is waited out as if it had its own status."""
     body = b"event: error\ndata: " + orjson.dumps({"error": error}) + b"\n\n"
     assert effective_response(200, body)[0] == status
-    assert effective_response(200, stream(piece("a r"), {"error": error}))[0] == 200, "half an answer has been paid for"
+    assert effective_response(200, stream(piece("a r"), {"error": error}))[0] == 200, "half an answer was paid for"
 
 
-def test_what_is_compressed_and_cut_is_no_answer() -> None:
-    """It is neither read nor a crash."""
+def test_truncated_compressed_body_is_no_answer() -> None:
+    """It is neither read nor does it crash."""
     assert not read(gzip.compress(orjson.dumps(WHOLE))[:-9]).choices
     assert not read(b"\x1f\x8b").choices
 
 
 @pytest.mark.slow
-def test_what_unpacks_beyond_any_answer_stays_as_it_came() -> None:
-    """A few kilobytes that are a gigabyte of blanks, and layer upon layer, fill no memory and hold up nothing."""
+def test_decompression_bomb_is_left_as_received() -> None:
+    """A few kilobytes that decompress to a gigabyte, and many nested layers, neither fill the memory nor block."""
     packer = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     bomb = b"".join(packer.compress(bytes(2**24)) for _ in range(64)) + packer.flush()
     assert effective_response(200, bomb) == (200, bomb)
@@ -113,8 +114,8 @@ def test_what_unpacks_beyond_any_answer_stays_as_it_came() -> None:
 
 
 @pytest.mark.parametrize("status", [201, 202, 203, 206])
-def test_an_answer_is_one_under_any_status_that_means_success(status: int, tmp_path: Path) -> None:
-    """Web frameworks answer a POST with 201 by themselves: the answer was paid for all the same."""
+def test_answer_is_accepted_with_any_success_status(status: int, tmp_path: Path) -> None:
+    """Web frameworks answer a POST with 201 by default: the answer was paid for all the same."""
     with LoopbackTeacher(lambda ask: Reply(status=status, body=orjson.dumps(WHOLE))) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -125,7 +126,7 @@ def test_an_answer_is_one_under_any_status_that_means_success(status: int, tmp_p
 
 
 def test_long_headers_and_many_of_them_cost_no_answer(tmp_path: Path) -> None:
-    """A content security policy of a gateway is longer than what aiohttp takes by itself."""
+    """A gateway's content security policy is longer than aiohttp's default limit."""
     headers = {"Content-Security-Policy": "x" * 20_000, **{f"X-Own-{n}": "1" for n in range(200)}}
     with LoopbackTeacher(lambda ask: Reply(body=orjson.dumps(WHOLE), headers=headers)) as teacher:
 
@@ -144,9 +145,9 @@ ENDS: Json = {"choices": [{"index": 0, "delta": {"content": " in the sun"}, "fin
     "damaged",
     [b'{"choices": [{"index": 0, "delta": {"content": "do', b'{"choices": [{"index": 0, "delta": {"content": "dog"}}]'],
 )
-def test_an_answer_whose_stream_lost_a_piece_is_none(damaged: bytes) -> None:
-    """An event in the midst that is cut, though the stream goes on to its end: the text without that piece would be
-    taken for a whole one. Cut behind the end, as a count of tokens may be, it costs nothing."""
+def test_stream_with_a_damaged_event_is_no_answer(damaged: bytes) -> None:
+    """If an event in the middle is cut although the stream continues to its end, the text without it would pass as
+    complete. Damage after the end, e.g. in the token counts, costs nothing."""
     begins, ends = (b"data: " + orjson.dumps(event) + b"\n\n" for event in (BEGINS, ENDS))
     (holed,) = read_answer(begins + b"data: " + damaged + b"\n\n" + ends, 0, {}).choices
     assert judged(holed, None, {}, {}, 0).status == "failed"
@@ -165,9 +166,9 @@ def test_an_answer_whose_stream_lost_a_piece_is_none(damaged: bytes) -> None:
         ),
     ],
 )
-def test_a_piece_that_is_no_strict_json_is_no_piece_less(one: bytes, other: bytes, text: str) -> None:
+def test_events_that_are_not_strict_json_are_used(one: bytes, other: bytes, text: str) -> None:
     """A character whose halves come in two events, as gateways that count in UTF-16 send it, and NaN in a probability:
-    these events were passed over, and the text came without them."""
+    such events used to be skipped, and the text came without them."""
     pieces = [b'{"choices": [{"index": 0, ' + piece + b"}]}" for piece in (one, other)]
     events = [orjson.dumps(BEGINS), *pieces, orjson.dumps(ENDS)]
     (whole,) = read_answer(b"".join(b"data: " + event + b"\n\n" for event in events), 0, {}).choices
@@ -176,7 +177,7 @@ def test_a_piece_that_is_no_strict_json_is_no_piece_less(one: bytes, other: byte
 
 @pytest.mark.parametrize("half", [b"\\ud83d", b"\xff"])
 def test_half_a_character_in_a_stream_costs_its_choice(half: bytes) -> None:
-    """As in an answer that came whole: it is malformed, and no file or database meets it."""
+    """As in an answer that was not streamed, the choice is malformed, and does not reach any file or database."""
     piece = b'{"choices": [{"index": 0, "delta": {"content": "' + half + b'"}}]}'
     events = [orjson.dumps(BEGINS), piece, orjson.dumps(ENDS)]
     (damaged,) = read_answer(b"".join(b"data: " + event + b"\n\n" for event in events), 0, {}).choices

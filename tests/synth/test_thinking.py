@@ -1,4 +1,5 @@
-"""The reasoning of a thinking model never becomes an answer, and an answer never loses what it only mentions."""
+"""The reasoning of a thinking model never becomes an answer, and an answer that only mentions reasoning loses
+nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from synth.thinking import split_thinking
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.synth.test_ledger import PLAIN, chat, texts, with_ledger
 
-SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: sampling\.extra = "
+ALL_THINKING = r"tokens went to thinking: raise max_tokens, or switch thinking off: sampling\.extra = "
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
         ("  \n<Think>so</THINK>A dog.", "A dog."),
         ("<thinking>so</thinking>A dog.", "A dog."),
         ("<reasoning>so</reasoning>\nA dog.", "A dog."),
-        # Other families' names for it, ends that do not fit the beginning, blanks in the mark, and an empty block.
+        # Names in other model families, closing tags that do not match, spaces in tags, and an empty block.
         ("<longcat_think>so</longcat_think>A dog.", "A dog."),
         ("<ant:thinking>so</ant:thinking>A dog.", "A dog."),
         ("<antThinking>so</antThinking>A dog.", "A dog."),
@@ -38,7 +39,7 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
         ("<think>so< /think>A dog.", "A dog."),
         ("<think/>A dog.", "A dog."),
         ("<think />\n\nA dog.", "A dog."),
-        # What stands around the answer behind it.
+        # Wrappers around the answer after the reasoning.
         ("<think>so</think>\n<answer>\nA dog.\n</answer>", "A dog."),
         ("<think>so</think><response>A dog.</response>\n", "A dog."),
         ("<think>so</think>\n<|begin_of_box|>A dog.<|end_of_box|>", "A dog."),
@@ -60,7 +61,7 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
         ),
         ("<|channel|>analysis<|message|>only this", ""),
         ("<|channel|>final<|message|>A dog.", "A dog."),
-        # Templates that open the block in the prompt.
+        # Chat templates that open the block in the prompt.
         ("The user wants a dog.\nSo be it.\n</think>\n\nA dog.", "A dog."),
         ("The user wants a dog.</think>A dog.", "A dog."),
         ("The user wants a dog. </think> A dog.", "A dog."),
@@ -68,8 +69,8 @@ SENTENCE = r"tokens went to thinking: raise max_tokens, or switch thinking off: 
         ("It is all thinking.\n</think>", ""),
     ],
 )
-def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -> None:
-    """Every family's marks, several blocks, one that was never closed, one that only the prompt opened."""
+def test_reasoning_before_the_answer_is_split_off(text: str, answer: str) -> None:
+    """The tags of every model family, several blocks, one that was never closed, one that only the prompt opened."""
     parts = split_thinking(text)
     assert parts.answer.strip() == answer
     assert parts.thinking is not None or text.startswith("<|channel|>final")
@@ -97,14 +98,14 @@ def test_reasoning_before_the_answer_is_parted_from_it(text: str, answer: str) -
         "analysis of a dog on a hill",
     ],
 )
-def test_an_answer_that_mentions_the_marks_is_left_alone(text: str) -> None:
-    """In code, in quotes, in a sentence, or anywhere but at the very beginning."""
+def test_answer_that_mentions_the_tags_is_left_alone(text: str) -> None:
+    """In code, in quotes, in a sentence, or anywhere except at the very beginning."""
     assert split_thinking(text) == (None, text)
 
 
 @given(st.text(alphabet=st.sampled_from(list('ab \n`"</>[]|THINKthink'))))
-def test_parting_never_invents_text(text: str) -> None:
-    """What is left is a stretch of what was said."""
+def test_splitting_never_invents_text(text: str) -> None:
+    """The answer is a substring of the text."""
     assert split_thinking(text).answer in text
 
 
@@ -123,8 +124,8 @@ def body(content: Any, finish: str = "stop", **fields: Any) -> Reply:
         body([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}, {"type": "text", "text": "A dog."}]),
     ],
 )
-def test_the_ledger_hands_out_the_answer_and_keeps_everything(reply: Reply, tmp_path: Path) -> None:
-    """The pair is made of the answer alone; the raw row still holds the reasoning."""
+def test_ledger_returns_the_answer_and_stores_everything(reply: Reply, tmp_path: Path) -> None:
+    """The pair has only the answer; the raw row still has the reasoning."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -153,8 +154,9 @@ def test_the_ledger_hands_out_the_answer_and_keeps_everything(reply: Reply, tmp_
         body([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}], "length"),
     ],
 )
-def test_nothing_but_thinking_fails_with_a_sentence_of_its_own(reply: Reply, tmp_path: Path) -> None:
-    """It says how many tokens went where and what to do, and the same question is not paid for twice."""
+def test_thinking_without_an_answer_fails_with_its_own_message(reply: Reply, tmp_path: Path) -> None:
+    """The message says how many tokens were used for thinking and what to do. The same question is not paid for
+    twice."""
     with LoopbackTeacher(lambda ask: reply) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -177,7 +179,7 @@ def test_nothing_but_thinking_fails_with_a_sentence_of_its_own(reply: Reply, tmp
 
 
 def test_a_schema_binds_the_answer_and_not_the_reasoning(tmp_path: Path) -> None:
-    """JSON after a block of reasoning is JSON."""
+    """JSON after a block of reasoning satisfies the schema."""
     with LoopbackTeacher(lambda ask: says('<think>{</think>{"yes": true}')) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -188,7 +190,7 @@ def test_a_schema_binds_the_answer_and_not_the_reasoning(tmp_path: Path) -> None
 
 
 def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> None:
-    """Eight questions in a row tell it; the other rows are not paid for."""
+    """Eight questions in a row are enough; the other rows are not paid for."""
     with LoopbackTeacher(lambda ask: says("<think>hm", finish="length")) as teacher:
 
         async def ask(ledger: Ledger, store: Store) -> None:
@@ -196,7 +198,7 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
                 for i in range(100):
                     await ledger.complete(chat(f"dog {i}"), Sampling(max_tokens=64))
 
-            with pytest.raises(TeacherError, match=SENTENCE):
+            with pytest.raises(TeacherError, match=ALL_THINKING):
                 await all_rows()
             assert ledger.sent == 8
 
@@ -204,8 +206,8 @@ def test_a_run_whose_first_answers_are_all_thinking_stops(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("first", ["", "A dog."])
-def test_one_other_answer_does_not_keep_such_a_run_going(first: str, tmp_path: Path) -> None:
-    """An empty answer, or a good one, comes first: the run ends soon all the same."""
+def test_one_answer_does_not_keep_a_run_of_thinking_going(first: str, tmp_path: Path) -> None:
+    """The run ends soon even if an empty or a good answer comes first."""
 
     def reply(ask: Ask) -> Reply:
         return says(first) if ask.number == 1 else says("<think>hm", finish="length")
@@ -217,15 +219,15 @@ def test_one_other_answer_does_not_keep_such_a_run_going(first: str, tmp_path: P
                 for i in range(100):
                     await ledger.complete(chat(f"dog {i}"), PLAIN)
 
-            with pytest.raises(TeacherError, match=SENTENCE):
+            with pytest.raises(TeacherError, match=ALL_THINKING):
                 await all_rows()
             assert ledger.sent <= 21
 
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
-    """Where others answer, a few in a row that think are a few failed rows."""
+def test_thinking_among_answers_does_not_stop_the_run(tmp_path: Path) -> None:
+    """One good answer among 20 is enough: the others only fail their rows."""
 
     def reply(ask: Ask) -> Reply:
         return says("A dog.") if ask.number == 3 else says("<think>hm", finish="length")
@@ -239,8 +241,8 @@ def test_some_thinking_among_answers_stops_nothing(tmp_path: Path) -> None:
         with_ledger(teacher, tmp_path, ask)
 
 
-def test_a_block_that_the_worked_examples_show_is_part_of_the_answer(tmp_path: Path) -> None:
-    """A task whose outputs begin with such a block asks for it."""
+def test_block_shown_in_the_exemplars_is_part_of_the_answer(tmp_path: Path) -> None:
+    """A task whose outputs begin with such a block wants it."""
     shown = (
         Message(role="user", content="a cat"),
         Message(role="assistant", content="<reasoning>a pet</reasoning> a cat on a sofa"),

@@ -1,4 +1,4 @@
-"""A model folder is named by its weights, whatever a file beside them says."""
+"""A model folder is identified by its weights, whatever a file beside them says."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def facts(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("source", ['{"origin": "somebody else"}', "[]", "not json", '"text"', "{}"])
-def test_a_file_of_another_program_is_not_read_as_ours(source: str, tmp_path: Path) -> None:
-    """Not believed, and no traceback: the folder is named by what is in it."""
+def test_source_file_of_another_program_is_ignored(source: str, tmp_path: Path) -> None:
+    """It is not trusted and gives no traceback: the folder is identified by its content."""
     plain = folder_weights(model(tmp_path / "plain", b"weights", None))
     assert folder_weights(model(tmp_path / "foreign", b"weights", source)).revision == plain.revision
 
 
-def test_other_weights_under_a_record_of_ours_are_other_weights(tmp_path: Path) -> None:
-    """Replaced weights are never credited to the model that the record names; unchanged ones keep their name."""
+def test_replaced_weights_get_another_revision(tmp_path: Path) -> None:
+    """Replaced weights are never credited to the model in the record. Unchanged ones keep their revision."""
     kept = folder_weights(model(tmp_path / "kept", b"weights", facts(b"weights")))
     assert (kept.revision, kept.source) == (json.loads(facts(b"weights"))["revision"], "hub x@1")
     replaced = folder_weights(model(tmp_path / "replaced", b"others", facts(b"weights")))

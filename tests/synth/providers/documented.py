@@ -1,6 +1,6 @@
-"""What each provider's public documentation says that it does, as data.
+"""What the public documentation of each provider says it does, as data.
 
-The words of errors are examples of the documented form, not copies of a page.
+Error messages are examples of the documented format, not copies of a page.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tests.synth.providers.hosted import HOSTED
 from tests.synth.providers.played import (
     Body,
     Provider,
-    Said,
+    Response,
     choice,
     completion,
     error,
@@ -23,10 +23,10 @@ from tests.synth.providers.played import (
 THOUGHT = "The user wants a longer text. I shall write one."
 
 
-def unsupported(*names: str) -> Callable[[Body], Said | None]:
-    """OpenAI's reasoning models: another name for the limit, and no sampling settings but the defaults."""
+def unsupported(*names: str) -> Callable[[Body], Response | None]:
+    """OpenAI's reasoning models: another name for the token limit, and no sampling settings except the defaults."""
 
-    def refuses(body: Body) -> Said | None:
+    def refuses(body: Body) -> Response | None:
         if "max_tokens" in body:
             text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
             return error(400, text, code="unsupported_parameter", param="max_tokens", type="invalid_request_error")
@@ -39,25 +39,25 @@ def unsupported(*names: str) -> Callable[[Body], Said | None]:
     return refuses
 
 
-def one_only(status: int, message: str) -> Callable[[Body], Said | None]:
-    """A provider that refuses n above 1."""
+def one_only(status: int, message: str) -> Callable[[Body], Response | None]:
+    """A provider that rejects n above 1."""
     return lambda body: error(status, message, type="invalid_request_error") if body.get("n", 1) > 1 else None
 
 
-def reasoned(name: str, text: str | None = "a dog 0", finish: str = "stop", reasoning_tokens: int = 12) -> Said:
-    """An answer whose reasoning stands in a field of its own."""
+def reasoned(name: str, text: str | None = "a dog 0", finish: str = "stop", reasoning_tokens: int = 12) -> Response:
+    """An answer whose reasoning is in a separate field."""
     details = {"completion_tokens_details": {"reasoning_tokens": reasoning_tokens}}
     return completion(choice(text, finish=finish, **{name: THOUGHT}), model="model-1", usage=details)
 
 
-def gemini_error(status: int, word: str, message: str, **more: object) -> Said:
+def gemini_error(status: int, word: str, message: str, **more: object) -> Response:
     """Google's error object, which its OpenAI-compatible endpoint puts into a list."""
-    return Said(status, [{"error": {"code": status, "message": message, "status": word, **more}}])
+    return Response(status, [{"error": {"code": status, "message": message, "status": word, **more}}])
 
 
-def mistral_error(status: int, message: str, kind: str, code: str | None = None) -> Said:
+def mistral_error(status: int, message: str, kind: str, code: str | None = None) -> Response:
     """Mistral's error, which is the whole body."""
-    return Said(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
+    return Response(status, {"object": "error", "message": message, "type": kind, "param": None, "code": code})
 
 
 TEMPLATE = (
@@ -144,7 +144,7 @@ PROVIDERS = (
                 innererror={"code": "ResponsibleAIPolicyViolation"},
             ),
             "filtered answer": completion({"index": 0, "finish_reason": "content_filter"}),
-            "annotated": completion(  # the filter itself did not work
+            "annotated": completion(  # the content filter itself failed
                 choice("a dog 0") | {"content_filter_results": {"error": {"code": "content_filter_error"}}},
                 prompt_filter_results=[{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False}}}],
             ),
@@ -182,14 +182,14 @@ PROVIDERS = (
         {
             "no system role": error(400, "System role not supported", type="BadRequestError", code=400),
             "unknown model": error(404, "The model `x` does not exist.", type="NotFoundError", param="model", code=404),
-            "unknown setting": error(  # it passes over an unknown one, and has this against a value that cannot be
+            "unknown setting": error(  # it ignores an unknown setting; this is its error for an invalid value
                 400,
                 "1 validation error: {'loc': 'body.top_k', 'msg': 'Input should be a valid integer'}",
                 type="Bad Request",
                 param="body.top_k",
                 code=400,
             ),
-            "wrong key": Said(401, {"error": "Unauthorized"}),
+            "wrong key": Response(401, {"error": "Unauthorized"}),
             "prompt too long": error(
                 400,
                 "This model's maximum context length is 4096 tokens. However, your prompt contains at least 4097 input"
@@ -202,7 +202,7 @@ PROVIDERS = (
             "only thinking": TINY,
             "cut answer": CUT,
             "broken off answer": completion(choice("a dog on", finish="abort")),
-            "overloaded": Said(503, b""),
+            "overloaded": Response(503, b""),
             "schema": completion(choice('{"caption": "a dog"}')),
         },
         key_header=None,
@@ -212,8 +212,8 @@ PROVIDERS = (
         "SGLang",
         "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
         {
-            "no system role": Said(500, {"object": "error", "message": "System role not supported", "code": 500}),
-            "prompt too long": Said(
+            "no system role": Response(500, {"object": "error", "message": "System role not supported", "code": 500}),
+            "prompt too long": Response(
                 400,
                 {
                     "object": "error",
@@ -275,12 +275,12 @@ PROVIDERS = (
         "LM Studio",
         "https://lmstudio.ai/docs/developer/openai-compat",
         {
-            "prompt too long": Said(
+            "prompt too long": Response(
                 400,
                 {"error": "The number of tokens to keep from the initial prompt is greater than the context length."},
             ),
             "unknown model": error(404, "Model x not found", type="invalid_request_error", code="model_not_found"),
-            "model unloaded": Said(400, {"error": "Model unloaded."}),
+            "model unloaded": Response(400, {"error": "Model unloaded."}),
             "thinking": reasoned("reasoning_content"),
             "cut answer": CUT,
             "schema": completion(choice('{"caption": "a dog"}')),
@@ -296,13 +296,13 @@ PROVIDERS = (
             "wrong key": error(401, "User not found.", code=401),
             "no credit": error(402, "This request requires more credits, or fewer max_tokens.", code=402),
             "rate limit": error(429, "Rate limit exceeded", {"Retry-After": "0.02"}, code=429),
-            "error inside a 200": Said(
+            "error inside a 200": Response(
                 200, {"error": {"code": 502, "message": "Provider returned error"}, "user_id": "u"}
             ),
             "broken off answer": completion(
                 {**choice("a dog on", finish="error"), "error": {"code": 502, "message": "Upstream disconnected"}}
             ),
-            "broken off stream": Said(
+            "broken off stream": Response(
                 200,
                 b': OPENROUTER PROCESSING\n\ndata: {"choices":[{"index":0,"delta":{"content":"a dog on"}}]}\n\n'
                 b'data: {"error":{"code":"server_error","message":"Provider disconnected unexpectedly"},'
@@ -376,7 +376,7 @@ PROVIDERS = (
             "filtered answer": completion(
                 {"index": 0, "finish_reason": "content_filter", "message": {"role": "assistant"}}
             ),
-            "no choice": Said(200, {"object": "chat.completion", **NO_CHOICE}),
+            "no choice": Response(200, {"object": "chat.completion", **NO_CHOICE}),
             "cut answer": completion(choice("a dog on", finish="MAX_TOKENS")),
         },
         path="/v1beta/openai",
@@ -387,11 +387,11 @@ PROVIDERS = (
         "Mistral",
         "https://docs.mistral.ai/api/",
         {
-            "wrong key": Said(401, {"message": "Unauthorized", "request_id": "1"}),
+            "wrong key": Response(401, {"message": "Unauthorized", "request_id": "1"}),
             "no credit": mistral_error(402, "Payment required", "payment_required"),
-            "rate limit": Said(429, {"message": "Requests rate limit exceeded"}),
+            "rate limit": Response(429, {"message": "Requests rate limit exceeded"}),
             "unknown model": mistral_error(400, "Invalid model: x", "invalid_model", "1500"),
-            "unknown setting": Said(
+            "unknown setting": Response(
                 422,
                 {
                     "object": "error",
@@ -423,7 +423,7 @@ PROVIDERS = (
             "broken off answer": completion(choice("a dog on", finish="error")),
             "schema": completion(choice('{"caption": "a dog"}')),
         },
-        unauthorized=Said(401, {"message": "Unauthorized", "request_id": "1"}),
+        unauthorized=Response(401, {"message": "Unauthorized", "request_id": "1"}),
     ),
     Provider(
         "DeepSeek",
@@ -433,7 +433,7 @@ PROVIDERS = (
             "no credit": error(402, "Insufficient Balance", code="invalid_request_error"),
             "rate limit": error(429, "Rate limit reached"),
             "overloaded": error(503, "Service is too busy"),
-            "kept alive": Said(
+            "kept alive": Response(
                 200,
                 b"\n\n\n" + b'{"choices": [{"index": 0, "finish_reason": "stop", "message": '
                 b'{"content": "a dog 0"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}',
@@ -497,16 +497,18 @@ PROVIDERS = (
         "Bedrock",
         "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html",
         {
-            "wrong key": Said(
+            "wrong key": Response(
                 403, {"message": "The security token included in the request is invalid: access denied."}
             ),
-            "rate limit": Said(429, {"message": "Too many requests, please wait before trying again."}),
-            "overloaded": Said(424, {"message": "The model returned an unexpected error: ModelErrorException"}),
-            "unknown model": Said(404, {"message": "The model you requested is not found in this region."}),
+            "rate limit": Response(429, {"message": "Too many requests, please wait before trying again."}),
+            "overloaded": Response(424, {"message": "The model returned an unexpected error: ModelErrorException"}),
+            "unknown model": Response(404, {"message": "The model you requested is not found in this region."}),
             "filtered answer": completion(choice("blocked", finish="guardrail_intervened")),
             "cut answer": CUT,
         },
-        unauthorized=Said(403, {"message": "The security token included in the request is invalid: access denied."}),
+        unauthorized=Response(
+            403, {"message": "The security token included in the request is invalid: access denied."}
+        ),
     ),
     Provider(
         "LiteLLM proxy",
@@ -523,7 +525,7 @@ PROVIDERS = (
                 400, "litellm.UnsupportedParamsError: openai does not support parameters: ['top_k']", code="400"
             ),
             "prompt too long": error(400, "litellm.ContextWindowExceededError: too long", code="400"),
-            "no choice": Said(200, {"object": "chat.completion", "choices": [], **NO_CHOICE}),
+            "no choice": Response(200, {"object": "chat.completion", "choices": [], **NO_CHOICE}),
             "thinking": reasoned("reasoning_content"),
             "cut answer": CUT,
         },

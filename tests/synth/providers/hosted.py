@@ -1,45 +1,45 @@
-"""Clouds, and hosts of open models, as their public documentation describes them: data, like `documented`."""
+"""Clouds and hosts of open models as their public documentation describes them: data, like `documented`."""
 
 from __future__ import annotations
 
 import orjson
 
-from tests.synth.providers.played import Provider, Said, choice, completion, error, single
+from tests.synth.providers.played import Provider, Response, choice, completion, error, single
 
 CUT = completion(choice("a dog on", finish="length"))
 THOUGHT = "The user wants a longer text. I shall write one."
 
 
-def plain(status: int, message: str, **more: object) -> Said:
+def plain(status: int, message: str, **more: object) -> Response:
     """An error whose whole body is its message."""
-    return Said(status, {"message": message, **more})
+    return Response(status, {"message": message, **more})
 
 
-def xai(status: int, code: str, message: str) -> Said:
-    """xAI's error: two texts."""
-    return Said(status, {"code": code, "error": message})
+def xai(status: int, code: str, message: str) -> Response:
+    """xAI's error: two strings."""
+    return Response(status, {"code": code, "error": message})
 
 
-def cloudflare(status: int, code: int, message: str) -> Said:
-    """Cloudflare's envelope, with a list of errors."""
-    return Said(
+def cloudflare(status: int, code: int, message: str) -> Response:
+    """Cloudflare's envelope with a list of errors."""
+    return Response(
         status, {"success": False, "errors": [{"code": code, "message": message}], "messages": [], "result": None}
     )
 
 
-def problem(status: int, title: str, detail: str) -> Said:
-    """A problem of RFC 9457, as NVIDIA's gateway tells it."""
-    return Said(status, {"status": status, "title": title, "detail": detail})
+def problem(status: int, title: str, detail: str) -> Response:
+    """An RFC 9457 problem as NVIDIA's gateway sends it."""
+    return Response(status, {"status": status, "title": title, "detail": detail})
 
 
-def google(status: int, word: str, message: str) -> Said:
+def google(status: int, word: str, message: str) -> Response:
     """Google's error object in a list."""
-    return Said(status, [{"error": {"code": status, "message": message, "status": word}}])
+    return Response(status, [{"error": {"code": status, "message": message, "status": word}}])
 
 
-def tgi(status: int, message: str, kind: str) -> Said:
-    """Text Generation Inference's error: a text, and a kind beside it."""
-    return Said(status, {"error": message, "error_type": kind})
+def tgi(status: int, message: str, kind: str) -> Response:
+    """Text Generation Inference's error: a message and a type."""
+    return Response(status, {"error": message, "error_type": kind})
 
 
 INVALID = "Client specified an invalid argument"
@@ -167,7 +167,7 @@ HOSTED = (
             "rate limit": problem(429, "Too Many Requests", "Too Many Requests"),
             "overloaded": problem(500, "Internal Server Error", "Inference connection error"),
             "unknown model": problem(404, "Not Found", "Function 'f': Not found for account 'a'"),
-            "unknown setting": Said(422, {"detail": EXTRA}),
+            "unknown setting": Response(422, {"detail": EXTRA}),
             "thinking": completion(choice("a dog 0", reasoning_content=THOUGHT)),
             "cut answer": CUT,
         },
@@ -178,8 +178,8 @@ HOSTED = (
         "Hugging Face router",
         "https://huggingface.co/docs/inference-providers/tasks/chat-completion",
         {
-            "wrong key": Said(401, {"error": "Invalid username or password."}),
-            "no credit": Said(402, {"error": "You have exceeded your monthly included credits."}),
+            "wrong key": Response(401, {"error": "Invalid username or password."}),
+            "no credit": Response(402, {"error": "You have exceeded your monthly included credits."}),
             "unknown model": error(
                 400,
                 "The requested model 'x' does not exist",
@@ -187,11 +187,11 @@ HOSTED = (
                 param="model",
                 type="invalid_request",
             ),
-            "rate limit": Said(429, {"error": "Too many requests"}),
-            "overloaded": Said(503, {"error": "Model model-1 is currently loading", "estimated_time": 20.0}),
+            "rate limit": Response(429, {"error": "Too many requests"}),
+            "overloaded": Response(503, {"error": "Model model-1 is currently loading", "estimated_time": 20.0}),
             "cut answer": CUT,
         },
-        unauthorized=Said(401, {"error": "Invalid username or password."}),
+        unauthorized=Response(401, {"error": "Invalid username or password."}),
     ),
     Provider(
         "Text Generation Inference",

@@ -1,6 +1,6 @@
-"""Every provider as its public documentation describes it: success, and each documented failure, through the ledger.
+"""Every provider as its public documentation describes it: success and each documented failure, through the ledger.
 
-The table that this prints (`pytest -s`) stands in docs/providers.md.
+The table that this prints (`pytest -s`) is part of docs/providers.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from schemas.store import Store
 from synth.ledger import Completion, FailedSample, Ledger
 from synth.teachers import opened
 from tests.synth.providers.documented import PROVIDERS
-from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Said, choice, completion, text_of
+from tests.synth.providers.played import KEY, KEY_ENV, Body, Played, Provider, Response, choice, completion, text_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "providers.md"
 SCHEMA: Json = {
@@ -31,7 +31,7 @@ SCHEMA: Json = {
 }
 LONG = "a dog on a hill in the evening, " * 2_000
 
-# behaviour -> what becomes of it, where the provider documents it.
+# behaviour -> its outcome, if the provider documents it.
 STOPS = {
     "wrong key": "stops, names the key's variable",
     "no credit": "stops, asks for credit",
@@ -39,14 +39,14 @@ STOPS = {
     "unknown setting": "stops, names the setting",
     "only thinking": "stops, says how to switch it off",
 }
-PASSES = {
+WAITS = {
     "rate limit": "waits, then answered",
     "overloaded": "waits, then answered",
     "error inside a 200": "waits, then answered",
     "model unloaded": "waits, then answered",
 }
 STRAY = "wrong key, once among answers"
-AGAIN = {
+RETRIED = {
     "schema violated": "requested again",
 }
 NO_SYSTEM = "no system role"
@@ -72,18 +72,19 @@ ANSWERS = {
     "real cost": "kept",
     "cached tokens": "counted",
 }
-COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *PASSES, *AGAIN, NO_SYSTEM, *ROWS, *ANSWERS)
+COLUMNS = ("answers", "n = 3", *STOPS, STRAY, *WAITS, *RETRIED, NO_SYSTEM, *ROWS, *ANSWERS)
 
 
-def asked(
+def run_with_provider(
     provider: Provider,
-    reply: Callable[[Body, int], Said | None],
+    reply: Callable[[Body, int], Response | None],
     work: Callable[[Ledger, Store, Sampling], Any],
     folder: Path,
     model: str | None = None,
     **sampling: Any,
 ) -> Any:
-    """What `work` makes of a ledger whose teacher is the provider as played, and the requests that it saw."""
+    """The result of `work` with a ledger whose teacher is the played provider, and the requests that the provider
+    received."""
 
     async def once(url: str) -> Any:
         key = {} if provider.key_header != "Authorization" else {"key_env": KEY_ENV}
@@ -104,8 +105,8 @@ def chat(text: str) -> tuple[Message, ...]:
     return (Message(role="user", content=text),)
 
 
-def ordinary(provider: Provider, folder: Path) -> str:
-    """`answers`: a plain question is answered with what the provider said."""
+def observe_answer(provider: Provider, folder: Path) -> str:
+    """`answers`: a plain question gets the provider's text as its answer."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
         (answer,) = await ledger.complete(chat("a dog"), sampling)
@@ -113,27 +114,27 @@ def ordinary(provider: Provider, folder: Path) -> str:
         assert answer.text == "a dog 0"
         return "answered"
 
-    outcome, _ = asked(provider, lambda body, nth: None, work, folder)
+    outcome, _ = run_with_provider(provider, lambda body, nth: None, work, folder)
     return str(outcome)
 
 
-def of_three(provider: Provider, folder: Path) -> str:
-    """`n = 3`: three answers come, in however many requests."""
+def observe_n_3(provider: Provider, folder: Path) -> str:
+    """`n = 3`: three answers come, in one request or several."""
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
         for question in ("a dog", "a cat"):
             answers = await ledger.complete(chat(question), sampling, n=3)
             assert all(isinstance(answer, Completion) for answer in answers)
 
-    _, requests = asked(provider, lambda body, nth: None, work, folder)
+    _, requests = run_with_provider(provider, lambda body, nth: None, work, folder)
     second = [body for body in requests if text_of(body) == "a cat"]
     if len(second) == 1:
         return "in one request"
     return "one by one" if "n" in second[0] else "one by one, without n"
 
 
-def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What ends the run: every request gets the documented error."""
+def observe_stop(provider: Provider, behaviour: str, folder: Path) -> str:
+    """The run ends: every request gets the documented error."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> PairsmithError | None:
@@ -146,7 +147,7 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
 
     extra = {"top_k": 5} if behaviour == "unknown setting" else {}
     model = "x" if behaviour == "unknown model" else None
-    error, requests = asked(provider, lambda body, nth: documented, work, folder, model, **extra)
+    error, requests = run_with_provider(provider, lambda body, nth: documented, work, folder, model, **extra)
     if error is None:
         return "does not stop"
     assert KEY not in str(error)
@@ -164,26 +165,26 @@ def stopping(provider: Provider, behaviour: str, folder: Path) -> str:
     return STOPS[behaviour] if sentence in str(error) else f"stops: {error.what}"
 
 
-def passing(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What passes: the first two requests get the documented error."""
+def observe_wait(provider: Provider, behaviour: str, folder: Path) -> str:
+    """The fault is temporary: the first two requests get the documented error."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> Any:
         (answer,) = await ledger.complete(chat("a dog"), sampling)
         return answer
 
-    answer, _ = asked(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
+    answer, _ = run_with_provider(provider, lambda body, nth: documented if nth <= 2 else None, work, folder)
     return "waits, then answered" if isinstance(answer, Completion) else answer.reason
 
 
-def stray(provider: Provider, folder: Path) -> str:
-    """A gateway that does not know the key for a moment, in the words that the provider has for a wrong one."""
+def observe_stray_refusal(provider: Provider, folder: Path) -> str:
+    """A gateway rejects a valid key once, with the provider's message for a wrong one."""
     documented = provider.says["wrong key"]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         return [(await ledger.complete(chat(text), sampling))[0] for text in ("a dog", "odd", "a cat")]
 
-    answers, requests = asked(
+    answers, requests = run_with_provider(
         provider, lambda body, nth: documented if text_of(body) == "odd" and nth == 1 else None, work, folder
     )
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
@@ -191,8 +192,9 @@ def stray(provider: Provider, folder: Path) -> str:
     return "requested once more" if not bad and times == 2 else f"asked {times} times, {bad}"
 
 
-def again(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What the model did wrong and the provider tells as an error: the next try may be good, and is as bound."""
+def observe_retry(provider: Provider, behaviour: str, folder: Path) -> str:
+    """A mistake of the model that the provider reports as an error: the next try may be good, and has the same
+    schema."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
@@ -202,25 +204,25 @@ def again(provider: Provider, behaviour: str, folder: Path) -> str:
             replies[question] = lambda script=script: script.pop(0)  # type: ignore[misc]
         return [(await ledger.complete(chat(q), sampling, schema=SCHEMA))[0] for q in ("a dog", "a cat")]
 
-    replies: dict[str, Callable[[], Said]] = {}
-    answers, requests = asked(provider, lambda body, nth: replies[text_of(body)](), work, folder)
+    replies: dict[str, Callable[[], Response]] = {}
+    answers, requests = run_with_provider(provider, lambda body, nth: replies[text_of(body)](), work, folder)
     assert all("response_format" in body for body in requests)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     return "requested again" if not bad and len(requests) == 4 else f"{len(requests)} requests, {bad}"
 
 
-def without_system(provider: Provider, folder: Path) -> str:
-    """A model that takes no system text: it is told in the user's turn, the second time at once."""
+def observe_without_system(provider: Provider, folder: Path) -> str:
+    """A model without a system role: the system text moves to the user's turn, from the second question on at once."""
     documented = provider.says[NO_SYSTEM]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> list[Any]:
         system = Message(role="system", content="Write.")
         return [(await ledger.complete((system, *chat(text)), sampling))[0] for text in ("a dog", "a cat")]
 
-    def reply(body: Body, nth: int) -> Said | None:
+    def reply(body: Body, nth: int) -> Response | None:
         return documented if body["messages"][0]["role"] == "system" else None
 
-    answers, requests = asked(provider, reply, work, folder)
+    answers, requests = run_with_provider(provider, reply, work, folder)
     bad = [answer.reason for answer in answers if not isinstance(answer, Completion)]
     if bad or len(requests) != 3:
         return f"{len(requests)} requests, {bad}"
@@ -228,8 +230,8 @@ def without_system(provider: Provider, folder: Path) -> str:
     return "moved to the user's turn"
 
 
-def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What concerns one row: it alone fails, whether it comes first or in the middle."""
+def observe_row_failure(provider: Provider, behaviour: str, folder: Path) -> str:
+    """The fault concerns one row: it alone fails, whether it comes first or in the middle."""
     documented = provider.says[behaviour]
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> str:
@@ -245,12 +247,14 @@ def of_one_row(provider: Provider, behaviour: str, folder: Path) -> str:
         assert first.reason.partition(":")[0] == word
         return f"that row is {word}"
 
-    result, _ = asked(provider, lambda body, nth: documented if "odd" in text_of(body) else None, work, folder)
+    result, _ = run_with_provider(
+        provider, lambda body, nth: documented if "odd" in text_of(body) else None, work, folder
+    )
     return str(result)
 
 
-def answering(provider: Provider, behaviour: str, folder: Path) -> str:
-    """What is special in an answer."""
+def observe_special_answer(provider: Provider, behaviour: str, folder: Path) -> str:
+    """A special property of an answer."""
     documented = provider.says[behaviour]
     schema = SCHEMA if behaviour == "schema" else None
 
@@ -274,33 +278,39 @@ def answering(provider: Provider, behaviour: str, folder: Path) -> str:
             case _:
                 return ANSWERS[behaviour]
 
-    result, requests = asked(provider, lambda body, nth: documented, work, folder)
+    result, requests = run_with_provider(provider, lambda body, nth: documented, work, folder)
     assert schema is None or requests[0]["response_format"]["json_schema"]["schema"] == schema
     return str(result)
 
 
-def observed(provider: Provider, behaviour: str, folder: Path) -> str:
-    """The cell of the table: what pairsmith does."""
+def observe(provider: Provider, behaviour: str, folder: Path) -> str:
+    """The table cell as observed: what pairsmith does."""
     if behaviour == "answers":
-        return ordinary(provider, folder)
+        return observe_answer(provider, folder)
     if behaviour == "n = 3":
-        return of_three(provider, folder)
+        return observe_n_3(provider, folder)
     if behaviour == STRAY:
-        return stray(provider, folder)
+        return observe_stray_refusal(provider, folder)
     if behaviour == NO_SYSTEM:
-        return without_system(provider, folder)
-    runs = ((STOPS, stopping), (PASSES, passing), (AGAIN, again), (ROWS, of_one_row), (ANSWERS, answering))
+        return observe_without_system(provider, folder)
+    runs = (
+        (STOPS, observe_stop),
+        (WAITS, observe_wait),
+        (RETRIED, observe_retry),
+        (ROWS, observe_row_failure),
+        (ANSWERS, observe_special_answer),
+    )
     return next(run(provider, behaviour, folder) for group, run in runs if behaviour in group)
 
 
-def expected(provider: Provider, behaviour: str) -> str:
-    """The cell of the table: what is promised."""
+def expected_outcome(provider: Provider, behaviour: str) -> str:
+    """The table cell as promised."""
     if behaviour == "n = 3":
         refuses = provider.refuses({"n": 3, "messages": [{"content": ""}]}) is not None
         one = len(provider.answer({"n": 3, "model": "m", "messages": [{"content": ""}]}).body["choices"]) == 1
         return "one by one, without n" if refuses else "one by one" if one else "in one request"
     own = {"answers": "answered", STRAY: "requested once more", NO_SYSTEM: "moved to the user's turn"}
-    return {**own, **STOPS, **PASSES, **AGAIN, **ROWS, **ANSWERS}[behaviour]
+    return {**own, **STOPS, **WAITS, **RETRIED, **ROWS, **ANSWERS}[behaviour]
 
 
 CELLS = [
@@ -313,7 +323,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables; making them for each cell would take most of the time."""
+    """A store with its tables. Creating them for each cell would take most of the time."""
     folder = tmp_path_factory.mktemp("empty")
     Store.open(f"sqlite:///{folder / 'pairsmith.db'}").close()
     return folder / "pairsmith.db"
@@ -323,20 +333,21 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_provider_behaves_as_documented(
     provider: Provider, behaviour: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its answers become rows, its errors the remedy that fits them."""
+    """A provider's answers become rows, and each of its errors gets the reaction that fits it."""
     shutil.copy(empty_store, tmp_path)
     monkeypatch.setenv(KEY_ENV, KEY)
-    assert observed(provider, behaviour, tmp_path) == expected(provider, behaviour)
+    assert observe(provider, behaviour, tmp_path) == expected_outcome(provider, behaviour)
 
 
 def table() -> str:
-    """The table of docs/providers.md: behaviour, outcome, and the providers that document it; then where they do."""
+    """The tables of docs/providers.md: behaviour, outcome and the providers that document it; then where they document
+    it."""
     lines = ["| a provider's | pairsmith | tested as |", "|---|---|---|"]
     for behaviour in COLUMNS:
         by_outcome: dict[str, list[str]] = {}
         for provider, one in CELLS:
             if one == behaviour:
-                by_outcome.setdefault(expected(provider, behaviour), []).append(provider.name)
+                by_outcome.setdefault(expected_outcome(provider, behaviour), []).append(provider.name)
         lines += [f"| {behaviour} | {outcome} | {'; '.join(names)} |" for outcome, names in by_outcome.items()]
     lines += ["", "| provider | documented at | address ends in | key in |", "|---|---|---|---|"]
     for provider in PROVIDERS:
@@ -345,15 +356,15 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def test_every_behaviour_is_tested_and_told() -> None:
-    """What a provider documents is a known behaviour, and docs/providers.md is the table of this suite."""
+def test_every_behaviour_is_tested_and_documented() -> None:
+    """Every behaviour that a provider documents is known, and docs/providers.md has the table of this suite."""
     print(table())
     assert all(set(provider.says) <= set(COLUMNS) for provider in PROVIDERS)
     assert table().strip() in PAGE.read_text(encoding="utf-8")
 
 
-def test_a_request_without_a_key_is_told_so(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each provider's own refusal of a wrong key ends the run, whatever status it has."""
+def test_wrong_key_raises_auth_error(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each provider's own rejection of a wrong key ends the run, whatever its status code."""
     monkeypatch.setenv(KEY_ENV, "sk-wrong-0123456789012")
 
     async def work(ledger: Ledger, store: Store, sampling: Sampling) -> None:
@@ -364,4 +375,4 @@ def test_a_request_without_a_key_is_told_so(tmp_path: Path, empty_store: Path, m
             (folder := tmp_path / str(number)).mkdir()
             shutil.copy(empty_store, folder)
             with pytest.raises(AuthError):
-                asked(provider, lambda body, nth: None, work, folder)
+                run_with_provider(provider, lambda body, nth: None, work, folder)

@@ -1,1 +1,1 @@
-"""Takes the place of vLLM's package."""
+"""Replaces vLLM's package."""
