@@ -56,7 +56,7 @@ def running(request: pytest.FixtureRequest, venv: Path) -> Iterator[ArgillaServe
         shutil.rmtree(home, ignore_errors=True)
 
 
-class SimulatedReview:
+class ProjectReview:
     """One project on the server, with its annotators' answers."""
 
     def __init__(self, folder: Path, running: ArgillaServer, venv: Path, seed: int) -> None:
@@ -120,7 +120,7 @@ class SimulatedReview:
         self.store.write(*records)
 
 
-def reboot(days: SimulatedReview) -> None:
+def reboot(days: ProjectReview) -> None:
     """Kill every process of the server at once and start it again without options."""
     home = days.running.home
     os.kill(json.loads((home / "server.json").read_text())["supervisor"], signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_no_answer_is_lost_duplicated_or_wasted(running: ArgillaServer, venv: Pa
     each row is in one queue only, nothing of the other project was mixed in, and no unanswered row remains that is no
     longer needed."""
     cats, other = (
-        SimulatedReview(tmp_path / name, running, venv, seed) for seed, name in enumerate(("cats", "other"), 1)
+        ProjectReview(tmp_path / name, running, venv, seed) for seed, name in enumerate(("cats", "other"), 1)
     )
     cats.push()
     clients, ids = {}, {}

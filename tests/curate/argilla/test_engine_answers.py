@@ -16,12 +16,20 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 
-from tests.curate.argilla.engine_asked import BESIDE, COUNT, DATASET, SIDE, Asked, AskedOverHTTP, record_id
+from tests.curate.argilla.engine_asked import (
+    COUNT,
+    DATASET,
+    OTHER_DATASET,
+    SIDE,
+    EngineOverHTTP,
+    EngineProcess,
+    record_id,
+)
 from tests.curate.argilla.engine_questions import (
-    FOUND,
     OTHERS,
     PENDING,
     REFUSED,
+    SEARCHES,
     THRESHOLD,
     metadata,
     record,
@@ -90,7 +98,7 @@ def _mark_as_made_by_an_older_version(url: str) -> None:
 
 def _collect_answers(backend: str, request: pytest.FixtureRequest, venv: Path, home: Path) -> dict[str, Any]:
     if backend.endswith("-http"):
-        served = AskedOverHTTP(request.getfixturevalue(f"argilla_on_{backend.removesuffix('-http')}"))
+        served = EngineOverHTTP(request.getfixturevalue(f"argilla_on_{backend.removesuffix('-http')}"))
         answers = {**_query(served)[0], "flow": _run_flow(served)}
         served.call("DELETE", f"/datasets/{DATASET}")  # other tests list what is on this server
         return answers
@@ -99,7 +107,9 @@ def _collect_answers(backend: str, request: pytest.FixtureRequest, venv: Path, h
     theirs = f"{before}{host}{quote(folder, safe='')}"
     for scheme, driver in ("postgresql:", "postgresql+asyncpg:"), ("sqlite:", "sqlite+aiosqlite:"):
         theirs = theirs.replace(scheme, driver)
-    database = Asked(venv / "bin" / "python", home, theirs)  # every process of it imports Argilla, which takes seconds
+    database = EngineProcess(
+        venv / "bin" / "python", home, theirs
+    )  # every process of it imports Argilla, which takes seconds
     near: dict[str, Any] = {"ask": "similar", "value": [-1.0] * 8, "limit": 2}
     late = {"ask": "change", "do": "vector"}
     more = THRESHOLD, {**late, "number": 20}, near, {**late, "number": 21, "seconds": -30}, near
@@ -113,9 +123,13 @@ def _collect_answers(backend: str, request: pytest.FixtureRequest, venv: Path, h
     return answers
 
 
-def _query(database: Asked | AskedOverHTTP, *more: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+def _query(database: EngineProcess | EngineOverHTTP, *more: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     """The answers by the names of their questions, and those to `more`."""
-    questions = {**{name: {"limit": COUNT, **answers} for name, (answers, _) in FOUND.items()}, **REFUSED, **OTHERS}
+    questions = {
+        **{name: {"limit": COUNT, **question} for name, (question, _) in SEARCHES.items()},
+        **REFUSED,
+        **OTHERS,
+    }
     look = [{"text": "changedword"}, {"filters": [metadata("topic", values=["changed"])]}]
     look.append({"filters": [suggestion("verdict", values=["brandnew"])]})
     look.append({"ask": "similar", "number": 26, "limit": COUNT})
@@ -127,7 +141,7 @@ def _query(database: Asked | AskedOverHTTP, *more: dict[str, Any]) -> tuple[dict
     return {**dict(zip(questions, answers, strict=False)), "changed": changed}, answers[len(questions) + len(steps) :]
 
 
-def _run_flow(served: AskedOverHTTP) -> dict[str, Any]:
+def _run_flow(served: EngineOverHTTP) -> dict[str, Any]:
     """What ann's page requests while she answers one record and then three at once, and what a program then adds."""
     queue = {"user": "ann", "filters": [PENDING, record(property="status", values=["pending"])], "limit": 4}
     accept = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
@@ -150,7 +164,7 @@ def _run_flow(served: AskedOverHTTP) -> dict[str, Any]:
     served.call("PUT", f"/datasets/{DATASET}/records/bulk", {"items": items})
     agents = served.call("GET", f"/datasets/{DATASET}/records/search/suggestions/options")["items"]
     return {
-        "deleted": served.call("DELETE", f"/datasets/{BESIDE}")["name"],
+        "deleted": served.call("DELETE", f"/datasets/{OTHER_DATASET}")["name"],
         "queues": queues,
         "errors": [item["error"] for item in bulk["items"]],
         "counts": counts,
@@ -162,10 +176,10 @@ def _run_flow(served: AskedOverHTTP) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("name", SEARCHES)
 def test_search_finds_exactly_the_matching_records(answers: dict[str, Any], name: str) -> None:
     """Text, filters and their combinations find exactly the known records that match, and the total is their number."""
-    numbers = FOUND[name][1]
+    numbers = SEARCHES[name][1]
     assert sorted(answers[name]["numbers"]) == sorted(numbers)
     assert answers[name]["total"] == len(numbers)
 
