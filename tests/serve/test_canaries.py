@@ -70,7 +70,7 @@ def test_no_canary_is_anywhere(tmp_path: Path) -> None:
                 jobs.append(server.ask(f"/api/v1/projects/{slug}/jobs", {"command": command})["id"])
                 assert server.job(jobs[-1], "done", "failed")["state"] == "done"
             bodies = every_answer(server, slug, jobs[0])
-            server.hears(f"job {jobs[-1]} of {slug} is done")
+            server.wait_for_output(f"job {jobs[-1]} of {slug} is done")
             bodies["log"], bodies["tested"] = server.stop().encode(), json.dumps(tested).encode()
         assert {ask.headers["Authorization"] for ask in teacher.asked} == {"Bearer canary-teacher-61d2"}
         bodies["traces"] = b"".join(collector.sent)

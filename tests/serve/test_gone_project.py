@@ -53,17 +53,17 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
         asyncio.run(scene(teacher, folder))
 
 
-def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
+def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, slow_teacher: LoopbackTeacher) -> None:
     """Editors save by putting another file in place of the old one, some with a pause between: the job goes on."""
-    folder = write_project(workspace, "tiny", unhurried.url, SUBJECTS)
+    folder = write_project(workspace, "tiny", slow_teacher.url, SUBJECTS)
     spec, aside, jobs = folder / "pairsmith.toml", folder / "pairsmith.toml~", Jobs(workspace)
 
     async def scene() -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(unhurried.wait_for, 4)
+            await asyncio.to_thread(slow_teacher.wait_for, 4)
             spec.rename(aside)
-            await asyncio.to_thread(unhurried.wait_for, 4 + len(unhurried.asked))
+            await asyncio.to_thread(slow_teacher.wait_for, 4 + len(slow_teacher.asked))
             aside.rename(spec)
             assert (await ended(jobs, job.id)).state == "done"
 

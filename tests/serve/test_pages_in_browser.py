@@ -16,7 +16,7 @@ from playwright import sync_api as playwright
 
 from tests.pairsmith import report_project
 from tests.serve.conftest import write_project
-from tests.serve.looked import HEIGHT, barriers, listen, misfits, small_targets
+from tests.serve.looked import HEIGHT, axe_violations, layout_problems, listen, small_targets
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
@@ -82,7 +82,7 @@ def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width:
         page.goto(path)
         page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
         small = small_targets(page) if width == 390 else []
-        assert (path, misfits(page) + barriers(page) + small) == (path, [])
+        assert (path, layout_problems(page) + axe_violations(page) + small) == (path, [])
     page.close()
     assert [line for line in messages if "404" not in line] == []
 

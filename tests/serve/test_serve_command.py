@@ -79,14 +79,14 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, number: signal.Signals) -> None:
+def test_a_server_stops_in_order(tmp_path: Path, slow_teacher: LoopbackTeacher, number: signal.Signals) -> None:
     """Whatever its jobs are doing, one of which was stopped by a person: it says that they go on, and no traceback. The
     next server takes the one that ran to its end, and with `--json-logs` tells of it and of each request in JSON."""
     workspace = Workspace(tmp_path / "space")
     for slug in ("one", "two"):
-        write_project(workspace, slug, unhurried.url)
+        write_project(workspace, slug, slow_teacher.url)
     with Served(tmp_path / "space") as server:
-        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        server.ask("/api/v1/teachers/allowed", {"url": slow_teacher.url})
         stopped, left = (
             server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in ("one", "two")
         )
@@ -104,7 +104,7 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
     with Served(tmp_path / "space", "--json-logs") as after:
         after.job(left, "done")
         again = after.ask(f"/api/v1/jobs/{stopped}/continue", {})["id"]
-        after.hears(f"job {again} of one is done")
+        after.wait_for_output(f"job {again} of one is done")
         entries = [json.loads(line) for line in after.stop(number).splitlines()[2:-1]]
     assert any(line["message"] == f"job {again} of one is done" and line["job"] == again for line in entries)
     asked = next(line for line in entries if line["message"] == f"GET /api/v1/jobs/{left}")

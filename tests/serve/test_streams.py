@@ -20,15 +20,15 @@ STREAMS, RUNS = 50, 3
 
 
 @pytest.mark.timeout(400)
-def test_fifty_streams_hear_how_three_runs_go(tmp_path: Path, unhurried: LoopbackTeacher) -> None:
+def test_fifty_streams_hear_how_three_runs_go(tmp_path: Path, slow_teacher: LoopbackTeacher) -> None:
     """Each hears of every run, in order, and how it ended, and a page is answered meanwhile; afterwards none of them
     is counted any more. What that costs is measured by bench.service.pages."""
     workspace = Workspace(tmp_path / "space")
     slugs = [f"run-{nth}" for nth in range(RUNS)]
     for slug in slugs:
-        write_project(workspace, slug, unhurried.url, tuple(f"a lamp of {n} arms" for n in range(12)))
+        write_project(workspace, slug, slow_teacher.url, tuple(f"a lamp of {n} arms" for n in range(12)))
     with Served(workspace.root) as server:
-        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        server.ask("/api/v1/teachers/allowed", {"url": slow_teacher.url})
         with ThreadPoolExecutor(STREAMS) as several:
             reading = [several.submit(heard, server.url, len(slugs)) for _ in range(STREAMS)]
             jobs = [server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in slugs]

@@ -20,7 +20,7 @@ import openai
 from playwright import sync_api as playwright
 
 from schemas.spec_file import SPEC_NAME, set_keys
-from tests.serve.looked import Looked
+from tests.serve.looked import PageInspector
 from tests.serve.served import Served
 from tests.serve.site import CHROMIUM, FLAGS
 
@@ -58,7 +58,7 @@ def test_from_the_link_to_signing_out(tmp_path: Path) -> None:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         context = browser.new_context(base_url=server.url)
         context.set_default_timeout(_WAIT_MS)
-        person = Person(Looked(context.new_page(), tmp_path), server, root / "projects" / "ideas")
+        person = Person(PageInspector(context.new_page(), tmp_path), server, root / "projects" / "ideas")
         person.comes_in_by_the_link()
         person.makes_a_project()
         person.previews_five()
@@ -77,7 +77,7 @@ def test_from_the_link_to_signing_out(tmp_path: Path) -> None:
 class Person:
     """Somebody at the pages of a service."""
 
-    def __init__(self, looked: Looked, server: Served, folder: Path) -> None:
+    def __init__(self, looked: PageInspector, server: Served, folder: Path) -> None:
         self.looked, self.page, self.server, self.folder = looked, looked.page, server, folder
         self.heading = self.page.locator("h1")
 
@@ -113,7 +113,7 @@ class Person:
         self.page.wait_for_url("**/run?job=*")
 
     def comes_in_by_the_link(self) -> None:
-        link = re.search(r"http\S+/redeem\?token=\S+", self.server.hears("redeem?token="))
+        link = re.search(r"http\S+/redeem\?token=\S+", self.server.wait_for_output("redeem?token="))
         assert link is not None
         self.page.goto(link[0])
         self.looked.at("link")
