@@ -61,7 +61,7 @@ def dissimilar_seeds(count: int) -> tuple[str, ...]:
 
 def count_pairs(workspace: Workspace, slug: str) -> int:
     with closing(sqlite3.connect(workspace.folder(slug) / "pairsmith.db", timeout=60)) as store:
-        return int(store.execute("SELECT count(*) FROM count_pairs").fetchone()[0])
+        return int(store.execute("SELECT count(*) FROM pairs").fetchone()[0])
 
 
 def test_job_runs_once_and_all_see_the_same_state(workspace: Workspace) -> None:
