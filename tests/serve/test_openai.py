@@ -21,7 +21,7 @@ from tests.servers import Handler, handled
 from train.results import TrainResult, write_result
 
 openai = pytest.importorskip("openai")
-import httpx  # the HTTP client of OpenAI's client
+import httpx  # noqa: E402  the HTTP client of OpenAI's client
 
 TURNS = [
     {

@@ -21,7 +21,7 @@ import openai
 from playwright import sync_api as playwright
 
 from schemas.spec_file import SPEC_NAME, set_keys
-from tests.serve.inspector import PageInspector
+from tests.serve.looked import PageInspector
 from tests.serve.served import Served
 from tests.serve.site import CHROMIUM, FLAGS
 
