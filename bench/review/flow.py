@@ -182,7 +182,7 @@ def one_round(number: int, rows: int, running: server.ArgillaServer, folder: Pat
         Argilla(running.url, running.api_key, "flow") as argilla,
     ):
         argilla.__dict__["_is_pairsmith_server"] = routes == "ours"
-        fill(project, store, 3 * rows)  # the random half of them is drawn from
+        fill(project, store, 3 * rows)  # rows are drawn from a random half of these
         population = read_population(project, store, ["flow"])
         draw_batch(project, store, population)
         assert len(store.sampled()) == rows

@@ -169,7 +169,7 @@ class Attack:
         running[slug] = jobs.start(slug, "generate", JobOptions(), "bench", f"again {job.id}", job.id).id
         self.ids[slug].append(running[slug])
 
-    # ---- what is done to it ----------------------------------------------------------------------------------------
+    # ---- faults -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         command = [sys.executable, "-m", "bench.service.jobs_server", str(self.workspace.root)]
@@ -235,7 +235,7 @@ class Attack:
         self.server.terminate()
         self.server.wait()
 
-    # ---- what came of it -------------------------------------------------------------------------------------------
+    # ---- counting the results ---------------------------------------------------------------------------------------
 
     def _pick_running(self, waiting_s: float) -> tuple[str, int | None]:
         """Pick a job whose process is running, waiting until there is one."""

@@ -48,7 +48,7 @@ WITHIN_S, STILL_S = 1200.0, 90.0  # for a server to answer; a job without new wo
 
 @dataclass
 class Job:
-    """A tool's server and its job. A unit of work is an input that the teacher was options, or a step of a training."""
+    """A tool's server and its job. A unit of work is an input sent to the teacher, or a training step."""
 
     tool: str
     unit: str
