@@ -9,7 +9,7 @@ import pytest
 
 from pairsmith.serve.logs import MASK, LogFormatter, request_fields
 
-SAID = (
+LOG_TEXT = (
     "canary-by-name, canary-by-mysql and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
     "/redeem?token=canary-link, postgresql://ann:canary-database@db/x and https://canary-user@host/; harbour stays"
 )
@@ -26,9 +26,9 @@ def test_log_line_contains_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPa
     for name in ("PWD", "OLDPWD", "GIT_AUTHOR_NAME"):
         monkeypatch.setenv(name, "harbour stays")
     with pytest.raises(ValueError, match="harbour") as raised:
-        raise ValueError(SAID)
+        raise ValueError(LOG_TEXT)
     caught = (raised.type, raised.value, raised.tb)
-    record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (SAID,), caught)
+    record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (LOG_TEXT,), caught)
     line = LogFormatter(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
     assert "canary" not in line
     assert line.count(MASK) >= 14

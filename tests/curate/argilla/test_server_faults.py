@@ -191,7 +191,7 @@ def test_down_stops_only_the_process_that_holds_the_lock(tmp_path: Path, has_jus
 
 
 def test_log_size_is_limited(tmp_path: Path) -> None:
-    """A process that writes endlessly is given a new log; only the last full one is kept beside it."""
+    """A process that writes endlessly is given a new log; the last full one is kept beside it."""
     process = start_supervisor(tmp_path, "while True: print('x' * 10_000, flush=True)")
     old = tmp_path / "logs" / "server.1.log"
     wait_until(old.exists)

@@ -145,12 +145,12 @@ def test_local_webhooks_use_no_proxy(
             Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0"
         )
         try:
-            heard = home / "data" / "heard-from"
-            wait_until(lambda: heard.exists() and heard.read_text())
+            received = home / "data" / "heard-from"
+            wait_until(lambda: received.exists() and received.read_text())
             child = json.loads((home / "supervisor.json").read_text())["children"][-1]
         finally:
             server.down(home)
-    assert heard.read_text() == "us"
+    assert received.read_text() == "us"
     assert child["environment"]["no_proxy"].split(",")[0] == (configured or "localhost")
 
 
