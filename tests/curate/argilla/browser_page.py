@@ -130,8 +130,7 @@ class Annotator:
     # ---- keys alone ----
 
     def press_verdict(self, verdict: str) -> None:
-        """Press 1, 2 or 3. The key for edit moves the focus to the text; pressing another verdict's key again changes
-        nothing."""
+        """Press 1, 2 or 3. The key for edit moves the focus to the text; pressing 1 or 2 again changes nothing."""
         keys = {"accept": "1", "reject": "2", "edit": "3"}
         self.page.keyboard.press(keys[verdict])
         self._is_checked(f"verdict_{verdict}")
