@@ -1,15 +1,17 @@
 """Does the interval of the acceptance rate cover the truth? `python -m bench.review.coverage [RUNS] [--json FILE]`
 
-Prints the coverage of every setting of a grid, and its minimum. A population's verdicts are fixed; annotators are
-SIMULATED and tell them. Three parts, all with the product's own intervals:
+Prints the coverage at every setting of a grid, and its minimum. The verdicts of a population are fixed and SIMULATED
+annotators give them. There are three parts, all with the product's own intervals:
 
-- `exact`: a review that ends after a fixed number of rows. The chance that the interval holds the truth is summed over
-  every outcome, for strata of many sizes and every share from 0 to 1 (all whole numbers of acceptable rows up to 60).
+- `exact`: a review that ends after a fixed number of rows. The probability that the interval contains the truth is
+  summed over every outcome, for strata of many sizes and every share from 0 to 1 (every number of acceptable rows up to
+  60).
 - `stopped`: RUNS (20,000) reviews at every setting of a grid: three designs (rows, share that the programs accept, rows
-  a batch), six shares of good rows among what the programs accept and each of them among the rest, four ends: after
-  one batch, after three, at a margin of error, by the human gate of a spec that asks for nearly the true share, which
-  is the hardest. Rows come as the product draws them (one random half, a random order for estimation and one for each
-  audit). `at least` is the lower end of the exact 99.9 % interval of the coverage, which RUNS allow to claim.
+  per batch), six shares of good rows among what the programs accept combined with each of them among the rest, and four
+  stopping rules: after one batch, after three, at a margin of error, or by the review gate of a spec that requires
+  nearly the true share, which is the hardest. Rows are drawn as the product draws them (one random half, a random order
+  for estimation and one for each audit). `at least` is the lower end of the exact 99.9 % interval of the coverage,
+  which is what RUNS reviews can support.
 - `drawn`: 500 reviews through the product's own draws and strata, which the second part imitates.
 """
 
@@ -47,8 +49,8 @@ PROMISE = 0.935
 rate = lru_cache(maxsize=None)(acceptance_rate)
 
 
-def remember() -> None:
-    """The product's intervals are asked about the same strata a million times here: what they are made of is kept."""
+def cache_interval_parts() -> None:
+    """Cache the parts of the product's intervals, which are computed for the same strata a million times here."""
     uncached, every = (
         estimation._chances,
         cache(lambda size, seen: uncached(Stratum(size, seen, 0), np.arange(size + 1))),
@@ -68,7 +70,8 @@ def remember() -> None:
 
 
 def exact(sizes: tuple[tuple[int, int], ...]) -> Iterator[tuple[float, str]]:
-    """(least coverage over the shares, what the setting is) of one stratum, and of any two."""
+    """Yield (minimum coverage over the shares, description of the setting) for one stratum, and for every pair of
+    strata."""
     for rows, seen in sizes:
         outcomes: list[tuple[Stratum, ...]] = [(Stratum(rows, seen, k),) for k in range(seen + 1)]
         yield _least_covered(outcomes, [(rows, seen)]), f"{seen} of {rows}"
@@ -96,17 +99,17 @@ def _least_covered(outcomes: list[tuple[Stratum, ...]], sizes: list[tuple[int, i
 
 @cache
 def _chances(rows: int, seen: int) -> dict[int, Any]:
-    """A number of acceptable rows -> the probability of each number among the seen."""
+    """Map each number of acceptable rows to the probabilities of each number among the reviewed ones."""
     truths = range(rows + 1) if rows <= 60 else sorted({round(share * rows) for share in SHARES})
     return {truth: hypergeom.pmf(np.arange(seen + 1), rows, truth, seen) for truth in truths}
 
 
-# ---- looked at after every batch, and ended by a rule ----------------------------------------------------------------
+# ---- checked after every batch, and ended by a rule ------------------------------------------------------------------
 
 
 class Design(NamedTuple):
-    """A population of `rows`, of which the programs accept the share `accepted`, reviewed in batches of `batch` rows,
-    `batches` at most."""
+    """A population of `rows`, of which the programs accept the share `accepted`, reviewed in at most `batches` batches
+    of `batch` rows."""
 
     rows: int
     accepted: float
@@ -115,22 +118,22 @@ class Design(NamedTuple):
 
 
 DESIGNS = (Design(200, 0.5, 10, 10), Design(400, 0.25, 25, 8), Design(800, 0.25, 50, 8))
-GOOD = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the rows that programs accept, and, each with each, of the others
+GOOD = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)  # of the rows that programs accept and, in every combination, of the others
 RULES = ("one batch", "three batches", "±10 points", "the gate")
 
 
 def gate_asks(good: float) -> float:
-    """An `accept_at_least` just above the truth: the gate opens by mistake only, which is the hardest for an interval
-    that ends the review. Where all are good, a little less."""
+    """Return an `accept_at_least` just above the truth, so that the review is accepted only by mistake, which is the
+    hardest case for an interval that ends the review. If all rows are good, a little less."""
     return good + 0.01 if good < 1 else 0.95
 
 
 def watched(design: Design, runs: int) -> Iterator[dict[str, object]]:
-    """Coverage of both rates at the end of `runs` reviews, at every setting of one design. A setting's reviews draw the
-    same rows as those of the others."""
+    """Coverage of both rates at the end of `runs` reviews, at every setting of one design. All settings use the same
+    drawn rows."""
     started = time.monotonic()
     sizes = (round(design.rows * design.accepted), design.rows - round(design.rows * design.accepted))
-    counted = _counted(design, sizes, runs)
+    counted = _count_rows(design, sizes, runs)
     interval = lru_cache(maxsize=None)(partial(_interval, sizes))
     for (one, two), rule in itertools.product(itertools.product(range(len(GOOD)), repeat=2), RULES):
         good = round(sizes[0] * GOOD[one]), round(sizes[1] * GOOD[two])
@@ -138,7 +141,7 @@ def watched(design: Design, runs: int) -> Iterator[dict[str, object]]:
         covered = dict.fromkeys(truths, 0)
         at_least = gate_asks(GOOD[one])
         for review in counted:
-            ends = _end(review, one, two, rule, at_least, sizes, interval)
+            ends = _final_intervals(review, one, two, rule, at_least, sizes, interval)
             for name, (low, high) in zip(truths, ends, strict=True):
                 covered[name] += low - 1e-9 <= truths[name] <= high + 1e-9
         row: dict[str, object] = {**design._asdict(), "good_accepted": GOOD[one], "good_rest": GOOD[two]}
@@ -149,9 +152,10 @@ def watched(design: Design, runs: int) -> Iterator[dict[str, object]]:
         yield {**row, "seconds": round(time.monotonic() - started, 1)}
 
 
-def _counted(design: Design, sizes: tuple[int, int], runs: int) -> list[list[list[int]]]:
-    """Of every review, for every batch: rows reviewed of the programs' accepted, of those the acceptable ones at each
-    of `GOOD`; the same of the others; and once more both, of the rows drawn for estimation alone."""
+def _count_rows(design: Design, sizes: tuple[int, int], runs: int) -> list[list[list[int]]]:
+    """For every review and every batch: the number of reviewed rows among the programs' accepted ones, and of those the
+    acceptable ones at each share of `GOOD`; the same for the other rows; and both again for the rows drawn for
+    estimation only."""
     drawn_for: tuple[SamplingReason, ...] = ("certify", "audit_accepted", "audit_rejected", "fit")
     parts = divide(design.batch, ReviewShares(), dict.fromkeys(drawn_for, ("",)))
     limits = [np.array([round(size * share) for share in GOOD]) for size in sizes]
@@ -174,8 +178,8 @@ def _counted(design: Design, sizes: tuple[int, int], runs: int) -> list[list[lis
 
 
 def _interval(sizes: tuple[int, int], *seen: int) -> tuple[float, float]:
-    """Of two strata if there are four numbers (reviewed and acceptable, twice); of two numbers that of the first one,
-    at all looks together; of three, the last unused, that of all rows as one."""
+    """The interval for two strata if there are four numbers (reviewed and acceptable, twice); for two numbers, that of
+    the first stratum, valid at all looks together; for three (the last unused), that of all rows as one stratum."""
     if len(seen) == 3:
         of: tuple[Stratum, ...] = (Stratum(sum(sizes), *seen[:2]),)
     else:
@@ -184,7 +188,7 @@ def _interval(sizes: tuple[int, int], *seen: int) -> tuple[float, float]:
     return (estimate.low, estimate.high) if estimate else (0.0, 1.0)
 
 
-def _end(
+def _final_intervals(
     review: list[list[int]],
     one: int,
     two: int,
@@ -216,8 +220,9 @@ def _end(
 
 
 class Setting(NamedTuple):
-    """`good_accepted` and `good_rest`: how often a row is good among those the programs accept, and among the others
-    that passed the gates. `stop_at`: the margin of error at which review stops (0: never before the last batch)."""
+    """`good_accepted` and `good_rest`: the share of good rows among those that the programs accept, and among the
+    others that passed the gates. `stop_at`: the margin of error at which the review stops (0: never before the last
+    batch)."""
 
     name: str
     rows: int
@@ -246,8 +251,8 @@ SETTINGS = (
 
 
 def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
-    """Rows with fixed verdicts. What is near the border or disagreed upon is worse than the rest, so an estimate that
-    took actively chosen rows for random ones would miss."""
+    """Rows with fixed verdicts. Rows near the margin or with disagreement are worse than the rest, so an estimate that
+    treated actively chosen rows as random ones would miss the truth."""
     chance = random.Random(setting.name)
     rows, good = [], {}
     for number in range(setting.rows):
@@ -262,7 +267,7 @@ def population(setting: Setting) -> tuple[list[SamplingRow], dict[str, bool]]:
 
 
 def run(setting: Setting, rows: list[SamplingRow], good: dict[str, bool], seed: int) -> tuple[bool, float, float, int]:
-    """(covered, margin of error, estimate, rows shown) of one review."""
+    """Simulate one review and return (covered, margin of error, estimate, rows shown)."""
     of = frames(rows, seed)
     sampled: dict[SamplingReason, set[str]] = {}
     answers: dict[str, bool] = {}
@@ -299,7 +304,7 @@ def measure(setting: Setting, runs: int) -> dict[str, object]:
 
 
 def main(runs: int, file: Path | None) -> None:
-    remember()
+    cache_interval_parts()
     least: list[tuple[float, str]] = []
     every: dict[str, list[Any]] = {"exact": [], "stopped": [], "drawn": []}
     for coverage, name in exact(SIZES):
@@ -325,5 +330,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("runs", type=int, nargs="?", default=20_000)
     parser.add_argument("--json", type=Path, help="keep every figure there, as bench/results/review.json")
-    asked = parser.parse_args()
-    main(asked.runs, asked.json)
+    options = parser.parse_args()
+    main(options.runs, options.json)

@@ -3,12 +3,13 @@
     python -m bench.review.pages 1000 10000 [--postgresql | --database-url postgresql://...] [--json pages.json]
 
 For each size it starts a fresh server on an empty database, fills it through SQL (records of about 1.5 KB with
-metadata, suggestions and a vector; the annotator has answered every fourth), and sends what the page sends, as that
-annotator, over HTTP, one call at a time; prints milliseconds. 100,000 records take minutes to fill. A PostgreSQL
-database must be empty, so give it one size; it is analysed after the fill, as its own autovacuum would in time.
-`--postgresql` starts a private one (with fsync off, which only "submit an answer" could notice). "after a start" is the
-first search, and the first similar, each of a server that was stopped and started again. The start behind the fill has
-the words of all records to index, because SQL told the server of none of them; a push tells it, and leaves nothing.
+metadata, suggestions and a vector; the annotator has answered every fourth), and sends the page's requests over HTTP as
+that annotator, one at a time; it prints milliseconds. 100,000 records take minutes to fill. A PostgreSQL database must
+be empty, so give it only one size; it is analysed after the fill, as autovacuum would do in time. `--postgresql` starts
+a private one (with fsync off, which could only affect "submit an answer"). "after a start" is the first search, and the
+first similarity search, of a server that was stopped and restarted. The start after the fill has to index the words of
+all records, because the server was not informed of records written through SQL; a push informs it and leaves nothing to
+index.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ VERDICT = {"entity": "suggestion", "question": "verdict"}
 
 
 def searches(count: int) -> dict[str, dict[str, Any]]:
-    """What the page posts to .../records/search, by the name it has in the table; it always names a queue."""
+    """What the page posts to .../records/search, by its name in the table; every request filters a queue."""
 
     def pending(*filters: dict[str, Any], **rest: Any) -> dict[str, Any]:
         return {"filters": {"and": [*PENDING, *filters]}, "query": {}, **rest}
@@ -107,7 +108,7 @@ def searches(count: int) -> dict[str, dict[str, Any]]:
 
 
 class Page:
-    """The web page's side of the connection."""
+    """A client that sends requests like the web page."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url, self.key = url, key
@@ -120,7 +121,7 @@ class Page:
 
 
 def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
-    """Everything that is timed."""
+    """Every call that is timed."""
     properties = {
         item["name"]: item["id"] for item in page(f"/api/v1/me/datasets/{dataset}/metadata-properties")["items"]
     }
@@ -139,7 +140,7 @@ def calls(page: Page, dataset: str, count: int) -> dict[str, Callable[[], Any]]:
         timed[name] = partial(page, path)
     accept = {"values": {"verdict": {"value": "accept"}}, "status": "submitted"}
 
-    def waiting() -> Iterator[Any]:  # asked for when the first one is needed, so that no search comes before the timed
+    def waiting() -> Iterator[Any]:  # requested lazily, so that no search precedes the timed ones
         yield from page(search.replace("limit=10", "limit=500"), {"filters": {"and": PENDING}})["items"]
 
     unanswered = waiting()
@@ -154,7 +155,7 @@ def measure(count: int, database_url: str | None, venv: Path | None, repeat: int
         child = json.loads((home / "supervisor.json").read_text())["children"][-1]
         environment = {**child["environment"], "PYTHONPATH": f"{SERVER_CODE}{os.pathsep}{FILL}"}
 
-        def aside(*argv: str) -> str:
+        def run_beside(*argv: str) -> str:
             done = subprocess.run(
                 ["nice", "-n", "5", child["argv"][0], *argv], env=environment, capture_output=True, text=True, cwd=home
             )
@@ -162,10 +163,10 @@ def measure(count: int, database_url: str | None, venv: Path | None, repeat: int
             return done.stdout
 
         at_start = {child.name: round(child.memory_mib or 0) for child in server.status(home).children}
-        fill_s, printed = timed(lambda: aside(str(FILL / "fill.py"), "big", str(count)))
+        fill_s, printed = timed(lambda: run_beside(str(FILL / "fill.py"), "big", str(count)))
         dataset = printed.split()[-1]
         if database_url:
-            aside("-c", _ANALYSE)
+            run_beside("-c", _ANALYSE)
         seen = server.status(home)
         print(f"\n{count} records, {seen.database}: up in {start_s:.1f} s, filled in {fill_s:.1f} s", flush=True)
         first = dict[str, float]()
@@ -183,7 +184,7 @@ def measure(count: int, database_url: str | None, venv: Path | None, repeat: int
                 "p50": round(statistics.median(times), 1),
                 "p95": round(times[int(len(times) * 0.95)], 1),
             }
-            late = "  more than promised" if latencies[name]["p95"] > PROMISE_MS else ""
+            late = "  above the limit" if latencies[name]["p95"] > PROMISE_MS else ""
             print(
                 f"{name:36} p50 {latencies[name]['p50']:7.1f}  p95 {latencies[name]['p95']:7.1f} ms{late}", flush=True
             )
@@ -213,16 +214,16 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, help="an environment that exists already")
     parser.add_argument("--repeat", type=int, default=60)
     parser.add_argument("--json", type=Path, help="keep the figures there")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load before": os.getloadavg()[0]}
     print(machine)
     runs = []
-    for count in asked.sizes:
-        with Postgres() if asked.postgresql else contextlib.nullcontext() as private:
-            url = private.url if private else asked.database_url
-            runs.append(measure(count, url, asked.venv, asked.repeat))
-    if asked.json:
-        keep(asked.json, {f"pages on {runs[-1]['database']}": {"machine": machine, "runs": runs}})
+    for count in options.sizes:
+        with Postgres() if options.postgresql else contextlib.nullcontext() as private:
+            url = private.url if private else options.database_url
+            runs.append(measure(count, url, options.venv, options.repeat))
+    if options.json:
+        keep(options.json, {f"pages on {runs[-1]['database']}": {"machine": machine, "runs": runs}})
 
 
 if __name__ == "__main__":

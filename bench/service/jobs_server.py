@@ -1,4 +1,4 @@
-"""A server of jobs and nothing else: `python -m bench.service.jobs_server WORKSPACE [DATABASE_URL]`, until SIGTERM."""
+"""A job server without pages: `python -m bench.service.jobs_server WORKSPACE [DATABASE_URL]`, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from schemas.project import Project
 
 
 def environment(project: Project) -> dict[str, str]:
-    """This process's, with the failpoint of the project if it has one: read once, so the next process lives."""
+    """This process's environment, with the project's failpoint if it has one. The failpoint is read once, so the next
+    process survives."""
     variables, asked = dict(os.environ), project.folder / "failpoint"
     if asked.exists():
         variables["PAIRSMITH_FAILPOINT"] = asked.read_text()

@@ -1,11 +1,11 @@
-"""Jobs under attack: does each end exactly once, and is nothing asked twice that was not in flight?
+"""Jobs under attack: does each end exactly once, and is nothing requested twice that was not in flight?
 
 `python -m bench.service.kills [--jobs 200] [--databases sqlite postgresql]`. Each job is a real `pairsmith generate`
-that asks a loopback teacher. At random, with a fixed seed, the server and the jobs' processes are killed (`kill -9`),
-the whole group is asked to end (SIGTERM), the database of jobs is away for some seconds, the disk is full for some.
+with a loopback teacher. At random, with a fixed seed, the server and job processes are killed (`kill -9`), the whole
+group gets SIGTERM, the jobs database is unavailable for some seconds, or the disk is full for some seconds.
 
-A full disk is made by RLIMIT_FSIZE, set from outside on the running server and on a running process: no file grows
-then. SQLite is taken away by another process that locks its file, PostgreSQL by stopping its server.
+A full disk is simulated with RLIMIT_FSIZE, set from outside on the running server or process, so that no file can grow.
+SQLite is made unavailable by another process that locks its file, PostgreSQL by stopping its server.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from pairsmith.serve.workspace import Workspace
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 
 SEEDS, SAMPLES, CONCURRENCY = 12, 2, 4
-MOST_KILLS = 3  # of the processes of one job; the fourth death would rightly fail it
-SLOW_S = 1.0  # the teacher may be slow to read what a process has sent; the next one needs longer until it asks
-AT_ONCE = 6  # jobs that are asked for and have not ended
+MOST_KILLS = 3  # per job; the fourth death would rightly fail it
+SLOW_S = 1.0  # the teacher may read a request this late; the next process takes longer to send its first
+AT_ONCE = 6  # jobs that were started and have not ended
 AWAY_S = 4.0
 WORDS = (
     *("lamp", "sea", "kite", "harbour", "crane", "goat", "roof", "paper", "boat", "snow", "pine", "brass", "telescope"),
@@ -68,7 +68,7 @@ sampling = {{ max_tokens = 32 }}
 
 @dataclass
 class Counts:
-    """What was done to the service, and what came of it."""
+    """What was done to the service, and the results."""
 
     faults: dict[str, int] = field(default_factory=dict)
     failed_in_words: int = 0
@@ -84,7 +84,7 @@ class Counts:
 
 
 class Attack:
-    """A workspace with a job for each of its projects, a server of them, and what is done to both."""
+    """A workspace with one job per project, a job server, and the faults to inject."""
 
     def __init__(
         self,
@@ -97,8 +97,8 @@ class Attack:
         self.draw, self.counts = random.Random(jobs), Counts()
         self.slugs = [f"p{nth:03d}" for nth in range(jobs)]
         self.killed: dict[str, list[int]] = {slug: [] for slug in self.slugs}  # pids
-        self.failed: dict[str, list[str]] = {slug: [] for slug in self.slugs}  # jobs that had no room
-        self.asked: dict[str, list[float]] = {slug: [] for slug in self.slugs}  # when the teacher was asked
+        self.failed: dict[str, list[str]] = {slug: [] for slug in self.slugs}  # jobs that failed on a full disk
+        self.asked: dict[str, list[float]] = {slug: [] for slug in self.slugs}  # when the teacher received requests
         self.ids: dict[str, list[str]] = {}
         self.asked_to_end: set[int] = set()
         self.server: subprocess.Popen[bytes] | None = None
@@ -111,8 +111,8 @@ class Attack:
     def run(
         self, faults: dict[str, float], every_s: tuple[float, float], timeout_s: float, most: int = sys.maxsize
     ) -> Counts:
-        """Let the jobs run under `faults` (name -> share), one each `every_s` seconds, until all have ended; `most` of
-        them at most, so that a slow machine gets anywhere."""
+        """Run the jobs under `faults` (name -> share), one every `every_s` seconds, until all have ended. `most` limits
+        the number of faults, so that a slow machine makes progress."""
         with self.teacher:
             for slug in self.slugs:
                 self._project(slug)
@@ -132,7 +132,7 @@ class Attack:
         folder.mkdir(parents=True)
         text = SPEC.format(name=slug, url=self.teacher.url, concurrency=CONCURRENCY, samples=SAMPLES)
         (folder / "pairsmith.toml").write_text(text)
-        # One seed is like no other: what is too near a seed of the test split would not be asked for.
+        # Seeds must not be similar: near-duplicates of a test seed would not be generated.
         words = (" ".join(self.draw.choices(WORDS, k=6)) for _ in range(SEEDS))
         (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": f"{text} {slug}"}) + "\n" for text in words))
 
@@ -151,7 +151,7 @@ class Attack:
                     continue
                 del running[slug]
                 if job.state != "done":
-                    self._again(jobs, slug, job, running)
+                    self._continue(jobs, slug, job, running)
             if time.monotonic() >= next_s and sum(self.counts.faults.values()) < most:
                 name = self.draw.choices([*faults], [*faults.values()])[0]
                 if getattr(self, f"_{name}")():
@@ -159,8 +159,8 @@ class Attack:
                 next_s = time.monotonic() + self.draw.uniform(*every_s)
             time.sleep(0.2)
 
-    def _again(self, jobs: Jobs, slug: str, job: Job, running: dict[str, str]) -> None:
-        """A job that a full disk has failed, in words, is gone on with, as a person would."""
+    def _continue(self, jobs: Jobs, slug: str, job: Job, running: dict[str, str]) -> None:
+        """Continue a job that failed on a full disk with a clear message, as a user would."""
         if job.problem is None or job.problem.get("kind") not in ("StoreFull", "StoreError"):
             self.counts.wrong.append(f"{slug} {job.state} {job.problem}")
             return
@@ -169,7 +169,7 @@ class Attack:
         running[slug] = jobs.start(slug, "generate", JobOptions(), "bench", f"again {job.id}", job.id).id
         self.ids[slug].append(running[slug])
 
-    # ---- what is done to it ----------------------------------------------------------------------------------------
+    # ---- faults -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         command = [sys.executable, "-m", "bench.service.jobs_server", str(self.workspace.root)]
@@ -185,25 +185,25 @@ class Attack:
         return True
 
     def _child(self) -> bool:
-        """Kill a process that runs."""
-        slug, pid = self._living(waiting_s=5.0)
+        """Kill a running job process."""
+        slug, pid = self._pick_running(waiting_s=5.0)
         if pid is None or len(self.killed[slug]) >= MOST_KILLS:
             return False
-        time.sleep(self.draw.uniform(0, 4))  # it needs a second to begin, and is killed at any time of its life
+        time.sleep(self.draw.uniform(0, 4))  # it takes a second to start, and is killed at any time of its life
         if (pid := self._pid(slug)) is None:
             return False
         try:
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:  # it has ended since
+        except ProcessLookupError:  # it has ended meanwhile
             return False
         self.killed[slug].append(pid)
         return True
 
     def _group(self) -> bool:
-        """Everything is asked to end, as when a container stops; then a new server."""
+        """Send SIGTERM to everything, as when a container stops; then start a new server."""
         assert self.server is not None
         pids = {pid for slug in self.ids if (pid := self._pid(slug))} - self.asked_to_end
-        self.asked_to_end |= pids  # a second time would end it at once, without draining
+        self.asked_to_end |= pids  # a second signal would end it at once, without draining
         for pid in (self.server.pid, *pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -218,15 +218,15 @@ class Attack:
 
     def _full_server(self) -> bool:
         assert self.server is not None
-        with _full(self.server.pid):
+        with _no_file_growth(self.server.pid):
             time.sleep(AWAY_S)
         return True
 
     def _full_child(self) -> bool:
-        _, pid = self._living(waiting_s=5.0)
+        _, pid = self._pick_running(waiting_s=5.0)
         if pid is None:
             return False
-        with _full(pid):
+        with _no_file_growth(pid):
             time.sleep(AWAY_S)
         return True
 
@@ -235,10 +235,10 @@ class Attack:
         self.server.terminate()
         self.server.wait()
 
-    # ---- what came of it -------------------------------------------------------------------------------------------
+    # ---- counting the results ---------------------------------------------------------------------------------------
 
-    def _living(self, waiting_s: float) -> tuple[str, int | None]:
-        """A job whose process runs, as soon as there is one."""
+    def _pick_running(self, waiting_s: float) -> tuple[str, int | None]:
+        """Pick a job whose process is running, waiting until there is one."""
         until_s = time.monotonic() + waiting_s
         while time.monotonic() < until_s:
             if living := [(slug, pid) for slug in self.ids if (pid := self._pid(slug))]:
@@ -255,15 +255,16 @@ class Attack:
         return pid if is_held(folder) else None
 
     def _in_flight(self, slug: str) -> tuple[int, int]:
-        """Requests whose answers no store has: of processes that were killed or had no room, as far as they may have
-        been in flight, and all others. A process asked what the teacher read from its begin to that of the next."""
+        """Count requests whose answers are in no store: those of processes that were killed or had no disk space, as
+        far as they may have been in flight, and all others. A process is credited with what the teacher received
+        between its start and that of the next process."""
         began = [(start["at"], start["pid"], job) for job in self.ids[slug] for start in starts(self._folder(job))]
         ends = [at + SLOW_S for at, _, _ in began[1:]] + [float("inf")]
         kept = self._kept_at(slug)
         lost, over, since = 0, 0, 0.0
         for (_, pid, job), end in zip(began, ends, strict=True):
             asked = sum(since <= at < end for at in self.asked[slug])
-            missing = asked - sum(since <= at < end for at in kept) // SAMPLES  # a request brings all of a seed
+            missing = asked - sum(since <= at < end for at in kept) // SAMPLES  # one request brings all samples
             may = 2 * CONCURRENCY if pid in self.killed[slug] or job in self.failed[slug] else 0
             lost, over, since = lost + min(missing, may), over + max(0, missing - may), end
         return lost, over
@@ -280,7 +281,7 @@ class Attack:
         try:
             with contextlib.closing(sqlite3.connect(self.workspace.folder(slug) / "pairsmith.db", timeout=30)) as store:
                 return int(store.execute(query).fetchone()[0])
-        except sqlite3.OperationalError:  # it was killed before it had made its tables
+        except sqlite3.OperationalError:  # it was killed before it had created its tables
             return 0
 
     def _count(self, jobs: Jobs) -> None:
@@ -310,8 +311,8 @@ class Attack:
 
 
 @contextmanager
-def _full(pid: int) -> Iterator[None]:
-    """No file of a process grows, as on a full disk."""
+def _no_file_growth(pid: int) -> Iterator[None]:
+    """Prevent every file of a process from growing, as on a full disk."""
     with contextlib.suppress(ProcessLookupError):
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (1, before[1]))
@@ -344,8 +345,8 @@ def postgres_away(server: Postgres) -> Callable[[], contextlib.AbstractContextMa
 FAULTS = {"server": 0.45, "child": 0.3, "group": 0.1, "database": 0.05, "full_server": 0.05, "full_child": 0.05}
 
 
-def attacked(name: str, jobs: int) -> Counts:
-    """The counts of one database."""
+def attack_database(name: str, jobs: int) -> Counts:
+    """Run the attack with one database and return the counts."""
     timeout_s = 120 + 30.0 * jobs
     with contextlib.ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kills-")))
@@ -363,12 +364,13 @@ def main() -> None:
     parser.add_argument("--databases", nargs="+", default=["sqlite", *(["postgresql"] if programs() else [])])
     asked = parser.parse_args()
     for name in asked.databases:
-        counts = asdict(attacked(name, asked.jobs))
+        counts = asdict(attack_database(name, asked.jobs))
         _keep(name, counts)
 
 
 def _keep(name: str, counts: dict[str, Any]) -> None:
-    """Into the results as they are now: another part of the benchmark may have written in the hour that this took."""
+    """Merge into the results as they are now: another part of the benchmark may have written during the hour that this
+    took."""
     every = kept("service").get("kills", {}) | {name: counts}
     sums = {
         key: sum(of.get(field, 0) for of in every.values())

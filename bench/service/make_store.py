@@ -1,4 +1,5 @@
-"""A store of many rows, as generation and curation leave one: for figures of pages, not of what is in them."""
+"""Creates a store with many rows, as generation and curation leave it, for measuring pages; its texts are random
+words."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ model = "smollm2-135m-instruct"
 
 
 def make(folder: Path, rows: int, *, n: int = 4, verdicts: int = 3) -> Path:
-    """A project in `folder` with `rows` slots, `n` of them for each input, and return it."""
+    """Create a project in `folder` with `rows` slots, `n` per input, and return the folder."""
     folder.mkdir(parents=True)
     (folder / "pairsmith.toml").write_text(SPEC)
     (folder / "seeds.txt").write_text("a lighthouse in fog\n")

@@ -1,12 +1,12 @@
-"""How pages keep up: 100,000 rows with 8 readers at a time, and 50 streams of events.
+"""How fast pages are: 100,000 rows with 8 concurrent readers, and 50 event streams.
 
     python -m bench.service.pages
 
-Measured against a server in a process of its own: p95 of a fixed mix of pages (`p95_ms_rows_100k`), its memory at the
-end (`rss_mb`), the seconds until the first page of a store that it has never seen (`view_built_s`), p95 of the start
-page with fifty projects (`p95_ms_start_50_projects`, and just after they were made), and the share of a core that 50
-open streams take (`streams_50_cpu`), alone and, in a service of its own, beside three runs (`streams_50_runs_3_cpu`)
-with its memory then and the age of a state when a reader has it. The keys are merged into bench/results/service.json.
+Measured against a server in a separate process: p95 of a fixed mix of pages (`p95_ms_rows_100k`), its memory at the end
+(`rss_mb`), the seconds until the first page of a store that is new to it (`view_built_s`), p95 of the start page with
+fifty projects (`p95_ms_start_50_projects`, and just after they were created), and the share of a core used by 50 open
+streams (`streams_50_cpu`), alone and, in a separate service, during three runs (`streams_50_runs_3_cpu`), with its
+memory then and the age of a state when a reader receives it. The keys are merged into bench/results/service.json.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from bench.service.kills import SPEC, WORDS
 from bench.service.make_store import make
 from tests.synth.loopback import LoopbackTeacher, says
 
-# What people do with rows: page on, filter, search, sort, open one, and look at the project beside it.
+# What users do with rows: page on, filter, search, sort, open one, and look at the project's other pages.
 MIX = (
     "/p/many/rows", "/p/many/rows?state=accepted", "/p/many/rows?state=rejected&reason=short",
     "/p/many/rows?q=lighthouse", "/p/many/rows?q=lighthouse+fog&state=accepted", "/p/many/rows?q=harb",
@@ -48,43 +48,43 @@ PORT, SETTLED_S = 8690, 4
 
 
 def main(arguments: Sequence[str] | None = ()) -> None:
-    """Measure and keep; None takes the command line."""
+    """Measure and store the figures; `arguments` None reads the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--pages", type=int, default=600)
     parser.add_argument("--project", type=Path, help="a project made by bench.service.make_store, to save making one")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         (root / "projects").mkdir()
-        if asked.project:
-            (root / "projects" / "many").symlink_to(asked.project.resolve(), target_is_directory=True)
+        if options.project:
+            (root / "projects" / "many").symlink_to(options.project.resolve(), target_is_directory=True)
         else:
-            make(root / "projects" / "many", asked.rows)
-        latencies = _measured(root, asked.pages)
+            make(root / "projects" / "many", options.rows)
+        latencies = _measure(root, options.pages)
     keep("service", latencies)
 
 
-def _measured(root: Path, pages: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as apart, _served(Path(apart)) as (url, pid):
-        beside = _beside_runs(Path(apart), url, pid)
-    with _served(root) as (url, pid):
+def _measure(root: Path, pages: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as apart, _serving(Path(apart)) as (url, pid):
+        beside_runs = _measure_streams_beside_runs(Path(apart), url, pid)
+    with _serving(root) as (url, pid):
         began_s = time.monotonic()
         ask(f"{url}/p/many/rows")
         built_s, built_cpu_s = time.monotonic() - began_s, _cpu_s(pid)
         for path in MIX:
             ask(url + path)
         before_s = _cpu_s(pid)
-        took = _load(url, [MIX[number % len(MIX)] for number in range(pages)])
+        latencies_ms = _load(url, [MIX[number % len(MIX)] for number in range(pages)])
         cpu_ms = 1000 * (_cpu_s(pid) - before_s) / pages
         rss = _rss_mb(pid)
         cpu = _streams(url, pid)
         new_ms, start_ms = _start_page(root, url, pages)
-    every = sorted(ms for times in took.values() for ms in times)
+    every = sorted(ms for times in latencies_ms.values() for ms in times)
     return {
         "p95_ms_rows_100k": _quantile(every, 0.95),
         "p50_ms_rows_100k": _quantile(every, 0.5),
-        "pages_p95_ms": {path: _quantile(sorted(times), 0.95) for path, times in sorted(took.items())},
+        "pages_p95_ms": {path: _quantile(sorted(times), 0.95) for path, times in sorted(latencies_ms.items())},
         "pages_at_once": AT_ONCE,
         "p95_ms_start_50_projects": start_ms,
         "p95_ms_start_50_new_projects": new_ms,
@@ -93,14 +93,14 @@ def _measured(root: Path, pages: int) -> dict[str, Any]:
         "view_built_s": round(built_s, 1),
         "view_built_cpu_s": round(built_cpu_s, 1),
         "streams_50_cpu": round(cpu, 3),
-        **beside,
+        **beside_runs,
         "pages_machine": f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}",
     }
 
 
 @contextmanager
-def _served(root: Path) -> Iterator[tuple[str, int]]:
-    """A new service, as a person starts it: its address and process."""
+def _serving(root: Path) -> Iterator[tuple[str, int]]:
+    """Start a new service as a user does; yield its URL and process id."""
     (root / "projects").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pairsmith", "serve", str(root), "--no-auth", "--port", str(PORT)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -114,36 +114,36 @@ def _served(root: Path) -> Iterator[tuple[str, int]]:
 
 
 def _load(url: str, paths: list[str]) -> dict[str, list[float]]:
-    """Milliseconds of each page, in a shuffled order, 8 at a time."""
+    """Milliseconds of each page, requested in shuffled order, 8 at a time."""
     random.Random(0).shuffle(paths)
-    took, lock = defaultdict[str, list[float]](list), threading.Lock()
+    latencies_ms, lock = defaultdict[str, list[float]](list), threading.Lock()
 
     def one(path: str) -> None:
         began_s = time.perf_counter()
         ask(url + path)
         with lock:
-            took[path].append(1000 * (time.perf_counter() - began_s))
+            latencies_ms[path].append(1000 * (time.perf_counter() - began_s))
 
     with ThreadPoolExecutor(AT_ONCE) as several:
         list(several.map(one, paths))
-    return took
+    return latencies_ms
 
 
 def _start_page(root: Path, url: str, pages: int) -> tuple[float, float]:
-    """p95 of the page that lists fifty projects, 8 at a time: when they have just been made, so that no file is old
-    enough to be believed unchanged and stores are read again, and when they lie still."""
+    """p95 of the page that lists fifty projects, 8 at a time: just after they were created, when every file is too
+    recent to be assumed unchanged and stores are read again, and later."""
     for nth in range(1, PROJECTS):
         make(root / "projects" / f"small-{nth}", 40)
     ask(url)
     (new,) = _load(url, ["/"] * pages).values()
     time.sleep(SETTLED_S)
     ask(url)
-    (still,) = _load(url, ["/"] * pages).values()
-    return _quantile(sorted(new), 0.95), _quantile(sorted(still), 0.95)
+    (settled,) = _load(url, ["/"] * pages).values()
+    return _quantile(sorted(new), 0.95), _quantile(sorted(settled), 0.95)
 
 
 def _streams(url: str, pid: int) -> float:
-    """The share of a core that the server takes with 50 streams open."""
+    """The share of a core that the server uses with 50 open streams."""
     opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
     time.sleep(1)
     began_s, before_s = time.monotonic(), _cpu_s(pid)
@@ -154,9 +154,9 @@ def _streams(url: str, pid: int) -> float:
     return share
 
 
-def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
-    """What 50 streams take beside three runs that report four times a second, and how old a state is as a reader has
-    it, in seconds after the report that it tells."""
+def _measure_streams_beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
+    """The cost of 50 streams during three runs that report four times a second, and the age of a state, in seconds
+    after its report, when a reader receives it."""
     ages, lock = list[float](), threading.Lock()
 
     def read(stream: Any) -> None:
@@ -178,18 +178,18 @@ def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
             for nth in range(RUNS)
         ]
         while not all(json.loads(ask(f"{url}/api/v1/jobs/{job}"))["progress"] for job in jobs):
-            time.sleep(0.2)  # until each has imported what it needs, and asks
+            time.sleep(0.2)  # until each job has done its imports and sends requests
         opened = [urllib.request.urlopen(f"{url}/api/v1/events", timeout=60) for _ in range(STREAMS)]
         for stream in opened:
             threading.Thread(target=read, args=(stream,), daemon=True).start()
         time.sleep(1)
         with lock:
-            ages.clear()  # the first ones tell what was before
+            ages.clear()  # the first ones are the states before the measurement
         began_s, before_s = time.monotonic(), _cpu_s(pid)
         time.sleep(STREAM_S)
         share = (_cpu_s(pid) - before_s) / (time.monotonic() - began_s)
         with lock:
-            heard = sorted(ages)
+            sorted_ages = sorted(ages)
         running = [json.loads(ask(f"{url}/api/v1/jobs/{job}"))["state"] for job in jobs]
         assert running == ["running"] * RUNS, running
         for job in jobs:
@@ -199,8 +199,8 @@ def _beside_runs(root: Path, url: str, pid: int) -> dict[str, float]:
     return {
         "streams_50_runs_3_cpu": round(share, 3),
         "streams_50_runs_3_rss_mb": round(_rss_mb(pid), 1),
-        "streams_50_runs_3_states": len(heard),
-        "streams_50_runs_3_state_age_p95_s": round(heard[int(0.95 * len(heard))], 3),
+        "streams_50_runs_3_states": len(sorted_ages),
+        "streams_50_runs_3_state_age_p95_s": round(sorted_ages[int(0.95 * len(sorted_ages))], 3),
     }
 
 

@@ -1,11 +1,12 @@
-"""The page is closed, or its server killed, in the midst of a job: here and in tools beside it.
+"""The page is closed, or its server killed, in the middle of a job: in pairsmith and in comparable tools.
 
     python -m bench.service.peers [pairsmith pairsmith-training llamafactory kiln] [--kills page server]
         [--llamafactory VENV] [--kiln VENV --kiln-source CHECKOUT]
 
-Needs Chromium and the package playwright. A peer is tried if its environment is named: a venv with LLaMA-Factory; for
-Kiln a venv with what its lock file names and a checkout of its repository, its web page built (`npx vite build` in
-app/web_ui), for PyPI has neither the page nor what generates. Prints a row for each trial; README.md has what was seen.
+Needs Chromium and the package playwright. A peer is tried if its environment is given: for LLaMA-Factory a venv with
+it; for Kiln a venv with the packages of its lock file and a checkout of its repository with its web page built (`npx
+vite build` in app/web_ui), because PyPI has neither the page nor the generation. Prints a row for each trial; README.md
+has the results.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ from tests.serve.site import CHROMIUM, FLAGS
 from tests.synth.loopback import Ask, LoopbackTeacher, Reply, says
 from tests.train.tiny import PAIRS, make_base, write_project
 
-ROWS, DELAY_S = 40, 2.0  # of the loopback teacher
-EPOCHS, OUR_EPOCHS, AT = 75, 500, 0.1  # 1,500 steps, for curation leaves few rows; how much is done at the kill
-WITHIN_S, STILL_S = 1200.0, 90.0  # for a server to answer; without new work a job stands still
+ROWS, DELAY_S = 40, 2.0  # delay of the loopback teacher
+EPOCHS, OUR_EPOCHS, AT = 75, 500, 0.1  # 1,500 steps, as curation leaves few rows; the share done at the kill
+WITHIN_S, STILL_S = 1200.0, 90.0  # for a server to answer; a job without new work for this long has stalled
 
 
 @dataclass
 class Job:
-    """A tool's server and its job. A unit of work is an input that the teacher was asked, or a step of a training."""
+    """A tool's server and its job. A unit of work is an input sent to the teacher, or a training step."""
 
     tool: str
     unit: str
@@ -56,15 +57,15 @@ class Job:
     folder: Path
     url: str
     begin: Callable[[Page], None]
-    """By the page's own buttons."""
+    """Starts the job with the page's own buttons."""
     done: Callable[[], int]
-    """Units done or paid for up to now, those done again included."""
+    """Units done or paid for so far, including repeated ones."""
     kept: Callable[[Page], int]
-    """Units that the tool would not do again; all, when the result is there."""
+    """Units that the tool would not repeat; all of them once the result exists."""
     shown: Callable[[Page], bool]
-    """Whether the page that was opened again shows the job as far as it is."""
+    """Whether the reopened page shows the job with its progress."""
     again: Callable[[Page], str]
-    """Press what brings a job that stands still to its end; what was pressed."""
+    """Press the buttons that bring a stalled job to its end; returns what was pressed."""
     at: float = AT
     environment: dict[str, str] = field(default_factory=dict)
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -78,8 +79,8 @@ class Job:
         until(partial(answers, self.url), f"{self.tool} to answer", WITHIN_S)
 
 
-def _followed(job: Job) -> int:
-    """How much is done when all is, or when nothing more comes."""
+def _wait_while_progressing(job: Job) -> int:
+    """Wait until all units are done or no more arrive; return how many are done."""
     done, since = job.done(), time.monotonic()
     while done < job.size and time.monotonic() - since < STILL_S:
         time.sleep(0.5)
@@ -88,15 +89,15 @@ def _followed(job: Job) -> int:
     return done
 
 
-def _ends(job: Job, page: Page) -> bool:
-    """Whether the result is there, some moments after the last unit of work."""
+def _has_result(job: Job, page: Page) -> bool:
+    """Whether the result exists, within a while after the last unit of work."""
     with suppress(TimeoutError):
         until(lambda: job.kept(page) >= job.size, "the result", STILL_S)
     return job.kept(page) >= job.size
 
 
-def killed(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[str, Any]:
-    """Begin the job, close the page or kill its server alone, look what goes on, and bring the job to its end."""
+def run_trial(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[str, Any]:
+    """Start the job, close the page or kill only its server, observe what continues, and bring the job to its end."""
     context = browser()
     try:
         job.serve()
@@ -105,24 +106,24 @@ def killed(job: Job, kill: str, browser: Callable[[], BrowserContext]) -> dict[s
         at_kill = job.done()
         if kill == "page":
             context.close()
-            alone = _followed(job)
+            alone = _wait_while_progressing(job)
             context = browser()
         else:
             job.servers[0].kill()
             job.servers[0].wait()
             job.serve()
-            alone = _followed(job)
+            alone = _wait_while_progressing(job)
         page = context.pages[0]
         shown = job.shown(page)
-        opened = _followed(job)
-        ended = opened >= job.size and _ends(job, page)
+        opened = _wait_while_progressing(job)
+        ended = opened >= job.size and _has_result(job, page)
         kept = job.kept(page)
         pressed = "nothing"
         if not ended:
             units = job.done() + job.size - kept
             pressed = job.again(page)
             until(lambda: job.done() >= units, "the job to end", WITHIN_S)
-            ended = _ends(job, page)
+            ended = _has_result(job, page)
         return {
             "tool, job": f"{job.tool}, {job.size} {job.unit}s", "killed": kill, "done at the kill": at_kill,
             "alone until": alone, "shown again": shown, "with the page until": opened,
@@ -146,7 +147,7 @@ def _inputs() -> list[str]:
 
 
 def _pairsmith(folder: Path, command: str, unit: str, size: int, done: Callable[[], int]) -> Job:
-    """A service with the one project `peer`, whose page begins `command`."""
+    """A service with the single project `peer`, whose page starts `command`."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
 
@@ -178,8 +179,8 @@ def _pairsmith(folder: Path, command: str, unit: str, size: int, done: Callable[
 
 
 @contextmanager
-def pairsmith(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
-    """Rows of a loopback teacher."""
+def pairsmith(folder: Path, options: argparse.Namespace) -> Iterator[Job]:
+    """Generation of rows with a loopback teacher."""
     project = folder / "space" / "projects" / "peer"
     project.mkdir(parents=True)
 
@@ -202,8 +203,8 @@ def pairsmith(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
 
 
 @contextmanager
-def pairsmith_training(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
-    """LoRA on a tiny Llama; its rows are generated and curated over the API before."""
+def pairsmith_training(folder: Path, options: argparse.Namespace) -> Iterator[Job]:
+    """Training LoRA on a tiny Llama; its rows are generated and curated over the API before."""
     project = folder / "space" / "projects" / "peer"
     project.mkdir(parents=True)
     write_project(project, embedded_weights().folder, {"train.batch": 2, "train.epochs": OUR_EPOCHS})
@@ -232,9 +233,9 @@ def pairsmith_training(folder: Path, asked: argparse.Namespace) -> Iterator[Job]
 
 
 def _choose(page: Page, label: str, value: str) -> None:
-    """From a list of Gradio's, by the keyboard: typed, it is filtered."""
+    """Choose from a Gradio list by keyboard: typing filters it."""
     page.get_by_label(label, exact=True).locator("visible=true").first.click()
-    page.wait_for_timeout(1000)  # some lists are filled when they are opened
+    page.wait_for_timeout(1000)  # some lists are filled only when they are opened
     page.keyboard.press("ControlOrMeta+A")
     page.keyboard.type(value)
     page.wait_for_timeout(1000)
@@ -243,8 +244,9 @@ def _choose(page: Page, label: str, value: str) -> None:
 
 
 @contextmanager
-def llamafactory(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
-    """LoRA on a tiny Llama, by its web page, at its defaults: a line of log in 5 steps, a checkpoint in 100."""
+def llamafactory(folder: Path, options: argparse.Namespace) -> Iterator[Job]:
+    """Training LoRA on a tiny Llama with its web page, with defaults: a log line every 5 steps, a checkpoint every
+    100."""
     make_base(folder / "tiny-llama", embedded_weights().folder)
     (folder / "data").mkdir()
     rows = [{"instruction": pair["input"], "input": "", "output": pair["output"]} for pair in PAIRS]
@@ -285,16 +287,16 @@ def llamafactory(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
     def again(page: Page) -> str:
         of_model(page)
         _choose(page, "Output dir", written("trainer_log.jsonl")[0].parent.name)
-        page.wait_for_timeout(5000)  # it answers with the form of that training
+        page.wait_for_timeout(5000)  # it responds with the form of that training
         page.get_by_role("button", name="Start", exact=True).first.click()
         return "the model chosen again, the old output folder, Start"
 
-    release = next(asked.llamafactory.glob("lib/*/site-packages/llamafactory-*.dist-info")).name.split("-")[1][:-5]
+    release = next(options.llamafactory.glob("lib/*/site-packages/llamafactory-*.dist-info")).name.split("-")[1][:-5]
     yield Job(
         f"LLaMA-Factory {release}, training", "step", size, ["llamafactory-cli", "webui"], folder, url, begin,
         lambda: 5 * sum(log.read_text().count('"loss"') for log in written("trainer_log.jsonl")), kept, shown, again,
         environment={
-            "PATH": f"{asked.llamafactory.resolve()}/bin:{os.environ['PATH']}", "GRADIO_SERVER_NAME": "127.0.0.1",
+            "PATH": f"{options.llamafactory.resolve()}/bin:{os.environ['PATH']}", "GRADIO_SERVER_NAME": "127.0.0.1",
             "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
             "BROWSER": "true",
         },
@@ -302,7 +304,7 @@ def llamafactory(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
 
 
 MODEL = "openai_compatible/loop::loopback"
-# Kiln's page keeps what was generated, until it is saved, in a database of the browser.
+# Kiln's page keeps generated outputs in the browser's IndexedDB until they are saved.
 FILED = """() => new Promise(done => {
     const opening = indexedDB.open('kiln_stores', 1)
     opening.onerror = () => done(0)
@@ -315,11 +317,11 @@ FILED = """() => new Promise(done => {
 
 
 @contextmanager
-def kiln(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
-    """Outputs for inputs of a loopback teacher, by its page of synthetic data."""
-    port = 8757  # its page asks for the API there
+def kiln(folder: Path, options: argparse.Namespace) -> Iterator[Job]:
+    """Generation of outputs for inputs of a loopback teacher, with its synthetic data page."""
+    port = 8757  # its page expects the API at this port
     base = f"http://localhost:{port}"
-    source, path = asked.kiln_source.resolve(), ""
+    source, path = options.kiln_source.resolve(), ""
     release = tomllib.loads((source / "app/desktop/pyproject.toml").read_text())["project"]["version"]
 
     def answer(ask: Ask) -> Reply:
@@ -334,7 +336,7 @@ def kiln(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
         return "Generate Outputs, Generate"
 
     def begin(page: Page) -> None:
-        """The provider, a project and a task, as its first pages ask for them, over its API; then by its buttons."""
+        """Create the provider, a project and a task over the API, as its first pages do; then use its buttons."""
         nonlocal path
         ask(f"{base}/api/settings", {"user_type": "personal", "personal_use_contact": "nobody@example.org"})
         loop = {"name": "loop", "base_url": f"{teacher.url}/v1", "api_key": "none"}
@@ -363,7 +365,7 @@ def kiln(folder: Path, asked: argparse.Namespace) -> Iterator[Job]:
         (folder / "home").mkdir()
         command = ["-m", "uvicorn", "app.desktop.desktop_server:make_app", "--factory", "--port", str(port)]
         yield Job(
-            f"Kiln {release}, generation", "row", ROWS, [str(asked.kiln.resolve() / "bin/python"), *command], folder,
+            f"Kiln {release}, generation", "row", ROWS, [str(options.kiln.resolve() / "bin/python"), *command], folder,
             f"{base}/ping", begin,
             lambda: sum("generated_samples" not in json.dumps(ask.body) for ask in teacher.asked),
             lambda page: int(page.evaluate(FILED)), shown, generate, at=0.4,
@@ -379,7 +381,7 @@ TRIALS = {"pairsmith": pairsmith, "pairsmith-training": pairsmith_training, "lla
 
 
 def _browser(engine: Playwright, profile: Path) -> BrowserContext:
-    """With a profile that is kept, as a person's is."""
+    """A browser with a persistent profile, like a user's."""
     context = engine.chromium.launch_persistent_context(
         str(profile), executable_path=str(CHROMIUM), args=FLAGS, viewport={"width": 1400, "height": 1000}
     )
@@ -394,18 +396,18 @@ def main() -> None:
     parser.add_argument("--llamafactory", type=Path)
     parser.add_argument("--kiln", type=Path)
     parser.add_argument("--kiln-source", type=Path)
-    asked = parser.parse_args()
-    needs = {"llamafactory": asked.llamafactory, "kiln": asked.kiln and asked.kiln_source}
-    for tool in asked.tools:
+    options = parser.parse_args()
+    needs = {"llamafactory": options.llamafactory, "kiln": options.kiln and options.kiln_source}
+    for tool in options.tools:
         if tool in needs and not needs[tool]:
             print(f"{tool} is not installed: no environment of it is named.", flush=True)
-        for kill in asked.kills if needs.get(tool, True) else ():
+        for kill in options.kills if needs.get(tool, True) else ():
             with (
                 tempfile.TemporaryDirectory(prefix=f"peer-{tool}-", ignore_cleanup_errors=True) as scratch,
-                TRIALS[tool](Path(scratch), asked) as job,
+                TRIALS[tool](Path(scratch), options) as job,
                 sync_playwright() as engine,
             ):
-                row = killed(job, kill, partial(_browser, engine, Path(scratch) / "profile"))
+                row = run_trial(job, kill, partial(_browser, engine, Path(scratch) / "profile"))
             print(json.dumps(row), flush=True)
 
 

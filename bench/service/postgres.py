@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, on a private socket and no port, that can be stopped and started again."""
+"""A private PostgreSQL server on a Unix socket without a TCP port, which can be stopped and restarted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def programs() -> Path | None:
-    """The folder of initdb and pg_ctl: on the path, or where Debian puts them; None without them."""
+    """The folder of initdb and pg_ctl: from PATH, or where Debian installs them; None if they are missing."""
     initdb = shutil.which("initdb")
     if initdb and shutil.which("pg_ctl"):
         return Path(initdb).resolve().parent
@@ -20,7 +20,8 @@ def programs() -> Path | None:
 
 
 class Postgres:
-    """`with Postgres() as server:` until the block ends. `url` is that of its database `postgres`."""
+    """Use it as `with Postgres() as server:`; it runs until the block ends. `url` is that of its database
+    `postgres`."""
 
     def __init__(self) -> None:
         self._programs = programs()

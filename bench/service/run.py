@@ -1,4 +1,4 @@
-"""`python -m bench.service.run`: writes bench/results/service.json, each part its own keys."""
+"""`python -m bench.service.run` writes bench/results/service.json; each part writes its own keys."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""The clock of the machine, set forward and back under processes that run. Elapsed time stays what it is.
+"""Sets the system clock forward and back for running processes; elapsed time is not affected.
 
-A library that is loaded before libc's adds an offset to what the kernel calls the time of day; the offset stands in a
-file that every process maps. A job's process, which gets no variable that its spec does not name, begins again with the
-library: Python runs `sitecustomize` as it starts.
-"""
+A library that is preloaded before libc adds an offset to the time of day that the kernel returns; the offset is in a
+file that every process maps. A job's process gets only the environment variables that its spec names, so it re-executes
+itself with the library: Python runs `sitecustomize` at start."""
 
 from __future__ import annotations
 
@@ -57,7 +56,7 @@ if os.environ.get("LD_PRELOAD") != {library!r}:
 
 
 class Clock:
-    """A clock of its own in `folder`; `environment` is what a process needs to go by it."""
+    """A separate clock in `folder`; `environment` has the variables that a process needs to use it."""
 
     def __init__(self, folder: Path, root: Path) -> None:
         if not (compiler := shutil.which("cc")):
@@ -72,6 +71,6 @@ class Clock:
         self.environment = {"PYTHONPATH": f"{folder}:{root}"}
 
     def set(self, seconds: float) -> None:
-        """So many seconds before (below 0) or after the time that it is."""
+        """Set the clock to this number of seconds after (below 0: before) the real time."""
         with self._offset.open("r+b") as file:
             file.write(struct.pack("q", int(seconds)))

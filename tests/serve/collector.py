@@ -1,4 +1,4 @@
-"""A collector of traces at a real port: it takes what OTLP over HTTP sends."""
+"""A trace collector on a real port that accepts OTLP over HTTP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.servers import Handler, OnThreads
 
 
 class Collector(OnThreads):
-    """`with Collector() as collector:` until the block ends. `sent` are the bodies as they came."""
+    """Use it as `with Collector() as collector:`; it runs until the block ends. `sent` holds the request bodies."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -22,7 +22,7 @@ class Collector(OnThreads):
         super().__init__(Taking)
 
     def spans(self) -> list[dict[str, Any]]:
-        """Every span so far: its name, ids in hex, kind, status, times and attributes."""
+        """Return every span so far: name, hexadecimal ids, kind, status, number of events, and attributes."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
         spans = []

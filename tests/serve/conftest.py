@@ -1,4 +1,4 @@
-"""A workspace with tiny projects whose teacher is on this machine."""
+"""A workspace with tiny projects whose teacher is a loopback server."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ Browse = Callable[..., TestClient]
 
 
 @pytest.fixture(autouse=True)
-def _quick_and_without_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Queues are looked at often, no job imports everything anew, and no test asks a paid API."""
+def _fast_and_without_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Poll queues often, fork jobs from a server with all imports done, and remove API keys so that no test calls a
+    paid API."""
     monkeypatch.setattr(workflows, "_POLL_S", 0.1)
     trains = request.node.get_closest_marker("model")
     monkeypatch.setattr(process, "child_command", forked.training_command if trains else forked.child_command)
@@ -43,8 +44,8 @@ def teacher() -> Iterator[LoopbackTeacher]:
 
 
 @pytest.fixture
-def unhurried() -> Iterator[LoopbackTeacher]:
-    """A teacher that takes its time, so that there is something to stop."""
+def slow_teacher() -> Iterator[LoopbackTeacher]:
+    """A slow teacher, so that there is something to stop."""
 
     def slowly(ask: Ask) -> Reply:
         return replace(answer(ask), delay_s=0.5)
@@ -61,7 +62,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def browse() -> Iterator[Browse]:
-    """Makes a client of a workspace's application, which ends with the test."""
+    """Return a function that makes a client of a workspace's application, closed at the end of the test."""
     with ExitStack() as ends:
         yield lambda *given, **more: ends.enter_context(browsing(*given, **more))
 
@@ -72,7 +73,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def write_project(workspace: Workspace, slug: str, url: str, subjects: tuple[str, ...] = SUBJECTS) -> Path:
-    """A tiny project of the workspace that asks the teacher at `url`."""
+    """Create a tiny project in the workspace that uses the teacher at `url`."""
     folder = workspace.new_folder(slug)
     folder.mkdir(parents=True)
     (folder / "pairsmith.toml").write_text(SPEC.format(url=url))
@@ -81,7 +82,7 @@ def write_project(workspace: Workspace, slug: str, url: str, subjects: tuple[str
 
 
 async def job_that(jobs: Jobs, job_id: str, holds: Callable[[Job], bool], within_s: float = _WAIT_S) -> Job:
-    """The job as soon as `holds` is true of it."""
+    """Wait until `holds` is true of the job, and return it."""
     until = time.monotonic() + within_s
     while not holds(job := await asyncio.to_thread(jobs.get, job_id)):
         assert time.monotonic() < until, job
@@ -90,5 +91,5 @@ async def job_that(jobs: Jobs, job_id: str, holds: Callable[[Job], bool], within
 
 
 async def ended(jobs: Jobs, job_id: str, within_s: float = _WAIT_S) -> Job:
-    """The job when it has ended."""
+    """Wait until the job has ended, and return it."""
     return await job_that(jobs, job_id, lambda job: job.has_ended, within_s)

@@ -1,4 +1,4 @@
-"""A page looked at as people do: on a desk and on a phone, light and dark, with a picture kept of each."""
+"""A page checked as users see it: on a desktop and on a phone, in light and dark, with a screenshot of each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ HEIGHT = 844
 
 
 def listen(page: Any, messages: list[str]) -> None:
-    """Write down what the page complains of, and that it ran a script of a text."""
+    """Record console errors and warnings, page errors, and dialogs, which show that a script in a text was run."""
     page.on("console", lambda message: messages.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("dialog", lambda dialog: (messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
 
 
-def misfits(page: Any) -> list[str]:
-    """Whether it has to be scrolled sideways, and whether one sentence is its heading."""
+def layout_problems(page: Any) -> list[str]:
+    """Return whether the page scrolls sideways and whether it has not exactly one h1."""
     wide = page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-    faults = ["it has to be scrolled sideways"] if wide else []
-    return faults if page.locator("h1").count() == 1 else [*faults, "it has not one heading"]
+    faults = ["it scrolls sideways"] if wide else []
+    return faults if page.locator("h1").count() == 1 else [*faults, "it does not have exactly one h1"]
 
 
 _SMALL = """
@@ -35,13 +35,13 @@ _SMALL = """
 
 
 def small_targets(page: Any) -> list[str]:
-    """What is pressed with a finger and lower than 44 px; links within a sentence are as high as it."""
+    """Return touch targets lower than 44 px; links within a sentence are exempt."""
     small: list[str] = page.evaluate(_SMALL)
     return small
 
 
-def barriers(page: Any) -> list[str]:
-    """What axe finds that is serious."""
+def axe_violations(page: Any) -> list[str]:
+    """Return the violations that axe rates as serious or critical."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(_AXE)
     violations = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
@@ -52,9 +52,9 @@ def barriers(page: Any) -> list[str]:
     ]
 
 
-class Looked:
-    """`page` in each of the settings in turn, without loading it again. Pictures go to the folder PAIRSMITH_ARTIFACTS,
-    or to `folder`."""
+class PageInspector:
+    """Check `page` in each of the settings, without reloading it. Screenshots are written to the folder
+    PAIRSMITH_ARTIFACTS, or to `folder`."""
 
     def __init__(self, page: Any, folder: Path) -> None:
         self.page, self.messages = page, list[str]()
@@ -66,17 +66,17 @@ class Looked:
         self._set(*SETTINGS[0])
 
     def at(self, name: str) -> None:
-        """Look; what is wrong is kept in `wrong`. The next step is done in the next of the settings.
+        """Check the page and append problems to `wrong`. The next step of the test runs in the next of the settings.
 
-        axe is asked in two of the four, one of each width and of each scheme, and in the other two the time after.
-        """
+        axe runs in two of the four settings, which include both widths and both colour schemes, and in the other two
+        the next time."""
         self._at += 1
         for nth, (width, scheme) in enumerate(SETTINGS):
             self._set(width, scheme)
             picture = self.folder / f"pictures-flow-{self._at:02}-{name}-{width}-{scheme}.png"
             self.page.screenshot(path=picture, full_page=True)
             asked = nth in ((0, 3), (1, 2))[self._at % 2]
-            faults = misfits(self.page) + (barriers(self.page) if asked else [])
+            faults = layout_problems(self.page) + (axe_violations(self.page) if asked else [])
             self.wrong += [f"{name} at {width}, {scheme}: {each}" for each in faults]
         self._set(*SETTINGS[self._at % len(SETTINGS)])
 

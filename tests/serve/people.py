@@ -1,4 +1,4 @@
-"""A service with people of every role, two projects, and clients that come by cookie or by key."""
+"""A service with users of every role, two projects, and clients that authenticate by cookie or by key."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ url = "embedded"
 
 
 class Service:
-    """The application of a workspace, its people, and how they come in."""
+    """The application of a workspace, its users, and clients for them."""
 
     def __init__(self, root: Path, settings: Settings = Settings()) -> None:  # noqa: B008  it is frozen
         self.workspace = Workspace(root)
         for slug in (MINE, OTHER):
             self.write_project(slug)
         self.app: FastAPI = create_app(self.workspace, settings)
-        _hurry(self.app.state.engine)
-        # As a server does before its first request; first requests at once would each build one.
+        _disable_sync(self.app.state.engine)
+        # As a server does before its first request; otherwise concurrent first requests would each build one.
         self.app.middleware_stack = self.app.build_middleware_stack()
         self.app.state.accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-        self.app.state.policy = Policy(self.app.state.engine, lookup=nowhere)
+        self.app.state.policy = Policy(self.app.state.engine, lookup=fake_lookup)
         self.app.state.jobs._environment = self.app.state.policy.environment
         self.users: dict[str, str] = {}
 
@@ -66,7 +66,7 @@ class Service:
         return folder
 
     def person(self, name: str, role: Role | None, project: str = MINE) -> str:
-        """An account; the id of the user."""
+        """Create an account and return the user's id."""
         accounts = self.app.state.accounts
         token = accounts.first_owner_link() if not self.users else accounts.invite(project, role or Role.viewer, None)
         self.users[name] = accounts.redeem(token, name, PASSWORD)
@@ -78,7 +78,7 @@ class Service:
         return TestClient(self.app, base_url=ORIGIN, raise_server_exceptions=False, follow_redirects=False)
 
     def browser(self, name: str) -> TestClient:
-        """A client with a session that says where it comes from and knows the token, as our pages do."""
+        """A client with a session that sends its origin and the CSRF token, as our pages do."""
         client = self.anonymous()
         state = self.app.state
         token = state.sessions.begin(self.users[name], address="", agent="")
@@ -87,10 +87,10 @@ class Service:
         return client
 
     def program(self, name: str, role: Role | None = None, project: str = ALL) -> TestClient:
-        """A client with a key of its user's own role."""
+        """A client with a key that has its user's own role."""
         state, user = self.app.state, self.users[name]
         member = bool(state.accounts.roles(user))
-        if not member:  # the key of somebody who has left
+        if not member:  # the key of a user who has left
             with state.engine.begin() as connection:
                 connection.execute(sa.insert(members).values(user=user, project=MINE, role=Role.viewer))
         caller = state.sessions.caller(state.sessions.begin(user, address="", agent=""))
@@ -105,7 +105,7 @@ class Service:
 
 
 def close(app: FastAPI) -> None:
-    """Let go of its databases: FastAPI remembers the functions of its routes, and so each application."""
+    """Close its databases. FastAPI keeps the functions of its routes, and with them every application, in memory."""
     app.state.jobs.close()
     app.state.engine.dispose()
 
@@ -117,7 +117,7 @@ LOCAL = Settings(no_auth=True)
 def browsing(
     workspace: Workspace, settings: Settings = LOCAL, *, url: str = f"{ORIGIN}:8660", headers: Any = None
 ) -> Iterator[TestClient]:
-    """A client of the application of a workspace. Jobs run where it is entered with `with`."""
+    """Yield a client of a workspace's application. Jobs run if the client itself is entered with `with`."""
     app = create_app(workspace, settings)
     with closing(TestClient(app, base_url=url, headers=headers, follow_redirects=False)) as client:
         try:
@@ -126,8 +126,8 @@ def browsing(
             close(app)
 
 
-def _hurry(engine: sa.Engine) -> None:
-    """No test loses power, so nothing waits for the disk."""
+def _disable_sync(engine: sa.Engine) -> None:
+    """Do not wait for the disk: no test loses power."""
     if engine.dialect.name != "sqlite":
         return
     engine.dispose()
@@ -137,20 +137,21 @@ def _hurry(engine: sa.Engine) -> None:
         connection.execute("PRAGMA synchronous=OFF")
 
 
-def nowhere(name: str, port: int) -> list[str]:
-    """A lookup that asks nobody: what is no address has a public one."""
+def fake_lookup(name: str, port: int) -> list[str]:
+    """A lookup without DNS: every host name resolves to one public address."""
     return [name] if name.replace(".", "").isdigit() or ":" in name else ["93.184.215.14"]
 
 
 def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rates are tested by themselves."""
+    """Lift the rate limits, which have their own tests."""
     everything = Rate(1e9, 10**9)
     monkeypatch.setattr(limits, "REQUESTS", everything)
     monkeypatch.setattr(people, "SIGN_INS", everything)
 
 
 def staffed(root: Path, settings: Settings = Settings()) -> Service:  # noqa: B008  it is frozen
-    """A service with an owner of all, and an editor, a reviewer and a viewer of MINE, and somebody of no project."""
+    """A service with an owner of all projects, an editor, a reviewer and a viewer of MINE, and a user without a
+    project."""
     service = Service(root, settings)
     service.person("owner", Role.owner, ALL)
     for role in (Role.editor, Role.reviewer, Role.viewer):
@@ -160,7 +161,7 @@ def staffed(root: Path, settings: Settings = Settings()) -> Service:  # noqa: B0
 
 
 def problem(response: Any) -> dict[str, Any]:
-    """The body of a refusal, which has a sentence."""
+    """Return the body of an error response, which must contain a message."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     body: dict[str, Any] = response.json()
     assert body["what"].endswith(".")

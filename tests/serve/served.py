@@ -1,4 +1,4 @@
-"""A real `pairsmith serve`, a process of its own, and a client of it."""
+"""A real `pairsmith serve` in a separate process, and a client for it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _WAIT_S = 250.0
 
 
 class Served:
-    """`with Served(workspace) as server:` at a free port of this machine, until the block ends. Nobody signs in, unless
-    `no_auth` is False. Its jobs are forked (see `tests.pairsmith.forked`), with what trains imported if `trains`."""
+    """Use it as `with Served(workspace) as server:`; it runs on a free local port until the block ends. No sign-in is
+    needed unless `no_auth` is False. Its jobs are forked (see `tests.pairsmith.forked`), with the training libraries
+    imported if `trains`."""
 
     def __init__(self, root: Path, *words: str, no_auth: bool = True, trains: bool = False, **environment: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it is closed with the block
@@ -37,16 +38,16 @@ class Served:
 
     def __enter__(self) -> Self:
         try:
-            self._begins()
-        except BaseException:  # of what has not begun nobody calls the end
+            self._start()
+        except BaseException:  # a context that was not entered is not exited
             self.__exit__()
             raise
         return self
 
-    def _begins(self) -> None:
-        self.url = self.hears(", at http").partition(", at ")[2].split()[0]
+    def _start(self) -> None:
+        self.url = self.wait_for_output(", at http").partition(", at ")[2].split()[0]
         until = time.monotonic() + _WAIT_S
-        while not self._is_ready():  # the port is open before the jobs are served
+        while not self._is_ready():  # the port is open before jobs are served
             assert time.monotonic() < until, self.output()
             time.sleep(0.1)
 
@@ -57,11 +58,11 @@ class Served:
         self._log.close()
 
     def output(self) -> str:
-        """What it has written to standard error."""
+        """Return what it has written to standard error."""
         return os.pread(self._log.fileno(), 10**7, 0).decode()
 
-    def hears(self, words: str) -> str:
-        """What it has written, as soon as these words are in it."""
+    def wait_for_output(self, words: str) -> str:
+        """Wait until the output contains these words, and return the output."""
         until = time.monotonic() + _WAIT_S
         while words not in (output := self.output()):
             assert self.process.poll() is None, output
@@ -70,14 +71,14 @@ class Served:
         return output
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """A GET, or a POST of JSON."""
+        """Send a GET, or a POST with a JSON body."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def job(self, job_id: str, *states: str) -> Any:
-        """The job as soon as it is in one of these states."""
+        """Wait until the job is in one of these states, and return it."""
         until = time.monotonic() + _WAIT_S
         while (job := self.ask(f"/api/v1/jobs/{job_id}"))["state"] not in states:
             assert time.monotonic() < until, job
@@ -85,7 +86,7 @@ class Served:
         return job
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> str:
-        """End it in order; all that it has said."""
+        """Stop it gracefully and return all its output."""
         os.kill(self.process.pid, number)
         assert self.process.wait(200) == 0, self.output()
         return self.output()

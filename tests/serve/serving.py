@@ -1,5 +1,5 @@
-"""`python -m tests.serve.serving JOBS MODELS WORDS`: `pairsmith WORDS`, whose jobs and models are forked by the tests'
-servers at these addresses (see `tests.pairsmith.forked`)."""
+"""`python -m tests.serve.serving JOBS MODELS WORDS` runs `pairsmith WORDS`, with jobs and models forked by the tests'
+fork servers at these addresses (see `tests.pairsmith.forked`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The service on a port of its own, in this process, for tests in a browser. One at a time: DBOS is one a process."""
+"""The service on its own port, in this process, for browser tests. One at a time, because there is one DBOS per
+process."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ from schemas.ports import free_port
 with suppress(ImportError):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=180_000)  # a busy machine; Playwright waits five seconds
+    expect.set_options(timeout=180_000)  # for a busy machine; Playwright's default is five seconds
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 class Site:
-    """The service on a port of its own, with a teacher that takes its time."""
+    """The service on its own port, with a teacher that its policy allows."""
 
     def __init__(self, root: Path, teacher: str, *, no_auth: bool = True) -> None:
         self.port = free_port()

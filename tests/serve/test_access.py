@@ -1,4 +1,4 @@
-"""Who may do what: the matrix of every route, every role, own and other project, cookie and key."""
+"""Permissions: the matrix of every route, every role, own and other projects, cookies and keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pairsmith.serve.job import JobOptions
 from tests.serve.people import MINE, OTHER, PASSWORD, SPEC, Service, problem, staffed, unlimited
 
 
-class Way(NamedTuple):
+class Endpoint(NamedTuple):
     """A method of a route and the right that it declares."""
 
     method: str
@@ -26,11 +26,11 @@ class Way(NamedTuple):
     needs: Needs | None
 
 
-def ways(app: Any) -> Iterator[Way]:
+def endpoints(app: Any) -> Iterator[Endpoint]:
     for context in iter_route_contexts(app.routes):
         for method in sorted(context.methods or ()):
             if method != "HEAD":
-                yield Way(method, str(context.path), str(context.name), needs_of_route(context.original_route))
+                yield Endpoint(method, str(context.path), str(context.name), needs_of_route(context.original_route))
 
 
 @pytest.fixture(scope="module")
@@ -39,23 +39,23 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def test_every_route_names_its_right(service: Service) -> None:
-    """A route that says nothing of who may use it does not exist."""
-    silent = [f"{way.method} {way.path}" for way in ways(service.app) if way.needs is None]
-    assert not silent
-    assert len(list(ways(service.app))) > 70
+def test_every_route_declares_its_right(service: Service) -> None:
+    """There is no route without a declared right."""
+    undeclared = [f"{endpoint.method} {endpoint.path}" for endpoint in endpoints(service.app) if endpoint.needs is None]
+    assert not undeclared
+    assert len(list(endpoints(service.app))) > 70
 
 
-def test_only_what_waits_for_others_stays_on_the_event_loop(service: Service) -> None:
-    """A handler that reads files or the database is a plain function, which runs in a thread: while one page reads all
-    seeds, nobody else's request waits for it. On the loop are streams, and what asks a model."""
+def test_blocking_handlers_run_in_threads(service: Service) -> None:
+    """A handler that reads files or the database is a plain function, which runs in a thread, so that a page that reads
+    all seeds delays no other request. Only streams and requests to a model run on the event loop."""
     routes = [context for context in iter_route_contexts(service.app.routes) if context.methods]
     on_the_loop = {str(r.name) for r in routes if inspect.iscoroutinefunction(r.original_route.endpoint)}
     assert on_the_loop == {"healthz", "events", "openai_chat", "page_talk"}
 
 
-def test_the_table_is_that_of_the_manual() -> None:
-    """Each role has what docs/security.md says, line by line."""
+def test_rights_match_the_manual() -> None:
+    """Each role has exactly the rights that the table in docs/security.md lists."""
     lines = Path(__file__).parents[2].joinpath("docs/security.md").read_text().splitlines()
     begin = next(n for n, line in enumerate(lines) if line.startswith("| right |"))
     roles = [Role(word.strip()) for word in lines[begin].strip("|").split("|")[2:]]
@@ -69,30 +69,30 @@ def test_the_table_is_that_of_the_manual() -> None:
     assert table == {right: roles for right, roles in held.items() if right not in (Right.anyone, Right.account)}
 
 
-def test_the_matrix_of_routes_people_projects_and_ways_in(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever lacks a right is refused by every route that needs it, in the browser and with a key, and is not told of
-    a project that is not theirs; whoever has it is let in."""
+def test_matrix_of_routes_roles_projects_and_credentials(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without the right is refused by every route that needs it, both in the browser and with a key, and cannot
+    see whether another project exists; a user with the right is admitted."""
     unlimited(monkeypatch)
     monkeypatch.setattr(jobs, "_LONGEST_STREAM_S", 0.01)
     state = service.app.state
     job_of = {slug: state.jobs.start(slug, "curate", JobOptions(), "test").id for slug in (MINE, OTHER)}
     tried, wrong = 0, []
-    for way in ways(service.app):
-        assert way.needs is not None
-        in_project = "{project}" in way.path or way.needs.job
+    for endpoint in endpoints(service.app):
+        assert endpoint.needs is not None
+        in_project = "{project}" in endpoint.path or endpoint.needs.job
         clients: dict[tuple[str, bool], Any] = {}
         for name in ("owner", "editor", "reviewer", "viewer", "stranger", "nobody"):
             for slug in (MINE, OTHER) if in_project else (ALL,):
-                path = _filled(way.path, slug, job_of.get(slug, ""))
+                path = _fill_path(endpoint.path, slug, job_of.get(slug, ""))
                 for by_key in (False, True) if name != "nobody" else (False,):
                     service.write_project(slug, SPEC) if slug != ALL else None
                     if (name, by_key) not in clients:
                         clients[name, by_key] = _client(service, name, by_key=by_key)
-                    answer = clients[name, by_key].request(way.method, path)
+                    answer = clients[name, by_key].request(endpoint.method, path)
                     roles = {} if name == "nobody" else state.accounts.roles(service.users[name])
                     tried += 1
-                    if why := _wrong(way, name, roles, slug, answer):
-                        wrong.append(f"{way.method} {path} by {name}{' with a key' if by_key else ''}: {why}")
+                    if why := _difference(endpoint, name, roles, slug, answer):
+                        wrong.append(f"{endpoint.method} {path} by {name}{' with a key' if by_key else ''}: {why}")
     assert not wrong, "\n".join(wrong[:20])
     print(f"{tried} requests, 0 differences from the table")
     assert tried > 1000
@@ -104,7 +104,7 @@ def _client(service: Service, name: str, *, by_key: bool) -> Any:
     return service.program(name) if by_key else service.browser(name)
 
 
-def _filled(path: str, slug: str, job: str) -> str:
+def _fill_path(path: str, slug: str, job: str) -> str:
     dummies = {"project": slug, "job": job, "version": "v1", "file": "a.txt", "name": "page.css"}
     filled = path.replace("{model:path}", "none")
     for name in [part.split("}")[0] for part in filled.split("{")[1:]]:
@@ -112,18 +112,18 @@ def _filled(path: str, slug: str, job: str) -> str:
     return filled
 
 
-def _wrong(way: Way, name: str, roles: dict[str, Role], slug: str, answer: Any) -> str | None:
-    """What is not as the table has it."""
-    assert way.needs is not None
+def _difference(endpoint: Endpoint, name: str, roles: dict[str, Role], slug: str, answer: Any) -> str | None:
+    """Describe how the response differs from the table, or return None."""
+    assert endpoint.needs is not None
     if answer.status_code >= 500 and answer.status_code not in (501, 503):
         return f"{answer.status_code} {answer.text[:200]}"
-    right, page = way.needs.right, not way.path.startswith(("/api", "/v1", "/healthz", "/readyz", "/metrics"))
+    right, page = endpoint.needs.right, not endpoint.path.startswith(("/api", "/v1", "/healthz", "/readyz", "/metrics"))
     if right is Right.anyone:
         return f"{answer.status_code}" if answer.status_code in (401, 403) else None
     if name == "nobody":
         expected = (303, 401) if page else (401,)
         return None if answer.status_code in expected else f"{answer.status_code}, not 401"
-    somewhere = way.needs.somewhere and any(allows(roles, right, project) for project in (ALL, MINE, OTHER))
+    somewhere = endpoint.needs.somewhere and any(allows(roles, right, project) for project in (ALL, MINE, OTHER))
     code = None
     if answer.headers.get("content-type") == "application/problem+json":
         code = problem(answer)["error"]["code"]
@@ -135,8 +135,9 @@ def _wrong(way: Way, name: str, roles: dict[str, Role], slug: str, answer: Any) 
     return None if answer.status_code in expected else f"{answer.status_code}, not {expected} {answer.text[:100]}"
 
 
-def test_a_key_does_what_both_it_and_its_maker_may() -> None:
-    """A key of an owner that was made for a viewer of one project sees that project and changes nothing."""
+def test_key_is_limited_by_its_role_and_its_owner() -> None:
+    """A viewer's key for one project, created by an owner, can read that project and change nothing; an owner's key of
+    a viewer gives no more than the viewer's rights."""
     caller = Caller("u", "ann", {ALL: Role.owner}, key="k", key_limit=KeyLimit(Role.viewer, MINE))
     assert caller.may(Right.see_work, MINE)
     assert not caller.may(Right.edit, MINE)
@@ -148,21 +149,21 @@ def test_a_key_does_what_both_it_and_its_maker_may() -> None:
     assert not less.may(Right.edit, MINE)
 
 
-def test_a_project_that_is_not_there_looks_like_one_of_others(service: Service) -> None:
-    """Nobody finds out by asking which projects there are."""
+def test_missing_project_is_indistinguishable_from_a_hidden_one(service: Service) -> None:
+    """Users cannot find out which projects exist."""
     client = service.browser("editor")
     there, nowhere = (problem(client.get(f"/api/v1/projects/{slug}/spec")) for slug in (OTHER, "nowhere"))
     assert there["what"].replace(OTHER, "X") == nowhere["what"].replace("nowhere", "X")
     assert there["status"] == nowhere["status"] == 404
 
 
-def test_a_project_that_takes_the_name_of_a_deleted_one_begins_with_nobody(tmp_path: Path) -> None:
-    """Members, keys, open invitations and the title of what was deleted reach nothing of what has its name later."""
+def test_new_project_with_the_name_of_a_deleted_one_inherits_nothing(tmp_path: Path) -> None:
+    """Members, keys, open invitations, jobs and the title of the deleted project do not apply to the new one."""
     with closing(staffed(tmp_path / "space")) as service:
-        _is_deleted_and_made_anew(service)
+        _check_recreated_project(service)
 
 
-def _is_deleted_and_made_anew(service: Service) -> None:
+def _check_recreated_project(service: Service) -> None:
     owner, key = service.browser("owner"), service.program("editor")
     assert owner.patch(f"/api/v1/projects/{MINE}", json={"title": "Plans for Anna"}).status_code == 200
     link = service.app.state.accounts.invite(MINE, Role.editor, service.users["owner"])

@@ -1,4 +1,5 @@
-"""The API: specs by ETag with their comments kept, seeds, prompts, pages by cursor, repeats, problems, jobs."""
+"""The API: specs with ETags that keep their comments, seeds, prompts, cursor pagination, idempotency, problem
+responses, jobs."""
 
 from __future__ import annotations
 
@@ -31,8 +32,9 @@ def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
 
 
-def test_a_spec_is_written_only_as_it_was_read_and_keeps_its_comments(service: Service) -> None:
-    """Two people do not undo each other; what nobody touched stays, comments included; `check` writes nothing."""
+def test_spec_update_needs_the_current_etag_and_keeps_comments(service: Service) -> None:
+    """Concurrent edits do not overwrite each other; untouched parts stay, including comments; `check` writes
+    nothing."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/spec"
     file = service.workspace.folder(MINE) / "pairsmith.toml"
     read = editor.get(path)
@@ -52,12 +54,12 @@ def test_a_spec_is_written_only_as_it_was_read_and_keeps_its_comments(service: S
     assert wrong["errors"][0]["pointer"] == "/train/epochz"
     assert wrong["errors"][0]["line"] > 1
     assert "epochs" in wrong["fix"]
-    assert wrong["where"].startswith(f"{MINE}/pairsmith.toml:"), "not where the server has it"
+    assert wrong["where"].startswith(f"{MINE}/pairsmith.toml:"), "the message shows the server's own path"
     assert problem(editor.put(path, json={"text": SPEC, "set": {}}, headers={"If-Match": "*"}))["status"] == 422
 
 
-def test_an_editor_does_not_set_what_is_fenced_and_an_owner_does(service: Service) -> None:
-    """The policy stands before every way to write a spec."""
+def test_fenced_keys_are_refused_to_editors_and_allowed_to_owners(service: Service) -> None:
+    """The policy applies to every change of a spec, and again when a job starts."""
     path = f"/api/v1/projects/{MINE}/spec"
     for key, value in (
         ("budget.max_usd", 5.0),
@@ -77,11 +79,11 @@ def test_an_editor_does_not_set_what_is_fenced_and_an_owner_does(service: Servic
     gone = owner.delete("/api/v1/teachers/allowed", params={"host": "good.example:443", "key_env": "GOOD_KEY"})
     assert gone.status_code == 204
     job = service.browser("editor").post(f"/api/v1/projects/{MINE}/jobs", json={"command": "generate"})
-    assert problem(job)["error"]["code"] == "fenced", "looked at again before a job"
+    assert problem(job)["error"]["code"] == "fenced", "the policy was not checked before the job"
 
 
 def test_the_pages_save_through_the_same_policy(service: Service) -> None:
-    """No form of a page reaches what the API refuses."""
+    """The forms of the pages cannot set anything that the API refuses."""
     editor = service.browser("editor")
     token = editor.headers["X-CSRF-Token"]
     file = service.workspace.folder(MINE) / "pairsmith.toml"
@@ -95,8 +97,8 @@ def test_the_pages_save_through_the_same_policy(service: Service) -> None:
         assert file.read_text() == SPEC
 
 
-def test_seeds_are_checked_as_a_whole_named_in_the_spec_and_taken_out_again(service: Service) -> None:
-    """A file is kept once all of it can be read; the rows that cannot be used are told by line."""
+def test_seed_files_are_checked_added_to_the_spec_and_removed(service: Service) -> None:
+    """A file is stored only if all of it can be parsed; rows that cannot be used are reported by line."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/seeds"
     lines = b'{"text": "a vase"}\n{"text": ""}\n{"text": "a bowl"}\n'
     sent = editor.post(path, files={"file": ("more.jsonl", lines)})
@@ -113,9 +115,9 @@ def test_seeds_are_checked_as_a_whole_named_in_the_spec_and_taken_out_again(serv
     assert editor.delete(f"{path}/more.jsonl").status_code == 404
 
 
-def test_the_seeds_that_a_kind_begins_with_are_taken_out_as_they_are_listed(service: Service) -> None:
-    """They are an example's, beside the spec; the list named them, and the call that takes them out did not know
-    them, so whoever sent their own trained on both."""
+def test_example_seeds_of_a_kind_can_be_removed(service: Service) -> None:
+    """They are in a file beside the spec. The list named it, but the delete call did not know it, so projects with
+    their own seeds were trained on both."""
     owner, path = service.browser("owner"), "/api/v1/projects/orders/seeds"
     assert owner.post("/api/v1/projects", json={"name": "orders", "kind": "extract"}).status_code == 201
     assert owner.post(path, files={"file": ("own.txt", b"2 boxes\n3 lamps\n")}).status_code == 201
@@ -125,8 +127,8 @@ def test_the_seeds_that_a_kind_begins_with_are_taken_out_as_they_are_listed(serv
     assert owner.delete(f"{path}/seeds.jsonl").status_code == 404
 
 
-def test_prompts_are_new_versions_and_never_changed(service: Service) -> None:
-    """Saving asks nothing anew and overwrites nothing; what is no prompt is refused with its line."""
+def test_saved_prompts_are_new_versions(service: Service) -> None:
+    """Saving never overwrites a version; an invalid prompt is refused."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/prompts"
     text = editor.get(f"{path}/enhance/v1").json()["text"]
     response = editor.post(f"{path}/enhance", json={"text": text})
@@ -142,8 +144,8 @@ def test_prompts_are_new_versions_and_never_changed(service: Service) -> None:
     assert editor.get(f"{path}/none/v1").status_code == 404
 
 
-def test_a_page_goes_on_where_the_one_before_ended(service: Service) -> None:
-    """By a cursor of ours; one of somebody else is refused."""
+def test_pagination_continues_after_the_cursor(service: Service) -> None:
+    """The next page starts after the cursor; an invalid cursor is refused."""
     owner = service.browser("owner")
     for _ in range(3):
         owner.post("/api/v1/invitations", json={"role": "viewer"})
@@ -157,8 +159,9 @@ def test_a_page_goes_on_where_the_one_before_ended(service: Service) -> None:
     assert problem(owner.get("/api/v1/audit", params={"limit": 0}))["status"] == 422
 
 
-def test_a_post_that_is_sent_again_has_one_effect(service: Service) -> None:
-    """Same key: the first answer again; another body with it is refused; what has a secret is not shown twice."""
+def test_repeated_post_with_idempotency_key_has_one_effect(service: Service) -> None:
+    """With the same key the first response is returned again; the key with another body is refused; a response with a
+    secret is not shown twice."""
     owner = service.browser("owner")
     body = {"name": "new", "example": "release-notes"}
     answers = [owner.post("/api/v1/projects", json=body, headers={"Idempotency-Key": "k"}) for _ in range(3)]
@@ -170,7 +173,7 @@ def test_a_post_that_is_sent_again_has_one_effect(service: Service) -> None:
     assert problem(other)["error"]["code"] == "idempotency_key_reused"
     assert "newer" not in service.workspace.projects()
     second = service.browser("editor").post("/api/v1/projects", json=body, headers={"Idempotency-Key": "k"})
-    assert second.status_code == 403, "another person's key is another key"
+    assert second.status_code == 403, "keys are separate for each user"
     key = {"name": "ci", "role": "viewer"}
     responses = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "once"}) for _ in range(2)]
     assert responses[0].status_code == 201
@@ -179,8 +182,9 @@ def test_a_post_that_is_sent_again_has_one_effect(service: Service) -> None:
     assert [answer.status_code for answer in refused] == [422] * 2
 
 
-def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(service: Service) -> None:
-    """409 tells clients of OpenAI not to send it again by themselves."""
+def test_one_job_per_idempotency_key_and_per_project(service: Service) -> None:
+    """A second job of a project is refused with 409, a link to the running one, and a header that stops OpenAI clients
+    from retrying."""
     editor, path = service.browser("editor"), f"/api/v1/projects/{MINE}/jobs"
     jobs = [editor.post(path, json={"command": "curate"}, headers={"Idempotency-Key": "j"}) for _ in range(2)]
     assert [job.status_code for job in jobs] == [202] * 2
@@ -201,9 +205,9 @@ def test_a_job_is_one_for_each_key_and_a_second_one_is_refused_with_a_link(servi
     assert service.browser("stranger").get("/api/v1/jobs").json()["items"] == []
 
 
-def test_a_project_goes_to_the_trash_and_not_while_it_works(service: Service) -> None:
-    """Nothing is erased; its slug is free again, and who takes it is told nothing of the jobs before. A job that was
-    stopped works until its process has ended."""
+def test_deleted_project_is_moved_to_the_trash_unless_busy(service: Service) -> None:
+    """Nothing is erased. The slug is free again, and a new project of that name does not see the earlier jobs. A
+    stopped job keeps the project busy until its process has ended."""
     owner = service.browser("owner")
     job = owner.post(f"/api/v1/projects/{MINE}/jobs", json={"command": "curate"})
     assert problem(owner.delete(f"/api/v1/projects/{MINE}"))["error"]["code"] == "project_busy"
@@ -225,8 +229,8 @@ EVERY = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
-def test_every_error_has_its_status_and_says_the_same_as_on_the_command_line(kind: type[PairsmithError]) -> None:
-    """what, where, why and fix, in one body that clients of OpenAI understand as well."""
+def test_every_error_has_its_status_and_the_message_of_the_command_line(kind: type[PairsmithError]) -> None:
+    """what, where, why and fix are in one body that OpenAI clients understand too."""
     error = kind("it is wrong.", where="a/b.toml:3", why="It would hurt.", fix="Mend it.")
     status = status_of(error)
     assert status == next(STATUS[base] for base in kind.__mro__ if base in STATUS)
@@ -241,37 +245,37 @@ def test_every_error_has_its_status_and_says_the_same_as_on_the_command_line(kin
     assert (answer.headers.get("x-should-retry") == "false") == (status in (409, 429, 501, 507))
 
 
-def test_the_nearest_class_counts() -> None:
-    """A kind of error that is new has the status of what it is a kind of."""
+def test_error_status_comes_from_the_nearest_class() -> None:
+    """A new error class has the status of its nearest base class."""
     assert status_of(StoreBusy("x.")) == status_of(ProjectBusy("p", "j")) == 409
     assert status_of(NoSuchProject("x.")) == 404
     assert status_of(SpecError("x.")) == 422
     assert status_of(Refusal(418, "x.")) == 418
 
 
-def test_teachers_are_tried_by_the_name_of_their_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer is a sentence, the value of the key is never in it, and no other host is asked."""
+def test_teachers_are_tested_by_the_name_of_their_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result is a message that never contains the key's value, and hosts that are not allowed are not contacted."""
     from tests.synth.loopback import LoopbackTeacher
 
     monkeypatch.setenv("GOOD_KEY", "canary-key")
     editor, owner = service.browser("editor"), service.browser("owner")
     with LoopbackTeacher() as teacher:
-        wish = {"url": teacher.url, "key_env": "GOOD_KEY"}
-        assert problem(editor.post("/api/v1/teachers/test", json=wish))["error"]["code"] == "fenced"
+        request_body = {"url": teacher.url, "key_env": "GOOD_KEY"}
+        assert problem(editor.post("/api/v1/teachers/test", json=request_body))["error"]["code"] == "fenced"
         for key_env in ("GOOD_KEY", "UNSET_KEY"):
             owner.post("/api/v1/teachers/allowed", json={"url": teacher.url, "key_env": key_env})
-        tried = editor.post("/api/v1/teachers/test", json=wish)
+        tried = editor.post("/api/v1/teachers/test", json=request_body)
         assert tried.status_code == 200
         assert "canary" not in tried.text
-        unset = editor.post("/api/v1/teachers/test", json={**wish, "key_env": "UNSET_KEY"}).json()
+        unset = editor.post("/api/v1/teachers/test", json={**request_body, "key_env": "UNSET_KEY"}).json()
         assert unset["says"] == "UNSET_KEY is not set on the server."
-    gone = editor.post("/api/v1/teachers/test", json=wish).json()
+    gone = editor.post("/api/v1/teachers/test", json=request_body).json()
     assert not gone["answers"]
     assert gone["says"].endswith(".")
 
 
-def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a job over HTTP to rows, an answer of a reviewer, receipts and the dataset as a file."""
+def test_job_rows_reviews_and_files_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a job over HTTP to rows, a review, receipts and the dataset as a file."""
     from starlette.testclient import TestClient
 
     from tests.pairsmith.conftest import answer
@@ -303,7 +307,7 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         reviewer = service.browser("reviewer")
         assert reviewer.get("/api/v1/projects/tiny/rows").status_code == 403
         not_asked = reviewer.post(f"/api/v1/projects/tiny/rows/{row}/reviews", json={"decision": "reject"})
-        assert problem(not_asked)["status"] == 404, "a reviewer answers what is in the queue"
+        assert problem(not_asked)["status"] == 404, "a reviewer may answer only rows in the queue"
         receipts = owner.get("/api/v1/projects/tiny/receipts").json()["items"]
         assert [receipt["command"] for receipt in receipts] == ["curate", "generate"]
         (dataset,) = owner.get("/api/v1/projects/tiny/artifacts").json()["items"]
@@ -313,14 +317,14 @@ def test_a_job_runs_and_its_rows_reviews_and_files_are_had(tmp_path: Path, monke
         lines = owner.get(where, params={"format": "jsonl", "split": "train"})
         assert lines.status_code == 200
         assert "attachment" in packed.headers["content-disposition"]
-        _downloads_what_is_filtered(owner, "/api/v1/projects/tiny/rows")
+        _check_filtered_downloads(owner, "/api/v1/projects/tiny/rows")
         metrics = owner.get("/metrics").text
         assert 'pairsmith_jobs{command="generate",state="done"} 1.0' in metrics
         assert 'pairsmith_store_bytes{project="tiny"}' in metrics
         assert "\npairsmith_sweep_repairs_total " in metrics
 
 
-def _downloads_what_is_filtered(owner: httpx.Client, rows: str) -> None:
+def _check_filtered_downloads(owner: httpx.Client, rows: str) -> None:
     some = {"state": "accepted", "split": "train"}
     shown = owner.get(rows, params={**some, "limit": 200}).json()["items"]
     every = owner.get(rows, params={"limit": 200}).json()["items"]
@@ -331,7 +335,7 @@ def _downloads_what_is_filtered(owner: httpx.Client, rows: str) -> None:
         table = owner.get(f"{rows}/download", params={**given, "format": "parquet"})
         assert pq.read_table(io.BytesIO(table.content)).to_pylist() == wanted
         sheet = owner.get(f"{rows}/download", params={**given, "format": "csv"}).content
-        assert sheet.startswith(codecs.BOM_UTF8), "a spreadsheet takes it for another encoding without"
+        assert sheet.startswith(codecs.BOM_UTF8), "without it spreadsheets assume another encoding"
         assert [line["id"] for line in csv.DictReader(io.StringIO(sheet.decode("utf-8-sig")))] == [
             row["id"] for row in wanted
         ]
@@ -347,8 +351,8 @@ def _ended(client: Any, path: str) -> dict[str, Any]:
         time.sleep(0.1)
 
 
-def test_a_name_in_a_sheet_is_no_formula() -> None:
-    """A text that begins like a formula is text in a spreadsheet, too."""
+def test_csv_cells_are_no_formulas() -> None:
+    """A text that starts like a formula stays text in a spreadsheet."""
     from pairsmith.serve.api.row_files import csv_lines
     from pairsmith.serve.rows_projection import COLUMNS
     from pairsmith.serve.rows_view import RowView
@@ -360,7 +364,7 @@ def test_a_name_in_a_sheet_is_no_formula() -> None:
 
 
 def test_roles_of_all_projects(service: Service) -> None:
-    """`*` counts in every project; a person sees what theirs are."""
+    """A role in `*` counts in every project, and a user sees their role in each."""
     service.app.state.accounts.set_role(service.users["viewer"], ALL, Role.editor)
     viewer = service.browser("viewer")
     shown = {row["name"]: row["role"] for row in viewer.get("/api/v1/projects").json()["items"]}
@@ -382,15 +386,16 @@ ODD = [
 
 
 @pytest.mark.parametrize("change", ODD, ids=lambda change: str(change)[:40])
-def test_odd_specs_are_refused_in_words(service: Service, change: dict[str, Any]) -> None:
-    """Nested without end, keys that lead nowhere, null inside of a value: never a defect, and nothing is written."""
+def test_malformed_specs_are_refused_with_a_message(service: Service, change: dict[str, Any]) -> None:
+    """Deep nesting, unknown keys and null inside a value are refused, never a server error; nothing is written."""
     sent = service.browser("editor").put(f"/api/v1/projects/{MINE}/spec", json=change, headers={"If-Match": "*"})
     assert problem(sent)["status"] == 422
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == SPEC
 
 
-def test_half_a_letter_is_no_text(service: Service) -> None:
-    """A lone surrogate, which JSON can spell and UTF-8 cannot, is refused wherever a text goes into a file or table."""
+def test_lone_surrogates_are_refused(service: Service) -> None:
+    """JSON can encode a lone surrogate and UTF-8 cannot, so it is refused wherever a text is written to a file or
+    table."""
     editor, owner = service.browser("editor"), service.browser("owner")
     raw = {"Content-Type": "application/json", "If-Match": "*"}
     for client, method, path, body in (

@@ -1,4 +1,4 @@
-"""What people who were let in tried to do beyond that, each of which once worked."""
+"""Attempts by users with access to exceed their rights; each of them once worked."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
 
 
-def test_nobody_learns_which_projects_there_are(service: Service) -> None:
-    """A refusal names no project but the one that was asked for, and a hidden one is refused as one that is none."""
+def test_refusals_do_not_reveal_projects(service: Service) -> None:
+    """A refusal names no project except the requested one, and a hidden project is refused like a missing one."""
     stranger, editor = service.browser("stranger"), service.browser("editor")
     asked = {"name": "k", "role": "viewer", "project": "none"}
     for refused in (stranger.post("/keys", data=asked, headers=HTML), stranger.post("/api/v1/keys", json=asked)):
@@ -49,8 +49,8 @@ def test_nobody_learns_which_projects_there_are(service: Service) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sign-in", "/sign-in"])
-def test_a_sign_in_that_is_sent_again_gives_no_session_away(service: Service, path: str) -> None:
-    """An Idempotency-Key keeps no cookie: not in the database, and for nobody who sends the same once more."""
+def test_repeated_sign_in_does_not_reveal_the_session(service: Service, path: str) -> None:
+    """An Idempotency-Key does not store the cookie, neither in the database nor for a repeated request."""
     form: dict[str, Any] = {"json" if path.startswith("/api") else "data": {"name": "viewer", "password": PASSWORD}}
     answers = [service.anonymous().post(path, **form, headers={"Idempotency-Key": "a"}) for _ in range(2)]
     token = answers[0].cookies["pairsmith"]
@@ -60,8 +60,8 @@ def test_a_sign_in_that_is_sent_again_gives_no_session_away(service: Service, pa
     assert token.encode() not in kept
 
 
-def test_of_two_who_write_a_spec_at_once_one_is_refused(service: Service) -> None:
-    """The ETag holds until the file is written: nobody's change is lost without a word."""
+def test_concurrent_spec_updates_are_refused_except_one(service: Service) -> None:
+    """The ETag is checked until the file is written, so no change is lost silently."""
     for attempt in range(8):
         etag = service.browser("editor").get(SPEC_OF).json()["etag"]
         clients = [service.browser("editor") for _ in range(4)]
@@ -88,16 +88,18 @@ def test_of_two_who_write_a_spec_at_once_one_is_refused(service: Service) -> Non
         {"set": {"seeds.0.path.x": "a text"}},
     ],
 )
-def test_a_spec_that_is_none_is_a_mistake_of_its_writer(service: Service, change: dict[str, Any]) -> None:
-    """A number of 5,000 digits, or a text in the place of a table: a sentence, no defect, and nothing is kept."""
+def test_malformed_specs_are_client_errors(service: Service, change: dict[str, Any]) -> None:
+    """A number of 5,000 digits, or a text in place of a table, gives a message, not a server error, and nothing is
+    stored."""
     before = (service.workspace.folder(MINE) / "pairsmith.toml").read_text()
     answer = service.browser("editor").put(SPEC_OF, json=change, headers={"If-Match": "*"})
     assert problem(answer)["status"] == 422
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == before
 
 
-def test_a_file_of_very_many_rows_is_refused_as_it_is_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of 50 MB has room for 25 million rows, each of which takes a thousand bytes of memory: by every door."""
+def test_file_with_too_many_rows_is_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 50 MB file can have 25 million rows, each of which takes a thousand bytes of memory. The limit applies to every
+    kind of upload."""
     monkeypatch.setattr(limits, "UPLOAD_ROWS", 100)
     editor, owner = service.browser("editor"), service.browser("owner")
     many = b"".join(b"%d\n" % number for number in range(101))
@@ -116,20 +118,20 @@ def test_a_file_of_very_many_rows_is_refused_as_it_is_read(service: Service, mon
 
 
 @pytest.mark.parametrize("path", ["/p/%00", "/api/v1/jobs/a%00b", f"/p/{MINE}/rows?q=a%00b"])
-def test_a_zero_byte_in_an_address_is_refused(service: Service, path: str) -> None:
-    """No file has such a name, and PostgreSQL keeps no such text."""
+def test_zero_byte_in_a_url_is_refused(service: Service, path: str) -> None:
+    """No file name can contain it, and PostgreSQL cannot store it."""
     assert service.browser("owner").get(path).status_code == 400
 
 
-def test_titles_are_printable(service: Service) -> None:
-    """A title turns no line around and has no zero byte, which PostgreSQL would not keep."""
+def test_titles_must_be_printable(service: Service) -> None:
+    """Titles with a direction override, a line break or a zero byte, which PostgreSQL cannot store, are refused."""
     for title in ("a\0b", "\u202egnp.exe", "two\nlines", " "):
         assert service.browser("editor").patch(f"/api/v1/projects/{MINE}", json={"title": title}).status_code == 422
     assert service.browser("editor").patch(f"/api/v1/projects/{MINE}", json={"title": "Füchse 狐"}).status_code == 200
 
 
-def test_a_queue_in_argilla_is_opened_by_a_form_of_ours_alone(service: Service) -> None:
-    """It makes an account, so a link of somebody else's must not do it, and the audit has it."""
+def test_argilla_queue_is_opened_only_by_our_form(service: Service) -> None:
+    """Opening it creates an account, so a link on another site must not do it, and the audit log records it."""
     reviewer = service.browser("reviewer")
     assert reviewer.get(f"/p/{MINE}/review/argilla").status_code == 405
     del reviewer.headers["X-CSRF-Token"]
@@ -138,21 +140,21 @@ def test_a_queue_in_argilla_is_opened_by_a_form_of_ours_alone(service: Service) 
     assert (newest["action"], newest["status"]) == ("page_argilla", 403)
 
 
-def test_the_number_of_a_request_stands_on_a_page_once(service: Service) -> None:
-    """Where it is told."""
+def test_request_id_is_shown_once(service: Service) -> None:
+    """Only in the error message."""
     for path in ("/nowhere", f"/p/{MINE}/run/none/log", f"/p/{MINE}"):
         page = service.browser("viewer").get(path, headers=HTML)
         assert page.text.count(page.headers["x-request-id"]) == 1, path
 
 
-def test_a_stream_ends_with_what_its_reader_may_see(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signed out, without the role, or with a project more: within seconds the stream ends, and who connects again is
-    asked again who they are."""
+def test_stream_ends_when_its_readers_rights_change(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the reader is signed out, loses the role or gains a project, the stream ends within seconds, and
+    reconnecting authenticates again."""
     from pairsmith.serve.api import jobs as api
 
     monkeypatch.setattr(api, "_ACCESS_CHECK_S", 0.05)
     state = service.app.state
-    with service.anonymous():  # jobs, and with them the hub
+    with service.anonymous():  # runs jobs, and with them the hub
         for ends in ("session", "role", "project"):
             viewer = service.browser("viewer")
             with viewer.stream("GET", "/api/v1/events") as stream, closing(stream.iter_lines()) as lines:
@@ -167,9 +169,9 @@ def test_a_stream_ends_with_what_its_reader_may_see(service: Service, monkeypatc
                 assert not [line for line in lines if line.startswith("event")]
 
 
-def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Service) -> None:
-    """A project that was made on the command line keeps its name in every link and download; one whose name would be
-    cut in an address is not shown, and the server says so as it starts."""
+def test_project_folders_can_have_almost_any_name(service: Service) -> None:
+    """A project created on the command line keeps its name in every link and download. A folder whose name would be cut
+    off in a URL is not listed, and the server reports it at start."""
     odd = 'Über uns "q"; a&b'
     for name in (odd, "a#b", "100%", "who?"):
         service.write_project(name)
@@ -188,8 +190,8 @@ def test_a_folder_of_the_workspace_may_be_called_almost_anything(service: Servic
 @pytest.mark.parametrize(
     "position", [[1, 2**70], [2**70, 1], [True, 1], [1, True], [1e308, 1], [None, None], ["\0", 1]]
 )
-def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Service, position: list[Any]) -> None:
-    """It is never a defect."""
+def test_forged_cursor_is_refused_or_gives_a_page(service: Service, position: list[Any]) -> None:
+    """It never causes a server error."""
     cursor = encode_cursor(position)
     project = service.workspace.project(MINE)
     Store.open(Store.url_for(project)).close()
@@ -198,8 +200,8 @@ def test_a_cursor_that_somebody_has_written_is_refused_or_a_page(service: Servic
         assert answer.status_code in (200, 400)
 
 
-def test_a_key_for_a_project_of_others_is_for_one_that_is_none(service: Service) -> None:
-    """Whether a project is there cannot be learnt by asking for a key in it, on the page or over the API."""
+def test_key_for_a_hidden_project_is_refused_like_a_missing_one(service: Service) -> None:
+    """Requesting a key does not reveal whether a project exists, on the page or over the API."""
     editor = service.browser("editor")
     for path, how in (("/api/v1/keys", "json"), ("/keys", "data")):
         sent = {slug: {"name": "k", "role": "viewer", "project": slug} for slug in (OTHER, "none")}
@@ -209,8 +211,8 @@ def test_a_key_for_a_project_of_others_is_for_one_that_is_none(service: Service)
         assert f"there is no project '{OTHER}'" in html.unescape(answers[OTHER].text).lower()
 
 
-def test_nobody_has_a_role_in_a_project_that_is_to_come(service: Service) -> None:
-    """An owner's form that names no project gives no role: who takes that name later begins with nobody."""
+def test_no_role_can_be_given_for_a_missing_project(service: Service) -> None:
+    """Otherwise the role would apply to whoever creates a project of that name later."""
     owner, viewer = service.browser("owner"), service.users["viewer"]
     before = service.app.state.accounts.roles(viewer)
     answer = owner.post(f"/people/{viewer}", data={"role": "owner", "project": "to-come"})
@@ -218,9 +220,9 @@ def test_nobody_has_a_role_in_a_project_that_is_to_come(service: Service) -> Non
     assert service.app.state.accounts.roles(viewer) == before
 
 
-def test_names_can_be_shown_and_are_nobody_elses(service: Service) -> None:
-    """A key's name turns no line around and holds no zero byte, on the page as over the API; and nobody joins as an
-    owner in capitals."""
+def test_names_must_be_printable_and_unique(service: Service) -> None:
+    """A key's name with a direction override, line break or zero byte is refused on the page as over the API, and
+    nobody can join under an owner's name in capitals."""
     editor, accounts = service.browser("editor"), service.app.state.accounts
     for name in ("a\0b", "\u202egnp.exe", "two\nlines", " "):
         answer = editor.post("/keys", data={"name": name, "role": "viewer", "project": MINE}, headers=HTML)
@@ -243,8 +245,8 @@ def test_names_can_be_shown_and_are_nobody_elses(service: Service) -> None:
         {"hyperparameters": {"epochs": 3}},
     ],
 )
-def test_what_is_not_served_of_a_tuning_is_refused(service: Service, asked: dict[str, Any]) -> None:
-    """Nothing that an OpenAI client asks for is left out without a word, and no typo trains with the default."""
+def test_unsupported_fine_tuning_options_are_refused(service: Service, asked: dict[str, Any]) -> None:
+    """No option of an OpenAI client is ignored silently, and a misspelt one does not train with the default."""
     line = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
     owner = service.browser("owner")
     file = owner.post("/v1/files", files={"file": ("a.jsonl", line)}, data={"purpose": "fine-tune"}).json()["id"]
@@ -266,10 +268,8 @@ def test_what_is_not_served_of_a_tuning_is_refused(service: Service, asked: dict
         ("cap", {"max_usd": "NaN"}),
     ],
 )
-def test_a_form_that_somebody_has_written_is_refused_in_words(
-    service: Service, step: str, form: dict[str, str]
-) -> None:
-    """A number that no field of ours sends is a mistake of its writer, no defect, and changes nothing."""
+def test_forged_form_values_are_refused_with_a_message(service: Service, step: str, form: dict[str, str]) -> None:
+    """A value that our forms never send is a client error, not a server error, and changes nothing."""
     before = (service.workspace.folder(MINE) / "pairsmith.toml").read_text()
     answer = service.browser("owner").post(f"/p/{MINE}/setup/{step}", data=form, headers=HTML)
     assert answer.status_code in (400, 422)
@@ -277,17 +277,17 @@ def test_a_form_that_somebody_has_written_is_refused_in_words(
     assert (service.workspace.folder(MINE) / "pairsmith.toml").read_text() == before
 
 
-def test_a_page_of_the_audit_begins_at_a_number_that_a_line_can_have(service: Service) -> None:
-    """Neither the page nor a cursor takes the database beyond its integers."""
+def test_audit_page_numbers_are_validated(service: Service) -> None:
+    """Neither the page nor a cursor may exceed the database's integers."""
     owner = service.browser("owner")
     for before in ("9" * 30, "-1", "x"):
         assert owner.get("/audit", params={"before": before}, headers=HTML).status_code in (400, 422), before
     assert owner.get("/api/v1/audit", params={"cursor": encode_cursor(10**30)}).status_code == 400
 
 
-def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -> None:
-    """HEAD answers as GET does, as whoever watches a service asks: of a page, a problem, a refusal and a stream that
-    never ends."""
+def test_head_is_answered_like_get(service: Service) -> None:
+    """Monitoring tools send HEAD: it is answered like GET without a body, for a page, an error, a refusal and an
+    endless stream."""
     browser = service.browser("owner")
     for path in (
         "/healthz",
@@ -308,13 +308,11 @@ def test_what_is_asked_for_can_be_asked_for_without_its_body(service: Service) -
     assert service.app.state.limits.running("streams") == 0
     assert service.anonymous().head("/api/v1/projects").status_code == 401
     refused = service.browser("owner").get("/api/v1/audit").json()["items"][0]
-    assert refused["target"] == "HEAD /api/v1/projects", "the audit has what was sent"
+    assert refused["target"] == "HEAD /api/v1/projects", "the audit log does not record HEAD"
 
 
-def test_a_host_or_an_origin_that_is_no_address_is_none_of_ours(
-    service: Service, tmp_path: Path, browse: Browse
-) -> None:
-    """Half of an IPv6 address was a defect, with a traceback in the log for each request."""
+def test_malformed_host_and_origin_headers_are_refused(service: Service, tmp_path: Path, browse: Browse) -> None:
+    """Half of an IPv6 address used to cause a server error, with a traceback in the log for each request."""
     local = browse(Workspace(tmp_path / "own"))
     for host in ("[::1", "[", "127.0.0.1]", "@", ""):
         assert local.get("/healthz", headers={"Host": host}).status_code == 400

@@ -1,4 +1,4 @@
-"""A workspace is copied while jobs work on it, and put back."""
+"""Backup of a workspace while jobs use it, and its restoration."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from tests.synth.loopback import LoopbackTeacher
 
 
 @pytest.fixture
-def worked(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
-    """A workspace with a project that has pairs, a queued job, and what no backup needs."""
+def used_workspace(workspace: Workspace, teacher: LoopbackTeacher) -> Workspace:
+    """A workspace with a project that has pairs, a queued job, and files that a backup does not need."""
     folder = write_project(workspace, "tiny", teacher.url)
     (folder / "prompts").mkdir()
     (folder / "adapters/one").mkdir(parents=True)
@@ -58,10 +58,10 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-def test_what_was_saved_is_what_comes_back(worked: Workspace, tmp_path: Path) -> None:
-    """Every record, file and request is there again, in a workspace that works; a job that had not ended is stopped,
-    because it may still run where the backup is from."""
-    kept = backup(worked, tmp_path / "saved")
+def test_backup_is_restored_completely(used_workspace: Workspace, tmp_path: Path) -> None:
+    """Every record, file and job is restored in a working workspace. A job that had not ended is stopped, because it
+    may still be running in the original workspace."""
+    kept = backup(used_workspace, tmp_path / "saved")
     assert check(tmp_path / "saved") == kept
     names = set(json.loads((tmp_path / "saved" / MANIFEST).read_text())["files"])
     assert {"projects/tiny/pairsmith.toml", "projects/tiny/adapters/one/adapter.safetensors"} <= names
@@ -78,9 +78,9 @@ def test_what_was_saved_is_what_comes_back(worked: Workspace, tmp_path: Path) ->
         restore(tmp_path / "saved", again)
 
 
-def test_a_copy_is_of_one_moment_whatever_is_being_written(worked: Workspace, tmp_path: Path) -> None:
-    """A store that is written to meanwhile is copied as it was at one moment, and sound."""
-    path, ended = worked.folder("tiny") / "pairsmith.db", threading.Event()
+def test_backup_is_a_consistent_snapshot(used_workspace: Workspace, tmp_path: Path) -> None:
+    """A store that is written to during the backup is copied as of one moment, and is valid."""
+    path, ended = used_workspace.folder("tiny") / "pairsmith.db", threading.Event()
     with closing(sqlite3.connect(path)) as store:
         store.execute("CREATE TABLE twins (a INTEGER, b INTEGER)")
 
@@ -94,7 +94,7 @@ def test_a_copy_is_of_one_moment_whatever_is_being_written(worked: Workspace, tm
     writing = threading.Thread(target=write)
     writing.start()
     try:
-        backup(worked, tmp_path / "saved")
+        backup(used_workspace, tmp_path / "saved")
     finally:
         ended.set()
         writing.join()
@@ -104,11 +104,11 @@ def test_a_copy_is_of_one_moment_whatever_is_being_written(worked: Workspace, tm
     assert one == two
 
 
-def test_the_services_postgresql_is_in_it_and_comes_back(
+def test_postgresql_database_is_backed_up_and_restored(
     tmp_path: Path, workspace: Workspace, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`pg_dump` writes it into the backup, `pg_restore` makes a service of it that knows the same people and jobs, and
-    no password stands in the words of a command."""
+    """`pg_dump` writes the database into the backup, and a service restored with `pg_restore` has the same users and
+    jobs. No password appears on a command line."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     before = open_database(workspace.serve, postgres.url)
     Accounts(before).redeem(Accounts(before).first_owner_link(), "ann", "four words are good")
@@ -143,10 +143,10 @@ def test_the_services_postgresql_is_in_it_and_comes_back(
     assert not (tmp_path / "other").exists()
 
 
-def test_damage_is_found_and_named(worked: Workspace, tmp_path: Path) -> None:
-    """A file that is gone, altered, or cut is named; nothing is restored from such a backup."""
+def test_damaged_backup_is_detected(used_workspace: Workspace, tmp_path: Path) -> None:
+    """A missing, altered or truncated file is named, and nothing is restored from such a backup."""
     saved = tmp_path / "saved"
-    backup(worked, saved)
+    backup(used_workspace, saved)
     seeds = saved / "projects/tiny/seeds.jsonl"
     kept = seeds.read_bytes()
     for damage in (lambda: seeds.unlink(), lambda: seeds.write_bytes(kept[:-1])):
@@ -166,20 +166,20 @@ def test_damage_is_found_and_named(worked: Workspace, tmp_path: Path) -> None:
     assert not (tmp_path / "again").exists()
 
 
-def test_a_backup_overwrites_nothing(worked: Workspace, tmp_path: Path) -> None:
-    """An existing folder, and one in the workspace itself, are refused."""
+def test_backup_overwrites_nothing(used_workspace: Workspace, tmp_path: Path) -> None:
+    """An existing target folder and one inside the workspace are refused."""
     with pytest.raises(UsageError, match="already exists"):
-        backup(worked, tmp_path)
+        backup(used_workspace, tmp_path)
     with pytest.raises(UsageError, match="contain itself"):
-        backup(worked, worked.root / "saved")
+        backup(used_workspace, used_workspace.root / "saved")
 
 
-def test_the_commands_answer_people_and_programs(
-    worked: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_backup_and_restore_commands(
+    used_workspace: Workspace, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`serve backup` and `serve restore`, with `--check` and `--json`; anything else after `serve` is a workspace."""
+    """`serve backup` and `serve restore`, with `--check` and `--json`; any other word after `serve` is a workspace."""
     saved = str(tmp_path / "saved")
-    assert start(["serve", "backup", saved, "--workspace", str(worked.root)]) == 0
+    assert start(["serve", "backup", saved, "--workspace", str(used_workspace.root)]) == 0
     assert "copied: " in capfd.readouterr().out
     assert start(["serve", "restore", saved, "--check", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["result"] == "sound"

@@ -1,4 +1,4 @@
-"""The shipped Caddyfile, in a real Caddy before a real `pairsmith serve`, over TLS with a certificate of its own."""
+"""The shipped Caddyfile, in a real Caddy in front of a real `pairsmith serve`, over TLS with its own certificate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WAIT_S = 150.0
 pytestmark = pytest.mark.skipif(CADDY is None, reason="no proxy: needs the program caddy")
 
 
-def heard(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
+def wait_for_output(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
     until = time.monotonic() + _WAIT_S
     while not (match := re.search(words, log.read_text(errors="replace"))):
         assert process.poll() is None, log.read_text(errors="replace")
@@ -38,7 +38,7 @@ def heard(process: subprocess.Popen[bytes], log: Path, words: str) -> str:
 
 
 @contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def terminating(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
@@ -48,7 +48,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
-    """A browser without a session that comes through the proxy, and the link of the first owner."""
+    """A client without a session behind the proxy, and the link for the first owner."""
     http, https, port = (free_port() for _ in range(3))
     url, home = f"https://localhost:{https}", tmp_path / "caddy"
     home.mkdir()
@@ -65,11 +65,11 @@ def proxied(tmp_path: Path) -> Iterator[tuple[httpx.Client, str]]:
     with ExitStack() as stack:
         logs = [stack.enter_context((tmp_path / name).open("wb")) for name in ("serve.log", "caddy.log")]
         environment = Project(tmp_path).environ()
-        server = stack.enter_context(ended(subprocess.Popen(command, env=environment, stderr=logs[0])))
+        server = stack.enter_context(terminating(subprocess.Popen(command, env=environment, stderr=logs[0])))
         environment = {**os.environ, **variables, **sites}
-        caddy = stack.enter_context(ended(subprocess.Popen(proxy, env=environment, stderr=logs[1])))
-        link = heard(server, tmp_path / "serve.log", r"https://\S+/redeem\?token=\S+")
-        heard(caddy, tmp_path / "caddy.log", "serving initial configuration")
+        caddy = stack.enter_context(terminating(subprocess.Popen(proxy, env=environment, stderr=logs[1])))
+        link = wait_for_output(server, tmp_path / "serve.log", r"https://\S+/redeem\?token=\S+")
+        wait_for_output(caddy, tmp_path / "caddy.log", "serving initial configuration")
         root = home / "caddy/pki/authorities/local/root.crt"
         until = time.monotonic() + _WAIT_S
         while not root.exists():
@@ -92,9 +92,9 @@ def _answers(client: httpx.Client) -> bool:
         return False
 
 
-def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, str]) -> None:
-    """The session's cookie is bound to the host over TLS, forms of our pages are ours, the audit has the address of
-    whoever is connected, whatever they say of themselves, and events come as they happen."""
+def test_sessions_audit_and_events_work_behind_the_proxy(proxied: tuple[httpx.Client, str]) -> None:
+    """The session cookie is bound to the host over TLS, forms of our pages are accepted, the audit log has the address
+    of the real client and not the one in X-Forwarded-For, and events are streamed immediately."""
     client, link = proxied
     token = link.partition("token=")[2]
     assert client.get("/", follow_redirects=False).headers["location"] == "/sign-in"
@@ -116,7 +116,7 @@ def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, 
     with client.stream("GET", "/api/v1/events") as stream:
         stream_lines = stream.iter_lines()
         assert next(stream_lines) == "retry: 1000"
-        # The stream is open, and what happens now comes down it.
+        # The stream is open, and new events must arrive on it.
         started = client.post("/api/v1/projects/mine/jobs", json={"command": "curate"}, headers=csrf)
         assert started.status_code == 202
         assert next(line for line in stream_lines if line.startswith("event")) == "event: job"
@@ -126,9 +126,9 @@ def test_people_come_through_the_proxy_as_they_are(proxied: tuple[httpx.Client, 
     assert "default-src 'none'" in page.headers["content-security-policy"]
 
 
-def test_limits_hold_behind_the_proxy(proxied: tuple[httpx.Client, str]) -> None:
-    """What is too long is refused by its length, and without one while it comes; a file of seeds of 20 MB goes through;
-    another name than ours is not served."""
+def test_limits_apply_behind_the_proxy(proxied: tuple[httpx.Client, str]) -> None:
+    """A body that is too large is refused by its Content-Length, or without one while it is received; a seed file of 20
+    MB is accepted; another host name is not served."""
     client, link = proxied
     form = {"token": link.partition("token=")[2], "name": "ann", "password": PASSWORD}
     assert client.post("/redeem", data=form).status_code == 303
@@ -140,5 +140,5 @@ def test_limits_hold_behind_the_proxy(proxied: tuple[httpx.Client, str]) -> None
     lines = b"".join(b"%d %s\n" % (number, line) for number in range(20_000_000 // len(line)))
     assert client.post(seeds, files={"file": ("many.txt", lines)}, headers=csrf).status_code == 201
     assert client.post(seeds, files={"file": ("more.txt", b"a\n" * 26_000_000)}, headers=csrf).status_code == 413
-    with pytest.raises(httpx.TransportError):  # a name without a certificate
+    with pytest.raises(httpx.TransportError):  # a host without a certificate
         client.get(str(client.base_url).replace("localhost", "127.0.0.1"))

@@ -1,4 +1,4 @@
-"""Rows that need no person, from the browser alone: looked for, shown, and what is trained on afterwards."""
+"""Certificates in the browser: requesting one, its display, and training on certified rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WAIT_S = 400.0
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    """A service that runs jobs, with 400 curated pairs that nobody has answered."""
+    """A service that runs jobs, with 400 curated pairs and no answers."""
     workspace = Workspace(tmp_path / "space")
     folder = workspace.new_folder("own")
     folder.mkdir(parents=True)
@@ -30,7 +30,7 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         yield client
 
 
-def ended(client: TestClient, job: str) -> dict[str, object]:
+def wait_until_ended(client: TestClient, job: str) -> dict[str, object]:
     until = time.monotonic() + _WAIT_S
     while (now := client.get(f"/api/v1/jobs/{job}").json())["state"] not in ("done", "failed", "stopped"):
         assert time.monotonic() < until, now
@@ -38,19 +38,19 @@ def ended(client: TestClient, job: str) -> dict[str, object]:
     return dict(now)
 
 
-def look(client: TestClient, **form: str) -> str:
-    """Press "Check now" and return the heading of the finished run."""
+def run_certification(client: TestClient, **form: str) -> str:
+    """Press "Check now" and return the page of the finished run."""
     sent = client.post("/p/own/run", data={"command": "certify", **form})
     assert sent.status_code == 303, sent.text
-    ended(client, sent.headers["location"].partition("job=")[2])
+    wait_until_ended(client, sent.headers["location"].partition("job=")[2])
     return client.get(sent.headers["location"]).text
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) -> None:
-    """The button is there with the first answer; its words stand on the run and the review page, and in the API; rows
-    that it does not name wait once a person says so, and the page leads on to training."""
+def test_certificate_is_requested_shown_and_used_for_training(client: TestClient) -> None:
+    """The button appears with the first answer. The certificate's text is on the run page, the review page and in the
+    API. If the user chooses so, uncertified rows wait, and the page offers to continue to training."""
     folder = client.app.state.workspace.folder("own")  # type: ignore[attr-defined]
     page = client.get("/p/own/review").text
     assert "No row has been answered yet." in page
@@ -59,7 +59,7 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
     assert "Check now" in client.get("/p/own/review").text
     assert client.post("/p/own/run", data={"command": "certify", "precision": "101"}).status_code == 400
 
-    assert "Auto-accept" in look(client, precision="90", confidence="90")
+    assert "Auto-accept" in run_certification(client, precision="90", confidence="90")
     certificate = client.get("/api/v1/projects/own/review").json()["certificate"]
     assert certificate["holds"]
     page = client.get("/p/own/review").text
@@ -69,13 +69,15 @@ def test_a_certificate_is_looked_for_shown_and_trained_on(client: TestClient) ->
 
     assert client.post("/p/own/review/certified", data={"only": "yes"}).status_code == 303
     assert (
-        ended(client, client.post("/api/v1/projects/own/jobs", json={"command": "curate"}).json()["id"])["state"]
+        wait_until_ended(client, client.post("/api/v1/projects/own/jobs", json={"command": "curate"}).json()["id"])[
+            "state"
+        ]
         == "done"
     )
     page = client.get("/p/own/review").text
     assert "Continue and train on certified rows" in page
     assert "Train on all accepted rows" in page
-    assert client.get("/api/v1/projects/own/rows?reason=uncertified&limit=1").json()["items"], "the others wait"
+    assert client.get("/api/v1/projects/own/rows?reason=uncertified&limit=1").json()["items"], "no rows wait"
 
     client.post("/p/own/setup/checks", data={"check_echo": "off"})
     assert "The certificate is no longer valid" in client.get("/p/own/review").text

@@ -1,4 +1,4 @@
-"""The process of a job, by itself: its lock, its log, its end."""
+"""A job's process by itself: its lock, its log, its end."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ for nth in range(300):
 """
 
 
-def ran(folder: Path) -> subprocess.CompletedProcess[bytes]:
+def run_part(folder: Path) -> subprocess.CompletedProcess[bytes]:
     command = child_command("pairsmith.serve.child", str(folder), "0")
     return subprocess.run(command, env=child_environment(), capture_output=True, timeout=200, check=False)
 
 
 @pytest.fixture
 def job_folder(workspace: Workspace) -> Path:
-    """A job's folder with a part that fails at once: there is nothing to curate."""
+    """A job's folder with a part that fails at once, because there is nothing to curate."""
     project = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     folder = workspace.jobs_folder / "job"
     folder.mkdir(parents=True)
@@ -69,27 +69,27 @@ def job_folder(workspace: Workspace) -> Path:
 
 
 @pytest.mark.slow
-def test_one_process_runs_a_part_and_says_once_how_it_ended(job_folder: Path) -> None:
-    """While one has the lock another leaves it alone; one that comes after the end does nothing."""
+def test_one_process_runs_a_part_and_records_its_end_once(job_folder: Path) -> None:
+    """While one process holds the lock, another exits; one that is started after the end does nothing."""
     with held(job_folder / "lock") as lock:
         assert lock is not None
         assert is_held(job_folder)
-        assert ran(job_folder).returncode == BUSY
+        assert run_part(job_folder).returncode == BUSY
     assert not is_held(job_folder)
     assert not (job_folder / "exit-0.json").exists()
-    assert ran(job_folder).returncode == 8
+    assert run_part(job_folder).returncode == 8
     end = json.loads((job_folder / "exit-0.json").read_text())
     assert (end["code"], end["problem"]["kind"], end["answer"]) == (8, "NoWork", None)
     assert end["began"] < end["ended"]
-    assert ran(job_folder).returncode == 0
+    assert run_part(job_folder).returncode == 0
     assert json.loads((job_folder / "exit-0.json").read_text()) == end
     assert len(starts(job_folder)) == 1
 
 
 @pytest.mark.slow
-def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) -> None:
-    """It waits for the GPU, or has not read its spec yet: a container that stops then is no death of the process, of
-    which a job survives three."""
+def test_process_stopped_before_its_command_is_recorded_as_interrupted(job_folder: Path) -> None:
+    """A container may stop while the process waits for the GPU or has not read its spec yet. That does not count as a
+    crash, of which a job survives three."""
     part = json.loads((job_folder / "part-0.json").read_text())
     heavy = job_folder / "heavy.lock"
     (job_folder / "part-0.json").write_text(json.dumps({**part, "heavy_lock": str(heavy)}))
@@ -106,25 +106,26 @@ def test_one_that_is_stopped_before_its_command_began_says_so(job_folder: Path) 
     end = json.loads((job_folder / "exit-0.json").read_text())
     assert (end["code"], end["problem"]["kind"]) == (INTERRUPTED, "Interrupted")
     (job_folder / "exit-0.json").unlink()
-    assert ran(job_folder).returncode == 8, "the next one goes on"
+    assert run_part(job_folder).returncode == 8, "the next process does not continue"
 
 
 @pytest.mark.slow
-def test_one_whose_job_was_stopped_while_it_started_does_nothing(job_folder: Path) -> None:
-    """It had no lock yet by which it could be found: it finds the mark instead, and its command never runs."""
+def test_process_of_a_stopped_job_does_nothing(job_folder: Path) -> None:
+    """The job was stopped before its process had the lock by which it is found. The process finds the stop mark
+    instead, and its command never runs."""
     stop(job_folder)
-    assert ran(job_folder).returncode == INTERRUPTED
+    assert run_part(job_folder).returncode == INTERRUPTED
     end = json.loads((job_folder / "exit-0.json").read_text())
     assert (end["code"], end["problem"]["kind"], end["answer"]) == (INTERRUPTED, "Interrupted", None)
     assert not (job_folder / "events.jsonl").exists()
 
 
 @pytest.mark.parametrize("years", [-30, 30])
-def test_one_that_is_stopped_has_its_time_by_every_clock(
+def test_grace_period_does_not_depend_on_the_clock(
     job_folder: Path, monkeypatch: pytest.MonkeyPatch, years: int
 ) -> None:
-    """A clock that is set after a job was asked to stop neither kills it at once nor leaves one that hears nothing
-    alive for as long: its time is counted by the server that asks."""
+    """Setting the clock after a job was asked to stop neither kills its process at once nor keeps one alive that
+    ignores the signal: the server that asks measures the grace period."""
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     with (job_folder / "lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -147,11 +148,11 @@ def test_one_that_is_stopped_has_its_time_by_every_clock(
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_made_yet_is_waited_for(job_folder: Path) -> None:
-    """There is no room for a job's folder: its process starts when there is."""
+def test_job_waits_until_its_folder_can_be_created(job_folder: Path) -> None:
+    """If there is no space for a job's folder, its process starts once there is."""
     part = json.loads((job_folder / "part-0.json").read_text())
     folder = job_folder.parent / "later"
-    folder.symlink_to("nowhere")  # making a folder there fails, whoever asks
+    folder.symlink_to("nowhere")  # so that creating the folder fails for every user
 
     async def scene() -> End:
         alive = asyncio.create_task(keep_alive(folder, 0, part, child_environment, lambda: False))
@@ -166,8 +167,9 @@ def test_a_folder_that_cannot_be_made_yet_is_waited_for(job_folder: Path) -> Non
 
 
 @pytest.mark.slow
-def test_on_a_full_disk_it_waits_for_room_to_say_how_it_ended(job_folder: Path) -> None:
-    """Nothing of it can grow, its log neither: it ends in words as soon as there is room, and is no death."""
+def test_process_on_a_full_disk_waits_to_record_its_end(job_folder: Path) -> None:
+    """If none of its files can grow, not even the log, it records its end with a message as soon as there is space, and
+    does not count as crashed."""
     part = json.loads((job_folder / "part-0.json").read_text())
     heavy = job_folder / "heavy.lock"
     (job_folder / "part-0.json").write_text(json.dumps({**part, "heavy_lock": str(heavy)}))
@@ -210,11 +212,9 @@ def keep(pair):
 
 
 @pytest.mark.slow
-def test_what_a_gate_prints_in_any_way_breaks_nothing_and_is_kept(
-    workspace: Workspace, teacher: LoopbackTeacher
-) -> None:
-    """From a thread, a process of its own, or past Python: the log of a job has all of it, and its reports, its end and
-    the one object of `--json` are whole."""
+def test_output_of_a_gate_is_logged_and_breaks_nothing(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """Output from threads, from a child process or past Python is in the job's log, and its events, its result and the
+    single object of `--json` stay valid."""
     project = write_project(workspace, "tiny", teacher.url, ("a lamp",))
     (project / "noisy.py").write_text(NOISY)
     spec = (project / "pairsmith.toml").read_text()
@@ -223,7 +223,7 @@ def test_what_a_gate_prints_in_any_way_breaks_nothing_and_is_kept(
     folder.mkdir(parents=True)
     part = {"argv": ["generate", "--project", str(project)], "overrides": [], "folder": str(project)}
     (folder / "part-0.json").write_text(json.dumps({**part, "cap_usd": None, "heavy_lock": None}))
-    job = ran(folder)
+    job = run_part(folder)
     assert (job.returncode, job.stdout, job.stderr) == (0, b"", b"")
     log = b"".join(path.read_bytes() for path in sorted((folder / "log").glob("*.txt"))).decode()
     words = ("as it loads", "from a thread", "past Python", "from a process", "around ours")
@@ -239,8 +239,9 @@ def test_what_a_gate_prints_in_any_way_breaks_nothing_and_is_kept(
 
 
 @pytest.mark.slow
-def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_path: Path) -> None:
-    """It stays small, and a byte keeps its number, so that who reads on misses nothing that is still there."""
+def test_long_log_keeps_its_beginning_and_end(workspace: Workspace, tmp_path: Path) -> None:
+    """The log stays small, and byte offsets stay valid, so that a reader that continues misses nothing that is still
+    there."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
     job = jobs.start("tiny", "curate", JobOptions(), "ann")
@@ -253,19 +254,19 @@ def test_a_long_log_keeps_its_beginning_and_its_end(workspace: Workspace, tmp_pa
     )
     whole = b"".join(b"line %04d %s\n" % (nth, b"x" * 89) for nth in range(1000)) + b"the last words\n"
     log = jobs.log(job.id)
-    assert len(log) < 40_000, "of 100,000 bytes"
+    assert len(log) < 40_000, "not shortened from 100,000 bytes"
     assert log.startswith(whole[:100])
     assert log.endswith(whole[-115:])
     assert jobs.log(job.id, 100_000) == b"the last words\n"
     assert jobs.log(job.id, 1 << 40) == b""
     pieces = sorted((jobs.folder(job.id) / "log").glob("*.txt"))
     for piece in pieces:
-        assert int(piece.stem) % 100 == 0, "every line has 100 bytes, and no piece begins in the middle of one"
+        assert int(piece.stem) % 100 == 0, "a piece starts in the middle of a line"
         assert whole[int(piece.stem) :].startswith(piece.read_bytes())
     jobs.close()
 
 
-def test_the_last_words_of_a_log_are_in_a_piece_that_has_its_name(tmp_path: Path) -> None:
-    """Whoever reads the pieces by their names reads all that was said, also where one was begun at the very end."""
+def test_last_log_piece_has_its_final_name(tmp_path: Path) -> None:
+    """Reading the pieces by name gives the whole output, even if a piece was started at the very end."""
     command = [sys.executable, "-c", HASTY, str(tmp_path / "log")]
     subprocess.run(command, env=child_environment(), check=True, timeout=200)

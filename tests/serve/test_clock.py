@@ -1,5 +1,5 @@
-"""The machine's clock is set forward and back while people work: what was promised by the hour counts in hours that
-passed, and nothing that happened is lost or happens twice."""
+"""The system clock is set forward and back during use: periods such as sessions and rate limits count elapsed time, and
+nothing is lost or happens twice."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ def clock(tmp_path: Path) -> Clock:
 
 
 def states(stream: Any) -> Iterator[dict[str, Any]]:
-    """What a stream of events tells of jobs."""
+    """The job states in a stream of events."""
     for line in stream:
         if line.startswith(b"data: "):
             yield json.loads(line[6:])["data"]
 
 
-def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) -> None:
-    """Two days forward and three back while a job asks: its stream goes on telling, its server dies and the next one
-    adopts it, every row is asked for once. What is started a day ago is the project's job from then on, a second one
-    is refused meanwhile, and one that is stopped as the clock jumps ends in order, with what it had."""
+def test_job_and_its_stream_survive_clock_changes(tmp_path: Path, clock: Clock) -> None:
+    """While a job runs, the clock is set two days forward and three back: its stream continues, its server is killed
+    and the next one adopts it, and every row is requested once. A job started with a clock two days back is the
+    project's current job, and a second one is refused. A job that is stopped while the clock jumps ends normally and
+    keeps its rows."""
     workspace, answered, jobs = Workspace(tmp_path / "space"), [0], "/api/v1/projects/tiny/jobs"
 
     def as_allowed(ask: Ask) -> Reply:
@@ -55,21 +56,21 @@ def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) 
                 progress = states(stream)
                 for offset_s, requests in ((0, 1), (2 * DAY_S, 2), (-DAY_S, 3)):
                     clock.set(offset_s)
-                    time.sleep(0.5)  # of reports that come faster than four a second some are not written
+                    time.sleep(0.5)  # some reports are dropped if they come faster than four per second
                     answered[0] = requests
-                    at_least(progress, job, 2 * requests - 1)  # of two in a moment the second may not be told
+                    wait_for_rows(progress, job, 2 * requests - 1)  # of two close together the second may be dropped
             server.process.kill()
             server.process.wait()
         with Served(workspace.root, **clock.environment) as server:
             answered[0] = 12
             done = server.job(job, "done", "failed", "stopped")
             assert (done["state"], done["answer"]["waiting"]) == ("done", 24)
-            assert len(teacher.asked) == 12, "two samples of each of twelve seeds in one request, and nothing twice"
+            assert len(teacher.asked) == 12, "not one request for each of twelve seeds"
             write_seeds(folder, tuple(f"a lamp of {n} arms" for n in range(40)))
             clock.set(-2 * DAY_S)
             again = server.ask(jobs, {"command": "generate"})["id"]
             server.job(again, "running")
-            assert "project_busy" in refused(server, jobs, {"command": "curate"})
+            assert "project_busy" in expect_busy(server, jobs, {"command": "curate"})
             assert again[-8:] in page(server, "/p/tiny/run")
             server.ask(f"/api/v1/jobs/{again}/cancel", {})
             clock.set(DAY_S)
@@ -79,8 +80,8 @@ def test_a_job_and_its_stream_outlive_every_clock(tmp_path: Path, clock: Clock) 
             assert "Traceback" not in server.stop()
 
 
-def at_least(states: Iterator[dict[str, Any]], job: str, done: int) -> None:
-    """Hear so many rows of a job on a stream."""
+def wait_for_rows(states: Iterator[dict[str, Any]], job: str, done: int) -> None:
+    """Wait until the stream reports this number of rows for the job."""
     for state in states:
         assert state["id"] == job
         if ((state["progress"] or {}).get("numbers") or {}).get("done", 0) >= done:
@@ -88,7 +89,7 @@ def at_least(states: Iterator[dict[str, Any]], job: str, done: int) -> None:
     raise AssertionError("the stream has ended")
 
 
-def refused(server: Served, path: str, body: Any) -> str:
+def expect_busy(server: Served, path: str, body: Any) -> str:
     answer = httpx.post(server.url + path, json=body, timeout=60)
     assert answer.status_code == 409, answer.text
     return answer.text
@@ -98,9 +99,9 @@ def page(server: Served, path: str) -> str:
     return httpx.get(server.url + path, headers={"Accept": "text/html"}, timeout=60).text
 
 
-def test_stages_that_ran_on_another_day_are_done(workspace: Workspace, teacher: LoopbackTeacher, clock: Clock) -> None:
-    """A stage that ran a day before the one it follows, by the clock, is neither stale nor older: what counts is what
-    it was made of."""
+def test_stage_order_does_not_depend_on_the_clock(workspace: Workspace, teacher: LoopbackTeacher, clock: Clock) -> None:
+    """A stage whose receipt is dated a day later than that of its successor is not stale: what counts is what the
+    artifact was made from."""
     project = Project(write_project(workspace, "tiny", teacher.url))
     clock.set(DAY_S)
     assert project.run("generate", **clock.environment).returncode == 0
@@ -113,9 +114,9 @@ def test_stages_that_ran_on_another_day_are_done(workspace: Workspace, teacher: 
     assert began["generate"] > began["curate"]
 
 
-def test_people_stay_signed_in_and_rates_count_what_passes(tmp_path: Path, clock: Clock) -> None:
-    """An hour more or less signs nobody out, and no jump gives a guesser of passwords new tries or takes the tries of
-    everybody else for good."""
+def test_sessions_and_rate_limits_survive_clock_changes(tmp_path: Path, clock: Clock) -> None:
+    """One hour more or less signs no user out, and a clock change neither gives a password guesser extra attempts nor
+    blocks attempts for good."""
     with Served(tmp_path / "space", no_auth=False, **clock.environment) as server:
         link = next(word for word in server.output().split() if "token=" in word)
         form = {"token": link.partition("token=")[2], "name": "ann", "password": "four words are good"}
@@ -127,17 +128,17 @@ def test_people_stay_signed_in_and_rates_count_what_passes(tmp_path: Path, clock
         with httpx.Client(base_url=server.url, headers={"Sec-Fetch-Site": "same-origin"}, timeout=60) as guesser:
             wrong = {"name": "ann", "password": "not the right one"}
 
-            def tries() -> int:
+            def attempt_status() -> int:
                 return guesser.post("/sign-in", data=wrong).status_code
 
             while True:
                 asked_s = time.monotonic()
-                if tries() == 429:
+                if attempt_status() == 429:
                     break
             clock.set(2 * DAY_S)
-            assert tries() == 429 or time.monotonic() - asked_s >= 12, "a try comes every twelve seconds"
+            assert attempt_status() == 429 or time.monotonic() - asked_s >= 12, "an attempt was allowed too early"
             clock.set(-2 * DAY_S)
             until = time.monotonic() + 120
-            while tries() == 429:
-                assert time.monotonic() < until, "the next try comes twelve seconds later, by whatever clock"
+            while attempt_status() == 429:
+                assert time.monotonic() < until, "the next attempt stays blocked"
                 time.sleep(1)

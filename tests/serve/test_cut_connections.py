@@ -1,5 +1,5 @@
-"""A proxy that cuts every connection after a while, as many do after 30 s: here after a tenth of a second, or in the
-middle of a body. What is cut is told or asked for again; nothing is kept by halves, and nothing is told twice."""
+"""A proxy cuts every connection after a while, as many do after 30 s: here after a tenth of a second, or in the middle
+of a body. What was cut is sent or requested again; nothing is stored partially, and no event is delivered twice."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, P
         yield server, proxy, workspace
 
 
-def heard(url: str, stop: Callable[[dict[str, Any]], bool]) -> list[tuple[str, dict[str, Any]]]:
-    """Events with their ids, until one of which `stop` is true, as a browser hears them: one that is cut off connects
-    again with the id of the last event that it heard whole."""
+def read_events(url: str, stop: Callable[[dict[str, Any]], bool]) -> list[tuple[str, dict[str, Any]]]:
+    """Read events with their ids until `stop` is true of one, as a browser does: after a cut it reconnects with the id
+    of the last complete event."""
     events: list[tuple[str, dict[str, Any]]] = []
     until = time.monotonic() + 240
     while not (events and stop(events[-1][1])):
@@ -62,19 +62,19 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.timeout(420)
-def test_a_stream_that_is_cut_goes_on_where_it_was(served: tuple[Served, Proxy, Workspace]) -> None:
-    """Whoever is cut off again and again hears every state at most once, in order, and the last ones for certain: how
-    both jobs ended. What one hub has said is nothing to the next one, and to somebody else."""
+def test_cut_stream_continues_where_it_was(served: tuple[Served, Proxy, Workspace]) -> None:
+    """A client that is cut off repeatedly receives every state at most once, in order, and certainly the last ones: the
+    ends of both jobs. An event id of another hub or an invalid one starts from the current state."""
     server, proxy, workspace = served
     before, ended = proxy.cut, set[str]()
 
-    def more_after_each_cut(ask: Ask) -> Reply:  # of reports that come faster than four a second some are not written
+    def more_after_each_cut(ask: Ask) -> Reply:  # some reports are dropped if they come faster than four per second
         return replace(answer(ask), delay_s=0.5, when=lambda: ask.number <= 8 * (proxy.cut - before + 1))
 
     def is_last(state: dict[str, Any]) -> bool:
         if state["data"]["state"] == "done":
             ended.add(state["data"]["id"])
-        return ended >= set(started)  # jobs of other projects end, too
+        return ended >= set(started)  # jobs of other projects end too
 
     with LoopbackTeacher(more_after_each_cut) as teacher:
         for slug in ("one", "two"):
@@ -83,29 +83,29 @@ def test_a_stream_that_is_cut_goes_on_where_it_was(served: tuple[Served, Proxy, 
         proxy.seconds = 0.1
         jobs = (server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"}) for slug in ("one", "two"))
         started = [job["id"] for job in jobs]
-        events = heard(proxy.url, is_last)
+        events = read_events(proxy.url, is_last)
     proxy.seconds = None
     assert proxy.cut - before >= 3
     numbers = [state["number"] for _, state in events]
-    assert numbers == sorted(set(numbers)), "in order, and none twice"
+    assert numbers == sorted(set(numbers)), "out of order, or one twice"
     for job in started:
         done = [progress(state) for _, state in events if state["data"]["id"] == job]
         assert done == sorted(done)
     new = server.ask("/api/v1/projects/one/jobs", {"command": "curate"})["id"]
     server.job(new, "done", "failed")
-    names, job = first(server.url, events[-1][0], 1)
-    assert (names, job) == (["job"], new), "what was heard before is not told again"
-    assert first(server.url, "", 2)[0] == ["job", "job"]
+    names, job = first_events(server.url, events[-1][0], 1)
+    assert (names, job) == (["job"], new), "an old event was sent again"
+    assert first_events(server.url, "", 2)[0] == ["job", "job"]
     for known in ("0123456789abcdef.7", "nonsense", events[-1][0].partition(".")[0]):
-        assert first(server.url, known, 2)[0] == ["anew", "job", "job"], "all is told anew where it cannot be gone on"
+        assert first_events(server.url, known, 2)[0] == ["anew", "job", "job"], "the current state is sent again"
 
 
 def progress(state: dict[str, Any]) -> int:
     return int((((state["data"]["progress"] or {}).get("numbers")) or {}).get("done") or 0)
 
 
-def first(url: str, known: str, jobs: int) -> tuple[list[str], str]:
-    """The names of the first events, up to so many of jobs, and the job of the last of those."""
+def first_events(url: str, known: str, jobs: int) -> tuple[list[str], str]:
+    """Return the names of the first events, up to this number of job events, and the job of the last one."""
     names = []
     headers = {"Last-Event-ID": known} if known else {}
     with httpx.stream("GET", f"{url}/api/v1/events", headers=headers, timeout=60) as stream:
@@ -116,43 +116,43 @@ def first(url: str, known: str, jobs: int) -> tuple[list[str], str]:
     return names, json.loads(event["data"])["data"]["id"]
 
 
-def test_a_file_that_is_cut_off_is_not_kept(served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher) -> None:
-    """Neither half a file of seeds nor its bytes on the disk; sent again it is taken, and counts once."""
+def test_cut_off_upload_is_not_stored(served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher) -> None:
+    """A partial file of seeds is neither listed nor left on disk; sent again, it is stored once."""
     server, proxy, workspace = served
     folder = write_project(workspace, "upload", teacher.url)
     server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
     big = "".join(f'{{"text": "a lamp of {n} arms, {"and so on " * 40}"}}\n' for n in range(10_000)).encode()
 
-    def sends() -> httpx.Response:
+    def upload() -> httpx.Response:
         ours, file = {"Sec-Fetch-Site": "same-origin"}, {"file": ("big.jsonl", big)}
         return httpx.post(f"{proxy.url}/api/v1/projects/upload/seeds", files=file, headers=ours, timeout=120)
 
-    before = files(workspace.root)
+    before = list_files(workspace.root)
     proxy.bytes = len(big) // 2
     with pytest.raises(httpx.TransportError):
-        sends()
+        upload()
     proxy.bytes = None
     until = time.monotonic() + 60
-    while files(workspace.root) != before:  # it hears of the cut a moment later
-        assert time.monotonic() < until, files(workspace.root) - before
+    while list_files(workspace.root) != before:  # the server notices the cut a moment later
+        assert time.monotonic() < until, list_files(workspace.root) - before
         time.sleep(0.1)
-    taken = sends()
+    taken = upload()
     assert taken.status_code == 201, taken.text
     assert len((folder / "seeds" / "big.jsonl").read_bytes().splitlines()) == 10_000
     assert "Traceback" not in server.output()
 
 
-def files(root: Path) -> set[str]:
-    """What lies in a workspace, but for what its databases write beside themselves, and jobs and pages of others."""
+def list_files(root: Path) -> set[str]:
+    """The files of a workspace, without the side files of its databases and without jobs and views."""
     paths = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     others = tuple(f".serve/{name}/" for name in ("jobs", "views"))
     return {name for name in paths if not name.endswith(("-wal", "-shm", "-journal")) and not name.startswith(others)}
 
 
-def test_a_download_that_is_cut_off_is_known_and_goes_on(
+def test_cut_off_download_is_detected_and_can_be_resumed(
     served: tuple[Served, Proxy, Workspace], teacher: LoopbackTeacher
 ) -> None:
-    """No half file passes for a whole one, whichever way it is sent; a file of the dataset goes on from any byte."""
+    """A partial download raises an error, whichever way it is sent, and a dataset file can be resumed at any byte."""
     server, proxy, workspace = served
     write_project(workspace, "dataset", teacher.url, SUBJECTS)
     server.ask("/api/v1/teachers/allowed", {"url": teacher.url})

@@ -1,4 +1,4 @@
-"""Pages of a service whose database goes away between two questions."""
+"""Pages of a service whose database becomes unavailable between two queries."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pairsmith.serve.workspace import Workspace
 from tests.serve.conftest import Browse, write_project
 
 
-def test_a_failure_has_its_page_though_no_title_can_be_read(
+def test_error_page_works_without_project_titles(
     workspace: Workspace, browse: Browse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page calls the project by its name, and says what is wrong with what was sent."""
+    """The page shows the project's slug instead, and the original error."""
     write_project(workspace, "tiny", "http://127.0.0.1:9")
     client = browse(workspace, headers={"Accept": "text/html"})
 

@@ -1,4 +1,4 @@
-"""The unit and the compose file start the service as it can be started."""
+"""The systemd unit and the compose file start the service with valid commands."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ DEPLOY = Path(__file__).parents[2] / "docs/deploy"
 ARGILLA = DEPLOY.parent / "argilla/docker-compose.yml"
 
 
-def parsed(words: list[str]) -> dict[str, object]:
-    """The options that `pairsmith serve` reads from `words`. Raises click.UsageError."""
+def parse_options(words: list[str]) -> dict[str, object]:
+    """Return the options that `pairsmith serve` parses from `words`. Raises click.UsageError."""
     assert words[0] == "serve"
     up = command.commands["up"]
     return up.make_context("serve", words[1:]).params
 
 
-def test_the_unit_leaves_jobs_alive() -> None:
-    """A restart of the unit ends the server alone, and what it starts is a command that exists."""
+def test_unit_leaves_jobs_running() -> None:
+    """Restarting the unit ends only the server process, and its command is valid."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(DEPLOY / "pairsmith.service")
     assert unit["Service"]["KillMode"] == "process"
     program, *words = shlex.split(unit["Service"]["ExecStart"])
     assert program.endswith("/pairsmith")
-    assert str(parsed(words)["url"]).startswith("https://")
+    assert str(parse_options(words)["url"]).startswith("https://")
 
 
-def test_the_unit_has_a_place_for_what_is_temporary() -> None:
-    """Under ProtectSystem=strict /tmp is read-only: an upload, and a prompt that is saved, would find no place."""
+def test_unit_has_a_writable_temporary_folder() -> None:
+    """With ProtectSystem=strict /tmp is read-only, so uploads and saved prompts need another temporary folder."""
     text = (DEPLOY / "pairsmith.service").read_text()
     assert "ProtectSystem=strict" in text
     temporary = re.search(r"TMPDIR=(\S+)", text)
@@ -51,8 +51,8 @@ def test_the_unit_has_a_place_for_what_is_temporary() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs the program systemd-analyze")
-def test_systemd_reads_the_unit(tmp_path: Path) -> None:
-    """No key of it is unknown or has a value that systemd would pass over."""
+def test_unit_is_valid_for_systemd(tmp_path: Path) -> None:
+    """No key is unknown or has a value that systemd would ignore."""
     unit = tmp_path / "pairsmith.service"
     unit.write_text((DEPLOY / "pairsmith.service").read_text().replace("/opt/pairsmith/bin/pairsmith", sys.executable))
     read = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=120)
@@ -61,8 +61,8 @@ def test_systemd_reads_the_unit(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason="needs the program docker-compose")
 @pytest.mark.parametrize("files", [[DEPLOY / "compose.yaml"], [DEPLOY / "compose.yaml", ARGILLA]])
-def test_docker_compose_reads_the_files(files: list[Path]) -> None:
-    """Alone and with Argilla's, once every variable that it asks for is set; without the password of the database it is
+def test_compose_files_are_valid(files: list[Path]) -> None:
+    """Alone and together with Argilla's file, if every required variable is set; without the database password they are
     refused."""
     named = [word for file in files for word in ("-f", str(file))]
     needed = {name: "x" for file in files for name in re.findall(r"\$\{(\w+)", file.read_text())}
@@ -77,13 +77,13 @@ def test_docker_compose_reads_the_files(files: list[Path]) -> None:
         assert (read.returncode == 0) is works, read.stderr
 
 
-def test_the_compose_file_starts_the_service_as_it_is() -> None:
-    """Its command exists, nobody but the proxy reaches the service, whose restart cuts the proxy off no more than the
-    other way round, and no password is in the file."""
+def test_compose_file_starts_the_service() -> None:
+    """Its command is valid, only the proxy can reach the service, proxy and service can be restarted independently, and
+    the file contains no password."""
     text = (DEPLOY / "compose.yaml").read_text()
     services = yaml.safe_load(text)["services"]
     serve = services["serve"]
-    assert parsed(serve["command"])["host"] == "127.0.0.1"
+    assert parse_options(serve["command"])["host"] == "127.0.0.1"
     assert services["proxy"]["network_mode"] == serve["network_mode"] == "service:front"
     assert serve["read_only"]
     assert serve["init"]
@@ -96,9 +96,9 @@ def test_the_compose_file_starts_the_service_as_it_is() -> None:
     assert "${POSTGRES_PASSWORD:?" in text
 
 
-def test_the_image_is_built_of_the_clone(tmp_path: Path) -> None:
-    """Nothing called pairsmith is fetched from a package index, where it is not, or is somebody else's; and what the
-    build is given is enough to make the wheel whole."""
+def test_image_is_built_from_the_clone(tmp_path: Path) -> None:
+    """pairsmith is not installed from a package index, which does not have it or has another package of that name, and
+    the build context is sufficient for a complete wheel."""
     build = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serve"]["build"]
     clone = (DEPLOY / build["context"]).resolve()
     dockerfile = clone / build["dockerfile"]
@@ -123,8 +123,8 @@ def test_the_image_is_built_of_the_clone(tmp_path: Path) -> None:
     assert any(name.startswith("pairsmith/examples/release-notes/") for name in names)
 
 
-def test_the_health_check_of_the_container_tells_a_service_from_none(tmp_path: Path) -> None:
-    """The proxy waits for it: it is good while a service answers, and bad when none does."""
+def test_container_health_check(tmp_path: Path) -> None:
+    """The proxy waits for it: it succeeds while a service answers and fails otherwise."""
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["serve"]
     kind, program, *words = service["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
@@ -134,9 +134,9 @@ def test_the_health_check_of_the_container_tells_a_service_from_none(tmp_path: P
     assert subprocess.run(check, timeout=120, check=False, capture_output=True).returncode != 0
 
 
-def test_the_stack_of_argilla_joins_it() -> None:
-    """Named together, the two compose files add up: no service or volume of one is the other's, a spec can name Argilla
-    as the proxy does, and every variable of the proxy's file is given to it."""
+def test_compose_files_can_be_combined_with_argillas() -> None:
+    """The two compose files share no service or volume names, the proxy and specs can use the host name `argilla`, and
+    every variable of the Caddyfile is set."""
     ours, theirs = (yaml.safe_load(path.read_text()) for path in (DEPLOY / "compose.yaml", ARGILLA))
     for part in ("services", "volumes"):
         assert not ours[part].keys() & theirs[part].keys()
@@ -146,7 +146,7 @@ def test_the_stack_of_argilla_joins_it() -> None:
     assert set(re.findall(r"\{\$(\w+)\}", caddy)) == set(ours["services"]["proxy"]["environment"])
 
 
-def test_a_wrong_option_would_be_seen() -> None:
-    """The check above is one: an option that does not exist fails it."""
+def test_invalid_option_is_detected() -> None:
+    """Shows that `parse_options` above fails for an option that does not exist."""
     with pytest.raises(click.UsageError):
-        parsed(["serve", "/workspace", "--workers", "4"])
+        parse_options(["serve", "/workspace", "--workers", "4"])

@@ -1,4 +1,4 @@
-"""Rows on which people disagree, settled on the review page."""
+"""Rows on which reviewers disagree, settled on the review page."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("decision", "kept"), [("accept", True), ("reject", False)])
-def test_two_who_disagree_are_shown_side_by_side_and_settled(
+def test_disagreement_is_shown_and_settled(
     workspace: Workspace, teacher: LoopbackTeacher, browse: Browse, decision: str, kept: bool
 ) -> None:
-    """Both answers stand there with their names and reasons; a third person's word decides, and the next curation does
-    what it says."""
+    """Both answers are shown with names and reasons; a third user settles the row, and the next curation follows that
+    decision."""
     folder = write_project(workspace, "tiny", teacher.url)
     for command in ("generate", "curate"):
         assert start([command, "--project", str(folder)]) == 0

@@ -1,4 +1,4 @@
-"""What is present on the pages, whatever is youngest: to take away, to talk to, to look at; and what is gone."""
+"""Downloads, chat and training pages use the current artifacts, not simply the newest; missing files are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FIRST, SECOND = content_id("adapter", 1), content_id("adapter", 2)
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
-    """A project with a dataset, its first adapter and the evaluation of it, and a client of a service that has it."""
+    """A project with a dataset, its first adapter and the adapter's evaluation, and a client of a service with it."""
     workspace = Workspace(tmp_path / "space")
     project, store = report_project.whole(workspace.new_folder("whole"))
     (project.folder / "dataset").mkdir()
@@ -39,20 +39,20 @@ def scene(tmp_path: Path) -> Iterator[tuple[TestClient, Project, Store]]:
         yield client, project, store
 
 
-def trained(project: Project, store: Store, adapter: str) -> None:
-    """The receipt of a training that made this adapter, or found it."""
+def record_training(project: Project, store: Store, adapter: str) -> None:
+    """Write the receipt of a training that produced this adapter, or found it existing."""
     with recording(project, store, "train", TrainOutcome()) as record:
         record.outcome = TrainOutcome(counts=Counts(rows_in=3, accepted=3), artifact_id=adapter)
 
 
-def second(project: Project, store: Store) -> Artifact:
-    """Another adapter, made later."""
+def add_second_adapter(project: Project, store: Store) -> Artifact:
+    """Add another adapter, created later."""
     path = project.folder / "adapters" / "two"
     shutil.copytree(project.folder / "adapters" / "one", path)
     (path / "of-the-second").write_text("x")
     artifact = Artifact(id=SECOND, kind="adapter", path="adapters/two", parents=(store.artifacts("dataset")[-1].id,))
     store.write(artifact)
-    trained(project, store, SECOND)
+    record_training(project, store, SECOND)
     return artifact
 
 
@@ -67,22 +67,22 @@ def heading(page: str) -> str:
     return match[1]
 
 
-def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient, Project, Store]) -> None:
-    """The adapter to take away is the one that training made or found last, and the evaluation is its own; another that
-    is younger stands among what was made before, and programs are told of the same one."""
+def test_adapter_of_the_last_training_is_offered(scene: tuple[TestClient, Project, Store]) -> None:
+    """The adapter to download is the one that training last produced or found, with its own evaluation. A newer adapter
+    is listed under earlier artifacts, and the code example for programs uses the current one too."""
     client, project, store = scene
     first = client.get("/p/whole/downloads").text
     assert FIRST[:16] in section(first, "adapter")
     assert "an adapter and an evaluation" in heading(first)
 
-    second(project, store)
+    add_second_adapter(project, store)
     page = client.get("/p/whole/downloads").text
     assert SECOND[:16] in section(page, "adapter")
     assert FIRST[:8] in section(page, "older")
     assert not section(page, "evaluation")
     assert heading(page).endswith("rows and an adapter.")
 
-    trained(project, store, FIRST)  # the settings are the earlier ones again: nothing is trained, it is found
+    record_training(project, store, FIRST)  # with the earlier settings again: nothing is trained, it is found
     page = client.get("/p/whole/downloads").text
     assert FIRST[:16] in section(page, "adapter")
     assert f'"{FIRST[:8]}" in m.id' in page.replace("&#34;", '"')
@@ -91,9 +91,9 @@ def test_going_back_to_an_earlier_adapter_brings_it_back(scene: tuple[TestClient
     assert "an adapter and an evaluation" in heading(page)
 
 
-def test_what_may_not_leave_is_not_downloaded(scene: tuple[TestClient, Project, Store]) -> None:
-    """The policy that stops an export stops every download, and says which rows: the dataset, rows as a file, the model
-    that learnt from them, its evaluation, and an export from before the policy."""
+def test_export_policy_applies_to_every_download(scene: tuple[TestClient, Project, Store]) -> None:
+    """The license policy that stops an export stops every download and names the reason: the dataset, rows as a file,
+    the model trained on them, its evaluation, and an export from before the policy."""
     client, project, store = scene
     (project.folder / "dataset" / "README.md").write_text("rows", encoding="utf-8")
     (project.folder / "export").mkdir()
@@ -114,9 +114,9 @@ def test_what_may_not_leave_is_not_downloaded(scene: tuple[TestClient, Project, 
     assert [client.get(address).status_code for address in addresses] == [200] * 6
 
 
-def test_every_page_is_of_the_same_adapter(scene: tuple[TestClient, Project, Store]) -> None:
-    """Gone back to the first adapter, its training is shown and marked, and it is the one that is talked to. While the
-    evaluation is of another one than the present, the page says so."""
+def test_every_page_uses_the_current_adapter(scene: tuple[TestClient, Project, Store]) -> None:
+    """After going back to the first adapter, its training is marked as current, and chat uses it. If the evaluation is
+    of another adapter than the current one, the page says so."""
     client, project, store = scene
     talked_to = list[str]()
 
@@ -126,10 +126,10 @@ def test_every_page_is_of_the_same_adapter(scene: tuple[TestClient, Project, Sto
             return 200, {"choices": [{"message": {"content": "a kite"}}]}
 
     client.app.state.talking = Talking()  # type: ignore[attr-defined]
-    second(project, store)
+    add_second_adapter(project, store)
     page = client.get("/p/whole/evaluation").text
     assert f"This evaluation is of adapter {FIRST[:8]}. The current one is {SECOND[:8]}." in page
-    trained(project, store, FIRST)
+    record_training(project, store, FIRST)
     assert "The current one is" not in client.get("/p/whole/evaluation").text
     page = client.get("/p/whole/training").text
     assert re.search(rf"{FIRST[:8]}</a> <small>current</small>", page)
@@ -138,11 +138,11 @@ def test_every_page_is_of_the_same_adapter(scene: tuple[TestClient, Project, Sto
     assert [name.partition(":")[0] for name in talked_to] == ["ft", "base"]
 
 
-def test_the_chart_of_differences_shows_the_intervals_of_the_sentences(
+def test_difference_chart_uses_the_simultaneous_intervals(
     scene: tuple[TestClient, Project, Store],
 ) -> None:
-    """The page names one interval of a difference in its words and its chart: the one that holds for all comparisons
-    at once."""
+    """The chart shows the same interval of a difference as the text: the simultaneous one, which holds for all
+    comparisons at once."""
     client, project, store = scene
     file = project.folder / store.artifacts("evaluation")[-1].path
     evaluation = Evaluation.model_validate_json(file.read_bytes())
@@ -158,11 +158,11 @@ def test_the_chart_of_differences_shows_the_intervals_of_the_sentences(
             assert signed_bounds(gap.difference) not in chart
 
 
-def test_what_is_gone_from_the_disk_is_not_offered(scene: tuple[TestClient, Project, Store]) -> None:
-    """An adapter whose folder was removed is said to be gone, in its place and in the heading; the earlier one, which
-    is there, stays to be had."""
+def test_missing_artifact_files_are_not_offered(scene: tuple[TestClient, Project, Store]) -> None:
+    """An adapter whose folder was removed is reported as missing, in its section and in the heading; the earlier one,
+    which still exists, can be downloaded."""
     client, project, store = scene
-    artifact = second(project, store)
+    artifact = add_second_adapter(project, store)
     shutil.rmtree(project.folder / artifact.path)
     page = client.get("/p/whole/downloads").text
     assert "Its files are missing" in section(page, "adapter")

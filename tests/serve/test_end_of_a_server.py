@@ -1,4 +1,4 @@
-"""A server that ends while its queues are full."""
+"""A server that stops while its queues are full."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ JOBS, SERVERS = 20, 8
 
 
 @pytest.mark.slow
-def test_what_is_taken_out_of_a_queue_is_begun(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At whatever moment a server ends, none of its workers has taken a job that it cannot hand over any more: nothing
-    is left behind that waits for ever, and the last server ends every job."""
+def test_dequeued_jobs_are_started(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever a server stops, none of its queue workers has taken a job that it can no longer hand over: no thread is
+    left waiting, and the last server ends every job."""
     monkeypatch.setattr(workflows, "_POLL_S", 0.002)
     dropped: list[str] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda left: dropped.append(str(left.exc_value)))
@@ -36,17 +36,17 @@ def test_what_is_taken_out_of_a_queue_is_begun(workspace: Workspace, monkeypatch
         write_project(workspace, slug, "http://127.0.0.1:9/v1")
     asked = [jobs.start(slug, "curate", JobOptions(), "ann") for slug in slugs]
 
-    async def serves(seconds: float) -> None:
+    async def run_server(seconds: float) -> None:
         async with jobs.serving():
             await asyncio.sleep(seconds)
 
-    async def serves_all() -> None:
+    async def run_until_all_ended() -> None:
         async with jobs.serving():
             assert {(await ended(jobs, job.id)).state for job in asked} == {"failed"}
 
     for nth in range(SERVERS):
-        asyncio.run(serves(0.02 * nth))
-    asyncio.run(serves_all())
+        asyncio.run(run_server(0.02 * nth))
+    asyncio.run(run_until_all_ended())
     gc.collect()
     assert dropped == []
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("queue-worker-")]

@@ -1,4 +1,4 @@
-"""The evaluation's page and its outputs over the API, of a file that somebody has changed."""
+"""The evaluation page and its outputs over the API, with modified evaluation files."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from tests.serve.conftest import Browse
 CHANGED = "this evaluation was changed after it was written"
 
 
-def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace, browse: Browse) -> None:
-    """Neither on the page nor over the API: both say what happened and what to do, as the report does."""
+def test_tampered_evaluation_is_not_shown(workspace: Workspace, browse: Browse) -> None:
+    """Neither the page nor the API shows a modified evaluation: both report the change and what to do, like the
+    report."""
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
     project, store = report_project.whole(folder, merged=False)
@@ -49,13 +50,13 @@ def test_a_retouched_number_is_shown_to_nobody(workspace: Workspace, browse: Bro
     file.write_bytes(written)
     assert "Systems" in client.get("/p/whole/evaluation").text
     file.unlink()
-    file.mkdir()  # it cannot be read, as one that goes while the page is made
+    file.mkdir()  # it cannot be read, like one that is deleted while the page is rendered
     assert "file is missing. Evaluate again" in client.get("/p/whole/evaluation").text
 
 
-def test_an_input_that_was_written_for_an_output_is_shown(workspace: Workspace, browse: Browse) -> None:
-    """Of a finished output the test asks an input that the teacher wrote, which no store has as a seed: it stands above
-    its answers as any other does, and is found by its words."""
+def test_generated_test_input_is_shown(workspace: Workspace, browse: Browse) -> None:
+    """For a seed that is a finished output, the test uses an input that the teacher wrote, which is not a seed in the
+    store. It is shown above its answers like any other and can be searched."""
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
     project, store = report_project.whole(folder, merged=False)

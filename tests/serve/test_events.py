@@ -1,4 +1,4 @@
-"""What is moving: a file of JSON lines, and a hub that tells the present state."""
+"""Progress: a file of JSON lines, and a hub that publishes the current state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pairsmith.serve import events
 from pairsmith.serve.events import Hub, each, last, record_progress
 
 
-def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast a stage reports, a few lines a second are written, and never without its last word."""
+def test_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast a stage reports, only a few lines per second are written, but always its last report."""
     clock = iter(range(10_000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock) / 1000)
     path = tmp_path / "events.jsonl"
@@ -32,8 +32,8 @@ def test_the_last_report_of_every_stage_is_kept(tmp_path: Path, monkeypatch: pyt
     assert all(line["at"] > 1e9 for line in lines)
 
 
-def test_a_line_that_a_crash_has_cut_is_passed_over(tmp_path: Path) -> None:
-    """The line before it is the state, the next process begins a line of its own."""
+def test_truncated_line_is_skipped(tmp_path: Path) -> None:
+    """After a crash the line before it is the state, and the next process starts a new line."""
     path = tmp_path / "events.jsonl"
     with record_progress(path) as progress:
         progress("train", {"done": 1})
@@ -48,8 +48,8 @@ def test_a_line_that_a_crash_has_cut_is_passed_over(tmp_path: Path) -> None:
     assert list(each(tmp_path / "absent")) == []
 
 
-def test_a_long_job_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After many lines a tenth as many are written."""
+def test_long_job_writes_fewer_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After many lines, only about a tenth as many are written."""
     monkeypatch.setattr(events, "_MANY", 0)
     clock = iter(range(10_000))
     monkeypatch.setattr("time.monotonic", lambda: next(clock) * 0.3)
@@ -60,8 +60,8 @@ def test_a_long_job_fills_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 10 <= len(list(each(path))) <= 15
 
 
-def test_a_full_disk_stops_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report that cannot be written is left out."""
+def test_full_disk_does_not_stop_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that cannot be written is dropped."""
     path = Path("/dev/full")
     if not path.exists():
         pytest.skip("no device that is always full")
@@ -69,36 +69,36 @@ def test_a_full_disk_stops_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         progress("train", {"done": 1})
 
 
-def test_numbers_that_json_has_no_word_for_do_no_harm(tmp_path: Path) -> None:
-    """A loss that is not a number, and a path in a message, reach the file as something that can be read."""
+def test_values_that_json_cannot_represent_are_converted(tmp_path: Path) -> None:
+    """NaN as a loss and a path in a message are written as valid JSON."""
     path = tmp_path / "events.jsonl"
     with record_progress(path) as progress:
         progress("train", {"done": 1, "loss": float("nan"), "message": tmp_path})
     line = path.read_text().strip()
-    assert "NaN" not in line, "no browser reads it"
+    assert "NaN" not in line, "browsers cannot parse NaN"
     assert json.loads(line)["numbers"]["loss"] is None
 
 
-async def _heard(hub: Hub, slugs: list[str], count: int) -> list[dict[str, Any]]:
-    heard = []
+async def _receive(hub: Hub, slugs: list[str], count: int) -> list[dict[str, Any]]:
+    received = []
     async with aclosing(hub.subscribe(slugs)) as states:  # type: ignore[type-var]
         async for state in states:
-            heard.append(state)
-            if len(heard) == count:
+            received.append(state)
+            if len(received) == count:
                 break
-    return heard
+    return received
 
 
-def test_a_subscriber_hears_states_not_a_log() -> None:
-    """Who comes later hears what is so now, at once; who is slow hears the newest only; nobody hears of a project that
-    is not theirs."""
+def test_subscribers_receive_states_not_a_log() -> None:
+    """A late subscriber gets the current state at once, a slow one only the latest, and none gets states of a project
+    that it did not subscribe to."""
 
     async def scene() -> None:
         hub = Hub()
         hub.publish("job", "mine", "job:mine", {"done": 1})
         hub.publish("job", "mine", "job:mine", {"done": 2})
         hub.publish("job", "other", "job:other", {"done": 9})
-        assert [state["data"] for state in await _heard(hub, ["mine"], 1)] == [{"done": 2}]
+        assert [state["data"] for state in await _receive(hub, ["mine"], 1)] == [{"done": 2}]
         slow = hub.subscribe(["mine"])
         assert (await anext(slow))["data"] == {"done": 2}
         for done in range(3, 100):
@@ -107,9 +107,9 @@ def test_a_subscriber_hears_states_not_a_log() -> None:
         hub.publish("job", "mine", "job:mine", {"done": 100})
         rest = [await anext(slow), await anext(slow)]
         assert [state["data"] for state in rest] == [{"waiting": 4}, {"done": 100}]
-        assert [state["number"] for state in rest] == [101, 102], "in the order of what is told"
+        assert [state["number"] for state in rest] == [101, 102], "not in the order of publication"
         cut_off = hub.subscribe(["mine"], after=101)
-        assert (await anext(cut_off))["number"] == 102, "what it has heard before is not told again"
+        assert (await anext(cut_off))["number"] == 102, "an old state was sent again"
         await cut_off.aclose()  # type: ignore[attr-defined]
         assert hub.subscriber_count == 1
         await slow.aclose()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The service on a disk without room: what cannot be kept is refused in a sentence, and what was there stays."""
+"""The service on a full disk: writes are refused with a message, and existing data stays intact."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def fill(disk: Path) -> None:
                 pass
 
 
-def test_a_full_disk_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever a person or a program sends is refused with 507 and what to do; pages can be read, what was there before
-    is as it was, nothing tells where the workspace lies, and the log has the line of the audit that had no room."""
+def test_full_disk_is_reported_and_loses_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Every write, from a page or the API, is refused with 507 and advice. Pages can still be read, existing files are
+    unchanged, no message shows the workspace's path, and the log has the audit lines that could not be written."""
     with small_disk("12m") as disk, browsing(workspace := Workspace(disk / "space"), headers=BROWSER) as client:
         folder = write_project(workspace, "tiny", "http://127.0.0.1:9")
         client.app.state.policy.allow("http://127.0.0.1:9", "", None)

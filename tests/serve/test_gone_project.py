@@ -1,4 +1,4 @@
-"""A project whose folder is deleted by hand while a job of it runs."""
+"""A project whose folder is deleted manually while its job is running."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 SUBJECTS = tuple(f"a lamp of kind {n}" for n in range(120))
 
 
-def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> None:
-    """Its answers would have nowhere to go: the job is stopped within seconds, says why in a sentence, and another
-    project's goes on. A folder that comes back is gone on with."""
+def test_job_of_a_deleted_project_is_stopped(workspace: Workspace) -> None:
+    """Its answers could not be stored, so the job is stopped within seconds with a message, and another project's job
+    continues. If the folder is restored, the job can be continued."""
     jobs, kept, is_back = Jobs(workspace), Path(workspace.root) / "kept", [False]
 
     def slowly_until_it_is_back(ask: Ask) -> Reply:
@@ -29,7 +29,7 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
     async def scene(teacher: LoopbackTeacher, folder: Path) -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(teacher.wait_for, 8)  # the answers to the first four have come
+            await asyncio.to_thread(teacher.wait_for, 8)  # the answers to the first four have arrived
             shutil.copytree(folder, kept)
             shutil.rmtree(folder)
             other = await asyncio.to_thread(jobs.start, "other", "generate", JobOptions(), "ann")
@@ -53,17 +53,17 @@ def test_nothing_is_asked_for_a_project_that_is_gone(workspace: Workspace) -> No
         asyncio.run(scene(teacher, folder))
 
 
-def test_a_spec_that_is_away_for_a_moment_stops_no_job(workspace: Workspace, unhurried: LoopbackTeacher) -> None:
-    """Editors save by putting another file in place of the old one, some with a pause between: the job goes on."""
-    folder = write_project(workspace, "tiny", unhurried.url, SUBJECTS)
+def test_briefly_missing_spec_stops_no_job(workspace: Workspace, slow_teacher: LoopbackTeacher) -> None:
+    """Editors save by replacing the file, some with a pause in between: the job continues."""
+    folder = write_project(workspace, "tiny", slow_teacher.url, SUBJECTS)
     spec, aside, jobs = folder / "pairsmith.toml", folder / "pairsmith.toml~", Jobs(workspace)
 
     async def scene() -> None:
         async with jobs.serving():
             job = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
-            await asyncio.to_thread(unhurried.wait_for, 4)
+            await asyncio.to_thread(slow_teacher.wait_for, 4)
             spec.rename(aside)
-            await asyncio.to_thread(unhurried.wait_for, 4 + len(unhurried.asked))
+            await asyncio.to_thread(slow_teacher.wait_for, 4 + len(slow_teacher.asked))
             aside.rename(spec)
             assert (await ended(jobs, job.id)).state == "done"
 

@@ -1,4 +1,4 @@
-"""Jobs from their request to their end, with a server of them in this process and real processes of theirs."""
+"""Jobs from request to end, with a job server in this process and real job processes."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from tests.synth.loopback import Ask, LoopbackTeacher, Reply
 NO_OPTIONS = JobOptions()
 
 
-def served(jobs: Jobs, *scenes: Coroutine[Any, Any, None]) -> None:
-    """Play the scenes one after the other, each with a server of its own."""
+def run_scenes(jobs: Jobs, *scenes: Coroutine[Any, Any, None]) -> None:
+    """Run the scenes one after the other, each with its own job server."""
 
     async def play(scene: Coroutine[Any, Any, None]) -> None:
         async with jobs.serving():
@@ -53,29 +53,29 @@ def pid_of(jobs: Jobs, job: Job) -> int:
     return pid
 
 
-def unlike(count: int) -> tuple[str, ...]:
-    """Seeds unlike each other: what is near a seed of the test split is not asked for."""
+def dissimilar_seeds(count: int) -> tuple[str, ...]:
+    """Seeds that are not similar to each other, because near-duplicates of test seeds are not generated."""
     draw = random.Random(0)
     return tuple(" ".join(draw.choices(WORDS, k=6)) for _ in range(count))
 
 
-def pairs(workspace: Workspace, slug: str) -> int:
+def count_pairs(workspace: Workspace, slug: str) -> int:
     with closing(sqlite3.connect(workspace.folder(slug) / "pairsmith.db", timeout=60)) as store:
         return int(store.execute("SELECT count(*) FROM pairs").fetchone()[0])
 
 
-def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) -> None:
-    """A job runs once however often it is asked for with one key; its project takes no second one meanwhile; how far
-    it is, how it ended and what it said come from its folder; going on is a new job that finds all done."""
+def test_job_runs_once_and_all_see_the_same_state(workspace: Workspace) -> None:
+    """A job is started once per idempotency key, and its project accepts no second one meanwhile. Progress, result and
+    log come from its folder. Continuing creates a new job, which finds everything done."""
     refused = threading.Event()
     jobs = Jobs(workspace)
 
     async def scene() -> None:
-        heard: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
 
         async def listen() -> None:
             async for event in jobs.hub.subscribe(["tiny"]):
-                heard.append(event["data"])
+                events.append(event["data"])
 
         listening = asyncio.create_task(listen())
         job = await asyncio.to_thread(jobs.start, "tiny", "generate", NO_OPTIONS, "ann", "key")
@@ -87,16 +87,16 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
             await asyncio.to_thread(jobs.start, "tiny", "curate", NO_OPTIONS, "ben")
         assert busy.value.job_id == job.id
         refused.set()
-        await job_that(jobs, job.id, lambda job: any(state["state"] == "done" for state in heard))
+        await job_that(jobs, job.id, lambda job: any(state["state"] == "done" for state in events))
         done = await asyncio.to_thread(jobs.get, job.id)
-        assert {state["id"] for state in heard} == {job.id}
-        assert [state["state"] for state in heard].index("done") == len(heard) - 1
+        assert {state["id"] for state in events} == {job.id}
+        assert [state["state"] for state in events].index("done") == len(events) - 1
         assert (done.state, done.exit_code, done.problem) == ("done", 0, None)
         assert done.answer is not None
         assert done.answer["rows_in"] == done.answer["waiting"] == 24
         assert done.progress is not None
         numbers = done.progress["numbers"]
-        assert numbers["done"] == numbers["total"] == numbers["passed"] == 24, "how many pass the gates is told live"
+        assert numbers["done"] == numbers["total"] == numbers["passed"] == 24, "passed rows are not counted live"
         assert numbers["rejected"] == 0
         assert done.started is not None
         assert done.ended is not None
@@ -114,7 +114,7 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
 
     with LoopbackTeacher(lambda ask: replace(answer(ask), when=refused.is_set)) as teacher:
         write_project(workspace, "tiny", teacher.url)
-        served(jobs, scene())
+        run_scenes(jobs, scene())
     assert len(teacher.asked) == 12
     with pytest.raises(NoSuchProject):
         jobs.start("absent", "generate", NO_OPTIONS, "ann")
@@ -123,8 +123,9 @@ def test_a_job_is_one_process_and_everybody_sees_the_same(workspace: Workspace) 
     jobs.close()
 
 
-def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspace) -> None:
-    """Stop is one request to the process, which saves what is in flight; another job then asks for what is left."""
+def test_stopped_job_saves_what_is_in_flight_and_can_be_continued(workspace: Workspace) -> None:
+    """Stopping sends one request to the process, which saves what is in flight; a continuing job then generates the
+    rest."""
     asked_to_stop = threading.Event()
     jobs = Jobs(workspace)
 
@@ -136,7 +137,7 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         await job_that(jobs, job.id, lambda job: len(teacher.asked) >= 8)
         stopping = await asyncio.to_thread(jobs.cancel, job.id)
         assert stopping.state == "stopping"
-        assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "pages show it till it ends"
+        assert [job.state for job in await asyncio.to_thread(jobs.active)] == ["stopping"], "not shown until it ends"
         with pytest.raises(ProjectBusy):
             await asyncio.to_thread(jobs.continue_job, job.id, "ann")
         await job_that(jobs, job.id, lambda job: b"stopping: " in jobs.log(job.id))
@@ -144,20 +145,20 @@ def test_stop_drains_and_keeps_and_going_on_asks_for_the_rest(workspace: Workspa
         stopped = await ended(jobs, job.id)
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
         assert await asyncio.to_thread(jobs.active) == []
-        assert 0 < pairs(workspace, "tiny") < 48
+        assert 0 < count_pairs(workspace, "tiny") < 48
         assert (await asyncio.to_thread(jobs.cancel, job.id)).state == "stopped"
         again = await asyncio.to_thread(jobs.continue_job, job.id, "ann")
         assert (await ended(jobs, again.id)).state == "done"
 
     with LoopbackTeacher(in_flight_until_then) as teacher:
-        write_project(workspace, "tiny", teacher.url, unlike(24))
-        served(jobs, scene())
-    assert pairs(workspace, "tiny") == 48
-    assert len(teacher.asked) == 24, "nothing was asked twice"
+        write_project(workspace, "tiny", teacher.url, dissimilar_seeds(24))
+        run_scenes(jobs, scene())
+    assert count_pairs(workspace, "tiny") == 48
+    assert len(teacher.asked) == 24, "a request was sent twice"
 
 
-def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
-    """However close they come, and whatever they ask for, a project has one job; with one key it is the same one."""
+def test_simultaneous_requests_start_one_job(workspace: Workspace) -> None:
+    """However close together they are, a project gets one job; with the same key all requests return it."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     workspace.serve.mkdir()
     jobs = Jobs(workspace)
@@ -180,10 +181,9 @@ def test_of_two_requests_at_once_one_is_a_job(workspace: Workspace) -> None:
     jobs.close()
 
 
-def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
-    workspace: Workspace, teacher: LoopbackTeacher
-) -> None:
-    """Nobody can find that process yet: it ends by itself, no teacher is asked, and the project is free."""
+def test_job_stopped_while_its_process_starts_does_nothing(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """The process cannot be found yet, so it ends by itself: no request reaches the teacher, and the project is
+    free."""
     write_project(workspace, "tiny", teacher.url)
 
     def just_before_it_starts(project: Project) -> dict[str, str]:
@@ -200,12 +200,12 @@ def test_a_job_that_is_stopped_while_its_process_starts_does_nothing(
         assert (stopped.state, stopped.exit_code, stopped.problem) == ("stopped", 130, None)
         assert await asyncio.to_thread(jobs.unended_job_id, "tiny") is None
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
     assert len(teacher.asked) == 0
 
 
-def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: LoopbackTeacher) -> None:
-    """Without a server a job waits, can be seen and stopped, and never runs."""
+def test_queued_job_can_be_stopped(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """Without a job server a job is queued; it can be seen and stopped, and then never runs."""
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
     job = jobs.start("tiny", "generate", NO_OPTIONS, "ann")
@@ -220,18 +220,18 @@ def test_a_queued_job_is_taken_out_of_its_queue(workspace: Workspace, teacher: L
         assert failed.problem["exit_code"] == failed.exit_code == 8
         assert failed.problem["fix"]
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
     assert len(teacher.asked) == 0
     jobs.close()
 
 
-def test_processes_outlive_their_server(workspace: Workspace) -> None:
-    """A server that stops leaves its jobs running. Stop from the terminal reaches a process meanwhile; the next server
-    adopts the others with their real end, and starts none."""
+def test_job_processes_outlive_their_server(workspace: Workspace) -> None:
+    """A server that stops leaves its jobs running, and a process can be stopped meanwhile. The next server adopts the
+    processes with their actual end, and starts none again."""
     no_server, stopping = threading.Event(), threading.Event()
     jobs, begun = Jobs(workspace), list[Job]()
 
-    def at_work_until(over: threading.Event) -> LoopbackTeacher:
+    def busy_until(over: threading.Event) -> LoopbackTeacher:
         return LoopbackTeacher(lambda ask: replace(answer(ask), when=lambda: ask.number <= 4 or over.is_set()))
 
     async def first() -> None:
@@ -245,25 +245,25 @@ def test_processes_outlive_their_server(workspace: Workspace) -> None:
         assert (await ended(jobs, begun[0].id)).state == "done"
         assert (await ended(jobs, begun[1].id)).state == "stopped"
 
-    with at_work_until(no_server) as one, at_work_until(stopping) as two:
+    with busy_until(no_server) as one, busy_until(stopping) as two:
         for slug, teacher in (("one", one), ("two", two)):
-            write_project(workspace, slug, teacher.url, unlike(24))
-        served(jobs, first())
+            write_project(workspace, slug, teacher.url, dissimilar_seeds(24))
+        run_scenes(jobs, first())
         no_server.set()
         assert jobs.cancel(begun[1].id).state == "stopping"
         while b"stopping: " not in jobs.log(begun[1].id):
             time.sleep(0.05)
         stopping.set()
-        served(jobs, second())
+        run_scenes(jobs, second())
     jobs.close()
     assert [len(starts(jobs.folder(job.id))) for job in begun] == [1, 1]
-    assert pairs(workspace, "one") == 48
-    assert 0 < pairs(workspace, "two") < 48
+    assert count_pairs(workspace, "one") == 48
+    assert 0 < count_pairs(workspace, "two") < 48
 
 
-def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace) -> None:
-    """Killed, or interrupted by a container's end: the job goes on where it was, and asks at most for what was in
-    flight again."""
+def test_killed_job_process_is_restarted(workspace: Workspace) -> None:
+    """After SIGKILL, or SIGTERM at the end of a container, the job continues where it was; at most the requests in
+    flight are sent again."""
     both_ended = threading.Event()
     jobs = Jobs(workspace)
 
@@ -283,15 +283,13 @@ def test_a_process_that_nobody_stopped_is_started_again(workspace: Workspace) ->
 
     with LoopbackTeacher(in_flight_until_then) as teacher:
         write_project(workspace, "tiny", teacher.url)
-        served(jobs, scene())
-    assert pairs(workspace, "tiny") == 24
+        run_scenes(jobs, scene())
+    assert count_pairs(workspace, "tiny") == 24
     assert len(teacher.asked) <= 12 + 8, "twice the concurrency may be in flight"
 
 
-def test_a_process_that_dies_again_and_again_fails_with_its_signal(
-    workspace: Workspace, teacher: LoopbackTeacher
-) -> None:
-    """Three times it is started again; then the job has failed, and the reason is a sentence with what to do."""
+def test_repeatedly_killed_process_fails_with_its_signal(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """It is restarted three times; then the job fails, with a message that says what to do."""
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace, environment=lambda project: {**os.environ, "PAIRSMITH_FAILPOINT": "before_exit"})
 
@@ -305,12 +303,12 @@ def test_a_process_that_dies_again_and_again_fails_with_its_signal(
         assert failed.problem["fix"]
         assert len(starts(jobs.folder(job.id))) == MOST_DEATHS
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
 
 
-def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Workspace, teacher: LoopbackTeacher) -> None:
-    """A run in several processes is a run of one spec: it never asks again by surprise. And what needs the GPU waits
-    until nobody else computes on it."""
+def test_run_fails_if_its_spec_is_changed_between_its_parts(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A run in several processes must use one spec, so that it never generates anything again unexpectedly. A part that
+    needs the GPU waits until it is free."""
     folder = write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
 
@@ -327,15 +325,15 @@ def test_a_run_stops_when_its_spec_is_changed_between_its_parts(workspace: Works
         assert failed.problem["what"] == "the spec was changed while the job was running: generate.forward.n."
         assert "--until train" in " ".join(json.loads((jobs.folder(job.id) / "part-0.json").read_text())["argv"])
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
     assert len(teacher.asked) == 12
 
 
-def test_one_job_at_a_time_has_the_gpu(
+def test_one_job_at_a_time_uses_the_gpu(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others wait in the order in which they came, each with its place; whose project computes is
-    not said, because it may be one of which they know nothing."""
+    """The others wait in the order of their start, each with its position. The message does not name the running
+    project, because the user may have no access to it."""
     monkeypatch.setattr(parts, "needs_gpu", lambda spec, stage: True)
     all_wait = threading.Event()
     jobs = Jobs(workspace)
@@ -361,11 +359,11 @@ def test_one_job_at_a_time_has_the_gpu(
     with LoopbackTeacher(lambda ask: replace(answer(ask), when=all_wait.is_set)) as held:
         for slug in ("one", "two", "three"):
             write_project(workspace, slug, held.url if slug == "one" else teacher.url)
-        served(jobs, scene())
+        run_scenes(jobs, scene())
 
 
-def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, teacher: LoopbackTeacher) -> None:
-    """A refusal of the environment's owner, and a spec with an error, reach the person as the command's error would."""
+def test_refused_spec_fails_the_job_with_its_message(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """A refusal by the policy and an invalid spec are reported like the command's own errors."""
     folder = write_project(workspace, "tiny", teacher.url)
 
     def refuses(project: object) -> dict[str, str]:
@@ -387,11 +385,11 @@ def test_a_spec_that_may_not_run_fails_the_job_in_words(workspace: Workspace, te
         assert job.problem is not None
         assert (job.state, job.problem["kind"], job.exit_code) == ("failed", "SpecError", 3)
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
 
 
-def test_a_process_sees_only_the_variables_its_spec_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key of the server that no spec names reaches no job."""
+def test_job_process_gets_only_the_variables_its_spec_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key in the server's environment that the spec does not name is not passed to the job."""
     from pairsmith.serve.environment import job_environment
     from schemas.spec_file import parse
 
@@ -409,9 +407,8 @@ def test_a_process_sees_only_the_variables_its_spec_names(tmp_path: Path, monkey
     assert not {"SECRET_OF_THE_SERVER", "ABSENT"} & variables.keys()
 
 
-def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for it without a word: a server that starts says so after a while, a question is answered now, and
-    the password is in neither."""
+def test_unavailable_database_is_reported(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starting server reports it after its timeout and a query at once; the message contains no password."""
     workspace.serve.mkdir(parents=True)
     away = Jobs(workspace, database_url=f"postgresql://ann:secret@/none?host={workspace.root}")
     monkeypatch.setattr("pairsmith.serve.jobs.DATABASE_TIMEOUT_S", 0)
@@ -426,12 +423,12 @@ def test_a_database_that_is_away_is_said_at_once(workspace: Workspace, monkeypat
         assert "secret" not in str(refused.value)
 
 
-def test_an_outage_leaves_no_job_behind(
+def test_database_outage_leaves_no_job_pending(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A workflow whose end could not be written while the database was away stays "pending" there, and its place in the
-    queue taken. The sweep finds that nobody runs it, and it ends."""
-    monkeypatch.setattr(sweep, "SWEEP_EVERY_S", 3600)  # here it is the test that sweeps, after the first time
+    """If the end of a workflow could not be written because the database was away, it stays "pending" there and
+    occupies its queue. The sweep detects that nothing runs it, and ends it."""
+    monkeypatch.setattr(sweep, "SWEEP_EVERY_S", 3600)  # the test itself sweeps, after the first time
     monkeypatch.setattr(sweep, "_SETTLED_S", 3600)
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
@@ -444,21 +441,21 @@ def test_an_outage_leaves_no_job_behind(
         await asyncio.sleep(0.1)
         watch = JobMonitor(jobs)
         watch.sweep()
-        assert watch.swept == 0, "what has just begun is given time"
+        assert watch.swept == 0, "a new job was swept too early"
         monkeypatch.setattr(sweep, "_SETTLED_S", 0)
         watch.sweep()
         assert watch.swept == 2, "the job and its process"
         assert (await ended(jobs, job.id)).state == "done"
-        assert len(starts(jobs.folder(job.id))) == 1, "nothing ran again: it had said how it ended"
+        assert len(starts(jobs.folder(job.id))) == 1, "the process ran again although its result was written"
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
 
 
-def test_a_database_that_refuses_a_write_fails_no_job(
+def test_database_that_refuses_a_write_fails_no_job(
     workspace: Workspace, teacher: LoopbackTeacher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How a process ended cannot be kept, as where the disk is full just then: that is no end of its job. It goes on
-    when there is room, and nothing is run again."""
+    """If the end of a process cannot be recorded, for example because the disk is full, the job does not fail. It ends
+    once there is space, and nothing is run again."""
     monkeypatch.setattr(sweep, "_SETTLED_S", 0)
     write_project(workspace, "tiny", teacher.url)
 
@@ -490,11 +487,11 @@ def test_a_database_that_refuses_a_write_fails_no_job(
         assert (now.state, now.problem) == ("done", None)
         assert len(starts(jobs.folder(job.id))) == 1
 
-    served(jobs, scene())
+    run_scenes(jobs, scene())
 
 
-def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace: Workspace) -> None:
-    """Whoever watches over jobs passes it over, and looks after those of other projects as before."""
+def test_job_of_a_deleted_project_does_not_affect_others(workspace: Workspace) -> None:
+    """The job monitor skips it and monitors the jobs of other projects as before."""
     for slug in ("gone", "kept"):
         write_project(workspace, slug, "http://127.0.0.1:9/v1")
     jobs = Jobs(workspace)
@@ -512,8 +509,8 @@ def test_a_job_that_went_with_its_project_keeps_nobody_from_the_others(workspace
 @pytest.mark.parametrize(
     ("left_s", "says"), [(None, ""), (20, "; its current step takes about 1 more minute"), (400, " 7 more minutes")]
 )
-def test_how_long_the_one_that_computes_needs_is_said(tmp_path: Path, left_s: float | None, says: str) -> None:
-    """To those who wait, as far as it has reported it; nothing is guessed."""
+def test_waiting_message_estimates_the_remaining_time(tmp_path: Path, left_s: float | None, says: str) -> None:
+    """The message for waiting jobs includes the time left, if the running job has reported it."""
     assert describe_running_job(tmp_path) == "another project is using the GPU"
     line = {"at": 1.0, "stage": "train", "numbers": {"done": 1}, "pace": {"left_s": left_s}}
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""`pairsmith jobs`, in a workspace that no server works on at present."""
+"""`pairsmith jobs` in a workspace without a running server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serve.conftest import write_project
 
 @pytest.fixture
 def jobs(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Run `pairsmith jobs` and give its exit code and what it has said, or the JSON object."""
+    """Run `pairsmith jobs` and return its exit code and its output, or the JSON object."""
 
     def run(*words: str) -> tuple[int, Any]:
         code = start(["jobs", "--workspace", str(workspace.root), *words])
@@ -27,9 +27,9 @@ def jobs(workspace: Workspace, capfd: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspace, jobs: Any) -> None:
-    """The queue is in the workspace: a job can be put into it, looked at by the first characters of its id and taken
-    out of it, by people and by programs."""
+def test_jobs_can_be_queued_shown_and_cancelled_without_a_server(workspace: Workspace, jobs: Any) -> None:
+    """The queue is stored in the workspace: a job can be added, shown by the first characters of its id, and cancelled,
+    with text or JSON output."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     code, words = jobs()
     assert code == 2
@@ -53,8 +53,8 @@ def test_jobs_are_asked_for_seen_and_stopped_without_a_server(workspace: Workspa
     assert jobs("--project", "absent")[1] == "No jobs.\n"
 
 
-def test_why_a_job_failed_gives_no_order_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """The reason may be what a teacher's server has written."""
+def test_job_errors_are_printed_without_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message may contain text of a teacher's server, including escape sequences."""
     problem = {"what": "The teacher answers \x1b]0;mine\x07", "where": "\x1b[2J"}
     one: dict[str, Any] = {"project": "a", "command": "run", "options": JobOptions(), "by": "b", "state": "failed"}
     _show(Job(id="1", created=datetime.now(UTC), problem=problem, **one))
@@ -76,8 +76,8 @@ def test_why_a_job_failed_gives_no_order_to_a_terminal(capsys: pytest.CaptureFix
         (("start", "tiny", "run", "--max-usd", "nan"), 2, "cap_usd"),
     ],
 )
-def test_what_is_not_there_is_said(workspace: Workspace, jobs: Any, words: Any, code: int, says: str) -> None:
-    """A wrong id, project, command or option is a sentence and an exit code."""
+def test_invalid_arguments_are_reported(workspace: Workspace, jobs: Any, words: Any, code: int, says: str) -> None:
+    """A wrong id, project, command or option gives a message and an exit code."""
     write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     workspace.serve.mkdir()
     ended = jobs(*words)

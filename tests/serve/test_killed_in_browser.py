@@ -1,4 +1,4 @@
-"""A page that stays open while its server is killed and comes back."""
+"""A page that stays open while its server is killed and restarted."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: need
 _WAIT_MS = 180_000
 
 
-def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
-    """The server is killed in the midst of a run: the next one adopts the process, and the page, which nobody loads
-    again, says how it ended. Meanwhile it says that nobody answers, and since when; later no more."""
+def test_open_page_continues_with_the_next_server(tmp_path: Path) -> None:
+    """The server is killed during a run. The next server adopts the process, and the page shows its end without being
+    reloaded. Meanwhile it shows that the service is not responding, and since when; the message disappears later."""
     answers, asked = [4.0], [0]
 
     def in_turns(ask: Ask) -> Reply:
@@ -63,4 +63,4 @@ def test_an_open_page_goes_on_with_the_next_server(tmp_path: Path) -> None:
             playwright.expect(heading).to_contain_text("Generate is done", timeout=_WAIT_MS)
             playwright.expect(stale).to_be_hidden()
         browser.close()
-    assert len(teacher.asked) == 12, "the end of a server sends nothing twice"
+    assert len(teacher.asked) == 12, "a request was sent twice"

@@ -1,4 +1,4 @@
-"""The server's log: what no line of it holds, and that a machine can read it."""
+"""The server's log: it contains no secrets and can be parsed by programs."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 
 from pairsmith.serve.logs import MASK, LogFormatter, request_fields
 
-SAID = (
+LOG_TEXT = (
     "canary-by-name, canary-by-mysql and canary-by-a-spec came with Bearer canary-sent, ps_abcdefgh_canary-of-ours, "
     "/redeem?token=canary-link, postgresql://ann:canary-database@db/x and https://canary-user@host/; harbour stays"
 )
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The value of a variable that is secret by its name or that a spec may name, keys, tokens and passwords, wherever
-    they stand, in a traceback too; what is no secret stays readable."""
+def test_log_line_contains_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of variables that are secret by name or that a spec may name, and keys, tokens and passwords in texts are
+    masked, in tracebacks too; other values stay readable."""
     monkeypatch.setenv("SOME_API_KEY", "canary-by-name")
     monkeypatch.setenv("TEACHER_OF_MINE", "canary-by-a-spec")
     monkeypatch.setenv("SHORT_KEY", "a")
@@ -26,9 +26,9 @@ def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) 
     for name in ("PWD", "OLDPWD", "GIT_AUTHOR_NAME"):
         monkeypatch.setenv(name, "harbour stays")
     with pytest.raises(ValueError, match="harbour") as raised:
-        raise ValueError(SAID)
+        raise ValueError(LOG_TEXT)
     caught = (raised.type, raised.value, raised.tb)
-    record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (SAID,), caught)
+    record = logging.LogRecord("pairsmith.serve", logging.ERROR, "x.py", 1, "it says %s", (LOG_TEXT,), caught)
     line = LogFormatter(as_json=as_json, names=lambda: {"TEACHER_OF_MINE"}).format(record)
     assert "canary" not in line
     assert line.count(MASK) >= 14
@@ -36,8 +36,8 @@ def test_a_line_holds_no_secret(as_json: bool, monkeypatch: pytest.MonkeyPatch) 
     assert "ValueError" in line
 
 
-def test_a_line_of_json_says_of_which_request_it_is() -> None:
-    """One object a line, with what is known of the request and of the job."""
+def test_json_log_line_names_its_request() -> None:
+    """Each line is one JSON object with the known fields of the request and of the job."""
     record = logging.LogRecord("pairsmith.serve", logging.INFO, "x.py", 1, "GET %s", ("/a\n/b",), None)
     vars(record).update(status=200, job="j1")
     before = request_fields.set({"request": "r1", "user": "ann"})

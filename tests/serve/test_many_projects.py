@@ -1,4 +1,4 @@
-"""A workspace of more projects than stores are open at once."""
+"""A workspace with more projects than stores are kept open."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def curated(rows: int) -> Receipt:
 
 
 @pytest.fixture
-def opened() -> Iterator[list[str]]:
-    """The files of every database that is connected to, in turn."""
+def opened_files() -> Iterator[list[str]]:
+    """The files of every database that is connected to, in order."""
     paths: list[str] = []
 
     def connected(connection: object, _: object) -> None:
@@ -39,11 +39,11 @@ def opened() -> Iterator[list[str]]:
     sa.event.remove(sa.Engine, "connect", connected)
 
 
-def test_a_list_of_many_projects_opens_only_stores_that_were_written(
-    workspace: Workspace, browse: Browse, opened: list[str], monkeypatch: pytest.MonkeyPatch
+def test_project_list_opens_only_changed_stores(
+    workspace: Workspace, browse: Browse, opened_files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many there are: each line is true as soon as its store has another row, also one that was written at the
-    very moment at which the page was drawn, and those that did not change cost a look at a file."""
+    """Each line is up to date as soon as its store has changed, even if it was written at the moment when the page was
+    rendered. Unchanged stores cost one look at a file, and only a few stay open."""
     monkeypatch.setattr(readers, "_MAX_OPEN", 2)
     folders = [write_project(workspace, f"project-{n}", "http://127.0.0.1:9") for n in range(MANY)]
     for folder in folders:
@@ -53,9 +53,9 @@ def test_a_list_of_many_projects_opens_only_stores_that_were_written(
     assert browser.get("/").text.count("7 of 7") == MANY
     monkeypatch.setattr(readers, "_SETTLED_S", 0.0)
     browser.get("/")
-    opened.clear()
+    opened_files.clear()
     assert browser.get("/").text.count("7 of 7") == MANY
-    assert [path for path in opened if "/projects/" in path] == []
+    assert [path for path in opened_files if "/projects/" in path] == []
 
     monkeypatch.setattr(readers, "_SETTLED_S", 1.0)
     with Store.open(f"sqlite:///{folders[0] / 'pairsmith.db'}") as store:
@@ -63,10 +63,10 @@ def test_a_list_of_many_projects_opens_only_stores_that_were_written(
             store.write(curated(rows))
             assert f"{rows} of {rows}" in browser.get("/").text
     assert browser.get("/").text.count("7 of 7") >= MANY - 1
-    ours = {path for path in opened_now() if path.startswith(str(workspace.root / "projects"))}
+    ours = {path for path in open_files() if path.startswith(str(workspace.root / "projects"))}
     assert len(ours) <= 3 * readers._MAX_OPEN
 
 
-def opened_now() -> list[str]:
-    """The files that this process holds: of a store its database, and two beside it."""
+def open_files() -> list[str]:
+    """The files that this process holds open: three per store, the database and two side files."""
     return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]

@@ -1,4 +1,4 @@
-"""Two people at one setup, and a teacher whose form says too little or too much."""
+"""Two users on one setup page, and incomplete or outdated teacher forms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRICED = {"price_in": "0.4", "price_out": "1.6"}
 
 
 def form_of(browser: TestClient, step: str) -> dict[str, str]:
-    """The hidden fields of a step's form, as its page has them now."""
+    """The current hidden fields of a step's form."""
     page = browser.get(SETUP).text
     match = re.search(rf'<form method="post" action="{SETUP}/{step}#.*?</form>', page, re.DOTALL)
     assert match
@@ -39,11 +39,11 @@ def form_of(browser: TestClient, step: str) -> dict[str, str]:
         ("teacher", {"teacher": "embedded", "price_in": "1"}, {"teacher": "embedded", "price_in": "2"}),
     ],
 )
-def test_an_old_page_writes_over_nobody(
+def test_outdated_form_does_not_overwrite_changes(
     service: Service, step: str, theirs: dict[str, str], mine: dict[str, str]
 ) -> None:
-    """What somebody else has kept of a step since its page was opened stays until it is sent once more, and what was
-    typed is not lost; another step may be kept from the old page."""
+    """If another user changed a step since the page was opened, saving is refused once and the input is kept; sending
+    it again saves it. Other steps can be saved from the old page."""
     service.person("second", Role.owner, ALL)
     me, them = service.browser("owner"), service.browser("second")
     old, other = form_of(me, step), form_of(me, "cap" if step == "style" else "style")
@@ -63,9 +63,9 @@ def test_an_old_page_writes_over_nobody(
     assert form_of(me, step)["seen"] not in (old["seen"], seen[1])
 
 
-def test_a_server_has_to_be_asked_for_one_of_its_models(service: Service) -> None:
-    """A server on this machine is taken with a model alone: without one the form says where to find it, and a test
-    writes the first that it has into the field, unless one is named there."""
+def test_teacher_test_fills_in_a_model(service: Service) -> None:
+    """A server needs a model name. Without one the form is refused, and testing the server fills in its first model,
+    unless one is entered."""
     browser = service.browser("owner")
     with LoopbackTeacher(models=("small-one", "large-one")) as teacher:
         service.app.state.policy.allow(teacher.url, "", None)
@@ -79,16 +79,15 @@ def test_a_server_has_to_be_asked_for_one_of_its_models(service: Service) -> Non
         assert 'name="model" value="large-one"' in tested
 
 
-def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None:
-    """Another teacher that is chosen while the fields hold the prices of the one before has none of them, so a cap
-    counts no wrong dollars, and that is said; a server on this machine costs nothing, as its line says, unless somebody
-    says so."""
+def test_prices_apply_only_to_the_teacher_they_were_entered_for(service: Service) -> None:
+    """If another teacher is chosen while the fields still have the previous prices, they are dropped, so that a cap
+    counts no wrong cost, and the page says so. A local server costs nothing unless prices are entered."""
     browser = service.browser("owner")
     service.app.state.policy.allow("http://localhost:11434/v1", "", None)
 
     left_out: list[bool] = []
 
-    def prices(**typed: str) -> tuple[float | None, float | None]:
+    def save_and_get_prices(**typed: str) -> tuple[float | None, float | None]:
         kept = browser.post(f"{SETUP}/teacher", data={"price_in": "", "price_out": "", **typed})
         assert kept.status_code == 303, kept.text
         left_out.append("without prices" in browser.get(kept.headers["location"]).text)
@@ -97,11 +96,11 @@ def test_a_price_is_that_of_the_teacher_it_was_said_of(service: Service) -> None
 
     paid = {"teacher": "https://api.openai.com/v1", "model": "a-model"}
     local = {"teacher": "http://localhost:11434/v1", "model": "qwen3:8b"}
-    assert prices(**paid, **PRICED) == (0.4, 1.6)
-    assert prices(**paid, **PRICED) == (0.4, 1.6)
-    assert prices(**{**paid, "model": "another"}, **PRICED) == (None, None)
-    assert left_out == [False, False, True], "what is left out is said, so that who meant it writes it again"
-    assert prices(**{**paid, "model": "another"}, **PRICED) == (0.4, 1.6)
-    assert prices(**local) == (0, 0)
-    assert prices(**paid, price_in="0", price_out="0") == (None, None)
-    assert prices(**local, **PRICED) == (0.4, 1.6)
+    assert save_and_get_prices(**paid, **PRICED) == (0.4, 1.6)
+    assert save_and_get_prices(**paid, **PRICED) == (0.4, 1.6)
+    assert save_and_get_prices(**{**paid, "model": "another"}, **PRICED) == (None, None)
+    assert left_out == [False, False, True], "dropped prices are not reported, or others are"
+    assert save_and_get_prices(**{**paid, "model": "another"}, **PRICED) == (0.4, 1.6)
+    assert save_and_get_prices(**local) == (0, 0)
+    assert save_and_get_prices(**paid, price_in="0", price_out="0") == (None, None)
+    assert save_and_get_prices(**local, **PRICED) == (0.4, 1.6)

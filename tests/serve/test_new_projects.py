@@ -1,4 +1,4 @@
-"""A new project in the browser: what a file may do to its spec, its names, and the kinds of task."""
+"""Creating a project in the browser: what a file may put into its spec, project names, and the kinds of task."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ from tests.serve.people import Service
     ['[evaluate]\nuser = ["os:getcwd"]', '[store]\nurl = "sqlite:////tmp/x.db"', "[budget]\nmax_usd = 1e6"],
     ids=["code", "machine", "fenced"],
 )
-def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
+def test_file_of_a_new_project_cannot_set_fenced_keys(
     service: Service, keys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Headers with line ends set no key; and if a file ever found a way to, an editor's project is not made of it."""
+    """Column headers with line breaks set no key. Even if a file found a way to, an editor's project with fenced keys
+    would not be created."""
     service.person("maker", Role.editor, ALL)
     browser, name = service.browser("maker"), f"of-a-file-{len(keys)}"
     header = f"answer\n{keys}\n#".replace('"', '""')
@@ -48,12 +49,12 @@ def test_a_file_of_a_new_project_sets_nothing_that_is_fenced(
     assert f"{name}-2" not in service.workspace.projects()
 
 
-def test_two_presses_make_one_project(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second of one name is refused, and takes nothing of the first away, however close they are."""
+def test_two_clicks_create_one_project(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second request with the same name is refused and leaves the first project intact, however close they are."""
     browser = service.browser("owner")
     form = {"name": "twice", "pasted": "a kite"}
     assert browser.post("/new", data=form).status_code == 303
-    # The moment between the look and the folder, in which the other press has made it.
+    # Simulates the moment between the check and the creation of the folder, in which the other request has created it.
     monkeypatch.setattr(type(service.workspace), "projects", lambda _: [])
     monkeypatch.setattr(Path, "exists", lambda path, **_: path.name != "twice" and os.path.exists(path))
     assert browser.post("/new", data={**form, "pasted": "a crane"}).status_code == 400
@@ -61,9 +62,9 @@ def test_two_presses_make_one_project(service: Service, monkeypatch: pytest.Monk
     assert (folder / "seeds" / "seeds.txt").read_text() == "a kite\n"
 
 
-def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> None:
-    """It stands in the form under its name until the project is made, for whoever chose it; another one takes its
-    place, and one that is gone has to be chosen again."""
+def test_chosen_file_survives_an_error(service: Service) -> None:
+    """The form keeps the uploaded file by name until the project is created, for the same user only. Another file
+    replaces it, and a file that is gone has to be chosen again."""
     service.person("maker", Role.editor, ALL)
     browser, table = service.browser("maker"), "question,answer\n" + "where do I find this,go along this road\n" * 3
     refused = browser.post("/new", data={"name": " "}, files={"file": ("tickets.csv", table.encode())})
@@ -93,15 +94,15 @@ def test_a_file_that_was_chosen_is_not_lost_with_an_error(service: Service) -> N
         ("x" * 90, "x" * 63),
     ],
 )
-def test_a_name_becomes_an_address(service: Service, name: str, slug: str) -> None:
-    """Whatever of a name can stand in an address is the project's: letters without their marks, hyphens between."""
+def test_project_name_becomes_a_slug(service: Service, name: str, slug: str) -> None:
+    """Letters lose their diacritics, runs of other characters become hyphens, and the length is limited."""
     answer = service.browser("owner").post("/new", data={"name": name, "pasted": "a kite"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/p/{slug}/setup")
 
 
-def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) -> None:
-    """A project called by letters of any script gets an address of its own, and is shown as it is called: in the list,
-    over its pages, over the API. A project of another's name begins without its title."""
+def test_name_without_latin_letters_becomes_the_title(service: Service) -> None:
+    """A project named in any script gets a slug and keeps its name as the title: in the list, on its pages and in the
+    API. Empty names and names with a direction override are refused."""
     browser = service.browser("owner")
     for n, name in enumerate(("提示词", "مشروع", "🎈", "Über uns"), 1):
         answer = browser.post("/new", data={"name": name, "pasted": "a kite"})
@@ -119,8 +120,8 @@ def test_a_name_in_letters_that_no_address_has_is_the_title(service: Service) ->
 
 
 @pytest.mark.parametrize("name", ["a" * 300 + ".txt", "входы.txt", "a" * 300])
-def test_a_file_of_a_new_project_may_be_called_anything(service: Service, name: str) -> None:
-    """Long names and other scripts are names of text files; none is a defect."""
+def test_file_of_a_new_project_can_have_any_name(service: Service, name: str) -> None:
+    """Long names and other scripts are accepted for text files; no name causes a server error."""
     slug = f"called-{len(name)}"
     sent = service.browser("owner").post("/new", data={"name": slug}, files={"file": (name, b"a kite\n")})
     assert sent.status_code in (303, 422), sent.text
@@ -136,9 +137,9 @@ NEEDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_person_says_what_kind_of_task_it_is(service: Service, kind: str) -> None:
-    """Every kind stands on the page with its line, and a project of it has the defaults of the kind; what the kind
-    needs is asked for, and without it nothing is made and nothing that was written is lost."""
+def test_kind_of_task_can_be_chosen(service: Service, kind: str) -> None:
+    """Every kind is on the page with its description, and its project gets the defaults of the kind. If a required
+    setting is missing, nothing is created and the input is kept."""
     browser = service.browser("owner")
     assert escape(KINDS[kind].about) in browser.get("/new").text  # type: ignore[index]
     form = {"name": kind, "kind": kind, "pasted": "Where is my parcel?\nCan I return it?", "language": "de"}
@@ -172,8 +173,8 @@ def test_a_person_says_what_kind_of_task_it_is(service: Service, kind: str) -> N
         ("nothing", "to", "fr", "kind"),
     ],
 )
-def test_what_a_kind_needs_is_checked(service: Service, kind: str, field: str, value: str, says: str) -> None:
-    """What cannot be used is a sentence on a page, and makes nothing."""
+def test_settings_of_a_kind_are_validated(service: Service, kind: str, field: str, value: str, says: str) -> None:
+    """An invalid setting gives a message on the page, and no project is created."""
     form = {"name": "wrong", "kind": kind, "pasted": "Where is it?", field: value}
     refused = service.browser("owner").post("/new", data=form)
     assert refused.status_code in (400, 422), refused.text
@@ -182,8 +183,8 @@ def test_what_a_kind_needs_is_checked(service: Service, kind: str, field: str, v
     assert not service.workspace.new_folder("wrong").exists()
 
 
-def test_a_kind_that_is_chosen_goes_before_what_a_file_is_taken_for(service: Service) -> None:
-    """A table of replies may be of another kind; one that is not chosen stays with what its columns show."""
+def test_chosen_kind_overrides_the_guessed_kind(service: Service) -> None:
+    """A table of replies can be used for another kind; without a choice the columns decide."""
     table = b"question,reply\n" + b"where do I find this,go along this road\n" * 3
     for name, kind, taken in (("as-it-is", "", "reply"), ("as-told", "free", "free")):
         sent: dict[str, Any] = {"data": {"name": name, "kind": kind}, "files": {"file": ("t.csv", table)}}
@@ -192,9 +193,9 @@ def test_a_kind_that_is_chosen_goes_before_what_a_file_is_taken_for(service: Ser
 
 
 @pytest.mark.parametrize("kind", ["", "extract", "free"])
-def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
-    """Records in a column, also spelt as texts, make a project that extracts, with a schema of their own, unless
-    another kind of task was chosen; nobody is asked."""
+def test_schema_is_derived_from_a_file_of_records(service: Service, kind: str) -> None:
+    """JSON objects in a column, even if encoded as strings, make an extraction project with a schema derived from them,
+    unless another kind was chosen. The user is not asked."""
     label = json.dumps({"produkt": "Lampe", "nummer": 3})
     rows = "".join(json.dumps({"text": f"Lampe {n} ist kaputt, bitte", "label": label}) + "\n" for n in range(9))
     sent: dict[str, Any] = {"data": {"name": "labels", "kind": kind}, "files": {"file": ("t.jsonl", rows.encode())}}
@@ -209,8 +210,8 @@ def test_a_file_of_records_needs_no_schema(service: Service, kind: str) -> None:
         assert schema["properties"] == {"produkt": {"type": "string"}, "nummer": {"type": "integer"}}
 
 
-def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> None:
-    """What is no schema says nothing of an answer: of a record the schema is made that it keeps."""
+def test_record_entered_as_schema_is_used_as_an_example(service: Service) -> None:
+    """A plain record is not a schema and would constrain nothing, so a schema that it satisfies is derived from it."""
     record, form = (
         {"category": "repair", "urgent": True},
         {"name": "by-example", "kind": "extract", "pasted": "it broke"},
@@ -224,18 +225,17 @@ def test_a_record_in_place_of_a_schema_is_an_example_of_it(service: Service) -> 
     assert (service.workspace.folder("by-schema") / "schema.json").read_text() == written
 
 
-def test_a_command_in_a_sentence_is_code_and_a_text_is_none(service: Service) -> None:
-    """What a terminal shows between backticks is code on a page; whatever else stands there is escaped as ever."""
-    table = "question;answer\nwo ist der Hörer;dort auf dem Tisch\0\n".encode("latin-1")  # in no encoding
+def test_commands_in_messages_are_shown_as_code(service: Service) -> None:
+    """What a terminal shows between backticks is code on a page; everything else is escaped as usual."""
+    table = "question;answer\nwo ist der Hörer;dort auf dem Tisch\0\n".encode("latin-1")  # invalid in every encoding
     files = {"file": ("<b>`x`.csv", table)}
     page = service.browser("owner").post("/new", data={"name": "sheet"}, files=files).text
     assert "<code>iconv -f ENCODING -t UTF-8 OLD &gt; NEW</code>" in page
     assert "<b>" not in page
 
 
-def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
-    """What is wrong with a file, at which line, is one sentence on a page: its subject is the place, which a command
-    line writes before it."""
+def test_message_about_a_file_names_the_file_and_line(service: Service) -> None:
+    """On a page the place is the subject of the message; the command line prints it before the message."""
     table = "question,answer\nwo ist meine Lampe,sie ist unterwegs, dauert aber nicht länger\0\n".encode("cp1252")
     sent: dict[str, Any] = {"data": {"name": "excel"}, "files": {"file": ("t.csv", table)}}
     page = service.browser("owner").post("/new", **sent)
@@ -243,9 +243,9 @@ def test_a_sentence_on_a_file_has_the_file_in_it(service: Service) -> None:
     assert "<strong>t.csv:2 is not UTF-8: byte" in page.text
 
 
-def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
-    """Each encoding that can read it stands with what it makes of the first lines, the likeliest chosen; the file need
-    not be chosen again. So it is with other seeds later, and over the API by name."""
+def test_encoding_of_a_non_utf8_file_can_be_chosen(service: Service) -> None:
+    """Each encoding that can decode the file is shown with the first lines, the likeliest one selected; the file need
+    not be uploaded again. The same applies to seeds added later, and the API accepts an encoding by name."""
     browser = service.browser("owner")
     table = "Frage;Antwort\nWo ist der Hörer?;Er liegt auf dem Tisch.\nWas kostet das?;Fünf €.\n".encode("cp1252")
     files = {"file": ("t.csv", table)}
@@ -268,7 +268,7 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     assert browser.post("/p/sheet/setup/seeds", data={**wrong, "encoding": "cp1252"}).status_code == 303
 
     japanese = {"file": ("u.csv", "質問;答え\n注文はどこですか;配送中です。\n".encode("cp932"))}
-    for path in ("/new", "/p/sheet/setup/seeds"):  # the choice was that of the file before
+    for path in ("/new", "/p/sheet/setup/seeds"):  # the choice was made for the previous file
         another = browser.post(path, data={"name": "questions", "encoding": "cp1252"}, files=japanese)
         assert "<q>注文はどこですか;" in another.text
 
@@ -281,8 +281,8 @@ def test_a_file_that_is_not_utf_8_is_asked_about(service: Service) -> None:
     assert added.status_code == 201, added.text
 
 
-def test_columns_of_a_file_in_another_encoding_are_shown(service: Service) -> None:
-    """A project that was made on the command line names the encoding of its file: the setup page reads it so, too."""
+def test_columns_are_read_with_the_encoding_of_the_spec(service: Service) -> None:
+    """A spec written for the command line may name the encoding of its file: the setup page uses it too."""
     browser = service.browser("owner")
     files = {"file": ("t.csv", "Frage;Antwort\nWo ist der Hörer?;Er liegt auf dem Tisch.\n".encode("cp1252"))}
     again = {"name": "sheet", "encoding": "cp1252", "chosen_before": "t.csv"}
@@ -298,8 +298,8 @@ def test_columns_of_a_file_in_another_encoding_are_shown(service: Service) -> No
 
 
 @pytest.mark.parametrize("path", ["/new", "/p/mine/setup/seeds"])
-def test_of_lines_and_a_file_none_wins_unseen(service: Service, path: str) -> None:
-    """Given both, at once or one after the other, a person says which; each stays in the form until then."""
+def test_pasted_lines_and_a_file_together_must_be_decided(service: Service, path: str) -> None:
+    """If both are given, at once or one after the other, the user must choose; each stays in the form until then."""
     browser = service.browser("owner")
     lines = {"name": "both", "pasted": "a kite\na crane\n"}
     at_once: dict[str, Any] = {"data": lines, "files": {"file": ("t.txt", b"a fox\n")}}
@@ -320,9 +320,9 @@ _CELLS = [("Meddelande", "Avdelning"), *((text.format(n), to) for n in range(1, 
 
 
 @pytest.mark.parametrize("separator", [";", "\t", ","])
-def test_a_table_that_is_pasted_is_a_table(service: Service, separator: str) -> None:
-    """Cells of a spreadsheet bring their labels. By lines each input would have held its own label, and the headers
-    would have been an input."""
+def test_pasted_table_is_read_as_a_table(service: Service, separator: str) -> None:
+    """Pasted spreadsheet cells include their labels. Read by lines, each input would have contained its own label, and
+    the headers would have become an input."""
     quoted = [[f'"{cell}"' if separator in cell else cell for cell in row] for row in _CELLS]
     pasted = "\r\n".join(separator.join(row) for row in quoted) + "\r\n"
     form = {"name": f"cells-{ord(separator)}", "kind": "classify", "pasted": pasted}
@@ -336,8 +336,8 @@ def test_a_table_that_is_pasted_is_a_table(service: Service, separator: str) -> 
     service.workspace.project("as-lines").folder.rename(service.workspace.root / f"gone-{ord(separator)}")
 
 
-def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
-    """What Excel saves so is UTF-16 with tabs and called `.txt`; so it is for a project that is there."""
+def test_excel_unicode_text_is_read_as_a_table(service: Service) -> None:
+    """Excel's "Unicode text" is UTF-16 with tabs in a `.txt` file; it is also accepted for an existing project."""
     content = "\r\n".join("\t".join(row) for row in _CELLS).encode("utf-16")
     browser = service.browser("owner")
     sent: dict[str, Any] = {"files": {"file": ("arenden.txt", content)}}
@@ -368,8 +368,9 @@ def test_unicode_text_of_excel_is_a_table(service: Service) -> None:
         '{"a": 1,\n"b": 2}',
     ],
 )
-def test_lines_that_only_look_like_a_table_are_lines(service: Service, pasted: str) -> None:
-    """A list from a word processor has tabs, places and tags have commas: each line is an input, the first one too."""
+def test_lines_that_only_look_like_a_table_stay_lines(service: Service, pasted: str) -> None:
+    """Lists from a word processor contain tabs, and places and tags contain commas: each line is an input, including
+    the first."""
     name = f"looks-{hashlib.sha256(pasted.encode()).hexdigest()[:8]}"
     answer = service.browser("owner").post("/new", data={"name": name, "pasted": pasted})
     assert answer.status_code == 303, answer.text
@@ -380,9 +381,9 @@ def test_lines_that_only_look_like_a_table_are_lines(service: Service, pasted: s
     service.workspace.folder(name).rename(service.workspace.root / f"gone-{name}")
 
 
-def test_records_may_be_inputs_line_by_line(service: Service) -> None:
-    """Where the columns of a text taken for a table cannot be read, it says how it is none, in a new project and in one
-    that is there; said so, each line is an input."""
+def test_json_lines_can_be_plain_inputs(service: Service) -> None:
+    """If a pasted text is taken for a table whose columns cannot be read, the message says how to treat it as lines,
+    for a new and for an existing project; then each line is an input."""
     browser, pasted = service.browser("owner"), '{"part": "lid", "eur": 3}\n{"part": "jug", "eur": 9}\n'
     form = {"name": "records", "pasted": pasted}
     refused = browser.post("/new", data=form)
@@ -399,16 +400,16 @@ def test_records_may_be_inputs_line_by_line(service: Service) -> None:
     assert (source.path, source.kind) == ("seeds/seeds.txt", "output")
 
 
-def test_json_that_is_pasted_is_read_as_json(service: Service) -> None:
-    """Objects, one a line or in a list, are rows with columns and no texts."""
+def test_pasted_json_is_read_as_json(service: Service) -> None:
+    """Objects, one per line or in a list, become rows with columns, not plain texts."""
     rows = [{"question": f"Where is parcel {n}?", "answer": f"Parcel {n} is on its way."} for n in range(3)]
     for name, pasted in (("objects", "\n".join(map(json.dumps, rows))), ("list", json.dumps(rows, indent=1))):
         assert service.browser("owner").post("/new", data={"name": name, "pasted": pasted}).status_code == 303
         assert service.workspace.project(name).spec.seeds[0].kind == "pair"
 
 
-def test_a_project_is_deleted_on_its_page_by_an_owner_who_writes_its_name(service: Service) -> None:
-    """It goes to the trash and leaves the list; another name, or another role, deletes nothing."""
+def test_owner_deletes_a_project_by_entering_its_name(service: Service) -> None:
+    """The project moves to the trash and leaves the list; a wrong name or another role deletes nothing."""
     service.person("maker", Role.editor, ALL)
     owner = service.browser("owner")
     for name in ("wrong", "kept"):
@@ -426,16 +427,18 @@ def test_a_project_is_deleted_on_its_page_by_an_owner_who_writes_its_name(servic
     assert "kept" in there
 
 
-def test_what_the_first_page_calls_enough_is_enough() -> None:
-    """The number of inputs that it names gives a new project the test inputs that an evaluation asks for."""
+def test_recommended_number_of_inputs_is_sufficient() -> None:
+    """The number of inputs that the first page recommends gives a new project the test inputs that an evaluation
+    requires."""
     spec = tomllib.loads((Path(pairsmith.__file__).parent / "starter/pairsmith.toml").read_text())
     page = (Path(pairsmith.__file__).parent / "serve/templates/projects.html.j2").read_text()
     assert "A conclusive test needs at least 80" in page
     assert round(80 * spec["split"]["test"]) == LEAST_TEST_INPUTS
 
 
-def test_what_is_wrong_with_a_new_project_is_said_without_the_machines_paths(service: Service) -> None:
-    """A schema that is none was shown at the place where the project is being made, of which nothing is left."""
+def test_errors_of_a_new_project_show_no_server_paths(service: Service) -> None:
+    """The message about an invalid schema used to show the temporary folder of the new project, which no longer
+    exists."""
     form = {"name": "bills", "kind": "extract", "schema": "{not json", "pasted": "Total: 3"}
     page = service.browser("owner").post("/new", data=form)
     assert page.status_code == 422

@@ -1,4 +1,4 @@
-"""The whole service on a real PostgreSQL: what is kept there, and what its database alone can refuse."""
+"""The whole service on a real PostgreSQL: what is stored there, and what only that database refuses."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def service(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield service
 
 
-def test_people_come_in_and_go(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A link makes an account once, a password a session, and a role that is taken ends it; a zero byte, which this
-    database keeps nowhere, is refused in words wherever it is typed."""
+def test_invitations_sessions_and_role_changes(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link creates an account once, a password starts a session, and removing the role ends it. A zero byte, which
+    PostgreSQL cannot store, is refused with a client error wherever it is entered."""
     unlimited(monkeypatch)
     accounts = service.app.state.accounts
     link = {"token": accounts.invite(MINE, Role.viewer, None), "name": "new", "password": PASSWORD}
@@ -62,9 +62,9 @@ def test_people_come_in_and_go(service: Service, monkeypatch: pytest.MonkeyPatch
         assert 400 <= editor.post(path, data=form, headers={"Accept": "text/html"}).status_code < 500
 
 
-def test_a_key_counts_once_for_everybody_at_once(service: Service) -> None:
-    """Eight posts of one Idempotency-Key have one effect; the others get its answer, or are told that it is not there
-    yet. What is kept of an upload and of a secret is what SQLite keeps."""
+def test_concurrent_posts_with_one_idempotency_key_have_one_effect(service: Service) -> None:
+    """Of eight simultaneous posts one has an effect; the others get its response, or are told that it is not ready yet.
+    A response with a secret is not stored."""
     owner = service.browser("owner")
     at_once = threading.Barrier(8)
 
@@ -77,7 +77,7 @@ def test_a_key_counts_once_for_everybody_at_once(service: Service) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         codes = set(pool.map(post, range(8)))
-    assert codes <= {200, 409, 422}, "another boundary of the form is another body"
+    assert codes <= {200, 409, 422}, "unexpected status (another form boundary is another body)"
     assert len(owner.get("/v1/files").json()["data"]) == 1
     key = {"name": "ci", "role": "viewer", "project": MINE}
     responses = [owner.post("/api/v1/keys", json=key, headers={"Idempotency-Key": "key"}) for _ in range(2)]
@@ -90,9 +90,9 @@ def test_a_key_counts_once_for_everybody_at_once(service: Service) -> None:
     assert responses[0].json()["key"] not in str([list(map(str, row)) for row in kept])
 
 
-def test_the_audit_is_append_only_there_too(service: Service, postgres: Postgres) -> None:
-    """The database itself changes and deletes no line, and says so; also where an earlier version had rules that passed
-    over it without a word."""
+def test_audit_log_is_append_only(service: Service, postgres: Postgres) -> None:
+    """The database refuses to change or delete a line, with an error; even where an earlier version had created rules
+    that ignored such changes silently."""
     engine = service.app.state.engine
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE RULE audit_no_update AS ON UPDATE TO audit DO INSTEAD NOTHING"))
@@ -106,8 +106,8 @@ def test_the_audit_is_append_only_there_too(service: Service, postgres: Postgres
     assert len(service.browser("owner").get("/api/v1/audit").json()["items"]) >= len(lines)
 
 
-def test_a_project_is_refused_a_second_job_and_stops_the_first(service: Service) -> None:
-    """What was asked for is in the same database, and pages read it there."""
+def test_second_job_is_refused_and_the_first_can_be_stopped(service: Service) -> None:
+    """Jobs are in the same database, and pages read them there."""
     owner, path = service.browser("owner"), f"/api/v1/projects/{MINE}/jobs"
     first = owner.post(path, json={"command": "curate"})
     assert first.status_code == 202
@@ -116,9 +116,9 @@ def test_a_project_is_refused_a_second_job_and_stops_the_first(service: Service)
     assert owner.post(f"/api/v1/jobs/{first.json()['id']}/cancel").json()["state"] == "stopped"
 
 
-def test_a_server_runs_a_job_on_it(postgres: Postgres, tmp_path: Path, teacher: LoopbackTeacher) -> None:
-    """`pairsmith serve --database URL`: asked for over HTTP, run to its end, and still there for the next server; the
-    workspace holds no database of accounts or jobs."""
+def test_server_runs_a_job_with_postgresql(postgres: Postgres, tmp_path: Path, teacher: LoopbackTeacher) -> None:
+    """With `pairsmith serve --database URL`, a job requested over HTTP runs to its end and is still listed by the next
+    server; the workspace contains no database of accounts or jobs."""
     workspace = Workspace(tmp_path / "space")
     write_project(workspace, "tiny", teacher.url)
     with Served(tmp_path / "space", "--database", postgres.url) as server:

@@ -1,4 +1,4 @@
-"""The OpenAI subset, spoken to by OpenAI's own client."""
+"""The supported subset of OpenAI's API, used through OpenAI's own client."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.servers import Handler, handled
 from train.results import TrainResult, write_result
 
 openai = pytest.importorskip("openai")
-import httpx  # noqa: E402  the client of the client
+import httpx  # noqa: E402  the HTTP client of OpenAI's client
 
 TURNS = [
     {
@@ -40,8 +40,8 @@ def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     unlimited(monkeypatch)
 
 
-def spoken(service: Service, scene: Callable[[Any], Awaitable[None]], name: str = "owner") -> None:
-    """Play a scene with OpenAI's client, which has a key of the person of that name."""
+def run_scene(service: Service, scene: Callable[[Any], Awaitable[None]], name: str = "owner") -> None:
+    """Run a scene with OpenAI's client, using a key of the user of that name."""
 
     async def play() -> None:
         transport = httpx.ASGITransport(app=service.app, raise_app_exceptions=False)
@@ -52,8 +52,8 @@ def spoken(service: Service, scene: Callable[[Any], Awaitable[None]], name: str 
     asyncio.run(play())
 
 
-def tuned(service: Service, slug: str = MINE) -> TrainResult:
-    """A project with an adapter, as training leaves it."""
+def add_adapter(service: Service, slug: str = MINE) -> TrainResult:
+    """Add an adapter to a project, as training does."""
     project = service.workspace.project(slug)
     folder = project.folder / "artifacts" / "adapter"
     folder.mkdir(parents=True)
@@ -86,8 +86,8 @@ def tuned(service: Service, slug: str = MINE) -> TrainResult:
     return result
 
 
-def test_files_are_checked_listed_read_and_deleted(service: Service) -> None:
-    """A line that is no conversation is named, and nothing of its file is kept."""
+def test_files_are_validated_listed_read_and_deleted(service: Service) -> None:
+    """A line that is not a conversation is named, and nothing of its file is stored."""
 
     async def scene(client: Any) -> None:
         for content, named in ((b'{"messages": []}\n', "1"), (GOOD + b"{oops\n", "13"), (b"", "no rows")):
@@ -108,22 +108,22 @@ def test_files_are_checked_listed_read_and_deleted(service: Service) -> None:
         with pytest.raises(openai.NotFoundError):
             await client.files.retrieve(first.id)
 
-    spoken(service, scene)
+    run_scene(service, scene)
 
     async def another(client: Any) -> None:
         assert [file async for file in await client.files.list()] == []
 
-    spoken(service, another, "editor")
+    run_scene(service, another, "editor")
 
     async def viewer(client: Any) -> None:
         with pytest.raises(openai.PermissionDeniedError):
             await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
 
-    spoken(service, viewer, "viewer")
+    run_scene(service, viewer, "viewer")
 
 
-def test_what_stands_twice_is_no_mistake_and_what_nobody_asked_is(service: Service) -> None:
-    """A conversation that a file has twice is taken once; one that begins with the answer is named, with its line."""
+def test_duplicates_are_accepted_and_a_missing_question_is_refused(service: Service) -> None:
+    """A file may contain a conversation twice; one that starts with the answer is refused with its line."""
     answer = json.dumps({"messages": [{"role": "assistant", "content": "It is 3."}]}).encode()
 
     async def scene(client: Any) -> None:
@@ -134,11 +134,12 @@ def test_what_stands_twice_is_no_mistake_and_what_nobody_asked_is(service: Servi
         assert "turns: there is no question before the answer" in refused.value.message
         assert ":13" in refused.value.message
 
-    spoken(service, scene)
+    run_scene(service, scene)
 
 
-def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
-    """Create, retrieve, list, events by paging, checkpoints, cancel; a second job is refused once, not three times."""
+def test_fine_tuning_job_of_a_project(service: Service) -> None:
+    """Create, retrieve, list, paginated events, checkpoints, cancel; a second job is refused with a conflict, and what
+    is not supported with a matching error."""
 
     async def scene(client: Any) -> None:
         created = await client.fine_tuning.jobs.create(
@@ -180,18 +181,18 @@ def test_a_project_is_trained_watched_and_stopped(service: Service) -> None:
         with pytest.raises(openai.NotFoundError):
             await client.fine_tuning.jobs.create(model="embedded", training_file="file-none")
 
-    spoken(service, scene)
+    run_scene(service, scene)
 
     async def stranger(client: Any) -> None:
         with pytest.raises(openai.NotFoundError):
             await client.fine_tuning.jobs.create(model="embedded", training_file=f"project:{OTHER}")
 
-    spoken(service, stranger, "editor")
+    run_scene(service, stranger, "editor")
 
 
-def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -> None:
-    """Its conversations are the seeds, the base is one that the policy lets through, and an answer of the evaluation
-    has room for the longest of theirs, not for 512 tokens."""
+def test_fine_tuning_job_of_a_file_creates_a_project(service: Service) -> None:
+    """The conversations are the seeds, there is no review, the base model must be allowed by the policy, and the limit
+    of an evaluation answer fits the longest output instead of 512 tokens."""
 
     async def scene(client: Any) -> None:
         file = await client.files.create(file=("x.jsonl", GOOD), purpose="fine-tune")
@@ -206,10 +207,10 @@ def test_a_file_becomes_a_project_that_is_run_without_review(service: Service) -
         assert (project.folder / project.spec.seeds[0].path).read_bytes() == GOOD
         assert not project.spec.review.enabled
         assert project.spec.evaluate.sampling.max_tokens == 64
-        assert (project.spec.train.learning_rate, project.spec.train.batch) == (1e-3, 4)  # what that base learns by
+        assert (project.spec.train.learning_rate, project.spec.train.batch) == (1e-3, 4)  # as suits that base
         assert service.app.state.jobs.get(job.id).command == "run"
 
-    spoken(service, scene)
+    run_scene(service, scene)
     assert "bad" not in service.workspace.projects()
 
 
@@ -217,8 +218,8 @@ WORDS = ("A copper ", "kettle, and ", "the steam of it.")
 USAGE = {"prompt_tokens": 5, "completion_tokens": 12, "total_tokens": 17}
 
 
-class ModelOfAProcess(Handler):
-    """What the embedded server says, word by word; asked to die, it hangs up after the first."""
+class FakeModelServer(Handler):
+    """What the embedded server streams, word by word; for the prompt "die" it disconnects after the first word."""
 
     asked: ClassVar[list[dict[str, Any]]] = []
 
@@ -250,22 +251,22 @@ class ModelOfAProcess(Handler):
 
 @pytest.fixture
 def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
-    """A model that runs, in place of the process that would be started; what it was asked."""
-    with handled(ModelOfAProcess) as url:
+    """A fake running model in place of the process that would be started; yields the requests it received."""
+    with handled(FakeModelServer) as url:
 
         async def started(talker: Any) -> talking._Running:
             return talking._Running("key", url, "base", AsyncExitStack())
 
         monkeypatch.setattr(service.app.state.talking, "_ensure_running", started)
-        ModelOfAProcess.asked.clear()
-        yield ModelOfAProcess.asked
+        FakeModelServer.asked.clear()
+        yield FakeModelServer.asked
 
 
-def test_the_tuned_model_is_listed_and_talked_to(service: Service, model: list[dict[str, Any]]) -> None:
-    """Whole and as a stream, event by event as the model tells them, with the system prompt that it was trained with;
-    its base under a name of its own; nobody else's models."""
-    tuned(service)
-    tuned(service, OTHER)
+def test_tuned_model_is_listed_and_answers(service: Service, model: list[dict[str, Any]]) -> None:
+    """It answers as a whole and as a stream, event by event, with the system prompt of its training. Its base is listed
+    under a separate name. Models of other projects are hidden."""
+    add_adapter(service)
+    add_adapter(service, OTHER)
 
     async def scene(client: Any) -> None:
         names = [model.id async for model in await client.models.list()]
@@ -289,7 +290,7 @@ def test_the_tuned_model_is_listed_and_talked_to(service: Service, model: list[d
         with pytest.raises(openai.NotFoundError):
             await client.chat.completions.create(model=name.replace(MINE, OTHER), messages=messages)
 
-    spoken(service, scene, "viewer")
+    run_scene(service, scene, "viewer")
     assert [body["model"] for body in model] == ["tuned", "tuned", "base"]
     assert model[0]["messages"][0] == {"role": "system", "content": "Rewrite it."}
     assert model[2]["messages"][0]["content"] == "Be brief."
@@ -297,13 +298,13 @@ def test_the_tuned_model_is_listed_and_talked_to(service: Service, model: list[d
     assert model[1]["stream_options"] == {"include_usage": True}
 
 
-def test_a_stream_that_breaks_off_is_an_error(service: Service, model: list[dict[str, Any]]) -> None:
-    """Where the model is stopped in the midst of its answer, OpenAI's client raises; nobody takes half for the whole,
-    and the place of the conversation is free again."""
-    tuned(service)
+def test_interrupted_stream_is_an_error(service: Service, model: list[dict[str, Any]]) -> None:
+    """If the model stops in the middle of its answer, OpenAI's client raises an error, so that a partial answer is not
+    taken for a complete one, and the slot of the conversation is free again."""
+    add_adapter(service)
 
     async def scene(client: Any) -> None:
-        for _ in range(6):  # more than may talk at once
+        for _ in range(6):  # more than the limit of concurrent conversations
             stream = await client.chat.completions.create(
                 model=f"ft:smollm2-135m-instruct:{MINE}::aaaaaaaa",
                 messages=[{"role": "user", "content": "die"}],
@@ -312,15 +313,15 @@ def test_a_stream_that_breaks_off_is_an_error(service: Service, model: list[dict
             with pytest.raises(openai.APIError, match="stopped before its answer was complete"):
                 [chunk async for chunk in stream]
 
-    spoken(service, scene, "viewer")
+    run_scene(service, scene, "viewer")
     assert service.app.state.limits.running("chat") == 0
 
 
-def test_while_a_job_needs_the_machine_nobody_talks(service: Service) -> None:
-    """503 with the seconds to wait; the lock that the job's process holds decides, and no table."""
+def test_chat_is_refused_while_a_job_uses_the_gpu(service: Service) -> None:
+    """503 with the seconds to wait; the lock of the job's process decides, not a database."""
     import fcntl
 
-    tuned(service)
+    add_adapter(service)
     service.workspace.jobs_folder.mkdir(parents=True, exist_ok=True)
 
     async def scene(client: Any) -> None:
@@ -334,11 +335,11 @@ def test_while_a_job_needs_the_machine_nobody_talks(service: Service) -> None:
 
     with (service.workspace.jobs_folder / "heavy.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        spoken(service, scene)
+        run_scene(service, scene)
 
 
-def test_who_looks_whether_a_job_computes_is_none(workspace: Workspace) -> None:
-    """Two requests, or a request and the watch over the model, look at the lock in the same moment."""
+def test_shared_lock_does_not_count_as_busy(workspace: Workspace) -> None:
+    """Two requests, or a request and the model's monitor, may check the lock at the same moment."""
     import fcntl
 
     assert not talking.is_busy(workspace)
@@ -350,10 +351,10 @@ def test_who_looks_whether_a_job_computes_is_none(workspace: Workspace) -> None:
         assert talking.is_busy(workspace)
 
 
-def test_a_key_of_a_project_sees_its_models_alone(service: Service) -> None:
-    """An owner's key for one project."""
-    tuned(service)
-    tuned(service, OTHER)
+def test_project_key_lists_only_its_models(service: Service) -> None:
+    """Also for an owner's key that is limited to one project."""
+    add_adapter(service)
+    add_adapter(service, OTHER)
     client = service.program("owner", Role.viewer, ALL)
     assert len(client.get("/v1/models").json()["data"]) == 4
     state = service.app.state

@@ -1,4 +1,4 @@
-"""A real server and the real embedded model: from a file to a conversation with what was trained there."""
+"""A real server and the real embedded model: from a file to a chat with the model trained on it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ ROWS = [
 ]
 
 
-def ended(client: Any, job_id: str) -> Any:
-    """The job as soon as it has ended."""
+def wait_until_ended(client: Any, job_id: str) -> Any:
+    """Wait until the job has ended, and return it."""
     until = time.monotonic() + 2000
     while (job := client.fine_tuning.jobs.retrieve(job_id)).status not in ("succeeded", "failed", "cancelled"):
         assert time.monotonic() < until, job
@@ -40,7 +40,7 @@ def ended(client: Any, job_id: str) -> Any:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Any, Any]]:
-    """The server, OpenAI's client, and the job that has trained. The server stops in order after that."""
+    """The server, OpenAI's client, and the finished job. Afterwards the server must stop gracefully."""
     with Served(tmp_path_factory.mktemp("trained") / "space", trains=True) as server:
         client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=600)
         lines = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -52,15 +52,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, 
             method={"type": "supervised", "supervised": asked},
             extra_body={"project": "parcels"},
         )
-        done = ended(client, job.id)
+        done = wait_until_ended(client, job.id)
         assert done.status == "succeeded", (done.error, server.ask("/api/v1/jobs")["items"][0]["problem"])
         yield server, client, done
         assert "Traceback" not in server.stop()
 
 
-def test_a_file_becomes_a_model_that_is_talked_to(trained: tuple[Served, Any, Any]) -> None:
-    """Upload, job, its events with a loss for each step, the model among the models, and its answer whole and token by
-    token as it is written; its base answers otherwise."""
+def test_file_becomes_a_model_that_answers(trained: tuple[Served, Any, Any]) -> None:
+    """Upload, job, its events with a loss for each step, the model in the list of models, and its answer, whole and
+    streamed token by token; its base answers differently."""
     _, client, done = trained
     assert done.trained_tokens > 0
     events = list(client.fine_tuning.jobs.list_events(done.id, limit=50))
@@ -85,8 +85,8 @@ def test_a_file_becomes_a_model_that_is_talked_to(trained: tuple[Served, Any, An
     assert base.choices[0].message.content not in ("", whole.choices[0].message.content)
 
 
-def test_the_manual_talks_to_it(trained: tuple[Served, Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """The block of docs/service.md that waits for a job and asks its model and its base, as it stands."""
+def test_manual_example_uses_the_model(trained: tuple[Served, Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The code block of docs/service.md that waits for a job and asks its model and its base runs unchanged."""
     _, client, done = trained
     text = (ROOT / "docs" / "service.md").read_text()
     block = next(

@@ -1,4 +1,4 @@
-"""The pages as HTML, without a browser: one sentence each, every figure from the store, every refusal a page."""
+"""The pages as HTML, without a browser: one heading each, every number from the store, every error a page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NASTY = "<script>alert(1)</script>\" onmouseover='x' {{ 7 * 7 }} </textarea><img
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A project that went through every stage, one that has not begun, and one whose spec is broken."""
+    """A project that went through every stage, one that has not started, and one with an invalid spec."""
     workspace = Workspace(tmp_path_factory.mktemp("space"))
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
@@ -56,8 +56,8 @@ def client(workspace: Workspace) -> Iterator[TestClient]:
         yield client
 
 
-class Seen(HTMLParser):
-    """What matters of a page: its headings, and whatever a strict policy or a reader would stumble over."""
+class ParsedPage(HTMLParser):
+    """The headings and scripts of a page, and everything that a strict content security policy forbids."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -89,18 +89,18 @@ class Seen(HTMLParser):
             self.headings[-1] += data
 
 
-def seen(client: TestClient, path: str, status: int = 200) -> tuple[Seen, str]:
+def get_page(client: TestClient, path: str, status: int = 200) -> tuple[ParsedPage, str]:
     response = client.get(path)
     assert response.status_code == status, (path, response.text[:500])
     assert "unsafe" not in response.headers["content-security-policy"]
-    return Seen(response.text), response.text
+    return ParsedPage(response.text), response.text
 
 
 @pytest.mark.parametrize("slug", ["whole", "empty"])
 @pytest.mark.parametrize("place", OF_A_PROJECT)
-def test_a_page_is_one_sentence_under_a_strict_policy(client: TestClient, slug: str, place: str) -> None:
-    """Exactly one h1, which is a sentence; no script, style or handler in the page, and a link to skip what repeats."""
-    page, text = seen(client, f"/p/{slug}{place}")
+def test_project_page_has_one_heading_under_a_strict_policy(client: TestClient, slug: str, place: str) -> None:
+    """Each page has exactly one h1, which is a sentence, no inline script, style or handler, and a skip link."""
+    page, text = get_page(client, f"/p/{slug}{place}")
     (heading,) = page.headings
     assert heading[:1] in heading[:1].upper()
     assert heading.rstrip().endswith((".", ":", "?")), heading
@@ -111,9 +111,9 @@ def test_a_page_is_one_sentence_under_a_strict_policy(client: TestClient, slug: 
 
 
 @pytest.mark.parametrize("path", OF_THE_SERVICE)
-def test_so_is_a_page_of_the_service(client: TestClient, path: str) -> None:
-    """The same for pages of no project; one project with a broken spec keeps nobody from the others."""
-    page, text = seen(client, path)
+def test_service_page_has_one_heading_under_a_strict_policy(client: TestClient, path: str) -> None:
+    """The same holds for pages outside projects; a project with an invalid spec does not affect the others."""
+    page, text = get_page(client, path)
     assert len(page.headings) == 1
     assert page.headings[0].rstrip().endswith(".")
     assert page.wrong == []
@@ -122,17 +122,17 @@ def test_so_is_a_page_of_the_service(client: TestClient, path: str) -> None:
         assert "whole" in text
 
 
-def test_the_one_evaluation_was_none_before(client: TestClient) -> None:
-    """What is shown is not listed once more as what was shown before."""
+def test_only_evaluation_is_not_listed_as_an_earlier_one(client: TestClient) -> None:
+    """The evaluation that is shown is not listed again as an earlier one."""
     page = client.get("/p/whole/evaluation").text
     assert "Outputs" in page
     assert "Earlier evaluations" not in page
 
 
 @pytest.mark.parametrize("place", OF_A_PROJECT)
-def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> None:
-    """Rows in = accepted + rejected + waiting + failed stands on every page of a project that has rows, and holds."""
-    _, text = seen(client, f"/p/whole{place}")
+def test_every_project_page_shows_the_row_counts(client: TestClient, place: str) -> None:
+    """Rows in = accepted + rejected + waiting + failed is shown on every page of a project with rows, and adds up."""
+    _, text = get_page(client, f"/p/whole{place}")
     match = re.search(r"([\d,]+) rows in = (.+? failed)", text)
     assert match is not None
     number = lambda shown: int(shown.replace(",", ""))  # noqa: E731
@@ -143,13 +143,14 @@ def test_every_page_of_a_project_has_the_sum(client: TestClient, place: str) -> 
 
 @pytest.mark.parametrize(("place", "command"), [("/rows", "pairsmith generate"), ("/training", "pairsmith train"),
     ("/evaluation", "pairsmith evaluate"), ("/downloads", "pairsmith export"), ("", "pairsmith run")])  # fmt: skip
-def test_an_empty_page_tells_the_next_step(client: TestClient, place: str, command: str) -> None:
-    """Where nothing is yet, the page says what belongs there, and the same as a command."""
-    assert command in seen(client, f"/p/empty{place}")[1]
+def test_empty_page_shows_the_next_step(client: TestClient, place: str, command: str) -> None:
+    """A page without content shows the command that creates it."""
+    assert command in get_page(client, f"/p/empty{place}")[1]
 
 
-def test_what_is_not_there_is_a_page(client: TestClient) -> None:
-    """A project, a row, a job and a version that do not exist are told in words, with the number of the request."""
+def test_missing_things_are_reported_on_a_page(client: TestClient) -> None:
+    """A missing project, job or version, an invalid cursor or sort order and an invalid spec give an error page with
+    the request id; a missing row gives a message."""
     for path, status in {
         "/p/none": 404,
         "/p/whole/run?job=none": 404,
@@ -158,11 +159,14 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
         "/p/whole/rows?sort=x": 400,
         "/p/broken": 422,
     }.items():
-        page, text = seen(client, path, status)
+        page, text = get_page(client, path, status)
         assert len(page.headings) == 1
         assert 'class="problem"' in text
         assert "request <span" in text
-    assert "no longer exists: a later run may have replaced it" in seen(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    assert (
+        "no longer exists: a later run may have replaced it"
+        in get_page(client, "/p/whole/rows?row=0123456789abcdef")[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -172,8 +176,9 @@ def test_what_is_not_there_is_a_page(client: TestClient) -> None:
         ("/settings/hosts/forbid", "/settings"), ("/p/whole/review/certified", "/p/whole/review"),
     ],
 )  # fmt: skip
-def test_the_address_of_a_form_leads_to_its_page(client: TestClient, address: str, page: str) -> None:
-    """It stands in the address bar behind a form that was refused: who comes back to it sees the form."""
+def test_form_address_redirects_to_its_page(client: TestClient, address: str, page: str) -> None:
+    """After a refused form the browser shows the form's address, so opening it again must lead to the page with the
+    form."""
     led = client.get(address, headers={"Accept": "text/html"})
     assert (led.status_code, led.headers.get("location")) == (303, page)
     assert client.get(address, headers={"Accept": "application/json"}).status_code == 405
@@ -181,37 +186,37 @@ def test_the_address_of_a_form_leads_to_its_page(client: TestClient, address: st
 
 
 @pytest.mark.parametrize("q", [NASTY, "lighthouse", "'", "%"])
-def test_filters_are_kept_in_the_address(client: TestClient, q: str) -> None:
-    """A page of rows under filters is its address; what was typed comes back as text."""
+def test_filters_are_kept_in_the_url(client: TestClient, q: str) -> None:
+    """The filters of a page of rows are in its URL; the search text is shown as text."""
     response = client.get("/p/whole/rows", params={"q": q, "state": "accepted", "sort": "best", "split": "train"})
-    page = Seen(response.text)
+    page = ParsedPage(response.text)
     assert response.status_code == 200
     assert page.wrong == []
     assert "state=accepted" in response.text
     assert "sort=best" in response.text
 
 
-def test_texts_of_others_do_nothing(client: TestClient, workspace: Workspace) -> None:
-    """A script in a seed, in an answer, in a project's address or in a message of an address is shown, never obeyed."""
+def test_scripts_in_texts_are_not_run(client: TestClient, workspace: Workspace) -> None:
+    """A script in a seed, an output or a URL parameter is shown as text or dropped, never run."""
     for path in ("/p/whole/rows", "/p/empty/setup", "/p/empty/run"):
-        page, text = seen(client, path)
+        page, text = get_page(client, path)
         assert page.wrong == []
         assert "<script>alert" not in text
-    row = re.search(r'<a href="([^"]*row=[^"]+)"', seen(client, "/p/whole/rows?q=OPEN")[1])
+    row = re.search(r'<a href="([^"]*row=[^"]+)"', get_page(client, "/p/whole/rows?q=OPEN")[1])
     assert row is not None
     for more in ("", "&compare=1", "&edit=1"):
-        page, text = seen(client, row[1].replace("&amp;", "&") + more)
+        page, text = get_page(client, row[1].replace("&amp;", "&") + more)
         assert page.wrong == []
         assert "&lt;script&gt;" in text
         assert all(script.get("src", "").startswith("/static/") for script in page.scripts)
-    page, text = seen(client, f"/?done={NASTY}")
+    page, text = get_page(client, f"/?done={NASTY}")
     assert page.wrong == []
     assert "alert(" not in text
 
 
-def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace: Workspace) -> None:
-    """Pasted inputs and a style make a project with a setup page; a missing name loses nothing that was written, and a
-    second one of the name is refused."""
+def test_new_project_from_pasted_inputs(client: TestClient, workspace: Workspace) -> None:
+    """Pasted inputs and a style create a project with a setup page. If the name is missing, the input is kept; a second
+    project with the same name is refused."""
     form = {
         "name": "My Prompts",
         "style": "Write “richly”.\r\nEnd with END.",
@@ -223,7 +228,7 @@ def test_a_new_project_is_made_of_what_was_pasted(client: TestClient, workspace:
     assert "project name is missing" in refused.text
     response = client.post("/new", data=form)
     assert (response.status_code, response.headers["location"]) == (303, "/p/my-prompts/setup")
-    page, text = seen(client, "/p/my-prompts/setup")
+    page, text = get_page(client, "/p/my-prompts/setup")
     assert "3 seeds" in page.headings[0]
     assert page.wrong == []
     assert "Write “richly”." in text
@@ -246,19 +251,20 @@ _FILES = {
 
 
 @pytest.mark.parametrize("name", _FILES)
-def test_or_of_a_file(client: TestClient, workspace: Workspace, name: str) -> None:
-    """A file of seeds makes a project; one that cannot be read makes none, and says why."""
+def test_new_project_from_a_file(client: TestClient, workspace: Workspace, name: str) -> None:
+    """A file of seeds creates a project; one that cannot be read is refused and creates none."""
     (content, status), slug = _FILES[name], f"file-{list(_FILES).index(name)}"
     response = client.post("/new", data={"name": slug}, files={"file": (name, content)})
     assert response.status_code == status, response.text
     assert (slug in workspace.projects()) == (status == 303)
     assert workspace.new_folder(slug).exists() == (status == 303)
     if status == 303:
-        assert Seen(client.get(f"/p/{slug}/setup").text).wrong == []
+        assert ParsedPage(client.get(f"/p/{slug}/setup").text).wrong == []
 
 
-def test_a_large_file_is_taken_and_a_large_paste_is_told(client: TestClient, workspace: Workspace) -> None:
-    """A file may be larger than any form; a text that is too long for one is refused on a page, and makes nothing."""
+def test_large_file_is_accepted_and_large_paste_refused(client: TestClient, workspace: Workspace) -> None:
+    """A file may be larger than a form. A pasted text that is too long is refused on a page, and no project is
+    created."""
     body = b"".join(b"input number %d about a kite\n" % number for number in range(100_000))
     response = client.post("/new", data={"name": "large"}, files={"file": ("large.txt", body)})
     assert (len(body) > 2_000_000, response.status_code) == (True, 303), response.text
@@ -270,8 +276,8 @@ def test_a_large_file_is_taken_and_a_large_paste_is_told(client: TestClient, wor
 
 
 def test_setup_keeps_each_step(client: TestClient, workspace: Workspace) -> None:
-    """Style, worked examples, teacher and cap are kept one by one, comments stay; what is wrong is said there and
-    changes nothing."""
+    """Style, worked examples and cap are saved one by one, and comments in the spec stay. An invalid setting of any
+    step is reported and changes nothing."""
     folder = workspace.new_folder("steps")
     folder.mkdir(parents=True)
     (folder / "pairsmith.toml").write_text("# mine\n" + SPEC.format(url="embedded"))
@@ -292,10 +298,10 @@ def test_setup_keeps_each_step(client: TestClient, workspace: Workspace) -> None
         assert (folder / "pairsmith.toml").read_text() == text
 
 
-def test_a_prompt_is_saved_as_another_version(client: TestClient, workspace: Workspace) -> None:
-    """Saving makes the next version and changes none; using it is another step; one that is malformed comes back with
-    what was written."""
-    text = re.search(r"<textarea[^>]*>(.*?)</textarea>", seen(client, "/p/empty/prompts")[1], re.DOTALL)
+def test_saved_prompt_is_a_new_version(client: TestClient, workspace: Workspace) -> None:
+    """Saving creates the next version and changes none; using it is a separate step. A malformed prompt is shown again
+    with its text."""
+    text = re.search(r"<textarea[^>]*>(.*?)</textarea>", get_page(client, "/p/empty/prompts")[1], re.DOTALL)
     assert text is not None
     changed = html.unescape(text[1]).replace("do not answer it", "never answer it")
     response = client.post("/p/empty/prompts", data={"name": "enhance/v1", "text": changed, "do": "save"})
@@ -311,8 +317,8 @@ def test_a_prompt_is_saved_as_another_version(client: TestClient, workspace: Wor
     assert "onerror=alert(2)&gt;" in bad.text
 
 
-def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Workspace) -> None:
-    """Accept, edit and reject of a row are kept at once; an edit without a text is refused; the row says who."""
+def test_answer_on_a_page_is_stored(client: TestClient, workspace: Workspace) -> None:
+    """Accept, edit and reject are stored at once; an edit without a text is refused; the row shows who answered."""
     row = client.app.state.views.page("whole").rows[5]  # type: ignore[attr-defined]
     for data in ({"decision": "reject"}, {"decision": "edit", "edited": "a better text"}, {"decision": "accept"}):
         response = client.post(f"/p/whole/rows/{row.id}/answer", data=data)
@@ -321,22 +327,22 @@ def test_an_answer_given_here_is_in_the_store(client: TestClient, workspace: Wor
     assert client.post("/p/whole/rows/none/answer", data={"decision": "accept"}).status_code == 404
     with Store.open(f"sqlite:///{workspace.folder('whole') / 'pairsmith.db'}", write=False) as store:
         assert [r.decision for r in store.reviews([row.id])[row.id]] == ["reject", "edit", "accept"]
-    assert "accept by local" in seen(client, f"/p/whole/rows?row={row.id}")[1]
+    assert "accept by local" in get_page(client, f"/p/whole/rows?row={row.id}")[1]
 
 
-def test_rows_that_nobody_has_answered_are_answered_one_after_another(client: TestClient) -> None:
-    """Whoever answers a row of such a list stays in it, under its filters and its order, with the next row open; and
-    in any other list with the row that was answered."""
-    page = seen(client, "/p/whole/rows?state=accepted&reviewed=no&sort=longest")[1]
+def test_unanswered_rows_are_answered_one_after_another(client: TestClient) -> None:
+    """After an answer in the list of unanswered rows, the next row is opened with the same filters and order; in other
+    lists, the answered row."""
+    page = get_page(client, "/p/whole/rows?state=accepted&reviewed=no&sort=longest")[1]
     listed = re.findall(r'<a href="/p/whole/rows\?[^"]*row=([^"&]+)" class="clamp"', page)
-    opened = seen(client, f"/p/whole/rows?state=accepted&reviewed=no&sort=longest&row={listed[0]}")[1]
+    opened = get_page(client, f"/p/whole/rows?state=accepted&reviewed=no&sort=longest&row={listed[0]}")[1]
     assert "<kbd>a</kbd> accepts" in page
     action = re.search(r'action="([^"]+)" class="inline"[^>]*>.*?>Accept<', opened)
     assert action is not None
     for row, following in pairwise(listed[:3]):
         path = html.unescape(action[1]).replace(listed[0], row)
         to = client.post(path, data={"decision": "accept"}).headers["location"]
-        assert f"row={following}" in to, "the next one is open"
+        assert f"row={following}" in to, "the next row is not open"
         assert all(part in to for part in ("state=accepted", "reviewed=no", "sort=longest")), to
     to = client.post(f"/p/whole/rows/{listed[2]}/answer?state=accepted", data={"decision": "accept"}).headers[
         "location"
@@ -345,9 +351,9 @@ def test_rows_that_nobody_has_answered_are_answered_one_after_another(client: Te
     assert "state=accepted" in to
 
 
-def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path) -> None:
-    """An Argilla elsewhere whose key is not set here: the page says so beside the button, with what to do; nothing is
-    said where nothing is known to be missing."""
+def test_missing_argilla_key_is_reported_before_sending_rows(tmp_path: Path) -> None:
+    """If the API key of a remote Argilla is not set here, the page says so beside the button, with what to do. It says
+    nothing if nothing is known to be missing."""
     workspace = Workspace(tmp_path / "space")
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
@@ -356,18 +362,18 @@ def test_what_keeps_rows_from_people_is_said_before_they_are_sent(tmp_path: Path
     keys = {"review.enabled": True, "review.url": "http://127.0.0.1:9", "review.key_env": "THEIR_ARGILLA_KEY"}
     spec.write_text(set_keys(spec.read_text(), keys))
     with browsing(workspace) as client:
-        text = seen(client, "/p/whole/review")[1]
+        text = get_page(client, "/p/whole/review")[1]
         assert "Rows cannot be sent to reviewers yet: THEIR_ARGILLA_KEY is not set. Set it: export" in text
         with pytest.MonkeyPatch.context() as variables:
             variables.setenv("THEIR_ARGILLA_KEY", "sesame")
-            text = seen(client, "/p/whole/review")[1]
+            text = get_page(client, "/p/whole/review")[1]
         assert "Rows cannot be sent" not in text
         assert "Send rows to reviewers" in text
 
 
-def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path, browse: Browse) -> None:
-    """A reviewer's page has the rows that were drawn, without who wrote them or what others said, and takes answers;
-    rows, runs and settling are others'."""
+def test_reviewer_sees_only_the_queue(tmp_path: Path, browse: Browse) -> None:
+    """A reviewer's page has the drawn rows, without the teacher's name or other answers, and accepts answers. Rows,
+    runs and settling are for other roles."""
     workspace = Workspace(tmp_path)
     folder = workspace.new_folder("whole")
     folder.mkdir(parents=True)
@@ -379,7 +385,7 @@ def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path, browse
     token = client.app.state.accounts.invite("whole", Role.reviewer, "x")
     own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
     client.post("/redeem", data={"token": token, "name": "bob", "password": "four words are good"}, headers=own)
-    page, text = seen(client, "/p/whole/review")
+    page, text = get_page(client, "/p/whole/review")
     assert page.wrong == []
     assert 'id="queue"' in text
     assert "tiny" not in text  # the teacher
@@ -390,13 +396,13 @@ def test_a_reviewer_answers_a_queue_and_sees_nothing_else(tmp_path: Path, browse
     assert client.post(f"/p/whole/review/{drawn[0]}/settle", data=sent, headers=own).status_code == 403
     assert client.post(f"/p/whole/review/{'0' * 64}", data=sent, headers=own).status_code == 404
     for path in ("/rows", "/run", "/setup", "/prompts", "/downloads"):
-        page, text = seen(client, f"/p/whole{path}", 403)
+        page, text = get_page(client, f"/p/whole{path}", 403)
         assert "does not have the right" in text
-    assert "whole" in seen(client, "/")[1]
+    assert "whole" in get_page(client, "/")[1]
 
 
-def test_differences_are_by_words() -> None:
-    """What is new is marked, what is gone is struck out, and no text of either is obeyed."""
+def test_differences_are_shown_by_words() -> None:
+    """New words are marked and removed ones struck out; markup in either text is escaped."""
     from pairsmith.serve.pages.word_diff import word_diff
 
     diff = word_diff("a red kite", "a <b>blue</b> kite")
@@ -409,9 +415,9 @@ def test_differences_are_by_words() -> None:
     assert kept == "one 2 three four"
 
 
-def test_reasons_are_sentences() -> None:
-    """Every code that curation counts is a sentence; one of a user's own gate is shown as it is. Beside the name
-    of a check stands no code that says the same."""
+def test_reason_codes_are_shown_as_sentences() -> None:
+    """Every built-in reason code has a sentence; a code of a user's gate is shown as it is. A code that repeats the
+    name of its check is not shown beside it."""
     from pairsmith.serve.pages.words import reason
     from pairsmith.style.reasons import SENTENCES, detail_of, sentence_of
 
@@ -428,16 +434,16 @@ def test_reasons_are_sentences() -> None:
     assert detail_of("loop") == "loop"
 
 
-def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Browse) -> None:
-    """A page leads to the sign-in and back to itself, never to another site; the first link makes the owner, and
-    everything works with a session and its token alone."""
+def test_signed_out_user_is_redirected_to_the_sign_in(tmp_path: Path, browse: Browse) -> None:
+    """A page redirects to the sign-in and back to itself, never to another site. The first link creates the owner, and
+    every action needs a session and its CSRF token."""
     workspace = Workspace(tmp_path)
     write_project(workspace, "mine", "http://127.0.0.1:9")
     client = browse(workspace, Settings())
     away = client.get("/p/mine/rows?q=a")
     assert (away.status_code, away.headers["location"]) == (303, "/sign-in?next=%2Fp%2Fmine%2Frows%3Fq%3Da")
     link = client.app.state.accounts.first_owner_link()
-    page, _ = seen(client, f"/redeem?token={link}")
+    page, _ = get_page(client, f"/redeem?token={link}")
     assert page.headings == ["This link gives you the role owner in every project."]
     own = {"Origin": "http://127.0.0.1:8660", "Sec-Fetch-Site": "same-origin"}
     short = client.post("/redeem", data={"token": link, "name": "ann", "password": "short"}, headers=own)
@@ -450,11 +456,11 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
     )
     assert client.get("/p/mine/rows").status_code == 200
     assert client.post("/sign-out", headers=own).status_code == 403  # without the token
-    token = re.search(r'name="csrf" value="([^"]+)"', seen(client, "/settings")[1])
+    token = re.search(r'name="csrf" value="([^"]+)"', get_page(client, "/settings")[1])
     assert token is not None
     response = client.post("/keys", data={"csrf": token[1], "name": NASTY[:60], "role": "viewer"}, headers=own)
     assert re.search(r"ps_[a-z0-9]{8}_", response.text)
-    assert Seen(response.text).wrong == []
+    assert ParsedPage(response.text).wrong == []
     invited = client.post("/people/invite", data={"csrf": token[1], "role": "reviewer", "project": "mine"}, headers=own)
     assert "It gives them the role reviewer of mine," in invited.text
     assert "/redeem?token=" in invited.text
@@ -472,8 +478,9 @@ def test_who_is_not_signed_in_is_led_to_the_sign_in(tmp_path: Path, browse: Brow
     assert "the name or the password is wrong" in wrong.text.lower()
 
 
-def test_who_lost_to_another_candidate_is_not_sent_to_the_checks(tmp_path: Path, browse: Browse) -> None:
-    """Of several candidates the best is taken, which no check under Setup changes; a gate is one."""
+def test_outranked_rows_give_no_advice_about_checks(tmp_path: Path, browse: Browse) -> None:
+    """Only the best of several candidates is accepted, which no check under Setup changes; a row rejected by a gate
+    does give that advice."""
     folder = write_project(Workspace(tmp_path), "tiny", "http://127.0.0.1:9")
     of = {"command": "curate", "ok": True, "counts": Counts(rows_in=6, accepted=2, rejected=4), "seconds": 1}
     for reasons in ({"outranked": 4}, {"outranked": 3, "too_short": 1}):

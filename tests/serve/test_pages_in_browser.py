@@ -1,4 +1,4 @@
-"""The pages of a project that has everything, in real Chromium: each fits a desk and a phone, and is used by keys."""
+"""The pages of a complete project in real Chromium: each fits a desktop and a phone, and can be used by keyboard."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from playwright import sync_api as playwright
 
 from tests.pairsmith import report_project
 from tests.serve.conftest import write_project
-from tests.serve.looked import HEIGHT, barriers, listen, misfits, small_targets
+from tests.serve.looked import HEIGHT, axe_violations, layout_problems, listen, small_targets
 from tests.serve.site import CHROMIUM, FLAGS, Site
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: needs {CHROMIUM}")
-_WAIT_MS = 180_000  # a busy machine
+_WAIT_MS = 180_000  # for a busy machine
 PAGES = (
     "/", "/new", "/settings", "/people", "/keys", "/audit", "/p/whole", "/p/whole/run", "/p/whole/rows?state=accepted",
     "/p/whole/prompts", "/p/whole/review", "/p/whole/training", "/p/whole/evaluation", "/p/whole/downloads",
@@ -30,7 +30,7 @@ PAGES = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Two projects, of which one has everything. No job runs."""
+    """Two projects, one of them complete. No job runs."""
     nobody = "http://127.0.0.1:9"
     site = Site(tmp_path_factory.mktemp("space"), nobody)
     folder = site.workspace.new_folder("whole")
@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser(site: Site) -> Iterator[Any]:
-    """Started after the site: what fills its projects runs a loop of its own, which the browser's would not let."""
+    """Started after the site: filling its projects runs an event loop, which would conflict with the browser's."""
     with playwright.sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
@@ -53,7 +53,7 @@ def browser(site: Site) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, site: Site) -> Iterator[Any]:
-    """A page that complains of nothing, for as long as the test lasts."""
+    """A page that must log no errors or warnings during the test."""
     messages: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900}, base_url=site.url)
     page.set_default_timeout(_WAIT_MS)
@@ -63,7 +63,7 @@ def page(browser: Any, site: Site) -> Iterator[Any]:
     assert messages == []
 
 
-def _soon(holds: Callable[[], bool]) -> None:
+def _wait_until(holds: Callable[[], bool]) -> None:
     until = time.monotonic() + _WAIT_MS / 1000
     while not holds():
         assert time.monotonic() < until
@@ -71,9 +71,9 @@ def _soon(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
-def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width: int, scheme: str) -> None:
-    """No sideways scrolling, no serious finding of axe, nothing in the console, one h1, a name for every control, and
-    on a phone 44 px for each that is pressed."""
+def test_pages_fit_and_are_accessible(site: Site, browser: Any, width: int, scheme: str) -> None:
+    """No sideways scrolling, no serious axe violation, no console message, exactly one h1, and touch targets of at
+    least 44 px on a phone."""
     messages: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme, base_url=site.url)
     page.set_default_timeout(_WAIT_MS)
@@ -82,13 +82,13 @@ def test_pages_fit_and_can_be_used_by_everybody(site: Site, browser: Any, width:
         page.goto(path)
         page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true })")
         small = small_targets(page) if width == 390 else []
-        assert (path, misfits(page) + barriers(page) + small) == (path, [])
+        assert (path, layout_problems(page) + axe_violations(page) + small) == (path, [])
     page.close()
     assert [line for line in messages if "404" not in line] == []
 
 
-def test_a_file_is_dropped_on_the_field(page: Any) -> None:
-    """It is chosen as if it had been picked, and a project is made of it."""
+def test_file_can_be_dropped_on_the_field(page: Any) -> None:
+    """A dropped file is selected as if it had been chosen, and a project is created from it."""
     page.goto("/new")
     dropped = page.evaluate_handle(
         "() => { const files = new DataTransfer();"
@@ -102,14 +102,14 @@ def test_a_file_is_dropped_on_the_field(page: Any) -> None:
     playwright.expect(page.locator("h1")).to_contain_text("2 seeds")
 
 
-def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> None:
-    """Search narrows while one types and stays in the address; keys walk, open, compare and answer, and who tabs is at
-    the row that was opened."""
+def test_rows_can_be_searched_opened_compared_and_answered(site: Site, page: Any) -> None:
+    """Search filters while typing and is kept in the URL. Keys select, open, compare and answer rows, and Tab continues
+    in the row that was opened."""
     page.goto("/p/whole/rows?state=accepted")
     page.keyboard.press("/")
     page.keyboard.type("harbour", delay=20)
     playwright.expect(page.locator("h1")).to_contain_text("“harbour”")
-    _soon(lambda: "q=harbour" in page.url)
+    _wait_until(lambda: "q=harbour" in page.url)
     page.get_by_label("Sort by").focus()
     page.locator("h1").click()
     page.keyboard.press("j")
@@ -118,7 +118,7 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     drawer = page.locator("#drawer")
     playwright.expect(drawer).to_contain_text("enhance/v1")
     opened = page.url
-    page.keyboard.press("Tab")  # what was opened goes on from there, and not behind fifty rows
+    page.keyboard.press("Tab")  # focus continues in the opened row, not after fifty rows
     playwright.expect(drawer.get_by_role("link", name="Close")).to_be_focused()
     page.keyboard.press("c")
     playwright.expect(page.locator("#drawer .side > li").first).to_be_visible()
@@ -138,8 +138,8 @@ def test_rows_are_found_opened_compared_and_answered(site: Site, page: Any) -> N
     playwright.expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def test_it_reads_without_script(site: Site, browser: Any) -> None:
-    """Without JavaScript every page says what it says with it, search and filters work, and a run can be started."""
+def test_pages_work_without_javascript(site: Site, browser: Any) -> None:
+    """Without JavaScript every page is rendered, and search and opening a row work."""
     context = browser.new_context(java_script_enabled=False, base_url=site.url)
     context.set_default_timeout(_WAIT_MS)
     page = context.new_page()
@@ -155,19 +155,19 @@ def test_it_reads_without_script(site: Site, browser: Any) -> None:
     context.close()
 
 
-def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> None:
-    """More tabs than connections that a browser opens to a host: the server has one stream, each tab sees a job begin
-    and end by itself, asks and is answered meanwhile, and one that closes takes nothing from the others."""
-    _soon(lambda: site.app.state.limits.running("streams") == 0)  # pages of other tests are closed
+def test_many_tabs_share_one_stream(site: Site, browser: Any) -> None:
+    """With more tabs than a browser opens connections to a host, the server has one stream. Each tab is updated when a
+    job ends and can send requests meanwhile, and closing a tab does not affect the others."""
+    _wait_until(lambda: site.app.state.limits.running("streams") == 0)  # pages of other tests are closed
     write_project(site.workspace, "tabs", "http://127.0.0.1:9")
     context = browser.new_context(base_url=site.url)
     context.set_default_timeout(_WAIT_MS)
-    context.add_init_script("window.setInterval = () => 0")  # what a page looks at by itself would hide a lost stream
+    context.add_init_script("window.setInterval = () => 0")  # disable polling, which would hide a lost stream
     tabs = [context.new_page() for _ in range(14)]
     for tab in tabs:
         tab.goto("/p/tabs/run")
         playwright.expect(tab.locator("h1")).to_contain_text("Nothing has run")
-    _soon(lambda: site.app.state.limits.running("streams") == 1)
+    _wait_until(lambda: site.app.state.limits.running("streams") == 1)
     tabs.pop(0).close()
     job = context.request.post("/api/v1/projects/tabs/jobs", data={"command": "curate"}).json()["id"]
     for tab in tabs:
@@ -175,9 +175,9 @@ def test_many_tabs_of_one_browser_are_one_stream(site: Site, browser: Any) -> No
         playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")
         assert tab.evaluate("performance.getEntriesByType('navigation').length") == 1
     assert context.request.get(f"/api/v1/jobs/{job}").json()["state"] == "failed"
-    _soon(lambda: site.app.state.limits.running("streams") == 1)  # that of the closed tab is heard of later
+    _wait_until(lambda: site.app.state.limits.running("streams") == 1)  # the closed tab is noticed later
     for tab in tabs:
         tab.reload()
         playwright.expect(tab.locator("h1")).to_contain_text("nothing has been generated")
     context.close()
-    _soon(lambda: site.app.state.limits.running("streams") == 0)
+    _wait_until(lambda: site.app.state.limits.running("streams") == 0)

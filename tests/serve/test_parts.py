@@ -1,4 +1,4 @@
-"""A job's processes: words that the command line understands, and what needs the GPU by itself."""
+"""The processes of a job: their command lines, and which of them need the GPU."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def request(command: str, **options: Any) -> Request:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_and_option_of_a_job_is_one_of_the_command_line(workspace: Workspace, command: str) -> None:
-    """What a job is asked for reaches the command under the name that it has there."""
+def test_job_commands_and_options_exist_on_the_command_line(workspace: Workspace, command: str) -> None:
+    """Each option of a job is passed to its command under the command's own option name."""
     folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     options = {name: value for name, value in EVERY.items() if name in COMMANDS[command].takes}
     part = next_part(request(command, **options), folder, None)
@@ -69,10 +69,9 @@ def test_every_command_and_option_of_a_job_is_one_of_the_command_line(workspace:
     assert next_part(request(command, **options), folder, part) is None or command == "run"
 
 
-def test_a_run_changes_its_process_where_it_needs_the_gpu_or_does_not(
-    workspace: Workspace, teacher: LoopbackTeacher
-) -> None:
-    """Neighbours of one kind share a process; stages that are done belong to none; the last process has no end."""
+def test_run_is_split_into_processes_by_gpu_use(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """Adjacent stages of the same kind share a process; completed stages are skipped; the last process has no
+    `until`."""
     folder = write_project(workspace, "tiny", teacher.url)
     parts: list[Part] = []
     while part := next_part(request("run", no_review=True), folder, parts[-1] if parts else None):
@@ -92,8 +91,9 @@ def test_a_run_changes_its_process_where_it_needs_the_gpu_or_does_not(
     assert (part["stage"], part["until"], part["heavy"]) == ("curate", "review", True)
 
 
-def test_asking_people_for_the_first_time_keeps_no_other_project_waiting(workspace: Workspace) -> None:
-    """Argilla is installed then, which takes minutes; later a review may curate anew, which computes."""
+def test_first_review_does_not_occupy_the_gpu(workspace: Workspace) -> None:
+    """The first review installs Argilla, which takes minutes without the GPU; a later one may curate again, which needs
+    it."""
     folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     spec = (folder / "pairsmith.toml").read_text()
     (folder / "pairsmith.toml").write_text(spec.replace('model = "none"', 'model = "pmi"'))
@@ -133,8 +133,8 @@ def test_asking_people_for_the_first_time_keeps_no_other_project_waiting(workspa
         ),
     ],
 )
-def test_what_needs_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:
-    """Whatever computes a model on this machine, and nothing that another machine computes."""
+def test_stages_that_need_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:
+    """A stage needs the GPU if it runs a model on this machine, not if another machine does."""
     spec = parse(f'[task]\nname = "t"\nstyle = "s"\n{text}\n', tmp_path).spec
     every = {"generate", "preview", "forecast", "curate", "review", "train", "evaluate", "export", "report"}
     assert {name for name in every if needs_gpu(spec, name)} == heavy
@@ -142,8 +142,8 @@ def test_what_needs_the_gpu(tmp_path: Path, text: str, heavy: set[str]) -> None:
     assert needs_gpu(spec, "train-reward")
 
 
-def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspace) -> None:
-    """A process that is started again may spend what the one before it has left, not the whole cap anew."""
+def test_cap_applies_to_the_job_across_its_processes(workspace: Workspace) -> None:
+    """A restarted process may spend what the previous one left of the cap, not the whole cap again."""
     folder, job = write_project(workspace, "tiny", "http://127.0.0.1:9/v1"), workspace.root / "job"
     job.mkdir()
     part: dict[str, Any] = dict(next_part(request("generate", cap_usd=2.0), folder, None) or {})
@@ -159,14 +159,14 @@ def test_the_cap_is_the_jobs_however_many_processes_it_takes(workspace: Workspac
     with Store.open(Store.url_for(project)) as store:
         store.write(Hold(id="again", usd=1.5))
     left = child._remaining_cap(part, child._check_pins(job, part))
-    assert 0 < float(left[1]) < 1e-6, "nothing more may be spent"
+    assert 0 < float(left[1]) < 1e-6, "more may be spent"
     assert json.loads((job / "pins.json").read_text())["usd"] == 5.0
     assert child._remaining_cap(dict(next_part(request("curate"), folder, None) or {}), 0.0) == []
 
 
-def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
-    """Stopped and gone on with, twice, a job spends its cap once: what is left of it, not all of it anew. One that
-    continues a job which never began has the whole cap."""
+def test_continued_job_keeps_its_cap(workspace: Workspace) -> None:
+    """A job that is stopped and continued twice spends its cap once. A job that continues one which never started has
+    the whole cap."""
     folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     url = Store.url_for(load(folder))
     left = []
@@ -181,9 +181,9 @@ def test_a_job_that_is_continued_keeps_its_cap(workspace: Workspace) -> None:
     assert left == ["2.000000000", "1.250000000", "0.500000000", "2.000000000"]
 
 
-def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> None:
-    """What other jobs spend between its end and its going on is not taken from its cap, whichever of its processes was
-    the last; what it has spent itself is, and where its last one said nothing, all that was spent since it began."""
+def test_continued_job_does_not_pay_for_other_jobs(workspace: Workspace) -> None:
+    """What other jobs spend before it is continued does not count towards its cap; its own spending does. If its last
+    process did not record its spending, everything spent since that process started counts."""
     folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     url, left = Store.url_for(load(folder)), list[str]()
 
@@ -211,9 +211,9 @@ def test_a_job_that_is_continued_pays_for_no_other_one(workspace: Workspace) -> 
 
 
 @pytest.mark.slow
-def test_a_job_whose_cap_is_spent_says_what_lets_it_go_on(workspace: Workspace, teacher: LoopbackTeacher) -> None:
-    """One that continues a job at its cap has a part of nothing for its command: what it tells speaks of the job's cap,
-    of what a request may cost, and of the cap that a new job needs."""
+def test_job_at_its_cap_reports_the_cap_it_needs(workspace: Workspace, teacher: LoopbackTeacher) -> None:
+    """The message names the job's cap, the possible cost of the next request, and the cap that a new job needs,
+    although the command itself only gets a tiny rest of the cap."""
     folder, job = write_project(workspace, "tiny", teacher.url), workspace.root / "job"
     prices = {"teacher.usd_per_million_prompt_tokens": 100.0, "teacher.usd_per_million_completion_tokens": 100.0}
     spec = folder / "pairsmith.toml"
@@ -230,21 +230,21 @@ def test_a_job_whose_cap_is_spent_says_what_lets_it_go_on(workspace: Workspace, 
     assert not teacher.asked
 
 
-def test_options_that_make_no_sense_are_refused() -> None:
-    """A cap of nothing, or of something that is no number, is no cap."""
+def test_invalid_job_options_are_refused() -> None:
+    """A cap that is zero, negative or not a number, zero seeds and an unknown option are refused."""
     for wrong in ({"cap_usd": 0}, {"cap_usd": float("nan")}, {"cap_usd": -1}, {"seeds": 0}, {"other": 1}):
         with pytest.raises(ValueError, match="validation error"):
             JobOptions(**wrong)  # type: ignore[arg-type]
 
 
-def test_what_an_export_may_hold_is_what_the_command_writes() -> None:
-    """Every kind of GGUF and every trainer's format can be asked of a job; one that is made is computed."""
+def test_export_options_of_jobs_match_the_command() -> None:
+    """Jobs accept every kind of GGUF and every trainer format that the command supports."""
     kinds, formats = (get_args(get_args(JobOptions.model_fields[name].annotation)[0]) for name in ("gguf", "format"))
     assert (kinds, formats) == (GGUF, FORMATS)
 
 
-def test_a_gguf_is_computed(workspace: Workspace) -> None:
-    """It merges a model and asks it: that waits its turn, and a copy of files does not."""
+def test_gguf_export_needs_the_gpu(workspace: Workspace) -> None:
+    """It merges a model and runs it, so it waits for the GPU; an export that only copies files does not."""
     folder = write_project(workspace, "tiny", "http://127.0.0.1:9/v1")
     parts = [next_part(request("export", **options), folder, None) for options in ({}, {"gguf": ["q8_0"]})]
     assert [part and part["heavy"] for part in parts] == [False, True]

@@ -1,4 +1,4 @@
-"""The spec as a capability: every key has a class; hosts, keys, files and code are fenced."""
+"""What a spec may do: every key has a class; hosts, keys, files and code are restricted."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def project(tmp_path: Path, text: str = "") -> Project:
 
 
 def _class_keys(model: type[BaseModel], at: str = "") -> Iterator[str]:
-    """Every key of the spec that is no table, by walking its types."""
+    """Every key of the spec that is not a table, by walking its types."""
     for name, field in model.model_fields.items():
         shown = field.alias or name
         key = {"teachers": "teacher"}.get(f"{at}{shown}", "sampling" if shown == "sampling" else f"{at}{shown}")
@@ -81,22 +81,22 @@ def _leaves(annotation: object) -> Iterator[object]:
         yield from _leaves(part)
 
 
-def test_every_key_of_the_spec_has_a_class() -> None:
-    """A new key of the spec cannot be used in the service before somebody has said what it can do there."""
+def test_every_spec_key_has_a_class() -> None:
+    """A new spec key cannot be used in the service until its class is defined."""
     assert set(_class_keys(Spec)) - CLASSES.keys() == set()
     assert CLASSES.keys() - set(_class_keys(Spec)) == set()
 
 
-def test_a_key_without_a_class_is_refused(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list is one of what is allowed: what is not in it is not let through, whoever sends it."""
+def test_key_without_a_class_is_refused(policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list is an allowlist: a key that is not in it is refused, even for an owner."""
     monkeypatch.delitem(typing.cast("dict[str, Kind]", CLASSES), "train.epochs")
     with pytest.raises(Refusal, match=r"train\.epochs.*no class"):
         policy.check(project(tmp_path, "[train]\nepochs = 2\n"), owner=True)
     policy.check(project(tmp_path), owner=True)
 
 
-def test_every_value_is_looked_at(tmp_path: Path) -> None:
-    """Named teachers, patterns in lists and samplings are walked as well."""
+def test_every_value_is_classified(tmp_path: Path) -> None:
+    """Named teachers, patterns in lists and sampling settings are covered as well."""
     text = (
         '[teachers.big]\nurl = "https://x.example/v1"\nkey_env = "K"\n[[evaluate.checks]]\nname = "c"\npattern = "x"\n'
     )
@@ -108,7 +108,7 @@ def test_every_value_is_looked_at(tmp_path: Path) -> None:
     assert None not in seen.values()
 
 
-OUT = [
+NOT_ALLOWED = [
     ('[teacher]\nurl = "http://anywhere.example/v1"\nkey_env = "ANY_VARIABLE"\n', "teacher.url"),
     ('[teacher]\nurl = "https://good.example/v1"\nkey_env = "HOME"\n', "teacher.key_env"),
     ('[teacher]\nurl = "https://api.openai.com/v1"\nkey_env = "AWS_SECRET"\n', "teacher.key_env"),
@@ -144,9 +144,10 @@ OUT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "key"), OUT, ids=[text.replace("\n", " ")[:60] for text, _ in OUT])
-def test_nobody_reaches_what_no_owner_has_allowed(policy: Policy, tmp_path: Path, text: str, key: str) -> None:
-    """Whoever writes the spec, and also just before a process starts: no other host, no other key, no other file."""
+@pytest.mark.parametrize(("text", "key"), NOT_ALLOWED, ids=[text.replace("\n", " ")[:60] for text, _ in NOT_ALLOWED])
+def test_hosts_keys_and_files_need_an_owners_permission(policy: Policy, tmp_path: Path, text: str, key: str) -> None:
+    """Other hosts, key variables and files are refused, whoever writes the spec, and again just before a process
+    starts."""
     for name in ("good", "rebound", "mapped", "mixed"):
         policy.allow(f"https://{name}.example", "", "owner")
     held = project(tmp_path, text)
@@ -173,9 +174,9 @@ FENCED = [
 
 
 @pytest.mark.parametrize("text", FENCED)
-def test_only_an_owner_sets_changes_or_removes_what_is_fenced(policy: Policy, tmp_path: Path, text: str) -> None:
-    """An editor may leave an owner's value as it stands, and do nothing else to it; what reaches the machine, and with
-    it all other projects, an owner of one project does not set either."""
+def test_only_an_owner_sets_changes_or_removes_fenced_keys(policy: Policy, tmp_path: Path, text: str) -> None:
+    """An editor may only leave an owner's value unchanged. Keys that affect the machine, and with it all projects, need
+    an owner of all projects."""
     plain, fenced = project(tmp_path), project(tmp_path, text)
     money = "usd" in text
     for new, before in ((fenced, plain), (plain, fenced)):
@@ -191,9 +192,9 @@ def test_only_an_owner_sets_changes_or_removes_what_is_fenced(policy: Policy, tm
     policy.check(fenced)
 
 
-def test_a_template_that_could_keep_the_service_busy_is_an_owners(policy: Policy, tmp_path: Path) -> None:
-    """An editor joins columns, with conditions and filters; loops and repetition are for an owner of all projects, and
-    what stands already may stay."""
+def test_templates_with_loops_need_an_owner_of_all_projects(policy: Policy, tmp_path: Path) -> None:
+    """An editor may join columns, with conditions and filters. Loops and repetition, which could keep the service busy,
+    need an owner of all projects; an existing template may stay."""
     before = project(tmp_path, '[[seeds]]\npath = "s.jsonl"\n').spec
 
     def with_input(template: str) -> Project:
@@ -207,8 +208,8 @@ def test_a_template_that_could_keep_the_service_busy_is_an_owners(policy: Policy
     policy.check(looping, before=looping.spec)
 
 
-def test_code_as_a_schema_is_code(policy: Policy, tmp_path: Path) -> None:
-    """`module:Model` runs a module, so it is fenced; a file of the project is not."""
+def test_schema_from_code_is_fenced(policy: Policy, tmp_path: Path) -> None:
+    """`module:Model` imports a module, so it is fenced; a schema file of the project is not."""
     task = '[task]\nkind = "extract"\nname = "t"\nstyle = "s"\nschema = "{}"\n'
     folder = project(tmp_path).folder
     file, code = (parse(task.format(name), folder) for name in ("form.json", "form:Model"))
@@ -217,8 +218,9 @@ def test_code_as_a_schema_is_code(policy: Policy, tmp_path: Path) -> None:
         policy.check(code, before=project(tmp_path).spec)
 
 
-def test_what_an_owner_allows_is_let_through_and_nothing_beside_it(policy: Policy, tmp_path: Path) -> None:
-    """A pair of host and key; a host inside the network by its address or by a name of the network; the hub."""
+def test_allowed_hosts_are_admitted_and_nothing_else(policy: Policy, tmp_path: Path) -> None:
+    """An owner can allow a pair of host and key, a host in the private network by address or name, and the Hugging Face
+    hub."""
     text = '[teacher]\nurl = "https://good.example/v1"\nkey_env = "GOOD_KEY"\n'
     policy.allow("https://good.example", "OTHER_KEY", "owner")
     with pytest.raises(Refusal, match="GOOD_KEY may not be sent to"):
@@ -238,10 +240,10 @@ def test_what_an_owner_allows_is_let_through_and_nothing_beside_it(policy: Polic
         policy.check(project(tmp_path, text))
 
 
-def test_a_process_sees_only_the_variables_that_its_spec_names(
+def test_job_environment_has_only_the_variables_its_spec_names(
     policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The keys of other projects, of the service and of the machine are not in the environment of a job."""
+    """The keys of other projects, of the service and of the machine are not in a job's environment."""
     monkeypatch.setenv("OPENAI_API_KEY", "canary-openai")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-aws")
     monkeypatch.setenv("PAIRSMITH_DATABASE_PASSWORD", "canary-database")
@@ -261,14 +263,14 @@ NOT_PUBLIC = (
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC.split())
-def test_addresses_that_are_not_of_the_internet(address: str) -> None:
-    """Loopback, private, link-local, shared and reserved ones, also where IPv6 wraps them, and what is no address."""
+def test_addresses_that_are_not_public(address: str) -> None:
+    """Loopback, private, link-local, shared and reserved addresses, also embedded in IPv6, and invalid ones."""
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::6810:7c0", "::ffff:93.184.215.14"])
-def test_addresses_of_the_internet(address: str) -> None:
-    """The others."""
+def test_public_addresses(address: str) -> None:
+    """Ordinary internet addresses, also IPv4 mapped to IPv6."""
     assert is_public(address)
 
 
@@ -286,8 +288,8 @@ def test_addresses_of_the_internet(address: str) -> None:
         "",
     ],
 )
-def test_what_is_no_address_of_a_server(url: str) -> None:
-    """A scheme that is not http, a user's name, a port that is none."""
+def test_invalid_server_urls(url: str) -> None:
+    """A scheme other than http(s), a user name, an invalid host or port."""
     assert host_of(url) is None
 
 
@@ -327,9 +329,9 @@ except Exception as error:
         ("http://10.255.255.1/", "", False),
     ],
 )
-def test_an_address_is_looked_at_again_as_it_is_connected_to(url: str, allowed: str, reached: bool) -> None:
-    """In the process of a job: a name that got another address after the check, and an address that is none of the
-    internet, are refused at the connection itself, with the client and the loop that pairsmith asks with."""
+def test_address_is_checked_again_when_connecting(url: str, allowed: str, reached: bool) -> None:
+    """In a job's process, a name that resolves to another address after the check (DNS rebinding) and addresses that
+    are not public are refused at the connection itself, with the client and event loop that pairsmith uses."""
 
     class Answering(Handler):
         do_GET = Handler.reply
@@ -344,8 +346,8 @@ def test_an_address_is_looked_at_again_as_it_is_connected_to(url: str, allowed: 
     assert done.stdout.startswith("REACHED" if reached else "REFUSED"), done.stdout + done.stderr
 
 
-def test_a_host_that_always_may_is_listed_once(engine: sa.Engine) -> None:
-    """Allowing what is allowed already adds no second line, which could be taken back without any effect."""
+def test_host_that_is_always_allowed_is_listed_once(engine: sa.Engine) -> None:
+    """Allowing it again adds no second entry, whose removal would have no effect."""
     policy = Policy(engine, lookup=lookup, trusts_this_machine=True)
     before = policy.allowed()
     local = next(str(row["host"]) for row in before if row["host"].startswith("localhost"))

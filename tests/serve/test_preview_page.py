@@ -1,4 +1,4 @@
-"""What the setup says of a preview and a forecast as settings change behind them."""
+"""What the setup page shows of a preview and a forecast after settings change."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from tests.synth.loopback import LoopbackTeacher
 PRICES = {"teacher.usd_per_million_prompt_tokens": 0.4, "teacher.usd_per_million_completion_tokens": 1.6}
 
 
-def test_a_preview_is_old_by_what_shapes_answers_alone(
+def test_preview_is_outdated_only_by_settings_that_affect_answers(
     workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
 ) -> None:
-    """A price, a cap or another base change no answer; whoever says what tokens cost is told how to see the sum, and
-    not to say it once more. A style that was changed is named."""
+    """A price, a cap and the number of epochs do not affect answers. After token prices are entered, the page says how
+    to see the cost and does not ask for prices again. A changed style is named."""
     folder = write_project(workspace, "tiny", teacher.url)
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
     client = browse(workspace)
-    spec, old, mended = folder / SPEC_NAME, "so the run may give different answers", "The teacher now has a price"
+    spec, outdated_note, price_note = (
+        folder / SPEC_NAME,
+        "so the run may give different answers",
+        "The teacher now has a price",
+    )
 
     def page(**keys: object) -> str:
         spec.write_text(set_keys(spec.read_text(), {name.replace("__", "."): value for name, value in keys.items()}))
@@ -39,14 +43,14 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
     assert "✗ rejected" not in first
     assert "Enter the token prices under Teacher" in first
     priced = page(**PRICES, budget__max_usd=2, train__epochs=1)
-    assert mended in priced
+    assert price_note in priced
     assert "Enter the token prices" not in priced
-    assert old not in priced
+    assert outdated_note not in priced
     asked = len(teacher.asked)
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
     assert len(teacher.asked) == asked
-    assert mended not in page()
+    assert price_note not in page()
     page(curate__gates={"must": [{"name": "never", "pattern": "--never"}]})
     with Store.open(Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
@@ -56,8 +60,8 @@ def test_a_preview_is_old_by_what_shapes_answers_alone(
     )
 
 
-def test_a_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: LoopbackTeacher, browse: Browse) -> None:
-    """It says of no candidate whether a gate rejects it."""
+def test_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: LoopbackTeacher, browse: Browse) -> None:
+    """Its rows do not record whether a gate rejects them."""
     folder = write_project(workspace, "tiny", teacher.url)
     with Store.open(url := Store.url_for(project := load(folder))) as store:
         preview.preview(project, store)
@@ -71,10 +75,10 @@ def test_a_preview_of_an_older_version_is_shown(workspace: Workspace, teacher: L
     assert "at an unknown cost" in page.text
 
 
-def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
+def test_cap_that_the_run_may_reach_is_shown_with_the_forecast(
     workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
 ) -> None:
-    """As it does in a terminal, and by the cap of today: one that is enough is not spoken of."""
+    """As in a terminal, and with the current cap: a sufficient cap is not mentioned."""
     folder = write_project(workspace, "tiny", teacher.url)
     spec = folder / SPEC_NAME
     spec.write_text(set_keys(spec.read_text(), PRICES))
@@ -89,11 +93,11 @@ def test_a_cap_that_the_run_may_reach_stands_beside_its_forecast(
         assert ("it stops there cleanly" in page) == bool(says)
 
 
-def test_a_forecast_is_old_by_what_shapes_rows_too(
+def test_forecast_is_outdated_by_settings_that_affect_rows(
     workspace: Workspace, teacher: LoopbackTeacher, browse: Browse
 ) -> None:
-    """A check that was switched off, and the language that rows are held to, change how many rows come of the same
-    answers; a cap, another base and a price do not."""
+    """A disabled check and a changed language affect how many rows the same answers give; a cap and the number of
+    epochs do not."""
     folder = write_project(workspace, "tiny", teacher.url)
     with Store.open(Store.url_for(project := load(folder))) as store:
         forecast.forecast(project, store)

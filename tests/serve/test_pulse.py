@@ -1,4 +1,4 @@
-"""A job's process that reports nothing: whether it computes."""
+"""The heartbeat of a job process that reports nothing: whether it is computing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from pairsmith.serve.pulse import heartbeat
 
 BUSY = "import time; until = time.monotonic() + {}\nwhile time.monotonic() < until: pass"
-EVERY_S = 2.0  # the system counts a processor's time by hundredths of a second
+EVERY_S = 2.0  # the system counts CPU time in hundredths of a second
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,29 +23,29 @@ def is_renewed(path: Path, wait_s: float) -> bool:
     return path.stat().st_mtime > 0
 
 
-def test_what_computes_without_a_word_lives(tmp_path: Path) -> None:
-    """A long step of a model's process is a sign of life, whoever of the job computes; waiting is none."""
+def test_computing_process_renews_its_heartbeat(tmp_path: Path) -> None:
+    """CPU time of the process or its children counts as a sign of life; waiting does not."""
     path = tmp_path / "events.jsonl"
     path.touch()
-    # In a process of its own: below this one are servers of other tests, which compute when they like.
+    # In a separate process: this one has servers of other tests as children, which compute at any time.
     subprocess.run([sys.executable, "-m", "tests.serve.test_pulse", path], cwd=ROOT, check=True, timeout=240)
 
 
-def rests(path: Path) -> None:
-    """It is not renewed for three looks in a row: the one before may still count what was computed last, and on a busy
-    machine a look comes late."""
+def assert_not_renewed(path: Path) -> None:
+    """Wait until it is not renewed for three intervals in a row: the first may still count earlier work, and on a busy
+    machine a check comes late."""
     until = time.monotonic() + 100
     while is_renewed(path, 3 * EVERY_S):
-        assert time.monotonic() < until, "who waits does not compute"
+        assert time.monotonic() < until, "a waiting process counts as computing"
 
 
-def waits_and_computes(path: Path) -> None:
+def check_heartbeat(path: Path) -> None:
     with heartbeat(path, EVERY_S):
-        rests(path)
+        assert_not_renewed(path)
         with subprocess.Popen([sys.executable, "-c", BUSY.format(120)]) as below:
             assert is_renewed(path, 100)
             below.kill()
-        rests(path)
+        assert_not_renewed(path)
         os.utime(path, (0, 0))
         until = time.monotonic() + 100
         while path.stat().st_mtime == 0:  # which is work of this process
@@ -54,4 +54,4 @@ def waits_and_computes(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    waits_and_computes(Path(sys.argv[1]))
+    check_heartbeat(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The rows view: what it shows is what the store holds, whatever happens to it."""
+"""The rows view always shows what the store contains."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def view(shared: Workspace) -> RowsView:
     return RowsView(shared)
 
 
-def test_it_shows_what_the_store_holds(shared: Workspace, view: RowsView) -> None:
-    """Every slot is a row, in the order of the pool and as `pairsmith rows` tells it; the sum holds."""
+def test_view_matches_the_store(shared: Workspace, view: RowsView) -> None:
+    """Every slot is a row, in the order of the pool and as `pairsmith rows` lists it; the counts add up."""
     with Store.open(f"sqlite:///{shared.folder('many') / 'pairsmith.db'}", write=False) as store:
         listing = read_rows(store, state=None, code=None, limit=0)
     shown = list(view.each("many", Filters()))
@@ -55,8 +55,8 @@ def test_it_shows_what_the_store_holds(shared: Workspace, view: RowsView) -> Non
 @pytest.mark.parametrize(
     "filters", [Filters(), Filters(state="accepted"), Filters(q="lighth"), Filters(reason="short")]
 )
-def test_pages_are_whole(view: RowsView, sort: Sort, filters: Filters) -> None:
-    """Pages behind each other hold every row once, in the order that was asked for, as many as were counted."""
+def test_pages_contain_every_row_once(view: RowsView, sort: Sort, filters: Filters) -> None:
+    """Consecutive pages contain every row once, in the requested order, as many as counted."""
     rows: list[Any] = []
     cursor: str | None = None
     while True:
@@ -79,8 +79,8 @@ def test_pages_are_whole(view: RowsView, sort: Sort, filters: Filters) -> None:
         assert all(a >= b if down else a <= b for a, b in pairwise(scored))
 
 
-def test_counts_and_filters_say_the_same(view: RowsView) -> None:
-    """What a facet counts is what choosing it shows, under any other filters."""
+def test_facet_counts_match_filters(view: RowsView) -> None:
+    """A facet's count is the number of rows shown when it is chosen, with any other filters."""
     draw = random.Random(5)
     facets = view.facets("many")
     values = {name: [None, *getattr(facets, name)] for name in ("state", "reason", "step", "split")}
@@ -97,21 +97,21 @@ def test_counts_and_filters_say_the_same(view: RowsView) -> None:
 @pytest.mark.parametrize(
     "q", ['"', "a OR b", "NEAR(", "*", "input:x", "'; DROP TABLE rows", "-", "ø^", "\x00", "()", " "]
 )
-def test_a_search_is_words(view: RowsView, q: str) -> None:
-    """Whatever is typed is looked for as words, never obeyed."""
+def test_search_text_is_not_query_syntax(view: RowsView, q: str) -> None:
+    """Any input is searched for as words and never interpreted."""
     view.page("many", Filters(q=q))
     view.facets("many", Filters(q=q))
 
 
-def test_a_cursor_that_is_none_is_refused(view: RowsView) -> None:
-    """A cursor that somebody made up is an error of theirs."""
+def test_invalid_cursor_is_refused(view: RowsView) -> None:
+    """An invented cursor raises UsageError."""
     for cursor in ("x", "W10", "bnVsbA", "é", "WyJhIiwxXQ"):
         with pytest.raises(UsageError):
             view.page("many", cursor=cursor)
 
 
-def test_it_may_be_deleted_at_any_time(shared: Workspace, view: RowsView) -> None:
-    """Without its file, or with a broken one, the same page comes back."""
+def test_view_file_can_be_deleted_at_any_time(shared: Workspace, view: RowsView) -> None:
+    """If its file is missing or corrupt, the same page is returned."""
     before = view.page("many", Filters(q="lighthouse"), "best")
     file = shared.serve / "views" / "many.db"
     file.unlink()
@@ -120,7 +120,7 @@ def test_it_may_be_deleted_at_any_time(shared: Workspace, view: RowsView) -> Non
     assert RowsView(shared).page("many", Filters(q="lighthouse"), "best") == before
 
 
-# Following a store that is written
+# Following a store that is being written
 
 
 @pytest.fixture
@@ -140,9 +140,9 @@ def slot(number: int, text: str | None, *, fingerprint: str = "next") -> tuple[S
     return seed, [pair, Candidate(pair_id=pair.id, **named)]
 
 
-def test_rows_are_there_from_the_first_answer(growing: tuple[Workspace, Store]) -> None:
-    """While a generation runs that no receipt knows of, each answer is a row at once; a slot that is asked again is
-    one row; another language is found by its words."""
+def test_rows_appear_with_the_first_answer(growing: tuple[Workspace, Store]) -> None:
+    """During a generation without a receipt, each answer appears as a row at once; a failed slot is one row; texts in
+    other scripts can be searched."""
     workspace, store = growing
     view = RowsView(workspace)
     assert view.page("new").total == 0
@@ -160,8 +160,8 @@ def test_rows_are_there_from_the_first_answer(growing: tuple[Workspace, Store]) 
     assert next(row.input for row in view.page("new", Filters(state="failed")).rows) == "input 1"
 
 
-def test_an_answer_of_a_person_shows_at_once(growing: tuple[Workspace, Store]) -> None:
-    """What somebody says through the second door is kept beside a writer, once, and the row says so."""
+def test_review_appears_at_once(growing: tuple[Workspace, Store]) -> None:
+    """A review written through the view's read-only store is stored once and shown in its row."""
     workspace, store = growing
     seed, records = slot(1, "a red kite")
     store.set_active_seeds([seed])
@@ -178,8 +178,9 @@ def test_an_answer_of_a_person_shows_at_once(growing: tuple[Workspace, Store]) -
     assert view.facets("new").reviewed == {"yes": 1}
 
 
-def test_readers_at_once_count_everything_once(growing: tuple[Workspace, Store]) -> None:
-    """While rows and answers join, several readers follow the store: each row and each answer is counted once."""
+def test_concurrent_readers_count_everything_once(growing: tuple[Workspace, Store]) -> None:
+    """While rows and reviews are written, several readers follow the store: each row and each review is counted
+    once."""
     workspace, store = growing
     view = RowsView(workspace)
     slots = [slot(number, f"a kite {number}") for number in range(60)]

@@ -1,4 +1,4 @@
-"""How people come in and what is refused: links, sign-in, sessions, keys, other sites, rates, uploads, leaks."""
+"""Sign-in and refusals: links, sign-in, sessions, keys, cross-site requests, rate limits, uploads, leaks."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ def signed_in(service: Service, name: str) -> tuple[TestClient, Any]:
     return client, client.post("/api/v1/sign-in", json={"name": name, "password": PASSWORD}, headers=SAME)
 
 
-def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
+def test_first_owner_link_works_once_and_expires(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Before that there is no account and no password; a used, an older and an outdated link make nobody."""
+    """Before the first owner there is no account and no password; a used, a superseded and an expired link create no
+    account."""
     service = Service(tmp_path / "space")
     request.addfinalizer(service.close)
     accounts, client = service.app.state.accounts, service.anonymous()
@@ -61,8 +62,8 @@ def test_the_first_owner_comes_by_a_link_that_works_once_and_not_for_long(
         accounts.redeem(late, "bob", PASSWORD)
 
 
-def test_an_address_that_others_reach_is_refused_until_somebody_owns_the_service() -> None:
-    """Whoever comes first would own it; and without sign-in only this machine may come in."""
+def test_public_address_is_refused_until_the_service_has_an_owner() -> None:
+    """Otherwise whoever opened it first would own it. Without sign-in only local addresses are allowed."""
     check_reach(Settings(no_auth=True))
     check_reach(Settings(host="0.0.0.0"))
     check_owner(Settings(host="127.0.0.2"), has_owner=False)
@@ -76,10 +77,11 @@ def test_an_address_that_others_reach_is_refused_until_somebody_owns_the_service
         check_reach(Settings(no_auth=True, url="https://x.example"))
 
 
-def test_a_session_is_new_on_sign_in_and_ends_with_role_password_time_and_sign_out(
+def test_session_is_renewed_on_sign_in_and_ends_on_changes_time_and_sign_out(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that somebody planted is worth nothing, and an old one is not either."""
+    """A planted session token is not adopted, the previous session ends, and so do sessions after a role change, by age
+    and on sign-out; changing the password needs a new CSRF token."""
     unlimited(monkeypatch)
     client = service.anonymous()
     client.cookies.set("pairsmith", "planted-by-somebody-else")
@@ -96,7 +98,7 @@ def test_a_session_is_new_on_sign_in_and_ends_with_role_password_time_and_sign_o
     )
     assert again.cookies["pairsmith"] != first
     state = service.app.state
-    assert state.sessions.caller(first) is None, "the one before has ended"
+    assert state.sessions.caller(first) is None, "the previous session has not ended"
     token = again.cookies["pairsmith"]
     with state.engine.connect() as connection:
         kept = connection.execute(sa.text("SELECT hash FROM sessions")).scalars().all()
@@ -116,8 +118,8 @@ def test_a_session_is_new_on_sign_in_and_ends_with_role_password_time_and_sign_o
     assert browser.get("/api/v1/me").status_code == 401
 
 
-def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path, browse: Browse) -> None:
-    """`__Host-` and `Secure`, and the browser is told to come by TLS alone."""
+def test_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path, browse: Browse) -> None:
+    """The cookie has the prefix `__Host-` and `Secure`, and the browser is told to use TLS only (HSTS)."""
     client = browse(Workspace(tmp_path), Settings(url="https://pairs.example"), url="https://pairs.example")
     token = client.app.state.accounts.first_owner_link()
     answer = client.post("/api/v1/redeem", json={"token": token, "name": "ann", "password": PASSWORD})
@@ -127,8 +129,10 @@ def test_a_cookie_behind_tls_is_bound_to_the_host(tmp_path: Path, browse: Browse
     assert client.get("/api/v1/me").status_code == 200
 
 
-def test_unknown_names_and_wrong_passwords_get_one_answer(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody learns who has an account."""
+def test_unknown_names_and_wrong_passwords_get_the_same_answer(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response does not reveal who has an account."""
     unlimited(monkeypatch)
     tried = [("editor", "wrong password"), ("nobody", PASSWORD)]
     answers = [
@@ -140,9 +144,9 @@ def test_unknown_names_and_wrong_passwords_get_one_answer(service: Service, monk
     assert {answer.status_code for answer in answers} == {401}
 
 
-def test_five_tries_a_minute(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sixth is refused, with the seconds to wait, also where the password is right."""
-    monkeypatch.setattr(service.app.state.limits, "_clock", lambda: 0.0)  # no try takes so long that the next comes
+def test_five_sign_in_attempts_per_minute(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sixth attempt is refused, even with the correct password, with the seconds to wait."""
+    monkeypatch.setattr(service.app.state.limits, "_clock", lambda: 0.0)  # no slot becomes free during the test
     client = service.anonymous()
     wrong = {"name": "editor", "password": "wrong password"}
     statuses = [client.post("/api/v1/sign-in", json=wrong).status_code for _ in range(5)]
@@ -153,8 +157,8 @@ def test_five_tries_a_minute(service: Service, monkeypatch: pytest.MonkeyPatch) 
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 
-def test_rates_fill_up_again() -> None:
-    """A bucket: so many at once, then as many as come in."""
+def test_rate_limit_refills() -> None:
+    """A token bucket: a burst, then as many requests as the rate allows, for each key separately."""
     clock = [0.0]
     held = Limits(lambda: clock[0])
     for _ in range(3):
@@ -167,8 +171,8 @@ def test_rates_fill_up_again() -> None:
     held.take("ann", Rate(1.0, 3), "requests")
 
 
-def test_requests_have_a_rate(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For each session and key by itself."""
+def test_requests_are_rate_limited(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each session and key has its own limit."""
     monkeypatch.setattr(limits, "REQUESTS", Rate(0.001, 3))
     browser = service.browser("editor")
     assert [browser.get("/api/v1/me").status_code for _ in range(4)] == [200, 200, 200, 429]
@@ -187,8 +191,9 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_another_site_cannot_act_in_somebodys_name(service: Service, headers: dict[str, str]) -> None:
-    """A browser sends the cookie by itself; what it says of the sender decides, even with the right token."""
+def test_cross_site_requests_are_refused(service: Service, headers: dict[str, str]) -> None:
+    """Browsers send the cookie automatically, so the request's declared origin decides, even if the CSRF token is
+    correct."""
     browser = service.browser("editor")
     del browser.headers["Sec-Fetch-Site"]
     sent = browser.patch(f"/api/v1/projects/{MINE}", json={"title": "Taken"}, headers=headers)
@@ -196,9 +201,9 @@ def test_another_site_cannot_act_in_somebodys_name(service: Service, headers: di
     assert sent.status_code == 403
 
 
-def test_what_was_typed_comes_back_where_there_is_no_script(service: Service) -> None:
-    """Sent by a form of ours after the session has ended or another has begun: the page has it to be copied, as text.
-    No secret is repeated, and nothing that another site has sent."""
+def test_refused_form_input_is_shown_again_without_javascript(service: Service) -> None:
+    """If the session has ended or changed when one of our forms is sent, the error page shows the input as text to
+    copy. No secret is repeated, and nothing that another site sent."""
     browser = service.browser("owner")
     del browser.headers["X-CSRF-Token"]
     typed = {"csrf": "abc", "style": "ten minutes <b>of work</b>", "password": "four words", "seen": "x", "input": " "}
@@ -218,15 +223,15 @@ def test_what_was_typed_comes_back_where_there_is_no_script(service: Service) ->
 @pytest.mark.parametrize(
     "template", sorted((Path(access.__file__).parent / "templates").glob("*.j2")), ids=lambda path: path.name
 )
-def test_no_field_for_a_password_is_given_back(template: Path) -> None:
-    """The names of fields say what is not repeated: so every field for a password has such a name."""
+def test_password_fields_are_never_repeated(template: Path) -> None:
+    """The names of fields decide what is not repeated, so every password field must have such a name."""
     fields = re.findall(r"<input[^>]*>", template.read_text(encoding="utf-8"))
     names = [name[1] for field in fields if 'type="password"' in field and (name := re.search('name="([^"]*)"', field))]
     assert [name for name in names if not name.endswith(access._HIDDEN)] == []
 
 
-def test_passwords_tokens_and_codes_are_not_given_back(service: Service) -> None:
-    """The session has ended meanwhile, on a page that another person may see."""
+def test_passwords_tokens_and_codes_are_not_repeated(service: Service) -> None:
+    """When the session has ended, the error page may be seen by another person."""
     browser = service.browser("owner")
     browser.cookies.clear()
     secrets = {"old_password": "the present one", "new_password": "four other words", "token": "inv-1", "code": "of-1"}
@@ -235,9 +240,9 @@ def test_passwords_tokens_and_codes_are_not_given_back(service: Service) -> None
         assert [value for value in secrets.values() if value in page] == []
 
 
-def test_a_browser_keeps_only_forms_that_were_refused(service: Service) -> None:
-    """So that one goes back to them; never a page that shows a key or has a link in it, a page that was asked for, or
-    an answer of the API."""
+def test_browser_caches_only_refused_forms(service: Service) -> None:
+    """So that the user can go back to them. Pages that show a key or contain a link, pages requested by GET, and API
+    responses are never stored."""
     browser = service.browser("owner")
     csrf = {"csrf": browser.headers["X-CSRF-Token"]}
     link = browser.post("/api/v1/invitations", json={"role": "viewer"}).json()["url"]
@@ -255,8 +260,9 @@ def test_a_browser_keeps_only_forms_that_were_refused(service: Service) -> None:
     assert [answer.headers["cache-control"] for answer in asked] == kept
 
 
-def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
-    """In the header, or in a form; that of another session is none. An Origin of ours will do for an old browser."""
+def test_changes_need_the_sessions_csrf_token(service: Service) -> None:
+    """The token of another session is refused. For old browsers our own Origin is accepted in place of
+    Sec-Fetch-Site."""
     browser, other = service.browser("editor"), service.browser("viewer")
     path, body = f"/api/v1/projects/{MINE}", {"title": "Mine"}
     own = browser.headers.pop("X-CSRF-Token")
@@ -267,24 +273,23 @@ def test_a_change_needs_the_token_of_the_session(service: Service) -> None:
     assert browser.patch(path, json=body, headers={"X-CSRF-Token": own, "Origin": ORIGIN}).status_code == 200
 
 
-def test_without_sign_in_other_sites_and_other_names_are_still_refused(tmp_path: Path, browse: Browse) -> None:
-    """`--no-auth`: a page elsewhere cannot make the browser change anything here, nor have its name point here."""
+def test_without_sign_in_other_sites_and_hosts_are_still_refused(tmp_path: Path, browse: Browse) -> None:
+    """With `--no-auth` another site cannot make the browser change anything here, nor reach the service by a host name
+    of its own (DNS rebinding)."""
     client = browse(Workspace(tmp_path))
     body = {"name": "p1", "example": "release-notes"}
     refused = client.post("/api/v1/projects", json=body, headers={"Origin": "https://evil.example"})
     assert problem(refused)["error"]["code"] == "cross_site"
-    assert client.post("/api/v1/projects", json=body).status_code == 201, "a program of this machine"
+    assert client.post("/api/v1/projects", json=body).status_code == 201, "a local program was refused"
     for host in ("evil.example", "127.0.0.1.evil.example", "0.0.0.0", ""):
         assert problem(client.get("/api/v1/me", headers={"Host": host}))["error"]["code"] == "wrong_host"
     for host in ("localhost:8660", "127.0.0.1", "[::1]:8660"):
         assert client.get("/api/v1/me", headers={"Host": host}).status_code == 200
 
 
-def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A wrong key beside a good cookie is refused; a revoked, an outdated and a changed key open nothing; it is shown
-    once and only its hash is kept."""
+def test_keys_ignore_cookies_and_can_expire_or_be_revoked(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong key with a valid cookie is refused; a revoked, an expired and a modified key give no access; a key is
+    shown once and only its hash is stored."""
     unlimited(monkeypatch)
     browser = service.browser("editor")
     assert browser.get("/api/v1/me", headers={"Authorization": "Bearer ps_x"}).status_code == 401
@@ -296,7 +301,7 @@ def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
     program = service.anonymous()
     program.headers["Authorization"] = f"Bearer {key}"
     assert program.get("/api/v1/me").json()["key"] == created.json()["id"]
-    assert program.patch(f"/api/v1/projects/{MINE}", json={"title": "T"}).status_code == 200, "no token for programs"
+    assert program.patch(f"/api/v1/projects/{MINE}", json={"title": "T"}).status_code == 200, "needs no CSRF token"
     assert program.post("/api/v1/keys", json={"name": "more", "role": "viewer", "project": MINE}).status_code == 403
     too_much = browser.post("/api/v1/keys", json={"name": "all", "role": "owner"})
     assert problem(too_much)["error"]["code"] == "not_allowed"
@@ -312,8 +317,8 @@ def test_a_key_never_reads_cookies_and_ends_when_it_is_told_to(
     assert program.get("/api/v1/me").status_code == 401
 
 
-def test_the_last_owner_stays(service: Service) -> None:
-    """Nobody locks everybody out."""
+def test_last_owner_cannot_be_removed(service: Service) -> None:
+    """Otherwise everyone would be locked out."""
     owner, user = service.browser("owner"), service.users["owner"]
     for answer in (
         owner.put(f"/api/v1/users/{user}/role", json={"project": ALL, "role": "viewer"}),
@@ -324,8 +329,8 @@ def test_the_last_owner_stays(service: Service) -> None:
     assert owner.get("/api/v1/users").status_code == 200
 
 
-def test_somebody_whose_account_is_closed_is_out(service: Service) -> None:
-    """Sessions and keys end at once."""
+def test_closed_account_loses_access(service: Service) -> None:
+    """Its sessions and keys end at once, and it cannot sign in."""
     browser, program = service.browser("editor"), service.program("editor", project=MINE)
     assert service.browser("owner").delete(f"/api/v1/users/{service.users['editor']}").status_code == 204
     assert browser.get("/api/v1/me").status_code == 401
@@ -333,8 +338,9 @@ def test_somebody_whose_account_is_closed_is_out(service: Service) -> None:
     assert signed_in(service, "editor")[1].status_code == 401
 
 
-def test_an_audit_has_changes_and_refusals_and_keeps_them(service: Service) -> None:
-    """Who, what, where, with the hashes of a spec before and after; the database itself changes no line of it."""
+def test_audit_log_has_changes_and_refusals_and_is_append_only(service: Service) -> None:
+    """Each line has the user, action and project, with the hashes of a spec before and after; the database refuses to
+    change or delete a line."""
     editor = service.browser("editor")
     spec = editor.get(f"/api/v1/projects/{MINE}/spec")
     put = editor.put(
@@ -354,8 +360,8 @@ def test_an_audit_has_changes_and_refusals_and_keeps_them(service: Service) -> N
             connection.execute(sa.text(change))
 
 
-def test_headers_of_safety_are_on_every_answer(service: Service) -> None:
-    """Pages, API, refusals and defects alike; the policy of scripts has no `unsafe-`."""
+def test_security_headers_are_on_every_response(service: Service) -> None:
+    """Pages, API and errors alike; the content security policy has no `unsafe-`."""
     browser = service.browser("owner")
     for path in ("/", "/healthz", "/api/v1/me", "/nowhere", "/api/v1/projects/none", "/sign-in"):
         answer = browser.get(path)
@@ -365,10 +371,10 @@ def test_headers_of_safety_are_on_every_answer(service: Service) -> None:
     assert "unsafe-" not in edge.CSP
 
 
-def test_a_defect_shows_no_traceback(
+def test_internal_error_shows_no_traceback(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The person gets a number, the log has the rest under it."""
+    """The user gets a request id, under which the log has the details."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("canary-of-the-inside")
@@ -396,8 +402,8 @@ BOMBS = [
 
 
 @pytest.mark.parametrize(("name", "content"), BOMBS, ids=[name for name, _ in BOMBS])
-def test_uploads_that_are_no_seeds_are_refused_with_a_sentence(service: Service, name: str, content: bytes) -> None:
-    """Nothing of them is kept, and the spec stays as it was."""
+def test_uploads_that_are_not_seeds_are_refused_with_a_message(service: Service, name: str, content: bytes) -> None:
+    """Nothing of them is stored, and the spec stays unchanged."""
     folder = service.workspace.folder(MINE)
     before = (folder / "pairsmith.toml").read_bytes()
     sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", files={"file": (name, io.BytesIO(content))})
@@ -422,14 +428,14 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_uploads_have_plain_names(service: Service, name: str) -> None:
-    """No path, no code, no archive."""
+def test_upload_names_must_be_plain(service: Service, name: str) -> None:
+    """Paths, code and archives are refused."""
     sent = service.browser("editor").post(f"/api/v1/projects/{MINE}/seeds", data={"text": "a", "name": name})
     assert problem(sent)["status"] == 422
 
 
-def test_a_compressed_file_that_holds_too_much_is_not_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Parquet file says how much it holds before anybody unpacks it."""
+def test_compressed_file_with_too_much_content_is_not_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Parquet file's metadata gives its uncompressed size, which is checked before unpacking."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -445,8 +451,9 @@ def test_a_compressed_file_that_holds_too_much_is_not_read(service: Service, mon
     assert problem(sent)["status"] == 413
 
 
-def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1 MB a body, told before or while it comes; less from who is not signed in; a quota for a project."""
+def test_request_bodies_and_projects_are_limited_in_size(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most 1 MB per body, checked before and while it is received; less without a session; and a quota per
+    project."""
     from pairsmith.serve.api import seeds
 
     browser = service.browser("editor")
@@ -469,8 +476,8 @@ def test_bodies_and_projects_have_a_size(service: Service, monkeypatch: pytest.M
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
 
 
-def test_texts_of_others_are_texts_on_every_page(service: Service) -> None:
-    """Seeds, titles and names with markup in them stay text; downloads are attachments; JSON is JSON."""
+def test_markup_in_texts_is_escaped_on_every_page(service: Service) -> None:
+    """Markup in seeds, titles and names is shown as text, and the report is served in a sandbox."""
     browser = service.browser("editor")
     assert browser.patch(f"/api/v1/projects/{MINE}", json={"title": SCRIPT}).status_code == 200
     assert browser.post(f"/api/v1/projects/{MINE}/seeds", data={"text": SCRIPT, "name": "x.txt"}).status_code == 201
@@ -494,11 +501,11 @@ def test_texts_of_others_are_texts_on_every_page(service: Service) -> None:
     assert "script-src" not in shown.headers["content-security-policy"]
 
 
-def test_no_secret_is_anywhere_but_in_its_hash(
+def test_secrets_are_stored_only_as_hashes(
     service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Canaries: a password, a key, a session's token, an invitation and a teacher's key, looked for in every file of
-    the workspace, in the log and in every answer after the one that showed it."""
+    """Canaries for a password, a key, a session token, an invitation and a teacher's key are searched in every file of
+    the workspace, in the log and in every response after the one that showed them."""
     unlimited(monkeypatch)
     monkeypatch.setenv("OPENAI_API_KEY", "canary-teacher-key-7431")
     caplog.set_level(logging.DEBUG)

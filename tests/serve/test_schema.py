@@ -1,4 +1,4 @@
-"""Every operation of the schema, with bodies and parameters that fit it and that do not, as people of every role."""
+"""Every operation of the OpenAPI schema, with valid and invalid bodies and parameters, as users of every role."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from tests.serve.people import MINE, ORIGIN, Service, staffed, unlimited
 from tests.servers import Handler, handled
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = {"owner": 3}  # who may do everything; of the others one of a kind
+EXAMPLES = {"owner": 3}  # the owner may do everything; one example each for the others
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-# They stream for ever, or end what the others need.
+# They stream endlessly, or remove what the others need.
 LEFT_OUT = {"/api/v1/events", "/api/v1/sign-out", "/api/v1/projects/{project}", "/api/v1/users/{user}"}
 
 
@@ -61,20 +61,20 @@ def schema(service: Service) -> Any:
     return loaded
 
 
-def test_the_schema_is_served_and_describes_every_route(service: Service) -> None:
-    """Anybody reads it; each operation has a name of its own, which the client's functions have as well."""
+def test_schema_is_served_and_has_unique_operation_ids(service: Service) -> None:
+    """It is served without sign-in; each operation has a unique id, which is also the name of the client's function."""
     served = service.anonymous().get(OPENAPI).json()
     assert served == schema_of(service.app)
     names = [operation["operationId"] for path in served["paths"].values() for operation in path.values()]
     assert len(names) == len(set(names)) > 60
 
 
-@pytest.mark.timeout(1800)  # thousands of requests, on a machine that does much else
+@pytest.mark.timeout(1800)  # thousands of requests, on a busy machine
 @pytest.mark.parametrize("name", ["owner", "editor", "reviewer", "viewer", "stranger", "nobody"])
-def test_no_request_makes_the_server_fail_or_answer_what_is_not_written(
+def test_no_request_causes_server_errors_or_undocumented_responses(
     service: Service, schema: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """0 server errors and 0 undocumented statuses or bodies, whoever asks."""
+    """0 server errors and 0 undocumented statuses or bodies, for every role."""
     unlimited(monkeypatch)
     headers = {} if name == "nobody" else {"Authorization": service.program(name).headers["Authorization"]}
     tried, wrong = 0, []
@@ -100,7 +100,7 @@ def test_no_request_makes_the_server_fail_or_answer_what_is_not_written(
         try:
             ask()
         except (SkipTest, Unsatisfiable):
-            continue  # nothing of it can be wrong
+            continue  # there is nothing to test
         except (FailureGroup, Failure) as failure:
             wrong.append(f"{operation.label}: {failure!r} {getattr(failure, 'exceptions', '')}"[:1500])
     print(f"{name}: {tried} requests, {len(wrong)} server errors or undocumented answers")
@@ -115,22 +115,25 @@ def _operations(schema: Any) -> Iterator[Any]:
             yield operation
 
 
-def test_the_client_is_what_the_schema_says(service: Service, tmp_path: Path) -> None:
-    """Its calls and shapes are written from the schema by a script, and nobody edited them since."""
+def test_client_matches_the_schema(service: Service, tmp_path: Path) -> None:
+    """Its calls and types are generated from the schema by a script and have not been edited since."""
     for name, text in files_of(schema_of(service.app)).items():
         file = tmp_path / name
         file.write_text(text)
         subprocess.run(
             [sys.executable, "-m", "ruff", "format", "--quiet", "--config", ROOT / "pyproject.toml", file], check=True
         )
-        assert file.read_text() == (ROOT / "pairsmith" / "client" / name).read_text(), f"write the client anew: {name}"
+        assert file.read_text() == (ROOT / "pairsmith" / "client" / name).read_text(), (
+            f"generate the client again: {name}"
+        )
 
 
-def test_the_client_asks_and_is_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a real socket: lists, a spec by its ETag, seeds as a file, a job by its key, a refusal with its parts."""
+def test_client_works_over_http(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a real socket: lists, a spec by its ETag, seeds as a file, a job by its idempotency key, and errors with
+    their parts."""
     unlimited(monkeypatch)
     key = service.program("owner").headers["Authorization"].removeprefix("Bearer ")
-    with listening(service.app) as url:
+    with serving(service.app) as url:
         client = Client(url, key)
         assert {row["name"] for row in client.projects()["items"]} >= {MINE}
         spec = client.spec(MINE)
@@ -152,9 +155,9 @@ def test_the_client_asks_and_is_told(service: Service, monkeypatch: pytest.Monke
         assert unsigned.value.status == 401
 
 
-def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
-    """Its jobs survive it, and what waited for one ended with the first connection that was refused. What answers in
-    its place, as a proxy does, is no problem of its own; what the service itself refuses ends the waiting."""
+def test_waiting_for_a_job_survives_a_service_restart() -> None:
+    """Jobs survive a restart of the service, so waiting must too; it used to end with the first refused connection. A
+    gateway error from a proxy is ignored, but an error of the service itself ends the wait."""
     answers: list[Any] = [
         {"state": "running"},
         None,
@@ -183,22 +186,22 @@ def test_who_waits_for_a_job_waits_for_a_service_that_starts_anew() -> None:
 
 
 @pytest.mark.parametrize("nth", [0, 1], ids=["client", "openai"])
-def test_the_manual_runs(
+def test_examples_of_the_manual_run(
     service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nth: int
 ) -> None:
-    """The blocks of docs/service.md, as they stand, but for the address and the key."""
+    """The code blocks of docs/service.md run unchanged except for the URL and the key."""
     unlimited(monkeypatch)
     key = service.program("owner").headers["Authorization"].removeprefix("Bearer ")
     text = (ROOT / "docs" / "service.md").read_text()
     block = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[nth]
-    with listening(service.app) as url:
+    with serving(service.app) as url:
         exec(compile(block.replace("http://127.0.0.1:8660", url).replace("ps_...", key), "service.md", "exec"), {})
     assert "queued" in capsys.readouterr().out
 
 
 @contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """The application behind a socket of this machine, without its jobs."""
+def serving(app: Any) -> Iterator[str]:
+    """Serve the application on a local socket, without jobs."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = Thread(target=server.run, daemon=True)
     thread.start()

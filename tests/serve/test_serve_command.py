@@ -1,4 +1,4 @@
-"""`pairsmith serve`: what keeps it from starting is a sentence."""
+"""`pairsmith serve`: what prevents it from starting is reported with a message."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.serve.served import Served
 from tests.synth.loopback import LoopbackTeacher
 
 
-def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two servers at one port: the command says so with what to do, before it makes a workspace or a link."""
+def test_taken_port_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says what to do, before a workspace or a link is created."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -31,9 +31,9 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path, capsys: pytest.Captu
     assert not (tmp_path / "here").exists()
 
 
-def test_the_service_holds_what_it_serves_with() -> None:
-    """What curates, asks and trains runs in the processes of jobs, and what a page of figures needs comes with that
-    page: a service that begins holds no arrays (10 MB), no HTTP client, no gates and no pool (together 25 MB)."""
+def test_service_imports_only_what_it_needs() -> None:
+    """Curation, generation and training run in job processes, and numeric libraries are loaded with the pages that need
+    them. A starting service has no numpy (10 MB), no HTTP client, no gates and no pool (25 MB together)."""
     shown = "import sys, pairsmith.serve.app; print(*sys.modules)"
     begun = subprocess.run(
         [sys.executable, "-P", "-c", shown],
@@ -50,17 +50,17 @@ def test_the_service_holds_what_it_serves_with() -> None:
 
 
 @pytest.mark.parametrize("words", [["--host", "0.0.0.0", "--no-auth"], ["--no-auth", "--url", "https://a.test"]])
-def test_nobody_signs_in_only_on_this_machine(
+def test_no_auth_is_refused_for_public_addresses(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An address that others reach, or a proxy before it, is refused where nobody signs in."""
+    """`--no-auth` is refused with a public address or behind a proxy."""
     assert start(["serve", str(tmp_path / "here"), "--port", "0", *words]) == 2
     assert "--no-auth" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a folder in which nobody may write")
-def test_a_folder_that_is_shut_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of somebody else's folder or a disk that is read-only it says which file and what to do: it is no defect."""
+def test_unwritable_folder_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """For a folder of another user or a read-only disk the message names the file and what to do."""
     assert start(["serve", "/sys/kernel/pairsmith", "--no-auth", "--port", "0"]) == 6
     printed = capsys.readouterr().err
     assert printed.startswith("error: /sys/kernel/pairsmith: it cannot be used (")
@@ -68,8 +68,8 @@ def test_a_folder_that_is_shut_is_a_sentence(capsys: pytest.CaptureFixture[str])
     assert "Traceback" not in printed
 
 
-def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The address is named without its password, and no traceback is shown."""
+def test_unavailable_database_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The output contains neither the password nor a traceback."""
     words = ["--no-auth", "--port", "0", "--database", "postgresql://ann:s3cr3t@127.0.0.1:1/x"]
     assert start(["serve", str(tmp_path), *words]) == 6
     printed = capsys.readouterr().err
@@ -79,14 +79,15 @@ def test_a_database_that_is_away_is_a_sentence(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, number: signal.Signals) -> None:
-    """Whatever its jobs are doing, one of which was stopped by a person: it says that they go on, and no traceback. The
-    next server takes the one that ran to its end, and with `--json-logs` tells of it and of each request in JSON."""
+def test_server_stops_gracefully(tmp_path: Path, slow_teacher: LoopbackTeacher, number: signal.Signals) -> None:
+    """Whatever its jobs are doing, one of them stopped by a user, the server says that they keep running, without a
+    traceback. The next server follows the running one to its end, and with `--json-logs` logs its end and each request
+    as JSON."""
     workspace = Workspace(tmp_path / "space")
     for slug in ("one", "two"):
-        write_project(workspace, slug, unhurried.url)
+        write_project(workspace, slug, slow_teacher.url)
     with Served(tmp_path / "space") as server:
-        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        server.ask("/api/v1/teachers/allowed", {"url": slow_teacher.url})
         stopped, left = (
             server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in ("one", "two")
         )
@@ -97,14 +98,14 @@ def test_a_server_stops_in_order(tmp_path: Path, unhurried: LoopbackTeacher, num
         with urllib.request.urlopen(f"{server.url}/api/v1/events", timeout=60) as stream:
             assert stream.readline() == b"retry: 1000\n"
             printed = server.stop(number)
-            stream.read()  # raises where it is cut, and does not end
+            stream.read()  # raises if the stream is cut off instead of ended
         assert printed.splitlines()[-1] == "stopped; jobs keep running, and the next server takes them over."
         assert "Traceback" not in printed
         assert "ERROR" not in printed
     with Served(tmp_path / "space", "--json-logs") as after:
         after.job(left, "done")
         again = after.ask(f"/api/v1/jobs/{stopped}/continue", {})["id"]
-        after.hears(f"job {again} of one is done")
+        after.wait_for_output(f"job {again} of one is done")
         entries = [json.loads(line) for line in after.stop(number).splitlines()[2:-1]]
     assert any(line["message"] == f"job {again} of one is done" and line["job"] == again for line in entries)
     asked = next(line for line in entries if line["message"] == f"GET /api/v1/jobs/{left}")

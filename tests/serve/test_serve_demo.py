@@ -1,4 +1,4 @@
-"""`make serve-demo`: one command, and the example is there to be started on the embedded model."""
+"""`make serve-demo`: one command, and an example project can be started with the embedded model."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), open_browser=False))
 """
 
 
-def test_the_example_is_ready_to_start(tmp_path: Path) -> None:
-    """Nobody signs in, the project is there with its seeds, its teacher is the embedded model, and nothing has run; a
-    second time the same project is served, and Ctrl-C ends it in order."""
+def test_demo_project_is_ready_to_start(tmp_path: Path) -> None:
+    """There is no sign-in; the project has seeds and the embedded model as its teacher, and nothing has been run. A
+    second start serves the same project, and Ctrl-C ends it normally."""
     port = free_port()
     for _ in range(2):
         demo = subprocess.Popen(

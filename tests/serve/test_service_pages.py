@@ -1,4 +1,4 @@
-"""Pages of the service itself: people, the audit, and what is not there."""
+"""Pages outside projects: users, the audit log, and missing projects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tests.serve.people import MINE, PASSWORD, Service
 HTML = {"Accept": "text/html"}
 
 
-def test_a_persons_role_is_what_stands_in_its_fields(service: Service) -> None:
-    """Who presses *Set* without a choice changes nothing: least of all does an editor become an owner of everything."""
+def test_role_form_is_prefilled_with_the_current_role(service: Service) -> None:
+    """Pressing *Set* without a choice changes nothing; in particular it does not make an editor an owner of
+    everything."""
     owner = service.browser("owner")
     accounts, editor = service.app.state.accounts, service.users["editor"]
     page = owner.get("/people").text
@@ -27,8 +28,8 @@ def test_a_persons_role_is_what_stands_in_its_fields(service: Service) -> None:
     assert accounts.roles(editor) == {MINE: Role.editor}
 
 
-def test_a_role_given_on_a_page_is_audited_as_one_given_over_the_api(service: Service) -> None:
-    """Whose role it was where, what it was before and what it is now: both doors write the same line."""
+def test_role_change_on_a_page_is_audited_like_one_over_the_api(service: Service) -> None:
+    """The audit line has the user, the project, the old and the new role."""
     owner, editor = service.browser("owner"), service.users["editor"]
     assert owner.post(f"/people/{editor}", data={"role": "viewer", "project": MINE}).status_code == 303
     line = service.app.state.audit.page(before=None, limit=1, project=MINE, user=None, action="set role")[0]
@@ -36,8 +37,8 @@ def test_a_role_given_on_a_page_is_audited_as_one_given_over_the_api(service: Se
     assert editor in line["target"]
 
 
-def test_an_action_is_found_whichever_way_it_was_done(service: Service) -> None:
-    """The audit calls it the same on a page and over the API, in words."""
+def test_audit_filter_finds_actions_of_pages_and_api(service: Service) -> None:
+    """An action has the same name for pages and API, with spaces or underscores."""
     service.anonymous().post("/api/v1/sign-in", json={"name": "editor", "password": PASSWORD})
     signing = service.anonymous()
     signing.headers["Sec-Fetch-Site"] = "same-origin"
@@ -50,8 +51,8 @@ def test_an_action_is_found_whichever_way_it_was_done(service: Service) -> None:
         assert "viewer" in page
 
 
-def test_what_is_not_there_names_no_address_of_the_api(service: Service) -> None:
-    """A person in a browser is sent to the list of projects, whose button stands below."""
+def test_missing_project_page_shows_no_api_path(service: Service) -> None:
+    """A browser user gets a link to the list of projects instead."""
     page = unescape(service.browser("editor").get("/p/none", headers=HTML).text)
     assert "There is no project 'none'." in page
     assert "/api/" not in page

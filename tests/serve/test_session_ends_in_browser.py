@@ -1,4 +1,4 @@
-"""What was typed, after a form was refused and after a session ended, in real Chromium."""
+"""Form input after a refused form and after the end of a session, in real Chromium."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser: need
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Site]:
-    """One project and one person, whose password is quickly looked at."""
-    own = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
-    write_project(own.workspace, "kites", own.teacher)
-    accounts = own.app.state.accounts
+def site(tmp_path: Path) -> Iterator[Site]:
+    """One project and one user, whose password is cheap to hash."""
+    site = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
+    write_project(site.workspace, "kites", site.teacher)
+    accounts = site.app.state.accounts
     accounts._hasher = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     accounts.redeem(accounts.first_owner_link(), "ann", PASSWORD)
-    own.start()
-    yield own
-    own.stop()
+    site.start()
+    yield site
+    site.stop()
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def _sign_in(page: Any) -> None:
     page.get_by_role("button", name="Sign in").click()
 
 
-def test_what_was_typed_outlives_the_session(own: Site, browser: Any) -> None:
-    """Signed out while they typed, a person signs in again and finds what they had sent in its fields; a password never
-    is; and a page that cannot be drawn anew says of when it is."""
-    _typed_and_signed_out(own, browser.new_context(base_url=own.url))
+def test_form_input_survives_the_end_of_the_session(site: Site, browser: Any) -> None:
+    """A user who was signed out while typing signs in again and finds the input restored, but never a password. A page
+    that cannot be refreshed shows the time of its state."""
+    _check_restored_input(site, browser.new_context(base_url=site.url))
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, script: bool) -> None:
-    """With what was typed and what is wrong with it, whether one had gone on or corrected it; until one signs out. A
-    form with a link that opens something is not kept."""
-    context = browser.new_context(base_url=own.url, java_script_enabled=script)
+def test_browser_goes_back_to_a_refused_form(site: Site, browser: Any, script: bool) -> None:
+    """It still shows the input and the error, whether the user went to another page or corrected the form; but not
+    after signing out."""
+    context = browser.new_context(base_url=site.url, java_script_enabled=script)
     page = context.new_page()
     page.set_default_timeout(120_000)
     page.goto("/sign-in?next=/new")
@@ -89,16 +89,16 @@ def test_one_goes_back_to_a_form_that_was_refused(own: Site, browser: Any, scrip
     page.goto("/settings")
     page.get_by_role("button", name="Sign out", exact=True).click()
     playwright.expect(page.locator("h1")).to_contain_text("Sign in")
-    for _ in range(5):  # past the settings, the setup and its refusal to whatever came before
+    for _ in range(5):  # past the settings and the setup page with its error, to the earliest page
         with suppress(playwright.Error):
             page.go_back()
         assert page.locator(".problem").count() == 0
     context.close()
 
 
-def _typed_and_signed_out(own: Site, context: Any) -> None:
+def _check_restored_input(site: Site, context: Any) -> None:
     page = context.new_page()
-    page.set_default_timeout(120_000)  # a busy machine
+    page.set_default_timeout(120_000)  # for a busy machine
 
     typed = "Written for ten minutes: äöü"
     page.goto("/p/kites/setup")
@@ -118,7 +118,7 @@ def _typed_and_signed_out(own: Site, context: Any) -> None:
 
     page.goto("/p/kites/run")
     playwright.expect(page.locator("#stale")).to_be_hidden()
-    own.stop()
+    site.stop()
     page.evaluate("htmx.trigger('#live', 'live')")
     playwright.expect(page.locator("#stale")).to_contain_text(
         "The service is not responding. It shows the state as of", timeout=120_000

@@ -1,4 +1,4 @@
-"""The setup of a project as a person meets it: what a file is read as, what was typed, hosts, prices, and failures."""
+"""The setup pages of a project: how a file is read, kept input, allowed hosts, prices, and failures."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ TICKETS = "Ticket Subject;Customer message;Agent answer;Product line\n" + "".joi
 )
 
 
-def made(service: Service, name: str, file: str, content: str, **form: str) -> TestClient:
-    """A project of a file, made by the page; the browser that made it."""
+def create_project(service: Service, name: str, file: str, content: str, **form: str) -> TestClient:
+    """Create a project from a file through the page; returns the client that created it."""
     browser = service.browser("owner")
     sent: dict[str, Any] = {"data": {"name": name, **form}, "files": {"file": (file, content.encode())}}
     answer = browser.post("/new", **sent)
@@ -51,19 +51,20 @@ def bodies(service: Service, name: str) -> list[tuple[str, str | None]]:
     return [(seed.body, seed.reference) for seed in read_seeds(project.spec.seeds, project.folder).seeds]
 
 
-def test_the_body_of_a_ticket_is_its_message_whatever_the_headers_add(service: Service) -> None:
-    """'Ticket Subject' is called like an input too; the longer column is the body, and the subject stands above it."""
-    made(service, "tickets", "tickets export (3).csv", TICKETS)
+def test_longer_input_column_is_the_body_of_a_ticket(service: Service) -> None:
+    """Both 'Ticket Subject' and 'Customer message' look like inputs: the longer column is the body, and the subject is
+    placed above it."""
+    create_project(service, "tickets", "tickets export (3).csv", TICKETS)
     assert bodies(service, "tickets")[0] == (
         "late 0\n\nMy order 0 is late again and nobody answers",
         "Your parcel 0 is on its way to you now",
     )
 
 
-def test_a_person_says_what_the_columns_are(service: Service) -> None:
-    """The page shows each column with its first cell and what it is read as; what is chosen there is read from then on,
-    and the sentences on what the file was taken for are gone from the spec."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_column_roles_can_be_chosen(service: Service) -> None:
+    """The page shows each column with its first cell and its role. The chosen roles are used from then on, and the
+    comments in the spec about guessed columns are removed."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     page = browser.get("/p/tickets/setup").text
     roles = re.findall(r'aria-label="([^"]+) is">(.*?)</select>', page, re.DOTALL)
     chosen = {header: re.findall(r'value="(\w*)" selected', options) for header, options in roles}
@@ -82,13 +83,13 @@ def test_a_person_says_what_the_columns_are(service: Service) -> None:
     assert spec_of(service, "tickets").seeds[0].kind == "output"
 
 
-def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Service) -> None:
-    """A column of JSON objects that nothing called an output is chosen as one: the project extracts them from then on,
-    by a schema that they show, as if it had been made so, and says it. A task that somebody chose stays."""
+def test_choosing_json_objects_as_output_makes_the_task_extract(service: Service) -> None:
+    """If a column of JSON objects is chosen as the output, the task becomes extract, with a schema derived from the
+    objects, as if the project had been created so; the page says so. A kind that the user chose stays."""
     rows = [{"text": f"ticket number {n} is late again", "erwartet": {"produkt": "TV", "rang": n}} for n in range(8)]
     content = "".join(f"{json.dumps(row)}\n" for row in rows)
     columns = {"source": "0", "header": ["text", "erwartet"], "role": ["input", "output"]}
-    browser = made(service, "records", "r.jsonl", content)
+    browser = create_project(service, "records", "r.jsonl", content)
     assert spec_of(service, "records").task.kind == "rewrite"
     answer = browser.post("/p/records/setup/columns", data=columns)
     assert answer.status_code == 303, answer.text
@@ -99,7 +100,7 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
     assert not spec_of(service, "records").needs_teacher
     assert spec_of(service, "records").evaluate.sampling.max_tokens == 64
 
-    made(service, "replies", "r.jsonl", content, kind="reply")
+    create_project(service, "replies", "r.jsonl", content, kind="reply")
     assert browser.post("/p/replies/setup/columns", data=columns).status_code == 303
     assert spec_of(service, "replies").task.kind == "reply"
 
@@ -113,11 +114,9 @@ def test_records_told_to_be_the_output_make_a_task_that_extracts(service: Servic
         (["a"], ["input", "output"], "the columns of the file have changed"),
     ],
 )
-def test_columns_that_make_no_row_are_refused(
-    service: Service, headers: list[str], roles: list[str], says: str
-) -> None:
-    """With a sentence beside the columns; the spec stays as it was."""
-    browser = made(service, "two", "two.csv", "a,b\n" + "first words of it,second words of it\n")
+def test_unusable_column_roles_are_refused(service: Service, headers: list[str], roles: list[str], says: str) -> None:
+    """The message is shown beside the columns; the spec stays unchanged."""
+    browser = create_project(service, "two", "two.csv", "a,b\n" + "first words of it,second words of it\n")
     before = spec_of(service, "two")
     form = {"source": "0", "header": headers, "role": roles}
     refused = browser.post("/p/two/setup/columns", data=form)
@@ -127,9 +126,9 @@ def test_columns_that_make_no_row_are_refused(
     assert spec_of(service, "two") == before
 
 
-def test_headers_that_prompts_call_something_else_can_be_kept(service: Service) -> None:
-    """A column called as something that prompts have of their own gets another name, and so does one of two alike."""
-    browser = made(
+def test_columns_with_reserved_or_equal_names_can_be_kept(service: Service) -> None:
+    """A column whose name is reserved in prompts gets another name, and so does one of two whose names become equal."""
+    browser = create_project(
         service, "odd", "odd.csv", "Style,a-b,a b,question\n" + "warm,one,two,where do I find the door\n" * 2
     )
     headers = ["Style", "a-b", "a b", "question"]
@@ -138,40 +137,40 @@ def test_headers_that_prompts_call_something_else_can_be_kept(service: Service) 
     assert set(spec_of(service, "odd").seeds[0].columns.values()) == set(headers)
 
 
-def test_lines_may_be_finished_outputs(service: Service) -> None:
-    """A pile of excellent outputs is a beginning, also of lines; the setup changes it."""
-    browser = made(service, "prompts", "p.txt", "A fox in fog.\nA tram in the rain.\n", lines="output")
+def test_lines_can_be_finished_outputs(service: Service) -> None:
+    """A project can start from a list of excellent outputs; the setup page can change that to inputs."""
+    browser = create_project(service, "prompts", "p.txt", "A fox in fog.\nA tram in the rain.\n", lines="output")
     assert spec_of(service, "prompts").seeds[0].kind == "output"
     assert browser.post("/p/prompts/setup/columns", data={"source": "0", "kind": "input"}).status_code == 303
     assert spec_of(service, "prompts").seeds[0].kind == "input"
 
 
-def test_other_seeds_are_read_as_their_columns_show(service: Service) -> None:
-    """A table that takes the place of lines needs no columns of our names."""
-    browser = made(service, "later", "p.txt", "A fox in fog.\n")
+def test_replacement_seeds_are_read_by_their_columns(service: Service) -> None:
+    """A table that replaces lines of text needs no specific column names."""
+    browser = create_project(service, "later", "p.txt", "A fox in fog.\n")
     sent = browser.post("/p/later/setup/seeds", files={"file": ("t.csv", TICKETS.encode())})
     assert sent.status_code == 303, sent.text
     assert [source.kind for source in spec_of(service, "later").seeds] == ["pair"]
     assert len(bodies(service, "later")) == 8
 
 
-def test_labels_of_a_file_count_whatever_their_column_is_called(service: Service) -> None:
-    """Who says that it classifies need not write down the labels that stand in the file."""
+def test_labels_are_read_from_a_column_of_any_name(service: Service) -> None:
+    """For a classification task the labels in the file need not be entered by hand."""
     rows = "".join(f"das Gerät {n} geht nicht an,{'Strom' if n % 2 else 'Lärm'},{n}\n" for n in range(10))
-    made(service, "labels", "t.csv", f"Text,Gruppe,nr\n{rows}", kind="classify")
+    create_project(service, "labels", "t.csv", f"Text,Gruppe,nr\n{rows}", kind="classify")
     assert list(spec_of(service, "labels").task.labels) == ["Lärm", "Strom"]
     assert bodies(service, "labels")[0] == ("das Gerät 0 geht nicht an", "Lärm")
 
 
-def test_as_many_lines_as_the_pages_call_enough_are_enough(service: Service) -> None:
-    """A project of eighty lines that a page makes does not say that it proves nothing."""
-    browser = made(service, "eighty", "p.txt", "".join(f"a picture of {n} goats\n" for n in range(80)))
+def test_eighty_lines_are_enough_for_a_test(service: Service) -> None:
+    """The pages recommend 80 inputs, so a project with 80 lines shows no warning that its test can prove nothing."""
+    browser = create_project(service, "eighty", "p.txt", "".join(f"a picture of {n} goats\n" for n in range(80)))
     assert "can prove nothing" not in browser.get("/p/eighty/setup").text
 
 
-def test_what_was_typed_stays_beside_what_is_wrong_with_it(service: Service) -> None:
-    """A teacher that is refused, an example without its other side: said in its own section, with all fields as they
-    were, and without a path of the machine."""
+def test_form_input_is_kept_beside_the_error(service: Service) -> None:
+    """A refused teacher and an example without an output are reported in their own section, with all fields as entered
+    and without a path of the server."""
     browser = service.browser("editor")
     typed = {"teacher": "other", "url": "http://10.0.0.9:1/v1", "model": "big", "key_env": "BIG_KEY", "do": "test"}
     page = browser.post(f"/p/{MINE}/setup/teacher", data=typed).text
@@ -192,19 +191,19 @@ def test_what_was_typed_stays_beside_what_is_wrong_with_it(service: Service) -> 
 @pytest.mark.parametrize(
     "typed", [{"url": "", "key_env": ""}, {"url": "https://a.example/v1", "key_env": "sk-live-secret-12345"}]
 )
-def test_a_teacher_that_is_none_is_a_sentence(service: Service, typed: dict[str, str]) -> None:
-    """No address, or the key itself in the place of its name, which no message repeats."""
+def test_invalid_teacher_is_refused_with_a_message(service: Service, typed: dict[str, str]) -> None:
+    """An empty address, or an API key entered in place of its variable name: no message repeats the key."""
     page = service.browser("owner").post(f"/p/{MINE}/setup/teacher", data={"teacher": "other", "do": "test", **typed})
     assert page.status_code == 400
-    assert page.text.count("sk-live-secret-12345") <= 1, "in the field where it was typed, and nowhere else"
+    assert page.text.count("sk-live-secret-12345") <= 1, "the key is shown outside the field where it was entered"
     refused = service.browser("owner").post("/settings/hosts", data=typed)
     assert refused.status_code == 400
     assert "sk-live" not in refused.text
 
 
-def test_another_teacher_than_the_embedded_one_has_its_own_attempts(service: Service) -> None:
-    """An example begins with one attempt, since the embedded teacher's next candidate is as good; that stood there for
-    whoever was chosen next, whose answer that broke a schema was never asked for again."""
+def test_changing_the_embedded_teacher_resets_the_attempts(service: Service) -> None:
+    """Examples start with one attempt, because the embedded teacher's next candidate is as good. That value stayed when
+    another teacher was chosen, whose answers that broke the schema were then never retried."""
     owner = service.browser("owner")
     assert owner.post("/api/v1/projects", json={"name": "lamps", "kind": "extract"}).status_code == 201
     assert service.workspace.project("lamps").spec.teacher.attempts == 1
@@ -215,9 +214,9 @@ def test_another_teacher_than_the_embedded_one_has_its_own_attempts(service: Ser
     assert (teacher.model, teacher.attempts) == ("qwen3", 2)
 
 
-def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
-    """What an editor is refused and led to: an owner of the service names host and key under Settings, an owner of the
-    project says what its tokens cost."""
+def test_owners_allow_hosts_and_set_prices_on_the_pages(service: Service) -> None:
+    """An editor is refused a new host and referred to Settings, where an owner of the service allows host and key; an
+    owner of the project sets its token prices."""
     service.person("boss", Role.owner, MINE)
     editor, boss, owner = (service.browser(name) for name in ("editor", "boss", "owner"))
     teacher = {"teacher": "other", "url": "https://teacher.example/v1", "model": "big", "key_env": "BIG_KEY"}
@@ -243,9 +242,10 @@ def test_owners_allow_a_host_and_set_prices_on_pages(service: Service) -> None:
     assert editor.post(f"/p/{MINE}/setup/teacher", data={**teacher, "do": "test"}).status_code == 403
 
 
-def test_an_owner_allows_a_host_where_it_was_refused(service: Service) -> None:
-    """Whoever may allow hosts does it beside the refusal, with what was typed kept, and sees at once whether the server
-    answers; nobody else is offered it, or may. The audit names it as it names it elsewhere."""
+def test_owner_can_allow_a_refused_host_in_place(service: Service) -> None:
+    """An owner of the service can allow a host beside the refusal, with the input kept, and sees at once whether the
+    server answers. Others are not offered this and may not do it. The audit log records it like the setting's own
+    action."""
     service.person("boss", Role.owner, MINE)
     with LoopbackTeacher(answer) as server:
         typed = {"teacher": "other", "url": server.url, "model": "big", "key_env": "", "do": "test"}
@@ -268,8 +268,9 @@ def test_an_owner_allows_a_host_where_it_was_refused(service: Service) -> None:
     assert [(line["status"], host in line["target"]) for line in lines] == [(200, True)]
 
 
-def test_a_failure_is_a_page_for_a_person_and_a_problem_for_a_program(service: Service) -> None:
-    """An address that is none, a session that has ended, a role that is too small; the API goes on answering JSON."""
+def test_errors_are_pages_for_browsers_and_problems_for_programs(service: Service) -> None:
+    """For an unknown address, a session that has ended and a missing right, browsers get a page; the API still returns
+    JSON."""
     browser = service.browser("viewer")
     for path, status in (("/nowhere", 404), ("/p/none", 404), ("/people", 403)):
         page = browser.get(path, headers=HTML)
@@ -281,10 +282,10 @@ def test_a_failure_is_a_page_for_a_person_and_a_problem_for_a_program(service: S
         assert browser.get(path, headers=HTML).headers["content-type"] == "application/problem+json"
 
 
-def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
+def test_entering_argilla_without_a_running_server_is_refused(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may answer is told where else to; who may not is refused."""
+    """A reviewer gets a message that Argilla is not running; a viewer is refused."""
     monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(tmp_path / "argilla"))
     project = service.workspace.project(MINE)
     Store.open(Store.url_for(project)).close()
@@ -294,10 +295,9 @@ def test_without_an_argilla_that_runs_the_way_in_is_a_sentence(
         assert (status == 403) or "Argilla is not running." in answer.text
 
 
-def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Service) -> None:
-    """Each check says whether it rejects, marks or is off; what is chosen is kept, and only what is chosen: a check
-    that stays as it was is not written into the spec."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_checks_can_be_switched_off_in_the_browser(service: Service) -> None:
+    """Each check shows whether it rejects, flags or is off. Only changed modes are written into the spec."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     page = browser.get("/p/tickets/setup").text
     shown = re.findall(r'name="check_(\w+)".*?value="(\w+)" selected', page, re.DOTALL)
     assert dict(shown)["cut"] == "reject"
@@ -309,8 +309,8 @@ def test_a_check_that_does_not_fit_is_switched_off_in_the_browser(service: Servi
     assert "repetition" not in (service.workspace.folder("tickets") / "pairsmith.toml").read_text()
 
 
-def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
-    """A gate that is added is one that a person in a browser can switch off."""
+def test_every_check_with_a_mode_is_on_the_page() -> None:
+    """A new gate must also be switchable in the browser."""
     from pairsmith.serve.pages.checks import ABOUT
     from schemas.spec import GateSettings
 
@@ -318,9 +318,9 @@ def test_every_check_that_has_a_mode_stands_on_the_page() -> None:
     assert modes == set(ABOUT)
 
 
-def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -> None:
-    """The base, the epochs and the share of the seeds that is kept for the test."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_base_epochs_and_test_share_are_set_in_the_browser(service: Service) -> None:
+    """The base model, the epochs and the share of seeds for the test; an invalid number is refused."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     form = {"base": "Qwen/Qwen3-0.6B", "epochs": "6"}
     assert browser.post("/p/tickets/setup/model", data=form).status_code == 303
     assert browser.post("/p/tickets/setup/test", data={"test_share": "40 %"}).status_code == 303
@@ -332,25 +332,25 @@ def test_what_is_tuned_and_how_long_is_chosen_in_the_browser(service: Service) -
     assert "'many' is not a number above 0" in unescape(model)
 
 
-def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
-    """At the rate that the embedded base learns by a larger one is ruined: the rate goes with that base and comes back
-    with it, which is said; one that a person has chosen stays."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_learning_rate_follows_the_base_model(service: Service) -> None:
+    """The learning rate of the embedded base would ruin a larger model, so the rate and batch size change with the base
+    and back again, and the page says so. A rate that the user chose stays."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     rate = TrainSettings().learning_rate
 
-    def takes(base: str) -> tuple[float, int, bool]:
+    def choose_base(base: str) -> tuple[float, int, bool]:
         answer = browser.post("/p/tickets/setup/model", data={"base": base}, follow_redirects=True)
         train = spec_of(service, "tickets").train
         assert train.base == base
         return train.learning_rate, train.batch, "the learning rate and batch size set to suit" in unescape(answer.text)
 
-    assert takes("Qwen/Qwen3-1.7B") == (rate, 8, True)
-    assert takes("Qwen/Qwen3-0.6B") == (rate, 8, False)
-    assert takes("embedded") == (1e-3, 4, True)
+    assert choose_base("Qwen/Qwen3-1.7B") == (rate, 8, True)
+    assert choose_base("Qwen/Qwen3-0.6B") == (rate, 8, False)
+    assert choose_base("embedded") == (1e-3, 4, True)
     path = service.workspace.folder("tickets") / "pairsmith.toml"
     path.write_text(set_keys(path.read_text(), {"train.learning_rate": 3e-4}))
-    assert takes("Qwen/Qwen3-0.6B") == (3e-4, 4, False)
-    assert takes("embedded") == (3e-4, 4, False)
+    assert choose_base("Qwen/Qwen3-0.6B") == (3e-4, 4, False)
+    assert choose_base("embedded") == (3e-4, 4, False)
 
 
 @pytest.mark.parametrize(
@@ -367,12 +367,12 @@ def test_another_base_is_trained_at_its_own_rate(service: Service) -> None:
         ("test", {"check_name": ["order", "Order"], "check_pattern": ["a", "b"]}, "two checks have the same name"),
     ],
 )
-def test_what_no_check_and_no_model_is_changes_nothing(
+def test_invalid_check_model_or_test_settings_change_nothing(
     service: Service, step: str, form: dict[str, str], says: str
 ) -> None:
-    """A mode, a number, a base or a pattern that there is not is told beside the fields, as they were typed, and the
-    spec stays as it was."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+    """An invalid mode, number, base or pattern is reported beside the fields, which keep the input, and the spec stays
+    unchanged."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
     refused = browser.post(f"/p/tickets/setup/{step}", data=form)
     assert 400 <= refused.status_code < 500
@@ -382,10 +382,10 @@ def test_what_no_check_and_no_model_is_changes_nothing(
     assert spec_of(service, "tickets") == before
 
 
-def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
-    """A name in words and a pattern make a check of the test's answers; emptied fields take it away. Whoever may not
-    edit sees none of it, and what else the test is stays as it was."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_evaluation_checks_are_set_on_the_page(service: Service) -> None:
+    """A name and a pattern make a check of the test's answers; emptied fields remove it. A viewer may not set any, and
+    the other test settings stay unchanged."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     before = spec_of(service, "tickets")
     form = {"check_name": ["Names the parcel", "", ""], "check_pattern": [r"(?i)parcel \d+ ", "", ""]}
     assert browser.post("/p/tickets/setup/test", data=form).status_code == 303
@@ -401,16 +401,16 @@ def test_checks_that_no_gate_uses_are_set_on_the_page(service: Service) -> None:
     assert service.browser("viewer").post("/p/mine/setup/test", data=form).status_code == 403
 
 
-def test_a_curation_that_accepts_nothing_shows_what_kept_the_rows_out(service: Service) -> None:
-    """The run page counts the rows as rejected, names the reason and leads to the checks; these begin with the one that
-    kept them out, and switching it off there lets them in."""
+def test_curation_without_accepted_rows_names_the_responsible_check(service: Service) -> None:
+    """The run page counts the rows as rejected, names the reason and links to the checks. The setup page names the
+    responsible check first, and after it is set to flag the rows are accepted."""
     from pairsmith.stages.curate import curate
     from pairsmith.stages.generate import generate
 
     rows = "".join(
         f"where is order {n},Order {n} left our depot this morning. It will arrive together with\n" for n in range(8)
     )
-    browser = made(service, "broken", "t.csv", f"message,reply\n{rows}")
+    browser = create_project(service, "broken", "t.csv", f"message,reply\n{rows}")
     project = service.workspace.project("broken")
     with Store.open(Store.url_for(project)) as store:
         generate(project, store)
@@ -442,10 +442,10 @@ FIELDS = {
 }
 
 
-def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
-    """Who extracts by a schema and brings objects has pairs, whatever their column is called; the page shows an object
-    as its first cell, also where it is not read."""
-    browser = made(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
+def test_objects_in_a_file_are_the_outputs_to_extract(service: Service) -> None:
+    """For an extraction task with a schema, a column of objects is the output, whatever its name; the page shows an
+    object as its first cell, even if the column is not used."""
+    browser = create_project(service, "fields", "t.jsonl", OBJECTS, kind="extract", schema=json.dumps(FIELDS))
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
     assert not spec_of(service, "fields").needs_teacher
     form = {"source": "0", "header": ["text", "felder"], "role": ["input", ""]}
@@ -457,27 +457,28 @@ def test_objects_of_a_file_are_what_is_extracted(service: Service) -> None:
     assert [source.kind for source in spec_of(service, "fields").seeds] == ["pair"]
 
 
-def test_a_new_project_trains_the_embedded_base_as_init_does(service: Service) -> None:
-    """At the rate of larger models it learns next to nothing from a first file; lines and tables alike."""
-    made(service, "ideas", "i.txt", "a kettle\na lamp\n")
-    made(service, "orders", "o.csv", "question,answer\nwhere is it,on its way\nand mine,here\n", kind="reply")
+def test_new_project_trains_the_embedded_base_like_init(service: Service) -> None:
+    """At the learning rate of larger models it would learn next to nothing from a first file, of lines or of a
+    table."""
+    create_project(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    create_project(service, "orders", "o.csv", "question,answer\nwhere is it,on its way\nand mine,here\n", kind="reply")
     for name in ("ideas", "orders"):
         spec = spec_of(service, name)
         assert (spec.train.base, spec.train.learning_rate, spec.train.batch) == ("embedded", 1e-3, 4)
         assert spec.evaluate.samples == 1
 
 
-def test_on_a_gpu_a_new_project_tunes_the_base_that_fits_there_as_init_does(
+def test_new_project_on_a_gpu_uses_the_base_that_fits_like_init(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An editor gets it too: it is one of the known ones. It is not trained at the embedded one's rate."""
+    """An editor gets it too, because it is one of the known models. It is not trained at the embedded base's rate."""
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho NVIDIA RTX 4090, 24564\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     service.person("maker", Role.editor, ALL)
-    made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    create_project(service, "ideas", "i.txt", "a kettle\na lamp\n")
     sent = service.browser("maker").post("/new", data={"name": "theirs", "pasted": "a kettle\na lamp"})
     assert sent.status_code == 303, sent.text
     for name in ("ideas", "theirs"):
@@ -494,22 +495,22 @@ THINGS = (
 )
 
 
-def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> None:
-    """Else every answer in it would be paid for and kept out; what a person says comes first, and too few lines tell
-    nothing. The language stands under Style, where it is changed."""
-    browser = made(service, "scenes", "s.txt", GERMAN)
+def test_language_is_detected_from_the_lines(service: Service) -> None:
+    """Otherwise every answer in that language would be paid for and rejected. A language that the user chose comes
+    first, and too few lines are not used for detection. It is shown under Style, where it can be changed."""
+    browser = create_project(service, "scenes", "s.txt", GERMAN)
     assert spec_of(service, "scenes").task.language == "de"
-    made(service, "few", "f.txt", "ein Boot\n")
+    create_project(service, "few", "f.txt", "ein Boot\n")
     assert spec_of(service, "few").task.language == "en"
     names = "Anna Müller\nJosé García\nLi Wei\nOlga Petrova\nYuki Tanaka\n" * 5
-    for project, guessed in (("names", names), ("things", THINGS)):  # Hungarian and Luxembourgish, to an identifier
-        made(service, project, "n.txt", guessed)
+    for project, guessed in (("names", names), ("things", THINGS)):  # identified as Hungarian and Luxembourgish
+        create_project(service, project, "n.txt", guessed)
         assert spec_of(service, project).task.language == "en"
-    made(service, "asked", "a.txt", GERMAN, language="nl")
+    create_project(service, "asked", "a.txt", GERMAN, language="nl")
     assert spec_of(service, "asked").task.language == "nl"
-    made(service, "abroad", "b.txt", GERMAN, kind="translate", to="fr")
+    create_project(service, "abroad", "b.txt", GERMAN, kind="translate", to="fr")
     assert spec_of(service, "abroad").task.languages == ("de", "fr")
-    made(service, "back", "c.txt", GERMAN, kind="translate", to="de", lines="output")
+    create_project(service, "back", "c.txt", GERMAN, kind="translate", to="de", lines="output")
     assert spec_of(service, "back").task.languages == ("en", "de")
     style = {"style": "In einem Satz."}
     assert browser.post("/p/scenes/setup/style", data=style).status_code == 303
@@ -522,43 +523,43 @@ def test_lines_are_taken_for_the_language_that_they_are_in(service: Service) -> 
     assert 'value="Deutsch"' in refused.text
 
 
-def test_where_the_tokenizer_is_here_the_room_is_measured_as_init_does(
+def test_answer_length_is_measured_with_the_tokenizer_like_init(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of pasted outputs, of worked examples and of columns that a person names: half as much again as the longest
-    takes, where its bytes would be five times too many."""
+    """If the tokenizer is available, the answer limit is half as much again as the tokens of the longest output; a
+    limit by bytes would be five times too large. Measured for pasted outputs and for worked examples."""
     tokenizers = pytest.importorskip("tokenizers", reason="training needs the train extra")
     read = tokenizers.Tokenizer(tokenizers.models.WordLevel({"road": 0, "?": 1}, unk_token="?"))
     read.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     (tmp_path / "cache" / "smollm2-135m-instruct").mkdir(parents=True)
     read.save(str(tmp_path / "cache" / "smollm2-135m-instruct" / "tokenizer.json"))
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "cache"))
-    made(service, "whole", "o.txt", "road " * 200 + "\n", lines="output")
+    create_project(service, "whole", "o.txt", "road " * 200 + "\n", lines="output")
     assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
-    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    browser = create_project(service, "answers", "a.txt", "where is it\n", kind="reply")
     example = {"style": "Say where it is.", "input": "Where?", "output": "road " * 100}
     assert browser.post("/p/answers/setup/style", data=example).status_code == 303
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 320
 
 
-def test_how_long_a_test_answer_may_be_is_set_on_the_page(
+def test_answer_length_of_the_test_is_set_on_the_page(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lines of inputs are answered as long in the test as they are generated, finished outputs have room for the
-    longest; the number stands under Test and leaves the other settings of the sampling as they are."""
+    """For lines of inputs the limit is that of generation, for finished outputs it fits the longest. It is shown under
+    Test, and changing it leaves the other sampling settings unchanged."""
     monkeypatch.setenv("PAIRSMITH_CACHE", str(tmp_path / "nothing"))
-    browser = made(service, "ideas", "i.txt", "a kettle\na lamp\n")
+    browser = create_project(service, "ideas", "i.txt", "a kettle\na lamp\n")
     assert spec_of(service, "ideas").evaluate.sampling.max_tokens == 128
-    made(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
+    create_project(service, "whole", "o.txt", "word " * 60 + "\n", lines="output")
     assert spec_of(service, "whole").evaluate.sampling.max_tokens == 320
-    made(service, "answers", "a.txt", "where is it\n", kind="reply")
+    create_project(service, "answers", "a.txt", "where is it\n", kind="reply")
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == 512
-    made(service, "abroad", "t.txt", "word " * 60 + "\n", kind="translate", to="fr")
+    create_project(service, "abroad", "t.txt", "word " * 60 + "\n", kind="translate", to="fr")
     assert spec_of(service, "abroad").evaluate.sampling.max_tokens == 512
-    made(service, "sorted", "l.txt", "where is it\n", kind="classify", labels="order\nbill")
+    create_project(service, "sorted", "l.txt", "where is it\n", kind="classify", labels="order\nbill")
     assert spec_of(service, "sorted").evaluate.sampling.max_tokens == 128
     fields = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
-    made(service, "records", "r.txt", "where is it\n", kind="extract", schema=fields)
+    create_project(service, "records", "r.txt", "where is it\n", kind="extract", schema=fields)
     assert spec_of(service, "records").evaluate.sampling.max_tokens == 128
     assert browser.post("/p/ideas/setup/test", data={"answer_tokens": "90"}).status_code == 303
     sampling = spec_of(service, "ideas").evaluate.sampling
@@ -570,9 +571,9 @@ def test_how_long_a_test_answer_may_be_is_set_on_the_page(
     assert "is not a number above 0" in unescape(refused.text)
 
 
-def test_a_file_that_has_not_changed_is_not_read_again_for_the_page(service: Service) -> None:
-    """Reading ten thousand rows took half a second of every view; one that was written anew is read anew."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_unchanged_seed_file_is_not_read_again(service: Service) -> None:
+    """Reading ten thousand rows took half a second per view; a file whose modification time changes is read again."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     assert "late 0</span>" in browser.get("/p/tickets/setup").text
     path = service.workspace.folder("tickets") / "seeds" / "t.csv"
     at = path.stat()
@@ -583,9 +584,9 @@ def test_a_file_that_has_not_changed_is_not_read_again_for_the_page(service: Ser
     assert "gone 0</span>" in browser.get("/p/tickets/setup").text
 
 
-def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None:
-    """It is what most people have: the form of a new project and that of other seeds say what the command line does."""
-    browser = made(service, "tickets", "t.csv", TICKETS)
+def test_spreadsheet_upload_is_refused_with_advice(service: Service) -> None:
+    """Most users have spreadsheets: both upload forms give the same advice as the command line."""
+    browser = create_project(service, "tickets", "t.csv", TICKETS)
     files = {"file": ("Anfragen März.xlsx", b"PK")}
     for path, form in (("/new", {"name": "sheet"}), ("/p/tickets/setup/seeds", {})):
         refused = browser.post(path, data=form, files=files)
@@ -594,9 +595,9 @@ def test_of_a_spreadsheet_the_pages_say_how_to_save_it(service: Service) -> None
         assert "Save it as &#34;CSV UTF-8&#34;." in refused.text
 
 
-def test_a_server_on_this_machine_is_offered_with_what_it_needs_first(service: Service) -> None:
-    """It is named among the teachers; that an owner has to allow its host first is said beside it until one has."""
-    browser = made(service, "local", "i.txt", "a kettle\na lamp\n")
+def test_local_server_is_offered_with_its_precondition(service: Service) -> None:
+    """It is listed among the teachers, with a note that an owner must allow its host first, until one has."""
+    browser = create_project(service, "local", "i.txt", "a kettle\na lamp\n")
     says = "Ollama on this machine; $0"
     assert f"{says}; an owner must allow it first" in browser.get("/p/local/setup").text
     service.app.state.policy.allow("http://localhost:11434/v1", "", "ann")

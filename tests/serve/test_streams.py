@@ -1,4 +1,4 @@
-"""Many browsers beside many runs."""
+"""Many event streams during several runs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ STREAMS, RUNS = 50, 3
 
 
 @pytest.mark.timeout(400)
-def test_fifty_streams_hear_how_three_runs_go(tmp_path: Path, unhurried: LoopbackTeacher) -> None:
-    """Each hears of every run, in order, and how it ended, and a page is answered meanwhile; afterwards none of them
-    is counted any more. What that costs is measured by bench.service.pages."""
+def test_fifty_streams_follow_three_runs(tmp_path: Path, slow_teacher: LoopbackTeacher) -> None:
+    """Each stream receives the progress of every run in order, and its end, while a page is served; afterwards no
+    stream is counted as open. bench.service.pages measures the cost."""
     workspace = Workspace(tmp_path / "space")
     slugs = [f"run-{nth}" for nth in range(RUNS)]
     for slug in slugs:
-        write_project(workspace, slug, unhurried.url, tuple(f"a lamp of {n} arms" for n in range(12)))
+        write_project(workspace, slug, slow_teacher.url, tuple(f"a lamp of {n} arms" for n in range(12)))
     with Served(workspace.root) as server:
-        server.ask("/api/v1/teachers/allowed", {"url": unhurried.url})
+        server.ask("/api/v1/teachers/allowed", {"url": slow_teacher.url})
         with ThreadPoolExecutor(STREAMS) as several:
-            reading = [several.submit(heard, server.url, len(slugs)) for _ in range(STREAMS)]
+            reading = [several.submit(read_states, server.url, len(slugs)) for _ in range(STREAMS)]
             jobs = [server.ask(f"/api/v1/projects/{slug}/jobs", {"command": "generate"})["id"] for slug in slugs]
             assert httpx.get(f"{server.url}/p/run-0/run", timeout=60).status_code == 200
             every = [future.result(300) for future in reading]
@@ -46,13 +46,13 @@ def test_fifty_streams_hear_how_three_runs_go(tmp_path: Path, unhurried: Loopbac
 
 
 def streams(url: str) -> float:
-    """How many are open, as the server counts them."""
+    """The number of open streams, as the server counts them."""
     lines = httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith("pairsmith_streams "))
 
 
-def heard(url: str, ends: int) -> list[dict[str, Any]]:
-    """What one stream tells, until so many jobs have ended."""
+def read_states(url: str, ends: int) -> list[dict[str, Any]]:
+    """Read one stream until this number of jobs are done."""
     states: list[dict[str, Any]] = []
     with httpx.stream("GET", f"{url}/api/v1/events", timeout=300) as stream:
         for line in stream.iter_lines():

@@ -1,4 +1,4 @@
-"""Traces: which spans there are, what they belong to, and that no text and no secret is in them."""
+"""Traces: which spans are sent, how they are related, and that they contain no text and no secret."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLIENT, SERVER, ERROR = 3, 2, 2
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """Spans of this process and of those that it starts come here, without delay."""
+    """Collects the spans of this process and its children without delay."""
     with Collector() as collecting:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collecting.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -39,8 +39,8 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         tracing.close()
 
 
-def seen(collector: Collector, name: str) -> dict[str, Any]:
-    """The span of that name as soon as it has come."""
+def wait_for_span(collector: Collector, name: str) -> dict[str, Any]:
+    """Wait for the span of that name and return it."""
     until = time.monotonic() + 60
     while True:
         if spans := [span for span in collector.spans() if span["name"] == name]:
@@ -49,11 +49,12 @@ def seen(collector: Collector, name: str) -> dict[str, Any]:
         time.sleep(0.05)
 
 
-def test_a_job_is_one_trace_from_its_request_to_each_question(
+def test_job_is_one_trace_down_to_each_teacher_request(
     workspace: Workspace, teacher: LoopbackTeacher, collector: Collector
 ) -> None:
-    """The trace has the job's id; the stage in the job's own process belongs to the job, each question to the stage,
-    in the words of the conventions for generative AI. No prompt, seed, style or answer is in any of it."""
+    """The trace id is the job's id. The stage in the job's process is a child of the job, and each teacher request a
+    child of the stage, with the attributes of the OpenTelemetry conventions for generative AI. No prompt, seed, style
+    or answer is contained."""
     write_project(workspace, "tiny", teacher.url)
     jobs = Jobs(workspace)
 
@@ -61,11 +62,11 @@ def test_a_job_is_one_trace_from_its_request_to_each_question(
         async with jobs.serving():
             started = await asyncio.to_thread(jobs.start, "tiny", "generate", JobOptions(), "ann")
             assert (await ended(jobs, started.id)).state == "done"
-            await asyncio.to_thread(seen, collector, "pairsmith.job")
+            await asyncio.to_thread(wait_for_span, collector, "pairsmith.job")
             return started.id
 
     job_id = asyncio.run(scene())
-    job, stage = seen(collector, "pairsmith.job"), seen(collector, "pairsmith.generate")
+    job, stage = wait_for_span(collector, "pairsmith.job"), wait_for_span(collector, "pairsmith.generate")
     chats = [span for span in collector.spans() if span["name"] == "chat loopback"]
     assert len(chats) == len(teacher.asked) == len(SUBJECTS)
     assert {span["trace"] for span in (job, stage, *chats)} == {job_id}
@@ -93,8 +94,8 @@ def test_a_job_is_one_trace_from_its_request_to_each_question(
         assert text not in everything
 
 
-def test_a_request_that_fails_is_an_error_of_its_kind(tmp_path: Path, collector: Collector) -> None:
-    """Each request that was sent again is a span with the word of its failure; what the server said is not told."""
+def test_failed_request_is_an_error_span_with_its_type(tmp_path: Path, collector: Collector) -> None:
+    """Each failed attempt is a span with the type of the failure, without the server's message."""
 
     def throttled_once(ask: Ask) -> Reply:
         return answer(ask) if ask.nth > 1 else fails(429, "sk-canary is too fast", {"Retry-After": "0.1"})
@@ -112,26 +113,26 @@ def test_a_request_that_fails_is_an_error_of_its_kind(tmp_path: Path, collector:
     assert b"sk-canary" not in b"".join(collector.sent)
 
 
-def test_a_request_to_the_service_is_its_route(tmp_path: Path, collector: Collector) -> None:
-    """Not its address: a token in a query is nobody's to read. Probes leave no span."""
+def test_request_spans_are_named_by_their_route(tmp_path: Path, collector: Collector) -> None:
+    """The span has the route, not the URL, because a query may contain a token. Health checks create no span."""
     with closing(Service(tmp_path / "space")) as service:
         service.person("owner", Role.owner, ALL)
         client = service.browser("owner")
         assert client.get("/redeem?token=canary-in-a-query").status_code < 500
         assert client.get("/healthz").status_code == 200
         assert client.get(f"/api/v1/projects/{MINE}").status_code == 200
-    span = seen(collector, "GET /api/v1/projects/{project}")
+    span = wait_for_span(collector, "GET /api/v1/projects/{project}")
     assert span["kind"] == SERVER
     assert span["facts"]["http.response.status_code"] == 200
     assert span["facts"]["pairsmith.project"] == MINE
-    seen(collector, "GET /redeem")
+    wait_for_span(collector, "GET /redeem")
     everything = b"".join(collector.sent)
     assert b"canary" not in everything
     assert b"healthz" not in everything
 
 
-def test_without_an_endpoint_nothing_is_imported() -> None:
-    """A command that sends no traces starts as fast as one that could not, and a collector that is away stops none."""
+def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
+    """A command that sends no traces does not spend time on importing OpenTelemetry."""
     code = (
         "import sys, synth.endpoint, pairsmith.receipt; from schemas import tracing; assert not tracing.is_on(); "
         + ("print([name for name in sys.modules if name.startswith('opentelemetry')])")
@@ -142,8 +143,8 @@ def test_without_an_endpoint_nothing_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_collector_that_is_away_stops_nothing(tmp_path: Path, teacher: LoopbackTeacher) -> None:
-    """The command ends as without it."""
+def test_unreachable_collector_does_not_affect_a_command(tmp_path: Path, teacher: LoopbackTeacher) -> None:
+    """The command ends as it does without tracing."""
     (tmp_path / "pairsmith.toml").write_text(TINY.format(url=teacher.url))
     write_seeds(tmp_path, SUBJECTS)
     done = Project(tmp_path).run("generate", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
@@ -151,8 +152,9 @@ def test_a_collector_that_is_away_stops_nothing(tmp_path: Path, teacher: Loopbac
     assert "Traceback" not in done.stderr
 
 
-def test_what_keeps_traces_from_being_sent_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint that is named and cannot be served is told by the server; a standard switch turns all of it off."""
+def test_unusable_trace_endpoint_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint with an unsupported protocol is reported with a message; the standard variable OTEL_SDK_DISABLED
+    turns tracing off."""
     assert tracing.why_not() is None
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4317")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")

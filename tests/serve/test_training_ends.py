@@ -1,4 +1,4 @@
-"""A training that somebody stops: what is kept of it, who says so, and that the stages behind take it."""
+"""Stopping a training: what is kept, what is reported, and that later stages can use it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.train.tiny import write_project
 from train.results import read_result
 
 pytestmark = pytest.mark.timeout(2400)
-_WITHIN_S = 1000.0  # on a machine that does much else
+_WITHIN_S = 1000.0  # on a busy machine
 KEYS = {
     "train.r": 4,
     "train.batch": 4,
     "train.epochs": 400,
     "train.learning_rate": 0.01,
-    # So small a model does not end its answers.
+    # Such a small model does not end its answers.
     "evaluate.samples": 1,
     "evaluate.max_seeds": 2,
     "evaluate.sampling": {"temperature": 0.7, "max_tokens": 24},
@@ -37,9 +37,9 @@ def smollm2_folder() -> Path:
 
 
 @pytest.mark.model
-def test_a_training_job_that_is_stopped_keeps_its_best_state(workspace: Workspace, smollm2_folder: Path) -> None:
-    """The job says which steps were made and what is kept; evaluation and export take the adapter; the next training
-    goes on behind the last step instead of beginning again."""
+def test_stopped_training_job_keeps_its_best_state(workspace: Workspace, smollm2_folder: Path) -> None:
+    """The job reports the completed steps and what was kept; evaluation and export use that adapter; the next training
+    continues after the last step instead of starting again."""
     folder = workspace.new_folder("tiny")
     folder.mkdir(parents=True)
     write_project(folder, smollm2_folder, KEYS)

@@ -1,4 +1,4 @@
-"""People who start, stop, go on, edit the spec and use the command line beside it, in an order that nobody planned."""
+"""Users start, stop and continue jobs, edit the spec and use the command line, in random order."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ _SUM = re.compile(r'id="rows-line">([\d,]+) rows in = ([\d,]+) accepted \+ ([\d,
                   r"([\d,]+) failed")  # fmt: skip
 
 
-class People:
-    """Whoever acts on the one project, and what they look at after each act."""
+class UserSimulator:
+    """Performs actions on one project, and checks its pages after each."""
 
     def __init__(self, server: Served, folder: Path, chance: random.Random) -> None:
         self.server, self.folder, self.chance = server, folder, chance
         self.line = Project(folder)
-        self.did: list[str] = []
+        self.actions: list[str] = []
 
     def act(self, action: str) -> None:
-        self.did.append(action)
+        self.actions.append(action)
         job = next(iter(self.server.ask("/api/v1/jobs?project=tiny&limit=1")["items"]), None)
         if action == "start":
             command = self.chance.choice(("generate", "curate"))
-            self.did[-1] += f" {command}: {self.sent('/api/v1/projects/tiny/jobs', {'command': command})}"
+            self.actions[-1] += f" {command}: {self.post('/api/v1/projects/tiny/jobs', {'command': command})}"
         elif action in ("stop", "continue") and job:
             path = f"/api/v1/jobs/{job['id']}/{'cancel' if action == 'stop' else 'continue'}"
-            self.did[-1] += f": {self.sent(path, {})}"
+            self.actions[-1] += f": {self.post(path, {})}"
         elif action == "edit":
             spec = self.folder / SPEC_NAME
             most = self.chance.choice((16, 20, 60))
@@ -52,30 +52,30 @@ class People:
         elif action == "command":
             done = self.line.run(self.chance.choice(("generate", "curate")))
             assert "Traceback" not in done.stderr
-            self.did[-1] += f": {done.returncode}"
+            self.actions[-1] += f": {done.returncode}"
         elif action == "forget":
             (self.folder.parents[1] / ".serve" / "views" / "tiny.db").unlink(missing_ok=True)
         elif action == "wait":
-            self.waits()
+            self.wait_until_idle()
 
-    def sent(self, path: str, body: Any) -> int:
-        """The status of the answer: what cannot be done now is refused, and never a defect."""
+    def post(self, path: str, body: Any) -> int:
+        """POST and return the status: an action that is impossible now gets 409, never a server error."""
         status = 200
         try:
             self.server.ask(path, body)
         except urllib.error.HTTPError as refused:
             refused.close()
             status = refused.code
-        assert status in (200, 409), self.did
+        assert status in (200, 409), self.actions
         return status
 
-    def waits(self) -> None:
-        """Until nothing runs."""
+    def wait_until_idle(self) -> None:
+        """Wait until no job is running."""
         for job in self.server.ask("/api/v1/jobs?project=tiny")["items"]:
             self.server.job(job["id"], *_ENDED)
 
-    def looks(self) -> list[int]:
-        """The sum at the foot of every page adds up; that of the last page."""
+    def check_pages(self) -> list[int]:
+        """Check that the row counts on every page add up, and return those of the last page."""
         sums = [0] * 5
         for path in _PAGES:
             with urllib.request.urlopen(self.server.url + path, timeout=60) as answer:
@@ -83,13 +83,13 @@ class People:
             assert "no activity for" not in page
             if match := _SUM.search(page):
                 sums = [int(number.replace(",", "")) for number in match.groups()]
-                assert sums[0] == sum(sums[1:]), (path, self.did)
+                assert sums[0] == sum(sums[1:]), (path, self.actions)
         return sums
 
 
-def test_whatever_people_do_the_figures_are_those_of_the_store(tmp_path: Path) -> None:
-    """After each act every page's rows add up; when nothing runs, the pages and `status --json` say the same; every
-    job has ended in a state with a reason, and a last run asks only for what is missing."""
+def test_counts_match_the_store_after_random_actions(tmp_path: Path) -> None:
+    """After each action the row counts of every page add up. When nothing is running, pages and `status --json` show
+    the same counts. Every failed job has a reason, and a final run sends no request again."""
 
     def slowly(ask: Ask) -> Reply:
         return replace(answer(ask), delay_s=0.1)
@@ -99,23 +99,23 @@ def test_whatever_people_do_the_figures_are_those_of_the_store(tmp_path: Path) -
         folder = write_project(workspace, "tiny", teacher.url)
         with Served(workspace.root) as server:
             server.ask("/api/v1/teachers/allowed", {"url": teacher.url})
-            people = People(server, folder, random.Random(162))
+            users = UserSimulator(server, folder, random.Random(162))
             for _ in range(12):
-                people.act(people.chance.choice(_ACTIONS))
-                people.looks()
-            people.waits()
+                users.act(users.chance.choice(_ACTIONS))
+                users.check_pages()
+            users.wait_until_idle()
             for command in ("generate", "curate"):
                 job = server.ask("/api/v1/projects/tiny/jobs", {"command": command})["id"]
                 ended = server.job(job, *_ENDED)
-                assert ended["state"] == "done", (people.did, ended)
-            shown = people.looks()
-            status = people.line.json("status")
+                assert ended["state"] == "done", (users.actions, ended)
+            page_counts = users.check_pages()
+            status = users.line.json("status")
             counts = {stage["stage"]: stage["counts"] for stage in status["stages"]}["curate"]
             parts = [counts[name] for name in ("rows_in", "accepted", "rejected", "waiting", "failed")]
-            assert shown == parts, people.did
-            assert shown[0] == 2 * len(SUBJECTS)
+            assert page_counts == parts, users.actions
+            assert page_counts[0] == 2 * len(SUBJECTS)
             jobs = server.ask("/api/v1/jobs?project=tiny")["items"]
             assert {job["state"] for job in jobs} <= {"done", "stopped", "failed"}
             assert all(job["problem"] for job in jobs if job["state"] == "failed"), jobs
-        assert len(teacher.asked) == status["ledger"]["requests"], "what was sent is kept, and nothing asked twice"
-    print(f"{len(people.did)} acts, {len(jobs)} jobs, {len(teacher.asked)} requests")
+        assert len(teacher.asked) == status["ledger"]["requests"], "a request was sent twice or not recorded"
+    print(f"{len(users.actions)} acts, {len(jobs)} jobs, {len(teacher.asked)} requests")

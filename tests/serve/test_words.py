@@ -1,4 +1,4 @@
-"""What the pages say of a run that stopped, in their own words."""
+"""What the pages say about runs, in words."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SPEC = Spec.model_validate(
 )
 
 
-def test_a_training_is_told_by_the_loss_of_its_adapter() -> None:
-    """Not by the lowest of all, which is that of the untrained base where training made it worse."""
+def test_training_heading_shows_the_loss_of_its_adapter() -> None:
+    """Not the lowest loss of all, which is that of the untrained base if training made it worse."""
     losses = tuple(Validation(step=at, epoch=at, loss=loss) for at, loss in ((0, 0.5), (1, 0.75), (2, 0.875)))
     result = TrainResult.model_construct(train_rows=8, seconds=60.0, validation=losses, kept_step=1)
     snapshot = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
@@ -37,22 +37,22 @@ def test_a_training_is_told_by_the_loss_of_its_adapter() -> None:
     assert heading.endswith("validation loss went from 0.50 to 0.75.")
 
 
-def test_what_was_spent_is_told_by_its_value() -> None:
-    """Nothing and free are not the same; against a cap both are nothing, and what nobody knows is neither."""
+def test_spending_is_described_by_its_amount() -> None:
+    """ "nothing" (no requests) and "free" are distinguished, except against a cap; unknown costs are named as such."""
     capped = Spec.model_validate({**SPEC.model_dump(exclude_unset=True), "budget": {"max_usd": 5}})
 
-    def told(spec: Spec, *costs: Cost) -> str:
+    def displayed(spec: Spec, *costs: Cost) -> str:
         return words.spent(Snapshot("a", Project(Path(), spec), None, (), (), costs))
 
     free, paid, unknown = Cost(requests=3), Cost(requests=3, usd=0.25), Cost(requests=3, unpriced=3)
-    assert [told(SPEC), told(SPEC, free), told(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
-    assert [told(capped), told(capped, free)] == ["nothing of $5.00"] * 2
-    assert [told(capped, paid), told(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
-    assert told(capped, paid, unknown) == "at least $0.2500 of $5.00, 3 requests of unknown cost"
+    assert [displayed(SPEC), displayed(SPEC, free), displayed(SPEC, free, paid)] == ["nothing", "free", "$0.2500"]
+    assert [displayed(capped), displayed(capped, free)] == ["nothing of $5.00"] * 2
+    assert [displayed(capped, paid), displayed(capped, unknown)] == ["$0.2500 of $5.00", "cost unknown of $5.00"]
+    assert displayed(capped, paid, unknown) == "at least $0.2500 of $5.00, 3 requests of unknown cost"
 
 
-def page(next_stage: str, why: str, gate: str) -> str:
-    """The run page of a job that waits, where `next_stage` is not done for the reason `why`."""
+def waiting_run_heading(next_stage: str, why: str, gate: str) -> str:
+    """The heading of a run that waits for reviewers, if `next_stage` is not done for the reason `why`."""
     job = Job(
         id="1", project="a", command="run", options=JobOptions(), by="ann", state="waits_for_people", created=now(),
         answer={"facts": {"gate": gate}}, note="115 rows wait for a certificate",
@@ -62,18 +62,24 @@ def page(next_stage: str, why: str, gate: str) -> str:
     return words.run(of, job, None, None, None)
 
 
-def test_a_run_that_waits_says_for_whom() -> None:
-    """For people the present sentence of the review, which answers change; for a certificate what the run said, as long
-    as training is what comes next."""
-    assert page("review", "12 rows wait for people", "asking") == "12 rows wait for people."
-    assert page("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
-    assert page("curate", "a certification has run since", "uncertified") == "A certification has run since."
-    answered = page("curate", "people have answered since", "asking")
+def test_waiting_run_says_what_it_waits_for() -> None:
+    """If it waits for reviewers, the current state of the review, which changes with answers. If it waits for a
+    certificate, the run's own note, as long as training is next."""
+    assert waiting_run_heading("review", "12 rows wait for people", "asking") == "12 rows wait for people."
+    assert waiting_run_heading("train", "not run yet", "uncertified") == "115 rows wait for a certificate."
+    assert (
+        waiting_run_heading("curate", "a certification has run since", "uncertified")
+        == "A certification has run since."
+    )
+    answered = waiting_run_heading("curate", "people have answered since", "asking")
     assert answered == "Reviewers have answered since. Continue to include their answers."
 
 
-def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False, spent: float | None = None) -> str:
-    """The run page of a job whose process reports `numbers` of `stage`, where review and training are not done."""
+def running_heading(
+    stage: str, numbers: dict[str, object], *, no_review: bool = False, spent: float | None = None
+) -> str:
+    """The heading of a running job whose process reports `numbers` of `stage`, where review and training are not
+    done."""
     job = Job(
         id="1", project="a", command="run", options=JobOptions(no_review=no_review), by="ann", state="running",
         created=now(), progress={"stage": stage, "numbers": numbers},
@@ -85,11 +91,11 @@ def moves(stage: str, numbers: dict[str, object], *, no_review: bool = False, sp
     )
 
 
-def test_a_pace_is_that_of_what_moves() -> None:
-    """A step that is done has none: 60 rows in a hundredth of a second say nothing of the next one, which loads. A
-    figure and what stands under it do not contradict each other."""
+def test_pace_is_shown_only_while_a_step_is_moving() -> None:
+    """A completed step has no pace: 60 rows in a hundredth of a second say nothing about the next step, which is
+    loading. The number and the text below it agree."""
 
-    def told(done: int, per_s: float, seconds: float = 9.0, stage: str = "curate") -> tuple[str, str]:
+    def displayed(done: int, per_s: float, seconds: float = 9.0, stage: str = "curate") -> tuple[str, str]:
         pace = {"done_per_s": per_s, "seconds": seconds}
         progress = {"stage": stage, "numbers": {"done": done, "total": 60}, "pace": pace}
         job = Job(id="1", project="a", command="curate", options=JobOptions(), by="ann", state="running",
@@ -98,14 +104,17 @@ def test_a_pace_is_that_of_what_moves() -> None:
                            rows_in_progress=True)  # fmt: skip
         return next((value, under) for name, value, under in figures if name == "pace")
 
-    assert told(30, 2.0) == ("120 rows/min", "in the current step")
-    assert [told(30, 2.0, stage=stage)[0] for stage in ("train", "evaluate")] == ["120 steps/min", "120 answers/min"]
-    assert told(60, 6000.0) == told(0, 0.0) == ("—", "none yet")
-    assert told(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "what was done at once has no pace"
+    assert displayed(30, 2.0) == ("120 rows/min", "in the current step")
+    assert [displayed(30, 2.0, stage=stage)[0] for stage in ("train", "evaluate")] == [
+        "120 steps/min",
+        "120 answers/min",
+    ]
+    assert displayed(60, 6000.0) == displayed(0, 0.0) == ("—", "none yet")
+    assert displayed(5, 41_000.0, seconds=0.0001) == ("—", "none yet"), "a step that took no time has a pace"
 
 
-def test_why_rows_that_come_now_do_not_pass() -> None:
-    """While rows are generated, the reasons are those that the job's own process counts over all of them."""
+def test_reasons_during_generation_are_those_of_the_job() -> None:
+    """While rows are generated, the reasons shown are those that the job's process counts over all its rows."""
     numbers = {"done": 40, "total": 60, "passed": 30, "rejected": 10, "reasons": {"echo": 7, "empty": 3}}
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
               progress={"stage": "generate", "numbers": numbers})  # fmt: skip
@@ -116,19 +125,19 @@ def test_why_rows_that_come_now_do_not_pass() -> None:
     ]
 
 
-def test_before_anything_is_judged_nothing_is_rejected() -> None:
-    """Rows that were generated, or whose curation was stopped, count as rows: none of them is said to be accepted or
-    rejected, where nobody has looked. A job that has not reported yet has begun, and is not said to be silent."""
+def test_unjudged_rows_are_not_counted_as_rejected() -> None:
+    """Rows that were generated, or whose curation was stopped, are shown as not judged, neither accepted nor rejected.
+    A job that has not reported yet is shown as just started, not as inactive."""
 
-    def told(command: str, *, ok: bool, **counts: int) -> list[tuple[str, str, str]]:
+    def displayed(command: str, *, ok: bool, **counts: int) -> list[tuple[str, str, str]]:
         receipt = Receipt(command=command, ok=ok, counts=Counts(rows_in=60, **counts), seconds=1, started=now(),
                           spec_hash="")  # fmt: skip
         return _final_figures(Snapshot("a", Project(Path(), SPEC), None, (), (receipt,), ()))[:2]
 
     open_ = [("accepted", "—", "not judged yet"), ("rejected", "—", "each with a reason")]
-    assert told("generate", ok=True, waiting=58, failed=2) == open_
-    assert told("curate", ok=False, waiting=60) == open_
-    judged = told("curate", ok=False, rejected=60)
+    assert displayed("generate", ok=True, waiting=58, failed=2) == open_
+    assert displayed("curate", ok=False, waiting=60) == open_
+    judged = displayed("curate", ok=False, rejected=60)
     assert judged == [("accepted", "0", "of 60 rows"), ("rejected", "60", "each with a reason")]
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now())
     assert words.last_activity(job) == "just started"
@@ -137,22 +146,22 @@ def test_before_anything_is_judged_nothing_is_rejected() -> None:
     assert words.last_activity(job.model_copy(update={"state": "queued"})).startswith("created ")
 
 
-def test_what_takes_long_is_named() -> None:
-    """Installing Argilla says that it is Argilla, with its step; a step that is done is not said to go on while the
-    next one loads, and where nobody is asked nobody is said to be."""
-    assert moves("argilla", {"step": "Collecting numpy"}) == "Starting Argilla for review: Collecting numpy."
-    paid = moves("argilla", {"step": "starting"}, spent=0.0083)
-    assert paid == "Starting Argilla for review: starting; $0.0083 of $0.0500.", "not money alone"
+def test_long_steps_are_named() -> None:
+    """Installing Argilla is named with its step. A completed step is not shown as running while the next one loads, and
+    reviewers are not mentioned in a run without review."""
+    assert running_heading("argilla", {"step": "Collecting numpy"}) == "Starting Argilla for review: Collecting numpy."
+    paid = running_heading("argilla", {"step": "starting"}, spent=0.0083)
+    assert paid == "Starting Argilla for review: starting; $0.0083 of $0.0500.", "only the cost is shown"
     done = {"done": 60, "total": 60}
-    assert moves("split", done, no_review=True) == "Training: one step is done, the next is loading."
-    assert moves("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
-    assert moves("generate", done) == "Review has started.", "what is done does not go on"
-    assert moves("generate", done, no_review=True) == "Training has started."
-    assert moves("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows requested")
+    assert running_heading("split", done, no_review=True) == "Training: one step is done, the next is loading."
+    assert running_heading("gates", {"done": 6, "total": 60}, no_review=True).startswith("Training, gates: 6 of 60")
+    assert running_heading("generate", done) == "Review has started.", "a completed step is shown as running"
+    assert running_heading("generate", done, no_review=True) == "Training has started."
+    assert running_heading("generate", {"done": 6, "total": 60}).startswith("Generating: 6 of 60 rows requested")
 
 
 def test_argilla_is_started_for_the_review() -> None:
-    """Its steps stand on the line of the review, also where an answer has come since, for which curation is next."""
+    """Its steps are shown on the line of the review, even if curation is next because of a new answer."""
     job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
               progress={"stage": "argilla", "numbers": {"step": "fetching numpy"}})  # fmt: skip
     why = {"curate": "people have answered since", "review": "after curate"}
@@ -163,10 +172,10 @@ def test_argilla_is_started_for_the_review() -> None:
     ]
 
 
-def test_what_costs_nothing_has_no_forecast_of_its_cost() -> None:
-    """A sum in the end is told while answers are paid for, and not of what training has left to do."""
+def test_total_cost_is_forecast_only_for_paid_requests() -> None:
+    """A total is forecast only while requests are being paid for."""
 
-    def told(**numbers: object) -> str:
+    def displayed(**numbers: object) -> str:
         job = Job(id="1", project="a", command="run", options=JobOptions(), by="ann", state="running", created=now(),
                   progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
         of = Snapshot("a", Project(Path(), SPEC), None, (), (), ())
@@ -176,17 +185,17 @@ def test_what_costs_nothing_has_no_forecast_of_its_cost() -> None:
             if name == "spent"
         )
 
-    assert told(usd=0.01) == "no cap; $0.0400 in total at this pace"
-    assert told() == "no cap"
+    assert displayed(usd=0.01) == "no cap; $0.0400 in total at this pace"
+    assert displayed() == "no cap"
 
 
-def test_what_is_spent_is_told_of_what_the_cap_is_of() -> None:
-    """Of a job with a cap of its own what it has spent, whatever stage it is in; of any other what the project has,
-    and not what one process of it has. A job that has spent nothing yet shows no sum of the project."""
+def test_spending_is_shown_for_the_scope_of_the_cap() -> None:
+    """For a job with its own cap, what the job has spent in all its stages; otherwise what the project has spent, not
+    what one process has. A job that has not spent anything does not show the project's total."""
     spec = SPEC.model_copy(update={"budget": SPEC.budget.model_copy(update={"max_usd": 5.0})})
     of = Snapshot("a", Project(Path(), spec), None, (), (), (Cost(usd=0.75, requests=8), Cost(usd=0.25, requests=2)))
 
-    def told(cap: float | None, begun: float | None, **numbers: object) -> tuple[str, str]:
+    def displayed(cap: float | None, begun: float | None, **numbers: object) -> tuple[str, str]:
         job = Job(id="1", project="a", command="run", options=JobOptions(cap_usd=cap), by="ann", state="running",
                   created=now(),
                   progress={"stage": "generate", "numbers": {"done": 15, "total": 60, **numbers}})  # fmt: skip
@@ -194,19 +203,19 @@ def test_what_is_spent_is_told_of_what_the_cap_is_of() -> None:
         figures = _figures(of, at, *_spent_and_cap(of, job, at, begun), rows_in_progress=True)
         return next((value, under) for name, value, under in figures if name == "spent")
 
-    assert told(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; $1.30 in total at this pace")
-    assert told(None, None) == ("$1.00", "cap $5.00")
-    assert told(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; $0.4000 in total at this pace")
-    kept = told(None, 0.9, usd=0.1, kept=10)
-    assert kept == ("$1.00", "cap $5.00; $1.90 in total at this pace"), "a preview's rows cost the job nothing"
-    assert told(None, 0.9, usd=0.0, kept=15) == ("$1.00", "cap $5.00")
-    assert told(2.0, 0.9) == ("$0.1000", "cap $2.00")
-    assert told(2.0, 1.0) == told(2.0, None) == ("nothing", "cap $2.00")
+    assert displayed(None, 0.9, usd=0.1) == ("$1.00", "cap $5.00; $1.30 in total at this pace")
+    assert displayed(None, None) == ("$1.00", "cap $5.00")
+    assert displayed(2.0, 0.9, usd=0.1) == ("$0.1000", "cap $2.00; $0.4000 in total at this pace")
+    kept = displayed(None, 0.9, usd=0.1, kept=10)
+    assert kept == ("$1.00", "cap $5.00; $1.90 in total at this pace"), "rows of a preview count as spending"
+    assert displayed(None, 0.9, usd=0.0, kept=15) == ("$1.00", "cap $5.00")
+    assert displayed(2.0, 0.9) == ("$0.1000", "cap $2.00")
+    assert displayed(2.0, 1.0) == displayed(2.0, None) == ("nothing", "cap $2.00")
 
 
-def test_going_on_continues_the_run_that_waits() -> None:
-    """From the review page too, so that the cap which it was started with holds on; a run that has ended otherwise is
-    not continued, and another one begins."""
+def test_continue_button_continues_the_waiting_run() -> None:
+    """Also on the review page, so that the cap of the original run still applies. A run that ended in another way is
+    not continued; a new one is started."""
 
     def run(state: State, command: str = "run") -> Job:
         return Job(id=f"{command}-{state}", project="a", command=command, options=JobOptions(cap_usd=0.05), by="ann",
@@ -219,9 +228,9 @@ def test_going_on_continues_the_run_that_waits() -> None:
     assert continue_action("a", [run("done"), run("waits_for_people")]) == continue_action("a", []) == "/p/a/run"
 
 
-def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> None:
-    """A job that leaves people out has no stage of theirs, and nothing comes "after review"; what it has made is done.
-    A job that is done, and one that asks people, change nothing of the project's own plan."""
+def test_run_without_review_is_shown_without_the_review_stage(tmp_path: Path) -> None:
+    """A job without review has no review stage, and nothing is "after review"; completed stages are done. For a job
+    that is done, or one with review, the project's own plan is shown."""
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "pairsmith.toml").write_text(
@@ -244,16 +253,16 @@ def test_a_run_that_asks_nobody_is_shown_as_it_is_planned(tmp_path: Path) -> Non
         assert words.run(under, job, job_progress(job), None, None) == "Training has started."
         assert [of.prerequisite("train"), under.prerequisite("train")] == ["; review comes first", ""]
         assert under.prerequisite("evaluate") == "; train comes first"
-        assert of.for_job(job.model_copy(update={"state": "stopped"})) is under, "going on leaves people out as well"
+        assert of.for_job(job.model_copy(update={"state": "stopped"})) is under, "a continued run has a review"
         assert of.for_job(job.model_copy(update={"state": "done"})) is of
         assert of.for_job(job.model_copy(update={"options": JobOptions()})) is of
         figures = _figures(under, job_progress(job), None, None, rows_in_progress=False)
-        assert figures[0] == ("accepted", "1", "of 1 row"), "what is accepted does not vanish while a model is trained"
+        assert figures[0] == ("accepted", "1", "of 1 row"), "accepted rows are not shown during training"
 
 
-def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
-    """A run that left people out was stopped, and an export was made of what there is: the stages are still those of
-    the run, so that going on asks nobody either."""
+def test_job_of_another_command_does_not_change_the_displayed_run() -> None:
+    """After a stopped run without review, an export is run: the stages shown are still those of the run, so continuing
+    it has no review either."""
 
     def job(command: str, **options: bool) -> Job:
         return Job(id=command, project="a", command=command, options=JobOptions(**options), by="ann", state="stopped",
@@ -262,19 +271,19 @@ def test_a_job_of_another_kind_does_not_bring_people_back() -> None:
     run, export = job("run", no_review=True), job("export")
     older = job("run")
     assert displayed_run(export, [export, run, older]) is displayed_run(None, [export, run, older]) is run
-    assert displayed_run(older, [export, run, older]) is older, "an older run is shown as it was"
+    assert displayed_run(older, [export, run, older]) is older, "an older run is not shown"
     assert displayed_run(export, [export]) is None
 
 
-def test_what_to_do_in_a_terminal_is_not_said_on_a_page() -> None:
-    """Where nobody was asked the stage of people says so, and no command."""
+def test_terminal_commands_are_not_shown_on_pages() -> None:
+    """A skipped review stage is shown as skipped, without a command."""
     stage = PlannedStage("review", True, "skipped (run --no-review); `pairsmith review push` starts a review")
     assert words.stage(Snapshot("a", Project(Path(), SPEC), None, (), (), ()), stage, None) == "skipped"
 
 
-def test_a_base_that_is_another_system_too_is_a_base() -> None:
-    """Without examples base and few-shot are one system, and the verdict still sets the tuned model beside it. An
-    interval is not broken at the end of a line, here as in the report."""
+def test_base_that_equals_few_shot_is_shown_as_base() -> None:
+    """Without examples, base and few-shot are one system, and the verdict still compares the tuned model with it.
+    Intervals contain no breaking spaces, as in the report."""
     rates = {"tuned": {"share": 0.5, "low": 0.4, "high": 0.6}, "base = few-shot": {"share": 0.2}}
     receipt = Receipt(command="evaluate", ok=True, counts=Counts(), seconds=1, started=now(), spec_hash="",
                       facts={"pass_rate": rates})  # fmt: skip
@@ -282,8 +291,8 @@ def test_a_base_that_is_another_system_too_is_a_base() -> None:
     assert words.verdict(of) == "tuned passes 50\u202f% [40,\u00a060], base passes 20\u202f%"
 
 
-def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
-    """They are the last curation's; while rows are made or judged there is no count yet."""
+def test_reasons_stay_visible_during_training() -> None:
+    """They are those of the last curation; while rows are generated or judged, there is no count yet."""
     counts = Counts(rows_in=90, accepted=89, rejected=1)
     curated = Receipt(
         command="curate", ok=True, counts=counts, seconds=1, started=now(), spec_hash="", reasons={"echo": 1}
@@ -299,9 +308,9 @@ def test_while_a_model_trains_the_reasons_of_its_rows_stand() -> None:
         assert [reason["code"] for reason in _reasons(of, None, rows_in_progress=moves)] == ([] if moves else ["echo"])
 
 
-def test_what_failed_is_a_heading_without_its_details() -> None:
-    """The sentence without what stands in parentheses, which is shown whole below it; of a training that is stopped it
-    is said that it keeps its best state, but not once its steps are done."""
+def test_failure_heading_omits_the_details() -> None:
+    """The heading omits the part in parentheses, which is shown in full below. For a training that is being stopped,
+    the page says that it stops after this step, unless its steps are done."""
     what = "nothing answers at the teacher's address (a: cannot connect: [Errno 111] ('127.0.0.1', 9))."
     job = Job(
         id="1", project="a", command="run", options=JobOptions(), by="ann", state="failed", created=now(),
@@ -319,17 +328,18 @@ def test_what_failed_is_a_heading_without_its_details() -> None:
         assert words.run(of, stopping, job_progress(stopping), None, None).startswith(says)
 
 
-def test_what_a_preview_left_is_asked_once_a_run_has_ended() -> None:
-    """It is not said to be still to ask, or to pay, after a generation that began later; a preview after it counts."""
+def test_generation_after_a_preview_is_detected() -> None:
+    """After a later generation, the preview's rows are no longer shown as outstanding; a preview after that generation
+    counts again."""
 
-    def told(command: str, minutes: int) -> Receipt:
+    def displayed(command: str, minutes: int) -> Receipt:
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minutes)
         return Receipt(command=command, ok=True, counts=Counts(), seconds=1, started=at, spec_hash="")
 
     for receipts, asked in (
-        ([told("preview", 0)], False),
-        ([told("preview", 0), told("generate", 1)], True),
-        ([told("generate", 0), told("preview", 1)], False),
+        ([displayed("preview", 0)], False),
+        ([displayed("preview", 0), displayed("generate", 1)], True),
+        ([displayed("generate", 0), displayed("preview", 1)], False),
     ):
         of = Snapshot("a", Project(Path(), SPEC), None, (), tuple(receipts), ())
         assert of.asked_since(of.last("preview")) is asked

@@ -1,4 +1,4 @@
-"""Worked examples on the setup page: what they show of a project, and what a run would have against them."""
+"""Worked examples on the setup page: what is derived from them, and whether a run would reject them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from curate.split import seed_split
 from pairsmith.guessed_spec import answer_tokens
 from synth.seeds import read_seeds
 from tests.serve.people import Service
-from tests.serve.test_setup_pages import made, spec_of
+from tests.serve.test_setup_pages import create_project, spec_of
 
 
-def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> None:
-    """A project of messages has no reply to measure: the first examples are, at twice their length, unless a person or
-    a file has said it."""
-    browser = made(service, "answers", "a.txt", "where is it\n", kind="reply")
+def test_worked_examples_determine_the_answer_length(service: Service) -> None:
+    """A project of inputs has no outputs to measure, so the limit is twice the length of the first examples, unless a
+    user or a file has set it."""
+    browser = create_project(service, "answers", "a.txt", "where is it\n", kind="reply")
     form = {"style": "Kind.", "input": ["where is it"], "output": ["It is on its way. " * 40]}
     twice = answer_tokens(["It is on its way. " * 80])
     assert twice > 128
@@ -31,13 +31,13 @@ def test_worked_examples_show_how_long_a_test_answer_is(service: Service) -> Non
     assert spec_of(service, "answers").evaluate.sampling.max_tokens == twice
 
 
-def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: Service) -> None:
-    """Copying one's best prompts is the first thing that a person does; that no run begins with one which is kept for
-    the test is said beside it, before anything is started, with the seed that it is like."""
+def test_worked_example_from_the_test_split_is_reported(service: Service) -> None:
+    """Users often copy their best prompts as examples. A run refuses an example from the test split, and the page says
+    so beside it, with the similar seed, before anything is started."""
     things, places = ("kettle", "tram", "goat"), ("roof", "cliff", "table")
     of_light = ("the left", "behind", "above", "below")
     lines = [f"a {thing} on a {place}, lit from {side}" for thing, place, side in product(things, places, of_light)]
-    browser = made(service, "prompts", "p.txt", "\n".join(lines), lines="output")
+    browser = create_project(service, "prompts", "p.txt", "\n".join(lines), lines="output")
     project = service.workspace.project("prompts")
     seeds = read_seeds(project.spec.seeds, project.folder).seeds
     of_the_test = next(seed.body for seed in seeds if seed_split(seed, project.spec.split) == "test")
@@ -49,14 +49,16 @@ def test_a_worked_example_out_of_the_test_is_told_where_it_is_written(service: S
     assert page.count("No gate rejects it.") == 1
 
 
-def test_seeds_that_are_like_the_test_are_counted_before_a_run(service: Service) -> None:
-    """Prompts that end in the same words are alike, and nothing is asked about those that are like one of the test:
-    how many is said on the setup, with the first of them, as the run says it in its log."""
+def test_seeds_similar_to_the_test_are_counted_before_a_run(service: Service) -> None:
+    """Prompts that end with the same words are similar, and no request is sent for seeds similar to a test seed. The
+    setup page shows their number and the first of them."""
     ending = ", low golden light from the right, long soft shadows, film grain, muted blues, calm mood, wide shot"
     things = ("a kettle", "a tram", "a goat", "an owl", "a pier", "a violin", "a fox", "a bridge", "a clock", "a boat")
-    browser = made(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
+    browser = create_project(service, "alike", "p.txt", "\n".join(thing + ending for thing in things), lines="output")
     page = unescape(browser.get("/p/alike/setup").text)
     assert "are too similar to a seed in the test split, so no request is sent for them" in page
     assert "The first is p.txt:" in page
-    made(service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output")
+    create_project(
+        service, "apart", "p.txt", "\n".join(f"{thing} {n * thing}" for n, thing in enumerate(things)), lines="output"
+    )
     assert "in the test split, so" not in browser.get("/p/apart/setup").text

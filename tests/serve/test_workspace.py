@@ -1,4 +1,4 @@
-"""A workspace of ordinary projects."""
+"""A workspace of projects."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _project(folder: Path) -> None:
     (folder / "pairsmith.toml").write_text("")
 
 
-def test_projects_lie_in_projects_or_in_the_workspace_itself(tmp_path: Path) -> None:
-    """Both are listed by name, once each; what has no spec, and what is hidden, is none."""
+def test_projects_are_in_projects_or_in_the_workspace_itself(tmp_path: Path) -> None:
+    """Both are listed by name, once each. Folders without a spec and hidden folders are not projects."""
     for name in ("projects/tickets", "captions", "projects/captions", ".serve/trash/old"):
         _project(tmp_path / name)
     (tmp_path / "notes").mkdir()
@@ -35,8 +35,8 @@ def test_projects_lie_in_projects_or_in_the_workspace_itself(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("slug", ["..", ".", "", ".serve", "a/b", "../tickets", "a\\b", "a\nb", "a\0b", "absent"])
-def test_a_name_that_is_a_path_names_no_project(tmp_path: Path, slug: str) -> None:
-    """Whatever a URL holds, no folder outside of the workspace is reached by it."""
+def test_path_is_not_a_project_name(tmp_path: Path, slug: str) -> None:
+    """No slug in a URL can reach a folder outside the workspace."""
     _project(tmp_path / "space/tickets")
     _project(tmp_path / "space/a/b")
     (tmp_path / "pairsmith.toml").write_text("")
@@ -51,8 +51,9 @@ def _hold(root: Path, ready: object, end: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path) -> None:
-    """The second is refused with the first one's pid; once that is gone, however, it may."""
+def test_workspace_has_one_server_at_a_time(tmp_path: Path) -> None:
+    """A second server is refused with the pid of the first; after the first is gone, even killed, a new one may
+    start."""
     context = multiprocessing.get_context("spawn")
     ready, end = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, end), daemon=True)
@@ -66,10 +67,10 @@ def test_a_workspace_has_one_server_and_the_second_is_told_which(tmp_path: Path)
         pass
 
 
-def test_whoever_looks_whether_a_server_runs_keeps_none_from_starting(
+def test_checking_for_a_server_does_not_prevent_one_from_starting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`pairsmith jobs` looks by taking the lock for a moment: a server that starts just then is no second one."""
+    """`pairsmith jobs` checks by taking a shared lock for a moment; a server that starts just then waits for it."""
     monkeypatch.setattr(workspace, "_LOCK_TIMEOUT_S", 60.0)
     with Workspace(tmp_path).lock():
         pass
@@ -81,8 +82,8 @@ def test_whoever_looks_whether_a_server_runs_keeps_none_from_starting(
             let_go.join()
 
 
-def test_a_file_system_without_locks_is_refused_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no lock can be had, nobody could tell whether a job runs."""
+def test_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without file locks it would be impossible to know whether a job is running."""
 
     def refuses(descriptor: int, how: int) -> None:
         raise OSError(95, os.strerror(95))
@@ -92,14 +93,14 @@ def test_a_file_system_without_locks_is_refused_in_words(tmp_path: Path, monkeyp
         pass
 
 
-def test_a_project_is_not_taken_for_a_workspace(tmp_path: Path) -> None:
-    """`pairsmith serve` in a project's folder says what it wants instead of showing an empty list."""
+def test_project_folder_is_not_a_workspace(tmp_path: Path) -> None:
+    """`pairsmith serve` in a project's folder gives an error instead of showing an empty list."""
     (tmp_path / "pairsmith.toml").write_text("")
     with pytest.raises(UsageError, match="not a workspace"), Workspace(tmp_path).lock():
         pass
 
 
-def test_a_job_takes_only_the_options_of_its_command() -> None:
+def test_job_accepts_only_the_options_of_its_command() -> None:
     """An option that would be ignored is refused."""
     check_options("generate", JobOptions(cap_usd=1, retry_failed=True))
     with pytest.raises(UsageError, match="retry_failed"):
@@ -109,23 +110,23 @@ def test_a_job_takes_only_the_options_of_its_command() -> None:
     assert {option for command in COMMANDS.values() for option in command.takes} == set(JobOptions.model_fields)
 
 
-def test_who_looks_at_a_lock_does_not_hold_it(tmp_path: Path) -> None:
-    """While somebody else looks whether a job computes, none does; a job that does is seen."""
+def test_shared_lock_does_not_count_as_busy(tmp_path: Path) -> None:
+    """Another process that checks the lock does not count as a computing job; a job that holds it does."""
     workspace = Workspace(tmp_path)
     workspace.jobs_folder.mkdir(parents=True)
     assert not is_busy(workspace)
-    with (workspace.jobs_folder / "heavy.lock").open("a") as looked_at:
-        fcntl.flock(looked_at, fcntl.LOCK_SH)
+    with (workspace.jobs_folder / "heavy.lock").open("a") as lock_file:
+        fcntl.flock(lock_file, fcntl.LOCK_SH)
         assert not is_busy(workspace)
-        fcntl.flock(looked_at, fcntl.LOCK_EX)
+        fcntl.flock(lock_file, fcntl.LOCK_EX)
         assert is_busy(workspace)
     assert not is_busy(workspace)
 
 
-def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path: Path) -> None:
-    """What fails while its files are written takes its folder along; of two who make one at once the first to be ready
-    has the name. What a killed server left of one keeps no name, and goes when the next one begins; what somebody else
-    has put there stays."""
+def test_failed_project_creation_leaves_nothing(tmp_path: Path) -> None:
+    """If writing its files fails, its folder is removed. If two projects of one name are created at once, the first to
+    be complete gets the name. What a killed server left does not occupy a name and is removed by the next server;
+    folders of others stay."""
     workspace, taken = Workspace(tmp_path), UsageError("there is a project 'captions' already.")
     with pytest.raises(StoreError), workspace.making("captions", taken) as folder:  # noqa: PT012
         (folder / "seeds.txt").write_text("a fox")
@@ -141,9 +142,9 @@ def test_a_project_that_cannot_be_made_leaves_nothing_and_takes_no_name(tmp_path
             (first / "seeds.txt").write_text("a fox")
             (first / "pairsmith.toml").touch()
     with pytest.raises(UsageError, match="already"), workspace.making("captions", taken):
-        pytest.fail("it is there")
+        pytest.fail("the project already exists")
     assert (workspace.folder("captions") / "seeds.txt").read_text() == "a fox"
-    (own := tmp_path / "projects" / ".making-of").mkdir()  # somebody's, whatever it is called
+    (own := tmp_path / "projects" / ".making-of").mkdir()  # a user's own folder with a similar name
     with workspace.lock():
         assert {path.name for path in (tmp_path / "projects").iterdir()} == {"captions", own.name}
 

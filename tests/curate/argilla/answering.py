@@ -1,4 +1,4 @@
-"""Answers given through Argilla's API, as its web page sends them."""
+"""Answers sent through Argilla's API in the way its web page sends them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 def answer(
     client: Any, record_id: str, verdict: str | None, status: str = "submitted", **values: Any
 ) -> Mapping[str, Any]:
-    """One response of the client's user, as the web page sends it; the API's answer."""
+    """Send one response of the client's user, as the web page does, and return the API's answer."""
     filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
     response = client.http_client.post(
         f"/api/v1/records/{record_id}/responses", json={"values": filled, "status": status}
@@ -21,7 +21,7 @@ def answer(
 def change(
     client: Any, response_id: str, verdict: str | None, status: str = "submitted", **values: Any
 ) -> Mapping[str, Any]:
-    """Another answer in the place of an earlier one."""
+    """Replace an earlier answer."""
     filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items() if value is not None}
     response = client.http_client.put(f"/api/v1/responses/{response_id}", json={"values": filled, "status": status})
     response.raise_for_status()

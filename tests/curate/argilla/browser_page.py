@@ -1,7 +1,6 @@
-"""Argilla's page as an annotator uses it, in a real Chromium: each method is something a person does or sees.
+"""Argilla's page as an annotator uses it, in a real Chromium: each method is something a user does or sees.
 
-Nothing sleeps: every step waits for the server's answer or for what it changes on the page.
-"""
+Nothing sleeps: every step waits for the server's response or for the change on the page."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ _FLAGS = [
 
 
 def chromium() -> str | None:
-    """The path of a Chromium that is installed."""
+    """The path of an installed Chromium, or None."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return next(filter(None, map(shutil.which, names)), None)
 
@@ -38,23 +37,22 @@ needs_browser = pytest.mark.skipif(
     reason="no browser: needs chromium and the package playwright",
 )
 
-PATIENCE_MS = 300_000  # a page that loads in two seconds takes thirty times as long on a machine that does much else
+PATIENCE_MS = 300_000  # a page that loads in two seconds takes thirty times as long on a busy machine
 
-# A row that takes keys: Argilla has given the keyboard to its first question, and our script has given letters to its
-# choices, which it does a moment later.
+# A row that accepts keys: Argilla has focused its first question, and our script, a moment later, has assigned letters
+# to its choices.
 READY = "body.pairsmith [id^=verdict_]:focus"
 
-# The element that shows the output, in the page's own language.
+# The element that shows the output, in JavaScript.
 _OUTPUT = """[...document.querySelectorAll('.text_field_component')]
     .find(one => one.querySelector('.title-area').innerText.trim() === 'Output')?.querySelector('.markdown-render')"""
 
 
 @contextmanager
 def open_browser(url: str, tmp_path: Path, pictures: str) -> Iterator[Annotator]:
-    """A page that can reach the server at `url` and nothing else, so that no web font keeps it waiting.
+    """Yield a page that can reach only the server at `url`, so that it does not wait for web fonts.
 
-    Pictures go to the folder PAIRSMITH_ARTIFACTS, or to the test's own; their names begin with `pictures`.
-    """
+    Screenshots go to the folder PAIRSMITH_ARTIFACTS or to the test's own; their names start with `pictures`."""
     from playwright.sync_api import sync_playwright
 
     folder = Path(os.environ.get("PAIRSMITH_ARTIFACTS") or tmp_path)
@@ -69,7 +67,7 @@ def open_browser(url: str, tmp_path: Path, pictures: str) -> Iterator[Annotator]
 
 
 class Annotator:
-    """A person at the page. `page` is Playwright's."""
+    """A user at the page. `page` is Playwright's."""
 
     def __init__(self, page: Any, url: str, pictures: Path) -> None:
         self.page, self.url, self.pictures = page, url, pictures
@@ -86,7 +84,7 @@ class Annotator:
         self.page.get_by_text("Your datasets").wait_for()
 
     def open(self, queue: str) -> None:
-        """From the list of queues to a queue's first row."""
+        """Open a queue's first row from the list of queues."""
         self.page.goto(self.url)
         self.page.get_by_text(queue, exact=True).click()
         self._row_is_ready()
@@ -94,7 +92,7 @@ class Annotator:
     # ---- what is seen ----
 
     def field(self, title: str) -> Any:
-        """The locator of a field's text."""
+        """Return the locator of a field's text."""
         title_ = self.page.get_by_text(title, exact=True)
         return self.page.locator(".text_field_component", has=title_).locator(".markdown-render")
 
@@ -102,8 +100,8 @@ class Annotator:
     def output(self) -> str:
         return self.field("Output").inner_text().strip()  # type: ignore[no-any-return]
 
-    def without_scrolling(self) -> list[str]:
-        """What is whole in view of a row: the titles of its fields and the names of its questions."""
+    def fully_visible(self) -> list[str]:
+        """Return the field titles and question names of a row that are completely in view."""
         fields = [
             (one.inner_text(), one.locator("xpath=../..")) for one in self.page.locator(".title-area > span").all()
         ]
@@ -113,14 +111,14 @@ class Annotator:
         boxes = [(name, one.bounding_box()) for name, one in (*fields, *questions)]
         return [name for name, box in boxes if box and box["y"] + box["height"] <= limit]  # None: not on this row
 
-    def has(self, rows: int) -> None:
-        """Until the page says that there are so many rows."""
+    def wait_for_total(self, rows: int) -> None:
+        """Wait until the page shows this total number of rows."""
         total = r"document.querySelector('[aria-label=\"Total Records\"]')?.innerText.replace(/\D/g, '')"
         self.page.wait_for_function(f"rows => {total} === rows", arg=str(rows))
 
     @property
     def suggested(self) -> str | None:
-        """The verdict that is filled in and marked as a suggestion."""
+        """The verdict that is preselected and marked as a suggestion."""
         shown = self.page.locator("[id^=verdict_]:checked + div .label-text__suggestion")
         return _verdict(shown.locator("xpath=ancestor::label")) if shown.count() else None
 
@@ -132,7 +130,7 @@ class Annotator:
     # ---- keys alone ----
 
     def press_verdict(self, verdict: str) -> None:
-        """1, 2 or 3. To edit leads into the text; else the key pressed again changes nothing."""
+        """Press 1, 2 or 3. The key for edit moves the focus to the text; pressing 1 or 2 again changes nothing."""
         keys = {"accept": "1", "reject": "2", "edit": "3"}
         self.page.keyboard.press(keys[verdict])
         self._is_checked(f"verdict_{verdict}")
@@ -142,12 +140,12 @@ class Annotator:
         assert not self.page.locator("[id^=reasons_]:checked").count()
 
     def press_reason(self, key: str, reason: str) -> None:
-        """The letter of a reason."""
+        """Press the letter of a reason."""
         self.page.keyboard.press(key)
         self._is_checked(f"reasons_{reason}")
 
     def write_with_keys(self, text: str) -> None:
-        """After the verdict that asks for it: the corrected output, all of it replaced, and out again."""
+        """Replace the output's text by keyboard, after the verdict edit, and leave the text."""
         text_ = self.page.locator("[aria-label='Question: edited'] [contenteditable]:focus")
         text_.wait_for()
         self.page.keyboard.press("Control+A")
@@ -157,9 +155,9 @@ class Annotator:
         text_.wait_for(state="detached")
 
     def press(self, key: str) -> str:
-        """Enter, Backspace or Control+S; the id of the record that the answer was sent for."""
-        sent = self._sent(lambda: self.page.keyboard.press(key), leaves=key != "Control+S")
-        self.page.locator(".questions-form.--waiting").wait_for(state="detached")  # until then it takes no key
+        """Press Enter, Backspace or Control+S; return the id of the record whose answer was sent."""
+        sent = self._send(lambda: self.page.keyboard.press(key), leaves=key != "Control+S")
+        self.page.locator(".questions-form.--waiting").wait_for(state="detached")  # until then it accepts no keys
         return sent
 
     # ---- the pointer ----
@@ -174,32 +172,32 @@ class Annotator:
         self._is_checked(f"reasons_{reason}")
 
     def click_submit(self) -> str:
-        return self._sent(self.page.get_by_role("button", name="Submit").click, leaves=True)
+        return self._send(self.page.get_by_role("button", name="Submit").click, leaves=True)
 
     def search(self, text: str) -> None:
-        """Text search in all fields; an empty text ends it."""
+        """Search all fields for a text; an empty text ends the search."""
         if not self.page.locator(".search-area__input").is_visible():
             self.page.locator(".search-area__icon").click()
         self.page.locator(".search-area__input").fill(text)
-        self._found(lambda: self.page.keyboard.press("Enter"))
+        self._wait_for_results(lambda: self.page.keyboard.press("Enter"))
 
     def filter_length(self, length: str) -> None:
-        """The metadata filter that annotators have."""
+        """Use the metadata filter that annotators have."""
         self.page.locator(".filters__filter-button").click()
         self.page.locator(".metadata-filter .dropdown__header").click()
         self.page.locator(".metadata-filter").get_by_text("Length of the output").click()
-        self._found(self.page.locator(".metadata-filter").get_by_text(length).click)
+        self._wait_for_results(self.page.locator(".metadata-filter").get_by_text(length).click)
         self.picture("filter")
         self.page.locator(".metadata-filter .dropdown__header").click()
 
     def sort_by_length(self) -> None:
-        """Shortest first."""
+        """Sort the shortest first."""
         self.page.locator(".sort-filter .dropdown__header").first.click()
         self.page.locator(".sort-filter").get_by_text("Length of the output").click()
-        self._found(lambda: self.page.mouse.click(600, 790))
+        self._wait_for_results(lambda: self.page.mouse.click(600, 790))
 
     def guidelines(self) -> str:
-        """Opened, read and closed; Tab gives the keyboard back to the questions."""
+        """Open, read and close the guidelines; Tab returns the focus to the questions."""
         self.page.get_by_text("Guidelines").first.click()
         panel = self.page.locator(".markdown-render", has=self.page.get_by_role("heading", level=1))
         panel.wait_for()
@@ -214,14 +212,14 @@ class Annotator:
     # ---- waiting ----
 
     def _row_is_ready(self) -> None:
-        """The keyboard is at the first question of a row."""
+        """Wait until the first question of a row has the focus."""
         self.page.locator(READY).wait_for(state="attached")
 
     def _is_checked(self, option: str) -> None:
         self.page.locator(f"[id='{option}']:checked").wait_for(state="attached")
 
-    def _found(self, act: Any) -> None:
-        """Do what asks the server for other rows, and wait until the first of its answer is on the page."""
+    def _wait_for_results(self, act: Any) -> None:
+        """Do what requests other rows from the server, and wait until the first of its response is on the page."""
         with self.page.expect_response(lambda answer: urlsplit(answer.url).path.endswith("/records/search")) as search:
             act()
         first = search.value.json()["items"][0]["record"]["fields"]["enhanced"]
@@ -231,8 +229,8 @@ class Annotator:
             arg=first,
         )
 
-    def _sent(self, act: Any, *, leaves: bool) -> str:
-        """Do what sends an answer; `leaves`: then wait until another row is ready for the keyboard, or none is left."""
+    def _send(self, act: Any, *, leaves: bool) -> str:
+        """Do what sends an answer. With `leaves`, wait until another row is ready for the keyboard, or none is left."""
         before = self.output
         with self.page.expect_response(
             lambda answer: "/responses" in answer.url and answer.request.method in ("POST", "PUT")

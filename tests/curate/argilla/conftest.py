@@ -1,5 +1,5 @@
-"""Real Argilla servers for the review tests, each started once; their environment is made once and kept in the user's
-cache."""
+"""Real Argilla servers for the review tests. Each is started once; their environment is installed once and kept in the
+user's cache."""
 
 from __future__ import annotations
 
@@ -32,13 +32,12 @@ DATABASE = os.environ.get("PAIRSMITH_ARGILLA_DATABASE", "SQLite")
 assert DATABASE in ("SQLite", "PostgreSQL"), f"PAIRSMITH_ARGILLA_DATABASE is SQLite or PostgreSQL, not {DATABASE}"
 
 
-START_S = 900.0  # of a server, on a machine that does much else
-_TIMEOUT_S = 1_200  # the first test of a worker waits for the environment to be made, by a pip that may have to share
+START_S = 900.0  # for a server to start on a busy machine
+_TIMEOUT_S = 1_200  # the first test of a worker waits for the environment to be installed, by a pip that may compete
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test here the time that it may take to have the server's environment made, or to wait for something
-    twice."""
+    """Give every test here enough time for the server's environment to be installed, or for two long waits."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             own = item.get_closest_marker("timeout")
@@ -47,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def argilla_client() -> Any:
-    """The module `argilla`; the test is skipped where the extra `review` is not installed."""
+    """The module `argilla`; skips the test where the extra `review` is not installed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the client's own models warn under pydantic's newest versions
         return pytest.importorskip("argilla")
@@ -79,7 +78,7 @@ def empty_database(server_url: str, name: str) -> str:
 
 @contextmanager
 def started(venv: Path, database_url: str | None = None) -> Iterator[server.ArgillaServer]:
-    """A server of its own on a free port, gone afterwards. Its home's path has a blank, as on macOS."""
+    """A separate server on a free port, removed afterwards. The path of its home contains a space, as on macOS."""
     home = Path(tempfile.mkdtemp(prefix="arg -"))
     try:
         yield server.up(home, port=free_port(), database_url=database_url, venv=venv, start_timeout_s=START_S)
@@ -102,7 +101,7 @@ def argilla_on_postgresql(venv: Path, postgres: str) -> Iterator[server.ArgillaS
 
 @pytest.fixture(scope="session", params=["SQLite", "PostgreSQL"])
 def on_each_database(request: pytest.FixtureRequest) -> server.ArgillaServer:
-    """A server on the one database, then on the other."""
+    """A server on one database, then on the other."""
     running: server.ArgillaServer = request.getfixturevalue(f"argilla_on_{request.param.lower()}")
     assert server.status(running.home).database == request.param
     return running
@@ -110,7 +109,7 @@ def on_each_database(request: pytest.FixtureRequest) -> server.ArgillaServer:
 
 @pytest.fixture(scope="session")
 def argilla_server(request: pytest.FixtureRequest) -> server.ArgillaServer:
-    """The server of tests that need one database only: SQLite, or PostgreSQL by `make test-postgresql`."""
+    """The server for tests that need only one database: SQLite, or PostgreSQL under `make test-postgresql`."""
     running: server.ArgillaServer = request.getfixturevalue(f"argilla_on_{DATABASE.lower()}")
     assert server.status(running.home).database == DATABASE
     return running
@@ -118,7 +117,7 @@ def argilla_server(request: pytest.FixtureRequest) -> server.ArgillaServer:
 
 @pytest.fixture
 def connect(argilla_server: server.ArgillaServer) -> Iterator[Callable[[str], Any]]:
-    """The official client for an API key; its connections are closed after the test."""
+    """Yield a function that returns the official client for an API key; connections are closed after the test."""
     clients: list[Any] = []
 
     def client_for(api_key: str) -> Any:
@@ -137,8 +136,8 @@ def client(argilla_server: server.ArgillaServer, connect: Callable[[str], Any]) 
 
 
 def wait_until(true: Any, timeout_s: float = 500.0) -> None:
-    """Until `true()` is; the test fails after `timeout_s`. A server that was killed takes minutes to be there again
-    where the machine does much else."""
+    """Wait until `true()` is true; the test fails after `timeout_s`. On a busy machine, a killed server takes minutes
+    to come back."""
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -152,7 +151,7 @@ def child(running: server.ArgillaServer, name: str) -> server.Child:
 
 @contextmanager
 def killed(running: server.ArgillaServer, name: str) -> Iterator[None]:
-    """kill -9 of a process of a server, which nobody starts again before the end of the `with`."""
+    """Kill a process of a server with kill -9. Nothing restarts it before the end of the `with`."""
     supervisor, pid = json.loads((running.home / "server.json").read_text())["supervisor"], child(running, name).pid
     assert pid is not None
     os.kill(supervisor, signal.SIGSTOP)

@@ -1,8 +1,7 @@
-"""Two ways to put the same questions to the search engine: in a process of its own, and through a real server's HTTP.
+"""Two ways to query the search engine: in a separate process, and over a real server's HTTP API.
 
-A question is a dictionary (see `test_engine_answers`); an answer holds the numbers of the records found, the total and
-the scores, or the sentence of a refusal.
-"""
+A question is a dictionary (see `engine_questions`). An answer has the numbers of the records found, the total and the
+scores, or the message of a refusal."""
 
 from __future__ import annotations
 
@@ -21,16 +20,16 @@ SIDE = Path(__file__).parents[3] / "curate" / "argilla" / "engine"
 HERE = Path(__file__).parent
 COUNT = 300
 _SPACE = uuid.UUID(int=0x5EED)  # as in fill.py
-DATASET, BESIDE = uuid.uuid5(_SPACE, "pairs"), uuid.uuid5(_SPACE, "beside")
+DATASET, OTHER_DATASET = uuid.uuid5(_SPACE, "pairs"), uuid.uuid5(_SPACE, "beside")
 
 
 def record_id(number: int) -> uuid.UUID:
-    """As `fill.py` numbers them."""
+    """The id that `fill.py` gives a record."""
     return uuid.uuid5(_SPACE, f"record {number}")
 
 
-class Asked:
-    """A known database; `ask` puts questions to the engine in one process of the server's Python, without a server."""
+class EngineProcess:
+    """A known database. `ask` queries the engine in one process of the server's Python, without a server."""
 
     def __init__(self, python: Path, home: Path, url: str) -> None:
         self.environment = {
@@ -63,8 +62,8 @@ class Asked:
         return answers
 
 
-class AskedOverHTTP:
-    """A known dataset on a real server; `ask` sends what the web page and the client send."""
+class EngineOverHTTP:
+    """A known dataset on a real server. `ask` sends the requests that the web page and the client send."""
 
     def __init__(self, running: ArgillaServer) -> None:
         self.running = running
@@ -83,7 +82,7 @@ class AskedOverHTTP:
         self.properties = {item["name"]: item["id"] for item in listed}
 
     def call(self, method: str, path: str, body: Any = None, user: str | None = None) -> Any:
-        """What the server answers; {"refused": sentence} for a 422. As the owner, or as `user`."""
+        """Call the API as the owner, or as `user`. Returns its answer, or {"refused": message} for a 422."""
         key = f"key.{user}" if user else self.running.api_key
         data = None if body is None else json.dumps(body).encode()
         headers = {"X-Argilla-Api-Key": key, "Content-Type": "application/json"}
@@ -125,7 +124,8 @@ class AskedOverHTTP:
         value: list[float] | None = None,
         order: str = "most_similar",
     ) -> Any:
-        """Records found; as the user whom the question names, whose own responses a filter then means."""
+        """The records found. Runs as the user that the question names, because a filter on responses means that user's
+        own."""
         users = {part.get("user") for part in [*(filters or []), *(sort or [])]} | {user}
         user = next((name for name in users if name), None)
         body: dict[str, Any] = {"query": {}}

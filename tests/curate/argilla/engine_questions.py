@@ -1,8 +1,7 @@
-"""What the engine's tests ask about the known records of `fill.py`, and what must be found.
+"""The questions of the engine's tests about the known records of `fill.py`, and the expected results.
 
 A question is a dictionary: `text` and `field`, `filters`, `sort`, `user`, `limit`, `offset`; with "ask": "similar" also
-`number` or `value`; "progress", "user_progress" and "metrics" ask for counts, and "change" changes a record.
-"""
+`number` or `value`. "progress", "user_progress" and "metrics" request counts, and "change" changes a record."""
 
 from __future__ import annotations
 
@@ -42,8 +41,8 @@ def where(true: Any) -> list[int]:
     return [i for i in range(COUNT) if true(i)]
 
 
-# name: (question, the numbers of the records it must find, in any order)
-FOUND: dict[str, tuple[dict[str, Any], list[int]]] = {
+# name: (question, the numbers of the matching records, in any order)
+SEARCHES: dict[str, tuple[dict[str, Any], list[int]]] = {
     "everything": ({}, list(range(COUNT))),
     "words are joined by and": ({"text": "harbor dawn"}, where(lambda i: i % 5 == 0)),
     "case does not matter": ({"text": "HARBOR Crane"}, where(lambda i: i % 5 == 3)),

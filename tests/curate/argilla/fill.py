@@ -52,13 +52,13 @@ def words(number: int) -> str:
 
 
 def reply(number: int) -> str:
-    """Words that a database may take for a path, a host or one long word."""
+    """Words that a database may parse as a path, a host or one long word."""
     odd = {7: " black/white night.Then 3.5kg", 8: " \u591c\u7a7a"}.get(number % 50, "")
     return f"Reply number {number}.{odd} "
 
 
 def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, name: str = "pairs") -> uuid.UUID:
-    """Insert the dataset and its records through SQL; the dataset's id. `users`: (name, role)."""
+    """Insert the dataset and its records through SQL and return the dataset's id. `users`: (name, role)."""
     now = {"inserted_at": START, "updated_at": START}
     user_ids = {}
 
@@ -228,7 +228,8 @@ def fill(connection: sa.Connection, count: int, users: list, padding: int = 0, n
 def respond(
     connection: sa.Connection, dataset: uuid.UUID, user: str, numbers, status: str = "submitted", **answers
 ) -> None:
-    """One response of `user` to each record number; a submitted one completes the record, as Argilla's worker would."""
+    """Add one response of `user` to each record number; a submitted one completes the record, as Argilla's worker
+    would."""
     now = {"inserted_at": START, "updated_at": START}
     theirs = uuid.uuid5(SPACE, user)
     rows = [
@@ -259,13 +260,14 @@ def respond(
 
 
 def known(connection: sa.Connection) -> uuid.UUID:
-    """The dataset that the engine's tests ask about: some answers of ann and bob, and another dataset beside it."""
+    """The dataset of the engine's tests, with some answers of ann and bob, and a second dataset."""
     dataset = fill(connection, COUNT, [("ann", "annotator"), ("bob", "annotator"), ("eve", "annotator")])
     respond(connection, dataset, "ann", range(30), verdict="accept", stars=4, flags=["unsafe", "too_long"])
     respond(connection, dataset, "ann", range(30, 40), "discarded")
     respond(connection, dataset, "ann", range(40, 45), "draft", verdict="edit")
     respond(connection, dataset, "bob", range(20, 60), verdict="reject", stars=2)
-    # Its records look the same, but its stars are words, and a sign that JSON may hold and PostgreSQL's text may not.
+    # Its records look the same, but its stars are words, and a text has a character that JSON allows and PostgreSQL
+    # not.
     beside = fill(connection, 2, [], name="beside")
     questions, records = Question.__table__, Record.__table__
     connection.execute(

@@ -1,7 +1,6 @@
-"""A review of each kind of task, pushed to a real server and answered by keys alone in a real Chromium.
+"""A review of each kind of task, pushed to a real server and answered only by keyboard in a real Chromium.
 
-Inputs and outputs are those of the examples; a part of the outputs is spoiled, so that there is something to correct.
-"""
+Inputs and outputs come from the examples; some outputs are spoiled, so that there is something to correct."""
 
 from __future__ import annotations
 
@@ -33,8 +32,8 @@ from tests.curate.review.review_project import SCOPE, pair_of
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-class Played(NamedTuple):
-    """An example, and how many `candidates` an input has; `talk`: inputs are the last turn of a conversation; `long`:
+class ExampleSetup(NamedTuple):
+    """An example and its number of `candidates` per input; `talk`: inputs are the last turn of a conversation; `long`:
     outputs have 150 words."""
 
     example: str
@@ -43,17 +42,17 @@ class Played(NamedTuple):
     long: bool = False
 
 
-KINDS_PLAYED = {
-    "rewrite": Played("image-prompts", candidates=4, long=True),
-    "reply": Played("shop-replies", candidates=2),
-    "conversation": Played("shop-replies", talk=True),
-    "classify": Played("tickets"),
-    "extract": Played("invoices"),
-    "translate": Played("manual-de-en"),
-    "free": Played("curious"),
+EXAMPLES_OF_KINDS = {
+    "rewrite": ExampleSetup("image-prompts", candidates=4, long=True),
+    "reply": ExampleSetup("shop-replies", candidates=2),
+    "conversation": ExampleSetup("shop-replies", talk=True),
+    "classify": ExampleSetup("tickets"),
+    "extract": ExampleSetup("invoices"),
+    "translate": ExampleSetup("manual-de-en"),
+    "free": ExampleSetup("curious"),
 }
-# The texts under `titles` on the page, in the page's own language.
-_MAX_SLOW_TEXTS = """titles.map(title => [...document.querySelectorAll('.text_field_component')]
+# The texts under `titles` on the page, in JavaScript.
+_TEXTS_UNDER_TITLES = """titles.map(title => [...document.querySelectorAll('.text_field_component')]
     .find(one => one.querySelector('.title-area').innerText.trim() === title)
     ?.querySelector('.markdown-render')?.innerText)"""
 EARLIER = (
@@ -63,14 +62,14 @@ EARLIER = (
 
 
 @dataclass
-class Desk:
-    """A pushed project of one kind."""
+class PushedProject:
+    """A pushed project of one kind, with the answers that were given."""
 
     kind: str
     project: Project
     store: Store
     argilla: Argilla
-    rows: dict[str, list[Pair]]  # by the input: of an input with several candidates more than one may be drawn
+    rows: dict[str, list[Pair]]  # by input; several candidates of one input may be drawn
     answers: dict[str, tuple[str, str | None, tuple[str, ...]]] = field(default_factory=dict)
     keys: int = 0
     seconds: float = 0.0
@@ -78,21 +77,21 @@ class Desk:
 
 
 def project_of(kind: str, folder: Path, tag: str, rows: int) -> Project:
-    for path in (EXAMPLES / KINDS_PLAYED[kind].example).iterdir():
+    for path in (EXAMPLES / EXAMPLES_OF_KINDS[kind].example).iterdir():
         if path.is_file():
             shutil.copy(path, folder)
     settings = {"task.name": f"{kind}-{tag}", "review.workspace": f"w-{kind}-{tag}", "review.batch": rows}
-    settings |= {"review.overlap": 0, "generate.forward.n": KINDS_PLAYED[kind].candidates}
+    settings |= {"review.overlap": 0, "generate.forward.n": EXAMPLES_OF_KINDS[kind].candidates}
     shares = {"estimation": 0.4, "calibration": 0.4, "disagreement": 0, "margin": 0}  # half blind, half with findings
     settings |= {f"review.shares.{name}": share for name, share in shares.items()}
-    if KINDS_PLAYED[kind].long:
+    if EXAMPLES_OF_KINDS[kind].long:
         settings |= {"curate.gates.length.max_words": 170, "curate.gates.repetition": "false"}
     return load(folder, [f"{key}={value}" for key, value in settings.items()])
 
 
-def filled(kind: str, project: Project, store: Store, inputs: int) -> None:
-    """`inputs` judged inputs, each with its candidates."""
-    played, form = KINDS_PLAYED[kind], AnswerForm.of(project.spec.task, project.folder)
+def fill(kind: str, project: Project, store: Store, inputs: int) -> None:
+    """Store `inputs` judged inputs, each with its candidates."""
+    setup, form = EXAMPLES_OF_KINDS[kind], AnswerForm.of(project.spec.task, project.folder)
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     lines = [json.loads(line) for line in (project.folder / "seeds.jsonl").read_text(encoding="utf-8").splitlines()]
     ends = [exemplar.output.removeprefix(exemplar.input) for exemplar in project.spec.exemplars]
@@ -101,18 +100,18 @@ def filled(kind: str, project: Project, store: Store, inputs: int) -> None:
         line = lines[number % len(lines)]
         text = line.get("input") or line["text"]
         text = text if number < len(lines) else f"{text} ({number})"
-        given = {"messages": (*EARLIER, Message(role="user", content=text))} if played.talk else {"text": text}
-        seed = Seed(kind="conversation" if played.talk else "input", source=f"seeds.jsonl:{number}", **given)
+        given = {"messages": (*EARLIER, Message(role="user", content=text))} if setup.talk else {"text": text}
+        seed = Seed(kind="conversation" if setup.talk else "input", source=f"seeds.jsonl:{number}", **given)
         seeds.append(seed)
-        for sample in range(played.candidates):
+        for sample in range(setup.candidates):
             output = line.get("output") or f"{text}{ends[(number + sample) % len(ends)]}"
-            if played.long:
+            if setup.long:
                 tails = [ends[(number + sample + step) % len(ends)].partition(" --ar")[0] for step in range(len(ends))]
                 output = f"{' '.join((text + ', '.join(tails)).split()[:148])} --ar 3:2"
             elif sample:
                 output = f"{output} Take care, number {sample}."
             if number % 3 == 2:
-                output = spoiled(form, output)
+                output = spoil(form, output)
             pair = pair_of(seed, sample, form.canonical(output))
             pair = pair.model_copy(update={"input": text, "turns": seed.turns})
             pair = Pair(**{name: getattr(pair, name) for name in type(pair).model_fields})
@@ -122,8 +121,8 @@ def filled(kind: str, project: Project, store: Store, inputs: int) -> None:
     store.write(*records)
 
 
-def spoiled(form: AnswerForm, output: str) -> str:
-    """Another label, a record whose first text is another, or a text with a wrong word at its end."""
+def spoil(form: AnswerForm, output: str) -> str:
+    """Return another label, a record whose first text is changed, or the text with a wrong word at its end."""
     if form.labels:
         return next(label for label in form.labels if label != output)
     if form.schema:
@@ -132,15 +131,15 @@ def spoiled(form: AnswerForm, output: str) -> str:
     return f"{output} wrongly"
 
 
-def open_desk(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows: int) -> Desk:
-    """A project whose rows are pushed, with the user in its workspace. Close store and connection when done."""
+def push_project(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows: int) -> PushedProject:
+    """Push a project's rows and add the user to its workspace. The caller closes store and connection."""
     tag = uuid.uuid4().hex[:6]
     project = project_of(kind, folder, tag, rows)
     workspace = project.spec.review.workspace
     assert workspace is not None
     argilla = Argilla(server.url, server.api_key, workspace, patience_s=30)
     store = Store.open(Store.url_for(project))
-    filled(kind, project, store, inputs=-(-(4 * rows + 8) // KINDS_PLAYED[kind].candidates))
+    fill(kind, project, store, inputs=-(-(4 * rows + 8) // EXAMPLES_OF_KINDS[kind].candidates))
     population = read_population(project, store, [SCOPE])
     draw_batch(project, store, population, more=True)
     push(project, store, population, argilla, alone=True)
@@ -148,13 +147,13 @@ def open_desk(kind: str, folder: Path, server: ArgillaServer, user_id: str, rows
     rows = dict[str, list[Pair]]()
     for pair in population.pairs(store.sampled()).values():
         rows.setdefault(pair.input, []).append(pair)
-    return Desk(kind, project, store, argilla, rows)
+    return PushedProject(kind, project, store, argilla, rows)
 
 
 class Player:
-    """A person who answers by keys alone; each method is a row. Waits for the page, never a fixed time."""
+    """Answers rows by keyboard only. Waits for the page, never for a fixed time."""
 
-    def __init__(self, desk: Desk, page: Any) -> None:
+    def __init__(self, desk: PushedProject, page: Any) -> None:
         self.desk, self.page = desk, page
         kind = KINDS[desk.project.spec.task.kind]
         of = desk.project.spec.task
@@ -176,7 +175,7 @@ class Player:
         self.page.locator(f"[id='{option}']:checked").wait_for(state="attached")
 
     def row(self, number: int) -> None:
-        """The row on the page: every third is corrected or rejected, the others accepted."""
+        """Answer the row on the page: every fourth is edited, every fourth rejected, the others accepted."""
         started, shown = time.perf_counter(), self.shown()
         pair = self.pair_of(*shown)
         before, verdict, edited, reasons = self.desk.keys, "accept", None, tuple[str, ...]()
@@ -198,11 +197,11 @@ class Player:
         self.desk.seconds += time.perf_counter() - started
 
     def shown(self) -> tuple[str, str]:
-        """The input and the output that are on the page."""
+        """Return the input and the output on the page."""
         return self.text(0), self.text(1)
 
     def pair_of(self, input: str, output: str) -> Pair:
-        """The pair whose row is on the page; two rows of one input are told apart by their outputs."""
+        """Return the pair of the row on the page; rows of the same input are distinguished by their outputs."""
         pairs = self.desk.rows[input.strip()]
         if len(pairs) > 1:
             pairs = [pair for pair in pairs if pair.output.split() == output.split()]
@@ -210,44 +209,45 @@ class Player:
         return pair
 
     def submit(self, shown: tuple[str, str]) -> None:
-        """Enter, until the answer is taken and another row than the one `shown` is ready, or none is left."""
+        """Press Enter, and wait until the answer is sent and another row than the one `shown` is ready, or none is
+        left."""
         with self.page.expect_response(lambda answer: "/responses" in answer.url) as sent:
             self.key("Enter")
         assert sent.value.ok, sent.value.text()
-        self.leaves(shown)
+        self.wait_until_next(shown)
 
-    def leaves(self, shown: tuple[str, str]) -> None:
-        """Until another row than the one `shown` takes keys, or none is left."""
+    def wait_until_next(self, shown: tuple[str, str]) -> None:
+        """Wait until another row than the one `shown` accepts keys, or none is left."""
         self.page.wait_for_function(
             f"""([titles, before]) => {{
                 if (/no pending records|task is completed/.test(document.body.innerText)) return true;
-                const texts = {_MAX_SLOW_TEXTS};
+                const texts = {_TEXTS_UNDER_TITLES};
                 return texts.every(text => text !== undefined) && texts.some((text, side) => text !== before[side])
                     && document.querySelector('{READY}') && !document.querySelector('.questions-form.--waiting');
             }}""",
             arg=[self.titles, shown],
         )
 
-    def shows(self, shown: tuple[str, str]) -> None:
-        """Until the row `shown` is on the page, wherever the keyboard is."""
+    def wait_until_shown(self, shown: tuple[str, str]) -> None:
+        """Wait until the row `shown` is on the page, wherever the keyboard focus is."""
         self.page.wait_for_function(
-            f"""([titles, shown]) => {_MAX_SLOW_TEXTS}.every((text, side) => text === shown[side])
+            f"""([titles, shown]) => {_TEXTS_UNDER_TITLES}.every((text, side) => text === shown[side])
                 && document.querySelector('body.pairsmith [id^=verdict_]')""",
             arg=[self.titles, shown],
         )
 
-    def opens_anew(self, shown: tuple[str, str] | None = None) -> None:
-        """Reloaded, until the first of the rows that wait takes keys; until it is the one `shown`, if that is given."""
+    def reload(self, shown: tuple[str, str] | None = None) -> None:
+        """Reload and wait until the first pending row accepts keys; if `shown` is given, until it is that row."""
         self.page.reload()
         self.page.wait_for_function(
             f"""([titles, shown]) => !(new URL(location).searchParams.get('page') > 1)
                 && document.querySelector('{READY}')
-                && (!shown || {_MAX_SLOW_TEXTS}.every((text, side) => text === shown[side]))""",
+                && (!shown || {_TEXTS_UNDER_TITLES}.every((text, side) => text === shown[side]))""",
             arg=[self.titles, shown],
         )
 
     def correct(self, pair: Pair) -> str:
-        """By the edit that fits: another label, a field of the record, the text."""
+        """Correct the row by the kind's edit: another label, a field of the record, or the text."""
         if self.form.labels:
             right = next(label for label in reversed(self.form.labels) if label != pair.output)
             self.key("asdfghjkl"[list(self.form.labels).index(right)])
@@ -275,9 +275,9 @@ class Player:
 
 
 @contextmanager
-def at_the_page(kind: str, folder: Path, server: ArgillaServer, user_id: str, page: Any, rows: int) -> Iterator[Player]:
-    """The user before the first row of a pushed project, signed in on `page`."""
-    desk = open_desk(kind, folder, server, user_id, rows)
+def open_queue(kind: str, folder: Path, server: ArgillaServer, user_id: str, page: Any, rows: int) -> Iterator[Player]:
+    """Push a project and open its first row on `page`, where the user is signed in."""
+    desk = push_project(kind, folder, server, user_id, rows)
     with desk.argilla, desk.store:
         queue = desk.argilla.queue(queue_name(desk.project))
         assert queue is not None
@@ -286,8 +286,8 @@ def at_the_page(kind: str, folder: Path, server: ArgillaServer, user_id: str, pa
         yield Player(desk, page)
 
 
-def play(player: Player, rows: int) -> Desk:
-    """Answer `rows` rows by keys, and bring the answers."""
+def play(player: Player, rows: int) -> PushedProject:
+    """Answer `rows` rows by keyboard, pull the answers and check them."""
     desk = player.desk
     for number in range(min(rows, sum(map(len, desk.rows.values())))):
         player.row(number)
@@ -303,19 +303,19 @@ def play(player: Player, rows: int) -> Desk:
 
 
 class Ann(NamedTuple):
-    """An annotator who is signed in: her id, her page, and the server that it is of."""
+    """An annotator who is signed in: id, page and server."""
 
     id: str
     page: Annotator
     server: ArgillaServer
 
     def at(self, kind: str, folder: Path, rows: int = 12) -> AbstractContextManager[Player]:
-        return at_the_page(kind, folder, self.server, self.id, self.page.page, rows)
+        return open_queue(kind, folder, self.server, self.id, self.page.page, rows)
 
 
 @contextmanager
 def signed_in(server: ArgillaServer, pictures: Path) -> Iterator[Ann]:
-    """An annotator of her own, in a browser of her own."""
+    """Create an annotator and sign in, in a separate browser."""
     name, password = f"ann-{uuid.uuid4().hex[:6]}", "a password for this test"
     with Argilla(server.url, server.api_key, "none") as argilla:
         person = {"first_name": "Ann", "username": name, "password": password, "role": "annotator"}

@@ -1,5 +1,5 @@
-"""An Argilla's HTTP API over a loopback port, as far as reading its queues goes: rows, answers and users are set by the
-test, and every request is noted, so a test can tell what was asked for and that nothing was changed."""
+"""The part of Argilla's HTTP API that reading its queues needs, on a loopback port. The test sets rows, answers and
+users. Every request is recorded, so that a test can check what was requested and that nothing was changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORKSPACE = "11111111-1111-1111-1111-111111111111"
 
 
 def at(minute: float) -> str:
-    """As Argilla writes times: UTC, without saying so."""
+    """A time as Argilla writes it: UTC, without a time zone."""
     return (START + timedelta(minutes=minute)).replace(tzinfo=None).isoformat()
 
 
@@ -33,14 +33,14 @@ class Dataset:
 
 
 class LoopbackArgilla(OnThreads):
-    """Use it in a `with`; `url` is its address. Users are user id -> name; `requests` are (method, path)."""
+    """Use it in a `with`; `url` is its address. `users` maps user id to name; `requests` holds (method, path)."""
 
     def __init__(self) -> None:
         self.users: dict[str, str] = {"00000000-0000-0000-0000-000000000001": "pairsmith"}
         self.datasets: dict[str, Dataset] = {}
         self.requests: list[tuple[str, str]] = []
-        self.wants: tuple[str, str] | None = None  # a header that a proxy before it wants
-        self.refuses: str | None = None  # the body with which whatever is asked is refused
+        self.wants: tuple[str, str] | None = None  # a header that a proxy in front of it requires
+        self.refuses: str | None = None  # the body with which every request is refused
         self.version = "2.8.0"
         stub = self
 
@@ -63,19 +63,19 @@ class LoopbackArgilla(OnThreads):
         super().__init__(Answering)
 
     def user(self, name: str) -> str:
-        """A new user of that name; the id."""
+        """Add a user of that name and return the id."""
         id_ = str(uuid.uuid4())
         self.users[id_] = name
         return id_
 
     def answer(self, queue: str, pair_id: str, user_id: str, verdict: str, minute: float, **values: Any) -> None:
-        """The user's answer to a row of a queue, in the place of an earlier one; queue and row are made if absent."""
+        """Set the user's answer to a row of a queue, replacing an earlier one; queue and row are created if absent."""
         filled = {name: {"value": value} for name, value in {"verdict": verdict, **values}.items()}
         response = {"user_id": user_id, "status": "submitted", "values": filled, "updated_at": at(minute)}
         self.datasets.setdefault(queue, Dataset()).rows.setdefault(pair_id, {})[user_id] = response
 
     def read(self, path: str, query: str) -> Any:
-        """The answer to a GET."""
+        """Return the answer to a GET."""
         if path == "me":
             ((id_, name), *_) = self.users.items()
             return self._user(id_, name) | {"role": "owner"}

@@ -1,4 +1,4 @@
-"""Asks the search engine about a filled database, under the server's own Python; prints what it answers as JSON."""
+"""Query the search engine on a filled database, under the server's own Python; prints the answers as JSON."""
 
 import asyncio
 import json
@@ -112,7 +112,7 @@ async def answer(engine: SearchEngine, session, question: dict) -> dict:
 
 
 async def change(session, do: str, number: int, seconds: int = 0) -> None:
-    """Argilla's own ways to change a record: through its models, in its session."""
+    """Change a record as Argilla does: through its models, in its session."""
     record = await Record.get_or_raise(session, filling.record_id(number))
     if do == "edit":
         record.fields = {**record.fields, "prompt": "wholly changedword"}
@@ -125,7 +125,7 @@ async def change(session, do: str, number: int, seconds: int = 0) -> None:
             {"record_id": record.id, "question_id": question, "value": "brandnew", "score": 0.99, "agent": "later"},
             constraints=[Suggestion.record_id, Suggestion.question_id],
         )
-    elif do == "vector":  # as of so many seconds from now
+    elif do == "vector":  # dated `seconds` from now
         written = {"value": [-1.0] * 8, "updated_at": datetime.utcnow() + timedelta(seconds=seconds)}
         await session.execute(sa.update(Vector).where(Vector.record_id == record.id).values(written))
         await session.commit()

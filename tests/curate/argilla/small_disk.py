@@ -15,7 +15,7 @@ import pytest
 
 @contextlib.contextmanager
 def small_disk(size: str) -> Iterator[Path]:
-    """A file system of that size; the test is skipped where none can be mounted."""
+    """A file system of that size; skips the test where none can be mounted."""
     disk = Path(tempfile.mkdtemp(prefix="disk-"))
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk], capture_output=True)
     try:
@@ -29,7 +29,8 @@ def small_disk(size: str) -> Iterator[Path]:
 
 
 def _unmount(disk: Path) -> None:
-    """A process that has said goodbye holds its log open until it is gone, some milliseconds later."""
+    """Unmount it, retrying: a process that is shutting down holds its log open until it ends, some milliseconds
+    later."""
     deadline = time.monotonic() + 100
     while (unmounted := subprocess.run(["umount", disk], capture_output=True, text=True)).returncode != 0:
         assert time.monotonic() < deadline, unmounted.stderr
@@ -37,7 +38,7 @@ def _unmount(disk: Path) -> None:
 
 
 def fill_up(file: Path) -> None:
-    """Take all the room that is left on the disk of `file`."""
+    """Use all the space left on the disk of `file`."""
     with file.open("wb", buffering=0) as rest:
         for size in (65536, 512):
             with contextlib.suppress(OSError):

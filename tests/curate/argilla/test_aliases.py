@@ -1,4 +1,5 @@
-"""A person is a user of the server, not a name: neither a new name nor another key makes two of one."""
+"""A reviewer is identified by the server's user id: renaming the user or using another API key does not create a second
+reviewer."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ argilla_client()
 
 
 class Desk(NamedTuple):
-    """A project with sampled rows and a server whose users have answered."""
+    """A project with sampled rows, and a server whose users have answered."""
 
     project: Project
     store: Store
@@ -39,8 +40,8 @@ class Desk(NamedTuple):
         with Argilla(self.server.url, "key", "pairsmith", patience_s=1) as argilla:
             return pull(self.project, self.store, argilla, dry=dry)
 
-    def old(self, pair: Pair, reviewer: str, decision: str, minute: float) -> Review:
-        """A review as an earlier version kept it."""
+    def write_old_review(self, pair: Pair, reviewer: str, decision: str, minute: float) -> Review:
+        """Store a review as an earlier version did."""
         values = {"pair_id": pair.id, "reviewer": reviewer, "decision": decision}
         review = Review.model_validate({**values, "at": START + timedelta(minutes=minute)})
         self.store.write(review)
@@ -56,9 +57,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(project_, store, server, pairs)
 
 
-def test_a_new_name_makes_no_new_answers_and_no_second_person(desk: Desk) -> None:
-    """Ten answers, then the owner renames their author: the next pull brings nothing, and agreement knows no second
-    person; what she changes later replaces what she said."""
+def test_renamed_user_is_the_same_reviewer(desk: Desk) -> None:
+    """After ten answers the owner renames their author. The next pull finds nothing new, agreement sees no second
+    reviewer, and a later change replaces the old answer."""
     ann = desk.server.user("ann")
     for minute, pair in enumerate(desk.pairs[:10]):
         desk.server.answer("cats", pair.id, ann, "accept", minute)
@@ -77,8 +78,8 @@ def test_a_new_name_makes_no_new_answers_and_no_second_person(desk: Desk) -> Non
     assert (answer.reviewer.rpartition("/")[2], answer.who) == (ann, "ann.smith")
 
 
-def test_a_server_at_another_address_has_the_same_people(desk: Desk) -> None:
-    """Another port or host name after a restart makes nobody a second person."""
+def test_reviewer_key_survives_a_new_server_address(desk: Desk) -> None:
+    """Another port or host name after a restart does not change the reviewer's key; a key contains no credentials."""
     ann = desk.server.user("ann")
     key = reviewer_key("http://127.0.0.1:6900", ann, ())
     assert key == f"argilla:127.0.0.1:6900/{ann}"
@@ -86,12 +87,17 @@ def test_a_server_at_another_address_has_the_same_people(desk: Desk) -> None:
     assert reviewer_key("https://me:hush@argilla.example.org", ann, ()) == f"argilla:argilla.example.org/{ann}"
 
 
-def test_answers_of_an_earlier_version_are_joined_to_their_author(desk: Desk) -> None:
-    """Reviews that are kept under a name, or under the bare id that an admin's key saw, are those of the user whose
-    answers they are: the pull brings none again, no review is rewritten, and the ids stay."""
+def test_answers_of_an_earlier_version_are_attributed_to_their_user(desk: Desk) -> None:
+    """Earlier versions stored reviews under a user name, or under the bare user id when pulled with an admin's key.
+    They are attributed to the user who gave the answers: no answer is pulled again, no review is rewritten, and the ids
+    stay."""
     ann, owner = desk.server.user("ann"), next(iter(desk.server.users))
     one, two, three = desk.pairs[:3]
-    kept = [desk.old(one, "ann", "accept", 1), desk.old(two, "ann", "reject", 2), desk.old(three, owner, "accept", 3)]
+    kept = [
+        desk.write_old_review(one, "ann", "accept", 1),
+        desk.write_old_review(two, "ann", "reject", 2),
+        desk.write_old_review(three, owner, "accept", 3),
+    ]
     desk.server.users[ann] = "ann.smith"
     desk.server.answer("cats", one.id, ann, "accept", 1)
     desk.server.answer("cats", two.id, ann, "accept", 9)
@@ -108,44 +114,44 @@ def test_answers_of_an_earlier_version_are_joined_to_their_author(desk: Desk) ->
     assert {r.reviewer.rpartition("/")[2] for r in reviews[three.id]} == {owner}
 
 
-def test_one_person_who_had_become_two_is_one_again(desk: Desk) -> None:
-    """A store in which a rename had doubled every answer: both names are the one user's."""
+def test_reviewer_stored_under_two_names_is_merged(desk: Desk) -> None:
+    """In a store where a rename had duplicated every answer, both names are attributed to the one user."""
     ann = desk.server.user("ann.smith")
     pair = desk.pairs[0]
     for name in ("ann", "ann.smith"):
-        desk.old(pair, name, "accept", 1)
+        desk.write_old_review(pair, name, "accept", 1)
     desk.server.answer("cats", pair.id, ann, "accept", 1)
     assert desk.pull().news == 0
     assert len(current_answers(desk.store.reviews()[pair.id])) == 1
     assert agreement(desk.store.reviews()) == []
 
 
-def test_a_name_that_may_be_of_two_people_stays_a_name(desk: Desk) -> None:
-    """Where the answers under a name are those of two users, nobody is guessed; so is a user who came later and was
-    given the name of another."""
+def test_ambiguous_name_is_not_attributed(desk: Desk) -> None:
+    """If the answers under a name are those of two users, none is chosen; nor is a user who came later and has the name
+    of an earlier one."""
     first, second = desk.server.user("x"), desk.server.user("y")
     for minute, user in enumerate((first, second)):
-        desk.old(desk.pairs[minute], "team", "accept", minute)
+        desk.write_old_review(desk.pairs[minute], "team", "accept", minute)
         desk.server.answer("cats", desk.pairs[minute].id, user, "accept", minute)
-    desk.old(desk.pairs[2], "zoe", "accept", -90)
+    desk.write_old_review(desk.pairs[2], "zoe", "accept", -90)
     desk.server.answer("cats", desk.pairs[2].id, desk.server.user("zoe"), "reject", 5)
     desk.pull()
     assert desk.store.aliases() == {}
 
 
-def test_an_answer_under_an_old_name_can_be_taken_back(desk: Desk) -> None:
-    """Deleted on the server, an answer that was kept under a name is withdrawn by the user of that name."""
+def test_answer_under_an_old_name_can_be_withdrawn(desk: Desk) -> None:
+    """If an answer that was stored under a name is deleted on the server, it is withdrawn."""
     ann, pair = desk.server.user("ann"), desk.pairs[0]
-    desk.old(pair, "ann", "reject", 1)
+    desk.write_old_review(pair, "ann", "reject", 1)
     desk.server.answer("cats", pair.id, ann, "accept", 2)
     desk.server.datasets["cats"].rows[pair.id].clear()
     assert desk.pull().withdrawn == 1
     assert decide(desk.store.reviews()[pair.id], pair) is None
 
 
-def test_a_server_whose_clock_is_behind_does_not_silence_anybody(desk: Desk) -> None:
-    """Accepted, deleted, rejected, on a server whose clock is months behind ours: the rejection counts, and the next
-    pull knows it."""
+def test_answers_count_even_if_the_servers_clock_is_behind(desk: Desk) -> None:
+    """Accepted, deleted, then rejected, on a server whose clock is months behind ours: the rejection counts, and the
+    next pull finds nothing new."""
     ann, pair = desk.server.user("ann"), desk.pairs[0]
     desk.server.answer("cats", pair.id, ann, "accept", 1)
     assert desk.pull().new == 1
@@ -159,9 +165,10 @@ def test_a_server_whose_clock_is_behind_does_not_silence_anybody(desk: Desk) -> 
     assert decision.verdict == "reject"
 
 
-def test_a_server_that_was_restored_says_again_what_counts(desk: Desk) -> None:
-    """Accepted, then rejected, then the server is restored from a copy of before: people have said what it says now, so
-    the row is accepted again, and the next pull knows it. So it is where an answer had been taken back."""
+def test_answers_of_a_restored_server_count(desk: Desk) -> None:
+    """An answer is changed from accept to reject, then the server is restored from an earlier backup. What the server
+    has now counts, so the row is accepted again, and the next pull finds nothing new. The same holds for an answer that
+    had been withdrawn."""
     ann, pair, other = desk.server.user("ann"), *desk.pairs[:2]
     desk.server.answer("cats", pair.id, ann, "accept", 1)
     desk.server.answer("cats", other.id, ann, "accept", 2)
@@ -179,8 +186,8 @@ def test_a_server_that_was_restored_says_again_what_counts(desk: Desk) -> None:
         assert decision.verdict == "accept"
 
 
-def test_people_are_shown_by_their_names(desk: Desk) -> None:
-    """Screens and reasons say names, not keys; two people of one name are told apart."""
+def test_reviewers_are_shown_by_name(desk: Desk) -> None:
+    """Messages and reasons show names, not keys; two users with the same name are distinguished."""
     one, two = desk.server.user("ann"), desk.server.user("bob")
     gold = read_gold(desk.project)[0].pair
     desk.store.write(gold)
@@ -202,7 +209,7 @@ def test_people_are_shown_by_their_names(desk: Desk) -> None:
     assert all(name.startswith("ann (") for name in names)
 
 
-def test_a_name_is_no_part_of_a_review() -> None:
-    """The id of a review is that of the version before, whatever the person is called."""
+def test_review_id_does_not_depend_on_the_name() -> None:
+    """The id of a review is the same as in earlier versions, with or without the user's name."""
     values = {"pair_id": "p", "reviewer": "ann", "decision": "accept", "at": START}
     assert Review.model_validate(values).id == Review.model_validate({**values, "name": "Ann"}).id

@@ -1,4 +1,4 @@
-"""Two pushes at the same moment, on a real server: of copies of one project, and of two projects of one name."""
+"""Two simultaneous pushes on a real server: by copies of one project, and by two projects of the same name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.curate.argilla.answering import answer
 from tests.curate.review.review_project import SCOPE, fill, project
 
 
-def drawn(folder: Path, name: str, workspace: str, inputs: int) -> Project:
+def project_with_draw(folder: Path, name: str, workspace: str, inputs: int) -> Project:
     folder.mkdir()
     project_ = project(folder, name, workspace=workspace)
     with Store.open(Store.url_for(project_)) as store:
@@ -31,8 +31,8 @@ def drawn(folder: Path, name: str, workspace: str, inputs: int) -> Project:
     return project_
 
 
-def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool) -> list[PushResult]:
-    """What both pushes say; each has a connection and a store of its own, and begins when the other does."""
+def push_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool) -> list[PushResult]:
+    """Push all projects at the same moment, each with its own connection and store, and return the results."""
     ready = threading.Barrier(len(projects))
 
     def one(project: Project) -> PushResult:
@@ -41,9 +41,7 @@ def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool
             Store.open(Store.url_for(project)) as store,
             Argilla(server.url, server.api_key, workspace, patience_s=60) as argilla,
         ):
-            argilla.__dict__["_is_pairsmith_server"] = (
-                ours  # by our server's routes, or by those that every Argilla has
-            )
+            argilla.__dict__["_is_pairsmith_server"] = ours  # our server's routes, or those that every Argilla has
             population = read_population(project, store, [SCOPE])
             ready.wait()
             return push(project, store, population, argilla)
@@ -53,15 +51,15 @@ def pushed_at_once(server: ArgillaServer, projects: list[Project], *, ours: bool
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_two_copies_that_push_at_once_send_each_row_once(
+def test_simultaneous_pushes_of_two_copies_send_each_row_once(
     argilla_server: ArgillaServer, tmp_path: Path, ours: bool
 ) -> None:
-    """One workspace, one queue of each name, no row twice and none missing; both can bring the answers."""
+    """Both use the same queues, no row is duplicated or missing, and both can pull the answers."""
     name = f"cats-{uuid.uuid4().hex[:8]}"
-    first = drawn(tmp_path / "first", name, f"w-{name}", 12)
+    first = project_with_draw(tmp_path / "first", name, f"w-{name}", 12)
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     copy = load(tmp_path / "copy")
-    pushes = pushed_at_once(argilla_server, [first, copy], ours=ours)
+    pushes = push_at_once(argilla_server, [first, copy], ours=ours)
     assert pushes[0].queues == pushes[1].queues
     with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
         rows = [row for dataset in argilla.datasets() for row in argilla.records(argilla.queue_of(dataset))]
@@ -72,11 +70,13 @@ def test_two_copies_that_push_at_once_send_each_row_once(
                 assert pull(project, store, argilla).new == 1
 
 
-def test_two_projects_of_one_name_that_push_at_once_do_not_meet(argilla_server: ArgillaServer, tmp_path: Path) -> None:
-    """In one workspace each has queues of its own, with its own rows and no other's, whoever was first."""
+def test_simultaneous_pushes_of_two_projects_of_one_name_are_separate(
+    argilla_server: ArgillaServer, tmp_path: Path
+) -> None:
+    """In one workspace each project gets its own queues, with only its own rows, whichever was first."""
     name = f"cats-{uuid.uuid4().hex[:8]}"
-    projects = [drawn(tmp_path / str(inputs), name, f"w-{name}", inputs) for inputs in (12, 15)]
-    pushes = pushed_at_once(argilla_server, projects, ours=True)
+    projects = [project_with_draw(tmp_path / str(inputs), name, f"w-{name}", inputs) for inputs in (12, 15)]
+    pushes = push_at_once(argilla_server, projects, ours=True)
     assert not set(pushes[0].queues) & set(pushes[1].queues)
     with Argilla(argilla_server.url, argilla_server.api_key, f"w-{name}") as argilla:
         assert {dataset["name"] for dataset in argilla.datasets()} == {queue for one in pushes for queue in one.queues}

@@ -1,4 +1,4 @@
-"""A copy of the review server, and a server made of it."""
+"""Backup of the review server, and its restoration."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_copy_of_a_running_server_comes_back_with_everything(
+def test_backup_of_a_running_server_is_restored_completely(
     tmp_path: Path, home: Path, venv: Path, argilla_on_sqlite: server.ArgillaServer
 ) -> None:
-    """Rows, an answer that was not pulled, an invited person and the owner's key are in the copy, which the owner alone
-    can read; a home where a server has lived is not overwritten; the restored server finds its words."""
+    """The backup has the rows, an answer that was not pulled, an invited user and the owner's key, and only its owner
+    can read it. A home that a server has used is not overwritten. Search works on the restored server."""
     cats = project(tmp_path, "kept-cats", workspace="kept")
     with (
         Store.open(Store.url_for(cats)) as store,
@@ -79,8 +79,9 @@ def test_a_copy_of_a_running_server_comes_back_with_everything(
         assert matches["total"] > 0
 
 
-def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
-    """Neither a text nor an archive that would write elsewhere is restored; PostgreSQL has tools of its own."""
+def test_invalid_backup_is_refused(tmp_path: Path) -> None:
+    """A text file and an archive with a path outside the home are not restored; for PostgreSQL the error refers to
+    pg_dump."""
     with pytest.raises(ReviewError, match="no review server here"):
         backup(tmp_path / "a.tar.gz", tmp_path / "home")
     text = tmp_path / "text"
@@ -104,8 +105,8 @@ def test_what_is_no_copy_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def lived_in(tmp_path: Path) -> Path:
-    """A home with a database of some 2 MB and credentials, in which no server runs."""
+def used_home(tmp_path: Path) -> Path:
+    """A home with a database of some 2 MB and credentials, in which no server is running."""
     home = tmp_path / "home"
     (home / "data").mkdir(parents=True)
     with closing(sqlite3.connect(home / "data" / "argilla.db")) as database:
@@ -118,11 +119,11 @@ def lived_in(tmp_path: Path) -> Path:
     return home
 
 
-def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path: Path) -> None:
-    """A byte that changed anywhere in it, or an end that is missing, is a sentence; the empty home stays empty, and the
-    good copy can be restored there."""
+def test_damaged_backup_is_refused_and_leaves_nothing(used_home: Path, tmp_path: Path) -> None:
+    """A backup with a changed byte or a missing end is refused with a message. The empty home stays empty, and the
+    intact backup can be restored there."""
     good = tmp_path / "copy.tar.gz"
-    backup(good, lived_in)
+    backup(good, used_home)
     bytes_, rng = good.read_bytes(), random.Random(7)
     for number, at in enumerate([15, len(bytes_) - 6, *(rng.randrange(len(bytes_)) for _ in range(10))]):
         bad = tmp_path / f"bad-{number}.tar.gz"
@@ -132,36 +133,36 @@ def test_a_damaged_copy_is_refused_and_nothing_is_left(lived_in: Path, tmp_path:
         assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()], at
     restore(good, tmp_path / "new")
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-    restored, before = (home / "data" / "argilla.db" for home in (tmp_path / "new", lived_in))
+    restored, before = (home / "data" / "argilla.db" for home in (tmp_path / "new", used_home))
     assert restored.stat().st_size == before.stat().st_size
 
 
-def test_without_room_there_is_no_copy_and_no_half_of_one(lived_in: Path, tmp_path: Path) -> None:
-    """A disk that is too small for the copy, for the home's own working copy, or for what is restored: a sentence each,
-    and once there is room the same command works."""
+def test_full_disk_leaves_no_partial_backup(used_home: Path, tmp_path: Path) -> None:
+    """A disk too small for the backup, for the working copy in the home, or for the restored home gives a message and
+    leaves no partial file."""
     good = tmp_path / "copy.tar.gz"
-    backup(good, lived_in)
+    backup(good, used_home)
     with small_disk("1m") as disk:
         for _ in range(2):
             with pytest.raises(ReviewError, match="no backup was made"):
-                backup(disk / "copy.tar.gz", lived_in)
+                backup(disk / "copy.tar.gz", used_home)
             with pytest.raises(ReviewError, match="cannot be restored"):
                 restore(good, disk / "home")
         assert not [path for path in disk.rglob("*") if path.is_file()]
     with small_disk("3m") as disk:
-        shutil.copytree(lived_in, disk / "home")
+        shutil.copytree(used_home, disk / "home")
         with pytest.raises(ReviewError, match="no backup was made"):
             backup(tmp_path / "second.tar.gz", disk / "home")
         assert not (tmp_path / "second.tar.gz").exists()
 
 
-def test_a_home_that_is_not_whole_is_named(lived_in: Path, tmp_path: Path) -> None:
-    """Without its keys, or with a database that is none, a home has no copy: a sentence, and no file."""
-    (lived_in / "credentials.json").rename(tmp_path / "kept.json")
+def test_incomplete_home_is_reported(used_home: Path, tmp_path: Path) -> None:
+    """Without credentials or with an invalid database file no backup is made, and the message names the reason."""
+    (used_home / "credentials.json").rename(tmp_path / "kept.json")
     with pytest.raises(ReviewError, match=r"no backup was made: .*credentials.json"):
-        backup(tmp_path / "copy.tar.gz", lived_in)
-    (tmp_path / "kept.json").rename(lived_in / "credentials.json")
-    (lived_in / "data" / "argilla.db").write_bytes(b"no database" * 1_000)
+        backup(tmp_path / "copy.tar.gz", used_home)
+    (tmp_path / "kept.json").rename(used_home / "credentials.json")
+    (used_home / "data" / "argilla.db").write_bytes(b"no database" * 1_000)
     with pytest.raises(ReviewError, match="no backup was made: file is not a database"):
-        backup(tmp_path / "copy.tar.gz", lived_in)
+        backup(tmp_path / "copy.tar.gz", used_home)
     assert not (tmp_path / "copy.tar.gz").exists()

@@ -1,4 +1,4 @@
-"""Review as a person does it: the real Argilla page in a real Chromium, from the sign-in to the `Review` records."""
+"""Review as a user does it: the real Argilla page in a real Chromium, from signing in to the `Review` records."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.curate.review.review_project import SCOPE, pair_of
 pytestmark = needs_browser
 EXAMPLE = Path(__file__).parents[3] / "examples" / "image-prompts"
 PASSWORD = "a password for this test"
-# Each part would run or be rendered if it were not escaped for HTML and kept from Markdown.
+# Each part would run or be rendered if it were not escaped for HTML and protected from Markdown.
 NASTY = (
     '<img src=x onerror="window.ran=1"> <svg onload="window.ran=2"> **stars** `ticks` [a](javascript:ran) </div> $x^2$'
 )
@@ -43,7 +43,7 @@ NASTY = (
 
 @dataclass
 class Queue:
-    """A pushed project, and the annotators of its workspace: their names on the page, and their clients."""
+    """A pushed project, with the annotators of its workspace: their names on the page, and their clients."""
 
     project: Project
     store: Store
@@ -53,14 +53,14 @@ class Queue:
     clients: list[Any]
 
     def records(self, suffix: str = "") -> dict[str, Json]:
-        """record id -> the record."""
+        """Return record id -> the record."""
         queue = self.argilla.queue(queue_name(self.project) + suffix)
         assert queue is not None
         return {str(record["id"]): record for record in self.argilla.records(queue, responses=True)}
 
 
 def image_prompts(folder: Path, tag: str, **review: float) -> Project:
-    """The example project in `folder`, in a workspace of its own, with these settings of `review`."""
+    """Load the example project in `folder`, with its own workspace and these settings of `review`."""
     for path in EXAMPLE.iterdir():
         shutil.copy(path, folder)
     settings = {"workspace": f"w-{tag}", **review}
@@ -70,7 +70,7 @@ def image_prompts(folder: Path, tag: str, **review: float) -> Project:
 
 
 def judged(project: Project, seeds: list[Seed], outputs: Callable[[Seed, int], list[str]]) -> list[Record]:
-    """The candidates of every seed, their gates' verdicts, and for those that passed a score and a judge's opinion."""
+    """The candidates of every seed, their gate verdicts, and a score and a judge's opinion for those that passed."""
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     records: list[Record] = []
     for number, seed in enumerate(seeds):
@@ -96,7 +96,7 @@ def pushed(
     connect: Callable[[str], Any],
     annotators: int,
 ) -> Iterator[Queue]:
-    """The project sampled and pushed, with as many annotators."""
+    """Draw and push the project, and create this number of annotators."""
     workspace = project.spec.review.workspace
     with (
         Argilla(server.url, server.api_key, workspace, patience_s=30) as argilla,
@@ -105,7 +105,7 @@ def pushed(
         store.set_active_seeds(seeds)
         store.write(*records)
         population = read_population(project, store, [SCOPE])
-        draw_batch(project, store, population, more=True)  # also where the gates let nothing pass
+        draw_batch(project, store, population, more=True)  # even if the gates reject everything
         push(project, store, population, argilla)
         names, clients = [], []
         for name in ("ann", "bob")[:annotators]:
@@ -119,7 +119,7 @@ def pushed(
 
 @pytest.fixture
 def argilla_server(on_each_database: ArgillaServer) -> ArgillaServer:
-    """In the place of the other tests' server: the page is used on both databases."""
+    """Overrides the fixture of the other tests: the page is tested on both databases."""
     return on_each_database
 
 
@@ -141,8 +141,8 @@ def prompts(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[st
 
 
 @dataclass
-class Told:
-    """What the annotator of a test was shown and answered, by the record's id: verdict, text of an edit, reasons."""
+class AnswerLog:
+    """What the annotator of a test was shown and answered, by record id: verdict, edited text, reasons."""
 
     answers: dict[str, tuple[str, str | None, tuple[str, ...]]] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class Told:
     discarded: list[str] = field(default_factory=list)
 
     def by_keys(self, ann: Annotator, verdict: str, *, reason: tuple[str, str] | None = None, ending: str = "") -> str:
-        """One row by keyboard alone; `ending` is written in the place of the text's aspect ratio flag."""
+        """Answer one row by keyboard only; `ending` replaces the text's aspect ratio flag."""
         row = self._look(ann)
         ann.press_verdict(verdict)
         edited = row[0].partition(" --ar")[0] + ending if ending else None
@@ -158,34 +158,34 @@ class Told:
             ann.write_with_keys(edited)
         if reason:
             ann.press_reason(*reason)
-        return self._note(ann.press("Enter"), row, verdict, edited, reason[1:] if reason else ())
+        return self._log(ann.press("Enter"), row, verdict, edited, reason[1:] if reason else ())
 
     def by_draft(self, ann: Annotator, verdict: str) -> str:
-        """One row by keyboard alone, kept as a draft first."""
+        """Answer one row by keyboard only, first saved as a draft."""
         row = self._look(ann)
         ann.press_verdict(verdict)
         draft = ann.press("Control+S")
         assert ann.press("Enter") == draft
-        return self._note(draft, row, verdict)
+        return self._log(draft, row, verdict)
 
     def by_discarding(self, ann: Annotator) -> None:
-        """One row that gets no answer; what it suggests is looked at all the same, for every row comes up once, but
-        in another order for every user."""
+        """Discard one row. Its suggestion is read all the same: every row comes up once, but in another order for every
+        user."""
         self._look(ann)
         self.discarded.append(ann.press("Backspace"))
 
     def by_pointer(self, ann: Annotator, verdict: str, *, reason: str = "") -> str:
-        """One row with the mouse."""
+        """Answer one row with the mouse."""
         row = self._look(ann)
         ann.click_verdict(verdict)
         if reason:
             ann.click_reason(reason)
-        return self._note(ann.click_submit(), row, verdict, None, (reason,) if reason else ())
+        return self._log(ann.click_submit(), row, verdict, None, (reason,) if reason else ())
 
     def _look(self, ann: Annotator) -> tuple[str, str | None]:
         return ann.output, ann.chosen
 
-    def _note(
+    def _log(
         self,
         record_id: str,
         row: tuple[str, str | None],
@@ -200,24 +200,24 @@ class Told:
 
 
 @pytest.mark.timeout(600)
-def test_one_person_reviews_twenty_rows_in_the_web_page(
+def test_annotator_reviews_twenty_rows_in_the_web_page(
     prompts: Queue, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
-    """Signs in through the form, sees a row whole at 1280x800, reads the guidelines; answers twelve rows by keyboard
-    alone (accept, reject with a reason, edit, discard, draft) and eight with a search, a sort and a filter; every
-    answer comes back as it was given."""
+    """The annotator signs in through the form, sees a whole row at 1280x800 and reads the guidelines. Twelve rows are
+    answered by keyboard only (accept, reject with a reason, edit, draft), one is discarded, and eight are answered with
+    a search, a sort and a filter. Every answer is pulled as it was given."""
     ids = {id_: str(record["external_id"]) for id_, record in prompts.records().items()}
     pairs = prompts.population.pairs(ids.values())
     rows = {id_: pairs[pair_id] for id_, pair_id in ids.items()}
     assert len(rows) > 20
-    answered = Told()
+    answered = AnswerLog()
     with open_browser(argilla_server.url, tmp_path, "review") as ann:
         ann.sign_in(prompts.names[0], PASSWORD)
         ann.open(queue_name(prompts.project))
         ann.picture("queue")
         parts = {"Input", "Output", "verdict", "reasons", "edited"}
-        wait_until(lambda: parts <= set(ann.without_scrolling()), 60)
-        ann.has(len(rows))
+        wait_until(lambda: parts <= set(ann.fully_visible()), 60)
+        ann.wait_for_total(len(rows))
         assert "shows the letter that selects it" in ann.guidelines()
 
         for ending in (" --ar 1:1", " --ar 2:3", " --ar 4:5"):
@@ -233,16 +233,16 @@ def test_one_person_reviews_twenty_rows_in_the_web_page(
         _search_sort_and_filter(ann, prompts, rows, answered)
         assert len(answered.answers) == 20
         ann.open(queue_name(prompts.project))
-        ann.has(len(rows) - 21)
+        ann.wait_for_total(len(rows) - 21)
         for _ in range(len(rows) - 21):
             answered.by_discarding(ann)
         ann.page.get_by_text("no pending records to annotate").wait_for()
         ann.picture("finished")
-    _every_answer_came_back(prompts, rows, answered)
+    _check_pulled_answers(prompts, rows, answered)
 
 
-def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], answered: Told) -> None:
-    """Eight rows with the pointer; what is shown is what was asked for."""
+def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair], answered: AnswerLog) -> None:
+    """Answer eight rows with the pointer; the rows shown are the requested ones."""
     texts, records = {}, queue.records()
     for id_, pair in rows.items():
         others = queue.population.pairs(records[id_]["metadata"].get("rivals", ())).values()
@@ -255,7 +255,7 @@ def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair],
     word = max(re.findall(r"[a-z]+", rows[waiting()[0]].input), key=len)
     matching = {id_ for id_ in waiting() if re.search(rf"(?i)\b{word}\b", texts[id_])}
     ann.search(word)
-    ann.has(len(matching))
+    ann.wait_for_total(len(matching))
     assert answered.by_pointer(ann, "accept") in matching
     ann.search("")
 
@@ -266,12 +266,12 @@ def _search_sort_and_filter(ann: Annotator, queue: Queue, rows: dict[str, Pair],
 
     length, rows_of_it = Counter(lengths[id_] for id_ in waiting()).most_common(1)[0]
     ann.filter_length(length)
-    ann.has(rows_of_it)
+    ann.wait_for_total(rows_of_it)
     for verdict, reason in (("accept", ""), ("reject", "wrong"), ("accept", "")):
         assert lengths[answered.by_pointer(ann, verdict, reason=reason)] == length
 
 
-def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], answered: Told) -> None:
+def _check_pulled_answers(queue: Queue, rows: dict[str, Pair], answered: AnswerLog) -> None:
     pulled = pull(queue.project, queue.store, queue.argilla)
     edits = {edited for _, edited, _ in answered.answers.values() if edited}
     assert (pulled.new, pulled.edits, pulled.discarded, pulled.foreign) == (20, len(edits), len(answered.discarded), 0)
@@ -289,7 +289,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], answered: Told)
         assert decision is not None
         assert decision.verdict == verdict
         times.append((review.at, review.seconds))
-        assert answered.suggested[id_] is None, "no gate rejected a row that was not drawn for an audit"
+        assert answered.suggested[id_] is None, "a verdict was suggested"
     first, *later = [seconds for _, seconds in sorted(times)]
     assert first is None
     assert all(seconds is not None and 0 < seconds < 600 for seconds in later)
@@ -300,7 +300,7 @@ def _every_answer_came_back(queue: Queue, rows: dict[str, Pair], answered: Told)
 
 @pytest.fixture
 def nasty(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str], Any]) -> Iterator[Queue]:
-    """Conversations whose every text tries to be code, all of them shared by two annotators."""
+    """Conversations in which every text tries to inject code, all of them shared by two annotators."""
     project = image_prompts(tmp_path, uuid.uuid4().hex[:8], batch=6, overlap=1)
     talk = (Message(role="user", content=NASTY), Message(role="assistant", content=f"Which one?\n\n{NASTY}"))
     seeds = [
@@ -321,11 +321,9 @@ def nasty(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str]
         yield queue
 
 
-def test_no_text_runs_and_every_text_is_read_as_it_is(
-    nasty: Queue, argilla_server: ArgillaServer, tmp_path: Path
-) -> None:
-    """Conversation, output, guidelines and, for the adjudicator, the annotators' answers side by side:
-    HTML and Markdown in them are shown letter by letter."""
+def test_texts_are_shown_literally_and_run_no_code(nasty: Queue, argilla_server: ArgillaServer, tmp_path: Path) -> None:
+    """Conversation, output, guidelines and, for the adjudicator, the annotators' answers: HTML and Markdown in them are
+    shown as plain text."""
     records = nasty.records(SHARED)
     assert records
     for id_ in records:

@@ -37,9 +37,9 @@ def cats(tmp_path: Path) -> Project:
     return project(tmp_path)
 
 
-def test_answers_are_read_where_the_rows_were_sent(cats: Project, server: LoopbackArgilla) -> None:
-    """After the queue or the task was given another name, the answers in the old queues still come back, once, with the
-    role that their queue has."""
+def test_answers_are_read_from_the_queues_that_rows_were_sent_to(cats: Project, server: LoopbackArgilla) -> None:
+    """After the dataset is renamed in the spec, the answers in the old queues are still pulled, once, with the role
+    that their queue has."""
     review = cats.spec.review.model_copy(update={"dataset": "renamed"})
     renamed = Project(cats.folder, cats.spec.model_copy(update={"review": review}))
     ann, bob = server.user("ann"), server.user("bob")
@@ -55,8 +55,9 @@ def test_answers_are_read_where_the_rows_were_sent(cats: Project, server: Loopba
 
 
 @pytest.mark.parametrize("dry", [True, False])
-def test_a_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArgilla, dry: bool) -> None:
-    """Whatever drafts are there under our queues' names, ours or somebody's: a pull, dry or not, only reads."""
+def test_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArgilla, dry: bool) -> None:
+    """If there are drafts under our queues' names, whoever created them, a pull, dry or not, only sends GET
+    requests."""
     for name, guidelines in (("cats-shared", "mine"), ("cats-adjudication", MARK)):
         server.datasets[name] = Dataset(status="draft", guidelines=guidelines)
     with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
@@ -66,10 +67,10 @@ def test_a_pull_changes_nothing_on_the_server(cats: Project, server: LoopbackArg
     assert {method for method, _ in server.requests} == {"GET"}
 
 
-def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
-    """Making a queue removes the half-made one that a crash left, which bears the mark of this very store or that of a
-    version before; one that a copy of the project makes is left alone, as is another project's, and somebody's draft of
-    that name is refused in a sentence."""
+def test_only_our_own_drafts_are_removed(server: LoopbackArgilla) -> None:
+    """Creating a queue removes an incomplete one that a crash left, if it has the mark of this store or of an earlier
+    version. One created by a copy of the project or by another project stays, and a user's draft of that name is
+    refused with a message."""
     mine = {"project": "mine", "queue": "cats", "store": "here"}
     server.datasets["theirs"] = Dataset(status="draft", guidelines="# My own guidelines")
     server.datasets["old"] = Dataset(status="draft", guidelines=f"# cats\n\n{MARK}\n")
@@ -92,8 +93,8 @@ def test_only_a_draft_of_ours_is_removed(server: LoopbackArgilla) -> None:
     assert not {server.datasets[name].id for name in ("theirs", "copied", "other")} & set(" ".join(removed).split("/"))
 
 
-def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) -> None:
-    """A private Space lets nothing through without its own header, beside Argilla's key."""
+def test_extra_headers_are_sent_with_every_call(server: LoopbackArgilla) -> None:
+    """A private Hugging Face Space requires its own header in addition to Argilla's key."""
     server.wants = ("Authorization", "Bearer space")
     with pytest.raises(ReviewError, match="headers_env"):
         Argilla(server.url, "key", "pairsmith", patience_s=1)
@@ -101,10 +102,10 @@ def test_headers_that_a_proxy_wants_go_with_every_call(server: LoopbackArgilla) 
         assert argilla.users()
 
 
-def test_a_proxy_of_the_shell_is_no_way_to_this_machine(
+def test_proxy_from_the_environment_is_not_used_for_local_servers(
     server: LoopbackArgilla, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Behind a company's proxy the server of one's own is asked directly; one elsewhere is asked through the proxy."""
+    """Behind a company's proxy a local server is called directly, and a remote one through the proxy."""
     with LoopbackArgilla() as proxy:
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
@@ -119,8 +120,8 @@ def test_a_proxy_of_the_shell_is_no_way_to_this_machine(
         assert proxy.requests
 
 
-def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Path) -> None:
-    """With a url in the spec nothing is said of a server of our own that nobody wants."""
+def test_status_of_a_remote_review_shows_its_url(cats: Project, tmp_path: Path) -> None:
+    """With a url in the spec, status does not mention a local server."""
     asked = ["--set", "review.url=http://argilla.example:1", "--set", "review.key_env=NO_SUCH_KEY"]
     command = [sys.executable, "-m", "pairsmith", "review", "status", *asked]
     environment = {**os.environ, "PAIRSMITH_ARGILLA_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
@@ -131,8 +132,8 @@ def test_the_status_of_a_review_elsewhere_says_where(cats: Project, tmp_path: Pa
 
 
 @pytest.mark.parametrize("asked", [["people"], ["invite", "ann"], ["pull"]], ids=" ".join)
-def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Project, tmp_path: Path) -> None:
-    """It is said at once that there is nothing to answer, before minutes are spent on a server."""
+def test_no_server_is_started_if_no_rows_were_drawn(asked: list[str], cats: Project, tmp_path: Path) -> None:
+    """The command says at once that there is nothing to review, before it spends minutes on starting a server."""
     path = cats.folder / "pairsmith.toml"
     path.write_text(re.sub("workspace = .*", "", path.read_text(encoding="utf-8")), encoding="utf-8")
     with Store.open(Store.url_for(cats)) as store:
@@ -146,9 +147,9 @@ def test_where_nothing_was_drawn_no_server_is_started(asked: list[str], cats: Pr
     assert not home.exists()
 
 
-def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> None:
-    """So many rows a request, fewer where they are long; a row that is too long for any is sent alone, and none is lost
-    or moved."""
+def test_requests_are_limited_in_rows_and_bytes() -> None:
+    """At most 100 rows per request, fewer if they are long. A row that is too long for any request is sent alone. No
+    row is lost or reordered."""
     sizes = [10] * 250 + [_MAX_REQUEST_BYTES // 3] * 7 + [3 * _MAX_REQUEST_BYTES] + [10]
     chunks = list(_chunks((b"x" * size for size in sizes), 100))
     assert [len(item) for chunk in chunks for item in chunk] == sizes
@@ -156,9 +157,9 @@ def test_rows_of_any_length_are_sent_in_requests_that_a_server_can_take() -> Non
     assert all(len(chunk) == 1 or sum(map(len, chunk)) <= _MAX_REQUEST_BYTES for chunk in chunks)
 
 
-def test_a_row_in_two_queues_has_one_answer_of_a_person(cats: Project, server: LoopbackArgilla) -> None:
-    """Answered in both, whoever put it there, the later answer counts; a draft in the other one takes nothing back; and
-    however often answers are brought, nothing is new."""
+def test_row_in_two_queues_has_one_answer_per_annotator(cats: Project, server: LoopbackArgilla) -> None:
+    """If a row is answered in two queues, the later answer counts; a draft in the other queue withdraws nothing;
+    repeated pulls find nothing new."""
     ann, queue = server.user("ann"), cats.spec.task.name
     with Store.open(Store.url_for(cats)) as store, Argilla(server.url, "key", "pairsmith") as argilla:
         one, two, *_ = (pair.id for pair in fill(cats, store))
@@ -179,10 +180,8 @@ def test_a_row_in_two_queues_has_one_answer_of_a_person(cats: Project, server: L
 
 
 @pytest.mark.parametrize(("version", "fits"), [("1.29.1", False), ("2.5.0", False), ("2.6.0", True), ("2.10.0", True)])
-def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
-    server: LoopbackArgilla, version: str, fits: bool
-) -> None:
-    """Only from 2.6 on has a dataset a place for our mark; an older one is refused in a sentence that says which."""
+def test_too_old_argilla_is_refused_before_anything_is_sent(server: LoopbackArgilla, version: str, fits: bool) -> None:
+    """Datasets can hold our mark only since Argilla 2.6; an older version is refused with a message that names it."""
     server.version = version
     if fits:
         Argilla(server.url, "key", "pairsmith").close()
@@ -207,8 +206,8 @@ def test_an_argilla_that_is_too_old_is_named_before_anything_is_sent(
         ("", "no reason given"),
     ],
 )
-def test_a_refusal_is_told_in_argillas_words_with_a_way_out(server: LoopbackArgilla, body: str, words: str) -> None:
-    """No JSON and no code of another program's insides: what it says, that nothing is lost, and what to do."""
+def test_refusal_shows_argillas_message_and_a_fix(server: LoopbackArgilla, body: str, words: str) -> None:
+    """The error has no JSON and no internal error codes, but Argilla's message, the status and path, and what to do."""
     with Argilla(server.url, "key", "pairsmith", patience_s=1) as argilla:
         server.refuses = body
         with pytest.raises(ReviewError, match=re.escape(words)) as caught:

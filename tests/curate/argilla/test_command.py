@@ -1,4 +1,4 @@
-"""`pairsmith review` and the human gate of `pairsmith run`, as a person meets them: real processes, a real server."""
+"""`pairsmith review` and the review stage of `pairsmith run`, as a user runs them: real processes, a real server."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.curate.argilla.conftest import argilla_client
 from tests.pairsmith.conftest import SPEC, Project, answer, write_seeds
 from tests.synth.loopback import LoopbackTeacher
 
-pytestmark = pytest.mark.timeout(1800)  # many commands, each a process of its own, and a server that may have to start
+pytestmark = pytest.mark.timeout(1800)  # many commands, each in its own process, and a server that may have to start
 
 WAITS, BUSY = 11, 6
-# Training from a folder that is not there ends the run just after the gate, without loading a model.
+# Training with a base model that does not exist ends the run just after the review, without loading a model.
 NO_BASE = ("--set", "train.base=not-there")
 
 
@@ -35,7 +35,8 @@ def teacher() -> Iterator[LoopbackTeacher]:
 
 @pytest.fixture
 def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaServer) -> Project:
-    """A project whose queue is its own, on the server of these tests, which the command finds as a person's own."""
+    """A project with its own queue on the server of these tests, which the command finds as if it were the user's
+    own."""
     review = '\n[review]\nbatch = 12\nmargin_of_error = 0.4\noverlap = 0.5\nworkspace = "pairsmith"\n'
     review += f'dataset = "tiny-{uuid.uuid4().hex[:8]}"\n'
     (tmp_path / "pairsmith.toml").write_text(SPEC.format(url=teacher.url) + review)
@@ -43,8 +44,8 @@ def project(tmp_path: Path, teacher: LoopbackTeacher, argilla_server: ArgillaSer
     return Project(tmp_path, {"PAIRSMITH_ARGILLA_HOME": str(argilla_server.home)})
 
 
-def stopped(project: Project, *arguments: str) -> dict[str, Any]:
-    """The JSON of a `run` that must stop at the gate."""
+def run_until_review(project: Project, *arguments: str) -> dict[str, Any]:
+    """The JSON output of a `run` that must stop for review."""
     done = project.run("run", "--json", *arguments)
     assert done.returncode == WAITS, done.stderr + done.stdout
     output: dict[str, Any] = json.loads(done.stdout)
@@ -52,19 +53,19 @@ def stopped(project: Project, *arguments: str) -> dict[str, Any]:
 
 
 def records(owner: Any, names: list[str]) -> dict[str, str]:
-    """pair id -> Argilla's own id, of every record of the queues; only an owner may list them."""
+    """pair id -> Argilla's record id, of every record of the queues; only an owner may list them."""
     queues = [owner.datasets(name=name, workspace="pairsmith") for name in names]
     return {record.id: str(record._server_id) for queue in queues for record in queue.records}
 
 
 def answer_all(client: Any, shown: dict[str, str], verdict: Callable[[str], str]) -> None:
-    """The client's user answers every record of `shown`."""
+    """Answer every record of `shown` as the client's user."""
     for pair_id, record_id in shown.items():
         respond(client, record_id, verdict(pair_id))
 
 
 def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
-    """The official client, signed in as somebody who was just invited, the way the page signs in."""
+    """The official client, signed in as a newly invited annotator, in the way the page signs in."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
     account = project.json("review", "invite", name)
     assert account["url"] == argilla_server.url
@@ -75,12 +76,12 @@ def annotator(project: Project, argilla_server: ArgillaServer) -> Any:
     return argilla_client().Argilla(api_url=argilla_server.url, api_key=me["api_key"])
 
 
-def test_a_certificate_asked_for_from_the_start_waits_for_people_first(
+def test_requiring_a_certificate_from_the_start_waits_for_review(
     project: Project, argilla_server: ArgillaServer
 ) -> None:
-    """With `curate.select.certified` set before anybody has answered no row is accepted yet. That is no failure: rows
-    go to people, and the run stops there as at any review; `status` says so."""
-    waits = stopped(project, "--set", "curate.select.certified=true")
+    """With `curate.select.certified` set before anyone has answered, no row is accepted yet. That is not a failure:
+    rows are sent for review and the run stops there as usual; `status` says so."""
+    waits = run_until_review(project, "--set", "curate.select.certified=true")
     assert waits["facts"]["stages"] == ["generate", "curate", "review"]
     assert waits["facts"]["url"] == argilla_server.url
     rows = project.json("review", "status")["review"]["unanswered"]
@@ -91,12 +92,12 @@ def test_a_certificate_asked_for_from_the_start_waits_for_people_first(
     assert project.run("curate", "--set", "curate.select.certified=true").returncode == 8
 
 
-def test_the_loop_stops_for_people_and_goes_on(
+def test_run_stops_for_review_and_continues_after_it(
     project: Project, argilla_server: ArgillaServer, client: Any, teacher: LoopbackTeacher
 ) -> None:
-    """`run` ends with its own exit code where people must answer, says where and how many rows, and asks nobody twice;
-    run again without answers it stops again; once people have answered it curates by what they said and trains."""
-    first = stopped(project)
+    """`run` ends with its own exit code when annotators must answer, reports where and how many rows, and sends no row
+    twice. Without answers it stops again; after the answers it curates by them and trains."""
+    first = run_until_review(project)
     waits = first["facts"]
     assert waits["url"] == argilla_server.url
     assert waits["stages"] == ["generate", "curate", "review"]
@@ -116,7 +117,7 @@ def test_the_loop_stops_for_people_and_goes_on(
     assert len(teacher.asked) == 12
 
     ann = annotator(project, argilla_server)
-    queues = project.json("review", "push")["facts"]["queues"]  # a part now waits for a second person
+    queues = project.json("review", "push")["facts"]["queues"]  # some rows now wait for a second annotator
     shown = records(client, queues)
     rejected = min(shown)
     answer_all(ann, shown, lambda id_: "reject" if id_ == rejected else "accept")
@@ -145,16 +146,17 @@ def test_the_loop_stops_for_people_and_goes_on(
     assert project.json("status", *NO_BASE)["next"] == ["train", "evaluate"]
 
 
-def test_the_loop_stops_where_people_reject_the_set(
+def test_run_stops_when_reviewers_reject_the_dataset(
     project: Project, argilla_server: ArgillaServer, client: Any
 ) -> None:
-    """Everything answered with Reject makes the interval as tight as asked at once: `run` trains nothing, draws no more
-    rows, ends with the code of the human gate, and says by reason, with examples, that people reject this set."""
-    waits = stopped(project)["facts"]
+    """If everything is rejected, the interval is at once as narrow as requested. `run` trains nothing, sends no more
+    rows, ends with the exit code of the review, and reports by reason, with examples, that reviewers reject this
+    dataset."""
+    waits = run_until_review(project)["facts"]
     shown = records(client, waits["queues"])
     for record_id in shown.values():
         respond(client, record_id, "reject", reasons=["invented"])
-    after = stopped(project, *NO_BASE)["facts"]
+    after = run_until_review(project, *NO_BASE)["facts"]
     assert (after["gate"], after["stages"][-1]) == ("rejected", "review")
     assert after["waits"].startswith("reviewers reject this dataset")
     (why,) = after["objections"]
@@ -173,8 +175,8 @@ def test_the_loop_stops_where_people_reject_the_set(
     assert "train" not in {receipt["command"] for receipt in project.receipts()}
 
 
-def test_without_people_the_card_and_the_report_say_so(project: Project, tmp_path: Path) -> None:
-    """`--no-review` starts no server, goes past the gate, and writes on card and report that nobody looked."""
+def test_without_review_the_card_and_the_report_say_so(project: Project, tmp_path: Path) -> None:
+    """`--no-review` starts no server and skips the review; card and report say that no human has reviewed the data."""
     done = project.run("run", "--no-review", *NO_BASE, "--json", PAIRSMITH_ARGILLA_HOME=str(tmp_path / "none"))
     assert done.returncode not in (0, 1, WAITS), done.stdout
     assert [receipt["command"] for receipt in project.receipts()] == ["generate", "curate", "train", "run"]
@@ -194,7 +196,7 @@ def test_without_people_the_card_and_the_report_say_so(project: Project, tmp_pat
 
 
 def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaServer, client: Any) -> None:
-    """The steps of the gate exist one by one; each is safe to repeat and says what it did."""
+    """The steps of the review can be run one by one; each can be repeated safely and reports what it did."""
     early = project.run("review", "push")
     assert early.returncode == 8
     assert "pairsmith curate" in early.stderr
@@ -214,9 +216,9 @@ def test_push_pull_and_status_by_hand(project: Project, argilla_server: ArgillaS
     assert project.json("status")["stages"][1]["why"] == "people have answered since"
 
 
-def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
-    """`pull --watch` shows answers as they are given, sends the next rows while more labels are missing, leaves the
-    store to others meanwhile, and ends with Ctrl-C."""
+def test_watching_shows_incoming_answers(project: Project, client: Any) -> None:
+    """`pull --watch` shows answers as they arrive, sends the next rows while more labels are needed, lets others use
+    the store meanwhile, and ends with Ctrl-C."""
     project.json("generate")
     project.json("curate")
     queues = project.json("review", "push")["facts"]["queues"]
@@ -236,7 +238,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         while project.rows("SELECT count(*) FROM reviews") != [(len(asked),)]:
             assert time.monotonic() < deadline, "the answers did not come in"
             assert watching.poll() is None, watching.stderr.read()
-            if not answered and len(project.receipts()) >= 4:  # its first pull is over
+            if not answered and len(project.receipts()) >= 4:  # its first pull is complete
                 answer_all(client, asked, lambda _: "accept")
                 answered = True
             time.sleep(0.1)
@@ -244,7 +246,7 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
             assert time.monotonic() < deadline, "the next batch was not drawn"
             time.sleep(0.1)
         while (curated := project.run("curate", "--json")).returncode == BUSY:  # until those rows are sent
-            assert time.monotonic() < deadline, "the store was not left to others"
+            assert time.monotonic() < deadline, "the store stayed locked"
         assert curated.returncode == 0, curated.stderr
         watching.send_signal(signal.SIGINT)
         shown, errors = watching.communicate(timeout=200)
@@ -277,10 +279,10 @@ def test_watching_tells_what_comes_in(project: Project, client: Any) -> None:
         ),
     ],
 )
-def test_a_gate_that_cannot_open_says_why_and_how_to_go_on(
+def test_unusable_argilla_ends_the_run_with_the_reason_and_a_way_on(
     settings: str, environment: dict[str, str], sentence: str, project: Project, argilla_server: ArgillaServer
 ) -> None:
-    """An Argilla that cannot be used ends the run in a sentence, after everything before it was kept."""
+    """An Argilla that cannot be used ends the run with a message; the results of earlier stages are kept."""
     path = project.folder / "pairsmith.toml"
     text = path.read_text().partition("[review]")[0]
     path.write_text(text + "[review]\n" + settings.format(url=argilla_server.url) + "\n")
@@ -293,10 +295,10 @@ def test_a_gate_that_cannot_open_says_why_and_how_to_go_on(
     assert project.json("status", **environment)["next"] == ["review", "train", "evaluate"]
 
 
-def test_the_server_is_found_and_its_absence_told(
+def test_running_and_missing_servers_are_reported(
     project: Project, argilla_server: ArgillaServer, tmp_path: Path
 ) -> None:
-    """`up` finds the server that runs; where none was started, status, logs and down say so."""
+    """`up` finds the running server; where none was started, status, logs and down say so."""
     running = project.json("review", "up")
     assert (running["url"], running["already_running"]) == (argilla_server.url, True)
     assert "server" in project.json("review", "logs", "--lines", "3")["logs"]
@@ -306,11 +308,9 @@ def test_the_server_is_found_and_its_absence_told(
     assert project.json("review", "down", **nowhere)["stopped"] is False
 
 
-def test_a_user_who_is_there_is_let_in_and_may_get_another_password(
-    project: Project, argilla_server: ArgillaServer
-) -> None:
-    """A name that is taken is the same person: no second account, no password lost; `people` lists who is here, and a
-    name that nobody has is a sentence. The owner's new password stands where the old one stood."""
+def test_existing_user_is_added_and_can_get_a_new_password(project: Project, argilla_server: ArgillaServer) -> None:
+    """An existing name means the same user: no second account, and the password stays. `people` lists who has access,
+    and an unknown name gets a message. The owner's new password replaces the old one in the credentials file."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
     first = project.json("review", "invite", name)
     again = project.json("review", "invite", f"{name}-new", name)
@@ -321,7 +321,7 @@ def test_a_user_who_is_there_is_let_in_and_may_get_another_password(
     nobody = project.run("review", "password", "nobody-here")
     assert nobody.returncode == 10
     assert "there is no user nobody-here" in nobody.stderr
-    odd = f"[/{name}]"  # which a screen may take for a style
+    odd = f"[/{name}]"  # a screen may parse it as a style
     shown = project.run("review", "invite", odd)
     assert (shown.returncode, odd in shown.stdout) == (0, True)
     assert odd in project.run("review", "people").stdout

@@ -1,5 +1,5 @@
-"""Some days of a review on one server: three people, a rename, a deletion, a second project of the same name, a change
-of style, and a reboot in the middle. What everybody said is compared with what the store holds, person by person."""
+"""A review of several days on one server: three annotators, a renamed user, a deleted answer, a second project of the
+same name, a changed style, and a reboot. At the end every answer is compared with the store, annotator by annotator."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WORKSPACE = "days"
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
 def running(request: pytest.FixtureRequest, venv: Path) -> Iterator[ArgillaServer]:
-    """A server of this test alone, which it may kill."""
+    """A server for this test only, which may kill it."""
     url = None
     if request.param == "PostgreSQL":
         url = empty_database(request.getfixturevalue("postgres"), f"argilla_{uuid.uuid4().hex[:8]}")
@@ -56,8 +56,8 @@ def running(request: pytest.FixtureRequest, venv: Path) -> Iterator[ArgillaServe
         shutil.rmtree(home, ignore_errors=True)
 
 
-class Days:
-    """One project on the server, what people said of its rows, and who they are."""
+class ProjectReview:
+    """One project on the server, with its annotators' answers."""
 
     def __init__(self, folder: Path, running: ArgillaServer, venv: Path, seed: int) -> None:
         folder.mkdir()
@@ -69,7 +69,7 @@ class Days:
         self.scope = SCOPE
         self.pairs = fill(self.project, self.store, inputs=16)
         self.argilla = Argilla(running.url, running.api_key, WORKSPACE, patience_s=120)
-        self.verdicts: dict[tuple[str, str], str] = {}  # (pair id, person) -> the verdict that stands
+        self.verdicts: dict[tuple[str, str], str] = {}  # (pair id, annotator) -> the current verdict
         self.responses: dict[tuple[str, str], str] = {}
 
     def population(self) -> Any:
@@ -82,7 +82,7 @@ class Days:
         return pull(self.project, self.store, self.argilla).news
 
     def on_server(self) -> list[tuple[str, str, set[str]]]:
-        """(pair id, record id, who answered) of each record in the project's queues."""
+        """(pair id, record id, ids of the users who answered) of each record in the project's queues."""
         queues = self.argilla.queues(project_id(self.store.sampled()), ())
         return [
             (row["external_id"], row["id"], {response["user_id"] for response in row["responses"]})
@@ -91,8 +91,8 @@ class Days:
             if not queue.made_as.endswith("-adjudication")
         ]
 
-    def answers(self, person: str, client: Any, most: int, verdict: str = "accept") -> int:
-        """The person answers rows that nobody has answered, as the page offers them; the number."""
+    def answer_rows(self, person: str, client: Any, most: int, verdict: str = "accept") -> int:
+        """Answer up to `most` unanswered rows as this annotator, in the order of the page; return how many."""
         given = 0
         for pair_id, record_id, who in self.on_server():
             if given < most and not who:
@@ -102,8 +102,9 @@ class Days:
                 given += 1
         return given
 
-    def style_changes(self) -> None:
-        """Another prompt: half of the inputs get other outputs, the other half keep theirs under the new name."""
+    def change_style(self) -> None:
+        """Simulate a changed prompt: half of the inputs get new outputs, the other half keep theirs under the new
+        fingerprint."""
         seeds = {seed.id: seed for seed in self.store.seeds()}
         records: list[Any] = []
         self.scope = "scope-2"
@@ -119,8 +120,8 @@ class Days:
         self.store.write(*records)
 
 
-def reboot(days: Days) -> None:
-    """Every process of the server is killed at once; whoever needs it next starts it, with no option."""
+def reboot(days: ProjectReview) -> None:
+    """Kill every process of the server at once and start it again without options."""
     home = days.running.home
     os.kill(json.loads((home / "server.json").read_text())["supervisor"], signal.SIGKILL)
     wait_until(lambda: server.status(home).state not in ("running", "unhealthy", "starting"))
@@ -130,11 +131,13 @@ def reboot(days: Days) -> None:
     assert again.url == days.running.url
 
 
-def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, tmp_path: Path) -> None:
-    """After all of it the store holds for each row and person the one verdict that stands, nobody is two people, each
-    row was asked once a queue, nothing of the other project came along, and no unanswered row is left that no longer
-    counts."""
-    cats, other = (Days(tmp_path / name, running, venv, seed) for seed, name in enumerate(("cats", "other"), 1))
+def test_no_answer_is_lost_duplicated_or_wasted(running: ArgillaServer, venv: Path, tmp_path: Path) -> None:
+    """At the end the store has exactly the current verdict for each row and annotator. No annotator is counted as two,
+    each row is in one queue only, nothing of the other project was mixed in, and no unanswered row remains that is no
+    longer needed."""
+    cats, other = (
+        ProjectReview(tmp_path / name, running, venv, seed) for seed, name in enumerate(("cats", "other"), 1)
+    )
     cats.push()
     clients, ids = {}, {}
     for name in PEOPLE:
@@ -145,11 +148,11 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
         clients[name] = rg.Argilla(api_url=running.url, api_key=user["api_key"])
         ids[name] = user["id"]
     try:
-        assert cats.answers("ann", clients["ann"], 3) == 3  # before anybody else has a queue
-        cats.push()  # now rows that two people answer have one of their own
+        assert cats.answer_rows("ann", clients["ann"], 3) == 3  # while ann is the only annotator
+        cats.push()  # now rows for two annotators have a queue of their own
         other.push()
-        assert cats.answers("bob", clients["bob"], 3, "reject") == 3
-        assert other.answers("cid", clients["cid"], 4) == 4
+        assert cats.answer_rows("bob", clients["bob"], 3, "reject") == 3
+        assert other.answer_rows("cid", clients["cid"], 4) == 4
         assert cats.pull() == 6
 
         cats.argilla.call("PATCH", f"users/{ids['ann']}", json={"username": "ann.smith", "first_name": "Ann"})
@@ -157,18 +160,18 @@ def test_no_label_is_lost_doubled_or_wasted(running: ArgillaServer, venv: Path, 
         one = next(key for key in cats.responses if key[1] == "bob")
         clients["bob"].http_client.delete(f"/api/v1/responses/{cats.responses.pop(one)}").raise_for_status()
         del cats.verdicts[one]
-        assert cats.answers("cid", clients["cid"], 2) == 2
+        assert cats.answer_rows("cid", clients["cid"], 2) == 2
 
-        cats.style_changes()
+        cats.change_style()
         cats.push()
         reboot(cats)
-        assert cats.pull() == 3  # two new ones and the one taken back, given before the reboot
+        assert cats.pull() == 3  # two new ones and a withdrawal, made before the reboot
         mine = next(key for key in cats.responses if key[1] == "ann")
         change(clients["ann"], cats.responses[mine], "reject")
         cats.verdicts[mine] = "reject"
         assert cats.pull() == 1
-        cats.answers("cid", clients["cid"], 100)
-        cats.answers("bob", clients["bob"], 1)
+        cats.answer_rows("cid", clients["cid"], 100)
+        cats.answer_rows("bob", clients["bob"], 1)
         cats.push()
         cats.pull()
         assert cats.pull() == 0

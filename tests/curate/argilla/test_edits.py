@@ -1,4 +1,4 @@
-"""How an answer corrects an output: a label by another, a record field by field."""
+"""How an answer corrects an output: a label is replaced, a record changed field by field."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def pair(output: str) -> Pair:
     return Pair(seed_id="s", input="a bill", output=output, system="", origin=Imported(source="x"))
 
 
-def said(**fields: str) -> dict[str, str]:
-    """The answer of a page on which every field was filled in, with these changed; an empty one is not sent."""
+def filled_in(**fields: str) -> dict[str, str]:
+    """The answer of a page with every field filled in, with these fields changed; an empty one is not sent."""
     shown = {"vendor": "Sea View", "number": "12", "total": "240.0", "due": "2024-06-05"} | fields
     return {name: shown[title] for name, title in TITLES.items() if shown.get(title)}
 
 
-def test_the_page_is_filled_with_each_field_as_people_write_it() -> None:
-    """A text without its quotation marks, a number as it is; what the record lacks is empty; of labels nothing."""
+def test_page_suggests_each_field_as_plain_text() -> None:
+    """A string is shown without quotation marks, a number as it is; a missing field is empty; labels get no
+    suggestion."""
     filled = suggestions(FORM, pair(json.dumps(RECORD)))
     assert filled == {"edited_1": "Sea View", "edited_2": "12", "edited_3": "240.0", "edited_4": "2024-06-05"}
     assert suggestions(FORM, pair("no JSON")) == {}
@@ -63,26 +64,27 @@ def test_the_page_is_filled_with_each_field_as_people_write_it() -> None:
         ({"lines": '[{"text": "two nights"}]'}, {"lines": [{"text": "two nights"}]}),
     ],
 )
-def test_a_field_becomes_what_its_schema_admits(changed: dict[str, str], becomes: dict[str, object]) -> None:
-    """A number where one is asked for, a text that looks like a number where a text is, null where it may be; what the
-    schema refuses stays as it was written, for the gates to tell."""
-    corrected = edited_text(FORM, pair(json.dumps(RECORD)), said(**changed), TITLES)
+def test_corrected_field_gets_the_type_of_its_schema(changed: dict[str, str], becomes: dict[str, object]) -> None:
+    """A number if the schema wants a number, a string that looks like a number if it wants a string, null if allowed. A
+    value that the schema refuses stays as written; the gates will report it."""
+    corrected = edited_text(FORM, pair(json.dumps(RECORD)), filled_in(**changed), TITLES)
     assert corrected is not None
     assert json.loads(corrected) == RECORD | becomes
     assert list(json.loads(corrected))[:4] == list(RECORD)
 
 
-def test_what_was_left_as_it_was_is_no_edit() -> None:
-    """All fields sent back unchanged, in whatever order the schema names them by now, and no field at all."""
+def test_unchanged_fields_are_not_an_edit() -> None:
+    """All fields sent back unchanged give the same output; no field at all gives none. A field name of another schema
+    order is mapped by its title."""
     bill = pair('{"vendor": "Sea View", "number": "12", "total": 240.0, "due": "2024-06-05"}')
-    assert edited_text(FORM, bill, said(), TITLES) == bill.output
+    assert edited_text(FORM, bill, filled_in(), TITLES) == bill.output
     assert edited_text(FORM, bill, {}, TITLES) is None
     turned = dict(zip(TITLES, reversed(TITLES.values()), strict=True))
     assert edited_text(FORM, bill, {"edited_2": "2024-06-05", "edited_5": "Sea View"}, turned) is not None
 
 
-def test_another_label_is_an_edit_whatever_the_verdict_says() -> None:
-    """Accept beside another label is an edit, as with a text; a label chosen that the row has already is none."""
+def test_another_label_is_an_edit_whatever_the_verdict() -> None:
+    """Accept with another label is an edit, as with a text; choosing the row's own label is not."""
 
     def review(verdict: str, label: str) -> Review:
         values = {"verdict": verdict, "edited": label}
@@ -95,8 +97,8 @@ def test_another_label_is_an_edit_whatever_the_verdict_says() -> None:
     assert (review("edit", "no").decision, review("edit", "no").edited) == ("edit", "no")
 
 
-def test_the_best_of_several_is_a_ranking_with_ties() -> None:
-    """One choice ranks that output first and all others behind it alike."""
+def test_best_of_several_is_a_ranking_with_ties() -> None:
+    """Choosing one output ranks it first and all others second."""
     values = {"verdict": "accept", "best": "B"}
     review = review_of(Response("p", "r", "ann", "annotator", "submitted", values, ("q", "s"), NOW), pair("x"), None)
     assert dict(review.ranking) == {pair("x").id: 2, "q": 2, "s": 1}

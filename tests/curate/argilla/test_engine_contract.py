@@ -1,4 +1,4 @@
-"""The search engine offers every method of the pinned server's, and takes what the server passes."""
+"""The search engine has every method of the pinned server's engine, and accepts what the server passes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ print(json.dumps({"abstract": sorted(SQLSearchEngine.__abstractmethods__), "ours
 
 @pytest.fixture(scope="session")
 def described(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the server's own Python says of the engines."""
+    """The signatures of the engines, as inspected in the server's own Python."""
     home = tmp_path_factory.mktemp("home")
     environment = {"PYTHONPATH": str(SIDE), "ARGILLA_HOME_PATH": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(
@@ -41,7 +41,8 @@ def described(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def _calls(source: Path) -> set[tuple[str, int, tuple[str, ...]]]:
-    """(method, positional arguments, keywords) of every call on something named search_engine in the server."""
+    """(method, number of positional arguments, keywords) of every call on something named search_engine in the
+    server."""
     calls = set()
     for path in source.rglob("*.py"):
         if "search_engine" in path.relative_to(source).parts[:1]:
@@ -57,7 +58,7 @@ def _calls(source: Path) -> set[tuple[str, int, tuple[str, ...]]]:
     return calls
 
 
-def test_every_method_the_server_calls_takes_what_the_server_passes(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
+def test_methods_accept_the_servers_calls(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
     """Each call in the installed server fits the signature of our method of that name."""
     source = Path(str(described["source"])).parents[1]
     calls = _calls(source)
@@ -68,14 +69,16 @@ def test_every_method_the_server_calls_takes_what_the_server_passes(described: d
         names = [name for name, kind, _ in parameters]
         assert positional <= len(names), method
         assert set(keywords) <= set(names) or any(kind == "VAR_KEYWORD" for _, kind, _ in parameters), method
-        # A call that unpacks a dictionary names none of its keywords, so only the others can be complete.
+        # A call that unpacks a dictionary lists none of its keywords, so completeness can be checked only for the
+        # others.
         required = {name for name, kind, needed in parameters if needed and not kind.startswith("VAR_")}
         if method not in ("search", "similarity_search"):
             assert required <= set(names[:positional]) | set(keywords), method
 
 
-def test_it_can_stand_where_argillas_own_engine_stands(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
-    """No abstract method is left, and no parameter that Elasticsearch's engine takes is missing: `user_id` too."""
+def test_engine_can_replace_argillas_own(described: dict[str, dict]) -> None:  # type: ignore[type-arg]
+    """No abstract method is left, and every parameter that Elasticsearch's engine takes is accepted, including
+    `user_id`."""
     assert described["abstract"] == []
     for method in described["theirs"]:
         ours = {name for name, *_ in described["ours"][method]}
@@ -84,8 +87,9 @@ def test_it_can_stand_where_argillas_own_engine_stands(described: dict[str, dict
     assert "user_id" in {name for name, *_ in described["ours"]["search"]}
 
 
-def test_nothing_of_ours_is_imported_on_the_server_side() -> None:
-    """The engine is one module without a parent package: the server's pins and ours can never meet in one process."""
+def test_server_side_code_imports_nothing_of_pairsmith() -> None:
+    """The server's pinned packages and ours must never meet in one process, so the server side imports none of our
+    packages, and the engine is one module that imports no other file of that folder."""
     own = {path.stem for path in SIDE.glob("*.py")}
     assert own == {"enter", "outage", "page", "pairsmith_sql_engine", "rows", "serve", "sign_in", "work"}
     assert not (SIDE / "__init__.py").exists()
@@ -103,10 +107,9 @@ MACHINES = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("da
 
 
 @pytest.mark.parametrize(("system", "processor"), MACHINES)
-def test_every_package_of_the_server_is_pinned(system: str, processor: str) -> None:
-    """The environment is the same tomorrow: the constraints hold one exact version for each package it takes, on every
-    kind of machine; on a Mac with an Intel processor one of cryptography that has a wheel for it, which newer ones do
-    not."""
+def test_every_server_package_is_pinned(system: str, processor: str) -> None:
+    """For reproducible environments the constraints pin one exact version of each package, on every kind of machine. On
+    a Mac with an Intel processor cryptography is pinned to a version with a wheel for it, which newer ones lack."""
     lines = [line for line in (SIDE / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
     here = {"sys_platform": system, "platform_machine": processor}
     every = [Requirement(line) for line in lines]
@@ -140,9 +143,9 @@ print(json.dumps({"slowest": slowest, "refused": refused, "read": repr(_parse_te
 """
 
 
-def test_a_search_is_read_in_time_as_long_as_it_is(venv: Path, tmp_path: Path) -> None:
-    """Whatever signs are heaped up, 200,000 of them are read in a moment, so that nobody can stall the others; a
-    search that is longer than any real one is refused in a sentence, and signs mean what they meant."""
+def test_queries_are_parsed_in_linear_time(venv: Path, tmp_path: Path) -> None:
+    """200,000 repeated special characters are tokenized in under 2 s, so that no user can stall the others. A query
+    longer than 5,000 characters is refused with a message, and special characters keep their meaning."""
     heaps = ["-", '-"', "-(", "-)", "- ", "--|", "-~", '"', "(", "\\", '\\"', "a-", "~1", "a~", "*-", "|-"]
     environment = {"PYTHONPATH": str(SIDE), "ARGILLA_HOME_PATH": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(

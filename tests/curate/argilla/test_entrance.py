@@ -1,4 +1,5 @@
-"""The way into Argilla for who is signed in elsewhere: as themselves, once, and from the page that asked alone."""
+"""Sign-in to Argilla for users who are signed in elsewhere: as themselves, once, and only from the page that requested
+it."""
 
 from __future__ import annotations
 
@@ -30,14 +31,14 @@ def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
 
 
 def enter(argilla: Argilla, given: str, origin: str | None = SERVICE) -> httpx.Response:
-    """What Argilla answers to the form with a code."""
+    """Submit the form with a code and return Argilla's response."""
     headers = {"Origin": origin} if origin else {}
     return httpx.post(action(argilla.url), data={"code": given}, headers=headers, timeout=60)
 
 
-def test_a_person_comes_in_as_themselves_and_once(argilla: Argilla) -> None:
-    """The account is made once and is in the project's workspace; a code gives a token of Argilla's and the page that
-    was asked for, and is spent by that."""
+def test_code_signs_a_user_in_once(argilla: Argilla) -> None:
+    """The account is created once and added to the project's workspace. A code returns an Argilla token and the
+    requested page, and can be used only once."""
     name = f"Ann Lead ({uuid.uuid4().hex[:8]})"
     person = member(argilla, name)
     assert member(argilla, name).id == person.id
@@ -55,17 +56,17 @@ def test_a_person_comes_in_as_themselves_and_once(argilla: Argilla) -> None:
 
 
 @pytest.mark.parametrize("origin", ["https://elsewhere.test", "http://service.test:8001", "null", None])
-def test_another_page_signs_nobody_in(argilla: Argilla, origin: str | None) -> None:
-    """A code that comes from a page of another origin, or from nowhere, is refused, and spent."""
+def test_code_from_another_origin_is_refused(argilla: Argilla, origin: str | None) -> None:
+    """A code that comes from a page of another origin, or without an origin, is refused and invalidated."""
     given = code(argilla, member(argilla, f"bob {uuid.uuid4().hex[:8]}"), origin=SERVICE)
     for sent_from in (origin, SERVICE):
         refused = enter(argilla, given, sent_from)
         assert (refused.status_code, 'data-token=""' in refused.text) == (403, True)
 
 
-def test_nobody_comes_in_as_an_owner(argilla: Argilla, argilla_server: ArgillaServer) -> None:
-    """An account that may do more than answer is not entered, whoever is called like it; and who only answers gets no
-    code, nor does anybody lead a browser to another server."""
+def test_codes_are_only_for_annotators_and_local_pages(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """An account with more rights than an annotator cannot be entered, even by its name. An annotator cannot request
+    codes, and the page must be a path on this server."""
     with pytest.raises(ReviewError, match="not an annotator"):
         member(argilla, OWNER)
     owner = next(one for one in people(argilla) if one.name == OWNER)
@@ -76,7 +77,7 @@ def test_nobody_comes_in_as_an_owner(argilla: Argilla, argilla_server: ArgillaSe
         with pytest.raises(ReviewError, match="page must be a path"):
             code(argilla, person, origin=SERVICE, page=page)
     theirs = httpx.get(f"{argilla.url}/api/v1/me", headers={"X-Argilla-Api-Key": argilla_server.api_key}, timeout=60)
-    assert theirs.json()["role"] == "owner"  # the key that may
+    assert theirs.json()["role"] == "owner"  # the key with the right to request codes
     own = argilla.call("GET", f"users/{person.id}")["api_key"]
     asked = {"user_id": person.id, "origin": SERVICE, "page": "/"}
     headers = {"X-Argilla-Api-Key": own}
@@ -85,9 +86,9 @@ def test_nobody_comes_in_as_an_owner(argilla: Argilla, argilla_server: ArgillaSe
 
 
 @needs_browser
-def test_a_browser_is_signed_in_by_the_page_that_asked_alone(argilla: Argilla, tmp_path: Path) -> None:
-    """A real browser: the form of another page leaves who is at it signed out, that of the service's page signs them
-    in. No token is in the address or in what the browser remembers of it."""
+def test_browser_is_signed_in_only_by_the_requesting_page(argilla: Argilla, tmp_path: Path) -> None:
+    """In a real browser, the form on another site's page leaves the user signed out, and the one on the service's page
+    signs them in. The final URL contains no token."""
     name = f"dora {uuid.uuid4().hex[:8]}"
     person = member(argilla, name)
 

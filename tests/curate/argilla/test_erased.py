@@ -1,4 +1,4 @@
-"""`pairsmith erase` and the rows and answers that lie on a real server."""
+"""`pairsmith erase` and the rows and answers on a real server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 class Desk:
-    """A pushed project and its people, by name."""
+    """A pushed project and its annotators' clients, by name."""
 
     def __init__(self, folder: Path, argilla: Argilla, connect: Callable[[str], Any], tag: str) -> None:
         self.argilla, self.project = argilla, project(folder, f"cats-{tag}", workspace=argilla.workspace)
@@ -63,9 +63,9 @@ def desk(
             yield desk
 
 
-def test_a_person_who_was_erased_does_not_come_back(desk: Desk) -> None:
-    """Answers, a draft, an edit, and what an adjudicator is shown of them are gone from the server, so that the next
-    pull brings nothing of the person; the other person's answers stay where they are."""
+def test_erased_reviewer_does_not_return(desk: Desk) -> None:
+    """Answers, a draft, an edit, and their copies shown to adjudicators are deleted from the server, so the next pull
+    returns nothing of the erased reviewer; the other reviewer's answers stay."""
     (ann, hers), (bob, his) = desk.people.items()
     one, two, three = desk.rows()[:3]
     secret = "My neighbour's cat is called Olga Petrovna."
@@ -90,8 +90,8 @@ def test_a_person_who_was_erased_does_not_come_back(desk: Desk) -> None:
     assert {review.name for own in desk.store.reviews().values() for review in own} == {bob}
 
 
-def test_the_rows_of_an_erased_source_leave_the_server(desk: Desk) -> None:
-    """One row of the seeds goes with its candidates that were sent; the other rows stay."""
+def test_rows_of_an_erased_source_are_deleted_from_the_server(desk: Desk) -> None:
+    """When one seed is erased, its candidates are deleted from the server; the other rows stay."""
     before = {row["external_id"] for row in desk.rows()}
     pair = next(iter(desk.population.pairs(before).values()))
     seed = next(seed for seed in desk.store.seeds() if seed.id == pair.seed_id)
@@ -101,9 +101,9 @@ def test_the_rows_of_an_erased_source_leave_the_server(desk: Desk) -> None:
     assert {row["external_id"] for row in desk.rows()} == before - own
 
 
-def test_the_project_goes_on_when_its_first_draw_is_erased(desk: Desk) -> None:
-    """The first row that was ever drawn tells a project from every other: with its source erased the queues are still
-    the project's, no row is sent anew, and the answers to the others still come back."""
+def test_project_id_survives_erasing_its_first_draw(desk: Desk) -> None:
+    """The first drawn row identifies a project. If its source is erased, the queues are still the project's, no row is
+    sent again, and answers to the other rows are still pulled."""
     first = first_drawn(record for records in desk.store.sampled().values() for record in records)
     assert first is not None
     own, before = project_id(desk.store.sampled()), {row["external_id"] for row in desk.rows()}

@@ -1,4 +1,4 @@
-"""From a page of `pairsmith serve` into one's queue in a real Argilla, in a real browser."""
+"""From a page of `pairsmith serve` to the user's queue in a real Argilla, in a real browser."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.serve.site import Site
 pytestmark = [pytest.mark.timeout(900), needs_browser]
 
 
-def test_a_button_leads_into_ones_queue(
+def test_button_opens_the_users_queue(
     argilla_server: ArgillaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One press makes the account, keeps who it is in the store and in the audit, and ends in Argilla signed in; with
-    script and without it. Nothing of it stands in an address."""
+    """One click creates the account, records its owner in the store and in the audit log, and ends in Argilla, signed
+    in, with JavaScript; without it there is one more button. No token appears in a URL."""
     monkeypatch.setenv("PAIRSMITH_ARGILLA_HOME", str(argilla_server.home))
     workspace = f"w-{uuid.uuid4().hex[:8]}"
     site = Site(tmp_path / "space", "http://127.0.0.1:9", no_auth=False)
@@ -76,7 +76,7 @@ def _enter(browser: Any, site: Site, argilla: str, *, script: bool) -> None:
     page.get_by_role("button", name="Open my queue in Argilla").click()
     if not script:
         page.get_by_role("button", name="Continue to Argilla").click()
-        page.wait_for_url(f"{argilla}/api/v1/pairsmith/enter")  # Argilla's own page is a program
+        page.wait_for_url(f"{argilla}/api/v1/pairsmith/enter")  # Argilla's own page needs JavaScript
         assert 'data-token="ey' in page.content()
         context.close()
         return

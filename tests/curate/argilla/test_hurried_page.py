@@ -1,5 +1,5 @@
-"""A person in a hurry at the page: keys faster than the server, a server that goes away, two windows, a page that is
-opened anew in the middle of a row. In a real Chromium on our own server."""
+"""A user in a hurry at the page: keys faster than the server, a server that is away, two windows, a page reloaded in
+the middle of a row. In a real Chromium on our own server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ pytestmark = [needs_browser, pytest.mark.timeout(600)]
 _RESPONSES = re.compile("/responses$")
 VERDICTS = {"1": "accept", "2": "reject"}
 
-# What was on the page at every key, and when an answer went out: kept by the page itself, because this test is slower.
+# What was on the page at every key press and when an answer was sent: recorded by the page itself, as this test is
+# slower.
 _WATCH = """
 window.seen = [];
 const shown = () => [...document.querySelectorAll('.text_field_component')]
@@ -47,12 +48,12 @@ addEventListener('keydown', event => seen.push({ key: event.key, shown: shown() 
 @pytest.fixture(scope="module")
 def ann(argilla_server: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
     with signed_in(argilla_server, tmp_path_factory.mktemp("pictures")) as person:
-        person.page.page.add_init_script(_WATCH)  # before the page's own scripts, which stop keys
+        person.page.page.add_init_script(_WATCH)  # before the page's own scripts, which stop key events
         yield person
 
 
 class Sent(NamedTuple):
-    """An answer that went out: the row that it was for, and the row that was shown at its last verdict and at Enter."""
+    """An answer that was sent: its record, and the output shown when its last verdict and Enter were pressed."""
 
     record: str
     verdict: str
@@ -61,7 +62,7 @@ class Sent(NamedTuple):
     at_enter: str
 
 
-def _sent(seen: list[dict[str, Any]]) -> list[Sent]:
+def _sent_answers(seen: list[dict[str, Any]]) -> list[Sent]:
     sent, verdict, enter = [], ("", ""), ""
     for event in seen:
         if event.get("key") in VERDICTS:
@@ -74,7 +75,7 @@ def _sent(seen: list[dict[str, Any]]) -> list[Sent]:
 
 
 def _outputs(player: Player) -> dict[str, str]:
-    """record id -> the output, without its white space: a page breaks lines."""
+    """record id -> the output without whitespace, because the page breaks lines."""
     desk, pairs = player.desk, {pair.id: pair for own in player.desk.rows.values() for pair in own}
     queue = desk.argilla.queue(queue_name(desk.project))
     assert queue is not None
@@ -83,7 +84,7 @@ def _outputs(player: Player) -> dict[str, str]:
 
 @contextmanager
 def _latency(page: Any, latency_ms: int) -> Iterator[None]:
-    """A slow network; what one session of the browser's protocol has set, another cannot take back."""
+    """Simulate a slow network. Uses one CDP session, because another one cannot undo its settings."""
     network = page.context.new_cdp_session(page)
     conditions = {"offline": False, "latency": latency_ms, "downloadThroughput": -1, "uploadThroughput": -1}
     network.send("Network.emulateNetworkConditions", conditions)
@@ -95,11 +96,9 @@ def _latency(page: Any, latency_ms: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("latency_ms", "pause_ms"), [(0, 60), (300, 150)])
-def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
-    ann: Ann, tmp_path: Path, latency_ms: int, pause_ms: int
-) -> None:
-    """Whoever types on without looking answers fewer rows, and none wrongly: the verdict and Enter of every answer were
-    pressed on the row that it is for; what is pressed while an answer is on its way changes nothing on that row."""
+def test_fast_typing_answers_no_unseen_row(ann: Ann, tmp_path: Path, latency_ms: int, pause_ms: int) -> None:
+    """A user who types without looking answers fewer rows, but none wrongly: the verdict and Enter of every answer were
+    pressed on its own row, and keys pressed while an answer is in flight change nothing on that row."""
     rng = random.Random(f"{latency_ms} {pause_ms}")
     with ann.at("rewrite", tmp_path, 15) as player:
         page = player.page
@@ -110,7 +109,7 @@ def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
                     page.wait_for_timeout(rng.randint(0, pause_ms))
             page.wait_for_function("seen.filter(one => one.sent).length === seen.filter(one => one.arrived).length")
         seen, outputs = page.evaluate("seen"), _outputs(player)
-        sent = _sent(seen)
+        sent = _sent_answers(seen)
         assert sent
         assert sum("key" in event for event in seen) == 28
         for answer in sent:
@@ -121,16 +120,16 @@ def test_keys_that_are_faster_than_the_server_answer_no_row_unseen(
         for event in seen:
             last = event if "sent" in event else last
             if "arrived" in event and last and event["shown"] == last["shown"]:
-                assert event["chosen"] == last["sent"], "changed while it was on its way"
+                assert event["chosen"] == last["sent"], "changed while it was in flight"
         pulled = pull(player.desk.project, player.desk.store, player.desk.argilla)
         assert pulled.new == len({answer.record for answer in sent}) == len(sent)
         ids = {id_: own[0].decision for id_, own in player.desk.store.reviews().items()}
         assert sorted(ids.values()) == sorted(answer.verdict for answer in sent)
 
 
-def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path) -> None:
-    """The server is killed, and three rows are answered before it is back: the page says that they are not there yet
-    and sends them again until they are; each arrives once, as it was given."""
+def test_answers_given_while_the_server_is_down_are_saved(ann: Ann, tmp_path: Path) -> None:
+    """The server is killed, and three rows are answered before it is back. The page says that they are not saved yet
+    and sends them until they are; each is saved once, as given."""
     with ann.at("rewrite", tmp_path) as player:
         page, desk = player.page, player.desk
         player.row(0)
@@ -144,7 +143,7 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
                 pressed[outputs["".join(before[1].split())]] = VERDICTS[key]
                 with page.expect_event("requestfailed", lambda asked: "/responses" in asked.url):
                     player.key("Enter")
-                player.leaves(before)
+                player.wait_until_next(before)
             alert = page.locator(".pairsmith-status")
             alert.wait_for()
             assert "not saved yet" in alert.inner_text()
@@ -161,9 +160,9 @@ def test_answers_given_while_the_server_is_away_arrive(ann: Ann, tmp_path: Path)
         assert pull(desk.project, desk.store, desk.argilla).new == 1
 
 
-def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) -> None:
-    """One row open in two windows of one person: the answer that came first stands, the other window says so, and goes
-    on with the row after it."""
+def test_second_window_does_not_replace_an_answer(ann: Ann, tmp_path: Path) -> None:
+    """One row is open in two windows of one annotator: the first answer counts, and the other window says so and
+    continues with the next row."""
     with ann.at("rewrite", tmp_path) as player:
         desk, other = player.desk, player.page.context.new_page()
         other.goto(player.page.url)
@@ -179,40 +178,40 @@ def test_the_second_of_two_windows_replaces_nothing(ann: Ann, tmp_path: Path) ->
         pulled = pull(desk.project, desk.store, desk.argilla)
         assert (pulled.new, pulled.changed) == (1, 0)
         assert [review.decision for own in desk.store.reviews().values() for review in own] == ["accept"]
-        second.opens_anew(player.shown())
+        second.reload(player.shown())
         second.row(2)
         assert pull(desk.project, desk.store, desk.argilla).new == 1
         other.close()
 
 
-def test_a_row_that_is_taken_back_while_it_is_open_is_told(ann: Ann, tmp_path: Path) -> None:
-    """Withdrawn by a push after a change of the spec, it takes no answer: the page says so, and nothing of it comes
-    back; the next answers count, and the sentence is gone."""
+def test_row_withdrawn_while_open_is_reported(ann: Ann, tmp_path: Path) -> None:
+    """A row that is withdrawn while it is open accepts no answer: the page says so, and nothing of it is pulled. The
+    next answers count, and the message disappears."""
     with ann.at("rewrite", tmp_path) as player:
         desk, page = player.desk, player.page
         shown = player.shown()
         queue = desk.argilla.queue(queue_name(desk.project))
         assert queue is not None
-        taken_back = player.pair_of(*shown)
-        (record,) = (str(row["id"]) for row in desk.argilla.records(queue) if row["external_id"] == taken_back.id)
+        withdrawn = player.pair_of(*shown)
+        (record,) = (str(row["id"]) for row in desk.argilla.records(queue) if row["external_id"] == withdrawn.id)
         assert desk.argilla.withdraw(queue, [record]) == 1
         page.keyboard.press("1")
         player.is_checked("verdict_accept")
         page.keyboard.press("Enter")
-        sentence = page.get_by_text("That row was withdrawn while it was open")
-        sentence.wait_for()
+        message = page.get_by_text("That row was withdrawn while it was open")
+        message.wait_for()
         ann.page.picture("taken-back")
         assert pull(desk.project, desk.store, desk.argilla).new == 0
-        player.opens_anew()
+        player.reload()
         assert player.shown() != shown
         player.row(0)
-        sentence.wait_for(state="detached")
+        message.wait_for(state="detached")
         assert pull(desk.project, desk.store, desk.argilla).new == 1
 
 
-def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Path) -> None:
-    """Reloaded in the middle of a row, after two others: that row is shown again with nothing chosen, none is passed
-    over; after back and forward the answer goes to the row that is shown; every row comes up until none waits."""
+def test_reloaded_page_continues_where_it_was(ann: Ann, tmp_path: Path) -> None:
+    """Reloaded in the middle of a row, after two others: that row is shown again with nothing selected. After back and
+    forward the answer still belongs to the row that is shown. No row is skipped until none is pending."""
     with ann.at("rewrite", tmp_path, 7) as player:
         page, desk = player.page, player.desk
         rows = sum(map(len, desk.rows.values()))
@@ -221,13 +220,13 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         before = player.shown()
         page.keyboard.press("1")
         player.is_checked("verdict_accept")
-        player.opens_anew(before)
+        player.reload(before)
         assert ann.page.chosen is None
         player.row(4)
         before = player.shown()
         page.go_back()
         page.go_forward()
-        player.shows(before)
+        player.wait_until_shown(before)
         for number in range(3, rows):
             player.row(2 * number)
         page.wait_for_function("() => /no pending records|task is completed/.test(document.body.innerText)")
@@ -236,11 +235,11 @@ def test_a_page_that_is_opened_anew_goes_on_where_it_was(ann: Ann, tmp_path: Pat
         assert json.dumps(sorted(desk.answers)) == json.dumps(sorted(desk.store.reviews()))
 
 
-def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, tmp_path: Path) -> None:
-    """The row that is still shown has been answered: another verdict's key leaves it as it was sent."""
+def test_key_pressed_while_an_answer_is_in_flight_changes_nothing(ann: Ann, tmp_path: Path) -> None:
+    """The row that is still shown has been answered: the key of another verdict changes nothing."""
     with ann.at("rewrite", tmp_path) as player:
-        shown, on_its_way = player.shown(), list[Any]()
-        player.page.route(_RESPONSES, lambda route: on_its_way.append(route))  # until it is sent on
+        shown, in_flight = player.shown(), list[Any]()
+        player.page.route(_RESPONSES, lambda route: in_flight.append(route))  # held until it is continued below
         player.key("1")
         player.is_checked("verdict_accept")
         with player.page.expect_request(_RESPONSES):
@@ -248,8 +247,8 @@ def test_a_key_pressed_while_an_answer_is_on_its_way_changes_nothing(ann: Ann, t
         player.page.locator(".questions-form.--waiting").wait_for(state="attached")
         player.key("2")
         assert ann.page.chosen == "accept"
-        on_its_way[0].continue_()
+        in_flight[0].continue_()
         player.page.unroute(_RESPONSES)
-        player.leaves(shown)
+        player.wait_until_next(shown)
         assert pull(player.desk.project, player.desk.store, player.desk.argilla).new == 1
         assert [own[0].decision for own in player.desk.store.reviews().values()] == ["accept"]

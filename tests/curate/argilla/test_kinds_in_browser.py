@@ -1,7 +1,6 @@
-"""What a person sees and presses for every kind of task, in a real Chromium on our own server.
+"""What a user sees and presses for every kind of task, in a real Chromium on our own server.
 
-`make test-page` plays 50 rows of each kind and prints keys and seconds a row.
-"""
+`make test-page` plays 50 rows of each kind and prints keys and seconds per row."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ import pytest
 from curate.argilla.pull import pull
 from curate.argilla.server import ArgillaServer
 from tests.curate.argilla.browser_page import READY, needs_browser
-from tests.curate.argilla.kinds_played import KINDS_PLAYED, Ann, play, signed_in
+from tests.curate.argilla.kinds_played import EXAMPLES_OF_KINDS, Ann, play, signed_in
 
 ROWS = int(os.environ.get("PAIRSMITH_PAGE_ROWS", "5"))
 pytestmark = [needs_browser, pytest.mark.timeout(600 + 20 * ROWS)]
@@ -25,17 +24,17 @@ pytestmark = [needs_browser, pytest.mark.timeout(600 + 20 * ROWS)]
 
 @pytest.fixture(scope="module")
 def ann(argilla_server: ArgillaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ann]:
-    """One session for all tests here: a browser needs seconds to start, and the page as long to load."""
+    """One session for all tests here, because starting a browser and loading the page take seconds."""
     with signed_in(argilla_server, tmp_path_factory.mktemp("pictures")) as person:
         yield person
 
 
-@pytest.mark.parametrize("kind", KINDS_PLAYED)
-def test_every_kind_of_task_is_answered_by_keys_alone(
+@pytest.mark.parametrize("kind", EXAMPLES_OF_KINDS)
+def test_every_kind_of_task_can_be_answered_by_keyboard(
     kind: str, ann: Ann, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To accept takes two keys on every row; a label is corrected by another label, a record field by field, a text in
-    the text; and every answer comes back as it was given."""
+    """Accepting takes two keys on every row. A label is corrected by another label, a record field by field, a text in
+    the text; every answer is pulled as it was given."""
     with ann.at(kind, tmp_path, ROWS + ROWS // 5 + 2) as player:  # a row may be drawn for two reasons
         for width, height in (1600, 900), (1280, 800):
             player.page.set_viewport_size({"width": width, "height": height})
@@ -51,14 +50,14 @@ def test_every_kind_of_task_is_answered_by_keys_alone(
 
 
 def _are_checked(page: Any, *options: str) -> None:
-    """Until these options are chosen and no others."""
+    """Wait until exactly these options are checked."""
     chosen = "[...document.querySelectorAll('input[type=checkbox]:checked')].map(box => box.id).sort().join()"
     page.wait_for_function(f"options => {chosen} === options", arg=",".join(sorted(options)))
 
 
-def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
-    """A number is a verdict and a letter its choice wherever the keyboard is: on the verdict, on a reason, after a
-    click elsewhere; pressed again a verdict stays; in a text that is being written they are signs like others."""
+def test_keys_have_one_meaning(ann: Ann, tmp_path: Path) -> None:
+    """Digits choose a verdict and letters a choice wherever the focus is: on the verdict, on a reason, after a click
+    elsewhere. Pressing a verdict's key again keeps it. In a text that is being edited they are ordinary characters."""
     with ann.at("rewrite", tmp_path) as player:
         page, keyboard = player.page, player.page.keyboard
         for key in "1", "1", "w", "1":
@@ -82,9 +81,9 @@ def test_no_key_means_two_things(ann: Ann, tmp_path: Path) -> None:
         _are_checked(page, "verdict_edit")
 
 
-def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path: Path) -> None:
-    """Accept with a reason is held once, by key and by pointer, in a sentence; sent again it is meant; reject with a
-    reason goes at once, and a row that was held tells nothing on the next one."""
+def test_contradictory_answer_needs_confirmation(ann: Ann, tmp_path: Path) -> None:
+    """Accept with a reason is held once, with a message, both by keyboard and by pointer; submitting again confirms it.
+    Reject with a reason is sent at once, and the next row shows no message."""
     with ann.at("reply", tmp_path) as player:
         page, desk = player.page, player.desk
         shown = page.get_by_role("alert")
@@ -99,7 +98,7 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
             ann.page.picture("held")
             assert player.shown() == before
             assert pull(desk.project, desk.store, desk.argilla).news == 0
-            page.keyboard.press("q")  # not meant: without the reason it goes
+            page.keyboard.press("q")  # a mistake: without the reason the answer is sent
             player.submit(before)
             shown.wait_for(state="detached")
             assert pull(desk.project, desk.store, desk.argilla).new == 1
@@ -117,13 +116,13 @@ def test_an_answer_that_contradicts_itself_is_asked_for_again(ann: Ann, tmp_path
         assert sorted(answers) == [("accept", ()), ("accept", ()), ("accept", ("wrong",)), ("reject", ("wrong",))]
 
 
-def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(ann: Ann, tmp_path: Path) -> None:
-    """Input, output, house style, the other outputs and every question, at 1280 by 800 and at 1600 by 900; only choices
-    that the row has are offered."""
+def test_row_of_150_words_and_four_candidates_fits_the_screen(ann: Ann, tmp_path: Path) -> None:
+    """Input, output, house style, the other outputs and every question are in view at 1280 by 800 and at 1600 by 900;
+    only choices that apply to the row are offered."""
     with ann.at("rewrite", tmp_path) as player:
         page, desk = player.page, player.desk
         other = page.get_by_text("Other outputs for this input", exact=True)
-        # Neighbours may be two outputs of one input.
+        # Neighbouring rows may be two outputs of one input.
         texts = "[...document.querySelectorAll('.fields .markdown-render')].map(one => one.innerText).join()"
         for _ in desk.rows:
             if other.count():
@@ -146,9 +145,9 @@ def test_a_row_of_150_words_and_four_candidates_is_whole_in_view(ann: Ann, tmp_p
         page.set_viewport_size({"width": 1280, "height": 800})
 
 
-def test_a_text_from_right_to_left_begins_at_the_right(ann: Ann, tmp_path: Path) -> None:
-    """In the field and in the text to correct, though the page is written from left to right; a text in another
-    direction on the same page stays at the left."""
+def test_right_to_left_text_starts_at_the_right(ann: Ann, tmp_path: Path) -> None:
+    """Both in the field and in the editable text, although the page is left to right; a left-to-right text on the same
+    page starts at the left."""
     begins_at = """([where, text]) => {
         const box = document.querySelector(where);
         const [at, range] = [box.firstChild ?? box.appendChild(document.createTextNode("")), document.createRange()];
@@ -164,9 +163,9 @@ def test_a_text_from_right_to_left_begins_at_the_right(ann: Ann, tmp_path: Path)
             assert player.page.evaluate(begins_at, [where, "Hello, 3 worlds."]) < 0.1
 
 
-def test_only_the_page_is_added_to(argilla_server: ArgillaServer, ann: Ann, client: Any) -> None:
-    """The page is sent with our script and sheet, whatever it is asked for and packed or not; the API and Argilla's own
-    files are as they were, and on a dataset that is not ours the script does nothing."""
+def test_only_argillas_page_is_modified(argilla_server: ArgillaServer, ann: Ann, client: Any) -> None:
+    """The page is served with our script and style sheet, for every path and also for conditional requests. The API and
+    Argilla's own files are unchanged, and on datasets of others the script does nothing."""
     import argilla as rg
 
     with httpx.Client(base_url=argilla_server.url, timeout=120) as http:

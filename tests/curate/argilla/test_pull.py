@@ -1,4 +1,4 @@
-"""Bringing answers back from a real Argilla: all of them, once each, with their history."""
+"""Pulling answers from a real Argilla: all of them, once each, with their history."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Setup:
 
 @pytest.fixture
 def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str], Any], client: Any) -> Iterator[Setup]:
-    """Twelve inputs pushed to queues of this test's own, with three annotators."""
+    """Twelve inputs, pushed to queues of this test only, with three annotators."""
     tag = uuid.uuid4().hex[:8]
     project_ = project(tmp_path, f"cats-{tag}", workspace=f"w-{tag}")
     with (
@@ -75,9 +75,9 @@ def cats(tmp_path: Path, argilla_server: ArgillaServer, connect: Callable[[str],
         yield Setup(project_, store, argilla, annotators)
 
 
-def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
-    """Three annotators, all kinds of answers: each is one review with its reasons and the row's probability; a second
-    pull adds nothing; an edit is a pair of its own that names its parent and its review."""
+def test_each_answer_is_pulled_once(cats: Setup) -> None:
+    """Three annotators give all kinds of answers. Each becomes one review with its reasons and the row's sampling
+    probability; a second pull adds nothing; an edit becomes a separate pair that names its parent and its review."""
     records = cats.records()
     assert len(records) >= 9
     for at, (name, record) in enumerate(zip(["ann", "bob", "cid"] * 3, records, strict=False)):
@@ -103,8 +103,9 @@ def test_answers_of_every_annotator_come_back_once(cats: Setup) -> None:
         assert review.id == pair.origin.review_id
 
 
-def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
-    """Accepted, then rejected, then deleted, then accepted again: four reviews in that order, and the last counts."""
+def test_changed_and_deleted_answers_stay_in_the_history(cats: Setup) -> None:
+    """Accepted, then rejected, then deleted, then accepted again: four reviews in that order, of which the last
+    counts."""
     ann = cats.annotators["ann"]
     record = cats.records()[0]
     id_ = record["external_id"]
@@ -126,8 +127,8 @@ def test_a_change_of_mind_and_a_deletion_are_history(cats: Setup) -> None:
     assert decision.verdict == "accept"
 
 
-def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None:
-    """Deleting records in Argilla is not a withdrawal: what people said of them stands."""
+def test_deleted_record_keeps_its_answers(cats: Setup) -> None:
+    """Deleting a record in Argilla does not withdraw its answers."""
     record = cats.records()[0]
     answer(cats.annotators["ann"], record["id"], "accept")
     cats.pull()
@@ -138,8 +139,8 @@ def test_a_row_that_left_the_server_takes_no_answer_with_it(cats: Setup) -> None
     assert [r.decision for r in cats.store.reviews()[record["external_id"]]] == ["accept"]
 
 
-def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
-    """Two annotators differ on shared rows; the rows go to adjudication with both answers on them; the adjudicator's
+def test_disagreements_are_settled_in_the_adjudication_queue(cats: Setup) -> None:
+    """If two annotators disagree on a shared row, it goes to adjudication with both answers shown. The adjudicator's
     answer is final, and agreement is measured without it."""
     shared = [r for r in cats.records(SHARED) if r["external_id"] in cats.population.rows]
     assert len(shared) >= 3
@@ -167,8 +168,8 @@ def test_disagreements_are_settled_in_a_second_task(cats: Setup) -> None:
     assert kappa.rows == len(shared)
 
 
-def test_gold_measures_an_annotator_and_never_becomes_data(cats: Setup) -> None:
-    """Gold rows are in the queue like others; answers to them give an accuracy, and an edit of one makes no pair."""
+def test_gold_measures_annotators_and_never_becomes_data(cats: Setup) -> None:
+    """Gold rows are in the queue like others; answers to them give an accuracy, and an edit of one creates no pair."""
     items = read_gold(cats.project)
     gold = {item.pair.id for item in items}
     records = [r for suffix in ("", SHARED) for r in cats.records(suffix) if r["external_id"] in gold]
@@ -197,8 +198,8 @@ with Store.open(Store.url_for(project)) as store:
 """
 
 
-def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServer) -> None:
-    """SIGKILL while some answers are written; the next pull brings what is not there yet and none twice."""
+def test_killed_pull_is_resumed(cats: Setup, argilla_server: ArgillaServer) -> None:
+    """After SIGKILL while answers are written, the next pull adds the missing ones and none twice."""
     for record in cats.records()[:8]:
         answer(cats.annotators["ann"], record["id"], "edit", edited=f"Mended {record['external_id']}.")
     cats.store.close()
@@ -215,8 +216,8 @@ def test_a_pull_that_was_killed_goes_on(cats: Setup, argilla_server: ArgillaServ
         assert sum(pair.origin.by == "edited" for pair in store.pairs()) == 8
 
 
-def test_pulling_before_anything_was_pushed_says_so(tmp_path: Path, argilla_server: ArgillaServer, client: Any) -> None:
-    """No queue is not the same as no answers."""
+def test_pull_before_any_push_is_an_error(tmp_path: Path, argilla_server: ArgillaServer, client: Any) -> None:
+    """A missing queue is reported and not taken for a queue without answers."""
     project_ = project(tmp_path, "never-pushed")
     with (
         Argilla(argilla_server.url, argilla_server.api_key, "pairsmith") as argilla,
@@ -231,8 +232,9 @@ def response(second: float, reviewer: str = "ann", **values: Any) -> Response:
     return Response("p", reviewer, reviewer, "annotator", "submitted", {"verdict": "accept", **values}, ("q", "r"), at)
 
 
-def test_seconds_are_measured_between_answers_of_one_person() -> None:
-    """The first answer and the one after a break have no time; other people's answers in between do not matter."""
+def test_durations_are_measured_between_answers_of_one_annotator() -> None:
+    """The first answer and the first after a break have no duration; other annotators' answers in between do not
+    matter."""
     reviews = with_durations(
         [response(20), response(0), response(5, "bob"), response(20 + PAUSE_S + 1), response(27 + PAUSE_S)]
     )
@@ -248,9 +250,9 @@ def cat() -> Pair:
     return pair_of(Seed(kind="input", text="cat", source="x:1"), 0, "A tabby cat.")
 
 
-def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:
-    """The page shows the text ready to change: who changes it and accepts wants the change; the untouched text does
-    not count as one, nor a change under a rejection."""
+def test_accept_with_changed_text_is_an_edit(cat: Pair) -> None:
+    """The page shows the text ready for editing. Accepting with a changed text is an edit; an untouched or empty text
+    is not, nor is a change in a rejected row."""
     assert review_of(response(0, edited="A cat."), cat, None).decision == "edit"
     assert review_of(response(0, edited=cat.output), cat, None).decision == "accept"
     assert review_of(response(0, edited="  "), cat, None).decision == "accept"
@@ -259,7 +261,7 @@ def test_a_changed_text_with_accept_is_an_edit(cat: Pair) -> None:
 
 
 def test_a_ranking_names_pairs(cat: Pair) -> None:
-    """Letters on the page become pair ids; options that the row did not have are left out."""
+    """Letters on the page are mapped to pair ids; options that the row did not have are left out."""
     ranks = [
         {"value": "A", "rank": 1},
         {"value": "this", "rank": 2},
@@ -269,7 +271,7 @@ def test_a_ranking_names_pairs(cat: Pair) -> None:
     assert review_of(response(0, ranking=ranks), cat, None).ranking == (("q", 1), (cat.id, 2), ("r", 2))
 
 
-def test_answers_of_programs_are_marked_by_their_name(cat: Pair) -> None:
-    """A simulated annotator cannot pass for a person."""
+def test_simulated_annotators_are_marked_by_their_name(cat: Pair) -> None:
+    """Reviews of a user named `simulated-...` are marked as simulated, others are not."""
     assert review_of(response(0, "simulated-7"), cat, None).simulated
     assert not review_of(response(0, "ann"), cat, None).simulated

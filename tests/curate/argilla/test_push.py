@@ -1,4 +1,4 @@
-"""Sending rows to a real Argilla: once each, whatever dies on the way. Connections are cut by a proxy on loopback."""
+"""Sending rows to a real Argilla: each exactly once, whatever fails on the way. A loopback proxy cuts connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def cats(tmp_path: Path) -> Project:
-    """A project with a queue name of its own."""
+    """A project with its own queue name."""
     return project(tmp_path, f"cats-{uuid.uuid4().hex[:8]}")
 
 
@@ -52,8 +52,8 @@ def store(cats: Project) -> Iterator[Store]:
 
 
 def proxy(target: str, cut: Callable[[str, str], str | None]) -> AbstractContextManager[str]:
-    """Forwards HTTP to the server. `cut(method, path)` decides what happens: None, "before" (refuse with 503, nothing
-    is forwarded) or "after" (forward, then drop the connection without an answer)."""
+    """Forward HTTP to the server. `cut(method, path)` decides what happens: None (forward), "before" (respond with 503,
+    forward nothing) or "after" (forward, then drop the connection without a response)."""
     host = urlsplit(target)
 
     class Forwarding(Handler):
@@ -86,7 +86,7 @@ def proxy(target: str, cut: Callable[[str, str], str | None]) -> AbstractContext
 
 
 def on_server(argilla: Argilla, project: Project) -> list[str]:
-    """The pair ids in both queues, with repetition."""
+    """The pair ids in both queues, with repetitions."""
     ids = []
     for suffix in ("", SHARED):
         queue = argilla.queue(queue_name(project) + suffix)
@@ -95,9 +95,9 @@ def on_server(argilla: Argilla, project: Project) -> list[str]:
     return ids
 
 
-def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:
-    """A batch is drawn once, each row is sent once, with its reason; a second push of everything sends and draws
-    nothing; few of the candidates are sent."""
+def test_drawn_rows_are_sent_once(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A batch is drawn once and each of its rows is sent once, with its reason; repeating both draws and sends nothing.
+    About half of the candidates at most are sent."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     drawn = draw_batch(cats, store, population)
@@ -113,8 +113,8 @@ def test_what_review_needs_is_sent_once(cats: Project, store: Store, argilla: Ar
         assert set(record["metadata"]["chosen_for"]) == {"certify" if r.reason == "gold" else r.reason for r in why}
 
 
-def test_shared_rows_wait_for_one_more_annotator(cats: Project, store: Store, argilla: Argilla) -> None:
-    """Rows drawn for the overlap are completed by two answers, the others by one."""
+def test_shared_rows_need_two_answers(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A row drawn for the overlap is still pending after one answer; other rows are then completed."""
     fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     draw_batch(cats, store, population)
@@ -129,15 +129,15 @@ def test_shared_rows_wait_for_one_more_annotator(cats: Project, store: Store, ar
         assert after["status"] == ("completed" if needed == 1 else "pending")
 
 
-ROWS = ("/records", "/records/bulk")  # our server's own route, and every Argilla's
+ROWS = ("/records", "/records/bulk")  # our server's own route, and that of every Argilla
 
 
 @pytest.mark.parametrize("ours", [True, False], ids=["our route", "Argilla's route"])
-def test_an_answer_that_was_lost_on_the_way_doubles_nothing(
+def test_lost_response_duplicates_nothing(
     cats: Project, store: Store, argilla: Argilla, argilla_server: ArgillaServer, ours: bool
 ) -> None:
-    """The server takes the rows, the connection dies before it can say so, and it is away for a while: push waits,
-    sends them again, and each is there once. So it is for making the queue."""
+    """The server stores the rows, the connection drops before the response, and then the server is unavailable for a
+    while. Push waits and sends them again, and each exists once. The same holds for creating the queue."""
     seen: Counter[str] = Counter()
 
     def cut(method: str, path: str) -> str | None:
@@ -162,10 +162,10 @@ def test_an_answer_that_was_lost_on_the_way_doubles_nothing(
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(store.sampled(), 1))
 
 
-def test_a_server_that_stays_away_is_one_sentence_and_the_next_push_goes_on(
+def test_unreachable_server_is_reported_and_the_next_push_resumes(
     cats: Project, store: Store, argilla: Argilla, argilla_server: ArgillaServer
 ) -> None:
-    """After its patience push says what to do; nothing is lost, and the next push sends the rest."""
+    """When its patience is over, push says what to do; nothing is lost, and the next push sends the rest."""
     fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     draw_batch(cats, store, population)
@@ -204,8 +204,8 @@ with Store.open(Store.url_for(project)) as store, Argilla(sys.argv[2], sys.argv[
 """
 
 
-def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla_server: ArgillaServer) -> None:
-    """SIGKILL after the first rows were taken; the second run sends the others and none twice."""
+def test_killed_push_is_resumed(cats: Project, argilla: Argilla, argilla_server: ArgillaServer) -> None:
+    """After SIGKILL when some rows were stored, the second run sends the others and none twice."""
     with Store.open(Store.url_for(cats)) as store:
         fill(cats, store)
         draw_batch(cats, store, read_population(cats, store, [SCOPE]))
@@ -223,10 +223,8 @@ def test_a_push_that_was_killed_goes_on(cats: Project, argilla: Argilla, argilla
     assert Counter(on_server(argilla, cats)) == Counter(dict.fromkeys(sampled, 1))
 
 
-def test_an_older_queue_takes_rows_that_have_other_candidates_now(
-    cats: Project, store: Store, argilla: Argilla
-) -> None:
-    """A queue that was made when no input had another candidate takes rows that have some, without showing them."""
+def test_older_queue_accepts_rows_that_now_have_other_candidates(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A queue created when no input had several candidates accepts rows that now do, without showing the others."""
     pairs = fill(cats, store)
     population = read_population(cats, store, [SCOPE])
     draw_batch(cats, store, population)
@@ -241,8 +239,8 @@ def test_an_older_queue_takes_rows_that_have_other_candidates_now(
     assert "candidates" not in queue.fields
 
 
-def test_a_queue_of_another_make_is_left_alone(cats: Project, store: Store, argilla: Argilla) -> None:
-    """A dataset of that name that asks other questions is not touched, and the sentence says how to go on."""
+def test_dataset_with_other_questions_is_left_alone(cats: Project, store: Store, argilla: Argilla) -> None:
+    """A dataset with the queue's name and other questions is not touched; the error names the missing questions."""
     import argilla as rg
 
     fill(cats, store)
@@ -261,17 +259,17 @@ def test_a_queue_of_another_make_is_left_alone(cats: Project, store: Store, argi
     assert list(queue.questions) == ["note"]
 
 
-def test_a_wrong_key_and_a_silent_address_are_a_sentence_each(argilla_server: ArgillaServer) -> None:
-    """No traceback of the client's for a mistyped key or a server that is not there."""
+def test_wrong_key_and_unreachable_address_are_reported(argilla_server: ArgillaServer) -> None:
+    """A wrong API key and an address without a server each raise a ReviewError, not an exception of the client."""
     with pytest.raises(ReviewError, match="refuses the API key"):
         Argilla(argilla_server.url, "wrong", "pairsmith")
     with pytest.raises(ReviewError, match="No Argilla answers"):
         Argilla(f"http://127.0.0.1:{free_port()}", "any", "pairsmith")
 
 
-def test_nothing_more_is_drawn_once_the_interval_is_tight(cats: Project, store: Store) -> None:
-    """When people have decided every drawn row and the share is known as well as asked, the queue says stop; `more`
-    draws on."""
+def test_no_more_rows_are_drawn_once_the_interval_is_narrow(cats: Project, store: Store) -> None:
+    """When every drawn row is decided and the share is known as precisely as requested, the advice is to stop and
+    nothing more is drawn; `more` still draws."""
     wide = cats.spec.review.model_copy(
         update={"margin_of_error": 0.3, "accept_at_least": 0.0, "overlap": 0.0, "gold": None}
     )

@@ -1,4 +1,5 @@
-"""Two sides that agree: what the page shows follows the spec, every answer is found, and no queue is anybody else's."""
+"""Argilla's queues and the project stay in sync: the page follows the spec, every answer is found, and no queue of
+another project is used."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ class Side:
         draw_batch(self.project, self.store, self.population)
 
     def spec(self, *, style: str | None = None, **review: Any) -> None:
-        """Change the spec, as its owner would in the file."""
+        """Change the spec, as the owner would in the file."""
         spec = self.project.spec
         task = spec.task.model_copy(update={"style": style} if style else {})
         changed = spec.model_copy(update={"task": task, "review": spec.review.model_copy(update=review)})
@@ -79,8 +80,8 @@ def cats(tmp_path: Path, argilla: Argilla, name: str) -> Iterator[Side]:
     side.store.close()
 
 
-def test_a_changed_spec_is_on_the_page_after_the_next_push(cats: Side) -> None:
-    """Style and number of annotators are those of the spec, and a push that finds nothing changed changes nothing."""
+def test_push_updates_guidelines_and_annotator_count(cats: Side) -> None:
+    """Style and number of annotators follow the spec, and a push without changes writes nothing."""
     cats.spec(style="Two sentences about a dog.", annotators_per_row=2)
     assert cats.push().sent == 0
     (queue,) = cats.queues()
@@ -91,8 +92,9 @@ def test_a_changed_spec_is_on_the_page_after_the_next_push(cats: Side) -> None:
     assert cats.argilla.call("GET", f"datasets/{queue.id}")["updated_at"] == before
 
 
-def test_rows_that_nobody_needs_are_taken_back_unless_somebody_began(cats: Side) -> None:
-    """After half of the pool is gone its unanswered rows wait for nobody; an answer and a draft stay where they are."""
+def test_rows_no_longer_needed_are_withdrawn_unless_begun(cats: Side) -> None:
+    """When ten rows leave the pool, the unanswered ones are withdrawn from the queue; one with an answer and one with a
+    draft stay."""
     rows = cats.rows()
     answer(cats.argilla.sdk, rows[0]["id"], "accept")
     answer(cats.argilla.sdk, rows[1]["id"], "accept", status="draft")
@@ -105,8 +107,8 @@ def test_rows_that_nobody_needs_are_taken_back_unless_somebody_began(cats: Side)
     assert cats.pull().new == 1
 
 
-def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) -> None:
-    """A row whose decision came another way leaves the queue unless somebody has begun with it."""
+def test_row_decided_elsewhere_is_withdrawn(cats: Side) -> None:
+    """A row that was decided in another way leaves the queue."""
     one = cats.rows()[0]["external_id"]
     cats.store.write(Review(pair_id=one, reviewer="ann", decision="accept"))
     assert cats.push().withdrawn == 1
@@ -114,9 +116,9 @@ def test_a_row_that_somebody_decided_elsewhere_is_not_asked_again(cats: Side) ->
 
 
 def test_answers_outlive_their_queue(cats: Side) -> None:
-    """Somebody deletes a queue in Argilla after its answers were brought, and rows of it are asked again because the
-    spec now wants two people: the new rows do not hold the first answers, which nobody took back. What is answered
-    there can be taken back."""
+    """Somebody deletes a queue in Argilla after its answers were pulled, and its rows are sent again because the spec
+    now requires two annotators. The new rows lack the first answers, which is not a withdrawal. What is answered in the
+    new queue can be withdrawn."""
     one, two = cats.rows()[:2]
     for row in one, two:
         answer(cats.argilla.sdk, row["id"], "accept")
@@ -136,10 +138,10 @@ def test_answers_outlive_their_queue(cats: Side) -> None:
     assert decisions == [["accept", "reject", "withdrawn"], ["accept"]]
 
 
-def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
-    """An annotator's account is deleted before the answers were pulled: Argilla has lost them and goes on counting the
-    rows as answered, so nobody would see them. The next push puts that right, and they are answered by others; what
-    was pulled before stands."""
+def test_rows_answered_by_a_removed_user_are_asked_again(cats: Side) -> None:
+    """An annotator's account is deleted before the answers were pulled. Argilla has lost the answers but still counts
+    the rows as answered, so no one would see them. The next push corrects that and others can answer them; what was
+    pulled before is kept."""
     tag, argilla = uuid.uuid4().hex[:8], cats.argilla
     person = {"first_name": "a", "username": f"ann-{tag}", "password": "12345678", "role": "annotator"}
     ann = argilla.call("POST", "users", json=person)
@@ -167,9 +169,9 @@ def test_rows_of_somebody_who_was_removed_are_asked_again(cats: Side) -> None:
     }
 
 
-def test_with_other_reasons_the_rows_go_on_in_another_queue(cats: Side) -> None:
-    """Labels of a published queue are fixed. What is unanswered moves to a queue with the new ones; the answers in the
-    old one still come back, and no row is asked twice."""
+def test_changed_reasons_move_unanswered_rows_to_a_new_queue(cats: Side) -> None:
+    """Labels of a published queue are fixed. Unanswered rows move to a queue with the new labels; answers in the old
+    queue are still pulled, and no row is asked twice."""
     rows = cats.rows()
     answer(cats.argilla.sdk, rows[0]["id"], "reject", reasons=["invented"])
     cats.spec(reasons=("length", "rude"))
@@ -184,8 +186,8 @@ def test_with_other_reasons_the_rows_go_on_in_another_queue(cats: Side) -> None:
     assert (cats.push().sent, cats.push().withdrawn) == (0, 0)
 
 
-def test_whatever_a_queue_is_called_its_answers_come_back(cats: Side) -> None:
-    """Renamed in Argilla, and the task renamed in the spec: nothing is sent twice, nothing is lost."""
+def test_renamed_queue_still_returns_its_answers(cats: Side) -> None:
+    """After the queue is renamed in Argilla and the dataset in the spec, nothing is sent twice and nothing is lost."""
     (queue,) = cats.queues()
     answer(cats.argilla.sdk, cats.rows()[0]["id"], "accept")
     cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"name": f"{queue.name}-by-hand"})
@@ -195,8 +197,8 @@ def test_whatever_a_queue_is_called_its_answers_come_back(cats: Side) -> None:
     assert cats.pull().new == 1
 
 
-def test_two_projects_of_one_name_never_meet(cats: Side, tmp_path: Path, name: str) -> None:
-    """Made from one template, in one workspace: each has a queue of its own, and reads its own answers alone."""
+def test_two_projects_with_the_same_name_have_separate_queues(cats: Side, tmp_path: Path, name: str) -> None:
+    """Two projects of the same name in one workspace: each has its own queue and reads only its own answers."""
     other = Side(tmp_path / "other", cats.argilla, name, seed=2)
     other.push()
     assert {queue.name for queue in (*cats.queues(), *other.queues())} == {name, f"{name}-2"}
@@ -206,8 +208,11 @@ def test_two_projects_of_one_name_never_meet(cats: Side, tmp_path: Path, name: s
     other.store.close()
 
 
-def test_a_queue_of_an_earlier_version_is_ours_if_it_holds_our_rows(cats: Side, tmp_path: Path, name: str) -> None:
-    """Queues had no mark. One with our rows in it is taken over, one with another project's rows is not."""
+def test_unmarked_queue_of_an_earlier_version_is_adopted_if_it_holds_our_rows(
+    cats: Side, tmp_path: Path, name: str
+) -> None:
+    """Earlier versions did not mark their queues. An unmarked queue with our rows is adopted; one with another
+    project's rows is not."""
     (queue,) = cats.queues()
     cats.argilla.call("PATCH", f"datasets/{queue.id}", json={"metadata": {}})
     stranger = Side(tmp_path / "stranger", cats.argilla, name, nasty=True)
@@ -218,8 +223,8 @@ def test_a_queue_of_an_earlier_version_is_ours_if_it_holds_our_rows(cats: Side, 
     assert [queue.name for queue in cats.queues()] == [name]
 
 
-def test_an_answer_to_a_text_that_was_changed_in_argilla_does_not_count(cats: Side) -> None:
-    """The label would be of another row than the one that it is kept with."""
+def test_answer_to_a_text_changed_in_argilla_does_not_count(cats: Side) -> None:
+    """Such a label would be stored with a row whose text is not the one that was answered."""
     one, two = cats.rows()[:2]
     fields = {**one["fields"], "enhanced": one["fields"]["enhanced"].replace("Tabby", "Blue")}
     assert fields != one["fields"]
@@ -232,8 +237,8 @@ def test_an_answer_to_a_text_that_was_changed_in_argilla_does_not_count(cats: Si
     assert list(cats.store.reviews()) == [two["external_id"]]
 
 
-def test_who_may_settle_can_be_named(cats: Side) -> None:
-    """With `adjudicators` in the spec, what others answer in the queue of adjudication does not count."""
+def test_only_named_adjudicators_count(cats: Side) -> None:
+    """With `adjudicators` in the spec, answers of other users in the adjudication queue do not count."""
     one = cats.rows()[0]["external_id"]
     for who, verdict in (("ann", "accept"), ("bob", "reject")):
         cats.store.write(Review(pair_id=one, reviewer=who, decision=verdict))  # type: ignore[arg-type]
@@ -246,9 +251,9 @@ def test_who_may_settle_can_be_named(cats: Side) -> None:
     assert cats.pull().new == 1
 
 
-def test_what_was_brought_before_a_row_was_changed_still_counts(cats: Side) -> None:
-    """An answer that is known stays one when somebody changes the row's input or output in Argilla afterwards; who
-    answers the changed row answers another one, until it says again what it said."""
+def test_answer_pulled_before_a_row_was_changed_still_counts(cats: Side) -> None:
+    """An answer that was already pulled keeps counting when the row's input or output is changed in Argilla afterwards.
+    An answer to the changed row does not count until the row has its original text again."""
     one, two = cats.rows()[:2]
     (queue,) = cats.queues()
     answer(cats.argilla.sdk, one["id"], "accept")
@@ -269,11 +274,11 @@ def test_what_was_brought_before_a_row_was_changed_still_counts(cats: Side) -> N
     assert cats.pull().news == 0
 
 
-def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
+def test_renamed_adjudicator_keeps_counting_and_returns_when_listed_again(
     cats: Side, connect: Callable[[str], Any]
 ) -> None:
-    """An adjudicator whom the owner renames loses no row that was settled, and settles the next; left out of the spec,
-    the answers no longer count; named again, they do."""
+    """An adjudicator whom the owner renames in Argilla keeps all settled rows and can settle the next one. Removed from
+    the spec, the answers no longer count; listed again, they do."""
     tag = uuid.uuid4().hex[:6]
     person = {"first_name": "Cid", "username": f"cid-{tag}", "password": "12345678", "role": "annotator"}
     cid = cats.argilla.call("POST", "users", json=person)
@@ -305,9 +310,9 @@ def test_who_settles_goes_on_under_another_name_and_comes_back_when_named_again(
     assert [decision and decision.verdict for decision in decided.values()] == ["accept", "reject"]
 
 
-def test_who_settles_waits_for_everybody_who_was_asked(cats: Side) -> None:
-    """Of three people asked, two disagree: the third may settle it, so nobody adjudicates yet and the row waits for
-    another annotator. A third opinion does not settle it; then somebody adjudicates."""
+def test_adjudication_waits_for_all_annotators_of_a_row(cats: Side) -> None:
+    """If two of three requested annotators disagree, the third may settle it: the row waits for that annotator, and is
+    not adjudicated yet. A third opinion does not settle it, so it goes to adjudication."""
     cats.spec(annotators_per_row=3)
     one = cats.rows()[0]["external_id"]
     for who, verdict, sent in (("ann", "accept", 0), ("bob", "reject", 0), ("cid", "edit", 1)):
@@ -317,9 +322,9 @@ def test_who_settles_waits_for_everybody_who_was_asked(cats: Side) -> None:
         assert (status.incomplete, status.undecided) == (1 - sent, sent)
 
 
-def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish(cats: Side) -> None:
-    """One space after the text with Accept accepts it; *Edit* without another text waits for the same person, not in a
-    queue of adjudication."""
+def test_added_space_is_not_an_edit_and_unfinished_edit_is_not_adjudicated(cats: Side) -> None:
+    """Accept with one space added to the text is an acceptance. *Edit* without another text waits for the same
+    annotator and is not sent to adjudication."""
     one, two = cats.rows()[:2]
     pairs = {pair.id: pair for pair in cats.pairs}
     answer(cats.argilla.sdk, one["id"], "accept", edited=pairs[one["external_id"]].output + " ")
@@ -329,8 +334,8 @@ def test_spaces_are_no_edit_and_an_edit_without_a_text_is_nobody_elses_to_finish
     assert push_adjudication(cats.project, cats.store, cats.population, cats.argilla).sent == 0
 
 
-def test_a_dry_pull_leaves_a_draft_that_somebody_made(cats: Side) -> None:
-    """Whatever a half-made dataset of the name of one of our queues holds, looking for answers does not touch it."""
+def test_pull_leaves_a_draft_dataset_with_our_name_alone(cats: Side) -> None:
+    """Pulling, dry or not, does not touch an unpublished dataset that has the name of one of our queues."""
     body = {"name": f"{queue_name(cats.project)}{ADJUDICATION}", "guidelines": "By hand.", "workspace_id": None}
     body["workspace_id"] = str(cats.argilla.workspace_id(make=False))
     dataset = cats.argilla.call("POST", "datasets", json=body)
@@ -339,9 +344,9 @@ def test_a_dry_pull_leaves_a_draft_that_somebody_made(cats: Side) -> None:
         assert cats.argilla.call("GET", f"datasets/{dataset['id']}")["guidelines"] == "By hand."
 
 
-def test_a_dataset_with_our_questions_and_other_labels_is_left_alone(tmp_path: Path, argilla: Argilla) -> None:
-    """Its name is our queue's and its verdicts are not ours: the rows go to a queue beside it, and what is answered in
-    it, even of a row of ours, is counted as not ours and becomes no review."""
+def test_dataset_with_our_name_and_other_labels_is_left_alone(tmp_path: Path, argilla: Argilla) -> None:
+    """A dataset has our queue's name but other verdict labels. Our rows go to a second queue; answers in the dataset,
+    even to one of our rows, are counted as foreign and create no review."""
     import argilla as rg
 
     side, client = Side(tmp_path / "cats", argilla, f"cats-{uuid.uuid4().hex[:8]}"), argilla.sdk
@@ -376,9 +381,9 @@ def test_a_dataset_with_our_questions_and_other_labels_is_left_alone(tmp_path: P
     assert {row["external_id"]: row["id"] for row in rows} == before
 
 
-def test_who_is_alone_has_one_queue_and_its_address(tmp_path: Path, argilla: Argilla) -> None:
-    """With an overlap in the spec: one person answers every row in one queue, which opens at the address that push
-    tells, and finishes it; for whoever comes later the rows that two answer have a queue of their own."""
+def test_single_annotator_has_one_queue_and_its_address(tmp_path: Path, argilla: Argilla) -> None:
+    """With an overlap in the spec, a single user answers every row in one queue, at the address that push returns, and
+    can finish it. Once a second user joins, the rows for two annotators get a queue of their own."""
     tag = uuid.uuid4().hex[:8]
     argilla.workspace = f"alone-{tag}"
     side = Side(tmp_path / "cats", argilla, f"cats-{tag}", overlap=0.5)
@@ -409,9 +414,9 @@ def test_who_is_alone_has_one_queue_and_its_address(tmp_path: Path, argilla: Arg
         assert len(on_server) == len(set(on_server))
 
 
-def test_a_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server: ArgillaServer) -> None:
-    """Neither the list of changes nor the word index keeps its rows, so they do not grow for ever; rows that were
-    withdrawn leave the word index at the next search."""
+def test_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server: ArgillaServer) -> None:
+    """Neither the list of changes nor the word index keeps its rows, so they do not grow without bound; withdrawn rows
+    leave the word index at the next search."""
     (queue,) = cats.queues()
     ids = [uuid.UUID(str(row["id"])) for row in cats.rows()]
     data = argilla_server.home / "data"
@@ -423,7 +428,7 @@ def test_a_deleted_queue_leaves_nothing_in_the_index(cats: Side, argilla_server:
         tables = dict.fromkeys(("pairsmith_words", "pairsmith_values"), "")
 
     def kept() -> list[int]:
-        """How many of the queue's rows each table still knows."""
+        """The number of the queue's rows in each table."""
         counts = []
         for table, file in tables.items():
             engine = sa.create_engine(url if on_postgresql else f"sqlite:///{data / file}?timeout=30")

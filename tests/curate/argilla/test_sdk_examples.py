@@ -1,6 +1,5 @@
-"""What the guides of Argilla's SDK (2.8) show of datasets, records and queries, on the server that pairsmith starts: a
-test for each documented call. docs/argilla/sdk.md is the table of them; the last test holds the two together.
-"""
+"""The calls that the guides of Argilla's SDK (2.8) document for datasets, records and queries, each tested on the
+server that pairsmith starts. docs/argilla/sdk.md lists them; the last test compares that table with the tests."""
 
 from __future__ import annotations
 
@@ -55,7 +54,7 @@ def settings() -> Any:
 
 @pytest.fixture
 def workspace(client: Any) -> Any:
-    """A workspace of this test's own."""
+    """A workspace for this test only."""
     return rg.Workspace(name=unique("guide"), client=client).create()
 
 
@@ -87,17 +86,17 @@ def dataset(empty: Any) -> Any:
 
 @pytest.fixture
 def person(client: Any, workspace: Any) -> Any:
-    """An annotator who belongs to the workspace."""
+    """An annotator who is a member of the workspace."""
     user = rg.User(username=unique("ann"), password="long enough", role="annotator", client=client).create()
     return user.add_to_workspace(workspace)
 
 
-def found(dataset: Any, **query: Any) -> list[str]:
+def find_ids(dataset: Any, **query: Any) -> list[str]:
     return sorted(record.id for record in dataset.records(rg.Query(**query)))
 
 
-def mapped() -> Any:
-    """The client warns of every key that a mapping renames, though it takes it."""
+def warns_about_mapping() -> Any:
+    """The client warns about every key that a mapping renames, although it accepts it."""
     return pytest.warns(UserWarning, match="not present in the mapping")
 
 
@@ -105,7 +104,7 @@ def mapped() -> Any:
 
 
 def test_create_a_dataset(client: Any, workspace: Any, empty: Any) -> None:
-    """A created dataset is published, has every field, question, property and vector in order, and no record."""
+    """A created dataset is published, has every field, question, property and vector in order, and no records."""
     again = client.datasets("gems", workspace=workspace)
     assert again.id == empty.id
     assert again.guidelines == "Is the answer right?"
@@ -121,23 +120,24 @@ def test_create_a_dataset(client: Any, workspace: Any, empty: Any) -> None:
 
 
 def test_create_datasets_with_the_same_settings(client: Any, workspace: Any, dataset: Any) -> None:
-    """Settings serve several datasets, also those read from an existing one; its records can be copied too."""
+    """Settings can be used for several datasets, including those read from an existing one; its records can be copied
+    too."""
     existing = client.datasets("gems", workspace=workspace)
     copy = rg.Dataset(name="copy", workspace=workspace, settings=existing.settings, client=client).create()
     copy.records.log(list(existing.records))
     assert copy.id != existing.id
-    assert found(copy, query="made") == found(dataset, query="made") == ["gem-0", "gem-1", "gem-2"]
+    assert find_ids(copy, query="made") == find_ids(dataset, query="made") == ["gem-0", "gem-1", "gem-2"]
 
 
 def test_list_datasets(client: Any, workspace: Any, empty: Any) -> None:
-    """A workspace tells its datasets, and how many they are."""
+    """A workspace lists its datasets and their number."""
     assert [one.name for one in workspace.datasets] == ["gems"]
     assert len(workspace.datasets) == 1
     assert empty.id in {one.id for one in client.datasets}
 
 
 def test_retrieve_a_dataset(client: Any, workspace: Any, empty: Any) -> None:
-    """By name and workspace (an object or its name), or by id; None and a warning where there is none."""
+    """By name and workspace (an object or its name), or by id; None and a warning if it does not exist."""
     assert client.datasets("gems", workspace=workspace).id == empty.id
     assert client.datasets("gems", workspace=workspace.name).id == empty.id
     assert client.datasets(id=empty.id).name == "gems"
@@ -173,21 +173,21 @@ def test_add_and_delete_settings(client: Any, workspace: Any, empty: Any) -> Non
     assert again.settings.vectors["big"].dimensions == 5
     assert [one.name for one in again.settings.metadata] == ["carat", "weight", "year"]
     again.records.log([{"question": "When?", "year": 1900, "big": [1, 2, 3, 4, 5], "id": "when"}])
-    assert found(again, filter=rg.Filter(("metadata.year", "==", 1900))) == ["when"]
-    assert found(again, query="when") == ["when"]
+    assert find_ids(again, filter=rg.Filter(("metadata.year", "==", 1900))) == ["when"]
+    assert find_ids(again, query="when") == ["when"]
 
 
 def test_delete_a_dataset(client: Any, workspace: Any, dataset: Any) -> None:
-    """It is gone with its records, and its name is free again."""
+    """The dataset and its records are gone, and its name is free again."""
     dataset.delete()
     with pytest.warns(UserWarning, match="not found"):
         assert client.datasets("gems", workspace=workspace) is None
-    anew = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
-    assert list(anew.records) == []
+    recreated = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
+    assert list(recreated.records) == []
 
 
 def test_write_a_dataset_to_disk_and_read_it_back(client: Any, workspace: Any, dataset: Any, tmp_path: Path) -> None:
-    """The settings and the records of a dataset come back from a folder."""
+    """The settings and the records of a dataset are restored from a folder."""
     path = dataset.to_disk(path=str(tmp_path))
     back = rg.Dataset.from_disk(path=path, name="back", workspace=workspace.name, client=client)
     assert [one.name for one in back.questions] == [one.name for one in dataset.questions]
@@ -201,10 +201,10 @@ def test_add_records(empty: Any) -> None:
     """As objects, as dictionaries, with a mapping of other names, and from a `datasets` dataset."""
     empty.records.log([rg.Record(fields={"question": "One?", "answer": "Yes."})])
     empty.records.log([{"question": "Two?", "answer": "Yes."}])
-    with mapped():
+    with warns_about_mapping():
         empty.records.log([{"query": "Three?", "reply": "Yes."}], mapping={"query": "question", "reply": "answer"})
     rows_ = datasets.Dataset.from_dict({"id": ["four"], "question": ["Four?"], "txt": ["Yes."]})
-    with mapped():
+    with warns_about_mapping():
         empty.records.log(rows_, mapping={"txt": "answer"})
     assert [record.fields["question"] for record in empty.records] == ["One?", "Two?", "Three?", "Four?"]
     assert {record.fields["answer"] for record in empty.records} == {"Yes."}
@@ -212,7 +212,7 @@ def test_add_records(empty: Any) -> None:
 
 
 def test_add_metadata(empty: Any) -> None:
-    """Under the property's name, as an object or a dictionary; an unknown name only where extra metadata is allowed."""
+    """Under the property's name, as an object or a dictionary; an unknown name only if extra metadata is allowed."""
     empty.records.log([rg.Record(id="a", fields={"question": "One?"}, metadata={"color": "red"})])
     empty.records.log([{"id": "b", "question": "Two?", "color": "blue"}])
     assert {record.id: record.metadata["color"] for record in empty.records} == {"a": "red", "b": "blue"}
@@ -237,7 +237,8 @@ def test_add_vectors(empty: Any) -> None:
 
 
 def test_add_suggestions(empty: Any) -> None:
-    """As objects or dictionaries, with score and agent, for every kind of question; one a question, the later stays."""
+    """As objects or dictionaries, with score and agent, for every question type; one per question, the later one
+    replaces the earlier."""
     values = {
         "label": "good",
         "topics": ["gems", "rocks"],
@@ -250,7 +251,7 @@ def test_add_suggestions(empty: Any) -> None:
     empty.records.log([rg.Record(id="a", fields={"question": "One?"}, suggestions=suggestions)])
     names = {"guess": "label.suggestion", "sure": "label.suggestion.score", "by": "label.suggestion.agent"}
     flat = {"id": "b", "question": "Two?", "comment": "So so.", "guess": "bad", "sure": 0.9, "by": "model-b"}
-    with mapped():
+    with warns_about_mapping():
         empty.records.log([flat], mapping=names)
     first, second = empty.records
     assert {one.question_name: one.value for one in first.suggestions} == values
@@ -264,7 +265,7 @@ def test_add_suggestions(empty: Any) -> None:
 
 
 def test_add_responses(empty: Any, person: Any, client: Any) -> None:
-    """As objects with a user and a status, or as dictionaries with `user_id`; several people may answer one record."""
+    """As objects with a user and a status, or as dictionaries with `user_id`; several users may answer one record."""
     record = rg.Record(
         id="a",
         fields={"question": "One?"},
@@ -275,7 +276,7 @@ def test_add_responses(empty: Any, person: Any, client: Any) -> None:
         ],
     )
     empty.records.log([record])
-    with mapped():
+    with warns_about_mapping():
         row = {"id": "b", "question": "Two?", "said": "Good."}
         empty.records.log([row], mapping={"said": "comment.response"}, user_id=person.id)
     first, second = empty.records
@@ -289,7 +290,7 @@ def test_add_responses(empty: Any, person: Any, client: Any) -> None:
 
 
 def test_list_records(dataset: Any) -> None:
-    """In the order of logging, in pages or up to a limit, with what is asked for."""
+    """In the order of logging, in batches or up to a limit, with the parts that are requested."""
     whole = list(dataset.records(with_suggestions=True, with_responses=True, with_vectors=True, batch_size=3))
     assert [record.id for record in whole] == ["gem-0", "gem-1", "gem-2", "gem-3"]
     assert whole[0].suggestions["label"].agent == "model-a"
@@ -300,7 +301,7 @@ def test_list_records(dataset: Any) -> None:
 
 
 def test_update_records(dataset: Any) -> None:
-    """Logged again under its id a record is changed, not doubled: metadata, vectors and suggestions."""
+    """Logging a record again under its id changes it and does not duplicate it: metadata, vectors and suggestions."""
     dataset.records.log([{"id": "gem-0", "question": GEMS[0][0], "label": "good", "color": "blue"}])
     changed = list(dataset.records(with_vectors=True))
     for record in changed[1:]:
@@ -312,13 +313,13 @@ def test_update_records(dataset: Any) -> None:
     assert (first.suggestions["label"].value, first.metadata["color"]) == ("good", "blue")
     assert [record.metadata["weight"] for record in rest] == [0.5] * 3
     assert [record.vectors["mini"] for record in rest] == [[0.0, 0.0, 0.5]] * 3
-    assert found(dataset, filter=rg.Filter(("metadata.color", "==", "blue"))) == ["gem-0", "gem-1"]
+    assert find_ids(dataset, filter=rg.Filter(("metadata.color", "==", "blue"))) == ["gem-0", "gem-1"]
 
 
 def test_delete_records(dataset: Any) -> None:
-    """Those of a list, and those that a query finds; a search finds them no more."""
+    """Deletes the records of a list, and those that a query finds; searches no longer find them."""
     dataset.records.delete(list(dataset.records)[:1])
-    assert found(dataset, query="made") == ["gem-1", "gem-2"]
+    assert find_ids(dataset, query="made") == ["gem-1", "gem-2"]
     pending = dataset.records(rg.Query(query="emerald", filter=rg.Filter(("status", "==", "pending"))))
     dataset.records.delete(list(pending))
     assert [record.id for record in dataset.records] == ["gem-1", "gem-3"]
@@ -341,29 +342,29 @@ def test_export_records(dataset: Any, workspace: Any, client: Any, tmp_path: Pat
 
 
 def test_search_words(dataset: Any) -> None:
-    """A record is found by a word of any of its fields; of several words it must have all."""
-    assert found(dataset, query="ruby") == ["gem-0"]
-    assert found(dataset, query="aluminium") == ["gem-0", "gem-1"]
-    assert found(dataset, query="aluminium iron") == ["gem-1"]
-    assert found(dataset, query="aluminium resin") == []
+    """A record is found by a word in any of its fields; a query of several words requires all of them."""
+    assert find_ids(dataset, query="ruby") == ["gem-0"]
+    assert find_ids(dataset, query="aluminium") == ["gem-0", "gem-1"]
+    assert find_ids(dataset, query="aluminium iron") == ["gem-1"]
+    assert find_ids(dataset, query="aluminium resin") == []
 
 
 def test_search_operators(dataset: Any) -> None:
-    """And, or, not, prefix, phrase, brackets and the backslash, as in Elasticsearch's simple query string."""
-    assert found(dataset, query="aluminium + iron") == ["gem-1"]
-    assert found(dataset, query="ruby | amber") == ["gem-0", "gem-3"]
-    assert found(dataset, query="aluminium -iron") == ["gem-0"]
-    assert found(dataset, query="alum*") == ["gem-0", "gem-1"]
-    assert found(dataset, query='"old resin"') == ["gem-3"]
-    assert found(dataset, query='"resin old"') == []
-    assert found(dataset, query="(ruby | emerald) beryl") == ["gem-2"]
-    assert found(dataset, query=r"old \+ resin") == ["gem-3"]
+    """And, or, not, prefix, phrase, parentheses and the backslash, as in Elasticsearch's simple query string."""
+    assert find_ids(dataset, query="aluminium + iron") == ["gem-1"]
+    assert find_ids(dataset, query="ruby | amber") == ["gem-0", "gem-3"]
+    assert find_ids(dataset, query="aluminium -iron") == ["gem-0"]
+    assert find_ids(dataset, query="alum*") == ["gem-0", "gem-1"]
+    assert find_ids(dataset, query='"old resin"') == ["gem-3"]
+    assert find_ids(dataset, query='"resin old"') == []
+    assert find_ids(dataset, query="(ruby | emerald) beryl") == ["gem-2"]
+    assert find_ids(dataset, query=r"old \+ resin") == ["gem-3"]
 
 
 def test_search_by_edit_distance(dataset: Any) -> None:
-    """Refused in a sentence: the one documented operator that the embedded search does not have."""
+    """Refused with a message: it is the one documented operator that the embedded search does not have."""
     with pytest.raises(Exception, match="not supported"):
-        found(dataset, query="rubi~1")
+        find_ids(dataset, query="rubi~1")
 
 
 def test_filter_by_every_field(dataset: Any, person: Any) -> None:
@@ -392,13 +393,14 @@ def test_filter_by_every_field(dataset: Any, person: Any) -> None:
         (("label.response", "==", "bad"), ["gem-0"]),
         (("stars.response", "in", [1, 2]), ["gem-0"]),
     ]:
-        assert found(dataset, filter=rg.Filter(condition)) == ids, condition
+        assert find_ids(dataset, filter=rg.Filter(condition)) == ids, condition
     many = [("label.suggestion", "==", "good"), ("metadata.carat", ">=", 10), ("metadata.carat", "<=", 30)]
-    assert found(dataset, filter=rg.Filter(many)) == ["gem-1", "gem-2"]
+    assert find_ids(dataset, filter=rg.Filter(many)) == ["gem-1", "gem-2"]
 
 
 def test_similar_records(dataset: Any) -> None:
-    """Nearest first, with a score; by a vector or by a record, which is not among its own neighbours; or farthest."""
+    """Nearest first, with a score; by a vector or by a record, which is not one of its own neighbours; or farthest
+    first."""
     near = list(dataset.records(rg.Query(similar=rg.Similar("mini", [1.0, 0.0, 0.0]))))
     assert [record.id for record, _ in near][:2] == ["gem-0", "gem-1"]
     assert near[0][1] == pytest.approx(1.0)
@@ -410,15 +412,16 @@ def test_similar_records(dataset: Any) -> None:
 
 
 def test_combined_queries(dataset: Any) -> None:
-    """Words, conditions and a vector hold together."""
+    """Words, conditions and a vector can be combined."""
     conditions = rg.Filter([("label.suggestion", "==", "good"), ("metadata.carat", ">=", 10)])
-    assert found(dataset, query="aluminium", filter=conditions) == ["gem-1"]
+    assert find_ids(dataset, query="aluminium", filter=conditions) == ["gem-1"]
     near = rg.Query(similar=rg.Similar("mini", [1.0, 0.0, 0.0]), filter=conditions)
     assert next(dataset.records(near, limit=1))[0].id == "gem-1"
 
 
 def test_the_table_names_what_is_tried() -> None:
-    """Every test of the guides stands in the table, and every row names a test or says that it was not tried."""
+    """Every test of the guides is in the table, and every row of the table names a test or says that it was not
+    tried."""
     tried: set[str] = set()
     for line in TABLE.read_text(encoding="utf-8").split("|---|\n")[1].splitlines():
         *_, here, names, _ = re.split(r"(?<!\\)\|", line)

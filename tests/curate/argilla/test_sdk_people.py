@@ -1,7 +1,6 @@
-"""What the guides of Argilla's SDK (2.8) show of users, workspaces, the distribution of work and webhooks.
+"""The calls that the guides of Argilla's SDK (2.8) document for users, workspaces, task distribution and webhooks.
 
-Tried on the server that pairsmith starts; docs/argilla/sdk.md is the table.
-"""
+Tested on the server that pairsmith starts; docs/argilla/sdk.md lists them."""
 
 from __future__ import annotations
 
@@ -28,12 +27,13 @@ def settings() -> Any:
 
 @pytest.fixture
 def workspace(client: Any) -> Any:
-    """A workspace of this test's own."""
+    """A workspace for this test only."""
     return rg.Workspace(name=unique("guide"), client=client).create()
 
 
 def test_users(client: Any, workspace: Any) -> None:
-    """The current user; a user is made, listed, found by name or id, put into a workspace, taken out, and deleted."""
+    """The current user; a user is created, listed, retrieved by name or id, added to a workspace, removed, and
+    deleted."""
     assert (client.me.username, client.me.role) == ("pairsmith", "owner")
     before, name = len(client.users), unique("bob")
     created = rg.User(username=name, first_name="Bob", last_name="B", password="12345678", client=client).create()
@@ -51,7 +51,8 @@ def test_users(client: Any, workspace: Any) -> None:
 
 
 def test_what_each_role_may_do(client: Any, workspace: Any, connect: Callable[[str], Any]) -> None:
-    """An annotator sees the datasets of own workspaces and changes none; an admin makes datasets there, no users."""
+    """An annotator sees the datasets of their workspaces and cannot create any; an admin can create datasets there, but
+    no users."""
     rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
     clients = {}
     for role in ("annotator", "admin"):
@@ -68,7 +69,8 @@ def test_what_each_role_may_do(client: Any, workspace: Any, connect: Callable[[s
 
 
 def test_workspaces(client: Any) -> None:
-    """A workspace is made, listed, found by name or id; users join and leave by name; an empty one can be deleted."""
+    """A workspace is created, listed, retrieved by name or id; users are added and removed by name; an empty one can be
+    deleted."""
     before, name = len(client.workspaces), unique("room")
     created = rg.Workspace(name=name, client=client).create()
     assert len(client.workspaces) == before + 1
@@ -85,7 +87,7 @@ def test_workspaces(client: Any) -> None:
 
 
 def test_a_workspace_with_datasets_is_not_deleted(client: Any, workspace: Any) -> None:
-    """Deleting is refused while a dataset is in it."""
+    """Deleting is refused while it contains a dataset."""
     dataset = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
     with pytest.raises(Exception, match="has some datasets linked"):
         workspace.delete()
@@ -94,7 +96,7 @@ def test_a_workspace_with_datasets_is_not_deleted(client: Any, workspace: Any) -
 
 
 def test_how_many_answers_complete_a_record(client: Any, workspace: Any) -> None:
-    """One by default; another number can be set later, also with answers there, and the status follows."""
+    """One by default; another number can be set later, even after answers were given, and the record status follows."""
     dataset = rg.Dataset(name="gems", workspace=workspace, settings=settings(), client=client).create()
     dataset.records.log([{"question": f"{number}?"} for number in range(4)])
     assert dataset.settings.distribution == rg.TaskDistribution(min_submitted=1)
@@ -110,7 +112,7 @@ def test_how_many_answers_complete_a_record(client: Any, workspace: Any) -> None
 
 
 def test_webhooks(client: Any) -> None:
-    """A webhook is made, listed, changed and deleted; that it is called is shown in test_server.py."""
+    """A webhook is created, listed, changed and deleted; test_server.py shows that it is called."""
     webhook = rg.Webhook(
         url="http://127.0.0.1:9/", events=["dataset.created"], description="Mine", _client=client
     ).create()

@@ -1,4 +1,4 @@
-"""The real server: the official client works on it, three people answer, and it survives what happens to servers."""
+"""The real server: the official client works with it, three users answer, and it recovers from killed processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 ROWS = 40
 
 
-def answers(running: server.ArgillaServer) -> bool:
+def is_up(running: server.ArgillaServer) -> bool:
     with contextlib.suppress(ReviewError):
         return fetch_username(running.url, running.api_key, timeout_s=60) == "pairsmith"
     return False
@@ -79,31 +79,33 @@ def row(number: int) -> Any:
 
 @pytest.fixture
 def dataset(client: Any) -> Any:
-    """A dataset of this test's own with `ROWS` records."""
+    """A dataset for this test only, with `ROWS` records."""
     workspace = rg.Workspace(name=f"w-{uuid.uuid4().hex[:8]}", client=client).create()
     created = rg.Dataset(name="pairs", workspace=workspace, settings=settings(), client=client).create()
     created.records.log([row(number) for number in range(ROWS)], batch_size=ROWS)
     return created
 
 
-def found(dataset: Any, **query: Any) -> list[str]:
+def find_ids(dataset: Any, **query: Any) -> list[str]:
     return [record.id for record in dataset.records(rg.Query(**query))]
 
 
-def ids(true: Any) -> list[str]:
+def ids_where(true: Any) -> list[str]:
     return [f"row-{number}" for number in range(ROWS) if true(number)]
 
 
 def test_the_official_client_finds_what_it_logged(client: Any, dataset: Any) -> None:
-    """Words, filters on every scope, similarity and what a record carries, through argilla's own client."""
-    assert sorted(found(dataset, query="fox")) == sorted(ids(lambda i: i % 2))
-    assert found(dataset, query='"number 12" -fox') == ["row-12"]
+    """Words, filters on every scope, similarity and the content of a record, through Argilla's own client."""
+    assert sorted(find_ids(dataset, query="fox")) == sorted(ids_where(lambda i: i % 2))
+    assert find_ids(dataset, query='"number 12" -fox') == ["row-12"]
     conditions = [("metadata.topic", "==", "fox"), ("metadata.length", ">=", 30), ("metadata.score", "<=", 0.9)]
-    assert found(dataset, filter=rg.Filter(conditions)) == ids(lambda i: i % 2 and 30 <= i <= 36)
-    assert found(dataset, filter=rg.Filter(("verdict.suggestion", "==", "reject"))) == ids(lambda i: i % 4 == 0)
-    assert found(dataset, filter=rg.Filter(("verdict.score", ">=", 0.9))) == ids(lambda i: i >= 36)
-    assert len(found(dataset, filter=rg.Filter(("edited.agent", "==", "teacher")))) == ROWS
-    assert found(dataset, filter=rg.Filter(("id", "in", ["row-3", "row-4"]))) == ["row-3", "row-4"]
+    assert find_ids(dataset, filter=rg.Filter(conditions)) == ids_where(lambda i: i % 2 and 30 <= i <= 36)
+    assert find_ids(dataset, filter=rg.Filter(("verdict.suggestion", "==", "reject"))) == ids_where(
+        lambda i: i % 4 == 0
+    )
+    assert find_ids(dataset, filter=rg.Filter(("verdict.score", ">=", 0.9))) == ids_where(lambda i: i >= 36)
+    assert len(find_ids(dataset, filter=rg.Filter(("edited.agent", "==", "teacher")))) == ROWS
+    assert find_ids(dataset, filter=rg.Filter(("id", "in", ["row-3", "row-4"]))) == ["row-3", "row-4"]
     near = list(dataset.records(rg.Query(similar=rg.Similar("mini", [1.0, 0.5, 0.0])), limit=3))
     assert near[0][0].id == "row-20"
     assert near[0][1] == pytest.approx(1.0, abs=1e-5)
@@ -112,8 +114,9 @@ def test_the_official_client_finds_what_it_logged(client: Any, dataset: Any) -> 
     assert whole.vectors["mini"] == pytest.approx([1.0, 7 / ROWS, 0.0])
 
 
-def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], Any], client: Any, dataset: Any) -> None:
-    """Responses of three users come back, two submitted ones complete a record, and each has a queue of their own."""
+def test_three_users_answer_and_progress_counts_them(connect: Callable[[str], Any], client: Any, dataset: Any) -> None:
+    """Responses of three users are returned, two submitted ones complete a record, and each user has a queue of their
+    own."""
     people = []
     for place in range(3):
         name, password = f"person-{place}-{uuid.uuid4().hex[:6]}", "long enough password"
@@ -131,9 +134,9 @@ def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], A
                 record.responses.add(rg.Response("edited", f"mine {number}", user_id=user.id, status="submitted"))
     dataset.records.log(list(records.values())[:6], batch_size=6)
     assert dataset.progress() == {"total": ROWS, "completed": 5, "pending": ROWS - 5}
-    assert found(dataset, filter=rg.Filter(("status", "==", "completed"))) == [f"row-{i}" for i in range(1, 6)]
-    assert found(dataset, filter=rg.Filter(("verdict.response", "==", "edit"))) == [f"row-{i}" for i in range(6)]
-    assert len(found(dataset, filter=rg.Filter(("response.status", "==", "pending")))) == ROWS - 6
+    assert find_ids(dataset, filter=rg.Filter(("status", "==", "completed"))) == [f"row-{i}" for i in range(1, 6)]
+    assert find_ids(dataset, filter=rg.Filter(("verdict.response", "==", "edit"))) == [f"row-{i}" for i in range(6)]
+    assert len(find_ids(dataset, filter=rg.Filter(("response.status", "==", "pending")))) == ROWS - 6
 
     http = people[2][1].http_client
     path = f"/api/v1/me/datasets/{dataset.id}"
@@ -150,10 +153,10 @@ def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], A
     }
     page = http.post(f"{path}/records/search", params={"limit": 50, "include": "suggestions"}, json=queue).json()
     waiting = [item["record"]["external_id"] for item in page["items"]]
-    assert sorted(waiting) == sorted(ids(lambda i: i == 0 or i > 5))
+    assert sorted(waiting) == sorted(ids_where(lambda i: i == 0 or i > 5))
     again = http.post(f"{path}/records/search", params={"limit": 50}, json=queue).json()
     assert [item["record"]["external_id"] for item in again["items"]] == waiting
-    assert waiting != sorted(waiting), "each person has a shuffled order of their own"
+    assert waiting != sorted(waiting), "each user has their own shuffled order"
 
     record_id = page["items"][0]["record"]["id"]
     answer = {"values": {"verdict": {"value": "reject"}}, "status": "submitted"}
@@ -164,8 +167,8 @@ def test_three_people_answer_and_progress_counts_them(connect: Callable[[str], A
 
 
 def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None:
-    """What happens to records and answers reaches a listener, through Redis and the worker, signed with the webhook's
-    secret; a disabled webhook is left alone."""
+    """Events of records and answers reach a listener, through Redis and the worker, signed with the webhook's secret; a
+    disabled webhook is not called."""
     http = client.http_client
     record = next(iter(dataset.records))
     path = f"/api/v1/records/{record._server_id}/responses"
@@ -194,8 +197,9 @@ def test_webhooks_are_called_with_a_signature(client: Any, dataset: Any) -> None
     assert not list(client.webhooks)
 
 
-def test_changing_how_many_answers_a_record_needs_reaches_the_worker(dataset: Any) -> None:
-    """One answer of two leaves a record pending; once one is enough the worker completes it, and back again."""
+def test_changed_number_of_required_answers_reaches_the_worker(dataset: Any) -> None:
+    """With one answer of two a record stays pending; when one is enough the worker completes it, and it is pending
+    again when two are required."""
     record = next(iter(dataset.records))
     record.responses.add(rg.Response("verdict", "accept", user_id=dataset._client.me.id, status="submitted"))
     dataset.records.log([record], batch_size=1)
@@ -204,11 +208,11 @@ def test_changing_how_many_answers_a_record_needs_reaches_the_worker(dataset: An
         dataset.settings.distribution = rg.TaskDistribution(min_submitted=needed)
         dataset.update()
         wait_until(lambda expected=completed: dataset.progress()["completed"] == expected)
-        assert len(found(dataset, filter=rg.Filter(("status", "==", "completed")))) == completed
+        assert len(find_ids(dataset, filter=rg.Filter(("status", "==", "completed")))) == completed
 
 
-def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None:
-    """What the web page asks for and the client cannot: sorts, metadata metrics, agents, and a clear refusal."""
+def test_sorting_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None:
+    """What the web page requests and the client cannot: sorting, metadata metrics, and a clear refusal."""
     http, path = client.http_client, f"/api/v1/datasets/{dataset.id}"
     order = {"sort": [{"scope": {"entity": "metadata", "metadata_property": "score"}, "order": "desc"}]}
     page = http.post(f"{path}/records/search", params={"limit": 3}, json=order).json()
@@ -225,7 +229,7 @@ def test_sorts_metrics_and_refusals_over_http(client: Any, dataset: Any) -> None
     assert "not supported" in refused.text
 
 
-def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> None:
+def test_second_up_connects_to_the_running_server(argilla_server: server.ArgillaServer) -> None:
     """No second server is started, and the first is not disturbed."""
     again = server.up(argilla_server.home)
     assert again.already_running
@@ -235,7 +239,9 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
     assert (seen.version, seen.database) == ("2.8.0", DATABASE)
     assert [one.name for one in seen.children] == ["redis", "server", "worker"]
     assert seen.memory_mib > 100
-    assert list((argilla_server.home / "data" / "tmp").rglob("statics"))  # of the page, elsewhere left behind for good
+    assert list(
+        (argilla_server.home / "data" / "tmp").rglob("statics")
+    )  # of the page; elsewhere they would stay behind for good
     assert set(server.logs(argilla_server.home)) >= {"server", "worker", "redis", "supervisor", "migrate"}
     if DATABASE == "SQLite":
         with pytest.raises(ReviewError, match="was used with SQLite, and PostgreSQL is requested now"):
@@ -244,8 +250,9 @@ def test_a_second_up_finds_the_first(argilla_server: server.ArgillaServer) -> No
         server.up(argilla_server.home, port=1)
 
 
-def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server: server.ArgillaServer) -> None:
-    """The owner is generated; what holds a secret is readable by its owner alone; Argilla's default user is absent."""
+def test_secrets_are_generated_private_and_not_the_defaults(argilla_server: server.ArgillaServer) -> None:
+    """The owner's credentials are generated; files with secrets are readable only by their owner; Argilla's default
+    user does not exist."""
     for name in ("credentials.json", "supervisor.json", "server.json"):
         assert stat.S_IMODE((argilla_server.home / name).stat().st_mode) == 0o600, name
     credentials = json.loads(argilla_server.credentials.read_text())
@@ -258,16 +265,16 @@ def test_secrets_are_made_kept_from_others_and_never_the_defaults(argilla_server
     assert credentials["api_key"] not in arguments
 
 
-def test_no_page_of_another_origin_may_call_it(argilla_server: server.ArgillaServer) -> None:
-    """Argilla allows every origin, with credentials, where nobody narrows it: ours answers none."""
+def test_pages_of_other_origins_may_not_call_the_server(argilla_server: server.ArgillaServer) -> None:
+    """By default Argilla allows every origin, with credentials; our server allows none."""
     headers = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "GET"}
     for method in "GET", "OPTIONS":
         answer = httpx.request(method, f"{argilla_server.url}/api/v1/version", headers=headers, timeout=120)
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_a_killed_server_comes_back_with_everything(argilla_server: server.ArgillaServer, dataset: Any) -> None:
-    """kill -9 of the server: it is started again, nothing is lost, and signed-in people stay signed in."""
+def test_killed_server_is_restarted_without_losses(argilla_server: server.ArgillaServer, dataset: Any) -> None:
+    """After kill -9 the server is started again, nothing is lost, and signed-in users stay signed in."""
     credentials = json.loads(argilla_server.credentials.read_text())
     import urllib.parse
     import urllib.request
@@ -279,17 +286,17 @@ def test_a_killed_server_comes_back_with_everything(argilla_server: server.Argil
     assert before.pid is not None
     os.kill(before.pid, signal.SIGKILL)
     wait_until(lambda: child(argilla_server, "server").restarts == before.restarts + 1)
-    wait_until(lambda: answers(argilla_server))
+    wait_until(lambda: is_up(argilla_server))
     assert child(argilla_server, "server").pid != before.pid
     assert len(list(dataset.records)) == ROWS
-    assert len(found(dataset, query="fox")) == ROWS // 2
+    assert len(find_ids(dataset, query="fox")) == ROWS // 2
     request = urllib.request.Request(f"{argilla_server.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(request, timeout=120) as answer:
         assert json.load(answer)["username"] == credentials["username"]
 
 
-def test_a_killed_redis_comes_back(argilla_server: server.ArgillaServer, dataset: Any) -> None:
-    """kill -9 of Redis: what hands it work while it is away waits until it is started again, and the work is done."""
+def test_killed_redis_is_restarted(argilla_server: server.ArgillaServer, dataset: Any) -> None:
+    """After kill -9 of Redis, a request that queues work waits until Redis is running again, and the work is done."""
     record = next(iter(dataset.records))
     record.responses.add(rg.Response("verdict", "accept", user_id=dataset._client.me.id, status="submitted"))
     dataset.records.log([record], batch_size=1)
@@ -300,14 +307,14 @@ def test_a_killed_redis_comes_back(argilla_server: server.ArgillaServer, dataset
         with killed(argilla_server, "redis"):
             changed = aside.submit(changing)
             assert not wait([changed], timeout=1).done, changed.result().text
-        if changed.result().status_code != 200:  # on a machine that stood still for longer than a restart may take
+        if changed.result().status_code != 200:  # on a machine that stalled for longer than a restart may take
             assert time.monotonic() - began_s > 10, changed.result().text
             wait_until(lambda: changing().status_code == 200)
     wait_until(lambda: dataset.progress()["completed"] == 1)
 
 
-def test_a_port_that_another_home_has_is_named(argilla_server: server.ArgillaServer, tmp_path: Path) -> None:
-    """A second home on the port of the first is told that an Argilla, but not its own, answers there."""
+def test_port_of_another_home_is_reported(argilla_server: server.ArgillaServer, tmp_path: Path) -> None:
+    """A second home on the port of the first: the message says that an Argilla answers there, but not this home's."""
     port = int(argilla_server.url.rpartition(":")[2])
     with pytest.raises(ReviewError, match=r"Argilla 2\.8\.0 answers there.*not started from"):
         server.up(tmp_path / "other", port=port)

@@ -1,5 +1,5 @@
-"""What befalls a running server (killed, its disk full, its Redis gone) loses and doubles nothing on either side, and
-is told in a sentence."""
+"""When a running server is killed, its disk is full or its Redis is gone, nothing is lost or duplicated on either side,
+and the error says what happened."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a push of few rows has a middle."""
+    """Small chunks, so that a push of few rows can be interrupted in the middle."""
     monkeypatch.setattr("curate.argilla.client._BULK", 50)
 
 
 class Cats:
-    """A project with a batch of `batch` rows drawn, and a connection to a running server."""
+    """A project with a batch of `batch` drawn rows, and a connection to a running server."""
 
     def __init__(self, folder: Path, running: server.ArgillaServer, batch: int, patience_s: float) -> None:
         tag = uuid.uuid4().hex[:8]
@@ -75,36 +75,36 @@ class Cats:
         queue = self.argilla.queue(queue_name(self.project) + suffix)
         return list(self.argilla.records(queue, responses=True)) if queue else []
 
-    def each_row_once(self) -> bool:
-        """Whether the queues hold exactly what was drawn."""
+    def has_each_row_once(self) -> bool:
+        """Whether the queues hold exactly the drawn rows."""
         counts = Counter(record["external_id"] for suffix in ("", SHARED) for record in self.records(suffix))
         return counts == Counter(dict.fromkeys(self.store.sampled(), 1))
 
 
-def test_a_server_killed_while_rows_are_on_their_way(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
-    """kill -9 in the midst of a push: it waits for the restart and goes on, and each row is there once."""
+def test_server_killed_during_a_push(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """After kill -9 in the middle of a push, the push waits for the restart and continues; each row is sent once."""
     before = child(argilla_server, "server")
     assert before.pid is not None
 
     def kill(_stage: str, numbers: Json) -> None:
         if numbers["done"] == 100:
-            os.kill(before.pid or 0, signal.SIGKILL)  # the next rows meet no server
+            os.kill(before.pid or 0, signal.SIGKILL)  # the next rows find no server
 
     with Cats(tmp_path, argilla_server, 300, patience_s=900) as cats:
         sent = cats.push(kill).sent
         assert child(argilla_server, "server").restarts == before.restarts + 1
         assert sent == len(cats.store.sampled()) > 200
-        assert cats.each_row_once()
+        assert cats.has_each_row_once()
         assert cats.push().sent == 0
 
 
 @pytest.mark.parametrize("what", ["requests", "answers"])
-def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
-    """Connections are cut in the midst of requests, or the server has carried out what nobody is told of: push and pull
-    ask again, each row is there once, and each answer is kept once."""
+def test_connections_lost_during_push_and_pull(what: str, tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """Connections are cut in the middle of requests, or after the server processed a request but before it responded.
+    Push and pull retry; each row is sent once and each answer stored once."""
     with Proxy(argilla_server.url) as proxy:
         running = replace(argilla_server, url=proxy.url)
-        # Each connection ends after so many bytes, the one included over which Cats signs in.
+        # Each connection ends after that many bytes, including the one over which `Cats` signs in.
         proxy.bytes, proxy.loses = (60_000, None) if what == "requests" else (None, b"PUT ")
         with Cats(tmp_path, running, 300, patience_s=600) as cats:
             sent = cats.push().sent
@@ -112,7 +112,7 @@ def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_se
             assert (proxy.lost > 1) == (what == "answers")
             proxy.bytes, proxy.loses = None, None
             assert sent == len(cats.store.sampled()) > 200
-            assert cats.each_row_once()
+            assert cats.has_each_row_once()
             assert cats.push().sent == 0
             records = cats.records()[:20]
             for record in records:
@@ -126,8 +126,9 @@ def test_a_network_that_dies_in_the_middle(what: str, tmp_path: Path, argilla_se
             }
 
 
-def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
-    """kill -9 in the midst of a pull: it waits for the restart and goes on, and each answer is kept once."""
+def test_server_killed_during_a_pull(tmp_path: Path, argilla_server: server.ArgillaServer) -> None:
+    """After kill -9 in the middle of a pull, the pull waits for the restart and continues; each answer is stored
+    once."""
     before = child(argilla_server, "server")
     with Cats(tmp_path, argilla_server, 24, patience_s=900) as cats:
         cats.push()
@@ -152,7 +153,7 @@ def test_a_server_killed_while_answers_come_back(tmp_path: Path, argilla_server:
 
 
 class Redis:
-    """A Redis of the test's own, which it can take away and bring back."""
+    """A Redis for this test only, which can be killed and restarted."""
 
     def __init__(self, venv: Path, folder: Path) -> None:
         done = subprocess.run(
@@ -184,8 +185,10 @@ class Redis:
 
 
 @pytest.fixture(scope="module")
-def frail(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[server.ArgillaServer, Path, Redis]]:
-    """A server on a disk of its own and with a Redis that the test may take away."""
+def fragile_server(
+    venv: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[server.ArgillaServer, Path, Redis]]:
+    """A server on its own small disk and with a Redis that the test can kill."""
     redis = Redis(venv, tmp_path_factory.mktemp("redis"))
     with small_disk("200m") as disk:
         redis.start()
@@ -198,10 +201,10 @@ def frail(venv: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
             redis.kill()
 
 
-def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.ArgillaServer, Path, Redis]) -> None:
-    """Push and `status` name it, even where the server dies of it; once there is room it is started again, the rest is
-    sent, and each row is there once."""
-    running, disk, _ = frail
+def test_disk_full_during_a_push(tmp_path: Path, fragile_server: tuple[server.ArgillaServer, Path, Redis]) -> None:
+    """Push and `status` report the full disk, even if the server dies of it. Once there is space the server is
+    restarted, the rest is sent, and each row exists once."""
+    running, disk, _ = fragile_server
     port = int(running.url.rpartition(":")[2])
 
     def full(_stage: str, numbers: Json) -> None:
@@ -220,15 +223,15 @@ def test_a_disk_that_fills_up_during_a_push(tmp_path: Path, frail: tuple[server.
         (disk / "filler").unlink()
         wait_until(lambda: identify_program("127.0.0.1", port) == "Argilla 2.8.0")
         assert cats.push().sent == len(cats.store.sampled()) - there
-        assert cats.each_row_once()
+        assert cats.has_each_row_once()
         assert server.status(running.home).state == "running"
-        assert child(running, "server").restarts > 0  # more, where it was up again before there was room
+        assert child(running, "server").restarts > 0  # more, if it started again before there was space
 
 
-def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[server.ArgillaServer, Path, Redis]) -> None:
-    """Where a webhook listens Argilla cannot do without Redis: push names it, and who asks after that is not kept
-    waiting; once it is back the rest is sent, each row once, and the worker works again."""
-    running, _, redis = frail
+def test_redis_gone_during_a_push(tmp_path: Path, fragile_server: tuple[server.ArgillaServer, Path, Redis]) -> None:
+    """With an active webhook Argilla cannot work without Redis: push reports it, and later requests do not wait. Once
+    Redis is back, the rest is sent, each row once, and the worker works again."""
+    running, _, redis = fragile_server
 
     def gone(_stage: str, numbers: Json) -> None:
         if numbers["done"] == 50:
@@ -243,11 +246,11 @@ def test_a_redis_that_goes_away_during_a_push(tmp_path: Path, frail: tuple[serve
         asked = {"url": f"/api/v1/datasets/{queue.id}", "json": {"guidelines": queue.guidelines}}
         refused = cats.argilla.sdk.http_client.patch(**asked, timeout=120)
         assert (refused.status_code, "redis.exceptions" in refused.text) == (500, True)
-        assert refused.elapsed.total_seconds() < 10  # which is waited for once, at the first request of an outage
+        assert refused.elapsed.total_seconds() < 10  # only the first request of an outage waits
         redis.start()
         seen = len(events)
         assert cats.push().sent > 0
-        assert cats.each_row_once()
+        assert cats.has_each_row_once()
         wait_until(lambda: len(events) > seen)
         hook.delete()
         assert server.status(running.home).state == "running"

@@ -1,4 +1,4 @@
-"""What keeps a server from starting is said in a sentence, before anything is installed or changed."""
+"""A server that cannot start is refused with a clear message, before anything is installed or changed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.servers import Handler, handled
 
 
 @contextmanager
-def something_at(answer: str | None) -> Iterator[int]:
-    """A loopback HTTP server: every path answers with this JSON, or with 404 when None."""
+def json_server(answer: str | None) -> Iterator[int]:
+    """A loopback HTTP server that answers every path with this JSON, or with 404 if it is None. Yields the port."""
 
     class Other(Handler):
         def do_GET(self) -> None:
@@ -40,10 +40,10 @@ def something_at(answer: str | None) -> Iterator[int]:
         yield int(url.rpartition(":")[2])
 
 
-def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
-    """A port that something else listens on is found before the minutes of installation."""
+def test_port_taken_by_another_program_is_reported(tmp_path: Path) -> None:
+    """A taken port is detected before the minutes of installation."""
     with (
-        something_at(None) as port,
+        json_server(None) as port,
         pytest.raises(ReviewError, match=f"Port {port} is taken: another program") as caught,
     ):
         server.up(tmp_path, port=port)
@@ -62,26 +62,24 @@ def test_another_program_on_the_port_is_named(tmp_path: Path) -> None:
         ("127.0.0.1", -1, r"-1 is not a valid port"),
     ],
 )
-def test_an_address_at_which_no_server_can_be_is_refused_at_once(
-    tmp_path: Path, host: str, port: int, sentence: str
-) -> None:
-    """Another machine's address, a name that is none and a number that is no port are a sentence before anything is
-    made, and are not remembered: the next start takes what it took before."""
+def test_invalid_address_is_refused_at_once(tmp_path: Path, host: str, port: int, sentence: str) -> None:
+    """Another machine's address, an invalid host name and an invalid port are refused before anything is created. They
+    are not remembered: the next start uses the previous options."""
     with pytest.raises(ReviewError, match=sentence):
         server.up(tmp_path / "home", host=host, port=port)
     assert last_options(tmp_path / "home") == Options()
     assert not (tmp_path / "home" / "venv").exists()
 
 
-def test_a_stale_argilla_of_another_version_is_named(tmp_path: Path) -> None:
-    """An Argilla of another version is told from our own and from other programs."""
-    with something_at('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as caught:
+def test_argilla_of_another_version_is_reported(tmp_path: Path) -> None:
+    """An Argilla of another version is distinguished from our own and from other programs."""
+    with json_server('{"version": "1.29.1"}') as port, pytest.raises(ReviewError, match=r"Argilla 1\.29\.1") as caught:
         server.up(tmp_path, port=port)
     assert "pairsmith starts Argilla 2.8.0" in str(caught.value)
 
 
-def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) -> None:
-    """`up` does not pass off a server with another search engine as its own, and says how to replace it."""
+def test_server_left_by_an_older_pairsmith_is_reported(tmp_path: Path) -> None:
+    """`up` does not present a server of another version of pairsmith as its own, and says how to replace it."""
     supervisor.write_json(tmp_path / "server.json", {"fingerprint": "0123456789ab", "version": "2.7.0", "url": "u"})
     with (tmp_path / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,17 +87,17 @@ def test_a_server_that_an_older_pairsmith_left_running_is_named(tmp_path: Path) 
             server.up(tmp_path)
 
 
-def test_a_wrong_key_and_a_wrong_address_are_told_apart() -> None:
-    """Nothing there, something else there: a sentence each."""
+def test_no_server_and_another_server_at_the_address_are_distinguished() -> None:
+    """There are separate messages for an address without a server and for one with another server."""
     with pytest.raises(ReviewError, match="No Argilla answers"):
         fetch_username(f"http://127.0.0.1:{free_port()}", "key")
-    with something_at("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
+    with json_server("<html>") as port, pytest.raises(ReviewError, match="is not Argilla"):
         fetch_username(f"http://127.0.0.1:{port}", "key")
     assert identify_program("127.0.0.1", free_port()) is None
 
 
-def test_a_redis_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """An address given for Redis is tried before anything else is done."""
+def test_missing_redis_is_reported(tmp_path: Path) -> None:
+    """The address given for Redis is tried before anything else is done."""
     with pytest.raises(ReviewError, match="No Redis answers"):
         server.up(tmp_path, port=free_port(), redis_url=f"redis://127.0.0.1:{free_port()}/0")
 
@@ -110,16 +108,16 @@ def test_a_database_of_another_kind_is_refused(tmp_path: Path, venv: Path) -> No
         server.up(tmp_path, port=free_port(), database_url="mysql://localhost/x", venv=venv)
 
 
-def kept(home: Path, **environment: str) -> None:
-    """What an earlier `up` has left in a home."""
+def write_earlier_config(home: Path, **environment: str) -> None:
+    """Write what an earlier `up` left in a home."""
     facts = {"host": "0.0.0.0", "port": 6911, "url": "u", "database": environment.pop("database", "PostgreSQL")}
     config = {"facts": facts, "scratch": None, "children": [{"name": "server", "environment": environment}]}
     supervisor.write_json(home / "supervisor.json", config)
 
 
-def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
-    """After an `up` on SQLite, PostgreSQL is refused, lest all answers seem gone; no password is told."""
-    kept(tmp_path, database="SQLite")
+def test_home_keeps_its_type_of_database(tmp_path: Path) -> None:
+    """After an `up` with SQLite, PostgreSQL is refused, because all answers would seem lost; no password is shown."""
+    write_earlier_config(tmp_path, database="SQLite")
     with pytest.raises(ReviewError, match="was used with SQLite, and PostgreSQL is requested now") as caught:
         server.up(tmp_path, port=free_port(), database_url="postgresql://me:hush@localhost/argilla")
     assert "--database-url" in str(caught.value)
@@ -127,29 +125,30 @@ def test_a_home_keeps_to_its_kind_of_database(tmp_path: Path) -> None:
     assert not (tmp_path / "venv").exists()
 
 
-def test_what_a_server_was_started_with_is_remembered(tmp_path: Path) -> None:
-    """After a reboot `up` without options, which `run` gives none, means address, database and Redis of before."""
+def test_start_options_are_remembered(tmp_path: Path) -> None:
+    """After a reboot, `up` without options (as `run` calls it) uses the previous address, database and Redis."""
     assert last_options(tmp_path) == Options()
     url = "postgresql+asyncpg://me:hush@localhost/argilla"
-    kept(tmp_path, ARGILLA_DATABASE_URL=url, ARGILLA_REDIS_URL="redis://elsewhere:6379/0")
+    write_earlier_config(tmp_path, ARGILLA_DATABASE_URL=url, ARGILLA_REDIS_URL="redis://elsewhere:6379/0")
     remembered = Options("0.0.0.0", 6911, "postgresql://me:hush@localhost/argilla", "redis://elsewhere:6379/0")
     assert last_options(tmp_path) == remembered
 
 
-def test_options_that_a_running_server_cannot_take_are_refused(tmp_path: Path) -> None:
-    """Another port or host is not ignored: the sentence says what to do first. The same ones find the server."""
+def test_other_options_for_a_running_server_are_refused(tmp_path: Path) -> None:
+    """Another port or host is not ignored: the message says what to do first. The same options connect to the
+    server."""
     process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     with pytest.raises(ReviewError, match="is already running, with another host and another port"):
         server.up(tmp_path, host="0.0.0.0", port=1)
-    with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were no obstacle
+    with pytest.raises(ReviewError, match="another version of pairsmith"):  # so its options were accepted
         server.up(tmp_path, host="127.0.0.1")
     assert server.down(tmp_path) is True
     process.wait(100)
 
 
 def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) -> None:
-    """A disk that was full when it started leaves no `server.json`; the lock tells whom to stop."""
+    """A full disk at the start leaves no `server.json`; the lock names the process to stop."""
     process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     (tmp_path / "server.json").unlink()
@@ -158,7 +157,7 @@ def test_down_finds_a_server_whose_state_could_not_be_written(tmp_path: Path) ->
 
 
 @contextmanager
-def asleep() -> Iterator[subprocess.Popen[bytes]]:
+def sleeping_process() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         try:
             yield process
@@ -167,12 +166,12 @@ def asleep() -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("has_just_begun", [True, False])
-def test_down_stops_who_holds_the_lock_and_nobody_else(tmp_path: Path, has_just_begun: bool) -> None:
-    """Whose number stands in the lock a moment after it is held, which is waited for; the one that `server.json` has
-    from an earlier supervisor may be another program's by now."""
+def test_down_stops_only_the_process_that_holds_the_lock(tmp_path: Path, has_just_begun: bool) -> None:
+    """The process id is written to the lock a moment after it is acquired, and `down` waits for it. The id that an
+    earlier supervisor left in `server.json` may belong to another program by now."""
     with (
-        asleep() as holder,
-        asleep() as other,
+        sleeping_process() as holder,
+        sleeping_process() as other,
         ThreadPoolExecutor(1) as aside,
         (tmp_path / "lock").open("a", buffering=1) as lock,
     ):
@@ -191,8 +190,8 @@ def test_down_stops_who_holds_the_lock_and_nobody_else(tmp_path: Path, has_just_
         assert is_other_there
 
 
-def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
-    """A process that writes and writes and never ends is given a new log, the last full one beside it."""
+def test_log_size_is_limited(tmp_path: Path) -> None:
+    """A process that writes endlessly is given a new log; the last full one is kept beside it."""
     process = start_supervisor(tmp_path, "while True: print('x' * 10_000, flush=True)")
     old = tmp_path / "logs" / "server.1.log"
     wait_until(old.exists)
@@ -201,7 +200,7 @@ def test_logs_do_not_grow_for_ever(tmp_path: Path) -> None:
     assert old.stat().st_size > 5_000_000
 
 
-# `ps` as POSIX has it and macOS follows: an `=` makes what is left of the argument the header of one column.
+# `ps` as POSIX defines it and macOS implements it: an `=` makes the rest of the argument the header of one column.
 _PS_OF_POSIX = """#!{python}
 import subprocess, sys
 arguments, headers = [], []
@@ -215,8 +214,10 @@ print(*headers, done.stdout, sep="\\n")
 
 
 @pytest.mark.parametrize("system", ["this one", "macOS"])
-def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its scratch folder, a Redis of this home that outlived it, and what the server had for the moment."""
+def test_leftovers_of_a_killed_supervisor_are_removed(
+    tmp_path: Path, system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scratch folder, a Redis of this home that outlived it, and the server's temporary files."""
     if system == "macOS":
         (tmp_path / "bin").mkdir()
         ps = tmp_path / "bin" / "ps"
@@ -239,21 +240,20 @@ def test_what_a_killed_supervisor_left_is_cleared(tmp_path: Path, system: str, m
     assert not temporary.exists()
 
 
-def test_a_full_disk_at_the_start_is_named() -> None:
-    """On a disk without room nothing is begun, and the sentence says where and how much is needed."""
+def test_full_disk_at_the_start_is_reported() -> None:
+    """With no space on the disk nothing is started, and the message says where and how much is needed."""
     with small_disk("64k") as disk, pytest.raises(ReviewError, match=r"No space left.*Free at least"):
         server.up(disk / "home", port=free_port())
 
 
-def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Packages that cannot be had: a sentence, no mark of completeness, and what an earlier attempt left is gone."""
+def test_incomplete_environment_is_removed_and_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If packages cannot be downloaded there is a message and no `complete` file, and what an earlier attempt left is
+    removed."""
     folder = tmp_path / "venv"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python").write_text("left by an attempt that was cut off")
     steps: list[str] = []
-    with something_at(None) as port:
+    with json_server(None) as port:
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
         monkeypatch.setenv("PIP_RETRIES", "0")
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
@@ -265,15 +265,15 @@ def test_a_half_made_environment_is_thrown_away_and_never_taken_for_whole(
     assert not (folder / "complete").exists()
 
 
-def test_the_state_of_what_never_ran(tmp_path: Path) -> None:
-    """Nothing to report, nothing to stop, nothing made."""
+def test_server_that_never_ran(tmp_path: Path) -> None:
+    """There is nothing to report and nothing to stop."""
     assert server.status(tmp_path).state == "absent"
     assert server.down(tmp_path) is False
     assert server.logs(tmp_path) == {}
 
 
 def start_supervisor(home: Path, code: str, most_restarts: int = 1) -> subprocess.Popen[bytes]:
-    """The real supervisor over one child that runs `code`."""
+    """Start the real supervisor with one child process that runs `code`."""
     facts = {
         "host": "127.0.0.1",
         "port": free_port(),
@@ -289,8 +289,8 @@ def start_supervisor(home: Path, code: str, most_restarts: int = 1) -> subproces
     return subprocess.Popen([sys.executable, "-P", supervisor.__file__, str(home)], stdout=subprocess.DEVNULL)
 
 
-def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: Path) -> None:
-    """Restarts are bounded; then everything stops and `status` says why."""
+def test_child_that_keeps_failing_stops_the_server_with_its_last_output(tmp_path: Path) -> None:
+    """Restarts are limited; then everything stops and `status` shows why."""
     process = start_supervisor(tmp_path, "import sys; sys.exit('the database is locked')")
     assert process.wait(100) == 2
     seen = server.status(tmp_path)
@@ -299,8 +299,8 @@ def test_a_child_that_cannot_live_stops_the_whole_with_its_last_words(tmp_path: 
     assert "the database is locked" in (seen.reason or "")
 
 
-def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
-    """A port taken between the check and the start is not retried, it is named."""
+def test_port_taken_while_starting_stops_at_once(tmp_path: Path) -> None:
+    """A port that is taken between the check and the start is not retried but reported."""
     process = start_supervisor(
         tmp_path, "import sys; sys.exit('[Errno 98] error while binding: address already in use')", 5
     )
@@ -308,8 +308,9 @@ def test_a_port_lost_while_starting_stops_at_once(tmp_path: Path) -> None:
     assert "could not take its port" in (server.status(tmp_path).reason or "")
 
 
-def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) -> None:
-    """kill -9 of the supervisor: the child ends too, the lock is free, and `status` does not claim that it runs."""
+def test_killed_supervisor_leaves_nothing_running_and_is_reported(tmp_path: Path) -> None:
+    """After kill -9 of the supervisor the child ends too, the lock is free, and `status` does not claim that it
+    runs."""
     process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     pid = json.loads((tmp_path / "server.json").read_text())["children"]["server"]["pid"]
@@ -323,8 +324,9 @@ def test_a_killed_supervisor_leaves_nothing_running_and_is_told(tmp_path: Path) 
     assert "killed" in (seen.reason or "")
 
 
-def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp_path: Path) -> None:
-    """Commands look by taking the lock for a moment: two that look at once find none, and one that starts waits."""
+def test_checking_for_a_supervisor_does_not_prevent_one_from_starting(tmp_path: Path) -> None:
+    """Commands check by taking the lock for a moment: a second check meanwhile finds no supervisor, and one that starts
+    waits."""
     with (tmp_path / "lock").open("a") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
         assert server.status(tmp_path).state == "absent"
@@ -336,8 +338,8 @@ def test_whoever_looks_for_a_supervisor_is_none_and_keeps_none_from_starting(tmp
     assert process.wait(100) == 0
 
 
-def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
-    """`down` returns when nothing runs any more."""
+def test_down_stops_the_child_and_releases_the_lock(tmp_path: Path) -> None:
+    """When `down` returns, nothing is running."""
     process = start_supervisor(tmp_path, "import time; time.sleep(600)")
     wait_until(lambda: (tmp_path / "server.json").exists())
     assert server.down(tmp_path) is True
@@ -346,12 +348,10 @@ def test_down_stops_the_child_and_frees_the_lock(tmp_path: Path) -> None:
     assert server.down(tmp_path) is False
 
 
-def test_under_a_python_that_is_too_new_another_is_found_or_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One on PATH that can make an environment first, then one that uv finds or fetches, which is itself fetched where
-    it is missing; a stand-in that only says that nothing is installed is passed over, and so is one of our own that
-    cannot make an environment; without any a sentence names the ways out."""
+def test_unusable_python_is_replaced_by_one_on_path_or_from_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the running Python is too new or cannot create environments, one on PATH that can is preferred, then one that
+    uv finds or downloads; uv itself is downloaded if missing. A stub that only reports that nothing is installed is
+    skipped. If there is none, the message names the ways out."""
 
     def program(name: str, script: str) -> Path:
         path = tmp_path / name

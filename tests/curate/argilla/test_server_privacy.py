@@ -1,4 +1,5 @@
-"""What a shell knows does not reach the server, its children or the disk, and what the server keeps is the owner's."""
+"""Secrets of the shell do not reach the server, its child processes or the disk, and only the owner can read the
+server's files."""
 
 from __future__ import annotations
 
@@ -31,8 +32,8 @@ SLEEPS = "import time\nopen('of-a-child', 'w').write('x')\ntime.sleep(600)\n"
 
 
 @pytest.fixture
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a server side that only sleeps, so that what `up` starts is looked at without Argilla itself."""
+def fake_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a fake server that only sleeps, so that what `up` starts can be inspected without Argilla."""
     code = tmp_path / "code"
     code.mkdir()
     (code / "serve.py").write_text(SLEEPS)
@@ -42,7 +43,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def start(home: Path, host: str = "127.0.0.1") -> list[int]:
-    """Start supervisor and children in `home` as `up` does; their process ids."""
+    """Start supervisor and children in `home` as `up` does; return their process ids."""
     home.mkdir(exist_ok=True)
     restrict_permissions(home)
     environment = server_variables(home, None, "redis://127.0.0.1:1/0", "hush")
@@ -53,16 +54,16 @@ def start(home: Path, host: str = "127.0.0.1") -> list[int]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_no_secret_of_the_shell_reaches_a_process_or_a_file(
-    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_secret_of_the_shell_reaches_a_process_or_file(
+    tmp_path: Path, fake_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key in the environment of `up` is in no file under the home folder, and in the environment of neither
-    supervisor nor child; what the children need (paths, proxies, certificates) is there."""
+    """A key in the environment of `up` is in no file under the home folder and in the environment of neither the
+    supervisor nor its children. What the children need (paths, proxies, certificates) is passed on."""
     for name in ("OPENAI_API_KEY", "MY_OWN_THING", "PIP_INDEX_URL", "PGPASSWORD", "ARGILLA_API_KEY"):
         monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     monkeypatch.setenv("https_proxy", "http://proxy.invalid:3128")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # without which some Pythons do not start
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")  # some Pythons do not start without it
     home = tmp_path / "home"
     pids = start(home)
     try:
@@ -90,15 +91,16 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("already", ["", "*"])
-def test_what_makes_a_job_die_on_macos_is_out_of_its_way(
-    already: str, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("configured", ["", "*"])
+def test_worker_can_fork_on_macos(
+    configured: str, tmp_path: Path, fake_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker forks for each job. There a fork ends that Objective-C finds unsafe, unless a variable lets it be; and
-    one that asks the system for its proxies, which Python does only where no variable of the shell speaks of any. A
-    later `up` or `down` leaves the variable in the file of what the children get."""
+    """The worker forks for each job. On macOS a fork is killed if Objective-C considers it unsafe, unless an
+    environment variable allows it, or if it queries the system's proxies, which Python does only if no proxy variable
+    is set. So both kinds of variables are set, and a later `up` or `down` leaves the first one in the children's
+    configuration."""
     for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, already)
+        monkeypatch.setenv(name, configured)
     home = tmp_path / "home"
     for pid in start(home)[1:]:
         lines = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
@@ -115,13 +117,13 @@ def test_what_makes_a_job_die_on_macos_is_out_of_its_way(
     assert "OBJC_DISABLE" in (home / "supervisor.json").read_text()
 
 
-@pytest.mark.parametrize("already", ["", "intranet.example", "*"])
-def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
-    already: str, tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("configured", ["", "intranet.example", "*"])
+def test_local_webhooks_use_no_proxy(
+    configured: str, tmp_path: Path, fake_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A webhook to 127.0.0.1 reaches who listens there, whatever proxy the shell names for the world outside; what the
-    shell itself keeps from it stays so."""
-    (stand_in / "work.py").write_text(CALLS)
+    """A webhook to 127.0.0.1 reaches the local listener, whatever proxy the shell sets for other hosts; the shell's own
+    `no_proxy` is kept."""
+    (fake_server / "work.py").write_text(CALLS)
 
     def answering(text: str) -> AbstractContextManager[str]:
         class Answering(Handler):
@@ -135,7 +137,7 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy)
         for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.setenv(name, already)
+            monkeypatch.setenv(name, configured)
         home.mkdir()
         restrict_permissions(home)
         environment = {**server_variables(home, None, "redis://127.0.0.1:1/0", "hush"), "PYTHONPATH": ours}
@@ -143,17 +145,17 @@ def test_what_the_worker_tells_this_machine_goes_through_no_proxy(
             Path(sys.executable), environment, home, "127.0.0.1", free_port(), "redis://127.0.0.1:1/0"
         )
         try:
-            heard = home / "data" / "heard-from"
-            wait_until(lambda: heard.exists() and heard.read_text())
+            received = home / "data" / "heard-from"
+            wait_until(lambda: received.exists() and received.read_text())
             child = json.loads((home / "supervisor.json").read_text())["children"][-1]
         finally:
             server.down(home)
-    assert heard.read_text() == "us"
-    assert child["environment"]["no_proxy"].split(",")[0] == (already or "localhost")
+    assert received.read_text() == "us"
+    assert child["environment"]["no_proxy"].split(",")[0] == (configured or "localhost")
 
 
-def test_an_address_of_this_machine_is_reached_without_a_proxy() -> None:
-    """By any of its addresses, and by no name that only begins like one."""
+def test_local_addresses_are_recognised() -> None:
+    """All addresses of this machine are local, and no host name that only begins like one is."""
     for url in ("http://127.0.0.1:6900", "http://localhost:6900/x", "http://[::1]:6900", "http://127.4.5.6"):
         assert is_local_address(url), url
     for url in ("http://127.0.0.1.example.org", "http://192.0.2.1:6900", "https://argilla.example.org//127.0.0.1", "x"):
@@ -162,8 +164,9 @@ def test_an_address_of_this_machine_is_reached_without_a_proxy() -> None:
         assert is_local_address(own) or not own.split("//")[1][0].isdigit()
 
 
-def test_what_an_earlier_version_wrote_down_is_taken_out(tmp_path: Path) -> None:
-    """`up` and `down` clean the `supervisor.json` that holds a whole shell, and leave what is ours in it."""
+def test_secrets_written_by_an_earlier_version_are_removed(tmp_path: Path) -> None:
+    """Earlier versions wrote the whole shell environment into `supervisor.json`. `up` and `down` remove it and keep our
+    own variables."""
     ours = {"ARGILLA_DATABASE_URL": "sqlite+aiosqlite:///x", "PYTHONPATH": "/code", "PATH": "/bin"}
     old = {
         "name": "server",
@@ -183,9 +186,9 @@ def test_what_an_earlier_version_wrote_down_is_taken_out(tmp_path: Path) -> None
         assert kept["facts"] == {"database": "SQLite"}
 
 
-def test_what_the_server_keeps_is_readable_by_its_owner_alone(tmp_path: Path, stand_in: Path) -> None:
-    """Also in a home folder that was there with mode 0755 and holds files that everybody may read: afterwards nothing
-    in `data/` and `logs/` is open to others, nor what a child makes there later."""
+def test_server_files_are_readable_only_by_their_owner(tmp_path: Path, fake_server: Path) -> None:
+    """Even if the home folder existed with mode 0755 and world-readable files, nothing in `data/` and `logs/` is
+    accessible to others afterwards, nor are files that a child creates later."""
     home = tmp_path / "home"
     for folder in (home, home / "data", home / "logs", home / "data" / "redis"):
         folder.mkdir(mode=0o755)
@@ -197,18 +200,16 @@ def test_what_the_server_keeps_is_readable_by_its_owner_alone(tmp_path: Path, st
     finally:
         os.umask(before)
         server.down(home)
-    looked_at = [home / "data", home / "logs", *(home / "data").rglob("*"), *(home / "logs").rglob("*")]
-    assert home / "data" / "of-a-child" in looked_at
-    assert home / "logs" / "server.log" in looked_at
-    for path in looked_at:
+    checked = [home / "data", home / "logs", *(home / "data").rglob("*"), *(home / "logs").rglob("*")]
+    assert home / "data" / "of-a-child" in checked
+    assert home / "logs" / "server.log" in checked
+    for path in checked:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
 
 @pytest.mark.parametrize("folder", ["short", "a-folder-of-somebody-on-a-cluster/" * 4])
-def test_redis_has_a_socket_wherever_temporary_files_lie(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A path of more than some hundred bytes is none that a program can listen at."""
+def test_redis_socket_path_is_short_enough(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Unix socket path is limited to about a hundred bytes, so a long temporary folder is not used for it."""
     (tmp_path / folder).mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
     path = Path(server_variables(tmp_path, None, None, "hush")["ARGILLA_REDIS_URL"].removeprefix("unix://"))
@@ -221,9 +222,10 @@ def test_redis_has_a_socket_wherever_temporary_files_lie(
     assert not list((tmp_path / folder).iterdir())
 
 
-def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, stand_in: Path) -> None:
-    """The first end of the server is the answer, with its last words; nobody waits for the time limit."""
-    (stand_in / "serve.py").write_text("import sys\nsys.exit('no engine is registered')\n")
+def test_server_that_ends_while_starting_is_reported_at_once(tmp_path: Path, fake_server: Path) -> None:
+    """If the server process ends while starting, `up` fails at once with its last output, without waiting for the time
+    limit."""
+    (fake_server / "serve.py").write_text("import sys\nsys.exit('no engine is registered')\n")
     home = tmp_path / "home"
     home.mkdir()
     restrict_permissions(home)
@@ -235,10 +237,9 @@ def test_a_server_that_ends_while_it_starts_is_not_waited_for(tmp_path: Path, st
     assert server.status(home).state == "stopped"
 
 
-def test_a_running_server_that_is_too_busy_to_answer_is_left_to_who_is_at_its_page(
-    tmp_path: Path, stand_in: Path
-) -> None:
-    """Who asks for it is told that it did not answer in time and what starts it anew; nothing is stopped for others."""
+def test_unresponsive_server_is_not_restarted_by_up(tmp_path: Path, fake_server: Path) -> None:
+    """`up` reports that the server did not answer in time and how to restart it, but stops nothing, because others may
+    be using it."""
     home = tmp_path / "home"
     pids = start(home)
     try:
@@ -249,11 +250,11 @@ def test_a_running_server_that_is_too_busy_to_answer_is_left_to_who_is_at_its_pa
         server.down(home)
 
 
-def test_a_server_that_others_reach_is_told_with_the_address_that_they_reach(
-    tmp_path: Path, stand_in: Path, monkeypatch: pytest.MonkeyPatch
+def test_public_server_is_shown_with_its_public_url_and_a_warning(
+    tmp_path: Path, fake_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is sent to people elsewhere is no address of this machine alone, and beside it stands that passwords go
-    there unencrypted and that a proxy with TLS belongs before it; a server for this machine says how to open it."""
+    """The URL shown for annotators elsewhere is not one of this machine only, with a warning that passwords are sent
+    unencrypted and that a proxy with TLS is needed. For a local server the message says how to make it reachable."""
     project_ = project(tmp_path)
     for host in "0.0.0.0", "127.0.0.1":
         home = tmp_path / f"home-{host}"

@@ -1,4 +1,4 @@
-"""What an annotator sees, built from the spec and the store; nothing in a text may run or break the page."""
+"""What an annotator sees, built from the spec and the store; no text can run code or break the page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.curate.review.review_project import SCOPE, fill, project
 
 @pytest.fixture
 def cats(tmp_path: Path) -> Iterator[tuple[Project, Population]]:
-    """A judged population with texts that try to be code."""
+    """A judged population with texts that try to inject code."""
     project_ = project(tmp_path)
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store, nasty=True)
@@ -49,7 +49,7 @@ def cats(tmp_path: Path) -> Iterator[tuple[Project, Population]]:
 
 
 class Tags(HTMLParser):
-    """The tags of some HTML, its text with line breaks, and what stands within every kind of tag."""
+    """The tags of some HTML, its text with line breaks, and the text within each kind of tag."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -81,9 +81,9 @@ texts = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_catego
 
 
 @given(texts, texts)
-def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> None:
-    """Whatever the texts, they read exactly as they are, only our tags are made, and all stands on one line, so that
-    no blank line ends the block, after which Markdown would be read."""
+def test_both_texts_are_shown_in_full_and_add_no_tags(before: str, after: str) -> None:
+    """Any text is displayed exactly as it is. Only our own tags occur, and everything is on one line, because a blank
+    line would end the HTML block and Markdown would be parsed after it."""
     for text, shown, marks in zip(
         (before, after), mark_differences(before, after), ({"del"}, {"b", "ins"}), strict=True
     ):
@@ -94,9 +94,9 @@ def test_both_texts_are_shown_whole_and_make_no_tag(before: str, after: str) -> 
         assert not set(shown) & set("\r\n")
 
 
-def test_the_smaller_part_of_the_difference_is_marked() -> None:
-    """Known words: what was taken over where most is new, what is new where most was taken over, and in the input the
-    words that the output has nowhere, in any case and order."""
+def test_difference_marks_the_smaller_part() -> None:
+    """Marks the words that were kept where most of the output is new, the new words where most was kept, and in the
+    input the words that occur nowhere in the output, whatever their case and order."""
     assert mark_differences("Red cat", "a red cat on a warm stove")[0] == "Red cat"
     assert mark_differences("two red cats", "a cat") == ("<del>two</del> <del>red</del> <del>cats</del>", "a cat")
     before, after = mark_differences("red cat", "red cat on a warm stove, in the sun")
@@ -105,7 +105,7 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
     before, after = mark_differences("I has a big red cat.", "I have a red cat.")
     assert Tags(before).within == {"del": "hasbig"}
     assert Tags(after).within == {"ins": "have"}
-    # A number that moved was taken over, commas alone were not, and a second "the" is not the one of the input.
+    # A number that moved counts as kept; commas alone do not, and a second "the" is not the one of the input.
     before, after = mark_differences(
         "order 48213, late", "The box is late, the seal broke, and the order 48213, it says, is gone, sorry"
     )
@@ -132,28 +132,30 @@ def test_the_smaller_part_of_the_difference_is_marked() -> None:
     ],
     ids=["ja", "zh", "th", "ko"],
 )
-def test_a_script_without_blanks_is_marked_by_what_it_says(before: str, after: str, lost: str, new: str) -> None:
-    """What the output has between other letters is not struck through, as every word of a Japanese input was; nor is
-    a number with its thousands or in wide digits."""
+def test_differences_in_scripts_without_spaces_are_marked_by_content(
+    before: str, after: str, lost: str, new: str
+) -> None:
+    """What the output has kept between other characters is not struck through; once every word of a Japanese input was.
+    Nor is a number with thousands separators or in full-width digits."""
     shown = mark_differences(before, after)
     assert Tags(shown[0]).within.get("del", "") == lost
     assert shown[1].startswith(new)
 
 
-def test_a_long_text_that_goes_round_in_circles_is_marked_at_once() -> None:
-    """Ten thousand times the same words on both sides are shown whole, without comparing each with each for minutes;
-    what is long or a number is still known again."""
+def test_long_repetitive_text_is_marked_quickly() -> None:
+    """Texts that repeat the same words thousands of times are shown in full, without minutes of comparing each word
+    with each; long words and numbers are still recognised as kept."""
     before, after = ("the lighthouse a " * 4_000).strip(), ("a the lighthouse of 7 " * 4_000).strip()
     started = time.process_time()
     shown = mark_differences(before, after)
-    assert time.process_time() - started < 20  # of the processor, where comparing takes minutes
+    assert time.process_time() - started < 20  # CPU seconds; comparing each with each takes minutes
     assert [displayed_field_text(text) for text in shown] == [before, after]
     assert "lighthouse <ins>of 7 a the</ins> lighthouse" in shown[1]
 
 
-def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[Project, Population]) -> None:
-    """Every field is one HTML block of our tags alone, in which the texts are escaped; a rejected row names the gate;
-    the length, by which annotators can filter, is the output's."""
+def test_row_shows_text_candidates_and_findings_escaped(cats: tuple[Project, Population]) -> None:
+    """Every field is one HTML block with only our own tags, in which the texts are escaped. A rejected row names the
+    gate; the length, by which annotators can filter, is that of the output."""
     project, population = cats
     rejected = next(id_ for id_, row in population.rows.items() if row.passed is False)
     pair = population.pairs([rejected])[rejected]
@@ -184,8 +186,8 @@ def test_a_row_shows_text_candidates_and_findings_and_nothing_runs(cats: tuple[P
     assert len(record_["metadata"]["rivals"]) == 3
 
 
-def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[Project, Population]) -> None:
-    """A program's doubt is told in its words alone, where the code of its verdict says that the row passed."""
+def test_flag_on_a_kept_row_is_not_labelled_ok(cats: tuple[Project, Population]) -> None:
+    """A gate's doubt is shown without the code of its verdict, which says that the row passed."""
     project, population = cats
     pair = next(iter(population.pairs(population.rows).values()))
     flagged = Verdict(
@@ -200,9 +202,9 @@ def test_what_a_gate_flags_on_a_row_that_it_keeps_is_not_called_ok(cats: tuple[P
     assert Tags(record_).text == "translated “72” is not seen again"
 
 
-def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(cats: tuple[Project, Population]) -> None:
-    """The metadata names them in the order shown, so that a ranking can be tied back to pairs; where a candidate
-    stands does not hang on its score, which a ranking would copy."""
+def test_candidates_of_the_same_input_are_shown_in_an_uninformative_order(cats: tuple[Project, Population]) -> None:
+    """The metadata lists them in the order shown, so that a ranking can be mapped back to pairs. A candidate's position
+    does not depend on its score, because a ranking would copy that order."""
     project, population = cats
     best_first = 0
     for pair in population.pairs(population.rows).values():
@@ -217,16 +219,16 @@ def test_candidates_are_those_of_the_same_input_in_an_order_that_says_nothing(ca
 
 
 def test_percentiles_compare_candidates_of_one_input_only(cats: tuple[Project, Population]) -> None:
-    """Best, middle and last of three scored candidates are 1, one half and 0; unscored ones have none."""
+    """The best, middle and last of three scored candidates have 1, 0.5 and 0; unscored ones have no percentile."""
     _, population = cats
     percentiles = sorted((row.percentile for row in population.rows.values()), key=lambda p: (p is None, p))
     assert percentiles == [0.0] * 12 + [0.5] * 12 + [1.0] * 12 + [None] * 12
     assert sum(row.accepted for row in population.rows.values()) == 12
 
 
-def test_rows_that_a_measure_stands_on_are_judged_by_themselves(cats: tuple[Project, Population]) -> None:
-    """Neither what a gate objected to (the share of good rows thrown away is measured there), nor a judge's opinion,
-    nor another output stands beside a row of an estimate; on others they do."""
+def test_rows_used_for_estimates_are_shown_alone(cats: tuple[Project, Population]) -> None:
+    """A row that serves an estimate shows neither a gate's objections (the share of good rows that gates reject is
+    measured there), nor a judge's opinion, nor another output; other rows do."""
     project, population = cats
     best = next(id_ for id_, row in population.rows.items() if row.accepted)
     opinion = Verdict(
@@ -270,10 +272,10 @@ url = "http://127.0.0.1:1/v1"
 """
 
 
-def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path: Path) -> None:
-    """A sentence of the style which a gate or a judge's question names, and the question that was answered with no:
-    marked on rows for calibration and active learning; on rows of an estimate or an audit, and on blind gold, the
-    rules are the same text as on a row that nobody doubts."""
+def test_rule_doubted_by_a_gate_or_judge_is_marked_unless_the_row_is_blind(tmp_path: Path) -> None:
+    """Marks a style sentence that a failed gate or judge's question names, and a question that was answered with no, on
+    rows for calibration and active learning. On rows of an estimate or an audit, and on blind gold, the rules are the
+    same text as on a row without doubts."""
     path = tmp_path / "pairsmith.toml"
     project(tmp_path)
     lines = [_RULES.strip() if line.startswith("style") else line for line in path.read_text().splitlines()]
@@ -302,9 +304,9 @@ def test_a_rule_that_a_program_doubts_is_marked_unless_the_row_is_blind(tmp_path
             assert record(project_, population, doubted, reasons)["fields"]["rules"] == unmarked  # type: ignore[arg-type]
 
 
-def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: tuple[Project, Population]) -> None:
-    """What the page shows of a gold row has the parts, the suggestion and the name of the model that the others have,
-    and not even the metadata that the page hides tells it: people can filter by that, and gold has no score."""
+def test_gold_is_indistinguishable_from_other_rows_used_for_estimates(cats: tuple[Project, Population]) -> None:
+    """A gold row has the same fields, suggestion and agent name as the others, and the same metadata, even what the
+    page hides: users can filter by that. Gold rows have no score either."""
     project, population = cats
     other = next(iter(population.pairs(population.rows).values()))
     population = replace(population, scores={other.id: 0.9})
@@ -323,9 +325,10 @@ def test_nothing_tells_gold_from_the_other_rows_that_a_measure_stands_on(cats: t
     assert gold == ordinary
 
 
-def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
-    """Blind and as rows for calibration look: with what a gate says of it, another output of the gold file for its
-    input, and metadata like theirs. Without another output it stays blind, because rows without one are rare."""
+def test_gold_is_shown_both_blind_and_like_calibration_rows(cats: tuple[Project, Population]) -> None:
+    """Some gold rows are blind; others look like rows for calibration, with a gate's finding, another output of the
+    gold file for the same input, and similar metadata. Gold without another output stays blind, because ordinary rows
+    without one are rare."""
     project, population = cats
     assert push_module._gold_disguises(project, population, [item.pair for item in read_gold(project)]) == {}
     lines = [
@@ -344,8 +347,8 @@ def test_gold_occurs_in_both_forms(cats: tuple[Project, Population]) -> None:
     assert any("short: it has 2 words" in row["fields"].get("findings", "") for row in shown)
 
 
-def test_a_difference_is_marked_only_where_words_are_meant_to_be_kept(cats: tuple[Project, Population]) -> None:
-    """A gate that looks for lost content says that they are; a task without it has nothing to compare."""
+def test_differences_are_marked_only_if_the_task_keeps_words(cats: tuple[Project, Population]) -> None:
+    """The gate `lost_content` shows that a task keeps words; without it there is nothing to compare."""
     project, population = cats
     pair = next(iter(population.pairs(population.rows).values()))
     assert not {"del", "ins", "b"} & Tags("".join(render_texts(project, ANY_TEXT, pair))).tags
@@ -353,9 +356,10 @@ def test_a_difference_is_marked_only_where_words_are_meant_to_be_kept(cats: tupl
     assert {"ins", "b"} & Tags("".join(render_texts(keeping, ANY_TEXT, pair))).tags
 
 
-def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Population]) -> None:
-    """The rank among the candidates of an input is no probability of being good, and a suggested answer is copied: a
-    row suggests its text to edit, and nothing that the page would submit as the person's own."""
+def test_no_verdict_is_ever_suggested(cats: tuple[Project, Population]) -> None:
+    """A rank among the candidates of an input is not a probability of being good, and annotators copy suggested
+    answers. So a row suggests only its text to edit, nothing that the page would submit as the annotator's own
+    verdict."""
     project, population = cats
     for pair in population.pairs(population.rows).values():
         for reason in ("fit", "border", "disagree", "certify"):
@@ -363,8 +367,8 @@ def test_no_verdict_is_suggested_whatever_programs_say(cats: tuple[Project, Popu
             assert (record_["question"], record_["value"]) == ("edited", pair.output)
 
 
-def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[Project, Population]) -> None:
-    """Who, the verdict, the reasons, the new text; names and texts are escaped."""
+def test_adjudicator_sees_every_answer_and_edited_text(cats: tuple[Project, Population]) -> None:
+    """Shows the reviewer, verdict, reasons and new text of each answer; names and texts are escaped."""
     project, population = cats
     pair = next(pair for pair in population.pairs(population.rows).values() if pair.output == "Too short.")
     answers = [
@@ -378,7 +382,8 @@ def test_an_adjudicator_sees_every_answer_with_what_an_edit_changes(cats: tuple[
 
 
 def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tuple[Project, Population]) -> None:
-    """Generated from the spec: exemplars as good, gate-rejected rows with the gate's words as bad; texts escaped."""
+    """Guidelines are generated from the spec: exemplars are the good examples, rows rejected by a gate, with its
+    reason, the bad ones; texts are escaped."""
     project, population = cats
     text = guidelines(project, bad_examples(population))
     assert "A tabby cat sleeps on a warm stove." in text
@@ -391,9 +396,9 @@ def test_guidelines_show_the_style_the_keys_and_examples_of_both_kinds(cats: tup
 
 
 @pytest.mark.parametrize("text", ["a word ", "<&> "])
-def test_guidelines_are_as_long_as_argilla_takes(cats: tuple[Project, Population], text: str) -> None:
-    """With a style, exemplars and rejected rows as long as a book the guidelines still say the task and the keys, show
-    the beginning of each, and are not refused; what is short stays whole."""
+def test_guidelines_fit_argillas_limit(cats: tuple[Project, Population], text: str) -> None:
+    """If the style, exemplars and rejected rows are as long as a book, the guidelines still contain the task and the
+    keys, show the beginning of each text, and stay within 9,500 characters; short texts stay whole."""
     project, population = cats
     bad = [(pair, "length: too long") for pair, _ in bad_examples(population)]
     assert "[...]" not in guidelines(project, bad)

@@ -1,4 +1,4 @@
-"""`pull --watch` hears of answers as they are given, where the server can reach it, and leaves nothing behind."""
+"""`pull --watch` is notified of answers as they are given if the server can reach it, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(900)
 def argilla(on_each_database: ArgillaServer) -> Iterator[Argilla]:
     workspace = f"w-{uuid.uuid4().hex[:8]}"
     with Argilla(on_each_database.url, on_each_database.api_key, workspace, patience_s=30) as connected:
-        for left in hooks(connected):  # by a test that failed
+        for left in hooks(connected):  # left by a test that failed
             connected.call("DELETE", f"webhooks/{left['id']}")
         yield connected
 
@@ -40,12 +40,13 @@ def hooks(argilla: Argilla) -> list[dict[str, Any]]:
     return list(argilla.call("GET", "webhooks")["items"])
 
 
-def test_an_answer_and_a_change_of_mind_are_heard(
+def test_new_and_changed_answers_end_the_wait(
     argilla: Argilla, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Waiting ends because somebody answers or changes the answer, and is told so; without either it lasts. What a
-    killed process left on the server for this project is taken away, and so is ours in the end."""
-    monkeypatch.setattr(webhook, "_PING_TIMEOUT_S", 500.0)  # of a busy machine
+    """Waiting returns True as soon as an answer is given or changed, otherwise False after the timeout. The webhook
+    that a killed process of this project left on the server is removed, as is our own at the end; a foreign one
+    stays."""
+    monkeypatch.setattr(webhook, "_PING_TIMEOUT_S", 500.0)  # for a busy machine
     project_ = project(tmp_path, "cats")
     with Store.open(Store.url_for(project_)) as store:
         fill(project_, store)
@@ -69,18 +70,18 @@ def test_an_answer_and_a_change_of_mind_are_heard(
         assert not wait(0.2)
     assert hooks(argilla) == []
     argilla.call("POST", "webhooks", json=asked)
-    somebody_elses = argilla.call("POST", "webhooks", json={**asked, "description": "theirs"})
+    foreign_hook = argilla.call("POST", "webhooks", json={**asked, "description": "theirs"})
     with listen_for_answers(argilla, own):
         assert len(hooks(argilla)) == 2
-    assert [hook["id"] for hook in hooks(argilla)] == [somebody_elses["id"]]
-    argilla.call("DELETE", f"webhooks/{somebody_elses['id']}")
+    assert [hook["id"] for hook in hooks(argilla)] == [foreign_hook["id"]]
+    argilla.call("DELETE", f"webhooks/{foreign_hook['id']}")
 
 
-def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
+def test_without_a_working_webhook_the_listener_is_none(
     argilla: Argilla, on_each_database: ArgillaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An admin may make no webhook, and a server that cannot reach this machine never calls: both are told as None
-    within seconds, and nothing is left behind."""
+    """An admin may not create webhooks, and some servers cannot reach this machine. Both cases give None within
+    seconds, and nothing is left on the server."""
     person = {"first_name": "adam", "username": f"adam-{uuid.uuid4().hex[:6]}", "password": "12345678", "role": "admin"}
     key = argilla.call("POST", "users", json=person)["api_key"]
     with Argilla(on_each_database.url, key, "x") as admin, listen_for_answers(admin, "p") as wait:
@@ -88,19 +89,18 @@ def test_where_nobody_calls_or_may_ask_it_goes_on_looking(
     assert hooks(argilla) == []
 
     @contextmanager
-    def behind_a_wall(*_: Any) -> Iterator[str]:
+    def unreachable_server(*_: Any) -> Iterator[str]:
         yield "http://127.0.0.1:9/nobody"
 
-    monkeypatch.setattr("curate.argilla.webhook._callback_server", behind_a_wall)
+    monkeypatch.setattr("curate.argilla.webhook._callback_server", unreachable_server)
     with listen_for_answers(argilla, "p") as wait:
         assert wait is None
     assert hooks(argilla) == []
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "99999999999", "1_0", "²"])
-def test_a_call_that_is_none_wakes_nobody(length: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever finds the address and sends a length that is none, or too long, gets a 404, and nothing is said on the
-    screen of the person who watches."""
+def test_invalid_call_is_refused_and_ends_no_wait(length: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request with an invalid or too large content length gets a 404, and nothing is printed on the user's screen."""
     called = threading.Event()
     with webhook._callback_server("127.0.0.1", called) as url:
         where = urlsplit(url)

@@ -1,9 +1,8 @@
-"""A whole review on a real server, once with SQLite and once with PostgreSQL under both the server and the store.
+"""A whole review on a real server, once with SQLite and once with PostgreSQL for both the server and the store.
 
-Two hundred rows go out, three people answer all of them, disagreements are settled, and what was decided is curated and
-exported. The people are users of the server whom this file plays, through the client and the address of the page; they
-have the names of people, because the answers of annotators named `simulated-...` would decide nothing.
-"""
+Two hundred rows are sent, three annotators answer all of them, disagreements are settled, and the result is curated and
+exported. The annotators are users of the server played by this file, through the client and the page's API; they have
+ordinary names, because the answers of annotators named `simulated-...` would decide nothing."""
 
 from __future__ import annotations
 
@@ -76,8 +75,8 @@ checks = [{{ name = "a", pattern = "x" }}, {{ name = "b", pattern = "y" }}]
 """
 
 
-class Said(NamedTuple):
-    """What one person says of one row."""
+class Reply(NamedTuple):
+    """One person's answer to one row."""
 
     person: str
     verdict: str
@@ -85,36 +84,36 @@ class Said(NamedTuple):
 
 
 @dataclass
-class Played:
-    """A review that was played to its end, and what every step of it answered."""
+class PlayedReview:
+    """A review that was played to its end, with the result of each of its steps."""
 
     project: Project
     store: Store
     population: Population
-    plan: dict[str, list[Said]]
+    plan: dict[str, list[Reply]]
     sent: int
     again: int
     on_server: Counter[str]
     pulls: dict[str, PullResult]
     changed: str
     deleted: str
-    settled: dict[str, Said]
+    settled: dict[str, Reply]
     left: int
     result: CurateResult
     dataset: dict[str, Json]
     provenance: dict[str, Json]
 
-    def outcome(self, id_: str) -> Said | None:
-        """What was decided of a row, read off the plan alone; None where nobody's answer stands."""
+    def outcome(self, id_: str) -> Reply | None:
+        """The decision of a row, derived from the plan alone; None if no answer is valid."""
         if id_ == self.deleted:
             return None
         if id_ == self.changed:
-            return Said(self.plan[id_][0].person, "reject")
+            return Reply(self.plan[id_][0].person, "reject")
         return self.settled.get(id_, self.plan[id_][-1])
 
 
 def words(key: str, count: int = 9) -> str:
-    """A line of its own: no two are alike enough to be duplicates."""
+    """A random line; no two are similar enough to be duplicates."""
     rng = random.Random(key)
     return " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=6)) for _ in range(count))
 
@@ -127,7 +126,7 @@ def make_project(folder: Path, workspace: str) -> Project:
 
 
 def fill(project: Project, store: Store) -> None:
-    """Inputs with four judged candidates each: three pass and are scored, the last is too short."""
+    """Store inputs with four judged candidates each: three pass and are scored, the last is too short."""
     gates = gates_for(project.spec.task, project.spec.curate.gates, project.folder, project.spec.exemplars)
     seeds, records = [], []
     for number in range(INPUTS):
@@ -144,20 +143,20 @@ def fill(project: Project, store: Store) -> None:
     store.write(*records)
 
 
-def verdict(at: int, person: str, id_: str) -> Said:
+def verdict(at: int, person: str, id_: str) -> Reply:
     kind = ("accept", "reject", "edit", "accept")[at % 4]
-    return Said(person, kind, words(f"{person} {id_}") if kind == "edit" else None)
+    return Reply(person, kind, words(f"{person} {id_}") if kind == "edit" else None)
 
 
-def planned(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, list[Said]]:
+def make_plan(alone: list[str], shared: list[str], gold: set[str]) -> dict[str, list[Reply]]:
     """One answer to every row of the first queue, two to every row of the shared one; every third pair disagrees."""
     plan = {id_: [verdict(at // 3, PEOPLE[at % 3], id_)] for at, id_ in enumerate(alone)}
     for at, id_ in enumerate(shared):
         first, second = [name for name in PEOPLE if name != PEOPLE[at % 3]]
         plan[id_] = [verdict(at // 3, first, id_), verdict(at // 3, second, id_)]
         if at % 3 == 0:
-            plan[id_] = [Said(first, "accept"), Said(second, "reject")]
-    return {**plan, **{id_: [Said(reply.person, "accept") for reply in plan[id_]] for id_ in gold}}
+            plan[id_] = [Reply(first, "accept"), Reply(second, "reject")]
+    return {**plan, **{id_: [Reply(reply.person, "accept") for reply in plan[id_]] for id_ in gold}}
 
 
 def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str, Json]:
@@ -166,14 +165,14 @@ def records_of(argilla: Argilla, project: Project, suffix: str = "") -> dict[str
     return {record["external_id"]: record for record in argilla.records(queue, responses=True)}
 
 
-def say(person: Any, record: Json, reply: Said) -> str:
-    """One person's answer, as the page sends it; the response's id."""
+def submit(person: Any, record: Json, reply: Reply) -> str:
+    """Submit one person's answer as the page does; return the response's id."""
     more = {"edited": reply.text} if reply.text else {}
     return str(answer(person, record["id"], reply.verdict, reasons=["wrong"], **more)["id"])
 
 
-def log(owner: Any, project: Project, suffix: str, user: Any, replies: dict[str, Said]) -> None:
-    """One person's answers to a queue, in bulk through the client's own objects."""
+def log_replies(owner: Any, project: Project, suffix: str, user: Any, replies: dict[str, Reply]) -> None:
+    """Log one person's answers to a queue in bulk, through the client's own objects."""
     dataset = owner.datasets(queue_name(project) + suffix, workspace=project.spec.review.workspace)
     chosen = [record for record in dataset.records if record.id in replies]
     for record in chosen:
@@ -187,7 +186,7 @@ def log(owner: Any, project: Project, suffix: str, user: Any, replies: dict[str,
 @pytest.fixture(scope="module")
 def played(
     request: pytest.FixtureRequest, on_each_database: server.ArgillaServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Played]:
+) -> Iterator[PlayedReview]:
     """The whole review, from the draw to the exported dataset."""
     running = on_each_database
     tag = uuid.uuid4().hex[:8]
@@ -200,7 +199,7 @@ def played(
         yield play(project, store, argilla, running.url, tag)
 
 
-def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -> Played:
+def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -> PlayedReview:
     owner = argilla.sdk
     workspace = rg.Workspace(name=project.spec.review.workspace, client=owner).create()
     users, clients = {}, {}
@@ -217,19 +216,19 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
 
     alone, shared = records_of(argilla, project), records_of(argilla, project, SHARED)
     gold = {item.pair.id for item in read_gold(project)} & {*alone, *shared}
-    plan = planned(list(alone), list(shared), gold)
+    plan = make_plan(list(alone), list(shared), gold)
     responses = {}
     for name in ("ann", "bob"):
         for id_, record in {**alone, **shared}.items():
             for reply in plan[id_]:
                 if reply.person == name:
-                    responses[name, id_] = say(clients[name], record, reply)
+                    responses[name, id_] = submit(clients[name], record, reply)
     for suffix, queue in (("", alone), (SHARED, shared)):
         replies = {id_: reply for id_ in queue for reply in plan[id_] if reply.person == "cid"}
-        log(owner, project, suffix, users["cid"], replies)
+        log_replies(owner, project, suffix, users["cid"], replies)
     pulls = {"first": pull(project, store, argilla), "second": pull(project, store, argilla)}
 
-    accepted = [id_ for id_ in alone if id_ not in gold and plan[id_] == [Said("ann", "accept")]]
+    accepted = [id_ for id_ in alone if id_ not in gold and plan[id_] == [Reply("ann", "accept")]]
     changed, deleted = accepted[:2]
     change(clients["ann"], responses["ann", changed], "reject")
     clients["ann"].http_client.delete(f"/api/v1/responses/{responses['ann', deleted]}").raise_for_status()
@@ -240,7 +239,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     for at, (id_, record) in enumerate(records_of(argilla, project, ADJUDICATION).items()):
         (third,) = set(PEOPLE) - {reply.person for reply in plan[id_]}
         settled[id_] = verdict(at, third, id_)
-        say(clients[third], record, settled[id_])
+        submit(clients[third], record, settled[id_])
     pulls["adjudicated"] = pull(project, store, argilla)
     pulls["last"] = pull(project, store, argilla)
 
@@ -250,7 +249,7 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     for client in clients.values():
         client.http_client.close()
     manifest = orjson.loads((folder / "manifest.json").read_bytes())
-    return Played(
+    return PlayedReview(
         project=project,
         store=store,
         population=population,
@@ -269,15 +268,15 @@ def play(project: Project, store: Store, argilla: Argilla, url: str, tag: str) -
     )
 
 
-def test_every_row_goes_out_once(played: Played) -> None:
-    """At least 200 rows, in two queues, each what was drawn and each once; a second push sends nothing."""
+def test_every_row_is_sent_once(played: PlayedReview) -> None:
+    """At least 200 rows, in two queues: each drawn row exactly once. A second push sends nothing."""
     assert played.sent >= 200
     assert played.again == 0
     assert played.on_server == Counter(dict.fromkeys(played.store.sampled(), 1))
 
 
-def test_every_answer_comes_back_once(played: Played) -> None:
-    """One review for each answer, with what that person said; the pull after it finds nothing new."""
+def test_every_answer_is_pulled_once(played: PlayedReview) -> None:
+    """There is one review for each answer, with that person's decision and text; the next pull finds nothing new."""
     answers = {(reply.person, id_): reply for id_, replies in played.plan.items() for reply in replies}
     assert {reply.person for reply in answers.values()} == set(PEOPLE)
     first, second = played.pulls["first"], played.pulls["second"]
@@ -295,8 +294,8 @@ def test_every_answer_comes_back_once(played: Played) -> None:
         assert len(kept[key]) == 1 + (key[1] in (played.changed, played.deleted))
 
 
-def test_a_change_of_mind_and_a_deletion_are_history(played: Played) -> None:
-    """The first answer stays beside the second, and a deleted one beside the word that it was withdrawn."""
+def test_changed_and_deleted_answers_stay_in_the_history(played: PlayedReview) -> None:
+    """The first answer is kept before the second, and a deleted one is followed by `withdrawn`."""
     pulled = played.pulls["changed"]
     assert (pulled.new, pulled.changed, pulled.withdrawn) == (0, 1, 1)
     reviews = played.store.reviews()
@@ -304,8 +303,8 @@ def test_a_change_of_mind_and_a_deletion_are_history(played: Played) -> None:
     assert [review.decision for review in reviews[played.deleted]] == ["accept", "withdrawn"]
 
 
-def test_disagreements_are_settled_and_no_other_row_is_asked_again(played: Played) -> None:
-    """The rows on which two people differ, and only they, go to one person; afterwards none waits."""
+def test_only_disagreements_are_adjudicated(played: PlayedReview) -> None:
+    """Exactly the rows on which two annotators differ go to a third; afterwards none is open."""
     differ = {id_ for id_, replies in played.plan.items() if len({reply.verdict for reply in replies}) > 1}
     assert differ
     assert played.settled.keys() == differ
@@ -314,9 +313,9 @@ def test_disagreements_are_settled_and_no_other_row_is_asked_again(played: Playe
     assert played.left == 0
 
 
-def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
-    """Accepted rows are in it, also those that a gate rejected; rejected ones are not; an edit stands in the place of
-    what it corrects and names it; rows that nobody decided are left to the gates; gold is in nobody's data."""
+def test_every_decision_arrives_in_the_dataset(played: PlayedReview) -> None:
+    """Accepted rows are in it, including those that a gate rejected; rejected ones are not. An edit replaces the pair
+    that it corrects and names it; undecided rows follow the gates; no gold row is in the data."""
     counted: Counter[str] = Counter()
     by_parent = {row["replaces"][0]: id_ for id_, row in played.provenance.items() if row["replaces"]}
     for id_, pair in played.population.pairs(played.population.rows).items():
@@ -336,8 +335,9 @@ def test_every_decision_arrives_in_the_dataset(played: Played) -> None:
     assert not {item.pair.input for item in read_gold(played.project)} & {r["input"] for r in played.dataset.values()}
 
 
-def test_the_dataset_tells_who_said_what(played: Played) -> None:
-    """Every reviewed row carries the reviews that decided it, and an edit the pair and the review it came from."""
+def test_dataset_records_the_reviews_of_each_row(played: PlayedReview) -> None:
+    """Every reviewed row has the reviews that decided it, and an edited row also the pair and the review it came
+    from."""
     pairs: dict[str, Pair] = {pair.id: pair for pair in played.store.pairs()}
     reviews = {review.id: review for own in played.store.reviews().values() for review in own}
     called = {review.reviewer: review.who.split("-")[0] for review in reviews.values()}
@@ -345,7 +345,7 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
         parent = row["replaces"][0] if row["replaces"] else id_
         decided = [review for review in row["reviews"] if review["decision"] != "withdrawn"]
         names = {called[review["reviewer"]] for review in decided}
-        assert all(review["reviewer"].startswith("argilla:") for review in decided), "no names of people in a dataset"
+        assert all(review["reviewer"].startswith("argilla:") for review in decided), "no user names in a dataset"
         people = {reply.person for reply in played.plan.get(parent, ())}
         assert names == (people | {played.settled[parent].person} if parent in played.settled else people) - (
             {"ann"} if parent == played.deleted else set()
@@ -356,8 +356,8 @@ def test_the_dataset_tells_who_said_what(played: Played) -> None:
             assert reviews[origin.review_id].edited == pairs[id_].output
 
 
-def test_nothing_disappears(played: Played) -> None:
-    """Every candidate is accepted or rejected, each rejection has a reason, and no row waits any more."""
+def test_every_candidate_is_accounted_for(played: PlayedReview) -> None:
+    """Every candidate is accepted or rejected, each rejection has a reason, and no row is waiting."""
     counts = played.result.counts
     assert counts.adds_up
     assert (counts.rows_in, counts.waiting, counts.failed) == (4 * INPUTS, 0, 0)

@@ -1,4 +1,4 @@
-"""A loopback HTTP server that takes Argilla's webhooks, and the check of their signatures."""
+"""A loopback HTTP server that receives Argilla's webhooks, and the check of their signatures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers import Handler, handled
 
 
 class Event(NamedTuple):
-    """One call: its headers in small letters, and the body as it came."""
+    """One call: its headers in lower case, and the body as received."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -32,7 +32,7 @@ class Event(NamedTuple):
 
 @contextmanager
 def listener() -> Iterator[tuple[str, list[Event]]]:
-    """Its address, and the list that grows with what is sent there."""
+    """Yield the address, and the list to which every received event is appended."""
     events: list[Event] = []
 
     class Listening(Handler):
